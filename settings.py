@@ -1,0 +1,380 @@
+"""The one source of configuration: a frozen, validated `Settings`, and every number that is derived from it.
+
+Values come from, strongest first: arguments, ``JOBCLAIM_*`` environment variables, a ``.env`` file, the
+``[tool.jobclaim]`` table of ``pyproject.toml``, the defaults below. Nothing else in the code base reads the environment.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+)
+
+SQS_MAX_VISIBILITY: Final = 43_200
+"""Seconds; 12 hours is SQS's own cap on a visibility timeout (AWS, "Amazon SQS message quotas")."""
+SQS_MAX_DELAY: Final = 900
+"""Seconds; the longest ``DelaySeconds`` that SQS takes (AWS, "Amazon SQS message quotas")."""
+SQS_MAX_NAME: Final = 80
+"""Characters; the longest queue name that SQS takes."""
+ITEM_BUDGET: Final = 360_000
+"""Bytes that payload and result may take together: DynamoDB's item limit of 400 KB less room for the job's own fields."""
+DEAD_LETTER_SUFFIX: Final = "-dlq"
+
+_PREFIX: Final = "JOBCLAIM_"
+_NOT_SETTINGS: Final = frozenset({"REQUIRE_REAL", "CACHE"})  # read by the test suite only
+
+Seconds = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SettingsModel(BaseModel):
+    """Shared behaviour of the nested tables: frozen, and an unknown field answers "did you mean"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_fields(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            _refuse_unknown(values, cls.model_fields, cls.__name__)
+        return values
+
+
+class QueueSpec(SettingsModel):
+    """One queue: who may wait how long, and how long its tasks may run.
+
+    Attributes
+    ----------
+    name : str
+        Logical name, as in ``-Q`` and in routes. SQS sees ``queue_prefix + name``.
+    priority : int
+        0 to 10, higher first. Workers poll their queues in this order.
+    sla_seconds : float
+        Longest acceptable wait from submission to claim, seconds.
+    soft_limit, hard_limit : int
+        Celery's time limits for tasks of this queue, seconds; the soft one must come first.
+    visibility_factor : float
+        Visibility timeout as a multiple of the longest hard limit routed here (2, as long-running Celery services use).
+    lease_seconds : int, optional
+        How long a claim lasts, seconds. Default: hard limit + ``Settings.lease_grace_seconds``.
+    concurrency : int
+        Processes of a worker dedicated to this queue.
+    max_receive_count : int
+        Deliveries before SQS moves a message to the dead-letter queue.
+    """
+
+    name: str
+    priority: Annotated[int, Field(ge=0, le=10)] = 5
+    sla_seconds: Annotated[float, Field(gt=0)] = 60.0
+    soft_limit: Seconds = 1680
+    hard_limit: Seconds = 1800
+    visibility_factor: Annotated[float, Field(ge=1)] = 2.0
+    lease_seconds: Seconds | None = None
+    concurrency: Count = 4
+    max_receive_count: Count = 5
+
+    @field_validator("name")
+    @classmethod
+    def _legal_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ValueError(f"queue name {name!r} is illegal in SQS; use letters, digits, '-' and '_' only")
+        if name.endswith(DEAD_LETTER_SUFFIX):
+            raise ValueError(f"queue name {name!r} ends in {DEAD_LETTER_SUFFIX!r}, which names dead-letter queues; rename it")
+        return name
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> QueueSpec:
+        _check_limits(f"queue {self.name!r}", self.soft_limit, self.hard_limit)
+        if self.lease_seconds is not None and self.lease_seconds <= self.hard_limit:
+            raise ValueError(
+                f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, else a "
+                "running job looks like an orphan; raise lease_seconds or leave it out"
+            )
+        return self
+
+
+class TaskSpec(SettingsModel):
+    """Where one task goes and how long it may run, when that differs from its queue.
+
+    Attributes
+    ----------
+    queue : str, optional
+        Queue that the task is routed to; default `Settings.default_queue`.
+    soft_limit, hard_limit : int, optional
+        Seconds; default those of the queue.
+    """
+
+    queue: str | None = None
+    soft_limit: Seconds | None = None
+    hard_limit: Seconds | None = None
+
+
+class Limits(SettingsModel):
+    """Time limits of a task, seconds."""
+
+    soft: int
+    hard: int
+
+
+class Settings(BaseSettings):
+    """All configuration of jobclaim; frozen once built. See the module's text for where values come from.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A `ValueError` that names each field, the refused value and the remedy.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        pyproject_toml_table_header=("tool", "jobclaim"),
+        validate_default=True,
+    )
+
+    # --- AWS
+    region: str = "us-east-1"
+    endpoint_url: str | None = Field(None, description="One endpoint for all services; for local AWS.")
+    dynamodb_endpoint_url: str | None = None
+    sqs_endpoint_url: str | None = None
+    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
+    read_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+
+    # --- names
+    job_table: Annotated[str, Field(min_length=3, max_length=255)] = "jobclaim-jobs"
+    fleet_table: Annotated[str, Field(min_length=3, max_length=255)] = "jobclaim-fleet"
+    queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "jobclaim-"
+    queue_urls: dict[str, str] = Field({}, description="Logical queue name to URL; resolved by GetQueueUrl when absent.")
+
+    # --- queues and tasks
+    default_queue: str = "default"
+    recovery_queue: str = "recovery"
+    queues: tuple[QueueSpec, ...] = Field(default_factory=lambda: (QueueSpec(name="default"),))
+    tasks: dict[str, TaskSpec] = {}
+    task_modules: tuple[str, ...] = Field((), description="Modules that hold the users' tasks, imported by workers.")
+
+    # --- workers
+    prefetch_multiplier: Count = 1
+    polling_interval_seconds: Annotated[float, Field(gt=0)] = 0.1
+    wait_time_seconds: Annotated[int, Field(ge=0, le=20)] = 10
+    stop_timeout_seconds: Annotated[int, Field(ge=0)] = 120
+    visibility_slack_seconds: Annotated[int, Field(ge=0)] = 30
+    max_tasks_per_child: Count | None = 1000
+    heartbeat_seconds: Seconds = 10
+    worker_dead_after_seconds: Seconds = 60
+
+    # --- jobs
+    lease_grace_seconds: Seconds = 60
+    max_attempts: Count = 3
+    on_orphan: Literal["fail", "retry"] = "fail"
+    max_payload_bytes: Count = 200_000
+    max_result_bytes: Count = 100_000
+    index_shards: Annotated[int, Field(ge=1, le=64)] = 4
+    index_completed: bool = False
+    completed_retention_days: Annotated[float, Field(gt=0)] = 7
+    dead_retention_days: Annotated[float, Field(gt=0)] = 30
+
+    # --- recovery
+    recovery_interval_seconds: Seconds = 30
+    redispatch_min_seconds: Seconds = 120
+    max_dispatches: Count = 12
+    sweep_page_size: Annotated[int, Field(ge=1, le=100)] = 100
+    sweep_pages_per_shard: Count = 10
+
+    # --- logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, ``.env``, ``[tool.jobclaim]`` in ``pyproject.toml``; in this order."""
+        return init_settings, env_settings, dotenv_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_fields(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            _refuse_unknown(values, cls.model_fields, cls.__name__)
+        in_environment = {
+            key[len(_PREFIX) :].split("__")[0].lower(): value
+            for key, value in os.environ.items()
+            if key.startswith(_PREFIX) and key[len(_PREFIX) :] not in _NOT_SETTINGS
+        }
+        _refuse_unknown(in_environment, cls.model_fields, f"the environment ({_PREFIX}*)")
+        return values
+
+    @field_validator("queues")
+    @classmethod
+    def _with_recovery_queue(cls, queues: tuple[QueueSpec, ...], info: ValidationInfo) -> tuple[QueueSpec, ...]:
+        names = [queue.name for queue in queues]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"queue names {repeated} are given twice; keep one QueueSpec each")
+        recovery = info.data.get("recovery_queue", "recovery")
+        if recovery in names:
+            return queues
+        return (*queues, QueueSpec(name=recovery, priority=10, soft_limit=240, hard_limit=300, concurrency=1))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.default_queue not in self.queue_names:
+            raise ValueError(f"default_queue={self.default_queue!r} {_not_among(self.default_queue, self.queue_names)}")
+        self._check_tasks()
+        self._check_queues()
+        if self.max_payload_bytes + self.max_result_bytes > ITEM_BUDGET:
+            raise ValueError(
+                f"max_payload_bytes={self.max_payload_bytes} + max_result_bytes={self.max_result_bytes} exceed the "
+                f"{ITEM_BUDGET} bytes that a DynamoDB item has room for; lower one of them"
+            )
+        if self.worker_dead_after_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"worker_dead_after_seconds={self.worker_dead_after_seconds} is less than two heartbeats of "
+                f"{self.heartbeat_seconds} s, so one lost heartbeat kills a healthy worker; raise it or beat faster"
+            )
+        return self
+
+    def _check_tasks(self) -> None:
+        for name, task in self.tasks.items():
+            if task.queue is not None and task.queue not in self.queue_names:
+                raise ValueError(f"tasks[{name!r}].queue={task.queue!r} {_not_among(task.queue, self.queue_names)}")
+            limits = self.limits(name)
+            _check_limits(f"task {name!r}", limits.soft, limits.hard)
+
+    def _check_queues(self) -> None:
+        for queue in self.queues:
+            physical = self.physical_name(queue.name) + DEAD_LETTER_SUFFIX
+            if len(physical) > SQS_MAX_NAME:
+                raise ValueError(f"queue {physical!r} has {len(physical)} characters, SQS takes {SQS_MAX_NAME}; shorten it")
+            needed = self.visibility_timeout(queue.name)
+            if needed > SQS_MAX_VISIBILITY:
+                raise ValueError(
+                    f"queue {queue.name!r} needs a visibility timeout of {needed} s for a longest hard limit of "
+                    f"{self.longest_hard_limit(queue.name)} s; SQS allows {SQS_MAX_VISIBILITY}. Lower hard_limit or "
+                    f"visibility_factor, or split the task into shorter ones"
+                )
+            lease, hard = self.lease_seconds(queue.name), self.longest_hard_limit(queue.name)
+            if lease <= hard:
+                raise ValueError(
+                    f"queue {queue.name!r}: lease_seconds={lease} must be above the longest hard limit routed to it, {hard}; "
+                    "raise lease_seconds or leave it out"
+                )
+
+    # --- look-ups
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """Logical names of all queues, the recovery queue among them."""
+        return tuple(queue.name for queue in self.queues)
+
+    def queue(self, name: str) -> QueueSpec:
+        """Give the queue of that logical name.
+
+        Raises
+        ------
+        ValueError
+            No such queue; the message lists what there is.
+        """
+        for queue in self.queues:
+            if queue.name == name:
+                return queue
+        raise ValueError(f"queue {name!r} {_not_among(name, self.queue_names)}")
+
+    def queue_of(self, task: str) -> str:
+        """Logical queue that a task is routed to."""
+        spec = self.tasks.get(task)
+        return spec.queue if spec and spec.queue else self.default_queue
+
+    def limits(self, task: str, queue: str | None = None) -> Limits:
+        """Soft and hard time limit of a task, seconds: its own, else those of its queue."""
+        of_queue = self.queue(queue or self.queue_of(task))
+        spec = self.tasks.get(task, TaskSpec())
+        return Limits(soft=spec.soft_limit or of_queue.soft_limit, hard=spec.hard_limit or of_queue.hard_limit)
+
+    def physical_name(self, queue: str) -> str:
+        """Name of the SQS queue behind a logical one."""
+        return self.queue_prefix + queue
+
+    def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs"]) -> str | None:
+        """Endpoint of an AWS service, ``None`` for AWS's own."""
+        own = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url}.get(service)
+        return own or self.endpoint_url
+
+    # --- derived numbers
+    def longest_hard_limit(self, queue: str) -> int:
+        """Longest hard limit of any task routed to the queue, seconds; at least the queue's own."""
+        routed = [self.limits(task).hard for task in self.tasks if self.queue_of(task) == queue]
+        return max([self.queue(queue).hard_limit, *routed])
+
+    def visibility_timeout(self, queue: str) -> int:
+        """Visibility timeout of a queue, seconds.
+
+        ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)`` with H the longest hard limit routed
+        to the queue. The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800 ->
+        3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones before it,
+        through a stop, and until the request to delete it has arrived.
+        """
+        hard = self.longest_hard_limit(queue)
+        waits = self.prefetch_multiplier * hard + self.stop_timeout_seconds + self.visibility_slack_seconds
+        return max(math.ceil(self.queue(queue).visibility_factor * hard), waits)
+
+    def lease_seconds(self, queue: str, hard_limit: int | None = None) -> int:
+        """How long a claim lasts, seconds: the queue's ``lease_seconds``, else hard limit + ``lease_grace_seconds``.
+
+        The grace covers what happens round the body: the claim's own round trip, the write of the result with its
+        retries, and the difference between two machines' clocks.
+        """
+        fixed = self.queue(queue).lease_seconds
+        return fixed if fixed is not None else (hard_limit or self.longest_hard_limit(queue)) + self.lease_grace_seconds
+
+    def redispatch_delay(self, queue: str, dispatches: int = 1) -> float:
+        """Seconds that a due job may stay unclaimed before its message is taken for lost and sent again.
+
+        ``max(redispatch_min_seconds, 2 x sla_seconds) x 2 ** (dispatches - 1)``, at most 12 h: a repeated dispatch waits
+        longer each time, so that a queue with a backlog is not flooded with copies.
+        """
+        first = max(float(self.redispatch_min_seconds), 2 * self.queue(queue).sla_seconds)
+        return float(min(first * 2 ** min(dispatches - 1, 20), SQS_MAX_VISIBILITY))
+
+
+def _check_limits(owner: str, soft: int, hard: int) -> None:
+    if soft >= hard:
+        raise ValueError(
+            f"{owner}: soft_limit={soft} must be below hard_limit={hard}, else the task is killed before it can clean up; "
+            "lower soft_limit or raise hard_limit"
+        )
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise ValueError(f"unknown field {key!r} in {where}{_did_you_mean(key, names)}; see the fields in settings.py")
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _not_among(name: str, known: Iterable[str]) -> str:
+    return f"is not among the queues {list(known)}{_did_you_mean(name, known)}; add a QueueSpec or correct the name"
