@@ -181,6 +181,7 @@ class Settings(BaseSettings):
     lease_grace_seconds: Seconds = 60
     max_attempts: Count = 3
     on_orphan: Literal["fail", "retry"] = "fail"
+    idempotency_ttl_seconds: Seconds = 3600
     max_payload_bytes: Count = 200_000
     max_result_bytes: Count = 100_000
     index_shards: Annotated[int, Field(ge=1, le=64)] = 4

@@ -1,0 +1,40 @@
+"""The job: its model, its legal moves and its store. Knows no Celery; users' code imports from here."""
+
+from jobs.errors import (
+    ClaimLost,
+    IdempotencyMismatch,
+    IllegalTransition,
+    InvalidInput,
+    InvalidPayload,
+    JobError,
+    JobNotFound,
+    NotClaimed,
+    PayloadTooLarge,
+    StoreUnavailable,
+)
+from jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
+from jobs.repo import JobRepo
+
+SKIPPED = {"status": "SKIPPED"}
+"""What a task returns whose claim was refused: somebody else has the job, and that is normal."""
+
+__all__ = [
+    "SKIPPED",
+    "Attempt",
+    "ClaimLost",
+    "Failure",
+    "FailureKind",
+    "IdempotencyMismatch",
+    "IllegalTransition",
+    "InvalidInput",
+    "InvalidPayload",
+    "Job",
+    "JobError",
+    "JobNotFound",
+    "JobRepo",
+    "JobStatus",
+    "NotClaimed",
+    "Page",
+    "PayloadTooLarge",
+    "StoreUnavailable",
+]

@@ -1,0 +1,69 @@
+"""Checks of what callers pass in, before anything is written."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any, Final
+
+from jobs.errors import IllegalTransition, InvalidInput
+from jobs.model import JobStatus
+
+MAX_ID: Final = 255
+"""Characters of a job id, task name or queue name."""
+MAX_KEY: Final = 1024
+"""Characters of an idempotency key."""
+MAX_AHEAD_MS: Final = 400 * 86_400_000
+"""A job may be scheduled a year ahead, and a bit."""
+
+
+def text(value: Any, what: str, limit: int = MAX_ID) -> str:
+    """Require text of 1 to ``limit`` characters that UTF-8 can carry."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} must be text, not {type(value).__name__} ({value!r})")
+    if not value.strip():
+        raise InvalidInput(f"{what} is empty ({value!r}); give it a value")
+    if len(value) > limit:
+        raise InvalidInput(f"{what} has {len(value)} characters, {limit} are allowed: {value[:40]!r}...; shorten it")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} holds a lone surrogate ({value!r}), which UTF-8 cannot carry; repair the text") from None
+    return value
+
+
+def positive(value: Any, what: str) -> float:
+    """Require a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise InvalidInput(f"{what}={value!r} must be a number above 0")
+    return float(value)
+
+
+def count(value: Any, what: str) -> int:
+    """Require a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(f"{what}={value!r} must be a whole number of at least 1")
+    return value
+
+
+def moment(value: Any, what: str, now: int) -> int:
+    """Require a time, as epoch milliseconds or an aware datetime, at most 400 days ahead; ``None`` is now."""
+    if value is None:
+        return now
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidInput(f"{what}={value!r} has no time zone; use datetime.now(timezone.utc) or epoch milliseconds")
+        value = round(value.timestamp() * 1000)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidInput(f"{what}={value!r} must be epoch milliseconds (a whole number) or an aware datetime")
+    if value > now + MAX_AHEAD_MS:
+        raise InvalidInput(f"{what}={value} is more than 400 days ahead; epoch milliseconds are meant, not microseconds")
+    return value
+
+
+def status(value: Any) -> JobStatus:
+    """Require a job status, as a `JobStatus` or its name."""
+    try:
+        return JobStatus(value)
+    except ValueError:
+        raise IllegalTransition(f"{value!r} is no job status; use one of {[str(known) for known in JobStatus]}") from None

@@ -1,0 +1,47 @@
+"""The claims that this process holds. A claim is a capability: whoever knows the token may end the attempt."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from jobs.model import Job
+
+CAPACITY: Final = 10_000
+"""Claims remembered at once; far more than one process runs. The oldest is forgotten first."""
+
+
+def new_token() -> str:
+    """Draw a fresh claim token: 64 random bits as text."""
+    return secrets.token_hex(8)
+
+
+class ClaimBook:
+    """Thread-safe, bounded memory of the jobs that were claimed through one `JobRepo`."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._claims: OrderedDict[str, Job] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, job: Job) -> None:
+        """Keep a claimed job; a later claim on the same job takes its place."""
+        with self._lock:
+            self._claims.pop(job.job_id, None)
+            self._claims[job.job_id] = job
+            while len(self._claims) > self._capacity:
+                self._claims.popitem(last=False)
+
+    def get(self, job_id: str) -> Job | None:
+        """Give the claimed job as it was claimed, or ``None``."""
+        with self._lock:
+            return self._claims.get(job_id)
+
+    def forget(self, job_id: str, token: str) -> None:
+        """Drop the claim with this token; one made since stays."""
+        with self._lock:
+            held = self._claims.get(job_id)
+            if held is not None and held.claim_token == token:
+                del self._claims[job_id]

@@ -1,0 +1,56 @@
+"""Everything that can be refused. Each message says what was wrong, with which value, and what to do."""
+
+from __future__ import annotations
+
+
+class JobError(Exception):
+    """Something about a job was refused; nothing was written."""
+
+
+class InvalidInput(JobError, ValueError):
+    """An argument cannot be part of a job: empty, too long, of the wrong type or out of range."""
+
+
+class InvalidPayload(InvalidInput):
+    """A payload or result that JSON cannot carry exactly: NaN, bytes, keys that are no strings, other objects."""
+
+
+class PayloadTooLarge(InvalidPayload):
+    """A payload or result that has no room in a DynamoDB item."""
+
+
+class JobNotFound(JobError, LookupError):
+    """No job has this id: it was never created, or its retention is over."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"no job has the id {job_id!r}: it was never created in this table, or its retention is over; "
+            "check the id and JOBCLAIM_JOB_TABLE"
+        )
+        self.job_id = job_id
+
+
+class IllegalTransition(JobError):
+    """The job is not in a state from which this move is allowed."""
+
+
+class ClaimLost(JobError):
+    """A write was refused by the fence: the claim it was made under is over. Nothing was changed."""
+
+
+class NotClaimed(ClaimLost):
+    """A write that only a claim's owner may make, without a claim."""
+
+    def __init__(self, job_id: str, wanted: str) -> None:
+        super().__init__(
+            f"job {job_id!r} cannot become {wanted}: this JobRepo holds no claim on it; call claim_job({job_id!r}) first, "
+            "and update through the same JobRepo"
+        )
+
+
+class IdempotencyMismatch(JobError):
+    """The same idempotency key was used for other arguments."""
+
+
+class StoreUnavailable(JobError):
+    """DynamoDB did not answer in time, or refused for a reason that has nothing to do with the job."""

@@ -1,0 +1,92 @@
+"""UpdateItem requests built from a move, what its condition expects, and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jobs.item import attribute
+from jobs.transitions import TRANSITIONS, Move
+
+
+@dataclass(frozen=True, slots=True)
+class PlusAttribute:
+    """A new value that DynamoDB adds up itself: ``value`` plus another attribute of the same item."""
+
+    value: int
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """A counter that grows by ``by``."""
+
+    by: int
+
+
+Change = str | int | float | PlusAttribute | Increment | None
+"""A new value; ``None`` removes the attribute."""
+
+
+def update_request(move: Move, expected: Mapping[str, str | int], changes: Mapping[str, Change]) -> dict[str, Any]:
+    """Build the arguments of an UpdateItem for one move; the table's name and the key are the caller's.
+
+    The condition is the transition's sources and guards, word for word; the new status is the transition's target.
+    """
+    transition = TRANSITIONS[move]
+    guards = transition.expected(expected)
+    shape = tuple((name, _kind(change)) for name, change in changes.items())
+    expression, condition, names = _expressions(move, tuple(guards), shape)
+    values = {":status": attribute(str(transition.target))}
+    values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
+    values |= {f":if_{name}": attribute(value) for name, value in guards.items()}
+    values |= {f":{name}": _operand(change) for name, change in changes.items() if change is not None}
+    return {
+        "UpdateExpression": expression,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+        "ReturnValues": "ALL_NEW" if move is Move.CLAIM else "NONE",  # a claim brings the payload, the rest is known
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+@lru_cache(maxsize=512)
+def _expressions(
+    move: Move, guards: tuple[str, ...], shape: tuple[tuple[str, str], ...]
+) -> tuple[str, str, dict[str, str]]:
+    sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
+    condition = " AND ".join([f"({sources})", *(f"#{name} = :if_{name}" for name in guards)])
+    sets = ["#status = :status"]
+    sets += [f"#{name} = :{name}" for name, kind in shape if kind == "set"]
+    sets += [f"#{name} = :{name} + #{kind}" for name, kind in shape if kind not in ("set", "add", "remove")]
+    adds = [f"#{name} :{name}" for name, kind in shape if kind == "add"]
+    removes = [f"#{name}" for name, kind in shape if kind == "remove"]
+    expression = "SET " + ", ".join(sets)
+    if adds:
+        expression += " ADD " + ", ".join(adds)
+    if removes:
+        expression += " REMOVE " + ", ".join(removes)
+    terms = {"status", *guards, *(name for name, _ in shape)}
+    terms |= {kind for _, kind in shape if kind not in ("set", "add", "remove")}
+    return expression, condition, {f"#{name}": name for name in sorted(terms)}
+
+
+def _kind(change: Change) -> str:
+    """``set``, ``add``, ``remove``, or the attribute that a sum refers to."""
+    if change is None:
+        return "remove"
+    if isinstance(change, Increment):
+        return "add"
+    return change.attribute if isinstance(change, PlusAttribute) else "set"
+
+
+def _operand(change: Change) -> dict[str, str]:
+    if isinstance(change, Increment):
+        return attribute(change.by)
+    if isinstance(change, PlusAttribute):
+        return attribute(change.value)
+    assert change is not None
+    return attribute(change)

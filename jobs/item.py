@@ -1,0 +1,76 @@
+"""A job as a DynamoDB item and back: strings and numbers only, empty fields left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from jobs import codec, schema
+from jobs.model import Job, JobStatus
+
+Item = dict[str, dict[str, Any]]
+"""A DynamoDB item in the low-level form, ``{"job_id": {"S": "..."}}``."""
+
+ALWAYS_STORED: Final = frozenset({"job_id", "task", "queue", "status", "attempt", "charged", "max_attempts", "lease_ms"})
+"""Attributes that conditions or sums refer to: stored even where they are 0."""
+
+DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(
+        ("job_id", "task", "queue", "claim_token", "worker_id", "celery_task_id", "idempotency_key", "fingerprint"), str
+    ),
+    **dict.fromkeys(("submission", "on_orphan"), str),
+    **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
+    **dict.fromkeys(("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int),
+    "idempotency_ttl": float,
+    "status": JobStatus,
+    "payload": codec.decode,
+    "result": codec.decode,
+    "failure": codec.decode_failure,
+    "history": codec.decode_history,
+}
+
+ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "payload": codec.encode,
+    "result": codec.encode,
+    "failure": codec.encode_failure,
+    "history": codec.encode_history,
+}
+
+
+def attribute(value: str | int | float) -> dict[str, str]:
+    """One value in DynamoDB's low-level form."""
+    return {"S": value} if isinstance(value, str) else {"N": repr(value)}
+
+
+def to_attributes(job: Job) -> dict[str, str | int | float]:
+    """Give a job's stored attributes as plain text and numbers, its place in the index not among them."""
+    attributes: dict[str, str | int | float] = {}
+    for name in DECODERS:
+        value = getattr(job, name)
+        if name in ENCODERS:
+            if value not in (None, ()):
+                attributes[name] = ENCODERS[name](value)
+        elif value or name in ALWAYS_STORED:
+            attributes[name] = str(value) if isinstance(value, str) else value
+    return attributes
+
+
+def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | int]:
+    """Give a job's place in the index `by_state`; empty for a completed job that is not listed."""
+    shard = schema.shard_of(job.job_id, shards)
+    if job.status.is_open:
+        return {schema.INDEX_HASH: schema.open_key(job.queue, shard), schema.INDEX_RANGE: job.available_at}
+    if job.status is JobStatus.COMPLETED and not index_completed:
+        return {}
+    return {schema.INDEX_HASH: schema.closed_key(job.status, shard), schema.INDEX_RANGE: job.finished_at}
+
+
+def from_item(item: Mapping[str, Mapping[str, Any]]) -> Job:
+    """Read a job; attributes that this version does not know are passed over."""
+    values = {}
+    for name, typed in item.items():
+        decode = DECODERS.get(name)
+        if decode is not None:
+            (raw,) = typed.values()
+            values[name] = decode(raw)
+    return Job(**values)

@@ -1,0 +1,184 @@
+"""What each move makes of a job: pure functions from the job that was read to the job that is wanted.
+
+`changes` then tells DynamoDB the difference. Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from jobs.expressions import Change
+from jobs.item import ALWAYS_STORED, ENCODERS, place
+from jobs.model import HISTORY_LIMIT, Attempt, Failure, Job, JobStatus
+from jobs.transitions import Move
+
+SQS_LOOKAHEAD_MS: Final = 900_000
+"""A job due later than SQS's longest delay gets no message yet; recovery sends it when it comes near."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long ended jobs are kept, milliseconds."""
+
+    completed: int
+    dead: int
+
+
+def first_dispatches(available_at: int, now: int) -> int:
+    """Messages that are sent at once for a job due at ``available_at``: 1, or 0 when it is too far ahead for SQS."""
+    return 1 if available_at - now <= SQS_LOOKAHEAD_MS else 0
+
+
+def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
+    """The body returned; an idempotent job is kept at least as long as it answers equal submissions."""
+    kept = max(retention.completed, int(job.idempotency_ttl * 1000))
+    return replace(
+        job, status=JobStatus.COMPLETED, result=result, failure=None, finished_at=now, expires_at=_expiry(now, kept)
+    )
+
+
+def ended_badly(job: Job, move: Move, status: JobStatus, failure: Failure | None, now: int, retention: Retention) -> Job:
+    """The attempt, or the job before any attempt, ended FAILED or CANCELLED; payload and evidence stay."""
+    return replace(
+        job,
+        status=status,
+        failure=failure,
+        history=_with_attempt(job, move, failure, now) if job.status is JobStatus.PROCESSING else job.history,
+        finished_at=now,
+        expires_at=_expiry(now, retention.dead),
+    )
+
+
+def pending_again(job: Job, move: Move, failure: Failure | None, now: int, available_at: int, *, charge: bool) -> Job:
+    """The attempt ended and another one may follow; one that is not charged is given back to ``max_attempts``."""
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        charged=job.charged if charge else max(0, job.charged - 1),
+        failure=failure,
+        history=_with_attempt(job, move, failure, now),
+        available_at=available_at,
+        dispatches=first_dispatches(available_at, now),
+        dispatched_at=now,
+    )
+
+
+def revived(job: Job, now: int, available_at: int) -> Job:
+    """A failed job starts again with all its attempts before it; ``attempt`` goes on growing."""
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        charged=0,
+        finished_at=0,
+        expires_at=0,
+        available_at=available_at,
+        dispatches=first_dispatches(available_at, now),
+        dispatched_at=now,
+        submission=secrets.token_hex(6),
+    )
+
+
+def resubmitted(old: Job, new: Job) -> Job:
+    """A new run under the id of an ended one: everything new but ``attempt``, which fences the old run's messages."""
+    return replace(new, attempt=old.attempt, history=old.history)
+
+
+def dispatched(job: Job, now: int) -> Job:
+    """One more message is about to be sent."""
+    return replace(job, dispatches=job.dispatches + 1, dispatched_at=now)
+
+
+def as_read(job: Job) -> dict[str, str | int]:
+    """What a mover knows of the job that it read: the values that guards may hold it to."""
+    return {
+        "claim_token": job.claim_token,
+        "attempt": job.attempt,
+        "finished_at": job.finished_at,
+        "dispatches": job.dispatches,
+    }
+
+
+def as_duplicate(existing: Job) -> Job:
+    """The answer to a submission that found an equal job."""
+    return replace(existing, created=False)
+
+
+def is_mine(stored: Job, claim: Job, move: Move) -> bool:
+    """Whether a refused write of the claim's owner had been applied before, and only its answer was lost.
+
+    Recovery leaves the token where it was, so the token alone tells nothing; the history tells which move was made.
+    """
+    if stored.claim_token != claim.claim_token:
+        return False
+    if move is Move.COMPLETE:
+        return stored.status is JobStatus.COMPLETED
+    return bool(stored.history) and (stored.history[-1].outcome, stored.history[-1].claim_token) == (
+        str(move),
+        claim.claim_token,
+    )
+
+
+def answers_duplicate(existing: Job, now: int) -> bool:
+    """Whether an equal submission gets the existing job: it is open, or completed and its window is not over."""
+    if existing.status.is_open:
+        return True
+    return existing.status is JobStatus.COMPLETED and now < existing.finished_at + existing.idempotency_ttl * 1000
+
+
+def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
+    """Tell what an update must set and remove to make ``after`` of ``before``; ``status`` is the move's own."""
+    difference: dict[str, Change] = {}
+    for name in _CHANGEABLE:
+        value = getattr(after, name)
+        old = getattr(before, name)
+        if value is not old and value != old:
+            difference[name] = _stored(name, value)
+    old_place = place(before, shards=shards, index_completed=index_completed)
+    new_place = place(after, shards=shards, index_completed=index_completed)
+    for name in old_place.keys() | new_place.keys():
+        if old_place.get(name) != new_place.get(name):
+            difference[name] = new_place.get(name)
+    return difference
+
+
+_CHANGEABLE: Final = tuple(
+    field.name for field in fields(Job) if field.name not in ("job_id", "status", "created")
+)
+
+
+def _stored(name: str, value: Any) -> Change:
+    if name in ENCODERS:
+        return None if value in (None, ()) else ENCODERS[name](value)
+    if not value and name not in ALWAYS_STORED:
+        return None
+    return str(value) if isinstance(value, str) else value
+
+
+def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tuple[Attempt, ...]:
+    entry = Attempt(
+        attempt=job.attempt,
+        outcome=str(move),
+        worker_id=job.worker_id,
+        claim_token=job.claim_token,
+        claimed_at=job.claimed_at,
+        lease_expires_at=job.lease_expires_at,
+        ended_at=now,
+        failure=_in_short(failure),
+    )
+    return _last((*job.history, entry))
+
+
+def _in_short(failure: Failure | None) -> Failure | None:
+    """The traceback stays with the job's own failure; ten of them would fill the item."""
+    return replace(failure, traceback="", message=failure.message[:200]) if failure else None
+
+
+def _last(history: Iterable[Attempt]) -> tuple[Attempt, ...]:
+    return tuple(history)[-HISTORY_LIMIT:]
+
+
+def _expiry(now: int, kept: int) -> int:
+    return (now + kept) // 1000

@@ -1,0 +1,102 @@
+"""Pages of jobs by state: the index's shards read in parallel order and merged, with a cursor that continues each."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from jobs import schema
+from jobs.errors import InvalidInput
+from jobs.model import Job, JobStatus, Page
+from jobs.table import IndexEntry, JobTable
+
+ROUNDS: Final = 10
+"""Index pages per shard and call: a filter that matches little gives a short page and a cursor, not a long wait."""
+
+
+def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
+    """Name the partitions of the index that hold the jobs in a state."""
+    if status.is_open:
+        return [schema.open_key(queue, shard) for queue in queues for shard in range(shards)]
+    return [schema.closed_key(status, shard) for shard in range(shards)]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where one partition continues; ``done`` when it is exhausted."""
+
+    entry: IndexEntry | None = None
+    done: bool = False
+
+
+def list_page(
+    table: JobTable,
+    state_keys: list[str],
+    *,
+    keep: Callable[[Job], bool],
+    limit: int,
+    newest_first: bool,
+    cursor: str | None,
+) -> Page:
+    """Read the next page of the jobs in some partitions of the index, in the order of their times."""
+    positions = _decode(cursor, state_keys)
+    jobs: list[Job] = []
+    for _ in range(ROUNDS):
+        rows = _merged(table, positions, limit - len(jobs), newest_first)
+        found = table.get_many([entry.job_id for _, entry in rows])
+        jobs += [job for _, entry in rows if (job := found.get(entry.job_id)) is not None and keep(job)]
+        if len(jobs) >= limit or all(position.done for position in positions.values()):
+            break
+    exhausted = all(position.done for position in positions.values())
+    return Page(tuple(jobs), None if exhausted else _encode(positions))
+
+
+def _merged(
+    table: JobTable, positions: dict[str, Position], limit: int, newest_first: bool
+) -> list[tuple[str, IndexEntry]]:
+    """Take the next ``limit`` entries over all partitions and move the positions behind them."""
+    pages = {
+        key: table.entries(key, limit=limit, newest_first=newest_first, after=position.entry)
+        for key, position in positions.items()
+        if not position.done
+    }
+    streams: Iterable[list[tuple[str, IndexEntry]]] = [[(key, entry) for entry in page] for key, page in pages.items()]
+    order = heapq.merge(*streams, key=lambda row: row[1].at, reverse=newest_first)
+    taken = [row for row, _ in zip(order, range(limit), strict=False)]
+    for key, page in pages.items():
+        mine = [entry for row_key, entry in taken if row_key == key]
+        last = mine[-1] if mine else positions[key].entry
+        positions[key] = Position(last, done=len(page) < limit and len(mine) == len(page))
+    return taken
+
+
+def _encode(positions: dict[str, Position]) -> str:
+    rows = {
+        key: None if position.done else [position.entry.at, position.entry.job_id] if position.entry else []
+        for key, position in positions.items()
+    }
+    return base64.urlsafe_b64encode(json.dumps(rows, separators=(",", ":")).encode()).decode()
+
+
+def _decode(cursor: str | None, state_keys: list[str]) -> dict[str, Position]:
+    if cursor is None:
+        return {key: Position() for key in state_keys}
+    try:
+        rows = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if set(rows) != set(state_keys):
+            raise ValueError("it belongs to another list")
+        return {
+            key: Position(done=True)
+            if row is None
+            else Position(IndexEntry(str(row[1]), int(row[0])) if row else None)
+            for key, row in rows.items()
+        }
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise InvalidInput(
+            f"cursor {cursor[:40]!r} does not continue this list ({error}); pass the cursor of the previous page unchanged, "
+            "with the same status and queue"
+        ) from None

@@ -1,0 +1,155 @@
+"""What a job is: values only, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+OnOrphan = Literal["fail", "retry"]
+HISTORY_LIMIT: Final = 10
+"""Ended attempts that a job remembers."""
+
+
+class JobStatus(StrEnum):
+    """States of a job; the moves between them are in `jobs.transitions`."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the job still has something to happen to it."""
+        return self in (JobStatus.PENDING, JobStatus.PROCESSING)
+
+
+class FailureKind(StrEnum):
+    """Why a job failed, as far as it matters for what to do next."""
+
+    TRANSIENT = "TRANSIENT"
+    EXTERNAL = "EXTERNAL"
+    CONFIGURATION = "CONFIGURATION"
+    PERMANENT = "PERMANENT"
+    TIMEOUT = "TIMEOUT"
+    ORPHANED = "ORPHANED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong in an attempt.
+
+    Attributes
+    ----------
+    kind : FailureKind
+    exception : str
+        Type of the exception, dotted; empty where there was none (a lost worker).
+    message, traceback : str
+        As text, cut to a bounded length.
+    at : int
+        Epoch milliseconds.
+    """
+
+    kind: FailureKind
+    message: str
+    exception: str = ""
+    traceback: str = ""
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One ended attempt that was not a plain success: the evidence of who held the claim, until when, and how it ended.
+
+    Attributes
+    ----------
+    outcome : str
+        ``retry``, ``release``, ``orphan-fail``, ... : the name of the move that ended it.
+    claimed_at, lease_expires_at, ended_at : int
+        Epoch milliseconds.
+    """
+
+    attempt: int
+    outcome: str
+    worker_id: str = ""
+    claim_token: str = ""
+    claimed_at: int = 0
+    lease_expires_at: int = 0
+    ended_at: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as it was last read or written.
+
+    Attributes
+    ----------
+    attempt : int
+        Claims so far; only ever grows, and fences messages.
+    charged : int
+        Attempts that count against ``max_attempts``.
+    payload, result : JSON values
+    created_at, available_at, claimed_at, lease_expires_at, finished_at, dispatched_at : int
+        Epoch milliseconds; 0 where it has not happened.
+    expires_at : int
+        Epoch seconds at which DynamoDB may delete the item; 0 while the job is open.
+    lease_ms : int
+        How long a claim on it lasts, milliseconds.
+    dispatches : int
+        Messages sent for the current attempt; 0 while it waits for a time too far ahead for SQS.
+    idempotency_ttl : float
+        Seconds after its end for which a completed job answers equal submissions.
+    created : bool
+        Not stored: ``False`` when `create_job` found an equal job instead.
+    """
+
+    job_id: str
+    task: str
+    queue: str
+    status: JobStatus
+    attempt: int = 0
+    charged: int = 0
+    max_attempts: int = 1
+    payload: Any = None
+    result: Any = None
+    created_at: int = 0
+    available_at: int = 0
+    claimed_at: int = 0
+    lease_expires_at: int = 0
+    finished_at: int = 0
+    claim_token: str = ""
+    worker_id: str = ""
+    celery_task_id: str = ""
+    failure: Failure | None = None
+    history: tuple[Attempt, ...] = ()
+    idempotency_key: str = ""
+    idempotency_ttl: float = 0
+    fingerprint: str = ""
+    submission: str = ""
+    expires_at: int = 0
+    dispatches: int = 0
+    dispatched_at: int = 0
+    on_orphan: OnOrphan = "fail"
+    lease_ms: int = 0
+    created: bool = field(default=True, compare=False)
+
+    def log_context(self) -> dict[str, Any]:
+        """Fields for a log line: never an argument, a result or a token."""
+        return {"job_id": self.job_id, "task": self.task, "queue": self.queue, "attempt": self.attempt}
+
+    @property
+    def attempts_left(self) -> int:
+        """Attempts that may still be charged."""
+        return max(0, self.max_attempts - self.charged)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of jobs; ``cursor`` continues after it, ``None`` at the end."""
+
+    jobs: tuple[Job, ...]
+    cursor: str | None = None

@@ -1,0 +1,99 @@
+"""Which of DynamoDB's errors pass by themselves, and how long to try again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity.stop import stop_base
+
+from jobs.clock import Clock
+from jobs.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+THROTTLES: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "Throttling",
+        "TransactionInProgressException",
+    }
+)
+"""Error codes that ask for a slower caller (AWS, "Error handling with DynamoDB")."""
+TRIES: Final = 3
+"""Tries of a request that nobody's lease bounds; boto3 makes two requests of each."""
+FIRST_WAIT_SECONDS: Final = 0.1
+LONGEST_WAIT_SECONDS: Final = 5.0
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later: no connection, no answer in time, a server's fault, throttling."""
+    if isinstance(error, HTTPClientError):
+        return True
+    if not isinstance(error, ClientError):
+        return False
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or error.response.get("Error", {}).get("Code") in THROTTLES
+
+
+def persistently(
+    request: Callable[[], T], *, clock: Clock, until: int | None = None, sleep: Callable[[float], None] = time.sleep
+) -> T:
+    """Make a request again after transient errors, with full jitter between the tries.
+
+    Parameters
+    ----------
+    until : int, optional
+        Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. Default: three
+        tries in all.
+
+    Raises
+    ------
+    StoreUnavailable
+        The last try failed, or the error is not one that passes.
+    botocore.exceptions.ClientError
+        ``ConditionalCheckFailedException``, as it is: the caller knows what it means.
+    """
+    retrying = Retrying(
+        retry=retry_if_exception(is_transient),
+        wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+        stop=stop_after_attempt(TRIES) if until is None else _stop_at(until, clock),
+        sleep=sleep,
+        reraise=True,
+    )
+    try:
+        return retrying(request)
+    except (ClientError, BotoCoreError) as error:
+        if condition_failed(error):
+            raise
+        raise StoreUnavailable(_explain(error)) from error
+
+
+def condition_failed(error: BaseException) -> bool:
+    """Whether DynamoDB refused a write because its condition did not hold."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+class _stop_at(stop_base):
+    def __init__(self, until: int, clock: Clock) -> None:
+        self.until, self.clock = until, clock
+
+    def __call__(self, retry_state: Any) -> bool:
+        return self.clock() >= self.until
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        code = error.response["Error"].get("Code", "?")
+        remedy = {
+            "ResourceNotFoundException": "create the tables with `jobclaim up`, or check JOBCLAIM_JOB_TABLE and the region",
+            "AccessDeniedException": "give this role the actions of its policy in template.yaml",
+            "UnrecognizedClientException": "check the credentials",
+        }.get(code, "see the cause; `jobclaim doctor` checks the deployment")
+        return f"DynamoDB refused {error.operation_name} with {code}: {error.response['Error'].get('Message')}; {remedy}"
+    return f"DynamoDB did not answer: {error}; check the endpoint, the network and the credentials"

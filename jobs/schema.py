@@ -1,0 +1,41 @@
+"""Shape of the job table: its key, its one sparse index, and how a job finds its place in that index.
+
+::
+
+    by_state   state_key                     state_at          who is listed
+               OPEN#<queue>#<shard>          available_at      PENDING and PROCESSING
+               FAILED#<shard>                finished_at       FAILED
+               CANCELLED#<shard>             finished_at       CANCELLED
+               COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on
+
+A claim changes neither attribute and the index projects keys only, so claiming costs one write unit and none in the index.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zlib import crc32
+
+KEY: Final = "job_id"
+INDEX: Final = "by_state"
+INDEX_HASH: Final = "state_key"
+INDEX_RANGE: Final = "state_at"
+TTL: Final = "expires_at"
+
+FLEET_KEY: Final = "worker_id"
+FLEET_TTL: Final = "expires_at"
+
+
+def shard_of(job_id: str, shards: int) -> int:
+    """Index shard of a job: CRC-32 of its id, so that every process agrees without asking."""
+    return crc32(job_id.encode()) % shards
+
+
+def open_key(queue: str, shard: int) -> str:
+    """Index partition of a queue's open (PENDING or PROCESSING) jobs."""
+    return f"OPEN#{queue}#{shard}"
+
+
+def closed_key(status: str, shard: int) -> str:
+    """Index partition of the jobs that ended in ``status``."""
+    return f"{status}#{shard}"

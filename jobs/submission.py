@@ -1,0 +1,135 @@
+"""From the arguments of a submission to the job that is to be written: checks and defaults, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jobs import checks, codec
+from jobs.clock import Clock
+from jobs.errors import IdempotencyMismatch, InvalidInput
+from jobs.lifecycle import first_dispatches
+from jobs.model import Job, JobStatus, OnOrphan
+from settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a caller asks for; see `jobs.repo.JobRepo.create_job` for the meaning of each field."""
+
+    task: str
+    payload: Any = None
+    queue: str | None = None
+    job_id: str | None = None
+    idempotency_key: str | None = None
+    ttl: float | None = None
+    fingerprint: str | None = None
+    available_at: int | datetime | None = None
+    max_attempts: int | None = None
+    on_orphan: OnOrphan | None = None
+    hard_limit: int | None = None
+
+
+def id_for_key(task: str, idempotency_key: str) -> str:
+    """Derive the job id of an idempotent submission: SHA-256 over task and key, 64 hexadecimal digits."""
+    return hashlib.sha256(f"{task}\0{idempotency_key}".encode()).hexdigest()
+
+
+def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: bool) -> Job:
+    """Check a submission and make the PENDING job of it.
+
+    Parameters
+    ----------
+    any_queue : bool
+        Accept queues that settings do not name (a `JobRepo` made without settings knows none).
+
+    Raises
+    ------
+    InvalidInput, InvalidPayload, PayloadTooLarge
+        Nothing was written.
+    """
+    now = clock()
+    task = checks.text(asked.task, "task")
+    queue = _queue(asked.queue, task, settings, any_queue)
+    text = codec.encode(asked.payload, limit=settings.max_payload_bytes)
+    available_at = max(now, checks.moment(asked.available_at, "available_at", now))
+    key, ttl, fingerprint = _idempotency(asked, text, settings)
+    return Job(
+        job_id=_job_id(asked, task, key),
+        task=task,
+        queue=queue,
+        status=JobStatus.PENDING,
+        max_attempts=_max_attempts(asked, settings),
+        payload=asked.payload,
+        created_at=now,
+        available_at=available_at,
+        idempotency_key=key,
+        idempotency_ttl=ttl,
+        fingerprint=fingerprint,
+        submission=secrets.token_hex(6),
+        dispatches=first_dispatches(available_at, now),
+        dispatched_at=now,
+        on_orphan=_on_orphan(settings.on_orphan if asked.on_orphan is None else asked.on_orphan),
+        lease_ms=_lease_ms(asked, queue, task, settings),
+    )
+
+
+def check_same_call(existing: Job, asked: Job) -> None:
+    """Refuse a duplicate whose key is the same and whose arguments are not."""
+    if existing.fingerprint and asked.fingerprint and existing.fingerprint != asked.fingerprint:
+        raise IdempotencyMismatch(
+            f"idempotency key {asked.idempotency_key!r} of task {asked.task!r} was used for other arguments by job "
+            f"{existing.job_id!r}; use another key, or wait until its window of {existing.idempotency_ttl:g} s is over"
+        )
+
+
+def _queue(queue: str | None, task: str, settings: Settings, any_queue: bool) -> str:
+    name = checks.text(queue, "queue", 80) if queue is not None else settings.queue_of(task)
+    if not any_queue:
+        try:
+            settings.queue(name)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from None
+    if "#" in name:
+        raise InvalidInput(f"queue {name!r} holds '#', which separates the parts of an index key; rename it")
+    return name
+
+
+def _job_id(asked: Submission, task: str, key: str) -> str:
+    if asked.job_id is not None and key:
+        raise InvalidInput(f"job_id={asked.job_id!r} and idempotency_key={key!r} exclude each other; the key gives the id")
+    if asked.job_id is not None:
+        return checks.text(asked.job_id, "job_id")
+    return id_for_key(task, key) if key else str(uuid.uuid4())
+
+
+def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[str, float, str]:
+    if asked.idempotency_key is None:
+        if asked.ttl is not None:
+            raise InvalidInput(f"ttl={asked.ttl!r} is the window of an idempotency key, and none was given; pass the key too")
+        return "", 0, ""
+    key = checks.text(asked.idempotency_key, "idempotency_key", checks.MAX_KEY)
+    ttl = checks.positive(asked.ttl if asked.ttl is not None else settings.idempotency_ttl_seconds, "ttl")
+    return key, ttl, asked.fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+
+def _max_attempts(asked: Submission, settings: Settings) -> int:
+    return settings.max_attempts if asked.max_attempts is None else checks.count(asked.max_attempts, "max_attempts")
+
+
+def _lease_ms(asked: Submission, queue: str, task: str, settings: Settings) -> int:
+    known = queue if queue in settings.queue_names else settings.default_queue
+    hard = checks.count(asked.hard_limit, "hard_limit") if asked.hard_limit is not None else None
+    return settings.lease_seconds(known, hard or settings.limits(task, known).hard) * 1000
+
+
+def _on_orphan(value: Any) -> OnOrphan:
+    if value == "retry":
+        return "retry"
+    if value == "fail":
+        return "fail"
+    raise InvalidInput(f"on_orphan={value!r} must be 'fail' or 'retry'")

@@ -1,0 +1,181 @@
+"""The job table's requests: one method per request, errors made plain, no decisions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobs import schema
+from jobs.clock import Clock
+from jobs.errors import StoreUnavailable
+from jobs.expressions import Change, update_request
+from jobs.item import Item, attribute, from_item, place, to_attributes
+from jobs.model import Job
+from jobs.resilience import condition_failed, persistently
+from jobs.transitions import Move
+
+BATCH: Final = 100
+"""Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""
+BATCH_ROUNDS: Final = 8
+"""Times that keys left unprocessed are asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Answer to a conditional write.
+
+    Attributes
+    ----------
+    applied : bool
+        Whether the condition held.
+    job : Job or None
+        The item as it is now: after a claim that was applied, or as it stood in the way of a refused write; ``None``
+        where there is no item, or where the answer carries none.
+    """
+
+    applied: bool
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One row of the index: a job's id and its sort key, epoch milliseconds."""
+
+    job_id: str
+    at: int
+
+
+class JobTable:
+    """DynamoDB requests on one job table.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 DynamoDB client, this process's own.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], Any],
+        name: str,
+        *,
+        clock: Clock,
+        shards: int,
+        index_completed: bool,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self.name = name
+        self.shards = shards
+        self.index_completed = index_completed
+        self._clock = clock
+        self._sleep = sleep
+
+    def put_new(self, job: Job) -> Written:
+        """Put a job unless its id is taken."""
+        stored = to_attributes(job) | self.place(job)
+        return self._conditional(
+            "put_item",
+            {
+                "Item": {name: attribute(value) for name, value in stored.items()},
+                "ConditionExpression": f"attribute_not_exists({schema.KEY})",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            },
+        )
+
+    def move(
+        self,
+        job_id: str,
+        move: Move,
+        *,
+        expected: Mapping[str, str | int],
+        changes: Mapping[str, Change],
+        until: int | None = None,
+    ) -> Written:
+        """Make one move of the transitions' table; ``until`` as in `jobs.resilience.persistently`."""
+        request = update_request(move, expected, changes)
+        return self._conditional("update_item", {"Key": _key(job_id), **request}, until)
+
+    def get(self, job_id: str) -> Job | None:
+        """Read one job, consistently."""
+        answer = self._ask("get_item", {"Key": _key(job_id), "ConsistentRead": True})
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Read jobs by id, eventually consistent, a hundred per request; missing ones are left out."""
+        found: dict[str, Job] = {}
+        for start in range(0, len(job_ids), BATCH):
+            for item in self._batch([_key(job_id) for job_id in job_ids[start : start + BATCH]]):
+                job = from_item(item)
+                found[job.job_id] = job
+        return found
+
+    def entries(
+        self,
+        state_key: str,
+        *,
+        limit: int,
+        newest_first: bool = False,
+        after: IndexEntry | None = None,
+        up_to: int | None = None,
+    ) -> list[IndexEntry]:
+        """Read one page of an index partition in the order of its times; ``after`` continues behind an entry."""
+        condition, values = f"{schema.INDEX_HASH} = :key", {":key": attribute(state_key)}
+        if up_to is not None:
+            condition += f" AND {schema.INDEX_RANGE} <= :up_to"
+            values[":up_to"] = attribute(up_to)
+        request: dict[str, Any] = {
+            "IndexName": schema.INDEX,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": not newest_first,
+            "Limit": limit,
+        }
+        if after is not None:
+            request["ExclusiveStartKey"] = {
+                **_key(after.job_id),
+                schema.INDEX_HASH: attribute(state_key),
+                schema.INDEX_RANGE: attribute(after.at),
+            }
+        items = self._ask("query", request)["Items"]
+        return [IndexEntry(item[schema.KEY]["S"], int(item[schema.INDEX_RANGE]["N"])) for item in items]
+
+    def place(self, job: Job) -> dict[str, str | int]:
+        """Give the job's place in this table's index."""
+        return place(job, shards=self.shards, index_completed=self.index_completed)
+
+    def _conditional(self, operation: str, request: dict[str, Any], until: int | None = None) -> Written:
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._ask(operation, request, until)
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            item: Any = error.response.get("Item")
+            return Written(False, from_item(item) if item else None)
+        return Written(True, from_item(answer["Attributes"]) if "Attributes" in answer else None)
+
+    def _batch(self, keys: list[Item]) -> list[Item]:
+        found: list[Item] = []
+        asked: dict[str, Any] = {self.name: {"Keys": keys}}
+        for _ in range(BATCH_ROUNDS):
+            answer = self._ask_client("batch_get_item", {"RequestItems": asked})
+            found += answer["Responses"].get(self.name, [])
+            asked = answer.get("UnprocessedKeys") or {}
+            if not asked:
+                return found
+        raise StoreUnavailable(f"DynamoDB left keys of table {self.name!r} unread {BATCH_ROUNDS} times: it is throttling")
+
+    def _ask(self, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
+        return self._ask_client(operation, {"TableName": self.name, **request}, until)
+
+    def _ask_client(self, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
+        call = getattr(self._client(), operation)
+        return persistently(lambda: call(**request), clock=self._clock, until=until, sleep=self._sleep)
+
+
+def _key(job_id: str) -> Item:
+    return {schema.KEY: attribute(job_id)}
