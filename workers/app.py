@@ -1,0 +1,45 @@
+"""The Celery app: ``celery -A workers.app worker``. `create_app` makes one from any settings."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from celery import Celery, signals
+
+from jobs import JobRepo
+from settings import Settings
+from workers import identity, logs
+from workers.config import celery_config
+
+
+class JobclaimApp(Celery):
+    """A Celery app that knows its `Settings` and the repo of its jobs."""
+
+    settings: Settings
+
+    @cached_property
+    def repo(self) -> JobRepo:
+        """The app's repo; its DynamoDB client is made anew in each process."""
+        return JobRepo.from_settings(self.settings)
+
+
+def create_app(settings: Settings) -> JobclaimApp:
+    """Make an app: queues, routes, limits and recovery's schedule come from settings; AWS is not asked anything yet."""
+    made = JobclaimApp("jobclaim", set_as_current=True)
+    made.settings = settings
+    made.conf.update(celery_config(settings))
+    return made
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    logs.configure(app.settings)
+
+
+@signals.worker_init.connect
+def _name_the_worker(**_: Any) -> None:
+    identity.adopt()
+
+
+app = create_app(Settings())

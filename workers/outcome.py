@@ -1,0 +1,57 @@
+"""Writing the end of an attempt, fenced by its claim, and saying so in the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+
+from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+
+log = structlog.get_logger("jobclaim.worker")
+
+
+def record_success(repo: JobRepo, job_id: str, token: str, result: Any) -> Job | None:
+    """Write COMPLETED with the result; ``None`` where the claim is over and the result is dropped.
+
+    Raises
+    ------
+    InvalidPayload, PayloadTooLarge
+        The result cannot be stored; nothing was written.
+    """
+    return _write(repo, job_id, token, JobStatus.COMPLETED, result=result)
+
+
+def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException) -> Job | None:
+    """Write FAILED with the error; ``None`` where the claim is over."""
+    return _write(repo, job_id, token, JobStatus.FAILED, error=error, kind=kind_of(error))
+
+
+def kind_of(error: BaseException) -> FailureKind | None:
+    """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
+    if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
+        return FailureKind.TIMEOUT
+    return FailureKind.ORPHANED if isinstance(error, WorkerLostError) else None
+
+
+def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome: Any) -> Job | None:
+    try:
+        job = repo.update_status(job_id, status, token=token, **outcome)
+    except (ClaimLost, JobNotFound) as error:
+        log.warning("claim lost, outcome dropped", outcome=str(status), reason=str(error))
+        return None
+    except StoreUnavailable as error:
+        log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
+        return None
+    _tell(job)
+    return job
+
+
+def _tell(job: Job) -> None:
+    duration = round((job.finished_at - job.claimed_at) / 1000, 3)
+    if job.failure is not None:
+        failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
+        log.error("failed", duration_seconds=duration, **failure, **job.log_context())
+    else:
+        log.info("completed", duration_seconds=duration, **job.log_context())
