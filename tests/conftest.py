@@ -1,0 +1,88 @@
+"""Fixtures for every test: no way to real AWS, and the real local endpoints, started once and only when asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from tests.support import endpoints
+from tests.support.artifacts import Unavailable
+from tests.support.clock import ManualClock
+from tests.support.endpoints import Endpoint
+
+FAKE_AWS = {
+    "AWS_ACCESS_KEY_ID": "jobclaimtest",
+    "AWS_SECRET_ACCESS_KEY": "jobclaimtest",
+    "AWS_SESSION_TOKEN": "jobclaimtest",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+TEST_SWITCHES = {"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Turn SIGTERM into a normal end of the run, so that fixtures still end their processes."""
+    own_pid = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == own_pid:
+            raise KeyboardInterrupt("SIGTERM")
+        signal.signal(number, signal.SIG_DFL)  # a forked child of a test just ends
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+@pytest.fixture(autouse=True)
+def aws_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake credentials, and none of the caller's AWS or jobclaim settings: no test can reach an account."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or (name.startswith("JOBCLAIM_") and name not in TEST_SWITCHES):
+            monkeypatch.delenv(name)
+    for name, value in FAKE_AWS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that only the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """AWS's DynamoDB Local, shared by the run: give tables a `unique_name`."""
+    with _required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def elasticmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """ElasticMQ, shared by the run: give queues a `unique_name`."""
+    with _required(endpoints.elasticmq, tmp_path_factory.mktemp("elasticmq")) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _required(serve: Callable[[Path], AbstractContextManager[Endpoint]], log_dir: Path) -> Iterator[Endpoint]:
+    """Skip where the server cannot be had, but fail where ``JOBCLAIM_REQUIRE_REAL=1`` says that it must be."""
+    try:
+        server = serve(log_dir)
+        endpoint = server.__enter__()
+    except Unavailable as error:
+        if os.environ.get("JOBCLAIM_REQUIRE_REAL") == "1":
+            pytest.fail(f"JOBCLAIM_REQUIRE_REAL=1, but {error}", pytrace=False)
+        pytest.skip(str(error))
+    try:
+        yield endpoint
+    finally:
+        server.__exit__(None, None, None)

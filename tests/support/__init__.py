@@ -1,0 +1,1 @@
+"""What the tests stand on: real local endpoints, real processes, a hand-moved clock and bounded waiting."""

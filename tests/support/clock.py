@@ -1,0 +1,36 @@
+"""A clock that only the test moves."""
+
+from __future__ import annotations
+
+import threading
+
+START_MS = 1_750_000_000_000
+"""15 June 2025, in epoch milliseconds: a plain moment, far from zero and from every overflow."""
+
+
+class ManualClock:
+    """Epoch milliseconds that stand still until `advance` is called; a drop-in for `jobs.clock.system_clock`.
+
+    Examples
+    --------
+    >>> clock = ManualClock()
+    >>> before = clock()
+    >>> clock.advance(1.5)
+    >>> clock() - before
+    1500
+    """
+
+    def __init__(self, start_ms: int = START_MS) -> None:
+        self._now_ms = start_ms
+        self._lock = threading.Lock()
+
+    def __call__(self) -> int:
+        with self._lock:
+            return self._now_ms
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by `seconds`, a fraction included; backwards is refused."""
+        if seconds < 0:
+            raise ValueError(f"a clock runs forward only, got advance({seconds!r})")
+        with self._lock:
+            self._now_ms += round(seconds * 1000)
