@@ -11,7 +11,9 @@ from jobs.model import Job, JobStatus
 Item = dict[str, dict[str, Any]]
 """A DynamoDB item in the low-level form, ``{"job_id": {"S": "..."}}``."""
 
-ALWAYS_STORED: Final = frozenset({"job_id", "task", "queue", "status", "attempt", "charged", "max_attempts", "lease_ms"})
+ALWAYS_STORED: Final = frozenset(
+    {"job_id", "task", "queue", "status", "attempt", "charged", "max_attempts", "lease_ms", "dispatches"}
+)
 """Attributes that conditions or sums refer to: stored even where they are 0."""
 
 DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {

@@ -63,7 +63,7 @@ class JobRepo:
         self.clock = clock
         self._any_queue = settings is None
         self._claims = ClaimBook()
-        self._retention = lifecycle.Retention(
+        self.retention = lifecycle.Retention(
             completed=round(known.completed_retention_days * 86_400_000), dead=round(known.dead_retention_days * 86_400_000)
         )
         own = PerProcess(lambda: connect(known, "dynamodb"))
@@ -285,10 +285,10 @@ class JobRepo:
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
             codec.encode(result, what="result", limit=self.settings.max_result_bytes)
-            return self._end(claim, move, lifecycle.completed(claim, result, now, self._retention))
+            return self._end(claim, move, lifecycle.completed(claim, result, now, self.retention))
         cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
         failure = describe(error, now, kind or cancelled)
-        return self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self._retention))
+        return self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
 
     def reschedule(
         self,
@@ -371,7 +371,7 @@ class JobRepo:
         if job.status is not JobStatus.PENDING:
             raise IllegalTransition(f"job {job_id!r} is {job.status}; only a PENDING job can be cancelled here")
         failure = describe(reason, now, FailureKind.CANCELLED)
-        after = lifecycle.ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, self._retention)
+        after = lifecycle.ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, self.retention)
         written = self._move(job, Move.CANCEL, after)
         if written.applied or (written.job is not None and written.job.status is JobStatus.CANCELLED):
             return after

@@ -119,11 +119,18 @@ class JobTable:
         limit: int,
         newest_first: bool = False,
         after: IndexEntry | None = None,
+        since: int | None = None,
         up_to: int | None = None,
     ) -> list[IndexEntry]:
-        """Read one page of an index partition in the order of its times; ``after`` continues behind an entry."""
+        """Read one page of an index partition in the order of its times; ``after`` continues behind an entry.
+
+        ``since`` and ``up_to`` bound the times, epoch milliseconds, both included; ``since`` needs ``up_to``.
+        """
         condition, values = f"{schema.INDEX_HASH} = :key", {":key": attribute(state_key)}
-        if up_to is not None:
+        if since is not None and up_to is not None:
+            condition += f" AND {schema.INDEX_RANGE} BETWEEN :since AND :up_to"
+            values |= {":since": attribute(since), ":up_to": attribute(up_to)}
+        elif up_to is not None:
             condition += f" AND {schema.INDEX_RANGE} <= :up_to"
             values[":up_to"] = attribute(up_to)
         request: dict[str, Any] = {

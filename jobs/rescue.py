@@ -1,0 +1,57 @@
+"""Recovery's moves: each one conditional write on exactly what was read.
+
+A move that is refused changed nothing: somebody else acted first, and that is normal. Nothing here decides; `recovery.decide`
+does.
+"""
+
+from __future__ import annotations
+
+from jobs import lifecycle
+from jobs.model import Failure, Job, JobStatus
+from jobs.repo import JobRepo
+from jobs.transitions import Move
+
+
+def orphan_fail(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
+    """End an orphaned attempt: PROCESSING to FAILED, while the claim is still the one that was read.
+
+    Returns
+    -------
+    Job or None
+        The job as it is now; ``None`` when the write was refused.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nothing is known to be changed; the next pass looks again. All functions of this module.
+    """
+    after = lifecycle.ended_badly(job, Move.ORPHAN_FAIL, JobStatus.FAILED, failure, repo.clock(), repo.retention)
+    return _apply(repo, job, Move.ORPHAN_FAIL, after)
+
+
+def orphan_retry(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
+    """End an orphaned attempt and let the next one start at once: PROCESSING to PENDING. The caller sends its message.
+
+    The lost attempt stays charged: a job that kills its worker must not be tried for ever. Returns as `orphan_fail`.
+    """
+    now = repo.clock()
+    after = lifecycle.pending_again(job, Move.ORPHAN_RETRY, failure, now, now, charge=True)
+    return _apply(repo, job, Move.ORPHAN_RETRY, after)
+
+
+def give_up(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
+    """End a job that no message brings to a claim: PENDING to FAILED. Returns as `orphan_fail`."""
+    after = lifecycle.ended_badly(job, Move.GIVE_UP, JobStatus.FAILED, failure, repo.clock(), repo.retention)
+    return _apply(repo, job, Move.GIVE_UP, after)
+
+
+def dispatch(repo: JobRepo, job: Job) -> Job | None:
+    """Count the message that the caller sends next; of two passes in parallel one gets to send. Returns as `orphan_fail`."""
+    return _apply(repo, job, Move.DISPATCH, lifecycle.dispatched(job, repo.clock()))
+
+
+def _apply(repo: JobRepo, before: Job, move: Move, after: Job) -> Job | None:
+    table = repo.table
+    changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
+    written = table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)
+    return after if written.applied else None
