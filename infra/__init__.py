@@ -1,0 +1,10 @@
+"""AWS underneath the jobs: tables and queues from the settings, and an embedded AWS for development."""
+
+from __future__ import annotations
+
+from infra.local import LocalAws, local_aws
+from infra.provision import provision
+from infra.queues import resolve_queue_urls
+from infra.report import ProvisionReport, ProvisionRow
+
+__all__ = ["LocalAws", "ProvisionReport", "ProvisionRow", "local_aws", "provision", "resolve_queue_urls"]

@@ -1,0 +1,87 @@
+"""Queue attributes as values: their JSON forms, and how an existing queue differs from the wanted one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+TLS_ONLY: Final = "JobclaimTlsOnly"
+"""Sid of our statement in a queue's policy; all other statements belong to the queue's owner and stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An attribute that is not as wanted.
+
+    Attributes
+    ----------
+    name : str
+    old : str, optional
+        ``None`` where the queue has no value.
+    new : str
+    """
+
+    name: str
+    old: str | None
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.old if self.old else 'none'} -> {self.new}"
+
+
+def differences(have: Mapping[str, str], wanted: Mapping[str, str]) -> list[Change]:
+    """Attributes of a queue that are not as wanted, in the order of `wanted`."""
+    return [Change(name, have.get(name), new) for name, new in wanted.items() if not _same(have.get(name), new)]
+
+
+def redrive_policy(dead_letter_arn: str, max_receive_count: int) -> str:
+    """Where a message goes after `max_receive_count` deliveries."""
+    return _compact({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": max_receive_count})
+
+
+def tls_only_policy(queue_arn: str, existing: str | None = None) -> str:
+    """Give the queue's policy with a statement that denies every request over plain HTTP.
+
+    Parameters
+    ----------
+    queue_arn : str
+    existing : str, optional
+        The queue's policy so far, JSON; its other statements are kept.
+    """
+    statement = {
+        "Sid": TLS_ONLY,
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "sqs:*",
+        "Resource": queue_arn,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    policy: dict[str, Any] = json.loads(existing) if existing else {"Version": "2012-10-17", "Statement": []}
+    given: list[Any] = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    others = [each for each in given if each.get("Sid") != TLS_ONLY]
+    return _compact({**policy, "Statement": [*others, statement]})
+
+
+def _same(have: str | None, wanted: str) -> bool:
+    if have is None:
+        return False
+    if wanted.startswith("{"):
+        return bool(_plain(have) == _plain(wanted))
+    return have.lower() == wanted.lower()
+
+
+def _plain(text: str) -> Any:
+    """Parse a policy so that 5 and "5", and any order of keys, are the same; SQS gives back what it was given."""
+    try:
+        policy = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(policy, dict) and "maxReceiveCount" in policy:
+        policy["maxReceiveCount"] = int(policy["maxReceiveCount"])
+    return policy
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

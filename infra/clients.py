@@ -1,0 +1,25 @@
+"""Typed names for the two clients that tables and queues need; `jobs.connect` makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from jobs.connect import client, is_loopback
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+    from settings import Settings
+
+__all__ = ["client", "dynamodb_client", "is_loopback", "sqs_client"]
+
+
+def dynamodb_client(settings: Settings) -> DynamoDBClient:
+    """Make a DynamoDB client; thread-safe, but make it after a fork, not before."""
+    return cast("DynamoDBClient", client(settings, "dynamodb"))
+
+
+def sqs_client(settings: Settings) -> SQSClient:
+    """Make an SQS client; thread-safe, but make it after a fork, not before."""
+    return cast("SQSClient", client(settings, "sqs"))

@@ -1,0 +1,73 @@
+"""What can go wrong between the settings and the AWS they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jobs.errors import JobError
+from settings import Settings
+
+
+class InfraError(JobError):
+    """Tables, queues or the local AWS are not as they must be."""
+
+
+class ProvisionError(InfraError):
+    """A table or queue could not be brought into the wanted shape; running again is always safe."""
+
+
+class TableMismatch(ProvisionError):
+    """A table of that name exists, but its key or index is another one. Nothing was changed or deleted."""
+
+
+class QueueNotFound(InfraError, LookupError):
+    """A queue of the settings does not exist at the endpoint."""
+
+    def __init__(self, queue: str, physical: str, endpoint: str) -> None:
+        super().__init__(
+            f"queue {queue!r} ({physical!r}) does not exist at {endpoint}; run `jobclaim up`, or correct "
+            "JOBCLAIM_QUEUE_PREFIX, JOBCLAIM_REGION or JOBCLAIM_QUEUE_URLS"
+        )
+
+
+class LocalAwsError(InfraError, RuntimeError):
+    """The embedded AWS could not start."""
+
+
+def endpoint_name(settings: Settings, service: str) -> str:
+    """Where a service is looked for, in words for a message."""
+    endpoint = settings.endpoint("sqs" if service == "sqs" else "dynamodb")
+    return endpoint or f"AWS {settings.region}"
+
+
+@contextmanager
+def explained(settings: Settings, service: str) -> Iterator[None]:
+    """Turn botocore's exceptions into a `ProvisionError` that says where, what and what to do.
+
+    Raises
+    ------
+    ProvisionError
+        The service refused a request, or nobody answered at the endpoint.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    where = endpoint_name(settings, service)
+    try:
+        yield
+    except ClientError as error:
+        details = error.response.get("Error", {})
+        raise ProvisionError(
+            f"{where} refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}; "
+            "what was made so far stays, correct the cause and run `jobclaim up` again"
+        ) from error
+    except NoCredentialsError as error:
+        raise ProvisionError(
+            f"no AWS credentials for {where}; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or start a local AWS with `jobclaim dev`"
+        ) from error
+    except BotoCoreError as error:
+        raise ProvisionError(
+            f"no answer from {where}: {error}; is it running? Check JOBCLAIM_ENDPOINT_URL and JOBCLAIM_REGION, "
+            "or start a local AWS with `jobclaim dev`"
+        ) from error

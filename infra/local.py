@@ -1,0 +1,95 @@
+"""The embedded AWS of `jobclaim dev`, `jobclaim demo` and the tests: DynamoDB and SQS on loopback, gone at the end.
+
+It forgets everything when it stops, and believes every credential: for development only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from infra.errors import LocalAwsError
+from settings import Settings
+
+FAKE_KEY: Final = "jobclaim"
+"""Alphanumeric, because DynamoDB Local insists on that; any value does for moto."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAws:
+    """A running local AWS.
+
+    Attributes
+    ----------
+    endpoint_url : str
+        ``http://127.0.0.1:<port>``, for every service.
+    settings : Settings
+        The given settings, pointed at it.
+    """
+
+    endpoint_url: str
+    settings: Settings
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables that point a child process at it; put them over the parent's own."""
+        return {
+            "JOBCLAIM_ENDPOINT_URL": self.endpoint_url,
+            # Named as well, so that a `.env` which points one service elsewhere does not win.
+            "JOBCLAIM_DYNAMODB_ENDPOINT_URL": self.endpoint_url,
+            "JOBCLAIM_SQS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": FAKE_KEY,
+            "AWS_SECRET_ACCESS_KEY": FAKE_KEY,
+            "AWS_DEFAULT_REGION": self.settings.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+@contextmanager
+def local_aws(settings: Settings | None = None, *, port: int = 0) -> Iterator[LocalAws]:
+    """Run DynamoDB and SQS on loopback for the length of the block.
+
+    Conditional writes are atomic, as on AWS: requests to DynamoDB are answered one at a time. Several may run at once
+    in one process; each has its own tables and queues.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        What to copy; default ``Settings()``.
+    port : int
+        Port on 127.0.0.1; 0 takes a free one.
+
+    Yields
+    ------
+    LocalAws
+        Empty: call `provision` with its settings.
+
+    Raises
+    ------
+    LocalAwsError
+        moto is not installed, or the port is taken.
+    """
+    base = settings if settings is not None else Settings()
+    server = _server(port)
+    try:
+        url = server.url
+        here = {"endpoint_url": url, "dynamodb_endpoint_url": url, "sqs_endpoint_url": url, "queue_urls": {}}
+        yield LocalAws(url, base.model_copy(update=here))
+    finally:
+        server.stop()
+
+
+def _server(port: int) -> Any:
+    try:
+        from infra.local_server import LocalServer
+    except ModuleNotFoundError as error:
+        raise LocalAwsError(
+            f"the embedded AWS needs moto, and {error.name!r} is missing; run `pip install jobclaim[local]`"
+        ) from error
+    try:
+        return LocalServer(port)
+    except (OSError, OverflowError) as error:
+        raise LocalAwsError(
+            f"the embedded AWS cannot listen on 127.0.0.1:{port}: {error}; choose another port, or 0 for a free one"
+        ) from error

@@ -1,0 +1,61 @@
+"""Bring tables and queues into the shape that the settings ask for, and say what was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from infra import clients
+from infra.errors import explained
+from infra.queues import ensure_queues
+from infra.report import ProvisionReport
+from infra.tables import ensure_table, table_specs
+from settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+WAIT_SECONDS: Final = 300.0
+
+
+def provision(
+    settings: Settings,
+    *,
+    dynamodb: DynamoDBClient | None = None,
+    sqs: SQSClient | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+) -> ProvisionReport:
+    """Create or update the two tables and every queue with its dead-letter queue.
+
+    Runs any number of times, also at once from several places: a second run on a settled account changes nothing.
+    Never deletes anything, never replaces a table, and leaves alone what it does not know.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names, limits and endpoints; every attribute is derived from it.
+    dynamodb, sqs : boto3 clients, optional
+        Default: made from `settings`.
+    wait_seconds : float
+        Longest wait for one table or index to become ACTIVE, seconds.
+
+    Returns
+    -------
+    ProvisionReport
+        One row per resource: created, changed (old -> new), unchanged or left.
+
+    Raises
+    ------
+    ProvisionError
+        An endpoint refused something that jobclaim cannot work without, did not answer, or was not ready in time. What
+        was made until then stays; run again.
+    TableMismatch
+        A table of that name exists with another key.
+    """
+    with explained(settings, "dynamodb"):
+        dynamodb = dynamodb or clients.dynamodb_client(settings)
+        tables = [list(ensure_table(dynamodb, spec, wait_seconds)) for spec in table_specs(settings)]
+    with explained(settings, "sqs"):
+        sqs = sqs or clients.sqs_client(settings)
+        queues = list(ensure_queues(settings, sqs))
+    return ProvisionReport.gather([*tables, queues])

@@ -1,0 +1,242 @@
+"""Queues and their dead-letter queues: the attributes that the settings imply, and how they get there.
+
+kombu never sends a visibility timeout with a request and leaves an existing queue's alone, so the queue's own attribute
+is the only truth; it is set here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from infra import clients
+from infra.attributes import Change, differences, redrive_policy, tls_only_policy
+from infra.errors import ProvisionError, QueueNotFound, endpoint_name, explained
+from infra.report import Kind, ProvisionRow
+from settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+DEAD_LETTER_RETENTION: Final = 1_209_600
+"""Seconds; 14 days, the longest that SQS keeps a message. Its age counts from the send, not from the move here."""
+ESSENTIAL: Final = frozenset({"VisibilityTimeout", "RedrivePolicy"})
+"""Without these a queue does not do what the settings promise; an endpoint that refuses the others may still serve."""
+_MISSING: Final = ("NonExistentQueue", "QueueDoesNotExist")
+_EXISTS: Final = ("QueueAlreadyExists", "QueueNameExists")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWish:
+    """One SQS queue as it should be.
+
+    Attributes
+    ----------
+    name : str
+        Physical name.
+    kind : str
+    attributes : dict
+        As SQS spells them.
+    local : bool
+        The endpoint is plain HTTP on loopback.
+    """
+
+    name: str
+    kind: Kind
+    attributes: dict[str, str]
+    local: bool
+
+
+def ensure_queues(settings: Settings, client: SQSClient) -> Iterator[ProvisionRow]:
+    """Bring every queue of the settings into its shape, each after its dead-letter queue.
+
+    A queue whose URL is given in ``queue_urls`` is somebody else's (a CloudFormation stack, another team) and is left.
+    """
+    for queue in settings.queues:
+        if queue.name in settings.queue_urls:
+            detail = f"its URL is given in queue_urls: {settings.queue_urls[queue.name]}"
+            yield ProvisionRow(settings.physical_name(queue.name), "queue", "left", detail)
+            continue
+        dead_letters = _dead_letter_wish(settings, queue)
+        yield from _ensure_queue(client, dead_letters)
+        yield from _ensure_queue(client, _queue_wish(settings, queue, _arn(client, dead_letters.name)))
+
+
+def resolve_queue_urls(settings: Settings, sqs: SQSClient | None = None) -> dict[str, str]:
+    """Find the URL of every queue: the one given in ``queue_urls``, else what GetQueueUrl answers.
+
+    Returns
+    -------
+    dict
+        Logical queue name to URL.
+
+    Raises
+    ------
+    QueueNotFound
+        A queue does not exist; `jobclaim up` makes it.
+    ProvisionError
+        SQS refused the question or did not answer.
+    """
+    urls: dict[str, str] = {}
+    with explained(settings, "sqs"):
+        for name in settings.queue_names:
+            url = settings.queue_urls.get(name)
+            if url is None:
+                sqs = sqs or clients.sqs_client(settings)
+                url = _find(sqs, settings.physical_name(name))
+            if url is None:
+                raise QueueNotFound(name, settings.physical_name(name), endpoint_name(settings, "sqs"))
+            urls[name] = url
+    return urls
+
+
+# --- what is wanted
+def _queue_wish(settings: Settings, queue: QueueSpec, dead_letter_arn: str) -> QueueWish:
+    attributes = _common(settings) | {
+        "VisibilityTimeout": str(settings.visibility_timeout(queue.name)),
+        "RedrivePolicy": redrive_policy(dead_letter_arn, queue.max_receive_count),
+    }
+    return QueueWish(settings.physical_name(queue.name), "queue", attributes, _is_local(settings))
+
+
+def _dead_letter_wish(settings: Settings, queue: QueueSpec) -> QueueWish:
+    name = settings.physical_name(queue.name) + DEAD_LETTER_SUFFIX
+    attributes = _common(settings) | {"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION)}
+    return QueueWish(name, "dead-letter queue", attributes, _is_local(settings))
+
+
+def _common(settings: Settings) -> dict[str, str]:
+    return {
+        "ReceiveMessageWaitTimeSeconds": str(settings.wait_time_seconds),
+        "SqsManagedSseEnabled": "true",
+    }
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether SQS is plain HTTP on loopback: an emulator; one that enforced a TLS-only policy would lock us out."""
+    endpoint = settings.endpoint("sqs")
+    return clients.is_loopback(endpoint) and urlsplit(endpoint or "").scheme == "http"
+
+
+# --- how it gets there
+def _ensure_queue(client: SQSClient, wish: QueueWish) -> Iterator[ProvisionRow]:
+    url = _find(client, wish.name)
+    created = False
+    if url is None:
+        url, created = _create(client, wish)
+    have = _attributes(client, url)
+    changes = differences(have, _wanted(wish, have))
+    refused = _apply(client, url, wish, changes)
+    kept = [change for change in changes if change.name not in refused]
+    if created:
+        yield ProvisionRow(wish.name, wish.kind, "created", _summary(wish))
+    elif kept:
+        yield ProvisionRow(wish.name, wish.kind, "changed", "; ".join(str(change) for change in kept))
+    else:
+        yield ProvisionRow(wish.name, wish.kind, "unchanged", _summary(wish))
+    for name, reason in refused.items():
+        yield ProvisionRow(wish.name, wish.kind, "left", f"{name}: {reason}")
+
+
+def _wanted(wish: QueueWish, have: dict[str, str]) -> dict[str, str]:
+    """Add what depends on the queue as it is: its ARN, its policy, its encryption."""
+    wanted = dict(wish.attributes)
+    if have.get("KmsMasterKeyId"):  # encrypted with the owner's own key, which excludes SQS's
+        del wanted["SqsManagedSseEnabled"]
+    if not wish.local:
+        wanted["Policy"] = tls_only_policy(have["QueueArn"], have.get("Policy"))
+    return wanted
+
+
+def _find(client: SQSClient, name: str) -> str | None:
+    try:
+        return client.get_queue_url(QueueName=name)["QueueUrl"]
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"].endswith(_MISSING):
+            return None
+        raise
+
+
+def _create(client: SQSClient, wish: QueueWish) -> tuple[str, bool]:
+    """Create the queue; (url, False) when somebody else was faster.
+
+    With all attributes at once, so that no message meets SQS's default visibility timeout of 30 s; an emulator that
+    refuses one of them gets the bare queue, and then each attribute by itself.
+    """
+    try:
+        return client.create_queue(QueueName=wish.name, Attributes=wish.attributes)["QueueUrl"], True  # type: ignore[arg-type]
+    except client.exceptions.ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code.endswith(_EXISTS):
+            return client.get_queue_url(QueueName=wish.name)["QueueUrl"], False
+        if not _is_refused_value(code):
+            raise
+    return client.create_queue(QueueName=wish.name)["QueueUrl"], True
+
+
+def _attributes(client: SQSClient, url: str) -> dict[str, str]:
+    answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    return {str(name): value for name, value in answer.get("Attributes", {}).items()}
+
+
+def _arn(client: SQSClient, name: str) -> str:
+    url = client.get_queue_url(QueueName=name)["QueueUrl"]
+    return client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
+
+def _apply(client: SQSClient, url: str, wish: QueueWish, changes: list[Change]) -> dict[str, str]:
+    """Set what differs; give the attributes that stayed as they were, with the reason.
+
+    Raises
+    ------
+    ProvisionError
+        An essential attribute was refused.
+    """
+    refused = _set(client, url, changes)
+    if wish.local and changes:  # an emulator answers at once and may drop silently what it does not know
+        left = {change.name for change in differences(_attributes(client, url), {c.name: c.new for c in changes})}
+        refused |= {name: "this endpoint does not keep it" for name in left if name not in refused}
+    essential = sorted(ESSENTIAL & refused.keys())
+    if essential:
+        reasons = "; ".join(f"{name}: {refused[name]}" for name in essential)
+        raise ProvisionError(
+            f"queue {wish.name!r} does not take {reasons}; jobclaim cannot work without it, use another SQS endpoint"
+        )
+    return refused
+
+
+def _set(client: SQSClient, url: str, changes: list[Change]) -> dict[str, str]:
+    """Set all at once, and one by one when that was refused."""
+    if not changes:
+        return {}
+    try:
+        _set_attributes(client, url, changes)
+    except client.exceptions.ClientError as error:
+        if not _is_refused_value(error.response["Error"]["Code"]):
+            raise
+        if len(changes) == 1:
+            return {changes[0].name: str(error.response["Error"].get("Message") or error.response["Error"].get("Code"))}
+    else:
+        return {}
+    refused: dict[str, str] = {}
+    for change in changes:
+        refused |= _set(client, url, [change])
+    return refused
+
+
+def _is_refused_value(code: str) -> bool:
+    """Whether SQS minds an attribute, rather than who asks, how often, or which queue."""
+    return any(word in code for word in ("Attribute", "InvalidParameter", "Unsupported"))
+
+
+def _set_attributes(client: SQSClient, url: str, changes: list[Change]) -> None:
+    attributes: dict[Any, str] = {change.name: change.new for change in changes}
+    client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+
+
+def _summary(wish: QueueWish) -> str:
+    if "VisibilityTimeout" in wish.attributes:
+        return f"visibility timeout {wish.attributes['VisibilityTimeout']} s"
+    return f"keeps messages {DEAD_LETTER_RETENTION // 86_400} days"
