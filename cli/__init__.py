@@ -1,0 +1,1 @@
+"""The command line. Nothing heavier than click is imported before a command needs it."""

@@ -1,0 +1,47 @@
+"""The same for several jobs: go on after one that is refused, and say at the end how many were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.errors import Refused, explain
+from cli.exits import ExitCode
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from jobs import Job
+    from jobs.clock import Clock
+
+
+def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock, out: Output) -> None:
+    """Do something to each job and write the jobs as they are then.
+
+    Ends the command with the code of `exit_code`.
+    """
+    from cli.records import columns, job_record
+    from jobs import JobError
+
+    done: list[Job] = []
+    refused: list[Refused] = []
+    for job_id in job_ids:
+        try:
+            done.append(act(job_id))
+        except JobError as error:
+            refused.append(explain(error))
+    if done:
+        out.many([job_record(job) for job in done], columns(clock()), empty="")
+    for refusal in refused:
+        refusal.show()
+    click.get_current_context().exit(exit_code(len(done), [refusal.exit_code for refusal in refused]))
+
+
+def exit_code(done: int, refusals: Sequence[int]) -> int:
+    """Choose the exit code: refusals of one kind keep their own, others beside them make it an error or partial."""
+    if not refusals:
+        return ExitCode.OK
+    if done:
+        return ExitCode.PARTIAL
+    return refusals[0] if len(set(refusals)) == 1 else ExitCode.ERROR

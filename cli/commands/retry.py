@@ -1,0 +1,39 @@
+"""`jobclaim retry`: start failed jobs again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.output import Format, Output, output_option
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from jobs import Job
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim retry 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11
+  jobclaim list --status FAILED -o ids | xargs jobclaim retry
+"""
+)
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@output_option
+@pass_session
+def command(session: Session, job_ids: tuple[str, ...], output: Format | None) -> None:
+    """Start FAILED jobs again, with all their attempts before them.
+
+    Exits with 5 when only some could be started.
+    """
+    from cli.bulk import for_each
+    from workers.dispatch import publish_if_due
+
+    def again(job_id: str) -> Job:
+        job = session.repo.retry_job(job_id)
+        publish_if_due(session.app, job)
+        return job
+
+    for_each(job_ids, again, clock=session.repo.clock, out=Output(output))

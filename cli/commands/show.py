@@ -1,0 +1,44 @@
+"""`jobclaim show`: all there is to know about one job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.output import Format, Output, output_option
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jobs import Job
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11
+  jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 --payload
+  jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 -o json | jq .failure
+"""
+)
+@click.argument("job_id")
+@click.option("--payload", is_flag=True, help="Show the arguments too.")
+@output_option
+@pass_session
+def command(session: Session, job_id: str, payload: bool, output: Format | None) -> None:
+    """Show one job: its state, what it waits for, and every attempt: who claimed it, until when, how it ended."""
+    from cli.records import job_record
+
+    job = session.repo.get_job(job_id)
+    Output(output).one(
+        job_record(job, payload=payload),
+        lambda console: _draw(console, job, session, payload),
+    )
+
+
+def _draw(console: Console, job: Job, session: Session, payload: bool) -> None:
+    from cli.job_view import draw_job
+
+    draw_job(console, job, now=session.now(), settings=session.settings, payload=payload)

@@ -1,0 +1,113 @@
+"""`jobclaim submit`: a call of a task from the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exits import ExitCode
+from cli.humane import Duration, Moment
+from cli.output import Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from jobs import Job
+
+
+class JsonValue(click.ParamType[Any]):
+    """A JSON value of one type."""
+
+    name = "json"
+
+    def __init__(self, kind: type, example: str) -> None:
+        self.kind, self.example = kind, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text, or refuse it with an example."""
+        if isinstance(value, self.kind):
+            return value
+        try:
+            parsed = json.loads(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not JSON ({error}); write {self.example}", param, ctx)
+        if not isinstance(parsed, self.kind):
+            self.fail(f"{value!r} is the wrong kind of JSON; write {self.example}", param, ctx)
+        return parsed
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim submit examples.process_document --args '["letter.txt"]' --wait
+  jobclaim submit examples.generate_analytics_report --kwargs '{"source": "sales.csv"}' --in 10m
+  jobclaim submit billing.charge --args '[42]' --key invoice-42 --ttl 4h
+"""
+)
+@click.argument("task")
+@click.option("--args", "args", type=JsonValue(list, "'[\"a\", 1]'"), default="[]", help="Arguments, a JSON array.")
+@click.option("--kwargs", "kwargs", type=JsonValue(dict, "'{\"a\": 1}'"), default="{}", help="A JSON object.")
+@click.option("-q", "--queue", help="Default: the task's own, else where settings route it.")
+@click.option("--key", help="Idempotency key: equal keys of one task are one job.")
+@click.option("--ttl", type=Duration(), help="How long the key answers after the job completed. Default by settings.")
+@click.option("--at", "at", type=Moment(), help="When it may start: ISO 8601 with its zone.")
+@click.option("--in", "delay", type=Duration(), help="In how long it may start: 90, 10s, 5m, 2h, 1d.")
+@click.option("--wait", is_flag=True, help="Follow the job to its end.")
+@click.option("--timeout", type=Duration(), default="10m", show_default=True, help="Longest --wait.")
+@output_option
+@pass_session
+def command(
+    session: Session,
+    task: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    queue: str | None,
+    key: str | None,
+    ttl: int | None,
+    at: int | None,
+    delay: int | None,
+    wait: bool,
+    timeout: int,
+    output: Format | None,
+) -> None:
+    """Write a job for TASK, send its message, and print the job.
+
+    With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout is over
+    and the job is not.
+    """
+    from cli.submission import submit
+
+    if at is not None and delay is not None:
+        raise click.UsageError("--at and --in exclude each other: give the moment or the distance")
+    when = session.now() + delay if delay is not None else at
+    job = submit(session.app, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when)
+    if not job.created:
+        remark(f"Job {job.job_id} was there already under this key; nothing was submitted.")
+    code = ExitCode.OK
+    if wait:
+        job, code = _follow(session, job, timeout)
+    _print(session, job, Output(output), detailed=wait)
+    click.get_current_context().exit(code)
+
+
+def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]:
+    from cli.following import follow
+
+    job = follow(session.repo, job, timeout_ms=timeout_ms)
+    if job.status.is_open:
+        remark(f"Still {job.status}; `jobclaim show {job.job_id}` tells how it goes on.")
+        return job, ExitCode.PARTIAL
+    return job, ExitCode.OK if job.status == "COMPLETED" else ExitCode.ERROR
+
+
+def _print(session: Session, job: Job, out: Output, *, detailed: bool) -> None:
+    from cli.job_view import draw_job
+    from cli.output import table
+    from cli.records import columns, job_record
+
+    record = job_record(job)
+    if detailed:
+        out.one(record, lambda console: draw_job(console, job, now=session.now(), settings=session.settings))
+    else:
+        out.one(record, lambda console: console.print(table([record], columns(session.now()))))

@@ -1,0 +1,98 @@
+"""From an exception to one line on standard error: what was wrong, with which value, and what to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from cli.exits import ExitCode
+
+_DEBUG: Final = "jobclaim.debug"
+
+
+def debug_option() -> click.Option:
+    """Make the option ``--debug``, which every command and the group itself take."""
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        expose_value=False,
+        callback=_remember_debug,
+        help="Show the traceback of an error.",
+    )
+
+
+def wants_traceback(ctx: click.Context) -> bool:
+    """Whether ``--debug`` was given, before or after the command's name."""
+    return bool(ctx.meta.get(_DEBUG))
+
+
+class Refused(click.ClickException):
+    """An error that people read: each line of its message says what was wrong, with which value, and what to do."""
+
+    exit_code = ExitCode.ERROR
+
+    def show(self, file: Any = None) -> None:
+        """Write the message to standard error."""
+        for line in self.message.splitlines():
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {line}", err=True, color=_colours())
+
+
+class NotFound(Refused):
+    """What was asked for does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+def explain(error: Exception) -> Refused:
+    """Put any exception into words."""
+    text = _one_line(str(error))
+    if _is_a(error, "jobs.errors", "JobNotFound"):
+        return NotFound(text)
+    if _is_a(error, "jobs.errors", "JobError"):
+        return Refused(text)
+    if _is_a(error, "pydantic_core", "ValidationError"):
+        return Refused("\n".join(_setting(row) for row in error.errors()))  # type: ignore[attr-defined]
+    if _is_a(error, "pydantic_settings", "SettingsError"):
+        return Refused(f"settings: {text}: {_one_line(str(error.__cause__))}; lists and tables are given as JSON")
+    if isinstance(error, ImportError):
+        return Refused(
+            f"cannot import: {text}; run where your task modules are importable, and check JOBCLAIM_TASK_MODULES and "
+            "PYTHONPATH"
+        )
+    if _is_a(error, "botocore.exceptions", "BotoCoreError") or _is_a(error, "botocore.exceptions", "ClientError"):
+        return Refused(f"AWS: {text}; check JOBCLAIM_ENDPOINT_URL, JOBCLAIM_REGION and the credentials")
+    return Refused(f"{type(error).__name__}: {text}; --debug shows where, and it is worth a bug report")
+
+
+def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_DEBUG] = True
+
+
+def _is_a(error: Exception, module: str, name: str) -> bool:
+    """Check against a class without importing what nobody imported: then the error cannot be one of its."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(error, kind)
+
+
+def _setting(row: dict[str, Any]) -> str:
+    """One refused setting. A validator's own message names field, value and remedy; pydantic's does not."""
+    message = _one_line(row["msg"]).removeprefix("Value error, ")
+    path = ".".join(str(part) for part in row["loc"])
+    if row["type"] == "value_error":
+        return f"settings: {message}"
+    name = "JOBCLAIM_" + "__".join(str(part) for part in row["loc"]).upper()
+    return (
+        f"settings: {path}={row.get('input')!r}: {message}; correct it where it is set ({name}, .env or pyproject.toml)"
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _colours() -> bool | None:
+    return False if os.environ.get("NO_COLOR") else None

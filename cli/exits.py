@@ -1,0 +1,16 @@
+"""What the process's exit code tells a script."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CHECK_FAILED = 4
+    PARTIAL = 5

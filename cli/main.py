@@ -1,0 +1,99 @@
+"""`jobclaim`: the click group that loads each command on its first use."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import click
+
+from cli.catalog import COMMANDS, SECTIONS
+from cli.errors import debug_option, explain, wants_traceback
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are known by name only, until one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module, or answer ``None`` to a name that is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"cli.commands.{cmd_name}").command
+        command.short_help = COMMANDS[cmd_name]
+        if all(param.name != "debug" for param in command.params):
+            command.params.append(debug_option())
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one answers with the nearest that exists."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            close = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections from the catalog, so that the help loads no command."""
+        for section in SECTIONS:
+            with formatter.section(section.title):
+                formatter.write_dl(list(section.commands.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it refuses becomes one line on standard error."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            raise  # click ends quietly: whoever reads us has read enough
+        except Exception as error:
+            if wants_traceback(ctx):
+                raise
+            raise explain(error) from error
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"jobclaim {version('jobclaim')}")
+    except PackageNotFoundError:
+        click.echo("jobclaim, not installed: run `pip install -e .` for a version")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="""\b
+Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 check failed, 5 partial.
+
+\b
+Examples:
+  jobclaim demo
+  jobclaim submit examples.process_document --args '["letter.txt"]' --wait
+  jobclaim list --status FAILED -o ids | xargs jobclaim retry
+""",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def jobclaim() -> None:
+    """Jobs that Celery workers claim: SQS carries the message, DynamoDB holds the job."""
+
+
+jobclaim.params.append(debug_option())
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    jobclaim(prog_name="jobclaim")

@@ -1,0 +1,125 @@
+"""One way out for every command: a table for people, JSON for programs, bare ids for pipes.
+
+The format is the one of ``-o``; without it a terminal gets ``table``, anything else ``jsonl``. Records are the same in
+``json`` and ``jsonl``: one schema, documented in `cli.records`. Records go to standard output, remarks to standard
+error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Format: TypeAlias = Literal["table", "json", "jsonl", "ids"]
+Record: TypeAlias = Mapping[str, Any]
+FORMATS: Final = ("table", "json", "jsonl", "ids")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its title, the cell made of a record, and rich's style of it."""
+
+    title: str
+    cell: Callable[[Record], str]
+    style: Callable[[Record], str] | str = ""
+    fold: bool = True
+
+
+class Output:
+    """Writes records in the format that was asked for.
+
+    Parameters
+    ----------
+    format
+        ``None`` chooses by whether standard output is a terminal.
+    id_field : str
+        Field that ``-o ids`` writes.
+    """
+
+    def __init__(self, format: Format | None = None, *, id_field: str = "job_id") -> None:  # noqa: A002
+        self.format: Format = format or ("table" if sys.stdout.isatty() else "jsonl")
+        self.id_field = id_field
+
+    def many(
+        self, records: Iterable[Record], columns: Sequence[Column], *, empty: str, extra: Record | None = None
+    ) -> None:
+        """Write a list; with ``-o json`` as ``{"items": [...], **extra}``, so that a cursor has its place."""
+        rows = list(records)
+        if self.format == "json":
+            click.echo(_pretty({"items": rows, **(extra or {})}))
+        elif self.format == "table":
+            if rows:
+                console().print(table(rows, columns))
+            else:
+                remark(empty)
+        else:
+            for row in rows:
+                click.echo(self._line(row))
+
+    def one(self, record: Record, render: Callable[[Console], None]) -> None:
+        """Write a single record; ``render`` draws it for people."""
+        if self.format == "table":
+            render(console())
+        elif self.format == "json":
+            click.echo(_pretty(record))
+        else:
+            click.echo(self._line(record))
+
+    def _line(self, record: Record) -> str:
+        if self.format == "ids":
+            return str(record[self.id_field])
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Make rich's console; it honours ``NO_COLOR`` by itself."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | None = None) -> RenderableType:
+    """Draw records as a table; long words such as ids are folded, never cut, so that they can be copied."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column.title, overflow="fold" if column.fold else "ellipsis", no_wrap=not column.fold)
+    for row in rows:
+        cells = []
+        for column in columns:
+            style = column.style(row) if callable(column.style) else column.style
+            cells.append(Text(column.cell(row), style=style))
+        drawn.add_row(*cells)
+    return drawn
+
+
+def remark(text: str) -> None:
+    """Say something to people, on standard error, where it disturbs no pipe."""
+    click.echo(text, err=True)
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option ``-o/--output``, passed on as ``output``."""
+    return click.option(
+        "-o",
+        "--output",
+        "output",
+        type=click.Choice(FORMATS),
+        default=None,
+        help="Default: table on a terminal, jsonl in a pipe.",
+    )(command)
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)

@@ -1,0 +1,69 @@
+"""What commands share: settings, app and repo, each made on first use only."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from jobs import JobRepo
+    from settings import Settings
+
+
+class Session:
+    """One run of the command line.
+
+    Parameters
+    ----------
+    app : optional
+        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the one of `workers.app`.
+    """
+
+    def __init__(self, app: Any = None) -> None:
+        self._app = app
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The app's settings, else those of the environment."""
+        from settings import Settings
+
+        known = getattr(self._app, "settings", None)
+        return known if isinstance(known, Settings) else Settings()
+
+    @cached_property
+    def app(self) -> Any:
+        """The Celery app with the users' tasks imported."""
+        if self._app is None:
+            from workers.app import app
+
+            self._app = app
+        self._app.loader.import_default_modules()
+        return self._app
+
+    @cached_property
+    def repo(self) -> JobRepo:
+        """The repo of the job table; needs no Celery."""
+        from jobs import JobRepo
+
+        quiet_logs()
+        return JobRepo.from_settings(self.settings)
+
+    def now(self) -> int:
+        """Epoch milliseconds."""
+        return self.repo.clock()
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def quiet_logs(level: int = 30) -> None:
+    """Keep log lines under a level (30 is WARNING) off the terminal: commands say themselves what happened."""
+    from structlog import PrintLoggerFactory, configure, make_filtering_bound_logger
+
+    configure(
+        wrapper_class=make_filtering_bound_logger(level),
+        logger_factory=PrintLoggerFactory(file=click.get_text_stream("stderr")),
+        cache_logger_on_first_use=False,
+    )

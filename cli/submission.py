@@ -1,0 +1,103 @@
+"""Submitting a task by its name, with everything that its author decided about it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from jobs import InvalidInput, Job, JobRepo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def submit(
+    app: Any,
+    repo: JobRepo,
+    name: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    *,
+    queue: str | None = None,
+    key: str | None = None,
+    ttl_ms: int | None = None,
+    at: int | None = None,
+) -> Job:
+    """Write the job of a registered task and send its message; a job that was there already is given back, not sent.
+
+    Parameters
+    ----------
+    ttl_ms : int, optional
+        Window of the idempotency key after the job completed, milliseconds.
+    at : int, optional
+        When it may start, epoch milliseconds.
+
+    Raises
+    ------
+    jobs.JobError
+        The task is not registered, its arguments do not fit, or the job was refused; nothing was written or sent.
+    """
+    from workers.call import to_payload
+    from workers.dispatch import publish_if_due
+
+    task = find_task(app, name)
+    check_arguments(task, args, kwargs)
+    job = repo.create_job(
+        task.name,
+        to_payload(args, kwargs),
+        queue=queue or getattr(task, "queue", None) or repo.settings.queue_of(task.name),
+        idempotency_key=key,
+        ttl=None if ttl_ms is None else ttl_ms / 1000,
+        available_at=at,
+        max_attempts=None if task.max_retries is None else task.max_retries + 1,
+        on_orphan=getattr(task, "on_orphan", None),
+        hard_limit=task.time_limit,
+    )
+    if job.created:
+        publish_if_due(app, job)
+    return job
+
+
+def find_task(app: Any, name: str) -> Any:
+    """Look a task up by name.
+
+    Raises
+    ------
+    InvalidInput
+        It is not registered; the message names the nearest that is, and where tasks were looked for.
+    """
+    if name in app.tasks:
+        return app.tasks[name]
+    modules = ", ".join(app.conf.imports) or "none"
+    raise InvalidInput(
+        f"task {name!r} is not registered{_did_you_mean(name, users_tasks(app))} Tasks were looked for in: {modules}; "
+        "add yours to JOBCLAIM_TASK_MODULES"
+    )
+
+
+def users_tasks(app: Any) -> list[str]:
+    """Name the registered tasks that are not Celery's own."""
+    return sorted(name for name in app.tasks if not name.startswith("celery."))
+
+
+def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that the task's signature cannot take, before anything is written.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    header = getattr(task, "__header__", None)
+    if header is None or not hasattr(task, "queue_name"):
+        return  # a plain task gets the job's id, and reads the payload itself
+    try:
+        header(*args, **kwargs)
+    except TypeError as error:
+        raise InvalidInput(
+            f"the arguments do not fit task {task.name!r}: {error}; correct --args or --kwargs"
+        ) from None
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else "."

@@ -1,0 +1,85 @@
+"""The life of a job as a list of moments, and why it waits now: pure functions of the job and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cli.humane import clock_time, relative, span
+from jobs import Attempt, Job, JobStatus
+from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened to a job: epoch milliseconds, what, and by whom or why."""
+
+    at: int
+    what: str
+    detail: str = ""
+
+
+def timeline(job: Job) -> list[Moment]:
+    """Tell a job's life in order of time; what the job does not remember (attempts beyond the last ten) is missing."""
+    moments = [Moment(job.created_at, "submitted", f"to queue {job.queue}")]
+    for attempt in job.history:
+        moments += _ended_attempt(attempt)
+    moments += _now(job)
+    return sorted(moments, key=lambda moment: moment.at)
+
+
+def waiting_reason(job: Job, now: int, settings: Settings) -> str:
+    """Say in one sentence what happens next, or why nothing does."""
+    if job.status is JobStatus.PENDING:
+        return _why_pending(job, now, settings)
+    if job.status is JobStatus.PROCESSING:
+        left = job.lease_expires_at - now
+        if left > 0:
+            return f"Running in {job.worker_id or 'a worker'}; its lease ends in {span(left)}."
+        then = "started again" if job.on_orphan == "retry" and job.attempts_left else "set to FAILED"
+        return f"Its lease is over for {span(-left)}: the next sweep finds an orphan, and it will be {then}."
+    if job.status is JobStatus.FAILED:
+        return f"Failed for good; `jobclaim retry {job.job_id}` starts it again."
+    return "Nothing: it is over."
+
+
+def _why_pending(job: Job, now: int, settings: Settings) -> str:
+    if job.available_at > now:
+        how = "its message waits in SQS" if job.dispatches else "recovery sends its message when it comes near"
+        return f"Due {relative(job.available_at, now)} ({clock_time(job.available_at)}); {how}."
+    waited = f"Due for {span(now - job.available_at)} and not claimed"
+    if job.queue not in settings.queue_names:
+        return f"{waited}: its queue {job.queue!r} is not in the settings, so nobody can send its message."
+    again = max(job.available_at, job.dispatched_at) + round(
+        settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000
+    )
+    sent = f"{waited}: {job.dispatches} message{'' if job.dispatches == 1 else 's'} sent"
+    if again > now:
+        return f"{sent}, a worker of queue {job.queue!r} takes it; recovery sends another one {relative(again, now)}."
+    return f"{sent}, another one is due: does a worker consume queue {job.queue!r}, and does recovery run?"
+
+
+def _ended_attempt(attempt: Attempt) -> Iterator[Moment]:
+    if attempt.claimed_at:
+        yield Moment(
+            attempt.claimed_at,
+            f"attempt {attempt.attempt} claimed",
+            _claim(attempt.worker_id, attempt.lease_expires_at),
+        )
+    detail = f"{attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
+    yield Moment(attempt.ended_at, f"attempt {attempt.attempt} ended: {attempt.outcome}", detail)
+
+
+def _now(job: Job) -> Iterator[Moment]:
+    told = {attempt.attempt for attempt in job.history}
+    if job.attempt and job.attempt not in told:
+        yield Moment(job.claimed_at, f"attempt {job.attempt} claimed", _claim(job.worker_id, job.lease_expires_at))
+    if job.status is JobStatus.PENDING and job.dispatches > 1:
+        yield Moment(job.dispatched_at, "dispatched again", f"message {job.dispatches} for this attempt")
+    if job.finished_at:
+        detail = f"{job.failure.kind}: {job.failure.message}" if job.failure else ""
+        yield Moment(job.finished_at, str(job.status), detail)
+
+
+def _claim(worker_id: str, lease_expires_at: int) -> str:
+    return f"by {worker_id or 'unknown'}, lease until {clock_time(lease_expires_at)}"

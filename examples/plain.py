@@ -1,0 +1,61 @@
+"""The plain way: ordinary Celery tasks that make the claim themselves. `JobTask` does the same for you.
+
+The message holds the job's id and nothing else. Whoever wins the conditional write PENDING -> PROCESSING runs the body;
+everybody else (a second delivery, a message sent again) skips it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import Task, shared_task
+
+from examples.documents import count_words
+from examples.files import existing_file
+from jobs import SKIPPED, Job, JobRepo
+from settings import Settings
+
+log = structlog.get_logger(__name__)
+repo = JobRepo.from_settings(Settings())  # connects on first use, in each worker process anew
+
+
+@shared_task(bind=True, name="examples.plain_count_words")
+def plain_count_words(self: Task, job_id: str) -> dict[str, Any]:
+    """Claim with the words of code bases that write the status themselves."""
+    claimed, job = repo.conditional_update_status_to_processing(
+        job_id=job_id, celery_task_id=self.request.id, expected_status="PENDING"
+    )
+    if not claimed:
+        return dict(SKIPPED)
+    try:
+        result = _words_of(job)
+    except Exception as error:
+        repo.update_status(job_id, "FAILED", error=error)
+        raise
+    repo.update_status(job_id, "COMPLETED", result=result)
+    return result
+
+
+@shared_task(name="examples.plain_count_words_short")
+def plain_count_words_short(job_id: str) -> dict[str, Any]:
+    """Claim with ``claim_job``. An exception leaves the job PROCESSING: recovery fails it when its lease is over."""
+    job = repo.claim_job(job_id)
+    if job is None:
+        return dict(SKIPPED)
+    result = _words_of(job)
+    repo.update_status(job_id, "COMPLETED", result=result)
+    return result
+
+
+def submit_words(path: str) -> Job:
+    """Write the job first, then send its id: a lost message is sent again by recovery, a lost job never existed."""
+    job = repo.create_job(plain_count_words.name, {"path": path})
+    plain_count_words.apply_async(args=[job.job_id], queue=job.queue)
+    return job
+
+
+def _words_of(job: Job) -> dict[str, Any]:
+    counted = count_words(existing_file(job.payload["path"]).read_text(encoding="utf-8"))
+    log.info("counted", job_id=job.job_id, words=counted["words"])
+    return {"words": counted["words"]}
