@@ -32,7 +32,7 @@ ITEM_BUDGET: Final = 360_000
 DEAD_LETTER_SUFFIX: Final = "-dlq"
 
 _PREFIX: Final = "JOBCLAIM_"
-_NOT_SETTINGS: Final = frozenset({"REQUIRE_REAL", "CACHE"})  # read by the test suite only
+_NOT_SETTINGS: Final = frozenset({"REQUIRE_REAL", "CACHE", "TEST_EVIDENCE"})  # read by the test suite only
 
 Seconds = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -1,0 +1,106 @@
+"""A deployment of its own for one test: tables and queues on the shared servers, and real worker processes on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra import provision
+from jobs import Job, JobRepo, JobStatus
+from settings import Settings
+from tests.support.endpoints import Endpoint, unique_name
+from tests.support.processes import ManagedProcess
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+EVIDENCE = "JOBCLAIM_TEST_EVIDENCE"
+READY = r"celery@\S+ ready"
+
+
+@dataclass
+class Stack:
+    """Tables, queues and settings of one test, and the processes it started.
+
+    Attributes
+    ----------
+    environment : dict
+        What a child process needs to be part of it.
+    evidence : Path
+        File to which task bodies append a line each (`tests.support.tasks`).
+    """
+
+    settings: Settings
+    environment: dict[str, str]
+    evidence: Path
+    log_dir: Path
+    repo: JobRepo
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    def worker(self, name: str = "worker", *options: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
+        """Start ``celery worker`` with further options and wait until it is ready; it ends with the stack."""
+        process = self.celery(name, "worker", *options, env=env)
+        process.wait_for_line(READY, 60)
+        return process
+
+    def celery(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
+        """Start any ``celery -A workers.app`` command."""
+        argv = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+        process = ManagedProcess(name, argv, log_dir=self.log_dir, env={**self.environment, **(env or {})}, cwd=ROOT)
+        return self._exits.enter_context(process)
+
+    def bodies(self) -> Counter[tuple[str, int]]:
+        """How often each job's body was started, by job id and attempt."""
+        if not self.evidence.exists():
+            return Counter()
+        rows = [line.split() for line in self.evidence.read_text().splitlines()]
+        return Counter((row[0], int(row[1])) for row in rows)
+
+    def wait_for(self, job_ids: list[str], status: JobStatus, timeout: float) -> dict[str, Job]:
+        """Wait until all these jobs are in a state, and give them."""
+
+        def done() -> dict[str, Job] | None:
+            jobs = self.repo.table.get_many(job_ids)
+            return jobs if all(job.status is status for job in jobs.values()) and len(jobs) == len(job_ids) else None
+
+        found = wait_until(done, timeout, lambda: f"{len(job_ids)} jobs are {status}: {self._states(job_ids)}", poll=0.2)
+        assert found is not None
+        return found
+
+    def _states(self, job_ids: list[str]) -> dict[str, int]:
+        return dict(Counter(str(job.status) for job in self.repo.table.get_many(job_ids).values()))
+
+
+@contextmanager
+def deployed(dynamodb: Endpoint, sqs: Endpoint, log_dir: Path, **overrides: Any) -> Iterator[Stack]:
+    """Provision a stack of its own on two servers; `overrides` are fields of `Settings`."""
+    name = unique_name("t")
+    settings = Settings(
+        dynamodb_endpoint_url=dynamodb.endpoint_url,
+        sqs_endpoint_url=sqs.endpoint_url,
+        job_table=f"{name}-jobs",
+        fleet_table=f"{name}-fleet",
+        queue_prefix=f"{name}-",
+        **{"wait_time_seconds": 1, "task_modules": ("tests.support.tasks",), **overrides},
+    )
+    provision(settings)
+    evidence = log_dir / "evidence.txt"
+    environment = {**os.environ, **_variables(settings), EVIDENCE: str(evidence), "PYTHONPATH": str(ROOT)}
+    with ExitStack() as exits:
+        yield Stack(settings, environment, evidence, log_dir, JobRepo.from_settings(settings), exits)
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """The settings as a child process reads them."""
+    fields = settings.model_dump(mode="json", exclude_unset=True)
+    return {
+        f"JOBCLAIM_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields.items()
+        if value is not None
+    }
