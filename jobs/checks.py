@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,12 +13,18 @@ MAX_ID: Final = 255
 """Characters of a job id, task name or queue name."""
 MAX_KEY: Final = 1024
 """Characters of an idempotency key."""
+MAX_TOKEN: Final = 64
+"""Characters of a claim token or a fingerprint."""
 MAX_AHEAD_MS: Final = 400 * 86_400_000
 """A job may be scheduled a year ahead, and a bit."""
+MAX_WINDOW_SECONDS: Final = 400 * 86_400
+"""Longest window of an idempotency key."""
+MAX_COUNT: Final = 1_000_000
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def text(value: Any, what: str, limit: int = MAX_ID) -> str:
-    """Require text of 1 to ``limit`` characters that UTF-8 can carry."""
+    """Require text of 1 to ``limit`` characters that UTF-8 can carry, without control characters."""
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be text, not {type(value).__name__} ({value!r})")
     if not value.strip():
@@ -28,22 +34,31 @@ def text(value: Any, what: str, limit: int = MAX_ID) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidInput(f"{what} holds a lone surrogate ({value!r}), which UTF-8 cannot carry; repair the text") from None
-    return value
+        raise InvalidInput(
+            f"{what} holds a lone surrogate ({value!r}), which UTF-8 cannot carry; repair the text"
+        ) from None
+    if _CONTROL.search(value):
+        raise InvalidInput(f"{what} holds a control character ({value!r}); remove it")
+    return str.__str__(value)  # the plain text of an enum's member, or of any other subclass
 
 
-def positive(value: Any, what: str) -> float:
-    """Require a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-        raise InvalidInput(f"{what}={value!r} must be a number above 0")
+def optional_text(value: Any, what: str, limit: int = MAX_ID) -> str:
+    """Require text as `text` does, or nothing at all (``None`` or ``""``), which is given back as ``""``."""
+    return "" if value is None or value == "" else text(value, what, limit)
+
+
+def positive(value: Any, what: str, most: float) -> float:
+    """Require a number above 0 and not above ``most``; NaN is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
+        raise InvalidInput(f"{what}={value!r} must be a number above 0, at most {most:,}")
     return float(value)
 
 
-def count(value: Any, what: str) -> int:
-    """Require a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInput(f"{what}={value!r} must be a whole number of at least 1")
-    return value
+def count(value: Any, what: str, *, least: int = 1, most: int = MAX_COUNT) -> int:
+    """Require a whole number of at least ``least`` and at most ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidInput(f"{what}={value!r} must be a whole number from {least} to {most:,}")
+    return int(value)
 
 
 def moment(value: Any, what: str, now: int) -> int:
@@ -52,13 +67,17 @@ def moment(value: Any, what: str, now: int) -> int:
         return now
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise InvalidInput(f"{what}={value!r} has no time zone; use datetime.now(timezone.utc) or epoch milliseconds")
+            raise InvalidInput(
+                f"{what}={value!r} has no time zone; use datetime.now(timezone.utc) or epoch milliseconds"
+            )
         value = round(value.timestamp() * 1000)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidInput(f"{what}={value!r} must be epoch milliseconds (a whole number) or an aware datetime")
     if value > now + MAX_AHEAD_MS:
-        raise InvalidInput(f"{what}={value} is more than 400 days ahead; epoch milliseconds are meant, not microseconds")
-    return value
+        raise InvalidInput(
+            f"{what}={value} is more than 400 days ahead; epoch milliseconds are meant, not microseconds"
+        )
+    return int(value)
 
 
 def status(value: Any) -> JobStatus:
@@ -66,4 +85,6 @@ def status(value: Any) -> JobStatus:
     try:
         return JobStatus(value)
     except ValueError:
-        raise IllegalTransition(f"{value!r} is no job status; use one of {[str(known) for known in JobStatus]}") from None
+        raise IllegalTransition(
+            f"{value!r} is no job status; use one of {[str(known) for known in JobStatus]}"
+        ) from None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import Any, Final
 
 from jobs.errors import InvalidPayload, PayloadTooLarge
 from jobs.model import Attempt, Failure, FailureKind
+
+MAX_DEPTH: Final = 100
 
 
 def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> str:
@@ -37,10 +40,19 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
         raise InvalidPayload(f"{what} cannot be written as JSON: {error}; pass plain JSON values") from error
     if limit is not None and size > limit:
         raise PayloadTooLarge(
-            f"{what} takes {size} bytes, {limit} are allowed; store the data elsewhere (S3) and pass a reference, or raise "
-            f"JOBCLAIM_MAX_{what.upper()}_BYTES"
+            f"{what} takes {size} bytes, {limit} are allowed; store the data elsewhere (S3) and pass a reference, or "
+            f"raise JOBCLAIM_MAX_{what.upper()}_BYTES"
         )
     return text
+
+
+def cut(text: str, limit: int, *, from_end: bool = False) -> str:
+    """Shorten text until it takes at most ``limit`` bytes as JSON; keep its beginning, or its end."""
+    kept = text[-limit:] if from_end else text[:limit]  # a character takes one byte at least
+    while (over := len(json.dumps(kept, ensure_ascii=False).encode()) - 2 - limit) > 0:
+        drop = -(-over // 6)  # and six at most
+        kept = kept[drop:] if from_end else kept[:-drop]
+    return kept
 
 
 def decode(text: str) -> Any:
@@ -71,35 +83,53 @@ def encode_history(history: tuple[Attempt, ...]) -> str:
 
 def decode_history(text: str) -> tuple[Attempt, ...]:
     """Read what `encode_history` wrote."""
-    return tuple(
-        Attempt(**{**row, "failure": _failure(row["failure"]) if "failure" in row else None}) for row in json.loads(text)
-    )
+    return tuple(_attempt(row) for row in json.loads(text))
 
 
 def _failure_dict(failure: Failure) -> dict[str, Any]:
     return {key: value for key, value in asdict(failure).items() if value}
 
 
+def _attempt(row: dict[str, Any]) -> Attempt:
+    known = {key: value for key, value in row.items() if key in _ATTEMPT_FIELDS}
+    return Attempt(**{**known, "failure": _failure(row["failure"]) if "failure" in row else None})
+
+
 def _failure(row: dict[str, Any]) -> Failure:
-    return Failure(**{"message": "", **row, "kind": FailureKind(row["kind"])})
+    """Read a failure; what a newer version added is passed over: while one is deployed, old workers read its items."""
+    known = {key: value for key, value in row.items() if key in _FAILURE_FIELDS}
+    kind = row["kind"] if row["kind"] in _KINDS else FailureKind.PERMANENT
+    return Failure(**{"message": "", **known, "kind": FailureKind(kind)})
+
+
+_FAILURE_FIELDS: Final = frozenset(field.name for field in fields(Failure))
+_ATTEMPT_FIELDS: Final = frozenset(field.name for field in fields(Attempt))
+_KINDS: Final = frozenset(FailureKind)
+_PLAIN: Final = (str, bool, int, float, type(None))
 
 
 def _refuse_inexact(value: Any, path: str, depth: int) -> None:
     """Walk the value: ``json.dumps`` would turn keys that are no text into text without a word."""
-    if depth > 100:
-        raise InvalidPayload(f"{path} is nested more than 100 deep; flatten it")
-    if value is None or isinstance(value, (str, bool, int, float)):
+    if isinstance(value, _PLAIN):
         return
+    if depth > MAX_DEPTH:
+        raise InvalidPayload(f"{path} is nested more than {MAX_DEPTH} deep; flatten it")
     if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise InvalidPayload(f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are text")
-            _refuse_inexact(inner, f"{path}.{key}", depth + 1)
+        _refuse_keys(value, path)
+        inside: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            _refuse_inexact(inner, f"{path}[{index}]", depth + 1)
+        inside = enumerate(value)
     else:
         raise InvalidPayload(
             f"{path} is of type {type(value).__name__}, which JSON does not know; convert it first "
             "(bytes to base64 text, dates to ISO text, objects to maps)"
         )
+    for place, inner in inside:
+        if not isinstance(inner, _PLAIN):  # most values are: no path is written for them
+            _refuse_inexact(inner, f"{path}[{place!r}]", depth + 1)
+
+
+def _refuse_keys(value: dict[Any, Any], path: str) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidPayload(f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are text")

@@ -50,14 +50,15 @@ class PerProcess:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self._pid = 0
         self._thing: Any = None
 
     def get(self) -> Any:
         """Give this process's own."""
         if self._pid != os.getpid():
-            with self._lock:
+            # a lock per process: one that another thread held at the fork would stay locked in the child for ever
+            with self._locks.setdefault(os.getpid(), threading.Lock()):
                 if self._pid != os.getpid():
                     self._thing = self._make()
                     self._pid = os.getpid()

@@ -43,13 +43,13 @@ class NotClaimed(ClaimLost):
 
     def __init__(self, job_id: str, wanted: str) -> None:
         super().__init__(
-            f"job {job_id!r} cannot become {wanted}: this JobRepo holds no claim on it; call claim_job({job_id!r}) first, "
-            "and update through the same JobRepo"
+            f"job {job_id!r} cannot become {wanted}: this JobRepo holds no claim on it; call claim_job({job_id!r}) "
+            "first, and update through the same JobRepo"
         )
 
 
 class IdempotencyMismatch(JobError):
-    """The same idempotency key was used for other arguments."""
+    """The same idempotency key was used for other arguments, or the same job id for another task."""
 
 
 class StoreUnavailable(JobError):

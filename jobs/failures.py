@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import traceback as traceback_module
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
+from jobs import checks, codec
 from jobs.errors import InvalidInput
 from jobs.model import Failure, FailureKind
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 12_000
-"""Characters kept; the end of a traceback is where the cause is."""
+MAX_EXCEPTION: Final = 255
+"""Bytes kept, as stored; the end of a traceback is where the cause is. `settings.ITEM_BUDGET` counts on these."""
 
 
 def describe(error: BaseException | str | Failure | None, now: int, kind: FailureKind | None = None) -> Failure:
-    """Make a bounded `Failure` of an exception, a text or a failure; ``kind`` overrides what would be chosen."""
+    """Make a bounded `Failure` of an exception, a text or a failure; ``kind`` overrides what would be chosen.
+
+    Raises
+    ------
+    InvalidInput
+        ``error`` is something else, or the kind is none.
+    """
     if isinstance(error, Failure):
         chosen = replace(error, kind=kind or error.kind, at=error.at or now)
     elif isinstance(error, BaseException):
         chosen = Failure(
             kind=kind or FailureKind.PERMANENT,
             exception=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
-            message=str(error),
+            message=_words(error),
             traceback="".join(traceback_module.format_exception(error)),
             at=now,
         )
@@ -30,11 +38,31 @@ def describe(error: BaseException | str | Failure | None, now: int, kind: Failur
         chosen = Failure(kind=kind or FailureKind.PERMANENT, message=error or "no reason was given", at=now)
     else:
         raise InvalidInput(f"error must be an exception, text or a Failure, not {type(error).__name__} ({error!r})")
-    return replace(
-        chosen, message=_clean(chosen.message)[:MAX_MESSAGE], traceback=_clean(chosen.traceback)[-MAX_TRACEBACK:]
+    return bounded(chosen)
+
+
+def bounded(failure: Failure) -> Failure:
+    """Check a failure and cut its texts, so that it can be stored and read again whatever it says."""
+    if failure.kind not in frozenset(FailureKind):
+        raise InvalidInput(
+            f"kind={failure.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
+        )
+    return Failure(
+        kind=FailureKind(failure.kind),
+        exception=codec.cut(_clean(failure.exception), MAX_EXCEPTION),
+        message=codec.cut(_clean(failure.message), MAX_MESSAGE),
+        traceback=codec.cut(_clean(failure.traceback), MAX_TRACEBACK, from_end=True),
+        at=checks.count(failure.at, "failure.at", least=0, most=10**15),
     )
 
 
-def _clean(text: str) -> str:
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - whatever an exception's own __str__ raises, the attempt must end
+        return f"(its __str__ raised {type(broken).__name__})"
+
+
+def _clean(text: Any) -> str:
     """Lone surrogates cannot be stored; an error must never be lost for its own text."""
-    return text.encode("utf-8", "replace").decode()
+    return str(text).encode("utf-8", "replace").decode()

@@ -22,7 +22,9 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     ),
     **dict.fromkeys(("submission", "on_orphan"), str),
     **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
-    **dict.fromkeys(("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int),
+    **dict.fromkeys(
+        ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int
+    ),
     "idempotency_ttl": float,
     "status": JobStatus,
     "payload": codec.decode,
@@ -44,13 +46,18 @@ def attribute(value: str | int | float) -> dict[str, str]:
     return {"S": value} if isinstance(value, str) else {"N": repr(value)}
 
 
+def is_absent(name: str, value: Any) -> bool:
+    """Whether a value stored as JSON is left out: nothing at all, or no history. An empty payload is a payload."""
+    return value is None or (name == "history" and not value)
+
+
 def to_attributes(job: Job) -> dict[str, str | int | float]:
     """Give a job's stored attributes as plain text and numbers, its place in the index not among them."""
     attributes: dict[str, str | int | float] = {}
     for name in DECODERS:
         value = getattr(job, name)
         if name in ENCODERS:
-            if value not in (None, ()):
+            if not is_absent(name, value):
                 attributes[name] = ENCODERS[name](value)
         elif value or name in ALWAYS_STORED:
             attributes[name] = str(value) if isinstance(value, str) else value

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from jobs import codec
 from jobs.expressions import Change
-from jobs.item import ALWAYS_STORED, ENCODERS, place
+from jobs.item import ALWAYS_STORED, ENCODERS, is_absent, place
 from jobs.model import HISTORY_LIMIT, Attempt, Failure, Job, JobStatus
 from jobs.transitions import Move
 
+SHORT_MESSAGE: Final = 200
+"""Bytes of a failure's message that the history keeps."""
 SQS_LOOKAHEAD_MS: Final = 900_000
 """A job due later than SQS's longest delay gets no message yet; recovery sends it when it comes near."""
 
@@ -40,13 +43,21 @@ def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
     )
 
 
-def ended_badly(job: Job, move: Move, status: JobStatus, failure: Failure | None, now: int, retention: Retention) -> Job:
-    """The attempt, or the job before any attempt, ended FAILED or CANCELLED; payload and evidence stay."""
+def ended_badly(
+    job: Job, move: Move, status: JobStatus, failure: Failure | None, now: int, retention: Retention
+) -> Job:
+    """The attempt, or the job before it was claimed, ended FAILED or CANCELLED; payload and evidence stay.
+
+    A job that nobody claimed still has messages for its next attempt under way. That attempt is passed over, so that
+    they cannot start a later run of the job early.
+    """
+    claimed = job.status is JobStatus.PROCESSING
     return replace(
         job,
         status=status,
+        attempt=job.attempt if claimed else job.attempt + 1,
         failure=failure,
-        history=_with_attempt(job, move, failure, now) if job.status is JobStatus.PROCESSING else job.history,
+        history=_with_attempt(job, move, failure, now) if claimed else job.history,
         finished_at=now,
         expires_at=_expiry(now, retention.dead),
     )
@@ -106,19 +117,25 @@ def as_duplicate(existing: Job) -> Job:
     return replace(existing, created=False)
 
 
-def is_mine(stored: Job, claim: Job, move: Move) -> bool:
-    """Whether a refused write of the claim's owner had been applied before, and only its answer was lost.
+def is_mine(stored: Job, after: Job, move: Move) -> bool:
+    """Whether the refused write of ``after`` had been applied before, and only its answer was lost.
 
-    Recovery leaves the token where it was, so the token alone tells nothing; the history tells which move was made.
+    Recovery leaves the token where it was, so the token alone tells nothing. The history tells which move was made,
+    when and why, also when the job has gone on since: a second, different end of the same attempt is not mistaken for
+    this one.
     """
-    if stored.claim_token != claim.claim_token:
-        return False
-    if move is Move.COMPLETE:
-        return stored.status is JobStatus.COMPLETED
-    return bool(stored.history) and (stored.history[-1].outcome, stored.history[-1].claim_token) == (
-        str(move),
-        claim.claim_token,
+    if move is not Move.COMPLETE:
+        return after.history[-1] in stored.history
+    return (
+        stored.status is JobStatus.COMPLETED
+        and (stored.claim_token, stored.finished_at) == (after.claim_token, after.finished_at)
+        and codec.encode(stored.result) == codec.encode(after.result)
     )
+
+
+def is_gone(job: Job, now: int) -> bool:
+    """Whether the job's retention is over; DynamoDB deletes it some time after that."""
+    return 0 < job.expires_at * 1000 <= now
 
 
 def answers_duplicate(existing: Job, now: int) -> bool:
@@ -134,7 +151,7 @@ def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> d
     for name in _CHANGEABLE:
         value = getattr(after, name)
         old = getattr(before, name)
-        if value is not old and value != old:
+        if value is not old and not _same(name, value, old):
             difference[name] = _stored(name, value)
     old_place = place(before, shards=shards, index_completed=index_completed)
     new_place = place(after, shards=shards, index_completed=index_completed)
@@ -144,14 +161,19 @@ def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> d
     return difference
 
 
-_CHANGEABLE: Final = tuple(
-    field.name for field in fields(Job) if field.name not in ("job_id", "status", "created")
-)
+_CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in ("job_id", "status", "created"))
+
+
+def _same(name: str, value: Any, old: Any) -> bool:
+    """Whether two values are stored alike: to Python 1, 1.0 and True are equal, to JSON they are not."""
+    if name in ENCODERS and value is not None and old is not None:
+        return ENCODERS[name](value) == ENCODERS[name](old)
+    return bool(value == old)
 
 
 def _stored(name: str, value: Any) -> Change:
     if name in ENCODERS:
-        return None if value in (None, ()) else ENCODERS[name](value)
+        return None if is_absent(name, value) else ENCODERS[name](value)
     if not value and name not in ALWAYS_STORED:
         return None
     return str(value) if isinstance(value, str) else value
@@ -173,7 +195,7 @@ def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tu
 
 def _in_short(failure: Failure | None) -> Failure | None:
     """The traceback stays with the job's own failure; ten of them would fill the item."""
-    return replace(failure, traceback="", message=failure.message[:200]) if failure else None
+    return replace(failure, traceback="", message=codec.cut(failure.message, SHORT_MESSAGE)) if failure else None
 
 
 def _last(history: Iterable[Attempt]) -> tuple[Attempt, ...]:
@@ -181,4 +203,4 @@ def _last(history: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
 
 def _expiry(now: int, kept: int) -> int:
-    return (now + kept) // 1000
+    return -(-(now + kept) // 1000)  # rounded up: kept for the whole time

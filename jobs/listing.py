@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import heapq
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from jobs import schema
 from jobs.errors import InvalidInput
@@ -16,6 +17,8 @@ from jobs.table import IndexEntry, JobTable
 
 ROUNDS: Final = 10
 """Index pages per shard and call: a filter that matches little gives a short page and a cursor, not a long wait."""
+
+SEAL_BYTES: Final = 8
 
 
 def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
@@ -37,13 +40,17 @@ def list_page(
     table: JobTable,
     state_keys: list[str],
     *,
+    scope: str,
     keep: Callable[[Job], bool],
     limit: int,
     newest_first: bool,
     cursor: str | None,
 ) -> Page:
-    """Read the next page of the jobs in some partitions of the index, in the order of their times."""
-    positions = _decode(cursor, state_keys)
+    """Read the next page of the jobs in some partitions of the index, in the order of their times.
+
+    ``scope`` names the list in words; a cursor continues the list that it came from and no other.
+    """
+    positions = _decode(cursor, scope, state_keys)
     jobs: list[Job] = []
     for _ in range(ROUNDS):
         rows = _merged(table, positions, limit - len(jobs), newest_first)
@@ -52,7 +59,7 @@ def list_page(
         if len(jobs) >= limit or all(position.done for position in positions.values()):
             break
     exhausted = all(position.done for position in positions.values())
-    return Page(tuple(jobs), None if exhausted else _encode(positions))
+    return Page(tuple(jobs), None if exhausted else _encode(positions, scope))
 
 
 def _merged(
@@ -74,29 +81,40 @@ def _merged(
     return taken
 
 
-def _encode(positions: dict[str, Position]) -> str:
+def _encode(positions: dict[str, Position], scope: str) -> str:
     rows = {
         key: None if position.done else [position.entry.at, position.entry.job_id] if position.entry else []
         for key, position in positions.items()
     }
-    return base64.urlsafe_b64encode(json.dumps(rows, separators=(",", ":")).encode()).decode()
+    body = json.dumps(rows, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(_seal(body, scope) + body).decode()
 
 
-def _decode(cursor: str | None, state_keys: list[str]) -> dict[str, Position]:
+def _decode(cursor: str | None, scope: str, state_keys: list[str]) -> dict[str, Position]:
     if cursor is None:
         return {key: Position() for key in state_keys}
     try:
-        rows = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if set(rows) != set(state_keys):
-            raise ValueError("it belongs to another list")
-        return {
-            key: Position(done=True)
-            if row is None
-            else Position(IndexEntry(str(row[1]), int(row[0])) if row else None)
-            for key, row in rows.items()
-        }
-    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raw = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
+        seal, body = raw[:SEAL_BYTES], raw[SEAL_BYTES:]
+        if seal != _seal(body, scope):
+            raise ValueError("it was changed, or belongs to another list")
+        rows = json.loads(body)
+        if rows.keys() != set(state_keys):
+            raise ValueError("the queues or shards of this table changed since")
+        return {key: _position(row) for key, row in rows.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(
-            f"cursor {cursor[:40]!r} does not continue this list ({error}); pass the cursor of the previous page unchanged, "
-            "with the same status and queue"
+            f"cursor {str(cursor)[:40]!r} does not continue this list ({error}); pass the cursor of the previous page "
+            "unchanged, with the same status and queue"
         ) from None
+
+
+def _position(row: Any) -> Position:
+    if row is None:
+        return Position(done=True)
+    return Position(IndexEntry(row[1], row[0]) if row else None)
+
+
+def _seal(body: bytes, scope: str) -> bytes:
+    """Digest that tells a cursor from anything else; no secret, for a cursor opens nothing that the list hides."""
+    return hashlib.sha256(scope.encode() + b"\0" + body).digest()[:SEAL_BYTES]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -26,8 +26,8 @@ from settings import Settings
 
 log = structlog.get_logger("jobclaim.jobs")
 
-SUBMIT_ROUNDS = 3
-"""Times that a submission is tried whose id is taken by a job that is deleted at that moment."""
+SUBMIT_ROUNDS: Final = 5
+"""Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
 
 
 class JobRepo:
@@ -64,7 +64,8 @@ class JobRepo:
         self._any_queue = settings is None
         self._claims = ClaimBook()
         self.retention = lifecycle.Retention(
-            completed=round(known.completed_retention_days * 86_400_000), dead=round(known.dead_retention_days * 86_400_000)
+            completed=round(known.completed_retention_days * 86_400_000),
+            dead=round(known.dead_retention_days * 86_400_000),
         )
         own = PerProcess(lambda: connect(known, "dynamodb"))
         self.table = JobTable(
@@ -106,8 +107,8 @@ class JobRepo:
         queue : str, optional
             Default: where settings route the task.
         idempotency_key : str, optional
-            Equal keys of one task are one job: while it is open, and for ``ttl`` seconds after it completed. A failed or
-            cancelled one is run anew.
+            Equal keys of one task are one job: while it is open, and for ``ttl`` seconds after it completed. A failed
+            or cancelled one is run anew.
         ttl : float, optional
             Seconds; default `Settings.idempotency_ttl_seconds`.
         available_at : int or datetime, optional
@@ -115,7 +116,8 @@ class JobRepo:
         max_attempts, on_orphan : optional
             Default those of settings.
         hard_limit : int, optional
-            The task's hard time limit, seconds, from which the lease follows; default that of task and queue in settings.
+            The task's hard time limit, seconds, from which the lease follows; default that of task and queue in
+            settings.
         fingerprint : str, optional
             Stands for the arguments when equal keys are compared; default a hash of the payload.
 
@@ -146,28 +148,27 @@ class JobRepo:
         return self._submit(job)
 
     def _submit(self, job: Job) -> Job:
+        """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
+        existing, after = None, job
         for _ in range(SUBMIT_ROUNDS):
-            written = self.table.put_new(job)
-            if written.applied:
-                return job
-            if written.job is not None:
-                return self._found(job, written.job)
-        raise StoreUnavailable(f"job {job.job_id!r} came and went {SUBMIT_ROUNDS} times while it was submitted; submit again")
+            written = self._move(existing, Move.RESUBMIT, after) if existing else self.table.put_new(job)
+            existing = written.job
+            if written.applied or (existing and existing.submission == job.submission):  # or only the answer was lost
+                return after
+            if existing and self._answers(existing, job):
+                return lifecycle.as_duplicate(existing)
+            after = lifecycle.resubmitted(existing, job) if existing else job
+        raise StoreUnavailable(f"job {job.job_id!r} changed {SUBMIT_ROUNDS} times while it was submitted; submit again")
 
-    def _found(self, job: Job, existing: Job) -> Job:
-        """Answer a submission whose id is taken: it is my own, or it answers mine, or its window is over."""
-        if existing.submission == job.submission:
-            return job
-        if not job.idempotency_key:
-            return lifecycle.as_duplicate(existing)
-        if lifecycle.answers_duplicate(existing, self.clock()):
-            check_same_call(existing, job)
-            return lifecycle.as_duplicate(existing)
-        after = lifecycle.resubmitted(existing, job)
-        written = self._move(existing, Move.RESUBMIT, after)
-        if written.applied:
-            return after
-        return self._found(job, written.job) if written.job else self._submit(job)  # another submitter was first
+    def _answers(self, existing: Job, asked: Job) -> bool:
+        """Whether the job that has the id already is the one that is asked for; else its time is over."""
+        now = self.clock()
+        if lifecycle.is_gone(existing, now):
+            return False
+        if asked.idempotency_key and not lifecycle.answers_duplicate(existing, now):
+            return False
+        check_same_call(existing, asked)
+        return True
 
     # --- claims
     def claim_job(
@@ -198,7 +199,7 @@ class JobRepo:
         JobNotFound, InvalidInput, StoreUnavailable
             After `StoreUnavailable` the job may be claimed; recovery finds it when the lease is over.
         """
-        written = self._claim(job_id, celery_task_id, worker_id, attempt, token or new_token())
+        written = self._claim(job_id, celery_task_id, worker_id, attempt, token)
         return written.job if written.applied else None
 
     def conditional_update_status_to_processing(
@@ -213,30 +214,31 @@ class JobRepo:
         """
         if checks.status(expected_status) is not JobStatus.PENDING:
             raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
-        written = self._claim(job_id, celery_task_id, None, None, new_token())
+        written = self._claim(job_id, celery_task_id, None, None, None)
         assert written.job is not None
         return written.applied, written.job
 
     def _claim(
-        self, job_id: str, celery_task_id: str | None, worker_id: str | None, attempt: int | None, token: str
+        self, job_id: str, celery_task_id: str | None, worker_id: str | None, attempt: int | None, token: str | None
     ) -> Written:
         now = self.clock()
+        token = checks.optional_text(token, "token", checks.MAX_TOKEN) or new_token()
         changes: dict[str, Change] = {
             "claim_token": token,
             "claimed_at": now,
             "lease_expires_at": PlusAttribute(now, "lease_ms"),
-            "worker_id": worker_id or None,
-            "celery_task_id": celery_task_id or None,
+            "worker_id": checks.optional_text(worker_id, "worker_id") or None,
+            "celery_task_id": checks.optional_text(celery_task_id, "celery_task_id") or None,
             "attempt": Increment(1),
             "charged": Increment(1),
         }
-        expected = {} if attempt is None else {"attempt": attempt}
+        expected = {} if attempt is None else {"attempt": checks.count(attempt, "attempt", least=0)}
         written = self.table.move(checks.text(job_id, "job_id"), Move.CLAIM, expected=expected, changes=changes)
         job = written.job
         if job is None:
             raise JobNotFound(job_id)
-        if not written.applied and job.claim_token == token:  # the first try had succeeded, only its answer was lost
-            written = Written(True, job)
+        if not written.applied and job.status is JobStatus.PROCESSING and job.claim_token == token:
+            written = Written(True, job)  # the first try had succeeded, only its answer was lost
         if written.applied:
             self._claims.remember(job)
         else:
@@ -317,11 +319,15 @@ class JobRepo:
         """
         claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
         at = max(now, checks.moment(available_at, "available_at", now))
-        failure = Failure(kind=FailureKind.TRANSIENT, message=reason, at=now) if reason else None
-        return self._end(claim, Move.RELEASE, lifecycle.pending_again(claim, Move.RELEASE, failure, now, at, charge=False))
+        failure = describe(reason, now, FailureKind.TRANSIENT) if reason else None
+        return self._end(
+            claim, Move.RELEASE, lifecycle.pending_again(claim, Move.RELEASE, failure, now, at, charge=False)
+        )
 
     def _claim_on(self, job_id: str, wanted: JobStatus, token: str | None) -> Job:
         held = self._claims.get(checks.text(job_id, "job_id"))
+        if token is not None:
+            checks.text(token, "token", checks.MAX_TOKEN)
         if held is not None and token in (None, held.claim_token):
             return held
         if token is None:
@@ -334,7 +340,7 @@ class JobRepo:
     def _end(self, claim: Job, move: Move, after: Job) -> Job:
         written = self._move(claim, move, after, until=claim.lease_expires_at)
         self._claims.forget(claim.job_id, claim.claim_token)
-        if written.applied or (written.job is not None and lifecycle.is_mine(written.job, claim, move)):
+        if written.applied or (written.job is not None and lifecycle.is_mine(written.job, after, move)):
             return after
         raise _lost(claim.job_id, written.job)
 
@@ -373,8 +379,10 @@ class JobRepo:
         failure = describe(reason, now, FailureKind.CANCELLED)
         after = lifecycle.ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, self.retention)
         written = self._move(job, Move.CANCEL, after)
-        if written.applied or (written.job is not None and written.job.status is JobStatus.CANCELLED):
+        if written.applied:
             return after
+        if written.job is not None and written.job.status is JobStatus.CANCELLED:
+            return written.job
         raise _changed(job_id, "cancelled", written.job)
 
     # --- reading
@@ -387,7 +395,7 @@ class JobRepo:
             Also where its retention is over and DynamoDB has not yet deleted it.
         """
         job = self.table.get(checks.text(job_id, "job_id"))
-        if job is None or (job.expires_at and job.expires_at * 1000 <= self.clock()):
+        if job is None or lifecycle.is_gone(job, self.clock()):
             raise JobNotFound(job_id)
         return job
 
@@ -403,15 +411,19 @@ class JobRepo:
         InvalidInput
             An unknown cursor, a limit outside 1 to 1,000, or completed jobs that the table does not list.
         """
-        wanted = checks.status(status)
-        if not 1 <= checks.count(limit, "limit") <= 1000:
-            raise InvalidInput(f"limit={limit} must be 1 to 1,000; go on with the page's cursor")
+        wanted, now = checks.status(status), self.clock()
+        checks.count(limit, "limit", most=1000)
+        if queue is not None:
+            queue = checks.text(queue, "queue")
         if wanted is JobStatus.COMPLETED and not self.settings.index_completed:
-            raise InvalidInput("completed jobs are not listed in this table; set JOBCLAIM_INDEX_COMPLETED=true (one write unit)")
+            raise InvalidInput(
+                "completed jobs are not listed in this table; set JOBCLAIM_INDEX_COMPLETED=true, a write unit per job"
+            )
         return list_page(
             self.table,
             state_keys(wanted, [queue] if queue else list(self.settings.queue_names), self.table.shards),
-            keep=lambda job: job.status is wanted and queue in (None, job.queue),
+            scope=f"{wanted} in {queue or 'all queues'}",
+            keep=lambda job: job.status is wanted and queue in (None, job.queue) and not lifecycle.is_gone(job, now),
             limit=limit,
             newest_first=not wanted.is_open,
             cursor=cursor,
@@ -430,4 +442,6 @@ def _lost(job_id: str, now: Job | None) -> ClaimLost:
 
 def _changed(job_id: str, verb: str, now: Job | None) -> IllegalTransition:
     where = f"it is {now.status} now" if now else "it is gone"
-    return IllegalTransition(f"job {job_id!r} was not {verb}: it changed meanwhile, {where}; look again and decide anew")
+    return IllegalTransition(
+        f"job {job_id!r} was not {verb}: it changed meanwhile, {where}; look again and decide anew"
+    )

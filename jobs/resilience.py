@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from tenacity.stop import stop_base
+from tenacity.wait import wait_base
 
 from jobs.clock import Clock
 from jobs.errors import StoreUnavailable
@@ -49,8 +50,8 @@ def persistently(
     Parameters
     ----------
     until : int, optional
-        Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. Default: three
-        tries in all.
+        Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. No wait goes
+        past it; the last try is made then. Default: three tries in all.
 
     Raises
     ------
@@ -59,9 +60,10 @@ def persistently(
     botocore.exceptions.ClientError
         ``ConditionalCheckFailedException``, as it is: the caller knows what it means.
     """
+    backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
-        wait=wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+        wait=backoff if until is None else _wait_within(until, clock, backoff),
         stop=stop_after_attempt(TRIES) if until is None else _stop_at(until, clock),
         sleep=sleep,
         reraise=True,
@@ -79,7 +81,7 @@ def condition_failed(error: BaseException) -> bool:
     return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException"
 
 
-class _stop_at(stop_base):
+class _stop_at(stop_base):  # noqa: N801 - named as tenacity names its own
     def __init__(self, until: int, clock: Clock) -> None:
         self.until, self.clock = until, clock
 
@@ -87,13 +89,22 @@ class _stop_at(stop_base):
         return self.clock() >= self.until
 
 
+class _wait_within(wait_base):  # noqa: N801
+    def __init__(self, until: int, clock: Clock, backoff: wait_base) -> None:
+        self.until, self.clock, self.backoff = until, clock, backoff
+
+    def __call__(self, retry_state: Any) -> float:
+        return min(self.backoff(retry_state), max(0, self.until - self.clock()) / 1000)
+
+
 def _explain(error: Exception) -> str:
     if isinstance(error, ClientError):
         code = error.response["Error"].get("Code", "?")
         remedy = {
-            "ResourceNotFoundException": "create the tables with `jobclaim up`, or check JOBCLAIM_JOB_TABLE and the region",
+            "ResourceNotFoundException": "create the tables with `jobclaim up`, or check their names and the region",
             "AccessDeniedException": "give this role the actions of its policy in template.yaml",
             "UnrecognizedClientException": "check the credentials",
         }.get(code, "see the cause; `jobclaim doctor` checks the deployment")
-        return f"DynamoDB refused {error.operation_name} with {code}: {error.response['Error'].get('Message')}; {remedy}"
+        message = error.response["Error"].get("Message")
+        return f"DynamoDB refused {error.operation_name} with {code}: {message}; {remedy}"
     return f"DynamoDB did not answer: {error}; check the endpoint, the network and the credentials"

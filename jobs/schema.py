@@ -8,7 +8,7 @@
                CANCELLED#<shard>             finished_at       CANCELLED
                COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on
 
-A claim changes neither attribute and the index projects keys only, so claiming costs one write unit and none in the index.
+A claim changes neither attribute and the index projects keys only: it costs one write unit, and none in the index.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from jobs.clock import Clock
 from jobs.errors import IdempotencyMismatch, InvalidInput
 from jobs.lifecycle import first_dispatches
 from jobs.model import Job, JobStatus, OnOrphan
-from settings import Settings
+from settings import SQS_MAX_VISIBILITY, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,11 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
 
 
 def check_same_call(existing: Job, asked: Job) -> None:
-    """Refuse a duplicate whose key is the same and whose arguments are not."""
+    """Refuse a duplicate whose key is the same and whose arguments are not, or whose id belongs to another task."""
+    if existing.task != asked.task:
+        raise IdempotencyMismatch(
+            f"job id {asked.job_id!r} belongs to a job of task {existing.task!r}, not {asked.task!r}; use another id"
+        )
     if existing.fingerprint and asked.fingerprint and existing.fingerprint != asked.fingerprint:
         raise IdempotencyMismatch(
             f"idempotency key {asked.idempotency_key!r} of task {asked.task!r} was used for other arguments by job "
@@ -101,7 +105,9 @@ def _queue(queue: str | None, task: str, settings: Settings, any_queue: bool) ->
 
 def _job_id(asked: Submission, task: str, key: str) -> str:
     if asked.job_id is not None and key:
-        raise InvalidInput(f"job_id={asked.job_id!r} and idempotency_key={key!r} exclude each other; the key gives the id")
+        raise InvalidInput(
+            f"job_id={asked.job_id!r} and idempotency_key={key!r} exclude each other; the key gives the id"
+        )
     if asked.job_id is not None:
         return checks.text(asked.job_id, "job_id")
     return id_for_key(task, key) if key else str(uuid.uuid4())
@@ -110,11 +116,16 @@ def _job_id(asked: Submission, task: str, key: str) -> str:
 def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[str, float, str]:
     if asked.idempotency_key is None:
         if asked.ttl is not None:
-            raise InvalidInput(f"ttl={asked.ttl!r} is the window of an idempotency key, and none was given; pass the key too")
+            raise InvalidInput(
+                f"ttl={asked.ttl!r} is the window of an idempotency key, and none was given; pass the key too"
+            )
         return "", 0, ""
     key = checks.text(asked.idempotency_key, "idempotency_key", checks.MAX_KEY)
-    ttl = checks.positive(asked.ttl if asked.ttl is not None else settings.idempotency_ttl_seconds, "ttl")
-    return key, ttl, asked.fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
+    ttl = checks.positive(
+        asked.ttl if asked.ttl is not None else settings.idempotency_ttl_seconds, "ttl", checks.MAX_WINDOW_SECONDS
+    )
+    fingerprint = checks.optional_text(asked.fingerprint, "fingerprint", checks.MAX_TOKEN)
+    return key, ttl, fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
 
 
 def _max_attempts(asked: Submission, settings: Settings) -> int:
@@ -123,8 +134,11 @@ def _max_attempts(asked: Submission, settings: Settings) -> int:
 
 def _lease_ms(asked: Submission, queue: str, task: str, settings: Settings) -> int:
     known = queue if queue in settings.queue_names else settings.default_queue
-    hard = checks.count(asked.hard_limit, "hard_limit") if asked.hard_limit is not None else None
-    return settings.lease_seconds(known, hard or settings.limits(task, known).hard) * 1000
+    if asked.hard_limit is None:
+        return settings.lease_seconds(known, settings.limits(task, known).hard) * 1000
+    hard = checks.count(asked.hard_limit, "hard_limit", most=SQS_MAX_VISIBILITY)
+    # a queue's fixed lease must not make an orphan of a job that was allowed to run longer
+    return max(settings.lease_seconds(known, hard), hard + settings.lease_grace_seconds) * 1000
 
 
 def _on_orphan(value: Any) -> OnOrphan:

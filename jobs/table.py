@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from botocore.exceptions import ClientError
 
 from jobs import schema
 from jobs.clock import Clock
@@ -13,7 +16,7 @@ from jobs.errors import StoreUnavailable
 from jobs.expressions import Change, update_request
 from jobs.item import Item, attribute, from_item, place, to_attributes
 from jobs.model import Job
-from jobs.resilience import condition_failed, persistently
+from jobs.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobs.transitions import Move
 
 BATCH: Final = 100
@@ -66,12 +69,12 @@ class JobTable:
         index_completed: bool,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client = client
+        self.client = client
         self.name = name
         self.shards = shards
         self.index_completed = index_completed
         self._clock = clock
-        self._sleep = sleep
+        self.sleep = sleep
 
     def put_new(self, job: Job) -> Written:
         """Put a job unless its id is taken."""
@@ -106,8 +109,9 @@ class JobTable:
     def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
         """Read jobs by id, eventually consistent, a hundred per request; missing ones are left out."""
         found: dict[str, Job] = {}
-        for start in range(0, len(job_ids), BATCH):
-            for item in self._batch([_key(job_id) for job_id in job_ids[start : start + BATCH]]):
+        wanted = list(dict.fromkeys(job_ids))  # BatchGetItem refuses a key that is given twice
+        for start in range(0, len(wanted), BATCH):
+            for item in self._batch([_key(job_id) for job_id in wanted[start : start + BATCH]]):
                 job = from_item(item)
                 found[job.job_id] = job
         return found
@@ -138,7 +142,6 @@ class JobTable:
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
             "ScanIndexForward": not newest_first,
-            "Limit": limit,
         }
         if after is not None:
             request["ExclusiveStartKey"] = {
@@ -146,16 +149,19 @@ class JobTable:
                 schema.INDEX_HASH: attribute(state_key),
                 schema.INDEX_RANGE: attribute(after.at),
             }
-        items = self._ask("query", request)["Items"]
-        return [IndexEntry(item[schema.KEY]["S"], int(item[schema.INDEX_RANGE]["N"])) for item in items]
+        rows: list[IndexEntry] = []
+        while True:
+            answer = self._ask("query", {**request, "Limit": limit - len(rows)})
+            rows += [IndexEntry(item[schema.KEY]["S"], int(item[schema.INDEX_RANGE]["N"])) for item in answer["Items"]]
+            if len(rows) >= limit or "LastEvaluatedKey" not in answer:  # an answer may be short: it ends at 1 MB
+                return rows
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def place(self, job: Job) -> dict[str, str | int]:
         """Give the job's place in this table's index."""
         return place(job, shards=self.shards, index_completed=self.index_completed)
 
     def _conditional(self, operation: str, request: dict[str, Any], until: int | None = None) -> Written:
-        from botocore.exceptions import ClientError
-
         try:
             answer = self._ask(operation, request, until)
         except ClientError as error:
@@ -168,20 +174,23 @@ class JobTable:
     def _batch(self, keys: list[Item]) -> list[Item]:
         found: list[Item] = []
         asked: dict[str, Any] = {self.name: {"Keys": keys}}
-        for _ in range(BATCH_ROUNDS):
+        for tries in range(BATCH_ROUNDS):
             answer = self._ask_client("batch_get_item", {"RequestItems": asked})
             found += answer["Responses"].get(self.name, [])
             asked = answer.get("UnprocessedKeys") or {}
             if not asked:
                 return found
-        raise StoreUnavailable(f"DynamoDB left keys of table {self.name!r} unread {BATCH_ROUNDS} times: it is throttling")
+            self.sleep(random.uniform(0, FIRST_WAIT_SECONDS * 2**tries))
+        raise StoreUnavailable(
+            f"DynamoDB left keys of table {self.name!r} unread {BATCH_ROUNDS} times: it is throttling"
+        )
 
     def _ask(self, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
         return self._ask_client(operation, {"TableName": self.name, **request}, until)
 
     def _ask_client(self, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
-        call = getattr(self._client(), operation)
-        return persistently(lambda: call(**request), clock=self._clock, until=until, sleep=self._sleep)
+        call = getattr(self.client(), operation)
+        return persistently(lambda: call(**request), clock=self._clock, until=until, sleep=self.sleep)
 
 
 def _key(job_id: str) -> Item:
