@@ -1,7 +1,6 @@
 """Recovery's moves: each one conditional write on exactly what was read.
 
-A move that is refused changed nothing: somebody else acted first, and that is normal. Nothing here decides; `recovery.decide`
-does.
+A move that is refused changed nothing: somebody else acted first, and that is normal. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def give_up(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
 
 
 def dispatch(repo: JobRepo, job: Job) -> Job | None:
-    """Count the message that the caller sends next; of two passes in parallel one gets to send. Returns as `orphan_fail`."""
+    """Count the message that the caller sends next; one of two passes in parallel gets to. Returns as `orphan_fail`."""
     return _apply(repo, job, Move.DISPATCH, lifecycle.dispatched(job, repo.clock()))
 
 

@@ -1,0 +1,91 @@
+"""Where passes stopped in the index, so that the next one goes on there: a small value, stored in the fleet table.
+
+Losing it costs reads, never a job. Two passes in parallel may overwrite each other's: whatever a stored cursor says was
+looked at was looked at, and the loser of the two merely looks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jobs.table import IndexEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What is known of one index partition. Times are epoch milliseconds.
+
+    Attributes
+    ----------
+    overdue : IndexEntry or None
+        Last entry looked at in an unfinished round over the due jobs; ``None`` starts at the oldest.
+    round_since : int
+        When that round began; 0 when it missed something, so that it proves nothing about dead workers.
+    complete_since : int
+        When the last round began that took more than one pass, missed nothing and came to its end.
+    ahead : IndexEntry or None
+        Last entry looked at among the jobs that are not due yet: up to there all have their messages.
+    """
+
+    overdue: IndexEntry | None = None
+    round_since: int = 0
+    complete_since: int = 0
+    ahead: IndexEntry | None = None
+
+
+NOTHING_KNOWN = Mark()
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The marks of all partitions that have one, by index partition."""
+
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def mark(self, partition: str) -> Mark:
+        """What is known of a partition."""
+        return self.marks.get(partition, NOTHING_KNOWN)
+
+    def trimmed(self, now: int, *, keep_rounds: bool) -> Cursor:
+        """Drop what tells nothing any more: look-ahead that time has overtaken, and finished rounds unless kept."""
+        marks = {}
+        for partition, mark in self.marks.items():
+            ahead = mark.ahead if mark.ahead and mark.ahead.at >= now else None
+            kept = replace(mark, ahead=ahead, complete_since=mark.complete_since if keep_rounds else 0)
+            if kept != NOTHING_KNOWN:
+                marks[partition] = kept
+        return Cursor(marks)
+
+    def encode(self) -> str:
+        """Write as compact JSON."""
+        rows = {
+            partition: [_pair(mark.overdue), mark.round_since, mark.complete_since, _pair(mark.ahead)]
+            for partition, mark in sorted(self.marks.items())
+        }
+        return json.dumps(rows, separators=(",", ":"))
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        """Read what `encode` wrote; from text that it did not write comes an empty cursor, so a fresh start."""
+        try:
+            rows = json.loads(text)
+            return cls({partition: _mark(*row) for partition, row in rows.items()})
+        except (ValueError, TypeError, AttributeError, IndexError):
+            return cls()
+
+
+def _mark(overdue: Any, round_since: Any, complete_since: Any, ahead: Any) -> Mark:
+    return Mark(
+        overdue=_entry(overdue), round_since=int(round_since), complete_since=int(complete_since), ahead=_entry(ahead)
+    )
+
+
+def _pair(entry: IndexEntry | None) -> list[Any]:
+    return [entry.at, entry.job_id] if entry else []
+
+
+def _entry(pair: Any) -> IndexEntry | None:
+    return IndexEntry(str(pair[1]), int(pair[0])) if pair else None

@@ -1,0 +1,171 @@
+"""What recovery does about one job: a pure decision from the job as it was read, the time and the settings.
+
+::
+
+    PROCESSING   lease over, or its worker dead ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
+    PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
+                 due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
+                 so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
+    otherwise ────────────────────────────────────▶ nothing
+
+Dead letters that are due for another attempt belong here too, as one more row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+from jobs.model import Failure, FailureKind, Job, JobStatus
+from settings import SQS_MAX_DELAY, Settings
+
+LOOK_AHEAD_MS: Final = 600_000
+"""A job that waits in DynamoDB gets its message that long before it is due.
+
+Five minutes less than SQS's longest delay: a job that its submitter leaves to recovery is in the index long before a
+pass looks for it there, eventual consistency and clocks that differ included.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadWorker:
+    """A worker that stopped its heartbeat without a farewell.
+
+    Attributes
+    ----------
+    seen_at : int
+        Its last heartbeat, epoch milliseconds.
+    dead_at : int
+        From then on it counts as dead, epoch milliseconds. A claim made later shows that it lives.
+    queues : tuple of str
+        Logical queues that it took jobs from; empty where the record does not say, so all of them.
+    job_ids : tuple of str
+        Jobs that it ran at its last heartbeat.
+    """
+
+    worker_id: str
+    seen_at: int
+    dead_at: int
+    queues: tuple[str, ...] = ()
+    job_ids: tuple[str, ...] = ()
+
+    def listened_on(self, queue: str) -> bool:
+        """Whether it may have claimed jobs of that queue."""
+        return not self.queues or queue in self.queues
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """End the attempt; ``retry`` tells whether another one may follow."""
+
+    retry: bool
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the job's message; ``again`` where an earlier one seems to be lost."""
+
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End a job that its messages never brought to a claim."""
+
+    failure: Failure
+
+
+Action: TypeAlias = Orphan | Dispatch | GiveUp | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What decisions rest on beside the job.
+
+    Attributes
+    ----------
+    settings : Settings
+    dead : mapping of str to DeadWorker
+        By worker id.
+    """
+
+    settings: Settings
+    dead: Mapping[str, DeadWorker] = field(default_factory=dict)
+
+
+def decide(job: Job, now: int, figures: Figures) -> Action:
+    """Tell what is to be done about a job at ``now``, epoch milliseconds; ``None`` for nothing."""
+    if job.status is JobStatus.PROCESSING:
+        return _decide_running(job, now, figures)
+    if job.status is JobStatus.PENDING:
+        return _decide_waiting(job, now, figures.settings)
+    return None
+
+
+def delay_seconds(job: Job, now: int) -> int:
+    """Whole seconds that SQS must keep the message back: rounded up, so the job never starts before it is due."""
+    return min(SQS_MAX_DELAY, max(0, math.ceil((job.available_at - now) / 1000)))
+
+
+def worth_reading_after_ms(settings: Settings, queue: str) -> int:
+    """Milliseconds after its due time before which no job of a queue can need anything, a dead worker's apart.
+
+    The shorter of the first re-dispatch delay and the shortest lease: the queue's fixed one, else the grace, because
+    every other lease is longer than that.
+    """
+    fixed = settings.queue(queue).lease_seconds
+    lease = fixed if fixed is not None else settings.lease_grace_seconds
+    return math.floor(min(float(lease), settings.redispatch_delay(queue)) * 1000)
+
+
+def _decide_running(job: Job, now: int, figures: Figures) -> Action:
+    worker = figures.dead.get(job.worker_id) if job.worker_id else None
+    if worker is not None and job.claimed_at <= worker.dead_at:
+        cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and is taken for dead"
+    elif job.lease_expires_at <= now:
+        holder = f"worker {job.worker_id!r}" if job.worker_id else "its worker"
+        cause = f"{holder} did not end it before its lease was over at {_text(job.lease_expires_at)}"
+    else:
+        return None
+    retry = job.on_orphan == "retry" and job.attempts_left > 0
+    return Orphan(retry, _orphaned(job, cause, now, retry=retry))
+
+
+def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
+    if job.dispatches == 0:
+        return Dispatch(again=False) if job.available_at - now <= LOOK_AHEAD_MS else None
+    queue = job.queue if job.queue in settings.queue_names else settings.default_queue
+    waited_since = max(job.available_at, job.dispatched_at)
+    if now - waited_since < settings.redispatch_delay(queue, job.dispatches) * 1000:
+        return None
+    if job.dispatches >= settings.max_dispatches:
+        return GiveUp(_unclaimed(job, now))
+    return Dispatch(again=True)
+
+
+def _orphaned(job: Job, cause: str, now: int, *, retry: bool) -> Failure:
+    if retry:
+        outcome = "it is tried again"
+    elif job.on_orphan == "retry":
+        outcome = f"none of its {job.max_attempts} attempts is left"
+    else:
+        outcome = "it may have done part of its work: look at its effects, then retry it, or set on_orphan='retry'"
+    message = f"attempt {job.attempt}, claimed at {_text(job.claimed_at)}, is an orphan: {cause}; {outcome}"
+    return Failure(kind=FailureKind.ORPHANED, message=message, at=now)
+
+
+def _unclaimed(job: Job, now: int) -> Failure:
+    message = (
+        f"{job.dispatches} messages for task {job.task!r} were sent to queue {job.queue!r} and no worker claimed the "
+        f"job; check that a worker listens on {job.queue!r}, that its task modules register {job.task!r}, and that it "
+        "may write to the job table; then retry the job"
+    )
+    return Failure(kind=FailureKind.CONFIGURATION, message=message, at=now)
+
+
+def _text(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds") if at else "an unknown time"

@@ -1,0 +1,54 @@
+"""Recovery as a process of its own: a pass every so often, until it is told to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+
+import structlog
+
+from recovery.sweep import SweepReport
+
+log = structlog.get_logger("jobclaim.recovery")
+
+
+def run_every(
+    seconds: float,
+    run: Callable[[], SweepReport],
+    stop: Event,
+    *,
+    on_report: Callable[[SweepReport], None] | None = None,
+) -> int:
+    """Run passes until ``stop`` is set: the first one at once, each other one ``seconds`` after the start of the last.
+
+    A failed pass is logged and the next one is tried: what ended this one may be over by then.
+
+    Parameters
+    ----------
+    run : callable
+        Runs one pass: ``lambda: sweep(repo)``.
+    on_report : callable, optional
+        Gets each report; default: it is logged.
+
+    Returns
+    -------
+    int
+        Passes that succeeded.
+    """
+    succeeded = 0
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            report = run()
+            (on_report or log_report)(report)
+            succeeded += 1
+        except Exception as error:
+            log.exception("recovery pass failed, the next one is tried", error=type(error).__name__)
+        stop.wait(max(0.0, seconds - (time.monotonic() - started)))
+    return succeeded
+
+
+def log_report(report: SweepReport) -> None:
+    """Write a report as one line."""
+    log.info("recovery pass", **report.counts())

@@ -1,0 +1,176 @@
+"""Carrying out what was decided about a job: first the conditional write, then the message; and counting it all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import structlog
+
+from jobs import rescue
+from jobs.errors import JobError
+from jobs.model import Job
+from jobs.repo import JobRepo
+from recovery.decide import Action, Dispatch, Figures, GiveUp, Orphan, decide, delay_seconds
+
+log = structlog.get_logger("jobclaim.recovery")
+
+Send: TypeAlias = Callable[[Job, float], None]
+"""Publishes the message of a job's next attempt, to be kept back for that many seconds."""
+Backlog: TypeAlias = Callable[[str], int]
+"""Gives the messages that wait in a logical queue."""
+
+SEND_FAILURES: Final = 5
+"""Sends that fail in a row before a pass sends no more: each try is written to the job, and SQS is down."""
+
+
+class Messages:
+    """Sends messages for one pass, and holds back those that would do more harm than good.
+
+    Parameters
+    ----------
+    cap : int
+        Messages that a queue with a backlog gets again in one pass: its jobs are more likely to wait than to be lost.
+    """
+
+    def __init__(self, send: Send, backlog: Backlog, cap: int) -> None:
+        self._send = send
+        self._backlog = backlog
+        self._cap = cap
+        self._waiting: dict[str, int | None] = {}
+        self._again: Counter[str] = Counter()
+        self._failures = 0
+
+    def may_send(self) -> bool:
+        """Whether the last few sends did not all fail."""
+        return self._failures < SEND_FAILURES
+
+    def may_send_again(self, queue: str) -> bool:
+        """Whether the queue takes one more repeated message in this pass."""
+        if self.is_backlogged(queue) and self._again[queue] >= self._cap:
+            return False
+        self._again[queue] += 1
+        return True
+
+    def is_backlogged(self, queue: str) -> bool:
+        """Whether messages wait in the queue; asked once per pass. Unknown counts as yes: the cautious side."""
+        if queue not in self._waiting:
+            try:
+                self._waiting[queue] = self._backlog(queue)
+            except Exception as error:  # noqa: BLE001 - a queue that cannot be measured must not stop the others
+                log.warning("backlog unknown, taken for one", queue=queue, error=type(error).__name__)
+                self._waiting[queue] = None
+        return self._waiting[queue] != 0
+
+    def send(self, job: Job, delay: int) -> bool:
+        """Send; tell whether it worked. A message that was not sent is sent again after the re-dispatch delay."""
+        try:
+            self._send(job, float(delay))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and a later pass sends it
+            self._failures += 1
+            log.warning("message not sent, a later pass sends it", error=type(error).__name__, **job.log_context())
+            return False
+        self._failures = 0
+        return True
+
+
+class Settler:
+    """Looks at jobs one by one, and does and counts what is to be done.
+
+    Attributes
+    ----------
+    counts : Counter
+        By the names of `recovery.sweep.SweepReport`'s fields.
+    """
+
+    def __init__(self, repo: JobRepo, messages: Messages, figures: Figures) -> None:
+        self.counts: Counter[str] = Counter()
+        self._repo = repo
+        self._messages = messages
+        self._figures = figures
+
+    def settle(self, job: Job) -> bool:
+        """Do what is to be done about a job; ``False`` where it must be looked at again because something failed."""
+        self.counts["examined"] += 1
+        try:
+            return self._act(job, decide(job, self._repo.clock(), self._figures))
+        except Exception as error:  # noqa: BLE001 - one job that cannot be settled must not keep the others waiting
+            self.counts["failed"] += 1
+            reason = str(error) if isinstance(error, JobError) else ""
+            log.error(
+                "job not settled, a later pass tries again",
+                error=type(error).__name__,
+                reason=reason,
+                **job.log_context(),
+            )
+            return False
+
+    def _act(self, job: Job, action: Action) -> bool:
+        if isinstance(action, GiveUp) and self._messages.is_backlogged(job.queue):
+            action = Dispatch(again=True)  # its messages were not wasted, they wait
+        match action:
+            case Orphan():
+                return self._end_orphan(job, action)
+            case Dispatch(again=True):
+                return self._dispatch_again(job)
+            case Dispatch():
+                return self._dispatch_first(job)
+            case GiveUp():
+                return self._give_up(job, action)
+        return True
+
+    def _end_orphan(self, job: Job, action: Orphan) -> bool:
+        move = rescue.orphan_retry if action.retry else rescue.orphan_fail
+        after = move(self._repo, job, action.failure)
+        if after is None:
+            return self._refused()
+        self.counts["orphaned"] += 1
+        log.warning(
+            "orphan",
+            job_status=str(after.status),
+            worker_id=job.worker_id,
+            why=action.failure.message,
+            **job.log_context(),
+        )
+        if action.retry:
+            self.counts["retried"] += 1
+            self._send(after)
+        return True
+
+    def _dispatch_again(self, job: Job) -> bool:
+        if not self._messages.may_send() or not self._messages.may_send_again(job.queue):
+            self.counts["held"] += 1
+            return True
+        return self._dispatch(job, "redispatched")
+
+    def _dispatch_first(self, job: Job) -> bool:
+        if not self._messages.may_send():
+            self.counts["held"] += 1
+            return False  # nobody else would send it in time
+        return self._dispatch(job, "scheduled")
+
+    def _dispatch(self, job: Job, counted_as: str) -> bool:
+        after = rescue.dispatch(self._repo, job)
+        if after is None:
+            return self._refused()
+        if self._send(after):
+            self.counts[counted_as] += 1
+            log.info("dispatched", dispatches=after.dispatches, **job.log_context())
+        return True
+
+    def _give_up(self, job: Job, action: GiveUp) -> bool:
+        if rescue.give_up(self._repo, job, action.failure) is None:
+            return self._refused()
+        self.counts["given_up"] += 1
+        log.error("given up", why=action.failure.message, **job.log_context())
+        return True
+
+    def _send(self, job: Job) -> bool:
+        sent = self._messages.may_send() and self._messages.send(job, delay_seconds(job, self._repo.clock()))
+        self.counts["unsent"] += not sent
+        return sent
+
+    def _refused(self) -> bool:
+        self.counts["refused"] += 1
+        return True

@@ -1,0 +1,26 @@
+"""Recovery as a Celery task, for the beat schedule and its own queue."""
+
+from __future__ import annotations
+
+from celery import Task, shared_task
+
+from jobs import Job
+from recovery.loop import log_report
+from recovery.sweep import sweep
+from workers.dispatch import publish
+
+
+@shared_task(name="jobclaim.recovery.sweep", base=Task, bind=True, ignore_result=True)
+def sweep_once(task: Task) -> dict[str, int]:
+    """Run one pass with the app's settings and log its report.
+
+    A plain task, not a job: it needs no claim, because passes are safe in parallel with each other, and it must not
+    depend on what it repairs.
+    """
+
+    def send(job: Job, delay_seconds: float) -> None:
+        publish(task.app, job, delay_seconds)
+
+    report = sweep(task.app.repo, send=send)
+    log_report(report)
+    return report.counts()

@@ -1,0 +1,136 @@
+"""Walking along one partition of the index: pages of entries, the jobs behind them, and how far one got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from jobs.clock import Clock
+from jobs.errors import JobError
+from jobs.model import Job
+from jobs.table import IndexEntry, JobTable
+
+log = structlog.get_logger("jobclaim.recovery")
+
+READ_FAILURES: Final = 3
+"""Reads that fail in a row before a pass reads no more: DynamoDB is down, and each try takes seconds."""
+
+
+class Stamina:
+    """How long one pass may go on: until a point in time, and while DynamoDB answers.
+
+    Attributes
+    ----------
+    until : int
+        Epoch milliseconds.
+    read_failures : int
+        In a row.
+    """
+
+    def __init__(self, clock: Clock, until: int) -> None:
+        self.until = until
+        self.read_failures = 0
+        self._clock = clock
+
+    def exhausted(self) -> bool:
+        """Whether the pass must leave the rest to the next one."""
+        return self.read_failures >= READ_FAILURES or self._clock() >= self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """How far one walk came.
+
+    Attributes
+    ----------
+    last : IndexEntry or None
+        Last entry looked at.
+    last_clean : IndexEntry or None
+        Last entry up to which nothing failed.
+    finished : bool
+        Whether it came to the end.
+    failures : int
+        Reads that failed.
+    """
+
+    last: IndexEntry | None
+    last_clean: IndexEntry | None
+    finished: bool
+    failures: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing failed."""
+        return self.last == self.last_clean
+
+
+class Walker:
+    """Walks along partitions of one job table.
+
+    Parameters
+    ----------
+    settle : callable
+        Gets each job; ``False`` means that it must be looked at again.
+    page_size : int
+    """
+
+    def __init__(self, table: JobTable, settle: Callable[[Job], bool], stamina: Stamina, page_size: int) -> None:
+        self._table = table
+        self._settle = settle
+        self._stamina = stamina
+        self._page_size = page_size
+
+    def walk(self, partition: str, *, after: IndexEntry | None, since: int | None, up_to: int, pages: int) -> Stretch:
+        """Look at the jobs of a partition, oldest first, at most so many pages of them."""
+        if after is not None and after.at > up_to:
+            return Stretch(after, after, finished=True)
+        last, clean = after, after
+        for _ in range(pages):
+            if self._stamina.exhausted():
+                break
+            try:
+                page = self._table.entries(partition, limit=self._page_size, after=last, since=since, up_to=up_to)
+                jobs = self.jobs([entry.job_id for entry in page])
+            except JobError as error:
+                self._stamina.read_failures += 1
+                log.error("partition not read, a later pass goes on", partition=partition, reason=str(error))
+                return Stretch(last, clean, finished=False, failures=1)
+            self._stamina.read_failures = 0
+            for entry in page:
+                if self._stamina.exhausted():
+                    return Stretch(last, clean, finished=False)
+                job = jobs.get(entry.job_id)
+                settled = job is None or self._settle(job)
+                clean = entry if settled and clean == last else clean
+                last = entry
+            if len(page) < self._page_size:
+                return Stretch(last, clean, finished=True)
+        return Stretch(last, clean, finished=False)
+
+    def jobs(self, job_ids: list[str]) -> dict[str, Job]:
+        """Read jobs by id; one whose item cannot be understood is logged and passed over, for the others' sake.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        try:
+            return self._table.get_many(job_ids)
+        except JobError:
+            raise
+        except Exception:  # noqa: BLE001 - an item that somebody else wrote may raise anything
+            return self._readable(job_ids)
+
+    def _readable(self, job_ids: list[str]) -> dict[str, Job]:
+        found: dict[str, Job] = {}
+        for job_id in job_ids:
+            try:
+                found |= self._table.get_many([job_id])
+            except JobError:
+                raise
+            except Exception as error:  # noqa: BLE001
+                log.error("job item cannot be read, repair or delete it", job_id=job_id, error=type(error).__name__)
+        return found
