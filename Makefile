@@ -14,6 +14,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## Install the locked requirements and jobclaim itself into .venv
+	@:
 
 demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machine
 	@$(BIN)/jobclaim demo
