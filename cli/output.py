@@ -75,6 +75,8 @@ class Output:
 
     def _line(self, record: Record) -> str:
         if self.format == "ids":
+            if self.id_field not in record:
+                raise click.UsageError("-o ids writes job ids, and there are none here; use table, json or jsonl")
             return str(record[self.id_field])
         return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 

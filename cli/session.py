@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -34,13 +35,18 @@ class Session:
 
     @cached_property
     def app(self) -> Any:
-        """The Celery app with the users' tasks imported."""
+        """The Celery app, enough to send messages; users' modules are not imported."""
         if self._app is None:
             from workers.app import app
 
             self._app = app
-        self._app.loader.import_default_modules()
         return self._app
+
+    @cached_property
+    def app_with_tasks(self) -> Any:
+        """The Celery app with the users' tasks registered."""
+        self.app.loader.import_default_modules()
+        return self.app
 
     @cached_property
     def repo(self) -> JobRepo:
@@ -58,12 +64,18 @@ class Session:
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
-def quiet_logs(level: int = 30) -> None:
-    """Keep log lines under a level (30 is WARNING) off the terminal: commands say themselves what happened."""
+def quiet_logs(level: int = 30, file: TextIO | None = None) -> None:
+    """Keep log lines under a level (30 is WARNING) off the terminal: commands say themselves what happened.
+
+    Parameters
+    ----------
+    file : optional
+        Where the others go; default standard error.
+    """
     from structlog import PrintLoggerFactory, configure, make_filtering_bound_logger
 
     configure(
         wrapper_class=make_filtering_bound_logger(level),
-        logger_factory=PrintLoggerFactory(file=click.get_text_stream("stderr")),
+        logger_factory=PrintLoggerFactory(file=file or sys.stderr),
         cache_logger_on_first_use=False,
     )

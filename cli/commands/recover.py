@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
 import click
 
+from cli.exits import ExitCode
 from cli.humane import Duration
-from cli.output import Format, output_option
+from cli.output import Format, Output, output_option
 from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from jobs import Job
+    from recovery import SweepReport
+
+MIN_EVERY_MS: Final = 100
 
 
 @click.command(
@@ -23,6 +35,46 @@ Examples:
 def command(session: Session, every: int | None, output: Format | None) -> None:
     """Find orphans and lost messages, and act on them: fail or retry the one, send the other again.
 
-    Safe beside the scheduled recovery and beside itself: every action is conditional on what was read.
+    Safe beside the scheduled recovery and beside itself: every action is conditional on what was read. A single pass
+    exits with 5 when something could not be read, written or sent; the next pass makes up for it.
     """
-    raise NotImplementedError
+    if every is not None and every < MIN_EVERY_MS:
+        raise click.BadParameter(f"{every} ms is too often; the least is {MIN_EVERY_MS} ms", param_hint="--every")
+    out = Output(output)
+    if every is not None:
+        _keep_sweeping(session, every / 1000, out)
+        return
+    report = _sweep(session)
+    _print(report, out)
+    click.get_current_context().exit(ExitCode.PARTIAL if report.failed or report.unsent else ExitCode.OK)
+
+
+def _keep_sweeping(session: Session, seconds: float, out: Output) -> None:
+    from recovery.loop import run_every
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    run_every(seconds, lambda: _sweep(session), stop, on_report=lambda report: _print(report, out))
+
+
+def _sweep(session: Session) -> SweepReport:
+    from recovery import sweep
+    from workers.dispatch import publish
+
+    def send(job: Job, delay_seconds: float) -> None:
+        publish(session.app, job, delay_seconds)
+
+    return sweep(session.repo, send=send)
+
+
+def _print(report: SweepReport, out: Output) -> None:
+    counts = report.counts()
+    out.one(counts, lambda console: console.print(_sentence(counts)))
+    sys.stdout.flush()
+
+
+def _sentence(counts: dict[str, int]) -> str:
+    """Tell a pass in one line: what it looked at, then whatever is not zero."""
+    acted = [f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value and name != "examined"]
+    return f"{counts['examined']} jobs examined: {', '.join(acted) or 'nothing to do'}."

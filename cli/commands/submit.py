@@ -81,7 +81,7 @@ def command(
     if at is not None and delay is not None:
         raise click.UsageError("--at and --in exclude each other: give the moment or the distance")
     when = session.now() + delay if delay is not None else at
-    job = submit(session.app, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when)
+    job = submit(session.app_with_tasks, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when)
     if not job.created:
         remark(f"Job {job.job_id} was there already under this key; nothing was submitted.")
     code = ExitCode.OK

@@ -1,0 +1,110 @@
+"""From the curtain to the verdict: plays the story, says what happens, and draws the outcome."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.demo.stage import Stage, stage
+from cli.demo.story import Story, Stuck
+from cli.demo.verdict import Claim, figures, judge
+from cli.exits import ExitCode
+from cli.output import Output, console
+from cli.processes import signals_as_interrupt
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def play(out: Output, directory: Path | None = None) -> ExitCode:
+    """Play the demo; `ExitCode.OK` only when every claim held.
+
+    Parameters
+    ----------
+    directory : Path, optional
+        Gets the logs and the evidence; default: a temporary directory, gone at the end.
+    """
+    began = time.monotonic()
+    with signals_as_interrupt(), _Progress() as tell, stage(directory) as set_up:
+        story = Story(set_up, tell)
+        stuck = _play(story)
+        evidence = story.evidence()
+        set_up.end()
+        claims = judge(evidence)
+        if stuck:
+            claims.append(Claim("The story came to its end", False, stuck))
+        failed = [claim for claim in claims if not claim.held]
+        logs = _last_lines(set_up) if failed else []
+    seconds = round(time.monotonic() - began, 1)
+    record = {
+        "ok": not failed,
+        "seconds": seconds,
+        "figures": figures(evidence),
+        "claims": [{"claim": claim.promise, "held": claim.held, "finding": claim.finding} for claim in claims],
+    }
+    out.one(record, lambda screen: _draw(screen, record))
+    for line in logs:
+        click.echo(line, err=True)
+    for claim in failed:
+        click.echo(f"failed: {claim.promise}: {claim.finding}", err=True)
+    return ExitCode.ERROR if failed else ExitCode.OK
+
+
+def _play(story: Story) -> str:
+    """Play; what went wrong is told, not raised: the evidence so far is worth more than a traceback."""
+    try:
+        story.play()
+    except Stuck as error:
+        return str(error)
+    return ""
+
+
+class _Progress:
+    """Says each step: as a line that stays, and with a spinner where there is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._status = self._console.status("The stage is set: a local AWS, tables and queues")
+        self._began = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        self._status.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._status.stop()
+
+    def __call__(self, step: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {step}")
+        self._status.update(step)
+
+
+def _draw(screen: Console, record: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    counted = Table(box=box.SIMPLE_HEAD, title="What happened", title_justify="left", show_header=False, pad_edge=False)
+    counted.add_column()
+    counted.add_column(justify="right", style="bold")
+    for name, value in record["figures"].items():
+        counted.add_row(name, str(value))
+    judged = Table(box=box.SIMPLE_HEAD, title="What it shows", title_justify="left", show_header=False, pad_edge=False)
+    for claim in record["claims"]:
+        mark = Text("holds", style="green") if claim["held"] else Text("FAILS", style="bold red")
+        judged.add_row(mark, claim["claim"], Text(claim["finding"], style="dim"))
+    screen.print(counted)
+    screen.print(judged)
+    screen.print(f"{'All of it holds' if record['ok'] else 'It does not hold'}, after {record['seconds']} s.")
+
+
+def _last_lines(set_up: Stage, lines: int = 15) -> list[str]:
+    told = []
+    for log in set_up.logs:
+        if log.exists():
+            told.append(f"--- end of {log.name}")
+            told += log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return told

@@ -1,0 +1,91 @@
+"""A local AWS, its workers and beat, with their lines on one terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.exits import ExitCode
+from cli.output import remark
+from cli.processes import POLL_SECONDS, Child, beat, end_all, importable, signals_as_interrupt, worker
+from infra import LocalAws, local_aws, provision
+from settings import Settings
+
+COLOURS: Final = ("cyan", "magenta", "blue", "yellow")
+_printing = threading.Lock()
+
+
+def run(settings: Settings, *, queues: Sequence[str], concurrency: int, port: int) -> ExitCode:
+    """Run until an interrupt (`ExitCode.OK`) or until one of the processes ends by itself (`ExitCode.ERROR`)."""
+    with signals_as_interrupt(), local_aws(settings, port=port) as aws, tempfile.TemporaryDirectory() as scratch:
+        provision(aws.settings)
+        _tell_environment(aws)
+        children: list[Child] = []
+        try:
+            for name, argv in commands(settings, queues=queues, concurrency=concurrency, scratch=Path(scratch)).items():
+                colour = COLOURS[len(children) % len(COLOURS)]
+                children.append(Child(name, argv, env=environment(aws), output=Printer(name, colour)))
+            return _watch(children)
+        except KeyboardInterrupt:
+            remark("\nEnding; running jobs get a few seconds. Ctrl-C again to kill.")
+            return ExitCode.OK
+        finally:
+            end_all(children)
+
+
+def commands(settings: Settings, *, queues: Sequence[str], concurrency: int, scratch: Path) -> dict[str, list[str]]:
+    """Name the processes and their command lines. Recovery has a worker of its own: it must not wait behind jobs."""
+    mine = [name for name in (queues or settings.queue_names) if name != settings.recovery_queue]
+    return {
+        "worker": worker("worker", queues=mine or [settings.default_queue], concurrency=concurrency),
+        "recovery": worker("recovery", queues=[settings.recovery_queue], concurrency=1),
+        "beat": beat(scratch / "schedule"),
+    }
+
+
+def environment(aws: LocalAws, parent: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment of a child: the parent's, pointed at the local AWS; log lines for people unless set otherwise."""
+    inherited = dict(os.environ if parent is None else parent)
+    inherited.setdefault("JOBCLAIM_LOG_FORMAT", "console")
+    return inherited | aws.environment() | {"PYTHONPATH": importable(), "PYTHONUNBUFFERED": "1"}
+
+
+class Printer:
+    """Writes lines with the name of their process before them, one at a time."""
+
+    def __init__(self, name: str, colour: str) -> None:
+        self._prefix = click.style(f"{name:<8} |", fg=colour)
+
+    def __call__(self, line: str) -> None:
+        """Write one line."""
+        with _printing:
+            click.echo(f"{self._prefix} {line}", color=False if os.environ.get("NO_COLOR") else None)
+
+
+def _tell_environment(aws: LocalAws) -> None:
+    remark(f"A local AWS runs at {aws.endpoint_url}, with all tables and queues. For other terminals:\n")
+    for name, value in aws.environment().items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+    if not aws.settings.task_modules:
+        remark(
+            "\nNo task modules are set: the worker knows no task of yours. Try JOBCLAIM_TASK_MODULES='[\"examples\"]'."
+        )
+    remark("")
+
+
+def _watch(children: Sequence[Child]) -> ExitCode:
+    while True:
+        for child in children:
+            status = child.exit_status()
+            if status is not None:
+                remark(f"{child.name} ended by itself with {status}; its last lines above say why. Ending the others.")
+                return ExitCode.ERROR
+        time.sleep(POLL_SECONDS * 4)

@@ -1,0 +1,159 @@
+"""Child processes, each in a process group of its own and ended by its own handle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+POLL_SECONDS: Final = 0.05
+STOP_SECONDS: Final = 10.0
+
+
+class Child:
+    """A running process and all that it starts.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in messages and before its lines.
+    argv : sequence of str
+        Program and arguments; no shell.
+    env : mapping
+        The whole environment.
+    output : Path or callable
+        A file that its output is appended to, or who gets each line.
+    cwd : Path, optional
+        Its working directory; default this process's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        output: Path | Callable[[str], None],
+        cwd: Path | None = None,
+    ) -> None:
+        self.name = name
+        options: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stderr": subprocess.STDOUT,
+            "env": dict(env),
+            "cwd": cwd,
+            "start_new_session": True,
+        }
+        self._reader: threading.Thread | None = None
+        if isinstance(output, Path):
+            with output.open("ab") as log:
+                self._process: subprocess.Popen[Any] = _popen(argv, log, options)
+        else:
+            self._process = _popen(argv, subprocess.PIPE, options | {"text": True, "errors": "replace"})
+            assert self._process.stdout is not None
+            self._reader = threading.Thread(target=_read, args=(self._process.stdout, output), daemon=True)
+            self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the leader, and id of its group."""
+        return self._process.pid
+
+    def exit_status(self) -> int | None:
+        """Exit code, minus the signal that ended it, or ``None`` while it runs. Leaves the group's number taken."""
+        if self._process.returncode is not None:
+            return self._process.returncode
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the leader alone: it ends its children itself, after their jobs."""
+        if self.exit_status() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the whole group at once, as a machine that loses its power does."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._reader is not None:
+            self._reader.join(timeout=1.0)
+
+    def end(self, timeout: float = STOP_SECONDS) -> None:
+        """Ask it to end, wait, and kill what is left of its group after ``timeout`` seconds."""
+        self.ask_to_end()
+        deadline = time.monotonic() + timeout
+        try:
+            while self.exit_status() is None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+        finally:
+            self.kill()
+
+
+def end_all(children: Iterable[Child], timeout: float = STOP_SECONDS) -> None:
+    """Ask all to end at once, then end each; an interrupt meanwhile kills instead of waiting."""
+    started = list(children)
+    for child in started:
+        child.ask_to_end()
+    try:
+        for child in started:
+            child.end(timeout)
+    finally:
+        for child in started:
+            child.kill()
+
+
+@contextlib.contextmanager
+def signals_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM and a closed terminal what Ctrl-C is, so that every ``finally`` still ends its processes."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def celery(*arguments: str) -> list[str]:
+    """Command line of Celery on `workers.app`, in this interpreter."""
+    return [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+
+
+def worker(name: str, *, queues: Sequence[str], concurrency: int) -> list[str]:
+    """Command line of a prefork worker."""
+    return celery("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-c", str(concurrency))
+
+
+def beat(schedule: Path) -> list[str]:
+    """Command line of beat, with its schedule's file out of the way."""
+    return celery("beat", "-s", str(schedule), "--pidfile=")
+
+
+def importable() -> str:
+    """``PYTHONPATH`` for children: where this code was imported from comes first."""
+    root = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _read(stream: IO[str], tell: Callable[[str], None]) -> None:
+    with stream:
+        for line in stream:
+            tell(line.rstrip("\n"))
+
+
+def _popen(argv: Sequence[str], stdout: Any, options: Mapping[str, Any]) -> subprocess.Popen[Any]:
+    return subprocess.Popen(argv, stdout=stdout, **options)
