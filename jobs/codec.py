@@ -92,7 +92,8 @@ def _failure_dict(failure: Failure) -> dict[str, Any]:
 
 def _attempt(row: dict[str, Any]) -> Attempt:
     known = {key: value for key, value in row.items() if key in _ATTEMPT_FIELDS}
-    return Attempt(**{**known, "failure": _failure(row["failure"]) if "failure" in row else None})
+    failure = _failure(row["failure"]) if "failure" in row else None
+    return Attempt(**{"attempt": 0, "outcome": "", **known, "failure": failure})
 
 
 def _failure(row: dict[str, Any]) -> Failure:

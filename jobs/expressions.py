@@ -38,10 +38,13 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
     transition = TRANSITIONS[move]
     guards = transition.expected(expected)
     shape = tuple((name, _kind(change)) for name, change in changes.items())
-    expression, condition, names = _expressions(move, tuple(guards), shape)
+    deadline = transition.deadline if "now" in expected else ""
+    expression, condition, names = _expressions(move, tuple(guards), shape, deadline)
     values = {":status": attribute(str(transition.target))}
     values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
     values |= {f":if_{name}": attribute(value) for name, value in guards.items()}
+    if deadline:
+        values[":now"] = attribute(expected["now"])
     values |= {f":{name}": _operand(change) for name, change in changes.items() if change is not None}
     return {
         "UpdateExpression": expression,
@@ -55,10 +58,14 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
 
 @lru_cache(maxsize=512)
 def _expressions(
-    move: Move, guards: tuple[str, ...], shape: tuple[tuple[str, str], ...]
+    move: Move, guards: tuple[str, ...], shape: tuple[tuple[str, str], ...], deadline: str
 ) -> tuple[str, str, dict[str, str]]:
     sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
-    condition = " AND ".join([f"({sources})", *(f"#{name} = :if_{name}" for name in guards)])
+    terms = {"status", *guards, *(name for name, _ in shape)}
+    clauses = [f"({sources})", *(f"#{name} = :if_{name}" for name in guards)]
+    if deadline:
+        clauses.append(f"(attribute_not_exists(#{deadline}) OR #{deadline} >= :now)")
+        terms.add(deadline)
     sets = ["#status = :status"]
     sets += [f"#{name} = :{name}" for name, kind in shape if kind == "set"]
     sets += [f"#{name} = :{name} + #{kind}" for name, kind in shape if kind not in ("set", "add", "remove")]
@@ -69,9 +76,8 @@ def _expressions(
         expression += " ADD " + ", ".join(adds)
     if removes:
         expression += " REMOVE " + ", ".join(removes)
-    terms = {"status", *guards, *(name for name, _ in shape)}
     terms |= {kind for _, kind in shape if kind not in ("set", "add", "remove")}
-    return expression, condition, {f"#{name}": name for name in sorted(terms)}
+    return expression, " AND ".join(clauses), {f"#{name}": name for name in sorted(terms)}
 
 
 def _kind(change: Change) -> str:

@@ -20,8 +20,9 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(
         ("job_id", "task", "queue", "claim_token", "worker_id", "celery_task_id", "idempotency_key", "fingerprint"), str
     ),
-    **dict.fromkeys(("submission", "on_orphan"), str),
+    **dict.fromkeys(("submission", "on_orphan", "envelope"), str),
     **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
+    **dict.fromkeys(("start_by", "slot"), int),
     **dict.fromkeys(
         ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int
     ),

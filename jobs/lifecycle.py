@@ -8,12 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from jobs import codec
 from jobs.expressions import Change
 from jobs.item import ALWAYS_STORED, ENCODERS, is_absent, place
-from jobs.model import HISTORY_LIMIT, Attempt, Failure, Job, JobStatus
+from jobs.model import HISTORY_LIMIT, Attempt, Failure, FailureKind, Job, JobStatus
 from jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
@@ -63,14 +64,29 @@ def ended_badly(
     )
 
 
-def pending_again(job: Job, move: Move, failure: Failure | None, now: int, available_at: int, *, charge: bool) -> Job:
-    """The attempt ended and another one may follow; one that is not charged is given back to ``max_attempts``."""
+def pending_again(
+    job: Job,
+    move: Move,
+    failure: Failure | None,
+    now: int,
+    available_at: int,
+    *,
+    charge: bool,
+    started: bool = True,
+    slot: int = 0,
+) -> Job:
+    """The attempt ended and another one may follow; one that is not charged is given back to ``max_attempts``.
+
+    A job whose body was not ``started`` may still become too late to start at all.
+    """
     return replace(
         job,
         status=JobStatus.PENDING,
         charged=job.charged if charge else max(0, job.charged - 1),
         failure=failure,
         history=_with_attempt(job, move, failure, now),
+        start_by=0 if started else job.start_by,
+        slot=slot,
         available_at=available_at,
         dispatches=first_dispatches(available_at, now),
         dispatched_at=now,
@@ -89,7 +105,22 @@ def revived(job: Job, now: int, available_at: int) -> Job:
         dispatches=first_dispatches(available_at, now),
         dispatched_at=now,
         submission=secrets.token_hex(6),
+        start_by=0,
+        slot=0,
     )
+
+
+def late(job: Job, now: int, retention: Retention) -> Job:
+    """A job that nobody started in time is over: its body must not run any more."""
+    limit = datetime.fromtimestamp(job.start_by / 1000, UTC).isoformat(timespec="milliseconds")
+    message = f"it was not started by {limit}, the `expires` of its submission; submit it again if it is still wanted"
+    failure = Failure(kind=FailureKind.CANCELLED, message=message, at=now)
+    return ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, retention)
+
+
+def is_late(job: Job, now: int) -> bool:
+    """Whether a job still waits at a time after which it must not start."""
+    return job.status is JobStatus.PENDING and 0 < job.start_by < now
 
 
 def resubmitted(old: Job, new: Job) -> Job:
@@ -138,6 +169,11 @@ def is_gone(job: Job, now: int) -> bool:
     return 0 < job.expires_at * 1000 <= now
 
 
+def forgotten(job: Job) -> Job:
+    """A completed job no longer answers equal submissions; its result can still be read."""
+    return replace(job, idempotency_ttl=0)
+
+
 def answers_duplicate(existing: Job, now: int) -> bool:
     """Whether an equal submission gets the existing job: it is open, or completed and its window is not over."""
     if existing.status.is_open:
@@ -180,6 +216,9 @@ def _stored(name: str, value: Any) -> Change:
 
 
 def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tuple[Attempt, ...]:
+    before = job.history
+    if move is Move.RELEASE and before and before[-1].outcome == move:
+        before = before[:-1]  # a job that waits for a limit must not push its real attempts out of its history
     entry = Attempt(
         attempt=job.attempt,
         outcome=str(move),
@@ -190,7 +229,7 @@ def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tu
         ended_at=now,
         failure=_in_short(failure),
     )
-    return _last((*job.history, entry))
+    return _last((*before, entry))
 
 
 def _in_short(failure: Failure | None) -> Failure | None:

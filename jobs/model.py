@@ -75,7 +75,7 @@ class Attempt:
     attempt: int
     outcome: str
     worker_id: str = ""
-    claim_token: str = ""
+    claim_token: str = field(default="", repr=False)
     claimed_at: int = 0
     lease_expires_at: int = 0
     ended_at: int = 0
@@ -84,7 +84,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job as it was last read or written.
+    """One job as it was last read or written. Its ``repr``, which may end in a log, shows no argument and no token.
 
     Attributes
     ----------
@@ -103,6 +103,12 @@ class Job:
         Messages sent for the current attempt; 0 while it waits for a time too far ahead for SQS.
     idempotency_ttl : float
         Seconds after its end for which a completed job answers equal submissions.
+    start_by : int
+        Epoch milliseconds after which its body may not start any more; 0 for no such time, and once it started.
+    slot : int
+        Epoch milliseconds of the turn that a rate limit reserved for it; 0 for none.
+    envelope : str
+        Text that the layer above puts on each of the job's messages; not read here.
     created : bool
         Not stored: ``False`` when `create_job` found an equal job instead.
     """
@@ -114,14 +120,14 @@ class Job:
     attempt: int = 0
     charged: int = 0
     max_attempts: int = 1
-    payload: Any = None
-    result: Any = None
+    payload: Any = field(default=None, repr=False)
+    result: Any = field(default=None, repr=False)
     created_at: int = 0
     available_at: int = 0
     claimed_at: int = 0
     lease_expires_at: int = 0
     finished_at: int = 0
-    claim_token: str = ""
+    claim_token: str = field(default="", repr=False)
     worker_id: str = ""
     celery_task_id: str = ""
     failure: Failure | None = None
@@ -135,11 +141,19 @@ class Job:
     dispatched_at: int = 0
     on_orphan: OnOrphan = "fail"
     lease_ms: int = 0
+    start_by: int = 0
+    slot: int = 0
+    envelope: str = ""
     created: bool = field(default=True, compare=False)
 
     def log_context(self) -> dict[str, Any]:
         """Fields for a log line: never an argument, a result or a token."""
         return {"job_id": self.job_id, "task": self.task, "queue": self.queue, "attempt": self.attempt}
+
+    @property
+    def wait_ms(self) -> int:
+        """Milliseconds from the time at which the current attempt was due to its claim: what an SLA is about."""
+        return max(0, self.claimed_at - self.available_at) if self.claimed_at else 0
 
     @property
     def attempts_left(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,13 +20,15 @@ from jobs.expressions import Change, Increment, PlusAttribute
 from jobs.failures import describe
 from jobs.listing import list_page, state_keys
 from jobs.model import Failure, FailureKind, Job, JobStatus, OnOrphan, Page
-from jobs.submission import Submission, check_same_call, new_job
+from jobs.submission import Submission, check_same_call, new_job, queue_name
 from jobs.table import JobTable, Written
 from jobs.transitions import Move, owner_move
 from settings import Settings
 
 log = structlog.get_logger("jobclaim.jobs")
 
+UNCHANGED: Final[Any] = object()
+"""Stands for "as before" where ``None`` is a value."""
 SUBMIT_ROUNDS: Final = 5
 """Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
 
@@ -97,6 +100,8 @@ class JobRepo:
         on_orphan: OnOrphan | None = None,
         hard_limit: int | None = None,
         fingerprint: str | None = None,
+        start_by: int | datetime | None = None,
+        envelope: str = "",
     ) -> Job:
         """Write a PENDING job. Costs one request and, at 1 KB, two write units (one of them in the index).
 
@@ -120,6 +125,10 @@ class JobRepo:
             settings.
         fingerprint : str, optional
             Stands for the arguments when equal keys are compared; default a hash of the payload.
+        start_by : int or datetime, optional
+            A job that is not started by then never is: it ends CANCELLED. Epoch milliseconds, or an aware datetime.
+        envelope : str
+            Text that the caller wants on each of the job's messages.
 
         Returns
         -------
@@ -143,6 +152,8 @@ class JobRepo:
             max_attempts=max_attempts,
             on_orphan=on_orphan,
             hard_limit=hard_limit,
+            start_by=start_by,
+            envelope=envelope,
         )
         job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
         return self._submit(job)
@@ -155,6 +166,8 @@ class JobRepo:
             existing = written.job
             if written.applied or (existing and existing.submission == job.submission):  # or only the answer was lost
                 return after
+            if existing and lifecycle.is_late(existing, self.clock()):
+                existing = self._end_late(existing)
             if existing and self._answers(existing, job):
                 return lifecycle.as_duplicate(existing)
             after = lifecycle.resubmitted(existing, job) if existing else job
@@ -232,7 +245,9 @@ class JobRepo:
             "attempt": Increment(1),
             "charged": Increment(1),
         }
-        expected = {} if attempt is None else {"attempt": checks.count(attempt, "attempt", least=0)}
+        expected = {"now": now}
+        if attempt is not None:
+            expected["attempt"] = checks.count(attempt, "attempt", least=0)
         written = self.table.move(checks.text(job_id, "job_id"), Move.CLAIM, expected=expected, changes=changes)
         job = written.job
         if job is None:
@@ -241,9 +256,19 @@ class JobRepo:
             written = Written(True, job)  # the first try had succeeded, only its answer was lost
         if written.applied:
             self._claims.remember(job)
+        elif lifecycle.is_late(job, now):
+            written = Written(False, self._end_late(job))
         else:
             log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written
+
+    def _end_late(self, job: Job) -> Job:
+        """Cancel a job that was not started in time; give it as it is now, whoever ended it."""
+        after = lifecycle.late(job, self.clock(), self.retention)
+        written = self._move(job, Move.CANCEL, after)
+        if written.applied:
+            log.warning("not started in time", status="SKIPPED", start_by=job.start_by, **job.log_context())
+        return after if written.applied else written.job or job
 
     # --- the claim's owner
     def update_status(
@@ -254,6 +279,7 @@ class JobRepo:
         result: Any = None,
         error: BaseException | str | Failure | None = None,
         kind: FailureKind | None = None,
+        ttl: float | None = None,
         token: str | None = None,
     ) -> Job:
         """End the attempt that this repo claimed: COMPLETED, FAILED or CANCELLED. Tried again until the lease ends.
@@ -264,6 +290,8 @@ class JobRepo:
             Plain JSON values; with COMPLETED only.
         error : exception, str or Failure, optional
             With FAILED only.
+        ttl : float, optional
+            With COMPLETED only: seconds for which the job answers equal submissions, instead of what was submitted.
         token : str, optional
             Token of the claim; default the last claim of this repo on the job. Needed where one process may claim a job
             again while an older attempt of it is still running.
@@ -287,7 +315,9 @@ class JobRepo:
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
             codec.encode(result, what="result", limit=self.settings.max_result_bytes)
-            return self._end(claim, move, lifecycle.completed(claim, result, now, self.retention))
+            window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
+            done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
+            return self._end(claim, move, done)
         cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
         failure = describe(error, now, kind or cancelled)
         return self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
@@ -299,30 +329,58 @@ class JobRepo:
         available_at: int | datetime | None = None,
         error: BaseException | str | Failure | None = None,
         kind: FailureKind | None = None,
+        payload: Any = UNCHANGED,
+        queue: str | None = None,
         token: str | None = None,
     ) -> Job:
         """End the attempt and let another follow at ``available_at``: a retry, charged. The caller sends its message.
 
-        Raises as `update_status`.
+        Parameters
+        ----------
+        payload, queue : optional
+            Of the attempts that follow; default as before.
+
+        Raises as `update_status`, and `InvalidInput` or `InvalidPayload` before anything is written.
         """
         claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
         at = max(now, checks.moment(available_at, "available_at", now))
         failure = describe(error, now, kind) if error is not None else None
-        return self._end(claim, Move.RETRY, lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True))
+        after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
+        if payload is not UNCHANGED:
+            codec.encode(payload, limit=self.settings.max_payload_bytes)
+            after = replace(after, payload=payload)
+        if queue is not None:
+            after = replace(after, queue=queue_name(queue, claim.task, self.settings, self._any_queue))
+        return self._end(claim, Move.RETRY, after)
 
     def release(
-        self, job_id: str, *, available_at: int | datetime | None = None, reason: str = "", token: str | None = None
+        self,
+        job_id: str,
+        *,
+        available_at: int | datetime | None = None,
+        reason: str = "",
+        started: bool = True,
+        slot: int = 0,
+        token: str | None = None,
     ) -> Job:
         """Give the job back without charging the attempt: a shutdown, a snooze, a limit. The caller sends its message.
+
+        Parameters
+        ----------
+        started : bool
+            ``False`` where the body did not run: the job may then still become too late to start (``start_by``).
+        slot : int
+            Turn that a rate limit reserved for the next attempt, epoch milliseconds.
 
         Raises as `update_status`.
         """
         claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
         at = max(now, checks.moment(available_at, "available_at", now))
         failure = describe(reason, now, FailureKind.TRANSIENT) if reason else None
-        return self._end(
-            claim, Move.RELEASE, lifecycle.pending_again(claim, Move.RELEASE, failure, now, at, charge=False)
+        after = lifecycle.pending_again(
+            claim, Move.RELEASE, failure, now, at, charge=False, started=started, slot=slot
         )
+        return self._end(claim, Move.RELEASE, after)
 
     def _claim_on(self, job_id: str, wanted: JobStatus, token: str | None) -> Job:
         held = self._claims.get(checks.text(job_id, "job_id"))

@@ -44,6 +44,11 @@ def give_up(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
     return _apply(repo, job, Move.GIVE_UP, after)
 
 
+def expire(repo: JobRepo, job: Job) -> Job | None:
+    """End a job that nobody started in time: PENDING to CANCELLED. Returns as `orphan_fail`."""
+    return _apply(repo, job, Move.CANCEL, lifecycle.late(job, repo.clock(), repo.retention))
+
+
 def dispatch(repo: JobRepo, job: Job) -> Job | None:
     """Count the message that the caller sends next; one of two passes in parallel gets to. Returns as `orphan_fail`."""
     return _apply(repo, job, Move.DISPATCH, lifecycle.dispatched(job, repo.clock()))

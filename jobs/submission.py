@@ -7,11 +7,11 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from jobs import checks, codec
 from jobs.clock import Clock
-from jobs.errors import IdempotencyMismatch, InvalidInput
+from jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
 from jobs.lifecycle import first_dispatches
 from jobs.model import Job, JobStatus, OnOrphan
 from settings import SQS_MAX_VISIBILITY, Settings
@@ -32,6 +32,12 @@ class Submission:
     max_attempts: int | None = None
     on_orphan: OnOrphan | None = None
     hard_limit: int | None = None
+    start_by: int | datetime | None = None
+    envelope: str = ""
+
+
+MAX_ENVELOPE: Final = 16_384
+"""Bytes; `settings.ITEM_BUDGET` leaves room for it."""
 
 
 def id_for_key(task: str, idempotency_key: str) -> str:
@@ -54,7 +60,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
     """
     now = clock()
     task = checks.text(asked.task, "task")
-    queue = _queue(asked.queue, task, settings, any_queue)
+    queue = queue_name(asked.queue, task, settings, any_queue)
     text = codec.encode(asked.payload, limit=settings.max_payload_bytes)
     available_at = max(now, checks.moment(asked.available_at, "available_at", now))
     key, ttl, fingerprint = _idempotency(asked, text, settings)
@@ -75,6 +81,8 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         dispatched_at=now,
         on_orphan=_on_orphan(settings.on_orphan if asked.on_orphan is None else asked.on_orphan),
         lease_ms=_lease_ms(asked, queue, task, settings),
+        start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
+        envelope=_envelope(asked.envelope),
     )
 
 
@@ -91,7 +99,8 @@ def check_same_call(existing: Job, asked: Job) -> None:
         )
 
 
-def _queue(queue: str | None, task: str, settings: Settings, any_queue: bool) -> str:
+def queue_name(queue: str | None, task: str, settings: Settings, any_queue: bool) -> str:
+    """Check a queue's logical name, or find the one that settings route the task to."""
     name = checks.text(queue, "queue", 80) if queue is not None else settings.queue_of(task)
     if not any_queue:
         try:
@@ -126,6 +135,15 @@ def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[s
     )
     fingerprint = checks.optional_text(asked.fingerprint, "fingerprint", checks.MAX_TOKEN)
     return key, ttl, fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
+
+
+def _envelope(text: str) -> str:
+    if (size := len(text.encode())) > MAX_ENVELOPE:
+        raise PayloadTooLarge(
+            f"what the job's messages carry (links, chain, chord) takes {size} bytes, {MAX_ENVELOPE} are allowed; pass "
+            "smaller arguments to the linked tasks, a reference for instance"
+        )
+    return text
 
 
 def _max_attempts(asked: Submission, settings: Settings) -> int:

@@ -13,6 +13,8 @@
 
     FAILED ──revive──▶ PENDING            a person, or the dead-letter policy
     COMPLETED, FAILED, CANCELLED ──resubmit──▶ PENDING     an equal submission, its window over
+    (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
+    COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
     PENDING ──dispatch──▶ PENDING         recovery counts the message that it is about to send
 
 This table is the only source of condition expressions on ``status``; nothing else writes it.
@@ -45,6 +47,8 @@ class Move(StrEnum):
     REVIVE = "revive"
     RESUBMIT = "resubmit"
     DISPATCH = "dispatch"
+    RECORD = "record"
+    FORGET = "forget"
 
 
 class Actor(StrEnum):
@@ -71,6 +75,8 @@ class Transition:
         what was read.
     optional : tuple of str
         Guards that apply only where the mover knows a value.
+    deadline : str
+        Attribute that, where it is stored, must not be before the mover's ``now``, where the mover tells one.
     """
 
     sources: tuple[JobStatus, ...]
@@ -78,6 +84,7 @@ class Transition:
     actor: Actor
     guards: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    deadline: str = ""
 
     def expected(self, known: Mapping[str, str | int]) -> dict[str, str | int]:
         """Pick the guards' values out of what the mover knows; a required one missing is a programming error."""
@@ -92,7 +99,7 @@ _C, _F, _X = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
 
 TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
     {
-        Move.CLAIM: Transition((_P,), _R, Actor.WORKER, optional=("attempt",)),
+        Move.CLAIM: Transition((_P,), _R, Actor.WORKER, optional=("attempt",), deadline="start_by"),
         Move.COMPLETE: Transition((_R,), _C, Actor.OWNER, ("claim_token",)),
         Move.FAIL: Transition((_R,), _F, Actor.OWNER, ("claim_token",)),
         Move.RETRY: Transition((_R,), _P, Actor.OWNER, ("claim_token",)),
@@ -105,6 +112,8 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.REVIVE: Transition((_F,), _P, Actor.PERSON, ("attempt", "finished_at")),
         Move.RESUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, ("attempt", "finished_at")),
         Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, ("attempt", "dispatches")),
+        Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, ("attempt", "finished_at")),
+        Move.FORGET: Transition((_C,), _C, Actor.PERSON, ("attempt", "finished_at")),
     }
 )
 

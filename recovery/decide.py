@@ -6,6 +6,7 @@
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
+                too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
     otherwise ────────────────────────────────────▶ nothing
 
 Dead letters that are due for another attempt belong here too, as one more row.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
+from jobs.lifecycle import is_late
 from jobs.model import Failure, FailureKind, Job, JobStatus
 from settings import SQS_MAX_DELAY, Settings
 
@@ -79,7 +81,12 @@ class GiveUp:
     failure: Failure
 
 
-Action: TypeAlias = Orphan | Dispatch | GiveUp | None
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """End a job whose time to start is over."""
+
+
+Action: TypeAlias = Orphan | Dispatch | GiveUp | Expire | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,8 @@ def _decide_running(job: Job, now: int, figures: Figures) -> Action:
 
 
 def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
+    if is_late(job, now):
+        return Expire()
     if job.dispatches == 0:
         return Dispatch(again=False) if job.available_at - now <= LOOK_AHEAD_MS else None
     queue = job.queue if job.queue in settings.queue_names else settings.default_queue

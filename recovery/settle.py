@@ -12,7 +12,7 @@ from jobs import rescue
 from jobs.errors import JobError
 from jobs.model import Job
 from jobs.repo import JobRepo
-from recovery.decide import Action, Dispatch, Figures, GiveUp, Orphan, decide, delay_seconds
+from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, decide, delay_seconds
 
 log = structlog.get_logger("jobclaim.recovery")
 
@@ -118,6 +118,8 @@ class Settler:
                 return self._dispatch_first(job)
             case GiveUp():
                 return self._give_up(job, action)
+            case Expire():
+                return self._expire(job)
         return True
 
     def _end_orphan(self, job: Job, action: Orphan) -> bool:
@@ -164,6 +166,13 @@ class Settler:
             return self._refused()
         self.counts["given_up"] += 1
         log.error("given up", why=action.failure.message, **job.log_context())
+        return True
+
+    def _expire(self, job: Job) -> bool:
+        if rescue.expire(self._repo, job) is None:
+            return self._refused()
+        self.counts["expired"] += 1
+        log.warning("not started in time", start_by=job.start_by, **job.log_context())
         return True
 
     def _send(self, job: Job) -> bool:

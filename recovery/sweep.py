@@ -8,7 +8,7 @@
 
 A pass reads the index of open jobs and the items behind the entries that are old enough to need something. It never
 scans the job table, so finished jobs cost it nothing. It is bounded per partition and in time, and the next one goes on
-where it stopped. Every action is one conditional write on what was read: where another pass or a worker was first, it is
+where it stopped. Every action is one conditional write on what was read: where somebody else was first, it is
 refused.
 """
 
@@ -58,6 +58,8 @@ class SweepReport:
         PENDING jobs whose first message was sent, because they are due soon.
     given_up : int
         PENDING jobs that became FAILED because none of their messages was claimed.
+    expired : int
+        PENDING jobs that became CANCELLED because they were not started in time.
     refused : int
         Writes that came too late: the job had changed meanwhile, which is normal.
     held : int
@@ -80,6 +82,7 @@ class SweepReport:
     redispatched: int = 0
     scheduled: int = 0
     given_up: int = 0
+    expired: int = 0
     refused: int = 0
     held: int = 0
     unsent: int = 0
