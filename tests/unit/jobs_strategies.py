@@ -1,0 +1,117 @@
+"""Arbitrary jobs and payloads for property tests, and the largest job that there can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks, lifecycle
+from jobs.failures import describe
+from jobs.model import HISTORY_LIMIT
+from jobs.submission import MAX_ENVELOPE
+from jobs.transitions import Move
+
+LATE = 10**14
+"""Epoch milliseconds with one more digit than ours will have for a long time."""
+
+MILLISECONDS = st.integers(min_value=0, max_value=10**15)
+COUNTS = st.integers(min_value=0, max_value=10**6)
+IDS = st.text(min_size=1, max_size=30)
+WORDS = st.text(max_size=60)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+"""Whatever JSON carries exactly."""
+
+FAILURES = st.builds(
+    Failure, kind=st.sampled_from(FailureKind), message=WORDS, exception=WORDS, traceback=WORDS, at=MILLISECONDS
+)
+ATTEMPTS = st.builds(
+    Attempt,
+    attempt=COUNTS,
+    outcome=st.sampled_from([str(move) for move in Move]),
+    worker_id=WORDS,
+    claim_token=WORDS,
+    claimed_at=MILLISECONDS,
+    lease_expires_at=MILLISECONDS,
+    ended_at=MILLISECONDS,
+    failure=st.none() | FAILURES,
+)
+
+
+def jobs(job_id: st.SearchStrategy[str] = IDS) -> st.SearchStrategy[Job]:
+    """Jobs with any fields at all, whether or not a life could lead to them."""
+    return st.builds(
+        Job,
+        job_id=job_id,
+        task=IDS,
+        queue=IDS,
+        status=st.sampled_from(JobStatus),
+        attempt=COUNTS,
+        charged=COUNTS,
+        max_attempts=COUNTS,
+        payload=JSON,
+        result=JSON,
+        created_at=MILLISECONDS,
+        available_at=MILLISECONDS,
+        claimed_at=MILLISECONDS,
+        lease_expires_at=MILLISECONDS,
+        finished_at=MILLISECONDS,
+        claim_token=WORDS,
+        worker_id=WORDS,
+        celery_task_id=WORDS,
+        failure=st.none() | FAILURES,
+        history=st.lists(ATTEMPTS, max_size=3).map(tuple),
+        idempotency_key=WORDS,
+        idempotency_ttl=st.floats(min_value=0, max_value=4e7),
+        fingerprint=WORDS,
+        submission=WORDS,
+        expires_at=COUNTS,
+        dispatches=COUNTS,
+        dispatched_at=MILLISECONDS,
+        on_orphan=st.sampled_from(["fail", "retry"]),
+        lease_ms=COUNTS,
+        start_by=MILLISECONDS,
+        slot=MILLISECONDS,
+        envelope=WORDS,
+    )
+
+
+def fullest_job(character: str, payload_bytes: int) -> Job:
+    """A claimed job with every text as long as the checks let it be, and a full history of the longest failures."""
+    text = checks.text(character * checks.MAX_ID, "text")
+    token = checks.text(character * checks.MAX_TOKEN, "token", checks.MAX_TOKEN)
+    job = Job(
+        job_id=text,
+        task=text,
+        queue=character * 80,
+        status=JobStatus.PROCESSING,
+        attempt=checks.MAX_COUNT,
+        payload="x" * (payload_bytes - 2),
+        claim_token=token,
+        worker_id=text,
+        celery_task_id=text,
+        fingerprint=token,
+        submission="0" * 12,
+        idempotency_key=character * checks.MAX_KEY,
+        idempotency_ttl=0.1 + 0.2,
+        envelope="e" * MAX_ENVELOPE,
+        created_at=LATE,
+        claimed_at=LATE,
+        lease_expires_at=LATE,
+        lease_ms=LATE,
+    )
+    for _ in range(HISTORY_LIMIT + 1):
+        job = lifecycle.pending_again(job, Move.ORPHAN_RETRY, longest_failure(character), LATE, LATE, charge=True)
+        job = replace(job, status=JobStatus.PROCESSING, start_by=LATE, slot=LATE)
+    return job
+
+
+def longest_failure(character: str) -> Failure:
+    """A failure that says more than can be kept."""
+    endless = character * 50_000
+    return describe(Failure(kind=FailureKind.CONFIGURATION, exception=endless, message=endless, traceback=endless), 1)

@@ -1,0 +1,133 @@
+"""Payloads and results: what JSON carries exactly, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import Failure, FailureKind, InvalidPayload, PayloadTooLarge, codec
+from tests.unit.jobs_strategies import ATTEMPTS, FAILURES, JSON
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@given(JSON)
+def test_a_value_comes_back_as_it_went_in_to_the_last_bit_and_type(value: Any) -> None:
+    read = codec.decode(codec.encode(value))
+
+    assert read == value
+    assert repr(read) == repr(value)  # 1, 1.0 and True are equal, as are 0.0 and -0.0; their texts are not
+
+
+@given(JSON)
+def test_the_text_is_compact_and_its_size_is_counted_in_bytes(value: Any) -> None:
+    text = codec.encode(value)
+    size = len(text.encode())
+
+    assert text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    assert codec.encode(value, limit=size) == text
+    with pytest.raises(PayloadTooLarge, match=f"{size} bytes, {size - 1} are allowed"):
+        codec.encode(value, limit=size - 1)
+
+
+@pytest.mark.parametrize("inexact", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"a": [1, value]}])
+def test_numbers_that_json_does_not_know_are_refused(inexact: float, wrap: Any) -> None:
+    with pytest.raises(InvalidPayload, match="cannot be written as JSON"):
+        codec.encode(wrap(inexact))
+
+
+@pytest.mark.parametrize(
+    "alien",
+    [b"bytes", bytearray(b"x"), {1, 2}, object(), Decimal("1.5"), datetime.now(UTC), 1j, range(3), Exception("x"), str],
+)
+def test_an_object_that_json_does_not_know_is_refused_with_its_place_and_a_remedy(alien: Any) -> None:
+    with pytest.raises(InvalidPayload, match=r"payload\['rows'\]\[1\]\['x'\] is of type \w+.*convert it first"):
+        codec.encode({"rows": [1, {"x": alien}]})
+
+
+@pytest.mark.parametrize("key", [1, 1.5, None, True, ("a",), b"a"])
+def test_a_key_that_is_no_text_is_refused_and_not_silently_changed(key: Any) -> None:
+    with pytest.raises(InvalidPayload, match="JSON keys are text"):
+        codec.encode([{"a": {key: 1}}])
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"a": ["\udfff"]}, {"\ud800": 1}])
+def test_a_lone_surrogate_is_refused_for_utf8_cannot_carry_it(value: Any) -> None:
+    with pytest.raises(InvalidPayload, match="surrogates not allowed"):
+        codec.encode(value)
+
+
+@pytest.mark.parametrize("value", [nested(101), nested(100_000), LOOP])
+def test_a_value_that_is_nested_too_deep_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidPayload, match="nested more than 100 deep"):
+        codec.encode(value)
+
+
+def test_a_value_may_be_nested_a_hundred_deep() -> None:
+    assert codec.decode(codec.encode(nested(100))) == nested(100)
+
+
+def test_an_integer_with_more_digits_than_python_writes_is_refused() -> None:
+    with pytest.raises(InvalidPayload, match="cannot be written as JSON"):
+        codec.encode([10**5000])
+
+
+def test_an_error_tells_which_setting_raises_the_limit() -> None:
+    with pytest.raises(PayloadTooLarge, match="JOBCLAIM_MAX_RESULT_BYTES"):
+        codec.encode("x" * 10, what="result", limit=5)
+
+
+def test_enums_and_kinds_of_maps_and_lists_are_written_by_their_plain_value() -> None:
+    class Colour(StrEnum):
+        RED = "red"
+
+    class Size(IntEnum):
+        SMALL = 1
+
+    assert codec.encode(OrderedDict(a=(Colour.RED, Size.SMALL))) == '{"a":["red",1]}'
+
+
+@given(FAILURES)
+def test_a_failure_survives_its_text(failure: Failure) -> None:
+    assert codec.decode_failure(codec.encode_failure(failure)) == failure
+
+
+@given(st.lists(ATTEMPTS, max_size=4).map(tuple))
+def test_a_history_survives_its_text(history: Any) -> None:
+    assert codec.decode_history(codec.encode_history(history)) == history
+
+
+def test_empty_fields_of_a_failure_take_no_room() -> None:
+    assert codec.encode_failure(Failure(kind=FailureKind.TIMEOUT, message="late")) == (
+        '{"kind":"TIMEOUT","message":"late"}'
+    )
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300), st.integers(0, 200), st.booleans())
+def test_cut_text_fits_and_is_a_beginning_or_an_end_and_not_needlessly_short(
+    text: str, limit: int, from_end: bool
+) -> None:
+    kept = codec.cut(text, limit, from_end=from_end)
+    size = len(json.dumps(kept, ensure_ascii=False).encode()) - 2
+
+    assert size <= limit
+    assert text.endswith(kept) if from_end else text.startswith(kept)
+    assert kept == text or size > limit - 12

@@ -1,0 +1,134 @@
+"""A job as a DynamoDB item and back, and how much of an item's room a job can take."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import Failure, FailureKind, Job, JobStatus, codec, lifecycle
+from jobs.failures import bounded
+from jobs.item import DECODERS, attribute, from_item, place, to_attributes
+from jobs.model import HISTORY_LIMIT
+from jobs.transitions import Move
+from settings import ITEM_BUDGET
+from tests.unit.jobs_strategies import fullest_job, jobs, longest_failure
+
+DYNAMODB_ITEM_LIMIT = 400 * 1024
+RETENTION = lifecycle.Retention(completed=1000, dead=1000)
+
+
+def as_item(job: Job) -> dict[str, dict[str, str]]:
+    return {name: attribute(value) for name, value in to_attributes(job).items()}
+
+
+@given(jobs())
+def test_a_job_survives_its_item_whatever_it_holds(job: Job) -> None:
+    read = from_item(as_item(job))
+
+    assert read == job
+    assert codec.encode([read.payload, read.result]) == codec.encode([job.payload, job.result])  # 1 is not True
+
+
+@given(jobs())
+def test_an_item_holds_text_and_numbers_only(job: Job) -> None:
+    for typed in as_item(job).values():
+        ((kind, value),) = typed.items()
+        assert kind in ("S", "N")
+        assert isinstance(value, str)
+        assert kind == "S" or float(value) >= 0
+
+
+@given(jobs(), st.dictionaries(st.text(min_size=1).filter(lambda name: name not in DECODERS), st.integers()))
+def test_attributes_of_a_newer_version_are_passed_over(job: Job, unknown: dict[str, int]) -> None:
+    added: dict[str, dict[str, Any]] = {name: {"L": [{"N": str(value)}]} for name, value in unknown.items()}
+
+    assert from_item({**added, **as_item(job)}) == job
+
+
+def test_a_failure_kind_and_fields_of_a_newer_version_do_not_make_a_job_unreadable() -> None:
+    failure = {"kind": "COSMIC_RAY", "message": "bit flipped", "energy": 5}
+    item = {
+        **as_item(Job(job_id="j", task="t", queue="q", status=JobStatus.FAILED)),
+        "failure": {"S": json.dumps(failure)},
+        "history": {"S": json.dumps([{"attempt": 1, "outcome": "fail", "failure": failure, "star": "Vega"}])},
+    }
+
+    job = from_item(item)
+
+    assert job.failure == Failure(kind=FailureKind.PERMANENT, message="bit flipped")
+    assert (job.history[0].outcome, job.history[0].failure) == ("fail", job.failure)
+
+
+@pytest.mark.parametrize("empty", [(), [], {}, "", 0, False, 0.0])
+def test_an_empty_payload_is_a_payload_and_not_nothing(empty: Any) -> None:
+    job = Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING, payload=empty, result=empty)
+
+    read = from_item(as_item(job))
+
+    assert codec.encode([read.payload, read.result]) == codec.encode([empty, empty])
+
+
+def test_what_conditions_and_sums_refer_to_is_stored_even_at_zero() -> None:
+    stored = to_attributes(Job(job_id="j", task="t", queue="q", status=JobStatus.PENDING))
+
+    assert {name for name, value in stored.items() if value == 0} >= {"attempt", "charged", "dispatches", "lease_ms"}
+
+
+@pytest.mark.parametrize(
+    ("status", "listed", "key", "at"),
+    [
+        (JobStatus.PENDING, False, "OPEN#ai#", 20),
+        (JobStatus.PROCESSING, False, "OPEN#ai#", 20),
+        (JobStatus.FAILED, False, "FAILED#", 30),
+        (JobStatus.CANCELLED, False, "CANCELLED#", 30),
+        (JobStatus.COMPLETED, True, "COMPLETED#", 30),
+        (JobStatus.COMPLETED, False, None, None),
+    ],
+)
+def test_a_job_stands_in_the_index_where_its_state_says(
+    status: JobStatus, listed: bool, key: str | None, at: int | None
+) -> None:
+    job = Job(job_id="j", task="t", queue="ai", status=status, available_at=20, finished_at=30)
+
+    found = place(job, shards=4, index_completed=listed)
+
+    assert found.get("state_at") == at
+    assert str(found.get("state_key")).startswith(key) if key else found == {}
+
+
+def _size(job: Job) -> int:
+    """Size of the item as DynamoDB counts it: names and text in UTF-8, numbers by their digits, here generously."""
+    stored = to_attributes(job) | place(job, shards=64, index_completed=True)
+    return sum(
+        len(name.encode()) + (len(value.encode()) if isinstance(value, str) else 21) for name, value in stored.items()
+    )
+
+
+@pytest.mark.parametrize("character", ["x", '"', "\u00e9", "\u6f22", "\U0001f980"])
+def test_the_fullest_job_there_can_be_still_fits_into_an_item_when_it_completes(character: str) -> None:
+    job = fullest_job(character, ITEM_BUDGET // 2)
+    result = "y" * (ITEM_BUDGET // 2 - 2)
+
+    assert _size(lifecycle.completed(job, result, 10**14, RETENTION)) < DYNAMODB_ITEM_LIMIT
+
+
+@pytest.mark.parametrize("character", ["x", '"', "\u00e9", "\u6f22", "\U0001f980"])
+def test_the_fullest_job_there_can_be_still_fits_into_an_item_when_it_fails(character: str) -> None:
+    job = fullest_job(character, ITEM_BUDGET - 1)
+    failed = lifecycle.ended_badly(job, Move.FAIL, JobStatus.FAILED, longest_failure(character), 10**14, RETENTION)
+
+    assert len(failed.history) == HISTORY_LIMIT
+    assert _size(failed) < DYNAMODB_ITEM_LIMIT
+
+
+@given(st.text(alphabet='\x00\x1f"\\aé漢🦀', max_size=50_000))
+def test_a_failure_takes_no_more_room_than_its_limits_whatever_it_says(text: str) -> None:
+    failure = bounded(Failure(kind=FailureKind.PERMANENT, exception=text, message=text, traceback=text))
+
+    assert len(codec.encode_failure(failure).encode()) < 15_000
+    assert text.startswith(failure.message)
+    assert text.endswith(failure.traceback)
