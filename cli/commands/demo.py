@@ -17,7 +17,7 @@ Examples:
   jobclaim demo -o json | jq .figures
 """
 )
-@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Directory for logs and evidence.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="New directory for logs and evidence.")
 @output_option
 def command(keep: Path | None, output: Format | None) -> None:
     """Run 100 jobs on real Celery workers and an embedded AWS while everything goes wrong, and check what comes out.
@@ -25,6 +25,8 @@ def command(keep: Path | None, output: Format | None) -> None:
     30 messages are delivered twice, one is lost, and a worker is killed in the middle of two jobs. The figures are
     counted from logs, table and queues; the exit code is 0 only when every promise held, 1 otherwise.
     """
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise click.BadParameter(f"{str(keep)!r} is not empty; evidence of two runs must not mix", param_hint="--keep")
     from cli.demo.play import play
 
     click.get_current_context().exit(play(Output(output), keep.resolve() if keep else None))

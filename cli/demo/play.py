@@ -31,8 +31,8 @@ def play(out: Output, directory: Path | None = None) -> ExitCode:
     with signals_as_interrupt(), _Progress() as tell, stage(directory) as set_up:
         story = Story(set_up, tell)
         stuck = _play(story)
+        set_up.end()  # first, so that nothing can happen after the evidence is taken
         evidence = story.evidence()
-        set_up.end()
         claims = judge(evidence)
         if stuck:
             claims.append(Claim("The story came to its end", False, stuck))
@@ -78,7 +78,7 @@ class _Progress:
         self._status.stop()
 
     def __call__(self, step: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {step}")
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {step}", soft_wrap=True)
         self._status.update(step)
 
 
@@ -93,6 +93,8 @@ def _draw(screen: Console, record: dict[str, Any]) -> None:
     for name, value in record["figures"].items():
         counted.add_row(name, str(value))
     judged = Table(box=box.SIMPLE_HEAD, title="What it shows", title_justify="left", show_header=False, pad_edge=False)
+    for no_wrap in (True, True, False):
+        judged.add_column(no_wrap=no_wrap, overflow="fold")
     for claim in record["claims"]:
         mark = Text("holds", style="green") if claim["held"] else Text("FAILS", style="bold red")
         judged.add_row(mark, claim["claim"], Text(claim["finding"], style="dim"))

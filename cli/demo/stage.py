@@ -36,8 +36,8 @@ ENVIRONMENT: Final = {
     "JOBCLAIM_LEASE_GRACE_SECONDS": "2",
     "JOBCLAIM_HEARTBEAT_SECONDS": "1",
     "JOBCLAIM_WORKER_DEAD_AFTER_SECONDS": "4",
-    # A lost message is sent again after 4 s.
-    "JOBCLAIM_REDISPATCH_MIN_SECONDS": "4",
+    # A lost message is sent again after 10 s: longer than the workers take to start and to work off the backlog.
+    "JOBCLAIM_REDISPATCH_MIN_SECONDS": "10",
     "JOBCLAIM_RECOVERY_INTERVAL_SECONDS": "2",
     "JOBCLAIM_WAIT_TIME_SECONDS": "2",
     "JOBCLAIM_TASK_MODULES": '["cli.demo.tasks"]',

@@ -71,7 +71,7 @@ def once_per_attempt(evidence: Evidence) -> Claim:
     ]
     held = bool(runs) and not twice and not unclaimed
     return Claim(
-        "Every body ran at most once per attempt",
+        "At most one body run per attempt",
         held,
         f"{len(evidence.bodies)} bodies in {len(runs)} attempts"
         + _named(twice, "twice")
@@ -95,7 +95,7 @@ def all_completed(evidence: Evidence) -> Claim:
     ]
     done = len(evidence.jobs) - len(undone)
     return Claim(
-        "Every job completed, with its last attempt's result",
+        "Every job completed by its last attempt",
         done == evidence.wanted_jobs and not undone and not stale,
         f"{done} of {evidence.wanted_jobs}{_named(undone, 'not completed')}{_named(stale, 'stale result')}",
     )
@@ -116,7 +116,7 @@ def orphans_recovered(evidence: Evidence) -> Claim:
     held = bool(evidence.orphans) and not failed
     found = len(evidence.orphans) - len(failed)
     return Claim(
-        "The killed worker's jobs were recovered in attempt 2",
+        "Killed worker's jobs done in attempt 2",
         held,
         f"{found} of {len(evidence.orphans)}{_named(failed)}",
     )
@@ -153,7 +153,7 @@ def queues_empty(evidence: Evidence) -> Claim:
     )
 
 
-LOST: Final = "The job whose message was deleted was dispatched again and completed"
+LOST: Final = "Lost message sent again, job done"
 CHECKS: Final[tuple[Check, ...]] = (
     all_submitted,
     once_per_attempt,
