@@ -6,7 +6,7 @@ is the only truth; it is set here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -131,11 +131,11 @@ def _ensure_queue(client: SQSClient, wish: QueueWish) -> Iterator[ProvisionRow]:
     refused = _apply(client, url, wish, changes)
     kept = [change for change in changes if change.name not in refused]
     if created:
-        yield ProvisionRow(wish.name, wish.kind, "created", _summary(wish))
+        yield ProvisionRow(wish.name, wish.kind, "created", _summary(wish, refused))
     elif kept:
         yield ProvisionRow(wish.name, wish.kind, "changed", "; ".join(str(change) for change in kept))
     else:
-        yield ProvisionRow(wish.name, wish.kind, "unchanged", _summary(wish))
+        yield ProvisionRow(wish.name, wish.kind, "unchanged", _summary(wish, refused))
     for name, reason in refused.items():
         yield ProvisionRow(wish.name, wish.kind, "left", f"{name}: {reason}")
 
@@ -236,7 +236,7 @@ def _set_attributes(client: SQSClient, url: str, changes: list[Change]) -> None:
     client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
-def _summary(wish: QueueWish) -> str:
+def _summary(wish: QueueWish, refused: Mapping[str, str]) -> str:
     if "VisibilityTimeout" in wish.attributes:
         return f"visibility timeout {wish.attributes['VisibilityTimeout']} s"
-    return f"keeps messages {DEAD_LETTER_RETENTION // 86_400} days"
+    return "" if "MessageRetentionPeriod" in refused else f"keeps messages {DEAD_LETTER_RETENTION // 86_400} days"

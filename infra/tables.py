@@ -192,9 +192,8 @@ def _add_index(client: DynamoDBClient, spec: TableSpec, table: dict[str, Any]) -
         )
     except (client.exceptions.ResourceInUseException, client.exceptions.LimitExceededException):
         return False
-    except client.exceptions.ClientError as error:
-        now = _describe(client, spec)
-        if error.response["Error"]["Code"] == "ValidationException" and now and _find_index(now, spec):
+    except client.exceptions.ClientError:
+        if _find_index(_describe(client, spec) or {}, spec):
             return False
         raise
     return True
@@ -202,29 +201,28 @@ def _add_index(client: DynamoDBClient, spec: TableSpec, table: dict[str, Any]) -
 
 # --- expiry
 def _ensure_expiry(client: DynamoDBClient, spec: TableSpec) -> ProvisionRow:
-    if _expires_by(client, spec) == spec.ttl:
+    if _expires_as_wanted(client, spec):
         return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)
+    wanted = {"Enabled": True, "AttributeName": spec.ttl}
     try:
-        client.update_time_to_live(
-            TableName=spec.name, TimeToLiveSpecification={"Enabled": True, "AttributeName": spec.ttl}
-        )
-    except client.exceptions.ClientError as error:
-        return _explain_expiry(client, spec, error)
+        client.update_time_to_live(TableName=spec.name, TimeToLiveSpecification=wanted)  # type: ignore[arg-type]
+    except client.exceptions.ClientError:
+        if _expires_as_wanted(client, spec):  # somebody else was faster
+            return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)
+        raise
     return ProvisionRow(spec.name, "expiry", "created", f"items leave at {spec.ttl}")
 
 
-def _explain_expiry(client: DynamoDBClient, spec: TableSpec, error: Exception) -> ProvisionRow:
-    """Somebody was faster, or the table's one expiry is taken by another attribute."""
+def _expires_as_wanted(client: DynamoDBClient, spec: TableSpec) -> bool:
+    """Whether expiry is on; it raises where the table's one expiry is taken by another attribute."""
     now = _expires_by(client, spec)
-    if now == spec.ttl:
-        return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)
-    if now:
+    if now not in (None, spec.ttl):
         raise TableMismatch(
             f"table {spec.name!r} expires its items by {now!r}, jobclaim needs {spec.ttl!r}; it was left alone. "
             "Switch that off (DynamoDB takes up to an hour) and run `jobclaim up` again, or name another table in "
             f"{spec.setting}"
-        ) from error
-    raise error
+        )
+    return now is not None
 
 
 def _expires_by(client: DynamoDBClient, spec: TableSpec) -> str | None:
