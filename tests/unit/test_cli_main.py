@@ -1,0 +1,188 @@
+"""The command group: what it loads, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import cli.main
+from cli.catalog import COMMANDS
+from cli.exits import ExitCode
+from cli.main import jobclaim
+
+HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "pydantic", "pydantic_settings", "rich", "structlog"}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Run the command line in a fresh interpreter; name the top-level modules that it imported."""
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    lines = [line for line in run.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    imported = imported_by(*arguments)
+    assert "click" in imported
+    assert imported & HEAVY == set()
+
+
+def test_the_groups_help_loads_no_command() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "cli", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "cli.catalog" in run.stderr
+    assert "cli.commands" not in run.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_examples(name: str) -> None:
+    result = CliRunner().invoke(jobclaim, [name, "--help"])
+    assert result.exit_code == ExitCode.OK
+    assert "Examples:" in result.output
+    assert f"jobclaim {name}" in result.output
+    assert "--debug" in result.output
+
+
+def test_the_help_names_every_command_with_its_line() -> None:
+    output = CliRunner().invoke(jobclaim, ["--help"], terminal_width=200).output
+    for name, line in COMMANDS.items():
+        assert any(row.split() == [name, *line.split()] for row in output.splitlines()), name
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("lst", "list"), ("recovr", "recover"), ("shwo", "show"), ("retyr", "retry")]
+)
+def test_an_unknown_command_answers_with_the_nearest(typed: str, meant: str) -> None:
+    result = CliRunner().invoke(jobclaim, [typed])
+    assert result.exit_code == ExitCode.USAGE
+    assert f"There is no command {typed!r}. Did you mean {meant!r}?" in result.stderr
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    assert CliRunner().invoke(jobclaim, ["list", "--stauts", "FAILED"]).exit_code == ExitCode.USAGE
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Give a function that runs a command which raises what it is given."""
+
+    def run(error: BaseException, *before: str, after: tuple[str, ...] = ()) -> Result:
+        @click.command()
+        def command() -> None:
+            raise error
+
+        module = type("module", (), {"command": command})
+        monkeypatch.setattr(cli.main, "import_module", lambda _: module)
+        return CliRunner().invoke(jobclaim, [*before, "list", *after])
+
+    yield run
+
+
+def test_a_missing_job_exits_with_not_found_in_one_line(failing: Any) -> None:
+    from jobs import JobNotFound
+
+    result = failing(JobNotFound("abc"))
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert result.stderr.startswith("error: no job has the id 'abc'")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_refusal_exits_with_error_in_one_line(failing: Any) -> None:
+    from jobs import IllegalTransition
+
+    result = failing(IllegalTransition("job 'a' is\nPROCESSING"))
+    assert (result.exit_code, result.stderr) == (ExitCode.ERROR, "error: job 'a' is PROCESSING\n")
+
+
+def test_an_unexpected_error_is_one_line_that_says_how_to_see_more(failing: Any) -> None:
+    result = failing(RuntimeError("boom"))
+    assert result.exit_code == ExitCode.ERROR
+    assert result.stderr == "error: RuntimeError: boom; --debug shows where, and it is worth a bug report\n"
+
+
+@pytest.mark.parametrize("where", [{"before": ("--debug",)}, {"after": ("--debug",)}])
+def test_debug_shows_the_traceback_wherever_it_stands(failing: Any, where: dict[str, tuple[str, ...]]) -> None:
+    error = RuntimeError("boom")
+    result = failing(error, *where.get("before", ()), after=where.get("after", ()))
+    assert result.exception is error
+
+
+def test_a_module_that_cannot_be_imported_is_explained(failing: Any) -> None:
+    result = failing(ModuleNotFoundError("No module named 'shop'"))
+    assert result.exit_code == ExitCode.ERROR
+    assert "JOBCLAIM_TASK_MODULES" in result.stderr
+
+
+def test_a_broken_pipe_is_no_error_to_report(failing: Any) -> None:
+    assert "error:" not in failing(BrokenPipeError(32, "Broken pipe")).stderr
+
+
+def run_with(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with more environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "parts"),
+    [
+        ({"JOBCLAIM_MAX_ATTEMPTS": "0"}, ("max_attempts='0'", "JOBCLAIM_MAX_ATTEMPTS")),
+        ({"JOBCLAIM_MAX_ATEMPTS": "3"}, ("'max_atempts'", "did you mean 'max_attempts'")),
+        ({"JOBCLAIM_QUEUES": "[oops"}, ("queues", "JSON")),
+        (
+            {"JOBCLAIM_QUEUES": '[{"name": "default", "soft_limit": 9, "hard_limit": 3}]'},
+            ("soft_limit=9", "hard_limit=3", "raise hard_limit"),
+        ),
+    ],
+)
+def test_bad_settings_are_one_line_with_field_value_and_remedy(
+    environment: dict[str, str], parts: tuple[str, ...]
+) -> None:
+    run = run_with(environment, "list")
+    assert run.returncode == ExitCode.ERROR
+    assert run.stderr.startswith("error: settings: ")
+    assert len(run.stderr.splitlines()) == 1
+    for part in parts:
+        assert part in run.stderr
+
+
+def test_debug_shows_where_bad_settings_were_refused() -> None:
+    run = run_with({"JOBCLAIM_MAX_ATTEMPTS": "0"}, "list", "--debug")
+    assert run.returncode == ExitCode.ERROR
+    assert "Traceback" in run.stderr
+
+
+def test_celery_serves_the_same_commands_on_its_own_app() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "workers.app", "jobs", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    for name in COMMANDS:
+        assert f"  {name} " in run.stdout

@@ -1,0 +1,151 @@
+"""What `jobclaim show` tells about a job's past and its next step."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from cli.job_view import draw_job
+from cli.timeline import timeline, waiting_reason
+from jobs import Attempt, Failure, FailureKind, Job, JobStatus
+from settings import Settings
+
+NOW = 1_750_000_000_000
+SETTINGS = Settings()
+PENDING = Job(
+    job_id="a",
+    task="t",
+    queue="default",
+    status=JobStatus.PENDING,
+    max_attempts=3,
+    created_at=NOW - 5_000,
+    available_at=NOW - 5_000,
+    dispatched_at=NOW - 5_000,
+    dispatches=1,
+    payload={"args": ["secret"], "kwargs": {}},
+)
+RUNNING = replace(
+    PENDING,
+    status=JobStatus.PROCESSING,
+    attempt=1,
+    charged=1,
+    claimed_at=NOW - 4_000,
+    lease_expires_at=NOW + 10_000,
+    worker_id="host:7:ab",
+    claim_token="sesame",
+)
+
+
+def reason(job: Job, now: int = NOW) -> str:
+    """Say why the job waits."""
+    return waiting_reason(job, now, SETTINGS)
+
+
+def test_a_job_that_waits_for_a_worker_says_when_recovery_steps_in() -> None:
+    assert reason(PENDING) == (
+        "Due for 5.0 s and not claimed: 1 message sent, a worker of queue 'default' takes it; "
+        "recovery sends another one in 1 min 55 s."
+    )
+
+
+def test_a_job_nobody_takes_asks_for_worker_and_recovery() -> None:
+    told = reason(replace(PENDING, dispatches=2), NOW + 600_000)
+    assert "2 messages sent" in told
+    assert "does a worker consume queue 'default', and does recovery run?" in told
+
+
+def test_a_scheduled_job_says_when_it_is_due_and_where_its_message_is() -> None:
+    soon = replace(PENDING, available_at=NOW + 60_000)
+    assert reason(soon).startswith("Due in 1 min")
+    assert "waits in SQS" in reason(soon)
+    assert "recovery sends its message" in reason(replace(soon, dispatches=0))
+
+
+def test_a_job_of_an_unknown_queue_says_so() -> None:
+    assert "'gone' is not in the settings" in reason(replace(PENDING, queue="gone"))
+
+
+def test_a_running_job_says_where_and_how_long_its_lease_lasts() -> None:
+    assert reason(RUNNING) == "Running in host:7:ab; its lease ends in 10 s."
+
+
+@pytest.mark.parametrize(
+    ("changes", "then"),
+    [
+        ({"on_orphan": "retry"}, "started again"),
+        ({"on_orphan": "fail"}, "FAILED"),
+        ({"on_orphan": "retry", "charged": 3}, "FAILED"),
+    ],
+)
+def test_an_orphan_says_what_recovery_will_do(changes: dict[str, object], then: str) -> None:
+    assert then in reason(replace(RUNNING, **changes), NOW + 20_000)  # type: ignore[arg-type]
+
+
+def test_a_failed_job_says_how_to_start_it_again() -> None:
+    assert "`jobclaim retry a`" in reason(replace(RUNNING, status=JobStatus.FAILED))
+
+
+def recovered() -> Job:
+    """Make a job whose first attempt was orphaned and whose second completed."""
+    lost = Failure(kind=FailureKind.ORPHANED, message="its worker was lost")
+    first = Attempt(
+        attempt=1,
+        outcome="orphan-retry",
+        worker_id="host:1:aa",
+        claimed_at=NOW - 90_000,
+        ended_at=NOW - 50_000,
+        failure=lost,
+    )
+    return replace(
+        RUNNING, status=JobStatus.COMPLETED, attempt=2, history=(first,), created_at=NOW - 95_000, finished_at=NOW
+    )
+
+
+def test_the_timeline_tells_every_attempt_in_order() -> None:
+    moments = timeline(recovered())
+    assert [moment.what for moment in moments] == [
+        "submitted",
+        "attempt 1 claimed",
+        "attempt 1 ended: orphan-retry",
+        "attempt 2 claimed",
+        "COMPLETED",
+    ]
+    assert "host:1:aa" in moments[1].detail
+    assert moments[2].detail == "ORPHANED: its worker was lost"
+    assert "host:7:ab" in moments[3].detail
+
+
+def test_a_failed_attempt_in_the_history_is_not_told_twice() -> None:
+    first = Attempt(attempt=1, outcome="fail", claimed_at=NOW - 4_000, ended_at=NOW)
+    failed = replace(RUNNING, status=JobStatus.FAILED, history=(first,), finished_at=NOW)
+    assert [moment.what for moment in timeline(failed)].count("attempt 1 claimed") == 1
+
+
+def test_a_message_sent_again_is_told() -> None:
+    moments = timeline(replace(PENDING, dispatches=2, dispatched_at=NOW))
+    assert moments[-1].what == "dispatched again"
+
+
+def drawn(job: Job, **options: bool) -> str:
+    """Draw a job as text."""
+    buffer = io.StringIO()
+    draw_job(Console(file=buffer, width=200), job, now=NOW, settings=SETTINGS, **options)
+    return buffer.getvalue()
+
+
+def test_the_drawing_shows_the_payload_only_when_asked_and_the_token_never() -> None:
+    assert "secret" not in drawn(RUNNING)
+    assert "secret" in drawn(RUNNING, payload=True)
+    assert "sesame" not in drawn(RUNNING, payload=True)
+
+
+def test_square_brackets_in_users_text_are_text() -> None:
+    failure = Failure(
+        kind=FailureKind.PERMANENT, message="[red]no such[/red] [key]", exception="KeyError", traceback="in [0]"
+    )
+    shown = drawn(replace(RUNNING, status=JobStatus.FAILED, failure=failure, finished_at=NOW))
+    assert "[red]no such[/red] [key]" in shown
+    assert "in [0]" in shown
