@@ -12,8 +12,10 @@ from jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
+from jobs.idempotency import IdempotencyService
 from jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
 from jobs.repo import JobRepo
+from jobs.retry import RetryDecision, RetryPolicy, RetryRule
 
 SKIPPED = {"status": "SKIPPED"}
 """What a task returns whose claim was refused: somebody else has the job, and that is normal."""
@@ -25,6 +27,7 @@ __all__ = [
     "Failure",
     "FailureKind",
     "IdempotencyMismatch",
+    "IdempotencyService",
     "IllegalTransition",
     "InvalidInput",
     "InvalidPayload",
@@ -36,5 +39,8 @@ __all__ = [
     "NotClaimed",
     "Page",
     "PayloadTooLarge",
+    "RetryDecision",
+    "RetryPolicy",
+    "RetryRule",
     "StoreUnavailable",
 ]

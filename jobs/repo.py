@@ -20,7 +20,7 @@ from jobs.expressions import Change, Increment, PlusAttribute
 from jobs.failures import describe
 from jobs.listing import list_page, state_keys
 from jobs.model import Failure, FailureKind, Job, JobStatus, OnOrphan, Page
-from jobs.submission import Submission, check_same_call, new_job, queue_name
+from jobs.submission import Submission, check_same_call, lease_ms, new_job, queue_name
 from jobs.table import JobTable, Written
 from jobs.transitions import Move, owner_move
 from settings import Settings
@@ -350,7 +350,9 @@ class JobRepo:
             codec.encode(payload, limit=self.settings.max_payload_bytes)
             after = replace(after, payload=payload)
         if queue is not None:
-            after = replace(after, queue=queue_name(queue, claim.task, self.settings, self._any_queue))
+            name = queue_name(queue, claim.task, self.settings, self._any_queue)
+            longest = max(claim.lease_ms, lease_ms(None, name, claim.task, self.settings))
+            after = replace(after, queue=name, lease_ms=longest)
         return self._end(claim, Move.RETRY, after)
 
     def release(
@@ -378,7 +380,7 @@ class JobRepo:
         at = max(now, checks.moment(available_at, "available_at", now))
         failure = describe(reason, now, FailureKind.TRANSIENT) if reason else None
         after = lifecycle.pending_again(
-            claim, Move.RELEASE, failure, now, at, charge=False, started=started, slot=slot
+            claim, Move.RELEASE, failure, now, at, charge=False, started=started, slot=checks.moment(slot, "slot", now)
         )
         return self._end(claim, Move.RELEASE, after)
 

@@ -38,6 +38,12 @@ def orphan_retry(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
     return _apply(repo, job, Move.ORPHAN_RETRY, after)
 
 
+def orphan_stop(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
+    """End an orphaned attempt that was to be cancelled: PROCESSING to CANCELLED. Returns as `orphan_fail`."""
+    after = lifecycle.ended_badly(job, Move.STOP, JobStatus.CANCELLED, failure, repo.clock(), repo.retention)
+    return _apply(repo, job, Move.STOP, after)
+
+
 def give_up(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
     """End a job that no message brings to a claim: PENDING to FAILED. Returns as `orphan_fail`."""
     after = lifecycle.ended_badly(job, Move.GIVE_UP, JobStatus.FAILED, failure, repo.clock(), repo.retention)

@@ -80,7 +80,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         dispatches=first_dispatches(available_at, now),
         dispatched_at=now,
         on_orphan=_on_orphan(settings.on_orphan if asked.on_orphan is None else asked.on_orphan),
-        lease_ms=_lease_ms(asked, queue, task, settings),
+        lease_ms=lease_ms(asked.hard_limit, queue, task, settings),
         start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
         envelope=_envelope(asked.envelope),
     )
@@ -137,24 +137,27 @@ def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[s
     return key, ttl, fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
 
 
-def _envelope(text: str) -> str:
-    if (size := len(text.encode())) > MAX_ENVELOPE:
+def _envelope(text: Any) -> str:
+    if not isinstance(text, str):
+        raise InvalidInput(f"envelope must be text, not {type(text).__name__}")
+    if (size := len(text.encode("utf-8", "replace"))) > MAX_ENVELOPE:
         raise PayloadTooLarge(
             f"what the job's messages carry (links, chain, chord) takes {size} bytes, {MAX_ENVELOPE} are allowed; pass "
             "smaller arguments to the linked tasks, a reference for instance"
         )
-    return text
+    return text.encode("utf-8", "replace").decode()
 
 
 def _max_attempts(asked: Submission, settings: Settings) -> int:
     return settings.max_attempts if asked.max_attempts is None else checks.count(asked.max_attempts, "max_attempts")
 
 
-def _lease_ms(asked: Submission, queue: str, task: str, settings: Settings) -> int:
+def lease_ms(hard_limit: int | None, queue: str, task: str, settings: Settings) -> int:
+    """How long a claim on a job of this task in this queue lasts, milliseconds; ``hard_limit`` is the job's own."""
     known = queue if queue in settings.queue_names else settings.default_queue
-    if asked.hard_limit is None:
+    if hard_limit is None:
         return settings.lease_seconds(known, settings.limits(task, known).hard) * 1000
-    hard = checks.count(asked.hard_limit, "hard_limit", most=SQS_MAX_VISIBILITY)
+    hard = checks.count(hard_limit, "hard_limit", most=SQS_MAX_VISIBILITY)
     # a queue's fixed lease must not make an orphan of a job that was allowed to run longer
     return max(settings.lease_seconds(known, hard), hard + settings.lease_grace_seconds) * 1000
 

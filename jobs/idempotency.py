@@ -1,0 +1,222 @@
+"""Idempotency keys: how equal calls get equal keys, and a service for code outside tasks.
+
+Two calls are equal when task, scope and the values that identify them have the same canonical JSON:
+
+- Maps are equal whatever the order of their keys; lists and tuples are the same thing, and their order counts.
+- Numbers are equal when their values are: ``1``, ``1.0`` and ``10e-1`` are one number, ``-0.0`` is ``0``. JSON knows
+  one kind of number, and a call that passed through another language must not become another call. ``True`` is no number.
+- Text is compared code point by code point. Nothing is normalised: two spellings of "é" are two file names, two keys in
+  S3, two passwords. Who wants them to be one normalises before the call.
+- ``None`` is a value; a map with a key whose value is ``None`` differs from one without the key.
+- What JSON cannot carry exactly (NaN, bytes, sets, objects, lone surrogates) is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jobs import checks, codec, lifecycle
+from jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
+from jobs.model import Job, JobStatus
+from jobs.repo import JobRepo
+from jobs.submission import Submission, id_for_key, new_job
+from jobs.table import Written
+from jobs.transitions import Move
+
+GLOBAL: Final = "global"
+RESULTS: Final = "jobclaim.results"
+"""Stands for the task of results that no task made."""
+WINDOWS: Final[Mapping[str, int]] = {
+    "critical": 4 * 3600,
+    "high_priority": 2 * 3600,
+    "email": 2 * 3600,
+    "reports": 24 * 3600,
+    "mutations": 6 * 3600,
+    "maintenance": 12 * 3600,
+}
+"""Seconds for which a completed job answers equal submissions, by category of work."""
+ROUNDS: Final = 5
+"""Times that a write is tried anew on a job that changes at that moment."""
+
+
+def canonical(value: Any) -> str:
+    """Write a value as canonical JSON: equal values, in the sense of this module's text, give equal text.
+
+    Raises
+    ------
+    InvalidPayload
+        JSON cannot carry the value exactly.
+    """
+    codec.encode(value, what="idempotent argument")
+    return json.dumps(_normal(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def derive_key(task: str, values: Any, *, scope: str = GLOBAL, owner: Any = None) -> str:
+    """Derive the idempotency key of a call: SHA-256 over task, scope, the scope's owner and the identifying values.
+
+    Parameters
+    ----------
+    values
+        What identifies the call, any JSON value: for a task, its bound arguments by name.
+    scope, owner
+        Within whom equal calls are one: ``"user"`` and the user's id, for instance.
+    """
+    return hashlib.sha256(canonical([1, task, scope, owner, values]).encode()).hexdigest()
+
+
+def window_seconds(ttl: float | str | None) -> float | None:
+    """Give a window in seconds, from seconds or from the name of a category in `WINDOWS`; ``None`` stays.
+
+    Raises
+    ------
+    InvalidInput
+        An unknown category.
+    """
+    if not isinstance(ttl, str):
+        return ttl
+    if ttl not in WINDOWS:
+        raise InvalidInput(f"idempotency window {ttl!r} is none of the categories {sorted(WINDOWS)}; or give seconds")
+    return WINDOWS[ttl]
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {str(key): _normal(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_normal(inner) for inner in value]
+    return value
+
+
+class IdempotencyService:
+    """Idempotency for code outside tasks, and a look at the keys of tasks. Everything is on the job table.
+
+    Parameters
+    ----------
+    repo : JobRepo
+    namespace : str
+        Keeps the keys of `check_duplicate` and `store_result` apart from those of other services on the same table.
+    """
+
+    def __init__(self, repo: JobRepo, *, namespace: str = RESULTS) -> None:
+        self._repo = repo
+        self._namespace = checks.text(namespace, "namespace")
+
+    def check_duplicate(self, key: str) -> Job | None:
+        """Give the job whose result stands for this key, ``None`` where there is none or its window is over.
+
+        One request. The result is ``job.result``; it may be ``None`` itself, which is why the job is given.
+        """
+        job = self._find(self._namespace, key)
+        return job if job is not None and lifecycle.answers_duplicate(job, self._repo.clock()) else None
+
+    def store_result(self, key: str, result: Any, *, ttl_seconds: float | None = None) -> Job:
+        """Store the result of work that was done under a key. The first result stands while its window lasts.
+
+        Parameters
+        ----------
+        result
+            Plain JSON values.
+        ttl_seconds : float, optional
+            Default `Settings.idempotency_ttl_seconds`.
+
+        Returns
+        -------
+        Job
+            ``job.created`` is ``False`` where a result was there already: go on with that one.
+
+        Raises
+        ------
+        InvalidInput, InvalidPayload, PayloadTooLarge, StoreUnavailable
+        """
+        return store_result(self._repo, self._namespace, key, result, ttl_seconds=ttl_seconds)
+
+    def check_idempotency_key(self, task: Any, scope: Any) -> Job | None:
+        """Give the job under a task's key in whatever state it is, ``None`` where there is none.
+
+        Parameters
+        ----------
+        task : str or task
+            Its name, or the task itself.
+        scope : str or mapping
+            The key as text (`Job.idempotency_key`), or the identifying values by name of a call in the global scope.
+        """
+        name = getattr(task, "name", task)
+        return self._find(name, _key(name, scope))
+
+    def clear_idempotency_key(self, task: Any, scope: Any) -> bool:
+        """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
+
+        A crashed job never holds its key for ever, so this is for results that turned out wrong.
+
+        Returns
+        -------
+        bool
+            ``False`` where nothing stood under the key: no job, or one that is FAILED or CANCELLED.
+
+        Raises
+        ------
+        IllegalTransition
+            The job runs at this moment: cancel it, or wait for its end.
+        """
+        name = getattr(task, "name", task)
+        key = _key(name, scope)
+        for _ in range(ROUNDS):
+            job = self._find(name, key)
+            if job is None or not lifecycle.answers_duplicate(job, self._repo.clock()):
+                return False
+            if job.status is JobStatus.PROCESSING:
+                raise IllegalTransition(
+                    f"job {job.job_id!r} runs under key {key!r}; cancel it, or clear the key when it has ended"
+                )
+            if job.status is JobStatus.PENDING:
+                self._repo.cancel_job(job.job_id, reason="its idempotency key was cleared")
+                return True
+            if _move(self._repo, job, Move.FORGET, lifecycle.forgotten(job)).applied:
+                return True
+        raise StoreUnavailable(f"key {key!r} of task {name!r} changed {ROUNDS} times while it was cleared; try again")
+
+    def _find(self, task: str, key: str) -> Job | None:
+        checks.text(key, "idempotency key", checks.MAX_KEY)
+        job = self._repo.table.get(id_for_key(checks.text(task, "task"), key))
+        return None if job is None or lifecycle.is_gone(job, self._repo.clock()) else job
+
+
+def store_result(repo: JobRepo, task: str, key: str, result: Any, *, ttl_seconds: float | None = None) -> Job:
+    """Store a result under a task's key as `IdempotencyService.store_result` does: one write, no claim, no message."""
+    codec.encode(result, what="result", limit=repo.settings.max_result_bytes)
+    asked = Submission(task=task, queue=repo.settings.default_queue, idempotency_key=key, ttl=ttl_seconds)
+    job = new_job(asked, repo.settings, repo.clock, any_queue=True)
+    done = lifecycle.completed(job, result, repo.clock(), repo.retention)
+    existing, after = None, done
+    for _ in range(ROUNDS):
+        written = _move(repo, existing, Move.RECORD, after) if existing else repo.table.put_new(done)
+        existing = written.job
+        if written.applied or (existing and existing.submission == done.submission):
+            return after
+        if existing and _answers(existing, repo.clock()):
+            return lifecycle.as_duplicate(existing)
+        after = lifecycle.resubmitted(existing, done) if existing else done
+    raise StoreUnavailable(
+        f"key {key!r} of task {task!r} changed {ROUNDS} times while its result was stored; try again"
+    )
+
+
+def _answers(job: Job, now: int) -> bool:
+    return not lifecycle.is_gone(job, now) and lifecycle.answers_duplicate(job, now)
+
+
+def _key(task: str, scope: Any) -> str:
+    if isinstance(scope, Mapping):
+        return derive_key(task, dict(scope))
+    return checks.text(scope, "scope", checks.MAX_KEY)
+
+
+def _move(repo: JobRepo, before: Job, move: Move, after: Job) -> Written:
+    table = repo.table
+    changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
+    return table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)
