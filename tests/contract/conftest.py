@@ -1,0 +1,46 @@
+"""The stores that the contract of `JobRepo` is run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from jobs.clock import system_clock
+from tests.contract.stores import Store
+from tests.support.clock import ManualClock
+from tests.support.endpoints import Endpoint
+
+MOTO, REAL = "moto", "dynamodb-local"
+
+
+@contextmanager
+def open_store(name: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Give a store with an empty job table.
+
+    Its clock starts at the present, for DynamoDB Local really deletes what expired by the machine's clock.
+    """
+    clock = ManualClock(system_clock())
+    if name == MOTO:
+        with mock_aws():
+            yield Store(name, boto3.client("dynamodb"), clock)
+    else:
+        endpoint: Endpoint = request.getfixturevalue("dynamodb_local")
+        yield Store(name, endpoint.client(max_pool_connections=64), clock, endpoint.endpoint_url)
+
+
+@pytest.fixture(params=[MOTO, pytest.param(REAL, marks=pytest.mark.real)])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Every store in turn. moto's conditional writes are not atomic: nothing that runs in parallel is asked of it."""
+    with open_store(request.param, request) as opened:
+        yield opened
+
+
+@pytest.fixture
+def atomic_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """The store whose conditional writes are atomic, as AWS's are."""
+    with open_store(REAL, request) as opened:
+        yield opened

@@ -1,0 +1,157 @@
+"""A job table in one store, and what the contract's tests do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ReadTimeoutError
+
+from infra.tables import ensure_table, table_specs
+from jobs import Job, JobRepo
+from settings import QueueSpec, Settings
+from tests.support.clock import ManualClock
+from tests.support.endpoints import unique_name
+
+QUEUES = (QueueSpec(name="default"), QueueSpec(name="ai"), QueueSpec(name="email"))
+Answer = Callable[[], Any]
+
+
+def contract_settings(**changes: Any) -> Settings:
+    """Settings with three queues and a table of their own."""
+    return Settings(**{"job_table": unique_name("jobs"), "queues": QUEUES, **changes})
+
+
+@dataclass
+class Store:
+    """One job table.
+
+    Attributes
+    ----------
+    client : boto3 client
+        Thread-safe.
+    endpoint_url : str
+        Where another process finds the store; empty for one that lives in this process.
+    """
+
+    name: str
+    client: Any
+    clock: ManualClock
+    endpoint_url: str = ""
+    settings: Settings = field(default_factory=contract_settings)
+
+    def __post_init__(self) -> None:
+        self.provision(self.settings)
+
+    def provision(self, settings: Settings) -> None:
+        """Create the job table of these settings."""
+        list(ensure_table(self.client, table_specs(settings)[0], 30))
+
+    def repo(self, client: Any = None, settings: Settings | None = None) -> JobRepo:
+        """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test."""
+        return JobRepo(
+            client or self.client, settings=settings or self.settings, clock=self.clock, sleep=self.clock.advance
+        )
+
+    def item(self, job_id: str) -> dict[str, Any] | None:
+        """Read the stored item as it is."""
+        answer = self.client.get_item(
+            TableName=self.settings.job_table, Key={"job_id": {"S": job_id}}, ConsistentRead=True
+        )
+        item: dict[str, Any] | None = answer.get("Item")
+        return item
+
+    def items(self) -> dict[str, dict[str, Any]]:
+        """Read the whole table."""
+        pages = self.client.get_paginator("scan").paginate(TableName=self.settings.job_table, ConsistentRead=True)
+        return {item["job_id"]["S"]: item for page in pages for item in page["Items"]}
+
+    def pending(self, **options: Any) -> Job:
+        """Submit a job, as somebody else."""
+        return self.repo().create_job("tasks.work", {"n": 1}, **options)
+
+    def claimed(self, **options: Any) -> tuple[JobRepo, Job]:
+        """Submit a job and claim it; the repo that holds the claim comes with it."""
+        owner = self.repo()
+        job = owner.claim_job(self.pending(**options).job_id, worker_id="w1", celery_task_id="c1")
+        assert job is not None
+        return owner, job
+
+    def failed(self, **options: Any) -> Job:
+        """Submit a job, claim it and let it fail."""
+        owner, job = self.claimed(**options)
+        return owner.update_status(job.job_id, "FAILED", error=ValueError("no"))
+
+    def completed(self, result: Any = None, **options: Any) -> Job:
+        """Submit a job, claim it and complete it."""
+        owner, job = self.claimed(**options)
+        return owner.update_status(job.job_id, "COMPLETED", result=result)
+
+
+class LossyClient:
+    """A client on a bad line: the first write gets lost, or its answer does.
+
+    Parameters
+    ----------
+    arrives : bool
+        Whether the write was applied; its answer is lost in any case.
+    times : int
+        Writes to which this happens.
+    meanwhile : callable, optional
+        What others do before the request is made again.
+    error : callable
+        Makes the exception that the caller sees.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        arrives: bool = True,
+        times: int = 1,
+        meanwhile: Callable[[], object] | None = None,
+        error: Callable[[], Exception] | None = None,
+    ) -> None:
+        self._client = client
+        self._arrives = arrives
+        self._left = times
+        self._meanwhile = meanwhile
+        self._error = error or (lambda: ReadTimeoutError(endpoint_url="http://dynamodb"))
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        return self._lossy(call) if name in ("put_item", "update_item") else call
+
+    def _lossy(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def request(**parameters: Any) -> Any:
+            self.writes += 1
+            if self._left <= 0:
+                return call(**parameters)
+            self._left -= 1
+            if self._arrives:
+                call(**parameters)
+            if self._meanwhile:
+                self._meanwhile()
+            raise self._error()
+
+        return request
+
+
+class TwiceClient:
+    """A client that makes every write twice and gives the second answer, as boto3's own retry does when one is lost."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if name not in ("put_item", "update_item"):
+            return call
+
+        def request(**parameters: Any) -> Any:
+            call(**parameters)
+            return call(**parameters)
+
+        return request

@@ -1,0 +1,336 @@
+"""The whole life of a job, move by move."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobStatus, NotClaimed, rescue
+from tests.contract.stores import Store
+
+LEASE_MS = (1800 + 60) * 1000
+SLOW = {"name": "slow", "hard_limit": 7200}
+
+
+def test_a_job_is_submitted_claimed_and_completed(store: Store) -> None:
+    now = store.clock()
+    job = store.repo().create_job("tasks.work", {"rows": [1, 2.5, None, "é"]}, queue="ai")
+    assert (job.created, job.status, job.attempt, job.queue) == (True, JobStatus.PENDING, 0, "ai")
+    assert (job.created_at, job.available_at, job.lease_ms) == (now, now, LEASE_MS)
+
+    worker = store.repo()
+    store.clock.advance(3)
+    claim = worker.claim_job(job.job_id, worker_id="w1", celery_task_id="c1", attempt=0)
+    assert claim is not None
+    assert (claim.status, claim.attempt, claim.charged, claim.payload) == (JobStatus.PROCESSING, 1, 1, job.payload)
+    assert (claim.worker_id, claim.celery_task_id) == ("w1", "c1")
+    assert (claim.claimed_at, claim.lease_expires_at) == (now + 3000, now + 3000 + LEASE_MS)
+
+    store.clock.advance(5)
+    done = worker.update_status(job.job_id, "COMPLETED", result={"sum": 3.5})
+    assert (done.status, done.result, done.finished_at) == (JobStatus.COMPLETED, {"sum": 3.5}, now + 8000)
+    assert store.repo().get_job(job.job_id) == done
+
+
+def test_what_a_move_returns_is_what_is_stored(store: Store) -> None:
+    owner = store.repo()
+
+    def same(job: Job | None) -> Job:
+        assert job is not None
+        assert job == store.repo().get_job(job.job_id)
+        return job
+
+    job = same(owner.create_job("tasks.work", {"n": 1}, idempotency_key="k"))
+    same(owner.claim_job(job.job_id))
+    same(owner.reschedule(job.job_id, error=OSError("busy"), kind=FailureKind.TRANSIENT))
+    same(owner.claim_job(job.job_id, attempt=1))
+    same(owner.release(job.job_id, reason="shutdown"))
+    same(owner.claim_job(job.job_id, attempt=2))
+    same(owner.update_status(job.job_id, "FAILED", error=ValueError("no")))
+    same(owner.retry_job(job.job_id))
+    same(owner.cancel_job(job.job_id))
+    same(owner.create_job("tasks.work", {"n": 1}, idempotency_key="k"))
+    same(owner.claim_job(job.job_id))
+    same(owner.update_status(job.job_id, "CANCELLED", error="revoked"))
+    same(owner.create_job("tasks.work", {"n": True}, idempotency_key="k"))
+    same(owner.claim_job(job.job_id))
+    last = same(owner.update_status(job.job_id, "COMPLETED", result=[1, 2]))
+    assert [(entry.attempt, entry.outcome) for entry in last.history] == [
+        (1, "retry"),
+        (2, "release"),
+        (3, "fail"),
+        (5, "stop"),
+    ]
+
+
+def test_the_plain_way_claims_a_job_and_says_whether_it_worked(store: Store) -> None:
+    job = store.pending()
+    repo = store.repo()
+
+    won, mine = repo.conditional_update_status_to_processing(
+        job_id=job.job_id, celery_task_id="c1", expected_status="PENDING"
+    )
+    again, theirs = store.repo().conditional_update_status_to_processing(job_id=job.job_id, celery_task_id="c1")
+
+    assert (won, mine.status, mine.payload) == (True, JobStatus.PROCESSING, {"n": 1})
+    assert (again, theirs) == (False, mine)
+    assert repo.update_status(job.job_id, "COMPLETED").status is JobStatus.COMPLETED
+
+
+def test_a_second_claim_is_refused_and_changes_nothing(store: Store) -> None:
+    _, claim = store.claimed()
+    before = store.items()
+
+    assert store.repo().claim_job(claim.job_id, celery_task_id="c1") is None
+    assert store.repo().claim_job(claim.job_id, attempt=0) is None
+    assert store.repo().claim_job(claim.job_id, attempt=1) is None
+    assert store.items() == before
+
+
+@pytest.mark.parametrize("end", ["COMPLETED", "FAILED", "CANCELLED"])
+def test_a_job_that_is_over_cannot_be_claimed(store: Store, end: str) -> None:
+    owner, job = store.claimed()
+    owner.update_status(job.job_id, end)
+    before = store.items()
+
+    assert store.repo().claim_job(job.job_id) is None
+    assert store.items() == before
+
+
+@pytest.mark.parametrize("attempt", [0, 2, 7])
+def test_a_message_of_another_attempt_is_refused(store: Store, attempt: int) -> None:
+    owner, job = store.claimed()
+    owner.reschedule(job.job_id)  # the next message names attempt 1
+    before = store.items()
+
+    assert store.repo().claim_job(job.job_id, attempt=attempt) is None
+    assert store.items() == before
+    assert store.repo().claim_job(job.job_id, attempt=1) is not None
+
+
+def test_the_message_of_a_cancelled_run_cannot_start_the_next_run_early(store: Store) -> None:
+    job = store.pending(idempotency_key="k")  # its message, for attempt 0, is under way
+    store.repo().cancel_job(job.job_id)
+    later = store.pending(idempotency_key="k", available_at=store.clock() + 3_600_000)
+
+    assert later.created
+    assert store.repo().claim_job(job.job_id, attempt=0) is None
+    assert store.repo().claim_job(job.job_id, attempt=later.attempt) is not None
+
+
+@pytest.mark.parametrize("write", ["COMPLETED", "FAILED", "CANCELLED", "reschedule", "release"])
+def test_a_job_cannot_be_ended_without_a_claim(store: Store, write: str) -> None:
+    store.claimed(job_id="j")
+    before = store.items()
+
+    with pytest.raises(NotClaimed, match="holds no claim on it; call claim_job"):
+        end(store, write, {"job_id": "j"})
+
+    assert store.items() == before
+
+
+@pytest.mark.parametrize("write", ["COMPLETED", "FAILED", "CANCELLED", "reschedule", "release"])
+def test_a_token_that_is_not_the_claims_opens_nothing(store: Store, write: str) -> None:
+    store.claimed(job_id="j")
+    before = store.items()
+
+    with pytest.raises(ClaimLost, match="it is PROCESSING in attempt 1"):
+        end(store, write, {"job_id": "j", "token": "guessed"})
+
+    assert store.items() == before
+
+
+@pytest.mark.parametrize("write", ["COMPLETED", "FAILED", "CANCELLED", "reschedule", "release"])
+def test_whoever_has_the_token_may_end_the_attempt_from_another_process(store: Store, write: str) -> None:
+    _, claim = store.claimed(job_id="j")
+
+    assert end(store, write, {"job_id": "j", "token": claim.claim_token}).status is not JobStatus.PROCESSING
+
+
+def end(store: Store, write: str, arguments: dict[str, Any]) -> Job:
+    repo = store.repo()
+    if write in ("reschedule", "release"):
+        ended: Job = getattr(repo, write)(**arguments)
+        return ended
+    return repo.update_status(status=write, **arguments)
+
+
+def test_an_attempt_is_ended_only_once(store: Store) -> None:
+    owner, job = store.claimed()
+    owner.update_status(job.job_id, "COMPLETED", result=1)
+    before = store.items()
+
+    with pytest.raises(ClaimLost):
+        owner.update_status(job.job_id, "FAILED", error="too late")
+    with pytest.raises(ClaimLost):
+        owner.update_status(job.job_id, "COMPLETED", result=2, token=job.claim_token)
+    assert store.items() == before
+
+
+@pytest.mark.parametrize("status", ["PENDING", "PROCESSING"])
+def test_a_job_cannot_be_put_back_or_started_by_naming_a_state(store: Store, status: str) -> None:
+    owner, job = store.claimed()
+    before = store.items()
+
+    with pytest.raises(IllegalTransition, match="use claim_job, reschedule or release"):
+        owner.update_status(job.job_id, status)
+    assert store.items() == before
+
+
+def test_only_a_pending_job_can_be_the_expected_one(store: Store) -> None:
+    job = store.failed()
+
+    with pytest.raises(IllegalTransition, match="only a PENDING job can be claimed"):
+        store.repo().conditional_update_status_to_processing(job.job_id, expected_status="FAILED")
+
+
+def test_a_failed_job_can_be_retried_and_completes_with_all_its_attempts_before_it(store: Store) -> None:
+    failed = store.failed(max_attempts=2)
+    assert failed.failure is not None
+    assert failed.failure.exception == "ValueError"
+
+    retried = store.repo().retry_job(failed.job_id)
+    assert (retried.status, retried.attempts_left, retried.attempt) == (JobStatus.PENDING, 2, 1)
+
+    worker = store.repo()
+    assert worker.claim_job(failed.job_id, attempt=0) is None
+    assert worker.claim_job(failed.job_id, attempt=1) is not None
+    done = worker.update_status(failed.job_id, "COMPLETED")
+    assert (done.attempt, [entry.outcome for entry in done.history]) == (2, ["fail"])
+
+
+def test_only_a_failed_job_can_be_retried(store: Store) -> None:
+    for job in (store.pending(), store.claimed()[1], store.completed()):
+        before = store.item(job.job_id)
+        with pytest.raises(IllegalTransition, match=f"is {job.status}; only a FAILED job"):
+            store.repo().retry_job(job.job_id)
+        assert store.item(job.job_id) == before
+
+
+def test_a_pending_job_can_be_cancelled_and_then_never_starts(store: Store) -> None:
+    job = store.pending()
+
+    cancelled = store.repo().cancel_job(job.job_id, reason="not wanted")
+
+    assert cancelled.status is JobStatus.CANCELLED
+    assert cancelled.failure is not None
+    assert (cancelled.failure.kind, cancelled.failure.message) == (FailureKind.CANCELLED, "not wanted")
+    assert store.repo().claim_job(job.job_id) is None
+    assert store.repo().cancel_job(job.job_id, reason="again") == cancelled
+
+
+def test_a_running_or_ended_job_cannot_be_cancelled(store: Store) -> None:
+    for job in (store.claimed()[1], store.completed(), store.failed()):
+        before = store.item(job.job_id)
+        with pytest.raises(IllegalTransition, match=f"is {job.status}; only a PENDING job"):
+            store.repo().cancel_job(job.job_id)
+        assert store.item(job.job_id) == before
+
+
+def test_a_retry_waits_for_its_time_and_stays_charged(store: Store) -> None:
+    owner, job = store.claimed(max_attempts=3)
+    at = datetime.fromtimestamp((store.clock() + 60_000) / 1000, UTC)
+
+    retry = owner.reschedule(job.job_id, available_at=at, error=ConnectionError("x"), kind=FailureKind.TRANSIENT)
+
+    assert (retry.status, retry.available_at, retry.attempts_left) == (JobStatus.PENDING, store.clock() + 60_000, 2)
+    assert retry.failure is not None
+    assert retry.failure.kind is FailureKind.TRANSIENT
+    assert [listed.job_id for listed in store.repo().list_jobs("PENDING").jobs] == [job.job_id]
+
+
+def test_a_retry_may_carry_other_arguments_in_another_queue_with_its_longer_lease(store: Store) -> None:
+    _, job = store.claimed()
+    slow = store.settings.model_copy(
+        update={"queues": (*store.settings.queues, store.settings.queue("ai").model_copy(update=SLOW))}
+    )
+    repo = store.repo(settings=slow)
+
+    retry = repo.reschedule(job.job_id, payload=[2], queue="slow", token=job.claim_token)
+
+    assert (retry.payload, retry.queue, retry.lease_ms) == ([2], "slow", (7200 + 60) * 1000)
+    assert [listed.job_id for listed in repo.list_jobs("PENDING", queue="slow").jobs] == [job.job_id]
+    assert repo.list_jobs("PENDING", queue="default").jobs == ()
+
+
+def test_a_release_is_not_charged(store: Store) -> None:
+    owner, job = store.claimed(max_attempts=1)
+
+    released = owner.release(job.job_id, reason="shutdown")
+
+    assert (released.attempts_left, released.attempt) == (1, 1)
+    assert [(entry.outcome, entry.failure and entry.failure.message) for entry in released.history] == [
+        ("release", "shutdown")
+    ]
+
+
+def test_a_job_due_far_ahead_has_no_message_yet_and_recovery_can_still_count_one(store: Store) -> None:
+    job = store.pending(available_at=store.clock() + 86_400_000)
+    assert job.dispatches == 0
+
+    sent = rescue.dispatch(store.repo(), job)
+
+    assert sent is not None
+    assert sent.dispatches == store.repo().get_job(job.job_id).dispatches == 1
+    assert rescue.dispatch(store.repo(), job) is None, "two passes that read the same send one message"
+
+
+def test_a_lease_is_longer_than_the_job_may_run_even_where_the_queue_has_a_fixed_one(store: Store) -> None:
+    short = store.settings.queue("ai").model_copy(
+        update={"name": "short", "soft_limit": 1, "hard_limit": 2, "lease_seconds": 3}
+    )
+    settings = store.settings.model_copy(update={"queues": (*store.settings.queues, short)})
+    repo = store.repo(settings=settings)
+
+    assert repo.create_job("t", queue="short").lease_ms == 3000
+    assert repo.create_job("t", queue="short", hard_limit=600).lease_ms == 660_000
+
+
+def test_an_unknown_job_is_named_in_the_error(store: Store) -> None:
+    repo = store.repo()
+    for ask in (
+        lambda: repo.get_job("nobody"),
+        lambda: repo.claim_job("nobody"),
+        lambda: repo.conditional_update_status_to_processing("nobody"),
+        lambda: repo.retry_job("nobody"),
+        lambda: repo.cancel_job("nobody"),
+        lambda: repo.update_status("nobody", "COMPLETED", token="t"),
+    ):
+        with pytest.raises(JobNotFound, match="no job has the id 'nobody'"):
+            ask()
+    assert store.items() == {}
+
+
+def test_a_job_whose_retention_is_over_is_gone_before_it_is_deleted(store: Store) -> None:
+    job = store.failed()
+    store.clock.advance(30 * 86_400 - 1)
+    assert store.repo().get_job(job.job_id) == job
+
+    store.clock.advance(2)
+
+    assert store.item(job.job_id) is not None
+    for ask in (store.repo().get_job, store.repo().retry_job, store.repo().cancel_job):
+        with pytest.raises(JobNotFound):
+            ask(job.job_id)
+    assert store.repo().list_jobs("FAILED").jobs == ()
+
+
+def test_a_job_that_nobody_started_in_time_never_starts(store: Store) -> None:
+    job = store.pending(start_by=store.clock() + 60_000)
+    store.clock.advance(60.001)
+
+    assert store.repo().claim_job(job.job_id, attempt=0) is None
+
+    over = store.repo().get_job(job.job_id)
+    assert (over.status, over.failure and over.failure.kind) == (JobStatus.CANCELLED, FailureKind.CANCELLED)
+
+
+def test_a_job_that_is_started_in_time_may_be_retried_after_it(store: Store) -> None:
+    owner, job = store.claimed(start_by=store.clock() + 60_000)
+    store.clock.advance(61)
+
+    owner.reschedule(job.job_id)
+
+    assert store.repo().claim_job(job.job_id, attempt=1) is not None
