@@ -56,6 +56,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_acks_late": False,
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": settings.prefetch_multiplier,
+        "worker_consumer": "workers.consumer:JobConsumer",
         # JSON only: a message must not be able to run code
         "task_serializer": "json",
         "result_serializer": "json",

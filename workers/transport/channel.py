@@ -1,0 +1,268 @@
+"""The transport and its channel as kombu sees them; the work is done by this folder's other modules."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from kombu.asynchronous import set_event_loop
+from kombu.transport import SQS, virtual
+from kombu.transport.virtual.base import queue_declare_ok_t
+
+from jobs.connect import PerProcess, client
+from settings import Settings
+from workers.transport import batches
+from workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
+from workers.transport.inspect import Poison, check_message, read_envelope
+from workers.transport.plan import Policy, Poll
+from workers.transport.poller import Poller
+
+log = structlog.get_logger("jobclaim.transport")
+
+_clients: dict[tuple[str | None, str], PerProcess] = {}
+_clients_lock: Final = threading.Lock()
+
+
+def sqs_client(settings: Settings) -> Any:
+    """Give this process's one SQS client for these settings; kombu would make one per queue and connection."""
+    key = (settings.endpoint("sqs"), settings.region)
+    made = _clients.get(key)
+    if made is None:
+        with _clients_lock:
+            made = _clients.setdefault(key, PerProcess(lambda: client(settings, "sqs")))
+    return made.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """A message that no worker can run.
+
+    Attributes
+    ----------
+    queue : str
+        Logical name.
+    body : str
+        As it came, not decoded.
+    headers : dict
+        Celery's; empty where they could not be read.
+    """
+
+    queue: str
+    queue_url: str
+    receipt: str
+    body: str
+    reason: str
+    headers: dict[str, Any]
+
+
+class Channel(SQS.Channel):
+    """A channel whose polls share the worker's processes, and whose deletes leave the event loop alone.
+
+    Attributes
+    ----------
+    on_poison : callable
+        Takes each message that cannot be run; the default leaves it to SQS's redrive policy.
+    """
+
+    do_restore = False  # unstarted messages are given back when the consumer stops, long before kombu would
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.on_poison: Callable[[Poisoned], None] = _leave
+        self._takers: dict[str, Callable[[Any], None]] = {}
+        self._pollers: list[Poller] = []
+        self._web: PatientClient | None = None
+        self._connection_for_polls: PollConnection | None = None
+        self._timer: Any = None
+        super().__init__(*args, **kwargs)
+        known = self.settings
+        self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
+        self.returns = batches.Batcher("giving messages back", batches.give_back(partial(sqs_client, known)))
+
+    @property
+    def settings(self) -> Settings:
+        """The app's settings."""
+        return self.transport_options["jobclaim_settings"]  # type: ignore[no-any-return]
+
+    # --- clients and queues
+    def sqs(self, queue: str | None = None) -> Any:
+        """Give the process's one client, whatever the queue."""
+        return sqs_client(self.settings)
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
+        """Look up the queue's URL. kombu also asks SQS how long the queue is, on each connection, for nobody."""
+        self._new_queue(queue)
+        return queue_declare_ok_t(queue, 0, 0)
+
+    # --- polling
+    @property
+    def poller(self) -> Poller:
+        """The polls of this channel, made when they are first needed: most channels only send."""
+        if not self._pollers:
+            known = self.settings
+            policy = Policy(known.wait_time_seconds, known.polling_interval_seconds, known.strict_priority)
+            self._pollers.append(Poller(policy, self._ask, self._deliver))
+            self._web = PatientClient(self.hub, known.wait_time_seconds + MARGIN_SECONDS)
+            self._connection_for_polls = PollConnection(self.sqs(), self._web, known.connect_timeout_seconds)
+            self.hub.on_tick.add(self._tick)
+        return self._pollers[0]
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[[Any], None], consumer_tag: str, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Consume from a queue; its polls start with the event loop."""
+        self._takers[queue] = callback
+        return super().basic_consume(queue, no_ack, callback, consumer_tag, *args, **kwargs)
+
+    def basic_cancel(self, consumer_tag: str) -> Any:
+        """Poll the consumer's queue no more; what a poll under way still brings is given back."""
+        queue = self._tag_to_queue.get(consumer_tag)
+        self._takers.pop(queue, None)
+        for poller in self._pollers:
+            poller.remove(queue)
+        return super().basic_cancel(consumer_tag)
+
+    def _schedule_queue(self, queue: str) -> None:
+        """Called by kombu in the event loop when a queue gets a consumer."""
+        if queue in self._takers:
+            self.poller.add(queue, self._priority(queue))
+
+    def _priority(self, queue: str) -> int:
+        return self.settings.queue(queue).priority if queue in self.settings.queue_names else 0
+
+    def _tick(self) -> None:
+        """Called by the event loop after each of its rounds."""
+        if self._pollers[0].tick() and self._timer is None:
+            self._timer = self.hub.call_later(self.settings.polling_interval_seconds, self._timer_rang)
+
+    def _timer_rang(self) -> None:
+        self._timer = None
+
+    def _ask(self, poll: Poll, done: Callable[[Answer], None]) -> None:
+        assert self._connection_for_polls is not None
+        self._connection_for_polls.poll(self._new_queue(poll.queue), poll.count, poll.wait, done)
+
+    # --- what a poll brings
+    def _deliver(self, queue: str, messages: list[dict[str, Any]]) -> None:
+        url, taker = self._queue_cache[queue] if self.connection else "", self._takers.get(queue)
+        if taker is None or (self._web is not None and self._web.leaving):
+            self._give_back((url, message.get("ReceiptHandle", "")) for message in messages)
+            return
+        for message in messages:
+            self._deliver_one(queue, url, message, taker)
+
+    def _deliver_one(self, queue: str, url: str, raw: dict[str, Any], taker: Callable[[Any], None]) -> None:
+        receipt = raw["ReceiptHandle"]
+        headers: dict[str, Any] = {}
+        try:
+            payload = self._envelope_payload(read_envelope(raw.get("Body")), "", raw, url)
+            headers = payload.get("headers") or {}
+            message = self.Message(payload, channel=self)
+            check_message(message)
+        except Poison as poison:
+            self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", str(poison), headers))
+            return
+        except Exception as error:  # noqa: BLE001 - kombu's own decoding, on bytes from anywhere
+            reason = f"the message cannot be decoded: {type(error).__name__}: {error}"
+            self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", reason, headers))
+            return
+        self._hand_over(queue, url, message, taker)
+
+    def _hand_over(self, queue: str, url: str, message: Any, taker: Callable[[Any], None]) -> None:
+        self.qos.append(message, message.delivery_tag)
+        try:
+            taker(message)
+        except Exception:  # a worker must outlive every message; SQS counts the deliveries and ends it
+            log.exception("message not taken, given back", queue=queue)
+            self.qos.ack(message.delivery_tag)
+            self._give_back([(url, message.delivery_tag)])
+
+    def poisoned(self, message: Any, reason: str) -> None:
+        """Take a delivered message out of the worker: it cannot be run, for this reason."""
+        info = message.delivery_info
+        queue = next((name for name, url in self._queue_cache.items() if url == info["sqs_queue"]), "")
+        self.qos.ack(message.delivery_tag)
+        message._state = "ACK"
+        body = info["sqs_message"].get("Body") or ""
+        self.on_poison(Poisoned(queue, info["sqs_queue"], message.delivery_tag, body, reason, message.headers))
+
+    # --- the end of a delivery
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Delete a message, soon and in company."""
+        url = self._url_of(delivery_tag)
+        if url is not None:
+            self.deletes.put(url, delivery_tag)
+        virtual.Channel.basic_ack(self, delivery_tag, multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Show a message again at once, or keep it as a dead letter."""
+        url = self._url_of(delivery_tag)
+        if url is not None and requeue:
+            self.give_back(delivery_tag)
+        elif url is not None:
+            self.poisoned(self.qos.get(delivery_tag), "the task rejected its message")
+
+    def give_back(self, delivery_tag: str) -> None:
+        """Show a message again to every worker at once; it was not started here."""
+        url = self._url_of(delivery_tag)
+        if url is not None:
+            self.qos.ack(delivery_tag)
+            self.returns.put(url, delivery_tag)
+
+    def _url_of(self, delivery_tag: str) -> str | None:
+        """Queue URL of a delivery that is still open here."""
+        message = self.qos._delivered.get(delivery_tag)
+        if message is None or delivery_tag in self.qos._dirty:
+            return None
+        return message.delivery_info.get("sqs_queue")  # type: ignore[no-any-return]
+
+    def _give_back(self, messages: Iterable[tuple[str, str]]) -> None:
+        for url, receipt in messages:
+            self.returns.put(url, receipt)
+
+    # --- the end of the channel
+    def retire(self) -> int:
+        """Ask for nothing more and give back every message that was not started; how many those were."""
+        for poller in self._pollers:
+            poller.paused = lambda: True
+        self.qos._flush()
+        unstarted = list(self.qos._delivered)
+        for tag in unstarted:
+            self.give_back(tag)
+        if self._web is not None:
+            self._web.retire()
+        return len(unstarted)
+
+    def hurry(self) -> None:
+        """Do not wait for polls under way: a cold shutdown."""
+        if self._web is not None:
+            self._web.hurry()
+
+    def close(self) -> None:
+        """Close, after the last deletes were sent."""
+        if not self.closed:
+            if self._pollers:
+                self.hub.on_tick.discard(self._tick)
+            super().close()
+            self.returns.close()
+            self.deletes.close()
+
+
+class Transport(SQS.Transport):
+    """SQS transport of jobclaim's apps."""
+
+    Channel = Channel
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Tie the channels to the loop. After a reconnect kombu's would have none, and never poll again."""
+        set_event_loop(loop)
+        for channel in [*self.channels, *self._avail_channels]:
+            channel.hub = loop
+        super().register_with_event_loop(connection, loop)
+
+
+def _leave(poisoned: Poisoned) -> None:
+    log.error("message cannot be run, left to the redrive policy", queue=poisoned.queue, reason=poisoned.reason)

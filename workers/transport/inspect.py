@@ -1,0 +1,137 @@
+"""Is this a message that Celery can run? Checked before anything is made of it: no message can hurt a worker."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+CONTENT_TYPE: Final = "application/json"
+_SHOWN: Final = 60
+
+
+class Poison(Exception):
+    """A message that no worker can run; its text says why."""
+
+
+def read_envelope(body: Any) -> dict[str, Any]:
+    """Decode the body of an SQS message to kombu's envelope: a JSON object, as base64 or plain.
+
+    Raises
+    ------
+    Poison
+        It is no such thing.
+    """
+    if not isinstance(body, str) or not body:
+        raise Poison("the body is empty")
+    text = body if body.lstrip().startswith("{") else _from_base64(body)
+    try:
+        envelope = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Poison(f"the body is not JSON: {error}") from error
+    _must(isinstance(envelope, dict), "the body is not a JSON object", envelope)
+    _check_envelope(envelope)
+    return envelope  # type: ignore[no-any-return]
+
+
+def check_message(message: Any) -> None:
+    """Check a kombu message: its content type, its headers, and that its payload is a call.
+
+    Raises
+    ------
+    Poison
+    """
+    if message.content_type != CONTENT_TYPE:
+        raise Poison(f"content type {_show(message.content_type)} is not accepted; send {CONTENT_TYPE}")
+    message.accept = {CONTENT_TYPE}
+    if message.errors:
+        raise Poison("the message cannot be decompressed")
+    check_headers(message.headers)
+    try:
+        payload = message.payload
+    except Exception as error:
+        raise Poison(f"the call is not JSON: {type(error).__name__}: {error}") from error
+    check_call(payload)
+
+
+def check_headers(headers: Mapping[str, Any]) -> None:
+    """Check the headers that Celery reads without looking.
+
+    Raises
+    ------
+    Poison
+    """
+    for name in ("task", "id"):
+        value = headers.get(name)
+        _must(isinstance(value, str) and value != "", f"header {name!r} is no text", value)
+    for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires"):
+        _must(_is_optional(headers.get(name), str), f"header {name!r} is no text", headers.get(name))
+    for name in ("retries", "replaced_task_nesting", "group_index"):
+        _must(_is_optional(headers.get(name), int), f"header {name!r} is no whole number", headers.get(name))
+    limits = headers.get("timelimit")
+    fits = limits is None or (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits)))
+    _must(fits, "header 'timelimit' is no pair of numbers", limits)
+    stamps = headers.get("stamps")
+    _must(_is_optional(stamps, dict), "header 'stamps' is no object", stamps)
+    stamped = headers.get("stamped_headers")
+    fits = stamped is None or (isinstance(stamped, list) and all(isinstance(name, str) for name in stamped))
+    _must(fits, "header 'stamped_headers' is no list of names", stamped)
+
+
+def check_call(payload: Any) -> None:
+    """Check that a payload is Celery's ``[args, kwargs, embed]``.
+
+    Raises
+    ------
+    Poison
+    """
+    _must(isinstance(payload, list | tuple) and len(payload) == 3, "the call is no [args, kwargs, embed]", payload)
+    args, kwargs, embed = payload
+    _must(isinstance(args, list), "args is no list", args)
+    _must(isinstance(kwargs, dict), "kwargs is no object", kwargs)
+    _must(_is_optional(embed, dict), "embed is no object", embed)
+    for name in ("callbacks", "errbacks", "chain"):
+        linked = (embed or {}).get(name)
+        fits = linked is None or (isinstance(linked, list) and all(isinstance(one, dict) for one in linked))
+        _must(fits, f"embed.{name} is no list of signatures", linked)
+    _must(_is_optional((embed or {}).get("chord"), dict), "embed.chord is no signature", embed)
+
+
+def _check_envelope(envelope: Mapping[str, Any]) -> None:
+    properties = envelope.get("properties")
+    _must(isinstance(properties, dict), "it has no properties: kombu did not send it", properties)
+    assert isinstance(properties, dict)
+    _must(_is_optional(properties.get("delivery_info"), dict), "delivery_info is no object", properties)
+    encoding = properties.get("body_encoding")
+    _must(encoding in (None, "base64", "utf-8"), "body_encoding is unknown", encoding)
+    _must(isinstance(envelope.get("body"), str), "its call is no text", envelope.get("body"))
+    _must(_is_optional(envelope.get("headers"), dict), "headers are no object", envelope.get("headers"))
+    for name in ("content-type", "content-encoding"):
+        _must(_is_optional(envelope.get(name), str), f"{name} is no text", envelope.get(name))
+
+
+def _from_base64(body: str) -> str:
+    try:
+        return base64.b64decode(body.strip(), validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise Poison("the body is neither JSON nor base64 of UTF-8 text") from error
+
+
+def _is_optional(value: Any, kind: type) -> bool:
+    return value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+
+
+def _must(fits: bool, otherwise: str, found: Any) -> None:
+    if not fits:
+        raise Poison(f"{otherwise} (found {_show(found)})")
+
+
+def _show(value: Any) -> str:
+    """Tell the kind of a value, never the value: it may be somebody's argument."""
+    return "nothing" if value is None else type(value).__name__

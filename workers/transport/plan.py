@@ -1,0 +1,158 @@
+"""Which queue is asked for how many messages, and how long it may keep the question.
+
+SQS hands out up to ten messages per request and hides them from every other worker, so a worker must never ask for more
+than it can start. Each process of the pool is a slot, and a slot is in one of three places: at a message that is held
+(received, not finished), at a request that is under way and may bring a message, or free. `slots` counts the free ones,
+`plan` spends them, and their sum never exceeds the number of processes:
+
+    messages held + messages asked for + free slots = processes + ahead
+
+``ahead`` is 0 for every task that takes longer than a blink: it counts the messages that a worker finished in the last
+50 ms, which is how many processes will be free when an answer arrives. Without it a worker of no-ops spends more time
+waiting for SQS than working.
+
+The requests, in this order:
+
+1. A queue that is *due* is asked with a short poll that returns at once: one that has a backlog for as many messages as
+   are free, one that was not asked for a while for a single message. Higher priorities choose first, so a slot that
+   comes free goes to the highest queue with a message. A queue that was found empty is not due again before a pause
+   that doubles from ``recheck_seconds`` to a second.
+2. When every queue was found empty, each gets a long poll for one message, the bell that wakes the worker; the slots
+   left over stay free for whatever rings. A worker on one queue long-polls for all its slots at once.
+3. Fewer slots than queues: the higher queues keep bells of their own, the last slot goes round the others, a second
+   each. Between two rounds rule 1 looks into all of them.
+
+Strict priority starves by design: as long as a higher queue has a backlog, a lower one waits. Where that is not wanted,
+``strict_priority=False`` lets a queue rise by one priority for each second that it was not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MAX_MESSAGES: Final = 10
+"""Messages that one ReceiveMessage can bring (AWS, "Amazon SQS API reference")."""
+SCARCE_WAIT_SECONDS: Final = 1
+"""How long a bell may hold a slot that another queue may need."""
+LONGEST_RECHECK_SECONDS: Final = 1.0
+BLINK_SECONDS: Final = 0.05
+NEVER: Final = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What does not change while a worker runs; seconds."""
+
+    wait_seconds: int
+    recheck_seconds: float
+    strict: bool = True
+
+
+@dataclass(slots=True)
+class QueueState:
+    """What is known of one queue. Times are seconds of a monotonic clock.
+
+    Attributes
+    ----------
+    asked : int
+        Messages that the request under way may bring; 0 when there is none.
+    listening : bool
+        The request under way is a long poll.
+    backlog : bool
+        The last answer brought messages.
+    found_empty : int
+        Short polls in a row that brought nothing.
+    blocked_until : float
+        Backoff after an error.
+    """
+
+    name: str
+    priority: int = 5
+    asked: int = 0
+    listening: bool = False
+    backlog: bool = False
+    found_empty: int = 0
+    empty_at: float = NEVER
+    asked_at: float = NEVER
+    listened_at: float = NEVER
+    blocked_until: float = NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One ReceiveMessage: ``count`` messages at most, answered after ``wait`` seconds at the latest."""
+
+    queue: str
+    count: int
+    wait: int
+
+
+def ahead_of(processes: int, finished_per_second: float) -> int:
+    """Messages worth having before a process is free: those finished in a blink, at most one per process."""
+    return min(processes, int(finished_per_second * BLINK_SECONDS))
+
+
+def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
+    """Messages that may be asked for now.
+
+    With every process busy a worker that runs ahead waits until half of the messages ahead are gone: fuller answers,
+    fewer requests.
+    """
+    free = processes + ahead - held - asked
+    if held >= processes and 2 * free < ahead:
+        return 0
+    return max(free, 0)
+
+
+def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) -> list[Poll]:
+    """Spend the free slots; the module's text has the rules."""
+    askable = [queue for queue in queues if not queue.asked and queue.blocked_until <= now]
+    if free <= 0 or not askable:
+        return []
+    if len(queues) == 1:
+        return [Poll(askable[0].name, min(free, MAX_MESSAGES), policy.wait_seconds)]
+    askable = in_order(askable, now, policy)
+    due = [queue for queue in askable if _is_due(queue, now, policy)]
+    if due:
+        return _look(due, free)
+    if any(queue.asked and not queue.listening for queue in queues):
+        return []  # its answer decides what the slots are needed for
+    return _listen(askable, free, policy)
+
+
+def in_order(queues: Iterable[QueueState], now: float, policy: Policy) -> list[QueueState]:
+    """Sort queues by who chooses first."""
+
+    def rank(queue: QueueState) -> tuple[float, str]:
+        unasked = 0.0 if policy.strict or queue.asked_at == NEVER else now - queue.asked_at
+        return -(queue.priority + unasked), queue.name
+
+    return sorted(queues, key=rank)
+
+
+def _is_due(queue: QueueState, now: float, policy: Policy) -> bool:
+    pause = min(policy.recheck_seconds * 2.0 ** min(queue.found_empty, 10), LONGEST_RECHECK_SECONDS)
+    return queue.backlog or now - queue.empty_at >= pause
+
+
+def _look(due: Sequence[QueueState], free: int) -> list[Poll]:
+    polls = []
+    for queue in due:
+        count = min(free, MAX_MESSAGES if queue.backlog else 1)
+        if count == 0:
+            break
+        polls.append(Poll(queue.name, count, 0))
+        free -= count
+    return polls
+
+
+def _listen(queues: Sequence[QueueState], free: int, policy: Policy) -> list[Poll]:
+    if free >= 2 * len(queues):
+        return [Poll(queue.name, 1, policy.wait_seconds) for queue in queues]
+    wait = min(policy.wait_seconds, SCARCE_WAIT_SECONDS)
+    if free < len(queues):
+        fixed, others = queues[: free - 1], queues[free - 1 :]
+        queues = [*fixed, min(others, key=lambda queue: queue.listened_at)]
+    return [Poll(queue.name, 1, wait) for queue in queues]

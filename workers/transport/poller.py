@@ -1,0 +1,148 @@
+"""Keeps the requests of `workers.transport.plan` going, in the worker's event loop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import structlog
+
+from workers.transport.http import Answer, Failed
+from workers.transport.outage import Outage
+from workers.transport.plan import NEVER, Policy, Poll, QueueState, ahead_of, plan, slots
+
+log = structlog.get_logger("jobclaim.transport")
+
+PACE_SECONDS: Final = 0.5
+
+
+class Ask(Protocol):
+    """Starts one ReceiveMessage and calls back with its answer, exactly once unless it raises."""
+
+    def __call__(self, poll: Poll, done: Callable[[Answer], None]) -> None: ...
+
+
+class Pace:
+    """How many messages were finished per second, over the last half second."""
+
+    def __init__(self) -> None:
+        self._finished: deque[tuple[float, int]] = deque()
+        self._count = 0
+
+    def finished(self, count: int, now: float) -> None:
+        """Note that so many messages were finished."""
+        if count > 0:
+            self._finished.append((now, count))
+            self._count += count
+
+    def per_second(self, now: float) -> float:
+        """Give the pace."""
+        while self._finished and self._finished[0][0] < now - PACE_SECONDS:
+            self._count -= self._finished.popleft()[1]
+        return self._count / PACE_SECONDS
+
+
+class Poller:
+    """The polls of one channel.
+
+    Parameters
+    ----------
+    policy : Policy
+    ask : callable
+        Makes a request.
+    deliver : callable
+        Takes the messages that came for a queue.
+    clock : callable
+        Seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        ask: Ask,
+        deliver: Callable[[str, list[dict[str, Any]]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._ask = ask
+        self._deliver = deliver
+        self._clock = clock
+        self._queues: dict[str, QueueState] = {}
+        self._outages: dict[str, Outage] = {}
+        self._pace = Pace()
+        self._delivered = self._finished = 0
+        self.processes: Callable[[], int] = lambda: 1
+        self.held: Callable[[], int] = lambda: 0
+        self.limit: Callable[[], int | None] = lambda: None
+        self.paused: Callable[[], bool] = lambda: False
+
+    @property
+    def queues(self) -> Mapping[str, QueueState]:
+        """What is known of each queue, by name."""
+        return self._queues
+
+    @property
+    def asked(self) -> int:
+        """Messages that the requests under way may bring."""
+        return sum(queue.asked for queue in self._queues.values())
+
+    def add(self, name: str, priority: int) -> None:
+        """Poll a queue from now on."""
+        self._queues.setdefault(name, QueueState(name, priority))
+        self._outages.setdefault(name, Outage("polling SQS", self._clock, queue=name))
+
+    def remove(self, name: str) -> None:
+        """Poll a queue no more; a request under way is answered still, and its messages are delivered."""
+        self._queues.pop(name, None)
+
+    def tick(self) -> bool:
+        """Start what can be started now. Whether time alone may bring more, so that a timer is needed."""
+        if not self._queues or self.paused():
+            return bool(self._queues)
+        now = self._clock()
+        free = self._free(now)
+        for poll in plan(list(self._queues.values()), free, now, self._policy):
+            self._start(poll, now)
+            free -= poll.count
+        return free > 0 and not all(queue.asked for queue in self._queues.values())
+
+    def _free(self, now: float) -> int:
+        processes, held = self.processes(), self.held()
+        finished = self._delivered - held
+        self._pace.finished(finished - self._finished, now)
+        self._finished = finished
+        free = slots(processes, held, self.asked, ahead_of(processes, self._pace.per_second(now)))
+        limit = self.limit()
+        return free if limit is None else max(0, min(free, limit - self.asked))
+
+    def _start(self, poll: Poll, now: float) -> None:
+        queue = self._queues[poll.queue]
+        queue.asked, queue.listening, queue.asked_at = poll.count, poll.wait > 0, now
+        if poll.wait:
+            queue.listened_at = now
+        try:
+            self._ask(poll, lambda answer: self._answered(queue, poll, answer))
+        except Exception as error:  # noqa: BLE001 - no credentials, no name: it is waited for like an outage
+            self._answered(queue, poll, Failed(0, f"{type(error).__name__}: {error}"))
+
+    def _answered(self, queue: QueueState, poll: Poll, answer: Answer) -> None:
+        now = self._clock()
+        queue.asked, queue.listening = 0, False
+        if isinstance(answer, Failed):
+            queue.backlog, queue.empty_at = False, NEVER
+            queue.blocked_until = now + self._outages[queue.name].failed(answer.reason)
+            return
+        self._outages[queue.name].succeeded()
+        messages = answer.get("Messages") or []
+        self._note(queue, poll, bool(messages), now)
+        if messages:
+            self._delivered += len(messages)
+            self._deliver(queue.name, messages)
+
+    @staticmethod
+    def _note(queue: QueueState, poll: Poll, brought: bool, now: float) -> None:
+        queue.backlog = brought
+        queue.empty_at = NEVER if brought else now
+        queue.found_empty = 0 if brought or poll.wait else queue.found_empty + 1
