@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -171,12 +173,24 @@ class Settings(BaseSettings):
     # --- workers
     prefetch_multiplier: Count = 1
     polling_interval_seconds: Annotated[float, Field(gt=0)] = 0.1
+    strict_priority: bool = Field(
+        True,
+        description="A worker's lower queue waits as long as a higher one has messages, so it can starve. False: a queue "
+        "rises by one priority for each second that it was not asked.",
+    )
     wait_time_seconds: Annotated[int, Field(ge=0, le=20)] = 10
     stop_timeout_seconds: Annotated[int, Field(ge=0)] = 120
     visibility_slack_seconds: Annotated[int, Field(ge=0)] = 30
     max_tasks_per_child: Count | None = 1000
     heartbeat_seconds: Seconds = 10
     worker_dead_after_seconds: Seconds = 60
+    cancel_grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        3.0, description="Time for a task to see `self.cancelled` and end by itself; the request takes a heartbeat to come."
+    )
+    worker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
+        "worker", description="Names the worker's files in `run_dir`; give each worker of a machine its own."
+    )
+    run_dir: str = Field("", description="Folder of this machine's pid and liveness files; default: see `run_folder`.")
 
     # --- jobs
     lease_grace_seconds: Seconds = 60
@@ -338,6 +352,29 @@ class Settings(BaseSettings):
         hard = self.longest_hard_limit(queue)
         waits = self.prefetch_multiplier * hard + self.stop_timeout_seconds + self.visibility_slack_seconds
         return max(math.ceil(self.queue(queue).visibility_factor * hard), waits)
+
+    @property
+    def claims_stop_after_seconds(self) -> int:
+        """Seconds without a heartbeat after which a worker claims nothing more: a heartbeat before it counts as dead."""
+        return self.worker_dead_after_seconds - self.heartbeat_seconds
+
+    @property
+    def drain_seconds(self) -> float:
+        """Seconds that running jobs get at a stop; the rest of ``stop_timeout_seconds`` is for giving them back."""
+        return self.stop_timeout_seconds - min(10.0, self.stop_timeout_seconds / 4)
+
+    @property
+    def liveness_file(self) -> Path:
+        """File that the worker's event loop touches while it turns."""
+        return self.run_folder / f"{self.worker_name}.alive"
+
+    @property
+    def run_folder(self) -> Path:
+        """`run_dir`, else ``jobclaim`` in ``$XDG_RUNTIME_DIR``, else one of this user's own in the temporary folder."""
+        if self.run_dir:
+            return Path(self.run_dir)
+        own = os.environ.get("XDG_RUNTIME_DIR")
+        return Path(own) / "jobclaim" if own else Path(tempfile.gettempdir()) / f"jobclaim-{os.getuid()}"
 
     def lease_seconds(self, queue: str, hard_limit: int | None = None) -> int:
         """How long a claim lasts, seconds: the queue's ``lease_seconds``, else hard limit + ``lease_grace_seconds``.

@@ -9,8 +9,11 @@ from celery import Celery, signals
 
 from jobs import JobRepo
 from settings import Settings
-from workers import identity, logs
+from workers import board, identity, logs
 from workers.config import celery_config
+
+STEPS = ("workers.steps:ParentStep", "workers.steps:ProtectionStep", "workers.alive:Alive")
+"""By name: only a worker imports them."""
 
 
 class JobclaimApp(Celery):
@@ -26,9 +29,10 @@ class JobclaimApp(Celery):
 
 def create_app(settings: Settings) -> JobclaimApp:
     """Make an app: queues, routes, limits and recovery's schedule come from settings; AWS is not asked anything yet."""
-    made = JobclaimApp("jobclaim", set_as_current=True)
+    made = JobclaimApp("jobclaim", set_as_current=True, control="workers.cancel:JobControl")
     made.settings = settings
     made.conf.update(celery_config(settings))
+    made.steps["worker"].update(STEPS)
     return made
 
 
@@ -38,8 +42,15 @@ def _configure_logging(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _name_the_worker(**_: Any) -> None:
+def _prepare_to_fork(**_: Any) -> None:
     identity.adopt()
+    board.put_up()
+    app.repo.table.client()  # children make their own, but share what it imports; and no thread makes one during a fork
+
+
+@signals.worker_process_init.connect
+def _warm_up(**_: Any) -> None:
+    app.repo.table.client()  # a first claim that makes it would use up the task's time limit
 
 
 app = create_app(Settings())

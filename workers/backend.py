@@ -10,7 +10,7 @@ from kombu.exceptions import EncodeError
 
 from jobs import InvalidPayload, Job, JobNotFound, JobStatus
 from workers.message import TOKEN, address
-from workers.outcome import record_failure, record_success
+from workers.outcome import record_cancelled, record_failure, record_success
 
 STATES = {
     JobStatus.PENDING: states.PENDING,
@@ -31,6 +31,10 @@ class JobBackend(BaseBackend):
     ) -> None:
         """Complete the request's job, whether or not the task ignores its result: the job's state is the truth."""
         where, token = _claim(request)
+        if where is not None and _saw_cancel(request):
+            record_cancelled(self.app.repo, where, token, "it was cancelled, and its task ended by itself")
+            self.mark_as_revoked(task_id, request=request)
+            return
         if where is not None:
             try:
                 record_success(self.app.repo, where, token, result)
@@ -45,7 +49,8 @@ class JobBackend(BaseBackend):
         """Fail the request's job; a retry was written before its message was sent, other states are not stored."""
         where, token = _claim(request)
         if where is not None and state == states.FAILURE:
-            record_failure(self.app.repo, where, token, result)
+            record = record_cancelled if _saw_cancel(request) else record_failure
+            record(self.app.repo, where, token, result)
         return result
 
     def encode_result(self, result: Any, state: str) -> Any:
@@ -72,6 +77,11 @@ def _meta(job: Job) -> dict[str, Any]:
         "children": [],
         "date_done": None,
     }
+
+
+def _saw_cancel(request: Any) -> bool:
+    """Whether the body asked `JobTask.cancelled` and was told yes: then its end is the cancel's doing."""
+    return bool(getattr(request, "cancel_seen", False))
 
 
 def _claim(request: Any) -> tuple[str | None, str]:

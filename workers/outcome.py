@@ -28,6 +28,11 @@ def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException)
     return _write(repo, job_id, token, JobStatus.FAILED, error=error, kind=kind_of(error))
 
 
+def record_cancelled(repo: JobRepo, job_id: str, token: str, reason: BaseException | str) -> Job | None:
+    """Write CANCELLED; ``None`` where the claim is over."""
+    return _write(repo, job_id, token, JobStatus.CANCELLED, error=reason, kind=FailureKind.CANCELLED)
+
+
 def kind_of(error: BaseException) -> FailureKind | None:
     """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
     if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
@@ -50,7 +55,9 @@ def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome:
 
 def _tell(job: Job) -> None:
     duration = round((job.finished_at - job.claimed_at) / 1000, 3)
-    if job.failure is not None:
+    if job.status is JobStatus.CANCELLED:
+        log.warning("cancelled", duration_seconds=duration, **job.log_context())
+    elif job.failure is not None:
         failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
         log.error("failed", duration_seconds=duration, **failure, **job.log_context())
     else:

@@ -14,7 +14,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from jobs import Job, JobError, JobNotFound, StoreUnavailable
 from jobs.model import OnOrphan
-from workers import call
+from workers import board, call, gate
 from workers.dispatch import publish_if_due
 from workers.identity import worker_id
 from workers.message import HEADER, TOKEN, Address, address, headers
@@ -84,6 +84,9 @@ class JobTask(Task):
         if self.request.called_directly or self.request.is_eager:
             return
         clear_contextvars()
+        if not gate.is_open():
+            log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
+            raise Ignore("heartbeats fail")
         try:
             job = self._claim(address(self.request) or self._adopt(task_id, args, kwargs))
         except (StoreUnavailable, JobNotFound) as error:
@@ -102,6 +105,17 @@ class JobTask(Task):
     def after_return(self, *_: Any) -> None:
         """Forget the job in this process's log lines."""
         clear_contextvars()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody wants this job to end. A body that asks now and then can clean up and return within
+        `Settings.cancel_grace_seconds`; it is stopped after that. What it returns or raises then is dropped: CANCELLED.
+        """
+        known = board.current()
+        if known is None or not known.is_marked(self.request.get(TOKEN) or ""):
+            return False
+        self.request.cancel_seen = True
+        return True
 
     @property
     def _job(self) -> Job:

@@ -1,0 +1,100 @@
+"""Cancelling a job in whatever state it is, with an honest answer: it is cancelled, or it was requested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+from celery.app.control import Control
+
+from jobs import IllegalTransition, Job, JobRepo, JobStatus, rescue
+from jobs.failures import describe
+from jobs.model import FailureKind
+from workers.fleet import CANCEL, FleetRecords
+
+log = structlog.get_logger("jobclaim.cancel")
+
+ROUNDS: Final = 4
+"""Looks at a job that changes under our hands."""
+BY_A_PERSON: Final = "cancelled by a person"
+
+
+class Answer(StrEnum):
+    """What has become of a request to cancel.
+
+    Attributes
+    ----------
+    CANCELLED
+        It is over: no body runs, none will start.
+    REQUESTED
+        It runs. Its worker reads the request with its next heartbeat, tells the task, and stops it after the grace; if
+        the worker dies first, recovery ends the job as cancelled.
+    """
+
+    CANCELLED = "cancelled"
+    REQUESTED = "requested"
+
+
+def cancel(repo: JobRepo, job_id: str, *, reason: str = BY_A_PERSON, records: FleetRecords | None = None) -> Answer:
+    """Cancel a job: a waiting one at once, a running one through its worker.
+
+    Raises
+    ------
+    IllegalTransition
+        It is over, or nobody can be told: it was claimed outside a worker. The message says which.
+    JobNotFound, StoreUnavailable
+    """
+    records = records or FleetRecords.of(repo)
+    for _ in range(ROUNDS):
+        job = repo.get_job(job_id)
+        if job.status is JobStatus.PROCESSING:
+            answer = _ask_worker(repo, records, job, reason)
+        elif job.status in (JobStatus.PENDING, JobStatus.CANCELLED):
+            answer = _cancel_waiting(repo, job, reason)
+        else:
+            raise IllegalTransition(f"job {job_id!r} is {job.status}: it is over, there is nothing to cancel")
+        if answer is not None:
+            log.info("cancel", answer=str(answer), **job.log_context())
+            return answer
+    raise IllegalTransition(
+        f"job {job_id!r} changed {ROUNDS} times while it was to be cancelled, or its worker {job.worker_id!r} keeps no "
+        f"record in the fleet table, so that nobody can be told; it ends by itself, at {job.lease_expires_at} at the latest"
+    )
+
+
+def _cancel_waiting(repo: JobRepo, job: Job, reason: str) -> Answer | None:
+    try:
+        repo.cancel_job(job.job_id, reason=reason)
+    except IllegalTransition:
+        return None  # claimed just now: look again
+    return Answer.CANCELLED
+
+
+def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> Answer | None:
+    if not job.worker_id:
+        raise IllegalTransition(
+            f"job {job.job_id!r} was claimed by code outside a worker, so that nobody can be told; stop that code, or wait for "
+            f"its lease to end at {job.lease_expires_at} (epoch milliseconds)"
+        )
+    record = records.ask(job.worker_id, job.job_id, CANCEL)
+    if record is None:
+        return None  # its worker said farewell, and gave the job back before: look again
+    dead_at = record.seen_at + repo.settings.worker_dead_after_seconds * 1000
+    if dead_at <= repo.clock() and job.claimed_at <= dead_at:
+        failure = describe(f"{reason}; its worker was dead", repo.clock(), FailureKind.CANCELLED)
+        return Answer.CANCELLED if rescue.orphan_stop(repo, job, failure) else None
+    return Answer.REQUESTED
+
+
+class JobControl(Control):
+    """Celery's remote control, which has nothing to travel on with SQS: revoking goes through the fleet table instead."""
+
+    def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
+        """Cancel jobs, running ones too whether or not ``terminate`` is given; say of each what has become of it.
+
+        Raises as `cancel`, at the first job that is refused.
+        """
+        ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        return {job_id: str(cancel(self.app.repo, job_id)) for job_id in ids}

@@ -1,0 +1,219 @@
+"""The fleet table: one record per worker, which tells that it lives and what it runs, and brings it commands.
+
+::
+
+    worker ──── beat: seen_at, jobs ────▶  record  ◀──── ask: commands[job_id] = "cancel" ──── people
+           ◀─── ALL_NEW: commands ───────
+
+A record without a heartbeat for `Settings.worker_dead_after_seconds` is a dead worker's; recovery settles its jobs, the
+cancelled ones as such, and removes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeVar
+
+from jobs import schema
+from jobs.clock import Clock
+from jobs.item import attribute
+from jobs.repo import JobRepo
+from jobs.resilience import condition_failed, persistently
+
+T = TypeVar("T")
+
+CANCEL: Final = "cancel"
+KEPT_SECONDS: Final = 86_400
+"""Seconds after its last heartbeat at which DynamoDB may delete a record that no recovery has removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """What the fleet knows of one worker.
+
+    Attributes
+    ----------
+    seen_at, started_at : int
+        Epoch milliseconds.
+    queues : tuple of str
+        Logical queues that it listens on.
+    jobs : tuple of str
+        Ids of the jobs that it runs.
+    commands : mapping of str to str
+        By job id, not yet carried out.
+    drain : bool
+        Whether it was asked to stop.
+    """
+
+    worker_id: str
+    seen_at: int = 0
+    started_at: int = 0
+    queues: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    version: str = ""
+    host: str = ""
+    pid: int = 0
+    concurrency: int = 0
+    commands: Mapping[str, str] = field(default_factory=dict)
+    drain: bool = False
+
+
+class FleetRecords:
+    """Requests on the fleet table.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 DynamoDB client, this process's own.
+    """
+
+    def __init__(self, client: Callable[[], Any], name: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._name = name
+        self._clock = clock
+        self._sleep = sleep
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Self:
+        """Give the fleet table that the repo's settings name, through the repo's own client."""
+        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
+
+    # --- the worker itself
+    def beat(self, record: WorkerRecord, done: Sequence[str] = ()) -> WorkerRecord:
+        """Write a heartbeat, once, and give the record with its commands; ``done`` are commands to be forgotten.
+
+        Raises
+        ------
+        botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
+            It was not written, or its answer was lost; the next heartbeat tries again.
+        """
+        from botocore.exceptions import ClientError
+
+        if done:
+            try:
+                return self._beat(record, done)
+            except ClientError as error:
+                if not condition_failed(error):
+                    raise  # else: taken for dead, the record was removed and its commands with it
+        return self._beat(record, ())
+
+    def _beat(self, record: WorkerRecord, done: Sequence[str]) -> WorkerRecord:
+        fields = _heartbeat(record)
+        names = {f"#{name}": name for name in fields} | {"#commands": "commands"}
+        values = {f":{name}": value for name, value in fields.items()}
+        sets = [f"#{name} = :{name}" for name in fields]
+        request: dict[str, Any] = {}
+        if done:
+            names |= {f"#done{n}": job_id for n, job_id in enumerate(done)}
+            removes = " REMOVE " + ", ".join(f"#commands.#done{n}" for n in range(len(done)))
+            request["ConditionExpression"] = "attribute_exists(#commands)"
+        else:
+            sets.append("#commands = if_not_exists(#commands, :none)")
+            values[":none"] = {"M": {}}
+            removes = ""
+        answer = self._client().update_item(
+            TableName=self._name,
+            Key=_key(record.worker_id),
+            UpdateExpression="SET " + ", ".join(sets) + removes,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+            ReturnValues="ALL_NEW",
+            **request,
+        )
+        return _record(answer["Attributes"])
+
+    def remove(self, worker_id: str) -> WorkerRecord | None:
+        """Say farewell: delete the record, and give it with the commands that came last.
+
+        Raises
+        ------
+        StoreUnavailable
+            As all methods below.
+        """
+        answer = self._ask(
+            lambda: self._client().delete_item(TableName=self._name, Key=_key(worker_id), ReturnValues="ALL_OLD")
+        )
+        return _record(answer["Attributes"]) if "Attributes" in answer else None
+
+    # --- people
+    def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
+        """Leave a command for a worker; ``None`` where it has no record, so that nobody would ever read it."""
+        return self._tell(
+            worker_id,
+            UpdateExpression="SET #commands.#job = :command",
+            ConditionExpression="attribute_exists(#commands)",
+            ExpressionAttributeNames={"#commands": "commands", "#job": job_id},
+            ExpressionAttributeValues={":command": attribute(command)},
+        )
+
+    def ask_to_drain(self, worker_id: str) -> WorkerRecord | None:
+        """Ask a worker to stop as on SIGTERM; ``None`` where it has no record."""
+        return self._tell(
+            worker_id,
+            UpdateExpression="SET #drain = :yes",
+            ConditionExpression=f"attribute_exists({schema.FLEET_KEY})",
+            ExpressionAttributeNames={"#drain": "drain"},
+            ExpressionAttributeValues={":yes": {"BOOL": True}},
+        )
+
+    def all(self) -> list[WorkerRecord]:
+        """Read the records of all workers, longest running first. A scan: the table holds one small item per worker."""
+        found: list[WorkerRecord] = []
+        request: dict[str, Any] = {"TableName": self._name}
+        while True:
+            answer = self._ask(lambda: self._client().scan(**request))
+            found += [_record(item) for item in answer["Items"] if "seen_at" in item]
+            if "LastEvaluatedKey" not in answer:
+                return sorted(found, key=lambda record: (record.started_at, record.worker_id))
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
+        from botocore.exceptions import ClientError
+
+        update = {"TableName": self._name, "Key": _key(worker_id), "ReturnValues": "ALL_NEW", **request}
+        try:
+            return _record(self._ask(lambda: self._client().update_item(**update))["Attributes"])
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return None
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return persistently(request, clock=self._clock, sleep=self._sleep)
+
+
+def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
+    """What a worker says of itself; commands are others' to write."""
+    return {
+        "seen_at": attribute(record.seen_at),
+        "started_at": attribute(record.started_at),
+        "queues": {"L": [attribute(queue) for queue in record.queues]},
+        "jobs": {"L": [attribute(job_id) for job_id in record.jobs]},
+        "version": attribute(record.version),
+        "host": attribute(record.host),
+        "pid": attribute(record.pid),
+        "concurrency": attribute(record.concurrency),
+        schema.FLEET_TTL: attribute(record.seen_at // 1000 + KEPT_SECONDS),
+    }
+
+
+def _record(item: Mapping[str, Any]) -> WorkerRecord:
+    from boto3.dynamodb.types import TypeDeserializer
+
+    read = TypeDeserializer().deserialize
+    row = {name: read(value) for name, value in item.items()}
+    return WorkerRecord(
+        worker_id=row[schema.FLEET_KEY],
+        queues=tuple(row.get("queues") or ()),
+        jobs=tuple(row.get("jobs") or ()),
+        version=row.get("version", ""),
+        host=row.get("host", ""),
+        commands=dict(row.get("commands") or {}),
+        drain=bool(row.get("drain")),
+        **{name: int(row.get(name, 0)) for name in ("seen_at", "started_at", "pid", "concurrency")},
+    )
+
+
+def _key(worker_id: str) -> dict[str, Any]:
+    return {schema.FLEET_KEY: attribute(worker_id)}
