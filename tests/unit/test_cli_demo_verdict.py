@@ -22,7 +22,7 @@ def job(job_id: str, **changes: object) -> Job:
 
 
 def good_run() -> Evidence:
-    """Three jobs: one plain, one whose message was lost, one whose worker was killed; one duplicate of the plain one."""
+    """Three jobs: a plain one with a duplicate, one whose message was lost, one whose worker was killed."""
     orphaned = Attempt(attempt=1, outcome="orphan-retry", worker_id=KILLED)
     return Evidence(
         wanted_jobs=3,
@@ -65,7 +65,10 @@ def test_a_good_run_passes_every_check() -> None:
 
 GOOD = good_run()
 BROKEN = {
-    "a job that was never stored": (replace(GOOD, jobs={k: v for k, v in GOOD.jobs.items() if k != "plain"}), "all_submitted"),
+    "a job that was never stored": (
+        replace(GOOD, jobs={k: v for k, v in GOOD.jobs.items() if k != "plain"}),
+        "all_submitted",
+    ),
     "fewer jobs than meant": (replace(GOOD, wanted_jobs=100), "all_submitted"),
     "a body that ran twice": (replace(GOOD, bodies=(*GOOD.bodies, Body("plain", 1, 201, SECOND))), "once_per_attempt"),
     "a body without a claim": (replace(GOOD, bodies=(*GOOD.bodies, Body("plain", 2, 201, SECOND))), "once_per_attempt"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -81,7 +80,7 @@ def test_an_unknown_option_is_a_usage_error() -> None:
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give a function that runs a command which raises what it is given."""
 
     def run(error: BaseException, *before: str, after: tuple[str, ...] = ()) -> Result:
@@ -93,7 +92,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setattr(cli.main, "import_module", lambda _: module)
         return CliRunner().invoke(jobclaim, [*before, "list", *after])
 
-    yield run
+    return run
 
 
 def test_a_missing_job_exits_with_not_found_in_one_line(failing: Any) -> None:

@@ -1,0 +1,309 @@
+"""The job commands against an embedded AWS, run in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import shared_task
+from click.testing import CliRunner, Result
+
+from cli.exits import ExitCode
+from cli.main import jobclaim
+from cli.session import Session
+from infra import LocalAws, local_aws, provision
+from jobs import Job, JobStatus
+from settings import QueueSpec, Settings
+from tests.support.endpoints import unique_name
+from workers import JobTask, create_app
+
+MODULE = "cli_test_tasks"
+
+
+@shared_task(base=JobTask, bind=True, name="shop.charge", on_orphan="retry", max_retries=4, time_limit=77)
+def charge(self: JobTask, invoice: int, *, currency: str = "EUR") -> int:
+    """Stand for a user's task; no worker runs it here."""
+    return invoice
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[LocalAws]:
+    """One embedded AWS for all tests of this file; each test has tables and queues of its own."""
+    saved = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("JOBCLAIM_")}
+    with local_aws() as local:
+        os.environ.update(saved)
+        yield local
+
+
+@pytest.fixture
+def session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session on an app with its own tables, two queues and the task above."""
+    name = unique_name("cli")
+    monkeypatch.setitem(sys.modules, MODULE, types.ModuleType(MODULE))
+    settings = Settings(
+        endpoint_url=aws.endpoint_url,
+        job_table=name,
+        fleet_table=f"{name}-fleet",
+        queue_prefix=f"{name}-",
+        queues=(QueueSpec(name="default"), QueueSpec(name="mail")),
+        task_modules=(MODULE,),
+    )
+    provision(settings)
+    return Session(app=create_app(settings))
+
+
+def run(session: Session, *arguments: str) -> Result:
+    """Run a command line."""
+    return CliRunner().invoke(jobclaim, list(arguments), obj=session, terminal_width=200)
+
+
+def records(result: Result) -> list[dict[str, Any]]:
+    """Read JSON lines of a command that must have succeeded."""
+    assert result.exit_code == ExitCode.OK, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def failed(session: Session) -> Job:
+    """Make a FAILED job."""
+    job = session.repo.create_job("shop.charge", {"args": [1], "kwargs": {}})
+    session.repo.claim_job(job.job_id)
+    return session.repo.update_status(job.job_id, "FAILED", error="declined")
+
+
+def waiting_messages(session: Session, queue: str = "default") -> int:
+    """Count the messages in a queue."""
+    from infra import resolve_queue_urls
+    from infra.clients import sqs_client
+
+    sqs = sqs_client(session.settings)
+    url = resolve_queue_urls(session.settings, sqs)[queue]
+    counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return int(counts["ApproximateNumberOfMessages"]) + int(counts["ApproximateNumberOfMessagesDelayed"])
+
+
+# --- submit
+def test_submit_writes_the_job_as_its_author_meant_it_and_sends_one_message(session: Session) -> None:
+    [record] = records(run(session, "submit", "shop.charge", "--args", "[7]", "--kwargs", '{"currency": "USD"}'))
+    job = session.repo.get_job(record["job_id"])
+    assert job.payload == {"args": [7], "kwargs": {"currency": "USD"}}
+    assert (job.status, job.queue, job.max_attempts, job.on_orphan) == (JobStatus.PENDING, "default", 5, "retry")
+    assert job.lease_ms == (77 + 60) * 1000
+    assert waiting_messages(session) == 1
+
+
+def test_submit_shows_no_arguments(session: Session) -> None:
+    assert "4711" not in run(session, "submit", "shop.charge", "--args", "[4711]").output
+
+
+def test_an_equal_key_finds_the_first_job_and_sends_nothing(session: Session) -> None:
+    arguments = ("submit", "shop.charge", "--args", "[7]", "--key", "invoice-7", "--ttl", "4h")
+    [first] = records(run(session, *arguments))
+    again = run(session, *arguments)
+    assert records(again)[0]["job_id"] == first["job_id"]
+    assert "was there already" in again.stderr
+    assert waiting_messages(session) == 1
+    assert session.repo.get_job(first["job_id"]).idempotency_ttl == 4 * 3600
+
+
+def test_submit_to_another_queue_and_later(session: Session) -> None:
+    before = session.now()
+    [record] = records(run(session, "submit", "shop.charge", "--args", "[7]", "-q", "mail", "--in", "5m"))
+    assert record["queue"] == "mail"
+    assert before + 300_000 <= record["available_at_ms"] <= session.now() + 300_000
+    assert (waiting_messages(session, "mail"), waiting_messages(session)) == (1, 0)
+
+
+def test_submit_far_ahead_leaves_the_message_to_recovery(session: Session) -> None:
+    [record] = records(run(session, "submit", "shop.charge", "--args", "[7]", "--in", "2h"))
+    assert record["dispatches"] == 0
+    assert waiting_messages(session) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("shop.chrage",), ExitCode.ERROR, "did you mean 'shop.charge'"),
+        (("shop.charge",), ExitCode.ERROR, "do not fit task 'shop.charge'"),
+        (("shop.charge", "--args", "[1, 2]"), ExitCode.ERROR, "do not fit"),
+        (("shop.charge", "--args", "7"), ExitCode.USAGE, "wrong kind of JSON"),
+        (("shop.charge", "--args", "{oops"), ExitCode.USAGE, "is not JSON"),
+        (("shop.charge", "--args", "[1]", "-q", "mial"), ExitCode.ERROR, "did you mean 'mail'"),
+        (
+            ("shop.charge", "--args", "[1]", "--in", "1h", "--at", "2030-01-01T00:00Z"),
+            ExitCode.USAGE,
+            "exclude each other",
+        ),
+        (("shop.charge", "--args", "[1]", "--ttl", "1h"), ExitCode.ERROR, "idempotency key"),
+        (("shop.charge", "--args", "[1]", "--key", "a" * 2000), ExitCode.ERROR, "2000 characters"),
+    ],
+)
+def test_a_refused_submission_writes_nothing_and_sends_nothing(
+    session: Session, arguments: tuple[str, ...], code: ExitCode, words: str
+) -> None:
+    result = run(session, "submit", *arguments)
+    assert result.exit_code == code
+    assert words in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert session.repo.list_jobs("PENDING").jobs == ()
+    assert waiting_messages(session) == 0
+
+
+def test_wait_gives_up_with_partial_while_the_job_goes_on(session: Session) -> None:
+    result = run(session, "submit", "shop.charge", "--args", "[7]", "--wait", "--timeout", "300ms")
+    assert result.exit_code == ExitCode.PARTIAL
+    assert "Still PENDING" in result.stderr
+    assert json.loads(result.stdout)["status"] == "PENDING"
+
+
+# --- show
+def test_show_tells_a_job_as_table_and_as_json(session: Session) -> None:
+    job = failed(session)
+    table = run(session, "show", job.job_id, "-o", "table").stdout
+    assert "declined" in table
+    assert f"jobclaim retry {job.job_id}" in table
+    record = json.loads(run(session, "show", job.job_id, "-o", "json").stdout)
+    assert (record["status"], record["failure"]["message"]) == ("FAILED", "declined")
+    assert record["payload"] == {"redacted": True, "bytes": 24}
+
+
+def test_show_of_an_unknown_job_exits_with_not_found(session: Session) -> None:
+    result = run(session, "show", "nobody")
+    assert (result.exit_code, result.stdout) == (ExitCode.NOT_FOUND, "")
+    assert "'nobody'" in result.stderr
+
+
+# --- list
+def test_list_shows_open_jobs_by_default_and_others_by_state(session: Session) -> None:
+    waiting = session.repo.create_job("shop.charge")
+    running = session.repo.create_job("shop.charge")
+    session.repo.claim_job(running.job_id)
+    over = failed(session)
+    assert [row["job_id"] for row in records(run(session, "list"))] == [running.job_id, waiting.job_id]
+    assert run(session, "list", "-s", "failed", "-o", "ids").stdout == f"{over.job_id}\n"
+    assert "declined" in run(session, "list", "-s", "failed", "-o", "table").stdout
+
+
+def test_list_of_one_queue(session: Session) -> None:
+    session.repo.create_job("shop.charge")
+    mail = session.repo.create_job("shop.charge", queue="mail")
+    assert [row["job_id"] for row in records(run(session, "list", "-q", "mail"))] == [mail.job_id]
+
+
+def test_an_unknown_queue_is_refused_with_the_nearest(session: Session) -> None:
+    result = run(session, "list", "-q", "mial")
+    assert result.exit_code == ExitCode.ERROR
+    assert "did you mean 'mail'" in result.stderr
+
+
+def test_list_pages_by_cursor_through_everything(session: Session) -> None:
+    made = {session.repo.create_job("shop.charge").job_id for _ in range(7)}
+    seen: list[str] = []
+    cursor: list[str] = []
+    for _ in range(10):
+        page = json.loads(run(session, "list", "-s", "PENDING", "-n", "3", "-o", "json", *cursor).stdout)
+        seen += [row["job_id"] for row in page["items"]]
+        if not page["cursors"]:
+            break
+        cursor = ["--cursor", page["cursors"]["PENDING"]]
+    assert len(seen) == 7
+    assert set(seen) == made
+
+
+def test_a_cursor_needs_its_state_and_a_foreign_one_is_refused(session: Session) -> None:
+    assert run(session, "list", "--cursor", "abc").exit_code == ExitCode.USAGE
+    result = run(session, "list", "-s", "FAILED", "--cursor", "abc")
+    assert result.exit_code == ExitCode.ERROR
+    assert "cursor 'abc'" in result.stderr
+
+
+def test_an_empty_list_says_so_and_succeeds(session: Session) -> None:
+    result = run(session, "list", "-s", "FAILED", "-o", "table")
+    assert (result.exit_code, result.stdout) == (ExitCode.OK, "")
+    assert "No job is FAILED" in result.stderr
+
+
+# --- retry and cancel
+def test_retry_starts_a_failed_job_again_and_sends_its_message(session: Session) -> None:
+    job = failed(session)
+    [record] = records(run(session, "retry", job.job_id))
+    assert (record["status"], record["charged"]) == ("PENDING", 0)
+    assert waiting_messages(session) == 1
+
+
+def test_retry_of_some_goes_on_and_exits_with_partial(session: Session) -> None:
+    good, pending = failed(session), session.repo.create_job("shop.charge")
+    result = run(session, "retry", pending.job_id, "nobody", good.job_id)
+    assert result.exit_code == ExitCode.PARTIAL
+    assert [json.loads(line)["job_id"] for line in result.stdout.splitlines()] == [good.job_id]
+    assert len(result.stderr.splitlines()) == 2
+
+
+def test_retry_of_an_unknown_job_exits_with_not_found(session: Session) -> None:
+    assert run(session, "retry", "nobody").exit_code == ExitCode.NOT_FOUND
+
+
+def test_cancel_takes_back_a_waiting_job_and_keeps_the_reason(session: Session) -> None:
+    job = session.repo.create_job("shop.charge")
+    [record] = records(run(session, "cancel", job.job_id, "--reason", "sent by mistake"))
+    assert (record["status"], record["failure"]["message"]) == ("CANCELLED", "sent by mistake")
+
+
+def test_cancel_of_a_running_job_is_refused(session: Session) -> None:
+    job = session.repo.create_job("shop.charge")
+    session.repo.claim_job(job.job_id)
+    result = run(session, "cancel", job.job_id)
+    assert result.exit_code == ExitCode.ERROR
+    assert "PROCESSING" in result.stderr
+    assert session.repo.get_job(job.job_id).status is JobStatus.PROCESSING
+
+
+# --- up and recover
+def test_up_says_what_it_made_and_changes_nothing_twice(session: Session) -> None:
+    settings = session.settings.model_copy(update={"queue_prefix": session.settings.queue_prefix + "b-"})
+    other = Session(app=create_app(settings))
+    first = records(run(other, "up"))
+    assert {row["kind"] for row in first if row["action"] == "created"} == {"queue", "dead-letter queue"}
+    second = run(other, "up", "-o", "table")
+    assert second.exit_code == ExitCode.OK
+    assert "0 created or changed" in second.stderr
+    assert "created" not in second.stdout
+
+
+def test_recover_sweeps_once_and_reports(session: Session) -> None:
+    session.repo.create_job("shop.charge")
+    [report] = records(run(session, "recover"))
+    assert report["orphaned"] == 0
+    assert "nothing to do" in run(session, "recover", "-o", "table").stdout
+
+
+def test_recover_finds_an_orphan(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = session.repo.create_job("shop.charge", on_orphan="fail")
+    session.repo.claim_job(job.job_id)
+    now = session.repo.clock()
+    monkeypatch.setattr(session.repo, "clock", lambda: now + 86_400_000)
+    [report] = records(run(session, "recover"))
+    assert report["orphaned"] == 1
+    assert session.repo.get_job(job.job_id).status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("every", ["0", "5ms"])
+def test_recover_without_a_pause_is_refused(session: Session, every: str) -> None:
+    assert run(session, "recover", "--every", every).exit_code == ExitCode.USAGE
+
+
+# --- AWS that is not there
+@pytest.mark.parametrize("arguments", [("list",), ("show", "a"), ("up",), ("submit", "shop.charge", "--args", "[1]")])
+def test_without_an_endpoint_every_command_says_so_in_one_line(
+    session: Session, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.resilience.FIRST_WAIT_SECONDS", 0.001)
+    nowhere = session.settings.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+    result = run(Session(app=create_app(nowhere)), *arguments)
+    assert result.exit_code == ExitCode.ERROR
+    assert len(result.stderr.splitlines()) == 1
+    assert "127.0.0.1:9" in result.stderr
