@@ -5,6 +5,7 @@ It forgets everything when it stops, and believes every credential: for developm
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 from infra.errors import LocalAwsError
 from settings import Settings
 
+HOST: Final = "127.0.0.1"
 FAKE_KEY: Final = "jobclaim"
 """Alphanumeric, because DynamoDB Local insists on that; any value does for moto."""
 
@@ -34,7 +36,8 @@ class LocalAws:
 
     def environment(self) -> dict[str, str]:
         """Environment variables that point a child process at it; put them over the parent's own."""
-        return {
+        direct = {"no_proxy": _and_loopback("no_proxy"), "NO_PROXY": _and_loopback("NO_PROXY")}
+        return direct | {
             "JOBCLAIM_ENDPOINT_URL": self.endpoint_url,
             # Named as well, so that a `.env` which points one service elsewhere does not win.
             "JOBCLAIM_DYNAMODB_ENDPOINT_URL": self.endpoint_url,
@@ -80,6 +83,12 @@ def local_aws(settings: Settings | None = None, *, port: int = 0) -> Iterator[Lo
         server.stop()
 
 
+def _and_loopback(variable: str) -> str:
+    """Hosts that need no proxy, and loopback with them."""
+    given = os.environ.get(variable, "")
+    return f"{given},{HOST}" if given else HOST
+
+
 def _server(port: int) -> Any:
     try:
         from infra.local_server import LocalServer
@@ -91,5 +100,5 @@ def _server(port: int) -> Any:
         return LocalServer(port)
     except (OSError, OverflowError) as error:
         raise LocalAwsError(
-            f"the embedded AWS cannot listen on 127.0.0.1:{port}: {error}; choose another port, or 0 for a free one"
+            f"the embedded AWS cannot listen on {HOST}:{port}: {error}; choose another port, or 0 for a free one"
         ) from error

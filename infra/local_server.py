@@ -14,9 +14,9 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 from werkzeug.test import run_wsgi_app
 
+from infra.local import HOST
 from infra.local_app import LocalApp
 
-HOST: Final = "127.0.0.1"
 STOP_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.05
 _accounts = itertools.count(100_000_000_001)

@@ -33,6 +33,7 @@ def client(settings: Settings, service: Service) -> Any:
         user_agent=USER_AGENT,
         tcp_keepalive=True,
         max_pool_connections=32,
+        proxies={} if is_loopback(endpoint) else None,  # a proxy of the environment cannot reach our loopback
     )
     session: Any = boto3.session.Session(region_name=settings.region)
     fake = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if _needs_no_credentials(endpoint) else {}

@@ -38,6 +38,10 @@ class Stack:
         attributes: dict[str, str] = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
         return attributes
 
+    def table_names(self) -> list[str]:
+        pages = self.dynamodb.get_paginator("list_tables").paginate()
+        return [name for page in pages for name in page["TableNames"]]
+
     def table(self, name: str) -> dict[str, Any]:
         described: dict[str, Any] = self.dynamodb.describe_table(TableName=name)["Table"]
         return described
@@ -58,11 +62,16 @@ def embedded() -> Iterator[Stack]:
 
 
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real)])
-def stack(request: pytest.FixtureRequest) -> Stack:
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The embedded AWS; then DynamoDB Local with ElasticMQ."""
     if request.param == "embedded":
-        embedded: Stack = request.getfixturevalue("embedded")
-        return embedded
+        yield request.getfixturevalue("embedded")
+        return
     dynamodb: Endpoint = request.getfixturevalue("dynamodb_local")
     sqs: Endpoint = request.getfixturevalue("elasticmq")
-    return Stack.at(dynamodb_endpoint_url=dynamodb.endpoint_url, sqs_endpoint_url=sqs.endpoint_url)
+    real = Stack.at(dynamodb_endpoint_url=dynamodb.endpoint_url, sqs_endpoint_url=sqs.endpoint_url)
+    yield real
+    # Each table with an expiry keeps one of DynamoDB Local's few background threads; after about ten of them no index
+    # that is added to an existing table ever becomes ACTIVE.
+    for table in {real.settings.job_table, real.settings.fleet_table} & set(real.table_names()):
+        real.dynamodb.delete_table(TableName=table)

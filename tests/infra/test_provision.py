@@ -59,7 +59,9 @@ def test_both_tables_get_their_key_index_and_expiry(stack: Stack) -> None:
     assert actions(report, settings.fleet_table) == {"table": "created", "expiry": "created"}
 
 
-@pytest.mark.parametrize(("queue", "seconds", "receives"), [("default", 3600, 5), ("email", 270, 3), ("recovery", 180, 5)])
+@pytest.mark.parametrize(
+    ("queue", "seconds", "receives"), [("default", 3600, 5), ("email", 270, 3), ("recovery", 180, 5)]
+)
 def test_every_queue_gets_the_attributes_that_its_limits_imply(
     stack: Stack, queue: str, seconds: int, receives: int
 ) -> None:
@@ -176,9 +178,7 @@ def test_an_index_with_another_key_is_refused_and_left_alone(stack: Stack) -> No
         "Projection": {"ProjectionType": "ALL"},
     }
     types = [{"AttributeName": name, "AttributeType": "S"} for name in ("job_id", "status")]
-    make_table(
-        stack, stack.settings.job_table, "job_id", AttributeDefinitions=types, GlobalSecondaryIndexes=[index]
-    )
+    make_table(stack, stack.settings.job_table, "job_id", AttributeDefinitions=types, GlobalSecondaryIndexes=[index])
 
     with pytest.raises(TableMismatch, match=r"by_state.* has the key status \(HASH, S\).*Delete that index"):
         run(stack)
