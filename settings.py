@@ -1,7 +1,7 @@
 """The one source of configuration: a frozen, validated `Settings`, and every number that is derived from it.
 
 Values come from, strongest first: arguments, ``JOBCLAIM_*`` environment variables, a ``.env`` file, the
-``[tool.jobclaim]`` table of ``pyproject.toml``, the defaults below. Nothing else in the code base reads the environment.
+``[tool.jobclaim]`` table of ``pyproject.toml``, the defaults below. Nothing else reads the environment.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -93,7 +94,9 @@ class QueueSpec(SettingsModel):
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise ValueError(f"queue name {name!r} is illegal in SQS; use letters, digits, '-' and '_' only")
         if name.endswith(DEAD_LETTER_SUFFIX):
-            raise ValueError(f"queue name {name!r} ends in {DEAD_LETTER_SUFFIX!r}, which names dead-letter queues; rename it")
+            raise ValueError(
+                f"queue name {name!r} ends in {DEAD_LETTER_SUFFIX!r}, which names dead-letter queues; rename it"
+            )
         return name
 
     @model_validator(mode="after")
@@ -101,8 +104,8 @@ class QueueSpec(SettingsModel):
         _check_limits(f"queue {self.name!r}", self.soft_limit, self.hard_limit)
         if self.lease_seconds is not None and self.lease_seconds <= self.hard_limit:
             raise ValueError(
-                f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, else a "
-                "running job looks like an orphan; raise lease_seconds or leave it out"
+                f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, else "
+                "a running job looks like an orphan; raise lease_seconds or leave it out"
             )
         return self
 
@@ -161,11 +164,16 @@ class Settings(BaseSettings):
     job_table: Annotated[str, Field(min_length=3, max_length=255)] = "jobclaim-jobs"
     fleet_table: Annotated[str, Field(min_length=3, max_length=255)] = "jobclaim-fleet"
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "jobclaim-"
-    queue_urls: dict[str, str] = Field({}, description="Logical queue name to URL; resolved by GetQueueUrl when absent.")
+    queue_urls: dict[str, str] = Field(
+        {}, description="Logical queue name to URL; resolved by GetQueueUrl when absent."
+    )
 
     # --- queues and tasks
     default_queue: str = "default"
     recovery_queue: str = "recovery"
+    queue_preset: Literal["documents", "service", "priority"] | None = Field(
+        None, description="Queues of `QUEUE_PRESETS` beside `queues`; one of the same name in `queues` takes its place."
+    )
     queues: tuple[QueueSpec, ...] = Field(default_factory=lambda: (QueueSpec(name="default"),))
     tasks: dict[str, TaskSpec] = {}
     task_modules: tuple[str, ...] = Field((), description="Modules that hold the users' tasks, imported by workers.")
@@ -175,8 +183,8 @@ class Settings(BaseSettings):
     polling_interval_seconds: Annotated[float, Field(gt=0)] = 0.1
     strict_priority: bool = Field(
         True,
-        description="A worker's lower queue waits as long as a higher one has messages, so it can starve. False: a queue "
-        "rises by one priority for each second that it was not asked.",
+        description="A worker's lower queue waits as long as a higher one has messages, so it can starve. False: a "
+        "queue rises by one priority for each second that it was not asked.",
     )
     wait_time_seconds: Annotated[int, Field(ge=0, le=20)] = 10
     stop_timeout_seconds: Annotated[int, Field(ge=0)] = 120
@@ -185,7 +193,8 @@ class Settings(BaseSettings):
     heartbeat_seconds: Seconds = 10
     worker_dead_after_seconds: Seconds = 60
     cancel_grace_seconds: Annotated[float, Field(ge=0)] = Field(
-        3.0, description="Time for a task to see `self.cancelled` and end by itself; the request takes a heartbeat to come."
+        3.0,
+        description="Time for a task to see `self.cancelled` and end by itself; the request takes a heartbeat to come.",
     )
     worker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = Field(
         "worker", description="Names the worker's files in `run_dir`; give each worker of a machine its own."
@@ -205,7 +214,9 @@ class Settings(BaseSettings):
     dead_retention_days: Annotated[float, Field(gt=0)] = 30
 
     # --- recovery
-    recovery_interval_seconds: Seconds = 30
+    recovery_interval_seconds: Seconds = Field(
+        10, description="With `worker_dead_after_seconds` the time until a lost worker's jobs are settled: 70 s at most."
+    )
     redispatch_min_seconds: Seconds = 120
     max_dispatches: Count = 12
     sweep_page_size: Annotated[int, Field(ge=1, le=100)] = 100
@@ -247,6 +258,8 @@ class Settings(BaseSettings):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"queue names {repeated} are given twice; keep one QueueSpec each")
+        preset = QUEUE_PRESETS.get(info.data.get("queue_preset") or "", ())
+        queues = (*(queue for queue in preset if queue.name not in names), *queues)
         recovery = info.data.get("recovery_queue", "recovery")
         if recovery in names:
             return queues
@@ -281,7 +294,9 @@ class Settings(BaseSettings):
         for queue in self.queues:
             physical = self.physical_name(queue.name) + DEAD_LETTER_SUFFIX
             if len(physical) > SQS_MAX_NAME:
-                raise ValueError(f"queue {physical!r} has {len(physical)} characters, SQS takes {SQS_MAX_NAME}; shorten it")
+                raise ValueError(
+                    f"queue {physical!r} has {len(physical)} characters, SQS takes {SQS_MAX_NAME}; shorten it"
+                )
             needed = self.visibility_timeout(queue.name)
             if needed > SQS_MAX_VISIBILITY:
                 raise ValueError(
@@ -292,8 +307,8 @@ class Settings(BaseSettings):
             lease, hard = self.lease_seconds(queue.name), self.longest_hard_limit(queue.name)
             if lease <= hard:
                 raise ValueError(
-                    f"queue {queue.name!r}: lease_seconds={lease} must be above the longest hard limit routed to it, {hard}; "
-                    "raise lease_seconds or leave it out"
+                    f"queue {queue.name!r}: lease_seconds={lease} must be above the longest hard limit routed to it, {hard}"
+                    "; raise lease_seconds or leave it out"
                 )
 
     # --- look-ups
@@ -317,13 +332,19 @@ class Settings(BaseSettings):
 
     def queue_of(self, task: str) -> str:
         """Logical queue that a task is routed to."""
-        spec = self.tasks.get(task)
-        return spec.queue if spec and spec.queue else self.default_queue
+        return self.task_spec(task).queue or self.default_queue
+
+    def task_spec(self, task: str) -> TaskSpec:
+        """Give what `tasks` says about a task: by its name, else by the first pattern that fits (``"reports.*"``)."""
+        exact = self.tasks.get(task)
+        if exact is not None:
+            return exact
+        return next((spec for name, spec in self.tasks.items() if fnmatchcase(task, name)), TaskSpec())
 
     def limits(self, task: str, queue: str | None = None) -> Limits:
         """Soft and hard time limit of a task, seconds: its own, else those of its queue."""
         of_queue = self.queue(queue or self.queue_of(task))
-        spec = self.tasks.get(task, TaskSpec())
+        spec = self.task_spec(task)
         return Limits(soft=spec.soft_limit or of_queue.soft_limit, hard=spec.hard_limit or of_queue.hard_limit)
 
     def physical_name(self, queue: str) -> str:
@@ -344,10 +365,10 @@ class Settings(BaseSettings):
     def visibility_timeout(self, queue: str) -> int:
         """Visibility timeout of a queue, seconds.
 
-        ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)`` with H the longest hard limit routed
-        to the queue. The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800 ->
-        3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones before it,
-        through a stop, and until the request to delete it has arrived.
+        ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)`` with H the longest hard limit
+        routed to the queue. The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800 ->
+        3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones before
+        it, through a stop, and until the request to delete it has arrived.
         """
         hard = self.longest_hard_limit(queue)
         waits = self.prefetch_multiplier * hard + self.stop_timeout_seconds + self.visibility_slack_seconds
@@ -355,7 +376,7 @@ class Settings(BaseSettings):
 
     @property
     def claims_stop_after_seconds(self) -> int:
-        """Seconds without a heartbeat after which a worker claims nothing more: a heartbeat before it counts as dead."""
+        """Seconds without a heartbeat after which a worker claims no more: a heartbeat before it counts as dead."""
         return self.worker_dead_after_seconds - self.heartbeat_seconds
 
     @property
@@ -388,8 +409,8 @@ class Settings(BaseSettings):
     def redispatch_delay(self, queue: str, dispatches: int = 1) -> float:
         """Seconds that a due job may stay unclaimed before its message is taken for lost and sent again.
 
-        ``max(redispatch_min_seconds, 2 x sla_seconds) x 2 ** (dispatches - 1)``, at most 12 h: a repeated dispatch waits
-        longer each time, so that a queue with a backlog is not flooded with copies.
+        ``max(redispatch_min_seconds, 2 x sla_seconds) x 2 ** (dispatches - 1)``, at most 12 h: a repeated dispatch
+        waits longer each time, so that a queue with a backlog is not flooded with copies.
         """
         first = max(float(self.redispatch_min_seconds), 2 * self.queue(queue).sla_seconds)
         return float(min(first * 2 ** min(dispatches - 1, 20), SQS_MAX_VISIBILITY))
@@ -398,8 +419,8 @@ class Settings(BaseSettings):
 def _check_limits(owner: str, soft: int, hard: int) -> None:
     if soft >= hard:
         raise ValueError(
-            f"{owner}: soft_limit={soft} must be below hard_limit={hard}, else the task is killed before it can clean up; "
-            "lower soft_limit or raise hard_limit"
+            f"{owner}: soft_limit={soft} must be below hard_limit={hard}, else the task is killed before it can clean "
+            "up; lower soft_limit or raise hard_limit"
         )
 
 
@@ -407,7 +428,9 @@ def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> N
     names = list(known)
     for key in given:
         if key not in names:
-            raise ValueError(f"unknown field {key!r} in {where}{_did_you_mean(key, names)}; see the fields in settings.py")
+            raise ValueError(
+                f"unknown field {key!r} in {where}{_did_you_mean(key, names)}; see the fields in settings.py"
+            )
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -417,3 +440,29 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _not_among(name: str, known: Iterable[str]) -> str:
     return f"is not among the queues {list(known)}{_did_you_mean(name, known)}; add a QueueSpec or correct the name"
+
+
+QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
+    # kinds of work side by side, each with workers of its own
+    "documents": (
+        QueueSpec(name="documents", priority=5, sla_seconds=60, soft_limit=840, hard_limit=900),
+        QueueSpec(name="websites", priority=5, sla_seconds=60, soft_limit=540, hard_limit=600),
+        QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60),
+    ),
+    # few long jobs on big machines beside many short ones
+    "service": (
+        QueueSpec(name="ai", priority=5, sla_seconds=30, soft_limit=1680, hard_limit=1800, concurrency=4),
+        QueueSpec(name="data", priority=4, sla_seconds=120, soft_limit=1680, hard_limit=1800, concurrency=2),
+        QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60, concurrency=8),
+    ),
+    # priorities, each with the wait that is promised
+    "priority": (
+        QueueSpec(name="critical", priority=10, sla_seconds=2, soft_limit=280, hard_limit=300),
+        QueueSpec(name="high_priority", priority=8, sla_seconds=3, soft_limit=280, hard_limit=300),
+        QueueSpec(name="email", priority=7, sla_seconds=5, soft_limit=100, hard_limit=120),
+        QueueSpec(name="reports", priority=6, sla_seconds=60, soft_limit=1680, hard_limit=1800),
+        QueueSpec(name="external_api", priority=5, sla_seconds=10, soft_limit=540, hard_limit=600),
+        QueueSpec(name="maintenance", priority=3, sla_seconds=300, soft_limit=3480, hard_limit=3600),
+    ),
+}
+"""Sets of queues to start from: ``Settings(queue_preset="priority")``, or put them into ``queues`` with others."""

@@ -4,7 +4,7 @@ Two calls are equal when task, scope and the values that identify them have the 
 
 - Maps are equal whatever the order of their keys; lists and tuples are the same thing, and their order counts.
 - Numbers are equal when their values are: ``1``, ``1.0`` and ``10e-1`` are one number, ``-0.0`` is ``0``. JSON knows
-  one kind of number, and a call that passed through another language must not become another call. ``True`` is no number.
+  one kind of number, and a call that passed through another language must not become another call. ``True`` is none.
 - Text is compared code point by code point. Nothing is normalised: two spellings of "é" are two file names, two keys in
   S3, two passwords. Who wants them to be one normalises before the call.
 - ``None`` is a value; a map with a key whose value is ``None`` differs from one without the key.
