@@ -104,8 +104,8 @@ class QueueSpec(SettingsModel):
         _check_limits(f"queue {self.name!r}", self.soft_limit, self.hard_limit)
         if self.lease_seconds is not None and self.lease_seconds <= self.hard_limit:
             raise ValueError(
-                f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, else "
-                "a running job looks like an orphan; raise lease_seconds or leave it out"
+                f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, "
+                "else a running job looks like an orphan; raise lease_seconds or leave it out"
             )
         return self
 
@@ -307,8 +307,8 @@ class Settings(BaseSettings):
             lease, hard = self.lease_seconds(queue.name), self.longest_hard_limit(queue.name)
             if lease <= hard:
                 raise ValueError(
-                    f"queue {queue.name!r}: lease_seconds={lease} must be above the longest hard limit routed to it, {hard}"
-                    "; raise lease_seconds or leave it out"
+                    f"queue {queue.name!r}: lease_seconds={lease} must be above the longest hard limit routed to it, "
+                    f"{hard}; raise lease_seconds or leave it out"
                 )
 
     # --- look-ups
@@ -366,8 +366,8 @@ class Settings(BaseSettings):
         """Visibility timeout of a queue, seconds.
 
         ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)`` with H the longest hard limit
-        routed to the queue. The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800 ->
-        3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones before
+        routed to the queue. The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800
+        -> 3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones before
         it, through a stop, and until the request to delete it has arrived.
         """
         hard = self.longest_hard_limit(queue)

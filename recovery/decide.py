@@ -46,6 +46,8 @@ class DeadWorker:
         Logical queues that it took jobs from; empty where the record does not say, so all of them.
     job_ids : tuple of str
         Jobs that it ran at its last heartbeat.
+    cancelled : frozenset of str
+        Jobs that it was asked to cancel, and did not come to.
     """
 
     worker_id: str
@@ -53,6 +55,7 @@ class DeadWorker:
     dead_at: int
     queues: tuple[str, ...] = ()
     job_ids: tuple[str, ...] = ()
+    cancelled: frozenset[str] = frozenset()
 
     def listened_on(self, queue: str) -> bool:
         """Whether it may have claimed jobs of that queue."""
@@ -61,10 +64,11 @@ class DeadWorker:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """End the attempt; ``retry`` tells whether another one may follow."""
+    """End the attempt; ``retry`` tells whether another one may follow, ``cancelled`` that nobody wants one."""
 
     retry: bool
     failure: Failure
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +142,9 @@ def _decide_running(job: Job, now: int, figures: Figures) -> Action:
         cause = f"{holder} did not end it before its lease was over at {_text(job.lease_expires_at)}"
     else:
         return None
-    retry = job.on_orphan == "retry" and job.attempts_left > 0
-    return Orphan(retry, _orphaned(job, cause, now, retry=retry))
+    cancelled = worker is not None and job.job_id in worker.cancelled
+    retry = not cancelled and job.on_orphan == "retry" and job.attempts_left > 0
+    return Orphan(retry, _orphaned(job, cause, now, retry=retry, cancelled=cancelled), cancelled)
 
 
 def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
@@ -156,15 +161,17 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
     return Dispatch(again=True)
 
 
-def _orphaned(job: Job, cause: str, now: int, *, retry: bool) -> Failure:
-    if retry:
+def _orphaned(job: Job, cause: str, now: int, *, retry: bool, cancelled: bool) -> Failure:
+    if cancelled:
+        outcome = "it was asked to cancel the job before it died"
+    elif retry:
         outcome = "it is tried again"
     elif job.on_orphan == "retry":
         outcome = f"none of its {job.max_attempts} attempts is left"
     else:
         outcome = "it may have done part of its work: look at its effects, then retry it, or set on_orphan='retry'"
     message = f"attempt {job.attempt}, claimed at {_text(job.claimed_at)}, is an orphan: {cause}; {outcome}"
-    return Failure(kind=FailureKind.ORPHANED, message=message, at=now)
+    return Failure(kind=FailureKind.CANCELLED if cancelled else FailureKind.ORPHANED, message=message, at=now)
 
 
 def _unclaimed(job: Job, now: int) -> Failure:

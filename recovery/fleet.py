@@ -162,10 +162,13 @@ def _worker(item: Mapping[str, Any], dead_after_ms: int) -> DeadWorker | None:
         seen_at = int(item["seen_at"])
     except (KeyError, TypeError, ValueError):
         return None
+    commands = item.get("commands") or {}
+    cancelled = frozenset(str(job_id) for job_id, command in commands.items() if command == "cancel")
     return DeadWorker(
         worker_id=str(item[schema.FLEET_KEY]),
         seen_at=seen_at,
         dead_at=seen_at + dead_after_ms,
         queues=tuple(sorted(str(queue) for queue in item.get("queues") or ())),
-        job_ids=tuple(sorted(str(job_id) for job_id in item.get("jobs") or ())),
+        job_ids=tuple(sorted({str(job_id) for job_id in item.get("jobs") or ()} | cancelled)),
+        cancelled=cancelled,
     )

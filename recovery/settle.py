@@ -124,7 +124,7 @@ class Settler:
 
     def _end_orphan(self, job: Job, action: Orphan) -> bool:
         move = rescue.orphan_retry if action.retry else rescue.orphan_fail
-        after = move(self._repo, job, action.failure)
+        after = (rescue.orphan_stop if action.cancelled else move)(self._repo, job, action.failure)
         if after is None:
             return self._refused()
         self.counts["orphaned"] += 1

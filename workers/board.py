@@ -6,8 +6,8 @@
     | open   | unused | token of a cancelled | token ... |                           |
     | until  |        | attempt, 16 bytes    |           |                           |
 
-It is made before the pool forks, so every child has it, a later replacement too. Where children are not forked, or there
-is no worker at all, there is no board: then nothing is cancelled and the gate is open.
+It is made before the pool forks, so every child has it, a later replacement too. Where children are not forked, or
+there is no worker at all, there is no board: then nothing is cancelled and the gate is open.
 """
 
 from __future__ import annotations

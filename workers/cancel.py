@@ -60,7 +60,7 @@ def cancel(repo: JobRepo, job_id: str, *, reason: str = BY_A_PERSON, records: Fl
             return answer
     raise IllegalTransition(
         f"job {job_id!r} changed {ROUNDS} times while it was to be cancelled, or its worker {job.worker_id!r} keeps no "
-        f"record in the fleet table, so that nobody can be told; it ends by itself, at {job.lease_expires_at} at the latest"
+        f"record in the fleet table, so that nobody can be told; wait for its lease to end at {job.lease_expires_at}"
     )
 
 
@@ -75,8 +75,8 @@ def _cancel_waiting(repo: JobRepo, job: Job, reason: str) -> Answer | None:
 def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> Answer | None:
     if not job.worker_id:
         raise IllegalTransition(
-            f"job {job.job_id!r} was claimed by code outside a worker, so that nobody can be told; stop that code, or wait for "
-            f"its lease to end at {job.lease_expires_at} (epoch milliseconds)"
+            f"job {job.job_id!r} was claimed by code outside a worker, so that nobody can be told; stop that code, or "
+            f"wait for its lease to end at {job.lease_expires_at} (epoch milliseconds)"
         )
     record = records.ask(job.worker_id, job.job_id, CANCEL)
     if record is None:
@@ -89,7 +89,7 @@ def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> 
 
 
 class JobControl(Control):
-    """Celery's remote control, which has nothing to travel on with SQS: revoking goes through the fleet table instead."""
+    """Celery's remote control, which has nothing to travel on with SQS: revoking goes through the fleet table."""
 
     def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
         """Cancel jobs, running ones too whether or not ``terminate`` is given; say of each what has become of it.

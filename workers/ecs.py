@@ -25,7 +25,7 @@ RETRY_SECONDS: Final = 2.0
 
 
 def agent_url() -> str | None:
-    """Address of the agent's protection endpoint; ``None`` outside ECS. ECS itself sets the variable, no person does."""
+    """Address of the agent's protection endpoint; ``None`` outside ECS, which sets the variable itself."""
     base = os.environ.get("ECS_AGENT_URI")
     return f"{base}/task-protection/v1/state" if base else None
 

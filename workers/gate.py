@@ -1,8 +1,8 @@
 """Whether this worker may take jobs: only while the fleet knows that it lives.
 
-Recovery takes a worker for dead that was silent for `Settings.worker_dead_after_seconds`, and settles its jobs. So a worker
-that cannot write its heartbeat must stop claiming before that. The gate opens for a while with every heartbeat and closes by
-itself: a process that was frozen meanwhile finds it closed without anybody having had to act.
+Recovery takes a worker for dead that was silent for `Settings.worker_dead_after_seconds`, and settles its jobs. So a
+worker that cannot write its heartbeat must stop claiming before that. The gate opens for a while with every heartbeat
+and closes by itself: a process that was frozen meanwhile finds it closed without anybody having had to act.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The heartbeat: one UpdateItem per ten seconds, from a thread of the main process that no job and no poll can hold up."""
+"""The heartbeat: one UpdateItem per ten seconds, from a thread that no job and no poll can hold up."""
 
 from __future__ import annotations
 

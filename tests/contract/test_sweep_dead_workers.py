@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs import JobStatus
+from jobs import FailureKind, JobStatus
 from recovery import SweepReport
 from settings import QueueSpec
 from tests.support.clock import ManualClock
@@ -32,6 +32,19 @@ def test_jobs_of_a_dead_worker_are_settled_and_its_record_removed(bench: Bench) 
     assert (bench.status("fails"), bench.status("again")) == (JobStatus.FAILED, JobStatus.PENDING)
     assert bench.sent.messages == [("again", 1, 0.0)]
     assert bench.workers() == set()
+
+
+def test_a_cancel_that_a_dead_worker_did_not_come_to_takes_effect(bench: Bench) -> None:
+    for job_id in ("unwanted", "wanted"):
+        bench.claimed(job_id, worker_id="w1", on_orphan="retry")
+    bench.beat("w1", commands={"unwanted": "cancel"})
+    bench.clock.advance(60)
+    bench.sweep()
+    assert (bench.status("unwanted"), bench.status("wanted")) == (JobStatus.CANCELLED, JobStatus.PENDING)
+    failure = bench.repo.get_job("unwanted").failure
+    assert failure is not None
+    assert failure.kind is FailureKind.CANCELLED
+    assert bench.sent.of("unwanted") == []
 
 
 def test_a_worker_that_was_seen_in_time_keeps_its_jobs(bench: Bench) -> None:
