@@ -124,6 +124,5 @@ def test_a_file_gets_all_output_in_its_order(started: list[Child], tmp_path: Pat
 def test_sigterm_unwinds_like_an_interrupt_and_is_itself_again_after() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), signals_as_interrupt():
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+        signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

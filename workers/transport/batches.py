@@ -96,9 +96,8 @@ class Batcher:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._is_time, self._pause())
-                if not self._is_time():
-                    continue
+                while not self._is_time():
+                    self._changed.wait(self._pause())  # asked anew each time: the first receipt starts the clock
                 batches = self._take()
                 if not batches and self._closing:
                     return

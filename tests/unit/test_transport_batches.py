@@ -1,0 +1,77 @@
+"""Batches of deletes: full ones go at once, the last few soon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import wait_until
+from workers.transport.batches import Batcher
+
+
+class Queue:
+    """Takes batches as SQS does."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def __call__(self, url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
+        self.batches.append([entry["ReceiptHandle"] for entry in entries])
+        return {}
+
+    def receipts(self) -> list[str]:
+        """Give all receipts so far."""
+        return [receipt for batch in self.batches for receipt in batch]
+
+
+@pytest.fixture
+def queue() -> Queue:
+    """An empty queue."""
+    return Queue()
+
+
+@pytest.fixture
+def batcher(queue: Queue) -> Iterator[Batcher]:
+    """A batcher on that queue, which has been idle since its first batch."""
+    made = Batcher("deleting messages", queue, linger=0.05)
+    made.put("url", "first")
+    wait_until(lambda: queue.batches, 5, "the first batch is sent")
+    yield made
+    made.close()
+
+
+def test_fewer_than_a_full_batch_are_sent_when_they_have_waited(batcher: Batcher, queue: Queue) -> None:
+    for receipt in "abc":
+        batcher.put("url", receipt)
+    wait_until(
+        lambda: queue.receipts() == ["first", "a", "b", "c"], 5, lambda: f"all are sent, not only {queue.batches}"
+    )
+
+
+def test_each_idle_time_ends_with_the_next_receipt(batcher: Batcher, queue: Queue) -> None:
+    for number in range(5):
+        batcher.put("url", str(number))
+        wait_until(lambda number=number: str(number) in queue.receipts(), 5, f"receipt {number} is sent")
+
+
+def test_receipts_of_two_queues_travel_apart(batcher: Batcher, queue: Queue) -> None:
+    batcher.put("url", "a")
+    batcher.put("other", "b")
+    wait_until(lambda: ["a"] in queue.batches and ["b"] in queue.batches, 5, lambda: f"both are sent: {queue.batches}")
+
+
+def test_many_are_sent_by_tens(batcher: Batcher, queue: Queue) -> None:
+    for number in range(25):
+        batcher.put("url", str(number))
+    wait_until(lambda: len(queue.receipts()) == 26, 5, "all are sent")
+    assert max(map(len, queue.batches)) <= 10
+    assert queue.receipts()[1:] == [str(number) for number in range(25)]
+
+
+def test_close_sends_what_waits(queue: Queue) -> None:
+    batcher = Batcher("deleting messages", queue, linger=60)
+    batcher.put("url", "a")
+    batcher.close()
+    assert queue.receipts() == ["a"]
