@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -43,6 +44,10 @@ class Children:
     def _is_child(self, pid: int | None) -> bool:
         return pid is not None and pid != os.getpid() and hasattr(self._pool, "terminate_job")
 
+    def have_ended(self, pids: Iterable[int | None]) -> bool:
+        """Whether one of some children has ended and waits for the pool to notice."""
+        return any(_has_ended(pid) for pid in pids if pid is not None and self._is_child(pid))
+
     @staticmethod
     def _signal(pid: int | None, number: signal.Signals) -> bool:
         assert pid is not None
@@ -51,3 +56,10 @@ class Children:
         except ProcessLookupError:
             return False
         return True
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None  # the pool reaps it
+    except ChildProcessError:
+        return False

@@ -50,14 +50,17 @@ class Parent:
     Parameters
     ----------
     pool : celery.concurrency.base.BasePool
+    hub : kombu.asynchronous.Hub or None
+        The event loop.
     about : WorkerRecord
         What the fleet is told of this worker.
     """
 
-    def __init__(self, app: JobclaimApp, pool: Any, about: WorkerRecord) -> None:
+    def __init__(self, app: JobclaimApp, pool: Any, hub: Any, about: WorkerRecord) -> None:
         settings = app.settings
         self._app = app
         self._children = Children(pool)
+        self._pool, self._hub = pool, hub
         self._recorder = Recorder()
         self._records = FleetRecords.of(app.repo)
         pace = Pace(settings.heartbeat_seconds, settings.claims_stop_after_seconds)
@@ -203,6 +206,9 @@ class Parent:
 
     def _tick(self, now: float) -> None:
         active = set(_active())
+        if self._hub is not None and self._children.have_ended(request.worker_pid for request in active):
+            # Celery looks once when the child's pipe closes, which is a moment too early, and then every 5 s
+            self._hub.call_soon(self._pool.maintain_pool)
         for request, deadline in list(self._cancels.items()):
             if request not in active:
                 self._forget(request)

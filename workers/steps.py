@@ -24,7 +24,7 @@ class ParentStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Begin."""
-        made = parent.Parent(worker.app, worker.pool, _about(worker))
+        made = parent.Parent(worker.app, worker.pool, worker.hub, _about(worker))
         parent.set_up(made)
         made.start()
         signals.worker_shutdown.connect(lambda **_: made.close(), weak=False)
