@@ -6,6 +6,7 @@ Values come from, strongest first: arguments, ``JOBCLAIM_*`` environment variabl
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -15,10 +16,12 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
@@ -40,12 +43,13 @@ _NOT_SETTINGS: Final = frozenset({"REQUIRE_REAL", "CACHE", "TEST_EVIDENCE"})  # 
 
 Seconds = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+TableName = Annotated[str, Field(min_length=3, max_length=255, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 class SettingsModel(BaseModel):
     """Shared behaviour of the nested tables: frozen, and an unknown field answers "did you mean"."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -148,12 +152,14 @@ class Settings(BaseSettings):
         env_prefix=_PREFIX,
         env_nested_delimiter="__",
         env_file=".env",
+        dotenv_filtering="match_prefix",  # a .env is shared with other programs
+        allow_inf_nan=False,
         pyproject_toml_table_header=("tool", "jobclaim"),
         validate_default=True,
     )
 
     # --- AWS
-    region: str = "us-east-1"
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     endpoint_url: str | None = Field(None, description="One endpoint for all services; for local AWS.")
     dynamodb_endpoint_url: str | None = None
     sqs_endpoint_url: str | None = None
@@ -161,10 +167,10 @@ class Settings(BaseSettings):
     read_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
 
     # --- names
-    job_table: Annotated[str, Field(min_length=3, max_length=255)] = "jobclaim-jobs"
-    fleet_table: Annotated[str, Field(min_length=3, max_length=255)] = "jobclaim-fleet"
+    job_table: TableName = "jobclaim-jobs"
+    fleet_table: TableName = "jobclaim-fleet"
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "jobclaim-"
-    queue_urls: dict[str, str] = Field(
+    queue_urls: Annotated[dict[str, str], NoDecode] = Field(
         {}, description="Logical queue name to URL; resolved by GetQueueUrl when absent."
     )
 
@@ -174,9 +180,11 @@ class Settings(BaseSettings):
     queue_preset: Literal["documents", "service", "priority"] | None = Field(
         None, description="Queues of `QUEUE_PRESETS` beside `queues`; one of the same name in `queues` takes its place."
     )
-    queues: tuple[QueueSpec, ...] = Field(default_factory=lambda: (QueueSpec(name="default"),))
-    tasks: dict[str, TaskSpec] = {}
-    task_modules: tuple[str, ...] = Field((), description="Modules that hold the users' tasks, imported by workers.")
+    queues: Annotated[tuple[QueueSpec, ...], NoDecode] = Field(default_factory=lambda: (QueueSpec(name="default"),))
+    tasks: Annotated[dict[str, TaskSpec], NoDecode] = {}
+    task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Modules that hold the users' tasks, imported by workers; a list, or names between commas."
+    )
 
     # --- workers
     prefetch_multiplier: Count = 1
@@ -215,7 +223,8 @@ class Settings(BaseSettings):
 
     # --- recovery
     recovery_interval_seconds: Seconds = Field(
-        10, description="With `worker_dead_after_seconds` the time until a lost worker's jobs are settled: 70 s at most."
+        10,
+        description="With `worker_dead_after_seconds` the time until a lost worker's jobs are settled: 70 s at most.",
     )
     redispatch_min_seconds: Seconds = 120
     max_dispatches: Count = 12
@@ -246,10 +255,49 @@ class Settings(BaseSettings):
         in_environment = {
             key[len(_PREFIX) :].split("__")[0].lower(): value
             for key, value in os.environ.items()
-            if key.startswith(_PREFIX) and key[len(_PREFIX) :] not in _NOT_SETTINGS
+            if key.upper().startswith(_PREFIX) and key[len(_PREFIX) :] not in _NOT_SETTINGS
         }
         _refuse_unknown(in_environment, cls.model_fields, f"the environment ({_PREFIX}*)")
         return values
+
+    @field_validator("queue_urls", "queues", "tasks", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read what the environment gives as text."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            example = '[{"name": "default"}]' if info.field_name == "queues" else '{"name": ...}'
+            raise ValueError(f"{info.field_name}={value!r} is no JSON ({error}); write it as {example}") from error
+
+    @field_validator("task_modules", mode="before")
+    @classmethod
+    def _from_list(cls, value: Any) -> Any:
+        """Read ``["a", "b"]`` or ``a,b``."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return cls._from_json_list(value)
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    @staticmethod
+    def _from_json_list(value: str) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f'task_modules={value!r} is no JSON ({error}); write a,b or ["a", "b"]') from error
+
+    @field_validator("endpoint_url", "dynamodb_endpoint_url", "sqs_endpoint_url")
+    @classmethod
+    def _endpoint_is_a_url(cls, url: str | None) -> str | None:
+        if not url:  # an empty variable of a compose file
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"endpoint {url!r} is no URL; write http://host:port, or leave it out for AWS")
+        return url
 
     @field_validator("queues")
     @classmethod
@@ -271,6 +319,11 @@ class Settings(BaseSettings):
             raise ValueError(f"default_queue={self.default_queue!r} {_not_among(self.default_queue, self.queue_names)}")
         self._check_tasks()
         self._check_queues()
+        for name in self.queue_urls:
+            if name not in self.queue_names:
+                raise ValueError(f"queue_urls[{name!r}] {_not_among(name, self.queue_names)}")
+        if self.job_table == self.fleet_table:
+            raise ValueError(f"job_table and fleet_table are both {self.job_table!r}; give each a name of its own")
         if self.max_payload_bytes + self.max_result_bytes > ITEM_BUDGET:
             raise ValueError(
                 f"max_payload_bytes={self.max_payload_bytes} + max_result_bytes={self.max_result_bytes} exceed the "
@@ -304,8 +357,8 @@ class Settings(BaseSettings):
                     f"{self.longest_hard_limit(queue.name)} s; SQS allows {SQS_MAX_VISIBILITY}. Lower hard_limit or "
                     f"visibility_factor, or split the task into shorter ones"
                 )
-            lease, hard = self.lease_seconds(queue.name), self.longest_hard_limit(queue.name)
-            if lease <= hard:
+            lease, hard = queue.lease_seconds, self.longest_hard_limit(queue.name)
+            if lease is not None and lease <= hard:
                 raise ValueError(
                     f"queue {queue.name!r}: lease_seconds={lease} must be above the longest hard limit routed to it, "
                     f"{hard}; raise lease_seconds or leave it out"
@@ -367,8 +420,8 @@ class Settings(BaseSettings):
 
         ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)`` with H the longest hard limit
         routed to the queue. The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800
-        -> 3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones before
-        it, through a stop, and until the request to delete it has arrived.
+        -> 3600). The second is the longest time that a message can wait inside a worker: behind the prefetched ones
+        before it, through a stop, and until the request to delete it has arrived.
         """
         hard = self.longest_hard_limit(queue)
         waits = self.prefetch_multiplier * hard + self.stop_timeout_seconds + self.visibility_slack_seconds
@@ -400,11 +453,13 @@ class Settings(BaseSettings):
     def lease_seconds(self, queue: str, hard_limit: int | None = None) -> int:
         """How long a claim lasts, seconds: the queue's ``lease_seconds``, else hard limit + ``lease_grace_seconds``.
 
+        A hard limit that only the code knows may exceed a fixed lease; then the lease is that limit + grace.
         The grace covers what happens round the body: the claim's own round trip, the write of the result with its
         retries, and the difference between two machines' clocks.
         """
+        hard = hard_limit or self.longest_hard_limit(queue)
         fixed = self.queue(queue).lease_seconds
-        return fixed if fixed is not None else (hard_limit or self.longest_hard_limit(queue)) + self.lease_grace_seconds
+        return fixed if fixed is not None and fixed > hard else hard + self.lease_grace_seconds
 
     def redispatch_delay(self, queue: str, dispatches: int = 1) -> float:
         """Seconds that a due job may stay unclaimed before its message is taken for lost and sent again.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from infra import provision, resolve_queue_urls
@@ -39,7 +41,7 @@ def test_a_client_has_the_bounds_of_the_settings() -> None:
     settings = Settings(region="eu-west-1", connect_timeout_seconds=1.5, read_timeout_seconds=4)
 
     for made in (dynamodb_client(settings), sqs_client(settings)):
-        config = made.meta.config
+        config: Any = made.meta.config
         assert made.meta.region_name == "eu-west-1"
         assert (config.connect_timeout, config.read_timeout) == (1.5, 4)
         assert config.retries["total_max_attempts"] == 2
