@@ -2,55 +2,65 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cli.demo.stage import Stage, stage
+from cli.demo.stage import stage
 from cli.demo.story import Story, Stuck
 from cli.demo.verdict import Claim, figures, judge
 from cli.exits import ExitCode
-from cli.output import Output, console
+from cli.output import Output, console, remark
 from cli.processes import signals_as_interrupt
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def play(out: Output, directory: Path | None = None) -> ExitCode:
+def play(out: Output, keep: Path | None = None) -> ExitCode:
     """Play the demo; `ExitCode.OK` only when every claim held.
 
     Parameters
     ----------
-    directory : Path, optional
-        Gets the logs and the evidence; default: a temporary directory, gone at the end.
+    keep : Path, optional
+        Gets the logs and the evidence; default: a temporary directory, which is removed unless a claim failed.
     """
+    directory = keep or Path(tempfile.mkdtemp(prefix="jobclaim-demo-"))
+    ok = False
+    try:
+        record = _perform(directory)
+        ok = record["ok"]
+        out.one(record, lambda screen: _draw(screen, record))
+        if not ok:
+            _explain(record, directory)
+        return ExitCode.OK if ok else ExitCode.ERROR
+    except KeyboardInterrupt:
+        ok = True
+        raise
+    finally:
+        if keep is None and ok:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _perform(directory: Path) -> dict[str, Any]:
+    """Play the story in a directory and judge it; give figures and claims."""
     began = time.monotonic()
     with signals_as_interrupt(), _Progress() as tell, stage(directory) as set_up:
         story = Story(set_up, tell)
         stuck = _play(story)
         set_up.end()  # first, so that nothing can happen after the evidence is taken
         evidence = story.evidence()
-        claims = judge(evidence)
-        if stuck:
-            claims.append(Claim("The story came to its end", False, stuck))
-        failed = [claim for claim in claims if not claim.held]
-        logs = _last_lines(set_up) if failed else []
-    seconds = round(time.monotonic() - began, 1)
-    record = {
-        "ok": not failed,
-        "seconds": seconds,
+    claims = judge(evidence)
+    if stuck:
+        claims.append(Claim("The story came to its end", False, stuck))
+    return {
+        "ok": all(claim.held for claim in claims),
+        "seconds": round(time.monotonic() - began, 1),
         "figures": figures(evidence),
         "claims": [{"claim": claim.promise, "held": claim.held, "finding": claim.finding} for claim in claims],
     }
-    out.one(record, lambda screen: _draw(screen, record))
-    for line in logs:
-        click.echo(line, err=True)
-    for claim in failed:
-        click.echo(f"failed: {claim.promise}: {claim.finding}", err=True)
-    return ExitCode.ERROR if failed else ExitCode.OK
 
 
 def _play(story: Story) -> str:
@@ -103,10 +113,8 @@ def _draw(screen: Console, record: dict[str, Any]) -> None:
     screen.print(f"{'All of it holds' if record['ok'] else 'It does not hold'}, after {record['seconds']} s.")
 
 
-def _last_lines(set_up: Stage, lines: int = 15) -> list[str]:
-    told = []
-    for log in set_up.logs:
-        if log.exists():
-            told.append(f"--- end of {log.name}")
-            told += log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-    return told
+def _explain(record: dict[str, Any], directory: Path) -> None:
+    for claim in record["claims"]:
+        if not claim["held"]:
+            remark(f"failed: {claim['claim']}: {claim['finding']}")
+    remark(f"Logs of all processes are kept in {directory}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +24,15 @@ ENVIRONMENT: Final = {
     "JOBCLAIM_QUEUES": json.dumps(
         [
             {"name": COUNTS, "soft_limit": 4, "hard_limit": 5, "sla_seconds": 2},
-            {"name": REPORTS, "soft_limit": 4, "hard_limit": 5, "sla_seconds": 2},
+            # Longer, and polled first: on a slow machine both reports must still run when their worker is killed.
+            {"name": REPORTS, "soft_limit": 20, "hard_limit": 25, "sla_seconds": 2, "priority": 9},
             {"name": "recovery", "soft_limit": 8, "hard_limit": 9, "sla_seconds": 2, "concurrency": 1},
         ]
     ),
     # A message that a killed worker had fetched comes back after max(2 x 5, 5 + 0 + 1) = 10 s.
     "JOBCLAIM_STOP_TIMEOUT_SECONDS": "0",
     "JOBCLAIM_VISIBILITY_SLACK_SECONDS": "1",
-    # A killed worker's job is found after 5 + 2 s of lease, or sooner by its missing heartbeat.
+    # A killed worker's jobs are found by its missing heartbeat, long before their leases end.
     "JOBCLAIM_LEASE_GRACE_SECONDS": "2",
     "JOBCLAIM_HEARTBEAT_SECONDS": "1",
     "JOBCLAIM_WORKER_DEAD_AFTER_SECONDS": "4",
@@ -109,20 +109,19 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(directory: Path | None = None) -> Iterator[Stage]:
-    """Set the stage in ``directory`` or a temporary one, and clear it at the end.
+def stage(directory: Path) -> Iterator[Stage]:
+    """Set the stage in a directory, and end all processes at the end; logs and evidence stay.
 
     The caller's own jobclaim settings are put aside meanwhile: environment, ``.env`` and ``pyproject.toml``.
     """
     with contextlib.ExitStack() as stack:
-        home = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobclaim-demo-")))
-        home.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(_isolated(ENVIRONMENT, home))
-        quiet_logs(file=stack.enter_context((home / "submitter.log").open("a", encoding="utf-8")))
+        directory.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(_isolated(ENVIRONMENT, directory))
+        quiet_logs(file=stack.enter_context((directory / "submitter.log").open("a", encoding="utf-8")))
         aws = stack.enter_context(local_aws(Settings()))
-        stack.enter_context(_isolated(ENVIRONMENT | aws.environment(), home))
+        stack.enter_context(_isolated(ENVIRONMENT | aws.environment(), directory))
         provision(aws.settings)
-        made = Stage(home, aws, aws.settings, _app(aws.settings), resolve_queue_urls(aws.settings))
+        made = Stage(directory, aws, aws.settings, _app(aws.settings), resolve_queue_urls(aws.settings))
         stack.callback(made.end)
         yield made
 

@@ -124,6 +124,7 @@ class Story:
         reports = [self._submit(task, [str(self.stage.signatures)]) for task in (RETRIED_REPORT, FAILED_REPORT)]
         ids = {job.job_id for job in reports}
         self._until("both reports run", lambda: ids <= {body.job_id for body in self._signed()})
+        self._until("SQS has forgotten both", lambda: not self._messages_left()[REPORTS])
         self.tell("kill -9 for worker-1, which is in the middle of both; another worker is started in its place")
         victim.kill()
         self.killed, self.orphans = victim, tuple(sorted(ids))

@@ -1,0 +1,79 @@
+"""The demo as its user runs it: real workers, a real kill, and a verdict that counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.demo.ledger import read_bodies
+from tests.support.processes import ManagedProcess
+from tests.support.waiting import wait_until
+
+DEMO = [sys.executable, "-m", "cli", "demo"]
+LIMIT_SECONDS = 120
+"""What the demo may take after installation."""
+
+
+def processes_in(directory: Path) -> list[int]:
+    """Find the processes that work in a directory: the demo's children do."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if (entry / "cwd").readlink() == directory:
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 60)
+def test_the_demo_holds_every_promise_and_leaves_no_process(tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    run = subprocess.run(
+        [*DEMO, "-o", "json", "--keep", str(stage)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+        # what the caller has set for a deployment of his own must not matter
+        env=os.environ | {"JOBCLAIM_MAX_ATTEMPTS": "1", "JOBCLAIM_JOB_TABLE": "another"},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    outcome = json.loads(run.stdout)
+    assert outcome["ok"]
+    assert all(claim["held"] for claim in outcome["claims"])
+    figures = outcome["figures"]
+    assert (figures["submitted"], figures["completed"], figures["duplicates injected"]) == (100, 100, 30)
+    assert (figures["orphaned"], figures["claimed"]) == (2, 102)
+    assert figures["claims refused"] >= 30
+    assert figures["re-dispatched"] >= 1
+    assert figures["most bodies in one attempt"] == 1
+    # the same, counted once more by hand
+    bodies = read_bodies(stage / "bodies.txt")
+    assert len({(body.job_id, body.attempt) for body in bodies}) == len(bodies) == 102
+    assert len({body.job_id for body in bodies}) == 100
+    assert processes_in(stage) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_ends_all_its_processes(number: signal.Signals, tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    with ManagedProcess("demo", [*DEMO, "--keep", str(stage)], log_dir=tmp_path) as demo:
+        wait_until(lambda: len(processes_in(stage)) > 3, 60, "its workers run")
+        demo.send(number)
+        assert demo.wait_for_exit(30) != 0
+    assert processes_in(stage) == []
+
+
+def test_evidence_of_two_runs_is_not_mixed(tmp_path: Path) -> None:
+    (tmp_path / "bodies.txt").write_text("")
+    run = subprocess.run([*DEMO, "--keep", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 2
+    assert "is not empty" in run.stderr

@@ -1,0 +1,89 @@
+"""`jobclaim dev` as its user runs it: the printed environment works, jobs run, and Ctrl-C ends everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ManagedProcess
+from tests.support.waiting import wait_until
+
+CLI = [sys.executable, "-m", "cli"]
+TASKS = {
+    "JOBCLAIM_TASK_MODULES": '["examples"]',
+    "JOBCLAIM_WAIT_TIME_SECONDS": "1",
+    "JOBCLAIM_POLLING_INTERVAL_SECONDS": "0.1",
+}
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[ManagedProcess]:
+    """A running `jobclaim dev` in a directory of its own, with the examples as tasks."""
+    with ManagedProcess("dev", [*CLI, "dev"], log_dir=tmp_path, env=os.environ | TASKS, cwd=tmp_path) as process:
+        process.wait_for_line(r"worker@\S+ ready", 60)
+        yield process
+
+
+def children_of(pid: int) -> list[int]:
+    """Find the processes that a process started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def printed_environment(dev: ManagedProcess) -> dict[str, str]:
+    """Read the lines that a user would paste."""
+    lines = [line.removeprefix("export ") for line in dev.log().splitlines() if line.startswith("export ")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def run(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command from another terminal."""
+    env = os.environ | TASKS | environment
+    return subprocess.run([*CLI, *arguments], capture_output=True, text=True, timeout=60, env=env, cwd=cwd, check=False)
+
+
+def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path: Path) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("to be or not to be")
+    environment = printed_environment(dev)
+    done = run(
+        environment, "submit", "examples.process_document", "--args", json.dumps([str(letter)]), "--wait", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr + dev.describe()
+    record = json.loads(done.stdout)
+    assert (record["status"], record["result"]["words"]) == ("COMPLETED", 6)
+    assert json.loads(Path(f"{letter}.words.json").read_text())["most_common"]["be"] == 2
+
+    failed = run(environment, "submit", "examples.process_document", "--args", '["/nowhere"]', "--wait", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "FileNotFoundError" in json.loads(failed.stdout)["failure"]["exception"]
+
+    plain = run(
+        environment, "submit", "examples.plain_count_words", "--kwargs", '{"path": "x"}', "--wait", cwd=tmp_path
+    )
+    assert plain.returncode == 1, plain.stdout + plain.stderr
+    shown = run(environment, "show", record["job_id"], "-o", "table", cwd=tmp_path)
+    assert "attempt 1 claimed" in shown.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_ends_all_processes(dev: ManagedProcess, number: signal.Signals) -> None:
+    children = children_of(dev.pid)
+    assert len(children) == 3
+    dev.send(number)
+    assert dev.wait_for_exit(30) == 0
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
+
+
+def test_a_part_that_dies_ends_the_others_and_says_so(dev: ManagedProcess) -> None:
+    children = children_of(dev.pid)
+    os.kill(children[0], signal.SIGKILL)
+    assert dev.wait_for_exit(30) == 1
+    assert "ended by itself with -9" in dev.log()
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
