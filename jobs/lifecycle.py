@@ -151,15 +151,14 @@ def as_duplicate(existing: Job) -> Job:
 def is_mine(stored: Job, after: Job, move: Move) -> bool:
     """Whether the refused write of ``after`` had been applied before, and only its answer was lost.
 
-    Recovery leaves the token where it was, so the token alone tells nothing. The history tells which move was made,
-    when and why, also when the job has gone on since: a second, different end of the same attempt is not mistaken for
-    this one.
+    Recovery leaves the token where it was, so the token alone tells nothing. The history tells which move was made and
+    why, also when the job has gone on since: a second, different end of the same attempt is not mistaken for this one.
     """
     if move is not Move.COMPLETE:
-        return after.history[-1] in stored.history
+        return _timeless(after.history[-1]) in map(_timeless, stored.history)
     return (
         stored.status is JobStatus.COMPLETED
-        and (stored.claim_token, stored.finished_at) == (after.claim_token, after.finished_at)
+        and stored.claim_token == after.claim_token
         and codec.encode(stored.result) == codec.encode(after.result)
     )
 
@@ -172,6 +171,11 @@ def is_gone(job: Job, now: int) -> bool:
 def forgotten(job: Job) -> Job:
     """A completed job no longer answers equal submissions; its result can still be read."""
     return replace(job, idempotency_ttl=0)
+
+
+def dropped(job: Job, now: int) -> Job:
+    """A completed job whose result nobody wants any more: gone as if its retention were over."""
+    return replace(forgotten(job), result=None, expires_at=now // 1000)
 
 
 def answers_duplicate(existing: Job, now: int) -> bool:
@@ -230,6 +234,11 @@ def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tu
         failure=_in_short(failure),
     )
     return _last((*before, entry))
+
+
+def _timeless(entry: Attempt) -> Attempt:
+    """What an attempt's end says, whenever it was said: a caller may say it again after `StoreUnavailable`."""
+    return replace(entry, ended_at=0, failure=replace(entry.failure, at=0) if entry.failure else None)
 
 
 def _in_short(failure: Failure | None) -> Failure | None:

@@ -400,8 +400,10 @@ class JobRepo:
     def _end(self, claim: Job, move: Move, after: Job) -> Job:
         written = self._move(claim, move, after, until=claim.lease_expires_at)
         self._claims.forget(claim.job_id, claim.claim_token)
-        if written.applied or (written.job is not None and lifecycle.is_mine(written.job, after, move)):
+        if written.applied:
             return after
+        if written.job is not None and lifecycle.is_mine(written.job, after, move):
+            return written.job if written.job.status is after.status else after  # else the job has gone on since
         raise _lost(claim.job_id, written.job)
 
     # --- people

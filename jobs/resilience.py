@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
@@ -26,6 +27,8 @@ THROTTLES: Final = frozenset(
     }
 )
 """Error codes that ask for a slower caller (AWS, "Error handling with DynamoDB")."""
+PASSING: Final = (HTTPClientError, BotoConnectionError, CredentialRetrievalError)
+"""No answer in time, no connection at all, and no credentials from the machine's own metadata service."""
 TRIES: Final = 3
 """Tries of a request that nobody's lease bounds; boto3 makes two requests of each."""
 FIRST_WAIT_SECONDS: Final = 0.1
@@ -34,7 +37,7 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: no connection, no answer in time, a server's fault, throttling."""
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, PASSING):
         return True
     if not isinstance(error, ClientError):
         return False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from infra.tables import ensure_table, table_specs
 from jobs import Job, JobRepo
@@ -115,6 +116,7 @@ class LossyClient:
     ) -> None:
         self._client = client
         self._arrives = arrives
+        self._spared = 0
         self._left = times
         self._meanwhile = meanwhile
         self._error = error or (lambda: ReadTimeoutError(endpoint_url="http://dynamodb"))
@@ -124,14 +126,20 @@ class LossyClient:
         call = getattr(self._client, name)
         return self._lossy(call) if name in ("put_item", "update_item") else call
 
+    def lose_after(self, spared: int, *, times: int = 1, arrives: bool = True) -> None:
+        """Let that many further writes through before the line gets bad for ``times`` writes."""
+        self._spared, self._left, self._arrives = spared, times, arrives
+
     def _lossy(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def request(**parameters: Any) -> Any:
             self.writes += 1
-            if self._left <= 0:
+            if self._spared > 0 or self._left <= 0:
+                self._spared -= 1
                 return call(**parameters)
             self._left -= 1
             if self._arrives:
-                call(**parameters)
+                with suppress(ClientError):  # a refusal is an answer too
+                    call(**parameters)
             if self._meanwhile:
                 self._meanwhile()
             raise self._error()

@@ -211,8 +211,16 @@ def test_another_attempts_end_is_not_taken_for_mine(move: Move) -> None:
 
 
 @pytest.mark.parametrize("move", ENDS)
-def test_a_second_end_of_the_same_attempt_is_not_taken_for_the_first(move: Move) -> None:
-    assert not lifecycle.is_mine(ENDS[move](claimed(), NOW), ENDS[move](claimed(), NOW + 1), move)
+def test_the_same_end_said_again_later_is_the_same(move: Move) -> None:
+    assert lifecycle.is_mine(ENDS[move](claimed(), NOW), ENDS[move](claimed(), NOW + 1), move)
+
+
+def test_another_failure_of_the_same_attempt_is_not_taken_for_mine() -> None:
+    stored = lifecycle.ended_badly(
+        claimed(), Move.FAIL, JobStatus.FAILED, replace(ORPHANED, message="other"), NOW, RETENTION
+    )
+
+    assert not lifecycle.is_mine(stored, failed(claimed(), at=NOW), Move.FAIL)
 
 
 def test_a_completion_with_another_result_is_not_taken_for_mine() -> None:
