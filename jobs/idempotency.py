@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from jobs import checks, codec, lifecycle
@@ -186,11 +187,21 @@ class IdempotencyService:
         return None if job is None or lifecycle.is_gone(job, self._repo.clock()) else job
 
 
-def store_result(repo: JobRepo, task: str, key: str, result: Any, *, ttl_seconds: float | None = None) -> Job:
-    """Store a result under a task's key as `IdempotencyService.store_result` does: one write, no claim, no message."""
+def store_result(
+    repo: JobRepo, task: str, key: str, result: Any, *, ttl_seconds: float | None = None, job_id: str | None = None
+) -> Job:
+    """Store a result under a task's key as `IdempotencyService.store_result` does: one write, no claim, no message.
+
+    Parameters
+    ----------
+    job_id : str, optional
+        The job's id, where it is known and the key that it was derived from is not.
+    """
     codec.encode(result, what="result", limit=repo.settings.max_result_bytes)
     asked = Submission(task=task, queue=repo.settings.default_queue, idempotency_key=key, ttl=ttl_seconds)
     job = new_job(asked, repo.settings, repo.clock, any_queue=True)
+    if job_id is not None:
+        job = replace(job, job_id=checks.text(job_id, "job_id"), idempotency_key="", fingerprint="")
     done = lifecycle.completed(job, result, repo.clock(), repo.retention)
     existing, after = None, done
     for _ in range(ROUNDS):

@@ -1,6 +1,18 @@
 """Celery on jobs: the app, the base classes of tasks, and what makes a worker survive SQS."""
 
 from workers.app import app, create_app
+from workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
+from workers.decorator import with_idempotency
 from workers.task import JobTask
 
-__all__ = ["JobTask", "app", "create_app"]
+__all__ = [
+    "EmailTask",
+    "ExternalAPITask",
+    "IdempotentTask",
+    "JobTask",
+    "MaintenanceTask",
+    "ReportTask",
+    "app",
+    "create_app",
+    "with_idempotency",
+]

@@ -8,9 +8,11 @@ from typing import Any
 from celery import Celery, signals
 
 from jobs import JobRepo
+from jobs.throttle import FleetLimits
 from settings import Settings
-from workers import board, identity, logs
+from workers import board, decorator, identity, limits, logs
 from workers.config import celery_config
+from workers.task import JobTask
 
 STEPS = ("workers.steps:ParentStep", "workers.steps:ProtectionStep", "workers.alive:Alive")
 """By name: only a worker imports them."""
@@ -26,12 +28,18 @@ class JobclaimApp(Celery):
         """The app's repo; its DynamoDB client is made anew in each process."""
         return JobRepo.from_settings(self.settings)
 
+    @cached_property
+    def fleet_limits(self) -> FleetLimits:
+        """Rates and concurrency that the whole fleet keeps."""
+        return FleetLimits.of(self.repo)
+
 
 def create_app(settings: Settings) -> JobclaimApp:
     """Make an app: queues, routes, limits and recovery's schedule come from settings; AWS is not asked anything yet."""
     made = JobclaimApp("jobclaim", set_as_current=True, control="workers.cancel:JobControl")
     made.settings = settings
     made.conf.update(celery_config(settings))
+    decorator.watch(made)
     made.steps["worker"].update(STEPS)
     return made
 
@@ -51,6 +59,14 @@ def _prepare_to_fork(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _warm_up(**_: Any) -> None:
     app.repo.table.client()  # a first claim that makes it would use up the task's time limit
+
+
+@signals.celeryd_after_setup.connect
+def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
+    """Stop before the first job where a task could not keep the limits that everything is derived from."""
+    tasks = [task for task in instance.app.tasks.values() if isinstance(task, JobTask)]
+    if found := limits.problems(tasks, instance.app.settings):
+        raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
 
 
 app = create_app(Settings())

@@ -67,6 +67,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_routes": {name: {"queue": settings.queue_of(name)} for name in settings.tasks},
         "task_time_limit": default.hard,
         "task_soft_time_limit": default.soft,
+        # a task's rate_limit is kept by the whole fleet (`workers.admission`), not by each worker for itself
+        "worker_disable_rate_limits": True,
         "worker_max_tasks_per_child": settings.max_tasks_per_child,
         # SQS has no fanout: remote control, events and gossip have nothing to travel on
         "worker_enable_remote_control": False,
@@ -74,7 +76,9 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "enable_utc": True,
         "timezone": "UTC",
-        "imports": [*settings.task_modules, "recovery.tasks"],
+        "imports": [*settings.task_modules, "recovery.tasks", "workers.chords"],
+        # results of plain tasks are kept as long as those of jobs
+        "result_expires": settings.completed_retention_days * 86_400,
         "beat_schedule": beat_schedule(settings),
     }
 

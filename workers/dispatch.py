@@ -9,6 +9,7 @@ import structlog
 from celery import Celery
 
 from jobs import Job
+from workers.envelope import unseal
 from workers.message import headers
 
 log = structlog.get_logger("jobclaim.dispatch")
@@ -34,6 +35,7 @@ def send(job: Job, delay_seconds: float = 0.0) -> None:
 
 def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -> Any:
     """Publish the message of a job's next attempt; gives Celery's result handle. Raises as `send`."""
+    options = {**unseal(job.envelope), **options}
     if delay_seconds > 0:
         options["DelaySeconds"] = math.ceil(delay_seconds)
     return app.send_task(
@@ -43,7 +45,8 @@ def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -
         task_id=job.job_id,
         queue=job.queue,
         retries=job.charged,
-        headers=headers(job),
+        expires=None,  # the job knows it: a message that Celery drops by itself would leave the job waiting
+        headers={**options.pop("headers", {}), **headers(job)},
         **options,
     )
 

@@ -12,15 +12,20 @@ from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, S
 log = structlog.get_logger("jobclaim.worker")
 
 
-def record_success(repo: JobRepo, job_id: str, token: str, result: Any) -> Job | None:
+def record_success(repo: JobRepo, job_id: str, token: str, result: Any, ttl: float | None = None) -> Job | None:
     """Write COMPLETED with the result; ``None`` where the claim is over and the result is dropped.
+
+    Parameters
+    ----------
+    ttl : float, optional
+        Seconds for which it answers equal submissions, instead of what was submitted.
 
     Raises
     ------
     InvalidPayload, PayloadTooLarge
         The result cannot be stored; nothing was written.
     """
-    return _write(repo, job_id, token, JobStatus.COMPLETED, result=result)
+    return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl)
 
 
 def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException) -> Job | None:

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NoReturn
 
 import structlog
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from jobs import Job, JobError, JobNotFound, StoreUnavailable
+from jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
+from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
-from workers import board, call, gate
+from workers import admission, board, call, envelope, fence, gate, limits, links, timing
 from workers.dispatch import publish_if_due
+from workers.idempotency import Identity, Rules, bind, identify
 from workers.identity import worker_id
 from workers.message import HEADER, TOKEN, Address, address, headers
+from workers.outcome import kind_of
 
 log = structlog.get_logger("jobclaim.worker")
+
+ENDLESS = 1_000_000
+"""Attempts of a task with ``max_retries=None``."""
+
+
+class Snoozed(Ignore):
+    """Raised by `JobTask.snooze`: the attempt is over, it was not charged, and the job comes back later."""
 
 
 class JobTask(Task):
@@ -30,14 +42,52 @@ class JobTask(Task):
     on_orphan : {"fail", "retry"}, optional
         What recovery does with a job whose worker was lost; default `Settings.on_orphan`. With "retry" the body must bear
         being started again after it was cut off anywhere.
-    max_retries : int
-        Celery's own: attempts after the first.
+    max_retries : int, optional
+        Celery's own: attempts after the first; ``None`` for no end.
+    retry_policy : RetryPolicy, optional
+        Delays of retries that name none themselves. A class that sets it is tried again after any exception, unless it
+        sets ``autoretry_for`` too, and as often as the policy says, unless it sets ``max_retries`` too.
+    rate_limit : str, optional
+        Celery's own, ``"100/m"``; here it is kept by the whole fleet together.
+    rate_burst : int
+        Starts that may come at once after a quiet time.
+    concurrency_key : str or callable, optional
+        Name of an argument, or a function from the arguments by name: at most ``concurrency_limit`` jobs with the same
+        value run at once.
+    concurrency_group : str, optional
+        Tasks of one group share their keys; default each task has its own.
     """
 
     abstract = True
     Request = "workers.request:JobRequest"
     on_orphan: ClassVar[OnOrphan | None] = None
+    retry_policy: ClassVar[RetryPolicy | None] = None
+    rate_burst: ClassVar[int] = 1
+    concurrency_key: ClassVar[str | Callable[[dict[str, Any]], Any] | None] = None
+    concurrency_limit: ClassVar[int] = 1
+    concurrency_group: ClassVar[str | None] = None
+    idempotency_ttl: ClassVar[float | str | None] = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if (policy := own.get("retry_policy")) is not None:
+            if "max_retries" not in own:
+                cls.max_retries = None if policy.max_attempts is None else policy.max_attempts - 1
+            if "autoretry_for" not in own:
+                cls.autoretry_for = (Exception,)
+        for name in ("concurrency_key", "idempotency_scope", "idempotency_key_from"):
+            if callable(own.get(name)) and not isinstance(own[name], staticmethod):
+                setattr(cls, name, staticmethod(own[name]))  # a function of the arguments, not of the task
+
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """Bind the task to an app, with the time limits that its settings give it."""
+        if settings := getattr(app, "settings", None):
+            limits.adopt(cls, settings)
+        return super().bind(app)
+
+    # --- submitting
     def apply_async(
         self,
         args: Sequence[Any] | None = None,
@@ -45,13 +95,28 @@ class JobTask(Task):
         task_id: str | None = None,
         *,
         countdown: float | None = None,
-        eta: datetime | None = None,
-        queue: str | None = None,
+        eta: datetime | str | None = None,
+        expires: float | datetime | str | None = None,
+        queue: Any = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: float | str | None = None,
         **options: Any,
     ) -> Any:
         """Write the job, then send its id; the result's id is the job's.
 
-        A message that could not be sent is logged and sent by recovery: the caller has a job either way.
+        A message that could not be sent is logged and sent by recovery: the caller has a job either way. A call that equals
+        another one by its idempotency key gets that one's job, with its result where there is one, and sends nothing.
+
+        Parameters
+        ----------
+        countdown, eta : optional
+            When it may start, up to 400 days ahead.
+        expires : optional
+            A job whose body has not started by then ends CANCELLED.
+        idempotency_key : str, optional
+            Makes calls one that the arguments do not.
+        idempotency_ttl : float or str, optional
+            Seconds, or a category of `jobs.idempotency.WINDOWS`, for which the completed job answers.
 
         Raises
         ------
@@ -62,24 +127,94 @@ class JobTask(Task):
         """
         if self.app.conf.task_always_eager:
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
-        available_at = self._due(countdown, eta)
-        if self._is_own_retry(task_id):
-            job = self.app.repo.reschedule(
-                self._job.job_id, available_at=available_at, error=sys.exc_info()[1], token=self._job.claim_token
-            )
-            log.info("retry scheduled", available_at=job.available_at, **job.log_context())
-        else:
-            self._check_arguments(args, kwargs)
-            job = self._create(args, kwargs, task_id, queue, available_at)
-        return publish_if_due(self.app, job, **_celery_only(options))
+        queue = getattr(queue, "name", queue)
+        due = timing.due_at(countdown, eta, self.app.repo.clock(), self.app.timezone)
+        if getattr(self.request, "is_retrying", False):
+            return self._again(args, kwargs, due, queue, options)
+        self._check_arguments(args, kwargs)
+        identity = self._identity(args or (), kwargs or {}, idempotency_key, task_id)
+        ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
+        job = self._create(
+            args,
+            kwargs,
+            options,
+            job_id=None if identity else task_id,
+            queue=queue,
+            available_at=due,
+            start_by=timing.start_by(
+                self.expires if expires is None else expires, self.app.repo.clock(), self.app.timezone
+            ),
+            idempotency_key=identity.key if identity else None,
+            fingerprint=identity.fingerprint if identity else None,
+            ttl=window_seconds(ttl) if identity else None,
+        )
+        if not job.created:
+            return self._duplicate(job)
+        return publish_if_due(self.app, job, **envelope.of_one_send(options))
 
+    def queue_name(self) -> str:
+        """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
+        return limits.queue_of(self, self.app.settings)
+
+    def idempotency_rules(self) -> Rules | None:
+        """How equal calls are told; ``None`` where only a key of the caller's own makes calls equal."""
+        return None
+
+    def _identity(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], key: str | None, task_id: str | None
+    ) -> Identity | None:
+        """Identify the call; one whose id was chosen before, as in a canvas, is itself and nothing else."""
+        rules = self.idempotency_rules()
+        if key is None and (rules is None or task_id is not None):
+            return None
+        return identify(self.name, bind(self.run, args, kwargs), rules or Rules(), key)
+
+    def _check_arguments(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> None:
+        if self.typing and (check := getattr(self, "__header__", None)):
+            check(*(args or ()), **(kwargs or {}))
+
+    def _create(
+        self,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        options: Mapping[str, Any],
+        *,
+        queue: str | None,
+        **asked: Any,
+    ) -> Job:
+        queue = queue or self.queue_name()
+        own_limit = options.get("time_limit")
+        limits.check_call(self.name, queue, own_limit, self.app.settings)
+        job: Job = self.app.repo.create_job(
+            self.name,
+            call.to_payload(args, kwargs),
+            queue=queue,
+            max_attempts=ENDLESS if self.max_retries is None else self.max_retries + 1,
+            on_orphan=self.on_orphan,
+            hard_limit=own_limit or self.time_limit,
+            envelope=envelope.seal(links.prepare(self.app, options)),
+            **asked,
+        )
+        if job.created:
+            log.info("submitted", **job.log_context())
+        return job
+
+    def _duplicate(self, job: Job) -> Any:
+        """Answer a call whose job is there already: its handle, which knows the result where there is one."""
+        log.info("duplicate", job_status=str(job.status), **job.log_context())
+        result = self.AsyncResult(job.job_id)
+        result._maybe_set_cache(self.app.backend.meta_of(job))  # noqa: SLF001 - spares the read of what is known
+        return result
+
+    # --- running
     def before_start(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Claim the job, then put its arguments in the message's place. A refused claim ends here: somebody has it.
 
         Raises
         ------
         celery.exceptions.Ignore
-            The claim was refused, or DynamoDB could not be asked: the job stays PENDING and recovery sends it again.
+            The claim was refused, a limit holds the job back, or DynamoDB could not be asked: the job stays PENDING or is
+            PENDING again, and its message is sent again.
         """
         if self.request.called_directly or self.request.is_eager:
             return
@@ -100,10 +235,26 @@ class JobTask(Task):
         args[:], given = call.from_payload(job.payload)
         kwargs.clear()
         kwargs.update(given)
-        log.info("claimed", wait_seconds=round((job.claimed_at - job.available_at) / 1000, 3))
+        self._admit(job)
+        wait = round(job.wait_ms / 1000, 3)
+        log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body; a claimed job whose claim is over by then is ended here, before Celery sends what follows it."""
+        request = self.request_stack.top
+        if getattr(request, "job", None) is None or request._protected:  # noqa: SLF001 - Celery's own mark
+            return super().__call__(*args, **kwargs)
+        request._protected = 1  # noqa: SLF001
+        result = self.run(*args, **kwargs)
+        if getattr(request, "cancel_seen", False):
+            request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
+        elif links.has_followers(request):
+            fence.check(self.app.repo, self._job)
+        return result
 
     def after_return(self, *_: Any) -> None:
-        """Forget the job in this process's log lines."""
+        """Make room for the next job under the same limit, and forget this one in the process's log lines."""
+        self._make_room()
         clear_contextvars()
 
     @property
@@ -121,43 +272,6 @@ class JobTask(Task):
     def _job(self) -> Job:
         return self.request.job  # type: ignore[no-any-return]
 
-    def _is_own_retry(self, task_id: str | None) -> bool:
-        return task_id is not None and task_id == self.request.id and getattr(self.request, "job", None) is not None
-
-    def _check_arguments(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> None:
-        if self.typing and (check := getattr(self, "__header__", None)):
-            check(*(args or ()), **(kwargs or {}))
-
-    def _create(
-        self,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
-        job_id: str | None,
-        queue: str | None,
-        available_at: int | None,
-    ) -> Job:
-        job = self.app.repo.create_job(
-            self.name,
-            call.to_payload(args, kwargs),
-            queue=queue or self.queue_name(),
-            job_id=job_id,
-            available_at=available_at,
-            max_attempts=None if self.max_retries is None else self.max_retries + 1,
-            on_orphan=self.on_orphan,
-            hard_limit=self.time_limit,
-        )
-        log.info("submitted", **job.log_context())
-        return job  # type: ignore[no-any-return]
-
-    def queue_name(self) -> str:
-        """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
-        return getattr(self, "queue", None) or self.app.settings.queue_of(self.name)
-
-    def _due(self, countdown: float | None, eta: datetime | None) -> int | None:
-        if eta is not None:
-            return round(eta.timestamp() * 1000)
-        return None if countdown is None else self.app.repo.clock() + round(countdown * 1000)
-
     def _claim(self, where: Address) -> Job | None:
         request = self.request
         return self.app.repo.claim_job(  # type: ignore[no-any-return]
@@ -170,18 +284,149 @@ class JobTask(Task):
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
         """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job."""
+        delivered = (self.request.delivery_info or {}).get("routing_key")
+        queue = delivered if delivered in self.app.settings.queue_names else None
         try:
-            job = self.app.repo.create_job(self.name, call.to_payload(args, kwargs), job_id=task_id, on_orphan=self.on_orphan)
+            job = self._create(args, kwargs, self.request.as_execution_options(), job_id=task_id, queue=queue)
         except JobError as error:
             log.error("message refused", job_id=task_id, task=self.name, reason=str(error))
             raise Ignore(str(error)) from error
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})
         return Address(task_id, 0)
 
+    def _missed_sla(self, job: Job, wait: float) -> bool:
+        settings = self.app.settings
+        return job.queue in settings.queue_names and wait > settings.queue(job.queue).sla_seconds
 
-_SENT_BY_US = frozenset({"retries", "routing_key", "exchange", "headers", "task_type", "expires", "DelaySeconds"})
+    # --- limits
+    def _admit(self, job: Job) -> None:
+        if not self.rate_limit and self.concurrency_key is None:
+            return
+        repo = self.app.repo
+        try:
+            hold = admission.ask(self, job, self._values, self.app.fleet_limits, repo.clock())
+        except StoreUnavailable as error:
+            log.error("limits not known", reason=str(error))
+            hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
+        if hold is None:
+            return
+        log.info("held back", why=hold.reason, available_at=hold.until)
+        self._give_back(
+            partial(repo.release, available_at=hold.until, reason=hold.reason, started=False, slot=hold.slot)
+        )
+        raise Ignore(hold.reason)
 
+    def _make_room(self) -> None:
+        if self.concurrency_key is None or getattr(self.request, "job", None) is None:
+            return
+        try:
+            admission.leave(self, self._job, self._values, self.app.fleet_limits)
+        except JobError as error:
+            log.warning("its place stays taken until somebody asks for it", reason=str(error))
 
-def _celery_only(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the call that Celery's own message still carries: what the job knows is not said twice."""
-    return {name: value for name, value in options.items() if name not in _SENT_BY_US and value is not None}
+    def _values(self) -> dict[str, Any]:
+        try:
+            return bind(self.run, self.request.args, self.request.kwargs)
+        except TypeError:
+            return {}  # the body fails on them
+
+    # --- coming back
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """End the attempt and try again later: Celery's own, with the job PENDING before its message is sent.
+
+        Without countdown and ETA the delay comes from ``retry_policy``, else it is ``default_retry_delay``.
+
+        Raises
+        ------
+        celery.exceptions.Retry
+            Always, unless ``throw`` is false: another attempt follows.
+        celery.exceptions.Ignore
+            The claim is over: somebody else has the job, nothing was written or sent.
+        Exception
+            ``exc``, or `MaxRetriesExceededError`: no attempt is left, the job ends FAILED.
+        """
+        request = self.request
+        again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
+        if request.called_directly or getattr(request, "job", None) is None:
+            return again(eta=eta, countdown=countdown)
+        if eta is None and countdown is None and self.retry_policy is not None:
+            countdown = self._policy_delay(exc or sys.exc_info()[1])
+        request.is_retrying, request.retry_cause = True, exc or sys.exc_info()[1]
+        try:
+            return again(eta=eta, countdown=countdown)
+        except Reject as rejected:
+            self._not_retried(rejected.reason)
+        finally:
+            request.is_retrying = False
+
+    def snooze(self, seconds: float, reason: str = "snoozed by its task") -> NoReturn:
+        """Give the job back and have it started again after some seconds, without charging an attempt.
+
+        For what is not ready yet and is no failure: a file that has not arrived, a report that is still computed.
+
+        Raises
+        ------
+        Snoozed
+            Always: nothing after this call is run.
+        InvalidInput
+            No number of seconds, or called outside a running job.
+        """
+        if getattr(self.request, "job", None) is None:
+            raise InvalidInput("snooze() was called outside a running job; there is nothing to give back")
+        due = timing.due_at(seconds, None, self.app.repo.clock(), self.app.timezone)
+        self._make_room()
+        self._give_back(partial(self.app.repo.release, available_at=due, reason=reason))
+        raise Snoozed(reason)
+
+    def _policy_delay(self, error: BaseException | None) -> float:
+        """Ask the policy when to try again; how often is ``max_retries``' to say. Raises ``error`` for never."""
+        assert self.retry_policy is not None
+        decision = replace(self.retry_policy, max_attempts=None).decide(error, self._job.charged)
+        if not decision.retry and error is not None:
+            log.info("not tried again", why=decision.reason)
+            raise error
+        return decision.delay
+
+    def _again(self, args: Any, kwargs: Any, due: int | None, queue: str | None, options: Mapping[str, Any]) -> Any:
+        """Write the retry, then send its message; a refused write sends nothing."""
+        job, changed = self._job, dict[str, Any]()
+        payload = call.to_payload(args, kwargs)
+        if codec.encode(payload) != codec.encode(call.to_payload(*call.from_payload(job.payload))):
+            changed["payload"] = payload
+        if queue and queue != job.queue:
+            changed["queue"] = queue
+        cause = self.request.retry_cause
+        after = self.app.repo.reschedule(
+            job.job_id, available_at=due, error=cause, kind=cause and kind_of(cause), token=job.claim_token, **changed
+        )
+        self._make_room()
+        log.info("retry scheduled", available_at=after.available_at)
+        return publish_if_due(self.app, after, **envelope.of_one_send(options))
+
+    def _not_retried(self, error: Any) -> NoReturn:
+        """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
+        if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
+            log.warning("retry dropped", reason=str(error))
+            raise Ignore(str(error)) from error
+        if isinstance(error, BaseException):
+            raise error
+        raise Reject(error, requeue=False)
+
+    def _give_back(self, release: Callable[..., Job]) -> None:
+        job = self._job
+        try:
+            after = release(job.job_id, token=job.claim_token)
+        except (ClaimLost, JobNotFound, StoreUnavailable) as error:
+            log.warning("not given back", reason=str(error))
+            return
+        publish_if_due(self.app, after)

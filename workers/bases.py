@@ -1,0 +1,159 @@
+"""Base classes of tasks by kind of work, with the figures that governance asks for.
+
+=================  =======  ====================================  ==========  ===============================
+class              retries  delays, seconds                       hard limit  answers equal calls for
+=================  =======  ====================================  ==========  ===============================
+IdempotentTask     3        60, 120, 240                          its queue's 1 h
+EmailTask          5        up to 10, 20, 40, 80, 120             2 min       2 h (``email``)
+ReportTask         2        600, 1200                             30 min      24 h (``reports``)
+MaintenanceTask    none                                           its queue's 12 h (``maintenance``)
+ExternalAPITask    3        up to 60, 120, 240                    10 min      1 h
+=================  =======  ====================================  ==========  ===============================
+
+"Up to" is full jitter: jobs that failed together because a service was down must not come back together. Every figure is
+a class attribute and can be set per task: ``@shared_task(base=EmailTask, max_retries=2)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule, codec, lifecycle
+from jobs.idempotency import GLOBAL, IdempotencyService, store_result, window_seconds
+from jobs.submission import id_for_key
+from workers.idempotency import KeyFrom, Rules, Scope
+from workers.task import JobTask
+
+NEVER_AGAIN = RetryRule((InvalidInput, NotImplementedError))
+"""Errors that the same call meets again however often it is tried."""
+
+
+class Idempotent(JobTask):
+    """A task whose equal calls are one job: while it is open, and for ``idempotency_ttl`` after it completed.
+
+    A call whose job FAILED or was CANCELLED is run anew. No lock is held, so nothing can be left behind: the job itself
+    is the record, and its claim is what keeps a second run from starting.
+
+    Attributes
+    ----------
+    idempotency_ttl : float or str, optional
+        Seconds, or a category of `jobs.idempotency.WINDOWS`; default `Settings.idempotency_ttl_seconds`.
+    idempotency_scope : str or callable
+        ``"global"``; ``"user"`` or ``"tenant"``: equal calls of different users are different; or a function from the
+        arguments by name to the owner.
+    idempotency_scope_argument : str, optional
+        Argument that holds the owner; default ``user_id`` or ``tenant_id``.
+    idempotency_key_from : sequence of str or callable, optional
+        Arguments that identify a call, where not all do; or a function from the arguments by name to a JSON value.
+    """
+
+    abstract = True
+    idempotency_scope: ClassVar[Scope] = GLOBAL
+    idempotency_scope_argument: ClassVar[str | None] = None
+    idempotency_key_from: ClassVar[KeyFrom | None] = None
+
+    def idempotency_rules(self) -> Rules | None:
+        """How equal calls are told."""
+        scope: Any = self.idempotency_scope
+        return Rules(
+            scope=scope,
+            argument=self.idempotency_scope_argument,
+            key_from=self.idempotency_key_from,
+        )
+
+    def generate_task_id(self, *args: Any, **kwargs: Any) -> str:
+        """Give the id that the job of this call has, submitted or not: ``AsyncResult(id)`` finds it.
+
+        Raises
+        ------
+        TypeError, jobs.InvalidInput
+            The arguments do not fit the task, or do not identify a call.
+        """
+        identity = self._identity(args, kwargs, None, None)
+        assert identity is not None
+        return id_for_key(self.name, identity.key)
+
+    def get_cached_result(self, task_id: str) -> Any:
+        """Give the result that an equal call would get now, ``None`` where it would run.
+
+        A result that is ``None`` itself looks the same; `jobs.IdempotencyService` tells the two apart.
+        """
+        job = self.app.repo.table.get(task_id)
+        now = self.app.repo.clock()
+        if job is None or job.status is not JobStatus.COMPLETED or lifecycle.is_gone(job, now):
+            return None
+        return job.result if lifecycle.answers_duplicate(job, now) else None
+
+    def cache_result(self, task_id: str, result: Any, ttl: float | str | None = None) -> None:
+        """Decide for how long a result answers equal calls.
+
+        The result of a run is stored by the write that completes its job, so calling this in the task's own body sets the
+        window of that write and nothing else. For any other id the result is stored as that of a call that was made
+        elsewhere; where a job stands under the id already, that one stays.
+
+        Raises
+        ------
+        jobs.InvalidInput, jobs.InvalidPayload
+        """
+        seconds = window_seconds(ttl)
+        running = getattr(self.request, "job", None)
+        if running is not None and running.job_id == task_id:
+            codec.encode(result, what="result", limit=self.app.settings.max_result_bytes)
+            self.request.result_ttl = seconds
+            return
+        own = seconds if seconds is not None else window_seconds(self.idempotency_ttl)
+        store_result(self.app.repo, self.name, task_id, result, ttl_seconds=own, job_id=task_id)
+
+    def idempotency(self) -> IdempotencyService:
+        """Give the service that looks up and clears this task's keys."""
+        return IdempotencyService(self.app.repo, namespace=self.name)
+
+
+class IdempotentTask(Idempotent):
+    """The usual case: equal calls are one job, and a failed one is tried again after 1, 2 and 4 minutes."""
+
+    abstract = True
+    retry_policy: ClassVar[RetryPolicy | None] = RetryPolicy(
+        max_attempts=4, base=60, factor=2, ceiling=240, full_jitter=False, rules=(NEVER_AGAIN,)
+    )
+
+
+class EmailTask(IdempotentTask):
+    """Mail and other short messages to people: many quick retries, and never twice within two hours."""
+
+    abstract = True
+    retry_policy = RetryPolicy(max_attempts=6, base=10, factor=2, ceiling=120, rules=(NEVER_AGAIN,))
+    idempotency_ttl = "email"
+    soft_time_limit = 100
+    time_limit = 120
+
+
+class ReportTask(IdempotentTask):
+    """Long computations whose result is worth keeping for a day: few retries, far apart."""
+
+    abstract = True
+    retry_policy = RetryPolicy(
+        max_attempts=3, base=600, factor=2, ceiling=3600, full_jitter=False, rules=(NEVER_AGAIN,)
+    )
+    idempotency_ttl = "reports"
+    soft_time_limit = 1680
+    time_limit = 1800
+
+
+class MaintenanceTask(IdempotentTask):
+    """Housekeeping that runs again by schedule anyway: no retries."""
+
+    abstract = True
+    retry_policy = None
+    autoretry_for = ()
+    max_retries = 0
+    idempotency_ttl = "maintenance"
+
+
+class ExternalAPITask(IdempotentTask):
+    """Calls of services that are not ours: exponential backoff with full jitter, so that their return is no stampede."""
+
+    abstract = True
+    retry_policy = RetryPolicy(max_attempts=4, base=60, factor=2, ceiling=240, rules=(NEVER_AGAIN,))
+    soft_time_limit = 540
+    time_limit = 600
