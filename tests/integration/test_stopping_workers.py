@@ -1,0 +1,214 @@
+"""Stops, cancels and silent workers, with real processes: nothing lost, nothing twice, nobody else disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import provision
+from jobs import FailureKind, JobStatus
+from tests.support.endpoints import Endpoint
+from tests.support.stack import Stack, deployed
+from tests.support.waiting import wait_until
+from workers import create_app
+from workers.cancel import Answer, cancel
+from workers.dispatch import publish
+from workers.fleet import FleetRecords
+
+pytestmark = pytest.mark.real
+TASKS = ("tests.support.tasks", "tests.support.stopping")
+CANCEL_SECONDS = 15.0
+
+Deploy = Callable[..., Any]
+
+
+class Deployment:
+    """A stack, its app, and short words for what the tests do with them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.app = create_app(stack.settings)
+        self.fleet = FleetRecords.of(stack.repo)
+
+    def submit(self, task: str, *args: Any, **options: Any) -> str:
+        """Write a job and send its message."""
+        job = self.app.repo.create_job(f"tests.{task}", {"args": list(args), "kwargs": {}}, **options)
+        if job.dispatches:
+            wait = max(0, job.available_at - self.app.repo.clock()) / 1000
+            publish(self.app, job, wait)
+        return job.job_id
+
+    def started(self, *job_ids: str) -> dict[str, int]:
+        """Wait until bodies have begun, and give their processes."""
+
+        def processes() -> dict[str, int] | None:
+            text = self.stack.evidence.read_text() if self.stack.evidence.exists() else ""
+            rows = {line.split()[0]: int(line.split()[2]) for line in text.splitlines()}
+            return rows if set(job_ids) <= rows.keys() else None
+
+        found = wait_until(processes, 30, f"bodies of {job_ids} run")
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def deploy(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Callable[..., Any]:
+    @contextmanager
+    def make(**overrides: Any) -> Iterator[Deployment]:
+        options = {"task_modules": TASKS, "run_dir": str(tmp_path), **overrides}
+        with deployed(dynamodb_local, elasticmq, tmp_path, **options) as stack:
+            yield Deployment(stack)
+
+    return make
+
+
+# --- stops
+def test_a_stopped_worker_finishes_what_fits_and_gives_the_rest_back(deploy: Deploy) -> None:
+    with deploy(stop_timeout_seconds=8) as here:
+        stack = here.stack
+        old = stack.worker("old", "-c", "3", "-Q", "default")
+        fits, again, fails = (
+            here.submit("sleep", 3),
+            here.submit("sleep_or_again", 900, on_orphan="retry"),
+            here.submit("sleep", 900),
+        )
+        here.started(fits, again, fails)
+        waiting = [here.submit("note", n) for n in range(20)]
+        delayed = here.submit("note", 1, available_at=stack.repo.clock() + 9_000)
+        stack.worker("new", "-c", "2", "-Q", "default", env={"JOBCLAIM_WORKER_NAME": "new"})
+        old.send(signal.SIGTERM)
+        assert old.wait_for_exit(stack.settings.stop_timeout_seconds + 2) == 0
+        done = stack.wait_for([fits, again, delayed, *waiting], JobStatus.COMPLETED, 30)
+        failed = stack.wait_for([fails], JobStatus.FAILED, 1)[fails]
+        assert failed.failure is not None
+        assert failed.failure.kind is FailureKind.ORPHANED
+        released = done[again].history[0]
+        assert (released.outcome, done[again].attempt, done[again].charged) == ("release", 2, 1)
+        assert done[again].claimed_at - released.ended_at < 1_000
+        assert {done[job_id].attempt for job_id in (fits, delayed, *waiting)} == {1}
+        assert done[delayed].claimed_at >= done[delayed].available_at
+        assert set(stack.bodies().values()) == {1}
+
+
+def test_jobs_in_flight_at_a_stop_start_elsewhere_at_once(deploy: Deploy) -> None:
+    with deploy() as here:
+        stack = here.stack
+        old = stack.worker("old", "-c", "2", "-Q", "default")
+        stack.worker("new", "-c", "2", "-Q", "default", env={"JOBCLAIM_WORKER_NAME": "new"})
+        jobs = [here.submit("sleep", 0.2) for _ in range(40)]
+        here.started(*jobs[:4])
+        old.send(signal.SIGTERM)
+        assert old.wait_for_exit(20) == 0
+        done = stack.wait_for(jobs, JobStatus.COMPLETED, 30)
+        assert {job.attempt for job in done.values()} == {1}
+        assert set(stack.bodies().values()) == {1}
+        assert '"event": "claimed"' in old.log()
+
+
+def test_a_clean_stop_leaves_no_record_and_a_command_can_ask_for_it(deploy: Deploy) -> None:
+    with deploy(heartbeat_seconds=1, worker_dead_after_seconds=5) as here:
+        worker = here.stack.worker("worker", "-c", "1", "-Q", "default")
+        record = wait_until(here.fleet.all, 10, "the worker has a record")[0]
+        assert (record.queues, record.concurrency, record.pid) == (("default",), 1, worker.pid)
+        assert here.fleet.ask_to_drain(record.worker_id) is not None
+        assert worker.wait_for_exit(20) == 0
+        assert here.fleet.all() == []
+
+
+# --- cancels
+def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Deploy) -> None:
+    with deploy() as here:
+        stack = here.stack
+        worker = stack.worker("worker", "-c", "3", "-Q", "default")
+        unwanted, wanted, later = here.submit("sleep", 900), here.submit("sleep", 25), here.submit("note", 1)
+        body = here.started(unwanted, wanted)[unwanted]
+        stack.wait_for([later], JobStatus.COMPLETED, 10)
+        _wait_until_heartbeat(here, unwanted, wanted)  # so that the request has to wait for the next one
+        asked = time.monotonic()
+        assert cancel(stack.repo, unwanted) is Answer.REQUESTED
+        wait_until(lambda: not _lives(body), CANCEL_SECONDS, "the body's process is gone")
+        assert time.monotonic() - asked < CANCEL_SECONDS
+        job = stack.repo.get_job(unwanted)
+        assert job.status is JobStatus.CANCELLED
+        assert job.failure is not None
+        assert job.failure.kind is FailureKind.CANCELLED
+        assert worker.running
+        assert '"event": "cancelled"' in worker.log()
+        more = [here.submit("note", n) for n in range(6)]
+        done = stack.wait_for([wanted, *more], JobStatus.COMPLETED, 60)
+        assert {each.attempt for each in done.values()} == {1}
+        assert cancel(stack.repo, unwanted) is Answer.CANCELLED
+
+
+def test_a_polite_task_ends_by_itself_and_an_impolite_one_by_its_finally_blocks(deploy: Deploy, tmp_path: Path) -> None:
+    with deploy(heartbeat_seconds=1, worker_dead_after_seconds=5) as here:
+        stack, tidied = here.stack, tmp_path / "tidied"
+        stack.worker("worker", "-c", "2", "-Q", "default")
+        polite, tidy = here.submit("polite", 900), here.submit("tidy", str(tidied))
+        children = here.started(polite, tidy)
+        for job_id in (polite, tidy):
+            here.app.AsyncResult(job_id).revoke()
+        stack.wait_for([polite, tidy], JobStatus.CANCELLED, 15)
+        wait_until(tidied.exists, 5, "the finally block ran")
+        wait_until(lambda: not _lives(children[tidy]), 5, "its process is gone")
+        assert _lives(children[polite])
+        assert here.app.AsyncResult(polite).state == "REVOKED"
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_its_message_starts_nothing(deploy: Deploy) -> None:
+    with deploy() as here:
+        waiting, after = here.submit("note", 1), here.submit("note", 2)
+        assert here.app.control.revoke(waiting, terminate=True) == {waiting: "cancelled"}
+        here.stack.worker("worker", "-c", "1", "-Q", "default")
+        here.stack.wait_for([after], JobStatus.COMPLETED, 30)
+        assert set(here.stack.bodies()) == {(after, 1)}
+
+
+def test_a_cancelled_job_does_not_come_back_when_its_worker_stops(deploy: Deploy) -> None:
+    with deploy(
+        heartbeat_seconds=1, worker_dead_after_seconds=5, cancel_grace_seconds=60, stop_timeout_seconds=4
+    ) as here:
+        worker = here.stack.worker("worker", "-c", "1", "-Q", "default")
+        job_id = here.submit("sleep_or_again", 900, on_orphan="retry")
+        here.started(job_id)
+        cancel(here.stack.repo, job_id)
+        worker.wait_for_line("cancel requested", 10)
+        worker.send(signal.SIGTERM)
+        assert worker.wait_for_exit(10) == 0
+        assert here.stack.repo.get_job(job_id).status is JobStatus.CANCELLED
+
+
+# --- silence
+def test_a_worker_that_cannot_write_its_heartbeat_takes_nothing_until_it_can(deploy: Deploy) -> None:
+    with deploy(heartbeat_seconds=1, worker_dead_after_seconds=4) as here:
+        stack = here.stack
+        worker = stack.worker("worker", "-c", "1", "-Q", "default")
+        stack.wait_for([here.submit("note", 1)], JobStatus.COMPLETED, 20)
+        stack.repo.table.client().delete_table(TableName=stack.settings.fleet_table)
+        worker.wait_for_line("are not made until it is back", 20)
+        job_id = here.submit("note", 2)
+        worker.wait_for_line("are not made until it is back", 20, after=len(worker.log()))
+        assert stack.repo.get_job(job_id).status is JobStatus.PENDING
+        provision(stack.settings)
+        stack.wait_for([job_id], JobStatus.COMPLETED, 20)
+        assert stack.repo.get_job(job_id).dispatches == 1
+
+
+def _wait_until_heartbeat(here: Deployment, *job_ids: str) -> None:
+    """Wait until a record that names these jobs has just been written."""
+    wait_until(lambda: set(job_ids) <= {i for r in here.fleet.all() for i in r.jobs}, 15, "the record names the jobs")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
