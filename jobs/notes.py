@@ -1,0 +1,138 @@
+"""Notes: items of the job table that are no jobs: a plain task's result, the results of a group, who came to a chord.
+
+A note's key holds a unit separator, which `jobs.checks` refuses in the id of a job: no call can take a note for a job,
+or hide one behind the other. A note has no place in the index, so lists and recovery never see one; it ends by its own
+``expires_at``, which is honoured before DynamoDB gets round to deleting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Self, TypeVar
+
+from jobs import schema
+from jobs.clock import Clock
+from jobs.item import Item, attribute
+from jobs.repo import JobRepo
+from jobs.resilience import persistently
+
+T = TypeVar("T")
+
+SEPARATOR: Final = "\x1f"
+MEMBER_BYTES: Final = 8
+"""Bytes of the hash that stands for a member of a chord: two of 1,000 are alike once in 10**13 chords."""
+
+
+_NAMES: Final = {"#ttl": schema.TTL, "#members": "members", "#expected": "expected"}
+
+
+class Kind(StrEnum):
+    """What a note is about."""
+
+    RESULT = "result"
+    GROUP = "group"
+    CHORD = "chord"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Who came to a chord so far.
+
+    Attributes
+    ----------
+    count : int
+        Different members; one that comes twice is one.
+    expected : int
+        0 while it is not known.
+    """
+
+    count: int
+    expected: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody is there."""
+        return 0 < self.expected <= self.count
+
+
+class Notes:
+    """Requests on the notes of one job table; all of them raise `StoreUnavailable`.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 DynamoDB client, this process's own.
+    """
+
+    def __init__(self, client: Callable[[], Any], name: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._name = name
+        self._clock = clock
+        self._sleep = sleep
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Self:
+        """Give the notes of a repo's table, through the repo's own client."""
+        return cls(repo.table.client, repo.table.name, clock=repo.clock, sleep=repo.table.sleep)
+
+    def put(self, kind: Kind, name: str, text: str, *, seconds: float) -> None:
+        """Write a note, in the place of an earlier one, that lasts for some seconds."""
+        item = {**_key(kind, name), "text": attribute(text), schema.TTL: attribute(self._end(seconds))}
+        self._ask(lambda: self._client().put_item(TableName=self._name, Item=item))
+
+    def get(self, kind: Kind, name: str) -> str | None:
+        """Read a note, consistently; ``None`` where there is none, or its time is over."""
+        answer = self._ask(
+            lambda: self._client().get_item(TableName=self._name, Key=_key(kind, name), ConsistentRead=True)
+        )
+        return self._text(answer.get("Item"))
+
+    def get_many(self, kind: Kind, names: Sequence[str]) -> dict[str, str]:
+        """Read notes one by one; missing ones are left out."""
+        found = {name: self.get(kind, name) for name in dict.fromkeys(names)}
+        return {name: text for name, text in found.items() if text is not None}
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Remove a note, if there is one."""
+        self._ask(lambda: self._client().delete_item(TableName=self._name, Key=_key(kind, name)))
+
+    def arrive(self, name: str, member: str, *, seconds: float) -> Arrivals:
+        """Count a member of a chord, once however often it comes: one write."""
+        digest = hashlib.sha256(member.encode()).digest()[:MEMBER_BYTES]
+        return self._count(name, "ADD #members :it SET #ttl = :ttl", {":it": {"BS": [digest]}}, seconds)
+
+    def expect(self, name: str, members: int, *, seconds: float) -> Arrivals:
+        """Tell how many members a chord has: one write."""
+        return self._count(name, "SET #expected = :it, #ttl = :ttl", {":it": attribute(members)}, seconds)
+
+    def _count(self, name: str, expression: str, values: Item, seconds: float) -> Arrivals:
+        answer = self._ask(
+            lambda: self._client().update_item(
+                TableName=self._name,
+                Key=_key(Kind.CHORD, name),
+                UpdateExpression=expression,
+                ExpressionAttributeNames={name: word for name, word in _NAMES.items() if name in expression},
+                ExpressionAttributeValues={**values, ":ttl": attribute(self._end(seconds))},
+                ReturnValues="ALL_NEW",
+            )
+        )
+        item = answer["Attributes"]
+        return Arrivals(len(item.get("members", {}).get("BS", ())), int(item.get("expected", {}).get("N", 0)))
+
+    def _text(self, item: Mapping[str, Any] | None) -> str | None:
+        if not item or "text" not in item or int(item[schema.TTL]["N"]) * 1000 <= self._clock():
+            return None
+        return str(item["text"]["S"])
+
+    def _end(self, seconds: float) -> int:
+        return -(-self._clock() // 1000) + max(1, round(seconds))
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return persistently(request, clock=self._clock, sleep=self._sleep)
+
+
+def _key(kind: Kind, name: str) -> Item:
+    return {schema.KEY: attribute(f"{kind}{SEPARATOR}{name}")}
