@@ -2,81 +2,52 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Final
 
 import structlog
-from celery import Task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
+from jobs import Job, JobError, JobNotFound, StoreUnavailable
 from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
-from workers import admission, board, call, envelope, fence, gate, limits, links, timing
+from workers import board, call, envelope, fence, gate, limits, links, timing
 from workers.dispatch import publish_if_due
 from workers.idempotency import Identity, Rules, bind, identify
 from workers.identity import worker_id
 from workers.message import HEADER, TOKEN, Address, address, headers
-from workers.outcome import kind_of
+from workers.returning import ReturningTask
 
 log = structlog.get_logger("jobclaim.worker")
 
+CALLABLES: Final = ("concurrency_key", "idempotency_scope", "idempotency_key_from")
+"""Attributes that may be functions of the arguments; as methods they would get the task."""
 ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class Snoozed(Ignore):
-    """Raised by `JobTask.snooze`: the attempt is over, it was not charged, and the job comes back later."""
-
-
-class JobTask(Task):
-    """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``.
+class JobTask(ReturningTask):
+    """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
+    and limits.
 
     Attributes
     ----------
     on_orphan : {"fail", "retry"}, optional
-        What recovery does with a job whose worker was lost; default `Settings.on_orphan`. With "retry" the body must bear
-        being started again after it was cut off anywhere.
-    max_retries : int, optional
-        Celery's own: attempts after the first; ``None`` for no end.
-    retry_policy : RetryPolicy, optional
-        Delays of retries that name none themselves. A class that sets it is tried again after any exception, unless it
-        sets ``autoretry_for`` too, and as often as the policy says, unless it sets ``max_retries`` too.
-    rate_limit : str, optional
-        Celery's own, ``"100/m"``; here it is kept by the whole fleet together.
-    rate_burst : int
-        Starts that may come at once after a quiet time.
-    concurrency_key : str or callable, optional
-        Name of an argument, or a function from the arguments by name: at most ``concurrency_limit`` jobs with the same
-        value run at once.
-    concurrency_group : str, optional
-        Tasks of one group share their keys; default each task has its own.
+        What recovery does with a job whose worker was lost; default `Settings.on_orphan`. With "retry" the body must
+        bear being started again after it was cut off anywhere.
     """
 
     abstract = True
     Request = "workers.request:JobRequest"
     on_orphan: ClassVar[OnOrphan | None] = None
-    retry_policy: ClassVar[RetryPolicy | None] = None
-    rate_burst: ClassVar[int] = 1
-    concurrency_key: ClassVar[str | Callable[[dict[str, Any]], Any] | None] = None
-    concurrency_limit: ClassVar[int] = 1
-    concurrency_group: ClassVar[str | None] = None
     idempotency_ttl: ClassVar[float | str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         own = vars(cls)
-        if (policy := own.get("retry_policy")) is not None:
-            if "max_retries" not in own:
-                cls.max_retries = None if policy.max_attempts is None else policy.max_attempts - 1
-            if "autoretry_for" not in own:
-                cls.autoretry_for = (Exception,)
-        for name in ("concurrency_key", "idempotency_scope", "idempotency_key_from"):
+        for name in CALLABLES:
             if callable(own.get(name)) and not isinstance(own[name], staticmethod):
                 setattr(cls, name, staticmethod(own[name]))  # a function of the arguments, not of the task
 
@@ -104,8 +75,9 @@ class JobTask(Task):
     ) -> Any:
         """Write the job, then send its id; the result's id is the job's.
 
-        A message that could not be sent is logged and sent by recovery: the caller has a job either way. A call that equals
-        another one by its idempotency key gets that one's job, with its result where there is one, and sends nothing.
+        A message that could not be sent is logged and sent by recovery: the caller has a job either way. A call that
+        equals another one by its idempotency key gets that one's job, with its result where there is one, and sends
+        nothing.
 
         Parameters
         ----------
@@ -203,7 +175,7 @@ class JobTask(Task):
         """Answer a call whose job is there already: its handle, which knows the result where there is one."""
         log.info("duplicate", job_status=str(job.status), **job.log_context())
         result = self.AsyncResult(job.job_id)
-        result._maybe_set_cache(self.app.backend.meta_of(job))  # noqa: SLF001 - spares the read of what is known
+        result._maybe_set_cache(self.app.backend.meta_of(job))
         return result
 
     # --- running
@@ -213,8 +185,8 @@ class JobTask(Task):
         Raises
         ------
         celery.exceptions.Ignore
-            The claim was refused, a limit holds the job back, or DynamoDB could not be asked: the job stays PENDING or is
-            PENDING again, and its message is sent again.
+            The claim was refused, a limit holds the job back, or DynamoDB could not be asked: the job stays PENDING or
+            is PENDING again, and its message is sent again.
         """
         if self.request.called_directly or self.request.is_eager:
             return
@@ -240,11 +212,11 @@ class JobTask(Task):
         log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body; a claimed job whose claim is over by then is ended here, before Celery sends what follows it."""
+        """Run the body; a job whose claim is over by then is ended here, before Celery sends what follows it."""
         request = self.request_stack.top
-        if getattr(request, "job", None) is None or request._protected:  # noqa: SLF001 - Celery's own mark
+        if getattr(request, "job", None) is None or request._protected:
             return super().__call__(*args, **kwargs)
-        request._protected = 1  # noqa: SLF001
+        request._protected = 1
         result = self.run(*args, **kwargs)
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
@@ -267,10 +239,6 @@ class JobTask(Task):
             return False
         self.request.cancel_seen = True
         return True
-
-    @property
-    def _job(self) -> Job:
-        return self.request.job  # type: ignore[no-any-return]
 
     def _claim(self, where: Address) -> Job | None:
         request = self.request
@@ -297,136 +265,3 @@ class JobTask(Task):
     def _missed_sla(self, job: Job, wait: float) -> bool:
         settings = self.app.settings
         return job.queue in settings.queue_names and wait > settings.queue(job.queue).sla_seconds
-
-    # --- limits
-    def _admit(self, job: Job) -> None:
-        if not self.rate_limit and self.concurrency_key is None:
-            return
-        repo = self.app.repo
-        try:
-            hold = admission.ask(self, job, self._values, self.app.fleet_limits, repo.clock())
-        except StoreUnavailable as error:
-            log.error("limits not known", reason=str(error))
-            hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
-        if hold is None:
-            return
-        log.info("held back", why=hold.reason, available_at=hold.until)
-        self._give_back(
-            partial(repo.release, available_at=hold.until, reason=hold.reason, started=False, slot=hold.slot)
-        )
-        raise Ignore(hold.reason)
-
-    def _make_room(self) -> None:
-        if self.concurrency_key is None or getattr(self.request, "job", None) is None:
-            return
-        try:
-            admission.leave(self, self._job, self._values, self.app.fleet_limits)
-        except JobError as error:
-            log.warning("its place stays taken until somebody asks for it", reason=str(error))
-
-    def _values(self) -> dict[str, Any]:
-        try:
-            return bind(self.run, self.request.args, self.request.kwargs)
-        except TypeError:
-            return {}  # the body fails on them
-
-    # --- coming back
-    def retry(
-        self,
-        args: Any = None,
-        kwargs: Any = None,
-        exc: BaseException | None = None,
-        throw: bool = True,
-        eta: datetime | None = None,
-        countdown: float | None = None,
-        max_retries: int | None = None,
-        **options: Any,
-    ) -> Any:
-        """End the attempt and try again later: Celery's own, with the job PENDING before its message is sent.
-
-        Without countdown and ETA the delay comes from ``retry_policy``, else it is ``default_retry_delay``.
-
-        Raises
-        ------
-        celery.exceptions.Retry
-            Always, unless ``throw`` is false: another attempt follows.
-        celery.exceptions.Ignore
-            The claim is over: somebody else has the job, nothing was written or sent.
-        Exception
-            ``exc``, or `MaxRetriesExceededError`: no attempt is left, the job ends FAILED.
-        """
-        request = self.request
-        again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
-        if request.called_directly or getattr(request, "job", None) is None:
-            return again(eta=eta, countdown=countdown)
-        if eta is None and countdown is None and self.retry_policy is not None:
-            countdown = self._policy_delay(exc or sys.exc_info()[1])
-        request.is_retrying, request.retry_cause = True, exc or sys.exc_info()[1]
-        try:
-            return again(eta=eta, countdown=countdown)
-        except Reject as rejected:
-            self._not_retried(rejected.reason)
-        finally:
-            request.is_retrying = False
-
-    def snooze(self, seconds: float, reason: str = "snoozed by its task") -> NoReturn:
-        """Give the job back and have it started again after some seconds, without charging an attempt.
-
-        For what is not ready yet and is no failure: a file that has not arrived, a report that is still computed.
-
-        Raises
-        ------
-        Snoozed
-            Always: nothing after this call is run.
-        InvalidInput
-            No number of seconds, or called outside a running job.
-        """
-        if getattr(self.request, "job", None) is None:
-            raise InvalidInput("snooze() was called outside a running job; there is nothing to give back")
-        due = timing.due_at(seconds, None, self.app.repo.clock(), self.app.timezone)
-        self._make_room()
-        self._give_back(partial(self.app.repo.release, available_at=due, reason=reason))
-        raise Snoozed(reason)
-
-    def _policy_delay(self, error: BaseException | None) -> float:
-        """Ask the policy when to try again; how often is ``max_retries``' to say. Raises ``error`` for never."""
-        assert self.retry_policy is not None
-        decision = replace(self.retry_policy, max_attempts=None).decide(error, self._job.charged)
-        if not decision.retry and error is not None:
-            log.info("not tried again", why=decision.reason)
-            raise error
-        return decision.delay
-
-    def _again(self, args: Any, kwargs: Any, due: int | None, queue: str | None, options: Mapping[str, Any]) -> Any:
-        """Write the retry, then send its message; a refused write sends nothing."""
-        job, changed = self._job, dict[str, Any]()
-        payload = call.to_payload(args, kwargs)
-        if codec.encode(payload) != codec.encode(call.to_payload(*call.from_payload(job.payload))):
-            changed["payload"] = payload
-        if queue and queue != job.queue:
-            changed["queue"] = queue
-        cause = self.request.retry_cause
-        after = self.app.repo.reschedule(
-            job.job_id, available_at=due, error=cause, kind=cause and kind_of(cause), token=job.claim_token, **changed
-        )
-        self._make_room()
-        log.info("retry scheduled", available_at=after.available_at)
-        return publish_if_due(self.app, after, **envelope.of_one_send(options))
-
-    def _not_retried(self, error: Any) -> NoReturn:
-        """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
-        if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
-            log.warning("retry dropped", reason=str(error))
-            raise Ignore(str(error)) from error
-        if isinstance(error, BaseException):
-            raise error
-        raise Reject(error, requeue=False)
-
-    def _give_back(self, release: Callable[..., Job]) -> None:
-        job = self._job
-        try:
-            after = release(job.job_id, token=job.claim_token)
-        except (ClaimLost, JobNotFound, StoreUnavailable) as error:
-            log.warning("not given back", reason=str(error))
-            return
-        publish_if_due(self.app, after)
