@@ -30,13 +30,14 @@ SECTIONS: Final = (
             "list": "List jobs by state.",
             "show": "Show one job: its attempts, its outcome, and what it waits for.",
             "retry": "Start failed jobs again.",
-            "cancel": "Cancel jobs that wait.",
+            "cancel": "Cancel jobs, waiting or running.",
         },
     ),
     Section(
         "Operate",
         {
             "recover": "Find orphans and lost messages: once, or every N seconds.",
+            "worker": "Run, start, stop, restart, monitor and check workers.",
         },
     ),
 )

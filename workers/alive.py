@@ -24,6 +24,7 @@ class Alive(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """Touch it now and every few seconds."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
         self.touch()
         self._timer = worker.timer.call_repeatedly(TOUCH_SECONDS, self.touch)
 

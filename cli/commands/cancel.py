@@ -1,11 +1,16 @@
-"""`jobclaim cancel`: take back jobs that no worker has claimed."""
+"""`jobclaim cancel`: end jobs, waiting or running."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from cli.output import Format, Output, output_option
+from cli.output import Format, Output, output_option, remark
 from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from jobs import Job
 
 
 @click.command(
@@ -16,15 +21,25 @@ Examples:
 """
 )
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
-@click.option("--reason", default="cancelled by a person", show_default=True, help="Kept with the job.")
+@click.option("--reason", default="cancelled by a person", show_default=True, help="Kept with a job that waits.")
 @output_option
 @pass_session
 def command(session: Session, job_ids: tuple[str, ...], reason: str, output: Format | None) -> None:
-    """Cancel PENDING jobs: a message of theirs that arrives later is refused.
+    """Cancel jobs. The answer to each is "cancelled" or "requested".
+
+    A waiting job is cancelled at once: a message of its that arrives later is refused. A running one is requested from
+    its worker, which reads that with its next heartbeat, tells the task, and stops it after a grace
+    (JOBCLAIM_CANCEL_GRACE_SECONDS). If the worker dies first, recovery ends the job as cancelled.
 
     Exits with 5 when only some could be cancelled.
     """
     from cli.bulk import for_each
+    from workers.cancel import cancel
 
     repo = session.repo
-    for_each(job_ids, lambda job_id: repo.cancel_job(job_id, reason=reason), clock=repo.clock, out=Output(output))
+
+    def act(job_id: str) -> Job:
+        remark(f"{job_id}: {cancel(repo, job_id, reason=reason)}")
+        return repo.get_job(job_id)
+
+    for_each(job_ids, act, clock=repo.clock, out=Output(output))

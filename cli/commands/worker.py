@@ -1,0 +1,225 @@
+"""`jobclaim worker`: run, start, stop, restart, monitor and check workers."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.errors import NotFound, Refused
+from cli.exits import ExitCode
+from cli.humane import Duration, relative, span
+from cli.output import Column, Format, Output, output_option
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from cli.local_workers import LocalWorker
+    from settings import Settings
+    from workers.fleet import WorkerRecord
+
+START_SECONDS = 60.0
+SLACK_SECONDS = 10.0
+"""Beyond the stop timeout: children end, messages are deleted, the record is removed."""
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  jobclaim worker run -q emails -q default -c 8     in the foreground: containers, systemd
+  jobclaim worker start mail -q emails              in the background of this machine
+  jobclaim worker restart mail
+  jobclaim worker monitor --watch 5s
+  jobclaim worker health                            exits with 4 when the event loop is stuck
+"""
+)
+def command() -> None:
+    """Run, start, stop, restart, monitor and check workers.
+
+    run, start, stop, restart and health are about this machine, and know a worker by its name (JOBCLAIM_WORKER_NAME,
+    default "worker"). monitor, and stop with --id, are about the whole fleet.
+    """
+
+
+def _options(function: click.decorators.FC) -> click.decorators.FC:
+    for option in (
+        click.argument("further", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]"),
+        click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Processes; default that of the queues."),
+        click.option("-q", "--queue", "queues", multiple=True, help="Listen on this queue; default all of them."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command()
+@click.option("--name", help="Default JOBCLAIM_WORKER_NAME.")
+@_options
+@pass_session
+def run(
+    session: Session, name: str | None, queues: tuple[str, ...], concurrency: int | None, further: tuple[str, ...]
+) -> None:
+    """Become a worker, in the foreground. SIGTERM stops it: it finishes what fits, and gives the rest back."""
+    from cli.local_workers import LocalWorker, environment
+
+    worker = LocalWorker.of(session.settings, name)
+    worker.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    argv = _argv(session.settings, worker, queues, concurrency, further)
+    os.execve(argv[0], argv, environment(worker))  # noqa: S606 - our own program
+
+
+@command.command()
+@click.argument("name")
+@_options
+@pass_session
+def start(
+    session: Session, name: str, queues: tuple[str, ...], concurrency: int | None, further: tuple[str, ...]
+) -> None:
+    """Start a worker in the background, and wait until it is ready."""
+    from cli.local_workers import LocalWorker
+
+    worker = LocalWorker.of(session.settings, name)
+    _start(worker, _argv(session.settings, worker, queues, concurrency, further))
+
+
+@command.command()
+@click.argument("name", required=False)
+@click.option("--id", "worker_id", help="Ask any worker of the fleet, by the id that monitor shows.")
+@pass_session
+def stop(session: Session, name: str | None, worker_id: str | None) -> None:
+    """Stop a worker of this machine and wait for it, or ask one of the fleet to stop."""
+    if worker_id is not None:
+        _ask_to_stop(session, worker_id)
+        return
+    from cli.local_workers import LocalWorker
+
+    worker = LocalWorker.of(session.settings, name)
+    if not _stop(session.settings, worker):
+        raise NotFound(f"no worker {worker.name!r} runs here; its files would be in {worker.folder}")
+    click.echo(f"worker {worker.name!r} has stopped", err=True)
+
+
+@command.command()
+@click.argument("name", required=False)
+@pass_session
+def restart(session: Session, name: str | None) -> None:
+    """Stop a worker of this machine, and start it as it was started before."""
+    from cli.local_workers import LocalWorker
+
+    worker = LocalWorker.of(session.settings, name)
+    try:
+        argv = worker.last_argv()
+    except RuntimeError as error:
+        raise NotFound(str(error)) from error
+    _stop(session.settings, worker)
+    _start(worker, argv)
+
+
+@command.command()
+@click.argument("name", required=False)
+@click.option("--max-silence", type=Duration(), default="30s", show_default=True, help="Longest that is well.")
+@pass_session
+def health(session: Session, name: str | None, max_silence: int) -> None:
+    """Check a worker of this machine by the file that its event loop touches; for containers and monitors.
+
+    Exits with 4 when it is stuck or gone. Asks neither AWS nor the worker.
+    """
+    from cli.local_workers import LocalWorker
+
+    found = LocalWorker.of(session.settings, name).health(max_silence / 1000)
+    click.echo(found.why, err=not found.ok)
+    click.get_current_context().exit(ExitCode.OK if found.ok else ExitCode.CHECK_FAILED)
+
+
+@command.command()
+@click.option("--watch", type=Duration(), help="Show it again every so often, until Ctrl-C.")
+@output_option
+@pass_session
+def monitor(session: Session, watch: int | None, output: Format | None) -> None:
+    """Show the fleet: every worker, when it was last seen, and what it runs."""
+    from workers.fleet import FleetRecords
+
+    fleet, out = FleetRecords.of(session.repo), Output(output, id_field="worker_id")
+    while True:
+        now = session.now()
+        rows = [_row(record, now, session.settings.worker_dead_after_seconds) for record in fleet.all()]
+        if watch is not None and out.format == "table":
+            click.clear()
+        out.many(rows, COLUMNS, empty="no worker has a record in the fleet table")
+        if watch is None:
+            return
+        time.sleep(watch / 1000)
+
+
+COLUMNS = [
+    Column("worker", lambda row: str(row["worker_id"])),
+    Column("state", lambda row: str(row["state"]), lambda row: "bold red" if row["state"] == "dead" else "green"),
+    Column("seen", lambda row: f"{span(row['silence_ms'])} ago", fold=False),
+    Column("queues", lambda row: ", ".join(row["queues"])),
+    Column("jobs", lambda row: f"{len(row['jobs'])} of {row['concurrency']}", fold=False),
+    Column("started", lambda row: str(row["started"]), fold=False),
+    Column("version", lambda row: str(row["version"]), fold=False),
+]
+
+
+def _row(record: WorkerRecord, now: int, dead_after_seconds: int) -> dict[str, object]:
+    silence = now - record.seen_at
+    dead = silence >= dead_after_seconds * 1000
+    return {
+        "worker_id": record.worker_id,
+        "state": "dead" if dead else "stopping" if record.drain else "alive",
+        "seen_at_ms": record.seen_at,
+        "silence_ms": silence,
+        "started_at_ms": record.started_at,
+        "started": relative(record.started_at, now),
+        "host": record.host,
+        "pid": record.pid,
+        "version": record.version,
+        "concurrency": record.concurrency,
+        "queues": list(record.queues),
+        "jobs": list(record.jobs),
+    }
+
+
+def _argv(
+    settings: Settings,
+    worker: LocalWorker,
+    queues: tuple[str, ...],
+    concurrency: int | None,
+    further: tuple[str, ...],
+) -> list[str]:
+    from cli.local_workers import celery_argv
+
+    chosen = [settings.queue(name) for name in queues or settings.queue_names]
+    return celery_argv(
+        worker,
+        [queue.name for queue in chosen],
+        concurrency or max(queue.concurrency for queue in chosen),
+        further,
+    )
+
+
+def _start(worker: LocalWorker, argv: list[str]) -> None:
+    from cli.local_workers import environment
+
+    try:
+        pid = worker.start(argv, environment(worker), START_SECONDS)
+    except RuntimeError as error:
+        raise Refused(str(error)) from error
+    click.echo(f"worker {worker.name!r} runs as process {pid}, log: {worker.file('log')}", err=True)
+
+
+def _stop(settings: Settings, worker: LocalWorker) -> bool:
+    try:
+        return worker.stop(settings.stop_timeout_seconds + SLACK_SECONDS)
+    except RuntimeError as error:
+        raise Refused(str(error)) from error
+
+
+def _ask_to_stop(session: Session, worker_id: str) -> None:
+    from workers.fleet import FleetRecords
+
+    if FleetRecords.of(session.repo).ask_to_drain(worker_id) is None:
+        raise NotFound(f"no worker has the id {worker_id!r}; see `jobclaim worker monitor`")
+    seconds = session.settings.heartbeat_seconds
+    click.echo(f"requested: worker {worker_id!r} reads it with its next heartbeat, within {seconds} s", err=True)

@@ -1,0 +1,173 @@
+"""Workers of this machine: where their files are, whether they live, how they are started and stopped.
+
+Each has a name and, in `Settings.run_folder`, ``NAME.pid`` (written and removed by Celery), ``NAME.alive`` (touched by
+its event loop), ``NAME.log`` and ``NAME.json`` (how it was started, for a restart). Imports neither Celery nor boto3: a
+health check runs every few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from settings import Settings
+
+POLL_SECONDS: Final = 0.1
+LOG_TAIL: Final = 15
+MAX_SILENCE: Final = 30.0
+"""Seconds since the last touch after which an event loop counts as stuck; it touches every five."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a look at a worker's liveness file tells.
+
+    Attributes
+    ----------
+    ok : bool
+    why : str
+        In words, for a person or a container's log.
+    """
+
+    ok: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWorker:
+    """One worker of this machine, running or not."""
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def of(cls, settings: Settings, name: str | None = None) -> LocalWorker:
+        """Give the worker of that name; default the settings' own."""
+        return cls(name or settings.worker_name, settings.run_folder)
+
+    def file(self, kind: str) -> Path:
+        """Path of one of its files."""
+        return self.folder / f"{self.name}.{kind}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; ``None`` where no worker of this name runs."""
+        try:
+            pid = int(self.file("pid").read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if _is_worker(pid) else None
+
+    def health(self, max_silence: float = MAX_SILENCE, *, now: Callable[[], float] = time.time) -> Health:
+        """Judge by the liveness file: its event loop must have touched it in the last ``max_silence`` seconds."""
+        path = self.file("alive")
+        try:
+            age = now() - path.stat().st_mtime
+        except OSError:
+            return Health(False, f"worker {self.name!r} was never seen here: there is no {path}")
+        if age > max_silence:
+            return Health(
+                False, f"worker {self.name!r} is silent for {age:.0f} s: its event loop is stuck or gone ({path})"
+            )
+        return Health(True, f"worker {self.name!r} was seen {max(0.0, age):.0f} s ago")
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> int:
+        """Start it in the background, and wait until its event loop turns; gives its process id.
+
+        Raises
+        ------
+        RuntimeError
+            One of this name runs already, or it ended, or was not ready in time: with the end of its log.
+        """
+        if self.pid is not None:
+            raise RuntimeError(f"worker {self.name!r} runs already, as process {self.pid}; stop or restart it")
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.file("alive").unlink(missing_ok=True)
+        with self.file("log").open("ab") as log:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), start_new_session=True
+            )
+        self.file("json").write_text(json.dumps(list(argv)))
+        deadline = time.monotonic() + timeout
+        while not self.file("alive").exists():
+            if process.poll() is not None:
+                raise RuntimeError(f"worker {self.name!r} ended with {process.returncode}:\n{self._log_tail()}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"worker {self.name!r} was not ready in {timeout:g} s:\n{self._log_tail()}")
+            time.sleep(POLL_SECONDS)
+        return process.pid
+
+    def stop(self, timeout: float) -> bool:
+        """Ask it to stop, and wait until it has; ``False`` where none runs.
+
+        Raises
+        ------
+        RuntimeError
+            It still drains after ``timeout`` seconds; it goes on with that.
+        """
+        pid = self.pid
+        if pid is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while _is_worker(pid):
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"worker {self.name!r} (process {pid}) still drains after {timeout:g} s; wait, or look into "
+                    f"{self.file('log')}"
+                )
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def last_argv(self) -> list[str]:
+        """How it was started last.
+
+        Raises
+        ------
+        RuntimeError
+            It was never started from here.
+        """
+        try:
+            return [str(word) for word in json.loads(self.file("json").read_text())]
+        except (OSError, ValueError):
+            raise RuntimeError(
+                f"worker {self.name!r} was never started here; use `jobclaim worker start {self.name} ...`"
+            ) from None
+
+    def _log_tail(self) -> str:
+        lines = self.file("log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL:])
+
+
+def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, further: Sequence[str]) -> list[str]:
+    """Program and arguments of a worker in the foreground."""
+    return [
+        *(sys.executable, "-m", "celery", "-A", "workers.app", "worker"),
+        *("-n", f"{worker.name}@%h", "-Q", ",".join(queues), "-c", str(concurrency)),
+        *("--pidfile", str(worker.file("pid"))),
+        *further,
+    ]
+
+
+def environment(worker: LocalWorker) -> dict[str, str]:
+    """Environment that gives a worker process its name and folder."""
+    return {**os.environ, "JOBCLAIM_WORKER_NAME": worker.name, "JOBCLAIM_RUN_DIR": str(worker.folder)}
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether a process lives and is a Celery worker: a number may have been given to a stranger since."""
+    try:
+        status, command = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("stat", "cmdline"))
+    except OSError:
+        return False
+    return b"celery" in command and status.rpartition(b")")[2].split()[0] != b"Z"
