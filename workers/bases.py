@@ -10,8 +10,8 @@ MaintenanceTask    none                                           its queue's 12
 ExternalAPITask    3        up to 60, 120, 240                    10 min      1 h
 =================  =======  ====================================  ==========  ===============================
 
-"Up to" is full jitter: jobs that failed together because a service was down must not come back together. Every figure is
-a class attribute and can be set per task: ``@shared_task(base=EmailTask, max_retries=2)``.
+"Up to" is full jitter: jobs that failed together because a service was down must not come back together. Every figure
+is a class attribute and can be set per task: ``@shared_task(base=EmailTask, max_retries=2)``.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Idempotent(JobTask):
     def cache_result(self, task_id: str, result: Any, ttl: float | str | None = None) -> None:
         """Decide for how long a result answers equal calls.
 
-        The result of a run is stored by the write that completes its job, so calling this in the task's own body sets the
-        window of that write and nothing else. For any other id the result is stored as that of a call that was made
+        The result of a run is stored by the write that completes its job, so calling this in the task's own body sets
+        the window of that write and nothing else. For any other id the result is stored as that of a call that was made
         elsewhere; where a job stands under the id already, that one stays.
 
         Raises
@@ -151,7 +151,7 @@ class MaintenanceTask(IdempotentTask):
 
 
 class ExternalAPITask(IdempotentTask):
-    """Calls of services that are not ours: exponential backoff with full jitter, so that their return is no stampede."""
+    """Calls of services that are not ours: exponential backoff with full jitter, so their return is no stampede."""
 
     abstract = True
     retry_policy = RetryPolicy(max_attempts=4, base=60, factor=2, ceiling=240, rules=(NEVER_AGAIN,))

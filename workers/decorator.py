@@ -1,4 +1,4 @@
-"""``@with_idempotency`` above ``@shared_task``: makes a task that is defined elsewhere, or by habit, an idempotent one."""
+"""``@with_idempotency`` above ``@shared_task``: makes a task that is defined elsewhere an idempotent one."""
 
 from __future__ import annotations
 

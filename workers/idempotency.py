@@ -134,8 +134,8 @@ def _owner(task: str, values: dict[str, Any], rules: Rules) -> Any:
         owner = _named(values).get(source)
     if owner is None or owner == "":
         raise InvalidInput(
-            f"task {task!r} is idempotent within a scope, and {source} gives no owner for this call ({owner!r}); pass it, "
-            "or name the right argument in idempotency_scope_argument"
+            f"task {task!r} is idempotent within a scope, and {source} gives no owner for this call ({owner!r}); "
+            "pass it, or name the right argument in idempotency_scope_argument"
         )
     return owner
 

@@ -1,6 +1,8 @@
-"""Time limits and routes of tasks: taken from settings where a task has none of its own, and checked before a worker starts.
+"""Time limits and routes of tasks: taken from settings where a task has none of its own, and checked before a worker
+starts.
 
-A task may run at most as long as the longest hard limit of its queue: visibility timeout and lease are derived from that.
+A task may run at most as long as the longest hard limit of its queue: visibility timeout and lease are derived from
+that.
 """
 
 from __future__ import annotations
@@ -82,17 +84,17 @@ def _wrong_limits(task: Any, queue: str, settings: Settings) -> list[str]:
         found.append(_too_long(task.name, queue, hard, settings))
     if soft is not None and hard is not None and soft > hard:
         found.append(
-            f"task {task.name!r}: soft_time_limit={soft} must be below time_limit={hard}, else it is killed before it can "
-            "clean up"
+            f"task {task.name!r}: soft_time_limit={soft} must be below time_limit={hard}, else it is killed before "
+            "it can clean up"
         )
     return found
 
 
 def _too_long(task: str, queue: str, hard: float, settings: Settings) -> str:
     return (
-        f"task {task!r}: time_limit={hard} is above {settings.longest_hard_limit(queue)} s, the longest hard limit of queue "
-        f"{queue!r}; visibility timeout and lease follow from that. Route it to a queue for longer tasks, lower its limit, "
-        f"or raise it in settings (tasks[{task!r}].hard_limit or the queue's hard_limit)"
+        f"task {task!r}: time_limit={hard} is above {settings.longest_hard_limit(queue)} s, the longest hard limit "
+        f"of queue {queue!r}; visibility timeout and lease follow from that. Route it to a queue for longer tasks, "
+        f"lower its limit, or raise it in settings (tasks[{task!r}].hard_limit or the queue's hard_limit)"
     )
 
 
