@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TIMES: Final = (
     "created_at",
     "available_at",
+    "start_by",
     "dispatched_at",
     "claimed_at",
     "lease_expires_at",

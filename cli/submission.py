@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -34,28 +36,26 @@ def submit(
 
     Raises
     ------
-    jobs.JobError
+    jobs.JobError, ValueError
         The task is not registered, its arguments do not fit, or the job was refused; nothing was written or sent.
     """
-    from workers.call import to_payload
-    from workers.dispatch import publish_if_due
-
     task = find_task(app, name)
+    queue = queue and repo.settings.queue(queue).name
+    if not _is_job_task(task):
+        return _submit_plain(app, repo, task, args, kwargs, queue, key, ttl_ms, at)
     check_arguments(task, args, kwargs)
-    job = repo.create_job(
-        task.name,
-        to_payload(args, kwargs),
-        queue=queue or getattr(task, "queue", None) or repo.settings.queue_of(task.name),
+    _check_window(task, key, ttl_ms)
+    began = repo.clock()
+    handle = task.apply_async(
+        args,
+        kwargs,
+        queue=queue,
+        eta=None if at is None else datetime.fromtimestamp(at / 1000, UTC),
         idempotency_key=key,
-        ttl=None if ttl_ms is None else ttl_ms / 1000,
-        available_at=at,
-        max_attempts=None if task.max_retries is None else task.max_retries + 1,
-        on_orphan=getattr(task, "on_orphan", None),
-        hard_limit=task.time_limit,
+        idempotency_ttl=None if ttl_ms is None else ttl_ms / 1000,
     )
-    if job.created:
-        publish_if_due(app, job)
-    return job
+    job = repo.get_job(handle.id)
+    return replace(job, created=job.created_at >= began)
 
 
 def find_task(app: Any, name: str) -> Any:
@@ -87,15 +87,55 @@ def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     ------
     InvalidInput
     """
-    header = getattr(task, "__header__", None)
-    if header is None or not hasattr(task, "queue_name"):
-        return  # a plain task gets the job's id, and reads the payload itself
     try:
-        header(*args, **kwargs)
+        task.__header__(*args, **kwargs)
     except TypeError as error:
         raise InvalidInput(
             f"the arguments do not fit task {task.name!r}: {error}; correct --args or --kwargs"
         ) from None
+
+
+def _is_job_task(task: Any) -> bool:
+    from workers import JobTask
+
+    return isinstance(task, JobTask)
+
+
+def _check_window(task: Any, key: str | None, ttl_ms: int | None) -> None:
+    if ttl_ms is not None and key is None and task.idempotency_rules() is None:
+        raise InvalidInput(
+            f"--ttl is the window of an idempotency key, and task {task.name!r} has none; pass --key too"
+        )
+
+
+def _submit_plain(
+    app: Any,
+    repo: JobRepo,
+    task: Any,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    queue: str | None,
+    key: str | None,
+    ttl_ms: int | None,
+    at: int | None,
+) -> Job:
+    """Write the job of a task that makes its claim itself: it gets the job's id, and reads the kwargs as payload."""
+    from workers.dispatch import publish_if_due
+
+    if args:
+        raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")
+    job = repo.create_job(
+        task.name,
+        kwargs,
+        queue=queue or getattr(task, "queue", None),
+        idempotency_key=key,
+        ttl=None if ttl_ms is None else ttl_ms / 1000,
+        available_at=at,
+        hard_limit=task.time_limit,
+    )
+    if job.created:
+        publish_if_due(app, job)
+    return job
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ class PageParser(HTMLParser):
     Attributes
     ----------
     title : str
-        Text of ``<title>``, its white space collapsed.
+        Text of ``<title>``.
     links : list of dict
         ``url`` and ``text`` of every ``<a href>``, in the order of the page.
     """
@@ -50,9 +50,9 @@ class PageParser(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Add text to what is open."""
         if self._inside == "title":
-            self.title = _joined(self.title, data)
+            self.title += data
         elif self._inside == "a":
-            self.links[-1]["text"] = _joined(self.links[-1]["text"], data)
+            self.links[-1]["text"] += data
 
 
 def extract(html: str, base_url: str = "") -> dict[str, Any]:
@@ -60,7 +60,8 @@ def extract(html: str, base_url: str = "") -> dict[str, Any]:
     parser = PageParser(base_url)
     parser.feed(html)
     parser.close()
-    return {"title": parser.title, "links": parser.links}
+    links = [{"url": link["url"], "text": _collapsed(link["text"])} for link in parser.links]
+    return {"title": _collapsed(parser.title), "links": links}
 
 
 @shared_task(base=JobTask, bind=True, name="examples.scrape_website", on_orphan="retry")
@@ -73,5 +74,5 @@ def scrape_website(self: JobTask, path: str, base_url: str = "") -> dict[str, An
     return {"output": str(output), "title": page["title"], "links": len(page["links"])}
 
 
-def _joined(before: str, more: str) -> str:
-    return " ".join(f"{before} {more}".split()) if before else " ".join(more.split())
+def _collapsed(text: str) -> str:
+    return " ".join(text.split())

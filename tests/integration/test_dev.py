@@ -64,10 +64,10 @@ def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path:
     assert failed.returncode == 1
     assert "FileNotFoundError" in json.loads(failed.stdout)["failure"]["exception"]
 
-    plain = run(
-        environment, "submit", "examples.plain_count_words", "--kwargs", '{"path": "x"}', "--wait", cwd=tmp_path
-    )
-    assert plain.returncode == 1, plain.stdout + plain.stderr
+    by_hand = json.dumps({"path": str(letter)})
+    plain = run(environment, "submit", "examples.plain_count_words", "--kwargs", by_hand, "--wait", cwd=tmp_path)
+    assert json.loads(plain.stdout)["result"] == {"words": 6}, plain.stderr + dev.describe()
+
     shown = run(environment, "show", record["job_id"], "-o", "table", cwd=tmp_path)
     assert "attempt 1 claimed" in shown.stdout
 

@@ -31,6 +31,11 @@ def charge(self: JobTask, invoice: int, *, currency: str = "EUR") -> int:
     return invoice
 
 
+@shared_task(name="shop.by_hand")
+def by_hand(job_id: str) -> None:
+    """Stand for a task that makes its claim itself."""
+
+
 @pytest.fixture(scope="module")
 def aws() -> Iterator[LocalAws]:
     """One embedded AWS for all tests of this file; each test has tables and queues of its own."""
@@ -94,6 +99,15 @@ def test_submit_writes_the_job_as_its_author_meant_it_and_sends_one_message(sess
     assert (job.status, job.queue, job.max_attempts, job.on_orphan) == (JobStatus.PENDING, "default", 5, "retry")
     assert job.lease_ms == (77 + 60) * 1000
     assert waiting_messages(session) == 1
+
+
+def test_submit_of_a_task_that_claims_by_hand_sends_the_jobs_id_alone(session: Session) -> None:
+    [record] = records(run(session, "submit", "shop.by_hand", "--kwargs", '{"path": "x"}', "--key", "x"))
+    assert session.repo.get_job(record["job_id"]).payload == {"path": "x"}
+    assert waiting_messages(session) == 1
+    refused = run(session, "submit", "shop.by_hand", "--args", "[1]")
+    assert (refused.exit_code, waiting_messages(session)) == (ExitCode.ERROR, 1)
+    assert "use --kwargs" in refused.stderr
 
 
 def test_submit_shows_no_arguments(session: Session) -> None:

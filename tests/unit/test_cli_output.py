@@ -51,7 +51,7 @@ def test_records_without_ids_refuse_to_write_ids() -> None:
 
 def test_an_empty_list_leaves_standard_output_empty(capsys: pytest.CaptureFixture[str]) -> None:
     for format in ("table", "jsonl", "ids"):  # noqa: A001
-        Output(format).many([], COLUMNS, empty="None.")  # type: ignore[arg-type]
+        Output(format).many([], COLUMNS, empty="None.")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "None.\n")
 

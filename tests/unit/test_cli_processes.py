@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,11 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def has_ended(child: Child) -> bool:
+    """Whether its leader has ended."""
+    return child.exit_status() is not None
 
 
 def test_kill_takes_the_whole_group(started: list[Child]) -> None:
@@ -115,7 +121,7 @@ def test_a_file_gets_all_output_in_its_order(started: list[Child], tmp_path: Pat
     for _ in range(2):
         child = Child("child", [sys.executable, "-c", code], env=os.environ, output=log)
         started.append(child)
-        wait_until(lambda child=child: child.exit_status() is not None, 20, "the child ends")
+        wait_until(partial(has_ended, child), 20, "the child ends")
         child.kill()
     assert log.read_text() == "out\nerr\n" * 2
     assert child.exit_status() == 0

@@ -15,6 +15,7 @@ from examples.maintenance import DAY_SECONDS, delete_older_than
 from examples.notifications import append_notification
 from examples.reports import totals
 from examples.websites import extract
+from settings import Settings
 
 NOW = 1_750_000_000.0
 
@@ -82,7 +83,7 @@ def test_a_pages_own_base_wins() -> None:
 
 
 def test_broken_html_gives_what_is_there() -> None:
-    assert extract("</p><a href=x>y<") == {"title": "", "links": [{"url": "x", "text": "y"}]}
+    assert extract("</p><a href=x>y<b>z<") == {"title": "", "links": [{"url": "x", "text": "yz<"}]}
 
 
 def test_a_website_is_scraped_into_a_file_beside_it(tmp_path: Path) -> None:
@@ -210,3 +211,13 @@ def test_the_plain_examples_are_ordinary_tasks() -> None:
 
     for name in ("plain_count_words", "plain_count_words_short"):
         assert not isinstance(app.tasks[f"examples.{name}"], JobTask)
+
+
+def test_the_readmes_settings_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(examples.__file__).parent / "README.md").read_text()
+    (tmp_path / "pyproject.toml").write_text(readme.split("```toml\n")[1].split("```")[0])
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    assert settings.queue_of("examples.process_document") == "documents"
+    assert settings.queue_of("examples.cleanup_old_data") == "default"
+    assert settings.limits("examples.send_notification").hard == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ class Queue:
     def receipts(self) -> list[str]:
         """Give all receipts so far."""
         return [receipt for batch in self.batches for receipt in batch]
+
+    def has(self, receipt: str) -> bool:
+        """Whether a receipt has come."""
+        return receipt in self.receipts()
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def test_fewer_than_a_full_batch_are_sent_when_they_have_waited(batcher: Batcher
 def test_each_idle_time_ends_with_the_next_receipt(batcher: Batcher, queue: Queue) -> None:
     for number in range(5):
         batcher.put("url", str(number))
-        wait_until(lambda number=number: str(number) in queue.receipts(), 5, f"receipt {number} is sent")
+        wait_until(partial(queue.has, str(number)), 5, f"receipt {number} is sent")
 
 
 def test_receipts_of_two_queues_travel_apart(batcher: Batcher, queue: Queue) -> None:
