@@ -19,17 +19,28 @@ MOTO, REAL = "moto", "dynamodb-local"
 
 @contextmanager
 def open_store(name: str, request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Give a store with an empty job table.
-
-    Its clock starts at the present, for DynamoDB Local really deletes what expired by the machine's clock.
-    """
-    clock = ManualClock(system_clock())
+    """Give a store with an empty job table."""
     if name == MOTO:
         with mock_aws():
-            yield Store(name, boto3.client("dynamodb"), clock)
+            yield Store(name, boto3.client("dynamodb"), present())
     else:
-        endpoint: Endpoint = request.getfixturevalue("dynamodb_local")
-        yield Store(name, endpoint.client(max_pool_connections=64), clock, endpoint.endpoint_url)
+        opened: Store = request.getfixturevalue("real_store")
+        opened.clock = present()
+        yield opened
+        opened.empty()
+
+
+@pytest.fixture(scope="session")
+def real_store(dynamodb_local: Endpoint) -> Store:
+    """One table in DynamoDB Local for all tests, one after the other: making one for each takes longer than a test."""
+    return Store(
+        REAL, dynamodb_local.client(max_pool_connections=64), present(), endpoint_url=dynamodb_local.endpoint_url
+    )
+
+
+def present() -> ManualClock:
+    """A clock that starts now, for DynamoDB Local really deletes what expired by the machine's clock."""
+    return ManualClock(system_clock())
 
 
 @pytest.fixture(params=[MOTO, pytest.param(REAL, marks=pytest.mark.real)])

@@ -43,11 +43,12 @@ class Store:
     settings: Settings = field(default_factory=contract_settings)
 
     def __post_init__(self) -> None:
-        self.provision(self.settings)
+        list(ensure_table(self.client, table_specs(self.settings)[0], 30))
 
-    def provision(self, settings: Settings) -> None:
-        """Create the job table of these settings."""
-        list(ensure_table(self.client, table_specs(settings)[0], 30))
+    def empty(self) -> None:
+        """Delete all items."""
+        for job_id in self.items():
+            self.client.delete_item(TableName=self.settings.job_table, Key={"job_id": {"S": job_id}})
 
     def repo(self, client: Any = None, settings: Settings | None = None) -> JobRepo:
         """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test."""

@@ -242,15 +242,14 @@ def test_a_retry_by_somebody_else_is_not_mistaken_for_mine(store: Store) -> None
 
 # --- a line that stays bad
 def test_a_line_that_stays_bad_ends_in_a_typed_error_and_the_claim_is_kept_for_another_try(store: Store) -> None:
-    owner, claim = store.claimed()
-    del owner
+    _, claim = store.claimed(hard_limit=60)
     line = LossyClient(store.client, arrives=False, times=10_000)
     worker = store.repo(line)
 
     with pytest.raises(StoreUnavailable, match="DynamoDB did not answer"):
         worker.update_status(claim.job_id, "COMPLETED", token=claim.claim_token)
 
-    assert line.writes > 100, "tried until the lease was over"
+    assert line.writes > 10, "tried until the lease was over"
     assert store.clock() == claim.lease_expires_at
     assert stored(store, claim) == claim
 
@@ -265,7 +264,7 @@ def test_a_submission_gives_up_after_three_tries(store: Store) -> None:
 
 
 def test_after_an_outage_the_same_repo_can_say_again_how_the_attempt_ended(store: Store) -> None:
-    job = store.pending()
+    job = store.pending(hard_limit=60)
     line = LossyClient(store.client, times=0)
     worker = store.repo(line)
     assert worker.claim_job(job.job_id) is not None
@@ -282,7 +281,7 @@ def test_after_an_outage_the_same_repo_can_say_again_how_the_attempt_ended(store
 
 
 def test_after_an_outage_the_same_repo_cannot_say_something_else_instead(store: Store) -> None:
-    job = store.pending()
+    job = store.pending(hard_limit=60)
     line = LossyClient(store.client, times=0)
     worker = store.repo(line)
     assert worker.claim_job(job.job_id) is not None
