@@ -198,6 +198,7 @@ def store_result(
         The job's id, where it is known and the key that it was derived from is not.
     """
     codec.encode(result, what="result", limit=repo.settings.max_result_bytes)
+    key = checks.text(key, "idempotency key", checks.MAX_KEY)
     asked = Submission(task=task, queue=repo.settings.default_queue, idempotency_key=key, ttl=ttl_seconds)
     job = new_job(asked, repo.settings, repo.clock, any_queue=True)
     if job_id is not None:
