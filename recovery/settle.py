@@ -138,6 +138,8 @@ class Settler:
         if action.retry:
             self.counts["retried"] += 1
             self._send(after)
+        else:
+            self._tell_links(after)
         return True
 
     def _dispatch_again(self, job: Job) -> bool:
@@ -162,18 +164,36 @@ class Settler:
         return True
 
     def _give_up(self, job: Job, action: GiveUp) -> bool:
-        if rescue.give_up(self._repo, job, action.failure) is None:
+        after = rescue.give_up(self._repo, job, action.failure)
+        if after is None:
             return self._refused()
+        self._tell_links(after)
         self.counts["given_up"] += 1
         log.error("given up", why=action.failure.message, **job.log_context())
         return True
 
     def _expire(self, job: Job) -> bool:
-        if rescue.expire(self._repo, job) is None:
+        after = rescue.expire(self._repo, job)
+        if after is None:
             return self._refused()
+        self._tell_links(after)
         self.counts["expired"] += 1
         log.warning("not started in time", start_by=job.start_by, **job.log_context())
         return True
+
+    def _tell_links(self, job: Job) -> None:
+        """Have a worker tell the job's chord, its chain and its error callbacks: recovery runs no task."""
+        if not job.envelope:
+            return
+        from workers.links import announcement
+
+        try:
+            told = announcement(self._repo, job)
+        except JobError as error:
+            log.error("links not told", reason=str(error), **job.log_context())
+            return
+        if told is not None:
+            self._send(told)
 
     def _send(self, job: Job) -> bool:
         sent = self._messages.may_send() and self._messages.send(job, delay_seconds(job, self._repo.clock()))

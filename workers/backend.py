@@ -29,7 +29,7 @@ from jobs.transitions import Move
 from workers import chords, links, parent
 from workers.message import TOKEN, address
 from workers.outcome import record_cancelled, record_failure, record_success
-from workers.results import UNKNOWN, error_of, meta_of
+from workers.results import UNKNOWN, error_of, meta_of, successor_of
 
 FIRST_PAUSE: Final = 0.05
 PAUSE_SHARE: Final = 0.1
@@ -40,7 +40,7 @@ BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
 
 
 class JobBackend(BaseBackend):
-    """Results are jobs. Called by the child on success and failure, by the main process for what a child cannot tell."""
+    """Results are jobs. Called by the child on success and failure, by the main process for what no child can tell."""
 
     persistent = True
     supports_autoexpire = True
@@ -151,7 +151,9 @@ class JobBackend(BaseBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         job = self._job(task_id)
         if job is not None:
-            return meta_of(job)
+            meta = meta_of(job)
+            successor = successor_of(meta)
+            return self._get_task_meta_for(successor) if successor else meta
         text = self.notes.get(Kind.RESULT, task_id)
         return self._from_note(text) if text else dict(UNKNOWN)
 
@@ -204,6 +206,11 @@ class JobBackend(BaseBackend):
         wanted, now = list(task_ids), self.app.repo.clock()
         jobs = self.app.repo.table.get_many(wanted, consistent=True)
         found = {job_id: meta_of(job) for job_id, job in jobs.items() if not lifecycle.is_gone(job, now)}
+        found |= {
+            job_id: self._get_task_meta_for(successor)
+            for job_id, meta in found.items()
+            if (successor := successor_of(meta))
+        }
         notes = self.notes.get_many(Kind.RESULT, [task_id for task_id in wanted if task_id not in found])
         return found | {task_id: self._from_note(text) for task_id, text in notes.items()}
 

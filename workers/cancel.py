@@ -12,7 +12,9 @@ from celery.app.control import Control
 from jobs import IllegalTransition, Job, JobRepo, JobStatus, rescue
 from jobs.failures import describe
 from jobs.model import FailureKind
+from workers.dispatch import send
 from workers.fleet import CANCEL, FleetRecords
+from workers.links import announcement
 
 log = structlog.get_logger("jobclaim.cancel")
 
@@ -66,16 +68,26 @@ def cancel(repo: JobRepo, job_id: str, *, reason: str = BY_A_PERSON, records: Fl
 
 def _cancel_waiting(repo: JobRepo, job: Job, reason: str) -> Answer | None:
     try:
-        repo.cancel_job(job.job_id, reason=reason)
+        cancelled = repo.cancel_job(job.job_id, reason=reason)
     except IllegalTransition:
         return None  # claimed just now: look again
+    _tell_links(repo, cancelled)
     return Answer.CANCELLED
+
+
+def _tell_links(repo: JobRepo, job: Job) -> None:
+    """Have a worker tell the job's chord and the rest of its chain; a message that is lost is sent by recovery."""
+    try:
+        if told := announcement(repo, job):
+            send(told)
+    except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news
+        log.warning("links not told at once", error=type(error).__name__, **job.log_context())
 
 
 def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> Answer | None:
     if not job.worker_id:
         raise IllegalTransition(
-            f"job {job.job_id!r} was claimed by code outside a worker, so that nobody can be told; stop that code, or "
+            f"job {job.job_id!r} is PROCESSING outside a worker, so that nobody can be told; stop that code, or "
             f"wait for its lease to end at {job.lease_expires_at} (epoch milliseconds)"
         )
     record = records.ask(job.worker_id, job.job_id, CANCEL)

@@ -30,7 +30,7 @@ from celery.states import READY_STATES
 
 from jobs import Job, JobError, JobNotFound, JobStatus
 from workers import links
-from workers.dispatch import publish
+from workers.dispatch import publish, publish_if_due
 from workers.results import error_of, state_of
 from workers.task import JobTask
 
@@ -74,12 +74,9 @@ def wake(app: Celery, group_id: str) -> None:
 
 def announce(app: Celery, job: Job) -> None:
     """Have a worker tell the links of a job that was ended in its worker's place; once per end of the job."""
-    if not links.has_consequences(job):
-        return
     try:
-        app.tasks[tell_links.name].apply_async(
-            (job.job_id,), task_id=f"{job.job_id[:200]}.told.{job.attempt}", queue=job.queue
-        )
+        if told := links.announcement(app.repo, job):
+            publish_if_due(app, told)
     except JobError as error:
         log.error("links not told", reason=str(error), **job.log_context())
 
@@ -119,7 +116,7 @@ def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
     return str(callback.id)
 
 
-@shared_task(base=UpkeepTask, bind=True, name="jobclaim.tell_links")
+@shared_task(base=UpkeepTask, bind=True, name=links.TELL_TASK)
 def tell_links(self: Any, job_id: str) -> str:
     """Tell a job's chord, chain and error callbacks that it failed or was cancelled."""
     try:

@@ -6,6 +6,8 @@ one: retries, recovery and jobs far ahead send others, and a chain must go on fr
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +34,9 @@ KEPT: Final = frozenset(
     }
 )
 """Options of a call that Celery's messages carry and that mean something to whoever runs it."""
+PACK_ABOVE: Final = 512
+"""Characters of an envelope above which it is compressed."""
+PACKED: Final = "z:"
 OF_ONE_SEND: Final = frozenset({"add_to_parent", "connection", "producer", "retry", "retry_policy"})
 """Options that concern the sending itself, once."""
 
@@ -42,12 +47,21 @@ def seal(options: Mapping[str, Any]) -> str:
     kept = {name: value for name, value in options.items() if name in names and value not in (None, [], {}, ())}
     if own := {name: value for name, value in (options.get("headers") or {}).items() if name != HEADER}:
         kept["headers"] = own
-    return json.dumps(kept) if kept else ""
+    return _packed(json.dumps(kept)) if kept else ""
 
 
 def unseal(envelope: str) -> dict[str, Any]:
     """Read what `seal` wrote."""
+    if envelope.startswith(PACKED):
+        envelope = zlib.decompress(base64.b85decode(envelope[len(PACKED) :])).decode()
     return dict(json.loads(envelope)) if envelope else {}
+
+
+def _packed(text: str) -> str:
+    """Signatures repeat themselves: a group of fifty takes a tenth of its room when it is compressed."""
+    if len(text) <= PACK_ABOVE:
+        return text
+    return PACKED + base64.b85encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def of_one_send(options: Mapping[str, Any]) -> dict[str, Any]:

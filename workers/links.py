@@ -16,7 +16,8 @@ from celery import Celery
 from celery.app.task import Context
 from celery.canvas import maybe_signature
 
-from jobs import Job
+from jobs import Job, JobRepo
+from workers.call import to_payload
 from workers.envelope import unseal
 
 FIELDS: Final[Mapping[str, str]] = {
@@ -31,6 +32,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "replaced_task_nesting": "replaced_task_nesting",
 }
 """Options of a call, and what Celery calls them in a request."""
+TELL_TASK: Final = "jobclaim.tell_links"
+TELL_ATTEMPTS: Final = 20
 TOLD_OF_FAILURE: Final = frozenset({"link_error", "chain", "chord"})
 
 
@@ -62,6 +65,30 @@ def context(job: Job) -> Context:
 def has_consequences(job: Job) -> bool:
     """Whether anybody is to be told when the job fails or is cancelled."""
     return bool(TOLD_OF_FAILURE & unseal(job.envelope).keys())
+
+
+def announcement(repo: JobRepo, job: Job) -> Job | None:
+    """Write the small job that tells a job's links how it ended, once per end; ``None`` where nobody is to be told.
+
+    For whoever ends a job in its worker's place: recovery, people, a worker's main process. The caller sends its
+    message.
+
+    Raises
+    ------
+    JobError
+        It was not written.
+    """
+    if not has_consequences(job):
+        return None
+    told = repo.create_job(
+        TELL_TASK,
+        to_payload([job.job_id], {}),
+        job_id=f"{job.job_id[:200]}.told.{job.attempt}",
+        queue=job.queue,
+        max_attempts=TELL_ATTEMPTS,
+        on_orphan="retry",
+    )
+    return told if told.created else None
 
 
 def has_followers(request: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,12 +21,24 @@ STATES: Final = {
     JobStatus.FAILED: states.FAILURE,
     JobStatus.CANCELLED: states.REVOKED,
 }
+REPLACED_BY: Final = "jobclaim:replaced_by"
 UNKNOWN: Final = {"status": states.PENDING, "result": None, "traceback": None, "children": None, "date_done": None}
 """What Celery says of an id that it never saw: nobody can tell it from a task that waits."""
 
 
 class JobFailed(JobError):
     """The job failed with an error whose class is not known here; the message names it."""
+
+
+def replaced_by(job_id: str) -> dict[str, str]:
+    """The result of a job whose work was handed over to another task."""
+    return {REPLACED_BY: job_id}
+
+
+def successor_of(meta: Mapping[str, Any]) -> str | None:
+    """Whose result stands for this one; ``None`` for its own."""
+    result = meta["result"]
+    return str(result[REPLACED_BY]) if isinstance(result, dict) and result.keys() == {REPLACED_BY} else None
 
 
 def state_of(job: Job) -> str:

@@ -13,10 +13,11 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from jobs import Job, JobError, JobNotFound, StoreUnavailable
 from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
-from workers import board, call, envelope, fence, gate, limits, links, timing
+from workers import board, call, envelope, gate, limits, links, timing
 from workers.dispatch import publish_if_due
 from workers.idempotency import Identity, Rules, bind, identify
 from workers.identity import worker_id
+from workers.linked import LinkedTask
 from workers.message import HEADER, TOKEN, Address, address, headers
 from workers.returning import ReturningTask
 
@@ -28,7 +29,7 @@ ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(ReturningTask):
+class JobTask(LinkedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
@@ -210,19 +211,6 @@ class JobTask(ReturningTask):
         self._admit(job)
         wait = round(job.wait_ms / 1000, 3)
         log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body; a job whose claim is over by then is ended here, before Celery sends what follows it."""
-        request = self.request_stack.top
-        if getattr(request, "job", None) is None or request._protected:
-            return super().__call__(*args, **kwargs)
-        request._protected = 1
-        result = self.run(*args, **kwargs)
-        if getattr(request, "cancel_seen", False):
-            request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
-        elif links.has_followers(request):
-            fence.check(self.app.repo, self._job)
-        return result
 
     def after_return(self, *_: Any) -> None:
         """Make room for the next job under the same limit, and forget this one in the process's log lines."""

@@ -1,0 +1,17 @@
+"""Helpers for the tests of code that uses jobclaim: no AWS, no worker process, and still every claim and every fence.
+
+::
+
+    def test_an_order_is_confirmed_once(jobclaim):
+        confirm.delay(order=7)
+        confirm.delay(order=7)
+        jobclaim.assert_submitted(confirm, order=7)
+        jobclaim.drain()
+        assert mails_sent == [7]
+
+The fixture ``jobclaim`` comes with the package, as a plugin of pytest. `Harness` is the same thing without pytest.
+"""
+
+from jobclaim_testing.harness import Harness, Message
+
+__all__ = ["Harness", "Message"]

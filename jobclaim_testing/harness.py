@@ -1,0 +1,264 @@
+"""An app whose table is in memory, whose queue is a list, and whose worker is a method."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from celery import Celery
+from celery.app.trace import build_tracer
+from kombu.utils.json import dumps, loads
+
+from jobclaim_testing.table import in_memory
+from jobs import Job, JobRepo, JobStatus
+from jobs.claims import new_token
+from jobs.clock import system_clock
+from workers import call
+from workers.links import FIELDS
+from workers.message import TOKEN
+
+MOST: Final = 1_000
+"""Messages that one `Harness.drain` delivers: a task that submits itself for ever is a failed test, not a hung one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that waits.
+
+    Attributes
+    ----------
+    due : int
+        Epoch milliseconds before which SQS would keep it back.
+    options : mapping
+        What else the call said: links, headers, limits.
+    """
+
+    task: str
+    task_id: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    queue: str
+    due: int
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class RecordingRepo(JobRepo):
+    """A repo that remembers what was submitted through it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.submitted: list[Job] = []
+
+    def create_job(self, *args: Any, **kwargs: Any) -> Job:
+        """As the repo's own; a duplicate is no submission."""
+        job = super().create_job(*args, **kwargs)
+        if job.created:
+            self.submitted.append(job)
+        return job
+
+
+class Harness:
+    """What tests of tasks need; made by `Harness.of`, or by the fixture ``jobclaim``.
+
+    Attributes
+    ----------
+    app : Celery
+    repo : JobRepo
+        The app's repo, on a table in memory.
+    messages : deque of Message
+        Sent and not delivered yet. A test may drop, double or reorder them, as SQS does.
+    eager : bool
+        Deliver each message as soon as the task that sent it has ended. The job is claimed and fenced all the same.
+    """
+
+    def __init__(self, app: Celery, client: Any) -> None:
+        self.app = app
+        self.eager = False
+        self.messages: deque[Message] = deque()
+        self._ahead_ms = 0
+        self._delivering = False
+        self.repo = RecordingRepo(client, settings=app.settings, clock=self.clock, sleep=lambda _: None)
+
+    @classmethod
+    @contextmanager
+    def of(cls, app: Celery | None = None) -> Iterator[Harness]:
+        """Take an app over: its table is one in memory, and what it sends is kept. The app is as before at the end."""
+        app = app or _own_app()
+        with in_memory(app.settings) as client:
+            made = cls(app, client)
+            replaced = {"repo": made.repo, "send_task": made._send}
+            before = {name: vars(app)[name] for name in (*replaced, "fleet_limits") if name in vars(app)}
+            vars(app).pop("fleet_limits", None)
+            vars(app).update(replaced)
+            app.backend._cache.clear()
+            try:
+                yield made
+            finally:
+                for name in (*replaced, "fleet_limits"):
+                    vars(app).pop(name, None)
+                vars(app).update(before)
+                app.backend._cache.clear()
+
+    # --- time
+    def clock(self) -> int:
+        """Now, epoch milliseconds: the machine's time and what was travelled."""
+        return system_clock() + self._ahead_ms
+
+    def travel(self, seconds: float) -> None:
+        """Move time forward: delays, leases, windows and retention go by; nothing runs until `drain` or `recover`."""
+        self._ahead_ms += round(seconds * 1000)
+
+    # --- submissions
+    @property
+    def submitted(self) -> list[Job]:
+        """The jobs that were submitted, as they were then, duplicates not among them."""
+        return list(self.repo.submitted)
+
+    def submitted_of(self, task: Any, *args: Any, **kwargs: Any) -> list[Job]:
+        """Those of one task; with arguments, those that were called with exactly these."""
+        name = getattr(task, "name", task)
+        wanted = (list(args), kwargs)
+        return [
+            job
+            for job in self.submitted
+            if job.task == name and ((not args and not kwargs) or call.from_payload(job.payload) == wanted)
+        ]
+
+    def assert_submitted(self, task: Any, *args: Any, times: int = 1, **kwargs: Any) -> Job:
+        """Demand that a task was submitted so often, with these arguments where some are given; give the last such job.
+
+        Raises
+        ------
+        AssertionError
+            It says what was submitted instead.
+        """
+        found = self.submitted_of(task, *args, **kwargs)
+        name = getattr(task, "name", task)
+        seen = [f"{job.task}{call.from_payload(job.payload)}" for job in self.submitted] or ["nothing"]
+        assert len(found) == times, f"{name} was submitted {len(found)} times like that, not {times}; seen: {seen}"
+        return found[-1] if found else None  # type: ignore[return-value]
+
+    def assert_not_submitted(self, task: Any, *args: Any, **kwargs: Any) -> None:
+        """Demand that a task was not submitted, or not with these arguments."""
+        self.assert_submitted(task, *args, times=0, **kwargs)
+
+    def job(self, result: Any) -> Job:
+        """Read the job behind a result, an id or an earlier look at it."""
+        return self.repo.get_job(getattr(result, "job_id", None) or getattr(result, "id", None) or result)
+
+    # --- running
+    def drain(self, *, most: int = MOST) -> int:
+        """Deliver every message that is due, and those that are sent meanwhile; give their number.
+
+        Raises
+        ------
+        AssertionError
+            There was no end to them.
+        """
+        delivered = 0
+        while (message := self._next_due()) is not None:
+            self.messages.remove(message)
+            self.deliver(message)
+            assert delivered < most, f"no end after {most} messages; the last one was {message}"
+            delivered += 1
+        return delivered
+
+    def deliver(self, message: Message) -> None:
+        """Deliver one message, as a worker's process would; it may have been delivered before."""
+        task = self.app.tasks[message.task]
+        links = {name: message.options[option] for option, name in FIELDS.items() if option in message.options}
+        request = {
+            **links,
+            "id": message.task_id,
+            "task": message.task,
+            "root_id": links.get("root_id") or message.task_id,
+            "args": message.args,
+            "kwargs": message.kwargs,
+            "retries": message.options.get("retries", 0),
+            "delivery_info": {"exchange": "", "routing_key": message.queue},
+            "hostname": "jobclaim-testing",
+            "is_eager": False,
+            TOKEN: new_token(),
+            **(message.options.get("headers") or {}),
+        }
+        before, self._delivering = self._delivering, True
+        try:
+            tracer = build_tracer(task.name, task, app=self.app)
+            tracer(message.task_id, list(message.args), dict(message.kwargs), request)
+        finally:
+            self._delivering = before
+
+    def abandon(self) -> Job:
+        """Take the next message, claim its job and do nothing: a worker that died. Travel and `recover` find it."""
+        message = self._next_due()
+        assert message is not None, "no message is due"
+        self.messages.remove(message)
+        job = self.repo.claim_job(message.task_id, worker_id="jobclaim-testing:dead")
+        assert job is not None, f"job {message.task_id} cannot be claimed: {self.repo.get_job(message.task_id).status}"
+        return job
+
+    def retry(self, job_id: str) -> Job:
+        """Start a FAILED job again, as a person does."""
+        job = self.repo.retry_job(job_id)
+        self._publish(job, 0)
+        return job
+
+    def recover(self) -> Any:
+        """Run one pass of recovery; gives its report."""
+        from recovery import sweep
+
+        return sweep(self.repo, send=self._publish)
+
+    def _publish(self, job: Job, delay_seconds: float) -> None:
+        from workers.dispatch import publish
+
+        publish(self.app, job, delay_seconds)
+
+    def _next_due(self) -> Message | None:
+        now = self.clock()
+        return next((message for message in self.messages if message.due <= now), None)
+
+    def _send(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Stand in for `Celery.send_task`: the message passes through JSON, as it would on the wire."""
+        from celery import uuid
+
+        options.pop("producer", None)
+        options.pop("task_type", None)
+        result_cls = options.pop("result_cls", None)
+        task_id = options.pop("task_id", None) or uuid()
+        delay = options.pop("DelaySeconds", None) or options.pop("countdown", None) or 0
+        queue = options.pop("queue", None) or self.app.settings.queue_of(name)
+        body = loads(dumps({"args": list(args or ()), "kwargs": dict(kwargs or {}), "options": _plain(options)}))
+        due = self.clock() + round(1000 * delay)
+        self.messages.append(
+            Message(name, task_id, body["args"], body["kwargs"], getattr(queue, "name", queue), due, body["options"])
+        )
+        result = (result_cls or self.app.AsyncResult)(task_id)
+        if options.get("add_to_parent", True) and (parent := self.app.current_worker_task):
+            parent.add_trail(result)
+        if self.eager and not self._delivering:
+            self.drain()
+        return result
+
+    # --- states
+    def states(self) -> dict[JobStatus, int]:
+        """How many of the submitted jobs are in which state now."""
+        counts: dict[JobStatus, int] = {}
+        for job in self.repo.table.get_many([job.job_id for job in self.submitted]).values():
+            counts[job.status] = counts.get(job.status, 0) + 1
+        return counts
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that a message carries."""
+    kept = {*FIELDS, "headers", "retries", "time_limit", "soft_time_limit", "shadow"}
+    return {name: value for name, value in options.items() if name in kept and value is not None}
+
+
+def _own_app() -> Celery:
+    from workers import app
+
+    return app

@@ -1,0 +1,283 @@
+"""Canvases when things go wrong: messages lost or doubled, zombies, orphans, cancels. In one process, by moto."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import chain, chord, group, shared_task
+from celery.exceptions import ChordError, TaskRevokedError, WorkerLostError
+
+from jobclaim_testing import Harness
+from jobs import JobStatus
+from workers import JobTask
+from workers.cancel import cancel
+from workers.chords import LOOK_SECONDS, job_id_of
+
+ran: list[tuple[str, Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran() -> None:
+    ran.clear()
+
+
+@shared_task(base=JobTask, bind=True, name="unit.add")
+def add(self: Any, left: int, right: int) -> int:
+    """Add."""
+    ran.append(("add", (left, right)))
+    return left + right
+
+
+@shared_task(base=JobTask, bind=True, name="unit.total")
+def total(self: Any, numbers: list[int]) -> int:
+    """Add up."""
+    ran.append(("total", tuple(numbers)))
+    return sum(numbers)
+
+
+@shared_task(base=JobTask, bind=True, name="unit.fail")
+def fail(self: Any, *_: Any) -> None:
+    """Fail."""
+    raise LookupError("nothing there")
+
+
+@shared_task(base=JobTask, bind=True, name="unit.told")
+def told(self: Any, failed_id: str) -> None:
+    """Error callback."""
+    ran.append(("told", failed_id))
+
+
+@shared_task(name="unit.told_inline")
+def told_inline(request: Any, error: BaseException, traceback: Any) -> None:
+    """Error callback that Celery calls in place."""
+    ran.append(("told inline", (request.id, str(error))))
+
+
+@shared_task(base=JobTask, bind=True, name="unit.careful", on_orphan="retry")
+def careful(self: Any, number: int) -> int:
+    """May be started again."""
+    ran.append(("careful", self.request.job.attempt))
+    return number * 10
+
+
+@shared_task(base=JobTask, bind=True, name="unit.zombie", on_orphan="retry", time_limit=60, soft_time_limit=30)
+def zombie(self: Any, number: int) -> int:
+    """Sleep, the first time, until recovery has taken the job for an orphan."""
+    ran.append(("zombie", self.request.job.attempt))
+    if self.request.job.attempt == 1:
+        harness: Harness = self.app.harness_under_test
+        harness.travel(self.request.job.lease_ms / 1000 + 1)
+        harness.recover()
+        return -1
+    return number
+
+
+@pytest.fixture
+def under_test(jobclaim: Harness) -> Harness:
+    """The harness, where `zombie` finds it."""
+    jobclaim.app.harness_under_test = jobclaim
+    return jobclaim
+
+
+def bodies(name: str) -> list[Any]:
+    return [value for task, value in ran if task == name]
+
+
+def test_a_step_whose_message_is_lost_goes_on_with_its_chain(jobclaim: Harness) -> None:
+    result = chain(add.s(1, 1), add.s(10), add.s(100)).apply_async()
+    jobclaim.deliver(jobclaim.messages.popleft())
+    jobclaim.messages.clear()
+    jobclaim.travel(300)
+    assert jobclaim.recover().redispatched == 1
+    jobclaim.drain()
+    assert result.get(timeout=1) == 112
+
+
+def test_a_chain_whose_messages_all_come_twice_runs_each_step_once(jobclaim: Harness) -> None:
+    result = chain(add.s(1, 1), add.s(10), add.s(100)).apply_async()
+    while jobclaim.messages:
+        message = jobclaim.messages.popleft()
+        jobclaim.deliver(message)
+        jobclaim.deliver(message)
+    assert result.get(timeout=1) == 112
+    assert len(bodies("add")) == 3
+
+
+def test_a_zombie_does_not_start_the_next_step(under_test: Harness) -> None:
+    result = chain(zombie.s(5), add.s(100)).apply_async()
+    under_test.drain()
+    assert bodies("zombie") == [1, 2]
+    assert bodies("add") == [(5, 100)]
+    assert result.get(timeout=1) == 105
+
+
+def test_a_zombie_is_not_counted_by_its_chord(under_test: Harness) -> None:
+    result = chord([zombie.s(5), add.s(1, 1)])(total.s())
+    under_test.drain()
+    assert bodies("total") == [(5, 2)]
+    assert result.get(timeout=1) == 7
+
+
+def test_a_chord_counts_members_that_come_twice_once(jobclaim: Harness) -> None:
+    result = chord([add.s(number, 0) for number in range(5)])(total.s())
+    while jobclaim.messages:
+        message = jobclaim.messages.popleft()
+        jobclaim.deliver(message)
+        jobclaim.deliver(message)
+    assert bodies("total") == [(0, 1, 2, 3, 4)]
+    assert result.get(timeout=1) == 10
+
+
+def test_a_chord_nobody_told_that_all_have_come_looks_by_itself(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.chords.wake", lambda *_: None)
+        result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
+        jobclaim.drain()
+    assert result.state == "PENDING"
+    jobclaim.travel(LOOK_SECONDS + 1)
+    jobclaim.drain()
+    assert result.get(timeout=1) == 6
+
+
+def test_a_chord_waits_on_while_members_run(jobclaim: Harness) -> None:
+    result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
+    held = jobclaim.messages.pop()
+    jobclaim.drain()
+    jobclaim.travel(LOOK_SECONDS + 1)
+    jobclaim.drain()
+    chord_job = jobclaim.job(job_id_of(result.parent.id))
+    assert (chord_job.status, chord_job.charged) == (JobStatus.PENDING, 0)
+    jobclaim.deliver(held)
+    jobclaim.drain()
+    assert result.get(timeout=1) == 6
+
+
+def test_an_orphaned_member_fails_its_chord(jobclaim: Harness) -> None:
+    body = total.s().on_error(told.s())
+    result = chord([add.s(1, 1), add.s(2, 2)])(body)
+    lost = jobclaim.abandon()
+    jobclaim.drain()
+    jobclaim.travel(lost.lease_ms / 1000 + 1)
+    assert jobclaim.recover().orphaned == 1
+    jobclaim.drain()
+    with pytest.raises(ChordError, match="is an orphan"):
+        jobclaim.app.AsyncResult(result.id).get(timeout=1)
+    assert bodies("told") == [result.id]
+    assert isinstance(jobclaim.app.AsyncResult(lost.job_id).result, WorkerLostError)
+
+
+def test_a_member_that_is_repaired_lets_the_chord_be_retried(jobclaim: Harness) -> None:
+    result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
+    lost = jobclaim.abandon()
+    jobclaim.drain()
+    jobclaim.travel(lost.lease_ms / 1000 + 1)
+    jobclaim.recover()
+    jobclaim.drain()
+    for job_id in (lost.job_id, job_id_of(result.parent.id)):
+        jobclaim.retry(job_id)
+        jobclaim.drain()
+    assert bodies("total") == [(2, 4)]
+    assert jobclaim.app.AsyncResult(result.id).get(timeout=1) == 6
+
+
+def test_a_retried_orphan_in_front_of_a_group_starts_it_once(jobclaim: Harness) -> None:
+    result = chain(careful.s(1), group(add.s(1), add.s(2)), total.s()).apply_async()
+    lost = jobclaim.abandon()
+    jobclaim.travel(lost.lease_ms / 1000 + 1)
+    jobclaim.recover()
+    jobclaim.drain()
+    assert bodies("careful") == [2]
+    assert sorted(bodies("add")) == [(10, 1), (10, 2)]
+    assert bodies("total") == [(11, 12)]
+    assert result.get(timeout=1) == 23
+
+
+def test_an_attempt_cut_off_after_it_sent_the_next_steps_leaves_no_doubles(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = chain(careful.s(1), group(add.s(1), add.s(2)), total.s()).apply_async()
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.backend.record_success", lambda *_: None)  # it dies before its result is written
+        jobclaim.deliver(jobclaim.messages.popleft())
+    first = jobclaim.job(next(iter(jobclaim.submitted)))
+    assert first.status is JobStatus.PROCESSING
+    jobclaim.drain()
+    jobclaim.travel(first.lease_ms / 1000 + 1)
+    jobclaim.recover()
+    jobclaim.drain()
+    assert bodies("careful") == [1, 2]
+    assert sorted(bodies("add")) == [(10, 1), (10, 2)]
+    assert bodies("total") == [(11, 12)]
+    assert result.get(timeout=1) == 23
+
+
+def test_a_callback_is_sent_once_by_two_attempts(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    careful.apply_async((1,), link=add.s(5))
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.backend.record_success", lambda *_: None)
+        jobclaim.deliver(jobclaim.messages.popleft())
+    first = jobclaim.job(jobclaim.submitted[0])
+    jobclaim.travel(first.lease_ms / 1000 + 1)
+    jobclaim.recover()
+    jobclaim.drain()
+    assert bodies("careful") == [1, 2]
+    assert bodies("add") == [(10, 5)]
+
+
+def test_error_callbacks_of_both_kinds_are_told(jobclaim: Harness) -> None:
+    result = fail.apply_async(link_error=[told.s(), told_inline.s()])
+    jobclaim.drain()
+    assert bodies("told") == [result.id]
+    assert bodies("told inline") == [(result.id, "nothing there")]
+    with pytest.raises(LookupError, match="nothing there"):
+        result.get(timeout=1)
+
+
+def test_error_callbacks_of_an_orphan_are_told(jobclaim: Harness) -> None:
+    result = add.apply_async((1, 1), link_error=told.s())
+    lost = jobclaim.abandon()
+    jobclaim.travel(lost.lease_ms / 1000 + 1)
+    jobclaim.recover()
+    jobclaim.recover()
+    jobclaim.drain()
+    assert bodies("told") == [result.id]
+
+
+def test_a_cancelled_step_revokes_the_rest_of_its_chain(jobclaim: Harness) -> None:
+    result = chain(add.s(1, 1), add.s(1), add.s(1)).apply_async()
+    first = result.parent.parent
+    cancel(jobclaim.repo, first.id)
+    jobclaim.drain()
+    assert bodies("add") == []
+    assert result.state == "REVOKED"
+    with pytest.raises(TaskRevokedError):
+        jobclaim.app.AsyncResult(first.id).get(timeout=1)
+
+
+def test_what_a_body_submits_knows_its_parent_and_root(jobclaim: Harness) -> None:
+    result = chain(add.s(1, 1), add.s(1)).apply_async()
+    jobclaim.drain()
+    meta = jobclaim.app.backend.get_task_meta(result.id)
+    assert meta["parent_id"] == result.parent.id
+    assert (meta["name"], meta["args"], meta["retries"]) == ("unit.add", [2, 1], 0)
+
+
+def test_a_group_in_front_of_a_long_chain_fits_into_the_envelope(jobclaim: Harness) -> None:
+    result = chain(add.s(1, 1), group(add.s(number) for number in range(60)), total.s(), add.s(5)).apply_async()
+    jobclaim.drain()
+    assert result.get(timeout=1) == sum(2 + number for number in range(60)) + 5
+
+
+def test_a_task_that_replaces_itself_keeps_its_id(jobclaim: Harness) -> None:
+    result = chain(replaced.s(3), add.s(1)).apply_async()
+    jobclaim.drain()
+    assert result.get(timeout=1) == 3 * 2 + 1
+
+
+@shared_task(base=JobTask, bind=True, name="unit.replaced")
+def replaced(self: Any, number: int) -> Any:
+    """Be replaced by a chain."""
+    raise self.replace(chain(add.s(number, 0), add.s(number)))
