@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -126,7 +127,7 @@ class Parent:
             if command == CANCEL and job_id in held:
                 self.cancel(held[job_id])
             else:
-                self._recorder.submit(lambda job_id=job_id: self._cancel_wherever(job_id))  # type: ignore[misc]
+                self._recorder.submit(partial(self._cancel_wherever, job_id))
                 done.append(job_id)
         return done
 
@@ -206,15 +207,24 @@ class Parent:
 
     def _tick(self, now: float) -> None:
         active = set(_active())
+        self._notice_ended_children(active)
+        self._stop_what_is_due(active, now)
+        self._mind_the_stop(active, now)
+
+    def _notice_ended_children(self, active: set[JobRequest]) -> None:
+        """Celery looks once when a child's pipe closes, which is a moment too early, and then every 5 s."""
         if self._hub is not None and self._children.have_ended(request.worker_pid for request in active):
-            # Celery looks once when the child's pipe closes, which is a moment too early, and then every 5 s
             self._hub.call_soon(self._pool.maintain_pool)
+
+    def _stop_what_is_due(self, active: set[JobRequest], now: float) -> None:
         for request, deadline in list(self._cancels.items()):
             if request not in active:
                 self._forget(request)
             elif deadline <= now and not request.settled:
                 self._cancels[request] = now + SETTLE_SECONDS
-                self._recorder.submit(lambda request=request: self._stop_cancelled(request))  # type: ignore[misc]
+                self._recorder.submit(partial(self._stop_cancelled, request))
+
+    def _mind_the_stop(self, active: set[JobRequest], now: float) -> None:
         if state.should_stop is None or state.should_stop is False:
             return
         if self._give_back_at is None:
@@ -242,14 +252,15 @@ def _active() -> list[JobRequest]:
 
 
 _parent: Parent | None = None
+_pid = 0
 
 
 def set_up(made: Parent) -> None:
     """Make a parent this process's own."""
-    global _parent  # noqa: PLW0603 - one process is one worker
-    _parent = made
+    global _parent, _pid
+    _parent, _pid = made, os.getpid()
 
 
 def current() -> Parent | None:
     """Give this worker's; ``None`` outside the main process of a worker."""
-    return _parent
+    return _parent if _pid == os.getpid() else None  # children that are forked later inherit both

@@ -20,10 +20,12 @@ from typing import Any, Final
 
 import structlog
 from celery import Celery, signals
+from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
 from workers.dispatch import publish_if_due
+from workers.message import HEADER, TOKEN
 from workers.outcome import kind_of, record_cancelled
 
 log = structlog.get_logger("jobclaim.worker")
@@ -91,18 +93,17 @@ def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
     job = _read(app, attempt)
     if not _is_mine(job, attempt) or record_cancelled(app.repo, job.job_id, attempt.token, reason) is None:
         return False
-    if attempt.task is not None:
-        attempt.task.backend.mark_as_revoked(attempt.job_id, reason, request=attempt.context)
-        signals.task_revoked.send(
-            sender=attempt.task, request=attempt.context, terminated=True, signum=None, expired=False
-        )
+    task, context = attempt.task, _context(attempt)
+    task.backend.mark_as_revoked(attempt.job_id, reason, request=context)
+    signals.task_revoked.send(sender=task, request=context, terminated=True, signum=None, expired=False)
     return True
 
 
 def insist(settle: Callable[[], Any], *, until: float) -> Any:
     """Settle in spite of an outage: try again with growing pauses up to a time of ``time.monotonic``.
 
-    A lost claim is no failure: somebody has settled the job. Gives what ``settle`` gives, else ``None``.
+    Gives what ``settle`` gives; ``False`` where the claim is lost, so somebody has settled the job; ``None`` where the
+    time was over.
     """
     pause = 0.1
     while True:
@@ -110,7 +111,7 @@ def insist(settle: Callable[[], Any], *, until: float) -> Any:
             return settle()
         except (ClaimLost, JobNotFound) as error:
             log.info("settled already", reason=str(error))
-            return None
+            return False
         except StoreUnavailable as error:
             if time.monotonic() + pause > until:
                 log.error("not settled, recovery will find the job", reason=str(error))
@@ -141,11 +142,18 @@ def _send_again(app: Celery, job: Job) -> None:
         publish_if_due(app, after)
 
 
+def _context(attempt: Attempt) -> Context:
+    """Give Celery's context, which names the job and its claim even where the message, of plain Celery, names none."""
+    context = Context() if attempt.context is None else attempt.context
+    context.update({HEADER: {"job_id": attempt.job_id, "attempt": attempt.number}, TOKEN: attempt.token})
+    return context
+
+
 def _fail(attempt: Attempt, error: BaseException) -> None:
     """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal."""
-    task, context = attempt.task, attempt.context
+    task, context = attempt.task, _context(attempt)
     task.backend.mark_as_failure(attempt.job_id, error, request=context)
-    args, kwargs = getattr(context, "args", None), getattr(context, "kwargs", None)
+    args, kwargs = context.args, context.kwargs
     task.on_failure(error, attempt.job_id, args, kwargs, None)
     signals.task_failure.send(
         sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=None
