@@ -252,6 +252,20 @@ def test_a_first_message_that_was_not_sent_is_made_up_for(bench: Bench) -> None:
     assert bench.sent.messages == [("j", 0, 0.0)]
 
 
+def test_first_messages_held_back_while_sqs_is_down_still_come_in_time(bench: Bench) -> None:
+    due = bench.clock() + 1_000_000
+    for n in range(9):
+        bench.repo.create_job("tasks.work", job_id=f"j{n}", available_at=due)
+    bench.clock.advance(500)
+    bench.sent.broken = True
+    down = bench.sweep()
+    assert (down.unsent, down.held) == (5, 4)
+    bench.sent.broken = False
+    bench.clock.advance(30)
+    assert bench.sweep().scheduled == 4
+    assert {bench.clock() + delay * 1000 for _, _, delay in bench.sent.messages} == {due}
+
+
 # --- whatever happens
 def test_nothing_is_ever_sent_for_a_job_that_failed(bench: Bench) -> None:
     bench.claimed("fails")
@@ -290,6 +304,21 @@ def test_sends_that_fail_stop_neither_the_pass_nor_the_orphans(bench: Bench) -> 
     bench.sent.broken = False
     bench.clock.advance(240)
     assert bench.sweep().redispatched == 10
+
+
+def test_sends_that_fail_now_and_then_are_no_outage(bench: Bench) -> None:
+    tries: list[str] = []
+
+    def flaky(job: Job, delay_seconds: float) -> None:
+        tries.append(job.job_id)
+        if len(tries) % 2:
+            raise ConnectionError("SQS is away")
+
+    for n in range(20):
+        bench.repo.create_job("tasks.work", job_id=f"j{n}")
+    bench.clock.advance(120)
+    report = bench.sweep(send=flaky)
+    assert (report.redispatched, report.unsent, report.held) == (10, 10, 0)
 
 
 def test_reads_that_are_throttled_end_the_pass_soon_and_the_next_one_makes_up_for_it(bench: Bench) -> None:

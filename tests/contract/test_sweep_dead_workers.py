@@ -78,6 +78,31 @@ def test_only_the_dead_workers_queues_are_looked_through(bench: Bench) -> None:
     assert bench.status("own") is JobStatus.FAILED
 
 
+def test_a_long_queue_that_a_dead_worker_never_listened_on_keeps_no_record(bench: Bench) -> None:
+    for n in range(9):
+        bench.claimed(f"a{n}", worker_id="alive")
+    bench.beat("w1", queues=["slow"])
+    bench.clock.advance(60)
+    report = bench.sweep()
+    assert (report.truncated, report.dead_workers) == (1, 1)
+
+
+def test_a_listed_job_of_a_queue_that_recovery_does_not_know_is_settled_too(bench: Bench) -> None:
+    """Only its id leads to it: the record must stay until that worked."""
+    wider = bench.settings.model_copy(update={"queues": (*bench.settings.queues, QueueSpec(name="old"))})
+    worker = JobRepo(bench.client, settings=wider, clock=bench.clock)
+    worker.create_job("tasks.work", job_id="j", queue="old")
+    assert worker.claim_job("j", worker_id="w1") is not None
+    bench.beat("w1", queues=["old"], job_ids=["j"])
+    bench.clock.advance(60)
+    broken = failing(bench.client, "update_item", lambda _: True)
+    assert bench.sweep(bench.new_repo(broken)).dead_workers == 0
+    unread = failing(bench.client, "batch_get_item", lambda _: True)
+    assert bench.sweep(bench.new_repo(unread)).dead_workers == 0
+    report = bench.sweep()
+    assert (report.orphaned, report.dead_workers) == (1, 1)
+
+
 def test_living_workers_lose_nothing_by_anothers_death(bench: Bench) -> None:
     for n in range(3):
         bench.claimed(f"w1-{n}", worker_id="w1")
@@ -155,6 +180,34 @@ def test_a_round_that_missed_something_removes_nobody(bench: Bench) -> None:
     assert (report.truncated, report.orphaned, report.dead_workers) == (0, 0, 0)
     reports = [bench.sweep(), bench.sweep()]
     assert [(report.orphaned, report.dead_workers) for report in reports] == [(1, 0), (0, 1)]
+
+
+def test_queues_whose_rounds_end_in_different_passes_count_together(bench: Bench) -> None:
+    """25 jobs take two passes and 45 take three, so their rounds end together only in the sixth."""
+    for queue, count in (("slow", 25), ("default", 45)):
+        for n in range(count):
+            bench.claimed(f"{queue}-{n}", worker_id="alive", queue=queue)
+            bench.clock.advance(0.001)
+    bench.beat("w1", queues=["slow", "default"])
+    bench.clock.advance(60)
+    bench.beat("alive")
+    assert [bench.sweep().dead_workers for _ in range(4)] == [0, 0, 1, 0]
+
+
+def test_a_round_that_went_among_the_young_for_a_dead_worker_ends_in_order(bench: Bench) -> None:
+    """The place to go on is younger than what is looked at once nobody is dead any more."""
+    bench.clock.advance(0.5)
+    bench.beat("w1")
+    bench.clock.advance(55)
+    for n in range(25):
+        bench.claimed(f"young{n}", worker_id="alive")
+        bench.clock.advance(0.001)
+    bench.clock.advance(5)
+    assert bench.sweep().truncated == 1
+    bench.beat("w1")  # it was not dead after all
+    report = bench.sweep()
+    assert (report.truncated, report.failed, report.examined) == (0, 0, 0)
+    assert not report.cursor.marks
 
 
 def test_jobs_claimed_by_a_worker_that_died_and_came_back_are_its_own(bench: Bench) -> None:
