@@ -317,6 +317,11 @@ class Settings(BaseSettings):
     def _consistent(self) -> Settings:
         if self.default_queue not in self.queue_names:
             raise ValueError(f"default_queue={self.default_queue!r} {_not_among(self.default_queue, self.queue_names)}")
+        if self.default_queue == self.recovery_queue:
+            raise ValueError(
+                f"default_queue={self.default_queue!r} is recovery_queue too, and a recovery that waits behind the "
+                "backlog it must repair is no recovery; give recovery a queue of its own"
+            )
         self._check_tasks()
         self._check_queues()
         for name in self.queue_urls:
