@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
+from tests.support.ecs_agent import OFF, ON, Agent
 from tests.support.waiting import wait_until
 from workers.ecs import RENEW_SECONDS, Protection, agent_url
-
-ON, OFF = {"ProtectionEnabled": True, "ExpiresInMinutes": 60}, {"ProtectionEnabled": False}
-
-
-class Agent:
-    """Remembers what it was told; answers with failures while ``failing``."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.paths: set[str] = set()
-        self.failing = False
-        agent = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                agent.paths.add(self.path)
-                if not agent.failing:
-                    agent.told.append(body)
-                answer = {"failure": {"Reason": "DEPLOYMENT_BLOCKED"}} if agent.failing else {"protection": body}
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps(answer).encode())
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.base = f"http://127.0.0.1:{self.server.server_address[1]}"
 
 
 @pytest.fixture
 def agent() -> Iterator[Agent]:
-    made = Agent()
-    thread = threading.Thread(target=made.server.serve_forever)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join(10)
-    made.server.server_close()
+    with Agent() as made:
+        yield made
 
 
 class Worker:

@@ -1,0 +1,131 @@
+"""`jobclaim worker` on a real worker: start, monitor, health, restart, stop; and ECS's agent told of its jobs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.exits import ExitCode
+from cli.local_workers import LocalWorker
+from jobs import JobStatus
+from tests.support.ecs_agent import OFF, ON, Agent
+from tests.support.endpoints import Endpoint
+from tests.support.stack import ROOT, Stack, deployed
+from tests.support.waiting import wait_until
+from workers import create_app
+from workers.dispatch import publish
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iterator[Stack]:
+    with deployed(dynamodb_local, elasticmq, tmp_path, run_dir=str(tmp_path / "run"), heartbeat_seconds=2) as made:
+        yield made
+
+
+def jobclaim(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    argv = [sys.executable, "-m", "cli", *arguments]
+    return subprocess.run(
+        argv, env=stack.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def submit(stack: Stack, task: str, *args: object) -> str:
+    """Write a job and send its message."""
+    app = create_app(stack.settings)
+    job = app.repo.create_job(task, {"args": list(args), "kwargs": {}})
+    publish(app, job)
+    return job.job_id
+
+
+def test_a_worker_is_started_watched_restarted_and_stopped(stack: Stack) -> None:
+    worker = LocalWorker.of(stack.settings, "mail")
+    started = jobclaim(stack, "worker", "start", "mail", "-q", "default", "-c", "1")
+    assert started.returncode == ExitCode.OK, started.stderr
+    first = worker.pid
+    assert first
+    try:
+        stack.wait_for([submit(stack, "tests.note", 1)], JobStatus.COMPLETED, 30)
+        twice = jobclaim(stack, "worker", "start", "mail")
+        assert (twice.returncode, "runs already" in twice.stderr) == (ExitCode.ERROR, True)
+        [row] = [json.loads(line) for line in jobclaim(stack, "worker", "monitor").stdout.splitlines()]
+        assert (row["state"], row["pid"], row["queues"], row["concurrency"]) == ("alive", first, ["default"], 1)
+        assert jobclaim(stack, "worker", "health", "mail").returncode == ExitCode.OK
+
+        restarted = jobclaim(stack, "worker", "restart", "mail")
+        assert restarted.returncode == ExitCode.OK, restarted.stderr
+        assert worker.pid not in (None, first)
+        stack.wait_for([submit(stack, "tests.note", 2)], JobStatus.COMPLETED, 30)
+    finally:
+        stopped = jobclaim(stack, "worker", "stop", "mail")
+    assert stopped.returncode == ExitCode.OK, stopped.stderr
+    assert not worker.pid
+    assert jobclaim(stack, "worker", "monitor").stdout == ""
+    assert jobclaim(stack, "worker", "stop", "mail").returncode == ExitCode.NOT_FOUND
+
+
+def test_health_tells_a_stuck_event_loop_from_one_that_turns(stack: Stack) -> None:
+    process = stack.worker("worker", "-c", "1", "-Q", "default")
+    worker = LocalWorker.of(stack.settings)
+    assert worker.health(10).ok
+    process.send(signal.SIGSTOP)
+    try:
+        wait_until(lambda: not worker.health(6).ok, 20, "the silence is noticed")
+        found = jobclaim(stack, "worker", "health", "--max-silence", "6s")
+        assert (found.returncode, "stuck or gone" in found.stderr) == (ExitCode.CHECK_FAILED, True)
+    finally:
+        process.send(signal.SIGCONT)
+    wait_until(lambda: worker.health(6).ok, 20, "it turns again")
+
+
+def test_a_worker_that_never_ran_is_not_well(stack: Stack) -> None:
+    found = jobclaim(stack, "worker", "health", "nobody")
+    assert (found.returncode, "never seen" in found.stderr) == (ExitCode.CHECK_FAILED, True)
+
+
+def test_health_imports_neither_celery_nor_boto3(stack: Stack) -> None:
+    code = (
+        "import sys; sys.argv = ['jobclaim', 'worker', 'health', 'nobody']\n"
+        "from cli.main import main\n"
+        "try: main()\n"
+        "finally: print({'celery', 'kombu', 'boto3', 'botocore'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=stack.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_ecs_hears_of_a_job_and_of_its_end(stack: Stack, tmp_path: Path) -> None:
+    with Agent() as agent:
+        worker = stack.worker("worker", "-c", "1", "-Q", "default", env={"ECS_AGENT_URI": agent.base})
+        release = tmp_path / "release"
+        job_id = submit(stack, "tests.wait_for_file", str(release))
+        wait_until(lambda: agent.told == [ON], 20, "the task is protected")
+        release.touch()
+        stack.wait_for([job_id], JobStatus.COMPLETED, 20)
+        wait_until(lambda: agent.told == [ON, OFF], 20, "the task is free")
+        assert worker.stop(30) == 0
+        assert agent.told == [ON, OFF]
+
+
+def test_units_leave_the_children_to_the_worker_and_the_worker_its_time() -> None:
+    unit = (ROOT / "deploy" / "systemd" / "jobclaim-worker@.service").read_text()
+    values = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
+    assert values["KillMode"] == "mixed"
+    assert int(values["TimeoutStopSec"]) > 120
+    assert Path(values["ExecStart"].split()[0]).name == "jobclaim"
