@@ -40,7 +40,7 @@ def play(out: Output, keep: Path | None = None) -> ExitCode:
         ok = True
         raise
     finally:
-        if keep is None and ok:
+        if keep is None and (ok or not any(directory.glob("worker-*.log"))):
             shutil.rmtree(directory, ignore_errors=True)
 
 
