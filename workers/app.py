@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, current_app, signals
 
 from jobs import JobRepo
 from jobs.throttle import FleetLimits
@@ -22,6 +22,12 @@ class JobclaimApp(Celery):
     """A Celery app that knows its `Settings` and the repo of its jobs."""
 
     settings: Settings
+
+    def forked(self) -> None:
+        """Make everything that holds a lock anew: a thread of the main process may have held it during the fork."""
+        for name in ("repo", "fleet_limits"):
+            self.__dict__.pop(name, None)
+        self.repo.table.client()  # a first claim that makes it would use up the task's time limit
 
     @cached_property
     def repo(self) -> JobRepo:
@@ -50,15 +56,18 @@ def _configure_logging(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _prepare_to_fork(**_: Any) -> None:
+def _prepare_to_fork(sender: Any, **_: Any) -> None:
     identity.adopt()
     board.put_up()
-    app.repo.table.client()  # children make their own, but share what it imports; and no thread makes one during a fork
+    if isinstance(sender.app, JobclaimApp):
+        sender.app.repo.table.client()  # children make their own, but share what it imports
 
 
 @signals.worker_process_init.connect
-def _warm_up(**_: Any) -> None:
-    app.repo.table.client()  # a first claim that makes it would use up the task's time limit
+def _after_fork(**_: Any) -> None:
+    running = current_app._get_current_object()
+    if isinstance(running, JobclaimApp):
+        running.forked()
 
 
 @signals.celeryd_after_setup.connect

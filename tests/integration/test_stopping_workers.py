@@ -122,6 +122,21 @@ def test_a_clean_stop_leaves_no_record_and_a_command_can_ask_for_it(deploy: Depl
         assert here.fleet.all() == []
 
 
+def test_even_a_cold_stop_gives_running_jobs_back(deploy: Deploy) -> None:
+    with deploy() as here:
+        stack = here.stack
+        old = stack.worker("old", "-c", "2", "-Q", "default")
+        again, fails = here.submit("sleep_or_again", 900, on_orphan="retry"), here.submit("sleep", 900)
+        here.started(again, fails)
+        old.send(signal.SIGQUIT)
+        old.wait_for_exit(20)
+        stack.wait_for([fails], JobStatus.FAILED, 5)
+        stack.worker("new", "-c", "1", "-Q", "default")
+        done = stack.wait_for([again], JobStatus.COMPLETED, 30)[again]
+        assert (done.attempt, done.charged, done.history[0].outcome) == (2, 1, "release")
+        assert set(stack.bodies().values()) == {1}
+
+
 # --- cancels
 def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Deploy) -> None:
     with deploy() as here:
