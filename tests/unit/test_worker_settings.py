@@ -1,0 +1,42 @@
+"""Numbers that a worker's life is derived from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+
+
+@pytest.mark.parametrize(("stop", "drain"), [(120, 110), (40, 30), (8, 6), (0, 0)])
+def test_a_stop_keeps_time_to_give_back_what_does_not_end(stop: int, drain: float) -> None:
+    assert Settings(stop_timeout_seconds=stop).drain_seconds == drain
+
+
+def test_claims_stop_a_heartbeat_before_the_worker_counts_as_dead() -> None:
+    settings = Settings(heartbeat_seconds=7, worker_dead_after_seconds=30)
+    assert settings.claims_stop_after_seconds + settings.heartbeat_seconds == settings.worker_dead_after_seconds
+
+
+def test_a_lost_workers_jobs_are_settled_within_75_seconds_by_default() -> None:
+    settings = Settings()
+    assert settings.worker_dead_after_seconds + settings.recovery_interval_seconds < 75
+
+
+def test_a_cancel_takes_effect_within_15_seconds_by_default() -> None:
+    settings = Settings()
+    assert settings.heartbeat_seconds + settings.cancel_grace_seconds + 1 < 15
+
+
+def test_files_of_a_worker_carry_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(run_dir=str(tmp_path), worker_name="mail").liveness_file == tmp_path / "mail.alive"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert Settings().run_folder == tmp_path / "jobclaim"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert Settings().run_folder.name.startswith("jobclaim-")
+
+
+def test_a_workers_name_is_no_path() -> None:
+    with pytest.raises(ValueError, match="worker_name"):
+        Settings(worker_name="../mail")
