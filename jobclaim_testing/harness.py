@@ -89,7 +89,7 @@ class Harness:
         app = app or _own_app()
         with in_memory(app.settings) as client:
             made = cls(app, client)
-            replaced = {"repo": made.repo, "send_task": made._send}
+            replaced = {"repo": made.repo, "send_task": made._send, "connection_for_write": _no_connection}
             before = {name: vars(app)[name] for name in (*replaced, "fleet_limits") if name in vars(app)}
             vars(app).pop("fleet_limits", None)
             vars(app).update(replaced)
@@ -256,6 +256,12 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that a message carries."""
     kept = {*FIELDS, "headers", "retries", "time_limit", "soft_time_limit", "shadow"}
     return {name: value for name, value in options.items() if name in kept and value is not None}
+
+
+def _no_connection(*_: Any, **__: Any) -> Any:
+    from kombu import Connection
+
+    return Connection("memory://")
 
 
 def _own_app() -> Celery:

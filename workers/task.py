@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import structlog
 from celery.exceptions import Ignore
@@ -20,6 +20,9 @@ from workers.identity import worker_id
 from workers.linked import LinkedTask
 from workers.message import HEADER, TOKEN, Address, address, headers
 from workers.returning import ReturningTask
+
+if TYPE_CHECKING:
+    from workers.bulk import BulkReport
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -101,29 +104,62 @@ class JobTask(LinkedTask, ReturningTask):
         if self.app.conf.task_always_eager:
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         queue = getattr(queue, "name", queue)
-        due = timing.due_at(countdown, eta, self.app.repo.clock(), self.app.timezone)
         if getattr(self.request, "is_retrying", False):
+            due = timing.due_at(countdown, eta, self.app.repo.clock(), self.app.timezone)
             return self._again(args, kwargs, due, queue, options)
-        self._check_arguments(args, kwargs)
-        identity = self._identity(args or (), kwargs or {}, idempotency_key, task_id)
-        ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
-        job = self._create(
+        job = self.write_job(
             args,
             kwargs,
-            options,
-            job_id=None if identity else task_id,
+            task_id,
+            countdown=countdown,
+            eta=eta,
+            expires=expires,
             queue=queue,
-            available_at=due,
-            start_by=timing.start_by(
-                self.expires if expires is None else expires, self.app.repo.clock(), self.app.timezone
-            ),
-            idempotency_key=identity.key if identity else None,
-            fingerprint=identity.fingerprint if identity else None,
-            ttl=window_seconds(ttl) if identity else None,
+            idempotency_key=idempotency_key,
+            idempotency_ttl=idempotency_ttl,
+            **options,
         )
         if not job.created:
             return self._duplicate(job)
         return publish_if_due(self.app, job, **envelope.of_one_send(options))
+
+    def write_job(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        expires: float | datetime | str | None = None,
+        queue: Any = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: float | str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Write the job of a call without sending its message; everything else is as with `apply_async`."""
+        self._check_arguments(args, kwargs)
+        identity = self._identity(args or (), kwargs or {}, idempotency_key, task_id)
+        ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
+        now, zone = self.app.repo.clock(), self.app.timezone
+        return self._create(
+            args,
+            kwargs,
+            options,
+            job_id=None if identity else task_id,
+            queue=getattr(queue, "name", queue),
+            available_at=timing.due_at(countdown, eta, now, zone),
+            start_by=timing.start_by(self.expires if expires is None else expires, now, zone),
+            idempotency_key=identity.key if identity else None,
+            fingerprint=identity.fingerprint if identity else None,
+            ttl=window_seconds(ttl) if identity else None,
+        )
+
+    def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
+        """Submit any number of calls: 1.1 requests each, in bounded memory; see `workers.bulk.submit_many`."""
+        from workers.bulk import submit_many
+
+        return submit_many(self, calls, **options)
 
     def queue_name(self) -> str:
         """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""

@@ -1,0 +1,84 @@
+"""Ten thousand jobs: requests and memory counted, on a real table and a real queue."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import Job, JobStatus
+from tests.support.endpoints import Endpoint
+from tests.support.stack import deployed
+from tests.support.tasks import note
+from workers import create_app
+from workers.bulk import BulkReport
+from workers.transport.channel import sqs_client
+
+pytestmark = pytest.mark.real
+JOBS = 10_000
+
+
+class Requests:
+    """Counts the requests of boto clients, retries among them."""
+
+    def __init__(self, *clients: Any) -> None:
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        for client in clients:
+            client.meta.events.register("before-send", self._count)
+
+    def _count(self, event_name: str, **_: Any) -> None:
+        with self._lock:
+            self.counts[event_name.rsplit(".", 1)[-1]] += 1
+
+
+@pytest.mark.timeout(240)
+def test_ten_thousand_jobs_cost_one_point_one_requests_each_and_no_memory(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with deployed(dynamodb_local, elasticmq, tmp_path) as stack:
+        app = create_app(stack.settings)
+        app.set_current()
+        requests = Requests(app.repo.table.client(), sqs_client(stack.settings))
+        peaks: list[int] = []
+        seen: list[int] = []
+
+        def progress(report: BulkReport) -> None:
+            if report.total % 1000 == 0 and report.total:
+                peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+                seen.append(report.total)
+
+        def calls() -> Iterator[tuple[int]]:
+            yield from ((number,) for number in range(JOBS))
+
+        report = note.submit_many(calls(), progress=progress)
+        assert (report.submitted, report.failed, report.sent, report.unsent) == (JOBS, 0, JOBS, 0)
+        assert requests.counts["PutItem"] == JOBS
+        assert requests.counts["SendMessageBatch"] == JOBS / 10
+        assert sum(requests.counts.values()) <= 1.2 * JOBS
+        assert peaks[-1] - peaks[0] < 20_000, f"{peaks} KiB after {seen} jobs"
+        app.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_batch_that_is_repeated_adds_nothing_and_its_jobs_run_once(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with deployed(dynamodb_local, elasticmq, tmp_path) as stack:
+        app = create_app(stack.settings)
+        app.set_current()
+        jobs: dict[int, Job] = {}
+        first = note.submit_many(range(25), batch="import", each=jobs.__setitem__)
+        again = note.submit_many(range(30), batch="import", each=jobs.__setitem__)
+        assert (first.submitted, again.duplicates, again.submitted) == (25, 25, 5)
+        stack.worker("bulk", "-Q", "default", "-c", "2")
+        ids = [jobs[position].job_id for position in range(30)]
+        done = stack.wait_for(ids, JobStatus.COMPLETED, 60)
+        assert [done[job_id].result for job_id in ids] == [2 * number for number in range(30)]
+        assert set(stack.bodies().values()) == {1}
+        app.close()

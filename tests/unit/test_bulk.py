@@ -1,0 +1,159 @@
+"""What a batch reports when some of it goes wrong, and that repeating it repairs exactly that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from celery import shared_task
+
+from jobclaim_testing import Harness
+from jobs import InvalidInput, InvalidPayload, JobStatus
+from workers import IdempotentTask, JobTask, batch_messages
+from workers.bulk import as_call
+
+ran: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran() -> None:
+    ran.clear()
+
+
+@shared_task(base=JobTask, bind=True, name="bulk.note")
+def note(self: Any, value: Any, factor: int = 1) -> Any:
+    """Note the value."""
+    ran.append(value)
+    return value
+
+
+@shared_task(base=IdempotentTask, bind=True, name="bulk.once")
+def once(self: Any, value: Any) -> Any:
+    """Note the value, once."""
+    ran.append(value)
+    return value
+
+
+def test_elements_are_read_as_calls() -> None:
+    assert as_call((1, 2)) == ([1, 2], {})
+    assert as_call({"value": 1}) == ([], {"value": 1})
+    assert as_call("word") == (["word"], {})
+
+
+def test_every_call_gets_a_job_and_a_message(jobclaim: Harness) -> None:
+    positions: list[int] = []
+    report = note.submit_many(
+        [(1,), {"value": 2, "factor": 3}, 3], each=lambda position, job: positions.append(position), threads=1
+    )
+    assert (report.submitted, report.failed, report.ok, positions) == (3, 0, True, [0, 1, 2])
+    jobclaim.drain()
+    assert ran == [1, 2, 3]
+
+
+def test_calls_that_are_refused_are_named_and_the_others_go_on(jobclaim: Harness) -> None:
+    report = note.submit_many([1, (1, 2, 3, 4), b"bytes", 4], threads=1)
+    assert (report.submitted, report.failed, report.ok) == (2, 2, False)
+    assert [failure.position for failure in report.failures] == [1, 2]
+    assert isinstance(report.failures[0].error, TypeError)
+    assert isinstance(report.failures[1].error, InvalidPayload)
+
+
+def test_a_repeated_batch_adds_only_what_was_missing(jobclaim: Harness) -> None:
+    first = note.submit_many([1, b"bytes", 3], threads=1)
+    jobclaim.drain()
+    again = note.submit_many([1, "text", 3], batch=first.batch, threads=1)
+    assert (again.submitted, again.duplicates, again.failed) == (1, 2, 0)
+    jobclaim.drain()
+    assert ran == [1, 3, "text"]
+
+
+def test_a_repeated_batch_sends_messages_that_were_lost(jobclaim: Harness) -> None:
+    first = note.submit_many([1, 2], threads=1)
+    jobclaim.messages.clear()
+    note.submit_many([1, 2], batch=first.batch, threads=1)
+    jobclaim.drain()
+    assert ran == [1, 2]
+
+
+def test_idempotent_calls_are_one_in_a_batch_too(jobclaim: Harness) -> None:
+    report = once.submit_many([1, 1, 2], threads=1)
+    assert (report.submitted, report.duplicates) == (2, 1)
+    jobclaim.drain()
+    assert ran == [1, 2]
+
+
+def test_a_batch_may_be_for_later(jobclaim: Harness) -> None:
+    note.submit_many([1], countdown=120, threads=1)
+    jobclaim.drain()
+    assert ran == []
+    jobclaim.travel(121)
+    jobclaim.drain()
+    assert ran == [1]
+
+
+def test_a_batch_tells_its_progress(jobclaim: Harness) -> None:
+    totals: list[int] = []
+    note.submit_many(range(25), progress=lambda report: totals.append(report.total), threads=1)
+    assert totals == [10, 20, 25]
+
+
+def test_nonsense_is_refused_before_anything_is_written(jobclaim: Harness) -> None:
+    with pytest.raises(InvalidInput, match="threads=0"):
+        note.submit_many([1], threads=0)
+    with pytest.raises(InvalidInput, match="batch=''"):
+        note.submit_many([1], batch="")
+    assert jobclaim.submitted == []
+
+
+class Sqs:
+    """Answers SendMessageBatch as it is told."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[list[str]] = []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.asked.append([entry["Id"] for entry in Entries])
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        failed = [{"Id": number, "SenderFault": sender} for number, sender in answer.items()]
+        return {"Successful": [{"Id": e["Id"]} for e in Entries if e["Id"] not in answer], "Failed": failed}
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent", "asked"),
+    [
+        ([{}], 3, [["0", "1", "2"]]),
+        ([{"1": False}, {}], 3, [["0", "1", "2"], ["1"]]),
+        ([{"1": True}], 2, [["0", "1", "2"]]),
+        ([{"0": False}, {"0": False}, {"0": False}], 2, [["0", "1", "2"], ["0"], ["0"]]),
+        ([EndpointConnectionError(endpoint_url="http://x")], 0, [["0", "1", "2"]]),
+    ],
+)
+def test_entries_that_sqs_failed_by_itself_are_sent_again(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Any], sent: int, asked: list[list[str]]
+) -> None:
+    sqs = Sqs(*answers)
+    monkeypatch.setattr(batch_messages, "sqs_client", lambda _: sqs)
+    entries = [{"MessageBody": str(number)} for number in range(3)]
+    assert batch_messages.send_batch(None, "url", entries) == sent
+    assert sqs.asked == asked
+
+
+def test_messages_that_cannot_be_sent_leave_their_jobs_to_recovery(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no queue")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_messages, "publish", refuse)
+        report = note.submit_many([1, 2], threads=1)
+    assert (report.submitted, report.unsent, report.ok) == (2, 2, True)
+    jobclaim.travel(300)
+    jobclaim.recover()
+    jobclaim.drain()
+    assert sorted(ran) == [1, 2]
+    assert jobclaim.states() == {JobStatus.COMPLETED: 2}
