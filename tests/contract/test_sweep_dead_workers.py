@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs import FailureKind, JobStatus
+from jobs import FailureKind, JobRepo, JobStatus
 from recovery import SweepReport
 from settings import QueueSpec
 from tests.support.clock import ManualClock
