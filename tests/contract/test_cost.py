@@ -1,0 +1,184 @@
+"""What a job costs, in requests and capacity units, as DynamoDB itself counts them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from jobs import Failure, FailureKind, Job, JobRepo, rescue
+from jobs.schema import INDEX
+from tests.contract.stores import Store
+
+pytestmark = pytest.mark.real
+
+ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
+KILOBYTE = 1024
+
+
+class Bill:
+    """What a client's requests cost: taken from the answers by botocore's own events."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.table = 0.0
+        self.index = 0.0
+        self.reads = 0
+
+    def ask(self, params: dict[str, Any], **_: Any) -> None:
+        params["ReturnConsumedCapacity"] = "INDEXES"
+
+    def collect(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        self.requests[model.name] += 1
+        for part in _parts(parsed.get("ConsumedCapacity", {})):
+            self.table += part.get("Table", {}).get("CapacityUnits", 0)
+            self.index += part.get("GlobalSecondaryIndexes", {}).get(INDEX, {}).get("CapacityUnits", 0)
+            if model.name in ("GetItem", "Query", "BatchGetItem", "Scan"):
+                self.reads += 1
+
+    @property
+    def written(self) -> tuple[float, float]:
+        """Write units: in the table, in the index."""
+        assert self.reads == 0
+        return self.table, self.index
+
+
+def _parts(consumed: Any) -> list[dict[str, Any]]:
+    return consumed if isinstance(consumed, list) else [consumed]
+
+
+@contextmanager
+def billed(store: Store) -> Iterator[Bill]:
+    """Collect the cost of all that happens in the block."""
+    bill, events = Bill(), store.client.meta.events
+    events.register("before-parameter-build.dynamodb", bill.ask)
+    events.register("after-call.dynamodb", bill.collect)
+    try:
+        yield bill
+    finally:
+        events.unregister("before-parameter-build.dynamodb", bill.ask)
+        events.unregister("after-call.dynamodb", bill.collect)
+
+
+def listing(store: Store) -> JobRepo:
+    """A repo whose table lists completed jobs."""
+    return store.repo(settings=store.settings.model_copy(update={"index_completed": True}))
+
+
+def claimed(repo: JobRepo) -> Job:
+    job = repo.create_job("tasks.work", {"n": 1})
+    claim = repo.claim_job(job.job_id, attempt=0)
+    assert claim is not None
+    return claim
+
+
+def test_creating_a_job_costs_two_write_units_one_of_them_in_the_index(atomic_store: Store) -> None:
+    with billed(atomic_store) as bill:
+        atomic_store.repo().create_job("tasks.work", {"n": 1})
+
+    assert bill.written == (1, 1)
+    assert bill.requests == {"PutItem": 1}
+
+
+def test_a_claim_costs_one_write_unit_and_none_in_the_index(atomic_store: Store) -> None:
+    repo = atomic_store.repo()
+    job = repo.create_job("tasks.work", {"n": 1})
+
+    with billed(atomic_store) as bill:
+        assert repo.claim_job(job.job_id, celery_task_id=job.job_id, worker_id="host:1:abcd", attempt=0) is not None
+
+    assert bill.written == (1, 0)
+    assert bill.requests == {"UpdateItem": 1}
+
+
+def test_completing_a_job_costs_two_write_units(atomic_store: Store) -> None:
+    repo = atomic_store.repo()
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
+
+    assert bill.written == (1, 1)
+    assert bill.requests == {"UpdateItem": 1}
+
+
+def test_completing_a_job_costs_three_write_units_where_completed_jobs_are_listed(atomic_store: Store) -> None:
+    repo = listing(atomic_store)
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
+
+    assert bill.written == (1, 2)
+    assert bill.requests == {"UpdateItem": 1}
+
+
+def test_a_job_of_one_kilobyte_costs_three_requests_five_write_units_and_no_read_in_its_whole_life(
+    atomic_store: Store,
+) -> None:
+    repo = atomic_store.repo()
+    with billed(atomic_store) as bill:
+        job = repo.create_job("tasks.work", {"text": "x" * 300}, idempotency_key="order-4711")
+        claim = repo.claim_job(job.job_id, celery_task_id=job.job_id, worker_id="host:1:abcd", attempt=0)
+        assert claim is not None
+        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
+
+    assert bill.requests == {"PutItem": 1, "UpdateItem": 2}
+    assert bill.written == (3, 2)
+    item = atomic_store.item(job.job_id)
+    assert item is not None
+    assert KILOBYTE * 0.8 < _size(item) <= KILOBYTE, "the figures are those of a full kilobyte"
+
+
+def _size(item: dict[str, dict[str, str]]) -> int:
+    return sum(len(name) + (len(typed["S"]) if "S" in typed else 8) for name, typed in item.items())
+
+
+Act = Callable[[JobRepo, Job], object]
+OTHER_MOVES: dict[str, tuple[Act, tuple[float, float]]] = {
+    "fail": (lambda repo, job: repo.update_status(job.job_id, "FAILED", error="no"), (1, 2)),
+    "retry at another time": (
+        lambda repo, job: repo.reschedule(job.job_id, available_at=repo.clock() + 60_000),
+        (1, 2),
+    ),
+    "release": (lambda repo, job: repo.release(job.job_id, available_at=repo.clock() + 60_000), (1, 2)),
+    "orphan fails": (lambda repo, job: rescue.orphan_fail(repo, job, ORPHANED), (1, 2)),
+}
+
+
+@pytest.mark.parametrize("move", OTHER_MOVES)
+def test_every_other_move_is_one_request_and_at_most_three_write_units(atomic_store: Store, move: str) -> None:
+    repo = atomic_store.repo()
+    job = claimed(repo)
+    act, expected = OTHER_MOVES[move]
+    atomic_store.clock.advance(1)
+
+    with billed(atomic_store) as bill:
+        act(repo, job)
+
+    assert bill.written == expected
+    assert bill.requests == {"UpdateItem": 1}
+
+
+def test_a_refused_claim_is_one_request(atomic_store: Store) -> None:
+    """The units of a refused write, one per kilobyte of what stands in its way, are billed but not told in the answer."""
+    repo = atomic_store.repo()
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        assert repo.claim_job(job.job_id) is None
+
+    assert bill.requests == {"UpdateItem": 1}
+
+
+def test_a_refused_duplicate_is_one_request_and_brings_the_result(atomic_store: Store) -> None:
+    done = atomic_store.completed({"rows": 3}, idempotency_key="k")
+
+    with billed(atomic_store) as bill:
+        again = atomic_store.pending(idempotency_key="k")
+
+    assert (again.created, again.result) == (False, done.result)
+    assert bill.requests == {"PutItem": 1}
