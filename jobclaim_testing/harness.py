@@ -203,16 +203,17 @@ class Harness:
     def retry(self, job_id: str) -> Job:
         """Start a FAILED job again, as a person does."""
         job = self.repo.retry_job(job_id)
-        self._publish(job, 0)
+        self.publish(job, 0)
         return job
 
     def recover(self) -> Any:
         """Run one pass of recovery; gives its report."""
         from recovery import sweep
 
-        return sweep(self.repo, send=self._publish)
+        return sweep(self.repo, send=self.publish)
 
-    def _publish(self, job: Job, delay_seconds: float) -> None:
+    def publish(self, job: Job, delay_seconds: float = 0.0) -> None:
+        """Send the message of a job's next attempt, for one that was written past its task."""
         from workers.dispatch import publish
 
         publish(self.app, job, delay_seconds)

@@ -104,7 +104,7 @@ class ReturningTask(Task):
 
     def _values(self) -> dict[str, Any]:
         try:
-            return bind(self.run, self.request.args, self.request.kwargs)
+            return bind(self.run, *call.from_payload(self._job.payload))
         except TypeError:
             return {}  # the body fails on them
 

@@ -20,6 +20,7 @@ from workers.identity import worker_id
 from workers.linked import LinkedTask
 from workers.message import HEADER, TOKEN, Address, address, headers
 from workers.returning import ReturningTask
+from workers.typed import TypedTask
 
 if TYPE_CHECKING:
     from workers.bulk import BulkReport
@@ -32,7 +33,7 @@ ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(LinkedTask, ReturningTask):
+class JobTask(LinkedTask, TypedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
@@ -105,6 +106,7 @@ class JobTask(LinkedTask, ReturningTask):
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         queue = getattr(queue, "name", queue)
         if getattr(self.request, "is_retrying", False):
+            args, kwargs = self.to_json(args, kwargs)
             due = timing.due_at(countdown, eta, self.app.repo.clock(), self.app.timezone)
             return self._again(args, kwargs, due, queue, options)
         job = self.write_job(
@@ -139,7 +141,8 @@ class JobTask(LinkedTask, ReturningTask):
     ) -> Job:
         """Write the job of a call without sending its message; everything else is as with `apply_async`."""
         self._check_arguments(args, kwargs)
-        identity = self._identity(args or (), kwargs or {}, idempotency_key, task_id)
+        args, kwargs = self.to_json(args, kwargs)
+        identity = self._identity(args, kwargs, idempotency_key, task_id)
         ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
         now, zone = self.app.repo.clock(), self.app.timezone
         return self._create(
@@ -245,6 +248,8 @@ class JobTask(LinkedTask, ReturningTask):
         kwargs.clear()
         kwargs.update(given)
         self._admit(job)
+        args[:], typed = self.from_json(args, kwargs)
+        kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
         log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait))
 
