@@ -14,7 +14,6 @@ from jobs import checks, codec, lifecycle
 from jobs.claims import ClaimBook, new_token
 from jobs.clock import Clock, system_clock
 from jobs.connect import PerProcess
-from jobs.connect import client as connect
 from jobs.errors import ClaimLost, IllegalTransition, InvalidInput, JobNotFound, NotClaimed, StoreUnavailable
 from jobs.expressions import Change, Increment, PlusAttribute
 from jobs.failures import describe
@@ -70,7 +69,7 @@ class JobRepo:
             completed=round(known.completed_retention_days * 86_400_000),
             dead=round(known.dead_retention_days * 86_400_000),
         )
-        own = PerProcess(lambda: connect(known, "dynamodb"))
+        own = PerProcess(lambda: _connect(known))
         self.table = JobTable(
             (lambda: client) if client is not None else own.get,
             table_name or known.job_table,
@@ -495,6 +494,13 @@ class JobRepo:
         table = self.table
         difference = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
         return table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=difference, until=until)
+
+
+def _connect(settings: Settings) -> Any:
+    from jobs.connect import client
+    from jobs.lean import lean
+
+    return lean(client(settings, "dynamodb"))
 
 
 def _lost(job_id: str, now: Job | None) -> ClaimLost:

@@ -44,8 +44,7 @@ class Intake(bootsteps.StartStopStep):
         channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
         poller = channel.poller
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
-        poller.held = lambda: len(state.reserved_requests)
-        poller.limit = channel.qos.can_consume_max_estimate
+        poller.held = lambda: len(state.active_requests) + channel.unstarted() - len(state.scheduled_requests)
         poller.paused = lambda: not gate.is_open()
         self._desk = PoisonDesk(consumer.app.repo, partial(sqs_client, consumer.app.settings), channel.deletes.put)
         channel.on_poison = self._desk.put

@@ -212,6 +212,10 @@ class Channel(SQS.Channel):
             self.qos.ack(delivery_tag)
             self.returns.put(url, delivery_tag)
 
+    def unstarted(self) -> int:
+        """Count the messages here that no process has started."""
+        return len(self.qos._delivered) - len(self.qos._dirty)
+
     def _url_of(self, delivery_tag: str) -> str | None:
         """Queue URL of a delivery that is still open here."""
         message = self.qos._delivered.get(delivery_tag)

@@ -31,7 +31,6 @@ CALLED: Final = {
     "kombu.transport.virtual:Channel.basic_ack": "self, delivery_tag, multiple=False",
     "kombu.transport.virtual:QoS.append": "self, message, delivery_tag",
     "kombu.transport.virtual:QoS.ack": "self, delivery_tag",
-    "kombu.transport.virtual:QoS.can_consume_max_estimate": "self",
     "kombu.transport.virtual:QoS._flush": "self",
     "kombu.transport.SQS:Transport.register_with_event_loop": "self, connection, loop",
     "kombu.asynchronous.aws.connection:AsyncHTTPSConnection.getrequest": "self",

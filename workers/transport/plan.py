@@ -7,8 +7,8 @@ than it can start. Each process of the pool is a slot, and a slot is in one of t
 
     messages held + messages asked for + free slots = processes + ahead
 
-``ahead`` is 0 for every task that takes longer than a blink: it counts the messages that a worker finished in the last
-50 ms, which is how many processes will be free when an answer arrives. Without it a worker of no-ops spends more time
+``ahead`` is 0 for every task that takes longer than a blink: it is how many messages the worker finishes in 50 ms, so
+these find a free process when, or soon after, the answer arrives. Without it a worker of no-ops spends more time
 waiting for SQS than working.
 
 The requests, in this order:
@@ -22,7 +22,8 @@ The requests, in this order:
 3. Fewer slots than queues: the higher queues keep bells of their own, the last slot goes round the others, a second
    each. Between two rounds rule 1 looks into all of them.
 
-Strict priority starves by design: as long as a higher queue has a backlog, a lower one waits. Where that is not wanted,
+Queues of equal priority take turns. Strict priority starves by design: as long as a higher queue has a backlog, a lower
+one waits. Where that is not wanted,
 ``strict_priority=False`` lets a queue rise by one priority for each second that it was not asked.
 """
 
@@ -90,8 +91,8 @@ class Poll:
 
 
 def ahead_of(processes: int, finished_per_second: float) -> int:
-    """Messages worth having before a process is free: those finished in a blink, at most one per process."""
-    return min(processes, int(finished_per_second * BLINK_SECONDS))
+    """Messages worth having before a process is free: those finished in a blink, at most two per process."""
+    return min(2 * processes, int(finished_per_second * BLINK_SECONDS))
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
@@ -123,11 +124,11 @@ def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) ->
 
 
 def in_order(queues: Iterable[QueueState], now: float, policy: Policy) -> list[QueueState]:
-    """Sort queues by who chooses first."""
+    """Sort queues by who chooses first; of equal ones the one that was not asked for longest."""
 
-    def rank(queue: QueueState) -> tuple[float, str]:
+    def rank(queue: QueueState) -> tuple[float, float, str]:
         unasked = 0.0 if policy.strict or queue.asked_at == NEVER else now - queue.asked_at
-        return -(queue.priority + unasked), queue.name
+        return -(queue.priority + unasked), queue.asked_at, queue.name
 
     return sorted(queues, key=rank)
 

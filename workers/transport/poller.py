@@ -75,7 +75,6 @@ class Poller:
         self._delivered = self._finished = 0
         self.processes: Callable[[], int] = lambda: 1
         self.held: Callable[[], int] = lambda: 0
-        self.limit: Callable[[], int | None] = lambda: None
         self.paused: Callable[[], bool] = lambda: False
 
     @property
@@ -113,9 +112,7 @@ class Poller:
         finished = self._delivered - held
         self._pace.finished(finished - self._finished, now)
         self._finished = finished
-        free = slots(processes, held, self.asked, ahead_of(processes, self._pace.per_second(now)))
-        limit = self.limit()
-        return free if limit is None else max(0, min(free, limit - self.asked))
+        return slots(processes, held, self.asked, ahead_of(processes, self._pace.per_second(now)))
 
     def _start(self, poll: Poll, now: float) -> None:
         queue = self._queues[poll.queue]

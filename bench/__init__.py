@@ -1,0 +1,1 @@
+"""Measurements of jobclaim, and the light stand-in for AWS that they run on."""

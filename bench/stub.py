@@ -1,0 +1,65 @@
+"""Runs the stub as a process of its own and talks to its control."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class RunningStub:
+    """A stub that listens."""
+
+    url: str
+    pid: int
+
+    def control(self, **command: Any) -> dict[str, Any]:
+        """Change the stub and read its meter; see `bench.stub_aws.server.Stub.control`."""
+        request = urllib.request.Request(f"{self.url}/control", json.dumps(command).encode())  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)  # type: ignore[no-any-return]
+
+    def settings(self, **more: str) -> dict[str, str]:
+        """Environment that leads jobclaim here, and fake credentials."""
+        fake = {"AWS_ACCESS_KEY_ID": "stub", "AWS_SECRET_ACCESS_KEY": "stub", "AWS_DEFAULT_REGION": "us-east-1"}
+        return {**fake, "JOBCLAIM_ENDPOINT_URL": self.url, **more}
+
+
+@contextmanager
+def running_stub() -> Iterator[RunningStub]:
+    """Serve on a free port of loopback until the block ends."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-m", "bench.stub_aws.server", str(port)], cwd=ROOT)
+    try:
+        stub = RunningStub(f"http://127.0.0.1:{port}", process.pid)
+        _wait_until_it_answers(stub, process)
+        yield stub
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_it_answers(stub: RunningStub, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            stub.control()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

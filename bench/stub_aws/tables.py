@@ -1,0 +1,183 @@
+"""DynamoDB tables in memory, with the units that AWS would bill."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import Counter
+from typing import Any, Final
+
+from bench.stub_aws.expressions import BadExpression, Context, Item, Value, condition, order, update
+
+WRITE_UNIT: Final = 1024
+READ_UNIT: Final = 4096
+PAGE_BYTES: Final = 1_048_576
+
+
+class AwsError(Exception):
+    """An error answer: its code and what else is in it."""
+
+    def __init__(self, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.more = more
+
+
+class Table:
+    """One table: its items, its indexes, and what its requests cost."""
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self.description = description
+        self.key_names = [key["AttributeName"] for key in description["KeySchema"]]
+        self.items: dict[tuple[Any, ...], Item] = {}
+        self.indexes = {index["IndexName"]: Index(index) for index in description.get("GlobalSecondaryIndexes", ())}
+        self.units: Counter[str] = Counter()
+
+    def key_of(self, item: Item) -> tuple[Any, ...]:
+        """Give an item's primary key as Python values."""
+        return tuple(order(item[name]) for name in self.key_names)
+
+    def write(self, request: dict[str, Any], new: Item | None, key: tuple[Any, ...]) -> Item | None:
+        """Replace an item (``None``: delete it) if the condition holds; give the old one."""
+        old = self.items.get(key)
+        units = write_units(max(size(new), size(old)))
+        self._check(request, old)
+        self.units["write table"] += units
+        for index in self.indexes.values():
+            self.units["write index"] += index.replace(old, new, key)
+        if new is None:
+            self.items.pop(key, None)
+        else:
+            self.items[key] = new
+        return old
+
+    def updated(self, request: dict[str, Any], key: tuple[Any, ...]) -> Item:
+        """Give the item as the update expression would leave it; nothing is written, the condition is checked."""
+        old = self.items.get(key)
+        self._check(request, old)
+        context = _context(request, old)
+        new = dict(old if old is not None else request["Key"])
+        for action in update(request["UpdateExpression"]):
+            action(context, new)
+        return new
+
+    def read(self, key: tuple[Any, ...], *, consistent: bool) -> Item | None:
+        """Give an item."""
+        found = self.items.get(key)
+        self.units["read table"] += max(1, math.ceil(size(found) / READ_UNIT)) * (1 if consistent else 0.5)  # type: ignore[assignment]
+        return found
+
+    def query(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Read one page of an index partition."""
+        index = self.indexes[request["IndexName"]]
+        wanted = condition(request["KeyConditionExpression"])
+        entries = index.entries(_partition(request, index.hash_name))
+        if not request.get("ScanIndexForward", True):
+            entries = entries[::-1]
+        found = [key for _, key in entries if wanted(_context(request, self.items[key]))]
+        if "ExclusiveStartKey" in request:
+            found = found[found.index(self.key_of(request["ExclusiveStartKey"])) + 1 :]
+        page = [index.view(self.items[key], self.key_names) for key in found[: request.get("Limit", 1_000_000)]]
+        self.units["read index"] += max(0.5, math.ceil(sum(map(size, page)) / READ_UNIT) * 0.5)  # type: ignore[assignment]
+        answer: dict[str, Any] = {"Items": page, "Count": len(page), "ScannedCount": len(page)}
+        if len(page) < len(found):
+            answer["LastEvaluatedKey"] = {name: page[-1][name] for name in (*self.key_names, *index.key_names)}
+        return answer
+
+    def scan(self) -> dict[str, Any]:
+        """Read the table, up to a megabyte of it, in one page."""
+        found = list(self.items.values())
+        read = sum(map(size, found))
+        if read > PAGE_BYTES:
+            raise BadExpression("a table too large to scan")
+        self.units["read table"] += max(0.5, math.ceil(read / READ_UNIT) * 0.5)  # type: ignore[assignment]
+        return {"Items": found, "Count": len(found), "ScannedCount": len(found)}
+
+    def _check(self, request: dict[str, Any], old: Item | None) -> None:
+        if "ConditionExpression" not in request or condition(request["ConditionExpression"])(_context(request, old)):
+            return
+        self.units["write table"] += write_units(size(old))  # a refused write is billed like one that succeeds
+        shown = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and old is not None
+        more = {"Item": old} if shown else {}
+        raise AwsError("ConditionalCheckFailedException", "The conditional request failed", **more)
+
+
+class Index:
+    """One global secondary index: sorted keys per partition, and its share of each write."""
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self.key_names = [key["AttributeName"] for key in description["KeySchema"]]
+        self.hash_name = self.key_names[0]
+        self._projection = description["Projection"]
+        self._partitions: dict[Any, list[tuple[Any, tuple[Any, ...]]]] = {}
+
+    def entries(self, partition: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+        """Sort keys and primary keys of a partition, in order."""
+        return self._partitions.get(partition, [])
+
+    def view(self, item: Item, key_names: list[str]) -> Item:
+        """Give what the index holds of an item."""
+        if self._projection["ProjectionType"] == "ALL":
+            return item
+        kept = {*self.key_names, *key_names, *self._projection.get("NonKeyAttributes", ())}
+        return {name: value for name, value in item.items() if name in kept}
+
+    def replace(self, old: Item | None, new: Item | None, key: tuple[Any, ...]) -> int:
+        """Move an entry; the write units: two for a changed key, one for a changed projection, none for neither."""
+        before, after = self._place(old), self._place(new)
+        if before == after:
+            if old is None or new is None or before is None:
+                return 0
+            left, right = self.view(old, []), self.view(new, [])
+            return write_units(max(size(left), size(right))) if left != right else 0
+        units = 0
+        if before is not None and old is not None:
+            entries = self._partitions[before[0]]
+            entries.pop(bisect.bisect_left(entries, (before[1], key)))
+            units += write_units(size(self.view(old, [])))
+        if after is not None and new is not None:
+            bisect.insort(self._partitions.setdefault(after[0], []), (after[1], key))
+            units += write_units(size(self.view(new, [])))
+        return units
+
+    def _place(self, item: Item | None) -> tuple[Any, Any] | None:
+        if item is None or any(name not in item for name in self.key_names):
+            return None
+        values = [order(item[name]) for name in self.key_names]
+        return values[0], values[1] if len(values) > 1 else 0
+
+
+def write_units(octets: int) -> int:
+    """Units of a write of that many bytes; an item that is not there counts as one unit."""
+    return max(1, math.ceil(octets / WRITE_UNIT))
+
+
+def size(item: Item | None) -> int:
+    """Bytes of an item as DynamoDB counts them (AWS, "DynamoDB item sizes and formats")."""
+    return sum(len(name.encode()) + _value_size(value) for name, value in (item or {}).items())
+
+
+def _value_size(value: Value) -> int:
+    ((kind, raw),) = value.items()
+    if kind == "S":
+        return len(raw.encode())
+    if kind == "N":
+        return (len(raw.strip("-").replace(".", "")) + 1) // 2 + 1
+    if kind == "M":
+        return 3 + size(raw) + len(raw)
+    if kind == "L":
+        return 3 + sum(1 + _value_size(entry) for entry in raw)
+    return len(raw) if kind in ("B", "SS", "NS") else 1
+
+
+def _context(request: dict[str, Any], item: Item | None) -> Context:
+    names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
+    return Context(item or {}, names, values)
+
+
+def _partition(request: dict[str, Any], hash_name: str) -> Any:
+    """Find the hash key's value: the placeholder that the key condition compares it with first."""
+    name, _, value = request["KeyConditionExpression"].split()[:3]
+    if request.get("ExpressionAttributeNames", {}).get(name, name) != hash_name:
+        raise BadExpression(request["KeyConditionExpression"])
+    return order(request["ExpressionAttributeValues"][value])

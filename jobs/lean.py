@@ -1,0 +1,165 @@
+"""The three requests of every job without most of botocore: less than half of the CPU time of a claim.
+
+botocore builds each request from its service model: it validates, serializes, resolves an endpoint and calls some
+twenty hooks, for 0.9 ms. A job makes three such requests and most workers do little else, so they are made here by
+hand; what must be right stays botocore's own: credentials, the signature, the endpoint, the exceptions. Everything but
+``put_item``, ``update_item`` and ``get_item`` goes to the boto3 client underneath, and behind a proxy these three too.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import pycurl
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
+
+TARGET: Final = "DynamoDB_20120810."
+TRIES: Final = 2
+FIRST_PAUSE_SECONDS: Final = 0.05
+TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "TransactionInProgress")
+
+
+def lean(client: Any) -> Any:
+    """Give a DynamoDB client whose item requests cost less than half; the same client where that cannot be done."""
+    plain = not get_environ_proxies(client.meta.endpoint_url) and _certificates(client)
+    return LeanClient(client) if plain else client
+
+
+class LeanClient:
+    """A boto3 DynamoDB client with three of its requests made by hand. Thread-safe; not to be shared across a fork.
+
+    Parameters
+    ----------
+    client
+        A boto3 DynamoDB client.
+    sleep : callable
+        Waits that many seconds before the second try.
+    """
+
+    def __init__(self, client: Any, sleep: Callable[[float], None] = time.sleep) -> None:
+        config = client.meta.config
+        self._client = client
+        self._sleep = sleep
+        self._url = client.meta.endpoint_url.rstrip("/") + "/"
+        self._options = {
+            pycurl.URL: self._url,
+            pycurl.POST: 1,
+            pycurl.CONNECTTIMEOUT_MS: int(1000 * config.connect_timeout),
+            pycurl.TIMEOUT_MS: int(1000 * config.read_timeout),
+            pycurl.CAINFO: _certificates(client),
+            pycurl.PROXY: "",
+            pycurl.NOSIGNAL: 1,
+            pycurl.TCP_KEEPALIVE: 1,
+        }
+        self._own = threading.local()
+        self._headers = {"User-Agent": config.user_agent, "Content-Type": "application/x-amz-json-1.0"}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_item(self, **request: Any) -> Any:
+        """As boto3's."""
+        return self._ask("PutItem", request)
+
+    def update_item(self, **request: Any) -> Any:
+        """As boto3's."""
+        return self._ask("UpdateItem", request)
+
+    def get_item(self, **request: Any) -> Any:
+        """As boto3's."""
+        return self._ask("GetItem", request)
+
+    def _ask(self, operation: str, request: Mapping[str, Any]) -> Any:
+        """Make a request, twice at most.
+
+        Raises
+        ------
+        botocore.exceptions.ClientError, botocore.exceptions.HTTPClientError
+            What boto3's client would raise.
+        """
+        body = json.dumps(request, separators=(",", ":")).encode()
+        for tries_left in reversed(range(TRIES)):
+            try:
+                status, answer = self._send(operation, body)
+            except pycurl.error as error:
+                if not tries_left:
+                    raise _as_botocore(error, self._url) from error
+            else:
+                if status == 200:
+                    return answer
+                code = str(answer.get("__type", status)).rpartition("#")[2]
+                if not tries_left or not (status >= 500 or any(word in code for word in TOO_OFTEN)):
+                    raise self._error(operation, status, code, answer)
+            self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS))
+        raise AssertionError
+
+    def _send(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        request = AWSRequest("POST", self._url, {**self._headers, "X-Amz-Target": TARGET + operation}, body)
+        credentials = self._client._request_signer._credentials
+        if credentials is not None:
+            SigV4Auth(credentials.get_frozen_credentials(), "dynamodb", self._client.meta.region_name).add_auth(request)
+        hooked = self._hooked(operation, request)
+        if hooked is not None:
+            return hooked.status_code, _parsed(hooked.content)
+        curl = self._curl()
+        curl.setopt(pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in request.headers.items()), "Expect:"])
+        curl.setopt(pycurl.POSTFIELDS, body)
+        answer = curl.perform_rb()
+        return curl.getinfo(pycurl.RESPONSE_CODE), _parsed(answer)
+
+    def _curl(self) -> Any:
+        """Give this thread's connection, which stays open between requests."""
+        curl = getattr(self._own, "curl", None)
+        if curl is None:
+            curl = self._own.curl = pycurl.Curl()
+            for option, value in self._options.items():
+                curl.setopt(option, value)
+        return curl
+
+    def _hooked(self, operation: str, request: AWSRequest) -> Any:
+        """Let a hook answer instead of AWS: moto's in-process mock is one."""
+        name = f"before-send.dynamodb.{operation}"
+        return self._client.meta.events.emit_until_response(name, request=request.prepare())[1]
+
+    def _error(self, operation: str, status: int, code: str, answer: Mapping[str, Any]) -> Exception:
+        message = answer.get("message") or answer.get("Message") or ""
+        response = {
+            **answer,
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        made: Exception = self._client.exceptions.from_code(code)(response, operation)
+        return made
+
+
+def _certificates(client: Any) -> str | None:
+    """Path of the certificate authorities that the client trusts; ``None`` where it trusts everybody."""
+    found: str | None = get_cert_path(client._endpoint.http_session._verify)
+    return found
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body or b"{}")
+    except ValueError:  # a load balancer's page instead of an answer
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _as_botocore(error: Exception, url: str) -> Exception:
+    kinds = {
+        pycurl.E_OPERATION_TIMEDOUT: ReadTimeoutError,
+        pycurl.E_COULDNT_CONNECT: EndpointConnectionError,
+        pycurl.E_COULDNT_RESOLVE_HOST: EndpointConnectionError,
+    }
+    made: Exception = kinds.get(error.args[0], ConnectionClosedError)(endpoint_url=url, error=error)
+    return made
