@@ -193,7 +193,6 @@ def test_a_repo_without_settings_takes_any_queue_but_none_that_breaks_the_index(
 def test_a_table_that_does_not_exist_is_named_with_the_remedy(store: Store) -> None:
     repo = store.repo(settings=store.settings.model_copy(update={"job_table": "no-such-table"}))
 
-    asks: list[Callable[[], object]] = [lambda: repo.create_job("t"), lambda: repo.get_job("j")]
-    for ask in [*asks, lambda: repo.claim_job("j")]:
+    for ask in (repo.create_job, repo.get_job, repo.claim_job):
         with pytest.raises(JobError, match=r"ResourceNotFoundException.*jobclaim up"):
-            ask()
+            ask("name")
