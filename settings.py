@@ -37,6 +37,16 @@ ITEM_BUDGET: Final = 345_000
 """Bytes that payload and result may take together: DynamoDB's item limit of 400 KB less room for all that a job holds
 besides: ids of the longest kind, what its messages carry, and ten ended attempts with their failures."""
 DEAD_LETTER_SUFFIX: Final = "-dlq"
+FARGATE_MEMORY: Final = {
+    256: (512, 2048),
+    512: (1024, 4096),
+    1024: (2048, 8192),
+    2048: (4096, 16_384),
+    4096: (8192, 30_720),
+    8192: (16_384, 61_440),
+    16384: (32_768, 122_880),
+}
+"""MiB, least and most, that Fargate gives a task of so many CPU units (AWS, "Task CPU and memory")."""
 
 _PREFIX: Final = "JOBCLAIM_"
 _NOT_SETTINGS: Final = frozenset({"REQUIRE_REAL", "CACHE", "TEST_EVIDENCE"})  # read by the test suite only
@@ -130,6 +140,48 @@ class TaskSpec(SettingsModel):
     hard_limit: Seconds | None = None
 
 
+class WorkerGroup(SettingsModel):
+    """Workers that listen on the same queues: one ECS service in `template.yaml`.
+
+    Attributes
+    ----------
+    queues : tuple of str
+        Logical names; a queue belongs to one group, and the recovery queue to none: it has a service of its own.
+    cpu, memory : int
+        Of one Fargate task: CPU units (1024 are a core) and MiB.
+    concurrency : int, optional
+        Processes of one task; default the most that one of its queues asks for.
+    min_tasks, max_tasks : int
+        Bounds of the autoscaling.
+    spot : bool
+        Whether the parameter ``SpotWeight`` may put tasks of this group on interruptible capacity.
+    """
+
+    queues: tuple[str, ...]
+    cpu: Literal[256, 512, 1024, 2048, 4096, 8192, 16384] = 1024
+    memory: Annotated[int, Field(ge=512, le=122_880)] = 2048
+    concurrency: Count | None = None
+    min_tasks: Annotated[int, Field(ge=0)] = 1
+    max_tasks: Count = 10
+    spot: bool = True
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> WorkerGroup:
+        if self.min_tasks > self.max_tasks:
+            raise ValueError(
+                f"worker group: min_tasks={self.min_tasks} is above max_tasks={self.max_tasks}; raise max_tasks"
+            )
+        if not self.queues:
+            raise ValueError("worker group: queues is empty, so its workers would have nothing to do; name a queue")
+        least, most = FARGATE_MEMORY[self.cpu]
+        if not least <= self.memory <= most or self.memory % (1024 if self.memory >= 1024 else 512):
+            raise ValueError(
+                f"worker group: Fargate has no task of cpu={self.cpu} with memory={self.memory} MiB; "
+                f"give {least} to {most} in whole GiB"
+            )
+        return self
+
+
 class Limits(SettingsModel):
     """Time limits of a task, seconds."""
 
@@ -209,6 +261,15 @@ class Settings(BaseSettings):
     )
     run_dir: str = Field("", description="Folder of this machine's pid and liveness files; default: see `run_folder`.")
 
+    worker_groups: Annotated[dict[str, WorkerGroup], NoDecode] = Field(
+        {}, description="ECS services by name; default: one, `workers`, for every queue but recovery's. See `groups`."
+    )
+    allow_low_visibility: bool = Field(
+        False,
+        description="Start a worker although a queue's live visibility timeout is below the derived one: a job that "
+        "waits long inside a worker may then be delivered twice (its claim still lets it run once).",
+    )
+
     # --- jobs
     lease_grace_seconds: Seconds = 60
     max_attempts: Count = 3
@@ -225,6 +286,9 @@ class Settings(BaseSettings):
     recovery_interval_seconds: Seconds = Field(
         10,
         description="With `worker_dead_after_seconds` the time until a lost worker's jobs are settled: 70 s at most.",
+    )
+    recovery_by_beat: bool = Field(
+        True, description="False: beat leaves recovery to a Lambda function or to `jobclaim recover --every`."
     )
     redispatch_min_seconds: Seconds = 120
     max_dispatches: Count = 12
@@ -260,7 +324,7 @@ class Settings(BaseSettings):
         _refuse_unknown(in_environment, cls.model_fields, f"the environment ({_PREFIX}*)")
         return values
 
-    @field_validator("queue_urls", "queues", "tasks", mode="before")
+    @field_validator("queue_urls", "queues", "tasks", "worker_groups", mode="before")
     @classmethod
     def _from_json(cls, value: Any, info: ValidationInfo) -> Any:
         """Read what the environment gives as text."""
@@ -324,6 +388,7 @@ class Settings(BaseSettings):
             )
         self._check_tasks()
         self._check_queues()
+        self._check_groups()
         for name in self.queue_urls:
             if name not in self.queue_names:
                 raise ValueError(f"queue_urls[{name!r}] {_not_among(name, self.queue_names)}")
@@ -369,7 +434,36 @@ class Settings(BaseSettings):
                     f"{hard}; raise lease_seconds or leave it out"
                 )
 
+    def _check_groups(self) -> None:
+        homes: dict[str, str] = {}
+        for name, group in self.worker_groups.items():
+            if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+                raise ValueError(f"worker group name {name!r} is illegal; use small letters, digits and '-' only")
+            for queue in group.queues:
+                self._check_group_queue(name, queue)
+                if queue in homes:
+                    raise ValueError(f"queue {queue!r} is in the worker groups {homes[queue]!r} and {name!r}; keep one")
+                homes[queue] = name
+        unheard = [name for name in self.queue_names if name not in homes and name != self.recovery_queue]
+        if self.worker_groups and unheard:
+            raise ValueError(f"no worker group listens on the queues {unheard}; add them to one of worker_groups")
+
+    def _check_group_queue(self, group: str, queue: str) -> None:
+        if queue not in self.queue_names:
+            raise ValueError(f"worker_groups[{group!r}].queues: {queue!r} {_not_among(queue, self.queue_names)}")
+        if queue == self.recovery_queue:
+            raise ValueError(
+                f"worker_groups[{group!r}] listens on recovery_queue={queue!r}, where recovery would wait behind long "
+                "jobs; take it out, recovery gets a worker of its own"
+            )
+
     # --- look-ups
+    @property
+    def groups(self) -> Mapping[str, WorkerGroup]:
+        """Worker groups by name, recovery's own not among them."""
+        rest = tuple(name for name in self.queue_names if name != self.recovery_queue)
+        return self.worker_groups or {"workers": WorkerGroup(queues=rest)}
+
     @property
     def queue_names(self) -> tuple[str, ...]:
         """Logical names of all queues, the recovery queue among them."""
@@ -465,6 +559,13 @@ class Settings(BaseSettings):
         hard = hard_limit or self.longest_hard_limit(queue)
         fixed = self.queue(queue).lease_seconds
         return fixed if fixed is not None and fixed > hard else hard + self.lease_grace_seconds
+
+    def age_alarm_seconds(self, queue: str) -> int:
+        """Age of the oldest message at which a queue is late, seconds: SLA + longest hard limit.
+
+        SQS counts a message's age until it is deleted; with a prefetch it may wait one hard limit inside a worker.
+        """
+        return math.ceil(self.queue(queue).sla_seconds) + self.longest_hard_limit(queue)
 
     def redispatch_delay(self, queue: str, dispatches: int = 1) -> float:
         """Seconds that a due job may stay unclaimed before its message is taken for lost and sent again.

@@ -85,6 +85,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
     """Recovery on its own queue; a run that waits longer than its interval is dropped, the next one does its work."""
+    if not settings.recovery_by_beat:
+        return {}
     return {
         "jobclaim-recovery": {
             "task": RECOVERY_TASK,

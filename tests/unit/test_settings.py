@@ -51,6 +51,35 @@ REFUSED_SETTINGS: list[tuple[str, dict[str, Any], list[str]]] = [
         ["jobclaim-" + "q" * 70 + "-dlq", "83 characters", "80", "shorten"],
     ),
     ("a URL of no queue", {"queue_urls": {"defalt": "https://x"}}, ["queue_urls['defalt']", "did you mean 'default'"]),
+    # worker groups
+    ("a group of no queue", {"worker_groups": {"a": {"queues": ["defalt"]}}}, ["worker_groups['a']", "mean 'default'"]),
+    ("a group without queues", {"worker_groups": {"a": {"queues": []}}}, ["queues is empty", "name a queue"]),
+    (
+        "a group that makes recovery wait",
+        {"worker_groups": {"a": {"queues": ["default", "recovery"]}}},
+        ["worker_groups['a']", "recovery_queue='recovery'", "take it out"],
+    ),
+    (
+        "a queue of two groups",
+        {"worker_groups": {"a": {"queues": ["default"]}, "b": {"queues": ["default"]}}},
+        ["'default'", "'a' and 'b'", "keep one"],
+    ),
+    (
+        "a queue that no group listens on",
+        {"queues": [{"name": "default"}, {"name": "x"}], "worker_groups": {"a": {"queues": ["default"]}}},
+        ["['x']", "add them"],
+    ),
+    ("an illegal group name", {"worker_groups": {"A": {"queues": ["default"]}}}, ["'A'", "small letters"]),
+    (
+        "a size that Fargate has not",
+        {"worker_groups": {"a": {"queues": ["default"], "cpu": 256, "memory": 8192}}},
+        ["cpu=256", "memory=8192", "512 to 2048"],
+    ),
+    (
+        "fewest tasks above most",
+        {"worker_groups": {"a": {"queues": ["default"], "min_tasks": 3, "max_tasks": 2}}},
+        ["min_tasks=3", "max_tasks=2", "raise"],
+    ),
     # tasks
     ("a task of no queue", {"tasks": {"a": {"queue": "defalt"}}}, ["tasks['a'].queue='defalt'", "mean 'default'"]),
     (
@@ -376,3 +405,22 @@ def test_each_service_has_its_own_endpoint_or_the_common_one() -> None:
 
     assert (built.endpoint("sqs"), built.endpoint("dynamodb")) == ("http://127.0.0.1:2", "http://127.0.0.1:1")
     assert Settings().endpoint("sqs") is None
+
+
+# --- worker groups
+def test_without_worker_groups_one_group_listens_on_every_queue_but_the_one_of_recovery() -> None:
+    built = settings(queues=[{"name": "default"}, {"name": "email"}])
+    assert {name: group.queues for name, group in built.groups.items()} == {"workers": ("default", "email")}
+
+
+def test_worker_groups_can_be_given_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBCLAIM_WORKER_GROUPS", '{"big": {"queues": ["default"], "cpu": 2048, "memory": 8192}}')
+    assert Settings().groups["big"].cpu == 2048
+
+
+def test_a_queue_is_late_after_its_sla_and_its_longest_hard_limit() -> None:
+    built = settings(
+        queues=[{"name": "default", "sla_seconds": 5, "soft_limit": 5, "hard_limit": 10}],
+        tasks={"slow": {"queue": "default", "soft_limit": 20, "hard_limit": 30}},
+    )
+    assert built.age_alarm_seconds("default") == 35
