@@ -113,8 +113,6 @@ def over_soft_limit(self: Any) -> None:
     time.sleep(60)
 
 
-
-
 @shared_task(base=JobTask, bind=True, name="tests.process_id")
 def process_id(self: Any) -> int:
     """Give the id of the process that ran it."""
