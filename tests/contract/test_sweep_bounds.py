@@ -76,6 +76,32 @@ def test_a_lost_cursor_costs_reads_and_no_job(bench: Bench) -> None:
     assert [(report.examined, report.orphaned) for report in reports] == [(4, 0), (2, 1)]
 
 
+def test_a_pass_that_could_not_read_the_fleet_leaves_the_cursor_as_it_is(bench: Bench) -> None:
+    running_for_ever(bench, 9)
+    bench.clock.advance(LEASE)
+    saved = bench.sweep().cursor
+    blind = bench.sweep(bench.new_repo(failing(bench.client, "scan", lambda _: True)))
+    assert blind.examined == 4  # from the oldest again
+    assert saved.marks
+    assert bench.fleet.read().cursor == saved
+
+
+def test_passes_take_turns_in_where_they_begin(bench: Bench) -> None:
+    """Whatever time a pass runs out of, no partition is always the one that it does not come to."""
+    first: set[str] = set()
+    for _ in range(2):
+        asked: list[str] = []
+
+        def note(request: dict[str, Any], asked: list[str] = asked) -> bool:
+            asked.append(request["ExpressionAttributeValues"][":key"]["S"])
+            return False
+
+        bench.sweep(bench.new_repo(failing(bench.client, "query", note)))
+        first.add(asked[0])
+        bench.clock.advance(1)
+    assert first == {"OPEN#default#0", "OPEN#recovery#0"}
+
+
 def test_a_pass_with_nothing_to_remember_writes_nothing(bench: Bench) -> None:
     bench.claimed("j")
     bench.clock.advance(LEASE)
