@@ -6,7 +6,7 @@
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
-                too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
+                 too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
     otherwise ────────────────────────────────────▶ nothing
 
 Dead letters that are due for another attempt belong here too, as one more row.
