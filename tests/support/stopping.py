@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -75,10 +76,8 @@ def over_hard_limit(self: Any) -> None:
     """Swallow the soft limit."""
     leave_evidence(self)
     while True:
-        try:
+        with contextlib.suppress(SoftTimeLimitExceeded):
             time.sleep(60)
-        except SoftTimeLimitExceeded:
-            pass
 
 
 @shared_task(
@@ -88,10 +87,8 @@ def over_hard_limit_once(self: Any) -> str:
     """Swallow the soft limit in the first attempt."""
     leave_evidence(self)
     while self.request.job.attempt == 1:
-        try:
+        with contextlib.suppress(SoftTimeLimitExceeded):
             time.sleep(60)
-        except SoftTimeLimitExceeded:
-            pass
     return "in time"
 
 
