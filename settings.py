@@ -215,6 +215,7 @@ class Settings(BaseSettings):
     endpoint_url: str | None = Field(None, description="One endpoint for all services; for local AWS.")
     dynamodb_endpoint_url: str | None = None
     sqs_endpoint_url: str | None = None
+    s3_endpoint_url: str | None = None
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
     read_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
 
@@ -277,6 +278,11 @@ class Settings(BaseSettings):
     idempotency_ttl_seconds: Seconds = 3600
     max_payload_bytes: Count = 200_000
     max_result_bytes: Count = 100_000
+    bucket: str | None = Field(
+        None, description="S3 bucket for larger payloads and results, refused otherwise. Its lifecycle rule for
+        `bucket_prefix` " "must be longer than a job may wait, run and be kept.",
+    )
+    bucket_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9!_.*'()/-]*$", max_length=200)] = "jobclaim/"
     index_shards: Annotated[int, Field(ge=1, le=64)] = 4
     index_completed: bool = False
     completed_retention_days: Annotated[float, Field(gt=0)] = 7
@@ -353,7 +359,7 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise ValueError(f'task_modules={value!r} is no JSON ({error}); write a,b or ["a", "b"]') from error
 
-    @field_validator("endpoint_url", "dynamodb_endpoint_url", "sqs_endpoint_url")
+    @field_validator("endpoint_url", "dynamodb_endpoint_url", "sqs_endpoint_url", "s3_endpoint_url")
     @classmethod
     def _endpoint_is_a_url(cls, url: str | None) -> str | None:
         if not url:  # an empty variable of a compose file
@@ -505,7 +511,8 @@ class Settings(BaseSettings):
 
     def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs"]) -> str | None:
         """Endpoint of an AWS service, ``None`` for AWS's own."""
-        own = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url}.get(service)
+        known = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url, "s3": self.s3_endpoint_url}
+        own = known.get(service)
         return own or self.endpoint_url
 
     # --- derived numbers

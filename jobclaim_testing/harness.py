@@ -16,6 +16,7 @@ from jobclaim_testing.table import in_memory
 from jobs import Job, JobRepo, JobStatus
 from jobs.claims import new_token
 from jobs.clock import system_clock
+from settings import Settings
 from workers import call
 from workers.links import FIELDS
 from workers.message import TOKEN
@@ -90,6 +91,7 @@ class Harness:
         with in_memory(app.settings) as client:
             made = cls(app, client)
             replaced = {"repo": made.repo, "send_task": made._send, "connection_for_write": _no_connection}
+            settings = app.settings
             before = {name: vars(app)[name] for name in (*replaced, "fleet_limits") if name in vars(app)}
             vars(app).pop("fleet_limits", None)
             vars(app).update(replaced)
@@ -99,8 +101,16 @@ class Harness:
             finally:
                 for name in (*replaced, "fleet_limits"):
                     vars(app).pop(name, None)
-                vars(app).update(before)
+                vars(app).update(before, settings=settings)
                 app.backend._cache.clear()
+
+    def use(self, **changes: Any) -> None:
+        """Change settings for the rest of the test: limits, a bucket, retention."""
+        changed = Settings(**{**self.app.settings.model_dump(exclude_unset=True), **changes})
+        made = RecordingRepo(self.repo.table.client(), settings=changed, clock=self.clock, sleep=lambda _: None)
+        made.submitted = self.repo.submitted
+        self.repo = made
+        vars(self.app).update(repo=made, settings=changed)
 
     # --- time
     def clock(self) -> int:

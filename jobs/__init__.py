@@ -9,6 +9,7 @@ from jobs.errors import (
     JobError,
     JobNotFound,
     NotClaimed,
+    OffloadLost,
     PayloadTooLarge,
     StoreUnavailable,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "JobRepo",
     "JobStatus",
     "NotClaimed",
+    "OffloadLost",
     "Page",
     "PayloadTooLarge",
     "RetryDecision",

@@ -52,5 +52,9 @@ class IdempotencyMismatch(JobError):
     """The same idempotency key was used for other arguments, or the same job id for another task."""
 
 
+class OffloadLost(JobError):
+    """A large payload or result that was written to S3 is gone, or is not what was written."""
+
+
 class StoreUnavailable(JobError):
     """DynamoDB did not answer in time, or refused for a reason that has nothing to do with the job."""

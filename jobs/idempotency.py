@@ -184,7 +184,7 @@ class IdempotencyService:
     def _find(self, task: str, key: str) -> Job | None:
         checks.text(key, "idempotency key", checks.MAX_KEY)
         job = self._repo.table.get(id_for_key(checks.text(task, "task"), key))
-        return None if job is None or lifecycle.is_gone(job, self._repo.clock()) else job
+        return None if job is None or lifecycle.is_gone(job, self._repo.clock()) else self._repo.large.readable(job)
 
 
 def store_result(

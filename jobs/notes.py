@@ -22,8 +22,8 @@ from jobs.resilience import persistently
 T = TypeVar("T")
 
 SEPARATOR: Final = "\x1f"
-MEMBER_BYTES: Final = 8
-"""Bytes of the hash that stands for a member of a chord: two of 1,000 are alike once in 10**13 chords."""
+MEMBER_DIGITS: Final = 14
+"""Digits of the hash that stands for a member of a chord: two of 1,000 are alike once in 10**11 chords."""
 
 
 _NAMES: Final = {"#ttl": schema.TTL, "#members": "members", "#expected": "expected"}
@@ -101,8 +101,8 @@ class Notes:
 
     def arrive(self, name: str, member: str, *, seconds: float) -> Arrivals:
         """Count a member of a chord, once however often it comes: one write."""
-        digest = hashlib.sha256(member.encode()).digest()[:MEMBER_BYTES]
-        return self._count(name, "ADD #members :it SET #ttl = :ttl", {":it": {"BS": [digest]}}, seconds)
+        digest = hashlib.sha256(member.encode()).hexdigest()[:MEMBER_DIGITS]
+        return self._count(name, "ADD #members :it SET #ttl = :ttl", {":it": {"SS": [digest]}}, seconds)
 
     def expect(self, name: str, members: int, *, seconds: float) -> Arrivals:
         """Tell how many members a chord has: one write."""
@@ -120,7 +120,7 @@ class Notes:
             )
         )
         item = answer["Attributes"]
-        return Arrivals(len(item.get("members", {}).get("BS", ())), int(item.get("expected", {}).get("N", 0)))
+        return Arrivals(len(item.get("members", {}).get("SS", ())), int(item.get("expected", {}).get("N", 0)))
 
     def _text(self, item: Mapping[str, Any] | None) -> str | None:
         if not item or "text" not in item or int(item[schema.TTL]["N"]) * 1000 <= self._clock():

@@ -10,13 +10,22 @@ from typing import Any, Final
 
 import structlog
 
-from jobs import checks, codec, lifecycle
+from jobs import checks, lifecycle
 from jobs.claims import ClaimBook, new_token
 from jobs.clock import Clock, system_clock
 from jobs.connect import PerProcess
-from jobs.errors import ClaimLost, IllegalTransition, InvalidInput, JobNotFound, NotClaimed, StoreUnavailable
+from jobs.errors import (
+    ClaimLost,
+    IllegalTransition,
+    InvalidInput,
+    JobNotFound,
+    NotClaimed,
+    PayloadTooLarge,
+    StoreUnavailable,
+)
 from jobs.expressions import Change, Increment, PlusAttribute
 from jobs.failures import describe
+from jobs.large import Large
 from jobs.listing import list_page, state_keys
 from jobs.model import Failure, FailureKind, Job, JobStatus, OnOrphan, Page
 from jobs.submission import Submission, check_same_call, lease_ms, new_job, queue_name
@@ -65,6 +74,7 @@ class JobRepo:
         self.clock = clock
         self._any_queue = settings is None
         self._claims = ClaimBook()
+        self.large = Large(known)
         self.retention = lifecycle.Retention(
             completed=round(known.completed_retention_days * 86_400_000),
             dead=round(known.dead_retention_days * 86_400_000),
@@ -154,8 +164,15 @@ class JobRepo:
             start_by=start_by,
             envelope=envelope,
         )
-        job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
-        return self._submit(job)
+        try:
+            job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
+        except PayloadTooLarge:
+            if not self.large.enabled:
+                raise
+            asked = replace(asked, payload=self.large.fitting(payload, "payload", self.settings.max_payload_bytes))
+            job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
+        job = self._submit(job)
+        return replace(job, payload=payload) if job.created else self.large.readable(job)
 
     def _submit(self, job: Job) -> Job:
         """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
@@ -212,7 +229,7 @@ class JobRepo:
             After `StoreUnavailable` the job may be claimed; recovery finds it when the lease is over.
         """
         written = self._claim(job_id, celery_task_id, worker_id, attempt, token)
-        return written.job if written.applied else None
+        return self._with_payload(written.job) if written.applied and written.job else None
 
     def conditional_update_status_to_processing(
         self, job_id: str, celery_task_id: str | None = None, expected_status: str = "PENDING"
@@ -228,7 +245,15 @@ class JobRepo:
             raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
         written = self._claim(job_id, celery_task_id, None, None, None)
         assert written.job is not None
-        return written.applied, written.job
+        return written.applied, self._with_payload(written.job) if written.applied else written.job
+
+    def _with_payload(self, job: Job) -> Job:
+        """Read a large payload of a job that was just claimed; where S3 does not answer, give the job back."""
+        try:
+            return self.large.restored(job)
+        except StoreUnavailable:
+            self.release(job.job_id, reason="its payload could not be read", started=False, token=job.claim_token)
+            raise
 
     def _claim(
         self, job_id: str, celery_task_id: str | None, worker_id: str | None, attempt: int | None, token: str | None
@@ -313,7 +338,7 @@ class JobRepo:
             raise InvalidInput("error goes with FAILED, not with COMPLETED; pass result instead")
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
-            codec.encode(result, what="result", limit=self.settings.max_result_bytes)
+            result = self.large.fitting(result, "result", self.settings.max_result_bytes)
             window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
             return self._end(claim, move, done)
@@ -346,7 +371,7 @@ class JobRepo:
         failure = describe(error, now, kind) if error is not None else None
         after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
         if payload is not UNCHANGED:
-            codec.encode(payload, limit=self.settings.max_payload_bytes)
+            payload = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
             after = replace(after, payload=payload)
         if queue is not None:
             name = queue_name(queue, claim.task, self.settings, self._any_queue)
@@ -458,7 +483,7 @@ class JobRepo:
         job = self.table.get(checks.text(job_id, "job_id"))
         if job is None or lifecycle.is_gone(job, self.clock()):
             raise JobNotFound(job_id)
-        return job
+        return self.large.readable(job)
 
     def list_jobs(
         self, status: str | JobStatus, *, queue: str | None = None, limit: int = 50, cursor: str | None = None

@@ -23,7 +23,7 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from jobs import InvalidInput, InvalidPayload, Job, JobNotFound, PayloadTooLarge, lifecycle
+from jobs import InvalidInput, InvalidPayload, Job, JobNotFound, lifecycle
 from jobs.notes import Kind, Notes
 from jobs.transitions import Move
 from workers import chords, links, parent
@@ -132,11 +132,17 @@ class JobBackend(BaseBackend):
     ) -> Any:
         """Write the note of a task that is no job; a job's own states are written where they change."""
         if _claim(request)[0] is None and not _is_of_job(request):
-            meta = self._get_result_meta(super().encode_result(result, state), state, traceback, request)
-            text = self.encode(meta)
-            if (size := len(text.encode())) > (most := self.app.settings.max_result_bytes):
-                raise EncodeError(PayloadTooLarge(f"the result of {task_id} takes {size} bytes, {most} are allowed"))
-            self.notes.put(Kind.RESULT, task_id, text, seconds=self.expires or self._kept_seconds())
+            prepared, most = super().encode_result(result, state), self.app.settings.max_result_bytes
+            if isinstance(result, BaseException):
+                meta = self._get_result_meta(prepared, state, traceback, request)
+            else:
+                try:
+                    meta = self._get_result_meta(
+                        self.app.repo.large.fitting(prepared, "result", most), state, traceback, request
+                    )
+                except InvalidPayload as error:
+                    raise EncodeError(f"the result of {task_id} cannot be stored: {error}") from error
+            self.notes.put(Kind.RESULT, task_id, self.encode(meta), seconds=self.expires or self._kept_seconds())
         return result
 
     def encode_result(self, result: Any, state: str) -> Any:
@@ -264,7 +270,8 @@ class JobBackend(BaseBackend):
             return None
 
     def _from_note(self, text: str) -> dict[str, Any]:
-        return self.meta_from_decoded(self.decode(text))  # type: ignore[no-any-return]
+        meta = self.meta_from_decoded(self.decode(text))
+        return {**meta, "result": self.app.repo.large.value(meta["result"])}
 
     def _kept_seconds(self) -> float:
         return float(self.app.settings.dead_retention_days * 86_400)

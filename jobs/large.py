@@ -1,0 +1,95 @@
+"""A payload or result that an item has no room for: refused, or in S3 where a bucket is set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from jobs import codec
+from jobs.connect import PerProcess
+from jobs.connect import client as connect
+from jobs.errors import JobError, PayloadTooLarge
+from jobs.model import Job
+from settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.offload import Offload
+
+log = structlog.get_logger("jobclaim.jobs")
+
+MARK: Final = "jobclaim:s3"
+"""Key of the map that is stored in a large value's place."""
+
+
+class Large:
+    """Large values of one repo; knows S3 only where it must.
+
+    Parameters
+    ----------
+    client : optional
+        A boto3 S3 client; default: made from settings on first use, in each process anew.
+    """
+
+    def __init__(self, settings: Settings, client: Any = None) -> None:
+        self._settings = settings
+        own = PerProcess(lambda: connect(settings, "s3"))
+        self._client = own.get if client is None else lambda: client
+
+    @property
+    def enabled(self) -> bool:
+        """Whether large values have a place to go."""
+        return bool(self._settings.bucket)
+
+    def fitting(self, value: Any, what: str, limit: int) -> Any:
+        """Give a value as an item stores it: itself, or a mark for what went to S3.
+
+        Raises
+        ------
+        InvalidPayload, PayloadTooLarge, StoreUnavailable
+        """
+        try:
+            codec.encode(value, what=what, limit=limit)
+        except PayloadTooLarge:
+            if not self.enabled:
+                raise
+            return self._offload().store(value, what=what)
+        return value
+
+    def restored(self, job: Job) -> Job:
+        """Give a job with its large values read back.
+
+        Raises
+        ------
+        OffloadLost, StoreUnavailable
+        """
+        if not (is_mark(job.payload) or is_mark(job.result)):
+            return job
+        return replace(job, payload=self.value(job.payload), result=self.value(job.result))
+
+    def value(self, value: Any) -> Any:
+        """Read one value back, if it is a mark. Raises as `restored`."""
+        return self._offload().fetch(value) if is_mark(value) else value
+
+    def readable(self, job: Job) -> Job:
+        """As `restored`, for whoever looks at a job: where S3 does not give a value, its mark stands for it."""
+        try:
+            return self.restored(job)
+        except JobError as error:
+            log.warning("large value not read", reason=str(error), **job.log_context())
+            return job
+
+    def _offload(self) -> Offload:
+        from jobs.offload import Offload
+
+        if not self._settings.bucket:
+            raise JobError(
+                "a large payload or result of this job is in S3; set JOBCLAIM_BUCKET to the bucket that has it"
+            )
+        return Offload(self._client, self._settings.bucket, self._settings.bucket_prefix)
+
+
+def is_mark(value: Any) -> bool:
+    """Whether a stored value only tells where the real one is."""
+    return isinstance(value, dict) and value.keys() == {MARK}

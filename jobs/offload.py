@@ -1,0 +1,87 @@
+"""Payloads and results that an item has no room for, in S3. Imported only where a bucket is set and something is large.
+
+::
+
+    create_job(payload)  ──too large──▶ PUT <prefix><sha256 of the JSON>.json ──▶ item: {"jobclaim:s3": {key, bytes}}
+    claim_job, get_job   ◀── GET, checked against its hash ◀──────────────────── item
+
+The object is written before the item, so an item never points to nothing; one whose item was then refused is left
+behind and ends by the bucket's lifecycle rule. Equal contents share one object, and every write starts its lifetime
+anew: set the rule to the longest time that a job may wait, run and be kept (`dead_retention_days`) together. Nothing is
+deleted here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs import codec
+from jobs.errors import OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobs.large import MARK
+
+MOST_BYTES: Final = 50_000_000
+"""A payload is read into the memory of each process that runs its job; beyond this it should be a file of its own."""
+GONE: Final = frozenset({"NoSuchKey", "404", "NoSuchBucket"})
+
+
+class Offload:
+    """Large values in one bucket.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 S3 client, this process's own.
+    """
+
+    def __init__(self, client: Callable[[], Any], bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+
+    def store(self, value: Any, *, what: str = "payload") -> dict[str, Any]:
+        """Write a value under the hash of its content; give what is stored in its place.
+
+        Raises
+        ------
+        PayloadTooLarge, StoreUnavailable
+        """
+        body = codec.encode(value, what=what).encode()
+        if len(body) > MOST_BYTES:
+            raise PayloadTooLarge(
+                f"{what} takes {len(body)} bytes, {MOST_BYTES} are allowed even in S3; store it "
+                "yourself and pass a reference"
+            )
+        key = f"{self._prefix}{hashlib.sha256(body).hexdigest()}.json"
+        try:
+            self._client().put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+        except (ClientError, BotoCoreError) as error:
+            raise StoreUnavailable(f"S3 did not take {what} of {len(body)} bytes: {error}; submit again") from error
+        return {MARK: {"key": key, "bytes": len(body)}}
+
+    def fetch(self, mark: dict[str, Any]) -> Any:
+        """Read a value back.
+
+        Raises
+        ------
+        OffloadLost
+            The object is gone, or is not what was written.
+        StoreUnavailable
+        """
+        key = mark[MARK]["key"]
+        try:
+            body = self._client().get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in GONE:
+                raise OffloadLost(
+                    f"s3://{self._bucket}/{key} is gone; is the bucket's lifecycle rule shorter than jobs are kept?"
+                ) from error
+            raise StoreUnavailable(f"S3 refused s3://{self._bucket}/{key}: {error}") from error
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"S3 did not answer for s3://{self._bucket}/{key}: {error}") from error
+        if hashlib.sha256(body).hexdigest() not in key:
+            raise OffloadLost(f"s3://{self._bucket}/{key} is not what was written: its hash differs")
+        return codec.decode(body.decode())

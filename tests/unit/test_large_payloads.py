@@ -1,0 +1,202 @@
+"""Payloads and results beyond what an item has room for: refused, or in S3 and read back as if nothing were."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from celery import chain, shared_task
+from kombu.exceptions import EncodeError
+from moto import mock_aws
+
+from infra.tables import ensure_table, table_specs
+from jobclaim_testing import Harness
+from jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobs.connect import client
+from jobs.large import MARK
+from settings import Settings
+from workers import JobTask
+
+BUCKET = "jobclaim-test"
+LARGE = "x" * 5_000
+
+
+@shared_task(base=JobTask, bind=True, name="large.echo")
+def echo(self: Any, text: str) -> str:
+    """Give the text back."""
+    return text
+
+
+@shared_task(name="large.plain")
+def plain() -> str:
+    """Give a large text."""
+    return LARGE
+
+
+@pytest.fixture
+def repo() -> Iterator[JobRepo]:
+    """A repo with small limits and a bucket."""
+    settings = Settings(bucket=BUCKET, max_payload_bytes=1000, max_result_bytes=1000)
+    with mock_aws():
+        dynamodb = client(settings, "dynamodb")
+        for spec in table_specs(settings):
+            list(ensure_table(dynamodb, spec, 10))
+        s3().create_bucket(Bucket=BUCKET)
+        yield JobRepo(dynamodb, settings=settings, sleep=lambda _: None)
+
+
+def s3() -> Any:
+    return boto3.client("s3", region_name="us-east-1")
+
+
+def objects() -> list[str]:
+    return [row["Key"] for row in s3().list_objects_v2(Bucket=BUCKET).get("Contents", ())]
+
+
+def stored(repo: JobRepo, job_id: str) -> Any:
+    job = repo.table.get(job_id)
+    assert job is not None
+    return job
+
+
+def test_a_large_payload_goes_to_the_bucket_and_comes_back_with_the_claim(repo: JobRepo) -> None:
+    job = repo.create_job("t", {"text": LARGE})
+    assert job.payload == {"text": LARGE}
+    assert stored(repo, job.job_id).payload.keys() == {MARK}
+    claimed = repo.claim_job(job.job_id)
+    assert claimed is not None
+    assert claimed.payload == {"text": LARGE}
+    assert len(objects()) == 1
+    assert objects()[0].startswith("jobclaim/")
+
+
+def test_a_large_result_goes_to_the_bucket_and_is_read_back(repo: JobRepo) -> None:
+    job = repo.create_job("t")
+    repo.claim_job(job.job_id)
+    repo.update_status(job.job_id, "COMPLETED", result=[LARGE])
+    assert stored(repo, job.job_id).result.keys() == {MARK}
+    assert repo.get_job(job.job_id).result == [LARGE]
+
+
+def test_small_ones_never_touch_s3(repo: JobRepo) -> None:
+    job = repo.create_job("t", {"text": "small"})
+    repo.claim_job(job.job_id)
+    repo.update_status(job.job_id, "COMPLETED", result="small")
+    assert objects() == []
+
+
+def test_equal_contents_are_one_object(repo: JobRepo) -> None:
+    repo.create_job("t", {"text": LARGE})
+    repo.create_job("t", {"text": LARGE})
+    assert len(objects()) == 1
+
+
+def test_an_idempotent_duplicate_gets_the_large_result(repo: JobRepo) -> None:
+    job = repo.create_job("t", {"text": LARGE}, idempotency_key="k")
+    repo.claim_job(job.job_id)
+    repo.update_status(job.job_id, "COMPLETED", result=LARGE)
+    again = repo.create_job("t", {"text": LARGE}, idempotency_key="k")
+    assert (again.created, again.result) == (False, LARGE)
+
+
+def test_a_retry_may_have_a_larger_payload(repo: JobRepo) -> None:
+    job = repo.create_job("t", {"text": "small"})
+    repo.claim_job(job.job_id)
+    repo.reschedule(job.job_id, payload={"text": LARGE})
+    claimed = repo.claim_job(job.job_id)
+    assert claimed is not None
+    assert claimed.payload == {"text": LARGE}
+    repo.reschedule(job.job_id)
+    assert stored(repo, job.job_id).payload.keys() == {MARK}
+
+
+def test_without_a_bucket_it_is_refused_before_anything_is_written(repo: JobRepo) -> None:
+    plain = JobRepo(repo.table.client(), settings=Settings(max_payload_bytes=1000, max_result_bytes=1000))
+    with pytest.raises(PayloadTooLarge, match="payload takes 5011 bytes, 1000 are allowed"):
+        plain.create_job("t", {"text": LARGE}, job_id="refused")
+    assert plain.table.get("refused") is None
+
+
+def test_an_object_that_is_gone_is_an_error_of_the_claim_and_no_secret_to_a_reader(repo: JobRepo) -> None:
+    job = repo.create_job("t", {"text": LARGE})
+    s3().delete_object(Bucket=BUCKET, Key=objects()[0])
+    assert repo.get_job(job.job_id).payload.keys() == {MARK}
+    with pytest.raises(OffloadLost, match="lifecycle rule shorter"):
+        repo.claim_job(job.job_id)
+    failed = repo.update_status(job.job_id, "FAILED", error="payload lost")
+    assert failed.status is JobStatus.FAILED
+
+
+def test_an_object_that_was_changed_is_refused(repo: JobRepo) -> None:
+    job = repo.create_job("t", {"text": LARGE})
+    s3().put_object(Bucket=BUCKET, Key=objects()[0], Body=b'{"text": "other"}')
+    with pytest.raises(OffloadLost, match="its hash differs"):
+        repo.claim_job(job.job_id)
+
+
+def test_a_claim_whose_payload_s3_does_not_give_is_given_back_uncharged(
+    repo: JobRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = repo.create_job("t", {"text": LARGE})
+
+    def out_of_order(*_: Any) -> Any:
+        raise StoreUnavailable("S3 did not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.offload.Offload.fetch", out_of_order)
+        with pytest.raises(StoreUnavailable):
+            repo.claim_job(job.job_id)
+    after = repo.get_job(job.job_id)
+    assert (after.status, after.charged, after.payload) == (JobStatus.PENDING, 0, {"text": LARGE})
+
+
+def test_a_bucket_that_is_missing_refuses_the_submission(repo: JobRepo) -> None:
+    other = JobRepo(repo.table.client(), settings=Settings(bucket="nowhere", max_payload_bytes=1000))
+    with pytest.raises(StoreUnavailable, match="S3 did not take payload"):
+        other.create_job("t", {"text": LARGE}, job_id="refused")
+    assert other.table.get("refused") is None
+
+
+def test_tasks_hand_large_values_on(jobclaim: Harness) -> None:
+    s3().create_bucket(Bucket=BUCKET)
+    jobclaim.use(bucket=BUCKET, max_payload_bytes=1000, max_result_bytes=1000)
+    result = chain(echo.s(LARGE), echo.s()).apply_async()
+    jobclaim.drain()
+    assert result.get(timeout=1) == LARGE
+    assert stored(jobclaim.repo, result.id).payload.keys() == {MARK}
+
+
+def test_plain_tasks_have_large_results_too(jobclaim: Harness) -> None:
+    s3().create_bucket(Bucket=BUCKET)
+    jobclaim.use(bucket=BUCKET, max_result_bytes=1000)
+    result = plain.delay()
+    jobclaim.drain()
+    assert result.get(timeout=1) == LARGE
+    jobclaim.use(bucket=None)
+    refused = plain.delay()
+    jobclaim.drain()
+    with pytest.raises(EncodeError, match="result takes 5002 bytes, 1000 are allowed"):
+        refused.get(timeout=1)
+
+
+def test_a_task_whose_payload_is_gone_fails_and_says_why(jobclaim: Harness) -> None:
+    s3().create_bucket(Bucket=BUCKET)
+    jobclaim.use(bucket=BUCKET, max_payload_bytes=1000)
+    result = echo.delay(LARGE)
+    s3().delete_object(Bucket=BUCKET, Key=objects()[0])
+    jobclaim.drain()
+    failed = jobclaim.job(result)
+    assert failed.status is JobStatus.FAILED
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.PERMANENT
+    assert "is gone" in failed.failure.message
+
+
+def test_s3_is_not_imported_before_it_is_needed() -> None:
+    code = "import sys, jobs; from settings import Settings; jobs.JobRepo(object(), settings=Settings(bucket='b'));"
+    code += "sys.exit('jobs.offload' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
