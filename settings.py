@@ -279,8 +279,7 @@ class Settings(BaseSettings):
     max_payload_bytes: Count = 200_000
     max_result_bytes: Count = 100_000
     bucket: str | None = Field(
-        None, description="S3 bucket for larger payloads and results, refused otherwise. Its lifecycle rule for
-        `bucket_prefix` " "must be longer than a job may wait, run and be kept.",
+        None, description="S3 bucket for larger payloads and results; without it they are refused. See jobs/offload.py."
     )
     bucket_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9!_.*'()/-]*$", max_length=200)] = "jobclaim/"
     index_shards: Annotated[int, Field(ge=1, le=64)] = 4
