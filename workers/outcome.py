@@ -8,6 +8,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from workers.typed import CallDoesNotFit
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -42,6 +43,8 @@ def kind_of(error: BaseException) -> FailureKind | None:
     """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
     if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
         return FailureKind.TIMEOUT
+    if isinstance(error, CallDoesNotFit):
+        return FailureKind.CONFIGURATION
     return FailureKind.ORPHANED if isinstance(error, WorkerLostError) else None
 
 

@@ -3,8 +3,9 @@
 ::
 
     pay.delay(Order(...)) ──validate, to plain JSON──▶ payload ──validate, to types──▶ pay(order: Order)
-                     └ InvalidArguments: nothing was written        └ InvalidArguments: FAILED, PERMANENT, the body not
-                     run
+                     └ InvalidArguments: nothing was written        └ InvalidArguments: FAILED, the body is not run
+
+A payload whose arguments do not even fit the task's parameters fails with kind CONFIGURATION, others with PERMANENT.
 
 On for every annotated parameter of a task with ``validate = True``; without it for the parameters whose annotation
 holds a pydantic model. A payload may be older than the code that reads it: hence the second look.
@@ -36,6 +37,10 @@ class InvalidArguments(InvalidPayload, TypeError):
     """Arguments do not fit the annotations of their task; the message names task, field, value and reason."""
 
 
+class CallDoesNotFit(InvalidArguments):
+    """Arguments are missing, too many or of other names: caller and worker have different versions of the task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is checked of a task's arguments.
@@ -57,10 +62,7 @@ class Plan:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], change: Convert
     ) -> tuple[list[Any], dict[str, Any]]:
         """Change every checked argument; positional ones stay positional. Raises `InvalidArguments`."""
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise InvalidArguments(f"the arguments of task {self.task!r} do not fit it: {error}") from None
+        bound = self.bind(args, kwargs)
         problems: list[str] = []
         for name, adapter in self.adapters.items():
             if name in bound.arguments:
@@ -72,6 +74,13 @@ class Plan:
             shown = "; ".join(problems[:MOST_ERRORS]) + (" ..." if len(problems) > MOST_ERRORS else "")
             raise InvalidArguments(f"task {self.task!r} refuses {shown}; correct the call, or the task's annotations")
         return self._apart(bound, len(args))
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """Give each parameter its argument. Raises `CallDoesNotFit`."""
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise CallDoesNotFit(f"the arguments of task {self.task!r} do not fit it: {error}") from None
 
     def _apart(self, bound: inspect.BoundArguments, positional: int) -> tuple[list[Any], dict[str, Any]]:
         """Give bound arguments as they were given: what came by name is not made positional."""
@@ -124,6 +133,8 @@ class TypedTask(Task):
     def from_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Check arguments as a payload has them, and give them in their types. Raises as `to_json`."""
         if not self._plan.adapters:
+            if self.typing:
+                self._plan.bind(args, kwargs)
             return list(args), dict(kwargs)
         return self._plan.convert(args, kwargs, _load)
 
