@@ -54,7 +54,7 @@ def persistently(
     ----------
     until : int, optional
         Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. No wait goes
-        past it; the last try is made then. Default: three tries in all.
+        past it; the last try is made then. Default, and when that time is over already: three tries in all.
 
     Raises
     ------
@@ -89,7 +89,7 @@ class _stop_at(stop_base):  # noqa: N801 - named as tenacity names its own
         self.until, self.clock = until, clock
 
     def __call__(self, retry_state: Any) -> bool:
-        return self.clock() >= self.until
+        return self.clock() >= self.until and bool(retry_state.attempt_number >= TRIES)
 
 
 class _wait_within(wait_base):  # noqa: N801
@@ -97,7 +97,8 @@ class _wait_within(wait_base):  # noqa: N801
         self.until, self.clock, self.backoff = until, clock, backoff
 
     def __call__(self, retry_state: Any) -> float:
-        return min(self.backoff(retry_state), max(0, self.until - self.clock()) / 1000)
+        wait, left = self.backoff(retry_state), (self.until - self.clock()) / 1000
+        return min(wait, left) if left > 0 else wait
 
 
 def _explain(error: Exception) -> str:

@@ -10,6 +10,7 @@ import pytest
 from moto import mock_aws
 
 from jobs.clock import system_clock
+from jobs.lean import LeanClient
 from tests.contract.stores import Store
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
@@ -32,10 +33,12 @@ def open_store(name: str, request: pytest.FixtureRequest) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def real_store(dynamodb_local: Endpoint) -> Store:
-    """One table in DynamoDB Local for all tests, one after the other: making one for each takes longer than a test."""
-    return Store(
-        REAL, dynamodb_local.client(max_pool_connections=64), present(), endpoint_url=dynamodb_local.endpoint_url
-    )
+    """One table in DynamoDB Local for all tests, one after the other: making one for each takes longer than a test.
+
+    Its repos use the lean client, as deployed ones do; those on moto use boto3's.
+    """
+    client = dynamodb_local.client(max_pool_connections=64)
+    return Store(REAL, client, present(), endpoint_url=dynamodb_local.endpoint_url, line=LeanClient(client))
 
 
 def present() -> ManualClock:

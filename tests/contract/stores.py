@@ -31,7 +31,9 @@ class Store:
     Attributes
     ----------
     client : boto3 client
-        Thread-safe.
+        For a look at the table itself. Thread-safe.
+    line : optional
+        The client of the repos, where that is not the plain one.
     endpoint_url : str
         Where another process finds the store; empty for one that lives in this process.
     """
@@ -40,9 +42,11 @@ class Store:
     client: Any
     clock: ManualClock
     endpoint_url: str = ""
+    line: Any = None
     settings: Settings = field(default_factory=contract_settings)
 
     def __post_init__(self) -> None:
+        self.line = self.line or self.client
         list(ensure_table(self.client, table_specs(self.settings)[0], 30))
 
     def empty(self) -> None:
@@ -53,7 +57,7 @@ class Store:
     def repo(self, client: Any = None, settings: Settings | None = None) -> JobRepo:
         """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test."""
         return JobRepo(
-            client or self.client, settings=settings or self.settings, clock=self.clock, sleep=self.clock.advance
+            client or self.line, settings=settings or self.settings, clock=self.clock, sleep=self.clock.advance
         )
 
     def item(self, job_id: str) -> dict[str, Any] | None:

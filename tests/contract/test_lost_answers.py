@@ -61,7 +61,7 @@ def stored(store: Store, job: Job | None) -> Job:
 def test_a_submission_over_a_bad_line_is_made_once_and_is_ones_own(
     store: Store, bad_line: Callable[[Any], Any]
 ) -> None:
-    job = store.repo(bad_line(store.client)).create_job("tasks.work", {"n": 1})
+    job = store.repo(bad_line(store.line)).create_job("tasks.work", {"n": 1})
 
     assert job.created
     assert list(store.items()) == [job.job_id]
@@ -71,7 +71,7 @@ def test_a_submission_over_a_bad_line_is_made_once_and_is_ones_own(
 def test_a_keyed_submission_over_a_bad_line_is_no_duplicate_of_itself(
     store: Store, bad_line: Callable[[Any], Any]
 ) -> None:
-    job = store.repo(bad_line(store.client)).create_job("tasks.work", {"n": 1}, idempotency_key="k")
+    job = store.repo(bad_line(store.line)).create_job("tasks.work", {"n": 1}, idempotency_key="k")
 
     assert (job.created, stored(store, job)) == (True, job)
     assert not store.pending(idempotency_key="k").created
@@ -80,7 +80,7 @@ def test_a_keyed_submission_over_a_bad_line_is_no_duplicate_of_itself(
 def test_a_run_anew_over_a_bad_line_names_the_attempt_that_its_message_must_name(store: Store) -> None:
     """Here the put goes through and is refused; the write in the old job's place is the one whose answer is lost."""
     store.failed(idempotency_key="k")
-    line = LossyClient(store.client, times=0)
+    line = LossyClient(store.line, times=0)
     repo = store.repo(line)
     line.lose_after(1)
 
@@ -95,7 +95,7 @@ def test_a_run_anew_over_a_bad_line_names_the_attempt_that_its_message_must_name
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_claim_whose_answer_is_lost_succeeds_once_and_for_its_owner_alone(store: Store, error: str) -> None:
     job = store.pending()
-    line = LossyClient(store.client, error=ERRORS[error])
+    line = LossyClient(store.line, error=ERRORS[error])
     owner = store.repo(line)
 
     claim = owner.claim_job(job.job_id, celery_task_id="c1", attempt=0)
@@ -109,7 +109,7 @@ def test_a_claim_whose_answer_is_lost_succeeds_once_and_for_its_owner_alone(stor
 
 
 def test_a_claim_over_a_bad_line_is_made_once(store: Store, bad_line: Callable[[Any], Any]) -> None:
-    claim = store.repo(bad_line(store.client)).claim_job(store.pending().job_id)
+    claim = store.repo(bad_line(store.line)).claim_job(store.pending().job_id)
 
     assert claim is not None
     assert (claim.attempt, stored(store, claim)) == (1, claim)
@@ -121,7 +121,7 @@ def test_the_end_of_an_attempt_over_a_bad_line_is_written_once(
 ) -> None:
     _, claim = store.claimed()
 
-    ended = OWNERS_WRITES[write](store.repo(bad_line(store.client)), claim)
+    ended = OWNERS_WRITES[write](store.repo(bad_line(store.line)), claim)
 
     assert ended is not None
     assert ended.status is not JobStatus.PROCESSING
@@ -132,7 +132,7 @@ def test_the_end_of_an_attempt_over_a_bad_line_is_written_once(
 def test_a_retry_by_a_person_over_a_bad_line_is_made_once(store: Store, bad_line: Callable[[Any], Any]) -> None:
     failed = store.failed()
 
-    retried = store.repo(bad_line(store.client)).retry_job(failed.job_id)
+    retried = store.repo(bad_line(store.line)).retry_job(failed.job_id)
 
     assert (retried.status, stored(store, retried)) == (JobStatus.PENDING, retried)
 
@@ -140,7 +140,7 @@ def test_a_retry_by_a_person_over_a_bad_line_is_made_once(store: Store, bad_line
 def test_a_cancellation_over_a_bad_line_is_made_once(store: Store, bad_line: Callable[[Any], Any]) -> None:
     job = store.pending()
 
-    cancelled = store.repo(bad_line(store.client)).cancel_job(job.job_id)
+    cancelled = store.repo(bad_line(store.line)).cancel_job(job.job_id)
 
     assert (cancelled.status, stored(store, cancelled)) == (JobStatus.CANCELLED, cancelled)
 
@@ -150,7 +150,7 @@ def test_a_claim_of_somebody_else_is_not_mistaken_for_mine(store: Store) -> None
     job = store.pending()
     rival = store.repo()
     line = LossyClient(
-        store.client, arrives=False, meanwhile=lambda: rival.claim_job(job.job_id, celery_task_id="the-same")
+        store.line, arrives=False, meanwhile=lambda: rival.claim_job(job.job_id, celery_task_id="the-same")
     )
     mine = store.repo(line)
 
@@ -166,7 +166,7 @@ def test_a_claim_that_recovery_has_ended_meanwhile_is_not_taken_for_a_claim(stor
     def recover() -> None:
         assert getattr(rescue, acted)(store.repo(), stored(store, job), ORPHANED) is not None
 
-    owner = store.repo(LossyClient(store.client, meanwhile=recover))
+    owner = store.repo(LossyClient(store.line, meanwhile=recover))
 
     claim = owner.claim_job(job.job_id, attempt=0)
 
@@ -185,7 +185,7 @@ def test_what_recovery_wrote_meanwhile_is_not_taken_for_the_owners_write(store: 
         after.append(store.items())
 
     with pytest.raises(ClaimLost):
-        OWNERS_WRITES[write](store.repo(LossyClient(store.client, arrives=False, meanwhile=recover)), claim)
+        OWNERS_WRITES[write](store.repo(LossyClient(store.line, arrives=False, meanwhile=recover)), claim)
 
     assert store.items() == after[0]
 
@@ -201,7 +201,7 @@ def test_the_owners_write_counts_even_when_the_next_attempt_runs_before_it_knows
             assert store.pending(idempotency_key="k").created
         assert store.repo().claim_job(claim.job_id) is not None
 
-    ended = OWNERS_WRITES[write](store.repo(LossyClient(store.client, meanwhile=go_on)), claim)
+    ended = OWNERS_WRITES[write](store.repo(LossyClient(store.line, meanwhile=go_on)), claim)
 
     assert ended is not None
     assert [entry.claim_token for entry in ended.history] == [claim.claim_token]
@@ -215,7 +215,7 @@ def test_a_second_and_different_end_of_one_attempt_is_told_that_it_did_not_count
     def child_reports() -> None:
         owner.update_status(claim.job_id, "FAILED", error=ValueError("the real cause"))
 
-    parent = store.repo(LossyClient(store.client, arrives=False, meanwhile=child_reports))
+    parent = store.repo(LossyClient(store.line, arrives=False, meanwhile=child_reports))
 
     with pytest.raises(ClaimLost, match="it is FAILED in attempt 1"):
         parent.update_status(claim.job_id, "FAILED", error="worker lost", token=claim.claim_token)
@@ -225,7 +225,7 @@ def test_a_second_and_different_end_of_one_attempt_is_told_that_it_did_not_count
 
 
 def test_a_submission_of_somebody_else_is_not_mistaken_for_mine(store: Store) -> None:
-    line = LossyClient(store.client, arrives=False, meanwhile=lambda: store.pending(idempotency_key="k"))
+    line = LossyClient(store.line, arrives=False, meanwhile=lambda: store.pending(idempotency_key="k"))
 
     job = store.repo(line).create_job("tasks.work", {"n": 1}, idempotency_key="k")
 
@@ -234,7 +234,7 @@ def test_a_submission_of_somebody_else_is_not_mistaken_for_mine(store: Store) ->
 
 def test_a_retry_by_somebody_else_is_not_mistaken_for_mine(store: Store) -> None:
     failed = store.failed()
-    line = LossyClient(store.client, arrives=False, meanwhile=lambda: store.repo().retry_job(failed.job_id))
+    line = LossyClient(store.line, arrives=False, meanwhile=lambda: store.repo().retry_job(failed.job_id))
 
     with pytest.raises(Exception, match="was not retried: it changed meanwhile, it is PENDING now"):
         store.repo(line).retry_job(failed.job_id)
@@ -243,7 +243,7 @@ def test_a_retry_by_somebody_else_is_not_mistaken_for_mine(store: Store) -> None
 # --- a line that stays bad
 def test_a_line_that_stays_bad_ends_in_a_typed_error_and_the_claim_is_kept_for_another_try(store: Store) -> None:
     _, claim = store.claimed(hard_limit=60)
-    line = LossyClient(store.client, arrives=False, times=10_000)
+    line = LossyClient(store.line, arrives=False, times=10_000)
     worker = store.repo(line)
 
     with pytest.raises(StoreUnavailable, match="DynamoDB did not answer"):
@@ -255,7 +255,7 @@ def test_a_line_that_stays_bad_ends_in_a_typed_error_and_the_claim_is_kept_for_a
 
 
 def test_a_submission_gives_up_after_three_tries(store: Store) -> None:
-    line = LossyClient(store.client, arrives=False, times=10_000)
+    line = LossyClient(store.line, arrives=False, times=10_000)
 
     with pytest.raises(StoreUnavailable):
         store.repo(line).create_job("tasks.work")
@@ -265,7 +265,7 @@ def test_a_submission_gives_up_after_three_tries(store: Store) -> None:
 
 def test_after_an_outage_the_same_repo_can_say_again_how_the_attempt_ended(store: Store) -> None:
     job = store.pending(hard_limit=60)
-    line = LossyClient(store.client, times=0)
+    line = LossyClient(store.line, times=0)
     worker = store.repo(line)
     assert worker.claim_job(job.job_id) is not None
     line.lose_after(0, times=10_000)
@@ -282,7 +282,7 @@ def test_after_an_outage_the_same_repo_can_say_again_how_the_attempt_ended(store
 
 def test_after_an_outage_the_same_repo_cannot_say_something_else_instead(store: Store) -> None:
     job = store.pending(hard_limit=60)
-    line = LossyClient(store.client, times=0)
+    line = LossyClient(store.line, times=0)
     worker = store.repo(line)
     assert worker.claim_job(job.job_id) is not None
     line.lose_after(0, times=10_000)

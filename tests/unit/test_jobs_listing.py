@@ -1,0 +1,106 @@
+"""The cursor of a list, and how the index's partitions are merged into one order."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import InvalidInput, Job, JobStatus
+from jobs.listing import ROUNDS, Position, _decode, _encode, list_page, state_keys
+from jobs.table import IndexEntry, JobTable
+
+ENTRIES = st.builds(IndexEntry, job_id=st.text(min_size=1, max_size=20), at=st.integers(0, 10**15))
+POSITIONS = st.dictionaries(
+    st.text(min_size=1, max_size=12),
+    st.builds(Position, done=st.just(True)) | st.builds(Position, entry=st.none() | ENTRIES),
+    max_size=6,
+)
+
+
+class Partitions:
+    """The part of `JobTable` that a list reads, in memory."""
+
+    def __init__(self, rows: dict[str, list[int]]) -> None:
+        self.rows = {
+            key: [IndexEntry(f"{key}-{n}", at) for n, at in enumerate(sorted(ats))] for key, ats in rows.items()
+        }
+        self.asked = 0
+
+    def entries(
+        self, key: str, *, limit: int, newest_first: bool = False, after: IndexEntry | None = None
+    ) -> list[IndexEntry]:
+        self.asked += 1
+        rows = list(reversed(self.rows[key])) if newest_first else self.rows[key]
+        start = rows.index(after) + 1 if after else 0
+        return rows[start : start + limit]
+
+    def get_many(self, job_ids: list[str]) -> dict[str, Job]:
+        return {job_id: Job(job_id=job_id, task="t", queue="q", status=JobStatus.PENDING) for job_id in job_ids}
+
+
+def page(rows: Partitions, **options: Any) -> Any:
+    options = {"scope": "s", "keep": lambda job: True, "newest_first": False, "cursor": None, **options}
+    return list_page(cast("JobTable", rows), list(rows.rows), **options)
+
+
+@given(POSITIONS, st.text(max_size=10))
+def test_a_cursor_survives_its_text(positions: dict[str, Position], scope: str) -> None:
+    assert _decode(_encode(positions, scope), scope, list(positions)) == positions
+
+
+@given(POSITIONS, st.integers(0), st.integers(1, 255))
+def test_a_changed_byte_is_noticed(positions: dict[str, Position], place: int, change: int) -> None:
+    raw = bytearray(base64.urlsafe_b64decode(_encode(positions, "s")))
+    raw[place % len(raw)] ^= change
+
+    with pytest.raises(InvalidInput):
+        _decode(base64.urlsafe_b64encode(bytes(raw)).decode(), "s", list(positions))
+
+
+@given(st.text() | st.binary() | st.integers() | st.none().map(lambda _: []))
+def test_anything_that_is_no_cursor_is_refused_in_one_way(nonsense: Any) -> None:
+    with pytest.raises(InvalidInput, match="does not continue this list"):
+        _decode(nonsense, "s", ["a"])
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(0, 9), max_size=12), min_size=1),
+    st.integers(1, 7),
+    st.booleans(),
+)
+def test_pages_of_any_length_give_every_entry_once_in_order(
+    rows: dict[str, list[int]], limit: int, newest_first: bool
+) -> None:
+    partitions, cursor, listed = Partitions(rows), None, []
+    at = {entry.job_id: entry.at for entries in partitions.rows.values() for entry in entries}
+    for _ in range(100):
+        answer = page(partitions, limit=limit, newest_first=newest_first, cursor=cursor)
+        assert len(answer.jobs) <= limit
+        listed += [job.job_id for job in answer.jobs]
+        cursor = answer.cursor
+        if cursor is None:
+            break
+
+    assert cursor is None
+    assert sorted(listed) == sorted(at)
+    assert [at[job_id] for job_id in listed] == sorted(at.values(), reverse=newest_first)
+
+
+def test_a_list_in_which_little_matches_costs_a_bounded_number_of_requests_and_goes_on_by_its_cursor() -> None:
+    partitions = Partitions({"a": list(range(1000)), "b": []})
+
+    answer = page(partitions, limit=5, keep=lambda job: False)
+
+    assert answer.jobs == ()
+    assert answer.cursor is not None
+    assert partitions.asked == ROUNDS + 1, "the empty partition is asked once"
+
+
+def test_open_jobs_are_found_by_queue_and_shard_and_ended_ones_by_shard() -> None:
+    assert state_keys(JobStatus.PENDING, ["a", "b"], 2) == ["OPEN#a#0", "OPEN#a#1", "OPEN#b#0", "OPEN#b#1"]
+    assert state_keys(JobStatus.PROCESSING, ["a"], 1) == ["OPEN#a#0"]
+    assert state_keys(JobStatus.FAILED, ["a", "b"], 2) == ["FAILED#0", "FAILED#1"]
