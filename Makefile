@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.8
+TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test endpoints format lint types imports check lock clean
+.PHONY: help install demo test endpoints tools templates image pin format lint types imports check lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -19,12 +20,33 @@ install: $(STAMP) ## Install the locked requirements and jobclaim itself into .v
 demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machine
 	@$(BIN)/jobclaim demo
 
-test: $(STAMP) endpoints ## Run all tests
+test: $(STAMP) endpoints tools ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 endpoints: $(STAMP) ## Fetch DynamoDB Local and ElasticMQ, on which the tests prove races
 	@echo "Looking for DynamoDB Local and ElasticMQ (fetched once, about 100 MB) ..."
 	@$(BIN)/python -m tests.support.artifacts
+
+tools: $(TOOLS)/.installed ## Install cfn-lint, SAM, hadolint and checkov into venvs of their own
+	@:
+
+templates: $(STAMP) tools ## Check template.yaml and the Dockerfile, offline
+	@$(BIN)/jobclaim template --check
+	@$(TOOLS)/sam/bin/cfn-lint -- template.yaml
+	@$(SAM) validate --lint --region us-east-1
+	@$(SAM) build --region us-east-1 --build-dir .cache/sam >/dev/null
+	@$(TOOLS)/checkov/bin/checkov --config-file .checkov.yaml
+	@$(TOOLS)/sam/bin/hadolint Dockerfile
+SAM = SAM_CLI_TELEMETRY=0 __SAM_CLI_TELEMETRY_DISABLED=1 $(TOOLS)/sam/bin/sam
+
+pin: ## Ask the registry for the newest digest of the base image; commit deploy/base-image
+	@digest=$$(docker buildx imagetools inspect $(BASE) --format '{{.Manifest.Digest}}') && \
+		echo "$(BASE)@$$digest" >deploy/base-image && cat deploy/base-image
+
+image: ## Build the image of workers, beat and recovery (needs Docker; make pin first)
+	@test -s deploy/base-image || { echo "deploy/base-image is missing: run make pin, look at it and commit it" >&2; exit 1; }
+	docker build --build-arg BASE="$$(cat deploy/base-image)" --tag jobclaim .
+BASE = docker.io/library/python:3.11-slim-bookworm
 
 format: $(STAMP) ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -47,11 +69,16 @@ lock: ## Lock the newest allowed requirements, with hashes
 	@test -x .cache/lock/bin/uv || { $(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv==$(UV_VERSION); }
 	@.cache/lock/bin/uv $(LOCK_FLAGS) --upgrade --extra dev -o $(LOCK)
 	@.cache/lock/bin/uv $(LOCK_FLAGS) --extra dashboard --extra otel -c $(LOCK) -o requirements/runtime.txt
+	@printf 'cfn-lint\naws-sam-cli\nhadolint-bin\n' | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade - -o requirements/templates.txt
+	@echo 'setuptools>=77' | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade - -o requirements/build.txt
+	@echo awslambdaric | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade -c requirements/runtime.txt - -o requirements/image.txt
+	@echo checkov | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade - -o requirements/checkov.txt
+TOOL_FLAGS = $(LOCK_FLAGS:pyproject.toml=)
 LOCK_FLAGS = pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-annotate pyproject.toml
 
 clean: ## Remove .venv, caches and build leftovers
-	@rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .cache .aws-sam build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is younger than the lock: nothing is installed twice.
@@ -63,4 +90,12 @@ $(STAMP): $(LOCK) pyproject.toml
 	@echo "Installing the locked requirements into $(VENV) (once, about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Each pins its own boto3 and click: two venvs beside ours.
+$(TOOLS)/.installed: requirements/templates.txt requirements/checkov.txt
+	@echo "Installing cfn-lint, SAM, hadolint and checkov into $(TOOLS) (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear $(TOOLS)/sam && $(PYTHON) -m venv --clear $(TOOLS)/checkov
+	@$(TOOLS)/sam/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/templates.txt
+	@$(TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
 	@touch $@

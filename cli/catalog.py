@@ -36,6 +36,8 @@ SECTIONS: Final = (
     Section(
         "Operate",
         {
+            "doctor": "Compare what is deployed with the settings, and say what to do.",
+            "template": "Render template.yaml from the settings, or check that it is current.",
             "recover": "Find orphans and lost messages: once, or every N seconds.",
             "worker": "Run, start, stop, restart, monitor and check workers.",
         },

@@ -1,0 +1,48 @@
+"""Numbers of the template that follow from the settings, each with the sum in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A number and how it came about."""
+
+    value: int
+    why: str
+
+
+def visibility_timeout(settings: Settings, queue: str) -> Sum:
+    """How long a message may stay with a worker, seconds; the number itself is `Settings.visibility_timeout`."""
+    spec, hard = settings.queue(queue), settings.longest_hard_limit(queue)
+    value = settings.visibility_timeout(queue)
+    factor = f"{spec.visibility_factor:g} x {hard} longest hard limit"
+    waits = (
+        f"{settings.prefetch_multiplier} prefetched x {hard} longest hard limit + {settings.stop_timeout_seconds} stop "
+        f"+ {settings.visibility_slack_seconds} slack"
+    )
+    by_factor = math.ceil(spec.visibility_factor * hard)
+    used, other = (factor, waits) if value == by_factor else (waits, factor)
+    return Sum(value, f"{value} = {used} (not less than {other})")
+
+
+def age_alarm(settings: Settings, queue: str) -> Sum:
+    """Age of its oldest message at which a queue is late, seconds."""
+    sla, hard = math.ceil(settings.queue(queue).sla_seconds), settings.longest_hard_limit(queue)
+    return Sum(settings.age_alarm_seconds(queue), f"{sla} SLA + {hard} longest hard limit")
+
+
+def backlog_target(settings: Settings, queue: str, concurrency: int) -> Sum:
+    """Messages that one ECS task may have waiting: what its processes start within the SLA.
+
+    Every job is taken to last its whole soft limit; where yours are much shorter, the services scale out earlier than
+    they must.
+    """
+    spec = settings.queue(queue)
+    rounds = max(1, int(spec.sla_seconds // spec.soft_limit))
+    why = f"{concurrency} processes x {rounds} ({spec.sla_seconds:g} SLA / {spec.soft_limit} soft limit, at least 1)"
+    return Sum(concurrency * rounds, why)
