@@ -140,6 +140,45 @@ class TaskSpec(SettingsModel):
     hard_limit: Seconds | None = None
 
 
+class ScheduleSpec(SettingsModel):
+    """A task that beat submits again and again; each tick is one job, however many beats run.
+
+    Attributes
+    ----------
+    task : str
+        Name of the task.
+    every : float, optional
+        Seconds between two ticks, counted from the epoch: 3600 is every full hour (UTC).
+    cron : str, optional
+        Minute, hour, day of month, month, day of week, as in crontab(5); UTC. Either this or ``every``.
+    args, kwargs : optional
+        Of each call.
+    queue : str, optional
+        Default: where the task is routed.
+    expires : float, optional
+        Seconds after its time at which a tick that has not started is dropped; default when the next one is due.
+    """
+
+    task: Annotated[str, Field(min_length=1)]
+    every: Annotated[float, Field(ge=1)] | None = None
+    cron: str | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    queue: str | None = None
+    expires: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> ScheduleSpec:
+        if (self.every is None) == (self.cron is None):
+            raise ValueError(f"schedule of {self.task!r} needs either every or cron; give one of the two")
+        if self.cron is not None and len(self.cron.split()) != 5:
+            raise ValueError(
+                f"cron={self.cron!r} has {len(self.cron.split())} fields; write five: minute, hour, day of month, "
+                "month, day of week"
+            )
+        return self
+
+
 class WorkerGroup(SettingsModel):
     """Workers that listen on the same queues: one ECS service in `template.yaml`.
 
@@ -235,6 +274,7 @@ class Settings(BaseSettings):
     )
     queues: Annotated[tuple[QueueSpec, ...], NoDecode] = Field(default_factory=lambda: (QueueSpec(name="default"),))
     tasks: Annotated[dict[str, TaskSpec], NoDecode] = {}
+    schedules: Annotated[dict[str, ScheduleSpec], NoDecode] = Field({}, description="What beat submits, by name.")
     task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Modules that hold the users' tasks, imported by workers; a list, or names between commas."
     )
@@ -329,7 +369,7 @@ class Settings(BaseSettings):
         _refuse_unknown(in_environment, cls.model_fields, f"the environment ({_PREFIX}*)")
         return values
 
-    @field_validator("queue_urls", "queues", "tasks", "worker_groups", mode="before")
+    @field_validator("queue_urls", "queues", "tasks", "schedules", "worker_groups", mode="before")
     @classmethod
     def _from_json(cls, value: Any, info: ValidationInfo) -> Any:
         """Read what the environment gives as text."""
@@ -392,6 +432,7 @@ class Settings(BaseSettings):
                 "backlog it must repair is no recovery; give recovery a queue of its own"
             )
         self._check_tasks()
+        self._check_schedules()
         self._check_queues()
         self._check_groups()
         for name in self.queue_urls:
@@ -410,6 +451,16 @@ class Settings(BaseSettings):
                 f"{self.heartbeat_seconds} s, so one lost heartbeat kills a healthy worker; raise it or beat faster"
             )
         return self
+
+    def _check_schedules(self) -> None:
+        for name, schedule in self.schedules.items():
+            if schedule.queue is not None and schedule.queue not in self.queue_names:
+                problem = _not_among(schedule.queue, self.queue_names)
+                raise ValueError(f"schedules[{name!r}].queue={schedule.queue!r} {problem}")
+            if not 0 < len(name) <= 200:
+                raise ValueError(
+                    f"schedule name {name!r} must have 1 to 200 characters: the ids of its jobs begin with it"
+                )
 
     def _check_tasks(self) -> None:
         for name, task in self.tasks.items():

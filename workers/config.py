@@ -8,6 +8,7 @@ from typing import Any, Final
 from kombu import Queue
 
 from settings import Settings
+from workers.schedules import entries
 
 RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
 
@@ -80,14 +81,16 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         # results of plain tasks are kept as long as those of jobs
         "result_expires": settings.completed_retention_days * 86_400,
         "beat_schedule": beat_schedule(settings),
+        "beat_scheduler": "workers.beat:JobScheduler",
     }
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """Recovery on its own queue; a run that waits longer than its interval is dropped, the next one does its work."""
+    """Schedules of settings, and recovery; a pass that waits longer than its interval leaves its work to the next."""
+    own = entries(settings)
     if not settings.recovery_by_beat:
-        return {}
-    return {
+        return own
+    return own | {
         "jobclaim-recovery": {
             "task": RECOVERY_TASK,
             "schedule": float(settings.recovery_interval_seconds),

@@ -1,0 +1,45 @@
+"""Two beats on one schedule, real processes: each tick runs once, and none is left out."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs import JobStatus
+from tests.support.endpoints import Endpoint
+from tests.support.stack import Stack, deployed
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.real
+EVERY = 2
+TICKS = 4
+
+
+def ticks(stack: Stack) -> list[datetime]:
+    """When the ticks whose bodies ran were due."""
+    return sorted(datetime.fromisoformat(job_id.partition("@")[2]) for job_id, _ in stack.bodies())
+
+
+@pytest.mark.timeout(150)
+def test_two_beats_run_each_tick_once(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> None:
+    schedules = {"note": {"task": "tests.note", "every": EVERY, "args": [21], "expires": 60}}
+    with deployed(dynamodb_local, elasticmq, tmp_path, schedules=schedules, recovery_by_beat=False) as stack:
+        worker = stack.worker("worker", "-Q", "default", "-c", "2")
+        beats = [stack.celery(name, "beat", "--pidfile", "") for name in ("one", "two")]
+        for beat in beats:
+            beat.wait_for_line('"(submitted|duplicate)"', 60)
+        first = len(stack.bodies())
+        wait_until(lambda: len(stack.bodies()) >= first + TICKS, 60, lambda: f"{TICKS} more ticks: {ticks(stack)}")
+        both = [beat.log() for beat in beats]
+        for beat in beats:
+            assert beat.stop(20) == 0
+        assert worker.stop(30) == 0
+        assert set(stack.bodies().values()) == {1}
+        times = ticks(stack)
+        assert {later - earlier for earlier, later in itertools.pairwise(times)} == {timedelta(seconds=EVERY)}
+        assert sum(log.count('"duplicate"') for log in both) >= TICKS - 1
+        job_ids = [job_id for job_id, _ in stack.bodies()]
+        assert {job.result for job in stack.wait_for(job_ids, JobStatus.COMPLETED, 10).values()} == {42}
