@@ -96,6 +96,6 @@ $(STAMP): $(LOCK) pyproject.toml
 $(TOOLS)/.installed: requirements/templates.txt requirements/checkov.txt
 	@echo "Installing cfn-lint, SAM, hadolint and checkov into $(TOOLS) (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear $(TOOLS)/sam && $(PYTHON) -m venv --clear $(TOOLS)/checkov
-	@$(TOOLS)/sam/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/templates.txt
-	@$(TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
+	@$(TOOLS)/sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/templates.txt
+	@$(TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/checkov.txt
 	@touch $@

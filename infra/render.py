@@ -49,6 +49,7 @@ def render(settings: Settings) -> str:
             "job_table": settings.job_table,
             "fleet_table": settings.fleet_table,
             "queue_prefix": settings.queue_prefix,
+            "beat_submits": "true" if settings.schedules else "false",
             "recovery_interval": settings.recovery_interval_seconds,
             "tables": fill("tables", _schema()),
             "queues": "".join(_queue(settings, queue) for queue in settings.queues),
@@ -153,8 +154,17 @@ def _policies(settings: Settings) -> str:
             "dead_letter_arns": _dead_letter_arns(names),
             "index": schema.INDEX,
             "exec_roles": "\n".join(roles),
+            "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
+            "read_large_payloads": _large_payloads(settings, "s3:GetObject"),
         },
     )
+
+
+def _large_payloads(settings: Settings, *actions: str) -> str:
+    if not settings.bucket:
+        return ""
+    values = {"actions": f"[{', '.join(actions)}]", "bucket": settings.bucket, "prefix": settings.bucket_prefix}
+    return fill("payloads", values)
 
 
 def _services(settings: Settings) -> Iterable[str]:
@@ -199,6 +209,7 @@ def _service(
             "own_queue_arns": _arns(queues),
             "own_dead_letter_arns": _dead_letter_arns(queues),
             "queue_arns": _arns(settings.queue_names),
+            "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
             "cpu": group.cpu,
             "memory": group.memory,
             "stop_timeout": settings.stop_timeout_seconds or 2,

@@ -10,7 +10,7 @@ from celery import Celery, current_app, signals
 from jobs import JobRepo
 from jobs.throttle import FleetLimits
 from settings import Settings
-from workers import board, decorator, identity, limits, logs
+from workers import beat_alive, board, decorator, identity, limits, logs, startup
 from workers.config import celery_config
 from workers.task import JobTask
 
@@ -76,6 +76,12 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
     tasks = [task for task in instance.app.tasks.values() if isinstance(task, JobTask)]
     if found := limits.problems(tasks, instance.app.settings):
         raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
+    startup.refuse_low_visibility(instance, instance.app.settings)
+
+
+@signals.beat_init.connect
+def _watch_beat(sender: Any, **_: Any) -> None:
+    beat_alive.watch(sender, app.settings.run_folder)
 
 
 app = create_app(Settings())
