@@ -52,9 +52,21 @@ class TestPriority:
     def test_the_higher_queue_is_asked_first_when_one_process_comes_free(self) -> None:
         assert plan([busy("low", 1), busy("high", 9)], 1, NOW, POLICY) == [Poll("high", 1, 0)]
 
+    def test_the_lower_queue_waits_for_the_answer_of_the_higher_one(self) -> None:
+        high, low = empty("high", 9, empty_at=NOW - 2), busy("low", 1)
+        assert plan([high, low], 4, NOW, POLICY) == [Poll("high", 4, 0)]
+        assert plan([replace(high, asked=4), low], 2, NOW, POLICY) == []
+
     def test_the_lower_queue_gets_the_processes_that_the_higher_one_cannot_fill(self) -> None:
-        queues = [empty("high", 9, empty_at=NOW - 1), busy("low", 1)]
-        assert plan(queues, 4, NOW, POLICY) == [Poll("high", 1, 0), Poll("low", 3, 0)]
+        assert plan([empty("high", 9), busy("low", 1)], 3, NOW, POLICY) == [Poll("low", 3, 0)]
+
+    def test_equal_queues_do_not_wait_for_each_other(self) -> None:
+        assert plan([replace(busy("a"), asked=3), busy("b")], 2, NOW, POLICY) == [Poll("b", 2, 0)]
+
+    def test_without_strict_priority_nobody_waits_for_an_answer(self) -> None:
+        fair = replace(POLICY, strict=False)
+        queues = [empty("high", 9, empty_at=NOW - 2), busy("low", 1)]
+        assert plan(queues, 4, NOW, fair) == [Poll("high", 1, 0), Poll("low", 3, 0)]
 
     def test_a_higher_queue_that_was_found_empty_just_now_does_not_hold_up_the_lower_one(self) -> None:
         assert plan([empty("high", 9), busy("low", 1)], 4, NOW, POLICY) == [Poll("low", 4, 0)]

@@ -13,8 +13,8 @@ waiting for SQS than working.
 
 The requests, in this order:
 
-1. A queue that is *due* is asked with a short poll that returns at once: one that has a backlog for as many messages as
-   are free, one that was not asked for a while for a single message. Higher priorities choose first, so a slot that
+1. A queue that is *due* (it has a backlog, or was not asked for a while) is asked with a short poll, which is answered
+   at once: the highest first, for as many messages as are free, the next one when its answer is there. So a slot that
    comes free goes to the highest queue with a message. A queue that was found empty is not due again before a pause
    that doubles from ``recheck_seconds`` to a second.
 2. When every queue was found empty, each gets a long poll for one message, the bell that wakes the worker; the slots
@@ -23,8 +23,8 @@ The requests, in this order:
    each. Between two rounds rule 1 looks into all of them.
 
 Queues of equal priority take turns. Strict priority starves by design: as long as a higher queue has a backlog, a lower
-one waits. Where that is not wanted,
-``strict_priority=False`` lets a queue rise by one priority for each second that it was not asked.
+one waits. Where that is not wanted, ``strict_priority=False`` lets a queue rise by one priority for each second that it
+was not asked, and no queue waits for the answer of another.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) ->
     askable = in_order(askable, now, policy)
     due = [queue for queue in askable if _is_due(queue, now, policy)]
     if due:
-        return _look(due, free)
+        return _look(due, queues, free, policy)
     if any(queue.asked and not queue.listening for queue in queues):
         return []  # its answer decides what the slots are needed for
     return _listen(askable, free, policy)
@@ -138,13 +138,16 @@ def _is_due(queue: QueueState, now: float, policy: Policy) -> bool:
     return queue.backlog or now - queue.empty_at >= pause
 
 
-def _look(due: Sequence[QueueState], free: int) -> list[Poll]:
-    polls = []
+def _look(due: Sequence[QueueState], queues: Sequence[QueueState], free: int, policy: Policy) -> list[Poll]:
+    """Ask the due queues, which are in order."""
+    looked_into = [queue.priority for queue in queues if queue.asked and not queue.listening]
+    polls: list[Poll] = []
     for queue in due:
-        count = min(free, MAX_MESSAGES if queue.backlog else 1)
-        if count == 0:
+        count = min(free, MAX_MESSAGES if queue.backlog or policy.strict else 1)
+        if count == 0 or (policy.strict and any(priority > queue.priority for priority in looked_into)):
             break
         polls.append(Poll(queue.name, count, 0))
+        looked_into.append(queue.priority)
         free -= count
     return polls
 

@@ -1,0 +1,213 @@
+"""A small HTTP proxy in front of SQS that fails on demand, and counts what passes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from tests.support.endpoints import LOOPBACK, Endpoint, free_port
+
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the proxy does with a request instead of passing it on.
+
+    Attributes
+    ----------
+    status : int
+        Answers with this status, where it is not 0.
+    body : bytes
+    resets : bool
+        Cuts the connection with a TCP reset.
+    silent : bool
+        Takes the request and never answers.
+    """
+
+    name: str
+    status: int = 0
+    body: bytes = b""
+    resets: bool = False
+    silent: bool = False
+
+
+def error(status: int) -> Fault:
+    """An error page, as a load balancer sends it."""
+    return Fault(f"HTTP {status}", status, b"<html><body>sorry</body></html>")
+
+
+THROTTLE: Final = Fault("throttling", 400, b'{"__type":"com.amazonaws.sqs#RequestThrottled","message":"Rate exceeded"}')
+GARBAGE: Final = Fault("garbage", 200, b"<html>a captive portal</html>")
+RESET: Final = Fault("reset", resets=True)
+BLACK_HOLE: Final = Fault("black hole", silent=True)
+
+
+class FaultyProxy:
+    """The proxy; its event loop runs in a thread of its own.
+
+    Attributes
+    ----------
+    fault : Fault or None
+        What happens to requests from now on.
+    requests, failed : Counter
+        Requests by operation: those that were passed on, and those that met a fault.
+    asked : int
+        Messages that ReceiveMessage requests under way may bring.
+    most_asked : int
+    """
+
+    def __init__(self, upstream: str) -> None:
+        target = urlsplit(upstream)
+        self._upstream = (target.hostname, target.port)
+        self.port = free_port()
+        self.fault: Fault | None = None
+        self.requests: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.asked = self.most_asked = 0
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="faulty proxy", daemon=True)
+
+    def start(self) -> None:
+        """Listen."""
+        self._thread.start()
+        self.accept()
+
+    def stop(self) -> None:
+        """End all connections and the thread."""
+        self.refuse()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def accept(self) -> None:
+        """Take connections (again)."""
+        self._call(self._accept())
+
+    def refuse(self) -> None:
+        """Cut every connection and refuse new ones, as a host does whose process is gone."""
+        self._call(self._refuse())
+
+    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    async def _accept(self) -> None:
+        self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port)
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._clients):
+            _reset(writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        try:
+            while True:
+                head, body = await _read_message(reader)
+                await self._one(head, body, reader, writer, upstream_reader, upstream_writer)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            self._clients.discard(writer)
+            for end in (writer, upstream_writer):
+                end.close()
+
+    async def _one(
+        self,
+        head: bytes,
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream_reader: asyncio.StreamReader,
+        upstream_writer: asyncio.StreamWriter,
+    ) -> None:
+        operation = _header(head, b"x-amz-target").rpartition(b".")[2].decode()
+        if self.fault is not None:
+            self.failed[self.fault.name] += 1
+            await _fail(self.fault, reader, writer)
+            return
+        self.requests[operation] += 1
+        with self._asking(operation, body):
+            upstream_writer.write(head + body)
+            answer_head, answer = await _read_message(upstream_reader)
+        writer.write(answer_head + answer)
+        await writer.drain()
+
+    @contextmanager
+    def _asking(self, operation: str, body: bytes) -> Iterator[None]:
+        count = json.loads(body).get("MaxNumberOfMessages", 1) if operation == "ReceiveMessage" else 0
+        self.asked += count
+        self.most_asked = max(self.most_asked, self.asked)
+        try:
+            yield
+        finally:
+            self.asked -= count
+
+
+@contextmanager
+def faulty(endpoint: Endpoint) -> Iterator[tuple[FaultyProxy, Endpoint]]:
+    """Put a proxy in front of a server until the block ends; gives the proxy and the endpoint that leads through it."""
+    proxy = FaultyProxy(endpoint.endpoint_url)
+    proxy.start()
+    try:
+        yield proxy, Endpoint(endpoint.service, f"http://{LOOPBACK}:{proxy.port}", endpoint.process)
+    finally:
+        proxy.stop()
+
+
+async def _fail(fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if fault.resets:
+        _reset(writer)
+        raise ConnectionResetError
+    if fault.silent:
+        await reader.read()  # until the client gives up
+        raise ConnectionResetError
+    head = f"HTTP/1.1 {fault.status} X\r\nContent-Type: text/html\r\nContent-Length: {len(fault.body)}\r\n\r\n"
+    writer.write(head.encode() + fault.body)
+    await writer.drain()
+
+
+async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"chunked" in _header(head, b"transfer-encoding"):
+        return head, await _read_chunks(reader)
+    return head, await reader.readexactly(int(_header(head, b"content-length") or 0))
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """Read a chunked body as it is, with its lengths."""
+    parts = []
+    while True:
+        line = await reader.readline()
+        parts += [line, await reader.readexactly(int(line, 16) + 2)]
+        if int(line, 16) == 0:
+            return b"".join(parts)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return b""
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    writer.transport.abort()
