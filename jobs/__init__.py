@@ -17,6 +17,7 @@ from jobs.idempotency import IdempotencyService
 from jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
 from jobs.repo import JobRepo
 from jobs.retry import RetryDecision, RetryPolicy, RetryRule
+from jobs.taxonomy import classify, register_kind
 
 SKIPPED = {"status": "SKIPPED"}
 """What a task returns whose claim was refused: somebody else has the job, and that is normal."""
@@ -45,4 +46,6 @@ __all__ = [
     "RetryPolicy",
     "RetryRule",
     "StoreUnavailable",
+    "classify",
+    "register_kind",
 ]

@@ -6,18 +6,29 @@ import traceback as traceback_module
 from dataclasses import replace
 from typing import Any, Final
 
-from jobs import checks, codec
+from jobs import checks, codec, fingerprint
 from jobs.errors import InvalidInput
 from jobs.model import Failure, FailureKind
+from jobs.taxonomy import classify
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 12_000
 MAX_EXCEPTION: Final = 255
+MAX_WHERE: Final = 200
 """Bytes kept, as stored; the end of a traceback is where the cause is. `settings.ITEM_BUDGET` counts on these."""
 
 
-def describe(error: BaseException | str | Failure | None, now: int, kind: FailureKind | None = None) -> Failure:
-    """Make a bounded `Failure` of an exception, a text or a failure; ``kind`` overrides what would be chosen.
+def describe(
+    error: BaseException | str | Failure | None, now: int, kind: FailureKind | None = None, *, task: str = ""
+) -> Failure:
+    """Make a bounded `Failure` of an exception, a text or a failure.
+
+    Parameters
+    ----------
+    kind : FailureKind, optional
+        Overrides what `jobs.taxonomy` tells of an exception; a text is PERMANENT.
+    task : str
+        Task whose own rules count, where it has some.
 
     Raises
     ------
@@ -28,11 +39,12 @@ def describe(error: BaseException | str | Failure | None, now: int, kind: Failur
         chosen = replace(error, kind=kind or error.kind, at=error.at or now)
     elif isinstance(error, BaseException):
         chosen = Failure(
-            kind=kind or FailureKind.PERMANENT,
+            kind=kind or classify(error, task),
             exception=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
             message=_words(error),
             traceback="".join(traceback_module.format_exception(error)),
             at=now,
+            where=fingerprint.top_frame(error),
         )
     elif error is None or isinstance(error, str):
         chosen = Failure(kind=kind or FailureKind.PERMANENT, message=error or "no reason was given", at=now)
@@ -47,12 +59,15 @@ def bounded(failure: Failure) -> Failure:
         raise InvalidInput(
             f"kind={failure.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
         )
+    exception, where = codec.cut(_clean(failure.exception), MAX_EXCEPTION), codec.cut(_clean(failure.where), MAX_WHERE)
     return Failure(
         kind=FailureKind(failure.kind),
-        exception=codec.cut(_clean(failure.exception), MAX_EXCEPTION),
+        exception=exception,
         message=codec.cut(_clean(failure.message), MAX_MESSAGE),
         traceback=codec.cut(_clean(failure.traceback), MAX_TRACEBACK, from_end=True),
         at=checks.count(failure.at, "failure.at", least=0, most=10**15),
+        where=where,
+        fingerprint=fingerprint.of(failure.kind, exception, where),
     )
 
 

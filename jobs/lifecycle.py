@@ -243,7 +243,9 @@ def _timeless(entry: Attempt) -> Attempt:
 
 def _in_short(failure: Failure | None) -> Failure | None:
     """The traceback stays with the job's own failure; ten of them would fill the item."""
-    return replace(failure, traceback="", message=codec.cut(failure.message, SHORT_MESSAGE)) if failure else None
+    if failure is None:
+        return None
+    return replace(failure, traceback="", where="", message=codec.cut(failure.message, SHORT_MESSAGE))
 
 
 def _last(history: Iterable[Attempt]) -> tuple[Attempt, ...]:

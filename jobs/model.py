@@ -51,6 +51,10 @@ class Failure:
         As text, cut to a bounded length.
     at : int
         Epoch milliseconds.
+    where : str
+        Top frame of the user's code, ``shop/tasks.py:charge``; empty where there was none.
+    fingerprint : str
+        Equal for failures of the same kind, exception and place, whatever their messages say.
     """
 
     kind: FailureKind
@@ -58,6 +62,8 @@ class Failure:
     exception: str = ""
     traceback: str = ""
     at: int = 0
+    where: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -343,7 +343,7 @@ class JobRepo:
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
             return self._end(claim, move, done)
         cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
-        failure = describe(error, now, kind or cancelled)
+        failure = describe(error, now, kind or cancelled, task=claim.task)
         return self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
 
     def reschedule(
@@ -368,7 +368,7 @@ class JobRepo:
         """
         claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
         at = max(now, checks.moment(available_at, "available_at", now))
-        failure = describe(error, now, kind) if error is not None else None
+        failure = describe(error, now, kind, task=claim.task) if error is not None else None
         after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
         if payload is not UNCHANGED:
             payload = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_text_is_a_message_and_nothing_is_said_to_be_nothing(error: str | None
 def test_a_failure_keeps_its_own_time_and_its_kind_unless_another_is_given() -> None:
     failure = Failure(kind=FailureKind.TIMEOUT, message="late", at=5)
 
-    assert describe(failure, NOW) == failure
+    assert replace(describe(failure, NOW), fingerprint="") == failure
     assert describe(failure, NOW, FailureKind.TRANSIENT).kind is FailureKind.TRANSIENT
     assert describe(Failure(kind=FailureKind.TIMEOUT, message="late"), NOW).at == NOW
 

@@ -1,0 +1,48 @@
+"""What makes two failures the same trouble: their kind, their exception, and the user's code that it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from pathlib import Path
+from types import CodeType, TracebackType
+from typing import Final
+
+_LIBRARIES: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_ROOT: Final = Path(__file__).parents[1]
+_OURS: Final = tuple(f"{_ROOT / name}/" for name in ("cli", "jobs", "jobclaim_testing", "recovery", "workers"))
+DIGITS: Final = 12
+LEVELS: Final = 2
+"""Folder and file that name a place: the same in every checkout and container."""
+
+
+def of(kind: str, exception: str, where: str) -> str:
+    """Give the fingerprint: twelve hexadecimal digits, the same in every version and on every machine."""
+    return hashlib.sha256("\0".join((str(kind), exception, where)).encode()).hexdigest()[:DIGITS]
+
+
+def top_frame(error: BaseException) -> str:
+    """Name the innermost function of the user's code that an exception passed: ``shop/tasks.py:charge``.
+
+    Neither line numbers nor messages: the one changes with every deployment, the other with every job. Where only
+    libraries were on the way, the innermost function of theirs.
+    """
+    codes = list(_codes(error.__traceback__))
+    mine = [code for code in codes if is_users(code.co_filename)]
+    if not codes:
+        return ""
+    code = (mine or codes)[-1]
+    return f"{'/'.join(Path(code.co_filename).parts[-LEVELS:])}:{code.co_qualname}"
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file is neither Python's, nor an installed library's, nor ours."""
+    return not filename.startswith(("<", *_LIBRARIES, *_OURS))
+
+
+def _codes(traceback: TracebackType | None) -> list[CodeType]:
+    codes = []
+    while traceback is not None:
+        codes.append(traceback.tb_frame.f_code)
+        traceback = traceback.tb_next
+    return codes

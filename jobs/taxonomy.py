@@ -1,0 +1,138 @@
+"""The kind of an exception: a pure classifier by class names, the root cause before its wrapper.
+
+::
+
+    what the task says of its own exceptions ─▶ what was registered ─▶ the exception's `failure_kind` ─▶ known libraries
+    nothing of the exception itself? ──▶ the same of what it wraps (`__cause__`, else `__context__`) ──▶ PERMANENT
+
+An exception of a library that is known tells its kind itself, whatever it wraps. A general one (``RuntimeError``,
+``ValueError``) or one that nobody knows is taken for a wrapper: the first that tells a kind behind it decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+from jobs.errors import InvalidInput
+from jobs.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
+from jobs.model import FailureKind
+
+Telling: TypeAlias = FailureKind | Callable[[BaseException], FailureKind | None]
+"""A kind, or a function that looks at the exception and may leave the decision to others."""
+LONGEST_CHAIN: Final = 20
+"""Exceptions behind each other that are looked at."""
+
+_registered: Final[dict[str, dict[type[BaseException] | str, Telling]]] = {}
+
+
+def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, task: str = "") -> None:
+    """Say what an exception means, before anything that is known of it; classes derived from it follow.
+
+    Parameters
+    ----------
+    exception : class or str
+        The class, or its dotted name where it need not be importable: ``"stripe.error.RateLimitError"``.
+    kind : FailureKind, str or callable
+        The kind; or a function that gets the exception and gives a kind, or ``None`` to leave it to the others.
+    task : str
+        Only in this task; default in all.
+
+    Raises
+    ------
+    InvalidInput
+        No exception, or no kind.
+    """
+    if not (isinstance(exception, str) and exception) and not (
+        isinstance(exception, type) and issubclass(exception, BaseException)
+    ):
+        raise InvalidInput(f"{exception!r} is no exception class; pass the class, or its dotted name")
+    if not callable(kind):
+        try:
+            kind = FailureKind(kind)
+        except ValueError:
+            names = [str(known) for known in FailureKind]
+            raise InvalidInput(f"kind={kind!r} of {exception!r} is no failure kind; use one of {names}") from None
+    _registered.setdefault(task, {})[exception] = kind
+
+
+@contextlib.contextmanager
+def registrations_kept() -> Iterator[None]:
+    """Undo what is registered inside, for tests."""
+    before = {task: dict(kinds) for task, kinds in _registered.items()}
+    try:
+        yield
+    finally:
+        _registered.clear()
+        _registered.update(before)
+
+
+def classify(error: BaseException, task: str = "") -> FailureKind:
+    """Tell the kind of an exception that was raised in a task."""
+    for link in _chain(error):
+        kind = _kind_of(link, task)
+        if kind is not None:
+            return kind
+    return FailureKind.PERMANENT
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what is behind it, outermost first; one that goes round in a circle ends."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(seen) < LONGEST_CHAIN:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _kind_of(error: BaseException, task: str) -> FailureKind | None:
+    """What the exception itself tells; ``None`` for one that may only be a wrapper."""
+    for rules in (_registered.get(task, {}) if task else {}, _registered.get("", {})):
+        if (kind := _by_rules(error, rules)) is not None:
+            return kind
+    own = getattr(error, "failure_kind", None)
+    if isinstance(own, FailureKind):
+        return own
+    if isinstance(error, BaseExceptionGroup):
+        return _kind_of_group(error, task)
+    for base in type(error).__mro__:
+        if (kind := _known(error, base)) is not None:
+            return kind
+    return None
+
+
+def _kind_of_group(group: BaseExceptionGroup[BaseException], task: str) -> FailureKind | None:
+    """All of one kind: that one. Else the whole fails again as long as one of them does: the least hopeful."""
+    kinds = {classify(error, task) for error in group.exceptions}
+    order = [FailureKind.PERMANENT, FailureKind.CONFIGURATION, FailureKind.TIMEOUT, FailureKind.EXTERNAL]
+    return next((kind for kind in order if kind in kinds), min(kinds))
+
+
+def _by_rules(error: BaseException, rules: Mapping[type[BaseException] | str, Telling]) -> FailureKind | None:
+    if not rules:
+        return None
+    for base in type(error).__mro__:
+        telling = rules.get(base) or rules.get(_name(base))
+        if telling is not None and (kind := telling if isinstance(telling, FailureKind) else telling(error)):
+            return FailureKind(kind)
+    return None
+
+
+def _known(error: BaseException, base: type) -> FailureKind | None:
+    name = _name(base)
+    rule = RULES.get(name)
+    try:
+        kind = rule(error) if rule else None
+    except Exception:  # noqa: BLE001 - an exception made by hand may lack what its library always gives it
+        kind = None
+    if kind is None:
+        kind = KINDS.get(name)
+    if kind is None and base.__module__.partition(".")[0] in DRIVERS:
+        kind = DATABASE_API.get(base.__name__)
+    return kind
+
+
+def _name(base: type) -> str:
+    return f"{base.__module__}.{base.__qualname__}".removeprefix("builtins.")

@@ -1,0 +1,139 @@
+"""What an exception means for what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from jobs import FailureKind, InvalidInput, classify, register_kind
+from jobs.failures import describe
+from jobs.taxonomy import registrations_kept
+from tests.support.real_errors import CASES
+
+NOW = 1_750_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def _registrations() -> Iterator[None]:
+    with registrations_kept():
+        yield
+
+
+def caught(act: Callable[[], Any]) -> BaseException:
+    try:
+        act()
+    except BaseException as error:  # noqa: BLE001
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_the_table_is_long_enough_to_be_trusted() -> None:
+    assert len(CASES) >= 60
+    assert len({name for name, _, _ in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(("kind", "act"), [pytest.param(kind, act, id=name) for name, kind, act in CASES])
+def test_an_exception_as_its_library_raises_it_is_told_as(kind: FailureKind, act: Callable[[], Any]) -> None:
+    error = caught(act)
+    assert classify(error) is kind, f"{type(error).__mro__}: {error}"
+
+
+class Declined(Exception):
+    pass
+
+
+class DeclinedForNow(Declined):
+    pass
+
+
+def test_what_nobody_knows_is_permanent_until_it_is_registered() -> None:
+    assert classify(DeclinedForNow()) is FailureKind.PERMANENT
+    register_kind(Declined, FailureKind.EXTERNAL)
+    assert classify(DeclinedForNow()) is FailureKind.EXTERNAL
+
+
+def test_a_task_knows_better_than_everybody_and_other_tasks_do_not_care() -> None:
+    register_kind(Declined, "EXTERNAL")
+    register_kind(Declined, "TRANSIENT", task="shop.charge")
+    register_kind(ConnectionRefusedError, "CONFIGURATION", task="shop.charge")
+    assert classify(Declined(), "shop.charge") is FailureKind.TRANSIENT
+    assert classify(ConnectionRefusedError(), "shop.charge") is FailureKind.CONFIGURATION
+    assert classify(Declined(), "shop.refund") is FailureKind.EXTERNAL
+    assert classify(ConnectionRefusedError(), "shop.refund") is FailureKind.TRANSIENT
+
+
+def test_a_class_that_is_not_imported_is_registered_by_its_name() -> None:
+    register_kind(f"{__name__}.Declined", "CONFIGURATION")
+    assert classify(DeclinedForNow()) is FailureKind.CONFIGURATION
+
+
+def test_a_function_may_look_at_the_exception_or_leave_it_to_others() -> None:
+    register_kind(OSError, lambda error: FailureKind.EXTERNAL if "partner" in str(error) else None)
+    assert classify(ConnectionResetError("partner")) is FailureKind.EXTERNAL
+    assert classify(ConnectionResetError("ours")) is FailureKind.TRANSIENT
+
+
+def test_an_exception_may_tell_its_own_kind() -> None:
+    class Busy(Exception):
+        failure_kind = FailureKind.TRANSIENT
+
+    assert classify(Busy()) is FailureKind.TRANSIENT
+
+
+def test_a_context_that_was_suppressed_does_not_count() -> None:
+    def act() -> None:
+        try:
+            raise ConnectionResetError
+        except ConnectionResetError:
+            raise ValueError("the amount is negative") from None
+
+    assert classify(caught(act)) is FailureKind.PERMANENT
+
+
+def test_a_chain_that_goes_round_in_a_circle_ends() -> None:
+    one, other = ValueError(), ValueError()
+    one.__cause__, other.__cause__ = other, one
+    assert classify(one) is FailureKind.PERMANENT
+
+
+def test_an_exception_made_by_hand_without_what_its_library_gives_it_is_told_all_the_same() -> None:
+    import requests
+
+    assert classify(requests.HTTPError()) is FailureKind.EXTERNAL
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind"), [(5, "TRANSIENT"), ("", "TRANSIENT"), (int, "TRANSIENT"), (ValueError, "x")]
+)
+def test_nonsense_is_not_registered(exception: Any, kind: Any) -> None:
+    with pytest.raises(InvalidInput):
+        register_kind(exception, kind)
+
+
+def raise_here(message: str) -> None:
+    raise ValueError(message)
+
+
+def raise_there(message: str) -> None:
+    raise ValueError(message)
+
+
+def test_a_fingerprint_is_the_same_for_other_messages_and_another_for_other_places() -> None:
+    one, two, other = (
+        describe(caught(lambda act=act, text=text: act(text)), NOW)  # type: ignore[misc]
+        for act, text in ((raise_here, "a"), (raise_here, "b"), (raise_there, "a"))
+    )
+    assert one.where == "unit/test_taxonomy.py:raise_here"
+    assert one.fingerprint == two.fingerprint
+    assert len({one.fingerprint, other.fingerprint, describe("a", NOW).fingerprint}) == 3
+
+
+def test_the_place_is_the_users_own_code_not_the_library_that_it_called() -> None:
+    import json
+
+    def read() -> None:
+        json.loads("{")
+
+    assert describe(caught(read), NOW).where.endswith("<locals>.read")
