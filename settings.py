@@ -343,6 +343,15 @@ class Settings(BaseSettings):
     # --- logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+    log_arguments: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Names of keyword arguments whose values log lines may show; all others are masked."
+    )
+    telemetry: Literal["off", "otlp", "prometheus"] = Field(
+        "off",
+        description="Traces and metrics by OTLP (extra `otel`), or metrics alone to be scraped (extra `prometheus`).",
+    )
+    telemetry_endpoint: str | None = Field(None, description="OTLP over HTTP; default: OTEL_EXPORTER_OTLP_ENDPOINT.")
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] = Field(9464, description="Port that Prometheus scrapes.")
 
     @classmethod
     def settings_customise_sources(
@@ -381,24 +390,26 @@ class Settings(BaseSettings):
             example = '[{"name": "default"}]' if info.field_name == "queues" else '{"name": ...}'
             raise ValueError(f"{info.field_name}={value!r} is no JSON ({error}); write it as {example}") from error
 
-    @field_validator("task_modules", mode="before")
+    @field_validator("task_modules", "log_arguments", mode="before")
     @classmethod
-    def _from_list(cls, value: Any) -> Any:
+    def _from_list(cls, value: Any, info: ValidationInfo) -> Any:
         """Read ``["a", "b"]`` or ``a,b``."""
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
-            return cls._from_json_list(value)
+            return cls._from_json_list(value, str(info.field_name))
         return tuple(name.strip() for name in value.split(",") if name.strip())
 
     @staticmethod
-    def _from_json_list(value: str) -> Any:
+    def _from_json_list(value: str, field: str) -> Any:
         try:
             return json.loads(value)
         except ValueError as error:
-            raise ValueError(f'task_modules={value!r} is no JSON ({error}); write a,b or ["a", "b"]') from error
+            raise ValueError(f'{field}={value!r} is no JSON ({error}); write a,b or ["a", "b"]') from error
 
-    @field_validator("endpoint_url", "dynamodb_endpoint_url", "sqs_endpoint_url", "s3_endpoint_url")
+    @field_validator(
+        "endpoint_url", "dynamodb_endpoint_url", "sqs_endpoint_url", "s3_endpoint_url", "telemetry_endpoint"
+    )
     @classmethod
     def _endpoint_is_a_url(cls, url: str | None) -> str | None:
         if not url:  # an empty variable of a compose file

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from settings import Settings
-from workers import identity
+from workers import identity, redaction
 
 QUIET: Final = {
     # one line per message that says less than ours, and the results of tasks in clear text
@@ -28,6 +28,7 @@ def configure(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         _add_worker,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redaction.redact,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -208,7 +208,7 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
             **asked,
         )
         if job.created:
-            log.info("submitted", **job.log_context())
+            log.info("submitted", **job.log_context(), **self._shown(kwargs))
         return job
 
     def _duplicate(self, job: Job) -> Any:
@@ -251,7 +251,7 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
-        log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait))
+        log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(given))
 
     def after_return(self, *_: Any) -> None:
         """Make room for the next job under the same limit, and forget this one in the process's log lines."""
@@ -290,6 +290,11 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
             raise Ignore(str(error)) from error
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})
         return Address(task_id, 0)
+
+    def _shown(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Pick the arguments that may be shown in the log."""
+        shown = {name: (kwargs or {})[name] for name in self.app.settings.log_arguments if name in (kwargs or {})}
+        return {"arguments": shown} if shown else {}
 
     def _missed_sla(self, job: Job, wait: float) -> bool:
         settings = self.app.settings

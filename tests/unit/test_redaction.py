@@ -1,0 +1,136 @@
+"""No log line carries an argument's value, unless the settings allow that argument."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from celery import shared_task
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobclaim_testing import Harness
+from jobs import JobError
+from settings import Settings
+from workers import JobTask, logs
+from workers.redaction import MASK, redact, without_quotes
+
+SECRETS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz'\" =\\", min_size=3, max_size=12).map(
+    lambda text: f"s3cret-{text}"
+)
+MARK = "s3cret-"
+
+
+@shared_task(base=JobTask, bind=True, name="redaction.body", max_retries=1)
+def body(self: JobTask, how: str, *, secret: Any = None, invoice: int = 0) -> Any:
+    """End in one of many ways, each of them with the secret at hand."""
+    if how == "raise":
+        raise ValueError(f"cannot use {secret!r} or {secret}")
+    if how == "retry":
+        raise self.retry(exc=KeyError(secret), countdown=1)
+    if how == "snooze":
+        self.snooze(5, reason=f"waits for {secret!r}")
+    if how == "result":
+        return object()
+    return secret
+
+
+class Lines:
+    """What a worker's log would hold."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self.stream = stream
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in self.text.splitlines()]
+        return [row for row in rows if row["event"] == event]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    logs.configure(Settings(log_level="DEBUG"))
+    structlog.configure(cache_logger_on_first_use=False)
+    stream = io.StringIO()
+    handler = root.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(stream)
+    yield Lines(stream)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**before)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(secret=SECRETS, how=st.sampled_from(["raise", "retry", "snooze", "result", "fine"]))
+def test_no_line_of_a_jobs_life_shows_its_arguments(jobclaim: Harness, lines: Lines, secret: str, how: str) -> None:
+    lines.stream.truncate(0)
+    lines.stream.seek(0)
+    body.delay(how, secret={"inner": [secret]}, invoice=7)
+    jobclaim.travel(60)
+    jobclaim.drain()
+    with pytest.raises(JobError):
+        body.apply_async(("fine",), {"secret": secret}, queue=secret)
+    with pytest.raises(JobError):
+        body.delay("fine", secret={secret: object()})
+    assert lines.of("submitted")
+    assert lines.of("claimed")
+    assert MARK not in lines.text
+
+
+def test_an_allowed_argument_is_shown_and_no_other(jobclaim: Harness, lines: Lines) -> None:
+    jobclaim.use(log_arguments=("invoice",))
+    body.delay("fine", secret="s3cret-x", invoice=4711)
+    jobclaim.drain()
+    for event in ("submitted", "claimed"):
+        assert lines.of(event)[0]["arguments"] == {"invoice": 4711}
+    assert MARK not in lines.text
+
+
+def line(**fields: Any) -> dict[str, Any]:
+    """Pass a line through."""
+    return dict(redact(None, "info", {"logger": "jobclaim.worker", "event": "claimed", **fields}))
+
+
+def test_a_field_that_nobody_registered_is_masked() -> None:
+    assert line(password="hunter2")["password"] == MASK
+    assert line(job_id="a")["job_id"] == "a"
+
+
+def test_users_own_lines_are_theirs() -> None:
+    event = {"logger": "shop", "event": "paid", "amount": 3}
+    assert redact(None, "info", dict(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("payload 'a b' is odd", f"payload {MASK} is odd"),
+        ('it says "x\\"y" twice', f"it says {MASK} twice"),
+        ("limit=77 is low", f"limit={MASK} is low"),
+        ("job 'j-1' is over", "job 'j-1' is over"),
+    ],
+)
+def test_free_text_keeps_its_words_and_loses_what_it_quotes(text: str, masked: str) -> None:
+    assert without_quotes(text, {"job_id": "j-1"}) == masked
+
+
+def test_a_traceback_keeps_its_frames_and_loses_its_message() -> None:
+    secret = "s3cret-1"
+    try:
+        raise ValueError(secret) from KeyError(secret)
+    except ValueError as error:
+        shown = line(exc_info=(type(error), error, error.__traceback__))
+    assert "test_redaction.py" in shown["exception"]
+    assert shown["exception"].endswith("builtins.ValueError")
+    assert secret not in str(shown["exception"]).replace('secret = "s3cret-1"', "")
