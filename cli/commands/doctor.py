@@ -1,0 +1,84 @@
+"""`jobclaim doctor`: what is deployed, against the settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cli.exits import ExitCode
+from cli.output import Column, Format, Output, Record, output_option, remark
+from cli.session import Session, pass_session, quiet_logs
+
+if TYPE_CHECKING:
+    from infra.doctor import Snapshot
+
+STYLES: Final = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
+ACTORS: Final = ("submitter", "worker", "beat", "recovery", "dashboard")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim doctor
+  jobclaim doctor --problems -o json
+  jobclaim doctor --actor worker -q email      in a container with the worker's role
+"""
+)
+@click.option("--actor", type=click.Choice(ACTORS), help="Try this actor's permissions too, with harmless requests.")
+@click.option("-q", "--queue", "queues", multiple=True, help="Of --actor worker: a queue that it listens on.")
+@click.option("--tasks/--no-tasks", "look_at_tasks", default=True, help="Import the task modules and look at them.")
+@click.option("--problems", is_flag=True, help="Leave out what is well.")
+@output_option
+@pass_session
+def command(
+    session: Session, actor: Any, queues: tuple[str, ...], look_at_tasks: bool, problems: bool, output: Format | None
+) -> None:
+    """Compare tables, queues, clock and tasks with the settings; change nothing.
+
+    Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start.
+    """
+    from infra.doctor import Level, diagnose, gather
+
+    quiet_logs()
+    snapshot = gather(session.settings, actor=actor, listens_on=[session.settings.queue(name).name for name in queues])
+    if look_at_tasks:
+        snapshot = _with_tasks(session, snapshot)
+    findings = diagnose(snapshot, session.settings)
+    shown = [each for each in findings if not problems or each.level is not Level.OK]
+    records = [{**asdict(each), "level": str(each.level)} for each in shown]
+    Output(output, id_field="subject").many(records, COLUMNS, empty="Nothing to complain about.")
+    counts = {level: sum(each.level is level for each in findings) for level in Level}
+    remark(f"{counts[Level.FAIL]} FAIL, {counts[Level.WARN]} WARN, {counts[Level.OK]} OK.")
+    click.get_current_context().exit(ExitCode.CHECK_FAILED if counts[Level.FAIL] else ExitCode.OK)
+
+
+def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
+    """Import the users' tasks; what a worker would refuse is a problem here too."""
+    from infra.doctor import TaskView
+    from workers import JobTask
+    from workers.limits import problems, queue_of
+
+    try:
+        tasks = [task for task in session.app_with_tasks.tasks.values() if isinstance(task, JobTask)]
+    except Exception as error:  # noqa: BLE001 - whatever a task module raises, the doctor says so and goes on
+        return replace(snapshot, task_problems=(f"cannot be imported: {type(error).__name__}: {error}",))
+    views = tuple(
+        TaskView(task.name, queue_of(task, session.settings), float(task.time_limit or 0))
+        for task in tasks
+        if task.name
+    )
+    return replace(snapshot, tasks=views, task_problems=tuple(problems(tasks, session.settings)))
+
+
+def _level_style(row: Record) -> str:
+    return STYLES[row["level"]]
+
+
+COLUMNS: Final = (
+    Column("", lambda row: str(row["level"]), _level_style, fold=False),
+    Column("what", lambda row: str(row["subject"])),
+    Column("found", lambda row: str(row["what"])),
+    Column("remedy", lambda row: str(row["remedy"]), "bold"),
+)

@@ -1,0 +1,191 @@
+"""The checks: pure functions of what is deployed and what the settings say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+from infra.attributes import TLS_ONLY
+from infra.doctor.finding import Finding, fail, ok, warn
+from infra.doctor.snapshot import QueueView, Snapshot, TableView
+from infra.queues import DEAD_LETTER_RETENTION
+from infra.tables import TableSpec, table_specs
+from settings import DEAD_LETTER_SUFFIX, Settings
+
+UP: Final = "run `jobclaim up`, or deploy the current template.yaml"
+SKEW_WARN_SECONDS: Final = 2.0
+PAYLOAD_GROWTH: Final = 1.8
+"""A plain task's message is about this many times its arguments: base64, twice."""
+SQS_MAX_MESSAGE: Final = 1_048_576
+"""Bytes (AWS, "Amazon SQS message quotas")."""
+
+
+def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
+    """Give all findings, in the order in which one would mend them."""
+    return [
+        *_endpoints(snapshot),
+        *_clock(snapshot, settings),
+        *_tables(snapshot, settings),
+        *_queues(snapshot, settings),
+        *_tasks(snapshot, settings),
+        *_limits(settings),
+        *_permissions(snapshot),
+    ]
+
+
+def _endpoints(snapshot: Snapshot) -> Iterator[Finding]:
+    for where, why in snapshot.unreachable.items():
+        yield fail(where, why, "check JOBCLAIM_ENDPOINT_URL, JOBCLAIM_REGION, the credentials and the network")
+
+
+def _clock(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    skew = snapshot.skew_seconds
+    if skew is None:
+        return
+    what = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} DynamoDB's"
+    if abs(skew) >= settings.lease_grace_seconds / 2:
+        remedy = f"synchronise it (chrony, NTP): leases allow for {settings.lease_grace_seconds} s in all"
+        yield fail("clock of this machine", what, remedy)
+    elif abs(skew) >= SKEW_WARN_SECONDS:
+        yield warn("clock of this machine", what, "synchronise it (chrony, NTP)")
+    else:
+        yield ok("clock of this machine", what)
+
+
+# --- tables
+def _tables(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    for spec in table_specs(settings):
+        if spec.name not in snapshot.tables:
+            continue
+        view, subject = snapshot.tables[spec.name], f"table {spec.name}"
+        if view is None:
+            yield fail(subject, "does not exist", f"{UP}; or correct JOBCLAIM_{spec.setting.upper()}")
+        elif view.key != (spec.key,):
+            remedy = f"name another table in JOBCLAIM_{spec.setting.upper()}"
+            yield fail(subject, f"has the key {' + '.join(view.key)}, not {spec.key}", remedy)
+        else:
+            yield ok(subject, f"key {spec.key}")
+            yield from _table_parts(subject, view, spec)
+
+
+def _table_parts(subject: str, view: TableView, spec: TableSpec) -> Iterator[Finding]:
+    if spec.index:
+        yield _index(f"{subject} index {spec.index}", view)
+    if view.ttl == spec.ttl:
+        yield ok(f"{subject} expiry", f"by {spec.ttl}")
+    else:
+        found = (
+            f"by {view.ttl!r}, not {spec.ttl!r}" if view.ttl else "off: finished jobs are kept, and paid for, for ever"
+        )
+        yield warn(f"{subject} expiry", found, UP)
+    if view.backed_up is False:
+        yield warn(subject, "has no point-in-time recovery", "deploy template.yaml, or switch it on")
+    if not view.protected:
+        yield warn(subject, "is not protected against deletion", "deploy template.yaml, or switch it on")
+
+
+def _index(subject: str, view: TableView) -> Finding:
+    from jobs.schema import INDEX_HASH, INDEX_RANGE
+
+    if not view.index_key:
+        return fail(subject, "does not exist: recovery finds nothing", UP)
+    if view.index_key != (INDEX_HASH, INDEX_RANGE):
+        return fail(subject, f"has the key {' + '.join(view.index_key)}", f"delete that index, then {UP}")
+    if view.index_status not in ("ACTIVE", "UPDATING"):
+        return fail(subject, f"is {view.index_status}", "wait until it is ACTIVE")
+    if view.projection != "KEYS_ONLY":
+        return warn(subject, f"projects {view.projection}: claims cost index writes", "make it anew with KEYS_ONLY")
+    return ok(subject, "keys only")
+
+
+# --- queues
+def _queues(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    for name, view in snapshot.queues.items():
+        subject = f"queue {name}"
+        if view.attributes is None:
+            yield fail(subject, f"{settings.physical_name(name)} does not exist", f"{UP}; or correct the prefix")
+            continue
+        yield _visibility(subject, name, view.attributes, settings)
+        yield _redrive(subject, name, view, settings)
+        yield from _safety(subject, view.attributes)
+
+
+def _visibility(subject: str, name: str, attributes: Mapping[str, str], settings: Settings) -> Finding:
+    live, derived = int(attributes.get("VisibilityTimeout", 0)), settings.visibility_timeout(name)
+    if live < derived:
+        why = f"a job of {settings.longest_hard_limit(name)} s may be delivered twice, and workers refuse to start"
+        return fail(subject, f"visibility timeout {live} s, the time limits need {derived} s: {why}", UP)
+    if live > derived:
+        what = f"visibility timeout {live} s, {derived} s would do: a lost message comes back later than it must"
+        return warn(subject, what, UP)
+    return ok(subject, f"visibility timeout {live} s")
+
+
+def _redrive(subject: str, name: str, view: QueueView, settings: Settings) -> Finding:
+    assert view.attributes is not None
+    policy = json.loads(view.attributes.get("RedrivePolicy") or "{}")
+    wanted = settings.queue(name).max_receive_count
+    if not policy:
+        return fail(subject, "has no redrive policy: a message that cannot be run comes back for ever", UP)
+    dead = settings.physical_name(name) + DEAD_LETTER_SUFFIX
+    if view.dead_letters is None or not str(policy.get("deadLetterTargetArn", "")).endswith(f":{dead}"):
+        return fail(subject, f"gives up to {policy.get('deadLetterTargetArn')}, not to {dead}", UP)
+    if int(policy.get("maxReceiveCount", 0)) != wanted:
+        return warn(subject, f"gives up after {policy.get('maxReceiveCount')} deliveries, not {wanted}", UP)
+    kept = int(view.dead_letters.get("MessageRetentionPeriod", 0))
+    if kept < DEAD_LETTER_RETENTION:
+        return warn(subject, f"its dead letters are kept for {kept / 86_400:g} days, not 14", UP)
+    return ok(subject, f"gives up after {wanted} deliveries, to {dead}")
+
+
+def _safety(subject: str, attributes: Mapping[str, str]) -> Iterator[Finding]:
+    encrypted = attributes.get("SqsManagedSseEnabled") == "true" or attributes.get("KmsMasterKeyId")
+    if not encrypted:
+        yield warn(subject, "is not encrypted at rest", UP)
+    if TLS_ONLY not in attributes.get("Policy", ""):
+        yield warn(subject, "takes plain HTTP: it has no TLS-only policy", UP)
+
+
+# --- tasks
+def _tasks(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    for problem in snapshot.task_problems:
+        yield fail("tasks", problem, "correct it: a worker would not start")
+    if snapshot.tasks is None:
+        return
+    names = [task.name for task in snapshot.tasks]
+    for pattern in settings.tasks:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            what = f"tasks[{pattern!r}] routes no registered task"
+            yield warn("tasks", what, "correct the name, or add its module to JOBCLAIM_TASK_MODULES")
+    for task in snapshot.tasks:
+        if task.queue not in settings.queue_names:
+            yield fail(
+                f"task {task.name}", f"goes to {task.queue!r}, which is no queue", "correct tasks or add the queue"
+            )
+    if not snapshot.task_problems:
+        yield ok("tasks", f"{len(names)} registered, each with a queue")
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    if settings.max_payload_bytes * PAYLOAD_GROWTH > SQS_MAX_MESSAGE:
+        what = f"max_payload_bytes={settings.max_payload_bytes}: a plain task's message would exceed SQS's 1 MiB"
+        yield warn("limits", what, "lower it; jobs are not concerned, their messages hold no payload")
+    if settings.stop_timeout_seconds > 120:
+        what = f"stop_timeout_seconds={settings.stop_timeout_seconds}, Fargate kills after 120"
+        yield warn("limits", what, "lower it for Fargate")
+    if settings.allow_low_visibility:
+        what = "allow_low_visibility is on: workers start on queues that deliver running jobs twice"
+        yield warn("limits", what, "switch it off once the queues are mended")
+
+
+def _permissions(snapshot: Snapshot) -> Iterator[Finding]:
+    for each in snapshot.permissions:
+        subject = f"permission {each.action}"
+        if each.allowed is None:
+            yield warn(subject, f"on {each.resource}: could not be told without acting", "try the program itself")
+        elif each.allowed:
+            yield ok(subject, f"on {each.resource}")
+        else:
+            yield fail(subject, f"denied on {each.resource}", "attach the actor's policy of template.yaml")

@@ -1,0 +1,139 @@
+"""Ask AWS what is deployed. Nothing is written, and what cannot be asked is left out and said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from infra import clients
+from infra.doctor.permissions import Actor, permissions
+from infra.doctor.snapshot import QueueView, Snapshot, TableView
+from infra.errors import endpoint_name
+from infra.tables import TableSpec, table_specs
+from settings import DEAD_LETTER_SUFFIX, Settings
+
+
+def gather(
+    settings: Settings,
+    *,
+    actor: Actor | None = None,
+    listens_on: Collection[str] = (),
+    dynamodb: Any = None,
+    sqs: Any = None,
+    clock: Callable[[], float] = time.time,
+) -> Snapshot:
+    """Look at every table and queue that the settings name.
+
+    Parameters
+    ----------
+    actor : optional
+        Try this actor's permissions as well, with requests that change nothing.
+    listens_on : collection of str
+        Logical queues of that actor, if it is a worker; default all but recovery's.
+    dynamodb, sqs : boto3 clients, optional
+        Default: made from `settings`.
+    clock : callable
+        This machine's time, epoch seconds.
+    """
+    dynamodb = dynamodb or clients.dynamodb_client(settings)
+    sqs = sqs or clients.sqs_client(settings)
+    unreachable: dict[str, str] = {}
+    seen = Snapshot(unreachable=unreachable)
+    with _noting(unreachable, f"DynamoDB at {endpoint_name(settings, 'dynamodb')}"):
+        tables = {spec.name: _table(dynamodb, spec) for spec in table_specs(settings)}
+        seen = replace(seen, tables=tables, skew_seconds=_skew(dynamodb, settings, clock))
+    with _noting(unreachable, f"SQS at {endpoint_name(settings, 'sqs')}"):
+        seen = replace(seen, queues={name: _queue(sqs, settings, name) for name in settings.queue_names})
+    if actor is not None and not unreachable:
+        seen = replace(seen, permissions=tuple(permissions(actor, settings, dynamodb, sqs, queues=listens_on)))
+    return seen
+
+
+@contextmanager
+def _noting(unreachable: dict[str, str], where: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        details = error.response.get("Error", {})
+        unreachable[where] = f"refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}"
+    except BotoCoreError as error:
+        unreachable[where] = " ".join(str(error).split())
+
+
+# --- DynamoDB
+def _table(client: Any, spec: TableSpec) -> TableView | None:
+    try:
+        table = client.describe_table(TableName=spec.name)["Table"]
+    except client.exceptions.ResourceNotFoundException:
+        return None
+    indexes = table.get("GlobalSecondaryIndexes", [])
+    index = next((each for each in indexes if each["IndexName"] == spec.index), None) or {}
+    return TableView(
+        key=_key(table["KeySchema"]),
+        index_key=_key(index.get("KeySchema", [])),
+        projection=index.get("Projection", {}).get("ProjectionType", ""),
+        index_status=index.get("IndexStatus", ""),
+        ttl=_ttl(client, spec.name),
+        backed_up=_backed_up(client, spec.name),
+        protected=bool(table.get("DeletionProtectionEnabled")),
+    )
+
+
+def _key(parts: list[dict[str, str]]) -> tuple[str, ...]:
+    return tuple(part["AttributeName"] for part in sorted(parts, key=lambda part: part["KeyType"]))  # HASH, RANGE
+
+
+def _ttl(client: Any, name: str) -> str | None:
+    expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    return expiry.get("AttributeName") if expiry.get("TimeToLiveStatus") in ("ENABLED", "ENABLING") else None
+
+
+def _backed_up(client: Any, name: str) -> bool | None:
+    try:
+        answer = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    except client.exceptions.ClientError:  # an emulator that does not know it, or a role without the right
+        return None
+    status = answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
+    return status == "ENABLED" if status else None
+
+
+def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float | None:
+    """This clock against the ``Date`` of an answer: whole seconds, so half of one is added."""
+    before = clock()
+    try:
+        answer = client.describe_table(TableName=settings.job_table)
+    except client.exceptions.ResourceNotFoundException as error:
+        answer = error.response
+    after = clock()
+    date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    if not date:
+        return None
+    theirs = parsedate_to_datetime(date).timestamp()
+    if theirs <= before and after < theirs + 1:
+        return 0.0
+    return (before + after) / 2 - (theirs + 0.5)
+
+
+# --- SQS
+def _queue(client: Any, settings: Settings, name: str) -> QueueView:
+    url = settings.queue_urls.get(name)
+    dead = f"{url}{DEAD_LETTER_SUFFIX}" if url else None
+    physical = settings.physical_name(name)
+    return QueueView(_attributes(client, physical, url), _attributes(client, physical + DEAD_LETTER_SUFFIX, dead))
+
+
+def _attributes(client: Any, name: str, url: str | None) -> dict[str, str] | None:
+    try:
+        url = url or client.get_queue_url(QueueName=name)["QueueUrl"]
+        answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"].endswith(("NonExistentQueue", "QueueDoesNotExist")):
+            return None
+        raise
+    return {str(key): str(value) for key, value in answer.get("Attributes", {}).items()}

@@ -1,0 +1,89 @@
+"""What is deployed, as values: gathered once, so that every check is a pure function of it and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A table as DynamoDB describes it.
+
+    Attributes
+    ----------
+    key, index_key : tuple of str
+        Attribute names, hash key first; the index's are empty where it does not exist.
+    projection : str
+        Of the index: KEYS_ONLY, INCLUDE or ALL.
+    index_status : str
+    ttl : str, optional
+        Attribute by which items expire.
+    backed_up : bool, optional
+        Whether point-in-time recovery is on; ``None`` where that could not be learned.
+    protected : bool
+        Against deletion.
+    """
+
+    key: tuple[str, ...]
+    index_key: tuple[str, ...] = ()
+    projection: str = ""
+    index_status: str = ""
+    ttl: str | None = None
+    backed_up: bool | None = None
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue and its dead-letter queue, attributes as SQS spells them; ``None`` where it does not exist."""
+
+    attributes: Mapping[str, str] | None
+    dead_letters: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A registered task: where it goes and how long it may run, seconds."""
+
+    name: str
+    queue: str
+    hard_limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Whether one action is allowed; ``None`` where the answer told neither."""
+
+    action: str
+    resource: str
+    allowed: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that was asked.
+
+    Attributes
+    ----------
+    unreachable : mapping
+        By endpoint, why nobody answered there.
+    tables, queues : mapping
+        By name, queues by their logical one; what could not be asked is left out.
+    skew_seconds : float, optional
+        This machine's clock against DynamoDB's; positive is ahead.
+    tasks : tuple, optional
+        Registered tasks; ``None`` where nobody looked.
+    task_problems : tuple of str
+        Why task modules could not be imported, and what the worker would refuse of their tasks.
+    permissions : tuple
+        Of the actor that was asked about.
+    """
+
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, TableView | None] = field(default_factory=dict)
+    queues: Mapping[str, QueueView] = field(default_factory=dict)
+    skew_seconds: float | None = None
+    tasks: tuple[TaskView, ...] | None = None
+    task_problems: tuple[str, ...] = ()
+    permissions: tuple[Permission, ...] = ()

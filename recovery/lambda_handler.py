@@ -1,0 +1,30 @@
+"""Recovery as an AWS Lambda function on a schedule: one pass per invocation, its report logged and returned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs import Job
+
+
+def handler(_event: Any, _context: Any) -> dict[str, int]:
+    """Run one pass with the function's own settings (``JOBCLAIM_*``); safe beside any other pass.
+
+    Raises
+    ------
+    StoreUnavailable
+        DynamoDB did not answer: the invocation counts as failed, and the next one tries again.
+    """
+    from recovery.loop import log_report
+    from recovery.sweep import sweep
+    from workers import logs
+    from workers.app import app
+    from workers.dispatch import publish
+
+    def send(job: Job, delay_seconds: float) -> None:
+        publish(app, job, delay_seconds)
+
+    logs.configure(app.settings)
+    report = sweep(app.repo, send=send)
+    log_report(report)
+    return report.counts()
