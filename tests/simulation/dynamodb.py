@@ -1,0 +1,255 @@
+"""DynamoDB as its documentation promises it and no better: atomic conditional writes, reads and indexes that lag."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from tests.simulation.expressions import Item, condition, number, plain, update
+
+ITEM_LIMIT: Final = 400 * 1024
+WRITE_UNIT: Final = 1024
+BATCH_LIMIT: Final = 100
+KEY_BYTES: Final = 2048
+Request = dict[str, Any]
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One applied write: what it replaced, what it left, and what it cost in table and index, write units."""
+
+    table: str
+    key: str
+    old: Item | None
+    new: Item | None
+    table_units: int
+    index_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The one index of a table; it projects keys only."""
+
+    name: str
+    hash: str
+    range: str
+
+
+class Database:
+    """Tables with a string key, and at most one index.
+
+    Parameters
+    ----------
+    now : callable
+        Gives epoch milliseconds, the true time.
+    lag : callable
+        Gives the age, milliseconds, of what an eventually consistent read of one item, or of its index entry, shows.
+    """
+
+    def __init__(self, now: Callable[[], int], lag: Callable[[], int] = lambda: 0) -> None:
+        self._now = now
+        self._lag = lag
+        self._tables: dict[str, Table] = {}
+        self.units: Counter[str] = Counter()
+
+    def make_table(self, name: str, key: str, index: Index | None = None) -> None:
+        """Make an empty table."""
+        self._tables[name] = Table(name, key, index)
+
+    def items(self, table: str) -> dict[str, Item]:
+        """Give all items as they are now."""
+        return self._tables[table].items
+
+    # --- requests, named and shaped as boto3's
+    def put_item(self, request: Request) -> tuple[Answer, Write]:
+        """Replace an item if the condition holds."""
+        table = self._table(request)
+        new = dict(request["Item"])
+        key = table.key_of(new)
+        old = self._checked(table, key, request)
+        return {}, self._write(table, key, old, new)
+
+    def update_item(self, request: Request) -> tuple[Answer, Write]:
+        """Change an item, or make it, if the condition holds."""
+        table = self._table(request)
+        key = table.key_of(request["Key"])
+        old = self._checked(table, key, request)
+        before = old if old is not None else dict(request["Key"])
+        new = dict(before)
+        names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
+        try:
+            for assign in update(request["UpdateExpression"]):
+                assign(before, new, names, values)
+        except LookupError as error:
+            raise refusal("ValidationException", str(error)) from None
+        write = self._write(table, key, old, new)
+        return ({"Attributes": new} if request.get("ReturnValues") == "ALL_NEW" else {}), write
+
+    def delete_item(self, request: Request) -> tuple[Answer, Write]:
+        """Delete an item if the condition holds."""
+        table = self._table(request)
+        key = table.key_of(request["Key"])
+        old = self._checked(table, key, request)
+        write = self._write(table, key, old, None)
+        return ({"Attributes": old} if old and request.get("ReturnValues") == "ALL_OLD" else {}), write
+
+    def get_item(self, request: Request) -> tuple[Answer, None]:
+        """Read an item."""
+        table = self._table(request)
+        item = self._seen(table, table.key_of(request["Key"]), bool(request.get("ConsistentRead")))
+        return ({"Item": item} if item is not None else {}), None
+
+    def batch_get_item(self, request: Request) -> tuple[Answer, None]:
+        """Read up to a hundred items."""
+        found: dict[str, list[Item]] = {}
+        for name, asked in request["RequestItems"].items():
+            table = self._tables[name]
+            keys = [table.key_of(key) for key in asked["Keys"]]
+            if len(keys) > BATCH_LIMIT or len(set(keys)) < len(keys):
+                raise refusal("ValidationException", "too many keys, or one of them twice")
+            items = [self._seen(table, key, bool(asked.get("ConsistentRead"))) for key in keys]
+            found[name] = [item for item in items if item is not None]
+        return {"Responses": found, "UnprocessedKeys": {}}, None
+
+    def query(self, request: Request) -> tuple[Answer, None]:
+        """Read a page of an index partition; each entry is as old as the index happens to be behind."""
+        table = self._table(request)
+        index = table.index
+        assert index is not None and index.name == request["IndexName"]
+        rows = sorted(self._rows(table, index, request), reverse=not request.get("ScanIndexForward", True))
+        start = request.get("ExclusiveStartKey")
+        if start is not None:
+            at = (number(start[index.range]["N"]), start[table.key]["S"])
+            forward = request.get("ScanIndexForward", True)
+            rows = [row for row in rows if (row[:2] > at if forward else row[:2] < at)]
+        limit = request.get("Limit", len(rows) + 1)
+        page = [
+            {table.key: {"S": key}, index.hash: {"S": partition}, index.range: {"N": str(at)}}
+            for at, key, partition in rows[:limit]
+        ]
+        more = {"LastEvaluatedKey": page[-1]} if len(page) == limit and page else {}
+        return {"Items": page, "Count": len(page), **more}, None
+
+    def scan(self, request: Request) -> tuple[Answer, None]:
+        """Read a table in one page."""
+        table = self._table(request)
+        consistent = bool(request.get("ConsistentRead"))
+        found = [item for key in list(table.versions) if (item := self._seen(table, key, consistent)) is not None]
+        return {"Items": found, "Count": len(found)}, None
+
+    # --- inside
+    def _table(self, request: Request) -> Table:
+        name = request["TableName"]
+        if name not in self._tables:
+            raise refusal("ResourceNotFoundException", f"table {name} does not exist")
+        return self._tables[name]
+
+    def _checked(self, table: Table, key: str, request: Request) -> Item | None:
+        old = table.items.get(key)
+        text = request.get("ConditionExpression")
+        if text is None or condition(text)(
+            old or {}, request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
+        ):
+            return old
+        self.units["refused"] += write_units(old)
+        shown = old is not None and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+        raise refusal("ConditionalCheckFailedException", "The conditional request failed", Item=old if shown else None)
+
+    def _write(self, table: Table, key: str, old: Item | None, new: Item | None) -> Write:
+        if size(new) > ITEM_LIMIT:
+            raise refusal("ValidationException", "Item size to update has exceeded the maximum allowed size")
+        write = Write(table.name, key, old, new, max(write_units(old), write_units(new)), table.index_units(old, new))
+        table.put(key, new, self._now())
+        self.units["written"] += write.table_units + write.index_units
+        return write
+
+    def _seen(self, table: Table, key: str, consistent: bool) -> Item | None:
+        if consistent:
+            return table.items.get(key)
+        return table.as_of(key, self._now() - self._lag())
+
+    def _rows(self, table: Table, index: Index, request: Request) -> list[tuple[int | float, str, str]]:
+        holds = condition(request["KeyConditionExpression"])
+        names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
+        now, rows = self._now(), []
+        for key in table.versions:
+            item = table.as_of(key, now - self._lag())
+            if item is None or index.hash not in item or index.range not in item:
+                continue
+            if holds(item, names, values):
+                rows.append((plain(item[index.range]), key, plain(item[index.hash])))
+        return rows
+
+
+class Table:
+    """One table and all that it ever held that a lagging read may still show."""
+
+    def __init__(self, name: str, key: str, index: Index | None) -> None:
+        self.name, self.key, self.index = name, key, index
+        self.items: dict[str, Item] = {}
+        self.versions: dict[str, list[tuple[int, Item | None]]] = {}
+
+    def key_of(self, item: Item) -> str:
+        """Give an item's key."""
+        key = item.get(self.key, {}).get("S")
+        if not isinstance(key, str) or not 0 < len(key.encode()) <= KEY_BYTES:
+            raise refusal("ValidationException", f"the key {self.key} must be 1 to {KEY_BYTES} bytes of text")
+        return key
+
+    def put(self, key: str, new: Item | None, now: int) -> None:
+        """Take an item's new version."""
+        self.versions.setdefault(key, []).append((now, new))
+        if new is None:
+            self.items.pop(key, None)
+        else:
+            self.items[key] = new
+
+    def as_of(self, key: str, then: int) -> Item | None:
+        """Give the item as it was at a time."""
+        return next((item for at, item in reversed(self.versions.get(key, ())) if at <= then), None)
+
+    def index_units(self, old: Item | None, new: Item | None) -> int:
+        """Write units in the index: one to remove an entry, one to add one, none where it stays."""
+        before, after = self._place(old), self._place(new)
+        return 0 if before == after else (before is not None) + (after is not None)
+
+    def _place(self, item: Item | None) -> tuple[Any, Any] | None:
+        if self.index is None or item is None or self.index.hash not in item or self.index.range not in item:
+            return None
+        return plain(item[self.index.hash]), plain(item[self.index.range])
+
+
+def refusal(code: str, message: str, **more: Any) -> ClientError:
+    """Make the exception that boto3 raises for an error answer."""
+    status = {"ResponseMetadata": {"HTTPStatusCode": 400}}
+    response: Any = {"Error": {"Code": code, "Message": message}, **status}
+    return ClientError(response | {name: value for name, value in more.items() if value is not None}, "Model")
+
+
+def write_units(item: Item | None) -> int:
+    """Units of a write of an item; one that is not there counts as one."""
+    return max(1, math.ceil(size(item) / WRITE_UNIT))
+
+
+def size(item: Item | None) -> int:
+    """Bytes of an item as DynamoDB counts them (AWS, "DynamoDB item sizes and formats")."""
+    return sum(len(name.encode()) + _size_of(value) for name, value in (item or {}).items())
+
+
+def _size_of(value: dict[str, Any]) -> int:
+    ((kind, raw),) = value.items()
+    if kind == "S":
+        return len(raw) if raw.isascii() else len(raw.encode())
+    if kind == "N":
+        return (len(raw.strip("-").replace(".", "")) + 1) // 2 + 1
+    if kind == "M":
+        return 3 + size(raw) + len(raw)
+    if kind == "L":
+        return 3 + sum(1 + _size_of(entry) for entry in raw)
+    return len(raw) if kind in ("SS", "NS", "B") else 1

@@ -1,0 +1,208 @@
+"""A process and its line to DynamoDB: its own clock, and everything that may happen to it and to its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any, Final
+
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+from jobs import JobRepo
+from settings import Settings
+from tests.simulation.dynamodb import Database, Item, Write, refusal
+from tests.simulation.faults import Faults
+from tests.simulation.scenario import SKEW_MS
+from tests.simulation.world import Crash, World
+
+ENDPOINT: Final = "http://dynamodb"
+TIMEOUT_MS: Final = 2_000
+STALLS_MS: Final = (500, 5_000, 40_000, 100_000)
+LATENESS_MS: Final = (100, 3_000, 30_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who makes a request, and what it knew then: the claim in its hands, and the item as it last read it."""
+
+    process: Process
+    token: str
+    seen: Item | None
+
+
+Observer = Callable[[Write, Writer], None]
+
+
+@dataclass
+class Shared:
+    """What all processes of a run have in common."""
+
+    world: World
+    database: Database
+    faults: Faults
+    settings: Settings
+    observer: Observer
+    instant: bool = False
+
+
+@dataclass
+class Process:
+    """One process, from its start to its crash.
+
+    Attributes
+    ----------
+    kind : str
+        ``submitter``, ``worker``, ``recovery`` or ``person``.
+    token, attempt
+        Worker: the claim in its hands, and the attempt that its message named.
+    seen : dict of str to Item
+        Items as it last read them.
+    disturbed_at : int
+        When something last happened to it that slowed it down or hid it, the true time.
+    """
+
+    shared: Shared
+    name: str
+    kind: str
+    random: Random
+    token: str = ""
+    attempt: int | None = None
+    seen: dict[str, Item] = field(default_factory=dict)
+    disturbed_at: int = 0
+    skew: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shared.faults.possible("skew"):
+            self.skew = self.random.randint(-SKEW_MS, SKEW_MS)
+
+    def clock(self) -> int:
+        """Read the process's own clock."""
+        return self.shared.world.now + self.skew
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, as the code under test does between tries."""
+        self.pause(round(seconds * 1000))
+
+    def pause(self, milliseconds: int) -> None:
+        """Let others run; or die, or stand still for long."""
+        if self.shared.faults.strike("crash", self.random) and self.random.random() < 0.3:
+            self.disturbed_at = self.shared.world.now
+            raise Crash
+        if self.shared.faults.strike("stall", self.random):
+            stall = self.random.choice(STALLS_MS)
+            self.note(f"stands still for {stall} ms")
+            self.shared.world.pause(milliseconds + stall)
+            self.disturbed_at = self.shared.world.now
+        else:
+            self.shared.world.pause(milliseconds)
+
+    def note(self, what: str) -> None:
+        """Write a line of the trace."""
+        self.shared.world.note(self.name, what)
+
+    def repo(self) -> JobRepo:
+        """Give a repo with its own memory of claims."""
+        return JobRepo(Line(self), settings=self.shared.settings, clock=self.clock, sleep=self.sleep)
+
+
+class Line:
+    """A DynamoDB client as the code under test sees it."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        return partial(self._ask, operation)
+
+    def _ask(self, operation: str, **request: Any) -> Any:
+        process = self._process
+        process.pause(self._latency())
+        writer = self._writer(request)
+        self._lose_request(operation, request, writer)
+        answer, error = self._carry_out(operation, request, writer)
+        if process.random.random() < 0.3:
+            process.pause(self._latency())
+        if process.shared.faults.strike("lost-answer", process.random):
+            self._disturbed(f"{operation}: answer lost", TIMEOUT_MS)
+            raise ReadTimeoutError(endpoint_url=ENDPOINT)
+        if error is not None:
+            raise error
+        return answer
+
+    def _lose_request(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
+        process, faults = self._process, self._process.shared.faults
+        if faults.strike("throttle", process.random):
+            self._disturbed(f"{operation}: throttled")
+            raise refusal("ThrottlingException", "slow down")
+        if faults.strike("unreachable", process.random):
+            self._disturbed(f"{operation}: no connection")
+            raise EndpointConnectionError(endpoint_url=ENDPOINT)
+        if faults.strike("late", process.random):
+            late = process.random.choice(LATENESS_MS)
+            process.shared.world.spawn("late", lambda: self._arrive(operation, request, writer), after=late)
+            self._disturbed(f"{operation}: under way for {late} ms", min(late, TIMEOUT_MS))
+            raise ReadTimeoutError(endpoint_url=ENDPOINT)
+
+    def _arrive(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
+        self._process.note(f"{operation}: arrives late")
+        self._carry_out(operation, request, writer, unheard=True)
+
+    def _carry_out(
+        self, operation: str, request: dict[str, Any], writer: Writer, *, unheard: bool = False
+    ) -> tuple[Any, ClientError | None]:
+        shared = self._process.shared
+        try:
+            answer, write = getattr(shared.database, operation)(request)
+        except ClientError as error:
+            self._process.note(f"{operation} {_short(request)}: {error.response['Error']['Code']}")
+            if not unheard:
+                self._read(error.response)
+            return None, error
+        if write is not None:
+            self._process.note(f"{operation} {_short(request)}: {_status(write.old)} -> {_status(write.new)}")
+            shared.observer(write, writer)
+        if not unheard:
+            self._read({"Item": write.new} if write is not None and write.new is not None else answer)
+        return answer, None
+
+    def _read(self, answer: Any) -> None:
+        items = [answer[name] for name in ("Item", "Attributes") if name in answer]
+        for found in answer.get("Responses", {}).values():
+            items += found
+        for item in items:
+            if "job_id" in item:
+                self._process.seen[item["job_id"]["S"]] = item
+
+    def _writer(self, request: dict[str, Any]) -> Writer:
+        return Writer(self._process, self._process.token, self._process.seen.get(_key(request)))
+
+    def _latency(self) -> int:
+        shared, random = self._process.shared, self._process.random
+        if shared.instant:
+            return 0
+        return random.randint(0, 20) if random.random() < 0.9 else random.randint(0, 900)
+
+    def _disturbed(self, what: str, wait_ms: int = 0) -> None:
+        process = self._process
+        process.note(what)
+        if wait_ms:
+            process.pause(wait_ms)
+        process.disturbed_at = process.shared.world.now
+
+
+def _key(request: dict[str, Any]) -> str:
+    typed = request.get("Key") or request.get("Item") or {}
+    return str(next((typed[name]["S"] for name in ("job_id", "worker_id") if name in typed), ""))
+
+
+def _short(request: dict[str, Any]) -> str:
+    return _key(request)[:12]
+
+
+def _status(item: Item | None) -> str:
+    if item is None:
+        return "nothing"
+    attempt = item.get("attempt", {}).get("N", "")
+    return f"{item.get('status', {}).get('S', 'record')} {attempt}".strip()

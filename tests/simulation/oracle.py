@@ -1,0 +1,237 @@
+"""Judge of every write and of every answer, by rules of its own: it knows nothing of `jobs.transitions`.
+
+::
+
+    (none) ──▶ PENDING            a submitter; a recorded result is COMPLETED at once
+    PENDING ──▶ PROCESSING        a worker, the attempt that its message named, one more attempt, one charged
+    PROCESSING ──▶ anything else  the worker with the stored token; or recovery, on the claim that it read, which is over
+    PENDING ──▶ an end            on the attempt that was read, which is passed over
+    PENDING ──▶ PENDING           recovery, one dispatch more than it read
+    an end ──▶ anything           on exactly the end that was read, and only where it answers nobody any more
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from jobs import Job
+from tests.simulation.dynamodb import Item, Write, write_units
+from tests.simulation.expressions import plain
+from tests.simulation.line import Process, Writer
+from tests.simulation.scenario import Scenario
+from tests.simulation.world import Broken, World
+
+ENDS: Final = ("COMPLETED", "FAILED", "CANCELLED")
+OPEN: Final = ("PENDING", "PROCESSING")
+
+
+@dataclass
+class Body:
+    """A body that was started, and until when it ran, the true time; ``None`` while it runs."""
+
+    process: Process
+    since: int
+    until: int | None = None
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether it still runs and nothing has held its process up since it began."""
+        return self.until is None and self.process.disturbed_at < self.since
+
+
+@dataclass
+class Oracle:
+    """Looks on; raises `Broken` at the first promise that is broken.
+
+    Attributes
+    ----------
+    table : str
+        The job table's name; other tables' writes are not judged.
+    ended : dict
+        How a claim's owner ended its attempt, by job and token.
+    """
+
+    world: World
+    scenario: Scenario
+    table: str
+    max_dispatches: int
+    bodies: dict[str, dict[int, Body]] = field(default_factory=lambda: defaultdict(dict))
+    ended: dict[tuple[str, str], str] = field(default_factory=dict)
+    claimed_at: dict[tuple[str, str], int] = field(default_factory=dict)
+    owners: dict[tuple[str, str], Process] = field(default_factory=dict)
+    submissions: dict[str, str] = field(default_factory=dict)
+    units: Counter[str] = field(default_factory=Counter)
+    lives: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    # --- writes
+    def observe(self, write: Write, writer: Writer) -> None:
+        """Judge a write to the job table."""
+        if write.table != self.table:
+            return
+        require(write.new is not None, "no job is lost", f"{write.key} was deleted")
+        old, new = Facts(write.old), Facts(write.new)
+        self._judge(write.key, old, new, writer)
+        self._bill(write, old, new)
+        if new.submission != old.submission:
+            self.submissions[new.submission] = write.key
+
+    def _judge(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        require(new.attempt >= old.attempt, "attempts only grow", f"{key}: {old.attempt} -> {new.attempt}")
+        require(new.charged <= max(1, new.max_attempts), "never over the maximum", f"{key}: {new.charged}")
+        rules: dict[tuple[str, bool], Callable[[str, Facts, Facts, Writer], None]] = {
+            ("", True): self._created,
+            ("PENDING", True): self._from_pending,
+            ("PENDING", False): self._passed_over,
+            ("PROCESSING", True): self._attempt_ended,
+            ("PROCESSING", False): self._attempt_ended,
+        }
+        rules.get((old.status, new.status in OPEN), self._after_the_end if old.status else self._created)(
+            key, old, new, writer
+        )
+
+    def _created(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        legal = {"submitter": "PENDING", "person": "COMPLETED"}.get(writer.process.kind) == new.status
+        require(legal and new.attempt == 0, "only submitters make jobs", f"{key}: {new.status} by {writer.process.kind}")
+
+    def _from_pending(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        if new.status == "PENDING":
+            require(writer.process.kind == "recovery", "recovery dispatches", f"{key}: {writer.process.name}")
+            same_as_read(key, old, writer, "status", "attempt", "dispatches")
+            require(new.dispatches == old.dispatches + 1, "a dispatch is counted once", f"{key}: {new.dispatches}")
+            require(new.attempt == old.attempt, "a dispatch starts nothing", key)
+            return
+        require(writer.process.kind == "worker", "workers claim", f"{key}: {writer.process.name}")
+        named = writer.process.attempt
+        require(named in (None, old.attempt), "a message starts its own attempt", f"{key}: {named}, not {old.attempt}")
+        one_more = (new.attempt, new.charged) == (old.attempt + 1, old.charged + 1)
+        require(one_more, "a claim is one attempt", f"{key}: {old.attempt} -> {new.attempt}")
+        require(not 0 < old.start_by < new.claimed_at, "too late is never started", key)
+        require(new.claim_token not in ("", old.claim_token) or named is None, "a claim is fresh", key)
+        require(new.lease_expires_at == new.claimed_at + new.lease_ms, "a lease is as long as its limit says", key)
+        self.owners[key, new.claim_token] = writer.process
+        self.claimed_at[key, new.claim_token] = self.world.now
+
+    def _attempt_ended(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        require(new.status != "PROCESSING", "one claim per attempt", f"{key}: claimed while {old.claim_token} held it")
+        require(new.attempt == old.attempt, "an end starts nothing", f"{key}: {old.attempt} -> {new.attempt}")
+        process = writer.process
+        if process.kind == "worker":
+            mine = writer.token == old.claim_token
+            require(mine, "the current claim writes the end", f"{key}: {process.name} with a claim that is over")
+            self.ended[key, old.claim_token] = new.status
+        else:
+            require(process.kind == "recovery", "owners and recovery end attempts", f"{key}: {process.name}")
+            same_as_read(key, old, writer, "status", "claim_token")
+            owner = self.owners.get((key, old.claim_token))
+            since = self.claimed_at[key, old.claim_token]
+            healthy = owner is not None and owner.token == old.claim_token and owner.disturbed_at < since
+            require(not healthy, "no orphan is made of a healthy claim", f"{key}: {owner and owner.name}")
+        if new.status == "COMPLETED":
+            require(new.result == f"[{old.attempt}]", "the result is the attempt's own", f"{key}: {new.result}")
+
+    def _passed_over(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        require(new.status in ("FAILED", "CANCELLED"), "only a claim completes", f"{key}: {new.status}")
+        same_as_read(key, old, writer, "status", "attempt")
+        require(new.attempt == old.attempt + 1, "messages of an ended wait start nothing", f"{key}: {new.attempt}")
+        if new.status == "FAILED":
+            same_as_read(key, old, writer, "dispatches")
+            require(old.dispatches >= self.max_dispatches, "none is given up early", f"{key}: {old.dispatches}")
+
+    def _after_the_end(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        kind, clock = writer.process.kind, writer.process.clock()
+        forgets = kind == "person" and (old.status, new.status) == ("COMPLETED", "COMPLETED")
+        require(kind in ("submitter", "person"), "an end is written once", f"{key}: {old.status} by {kind}")
+        same_as_read(key, old, writer, "status", "attempt", "finished_at")
+        require(new.status in ("PENDING", "COMPLETED"), "an end is written once", f"{key}: {new.status}")
+        require(new.attempt == old.attempt, "attempts are counted on", key)
+        if forgets and new.submission == old.submission:
+            require(new.result == old.result and not new.idempotency_ttl, "forgetting changes no result", key)
+            return
+        over = old.status != "COMPLETED" or old.finished_at + old.idempotency_ttl * 1000 <= clock
+        require(over, "equal submissions run once", f"{key}: run anew while its result stands")
+        require(new.submission != old.submission, "a new run is told from the old one", key)
+
+    def _bill(self, write: Write, old: Facts, new: Facts) -> None:
+        self.lives[write.key].append(f"{old.status}>{new.status}")
+        self.units[write.key] += write.table_units + write.index_units
+        table = max(write_units(write.old), write_units(write.new))
+        require(write.table_units == table, "write units as promised", f"{write.key}: {write.table_units} in the table")
+        listed = self.scenario.listed
+        promised = {
+            ("", "PENDING"): (1,),
+            ("PENDING", "PROCESSING"): (0,),
+            ("PENDING", "PENDING"): (0,),
+            ("PROCESSING", "COMPLETED"): (2 if listed else 1,),
+            ("PROCESSING", "FAILED"): (2,),
+            ("PROCESSING", "PENDING"): (0, 2),
+        }.get((old.status, new.status))
+        right = promised is None or write.index_units in promised
+        require(right, "write units as promised", f"{write.key}: {write.index_units} in the index, not {promised}")
+
+    # --- bodies and answers
+    def starts(self, process: Process, job: Job) -> Body:
+        """Take note that a body starts."""
+        bodies = self.bodies[job.job_id]
+        require(job.attempt not in bodies, "one body per attempt", f"{job.job_id}: attempt {job.attempt} again")
+        for attempt, other in bodies.items():
+            require(not other.undisturbed, "no two bodies at once", f"{job.job_id}: {attempt} and {job.attempt}")
+        bodies[job.attempt] = Body(process, self.world.now)
+        return bodies[job.attempt]
+
+    def told(self, job: Job, token: str, status: str | None) -> None:
+        """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`."""
+        found = self.ended.get((job.job_id, token))
+        require(found == status, "owners learn the truth", f"{job.job_id}: told {status}, and it was {found}")
+
+    def submitted(self, job: Job) -> None:
+        """Judge the answer that a submitter got."""
+        if job.created:
+            made = self.submissions.get(job.submission) == job.job_id
+            require(made, "a submission that was accepted is stored", job.job_id)
+
+    # --- the end
+    def all_over(self, items: dict[str, Item]) -> bool:
+        """Whether every job has ended."""
+        return all(item["status"]["S"] in ENDS for item in items.values())
+
+    def conclude(self, items: dict[str, Item]) -> None:
+        """Judge the whole run."""
+        open_still = {key: item["status"]["S"] for key, item in items.items() if item["status"]["S"] not in ENDS}
+        require(not open_still, "every job ends", f"{open_still}")
+        lost = set(self.submissions.values()) - items.keys()
+        require(not lost, "no job is lost", f"{lost}")
+        for key, life in self.lives.items():
+            if life == [">PENDING", "PENDING>PROCESSING", "PROCESSING>COMPLETED"] and write_units(items[key]) == 1:
+                promised = 6 if self.scenario.listed else 5
+                require(self.units[key] == promised, "write units as promised", f"{key}: {self.units[key]} in all")
+
+
+class Facts:
+    """The attributes of an item that rules speak of; what is not stored is 0 or empty."""
+
+    def __init__(self, item: Item | None) -> None:
+        self._item = item or {}
+
+    def __getattr__(self, name: str) -> Any:
+        typed = self._item.get(name)
+        if typed is not None:
+            return plain(typed)
+        return "" if name in ("status", "claim_token", "submission", "result") else 0
+
+
+def same_as_read(key: str, old: Facts, writer: Writer, *names: str) -> None:
+    """Require that what is replaced is what the writer had read."""
+    require(writer.seen is not None, "writes rest on what was read", f"{key}: {writer.process.name} read nothing")
+    read = Facts(writer.seen)
+    changed = {name: (getattr(read, name), getattr(old, name)) for name in names}
+    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
+    require(not changed, "writes rest on what was read", f"{key}: {writer.process.name} read otherwise: {changed}")
+
+
+def require(holds: bool, rule: str, what: str) -> None:
+    """Raise unless a rule holds."""
+    if not holds:
+        raise Broken(rule, what)

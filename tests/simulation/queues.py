@@ -1,0 +1,63 @@
+"""SQS as its documentation promises it and no better: messages late, out of order, more than once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from tests.simulation.faults import Faults
+from tests.simulation.world import World
+
+SLOWNESS_MS: Final = (500, 5_000, 40_000, 150_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message: the job, and the attempt that it may start; ``None`` where it names none."""
+
+    job_id: str
+    attempt: int | None
+    visible_at: int
+
+
+class Queue:
+    """One queue. Its messages are acknowledged when they are received."""
+
+    def __init__(self, world: World, faults: Faults) -> None:
+        self._world = world
+        self._faults = faults
+        self._random: Random = world.stream("queue")
+        self._messages: list[Message] = []
+
+    def send(self, job_id: str, attempt: int | None, delay_seconds: float) -> None:
+        """Take a message.
+
+        Raises
+        ------
+        ConnectionError
+            It may have been taken all the same.
+        """
+        fails = self._faults.strike("send-failure", self._random)
+        if fails and self._random.random() < 0.5:
+            raise ConnectionError("the queue cannot be reached")
+        slow = self._random.choice(SLOWNESS_MS) if self._faults.strike("slow-message", self._random) else 0
+        self._messages.append(Message(job_id, attempt, self._world.now + round(delay_seconds * 1000) + slow))
+        if fails:
+            raise ConnectionError("the queue did not answer")
+
+    def receive(self) -> Message | None:
+        """Give any of the messages that wait, and forget it, or not."""
+        waiting = [message for message in self._messages if message.visible_at <= self._world.now]
+        if not waiting:
+            return None
+        message = self._random.choice(waiting)
+        self._messages.remove(message)
+        if self._faults.strike("twice", self._random):
+            again = self._world.now + self._random.choice((0, *SLOWNESS_MS))
+            self._messages.append(replace(message, visible_at=again))
+        return None if self._faults.strike("lost-message", self._random) else message
+
+    def backlog(self) -> int:
+        """Count the messages that wait."""
+        return sum(message.visible_at <= self._world.now for message in self._messages)

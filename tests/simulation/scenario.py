@@ -1,0 +1,125 @@
+"""What a seed stands for: who takes part, what goes wrong and how often. Shrinking leaves parts of it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from random import Random
+from typing import Final, Self
+
+from settings import QueueSpec, Settings
+
+FAULTS: Final = (
+    "crash",  # a process dies between any two of its steps, and another takes its place
+    "stall",  # a process stands still for up to three times its lease
+    "throttle",
+    "unreachable",
+    "lost-answer",  # the request was carried out, its caller does not learn it
+    "late",  # so, and it is carried out only after the caller gave up and tried again
+    "lag",  # reads without ConsistentRead and the index show the past
+    "skew",
+    "lost-message",  # acknowledged by a worker that then did nothing
+    "twice",
+    "slow-message",  # and so out of order
+    "send-failure",  # with or without the message being sent
+)
+SKEW_MS: Final = 4_000
+"""Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
+LAG_MS: Final = 3_000
+FAULTY_MS: Final = 120_000
+SWEEP_MS: Final = 30_000
+SWEEPS: Final = 60
+"""Passes, of all recovery processes together, after which every job must have ended once the faults have stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One run.
+
+    Attributes
+    ----------
+    rates : dict of str to float
+        Probability of a fault per occasion.
+    far : bool
+        Whether some jobs are due later than SQS can hold a message.
+    coarse : bool
+        Whether requests take no time at all, so that many things happen in one millisecond.
+    listed : bool
+        Whether the table lists completed jobs.
+    """
+
+    seed: int
+    submitters: int
+    workers: int
+    sweepers: int
+    people: int
+    rates: dict[str, float] = field(default_factory=dict)
+    far: bool = False
+    coarse: bool = False
+    listed: bool = False
+
+    @classmethod
+    def of(cls, seed: int) -> Self:
+        """Draw the scenario of a seed."""
+        random = Random(f"{seed}/scenario")
+        rates = {fault: random.choice((0.01, 0.03, 0.1)) for fault in FAULTS if random.random() < 0.5}
+        return cls(
+            seed=seed,
+            submitters=random.randint(1, 4),
+            workers=random.randint(1, 3),
+            sweepers=random.randint(1, 2),
+            people=random.randint(0, 2),
+            rates=rates,
+            far=random.random() < 0.05,
+            coarse=random.random() < 0.3,
+            listed=random.random() < 0.3,
+        )
+
+    def simpler(self) -> list[Scenario]:
+        """Give the scenarios that leave out one thing more."""
+        found = [replace(self, **{name: count - 1}) for name, count in self._counts() if count > 0]
+        found += [replace(self, rates={k: v for k, v in self.rates.items() if k != fault}) for fault in self.rates]
+        return found + [replace(self, **{name: False}) for name in ("far", "coarse", "listed") if getattr(self, name)]
+
+    def _counts(self) -> list[tuple[str, int]]:
+        least = {"submitters": 1, "workers": 1, "sweepers": 1, "people": 0}
+        return [(name, getattr(self, name) - low and getattr(self, name)) for name, low in least.items()]
+
+    def options(self) -> str:
+        """Give the command line that replays it."""
+        drawn = Scenario.of(self.seed)
+        words = [f"--seed {self.seed}"]
+        words += [f"--{name} {count}" for name, count in self._all() if count != getattr(drawn, name)]
+        left_out = sorted(drawn.rates.keys() - self.rates.keys())
+        left_out += [name for name in ("far", "coarse", "listed") if getattr(drawn, name) and not getattr(self, name)]
+        return " ".join(words + ([f"--without {','.join(left_out)}"] if left_out else []))
+
+    def _all(self) -> list[tuple[str, int]]:
+        return [(name, getattr(self, name)) for name in ("submitters", "workers", "sweepers", "people")]
+
+    def without(self, names: list[str]) -> Scenario:
+        """Leave out faults and features by name."""
+        unknown = set(names) - {*FAULTS, "far", "coarse", "listed"}
+        if unknown:
+            raise ValueError(f"unknown faults {sorted(unknown)}; there are {[*FAULTS, 'far', 'coarse', 'listed']}")
+        switched = {name: False for name in ("far", "coarse", "listed") if name in names}
+        kept = {fault: rate for fault, rate in self.rates.items() if fault not in names}
+        return replace(self, rates=kept, **switched)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4)
+def simulated_settings(listed: bool) -> Settings:
+    """Settings with short times, few tries and small pages: little time has to pass until everything has happened."""
+    return Settings(
+        queues=(QueueSpec(name="default", soft_limit=15, hard_limit=20, sla_seconds=5),),
+        lease_grace_seconds=10,
+        heartbeat_seconds=10,
+        worker_dead_after_seconds=40,
+        redispatch_min_seconds=20,
+        max_dispatches=3,
+        idempotency_ttl_seconds=20,
+        index_shards=1,
+        index_completed=listed,
+        sweep_page_size=2,
+        sweep_pages_per_shard=2,
+    )
