@@ -38,9 +38,8 @@ def run(*arguments: str, settings: Settings | None = None) -> Any:
 def test_the_visibility_timeout_is_shown_with_both_sums_it_was_chosen_from() -> None:
     found = visibility_timeout(Settings(), "default")
     assert found.value == 3600
-    assert found.why == (
-        "3600 = 2 x 1800 longest hard limit (not less than 1 prefetched x 1800 longest hard limit + 120 stop + 30 slack)"
-    )
+    waits = "1 prefetched x 1800 longest hard limit + 120 stop + 30 slack"
+    assert found.why == f"3600 = 2 x 1800 longest hard limit (not less than {waits})"
 
 
 def test_short_limits_are_carried_by_the_stop_and_the_slack() -> None:
@@ -75,7 +74,7 @@ def test_two_queues_that_cloudformation_could_not_tell_apart_are_refused() -> No
 
 
 def test_a_stop_that_fargate_would_cut_short_is_refused() -> None:
-    with pytest.raises(TemplateError, match="stop_timeout_seconds=121.*lower it to 120"):
+    with pytest.raises(TemplateError, match=r"stop_timeout_seconds=121.*lower it to 120"):
         render(Settings(stop_timeout_seconds=121))
 
 
