@@ -53,13 +53,12 @@ class Layer:
 
     Attributes
     ----------
-    ahead, due
-        A call some seconds ahead, on the queue with the short visibility timeout, and when it is due, epoch seconds.
+    ahead
+        A call some seconds ahead, on the queue with the short visibility timeout.
     """
 
     worker: ManagedProcess
     ahead: Any
-    due: float
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -97,8 +96,7 @@ def layer(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytes
     with deployed(dynamodb_local, elasticmq, tmp_path_factory.mktemp("layer"), **SETTINGS) as stack:
         made = Layer(stack)
         made.worker = stack.worker("layer", "-Q", "default,quick", "-c", "3")
-        made.due = time.time() + AHEAD  # waits while the other tests run
-        made.ahead = made.call(tasks.when, countdown=AHEAD, queue="quick")
+        made.ahead = made.call(tasks.when, countdown=AHEAD, queue="quick")  # waits while the other tests run
         yield made
     before.set_current()
 
@@ -143,44 +141,6 @@ def submitters(stack: Stack, task: Any, *args: Any) -> Iterator[Submitters]:
 
 
 # --- equal submissions
-def test_64_equal_submissions_from_processes_are_one_run_also_when_the_window_ends_between_them(layer: Layer) -> None:
-    with submitters(layer.stack, tasks.run_id, "w") as processes:
-        processes.at(time.time())
-        first = processes.hear()
-        assert len(first) == SUBMISSIONS
-        assert len({tuple(row) for row in first}) == 1  # one job, 64 equal results
-        job = layer.stack.repo.get_job(first[0][0])
-        assert layer.runs(job.job_id) == [1]
-
-        processes.at(job.finished_at / 1000 + job.idempotency_ttl - 0.7, spread=1.4)
-        second = processes.hear()
-    assert {row[0] for row in second} == {job.job_id}
-    results = Counter(row[1] for row in second)
-    assert len(results) == 2
-    assert first[0][1] in results
-    assert layer.runs(job.job_id) == [1, 2]
-
-
-def test_64_equal_submissions_get_one_result_although_the_worker_is_killed_in_the_middle(
-    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, layer: Layer
-) -> None:
-    with deployed(dynamodb_local, elasticmq, tmp_path, **SETTINGS) as stack:
-        own = Layer(stack)
-        worker = stack.worker("doomed", "-Q", "default", "-c", "1")
-        with submitters(stack, tasks.hang_once, "k") as processes:
-            processes.at(time.time())
-            wait_until(stack.bodies, 30, "the body has started")
-            ((job_id, _),) = stack.bodies()
-            worker.send_group(SIGKILL)
-            stack.worker("heir", "-Q", "default", "-c", "1")
-            own.settled(job_id)
-            rows = processes.hear()
-        assert len(rows) == SUBMISSIONS
-        assert len({tuple(row) for row in rows}) == 1
-        assert own.runs(job_id) == [1, 2]
-        assert [entry.outcome for entry in stack.repo.get_job(job_id).history] == ["orphan-retry"]
-
-
 def test_a_duplicate_sends_no_message_and_knows_the_result_at_once(layer: Layer) -> None:
     first = layer.call(tasks.export, 1, "pdf")
     value = first.get(timeout=30, interval=0.1)
@@ -250,23 +210,6 @@ def test_a_snooze_is_not_charged(layer: Layer) -> None:
     assert layer.call(tasks.snooze_twice).get(timeout=30, interval=0.1) == [3, 1]
 
 
-# --- times
-def test_a_job_20_seconds_ahead_starts_once_and_on_time_on_a_queue_with_5_seconds_of_visibility(layer: Layer) -> None:
-    assert layer.stack.settings.visibility_timeout("quick") == 5
-    layer.sweep()
-    started = layer.ahead.get(timeout=40, interval=0.1)
-    assert layer.due <= started < layer.due + 2
-    assert layer.runs(layer.ahead.id) == [1]
-    job = layer.stack.repo.get_job(layer.ahead.id)
-    assert (job.attempt, job.dispatches) == (1, 1)
-
-
-def test_a_job_that_comes_too_late_is_not_started(layer: Layer) -> None:
-    late = layer.call(tasks.when, countdown=2, expires=1)
-    assert layer.settled(late.id).status is JobStatus.CANCELLED
-    assert layer.runs(late.id) == []
-
-
 # --- limits
 def test_jobs_of_one_key_run_one_at_a_time_and_none_is_charged_for_waiting(layer: Layer) -> None:
     calls = [layer.call(tasks.one_per_key, "a", number) for number in range(3)]
@@ -295,3 +238,59 @@ def test_a_worker_does_not_start_with_a_task_that_its_queue_cannot_hold(layer: L
     with ManagedProcess("refused", argv, log_dir=layer.stack.log_dir, env=env, cwd=ROOT) as process:
         assert process.wait_for_exit(60) != 0
         assert "task 'bad.too_long': time_limit=40000 is above 60 s" in process.log()
+
+
+# --- times
+def test_a_job_20_seconds_ahead_starts_once_and_on_time_on_a_queue_with_5_seconds_of_visibility(layer: Layer) -> None:
+    assert layer.stack.settings.visibility_timeout("quick") == 5
+    layer.sweep()
+    started = layer.ahead.get(timeout=40, interval=0.1)
+    job = layer.stack.repo.get_job(layer.ahead.id)
+    assert 0 <= started - job.available_at / 1000 < 2
+    assert job.available_at - job.created_at == AHEAD * 1000
+    assert (layer.runs(job.job_id), job.dispatches) == ([1], 1)
+
+
+def test_a_job_that_comes_too_late_is_not_started(layer: Layer) -> None:
+    late = layer.call(tasks.when, countdown=2, expires=1)
+    assert layer.settled(late.id).status is JobStatus.CANCELLED
+    assert layer.runs(late.id) == []
+
+
+# --- equal submissions from many processes
+def test_64_equal_submissions_from_processes_are_one_run_also_when_the_window_ends_between_them(layer: Layer) -> None:
+    with submitters(layer.stack, tasks.run_id, "w") as processes:
+        processes.at(time.time())
+        first = processes.hear()
+        assert len(first) == SUBMISSIONS
+        assert len({tuple(row) for row in first}) == 1  # one job, 64 equal results
+        job = layer.stack.repo.get_job(first[0][0])
+        assert layer.runs(job.job_id) == [1]
+
+        processes.at(job.finished_at / 1000 + job.idempotency_ttl - 0.7, spread=1.4)
+        second = processes.hear()
+    assert {row[0] for row in second} == {job.job_id}
+    results = Counter(row[1] for row in second)
+    assert len(results) == 2
+    assert first[0][1] in results
+    assert layer.runs(job.job_id) == [1, 2]
+
+
+def test_64_equal_submissions_get_one_result_although_the_worker_is_killed_in_the_middle(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, layer: Layer
+) -> None:
+    with deployed(dynamodb_local, elasticmq, tmp_path, **SETTINGS) as stack:
+        own = Layer(stack)
+        worker = stack.worker("doomed", "-Q", "default", "-c", "1")
+        with submitters(stack, tasks.hang_once, "k") as processes:
+            processes.at(time.time())
+            wait_until(stack.bodies, 30, "the body has started")
+            ((job_id, _),) = stack.bodies()
+            worker.send_group(SIGKILL)
+            stack.worker("heir", "-Q", "default", "-c", "1")
+            own.settled(job_id)
+            rows = processes.hear()
+        assert len(rows) == SUBMISSIONS
+        assert len({tuple(row) for row in rows}) == 1
+        assert own.runs(job_id) == [1, 2]
+        assert [entry.outcome for entry in stack.repo.get_job(job_id).history] == ["orphan-retry"]
