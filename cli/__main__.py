@@ -1,5 +1,5 @@
 """``python -m cli``, for where the `jobclaim` script is not on the path."""
 
-from cli.main import main
+from cli.start import main
 
 main()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
 class Section:
-    """Commands that belong together; the module of ``name`` is ``cli.commands.<name>``."""
+    """Commands that belong together; the module of ``name`` is ``cli.commands.<name>``.
 
-    title: str
-    commands: dict[str, str]
+    No dataclass and nothing of `typing`: their imports would be half of what `jobclaim --help` takes.
+    """
+
+    __slots__ = ("commands", "title")
+
+    def __init__(self, title: str, commands: dict[str, str]) -> None:
+        self.title = title
+        self.commands = commands
 
 
-SECTIONS: Final = (
+SECTIONS = (
     Section(
         "Start",
         {
@@ -31,6 +33,7 @@ SECTIONS: Final = (
             "show": "Show one job: its attempts, its outcome, and what it waits for.",
             "retry": "Start failed jobs again.",
             "cancel": "Cancel jobs, waiting or running.",
+            "key": "Show or clear what stands under an idempotency key.",
         },
     ),
     Section(
@@ -39,9 +42,18 @@ SECTIONS: Final = (
             "doctor": "Compare what is deployed with the settings, and say what to do.",
             "template": "Render template.yaml from the settings, or check that it is current.",
             "recover": "Find orphans and lost messages: once, or every N seconds.",
+            "queues": "Show what waits in each queue, how long, and how much of its SLA that is.",
+            "workers": "Show the fleet: who lives, what runs, on which version.",
             "worker": "Run, start, stop, restart, monitor and check workers.",
+            "prune": "Delete what is past its retention, in tables without a TTL.",
+        },
+    ),
+    Section(
+        "Check and help",
+        {
+            "completion": "Print the completion script of bash, zsh or fish.",
         },
     ),
 )
 
-COMMANDS: Final = {name: line for section in SECTIONS for name, line in section.commands.items()}
+COMMANDS = {name: line for section in SECTIONS for name, line in section.commands.items()}

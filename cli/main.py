@@ -10,6 +10,9 @@ import click
 
 from cli.catalog import COMMANDS, SECTIONS
 from cli.errors import debug_option, explain, wants_traceback
+from cli.start import EPILOG, TEXT, main
+
+__all__ = ["LazyGroup", "jobclaim", "main"]
 
 
 class LazyGroup(click.Group):
@@ -74,26 +77,14 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="""\b
-Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 check failed, 5 partial.
-
-\b
-Examples:
-  jobclaim demo
-  jobclaim submit examples.process_document --args '["letter.txt"]' --wait
-  jobclaim list --status FAILED -o ids | xargs jobclaim retry
-""",
+    help=TEXT,
+    epilog="\b\n" + "\n".join(EPILOG).replace("\n\n", "\n\n\b\n"),
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
 def jobclaim() -> None:
-    """Jobs that Celery workers claim: SQS carries the message, DynamoDB holds the job."""
+    pass
 
 
 jobclaim.params.append(debug_option())
-
-
-def main() -> None:
-    """Run the command line; never returns."""
-    jobclaim(prog_name="jobclaim")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from cli.humane import Duration
 from cli.output import Format, Output, output_option, remark
 from cli.session import Session, pass_session
+from cli.watching import repeat, watch_option
+
+if TYPE_CHECKING:
+    from cli.job_filter import JobFilter
 
 STATES: Final = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED")
 OPEN: Final = ("PROCESSING", "PENDING")
@@ -20,6 +25,8 @@ Examples:
   jobclaim list --status FAILED --limit 200
   jobclaim list -s failed -o ids | xargs jobclaim retry
   jobclaim list -s PENDING -q documents -o json | jq '.items[].job_id'
+  jobclaim list -s FAILED --task 'billing.*' --kind TRANSIENT --since 2h
+  jobclaim list --watch 5s
 """
 )
 @click.option(
@@ -29,39 +36,72 @@ Examples:
     help="State to list. Default: PROCESSING and PENDING.",
 )
 @click.option("-q", "--queue", help="Only jobs of this queue.")
+@click.option("-t", "--task", help="Only tasks of this name; * stands for anything.")
+@click.option("-k", "--kind", help="Only jobs that failed in this way: TRANSIENT, PERMANENT, TIMEOUT ...")
+@click.option("--worker", "worker_id", help="Only jobs that this worker claimed last.")
+@click.option("--since", type=Duration(), help="Only jobs submitted within this time: 90, 10m, 2h, 1d.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Jobs of each state.")
 @click.option("--cursor", help="Continue where the previous page ended; needs --status.")
 @click.option("--payload", is_flag=True, help="Show the arguments too.")
+@watch_option
 @output_option
 @pass_session
 def command(
     session: Session,
     status: str | None,
     queue: str | None,
+    task: str | None,
+    kind: str | None,
+    worker_id: str | None,
+    since: int | None,
     limit: int,
     cursor: str | None,
     payload: bool,
+    watch: int | None,
     output: Format | None,
 ) -> None:
     """List jobs by state: open ones by their due time, ended ones newest first.
 
-    Reads a bounded number of index pages, never the whole table. Completed jobs are listed only by tables with
-    JOBCLAIM_INDEX_COMPLETED=true.
+    Reads a bounded number of index pages, never the whole table: a filter that fits few jobs gives a short list and a
+    cursor. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
     """
-    from cli.records import columns, job_record
+    from cli.job_filter import JobFilter
 
     if cursor and not status:
         raise click.UsageError("--cursor continues the list of one state: name it with --status")
+    if cursor and watch is not None:
+        raise click.UsageError("--watch shows the first page; leave --cursor out")
     if queue is not None:
         session.settings.queue(queue)
-    pages = [session.repo.list_jobs(state, queue=queue, limit=limit, cursor=cursor) for state in _states(status)]
-    records = [job_record(job, payload=payload) for page in pages for job in page.jobs]
-    cursors = {state: page.cursor for state, page in zip(_states(status), pages, strict=True) if page.cursor}
-    out = Output(output)
+    wanted = JobFilter.of(task=task, kind=kind, worker_id=worker_id, since_ms=since)
+    states, out = _states(status), Output(output)
+    repeat(
+        watch,
+        lambda: _show(session, states, queue, wanted, limit, cursor, payload, out),
+        clear=out.format == "table",
+    )
+
+
+def _show(
+    session: Session,
+    states: tuple[str, ...],
+    queue: str | None,
+    wanted: JobFilter,
+    limit: int,
+    cursor: str | None,
+    payload: bool,
+    out: Output,
+) -> None:
+    from cli.job_filter import filtered_page
+    from cli.records import columns, job_record
+
+    repo, now = session.repo, session.now()
+    pages = [filtered_page(repo, state, wanted, now=now, queue=queue, limit=limit, cursor=cursor) for state in states]
+    cursors = {state: page.cursor for state, page in zip(states, pages, strict=True) if page.cursor}
     out.many(
-        records,
-        columns(session.now(), payload=payload),
-        empty=f"No job is {' or '.join(_states(status))}{f' in queue {queue!r}' if queue else ''}.",
+        [job_record(job, payload=payload) for page in pages for job in page.jobs],
+        columns(now, payload=payload),
+        empty=f"No job is {' or '.join(states)}{f' in queue {queue!r}' if queue else ''}{wanted.words()}.",
         extra={"cursors": cursors},
     )
     if out.format != "json":

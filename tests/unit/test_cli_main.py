@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ import cli.main
 from cli.catalog import COMMANDS
 from cli.exits import ExitCode
 from cli.main import jobclaim
+from cli.start import help_page
 
 HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "pydantic", "pydantic_settings", "rich", "structlog"}
 
@@ -35,8 +37,33 @@ def imported_by(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)])
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     imported = imported_by(*arguments)
-    assert "click" in imported
+    assert "cli" in imported
     assert imported & HEAVY == set()
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_the_groups_help_does_without_click(option: str) -> None:
+    assert imported_by(option) & {"click", "dataclasses", "difflib", "inspect", "re", "typing"} == set()
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 100, 110, 200])
+def test_the_quick_help_is_the_one_that_click_would_print(columns: int) -> None:
+    by_click = CliRunner().invoke(
+        jobclaim, ["--help"], prog_name="jobclaim", terminal_width=max(min(columns, 110) - 2, 50)
+    )
+    assert help_page(columns) == by_click.output
+
+
+def test_help_takes_less_than_three_times_the_start_of_python() -> None:
+    def best(*argv: str) -> float:
+        times = []
+        for _ in range(9):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *argv], stdout=subprocess.DEVNULL, timeout=60, check=True)
+            times.append(time.perf_counter() - begin)
+        return min(times)
+
+    assert best("-m", "cli", "--help") < 3 * best("-c", "pass")
 
 
 def test_the_groups_help_loads_no_command() -> None:

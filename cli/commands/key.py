@@ -1,0 +1,116 @@
+"""`jobclaim key`: what stands under an idempotency key, and how to make it stand no longer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.errors import NotFound
+from cli.output import Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from jobs import Job
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  jobclaim key show billing.charge invoice-42
+  jobclaim key show billing.charge --values '{"invoice": 42}' -o json | jq .result
+  jobclaim key clear billing.charge invoice-42
+"""
+)
+def command() -> None:
+    """Look up and clear idempotency keys.
+
+    A key is named as it was given to the submission, as `jobclaim show` prints it, or by --values: the arguments by
+    name of a call in the global scope.
+    """
+
+
+def _key_of_a_task(function: click.decorators.FC) -> click.decorators.FC:
+    for option in (
+        click.option("--values", help="The call's arguments by name instead of a key, a JSON object."),
+        click.argument("key", required=False),
+        click.argument("task"),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim key show billing.charge invoice-42
+  jobclaim key show billing.charge --values '{"invoice": 42}'
+"""
+)
+@_key_of_a_task
+@output_option
+@pass_session
+def show(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
+    """Show the job under a key, its result, and whether it answers equal submissions now."""
+    from cli.records import job_record
+    from jobs import lifecycle
+
+    job = _find(session, task, _scope(key, values))
+    answers = lifecycle.answers_duplicate(job, session.now())
+    record = {**job_record(job), "answers_duplicates": answers}
+    Output(output).one(record, lambda console: _draw(console, session, job, answers))
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim key clear billing.charge invoice-42
+"""
+)
+@_key_of_a_task
+@pass_session
+def clear(session: Session, task: str, key: str | None, values: str | None) -> None:
+    """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
+
+    A running job is refused: cancel it first. A crashed job never holds its key for ever, so this is for results that
+    turned out wrong.
+    """
+    from jobs.idempotency import IdempotencyService
+
+    scope = _scope(key, values)
+    job = _find(session, task, scope)
+    if IdempotencyService(session.repo).clear_idempotency_key(task, scope):
+        remark(f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key.")
+    else:
+        remark(f"Nothing to clear: job {job.job_id} is {job.status} and answers no submission any more.")
+
+
+def _scope(key: str | None, values: str | None) -> Any:
+    if (key is None) == (values is None):
+        raise click.UsageError("name the key, or give --values; one of the two")
+    if values is None:
+        return key
+    try:
+        parsed = json.loads(values)
+    except ValueError as error:
+        raise click.BadParameter(f"{values!r} is not JSON ({error})", param_hint="--values") from None
+    if not isinstance(parsed, dict):
+        raise click.BadParameter(f"{values!r} is no JSON object; write '{{\"invoice\": 42}}'", param_hint="--values")
+    return parsed
+
+
+def _find(session: Session, task: str, scope: Any) -> Job:
+    from jobs.idempotency import IdempotencyService
+
+    job = IdempotencyService(session.repo).check_idempotency_key(task, scope)
+    if job is None:
+        raise NotFound(f"no job of task {task!r} stands under this key; `jobclaim show JOB` prints the key of a job")
+    return job
+
+
+def _draw(console: Any, session: Session, job: Job, answers: bool) -> None:
+    from cli.job_view import draw_job
+
+    draw_job(console, job, now=session.now(), settings=session.settings)
+    console.print("Equal submissions get this job." if answers else "Equal submissions run anew.")

@@ -1,0 +1,40 @@
+"""`jobclaim prune`: delete what is past its retention, where DynamoDB's TTL does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from cli.exits import ExitCode
+from cli.output import Format, Output, output_option
+from cli.session import Session, pass_session
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim prune --dry-run
+  jobclaim prune --limit 10000 --rate 50
+"""
+)
+@click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Delete at most so many; default all.")
+@click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Deletes per second.")
+@output_option
+@pass_session
+def command(session: Session, dry_run: bool, limit: int | None, rate: float, output: Format | None) -> None:
+    """Delete ended jobs whose retention is over, in tables without a TTL.
+
+    DynamoDB deletes them by itself where TTL is on (`jobclaim up` turns it on). This reads the whole table, once, so
+    run it seldom. Open jobs are never touched. Exits with 5 when --limit left some.
+    """
+    from jobs.pruning import prune
+
+    done = prune(session.repo, limit=limit, dry_run=dry_run, per_second=rate)
+    left = "" if done.complete else "; --limit left more"
+    Output(output).one(
+        {**asdict(done), "dry_run": dry_run},
+        lambda console: console.print(f"{done.seen} past their retention, {done.deleted} deleted{left}."),
+    )
+    click.get_current_context().exit(ExitCode.OK if done.complete else ExitCode.PARTIAL)

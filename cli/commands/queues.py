@@ -1,0 +1,70 @@
+"""`jobclaim queues`: what waits, how long, and how much of the SLA that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cli.humane import span
+from cli.output import Column, Format, Output, output_option
+from cli.session import Session, pass_session
+from cli.watching import repeat, watch_option
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim queues
+  jobclaim queues --watch 5s
+  jobclaim queues -o jsonl | jq 'select(.sla_burn > 1)'
+"""
+)
+@watch_option
+@output_option
+@pass_session
+def command(session: Session, watch: int | None, output: Format | None) -> None:
+    """Show every queue: messages in SQS, jobs in DynamoDB, the oldest that waits, and its share of the SLA.
+
+    Bounded: the oldest 100 open jobs of each queue and index shard; a + says that there are more. An SLA of more than
+    100 % is missed at this moment.
+    """
+    from cli.queue_status import queue_statuses
+    from infra.clients import sqs_client
+
+    out, sqs = Output(output, id_field="queue"), sqs_client(session.settings)
+    repeat(
+        watch,
+        lambda: out.many(
+            [status.record() for status in queue_statuses(session.repo, sqs, session.settings)],
+            COLUMNS,
+            empty="There is no queue.",
+        ),
+        clear=out.format == "table",
+    )
+
+
+def _messages(row: Any) -> str:
+    if row["visible"] is None:
+        return "no such queue: `jobclaim up`"
+    dead = f", {row['dead_letters']} dead" if row["dead_letters"] else ""
+    return f"{row['visible']} visible, {row['in_flight']} in flight, {row['delayed']} delayed{dead}"
+
+
+def _jobs(row: Any) -> str:
+    counts = ((row["waiting"], "waiting"), (row["running"], "running"), (row["later"], "later"))
+    told = ", ".join(f"{count}{'+' * row['more']} {name}" for count, name in counts if count)
+    return told or "none open"
+
+
+def _burn_style(row: Any) -> str:
+    return "bold red" if row["sla_burn"] > 1 else "yellow" if row["sla_burn"] > 0.5 else "green"
+
+
+COLUMNS = [
+    Column("queue", lambda row: str(row["queue"])),
+    Column("messages in SQS", _messages, lambda row: "red" if row["dead_letters"] else ""),
+    Column("jobs", _jobs),
+    Column("oldest waits", lambda row: span(round(row["oldest_waiting_seconds"] * 1000)), fold=False),
+    Column("of SLA", lambda row: f"{row['sla_burn']:.0%} of {row['sla_seconds']:g} s", _burn_style, fold=False),
+]

@@ -1,0 +1,109 @@
+"""Deleting jobs whose retention is over, for tables without DynamoDB's TTL (other stores, DynamoDB Local, a TTL off).
+
+One scan, the only one in jobclaim, at a bounded pace. Every delete is conditional on the ``expires_at`` that was read,
+so a job that was started again meanwhile stays, and open jobs, which have none, are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jobs import schema
+from jobs.item import attribute
+from jobs.repo import JobRepo
+from jobs.resilience import condition_failed, persistently
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What one run did.
+
+    Attributes
+    ----------
+    seen : int
+        Items whose retention is over.
+    deleted : int
+        Those that are gone; fewer than ``seen`` where some changed meanwhile, or with ``dry_run``.
+    complete : bool
+        Whether the whole table was read; ``False`` when ``limit`` was reached.
+    """
+
+    seen: int
+    deleted: int
+    complete: bool
+
+
+def prune(
+    repo: JobRepo,
+    *,
+    limit: int | None = None,
+    dry_run: bool = False,
+    per_second: float = 100.0,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Pruned:
+    """Delete what is past its retention: jobs and notes alike.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Delete at most so many.
+    per_second : float
+        Deletes per second at most, so that workers keep their write units.
+
+    Raises
+    ------
+    StoreUnavailable
+        What was deleted by then is deleted; the next run goes on.
+    """
+    seen = deleted = 0
+    for key, expires_at in _expired(repo):
+        if limit is not None and seen >= limit:
+            return Pruned(seen, deleted, complete=False)
+        seen += 1
+        if not dry_run:
+            deleted += _delete(repo, key, expires_at)
+            repo.table.sleep(1 / per_second)
+        on_progress(seen)
+    return Pruned(seen, deleted, complete=True)
+
+
+def _expired(repo: JobRepo) -> Iterator[tuple[str, int]]:
+    request: dict[str, Any] = {
+        "TableName": repo.table.name,
+        "FilterExpression": "#ttl < :now",
+        "ProjectionExpression": "#key, #ttl",
+        "ExpressionAttributeNames": {"#ttl": schema.TTL, "#key": schema.KEY},
+        "ExpressionAttributeValues": {":now": attribute(repo.clock() // 1000)},
+    }
+    while True:
+        answer = _ask(repo, lambda: repo.table.client().scan(**request))
+        for item in answer["Items"]:
+            yield item[schema.KEY]["S"], int(item[schema.TTL]["N"])
+        if "LastEvaluatedKey" not in answer:
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _delete(repo: JobRepo, key: str, expires_at: int) -> bool:
+    from botocore.exceptions import ClientError
+
+    request = {
+        "TableName": repo.table.name,
+        "Key": {schema.KEY: attribute(key)},
+        "ConditionExpression": "#ttl = :read",
+        "ExpressionAttributeNames": {"#ttl": schema.TTL},
+        "ExpressionAttributeValues": {":read": attribute(expires_at)},
+    }
+    try:
+        _ask(repo, lambda: repo.table.client().delete_item(**request))
+    except ClientError as error:
+        if not condition_failed(error):
+            raise
+        return False
+    return True
+
+
+def _ask(repo: JobRepo, request: Callable[[], Any]) -> Any:
+    return persistently(request, clock=repo.clock, sleep=repo.table.sleep)

@@ -1,0 +1,216 @@
+"""The commands that watch and tidy up, against an embedded AWS, run in this process."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cli.commands import list as list_command
+from cli.exits import ExitCode
+from cli.session import Session
+from jobs import JobStatus, schema
+from jobs.idempotency import IdempotencyService
+from jobs.item import attribute
+from tests.unit.test_cli_jobs import aws, failed, records, run, session
+from workers.fleet import FleetRecords, WorkerRecord
+
+__all__ = ["aws", "session"]  # fixtures
+
+
+# --- queues
+def test_queues_tell_messages_jobs_and_the_share_of_the_sla(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(session, "submit", "shop.charge", "--args", "[1]")
+    running = session.repo.create_job("shop.charge")
+    session.repo.claim_job(running.job_id)
+    session.repo.create_job("shop.charge", available_at=session.now() + 600_000)
+    later = session.now() + 90_000
+    monkeypatch.setattr(session.repo, "clock", lambda: later)
+    rows = {row["queue"]: row for row in records(run(session, "queues"))}
+    assert set(rows) == {"default", "mail", "recovery"}
+    default = rows["default"]
+    assert (default["visible"], default["waiting"], default["running"], default["later"]) == (1, 1, 1, 1)
+    assert default["oldest_waiting_seconds"] >= 90
+    assert default["sla_burn"] == pytest.approx(default["oldest_waiting_seconds"] / 60, abs=0.001)
+    assert rows["mail"]["sla_burn"] == 0
+    assert "of 60 s" in run(session, "queues", "-o", "table").stdout
+
+
+def test_a_queue_that_does_not_exist_is_told_apart_from_an_empty_one(session: Session) -> None:
+    from infra import resolve_queue_urls
+    from infra.clients import sqs_client
+
+    sqs = sqs_client(session.settings)
+    sqs.delete_queue(QueueUrl=resolve_queue_urls(session.settings, sqs)["mail"])
+    rows = {row["queue"]: row for row in records(run(session, "queues"))}
+    assert (rows["mail"]["visible"], rows["default"]["visible"]) == (None, 0)
+    assert "no such queue" in " ".join(run(session, "queues", "-o", "table").stdout.split())
+
+
+def test_queues_ask_a_bounded_number_of_times(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(30):
+        session.repo.create_job("shop.charge")
+    asked: list[str] = []
+    original = session.repo.table._ask_client
+
+    def counted(operation: str, *arguments: Any, **named: Any) -> Any:
+        asked.append(operation)
+        return original(operation, *arguments, **named)
+
+    monkeypatch.setattr(session.repo.table, "_ask_client", counted)
+    records(run(session, "queues"))
+    assert len(asked) <= 3 * (session.settings.index_shards + 1)
+    assert "scan" not in asked
+
+
+# --- workers
+def test_workers_show_the_fleet_with_what_it_runs(session: Session) -> None:
+    job = session.repo.create_job("shop.charge")
+    session.repo.claim_job(job.job_id, worker_id="w-1")
+    fleet, now = FleetRecords.of(session.repo), session.now()
+    fleet.beat(
+        WorkerRecord(worker_id="w-1", seen_at=now, queues=("default",), jobs=(job.job_id,), version="2", concurrency=4)
+    )
+    fleet.beat(WorkerRecord(worker_id="w-2", seen_at=now - 3_600_000, queues=("mail",), version="1"))
+    rows = {row["worker_id"]: row for row in records(run(session, "workers", "--jobs"))}
+    assert (rows["w-1"]["state"], rows["w-2"]["state"]) == ("alive", "dead")
+    assert rows["w-1"]["jobs"][0]["task"] == "shop.charge"
+    assert run(session, "workers", "-q", "mail", "-o", "ids").stdout == "w-2\n"
+    assert "1 of 4" in run(session, "workers", "-o", "table").stdout
+
+
+def test_no_worker_is_said(session: Session) -> None:
+    assert "No worker" in run(session, "workers", "-o", "table").stderr
+
+
+# --- key
+def test_a_key_is_shown_with_its_job_and_its_result_and_cleared(session: Session) -> None:
+    service = IdempotencyService(session.repo, namespace="shop.charge")
+    service.store_result("invoice-7", {"paid": True})
+    record = json.loads(run(session, "key", "show", "shop.charge", "invoice-7", "-o", "json").stdout)
+    assert (record["result"], record["answers_duplicates"]) == ({"paid": True}, True)
+    cleared = run(session, "key", "clear", "shop.charge", "invoice-7")
+    assert cleared.exit_code == ExitCode.OK
+    assert "Cleared" in cleared.stderr
+    again = json.loads(run(session, "key", "show", "shop.charge", "invoice-7", "-o", "json").stdout)
+    assert again["answers_duplicates"] is False
+    assert "Nothing to clear" in run(session, "key", "clear", "shop.charge", "invoice-7").stderr
+
+
+def test_a_key_can_be_named_by_the_values_of_the_call(session: Session) -> None:
+    from jobs.idempotency import derive_key
+
+    job = session.repo.create_job("shop.charge", idempotency_key=derive_key("shop.charge", {"invoice": 7}))
+    [record] = records(run(session, "key", "show", "shop.charge", "--values", '{"invoice": 7}'))
+    assert record["job_id"] == job.job_id
+
+
+def test_a_running_job_keeps_its_key(session: Session) -> None:
+    job = session.repo.create_job("shop.charge", idempotency_key="k")
+    session.repo.claim_job(job.job_id)
+    result = run(session, "key", "clear", "shop.charge", "k")
+    assert result.exit_code == ExitCode.ERROR
+    assert "cancel it" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("shop.charge", "nobody"), ExitCode.NOT_FOUND),
+        (("shop.charge",), ExitCode.USAGE),
+        (("shop.charge", "k", "--values", "{}"), ExitCode.USAGE),
+        (("shop.charge", "--values", "[1]"), ExitCode.USAGE),
+    ],
+)
+def test_a_key_that_is_none_is_refused(session: Session, arguments: tuple[str, ...], code: ExitCode) -> None:
+    assert run(session, "key", "show", *arguments).exit_code == code
+
+
+# --- list: filters and watching
+def test_list_filters_by_task_kind_worker_and_time(session: Session) -> None:
+    over = failed(session)
+    other = session.repo.create_job("mail.send")
+    running = session.repo.create_job("shop.charge")
+    session.repo.claim_job(running.job_id, worker_id="w-9")
+    kind = session.repo.get_job(over.job_id).failure
+    assert kind is not None
+    for arguments, expected in (
+        (("--task", "mail.*"), other.job_id),
+        (("--worker", "w-9"), running.job_id),
+        (("-s", "FAILED", "--kind", kind.kind.name.lower()), over.job_id),
+    ):
+        assert run(session, "list", *arguments, "-o", "ids").stdout == f"{expected}\n", arguments
+    assert len(records(run(session, "list", "--since", "1h"))) == 2
+    assert run(session, "list", "--kind", "TRANSINT").exit_code == ExitCode.USAGE
+    assert "did you mean TRANSIENT" in run(session, "list", "--kind", "TRANSINT").stderr
+
+
+def test_a_filtered_list_reads_a_bounded_number_of_pages_and_loses_nothing(session: Session) -> None:
+    for number in range(30):
+        session.repo.create_job("rare.one" if number == 29 else "shop.charge", available_at=session.now() + number)
+    first = json.loads(run(session, "list", "-s", "PENDING", "--task", "rare.*", "-n", "2", "-o", "json").stdout)
+    assert first["items"] == []
+    cursor = first["cursors"]["PENDING"]
+    rest = run(session, "list", "-s", "PENDING", "--task", "rare.*", "-n", "2", "--cursor", cursor, "-o", "json")
+    assert [row["task"] for row in json.loads(rest.stdout)["items"]] == ["rare.one"]
+
+
+def test_watch_shows_it_again_until_it_is_interrupted(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.repo.create_job("shop.charge")
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.watching.time.sleep", sleep)
+    result = run(session, "list", "--watch", "500ms")
+    assert (result.exit_code, len(result.stdout.splitlines()), pauses) == (ExitCode.OK, 3, [0.5] * 3)
+    assert run(session, "list", "--watch", "1ms").exit_code == ExitCode.USAGE
+    assert list_command.command.name == "command"
+
+
+# --- prune
+def test_prune_deletes_what_is_past_its_retention_and_nothing_else(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, waiting = failed(session), session.repo.create_job("shop.charge")
+    now = session.now() + 40 * 86_400_000
+    recent = failed(session)
+    monkeypatch.setattr(session.repo, "clock", lambda: now)
+    monkeypatch.setattr(session.repo.table, "sleep", lambda _: None)
+    client = session.repo.table.client()
+    client.update_item(
+        TableName=session.repo.table.name,
+        Key={schema.KEY: attribute(recent.job_id)},
+        UpdateExpression="SET expires_at = :later",
+        ExpressionAttributeValues={":later": attribute(now // 1000 + 60)},
+    )
+    assert json.loads(run(session, "prune", "--dry-run").stdout)["deleted"] == 0
+    [report] = records(run(session, "prune"))
+    assert (report["seen"], report["deleted"], report["complete"]) == (1, 1, True)
+    left = session.repo.table.get_many([over.job_id, waiting.job_id, recent.job_id])
+    assert set(left) == {waiting.job_id, recent.job_id}
+    assert left[waiting.job_id].status is JobStatus.PENDING
+
+
+def test_prune_with_a_limit_says_that_it_is_not_done(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        failed(session)
+    now = session.now() + 40 * 86_400_000
+    monkeypatch.setattr(session.repo, "clock", lambda: now)
+    monkeypatch.setattr(session.repo.table, "sleep", lambda _: None)
+    result = run(session, "prune", "--limit", "2")
+    assert result.exit_code == ExitCode.PARTIAL
+    assert json.loads(result.stdout)["deleted"] == 2
+    assert records(run(session, "prune"))[0]["deleted"] == 1
+
+
+# --- completion
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_shells_script(session: Session, shell: str) -> None:
+    result = run(session, "completion", shell)
+    assert result.exit_code == ExitCode.OK
+    assert "_JOBCLAIM_COMPLETE" in result.stdout
