@@ -17,7 +17,7 @@ from jobs.connect import PerProcess, client
 from settings import Settings
 from workers.transport import batches
 from workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
-from workers.transport.inspect import Poison, check_message, read_envelope
+from workers.transport.inspect import Poison, build_message, read_envelope
 from workers.transport.plan import Policy, Poll
 from workers.transport.poller import Poller
 
@@ -158,18 +158,14 @@ class Channel(SQS.Channel):
         receipt = raw["ReceiptHandle"]
         headers: dict[str, Any] = {}
         try:
-            payload = self._envelope_payload(read_envelope(raw.get("Body")), "", raw, url)
-            headers = payload.get("headers") or {}
-            message = self.Message(payload, channel=self)
-            check_message(message)
+            envelope = read_envelope(raw.get("Body"))
+            headers = envelope.get("headers") or {}
+            payload = self._envelope_payload(envelope, "", raw, url)
+            message = build_message(lambda: self.Message(payload, channel=self))
         except Poison as poison:
             self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", str(poison), headers))
-            return
-        except Exception as error:  # noqa: BLE001 - kombu's own decoding, on bytes from anywhere
-            reason = f"the message cannot be decoded: {type(error).__name__}: {error}"
-            self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", reason, headers))
-            return
-        self._hand_over(queue, url, message, taker)
+        else:
+            self._hand_over(queue, url, message, taker)
 
     def _hand_over(self, queue: str, url: str, message: Any, taker: Callable[[Any], None]) -> None:
         self.qos.append(message, message.delivery_tag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 CONTENT_TYPE: Final = "application/json"
@@ -34,6 +34,21 @@ def read_envelope(body: Any) -> dict[str, Any]:
     _must(isinstance(envelope, dict), "the body is not a JSON object", envelope)
     _check_envelope(envelope)
     return envelope  # type: ignore[no-any-return]
+
+
+def build_message(make: Callable[[], Any]) -> Any:
+    """Make a kombu message of an envelope, and check it.
+
+    Raises
+    ------
+    Poison
+    """
+    try:
+        message = make()
+    except Exception as error:
+        raise Poison(f"the message cannot be decoded: {type(error).__name__}: {error}") from error
+    check_message(message)
+    return message
 
 
 def check_message(message: Any) -> None:
@@ -103,7 +118,7 @@ def _check_envelope(envelope: Mapping[str, Any]) -> None:
     properties = envelope.get("properties")
     _must(isinstance(properties, dict), "it has no properties: kombu did not send it", properties)
     assert isinstance(properties, dict)
-    _must(_is_optional(properties.get("delivery_info"), dict), "delivery_info is no object", properties)
+    _must(isinstance(properties.get("delivery_info", {}), dict), "delivery_info is no object", properties)
     encoding = properties.get("body_encoding")
     _must(encoding in (None, "base64", "utf-8"), "body_encoding is unknown", encoding)
     _must(isinstance(envelope.get("body"), str), "its call is no text", envelope.get("body"))
