@@ -100,12 +100,12 @@ class Poller:
         """Start what can be started now. Whether time alone may bring more, so that a timer is needed."""
         if not self._queues or self.paused():
             return bool(self._queues)
-        now = self._clock()
+        now, asked = self._clock(), self.asked
         free = self._free(now)
         for poll in plan(list(self._queues.values()), free, now, self._policy):
             self._start(poll, now)
-            free -= poll.count
-        return free > 0 and not all(queue.asked for queue in self._queues.values())
+        left = free - (self.asked - asked)  # a poll that could not be started asks for nothing
+        return left > 0 and not all(queue.asked for queue in self._queues.values())
 
     def _free(self, now: float) -> int:
         processes, held = self.processes(), self.held()

@@ -1,0 +1,199 @@
+"""The lean DynamoDB client answers, and fails, as boto3's own; on moto in-process and over HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
+from moto import mock_aws
+
+from jobs.connect import client as connect
+from jobs.lean import LeanClient, lean
+from jobs.resilience import condition_failed, is_transient
+from settings import Settings
+
+KEY = {"job_id": {"S": "j1"}}
+PUT: dict[str, Any] = {
+    "TableName": "t",
+    "Item": {**KEY, "n": {"N": "1"}, "text": {"S": "ä € 🦞"}},
+    "ConditionExpression": "attribute_not_exists(job_id)",
+    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+}
+UPDATE: dict[str, Any] = {
+    "TableName": "t",
+    "Key": KEY,
+    "UpdateExpression": "SET n = :n",
+    "ExpressionAttributeValues": {":n": {"N": "2"}},
+    "ReturnValues": "ALL_NEW",
+}
+
+
+@pytest.fixture
+def boto() -> Iterator[Any]:
+    """A boto3 client on moto, with a table."""
+    with mock_aws():
+        made = connect(Settings(), "dynamodb")
+        made.create_table(
+            TableName="t",
+            KeySchema=[{"AttributeName": "job_id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "job_id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield made
+
+
+def body(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
+class TestOnMoto:
+    def test_its_answers_are_those_of_boto3(self, boto: Any) -> None:
+        made = lean(boto)
+        assert isinstance(made, LeanClient)
+        assert body(made.put_item(**PUT)) == {}
+        assert body(made.update_item(**UPDATE)) == body(boto.update_item(**UPDATE))
+        assert body(made.get_item(TableName="t", Key=KEY)) == body(boto.get_item(TableName="t", Key=KEY))
+
+    def test_a_refused_condition_carries_the_old_item(self, boto: Any) -> None:
+        made = lean(boto)
+        made.put_item(**PUT)
+        with pytest.raises(ClientError) as ours:
+            made.put_item(**PUT)
+        with pytest.raises(ClientError) as theirs:
+            boto.put_item(**PUT)
+        assert condition_failed(ours.value)
+        assert type(ours.value) is type(theirs.value)
+        assert ours.value.response["Item"] == theirs.value.response["Item"] == PUT["Item"]  # type: ignore[typeddict-item]
+        assert ours.value.operation_name == theirs.value.operation_name
+
+    def test_a_missing_table_is_the_same_error(self, boto: Any) -> None:
+        with pytest.raises(boto.exceptions.ResourceNotFoundException):
+            lean(boto).update_item(**{**UPDATE, "TableName": "nowhere"})
+
+    def test_everything_else_goes_to_boto3(self, boto: Any) -> None:
+        assert lean(boto).describe_table(TableName="t")["Table"]["TableName"] == "t"
+
+    def test_behind_a_proxy_it_is_boto3_all_the_way(self, boto: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert lean(boto) is boto
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with what the test lays out, and keeps the requests."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: list[tuple[int, bytes]] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((dict(self.headers), sent))
+        status, answer = self.server.answers.pop(0)
+        if status == 0:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server of this test's own."""
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def over_http(server: Server) -> LeanClient:
+    """A lean client of that server, which waits for nothing between tries."""
+    url = f"http://127.0.0.1:{server.server_port}"
+    settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=1, read_timeout_seconds=1)
+    return LeanClient(connect(settings, "dynamodb"), sleep=lambda _: None)
+
+
+class TestOverHttp:
+    def test_a_request_is_signed_and_says_what_it_is(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(200, b'{"Attributes":{"n":{"N":"2"}}}')]
+        assert over_http.update_item(**UPDATE) == {"Attributes": {"n": {"N": "2"}}}
+        ((headers, sent),) = server.requests
+        assert headers["X-Amz-Target"] == "DynamoDB_20120810.UpdateItem"
+        assert headers["Content-Type"] == "application/x-amz-json-1.0"
+        assert f"Credential={os.environ['AWS_ACCESS_KEY_ID']}/" in headers["Authorization"]
+        assert headers["X-Amz-Security-Token"] == os.environ["AWS_SESSION_TOKEN"]
+        assert b'"UpdateExpression":"SET n = :n"' in sent
+
+    @pytest.mark.parametrize(
+        "first",
+        [
+            (500, b'{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError"}'),
+            (503, b"<html>busy</html>"),
+            (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'),
+            (0, b""),
+        ],
+        ids=["500", "503 of a load balancer", "throttled", "cut off"],
+    )
+    def test_what_may_pass_is_tried_once_more(
+        self, server: Server, over_http: LeanClient, first: tuple[int, bytes]
+    ) -> None:
+        server.answers = [first, (200, b"{}")]
+        assert over_http.update_item(**UPDATE) == {}
+        assert len(server.requests) == 2
+
+    def test_what_does_not_pass_is_not_tried_again(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(400, b'{"__type":"com.amazon.coral.validate#ValidationException","message":"no"}')]
+        with pytest.raises(ClientError, match=r"ValidationException.*no") as caught:
+            over_http.update_item(**UPDATE)
+        assert not is_transient(caught.value)
+
+    def test_a_server_that_keeps_failing_is_a_transient_error(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(503, b"")] * 2
+        with pytest.raises(ClientError) as caught:
+            over_http.update_item(**UPDATE)
+        assert is_transient(caught.value)
+
+    def test_a_connection_that_is_cut_each_time_is_boto3s_error(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(0, b"")] * 6
+        with pytest.raises(ConnectionClosedError) as caught:
+            over_http.update_item(**UPDATE)
+        assert is_transient(caught.value)
+
+    def test_nobody_listening_is_boto3s_error(self, server: Server, over_http: LeanClient) -> None:
+        server.shutdown()
+        server.server_close()
+        with pytest.raises(EndpointConnectionError) as caught:
+            over_http.update_item(**UPDATE)
+        assert is_transient(caught.value)
+
+    def test_a_silent_server_is_given_up_after_the_read_timeout(self) -> None:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=0.2, read_timeout_seconds=0.2)
+            with pytest.raises(ReadTimeoutError) as caught:
+                LeanClient(connect(settings, "dynamodb"), sleep=lambda _: None).update_item(**UPDATE)
+        assert is_transient(caught.value)

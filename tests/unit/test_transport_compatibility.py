@@ -1,0 +1,67 @@
+"""The guard against a Celery or kombu whose insides are others than those that the transport stands on."""
+
+from __future__ import annotations
+
+import pytest
+from celery.exceptions import ImproperlyConfigured
+from kombu.asynchronous.aws.connection import AsyncHTTPSConnection
+from kombu.asynchronous.http.curl import CurlClient
+from kombu.asynchronous.hub import Hub
+from kombu.transport import SQS, virtual
+
+from workers.transport import compatibility
+from workers.transport.channel import Channel, Transport
+from workers.transport.compatibility import CALLED, differences, ensure_supported
+
+
+def test_the_installed_celery_and_kombu_are_those_that_this_stands_on() -> None:
+    assert differences() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"kombu.transport.SQS:Channel._schedule_queue": "self, queue, soon"}, r"takes \(self, queue\), not"),
+        ({"kombu.transport.SQS:Channel._long_gone": "self"}, "_long_gone is gone"),
+        ({"kombu.transport.nowhere:Channel.close": "self"}, "nowhere:Channel.close is gone"),
+    ],
+)
+def test_a_changed_or_missing_part_is_named(changed: dict[str, str], told: str) -> None:
+    (found,) = differences(CALLED | changed)
+    with pytest.raises(AssertionError, match=told):
+        raise AssertionError(found)
+
+
+def test_a_worker_on_another_kombu_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compatibility, "version", lambda name: "5.8.0")
+    with pytest.raises(ImproperlyConfigured, match=r"supports celery 5\.7\.x and kombu 5\.7\.x; here .* is 5\.8\.0"):
+        ensure_supported()
+
+
+def test_a_later_patch_release_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compatibility, "version", lambda name: "5.7.13")
+    ensure_supported()
+
+
+def test_the_attributes_that_are_read_exist() -> None:
+    hub = Hub()
+    client = CurlClient(hub)
+    try:
+        for name in ("_curls", "_free_list", "_pending", "_multi", "_timeout_check_tref", "_closed"):
+            assert hasattr(client, name), name
+    finally:
+        client.close()
+        hub.close()
+    for name in ("on_tick", "on_close", "call_later", "call_soon"):
+        assert hasattr(hub, name), name
+    qos = virtual.QoS(virtual.Channel)
+    qos._on_collect.cancel()
+    assert (qos._delivered, qos._dirty) == ({}, set())
+    assert AsyncHTTPSConnection(http_client=object()).getrequest().on_prepare is None
+
+
+def test_every_method_that_the_channel_overrides_is_still_there() -> None:
+    ours = {name for name in vars(Channel) if callable(vars(Channel)[name]) and hasattr(SQS.Channel, name)}
+    assert ours >= {"basic_ack", "basic_consume", "basic_cancel", "_schedule_queue", "sqs", "queue_declare", "close"}
+    assert hasattr(SQS.Transport, "register_with_event_loop")
+    assert "register_with_event_loop" in vars(Transport)

@@ -1,0 +1,165 @@
+"""The polls of a worker, driven by hand: answers, errors and time come from the test."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from workers.transport.http import Answer, Failed
+from workers.transport.outage import LONGEST_BACKOFF_SECONDS, Outage, backoff
+from workers.transport.plan import Policy, Poll
+from workers.transport.poller import Pace, Poller
+
+
+class Sqs:
+    """Takes the polls, and answers them when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Poll, Callable[[Answer], None]]] = []
+        self.broken = False
+
+    def ask(self, poll: Poll, done: Callable[[Answer], None]) -> None:
+        if self.broken:
+            raise RuntimeError("no credentials")
+        self.waiting.append((poll, done))
+
+    def answer(self, answer: Answer) -> Poll:
+        """Answer the poll that waits longest."""
+        poll, done = self.waiting.pop(0)
+        done(answer)
+        return poll
+
+
+class Worker:
+    """A poller with its processes; one queue ``a``."""
+
+    def __init__(self, processes: int = 2) -> None:
+        self.now = 100.0
+        self.sqs = Sqs()
+        self.taken: list[Any] = []
+        self.poller = Poller(
+            Policy(10, 0.1), self.sqs.ask, lambda _, messages: self.taken.extend(messages), lambda: self.now
+        )
+        self.poller.processes = lambda: processes
+        self.poller.held = lambda: len(self.taken)
+        self.poller.add("a", 5)
+
+    def bring(self, *messages: str) -> Poll:
+        """Let the waiting poll bring messages."""
+        return self.sqs.answer({"Messages": [{"Body": body} for body in messages]})
+
+
+@pytest.fixture
+def worker() -> Worker:
+    """A worker of two processes, idle."""
+    return Worker()
+
+
+def test_messages_held_and_asked_for_never_exceed_the_processes(worker: Worker) -> None:
+    draw = random.Random(3)
+    worker.poller.add("b", 1)
+    worker.poller.add("c", 9)
+    for _ in range(2000):
+        worker.now += draw.random() * 2  # slow jobs: nothing is fetched ahead
+        worker.poller.tick()
+        assert worker.poller.asked + len(worker.taken) <= 2
+        if worker.sqs.waiting and draw.random() < 0.6:
+            poll = worker.sqs.waiting[0][0]
+            worker.bring(*["m"] * draw.randint(0, poll.count))
+        if worker.taken and draw.random() < 0.4:
+            worker.taken.pop()
+
+
+def test_a_long_poll_that_brought_nothing_is_followed_by_the_next(worker: Worker) -> None:
+    for _ in range(3):
+        worker.poller.tick()
+        assert worker.sqs.answer({}) == Poll("a", 2, 10)
+
+
+def test_an_error_is_waited_for_and_the_queue_is_asked_again(worker: Worker) -> None:
+    worker.poller.tick()
+    worker.sqs.answer(Failed(500, "HTTP 500"))
+    assert worker.poller.queues["a"].blocked_until >= worker.now
+    worker.now += LONGEST_BACKOFF_SECONDS
+    worker.poller.tick()
+    assert worker.bring("m").queue == "a"
+    assert len(worker.taken) == 1
+
+
+def test_a_request_that_cannot_even_be_made_is_an_outage_not_a_crash(worker: Worker) -> None:
+    worker.sqs.broken = True
+    assert worker.poller.tick(), "time must bring the next try"
+    worker.sqs.broken = False
+    worker.now += LONGEST_BACKOFF_SECONDS
+    worker.poller.tick()
+    assert worker.sqs.waiting
+
+
+def test_an_answer_without_messages_of_any_shape_counts_as_empty(worker: Worker) -> None:
+    answers: list[Answer] = [{}, {"Messages": None}, {"Messages": []}, {"ResponseMetadata": {}}]
+    for answer in answers:
+        worker.poller.tick()
+        worker.sqs.answer(answer)
+    assert worker.taken == []
+
+
+def test_a_paused_worker_asks_for_nothing(worker: Worker) -> None:
+    worker.poller.paused = lambda: True
+    assert worker.poller.tick(), "it looks again after a while"
+    assert worker.sqs.waiting == []
+
+
+def test_a_removed_queue_is_not_asked_but_its_last_answer_is_delivered(worker: Worker) -> None:
+    worker.poller.tick()
+    worker.poller.remove("a")
+    worker.bring("late")
+    assert worker.taken == [{"Body": "late"}]
+    assert not worker.poller.tick()
+    assert worker.sqs.waiting == []
+
+
+def test_a_worker_of_short_jobs_fetches_ahead_and_one_of_long_jobs_stops_doing_so(worker: Worker) -> None:
+    for _ in range(100):
+        worker.now += 0.01
+        worker.poller.tick()
+        if worker.sqs.waiting:
+            worker.bring("m", "m")
+        worker.taken.clear()
+    worker.poller.tick()
+    worker.bring("m", "m")
+    worker.poller.tick()
+    assert worker.poller.asked > 0, "both processes are busy, but not for long"
+    worker.bring(*["m"] * worker.poller.asked)
+    worker.now += 1.0
+    del worker.taken[2:]
+    worker.now += 1.0
+    worker.poller.tick()
+    assert worker.poller.asked == 0
+
+
+def test_the_pace_forgets_after_half_a_second() -> None:
+    pace = Pace()
+    pace.finished(10, now=1.0)
+    assert pace.per_second(1.1) == 20
+    assert pace.per_second(1.6) == 0
+
+
+class TestOutage:
+    def test_the_backoff_is_full_jitter_under_a_ceiling_that_doubles_to_five_seconds(self) -> None:
+        ceilings = [backoff(failures, draw=lambda: 1.0) for failures in range(1, 9)]
+        assert ceilings == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+        assert backoff(5, draw=lambda: 0.0) == 0.0
+
+    def test_an_outage_is_told_once_and_so_is_its_end(self, capsys: pytest.CaptureFixture[str]) -> None:
+        outage = Outage("polling SQS", queue="a")
+        for _ in range(50):
+            outage.failed("HTTP 503")
+        for _ in range(3):
+            outage.succeeded()
+        told = capsys.readouterr().out
+        assert told.count("SQS fails, tried until it works") == 1
+        assert told.count("SQS works again") == 1
+        assert "failures=50" in told
