@@ -34,7 +34,9 @@ def adopt(task: Any, settings: Settings) -> None:
         usual = settings.limits(task.name, queue_of(task, settings))
     except ValueError:
         return  # an unknown queue: `problems` says so before a worker starts, a submission is refused
-    limits = time_limits(task.soft_time_limit, task.time_limit, usual)
+    own = vars(task)
+    hard_alone = "time_limit" in own and "soft_time_limit" not in own  # then an inherited soft limit is none of its own
+    limits = time_limits(None if hard_alone else task.soft_time_limit, task.time_limit, usual)
     task.soft_time_limit, task.time_limit = limits.soft, limits.hard
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,10 +21,10 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def bench(dynamodb_local: Endpoint) -> Iterator[Bench]:
+def bench(dynamodb_local: Endpoint) -> Bench:
     client = dynamodb_local.client(max_pool_connections=16)
     queues = (QueueSpec(name="default"), QueueSpec(name="other"))
-    yield Bench(client, bench_settings(queues=queues), ManualClock(system_clock()))
+    return Bench(client, bench_settings(queues=queues), ManualClock(system_clock()))
 
 
 def sweep_for(bench: Bench, seconds: float, *, parallel: int = 1) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,10 +26,10 @@ def shared(dynamodb_local: Endpoint) -> Bench:
 
 
 @pytest.fixture
-def bench(shared: Bench) -> Iterator[Bench]:
+def bench(shared: Bench) -> Bench:
     shared.clock = ManualClock(system_clock())  # DynamoDB Local deletes what expired by the machine's clock
     shared.repo = shared.new_repo()
-    yield shared
+    return shared
 
 
 def limits(bench: Bench) -> FleetLimits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,9 +18,9 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def bench(dynamodb_local: Endpoint) -> Iterator[Bench]:
+def bench(dynamodb_local: Endpoint) -> Bench:
     client = dynamodb_local.client(max_pool_connections=64)
-    yield Bench(client, bench_settings(), ManualClock(system_clock()))
+    return Bench(client, bench_settings(), ManualClock(system_clock()))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from recovery.decide import (
     Action,
     DeadWorker,
     Dispatch,
+    Expire,
     Figures,
     GiveUp,
     Orphan,
@@ -63,6 +64,8 @@ def kind_of(action: Action) -> str:
             return "first"
         case GiveUp():
             return "give up"
+        case Expire():
+            return "expire"
     return "nothing"
 
 
@@ -92,6 +95,11 @@ TABLE: list[tuple[str, Job, str]] = [
     ("a look-ahead away", waiting(dispatches=0, available_at=NOW + LOOK_AHEAD_MS), "first"),
     ("due and never sent", waiting(dispatches=0, available_at=NOW - 1), "first"),
     ("due ahead, but sent", waiting(available_at=NOW + 1_000), "nothing"),
+    ("in time to start, to the millisecond", waiting(start_by=NOW), "nothing"),
+    ("too late to start", waiting(start_by=NOW - 1), "expire"),
+    ("too late to start, message long lost", waiting(start_by=1, available_at=0, dispatched_at=0), "expire"),
+    ("too late to start, never sent", waiting(dispatches=0, start_by=NOW - 1), "expire"),
+    ("running, its time to start over", running(start_by=NOW - 1), "nothing"),
     ("completed", replace(running(lease_expires_at=0), status=JobStatus.COMPLETED), "nothing"),
     ("failed", replace(running(lease_expires_at=0), status=JobStatus.FAILED), "nothing"),
     ("cancelled", replace(waiting(dispatches=0), status=JobStatus.CANCELLED), "nothing"),

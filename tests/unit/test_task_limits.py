@@ -11,7 +11,7 @@ from celery import current_app
 from jobs import InvalidInput, Job, JobStatus
 from jobs.throttle import RateLimit
 from settings import QUEUE_PRESETS, Limits, QueueSpec, Settings
-from workers import JobTask, create_app
+from workers import EmailTask, JobTask, create_app
 from workers.admission import FIRST_WAIT_MS, LONGEST_WAIT_MS, backoff_ms, concurrency_name, has_turn
 from workers.limits import check_call, problems, time_limits
 
@@ -54,6 +54,12 @@ def test_a_task_without_limits_has_those_of_its_queue_not_of_the_default_queue(a
         (1680, 1800),
     ]
     assert report.queue_name() == "slow"
+
+
+def test_a_task_that_lowers_the_hard_limit_of_its_class_gets_a_soft_limit_below_it(app: Any) -> None:
+    app.task(name="t.mail", base=EmailTask, shared=False, time_limit=50)(body)
+    task = app.tasks["t.mail"]
+    assert (task.soft_time_limit, task.time_limit) == (40, 50)
 
 
 def faults(app: Any, name: str = "t.any", **options: Any) -> str:
