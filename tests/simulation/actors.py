@@ -88,6 +88,8 @@ def submit(stage: Stage, process: Process) -> None:
         "on_orphan": random.choice(("fail", "retry")),
         "idempotency_key" if random.random() < 0.5 else "job_id": random.choice(KEYS),
     }
+    if stage.scenario.dense:
+        options = {"max_attempts": 3, "on_orphan": "retry", "idempotency_key": KEYS[0]}
     if "job_id" in options:
         options["job_id"] = process.name
     named = random.random() < 0.7
@@ -186,7 +188,7 @@ class Worker:
 
     def _run(self, job: Job, body: Body) -> None:
         self._process.note(f"{job.job_id[:12]}: attempt {job.attempt} starts")
-        left = self._random.choice((0, 50, 3_000, 19_000))
+        left = self._random.choice((0, 50, 3_000, 19_000, 19_000))
         while left > 0 and job.job_id not in self._cancelled:
             step = min(left, 5_000)
             self._process.pause(step)
@@ -263,6 +265,10 @@ def meddle(stage: Stage, process: Process) -> None:
             process.note(f"{act.__name__}: {type(error).__name__}")
 
 
+def _key(stage: Stage, process: Process) -> str:
+    return process.random.choice(KEYS[:1] if stage.scenario.dense else KEYS)
+
+
 def _chosen(stage: Stage, process: Process) -> str:
     return process.random.choice(stage.job_ids or ["nothing"])
 
@@ -276,11 +282,11 @@ def _retry(stage: Stage, process: Process, repo: JobRepo) -> None:
 
 
 def _clear(stage: Stage, process: Process, repo: JobRepo) -> None:
-    IdempotencyService(repo).clear_idempotency_key(TASK, process.random.choice(KEYS))
+    IdempotencyService(repo).clear_idempotency_key(TASK, _key(stage, process))
 
 
 def _record(stage: Stage, process: Process, repo: JobRepo) -> None:
-    store_result(repo, TASK, process.random.choice(KEYS), process.name)
+    store_result(repo, TASK, _key(stage, process), process.name)
 
 
 def _ask_to_cancel(stage: Stage, process: Process, repo: JobRepo) -> None:

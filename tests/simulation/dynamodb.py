@@ -162,10 +162,12 @@ class Database:
         raise refusal("ConditionalCheckFailedException", "The conditional request failed", Item=old if shown else None)
 
     def _write(self, table: Table, key: str, old: Item | None, new: Item | None) -> Write:
-        if size(new) > ITEM_LIMIT:
+        octets = size(new)
+        if octets > ITEM_LIMIT:
             raise refusal("ValidationException", "Item size to update has exceeded the maximum allowed size")
-        write = Write(table.name, key, old, new, max(write_units(old), write_units(new)), table.index_units(old, new))
-        table.put(key, new, self._now())
+        units = max(1, math.ceil(max(octets, table.sizes.get(key, 0)) / WRITE_UNIT))
+        write = Write(table.name, key, old, new, units, table.index_units(old, new))
+        table.put(key, new, octets, self._now())
         self.units["written"] += write.table_units + write.index_units
         return write
 
@@ -194,6 +196,7 @@ class Table:
         self.name, self.key, self.index = name, key, index
         self.items: dict[str, Item] = {}
         self.versions: dict[str, list[tuple[int, Item | None]]] = {}
+        self.sizes: dict[str, int] = {}
 
     def key_of(self, item: Item) -> str:
         """Give an item's key."""
@@ -202,8 +205,9 @@ class Table:
             raise refusal("ValidationException", f"the key {self.key} must be 1 to {KEY_BYTES} bytes of text")
         return key
 
-    def put(self, key: str, new: Item | None, now: int) -> None:
+    def put(self, key: str, new: Item | None, octets: int, now: int) -> None:
         """Take an item's new version."""
+        self.sizes[key] = octets
         self.versions.setdefault(key, []).append((now, new))
         if new is None:
             self.items.pop(key, None)

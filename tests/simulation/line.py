@@ -19,7 +19,7 @@ from tests.simulation.world import Crash, World
 
 ENDPOINT: Final = "http://dynamodb"
 TIMEOUT_MS: Final = 2_000
-STALLS_MS: Final = (500, 5_000, 40_000, 100_000)
+STALLS_MS: Final = (500, 5_000, 40_000, 50_000, 60_000, 100_000)
 LATENESS_MS: Final = (100, 3_000, 30_000)
 
 
@@ -90,9 +90,12 @@ class Process:
         if self.shared.faults.strike("crash", self.random) and self.random.random() < 0.3:
             self.disturbed_at = self.shared.world.now
             raise Crash
-        if self.shared.faults.strike("stall", self.random):
+        if self.shared.faults.strike("stall", self.random) or (
+            self.kind != "worker" and self.shared.faults.strike("stall", self.random)
+        ):
             stall = self.random.choice(STALLS_MS)
             self.note(f"stands still for {stall} ms")
+            self.disturbed_at = self.shared.world.now
             self.shared.world.pause(milliseconds + stall)
             self.disturbed_at = self.shared.world.now
         else:
@@ -187,6 +190,7 @@ class Line:
     def _disturbed(self, what: str, wait_ms: int = 0) -> None:
         process = self._process
         process.note(what)
+        process.disturbed_at = process.shared.world.now
         if wait_ms:
             process.pause(wait_ms)
         process.disturbed_at = process.shared.world.now

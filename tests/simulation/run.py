@@ -83,8 +83,8 @@ def shrunk(failed: Outcome) -> Outcome:
 def _stage(world: World, scenario: Scenario) -> Stage:
     settings, lags = simulated_settings(scenario.listed), world.stream("lag")
     faults = Faults(world, scenario)
-    lagging = faults.possible("lag")
-    database = Database(lambda: world.now, (lambda: lags.randrange(LAG_MS)) if lagging else (lambda: 0))
+    longest = lags.choice(LAG_MS) if faults.possible("lag") else 1
+    database = Database(lambda: world.now, lambda: lags.randrange(longest))
     database.make_table(settings.job_table, schema.KEY, BY_STATE)
     database.make_table(settings.fleet_table, schema.FLEET_KEY)
     oracle = Oracle(world, scenario, settings.job_table, settings.max_dispatches)

@@ -23,9 +23,10 @@ FAULTS: Final = (
     "slow-message",  # and so out of order
     "send-failure",  # with or without the message being sent
 )
+FEATURES: Final = ("far", "coarse", "listed", "dense")
 SKEW_MS: Final = 4_000
 """Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
-LAG_MS: Final = 3_000
+LAG_MS: Final = (300, 3_000, 30_000)
 FAULTY_MS: Final = 120_000
 SWEEP_MS: Final = 30_000
 SWEEPS: Final = 60
@@ -46,6 +47,8 @@ class Scenario:
         Whether requests take no time at all, so that many things happen in one millisecond.
     listed : bool
         Whether the table lists completed jobs.
+    dense : bool
+        Whether all fight over one job, which is tried again whenever that is possible, and stalls are long.
     """
 
     seed: int
@@ -57,17 +60,22 @@ class Scenario:
     far: bool = False
     coarse: bool = False
     listed: bool = False
+    dense: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Self:
         """Draw the scenario of a seed."""
         random = Random(f"{seed}/scenario")
         rates = {fault: random.choice((0.01, 0.03, 0.1)) for fault in FAULTS if random.random() < 0.5}
+        dense = random.random() < 0.4
+        if dense:
+            rates |= {"stall": random.choice((0.05, 0.15))}
         return cls(
             seed=seed,
+            dense=dense,
             submitters=random.randint(1, 4),
-            workers=random.randint(1, 3),
-            sweepers=random.randint(1, 2),
+            workers=random.randint(1 + dense, 3),
+            sweepers=random.randint(1 + dense, 2),
             people=random.randint(0, 2),
             rates=rates,
             far=random.random() < 0.05,
@@ -79,7 +87,7 @@ class Scenario:
         """Give the scenarios that leave out one thing more."""
         found = [replace(self, **{name: count - 1}) for name, count in self._counts() if count > 0]
         found += [replace(self, rates={k: v for k, v in self.rates.items() if k != fault}) for fault in self.rates]
-        return found + [replace(self, **{name: False}) for name in ("far", "coarse", "listed") if getattr(self, name)]
+        return found + [replace(self, **{name: False}) for name in FEATURES if getattr(self, name)]
 
     def _counts(self) -> list[tuple[str, int]]:
         least = {"submitters": 1, "workers": 1, "sweepers": 1, "people": 0}
@@ -91,7 +99,7 @@ class Scenario:
         words = [f"--seed {self.seed}"]
         words += [f"--{name} {count}" for name, count in self._all() if count != getattr(drawn, name)]
         left_out = sorted(drawn.rates.keys() - self.rates.keys())
-        left_out += [name for name in ("far", "coarse", "listed") if getattr(drawn, name) and not getattr(self, name)]
+        left_out += [name for name in FEATURES if getattr(drawn, name) and not getattr(self, name)]
         return " ".join(words + ([f"--without {','.join(left_out)}"] if left_out else []))
 
     def _all(self) -> list[tuple[str, int]]:
@@ -99,10 +107,10 @@ class Scenario:
 
     def without(self, names: list[str]) -> Scenario:
         """Leave out faults and features by name."""
-        unknown = set(names) - {*FAULTS, "far", "coarse", "listed"}
+        unknown = set(names) - {*FAULTS, *FEATURES}
         if unknown:
-            raise ValueError(f"unknown faults {sorted(unknown)}; there are {[*FAULTS, 'far', 'coarse', 'listed']}")
-        switched = {name: False for name in ("far", "coarse", "listed") if name in names}
+            raise ValueError(f"unknown faults {sorted(unknown)}; there are {[*FAULTS, *FEATURES]}")
+        switched = {name: False for name in FEATURES if name in names}
         kept = {fault: rate for fault, rate in self.rates.items() if fault not in names}
         return replace(self, rates=kept, **switched)  # type: ignore[arg-type]
 
@@ -116,7 +124,7 @@ def simulated_settings(listed: bool) -> Settings:
         heartbeat_seconds=10,
         worker_dead_after_seconds=40,
         redispatch_min_seconds=20,
-        max_dispatches=3,
+        max_dispatches=2,
         idempotency_ttl_seconds=20,
         index_shards=1,
         index_completed=listed,
