@@ -184,3 +184,38 @@ def test_a_poll_under_way_at_the_stop_swallows_no_message(
         deploy.stack.worker("second", "-c", "1", "-Q", "default")
         deploy.stack.wait_for([job], JobStatus.COMPLETED, 10)
         assert set(deploy.stack.bodies().values()) == {1}
+
+
+def test_a_worker_polls_again_after_its_consumer_was_reconnected(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    modules = ("tests.support.tasks", "tests.support.break_once")
+    with deployment(dynamodb_local, elasticmq, tmp_path, task_modules=modules) as deploy:
+        worker = deploy.stack.worker("worker", "-c", "2", "-Q", "default")
+        before = [deploy.submit(n) for n in range(20)]
+        worker.wait_for_line("Connection to broker lost", 20)
+        after = [deploy.submit(n) for n in range(20)]
+        deploy.stack.wait_for(before + after, JobStatus.COMPLETED, 30)
+        assert set(deploy.stack.bodies().values()) == {1}
+        worker.send(signal.SIGTERM)
+        assert worker.wait_for_exit(30) == 0
+
+
+def test_messages_fetched_ahead_are_given_back_when_jobs_get_longer(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with deployment(dynamodb_local, elasticmq, tmp_path) as deploy:
+        go = tmp_path / "go"
+        quick = [deploy.submit(n) for n in range(80)]
+        slow = [deploy.submit(str(go), task="tests.wait_for_file") for _ in range(6)]
+        deploy.stack.worker("busy", "-c", "1", "-Q", "default")
+        deploy.stack.wait_for(quick, JobStatus.COMPLETED, 40)
+        wait_until(
+            lambda: deploy.depth("default") == (5, 0), 10, lambda: f"5 wait for others: {deploy.depth('default')}"
+        )
+
+        deploy.stack.worker("idle", "-c", "5", "-Q", "default")
+        wait_until(lambda: len(deploy.stack.bodies()) == len(quick) + 6, 20, "another worker started them")
+        go.touch()
+        deploy.stack.wait_for(slow, JobStatus.COMPLETED, 20)
+        assert set(deploy.stack.bodies().values()) == {1}

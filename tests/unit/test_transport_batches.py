@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import wait_until
-from workers.transport.batches import Batcher
+from workers.transport.batches import Batcher, give_back
 
 
 class Queue:
@@ -80,3 +82,75 @@ def test_close_sends_what_waits(queue: Queue) -> None:
     batcher.put("url", "a")
     batcher.close()
     assert queue.receipts() == ["a"]
+
+
+def test_a_forked_child_does_not_speak_for_its_parent(batcher: Batcher, queue: Queue) -> None:
+    batcher.put("url", "of the parent")
+    child = os.fork()
+    if child == 0:
+        batcher.put("url", "of the child")
+        batcher.close()
+        os._exit(0 if not queue.has("of the child") else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    wait_until(lambda: queue.has("of the parent"), 5, "the parent's own is sent")
+
+
+def test_a_batch_that_fails_is_sent_again_without_what_succeeded() -> None:
+    calls: list[list[str]] = []
+
+    def flaky(url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
+        calls.append([entry["ReceiptHandle"] for entry in entries])
+        if len(calls) == 1:
+            raise ConnectionError("down")
+        return (
+            {"Failed": [{"Id": entries[-1]["Id"], "Code": "InternalError", "SenderFault": False}]}
+            if len(calls) == 2
+            else {}
+        )
+
+    batcher = Batcher("deleting messages", flaky, linger=0.01)
+    for receipt in "abc":
+        batcher.put("url", receipt)
+    wait_until(lambda: len(calls) == 3, 10, lambda: f"three requests, not {calls}")
+    batcher.close()
+    assert calls == [["a", "b", "c"], ["a", "b", "c"], ["c"]]
+
+
+def test_a_receipt_that_sqs_does_not_know_is_not_tried_again() -> None:
+    calls: list[int] = []
+
+    def refusing(url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
+        calls.append(len(entries))
+        return {"Failed": [{"Id": "0", "Code": "ReceiptHandleIsInvalid", "SenderFault": True}]}
+
+    batcher = Batcher("deleting messages", refusing, linger=0.01)
+    batcher.put("url", "stale")
+    batcher.close()
+    assert calls == [1]
+
+
+def test_closing_sends_what_waits_and_gives_up_in_time(queue: Queue) -> None:
+    batcher = Batcher("deleting messages", queue, linger=60)
+    batcher.put("url", "last")
+    batcher.close()
+    assert queue.receipts() == ["last"]
+
+    def down(url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
+        raise ConnectionError("down")
+
+    stuck = Batcher("deleting messages", down, linger=0.01)
+    stuck.put("url", "lost")
+    began = time.monotonic()
+    stuck.close(seconds=0.5)
+    assert time.monotonic() - began < 5
+
+
+def test_giving_back_makes_messages_visible_at_once() -> None:
+    class Client:
+        def change_message_visibility_batch(self, **request: Any) -> Mapping[str, Any]:
+            self.request = request
+            return {}
+
+    client = Client()
+    give_back(lambda: client)("url", [{"Id": "0", "ReceiptHandle": "r"}])
+    assert client.request == {"QueueUrl": "url", "Entries": [{"Id": "0", "ReceiptHandle": "r", "VisibilityTimeout": 0}]}
