@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from celery import Celery
+from celery import Celery, current_app
 from celery.app.trace import build_tracer
 from kombu.utils.json import dumps, loads
 
@@ -96,9 +96,12 @@ class Harness:
             vars(app).pop("fleet_limits", None)
             vars(app).update(replaced)
             app.backend._cache.clear()
+            current = current_app._get_current_object()
+            app.set_current()  # shared tasks belong to whichever app was made last
             try:
                 yield made
             finally:
+                current.set_current()
                 for name in (*replaced, "fleet_limits"):
                     vars(app).pop(name, None)
                 vars(app).update(before, settings=settings)

@@ -253,7 +253,8 @@ class JobBackend(BaseBackend):
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Tell how many members come; said before the last of them is sent."""
-        self.notes.expect(group_id, chord_size, seconds=self._kept_seconds())
+        if self.notes.expect(group_id, chord_size, seconds=self._kept_seconds()).complete:
+            chords.wake(self.app, group_id)  # the header was sent before, by an attempt that was cut off
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """Count a member that ended, however it did; the last one has the chord look at its results at once."""

@@ -15,7 +15,9 @@ from jobs.notes import SEPARATOR
 from tests.support.canvas_tasks import (
     Unlucky,
     add,
+    add_after_a_crash,
     add_at_second_try,
+    crash,
     fail,
     note_error,
     plain_add,
@@ -121,6 +123,26 @@ def test_a_failed_member_fails_the_chord_and_its_body_never_runs(
     wait_until(told.exists, WAIT, "the error callback of the body has run")
     assert told.read_text().split() == [result.id]
     assert not [key for key in stack.bodies() if key[0] == result.id]
+
+
+@pytest.mark.timeout(120)
+def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app: JobclaimApp, stack: Stack) -> None:
+    header = [add_after_a_crash.s(1, 1), add.s(2, 2), chain(add_after_a_crash.s(3, 3), add.s(4))]
+    result = chord(header)(total.s())
+    assert result.get(timeout=WAIT) == 2 + 4 + 10
+    assert {key: times for key, times in stack.bodies().items() if key[0] == result.id} == {(result.id, 1): 1}
+
+
+@pytest.mark.timeout(120)
+def test_a_job_whose_process_is_killed_tells_its_links(app: JobclaimApp, stack: Stack, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    step = chain(crash.s(), add.s(1)).on_error(note_error.s(path=str(told))).apply_async()
+    result = chord([add.s(1, 1), crash.s()])(total.s())
+    wait_until(told.exists, WAIT, "the error callback has run")
+    assert told.read_text().split() == [step.parent.id]
+    with pytest.raises(ChordError, match="WorkerLostError"):
+        app.AsyncResult(result.id).get(timeout=WAIT)
+    assert app.AsyncResult(step.id).state == "FAILURE"
 
 
 @pytest.mark.timeout(120)
