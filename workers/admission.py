@@ -49,23 +49,21 @@ class Hold:
     reason: str
 
 
-def ask(task: Any, job: Job, values: Callable[[], dict[str, Any]], limits: FleetLimits, now: int) -> Hold | None:
-    """Ask for leave to start a claimed job; ``None`` grants it, and then `leave` must follow its end.
+def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold | None:
+    """Ask for leave to start a claimed job; ``None`` grants it, and then it must leave its name when it has ended.
 
     Parameters
     ----------
-    values : callable
-        Gives the job's arguments by name; asked only where a concurrency key needs them.
+    name : str
+        What it counts against, from `concurrency_name`; empty for nothing.
 
     Raises
     ------
     StoreUnavailable
     """
-    name = concurrency_name(task, values)
     if name and not limits.enter(name, task.concurrency_limit, job):
         wait = backoff_ms(job.attempt - job.charged)
-        reason = f"{task.concurrency_limit} of its concurrency key run already"
-        return Hold(now + wait, 0, reason)
+        return Hold(now + wait, 0, f"{task.concurrency_limit} of its concurrency key run already")
     if not task.rate_limit or has_turn(job, now):
         return None
     turn = limits.reserve(task.name, RateLimit.parse(task.rate_limit, task.rate_burst))
@@ -74,12 +72,6 @@ def ask(task: Any, job: Job, values: Callable[[], dict[str, Any]], limits: Fleet
     if name:
         limits.leave(name, job)
     return Hold(turn.at, turn.at if turn.reserved else 0, f"the rate limit of {task.rate_limit} is used up")
-
-
-def leave(task: Any, job: Job, values: Callable[[], dict[str, Any]], limits: FleetLimits) -> None:
-    """Make room for the next one under the job's concurrency key. Raises as `ask`."""
-    if name := concurrency_name(task, values):
-        limits.leave(name, job)
 
 
 def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:

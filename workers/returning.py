@@ -81,12 +81,14 @@ class ReturningTask(Task):
         if not self.rate_limit and self.concurrency_key is None:
             return
         repo = self.app.repo
+        name = admission.concurrency_name(self, self._values)
         try:
-            hold = admission.ask(self, job, self._values, self.app.fleet_limits, repo.clock())
+            hold = admission.ask(self, job, name, self.app.fleet_limits, repo.clock())
         except StoreUnavailable as error:
             log.error("limits not known", reason=str(error))
             hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
         if hold is None:
+            self.request.takes_place = name  # kept: a body may change what its arguments hold
             return
         log.info("held back", why=hold.reason, available_at=hold.until)
         self._give_back(
@@ -95,10 +97,12 @@ class ReturningTask(Task):
         raise Ignore(hold.reason)
 
     def _make_room(self) -> None:
-        if self.concurrency_key is None or getattr(self.request, "job", None) is None:
+        name = getattr(self.request, "takes_place", "")
+        if not name:
             return
+        self.request.takes_place = ""
         try:
-            admission.leave(self, self._job, self._values, self.app.fleet_limits)
+            self.app.fleet_limits.leave(name, self._job)
         except JobError as error:
             log.warning("its place stays taken until somebody asks for it", reason=str(error))
 
