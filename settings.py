@@ -124,6 +124,35 @@ class QueueSpec(SettingsModel):
         return self
 
 
+FailureKindName = Literal[
+    "TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED", "CANCELLED"
+]
+
+
+class DeadLetterRule(SettingsModel):
+    """How often and when recovery starts a failed job again by itself, before it waits for a person.
+
+    Attributes
+    ----------
+    retries : int
+        0 for none.
+    after_seconds : float
+        From the failure to the first retry, seconds.
+    factor : float
+        By which each further delay is longer than the one before.
+    """
+
+    retries: Annotated[int, Field(ge=0, le=20)]
+    after_seconds: Annotated[float, Field(gt=0, le=2_592_000)] = 300.0
+    factor: Annotated[float, Field(ge=1, le=100)] = 4.0
+
+    def delay_seconds(self, done: int) -> float | None:
+        """Seconds from a failure to the next retry after ``done`` retries; ``None`` when there is no more."""
+        if done >= self.retries:
+            return None
+        return min(self.after_seconds * self.factor**done, 2_592_000.0)
+
+
 class TaskSpec(SettingsModel):
     """Where one task goes and how long it may run, when that differs from its queue.
 
@@ -133,11 +162,17 @@ class TaskSpec(SettingsModel):
         Queue that the task is routed to; default `Settings.default_queue`.
     soft_limit, hard_limit : int, optional
         Seconds; default those of the queue.
+    critical : bool
+        Whether any failure of it raises an alert.
+    dead_letters : dict
+        Rules by failure kind that differ from those of `Settings.dead_letters`.
     """
 
     queue: str | None = None
     soft_limit: Seconds | None = None
     hard_limit: Seconds | None = None
+    critical: bool = False
+    dead_letters: dict[FailureKindName, DeadLetterRule] = {}
 
 
 class ScheduleSpec(SettingsModel):
@@ -326,6 +361,18 @@ class Settings(BaseSettings):
     index_completed: bool = False
     completed_retention_days: Annotated[float, Field(gt=0)] = 7
     dead_retention_days: Annotated[float, Field(gt=0)] = 30
+    dead_letters: Annotated[dict[FailureKindName, DeadLetterRule], NoDecode] = Field(
+        {}, description="By failure kind, what differs from `DEAD_LETTER_RULES`."
+    )
+
+    # --- alerts
+    alert_topic_arn: str | None = Field(None, description="SNS topic that gets alerts too; they are always logged.")
+    alert_interval_seconds: Seconds = 60
+    alert_repeat_seconds: Seconds = 3600
+    alert_clear_seconds: Seconds = 300
+    alert_duplicate_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
+    alert_waiting: Count = 50
+    alert_silence_seconds: Seconds = 600
 
     # --- recovery
     recovery_interval_seconds: Seconds = Field(
@@ -378,7 +425,7 @@ class Settings(BaseSettings):
         _refuse_unknown(in_environment, cls.model_fields, f"the environment ({_PREFIX}*)")
         return values
 
-    @field_validator("queue_urls", "queues", "tasks", "schedules", "worker_groups", mode="before")
+    @field_validator("queue_urls", "queues", "tasks", "dead_letters", "schedules", "worker_groups", mode="before")
     @classmethod
     def _from_json(cls, value: Any, info: ValidationInfo) -> Any:
         """Read what the environment gives as text."""
@@ -560,6 +607,13 @@ class Settings(BaseSettings):
             return exact
         return next((spec for name, spec in self.tasks.items() if fnmatchcase(task, name)), TaskSpec())
 
+    def dead_letter_rule(self, task: str, kind: str) -> DeadLetterRule:
+        """What follows when a job of a task ended in a failure of that kind: the task's own rule, else the fleet's."""
+        known: dict[str, DeadLetterRule] = dict(DEAD_LETTER_RULES)
+        known.update({str(name): rule for name, rule in self.dead_letters.items()})
+        known.update({str(name): rule for name, rule in self.task_spec(task).dead_letters.items()})
+        return known.get(kind, DeadLetterRule(retries=0))
+
     def limits(self, task: str, queue: str | None = None) -> Limits:
         """Soft and hard time limit of a task, seconds: its own, else those of its queue."""
         of_queue = self.queue(queue or self.queue_of(task))
@@ -695,3 +749,10 @@ QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
     ),
 }
 """Sets of queues to start from: ``Settings(queue_preset="priority")``, or put them into ``queues`` with others."""
+
+DEAD_LETTER_RULES: Final[Mapping[str, DeadLetterRule]] = {
+    "TRANSIENT": DeadLetterRule(retries=5, after_seconds=300, factor=4),
+    "EXTERNAL": DeadLetterRule(retries=3, after_seconds=3600, factor=3),
+    "CONFIGURATION": DeadLetterRule(retries=1, after_seconds=7200),
+}
+"""5 min to 21 h, 1 h to 9 h, 2 h; every other kind waits for a person at once."""

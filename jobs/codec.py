@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any, Final
 
 from jobs.errors import InvalidPayload, PayloadTooLarge
-from jobs.model import Attempt, Failure, FailureKind
+from jobs.model import Attempt, Decision, Failure, FailureKind
 
 MAX_DEPTH: Final = 100
 
@@ -86,6 +86,20 @@ def decode_history(text: str) -> tuple[Attempt, ...]:
     return tuple(_attempt(row) for row in json.loads(text))
 
 
+def encode_decisions(decisions: tuple[Decision, ...]) -> str:
+    """Write decisions, oldest first; empty fields are left out."""
+    rows = [{key: value for key, value in asdict(decision).items() if value} for decision in decisions]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_decisions(text: str) -> tuple[Decision, ...]:
+    """Read what `encode_decisions` wrote."""
+    return tuple(
+        Decision(**{"verb": "", "by": "", **{key: value for key, value in row.items() if key in _DECISION_FIELDS}})
+        for row in json.loads(text)
+    )
+
+
 def _failure_dict(failure: Failure) -> dict[str, Any]:
     return {key: value for key, value in asdict(failure).items() if value}
 
@@ -105,6 +119,7 @@ def _failure(row: dict[str, Any]) -> Failure:
 
 _FAILURE_FIELDS: Final = frozenset(field.name for field in fields(Failure))
 _ATTEMPT_FIELDS: Final = frozenset(field.name for field in fields(Attempt))
+_DECISION_FIELDS: Final = frozenset(field.name for field in fields(Decision))
 _KINDS: Final = frozenset(FailureKind)
 _PLAIN: Final = (str, bool, int, float, type(None))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jobs.item import attribute
+from jobs.item import ALWAYS_STORED, attribute
 from jobs.transitions import TRANSITIONS, Move
 
 
@@ -39,10 +39,11 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
     guards = transition.expected(expected)
     shape = tuple((name, _kind(change)) for name, change in changes.items())
     deadline = transition.deadline if "now" in expected else ""
-    expression, condition, names = _expressions(move, tuple(guards), shape, deadline)
+    absent = tuple(name for name, value in guards.items() if not value and name not in ALWAYS_STORED)
+    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline)
     values = {":status": attribute(str(transition.target))}
     values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
-    values |= {f":if_{name}": attribute(value) for name, value in guards.items()}
+    values |= {f":if_{name}": attribute(value) for name, value in guards.items() if name not in absent}
     if deadline:
         values[":now"] = attribute(expected["now"])
     values |= {f":{name}": _operand(change) for name, change in changes.items() if change is not None}
@@ -58,11 +59,11 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
 
 @lru_cache(maxsize=512)
 def _expressions(
-    move: Move, guards: tuple[str, ...], shape: tuple[tuple[str, str], ...], deadline: str
+    move: Move, guards: tuple[str, ...], absent: tuple[str, ...], shape: tuple[tuple[str, str], ...], deadline: str
 ) -> tuple[str, str, dict[str, str]]:
     sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
     terms = {"status", *guards, *(name for name, _ in shape)}
-    clauses = [f"({sources})", *(f"#{name} = :if_{name}" for name in guards)]
+    clauses = [f"({sources})", *(_holds(name, name in absent) for name in guards)]
     if deadline:
         clauses.append(f"(attribute_not_exists(#{deadline}) OR #{deadline} >= :now)")
         terms.add(deadline)
@@ -78,6 +79,11 @@ def _expressions(
         expression += " REMOVE " + ", ".join(removes)
     terms |= {kind for _, kind in shape if kind not in ("set", "add", "remove")}
     return expression, " AND ".join(clauses), {f"#{name}": name for name in sorted(terms)}
+
+
+def _holds(name: str, absent: bool) -> str:
+    """An attribute still has its value; an empty one is not stored."""
+    return f"attribute_not_exists(#{name})" if absent else f"#{name} = :if_{name}"
 
 
 def _kind(change: Change) -> str:

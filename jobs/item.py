@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from jobs import codec, schema
-from jobs.model import Job, JobStatus
+from jobs.model import DeadState, Job, JobStatus
 
 Item = dict[str, dict[str, Any]]
 """A DynamoDB item in the low-level form, ``{"job_id": {"S": "..."}}``."""
@@ -20,9 +20,9 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(
         ("job_id", "task", "queue", "claim_token", "worker_id", "celery_task_id", "idempotency_key", "fingerprint"), str
     ),
-    **dict.fromkeys(("submission", "on_orphan", "envelope"), str),
+    **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy"), str),
     **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
-    **dict.fromkeys(("start_by", "slot"), int),
+    **dict.fromkeys(("start_by", "slot", "retry_at", "dead_retries"), int),
     **dict.fromkeys(
         ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int
     ),
@@ -32,6 +32,7 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "result": codec.decode,
     "failure": codec.decode_failure,
     "history": codec.decode_history,
+    "decisions": codec.decode_decisions,
 }
 
 ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
@@ -39,6 +40,7 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "result": codec.encode,
     "failure": codec.encode_failure,
     "history": codec.encode_history,
+    "decisions": codec.encode_decisions,
 }
 
 
@@ -48,8 +50,8 @@ def attribute(value: str | int | float) -> dict[str, str]:
 
 
 def is_absent(name: str, value: Any) -> bool:
-    """Whether a value stored as JSON is left out: nothing at all, or no history. An empty payload is a payload."""
-    return value is None or (name == "history" and not value)
+    """Whether a value stored as JSON is left out: nothing at all, or an empty list of ours; an empty payload is one."""
+    return value is None or (name in ("history", "decisions") and not value)
 
 
 def to_attributes(job: Job) -> dict[str, str | int | float]:
@@ -72,6 +74,10 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
         return {schema.INDEX_HASH: schema.open_key(job.queue, shard), schema.INDEX_RANGE: job.available_at}
     if job.status is JobStatus.COMPLETED and not index_completed:
         return {}
+    if job.status is JobStatus.FAILED and job.dead_state == DeadState.SCHEDULED:
+        return {schema.INDEX_HASH: schema.retry_key(shard), schema.INDEX_RANGE: job.retry_at}
+    if job.status is JobStatus.FAILED and job.dead_state in (DeadState.RESOLVED, DeadState.ABANDONED):
+        return {schema.INDEX_HASH: schema.settled_key(shard), schema.INDEX_RANGE: job.finished_at}
     return {schema.INDEX_HASH: schema.closed_key(job.status, shard), schema.INDEX_RANGE: job.finished_at}
 
 

@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jobs import codec
+from jobs import codec, dead
 from jobs.expressions import Change
 from jobs.item import ALWAYS_STORED, ENCODERS, is_absent, place
-from jobs.model import HISTORY_LIMIT, Attempt, Failure, FailureKind, Job, JobStatus
+from jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
 from jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
@@ -25,10 +25,17 @@ SQS_LOOKAHEAD_MS: Final = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long ended jobs are kept, milliseconds."""
+    """How long ended jobs are kept, milliseconds, and when a failed one is started again.
+
+    Attributes
+    ----------
+    retry_after : callable
+        Gives the seconds from a job's failure, by its kind, to its automatic retry; ``None`` for none.
+    """
 
     completed: int
     dead: int
+    retry_after: Callable[[Job, str], float | None] = lambda _job, _kind: None
 
 
 def first_dispatches(available_at: int, now: int) -> int:
@@ -40,7 +47,13 @@ def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
     """The body returned; an idempotent job is kept at least as long as it answers equal submissions."""
     kept = max(retention.completed, int(job.idempotency_ttl * 1000))
     return replace(
-        job, status=JobStatus.COMPLETED, result=result, failure=None, finished_at=now, expires_at=_expiry(now, kept)
+        job,
+        status=JobStatus.COMPLETED,
+        result=result,
+        failure=None,
+        finished_at=now,
+        expires_at=_expiry(now, kept),
+        dead_state=DeadState.RESOLVED if job.dead_state else "",
     )
 
 
@@ -53,7 +66,7 @@ def ended_badly(
     they cannot start a later run of the job early.
     """
     claimed = job.status is JobStatus.PROCESSING
-    return replace(
+    ended = replace(
         job,
         status=status,
         attempt=job.attempt if claimed else job.attempt + 1,
@@ -62,6 +75,11 @@ def ended_badly(
         finished_at=now,
         expires_at=_expiry(now, retention.dead),
     )
+    if status is not JobStatus.FAILED:
+        return replace(ended, dead_state=DeadState.ABANDONED if job.dead_state else "")
+    kind = failure.kind if failure else FailureKind.PERMANENT
+    ended = dead.buried(ended, now, retention.retry_after(job, kind))
+    return replace(ended, expires_at=_expiry(max(now, ended.retry_at), retention.dead))
 
 
 def pending_again(
@@ -93,12 +111,36 @@ def pending_again(
     )
 
 
-def revived(job: Job, now: int, available_at: int) -> Job:
-    """A failed job starts again with all its attempts before it; ``attempt`` goes on growing."""
+def revived(job: Job, now: int, available_at: int, *, by: str = "a person", why: str = "") -> Job:
+    """A failed job starts again because a person wants it, with all its attempts; ``attempt`` goes on growing."""
+    return replace(_open_again(dead.decided(job, "retry", by, why, now), now, available_at), charged=0, dead_retries=0)
+
+
+def revived_by_rule(job: Job, now: int) -> Job:
+    """A failed job starts again by its dead-letter rule, for one attempt."""
+    done = job.dead_retries + 1
+    why = f"automatic retry {done}" + (f" after {job.failure.kind}" if job.failure else "")
+    again = _open_again(dead.decided(job, "retry", dead.RECOVERY, why, now), now, now)
+    return replace(again, charged=max(0, job.max_attempts - 1), dead_retries=done)
+
+
+def settled(job: Job, move: Move, now: int, retention: Retention, *, by: str, why: str) -> Job:
+    """A person says that a failed job's work is done (``RESOLVE``), or that nobody wants it any more (``ABANDON``)."""
+    done = move is Move.RESOLVE
+    return replace(
+        dead.decided(job, str(move), by, why, now),
+        dead_state=DeadState.RESOLVED if done else DeadState.ABANDONED,
+        retry_at=0,
+        expires_at=_expiry(now, retention.completed if done else retention.dead),
+    )
+
+
+def _open_again(job: Job, now: int, available_at: int) -> Job:
     return replace(
         job,
         status=JobStatus.PENDING,
-        charged=0,
+        retry_at=0,
+        dead_state=DeadState.RETRYING,
         finished_at=0,
         expires_at=0,
         available_at=available_at,
@@ -140,6 +182,7 @@ def as_read(job: Job) -> dict[str, str | int]:
         "attempt": job.attempt,
         "finished_at": job.finished_at,
         "dispatches": job.dispatches,
+        "dead_state": job.dead_state,
     }
 
 

@@ -25,7 +25,11 @@ def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
     """Name the partitions of the index that hold the jobs in a state."""
     if status.is_open:
         return [schema.open_key(queue, shard) for queue in queues for shard in range(shards)]
-    return [schema.closed_key(status, shard) for shard in range(shards)]
+    keys = [schema.closed_key(status, shard) for shard in range(shards)]
+    if status is JobStatus.FAILED:  # those that recovery starts again are listed by when it does
+        keys += [schema.retry_key(shard) for shard in range(shards)]
+        keys += [schema.settled_key(shard) for shard in range(shards)]
+    return keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,21 @@ class JobStatus(StrEnum):
         return self in (JobStatus.PENDING, JobStatus.PROCESSING)
 
 
+class DeadState(StrEnum):
+    """What becomes of a job that failed, as far as it is decided."""
+
+    SCHEDULED = "SCHEDULED"
+    """Recovery starts it again at `Job.retry_at`."""
+    WAITING = "WAITING"
+    """A person must look at it."""
+    RETRYING = "RETRYING"
+    """It was started again and has not ended."""
+    RESOLVED = "RESOLVED"
+    """Its retry completed, or a person said that its work is done."""
+    ABANDONED = "ABANDONED"
+    """Nobody wants its work any more."""
+
+
 class FailureKind(StrEnum):
     """Why a job failed, as far as it matters for what to do next."""
 
@@ -89,6 +104,27 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody decided about a failed job.
+
+    Attributes
+    ----------
+    verb : str
+        ``retry``, ``resolve`` or ``abandon``.
+    by : str
+        Who: a person, or ``recovery``.
+    why : str
+    at : int
+        Epoch milliseconds.
+    """
+
+    verb: str
+    by: str
+    why: str = ""
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job as it was last read or written. Its ``repr``, which may end in a log, shows no argument and no token.
 
@@ -115,6 +151,16 @@ class Job:
         Epoch milliseconds of the turn that a rate limit reserved for it; 0 for none.
     envelope : str
         Text that the layer above puts on each of the job's messages; not read here.
+    retry_at : int
+        Epoch milliseconds at which recovery starts a failed job again; 0 where it does not.
+    dead_retries : int
+        Times that recovery did so since a person last decided about it.
+    dead_state : DeadState or str
+        Empty for a job that never failed.
+    failure_policy : str
+        What the task's author says of its failures, see `jobs.dead`; empty where settings say it all.
+    decisions : tuple of Decision
+        The last 20, oldest first.
     created : bool
         Not stored: ``False`` when `create_job` found an equal job instead.
     """
@@ -150,6 +196,11 @@ class Job:
     start_by: int = 0
     slot: int = 0
     envelope: str = ""
+    retry_at: int = 0
+    dead_retries: int = 0
+    dead_state: str = ""
+    failure_policy: str = ""
+    decisions: tuple[Decision, ...] = ()
     created: bool = field(default=True, compare=False)
 
     def log_context(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from jobs import checks, lifecycle
+from jobs import checks, dead, lifecycle
 from jobs.claims import ClaimBook, new_token
 from jobs.clock import Clock, system_clock
 from jobs.connect import PerProcess
@@ -78,6 +78,7 @@ class JobRepo:
         self.retention = lifecycle.Retention(
             completed=round(known.completed_retention_days * 86_400_000),
             dead=round(known.dead_retention_days * 86_400_000),
+            retry_after=lambda job, kind: dead.rule_of(job, kind, known).delay_seconds(job.dead_retries),
         )
         own = PerProcess(lambda: _connect(known))
         self.table = JobTable(
@@ -111,6 +112,7 @@ class JobRepo:
         fingerprint: str | None = None,
         start_by: int | datetime | None = None,
         envelope: str = "",
+        failure_policy: str = "",
     ) -> Job:
         """Write a PENDING job. Costs one request and, at 1 KB, two write units (one of them in the index).
 
@@ -138,6 +140,8 @@ class JobRepo:
             A job that is not started by then never is: it ends CANCELLED. Epoch milliseconds, or an aware datetime.
         envelope : str
             Text that the caller wants on each of the job's messages.
+        failure_policy : str
+            What follows a failure, where the task says so itself: made by `jobs.dead.seal_policy`.
 
         Returns
         -------
@@ -163,6 +167,7 @@ class JobRepo:
             hard_limit=hard_limit,
             start_by=start_by,
             envelope=envelope,
+            failure_policy=failure_policy,
         )
         try:
             job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
@@ -431,8 +436,20 @@ class JobRepo:
         raise _lost(claim.job_id, written.job)
 
     # --- people
-    def retry_job(self, job_id: str, *, available_at: int | datetime | None = None) -> Job:
+    def retry_job(
+        self,
+        job_id: str,
+        *,
+        available_at: int | datetime | None = None,
+        by: str = "a person",
+        reason: str = "",
+    ) -> Job:
         """Start a FAILED job again, with all its attempts before it. The caller sends its message, or recovery does.
+
+        Parameters
+        ----------
+        by, reason : str
+            Kept with the job: who wants it, and why.
 
         Raises
         ------
@@ -443,7 +460,7 @@ class JobRepo:
         if job.status is not JobStatus.FAILED:
             raise IllegalTransition(f"job {job_id!r} is {job.status}; only a FAILED job can be retried")
         at = max(now, checks.moment(available_at, "available_at", now))
-        after = lifecycle.revived(job, now, at)
+        after = lifecycle.revived(job, now, at, by=by, why=reason)
         written = self._move(job, Move.REVIVE, after)
         if written.applied or (written.job is not None and written.job.submission == after.submission):
             return after

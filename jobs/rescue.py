@@ -60,6 +60,14 @@ def dispatch(repo: JobRepo, job: Job) -> Job | None:
     return _apply(repo, job, Move.DISPATCH, lifecycle.dispatched(job, repo.clock()))
 
 
+def revive(repo: JobRepo, job: Job) -> Job | None:
+    """Start a failed job again by its dead-letter rule: FAILED to PENDING. The caller sends its message.
+
+    Returns as `orphan_fail`; refused where a person has decided meanwhile.
+    """
+    return _apply(repo, job, Move.REVIVE, lifecycle.revived_by_rule(job, repo.clock()))
+
+
 def _apply(repo: JobRepo, before: Job, move: Move, after: Job) -> Job | None:
     table = repo.table
     changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)

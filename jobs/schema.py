@@ -4,7 +4,9 @@
 
     by_state   state_key                     state_at          who is listed
                OPEN#<queue>#<shard>          available_at      PENDING and PROCESSING
-               FAILED#<shard>                finished_at       FAILED
+               FAILED#<shard>                finished_at       FAILED, and a person must decide
+               RETRY#<shard>                 retry_at          FAILED, and recovery starts it again by itself
+               SETTLED#<shard>               finished_at       FAILED, resolved or abandoned
                CANCELLED#<shard>             finished_at       CANCELLED
                COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on
 
@@ -34,6 +36,16 @@ def shard_of(job_id: str, shards: int) -> int:
 def open_key(queue: str, shard: int) -> str:
     """Index partition of a queue's open (PENDING or PROCESSING) jobs."""
     return f"OPEN#{queue}#{shard}"
+
+
+def retry_key(shard: int) -> str:
+    """Index partition of the failed jobs that recovery starts again."""
+    return f"RETRY#{shard}"
+
+
+def settled_key(shard: int) -> str:
+    """Index partition of the failed jobs about which nothing is left to do."""
+    return f"SETTLED#{shard}"
 
 
 def closed_key(status: str, shard: int) -> str:

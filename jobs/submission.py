@@ -34,6 +34,7 @@ class Submission:
     hard_limit: int | None = None
     start_by: int | datetime | None = None
     envelope: str = ""
+    failure_policy: str = ""
 
 
 MAX_ENVELOPE: Final = 16_384
@@ -83,6 +84,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         lease_ms=lease_ms(asked.hard_limit, queue, task, settings),
         start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
         envelope=_envelope(asked.envelope),
+        failure_policy=asked.failure_policy,
     )
 
 

@@ -12,6 +12,7 @@
                        └──────── cancel ────────────────────────▶ CANCELLED
 
     FAILED ──revive──▶ PENDING            a person, or the dead-letter policy
+    FAILED ──resolve, abandon──▶ FAILED   a person: nothing is left to do, or nobody wants it
     COMPLETED, FAILED, CANCELLED ──resubmit──▶ PENDING     an equal submission, its window over
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
@@ -45,6 +46,8 @@ class Move(StrEnum):
     CANCEL = "cancel"
     GIVE_UP = "give-up"
     REVIVE = "revive"
+    RESOLVE = "resolve"
+    ABANDON = "abandon"
     RESUBMIT = "resubmit"
     DISPATCH = "dispatch"
     RECORD = "record"
@@ -109,7 +112,9 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.ORPHAN_RETRY: Transition((_R,), _P, Actor.RECOVERY, ("claim_token",)),
         Move.CANCEL: Transition((_P,), _X, Actor.PERSON, ("attempt",)),
         Move.GIVE_UP: Transition((_P,), _F, Actor.RECOVERY, ("attempt", "dispatches")),
-        Move.REVIVE: Transition((_F,), _P, Actor.PERSON, ("attempt", "finished_at")),
+        Move.REVIVE: Transition((_F,), _P, Actor.PERSON, ("attempt", "finished_at", "dead_state")),
+        Move.RESOLVE: Transition((_F,), _F, Actor.PERSON, ("attempt", "finished_at", "dead_state")),
+        Move.ABANDON: Transition((_F,), _F, Actor.PERSON, ("attempt", "finished_at", "dead_state")),
         Move.RESUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, ("attempt", "finished_at")),
         Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, ("attempt", "dispatches")),
         Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, ("attempt", "finished_at")),

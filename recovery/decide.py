@@ -7,9 +7,8 @@
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
                  too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
+    FAILED       `retry_at` is past ──────────────▶ Revive     PENDING: its dead-letter rule has a retry left
     otherwise ────────────────────────────────────▶ nothing
-
-Dead letters that are due for another attempt belong here too, as one more row.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
+from jobs.dead import is_due
 from jobs.lifecycle import is_late
 from jobs.model import Failure, FailureKind, Job, JobStatus
 from settings import SQS_MAX_DELAY, Settings
@@ -90,7 +90,12 @@ class Expire:
     """End a job whose time to start is over."""
 
 
-Action: TypeAlias = Orphan | Dispatch | GiveUp | Expire | None
+@dataclass(frozen=True, slots=True)
+class Revive:
+    """Start a failed job again by its dead-letter rule."""
+
+
+Action: TypeAlias = Orphan | Dispatch | GiveUp | Expire | Revive | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def decide(job: Job, now: int, figures: Figures) -> Action:
         return _decide_running(job, now, figures)
     if job.status is JobStatus.PENDING:
         return _decide_waiting(job, now, figures.settings)
-    return None
+    return Revive() if job.status is JobStatus.FAILED and is_due(job, now) else None
 
 
 def delay_seconds(job: Job, now: int) -> int:

@@ -12,7 +12,7 @@ from jobs import rescue
 from jobs.errors import JobError
 from jobs.model import Job
 from jobs.repo import JobRepo
-from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, decide, delay_seconds
+from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
 
 log = structlog.get_logger("jobclaim.recovery")
 
@@ -120,6 +120,8 @@ class Settler:
                 return self._give_up(job, action)
             case Expire():
                 return self._expire(job)
+            case Revive():
+                return self._revive(job)
         return True
 
     def _end_orphan(self, job: Job, action: Orphan) -> bool:
@@ -179,6 +181,18 @@ class Settler:
         self._tell_links(after)
         self.counts["expired"] += 1
         log.warning("not started in time", start_by=job.start_by, **job.log_context())
+        return True
+
+    def _revive(self, job: Job) -> bool:
+        if not self._messages.may_send():
+            self.counts["held"] += 1
+            return False
+        after = rescue.revive(self._repo, job)
+        if after is None:
+            return self._refused()
+        self.counts["revived"] += 1
+        log.info("dead letter retried", retry=after.dead_retries, **job.log_context())
+        self._send(after)
         return True
 
     def _tell_links(self, job: Job) -> None:

@@ -2,6 +2,8 @@
 
 ::
 
+    RETRY#<shard>   |··· due: failed jobs to start again ···|now|·· not due yet: never read ··|
+
     fleet table ── dead workers ──▶ their jobs, by id
                 └─ cursor ────────▶ OPEN#<queue>#<shard>   |······ due ······|now|·· not due yet ··|
                                          from where the last round stopped ──▶     ──▶ what is new there
@@ -60,6 +62,8 @@ class SweepReport:
         PENDING jobs that became FAILED because none of their messages was claimed.
     expired : int
         PENDING jobs that became CANCELLED because they were not started in time.
+    revived : int
+        FAILED jobs that were started again by their dead-letter rule.
     refused : int
         Writes that came too late: the job had changed meanwhile, which is normal.
     held : int
@@ -83,6 +87,7 @@ class SweepReport:
     scheduled: int = 0
     given_up: int = 0
     expired: int = 0
+    revived: int = 0
     refused: int = 0
     held: int = 0
     unsent: int = 0
@@ -174,6 +179,8 @@ class _Pass:
         self._stamina.until = self.started + PASS_MS
         for queue, partition in self._partitions():
             self._look_back(queue, partition)
+        for shard in range(self._shards):
+            self._revive(schema.retry_key(shard))
 
     def settled_workers(self) -> list[DeadWorker]:
         """Dead workers of which no job can be left: every partition was looked through since they died."""
@@ -220,6 +227,14 @@ class _Pass:
         self.counts["failed"] += stretch.failures
         self.counts["truncated"] += not stretch.finished
         self.marks[partition] = replace(mark, ahead=stretch.last_clean)
+
+    def _revive(self, partition: str) -> None:
+        """Start failed jobs again whose time has come. What is done leaves the partition, so no cursor is needed."""
+        stretch = self._walker.walk(
+            partition, after=None, since=None, up_to=self.started, pages=self._settings.sweep_pages_per_shard
+        )
+        self.counts["failed"] += stretch.failures
+        self.counts["truncated"] += not stretch.finished
 
     def _look_back(self, queue: str, partition: str) -> None:
         """Look at due jobs, from where the round before stopped."""

@@ -103,4 +103,7 @@ def test_a_list_in_which_little_matches_costs_a_bounded_number_of_requests_and_g
 def test_open_jobs_are_found_by_queue_and_shard_and_ended_ones_by_shard() -> None:
     assert state_keys(JobStatus.PENDING, ["a", "b"], 2) == ["OPEN#a#0", "OPEN#a#1", "OPEN#b#0", "OPEN#b#1"]
     assert state_keys(JobStatus.PROCESSING, ["a"], 1) == ["OPEN#a#0"]
-    assert state_keys(JobStatus.FAILED, ["a", "b"], 2) == ["FAILED#0", "FAILED#1"]
+    assert state_keys(JobStatus.FAILED, ["a", "b"], 2) == [
+        *("FAILED#0", "FAILED#1"),
+        *("RETRY#0", "RETRY#1", "SETTLED#0", "SETTLED#1"),
+    ]

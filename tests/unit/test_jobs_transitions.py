@@ -15,7 +15,14 @@ from jobs.transitions import TRANSITIONS, Actor, Move, owner_move
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [name for name in ("cli", "dashboard", "infra", "jobs", "recovery", "workers") if (ROOT / name).is_dir()]
-KNOWN: dict[str, str | int] = {"claim_token": "T", "attempt": 3, "finished_at": 9000, "dispatches": 2, "now": 5000}
+KNOWN: dict[str, str | int] = {
+    "claim_token": "T",
+    "attempt": 3,
+    "finished_at": 9000,
+    "dispatches": 2,
+    "dead_state": "WAITING",
+    "now": 5000,
+}
 
 CONDITIONS = {
     Move.CLAIM: "(status = PENDING) AND attempt = 3 AND (attribute_not_exists(start_by) OR start_by >= 5000) "
@@ -29,7 +36,9 @@ CONDITIONS = {
     Move.ORPHAN_RETRY: "(status = PROCESSING) AND claim_token = T -> PENDING",
     Move.CANCEL: "(status = PENDING) AND attempt = 3 -> CANCELLED",
     Move.GIVE_UP: "(status = PENDING) AND attempt = 3 AND dispatches = 2 -> FAILED",
-    Move.REVIVE: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 -> PENDING",
+    Move.REVIVE: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND dead_state = WAITING -> PENDING",
+    Move.RESOLVE: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND dead_state = WAITING -> FAILED",
+    Move.ABANDON: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND dead_state = WAITING -> FAILED",
     Move.RESUBMIT: "(status = COMPLETED OR status = FAILED OR status = CANCELLED) AND attempt = 3 AND "
     "finished_at = 9000 -> PENDING",
     Move.DISPATCH: "(status = PENDING) AND attempt = 3 AND dispatches = 2 -> PENDING",
@@ -48,6 +57,15 @@ def test_a_move_is_allowed_exactly_under_its_sentence(move: Move) -> None:
     request = update_request(move, KNOWN, {})
 
     assert _in_words(request["ConditionExpression"], request) + f" -> {_target(request)}" == CONDITIONS[move]
+
+
+def test_a_job_of_an_older_version_that_has_no_dead_state_is_held_to_having_none() -> None:
+    request = update_request(Move.REVIVE, {**KNOWN, "dead_state": ""}, {})
+
+    assert _in_words(request["ConditionExpression"], request) == (
+        "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND attribute_not_exists(dead_state)"
+    )
+    assert ":if_dead_state" not in request["ExpressionAttributeValues"]
 
 
 def test_a_claim_that_names_no_attempt_asks_for_the_state_alone() -> None:
@@ -129,7 +147,7 @@ def test_every_name_is_a_placeholder_so_that_no_reserved_word_can_break_a_reques
 
 def test_nothing_but_the_table_module_writes_jobs() -> None:
     """Notes lie in the job table under keys that no job can have, limits in the fleet table: neither has a status."""
-    no_jobs = {"jobs/notes.py", "jobs/throttle.py"}
+    no_jobs = {"jobs/audit.py", "jobs/notes.py", "jobs/throttle.py"}
     writes = {"put_item", "update_item", "delete_item", "batch_write_item", "transact_write_items", "execute_statement"}
     writers = {path for path, node in _nodes("jobs") if writes & {_name(node)}}
 

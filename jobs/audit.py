@@ -1,0 +1,117 @@
+"""Who did what to dead letters: one item of the job table per command, listed newest first for as long as it is kept.
+
+What was decided about a job stands with the job (`Job.decisions`); this tells of the commands, and of what has no job:
+messages of SQS's own dead-letter queues. An entry's key holds a unit separator, as a note's does, so no call takes it
+for a job; its place in the index is a partition of its own, ``AUDIT``, which nothing else reads.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self, TypeVar
+
+from jobs import codec, schema
+from jobs.clock import Clock
+from jobs.item import Item, attribute
+from jobs.notes import SEPARATOR
+from jobs.repo import JobRepo
+from jobs.resilience import persistently
+from jobs.table import JobTable
+
+T = TypeVar("T")
+
+PARTITION: Final = "AUDIT"
+PREFIX: Final = f"audit{SEPARATOR}"
+LONGEST: Final = 1_000
+"""Bytes kept of what an entry says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One command.
+
+    Attributes
+    ----------
+    at : int
+        When it began, epoch milliseconds.
+    what : str
+        Job ids, or the filter, in words.
+    done, refused : int or None
+        ``None`` for a command that did not come to its end; its jobs tell what it did.
+    """
+
+    at: int
+    verb: str
+    by: str
+    why: str = ""
+    what: str = ""
+    done: int | None = None
+    refused: int | None = None
+    key: str = ""
+
+
+class Audit:
+    """The audit trail of one job table. All methods raise `StoreUnavailable`."""
+
+    def __init__(self, table: JobTable, *, clock: Clock, keep_ms: int) -> None:
+        self._table = table
+        self._clock = clock
+        self._keep_ms = keep_ms
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Self:
+        """Give the trail of a repo's table; entries are kept as long as dead jobs."""
+        return cls(repo.table, clock=repo.clock, keep_ms=repo.retention.dead)
+
+    def begin(self, verb: str, *, by: str, why: str = "", what: str = "") -> Entry:
+        """Write that a command begins: before anything is done, so that a killed one has left its trace."""
+        now = self._clock()
+        by, why, what = (codec.cut(text, LONGEST) for text in (by, why, what))
+        entry = Entry(at=now, verb=verb, by=by, why=why, what=what, key=f"{PREFIX}{now}-{secrets.token_hex(4)}")
+        item = {
+            schema.KEY: attribute(entry.key),
+            schema.INDEX_HASH: attribute(PARTITION),
+            schema.INDEX_RANGE: attribute(now),
+            schema.TTL: attribute((now + self._keep_ms) // 1000),
+            "entry": attribute(_text(entry)),
+        }
+        self._ask(lambda: self._table.client().put_item(TableName=self._table.name, Item=item))
+        return entry
+
+    def end(self, entry: Entry, *, done: int, refused: int) -> None:
+        """Write what a command came to."""
+        text = attribute(_text(Entry(**{**asdict(entry), "done": done, "refused": refused})))
+        self._ask(
+            lambda: self._table.client().update_item(
+                TableName=self._table.name,
+                Key=_key(entry.key),
+                UpdateExpression="SET entry = :entry",
+                ExpressionAttributeValues={":entry": text},
+            )
+        )
+
+    def entries(self, *, limit: int = 50) -> list[Entry]:
+        """Give the last commands, newest first."""
+        rows = self._table.entries(PARTITION, limit=limit, newest_first=True)
+        found = [self._read(row.job_id) for row in rows]
+        return [entry for entry in found if entry is not None]
+
+    def _read(self, key: str) -> Entry | None:
+        answer = self._ask(lambda: self._table.client().get_item(TableName=self._table.name, Key=_key(key)))
+        text = answer.get("Item", {}).get("entry", {}).get("S")
+        return Entry(**json.loads(text), key=key) if text else None
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return persistently(request, clock=self._clock, sleep=self._table.sleep)
+
+
+def _text(entry: Entry) -> str:
+    row: dict[str, Any] = {name: value for name, value in asdict(entry).items() if name != "key" and value is not None}
+    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+
+
+def _key(key: str) -> Item:
+    return {schema.KEY: attribute(key)}

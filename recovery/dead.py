@@ -1,0 +1,370 @@
+"""What people do about dead letters, in Python: find, count and group them; retry, resolve or abandon them.
+
+::
+
+    letters = DeadLetters(repo)
+    letters.groups(Filter(task="shop.charge"))                    what goes wrong, and how often
+    letters.act("retry", Filter(fingerprint="5f1c8f3e2a57"), by="ada", reason="the bank is back", rate=100)
+
+Every act on a job is one conditional write on what was read. A job that was acted on has left the part of the index
+that is walked, so a command that was killed is repeated as it is: it goes on with the rest. Alone the time window's
+end must stay the same (``Filter.until``), so that what failed again meanwhile is not taken for the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+import structlog
+
+from jobs import lifecycle, schema
+from jobs.audit import Audit
+from jobs.errors import InvalidInput, JobError
+from jobs.model import DeadState, FailureKind, Job, JobStatus
+from jobs.repo import JobRepo
+from jobs.table import IndexEntry
+from jobs.transitions import Move
+from recovery.settle import Send
+
+log = structlog.get_logger("jobclaim.recovery")
+
+Verb: TypeAlias = Literal["retry", "resolve", "abandon"]
+VERBS: Final = ("retry", "resolve", "abandon")
+PAGE: Final = 100
+"""Index entries and items that are read at a time."""
+OPEN_STATES: Final = (DeadState.WAITING, DeadState.SCHEDULED)
+"""Dead letters about which nothing is decided for good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which dead letters are meant; what is left empty does not matter.
+
+    Attributes
+    ----------
+    exception : str
+        The whole dotted name, or its last part.
+    since, until : int
+        When they failed, epoch milliseconds, both included.
+    states : tuple of DeadState
+    """
+
+    task: str = ""
+    queue: str = ""
+    kind: str = ""
+    exception: str = ""
+    fingerprint: str = ""
+    since: int = 0
+    until: int = 0
+    states: tuple[DeadState, ...] = OPEN_STATES
+
+    def __post_init__(self) -> None:
+        if self.kind and self.kind not in frozenset(FailureKind):
+            raise InvalidInput(
+                f"kind={self.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
+            )
+        if self.until and self.since > self.until:
+            raise InvalidInput(f"since={self.since} is after until={self.until}; nothing can have failed then")
+
+    def fits(self, job: Job) -> bool:
+        """Whether a job is meant."""
+        failure = job.failure
+        kind, exception = (str(failure.kind), failure.exception) if failure else ("", "")
+        return (
+            job.status is JobStatus.FAILED
+            and state_of(job) in self.states
+            and self.task in ("", job.task)
+            and self.queue in ("", job.queue)
+            and self.kind in ("", kind)
+            and self.exception in ("", exception, exception.rpartition(".")[2])
+            and self.fingerprint in ("", failure.fingerprint if failure else "")
+            and self.since <= job.finished_at
+            and (not self.until or job.finished_at <= self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Dead letters with the same trouble.
+
+    Attributes
+    ----------
+    first_at, last_at : int
+        When the first and the last of them failed, epoch milliseconds.
+    sample : str
+        Id of one of them.
+    """
+
+    fingerprint: str
+    kind: str
+    exception: str
+    where: str
+    task: str
+    count: int
+    first_at: int
+    last_at: int
+    sample: str
+    message: str
+
+
+@dataclass(slots=True)
+class ActReport:
+    """What an act on many jobs came to.
+
+    Attributes
+    ----------
+    matched : int
+        Jobs that were meant.
+    refused : list
+        Job id and reason of each that was not acted on.
+    unsent : int
+        Jobs that are PENDING again without a message yet; recovery sends it.
+    limited : bool
+        Whether ``limit`` left some.
+    """
+
+    matched: int = 0
+    done: int = 0
+    unsent: int = 0
+    limited: bool = False
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def state_of(job: Job) -> str:
+    """Dead state of a failed job; one that an older version failed waits."""
+    return job.dead_state or (DeadState.WAITING if job.status is JobStatus.FAILED else "")
+
+
+def retry(repo: JobRepo, job: Job, *, by: str, why: str = "") -> Job | None:
+    """Start a failed job again as it was read; ``None`` where it has changed since. The caller sends its message."""
+    now = repo.clock()
+    return _write(repo, job, Move.REVIVE, lifecycle.revived(job, now, now, by=by, why=why))
+
+
+def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Job | None:
+    """Resolve or abandon a failed job as it was read; ``None`` where it has changed since."""
+    move = {"resolve": Move.RESOLVE, "abandon": Move.ABANDON}[verb]
+    return _write(repo, job, move, lifecycle.settled(job, move, repo.clock(), repo.retention, by=by, why=why))
+
+
+class DeadLetters:
+    """The dead letters of one job table.
+
+    Parameters
+    ----------
+    send : callable, optional
+        ``send(job, delay_seconds)`` publishes a retried job's message; default `workers.dispatch.send`.
+    sleep, timer : callable
+        Keep the rate.
+    """
+
+    def __init__(
+        self,
+        repo: JobRepo,
+        *,
+        send: Send | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._repo = repo
+        self._send = send
+        self._sleep = sleep
+        self._timer = timer
+
+    def find(self, wanted: Filter) -> Iterator[Job]:
+        """Give the jobs that are meant, each shard oldest first, a page at a time."""
+        for partition in self._partitions(wanted.states):
+            for page in self._pages(partition):
+                found = self._repo.table.get_many([entry.job_id for entry in page])
+                now = self._repo.clock()
+                for entry in page:
+                    job = found.get(entry.job_id)
+                    if job is not None and not lifecycle.is_gone(job, now) and wanted.fits(job):
+                        yield job
+
+    def count(self, wanted: Filter) -> int:
+        """Count the jobs that are meant."""
+        return sum(1 for _ in self.find(wanted))
+
+    def waiting(self, *, at_most: int) -> int:
+        """Count the jobs that wait for a person, up to a bound, by the index alone."""
+        total = 0
+        for shard in range(self._repo.table.shards):
+            key = schema.closed_key(JobStatus.FAILED, shard)
+            total += len(self._repo.table.entries(key, limit=max(1, at_most - total)))
+            if total >= at_most:
+                break
+        return total
+
+    def groups(self, wanted: Filter) -> list[Group]:
+        """Group them by their fingerprints, the largest group first. Memory grows with the groups, not the jobs."""
+        groups: dict[str, Group] = {}
+        for job in self.find(wanted):
+            mark = job.failure.fingerprint if job.failure else ""
+            groups[mark] = _with(groups.get(mark), job, mark)
+        return sorted(groups.values(), key=lambda group: -group.count)
+
+    def stats(self, wanted: Filter, *, window_ms: int = 3_600_000) -> dict[str, Counter[str]]:
+        """Count them by state, kind, task, queue, and by the window of time in which they failed."""
+        counts: dict[str, Counter[str]] = {name: Counter() for name in ("state", "kind", "task", "queue", "window")}
+        for job in self.find(wanted):
+            counts["state"][state_of(job)] += 1
+            counts["kind"][str(job.failure.kind) if job.failure else "?"] += 1
+            counts["task"][job.task] += 1
+            counts["queue"][job.queue] += 1
+            counts["window"][str(job.finished_at // window_ms * window_ms)] += 1
+        return counts
+
+    def act(
+        self,
+        verb: Verb,
+        wanted: Filter | Sequence[str],
+        *,
+        by: str,
+        reason: str = "",
+        limit: int | None = None,
+        rate: float | None = None,
+        progress: Callable[[ActReport], None] | None = None,
+    ) -> ActReport:
+        """Retry, resolve or abandon all that are meant, or jobs by id, one conditional write each.
+
+        Parameters
+        ----------
+        by, reason : str
+            Kept with each job and in the audit trail.
+        limit : int, optional
+            Jobs at most.
+        rate : float, optional
+            Jobs per second at most.
+        progress : callable, optional
+            Gets the report so far after each job.
+
+        Raises
+        ------
+        InvalidInput
+            No such verb.
+        StoreUnavailable
+            DynamoDB could not be read; what was done before stays done, and a repetition goes on with the rest.
+        """
+        if verb not in VERBS:
+            raise InvalidInput(f"verb={verb!r} must be one of {VERBS}")
+        report, started = ActReport(), self._timer()
+        audit = Audit.of(self._repo)
+        entry = audit.begin(verb, by=by, why=reason, what=_words(wanted))
+        try:
+            for job_id, job in self._meant(wanted):
+                if limit is not None and report.matched >= limit:
+                    report.limited = True
+                    break
+                report.matched += 1
+                if rate is not None:
+                    self._sleep(max(0.0, started + (report.matched - 1) / rate - self._timer()))
+                self._one(verb, job_id, job, by, reason, report)
+                if progress is not None:
+                    progress(report)
+        finally:
+            audit.end(entry, done=report.done, refused=len(report.refused))
+        return report
+
+    def _meant(self, wanted: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:
+        if isinstance(wanted, Filter):
+            yield from ((job.job_id, job) for job in self.find(wanted))
+            return
+        for job_id in wanted:
+            yield job_id, self._repo.table.get(job_id)
+
+    def _one(self, verb: Verb, job_id: str, job: Job | None, by: str, why: str, report: ActReport) -> None:
+        if job is None or lifecycle.is_gone(job, self._repo.clock()):
+            report.refused.append((job_id, "there is no such job"))
+            return
+        if job.status is not JobStatus.FAILED:
+            report.refused.append((job_id, f"it is {job.status}, not FAILED"))
+            return
+        if verb != "retry" and state_of(job) in (DeadState.RESOLVED, DeadState.ABANDONED):
+            report.refused.append((job_id, f"it is {state_of(job)} already"))
+            return
+        try:
+            after = (
+                retry(self._repo, job, by=by, why=why)
+                if verb == "retry"
+                else settle(self._repo, job, verb, by=by, why=why)
+            )
+        except JobError as error:
+            report.refused.append((job_id, str(error)))
+            return
+        if after is None:
+            report.refused.append((job_id, "it changed meanwhile; look again"))
+            return
+        report.done += 1
+        log.info("dead letter decided", verb=verb, **job.log_context())
+        if verb == "retry":
+            self._publish(after, report)
+
+    def _publish(self, job: Job, report: ActReport) -> None:
+        try:
+            if self._send is None:
+                from workers.dispatch import send
+
+                send(job)
+            else:
+                self._send(job, 0.0)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and recovery sends it
+            report.unsent += 1
+            log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+
+    def _partitions(self, states: Iterable[str]) -> list[str]:
+        shards, wanted = range(self._repo.table.shards), set(states)
+        keys: list[str] = []
+        if DeadState.WAITING in wanted:
+            keys += [schema.closed_key(JobStatus.FAILED, shard) for shard in shards]
+        if DeadState.SCHEDULED in wanted:
+            keys += [schema.retry_key(shard) for shard in shards]
+        if wanted & {DeadState.RESOLVED, DeadState.ABANDONED}:
+            keys += [schema.settled_key(shard) for shard in shards]
+        return keys
+
+    def _pages(self, partition: str) -> Iterator[list[IndexEntry]]:
+        after: IndexEntry | None = None
+        while True:
+            page = self._repo.table.entries(partition, limit=PAGE, after=after)
+            if page:
+                yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1]
+
+
+def _with(group: Group | None, job: Job, mark: str) -> Group:
+    failure, at = job.failure, job.finished_at
+    return Group(
+        fingerprint=mark,
+        kind=str(failure.kind) if failure else "",
+        exception=failure.exception if failure else "",
+        where=failure.where if failure else "",
+        task=job.task if group is None or group.task == job.task else "several",
+        count=1 + (group.count if group else 0),
+        first_at=min(at, group.first_at) if group else at,
+        last_at=max(at, group.last_at) if group else at,
+        sample=group.sample if group else job.job_id,
+        message=group.message if group else (failure.message if failure else ""),
+    )
+
+
+def _write(repo: JobRepo, before: Job, move: Move, after: Job) -> Job | None:
+    table = repo.table
+    changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
+    written = table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)
+    if written.applied or (written.job is not None and written.job.decisions[-1:] == after.decisions[-1:]):
+        return after  # or only the answer was lost
+    return None
+
+
+def _words(wanted: Filter | Sequence[str]) -> str:
+    if not isinstance(wanted, Filter):
+        return " ".join(wanted)
+    names = ("task", "queue", "kind", "exception", "fingerprint", "since", "until")
+    return " ".join(f"{name}={value}" for name in names if (value := getattr(wanted, name)))
