@@ -20,6 +20,7 @@ from workers.fleet import FleetRecords, WorkerRecord
 
 TASK: Final = "work"
 KEYS: Final = ("a", "b")
+CHOICES: Final = ("complete", "fail", "fail for good", "release", "stop")
 BEAT_MS: Final = 10_000
 POLL_MS: Final = (500, 2_500)
 POLICY: Final = RetryPolicy(max_attempts=None, base=2.0, ceiling=15.0)
@@ -85,11 +86,12 @@ def submit(stage: Stage, process: Process) -> None:
     process.pause(random.randrange(FAULTY_MS // 2))
     options = {
         "max_attempts": random.choice((1, 2, 3)),
-        "on_orphan": random.choice(("fail", "retry")),
+        "on_orphan": random.choice(("fail", "retry", "retry")),
         "idempotency_key" if random.random() < 0.5 else "job_id": random.choice(KEYS),
     }
     if stage.scenario.dense:
-        options = {"max_attempts": 3, "on_orphan": "retry", "idempotency_key": KEYS[0]}
+        options = {**options, "idempotency_key": KEYS[0]}
+        options.pop("job_id", None)
     if "job_id" in options:
         options["job_id"] = process.name
     named = random.random() < 0.7
@@ -215,7 +217,7 @@ class Worker:
 
     def _choice(self) -> str:
         """What comes of the body; nothing goes on for ever once it is calm."""
-        return self._random.choices(("complete", "fail", "release", "stop"), (6, 4, 0 if self._calm else 2, 1))[0]
+        return self._random.choices(CHOICES, (5, 4, 2, 0 if self._calm else 2, 1))[0]
 
     @property
     def _calm(self) -> bool:
@@ -229,7 +231,7 @@ class Worker:
             return repo.update_status(job.job_id, "CANCELLED", error="somebody said so")
         if choice == "release":
             return repo.release(job.job_id, available_at=at + 1_000, reason="stopped")
-        if job.attempts_left:
+        if choice == "fail" and job.attempts_left:
             delay = POLICY.decide(None, job.charged, random=self._random.random).delay
             return repo.reschedule(job.job_id, available_at=at + round(delay * 1000), error="no")
         return repo.update_status(job.job_id, "FAILED", error="no")

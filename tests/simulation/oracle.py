@@ -63,6 +63,7 @@ class Oracle:
     claimed_at: dict[tuple[str, str], int] = field(default_factory=dict)
     owners: dict[tuple[str, str], Process] = field(default_factory=dict)
     submissions: dict[str, str] = field(default_factory=dict)
+    current: dict[str, str] = field(default_factory=dict)
     units: Counter[str] = field(default_factory=Counter)
     lives: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -75,8 +76,8 @@ class Oracle:
         old, new = Facts(write.old), Facts(write.new)
         self._judge(write.key, old, new, writer)
         self._bill(write, old, new)
-        if new.submission != old.submission:
-            self.submissions[new.submission] = write.key
+        self.current[write.key] = new.submission
+        self.submissions[new.submission] = write.key
 
     def _judge(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         require(new.attempt >= old.attempt, "attempts only grow", f"{key}: {old.attempt} -> {new.attempt}")
@@ -180,8 +181,14 @@ class Oracle:
         return bodies[job.attempt]
 
     def told(self, job: Job, token: str, status: str | None) -> None:
-        """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`."""
+        """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`.
+
+        A limit: whoever asks only after an equal submission has taken the completed job's place finds no trace of it.
+        """
         found = self.ended.get((job.job_id, token))
+        replaced = found == "COMPLETED" and self.current[job.job_id] != job.submission
+        if status is None and replaced:
+            return
         require(found == status, "owners learn the truth", f"{job.job_id}: told {status}, and it was {found}")
 
     def submitted(self, job: Job) -> None:

@@ -59,5 +59,6 @@ class Queue:
         return None if self._faults.strike("lost-message", self._random) else message
 
     def backlog(self) -> int:
-        """Count the messages that wait."""
-        return sum(message.visible_at <= self._world.now for message in self._messages)
+        """Count the messages that wait, about."""
+        waiting = sum(message.visible_at <= self._world.now for message in self._messages)
+        return self._random.choice((0, waiting + 1)) if self._faults.strike("rough-count", self._random) else waiting

@@ -22,7 +22,9 @@ FAULTS: Final = (
     "twice",
     "slow-message",  # and so out of order
     "send-failure",  # with or without the message being sent
+    "rough-count",  # a queue's approximate number of messages is wrong
 )
+OFTEN: Final = ("lost-message", "send-failure", "rough-count")
 FEATURES: Final = ("far", "coarse", "listed", "dense")
 SKEW_MS: Final = 4_000
 """Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
@@ -67,6 +69,7 @@ class Scenario:
         """Draw the scenario of a seed."""
         random = Random(f"{seed}/scenario")
         rates = {fault: random.choice((0.01, 0.03, 0.1)) for fault in FAULTS if random.random() < 0.5}
+        rates |= {fault: random.choice((0.05, 0.2, 0.5)) for fault in OFTEN if fault in rates}
         dense = random.random() < 0.4
         if dense:
             rates |= {"stall": random.choice((0.05, 0.15))}
