@@ -205,6 +205,7 @@ EVENTS: Final = {
         ),
         # --- canvas
         _event("chord not told, it looks by itself later", "chords", "warning", "JOB group_id error", "It polls."),
+        _event("chord repaired", "chords", "info", "JOB", "All members of a failed chord have succeeded: it goes on."),
         _event("links not told", "chords recovery", "error", "JOB reason", "Callbacks of an ended job were not sent."),
         _event("links not told at once", "cancel", "warning", "JOB error", "Recovery sends the callbacks."),
         # --- cancelling and stopping

@@ -85,7 +85,7 @@ class JobBackend(BaseBackend):
             super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
         elif _saw_cancel(request):
             self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, exc))
-        elif (job := record_failure(self.app.repo, job_id, token, exc)) and job.envelope:
+        elif (job := record_failure(self.app.repo, job_id, token, exc)) and links.is_news(job):
             if parent.current() is None:
                 self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:

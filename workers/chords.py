@@ -29,7 +29,7 @@ from celery.result import allow_join_result, result_from_tuple
 from celery.states import READY_STATES
 
 from jobs import Job, JobError, JobNotFound, JobStatus
-from workers import links
+from workers import call, links
 from workers.dispatch import publish, publish_if_due
 from workers.results import error_of, state_of
 from workers.task import JobTask
@@ -63,9 +63,15 @@ def begin(app: Celery, group_id: str, results: list[Any], body: Any) -> None:
 
 
 def wake(app: Celery, group_id: str) -> None:
-    """Have a chord look at its members now; a message that is lost is made up for when it wakes up by itself."""
+    """Have a chord look at its members now; a message that is lost is made up for when it wakes up by itself.
+
+    A chord that failed is started again when the member that it failed for was repaired, and all have succeeded.
+    """
     try:
         job = app.repo.get_job(job_id_of(group_id))
+        if job.status is JobStatus.FAILED and _all_succeeded(app, job):
+            job = app.repo.retry_job(job.job_id)
+            log.info("chord repaired", **job.log_context())
         if job.status is JobStatus.PENDING:
             publish(app, job)
     except Exception as error:  # noqa: BLE001 - the member that came last has ended, whatever becomes of the message
@@ -98,7 +104,7 @@ def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
     Raises
     ------
     celery.exceptions.ChordError
-        A member failed. The body's result has the same error; retry the member, then this job, and the body runs.
+        A member failed. The body's result has the same error; repair the member, and the body runs after all.
     """
     header = self.app.GroupResult(group_id, [result_from_tuple(result, self.app) for result in results])
     callback = maybe_signature(body, app=self.app)
@@ -145,6 +151,12 @@ def _all_ended(app: Celery, header: Any) -> bool:
             return False
         leaf._maybe_set_cache(meta)
     return True
+
+
+def _all_succeeded(app: Celery, chord_job: Job) -> bool:
+    _, given = call.from_payload(chord_job.payload)
+    header = app.GroupResult(given["group_id"], [result_from_tuple(result, app) for result in given["results"]])
+    return _all_ended(app, header) and all(leaf.successful() for leaf in _leaves(header))
 
 
 def _leaves(result: Any) -> Any:

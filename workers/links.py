@@ -78,7 +78,7 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
     JobError
         It was not written.
     """
-    if not has_consequences(job):
+    if not (is_news(job) and has_consequences(job)):
         return None
     told = repo.create_job(
         TELL_TASK,
@@ -89,6 +89,11 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
         on_orphan="retry",
     )
     return told if told.created else None
+
+
+def is_news(job: Job) -> bool:
+    """Whether its links were not told before: an automatic retry of a dead letter that fails again is no news."""
+    return bool(job.envelope) and not getattr(job, "dead_retries", 0)
 
 
 def has_followers(request: Any) -> bool:

@@ -169,18 +169,21 @@ def test_an_orphaned_member_fails_its_chord(jobclaim: Harness) -> None:
     assert isinstance(jobclaim.app.AsyncResult(lost.job_id).result, WorkerLostError)
 
 
-def test_a_member_that_is_repaired_lets_the_chord_be_retried(jobclaim: Harness) -> None:
-    result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
-    lost = jobclaim.abandon()
+def test_a_chord_whose_members_are_all_repaired_goes_on(jobclaim: Harness) -> None:
+    result = chord([add.s(1, 1), add.s(2, 2), add.s(3, 3)])(total.s())
+    lost = [jobclaim.abandon(), jobclaim.abandon()]
     jobclaim.drain()
-    jobclaim.travel(lost.lease_ms / 1000 + 1)
+    jobclaim.travel(lost[0].lease_ms / 1000 + 1)
     jobclaim.recover()
     jobclaim.drain()
-    for job_id in (lost.job_id, job_id_of(result.parent.id)):
-        jobclaim.retry(job_id)
-        jobclaim.drain()
-    assert bodies("total") == [(2, 4)]
-    assert jobclaim.app.AsyncResult(result.id).get(timeout=1) == 6
+    assert jobclaim.app.AsyncResult(result.id).state == "FAILURE"
+    jobclaim.retry(lost[0].job_id)
+    jobclaim.drain()
+    assert bodies("total") == []
+    jobclaim.retry(lost[1].job_id)
+    jobclaim.drain()
+    assert bodies("total") == [(2, 4, 6)]
+    assert jobclaim.app.AsyncResult(result.id).get(timeout=1) == 12
 
 
 def test_a_retried_orphan_in_front_of_a_group_starts_it_once(jobclaim: Harness) -> None:
