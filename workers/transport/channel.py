@@ -108,6 +108,8 @@ class Channel(SQS.Channel):
             self._web = PatientClient(self.hub, known.wait_time_seconds + MARGIN_SECONDS)
             self._connection_for_polls = PollConnection(self.sqs(), self._web, known.connect_timeout_seconds)
             self.hub.on_tick.add(self._tick)
+            # a round at least that often, for what only time brings
+            self._timer = self.hub.call_repeatedly(known.polling_interval_seconds, lambda: None)
         return self._pollers[0]
 
     def basic_consume(
@@ -134,12 +136,12 @@ class Channel(SQS.Channel):
         return self.settings.queue(queue).priority if queue in self.settings.queue_names else 0
 
     def _tick(self) -> None:
-        """Called by the event loop after each of its rounds."""
-        if self._pollers[0].tick() and self._timer is None:
-            self._timer = self.hub.call_later(self.settings.polling_interval_seconds, self._timer_rang)
-
-    def _timer_rang(self) -> None:
-        self._timer = None
+        """Called by the event loop in each of its rounds, after the timers and before it waits."""
+        poller, web = self._pollers[0], self._web
+        asked = poller.asked
+        poller.tick()
+        if web is not None and poller.asked > asked:
+            web.send_now()
 
     def _ask(self, poll: Poll, done: Callable[[Answer], None]) -> None:
         assert self._connection_for_polls is not None
@@ -246,6 +248,7 @@ class Channel(SQS.Channel):
         if not self.closed:
             if self._pollers:
                 self.hub.on_tick.discard(self._tick)
+                self._timer.cancel()
             super().close()
             self.returns.close()
             self.deletes.close()

@@ -103,6 +103,10 @@ class PatientClient(CurlClient):
         """Count requests without an answer."""
         return len(self._curls) - len(self._free_list)
 
+    def send_now(self) -> None:
+        """Send what was added: curl asks the loop for that by a timer, and this round's timers are over."""
+        self._timeout_check()
+
     def retire(self) -> None:
         """Leave the event loop, whose thread now waits for the pool; hear the answers out in one of our own."""
         self._leave_the_loop()

@@ -96,16 +96,12 @@ class Poller:
         """Poll a queue no more; a request under way is answered still, and its messages are delivered."""
         self._queues.pop(name, None)
 
-    def tick(self) -> bool:
-        """Start what can be started now. Whether time alone may bring more, so that a timer is needed."""
-        if not self._queues or self.paused():
-            return bool(self._queues)
-        now, asked = self._clock(), self.asked
-        free = self._free(now)
-        for poll in plan(list(self._queues.values()), free, now, self._policy):
-            self._start(poll, now)
-        left = free - (self.asked - asked)  # a poll that could not be started asks for nothing
-        return left > 0 and not all(queue.asked for queue in self._queues.values())
+    def tick(self) -> None:
+        """Start what can be started now; to be called whenever something happened, and a few times a second."""
+        if self._queues and not self.paused():
+            now = self._clock()
+            for poll in plan(list(self._queues.values()), self._free(now), now, self._policy):
+                self._start(poll, now)
 
     def _free(self, now: float) -> int:
         processes, held = self.processes(), self.held()
