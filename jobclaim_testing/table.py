@@ -27,7 +27,7 @@ def in_memory(settings: Settings) -> Iterator[Any]:
     try:
         from moto import mock_aws
     except ImportError as error:
-        raise ImportError("jobclaim_testing needs moto; pip install 'jobclaim[local]'") from error
+        raise ImportError("jobclaim_testing needs moto; pip install 'jobclaim[testing]'") from error
     from infra.tables import ensure_table, table_specs
     from jobs.connect import client
 

@@ -93,7 +93,7 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
 
 def is_news(job: Job) -> bool:
     """Whether its links were not told before: an automatic retry of a dead letter that fails again is no news."""
-    return bool(job.envelope) and not getattr(job, "dead_retries", 0)
+    return bool(job.envelope) and not job.dead_retries
 
 
 def has_followers(request: Any) -> bool:
