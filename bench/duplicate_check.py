@@ -253,7 +253,8 @@ def _table(sides: list[Side], arguments: argparse.Namespace) -> str:
     about = (
         f"`python -m bench.duplicate_check`: {arguments.turns * arguments.calls} duplicates of one finished call per "
         f"side, {arguments.calls} at a time by turns, one thread. AWS's DynamoDB Local and Redis on the same machine "
-        f"({os.cpu_count()} CPUs, Python {platform.python_version()}), so the network is not in it."
+        f"({os.cpu_count()} CPUs, Python {platform.python_version()}), so the network is not in it; its load average "
+        f"was {os.getloadavg()[0]:.1f} at the end."
     )
     return "\n".join(
         [
