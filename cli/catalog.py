@@ -32,6 +32,7 @@ SECTIONS = (
             "list": "List jobs by state.",
             "show": "Show one job: its attempts, its outcome, and what it waits for.",
             "retry": "Start failed jobs again.",
+            "dead": "See dead letters by their cause; retry, resolve or abandon them.",
             "cancel": "Cancel jobs, waiting or running.",
             "key": "Show or clear what stands under an idempotency key.",
         },
@@ -51,6 +52,8 @@ SECTIONS = (
     Section(
         "Check and help",
         {
+            "schedule": "Check the beat schedule, list it, show the next ticks.",
+            "audit": "Find what is wrong with the tasks; compare table and queues.",
             "completion": "Print the completion script of bash, zsh or fish.",
         },
     ),

@@ -13,7 +13,7 @@ from cli.session import Session
 from jobs import JobStatus, schema
 from jobs.idempotency import IdempotencyService
 from jobs.item import attribute
-from tests.unit.test_cli_jobs import aws, failed, records, run, session
+from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
 from workers.fleet import FleetRecords, WorkerRecord
 
 __all__ = ["aws", "session"]  # fixtures
@@ -170,6 +170,37 @@ def test_watch_shows_it_again_until_it_is_interrupted(session: Session, monkeypa
     assert (result.exit_code, len(result.stdout.splitlines()), pauses) == (ExitCode.OK, 3, [0.5] * 3)
     assert run(session, "list", "--watch", "1ms").exit_code == ExitCode.USAGE
     assert list_command.command.name == "command"
+
+
+# --- reconcile
+def reconciled(session: Session) -> list[tuple[str, str]]:
+    """Give check and subject of each finding; the exit code must say the same."""
+    result = run(session, "audit", "--reconcile")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == (ExitCode.CHECK_FAILED if rows else ExitCode.OK), result.output
+    return [(row["check"], row["subject"]) for row in rows]
+
+
+def test_reconcile_finds_nothing_where_table_and_queues_agree_and_leaves_the_messages(session: Session) -> None:
+    for number in range(12):
+        run(session, "submit", "shop.charge", "--args", f"[{number}]")
+    assert reconciled(session) == []
+    assert waiting_messages(session) == 12
+
+
+def test_reconcile_finds_jobs_without_message_and_messages_without_job(session: Session) -> None:
+    from infra import resolve_queue_urls
+    from infra.clients import sqs_client
+
+    lost = session.repo.create_job("shop.charge", queue="mail")
+    [sent] = records(run(session, "submit", "shop.charge", "--args", "[1]"))
+    client = session.repo.table.client()
+    client.delete_item(TableName=session.repo.table.name, Key={schema.KEY: attribute(sent["job_id"])})
+    sqs = sqs_client(session.settings)
+    url = resolve_queue_urls(session.settings, sqs)["default"]
+    sqs.send_message(QueueUrl=url, MessageBody="somebody else's")
+    assert sorted(reconciled(session)) == [("no-job", sent["job_id"]), ("no-message", lost.job_id)]
+    assert waiting_messages(session) == 2
 
 
 # --- prune

@@ -1,0 +1,79 @@
+"""`jobclaim audit`: what is wrong with the tasks, in their source and in the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.output import Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim audit src/                         by source and by the registered app
+  jobclaim audit --static src/                source only: nothing is imported
+  jobclaim audit --duplicates-only src/
+  jobclaim audit --generate-report tasks.md src/
+  jobclaim audit --baseline .jobclaim-audit.json --write-baseline src/
+  jobclaim audit --reconcile                  do table and queues agree?
+"""
+)
+@click.argument("roots", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FOLDER]...")
+@click.option("--static", is_flag=True, help="Read the source only; import nothing.")
+@click.option("-A", "--app", "app", metavar="MODULE:NAME", help="Default: jobclaim's app, by settings.")
+@click.option("--duplicates-only", is_flag=True, help="Only names that are taken twice.")
+@click.option("--generate-report", "report_to", type=click.Path(path_type=Path), help="Write an inventory in Markdown.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="Findings in this file are known.")
+@click.option("--write-baseline", is_flag=True, help="Write --baseline with what is found now.")
+@click.option("--reconcile", is_flag=True, help="Compare the job table with the queues instead.")
+@output_option
+@pass_session
+def command(
+    session: Session,
+    roots: tuple[Path, ...],
+    static: bool,
+    app: str | None,
+    duplicates_only: bool,
+    report_to: Path | None,
+    baseline: Path | None,
+    write_baseline: bool,
+    reconcile: bool,
+    output: Format | None,
+) -> None:
+    """Find duplicate names, mixed decorators, odd names, tasks without route or limit, late acknowledgement, far ETAs,
+    writes without a claim, and unused queues.
+
+    Without --static the app is imported too: routes, limits and queues are known only to it. Exits with 4 when
+    something was found.
+    """
+    from cli.findings import conclude, find_app
+    from governance.audit_rules import audit
+    from governance.inspection import fleet_of
+    from governance.report import report
+    from governance.source import read
+
+    out = Output(output, id_field="subject")
+    if reconcile:
+        click.get_current_context().exit(_reconcile(session, out))
+    source = read(roots or [Path.cwd()])
+    fleet = None if static else fleet_of(find_app(app) if app else session.app_with_tasks)
+    found = audit(source, fleet, ["duplicate-names"] if duplicates_only else [])
+    if report_to is not None:
+        report_to.write_text(report(source, fleet, found))
+        remark(f"wrote {report_to}")
+    for file in source.unread:
+        remark(f"not read, it is no Python of this version: {file}")
+    checked = f"{len(source.tasks)} tasks of {source.files} files"
+    click.get_current_context().exit(conclude(found, out, checked=checked, baseline=baseline, write=write_baseline))
+
+
+def _reconcile(session: Session, out: Output) -> int:
+    from cli.findings import conclude
+    from governance.reconcile import reconcile
+    from infra.clients import sqs_client
+
+    found, looked = reconcile(session.repo, sqs_client(session.settings), session.settings)
+    return conclude(found, out, checked=f"{looked.jobs} open jobs and {looked.messages} messages")

@@ -1,0 +1,218 @@
+"""`jobclaim schedule`: what beat will start, when, and what is wrong with it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.output import Column, Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from governance.schedule_rules import World
+    from governance.schedules import Entry
+
+CHECKS = (
+    "duplicates",
+    "hotspots",
+    "idempotency",
+    "orphaned-tasks",
+    "expires",
+    "queues",
+    "never-firing",
+    "daylight-saving",
+)
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  jobclaim schedule validate
+  jobclaim schedule validate --static src/            source only: nothing is imported
+  jobclaim schedule validate --app shop.celery:app --check-duplicates --check-hotspots
+  jobclaim schedule list
+  jobclaim schedule next -n 5
+"""
+)
+def command() -> None:
+    """Check and show the beat schedule."""
+
+
+def _app_option(function: click.decorators.FC) -> click.decorators.FC:
+    return click.option("-A", "--app", "app", metavar="MODULE:NAME", help="Default: jobclaim's app, by settings.")(
+        function
+    )
+
+
+def _check_options(function: click.decorators.FC) -> click.decorators.FC:
+    for name in reversed(CHECKS):
+        text = f"Only this check{' and others named' if name == CHECKS[0] else ''}."
+        function = click.option(f"--check-{name}", f"check_{name.replace('-', '_')}", is_flag=True, help=text)(function)
+    return function
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim schedule validate
+  jobclaim schedule validate --check-idempotency --check-orphaned-tasks
+  jobclaim schedule validate --static . --baseline .jobclaim-schedules.json
+"""
+)
+@_app_option
+@click.option("--static", "roots", multiple=True, type=click.Path(exists=True, path_type=Path), help="Read source.")
+@click.option("--live", is_flag=True, help="Ask the fleet table which queues are consumed.")
+@click.option("--hotspot", type=click.IntRange(min=2), default=5, show_default=True, help="Entries in one minute.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="Findings in this file are known.")
+@click.option("--write-baseline", is_flag=True, help="Write --baseline with what is found now.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what was looked at.")
+@_check_options
+@output_option
+@pass_session
+def validate(
+    session: Session,
+    /,
+    app: str | None,
+    roots: tuple[Path, ...],
+    live: bool,
+    hotspot: int,
+    baseline: Path | None,
+    write_baseline: bool,
+    verbose: bool,
+    output: Format | None,
+    **flags: bool,
+) -> None:
+    """Find duplicates, hotspots, missing idempotency, orphaned tasks, expires, queues that nobody consumes, crontabs
+    that never fire, and clock changes.
+
+    Exits with 4 when something was found.
+    """
+    from cli.findings import conclude
+    from governance.schedule_rules import World
+    from governance.schedule_rules import validate as check
+
+    chosen = [name for name in CHECKS if flags[f"check_{name.replace('-', '_')}"]]
+    if roots:
+        entries, world = _static(roots, verbose), World(hotspot=hotspot)
+    else:
+        entries, world = _known(session, app, live, hotspot)
+    if verbose:
+        for entry in entries:
+            remark(f"{entry.name}: {entry.task}, {times(entry)}, {len(list(entry.minutes_of_a_week()))} minutes a week")
+        remark(f"checks: {', '.join(chosen or CHECKS)}")
+    found = check(entries, world, chosen)
+    code = conclude(
+        found,
+        Output(output, id_field="subject"),
+        checked=f"{len(entries)} schedule entries",
+        baseline=baseline,
+        write=write_baseline,
+    )
+    click.get_current_context().exit(code)
+
+
+@command.command("list")
+@_app_option
+@output_option
+@pass_session
+def list_(session: Session, app: str | None, output: Format | None) -> None:
+    """Show every entry: task, rhythm, queue, expiry, next tick."""
+    entries, world = _known(session, app, live=False, hotspot=5)
+    rows = [_record(entry, world, 1) for entry in entries]
+    Output(output, id_field="name").many(rows, LIST, empty="Nothing is scheduled.")
+
+
+@command.command("next")
+@_app_option
+@click.option("-n", "--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="Ticks.")
+@output_option
+@pass_session
+def next_(session: Session, app: str | None, count: int, output: Format | None) -> None:
+    """Show the next ticks of all entries, in the order of time."""
+    entries, world = _known(session, app, live=False, hotspot=5)
+    rows = [
+        {"at": at, "name": entry.name, "task": entry.task}
+        for entry in entries
+        for at in _record(entry, world, count)["next"]
+    ]
+    rows.sort(key=lambda row: str(row["at"]))
+    Output(output, id_field="name").many(rows[:count], NEXT, empty="Nothing is scheduled.")
+
+
+def times(entry: Entry) -> str:
+    """Say when an entry fires, in the words of crontab(5)."""
+    from governance.schedules import Cron
+
+    if not isinstance(entry.when, Cron):
+        return f"every {entry.when:g} s" if entry.when else "not understood"
+    cron = entry.when
+    sets = (
+        (cron.minutes, range(60)),
+        (cron.hours, range(24)),
+        (cron.days, range(1, 32)),
+        (cron.months, range(1, 13)),
+        (cron.weekdays, range(7)),
+    )
+    return " ".join("*" if len(given) == len(full) else ",".join(map(str, sorted(given))) for given, full in sets)
+
+
+def _record(entry: Entry, world: World, count: int) -> dict[str, Any]:
+    from governance.schedules import next_fires
+
+    coming = next_fires(entry, datetime.now(world.zone), count)
+    return {
+        "name": entry.name,
+        "task": entry.task,
+        "when": times(entry),
+        "queue": entry.queue or world.queue_of.get(entry.task) or world.default_queue,
+        "expires_seconds": entry.expires,
+        "next": [at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") for at in coming],
+        "place": f"{entry.file}:{entry.line}" if entry.file else "",
+    }
+
+
+def _known(session: Session, app: str | None, live: bool, hotspot: int) -> tuple[list[Entry], World]:
+    from cli.findings import find_app
+    from governance.inspection import world_of
+    from governance.schedules import entries_of
+    from governance.source import read
+
+    known = find_app(app) if app else session.app_with_tasks
+    places = read([Path.cwd()]).texts if known.conf.beat_schedule and (Path.cwd() / "pyproject.toml").exists() else {}
+    return entries_of(known, places), world_of(known, live_queues=_live(session) if live else None, hotspot=hotspot)
+
+
+def _live(session: Session) -> frozenset[str]:
+    from workers.fleet import FleetRecords
+
+    oldest = session.now() - session.settings.worker_dead_after_seconds * 1000
+    alive = [record for record in FleetRecords.of(session.repo).all() if record.seen_at > oldest]
+    return frozenset(queue for record in alive for queue in record.queues)
+
+
+def _static(roots: tuple[Path, ...], verbose: bool) -> list[Entry]:
+    from governance.source import read
+    from governance.static_schedules import static_entries
+
+    entries, unread = static_entries(read(roots))
+    if unread and verbose:
+        remark(f"computed, so not understood: {', '.join(unread)}")
+    return entries
+
+
+LIST = [
+    Column("name", lambda row: str(row["name"])),
+    Column("task", lambda row: str(row["task"])),
+    Column("when", lambda row: str(row["when"])),
+    Column("queue", lambda row: str(row["queue"]), fold=False),
+    Column("expires", lambda row: f"{row['expires_seconds']:g} s" if row["expires_seconds"] else "-", fold=False),
+    Column("next", lambda row: (row["next"] or ["never"])[0], fold=False),
+]
+NEXT = [
+    Column("at", lambda row: str(row["at"]), fold=False),
+    Column("name", lambda row: str(row["name"])),
+    Column("task", lambda row: str(row["task"])),
+]

@@ -1,0 +1,76 @@
+"""Writing what checks found, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.errors import Refused
+from cli.exits import ExitCode
+from cli.output import Column, Output, remark
+
+if TYPE_CHECKING:
+    from governance.finding import Finding
+
+COLUMNS = [
+    Column("check", lambda row: str(row["check"]), "bold red", fold=False),
+    Column("where", lambda row: str(row["place"] or "settings or the running app"), "dim"),
+    Column("what", lambda row: f"{row['subject']}: {row['problem']}"),
+    Column("fix", lambda row: str(row["fix"])),
+]
+
+
+def conclude(
+    findings: Sequence[Finding], out: Output, *, checked: str, baseline: Path | None = None, write: bool = False
+) -> ExitCode:
+    """Write the findings that the baseline does not know; `ExitCode.CHECK_FAILED` where there are some."""
+    from governance.finding import read_baseline, write_baseline
+
+    if write:
+        if baseline is None:
+            raise click.UsageError("--write-baseline needs --baseline FILE, the file to write")
+        write_baseline(baseline, findings)
+        remark(f"{len(findings)} findings are known from now on: {baseline}")
+        return ExitCode.OK
+    known = _known(baseline, read_baseline)
+    new = sorted(one for one in findings if one.fingerprint not in known)
+    accepted = f", {len(findings) - len(new)} known from {baseline}" if baseline else ""
+    out.many([one.record() for one in new], COLUMNS, empty=f"No findings in {checked}{accepted}.")
+    if new:
+        remark(f"{len(new)} findings in {checked}{accepted}.")
+    return ExitCode.CHECK_FAILED if new else ExitCode.OK
+
+
+def _known(baseline: Path | None, read: Any) -> frozenset[str]:
+    if baseline is None:
+        return frozenset()
+    if not baseline.exists():
+        raise Refused(f"baseline {baseline} does not exist; make it with --write-baseline")
+    try:
+        return read(baseline)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
+def find_app(path: str) -> Any:
+    """Import a Celery app by ``module:name`` or ``module.name``, with its tasks.
+
+    Raises
+    ------
+    Refused
+        There is no such app.
+    """
+    module_name, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    sys.path.insert(0, str(Path.cwd()))
+    module = importlib.import_module(module_name or path)
+    app = getattr(module, name, None) if name else None
+    if app is None or not hasattr(app, "conf"):
+        raise Refused(f"--app {path!r} names no Celery app; write module:name, as with `celery -A`")
+    app.loader.import_default_modules()
+    app.finalize()
+    return app

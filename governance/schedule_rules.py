@@ -1,0 +1,219 @@
+"""What can be wrong with a beat schedule. Each rule is a pure function of the entries and of what the app knows."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from difflib import get_close_matches
+from typing import Final
+
+from governance.finding import Finding
+from governance.schedules import Cron, Entry, clock_changes
+
+HOTSPOT: Final = 5
+"""Entries in one minute from which it is called a hotspot."""
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the rules must know besides the entries.
+
+    Attributes
+    ----------
+    tasks : frozenset of str, optional
+        Registered names; ``None`` where nothing is known, as for code that is only read.
+    idempotent : frozenset of str, optional
+        Tasks of which two equal ticks are one run.
+    queues : frozenset of str, optional
+        Queues that somebody consumes.
+    queue_of : mapping
+        Where tasks go by route.
+    default_queue : str
+    expires_by_default : bool
+        Whether the scheduler itself gives each tick an expiry.
+    zone : tzinfo
+        In which crontabs are read.
+    """
+
+    tasks: frozenset[str] | None = None
+    idempotent: frozenset[str] | None = None
+    queues: frozenset[str] | None = None
+    queue_of: Mapping[str, str] = field(default_factory=dict)
+    default_queue: str = "celery"
+    expires_by_default: bool = False
+    zone: tzinfo = UTC
+    year: int = 2025
+    hotspot: int = HOTSPOT
+
+
+def duplicates(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
+    """Two entries that start the same call in the same minute."""
+    calls = defaultdict(list)
+    for entry in entries:
+        calls[(entry.task, json.dumps([list(entry.args), dict(entry.kwargs)], sort_keys=True, default=repr))].append(
+            entry
+        )
+    for same in calls.values():
+        for n, entry in enumerate(same):
+            minutes = set(entry.minutes_of_a_week())
+            for earlier in same[:n]:
+                if minutes & set(earlier.minutes_of_a_week()) or (entry.when == earlier.when and entry.when):
+                    yield _found(
+                        "duplicates",
+                        entry,
+                        f"starts {entry.task!r} with the same arguments and in the same minutes as {earlier.name!r}",
+                        f"remove one of the two, or give them different arguments or times ({_where(earlier)})",
+                    )
+                    break
+
+
+def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
+    """Minutes in which many entries fire at once."""
+    minutes: dict[int, list[str]] = defaultdict(list)
+    for entry in entries:
+        if not entry.fires_all_the_time:
+            for minute in entry.minutes_of_a_week():
+                minutes[minute].append(entry.name)
+    worst: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for minute, names in minutes.items():
+        if len(names) >= world.hotspot:
+            worst[tuple(sorted(names))].append(minute)
+    by_name = {entry.name: entry for entry in entries}
+    for group, when in sorted(worst.items(), key=lambda row: (-len(row[0]), row[1])):
+        yield Finding(
+            "hotspots",
+            clock(when[0]),
+            by_name[group[0]].file,
+            by_name[group[0]].line,
+            f"{len(group)} entries fire in the same minute, {len(when)} times a week: {', '.join(group)}",
+            "move some of them by a few minutes; nobody needs all of them on the full hour",
+        )
+
+
+def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
+    """Entries whose tick runs twice when two beats run, or a message comes twice."""
+    for entry in entries:
+        known = world.tasks is None or entry.task in world.tasks
+        if world.idempotent is not None and known and entry.task not in world.idempotent:
+            yield _found(
+                "idempotency",
+                entry,
+                f"task {entry.task!r} is not idempotent: with a second beat, or a message that SQS delivers twice, "
+                "one tick runs twice",
+                "give the task base=JobTask (each tick is then one job) or put @with_idempotency above it",
+            )
+
+
+def orphaned_tasks(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
+    """Entries whose task no worker knows."""
+    for entry in entries:
+        if world.tasks is not None and entry.task not in world.tasks:
+            close = get_close_matches(entry.task, world.tasks, n=1, cutoff=0.6)
+            yield _found(
+                "orphaned-tasks",
+                entry,
+                f"task {entry.task!r} is not registered, so every tick is an error in a worker",
+                f"did you mean {close[0]!r}?" if close else "correct the name, or import the task's module in the app",
+            )
+
+
+def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
+    """Entries whose ticks pile up when workers are away."""
+    for entry in entries:
+        gap = entry.shortest_gap_seconds()
+        if entry.expires is None:
+            if not world.expires_by_default:
+                best = f"{gap:g}" if gap else "the interval in seconds"
+                yield _found(
+                    "expires",
+                    entry,
+                    "has no expires: after an outage all missed ticks run, one after the other",
+                    f'add "options": {{"expires": {best}}}',
+                )
+        elif gap is not None and entry.expires > gap:
+            yield _found(
+                "expires",
+                entry,
+                f"expires after {entry.expires:g} s but fires every {gap:g} s: ticks pile up",
+                f"lower expires to {gap:g}",
+            )
+
+
+def unconsumed_queues(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
+    """Entries that go where nobody listens."""
+    for entry in entries:
+        queue = entry.queue or world.queue_of.get(entry.task) or world.default_queue
+        if world.queues is not None and queue not in world.queues:
+            close = get_close_matches(queue, world.queues, n=1, cutoff=0.6)
+            yield _found(
+                "queues",
+                entry,
+                f"goes to queue {queue!r}, which nobody consumes",
+                f"did you mean {close[0]!r}?" if close else f"start a worker with -Q {queue}, or correct the queue",
+            )
+
+
+def never_firing(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
+    """Crontabs that fit no day."""
+    for entry in entries:
+        if isinstance(entry.when, Cron) and not entry.when.ever_fires():
+            yield _found(
+                "never-firing",
+                entry,
+                "never fires: its day of month, month and day of week never come together",
+                "correct day_of_month, month_of_year or day_of_week; all of them must fit at once",
+            )
+
+
+def daylight_saving(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
+    """Crontabs in local time at an hour that the clock change skips or repeats."""
+    changes = clock_changes(world.zone, world.year)
+    for entry in entries:
+        if not isinstance(entry.when, Cron) or len(entry.when.hours) == 24:
+            continue
+        for wall, what in changes:
+            if wall.hour in entry.when.hours and entry.when.fits_day(wall.date()):
+                verb = "does not fire" if what == "skipped" else "may fire twice"
+                yield _found(
+                    "daylight-saving",
+                    entry,
+                    f"{verb} on {wall:%Y-%m-%d}: the hour {wall:%H}:00 is {what} in {world.zone}",
+                    "choose an hour outside the clock change, or set the app's timezone to UTC",
+                )
+                break
+
+
+RULES: Final[Mapping[str, Callable[[Sequence[Entry], World], Iterable[Finding]]]] = {
+    "duplicates": duplicates,
+    "hotspots": hotspots,
+    "idempotency": idempotency,
+    "orphaned-tasks": orphaned_tasks,
+    "expires": expires,
+    "queues": unconsumed_queues,
+    "never-firing": never_firing,
+    "daylight-saving": daylight_saving,
+}
+"""Every rule by the name of its check."""
+
+
+def validate(entries: Sequence[Entry], world: World, checks: Iterable[str] = ()) -> list[Finding]:
+    """Run some checks, default all."""
+    return [one for name in (list(checks) or RULES) for one in RULES[name](entries, world)]
+
+
+def clock(minute: int) -> str:
+    """Write a minute of the week: ``Mon 08:00``."""
+    day, rest = divmod(minute, 1440)
+    return f"{DAYS[day]} {rest // 60:02}:{rest % 60:02}"
+
+
+def _found(check: str, entry: Entry, problem: str, fix: str) -> Finding:
+    return Finding(check, entry.name, entry.file, entry.line, problem, fix)
+
+
+def _where(entry: Entry) -> str:
+    return f"the other is at {entry.file}:{entry.line}" if entry.file else f"the other is {entry.name!r}"

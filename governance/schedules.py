@@ -1,0 +1,179 @@
+"""The entries of a beat schedule as values, and when they fire: pure functions of the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import pairwise
+from typing import Any, Final
+
+MINUTES_OF_A_WEEK: Final = 7 * 24 * 60
+LEAP_CYCLE_DAYS: Final = 8 * 366
+"""Days after which every date and weekday that a crontab can name has come, 29 February among them."""
+MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A crontab as the sets of what fits; Celery asks for all of them at once."""
+
+    minutes: frozenset[int] = frozenset(range(60))
+    hours: frozenset[int] = frozenset(range(24))
+    weekdays: frozenset[int] = frozenset(range(7))
+    days: frozenset[int] = frozenset(range(1, 32))
+    months: frozenset[int] = frozenset(range(1, 13))
+
+    def fits_day(self, day: date) -> bool:
+        """Whether it fires on a day. Sunday is 0."""
+        return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
+
+    def ever_fires(self) -> bool:
+        """Whether there is such a day at all: 30 February is none."""
+        return any(self.fits_day(MONDAY.date() + timedelta(days=n)) for n in range(LEAP_CYCLE_DAYS))
+
+
+NEVER: Final = Cron(days=frozenset())
+"""Stands for a crontab that Celery itself refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a beat schedule.
+
+    Attributes
+    ----------
+    when : Cron or float or None
+        A crontab, an interval in seconds, or ``None`` where it is of a kind that is not understood (solar, custom).
+    queue : str
+        Where it goes, empty for the default.
+    expires : float, optional
+        Seconds.
+    """
+
+    name: str
+    task: str
+    when: Cron | float | None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = ""
+    expires: float | None = None
+    file: str = ""
+    line: int = 0
+
+    def minutes_of_a_week(self, monday: datetime = MONDAY) -> Iterator[int]:
+        """Minutes of a week, counted from Monday 0:00, in which it fires."""
+        if isinstance(self.when, Cron):
+            for day in range(7):
+                if self.when.fits_day((monday + timedelta(days=day)).date()):
+                    for hour in sorted(self.when.hours):
+                        yield from (day * 1440 + hour * 60 + minute for minute in sorted(self.when.minutes))
+        elif self.when:
+            start, seconds = int(monday.timestamp()), self.when
+            first = -(-start // seconds) * seconds
+            seen = -1
+            for n in range(int(min((start + 7 * 86_400 - first) // seconds + 1, 7 * 86_400))):
+                minute = int((first + n * seconds - start) // 60)
+                if minute != seen and minute < MINUTES_OF_A_WEEK:
+                    seen = minute
+                    yield minute
+
+    def shortest_gap_seconds(self) -> float | None:
+        """Shortest time between two ticks, seconds; ``None`` where it is not known or longer than a week."""
+        if isinstance(self.when, float):
+            return self.when
+        minutes = list(self.minutes_of_a_week())
+        if len(minutes) < 2:
+            return None
+        gaps = [later - earlier for earlier, later in pairwise(minutes)]
+        return 60.0 * min([*gaps, minutes[0] + MINUTES_OF_A_WEEK - minutes[-1]])
+
+    @property
+    def fires_all_the_time(self) -> bool:
+        """Whether it fires in every minute."""
+        if isinstance(self.when, Cron):
+            return self.when == Cron()
+        return self.when is not None and self.when <= 60
+
+
+def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
+    """Give the next times at which an entry fires; fewer where there are none within eight years."""
+    found: list[datetime] = []
+    if isinstance(entry.when, Cron):
+        for day in range(LEAP_CYCLE_DAYS):
+            date_ = (after + timedelta(days=day)).date()
+            if entry.when.fits_day(date_):
+                times = (
+                    datetime(date_.year, date_.month, date_.day, hour, minute, tzinfo=after.tzinfo)
+                    for hour in sorted(entry.when.hours)
+                    for minute in sorted(entry.when.minutes)
+                )
+                found += [at for at in times if at > after][: count - len(found)]
+            if len(found) >= count:
+                break
+    elif entry.when:
+        first = (after.timestamp() // entry.when + 1) * entry.when
+        found = [datetime.fromtimestamp(first + n * entry.when, after.tzinfo) for n in range(count)]
+    return found
+
+
+def clock_changes(zone: tzinfo, year: int) -> list[tuple[datetime, str]]:
+    """Local hours that a year skips or repeats in a time zone: their beginning, and which of the two."""
+    found = []
+    at = datetime(year, 1, 1, tzinfo=UTC)
+    offset = at.astimezone(zone).utcoffset()
+    for _ in range(366 * 24):
+        at += timedelta(hours=1)
+        now = at.astimezone(zone).utcoffset()
+        if offset is not None and now is not None and now != offset:
+            wall = at.astimezone(zone).replace(tzinfo=None)
+            forward = now > offset
+            found.append((wall - (now - offset) if forward else wall, "skipped" if forward else "repeated"))
+        offset = now
+    return found
+
+
+def entries_of(app: Any, places: Mapping[str, tuple[str, int]] | None = None) -> list[Entry]:
+    """Read the beat schedule of a Celery app; ``places`` says in which file and line an entry's name stands."""
+    known = places or {}
+    return [entry_of(name, row, *known.get(name, ("", 0))) for name, row in (app.conf.beat_schedule or {}).items()]
+
+
+def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0) -> Entry:
+    """Read one entry as Celery has it."""
+    options = row.get("options") or {}
+    queue = options.get("queue", "")
+    return Entry(
+        name=name,
+        task=str(row["task"]),
+        when=_when(row["schedule"]),
+        args=tuple(row.get("args") or ()),
+        kwargs=dict(row.get("kwargs") or {}),
+        queue=str(getattr(queue, "name", queue) or ""),
+        expires=_seconds(options.get("expires")),
+        file=file,
+        line=line,
+    )
+
+
+def _when(schedule: Any) -> Cron | float | None:
+    if isinstance(schedule, Cron):
+        return schedule
+    if hasattr(schedule, "day_of_week") and hasattr(schedule, "month_of_year"):
+        return Cron(
+            *(
+                frozenset(_ints(getattr(schedule, name)))
+                for name in ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+            )
+        )
+    return _seconds(getattr(schedule, "run_every", schedule))
+
+
+def _ints(values: Iterable[Any]) -> Iterator[int]:
+    return (int(value) for value in values)
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else None

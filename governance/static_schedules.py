@@ -1,0 +1,85 @@
+"""Beat schedules read from source code: what is written out is understood, what is computed is left out and said."""
+
+from __future__ import annotations
+
+import ast
+from datetime import timedelta
+from typing import Any
+
+from governance.schedules import NEVER, Entry, entry_of
+from governance.source import Source
+
+
+def static_entries(source: Source) -> tuple[list[Entry], list[str]]:
+    """Read the entries of all schedules in the code; also the places of those that cannot be understood."""
+    found: list[Entry] = []
+    unread: list[str] = []
+    for file, table in source.schedules:
+        for key, value in zip(table.keys, table.values, strict=True):
+            line = (key or value).lineno
+            try:
+                name = ast.literal_eval(key) if key is not None else None
+                row = _row(value)
+                if not isinstance(name, str) or "task" not in row or "schedule" not in row:
+                    raise ValueError("computed")
+                found.append(entry_of(name, row, file, line))
+            except (ValueError, TypeError, KeyError):
+                unread.append(f"{file}:{line}")
+    return found, unread
+
+
+def _row(node: ast.expr) -> dict[str, Any]:
+    if not isinstance(node, ast.Dict):
+        raise ValueError("no table")
+    return {
+        str(ast.literal_eval(key)): _value(value)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if key is not None
+    }
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call):
+        return _call(node)
+    if isinstance(node, ast.Dict):
+        return _row(node)
+    if isinstance(node, ast.BinOp):
+        return _arithmetic(node)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def _call(node: ast.Call) -> Any:
+    name = ast.unparse(node.func).split(".")[-1]
+    args = [_value(argument) for argument in node.args]
+    kwargs = {word.arg: _value(word.value) for word in node.keywords if word.arg}
+    if name == "crontab":
+        from celery.schedules import crontab
+
+        try:
+            return crontab(*args, **kwargs)
+        except ValueError:
+            return NEVER
+    if name == "timedelta":
+        return timedelta(*args, **kwargs)
+    if name == "schedule":
+        return kwargs.get("run_every", args[0] if args else None)
+    return ast.unparse(node)
+
+
+def _arithmetic(node: ast.BinOp) -> Any:
+    left, right = _value(node.left), _value(node.right)
+    if not (isinstance(left, (int, float)) and isinstance(right, (int, float))):
+        return ast.unparse(node)
+    match node.op:
+        case ast.Mult():
+            return left * right
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Div():
+            return left / right
+    return ast.unparse(node)
