@@ -65,6 +65,17 @@ def dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
         yield endpoint
 
 
+@pytest.fixture(scope="module")
+def unshared_dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """A DynamoDB Local for one module, whose tests change tables.
+
+    Each table with an expiry keeps one of its few background threads; after about ten of them no index that is added to
+    an existing table ever becomes ACTIVE, and the shared server has far more.
+    """
+    with _required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture(scope="session")
 def elasticmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """ElasticMQ, shared by the run: give queues a `unique_name`."""

@@ -67,11 +67,10 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     if request.param == "embedded":
         yield request.getfixturevalue("embedded")
         return
-    dynamodb: Endpoint = request.getfixturevalue("dynamodb_local")
+    dynamodb: Endpoint = request.getfixturevalue("unshared_dynamodb_local")
     sqs: Endpoint = request.getfixturevalue("elasticmq")
     real = Stack.at(dynamodb_endpoint_url=dynamodb.endpoint_url, sqs_endpoint_url=sqs.endpoint_url)
     yield real
-    # Each table with an expiry keeps one of DynamoDB Local's few background threads; after about ten of them no index
-    # that is added to an existing table ever becomes ACTIVE.
+    # each table with an expiry keeps one of the server's few background threads
     for table in {real.settings.job_table, real.settings.fleet_table} & set(real.table_names()):
         real.dynamodb.delete_table(TableName=table)
