@@ -158,6 +158,16 @@ def test_recovery_runs_by_beat_or_by_lambda_but_not_by_both(document: dict[str, 
     assert switch == {"Fn::If": ["RecoverByBeat", "true", "false"]}
 
 
+def test_the_function_runs_the_workers_image_once_a_minute(document: dict[str, Any]) -> None:
+    (function,) = of_type(document, "AWS::Lambda::Function").values()
+    assert function["PackageType"] == "Image"
+    assert function["Code"] == {"ImageUri": {"Ref": "Image"}}
+    assert function["ImageConfig"]["Command"] == ["recovery.lambda_handler.handler"]
+    assert (
+        of_type(document, "AWS::Events::Rule")["RecoveryFunctionEveryMinute"]["ScheduleExpression"] == "rate(1 minute)"
+    )
+
+
 # --- alarms
 def test_a_queue_is_late_at_its_sla_and_time_limit(document: dict[str, Any], settings: Settings) -> None:
     alarms = of_type(document, "AWS::CloudWatch::Alarm").values()

@@ -41,7 +41,7 @@ class Guard:
         key, region, service = self._signer(environ)
         if key == ADMINISTRATOR:
             return list(self.app(environ, start_response))
-        policies = [IAMPolicy(policy) for policy in self._policies(key, environ)]
+        policies = [_parsed(policy) for policy in self._policies(key, environ)]
         for action, resource in self._asked(service, region, environ):
             verdicts = {policy.is_action_permitted(action, resource) for policy in policies}
             if PermissionResult.PERMITTED not in verdicts or PermissionResult.DENIED in verdicts:
@@ -79,6 +79,12 @@ class Guard:
         for table in body.get("RequestItems") or [body.get("TableName", "*")]:
             index = f"/index/{body['IndexName']}" if "IndexName" in body else ""
             yield action, f"{arn}table/{table}{index}"
+
+
+def _parsed(policy: Any) -> IAMPolicy:
+    """Read a policy; those of roles that CloudFormation made are documents already."""
+    is_document = isinstance(policy, dict) and "Statement" in policy
+    return IAMPolicy(json.dumps(policy) if is_document else policy)
 
 
 def _refusal(action: str, resource: str, start_response: Any) -> Iterable[bytes]:

@@ -55,11 +55,14 @@ class DeployedStack:
     endpoint_url : str
     name : str
     parameters : dict
+    to_be_updated : bool
+        Leave out what no condition lets exist: moto's updates, unlike its creation, take no heed of conditions.
     """
 
     endpoint_url: str
     name: str
     parameters: dict[str, str]
+    to_be_updated: bool = False
 
     def client(self, service: str, **credentials: str) -> Any:
         """Make a client for one service, as the account's administrator unless told otherwise."""
@@ -79,25 +82,47 @@ class DeployedStack:
         self.cloudformation.create_stack(**self._request(settings))
 
     def update(self, settings: Settings) -> None:
-        """Deploy over it. moto forgets DeletionPolicy in an update; CloudFormation does not."""
+        """Deploy over it. Two faults of moto are mended: it forgets DeletionPolicy, and how ECS spells containers."""
         from moto.cloudformation.parsing import ResourceMap
+        from moto.core.utils import pascal_to_camelcase, remap_nested_keys
+        from moto.ecs.models import TaskDefinition
 
-        delete = ResourceMap._delete_resource
+        delete, redefine = ResourceMap._delete_resource, TaskDefinition.update_from_cloudformation_json
 
         def unless_retained(stack: Any, resource: Any, document: dict[str, Any]) -> None:
             if document.get("DeletionPolicy") != "Retain":
                 delete(stack, resource, document)
 
-        with patch.object(ResourceMap, "_delete_resource", unless_retained):
+        def as_ecs_spells(*, cloudformation_json: dict[str, Any], **rest: Any) -> Any:
+            properties = dict(cloudformation_json["Properties"])
+            containers = properties["ContainerDefinitions"]
+            properties["ContainerDefinitions"] = remap_nested_keys(containers, pascal_to_camelcase)
+            return redefine(cloudformation_json={**cloudformation_json, "Properties": properties}, **rest)
+
+        with (
+            patch.object(ResourceMap, "_delete_resource", unless_retained),
+            patch.object(TaskDefinition, "update_from_cloudformation_json", as_ecs_spells),
+        ):
             self.cloudformation.update_stack(**self._request(settings))
 
     def _request(self, settings: Settings) -> dict[str, Any]:
         return {
             "StackName": self.name,
-            "TemplateBody": json.dumps(translated(render(settings))),
+            "TemplateBody": json.dumps(self._document(settings)),
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()],
             "Capabilities": ["CAPABILITY_IAM"],
         }
+
+    def _document(self, settings: Settings) -> dict[str, Any]:
+        document = translated(render(settings))
+        if not self.to_be_updated:
+            return document
+        absent = {
+            "ExecEnabled",
+            "RecoverByBeat" if self.parameters.get("RecoveryBy") == "lambda" else "RecoverByLambda",
+        }
+        present = {name: each for name, each in document["Resources"].items() if each.get("Condition") not in absent}
+        return {**document, "Resources": present}
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -110,6 +135,15 @@ class DeployedStack:
         roles = self.client("iam").list_roles()["Roles"]
         (arn,) = [role["Arn"] for role in roles if role["RoleName"].startswith(f"{self.name}-{logical_id}-")]
         return str(arn)
+
+    def attach_managed_policies(self, settings: Settings, logical_id: str) -> None:
+        """Attach to a role the stack's own managed policies that it names; moto leaves that out."""
+        iam = self.client("iam")
+        properties = translated(render(settings))["Resources"][logical_id]["Properties"]
+        wanted = [each["Ref"] for each in properties.get("ManagedPolicyArns", []) if isinstance(each, dict)]
+        for policy in iam.list_policies(Scope="Local")["Policies"]:
+            if any(policy["PolicyName"].startswith(f"{self.name}-{name}") for name in wanted):
+                iam.attach_role_policy(RoleName=self.role_arn(logical_id).rsplit("/", 1)[-1], PolicyArn=policy["Arn"])
 
     def container(self, family: str) -> dict[str, Any]:
         """Container definition of the newest task definition of a family: ``workers``, ``recovery``, ``beat``."""
@@ -141,7 +175,9 @@ class DeployedStack:
 
 
 @contextmanager
-def deployed_stack(endpoint_url: str, settings: Settings, **parameters: str) -> Iterator[DeployedStack]:
+def deployed_stack(
+    endpoint_url: str, settings: Settings, *, to_be_updated: bool = False, **parameters: str
+) -> Iterator[DeployedStack]:
     """Deploy the settings' template under their own names."""
     stack = DeployedStack(
         endpoint_url,
@@ -152,6 +188,7 @@ def deployed_stack(endpoint_url: str, settings: Settings, **parameters: str) -> 
             "Image": IMAGE,
             **parameters,
         },
+        to_be_updated,
     )
     stack.create(settings)
     yield stack

@@ -1,0 +1,311 @@
+"""Least privilege, enforced: every actor does its work with its own policy, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import JobRepo, JobStatus
+from settings import QueueSpec, Settings
+from tests.support.endpoints import unique_name
+from tests.support.guarded_aws import Guard, guarded_aws
+from tests.support.processes import ManagedProcess
+from tests.support.stack import EVIDENCE, ROOT
+from tests.support.stacks import DeployedStack, deployed_stack
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+BIN = Path(sys.executable).parent
+READY = r"worker@\S+ ready"
+LIMITS = {"soft_limit": 20, "hard_limit": 30, "sla_seconds": 1}
+Keys = dict[str, str]
+
+
+@dataclass
+class Account:
+    """A deployed stack behind a guard, and how one becomes each of its actors."""
+
+    stack: DeployedStack
+    guard: Guard
+    settings: Settings
+    folder: Path
+    repo: JobRepo
+
+    def role(self, logical_id: str) -> Keys:
+        """Keys of somebody who assumed one of the stack's roles."""
+        self.stack.attach_managed_policies(self.settings, logical_id)
+        arn = self.stack.role_arn(logical_id)
+        given = self.stack.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        return _keys(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+
+    def user(self, *outputs: str) -> Keys:
+        """Keys of a user with managed policies that the stack puts out."""
+        iam, name = self.stack.client("iam"), unique_name("u")
+        iam.create_user(UserName=name)
+        for output in outputs:
+            iam.attach_user_policy(UserName=name, PolicyArn=self.stack.outputs[output])
+        given = iam.create_access_key(UserName=name)["AccessKey"]
+        return _keys(given["AccessKeyId"], given["SecretAccessKey"], "")
+
+    def environment(self, family: str, keys: Keys) -> dict[str, str]:
+        own = self.stack.environment(
+            family, self.folder / family, {EVIDENCE: str(self.folder / "evidence.txt"), **keys}
+        )
+        return {name: value for name, value in own.items() if value or name != "AWS_SESSION_TOKEN"}
+
+    def run(self, keys: Keys, *argv: str, family: str = "workers", code: int = 0) -> str:
+        """Run a program as somebody; gives what it writes."""
+        done = subprocess.run(
+            [str(BIN / argv[0]), *argv[1:]],
+            env=self.environment(family, keys),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def process(self, family: str, keys: Keys) -> ManagedProcess:
+        """The command of a deployed container, as somebody; not started yet."""
+        program, *arguments = self.stack.container(family)["command"]
+        argv = [str(BIN / program), *arguments]
+        return ManagedProcess(family, argv, log_dir=self.folder, env=self.environment(family, keys), cwd=ROOT)
+
+    def client(self, service: str, keys: Keys) -> Any:
+        token = {"aws_session_token": keys["AWS_SESSION_TOKEN"]} if keys["AWS_SESSION_TOKEN"] else {}
+        return self.stack.client(
+            service,
+            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            **token,
+        )
+
+    def url(self, queue: str) -> str:
+        return str(self.stack.client("sqs").get_queue_url(QueueName=self.settings.physical_name(queue))["QueueUrl"])
+
+    def wait_for(self, job_id: str, status: JobStatus, timeout: float = 40) -> None:
+        wait_until(
+            lambda: self.repo.get_job(job_id).status is status,
+            timeout,
+            lambda: f"{job_id} {status}: {self.guard.denied}",
+        )
+
+
+def _keys(key: str, secret: str, token: str) -> Keys:
+    return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """One stack for all tests of this file."""
+    name = unique_name("r")
+    built = Settings(
+        job_table=f"{name}-jobs",
+        fleet_table=f"{name}-fleet",
+        queue_prefix=f"{name}-",
+        queues=(QueueSpec(name="default", **LIMITS), QueueSpec(name="email", **LIMITS)),
+        worker_groups={"workers": {"queues": ["default"]}, "mail": {"queues": ["email"]}},
+        task_modules=("tests.support.tasks",),
+        wait_time_seconds=1,
+        heartbeat_seconds=1,
+        worker_dead_after_seconds=4,
+        recovery_interval_seconds=1,
+        redispatch_min_seconds=1,
+    )
+    with guarded_aws() as (url, guard), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with deployed_stack(url, built, RecoveryBy="beat") as stack:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("AWS_ACCESS_KEY_ID", "jobclaim")
+                patch.setenv("AWS_SECRET_ACCESS_KEY", "jobclaim")
+                patch.delenv("AWS_SESSION_TOKEN", raising=False)
+                repo = JobRepo.from_settings(built.model_copy(update={"endpoint_url": url}))
+                repo.list_jobs(JobStatus.FAILED)  # the client is made with these keys
+            yield Account(stack, guard, built, tmp_path_factory.mktemp("roles"), repo)
+
+
+@pytest.fixture
+def guard(account: Account) -> Guard:
+    account.guard.forget()
+    return account.guard
+
+
+def submit(account: Account, keys: Keys, task: str = "tests.note", *options: str) -> str:
+    return account.run(keys, "jobclaim", "submit", task, "-o", "ids", *options)
+
+
+# --- everything that is needed
+def test_submitter_worker_beat_and_recovery_do_their_work_with_their_own_policies(
+    account: Account, guard: Guard
+) -> None:
+    submitter = account.user("SubmitterPolicyArn")
+    with account.process("workers", account.role("WorkersTaskRole")) as worker:
+        worker.wait_for_line(READY, 60)
+        job_id = submit(account, submitter, "tests.note", "--key", "same")
+        assert submit(account, submitter, "tests.note", "--key", "same") == job_id
+        account.wait_for(job_id, JobStatus.COMPLETED)
+    orphan = account.repo.create_job("tests.note", {"args": [1]}, queue="default")  # its message was never sent
+    with (
+        account.process("recovery", account.role("RecoveryTaskRole")) as recovery,
+        account.process("beat", account.role("BeatTaskRole")),
+    ):
+        recovery.wait_for_line(READY, 60)
+        wait_until(
+            lambda: account.repo.get_job(orphan.job_id).dispatches > 1, 40, lambda: f"sent again: {guard.denied}"
+        )
+    assert guard.denied == set()
+    used = {action for action, _ in guard.allowed}
+    assert {"sqs:ReceiveMessage", "sqs:DeleteMessage", "dynamodb:UpdateItem", "dynamodb:Query", "dynamodb:Scan"} <= used
+
+
+def test_a_reader_looks_at_everything_and_an_operator_retries_and_cancels(account: Account, guard: Guard) -> None:
+    job = account.repo.create_job("tests.note", {"args": [1]}, queue="email")
+    reader = account.user("DashboardReadPolicyArn")
+    assert job.job_id in account.run(reader, "jobclaim", "list", "--status", "PENDING", "-o", "ids")
+    account.run(reader, "jobclaim", "show", job.job_id, "-o", "json")
+    account.run(reader, "jobclaim", "worker", "monitor", "-o", "jsonl")
+    operator = account.user("DashboardReadPolicyArn", "DashboardOperatorPolicyArn")
+    account.run(operator, "jobclaim", "cancel", job.job_id)
+    assert account.repo.get_job(job.job_id).status is JobStatus.CANCELLED
+    failed = account.repo.create_job("tests.note", {"args": [1]}, queue="email")
+    account.repo.claim_job(failed.job_id)
+    account.repo.update_status(failed.job_id, "FAILED", error="no")
+    account.run(operator, "jobclaim", "retry", failed.job_id)
+    assert account.repo.get_job(failed.job_id).status is JobStatus.PENDING
+    assert guard.denied == set()
+
+
+ACTORS: dict[str, Callable[[Account], Keys]] = {
+    "submitter": lambda account: account.user("SubmitterPolicyArn"),
+    "worker": lambda account: account.role("WorkersTaskRole"),
+    "recovery": lambda account: account.role("RecoveryTaskRole"),
+    "beat": lambda account: account.role("BeatTaskRole"),
+    "dashboard": lambda account: account.user("DashboardReadPolicyArn"),
+}
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_the_doctor_finds_each_actor_equipped_for_its_own_work(account: Account, actor: str) -> None:
+    from infra.doctor import Level, diagnose
+    from infra.doctor.permissions import permissions
+    from infra.doctor.snapshot import Snapshot
+
+    keys = ACTORS[actor](account)
+    here = account.settings.model_copy(
+        update={"queue_urls": {name: account.url(name) for name in account.settings.queue_names}}
+    )
+    found = permissions(
+        actor,  # type: ignore[arg-type]
+        here,
+        account.client("dynamodb", keys),
+        account.client("sqs", keys),
+        queues=["default"],
+    )
+    findings = [each for each in diagnose(Snapshot(permissions=tuple(found)), here) if "permission" in each.subject]
+    assert findings
+    assert {each.level for each in findings} == {Level.OK}, findings
+
+
+def test_the_doctor_finds_beat_unfit_for_a_workers_work(account: Account) -> None:
+    out = account.run(account.role("BeatTaskRole"), "jobclaim", "doctor", "--actor", "beat", "-o", "jsonl", code=4)
+    assert "AccessDenied" in out or "denied" in out  # it may not even describe the tables
+
+
+# --- everything else
+Try = Callable[[Account, Any, Any], Any]
+FORBIDDEN: dict[str, list[tuple[str, Try]]] = {
+    "submitter": [
+        ("dynamodb:Scan", lambda a, ddb, sqs: ddb.scan(TableName=a.settings.job_table)),
+        ("dynamodb:DeleteItem", lambda a, ddb, sqs: _delete(a, ddb)),
+        ("dynamodb:DeleteTable", lambda a, ddb, sqs: ddb.delete_table(TableName=a.settings.job_table)),
+        ("dynamodb:UpdateItem", lambda a, ddb, sqs: _beat(a, ddb)),
+        ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("default"))),
+        ("sqs:PurgeQueue", lambda a, ddb, sqs: sqs.purge_queue(QueueUrl=a.url("default"))),
+    ],
+    "worker": [
+        ("dynamodb:Scan", lambda a, ddb, sqs: ddb.scan(TableName=a.settings.job_table)),
+        ("dynamodb:Scan", lambda a, ddb, sqs: ddb.scan(TableName=a.settings.fleet_table)),
+        ("dynamodb:Query", lambda a, ddb, sqs: _query(a, ddb)),
+        ("dynamodb:DeleteTable", lambda a, ddb, sqs: ddb.delete_table(TableName=a.settings.job_table)),
+        ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("email"))),
+        ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("recovery"))),
+        ("sqs:PurgeQueue", lambda a, ddb, sqs: sqs.purge_queue(QueueUrl=a.url("default"))),
+        ("sqs:CreateQueue", lambda a, ddb, sqs: sqs.create_queue(QueueName="stray")),
+        ("sqs:SetQueueAttributes", lambda a, ddb, sqs: _lower_visibility(a, sqs)),
+    ],
+    "recovery": [
+        ("dynamodb:Scan", lambda a, ddb, sqs: ddb.scan(TableName=a.settings.job_table)),
+        ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("default"))),
+        ("sqs:PurgeQueue", lambda a, ddb, sqs: sqs.purge_queue(QueueUrl=a.url("recovery"))),
+        ("dynamodb:DeleteTable", lambda a, ddb, sqs: ddb.delete_table(TableName=a.settings.fleet_table)),
+    ],
+    "beat": [
+        ("sqs:SendMessage", lambda a, ddb, sqs: sqs.send_message(QueueUrl=a.url("default"), MessageBody="x")),
+        ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("recovery"))),
+        ("dynamodb:PutItem", lambda a, ddb, sqs: _put(a, ddb)),
+        ("dynamodb:GetItem", lambda a, ddb, sqs: _get(a, ddb)),
+    ],
+    "dashboard": [
+        ("dynamodb:PutItem", lambda a, ddb, sqs: _put(a, ddb)),
+        ("dynamodb:UpdateItem", lambda a, ddb, sqs: _beat(a, ddb)),
+        ("dynamodb:DeleteItem", lambda a, ddb, sqs: _delete(a, ddb)),
+        ("dynamodb:Scan", lambda a, ddb, sqs: ddb.scan(TableName=a.settings.job_table)),
+        ("sqs:SendMessage", lambda a, ddb, sqs: sqs.send_message(QueueUrl=a.url("default"), MessageBody="x")),
+        ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("default"))),
+    ],
+}
+
+
+@pytest.mark.parametrize("actor", FORBIDDEN)
+def test_what_an_actor_does_not_need_is_denied(account: Account, guard: Guard, actor: str) -> None:
+    from botocore.exceptions import ClientError
+
+    keys = ACTORS[actor](account)
+    clients = account.client("dynamodb", keys), account.client("sqs", keys)
+    for action, attempt in FORBIDDEN[actor]:
+        with pytest.raises(ClientError) as refused:
+            attempt(account, *clients)
+        assert refused.value.response["Error"]["Code"] == "AccessDeniedException", action
+    assert {action for action, _ in guard.denied} == {action for action, _ in FORBIDDEN[actor]}
+
+
+def _key(value: str = "x") -> dict[str, Any]:
+    return {"job_id": {"S": value}}
+
+
+def _put(account: Account, ddb: Any) -> None:
+    ddb.put_item(TableName=account.settings.job_table, Item=_key())
+
+
+def _get(account: Account, ddb: Any) -> None:
+    ddb.get_item(TableName=account.settings.job_table, Key=_key())
+
+
+def _delete(account: Account, ddb: Any) -> None:
+    ddb.delete_item(TableName=account.settings.job_table, Key=_key())
+
+
+def _beat(account: Account, ddb: Any) -> None:
+    ddb.update_item(TableName=account.settings.fleet_table, Key={"worker_id": {"S": "x"}})
+
+
+def _query(account: Account, ddb: Any) -> None:
+    ddb.query(
+        TableName=account.settings.job_table,
+        IndexName="by_state",
+        KeyConditionExpression="state_key = :key",
+        ExpressionAttributeValues={":key": {"S": "x"}},
+    )
+
+
+def _lower_visibility(account: Account, sqs: Any) -> None:
+    sqs.set_queue_attributes(QueueUrl=account.url("default"), Attributes={"VisibilityTimeout": "1"})
