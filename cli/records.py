@@ -26,6 +26,7 @@ TIMES: Final = (
     "claimed_at",
     "lease_expires_at",
     "finished_at",
+    "retry_at",
 )
 STYLES: Final = {
     "PENDING": "yellow",
@@ -56,6 +57,12 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "payload": job.payload if payload else redacted(job.payload),
         "result": job.result,
         "failure": failure_record(job.failure),
+        "dead_state": job.dead_state or None,
+        "dead_retries": job.dead_retries,
+        "decisions": [
+            {"verb": decision.verb, "by": decision.by, "why": decision.why, **_times({"at": decision.at})}
+            for decision in job.decisions
+        ],
         "history": [attempt_record(attempt) for attempt in job.history],
     }
 
@@ -69,6 +76,8 @@ def failure_record(failure: Failure | None) -> dict[str, Any] | None:
         "exception": failure.exception or None,
         "message": failure.message,
         "traceback": failure.traceback or None,
+        "where": failure.where or None,
+        "fingerprint": failure.fingerprint or None,
         **_times({"at": failure.at}),
     }
 

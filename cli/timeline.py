@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cli.humane import clock_time, relative, span
 from jobs import Attempt, Job, JobStatus
+from jobs.model import DeadState
 from settings import Settings
 
 
@@ -24,6 +25,7 @@ def timeline(job: Job) -> list[Moment]:
     moments = [Moment(job.created_at, "submitted", f"to queue {job.queue}")]
     for attempt in job.history:
         moments += _ended_attempt(attempt)
+    moments += [Moment(one.at, f"{one.verb} by {one.by}", one.why) for one in job.decisions]
     moments += _now(job)
     return sorted(moments, key=lambda moment: moment.at)
 
@@ -39,8 +41,17 @@ def waiting_reason(job: Job, now: int, settings: Settings) -> str:
         then = "started again" if job.on_orphan == "retry" and job.attempts_left else "set to FAILED"
         return f"Its lease is over for {span(-left)}: the next sweep finds an orphan, and it will be {then}."
     if job.status is JobStatus.FAILED:
-        return f"Failed for good; `jobclaim retry {job.job_id}` starts it again."
+        return _why_failed(job, now)
     return "Nothing: it is over."
+
+
+def _why_failed(job: Job, now: int) -> str:
+    if job.dead_state == DeadState.SCHEDULED:
+        return f"Recovery starts it again {relative(job.retry_at, now)} ({clock_time(job.retry_at)})."
+    if job.dead_state in (DeadState.RESOLVED, DeadState.ABANDONED):
+        return f"Nothing: it is {job.dead_state}."
+    again = f"`jobclaim retry {job.job_id}` starts it again"
+    return f"Waits for a person: {again}, `jobclaim dead resolve` or `abandon` settle it."
 
 
 def _why_pending(job: Job, now: int, settings: Settings) -> str:

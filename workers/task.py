@@ -11,8 +11,10 @@ from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from jobs import Job, JobError, JobNotFound, StoreUnavailable
+from jobs.dead import seal_policy
 from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
+from jobs.taxonomy import register_kind
 from workers import board, call, envelope, gate, limits, links, timing
 from workers.dispatch import publish_if_due
 from workers.idempotency import Identity, Rules, bind, identify
@@ -42,11 +44,21 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
     on_orphan : {"fail", "retry"}, optional
         What recovery does with a job whose worker was lost; default `Settings.on_orphan`. With "retry" the body must
         bear being started again after it was cut off anywhere.
+    dead_letters : mapping, optional
+        By failure kind, how often and when recovery starts a failed job again, where that differs from settings:
+        ``{"EXTERNAL": {"retries": 2, "after_seconds": 600, "factor": 2}}``.
+    critical : bool
+        Whether any failure raises an alert.
+    failure_kinds : mapping, optional
+        What exceptions mean in this task: from class, or dotted name, to `jobs.FailureKind` or a function.
     """
 
     abstract = True
     Request = "workers.request:JobRequest"
     on_orphan: ClassVar[OnOrphan | None] = None
+    dead_letters: ClassVar[Mapping[str, Any] | None] = None
+    critical: ClassVar[bool] = False
+    failure_kinds: ClassVar[Mapping[type[BaseException] | str, Any] | None] = None
     idempotency_ttl: ClassVar[float | str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -61,6 +73,8 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
         """Bind the task to an app, with the time limits that its settings give it."""
         if settings := getattr(app, "settings", None):
             limits.adopt(cls, settings)
+        for error, kind in (cls.failure_kinds or {}).items():
+            register_kind(error, kind, task=cls.name)
         return super().bind(app)
 
     # --- submitting
@@ -205,6 +219,7 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
             on_orphan=self.on_orphan,
             hard_limit=own_limit or self.time_limit,
             envelope=envelope.seal(links.prepare(self.app, options)),
+            failure_policy=seal_policy(self.dead_letters, critical=self.critical),
             **asked,
         )
         if job.created:

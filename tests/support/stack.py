@@ -69,7 +69,9 @@ class Stack:
             jobs = self.repo.table.get_many(job_ids)
             return jobs if all(job.status is status for job in jobs.values()) and len(jobs) == len(job_ids) else None
 
-        found = wait_until(done, timeout, lambda: f"{len(job_ids)} jobs are {status}: {self._states(job_ids)}", poll=0.2)
+        found = wait_until(
+            done, timeout, lambda: f"{len(job_ids)} jobs are {status}: {self._states(job_ids)}", poll=0.2
+        )
         assert found is not None
         return found
 

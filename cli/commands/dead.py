@@ -1,0 +1,262 @@
+"""`jobclaim dead`: what failed, why, and what people do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cli.exits import ExitCode
+from cli.humane import Duration, Moment
+from cli.output import Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from recovery.dead import ActReport, DeadLetters, Filter, Verb
+
+KINDS: Final = ("TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED")
+STATES: Final = ("WAITING", "SCHEDULED", "RESOLVED", "ABANDONED")
+SHOWN_AT_ONCE: Final = 20
+"""Refusals that are listed; -o json has all."""
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  jobclaim dead stats
+  jobclaim dead list --groups
+  jobclaim dead retry --fingerprint 5f1c8f3e2a57 --rate 100 --reason "the bank is back"
+  jobclaim dead abandon --task shop.charge --failed-before 2030-01-31T08:00:00Z --dry-run
+  jobclaim dead queue list                  messages that never became a job
+"""
+)
+def command() -> None:
+    """See dead letters, retry, resolve or abandon them.
+
+    A dead letter is a FAILED job. SCHEDULED: recovery starts it again by itself, by the kind of its failure. WAITING:
+    a person must decide. RESOLVED and ABANDONED: nothing is left to do.
+    """
+
+
+def filters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a filter."""
+    for option in (
+        click.option("--failed-before", type=Moment(), help="Failed until then, ISO 8601."),
+        click.option("--failed-after", type=Moment(), help="Failed since then, ISO 8601."),
+        click.option("--since", type=Duration(), help="Failed in the last 10m, 2h, 1d."),
+        click.option("--fingerprint", default="", help="Same kind, exception and place."),
+        click.option("--exception", default="", help="Type of the exception; its last name is enough."),
+        click.option("--kind", type=click.Choice(KINDS, case_sensitive=False), help="Kind of the failure."),
+        click.option("-q", "--queue", default="", help="Queue of the job."),
+        click.option("-t", "--task", default="", help="Task of the job."),
+    ):
+        function = option(function)
+    return function
+
+
+def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...] = ()) -> Filter:
+    """Make a filter of the options; its window always has an end, so that a repeated command means the same jobs."""
+    from jobs.model import DeadState
+    from recovery.dead import OPEN_STATES, Filter
+
+    since = session.now() - asked["since"] if asked["since"] else asked["failed_after"] or 0
+    return Filter(
+        task=asked["task"],
+        queue=asked["queue"],
+        kind=(asked["kind"] or "").upper(),
+        exception=asked["exception"],
+        fingerprint=asked["fingerprint"],
+        since=since,
+        until=asked["failed_before"] or session.now(),
+        states=tuple(DeadState(state.upper()) for state in states) or OPEN_STATES,
+    )
+
+
+def letters(session: Session) -> DeadLetters:
+    """Make the dead letters of a session, with its app to send what is retried."""
+    from recovery.dead import DeadLetters
+    from workers.dispatch import publish
+
+    return DeadLetters(session.repo, send=lambda job, delay: publish(session.app, job, delay))
+
+
+@command.command("list")
+@filters
+@click.option("-s", "--state", "states", multiple=True, type=click.Choice(STATES, case_sensitive=False))
+@click.option("-g", "--groups", is_flag=True, help="One line for each fingerprint.")
+@click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@output_option
+@pass_session
+def list_(
+    session: Session, /, states: tuple[str, ...], groups: bool, limit: int, output: Format | None, **asked: Any
+) -> None:
+    """List dead letters, or the groups of them; by default those that are WAITING or SCHEDULED."""
+    from itertools import islice
+
+    from cli.dead_view import COLUMNS, GROUP_COLUMNS, group_record
+    from cli.records import job_record
+
+    wanted = made_filter(session, asked, states)
+    if groups:
+        rows = [group_record(group) for group in letters(session).groups(wanted)[:limit]]
+        Output(output, id_field="fingerprint").many(
+            rows, GROUP_COLUMNS(session.now()), empty="There is no dead letter."
+        )
+        return
+    found = list(islice(letters(session).find(wanted), limit + 1))
+    records = [job_record(job) for job in found[:limit]]
+    Output(output).many(records, COLUMNS(session.now()), empty="There is no dead letter.")
+    if len(found) > limit:
+        remark(f"More than {limit}: raise --limit, narrow the filter, or use --groups")
+
+
+@command.command()
+@click.argument("job_id")
+@click.option("--payload", is_flag=True, help="Show the arguments too.")
+@output_option
+@click.pass_context
+def show(ctx: click.Context, job_id: str, payload: bool, output: Format | None) -> None:
+    """Show one dead letter: every attempt, every decision, the traceback. The same as `jobclaim show`."""
+    from cli.commands.show import command as show_job
+
+    ctx.invoke(show_job, job_id=job_id, payload=payload, output=output)
+
+
+@command.command()
+@filters
+@click.option("--window", type=Duration(), default="1h", show_default=True, help="Width of the windows of time.")
+@output_option
+@pass_session
+def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
+    """Count dead letters by state, kind, task, queue and time of failure."""
+    from cli.dead_view import STAT_COLUMNS, stat_records
+
+    counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
+    Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="There is no dead letter.")
+
+
+@command.command()
+@click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@output_option
+@pass_session
+def audit(session: Session, limit: int, output: Format | None) -> None:
+    """Show who retried, resolved, abandoned, redrove or discarded what, newest first."""
+    from cli.dead_view import AUDIT_COLUMNS, audit_record
+    from jobs.audit import Audit
+
+    rows = [audit_record(entry) for entry in Audit.of(session.repo).entries(limit=limit)]
+    Output(output, id_field="what").many(rows, AUDIT_COLUMNS, empty="Nobody has done anything yet.")
+
+
+def _act(verb: Verb, text: str) -> None:
+    @command.command(verb, help=text)
+    @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+    @filters
+    @click.option("--all", "everything", is_flag=True, help="Without job ids or a filter: all that are open.")
+    @click.option("--dry-run", is_flag=True, help="Only count and group what is meant.")
+    @click.option("-n", "--limit", type=click.IntRange(min=1), help="Jobs at most.")
+    @click.option("--rate", type=click.FloatRange(min=0.01), help="Jobs per second at most.")
+    @click.option("--reason", default="", help="Kept with each job and in the audit trail.")
+    @click.option("--by", default="", help="Who decides; default the user of this machine.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    @output_option
+    @pass_session
+    def act(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> None:
+        _run(session, verb, job_ids, options)
+
+
+def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> None:
+    narrowed = any(options[name] for name in ("task", "queue", "kind", "exception", "fingerprint", "since"))
+    narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
+    if bool(job_ids) + narrowed + options["everything"] != 1:
+        raise click.UsageError(f"name the jobs to {verb} either by their ids, by a filter, or by --all")
+    wanted: Filter | tuple[str, ...] = job_ids or made_filter(session, options)
+    dead = letters(session)
+    if not job_ids:
+        assert not isinstance(wanted, tuple)
+        count = _preview(dead, wanted, verb, options["limit"])
+        if options["dry_run"] or not count:
+            return
+    elif options["dry_run"]:
+        remark(f"{len(job_ids)} named jobs would be asked to {verb}.")
+        return
+    if not job_ids and not options["yes"]:
+        click.confirm(f"{verb.capitalize()} them?", abort=True, err=True)
+    report = dead.act(
+        verb,
+        wanted,
+        by=options["by"] or whoami(),
+        reason=options["reason"],
+        limit=options["limit"],
+        rate=options["rate"],
+        progress=_progress(verb),
+    )
+    _tell(verb, report, options["output"])
+
+
+def _preview(dead: DeadLetters, wanted: Filter, verb: str, limit: int | None) -> int:
+    groups = dead.groups(wanted)
+    count = sum(group.count for group in groups)
+    at_most = f", at most {limit} now" if limit is not None and limit < count else ""
+    remark(f"{count} dead letter{'' if count == 1 else 's'} to {verb} in {len(groups)} groups{at_most}:")
+    for group in groups[:SHOWN_AT_ONCE]:
+        remark(f"  {group.count:>7}  {group.fingerprint}  {group.kind} {group.exception} {group.where}")
+    return count
+
+
+def _progress(verb: str) -> Callable[[ActReport], None]:
+    import time
+
+    told = time.monotonic()
+
+    def tell(report: ActReport) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 2:
+            told = time.monotonic()
+            remark(f"{verb}: {report.done} done, {len(report.refused)} refused")
+
+    return tell
+
+
+def _tell(verb: str, report: ActReport, output: Format | None) -> None:
+    out = Output(output)
+    if out.format == "json":
+        refused = [{"job_id": job_id, "reason": reason} for job_id, reason in report.refused]
+        record = {"verb": verb, "matched": report.matched, "done": report.done, "unsent": report.unsent}
+        out.one({**record, "limited": report.limited, "refused": refused}, lambda _: None)
+    else:
+        click.echo(f"{verb}: {report.done} of {report.matched} done")
+        for job_id, reason in report.refused:
+            remark(f"refused: {job_id}: {reason}")
+        if report.unsent:
+            remark(f"{report.unsent} messages were not sent; recovery sends them")
+    if report.refused:
+        code = ExitCode.PARTIAL if report.done else ExitCode.ERROR
+        click.get_current_context().exit(code)
+
+
+def whoami() -> str:
+    """Name the user of this machine, for the audit trail."""
+    import getpass
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+_act("retry", "Start dead letters again, with all their attempts before them.")
+_act("resolve", "Say that the work of dead letters is done, by hand or elsewhere.")
+_act("abandon", "Say that nobody wants the work of dead letters any more.")
+
+
+def _add_queue() -> None:
+    from cli.dead_queue import queue
+
+    command.add_command(queue)
+
+
+_add_queue()

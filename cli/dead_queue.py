@@ -1,0 +1,98 @@
+"""`jobclaim dead queue`: SQS's own dead-letter queues."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exits import ExitCode
+from cli.humane import iso, relative
+from cli.output import Column, Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from recovery.dead_queues import MoveReport
+
+
+@click.group()
+def queue() -> None:
+    """Messages that never became a job: look at them, send them again, delete them."""
+
+
+@queue.command("list")
+@output_option
+@pass_session
+def list_(session: Session, /, output: Format | None) -> None:
+    """Count the messages of every dead-letter queue."""
+    from recovery.dead_queues import DeadQueues
+
+    rows = [asdict(found) for found in DeadQueues(session.settings).all()]
+    columns = [
+        Column("queue", lambda row: str(row["queue"])),
+        Column("dead-letter queue", lambda row: str(row["name"])),
+        Column("messages", lambda row: str(row["messages"]), "bold", fold=False),
+        Column("looked at now", lambda row: str(row["in_flight"]), fold=False),
+    ]
+    Output(output, id_field="queue").many(rows, columns, empty="There is no dead-letter queue; run `jobclaim up`.")
+
+
+@queue.command()
+@click.argument("name", metavar="QUEUE")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@output_option
+@pass_session
+def inspect(session: Session, name: str, limit: int, output: Format | None) -> None:
+    """Look at messages of a queue's dead-letter queue, and put them back."""
+    from recovery.dead_queues import DeadQueues
+
+    found = DeadQueues(session.settings).inspect(name, limit=limit)
+    rows = [{**asdict(message), "sent_at": iso(message.sent_at), "sent_at_ms": message.sent_at} for message in found]
+    columns = [
+        Column("message", lambda row: str(row["message_id"])),
+        Column("sent", lambda row: relative(row["sent_at_ms"], session.now()), fold=False),
+        Column("received", lambda row: str(row["received"]), fold=False),
+        Column("bytes", lambda row: str(row["bytes"]), fold=False),
+        Column("task", lambda row: row["task"] or "-"),
+        Column("job", lambda row: row["job_id"] or "-"),
+    ]
+    Output(output, id_field="message_id").many(rows, columns, empty="It is empty.")
+
+
+def _mover(verb: str, text: str) -> None:
+    @queue.command(verb, help=text)
+    @click.argument("name", metavar="QUEUE")
+    @click.argument("message_ids", nargs=-1, metavar="[MESSAGE_ID]...")
+    @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=10_000, show_default=True)
+    @click.option("--reason", default="", help="Kept in the audit trail.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    @pass_session
+    def move(session: Session, /, name: str, message_ids: tuple[str, ...], **options: Any) -> None:
+        _run(session, verb, name, message_ids, options)
+
+
+def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], options: dict[str, Any]) -> None:
+    from cli.commands.dead import whoami
+    from jobs.audit import Audit
+    from recovery.dead_queues import DeadQueues
+
+    queues = DeadQueues(session.settings)
+    if not options["yes"]:
+        what = f"{len(message_ids)} messages" if message_ids else "all messages"
+        click.confirm(f"{verb.capitalize()} {what} of the dead-letter queue of {name!r}?", abort=True, err=True)
+    audit = Audit.of(session.repo)
+    what = f"dead-letter queue of {name}: {' '.join(message_ids) or 'all'}"
+    entry = audit.begin(verb, by=whoami(), why=options["reason"], what=what)
+    move = queues.redrive if verb == "redrive" else queues.discard
+    report: MoveReport = move(name, message_ids, limit=options["limit"])
+    missing = max(0, len(message_ids) - report.done)
+    audit.end(entry, done=report.done, refused=missing)
+    click.echo(f"{verb}: {report.done} messages")
+    if missing:
+        remark(f"{missing} of the named messages were not found; somebody may look at them: try again in two minutes")
+        click.get_current_context().exit(ExitCode.PARTIAL if report.done else ExitCode.NOT_FOUND)
+
+
+_mover("redrive", "Send messages to their queue again.")
+_mover("discard", "Delete messages.")

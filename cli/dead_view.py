@@ -1,0 +1,105 @@
+"""Dead letters, their groups, counts and audit trail as records and columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from cli.humane import clock_time, iso, relative
+from cli.output import Column
+
+if TYPE_CHECKING:
+    from jobs.audit import Entry
+    from recovery.dead import Group
+
+
+def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on the time only
+    """Choose the columns of a list of dead letters."""
+    return [
+        Column("job", lambda row: str(row["job_id"])),
+        Column("task", lambda row: str(row["task"])),
+        Column("state", lambda row: str(row["dead_state"] or "WAITING"), fold=False),
+        Column("failed", lambda row: relative(row["finished_at_ms"] or 0, now), fold=False),
+        Column("next retry", lambda row: relative(row["retry_at_ms"] or 0, now), fold=False),
+        Column("kind", lambda row: _failure(row, "kind"), "red", fold=False),
+        Column("exception", lambda row: _failure(row, "exception")),
+        Column("fingerprint", lambda row: _failure(row, "fingerprint"), fold=False),
+        Column("message", lambda row: _failure(row, "message")[:80]),
+    ]
+
+
+def GROUP_COLUMNS(now: int) -> list[Column]:  # noqa: N802
+    """Choose the columns of a list of groups."""
+    return [
+        Column("jobs", lambda row: str(row["count"]), "bold", fold=False),
+        Column("fingerprint", lambda row: row["fingerprint"] or "-", fold=False),
+        Column("kind", lambda row: str(row["kind"]), "red", fold=False),
+        Column("exception", lambda row: row["exception"] or "-"),
+        Column("where", lambda row: row["where"] or "-"),
+        Column("task", lambda row: str(row["task"])),
+        Column("first", lambda row: relative(row["first_at_ms"], now), fold=False),
+        Column("last", lambda row: relative(row["last_at_ms"], now), fold=False),
+        Column("message", lambda row: str(row["message"])[:80]),
+    ]
+
+
+STAT_COLUMNS: Final = [
+    Column("by", lambda row: str(row["by"]), fold=False),
+    Column("value", lambda row: str(row["value"])),
+    Column("jobs", lambda row: str(row["count"]), "bold", fold=False),
+]
+AUDIT_COLUMNS: Final = [
+    Column("when", lambda row: clock_time(row["at_ms"]), fold=False),
+    Column("by", lambda row: str(row["by"])),
+    Column("verb", lambda row: str(row["verb"]), "bold", fold=False),
+    Column("done", lambda row: "not ended" if row["done"] is None else str(row["done"]), fold=False),
+    Column("refused", lambda row: str(row["refused"] or 0), fold=False),
+    Column("what", lambda row: str(row["what"])),
+    Column("why", lambda row: str(row["why"])),
+]
+
+
+def group_record(group: Group) -> dict[str, Any]:
+    """Make the JSON record of a group."""
+    return {
+        "fingerprint": group.fingerprint,
+        "count": group.count,
+        "kind": group.kind,
+        "exception": group.exception or None,
+        "where": group.where or None,
+        "task": group.task,
+        "first_at": iso(group.first_at),
+        "first_at_ms": group.first_at,
+        "last_at": iso(group.last_at),
+        "last_at_ms": group.last_at,
+        "sample": group.sample,
+        "message": group.message,
+    }
+
+
+def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
+    """Make the JSON records of counts; windows in the order of time, all else the largest first."""
+    rows = []
+    for by, counter in counts.items():
+        pairs = sorted(counter.items()) if by == "window" else counter.most_common()
+        rows += [{"by": by, "value": iso(int(v)) if by == "window" else str(v), "count": n} for v, n in pairs]
+    return rows
+
+
+def audit_record(entry: Entry) -> dict[str, Any]:
+    """Make the JSON record of an entry of the audit trail."""
+    return {
+        "at": iso(entry.at),
+        "at_ms": entry.at,
+        "verb": entry.verb,
+        "by": entry.by,
+        "why": entry.why,
+        "what": entry.what,
+        "done": entry.done,
+        "refused": entry.refused,
+    }
+
+
+def _failure(row: Mapping[str, Any], name: str) -> str:
+    return str((row["failure"] or {}).get(name) or "-")

@@ -1,0 +1,230 @@
+"""SQS's own dead-letter queues: messages that no worker could take, and that so never became, or reached, a job.
+
+Redrive sends a message to its queue again and deletes it here after that: killed in between, it is there twice, and the
+claim makes that harmless. Nothing is decided by a message's content but whose job it is; arguments are not shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobs.connect import client
+from jobs.errors import InvalidInput
+from settings import DEAD_LETTER_SUFFIX, Settings
+
+BATCH: Final = 10
+HIDE_SECONDS: Final = 120
+"""While a command looks at a message nobody else sees it; long enough for a command, short enough after its death."""
+EMPTY_ANSWERS: Final = 2
+"""A queue that is not empty may give an empty answer: SQS asks some of its servers only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadQueue:
+    """One dead-letter queue: messages that wait in it, and those that somebody looks at."""
+
+    queue: str
+    name: str
+    messages: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadMessage:
+    """One message.
+
+    Attributes
+    ----------
+    sent_at : int
+        When it was first sent, epoch milliseconds.
+    received : int
+        Deliveries so far.
+    task, job_id : str
+        As its headers say; empty where they cannot be read.
+    bytes : int
+        Length of its body.
+    """
+
+    message_id: str
+    queue: str
+    sent_at: int
+    received: int
+    bytes: int
+    task: str = ""
+    job_id: str = ""
+
+
+@dataclass(slots=True)
+class MoveReport:
+    """Messages that were seen, and those that were moved or deleted."""
+
+    seen: int = 0
+    done: int = 0
+
+
+class DeadQueues:
+    """The dead-letter queues of a deployment.
+
+    Parameters
+    ----------
+    sqs : optional
+        A boto3 SQS client; default: made from settings.
+    """
+
+    def __init__(self, settings: Settings, sqs: Any = None) -> None:
+        self._settings = settings
+        self._sqs = sqs if sqs is not None else client(settings, "sqs")
+
+    def all(self) -> list[DeadQueue]:
+        """Count what lies in each dead-letter queue; queues without one are left out."""
+        found = []
+        for queue in self._settings.queue_names:
+            url = self._url(queue)
+            if url is None:
+                continue
+            names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            messages, in_flight = (int(answer.get(name, 0)) for name in names)
+            name = self._settings.physical_name(queue) + DEAD_LETTER_SUFFIX
+            found.append(DeadQueue(queue=queue, name=name, messages=messages, in_flight=in_flight))
+        return found
+
+    def inspect(self, queue: str, *, limit: int = 50) -> list[DeadMessage]:
+        """Look at messages and put them back."""
+        url = self._needed(queue)
+        taken = list(self._take(url, limit))
+        for message in taken:
+            self._put_back(url, message)
+        return [summary(queue, message) for message in taken]
+
+    def redrive(
+        self,
+        queue: str,
+        message_ids: Sequence[str] = (),
+        *,
+        limit: int = 10_000,
+        tick: Callable[[], None] | None = None,
+    ) -> MoveReport:
+        """Send messages to their queue again; all of them, or those with the ids."""
+        target = self._sqs.get_queue_url(QueueName=self._settings.physical_name(queue))["QueueUrl"]
+        target = self._settings.queue_urls.get(queue, target)
+
+        def send(message: dict[str, Any]) -> None:
+            attributes = message.get("MessageAttributes") or {}
+            self._sqs.send_message(QueueUrl=target, MessageBody=message["Body"], MessageAttributes=attributes)
+
+        return self._each(queue, message_ids, limit, send, tick)
+
+    def discard(
+        self,
+        queue: str,
+        message_ids: Sequence[str] = (),
+        *,
+        limit: int = 10_000,
+        tick: Callable[[], None] | None = None,
+    ) -> MoveReport:
+        """Delete messages; all of them, or those with the ids."""
+        return self._each(queue, message_ids, limit, lambda _: None, tick)
+
+    def _each(
+        self,
+        queue: str,
+        message_ids: Sequence[str],
+        limit: int,
+        act: Callable[[dict[str, Any]], None],
+        tick: Callable[[], None] | None,
+    ) -> MoveReport:
+        url, report, kept, wanted = self._needed(queue), MoveReport(), [], set(message_ids)
+        try:
+            enough = (lambda: report.done == len(wanted)) if wanted else None
+            for message in self._take(url, limit if not wanted else 10_000, enough):
+                report.seen += 1
+                if wanted and (message["MessageId"] not in wanted or report.done == len(wanted)):
+                    kept.append(message)
+                    continue
+                act(message)
+                self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                report.done += 1
+                if tick is not None:
+                    tick()
+        finally:
+            for message in kept:
+                self._put_back(url, message)
+        return report
+
+    def _take(self, url: str, limit: int, enough: Callable[[], bool] | None = None) -> Iterator[dict[str, Any]]:
+        """Receive different messages until the queue seems empty; all that is received is given."""
+        seen: set[str] = set()
+        empty = 0
+        while len(seen) < limit and empty < EMPTY_ANSWERS and not (enough and enough()):
+            answer = self._sqs.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=min(BATCH, limit - len(seen)),
+                VisibilityTimeout=HIDE_SECONDS,
+                WaitTimeSeconds=0,
+                AttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+                MessageAttributeNames=["All"],
+            )
+            fresh = [message for message in answer.get("Messages", []) if message["MessageId"] not in seen]
+            empty = 0 if fresh else empty + 1
+            seen |= {message["MessageId"] for message in fresh}
+            yield from fresh
+
+    def _put_back(self, url: str, message: dict[str, Any]) -> None:
+        self._sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+
+    def _needed(self, queue: str) -> str:
+        try:
+            self._settings.queue(queue)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from None
+        url = self._url(queue)
+        if url is None:
+            raise InvalidInput(f"queue {queue!r} has no dead-letter queue; `jobclaim up` makes one")
+        return url
+
+    def _url(self, queue: str) -> str | None:
+        name = self._settings.physical_name(queue) + DEAD_LETTER_SUFFIX
+        try:
+            return str(self._sqs.get_queue_url(QueueName=name)["QueueUrl"])
+        except self._sqs.exceptions.QueueDoesNotExist:
+            return None
+
+
+def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
+    """Tell of a message what can be told without its arguments."""
+    attributes, headers = message.get("Attributes", {}), _headers(message["Body"])
+    job = headers.get("jobclaim")
+    job_id = job.get("job_id") if isinstance(job, dict) else headers.get("id")
+    return DeadMessage(
+        message_id=message["MessageId"],
+        queue=queue,
+        sent_at=int(attributes.get("SentTimestamp", 0)),
+        received=int(attributes.get("ApproximateReceiveCount", 0)),
+        bytes=len(message["Body"].encode()),
+        task=str(headers.get("task") or ""),
+        job_id=str(job_id or ""),
+    )
+
+
+def _headers(body: str) -> dict[str, Any]:
+    """Read Celery's headers of a message, which kombu encodes in base64; nothing where it is no such message."""
+    for text in (body, _decoded(body)):
+        try:
+            headers = json.loads(text)["headers"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        if isinstance(headers, dict):
+            return headers
+    return {}
+
+
+def _decoded(body: str) -> str:
+    try:
+        return base64.b64decode(body, validate=True).decode()
+    except ValueError:
+        return ""
