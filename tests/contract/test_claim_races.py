@@ -72,14 +72,17 @@ def test_of_16_processes_that_race_for_100_jobs_exactly_one_wins_each(atomic_sto
     assert {item["attempt"]["N"] for item in items.values()} == {"1"}
 
 
-@pytest.mark.parametrize("round_", range(20))
-def test_of_two_deliveries_with_the_same_celery_task_id_one_wins(atomic_store: Store, round_: int) -> None:
+@pytest.mark.parametrize("attempt", [0, None], ids=["of one message", "that name no attempt"])
+@pytest.mark.parametrize("round_", range(10))
+def test_of_two_deliveries_with_the_same_celery_task_id_one_wins(
+    atomic_store: Store, attempt: int | None, round_: int
+) -> None:
     job = atomic_store.pending()
     workers, start = [atomic_store.repo(), atomic_store.repo()], threading.Barrier(2)
 
     def deliver(which: int) -> Job | None:
         start.wait(30)
-        return workers[which].claim_job(job.job_id, celery_task_id=job.job_id, attempt=0)
+        return workers[which].claim_job(job.job_id, celery_task_id=job.job_id, attempt=attempt)
 
     with ThreadPoolExecutor(2) as pool:
         claims = list(pool.map(deliver, range(2)))
