@@ -285,11 +285,27 @@ class JobRepo:
             written = Written(True, job)  # the first try had succeeded, only its answer was lost
         if written.applied:
             self._claims.remember(job)
+            if self.clock() >= job.lease_expires_at:
+                written = Written(False, self._give_back(job))
         elif lifecycle.is_late(job, now):
             written = Written(False, self._end_late(job))
         else:
             log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written
+
+    def _give_back(self, job: Job) -> Job:
+        """Release a claim whose answer came when its lease was over; give the job as it is now, as far as known.
+
+        The process or its line stood still for that long. Recovery may have let the next attempt start: this one's
+        body must not run beside it, and where recovery has not come yet, nothing has happened that it must fear.
+        """
+        log.warning("claim answered after its lease", status="SKIPPED", **job.log_context())
+        try:
+            return self.release(
+                job.job_id, reason="its claim was answered too late", started=False, token=job.claim_token
+            )
+        except (ClaimLost, JobNotFound, StoreUnavailable):
+            return job
 
     def _end_late(self, job: Job) -> Job:
         """Cancel a job that was not started in time; give it as it is now, whoever ended it."""

@@ -12,10 +12,11 @@ from moto import mock_aws
 from jobs.clock import system_clock
 from jobs.lean import LeanClient
 from tests.contract.stores import Store
+from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 
-MOTO, REAL = "moto", "dynamodb-local"
+MOTO, REAL, MODEL = "moto", "dynamodb-local", "model"
 
 
 @contextmanager
@@ -24,6 +25,9 @@ def open_store(name: str, request: pytest.FixtureRequest) -> Iterator[Store]:
     if name == MOTO:
         with mock_aws():
             yield Store(name, boto3.client("dynamodb"), present())
+    elif name == MODEL:
+        clock = present()
+        yield Store(name, ModelClient(clock), clock)
     else:
         opened: Store = request.getfixturevalue("real_store")
         opened.clock = present()
@@ -46,9 +50,9 @@ def present() -> ManualClock:
     return ManualClock(system_clock())
 
 
-@pytest.fixture(params=[MOTO, pytest.param(REAL, marks=pytest.mark.real)])
+@pytest.fixture(params=[MOTO, MODEL, pytest.param(REAL, marks=pytest.mark.real)])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Every store in turn. moto's conditional writes are not atomic: nothing that runs in parallel is asked of it."""
+    """Every store in turn, the simulation's model among them. moto's conditional writes are not atomic: nothing that runs in parallel is asked of it."""
     with open_store(request.param, request) as opened:
         yield opened
 

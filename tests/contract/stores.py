@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from infra.tables import ensure_table, table_specs
 from jobs import Job, JobRepo
 from settings import QueueSpec, Settings
+from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
 
@@ -47,7 +48,10 @@ class Store:
 
     def __post_init__(self) -> None:
         self.line = self.line or self.client
-        list(ensure_table(self.client, table_specs(self.settings)[0], 30))
+        if isinstance(self.client, ModelClient):
+            self.client.make_tables(self.settings.job_table, self.settings.fleet_table)
+        else:
+            list(ensure_table(self.client, table_specs(self.settings)[0], 30))
 
     def empty(self) -> None:
         """Delete all items."""

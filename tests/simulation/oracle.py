@@ -30,7 +30,7 @@ OPEN: Final = ("PENDING", "PROCESSING")
 
 @dataclass
 class Body:
-    """A body that was started, and until when it ran, the true time; ``None`` while it runs."""
+    """A body that was started: since when it was claimed, and until when it ran (``None`` while it does), true times."""
 
     process: Process
     since: int
@@ -120,7 +120,7 @@ class Oracle:
         require(new.attempt == old.attempt, "an end starts nothing", f"{key}: {old.attempt} -> {new.attempt}")
         process = writer.process
         if process.kind == "worker":
-            mine = writer.token == old.claim_token
+            mine = self.owners.get((key, old.claim_token)) is process and writer.token in ("", old.claim_token)
             require(mine, "the current claim writes the end", f"{key}: {process.name} with a claim that is over")
             self.ended[key, old.claim_token] = new.status
         else:
@@ -173,11 +173,14 @@ class Oracle:
     # --- bodies and answers
     def starts(self, process: Process, job: Job) -> Body:
         """Take note that a body starts."""
-        bodies = self.bodies[job.job_id]
+        in_time = process.clock() < job.lease_expires_at
+        require(in_time, "no body starts after its lease", f"{job.job_id}: attempt {job.attempt}")
+        bodies, since = self.bodies[job.job_id], self.claimed_at[job.job_id, job.claim_token]
         require(job.attempt not in bodies, "one body per attempt", f"{job.job_id}: attempt {job.attempt} again")
         for attempt, other in bodies.items():
-            require(not other.undisturbed, "no two bodies at once", f"{job.job_id}: {attempt} and {job.attempt}")
-        bodies[job.attempt] = Body(process, self.world.now)
+            both_well = other.undisturbed and process.disturbed_at < since
+            require(not both_well, "no two bodies at once", f"{job.job_id}: {attempt} and {job.attempt}")
+        bodies[job.attempt] = Body(process, since)
         return bodies[job.attempt]
 
     def told(self, job: Job, token: str, status: str | None) -> None:

@@ -16,16 +16,14 @@ import structlog
 
 from jobs import schema
 from tests.simulation.actors import Stage, Worker, meddle, recover, submit
-from tests.simulation.dynamodb import Database, Index
+from tests.simulation.client import BY_STATE
+from tests.simulation.dynamodb import Database
 from tests.simulation.faults import Faults
 from tests.simulation.line import Shared
 from tests.simulation.oracle import Oracle
 from tests.simulation.queues import Queue
 from tests.simulation.scenario import FAULTY_MS, LAG_MS, SWEEPS, Scenario, simulated_settings
 from tests.simulation.world import Broken, World
-
-BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

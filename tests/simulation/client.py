@@ -1,0 +1,47 @@
+"""The modelled DynamoDB behind the face of a boto3 client, for the contract that holds the model to the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from jobs import schema
+from jobs.clock import Clock
+from tests.simulation.dynamodb import Database, Index
+
+BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)
+
+
+class ModelClient:
+    """A client on tables that nobody else has, without lag and without faults."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._database = Database(clock)
+
+    def make_tables(self, job_table: str, fleet_table: str) -> None:
+        """Make both tables, empty."""
+        self._database.make_table(job_table, schema.KEY, BY_STATE)
+        self._database.make_table(fleet_table, schema.FLEET_KEY)
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        return partial(self._ask, operation)
+
+    def _ask(self, operation: str, **request: Any) -> Any:
+        answer, _ = getattr(self._database, operation)(request)
+        return answer
+
+    def get_paginator(self, operation: str) -> Pages:
+        """As boto3's."""
+        return Pages(getattr(self, operation))
+
+
+class Pages:
+    """All pages of an operation: one."""
+
+    def __init__(self, ask: Callable[..., Any]) -> None:
+        self._ask = ask
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        """As boto3's."""
+        yield self._ask(**request)
