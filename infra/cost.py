@@ -1,0 +1,119 @@
+"""Dollars per month of a deployment, from list prices and from what a job asks of AWS.
+
+``python -m infra.cost`` prints the table of docs/deploy.md. Prices are list prices of us-east-1; ask AWS for yours.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+HOURS: Final = 730.0
+"""Hours of a month, as AWS counts them."""
+WRITE_UNIT: Final = 0.625e-6
+READ_UNIT: Final = 0.125e-6
+SQS_REQUEST: Final = 0.40e-6
+FARGATE_VCPU_HOUR: Final = 0.04048
+FARGATE_GB_HOUR: Final = 0.004445
+LOG_GB: Final = 0.50
+STORED_GB: Final = 0.25
+ALARM: Final = 0.10
+DASHBOARD: Final = 3.0
+CUSTOM_METRIC: Final = 0.30
+
+WRITE_UNITS_PER_JOB: Final = 5
+"""Create 2, claim 1, complete 2, at 1 KB per item."""
+SQS_REQUESTS_PER_JOB: Final = 2.3
+"""Send, receive, delete; the last two in batches where there is a backlog. Measured: 2.3 with single messages."""
+LOG_BYTES_PER_JOB: Final = 900
+"""Three lines: submitted, claimed, completed."""
+ITEM_KB: Final = 1.0
+EMPTY_POLLS_PER_HOUR: Final = 360
+"""Of one queue by one worker: a long poll of ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One deployment.
+
+    Attributes
+    ----------
+    jobs : float
+        Per month.
+    tasks : float
+        Fargate tasks of workers, on average.
+    cpu, memory : float
+        vCPU and GB of each.
+    queues : int
+        Recovery's among them.
+    kept_days : float
+        How long finished jobs stay.
+    """
+
+    name: str
+    jobs: float
+    tasks: float
+    cpu: float = 1.0
+    memory: float = 2.0
+    queues: int = 2
+    kept_days: float = 7.0
+
+
+SIZES: Final = (
+    Size("small: 100,000 jobs", 1e5, 1, cpu=0.5, memory=1.0),
+    Size("medium: 5 million jobs", 5e6, 4, queues=4),
+    Size("large: 100 million jobs", 1e8, 40, queues=8),
+)
+
+
+def monthly(size: Size) -> dict[str, float]:
+    """Give dollars per month by service."""
+    return {
+        "DynamoDB": size.jobs * WRITE_UNITS_PER_JOB * WRITE_UNIT + _fleet(size) + _stored(size),
+        "SQS": size.jobs * SQS_REQUESTS_PER_JOB * SQS_REQUEST + _polls(size),
+        "Fargate, workers": size.tasks * HOURS * (size.cpu * FARGATE_VCPU_HOUR + size.memory * FARGATE_GB_HOUR),
+        "Fargate, beat and recovery": 2 * HOURS * (0.25 * FARGATE_VCPU_HOUR + 0.5 * FARGATE_GB_HOUR),
+        "logs, alarms, dashboard": size.jobs * LOG_BYTES_PER_JOB / 1e9 * LOG_GB + _signals(size),
+    }
+
+
+def table() -> str:
+    """Give the sizes side by side, as Markdown."""
+    columns = [monthly(size) for size in SIZES]
+    lines = [f"| | {' | '.join(size.name for size in SIZES)} |", "|---|" + "---:|" * len(SIZES)]
+    lines += [f"| {name} | {' | '.join(_dollars(column[name]) for column in columns)} |" for name in columns[0]]
+    lines.append(f"| **together** | {' | '.join(f'**{_dollars(sum(column.values()))}**' for column in columns)} |")
+    per_million = [sum(column.values()) / size.jobs * 1e6 for column, size in zip(columns, SIZES, strict=True)]
+    lines.append(f"| per million jobs | {' | '.join(map(_dollars, per_million))} |")
+    return "\n".join(lines)
+
+
+def _fleet(size: Size) -> float:
+    """Heartbeats every ten seconds and, at most once a second, when jobs start; recovery's pass every ten seconds: one
+    scan, one cursor, two queries for each of a queue's four index partitions."""
+    seconds = size.tasks * HOURS * 3600
+    beats = ((size.tasks + 1) * HOURS * 360 + min(size.jobs, seconds)) * WRITE_UNIT
+    passes = HOURS * 360 * (WRITE_UNIT + READ_UNIT * (1 + size.tasks / 16 + size.queues * 4))
+    return beats + passes
+
+
+def _stored(size: Size) -> float:
+    """Finished jobs until they expire, with the point-in-time recovery's copy ($0.20 per GB)."""
+    return size.jobs / 30 * size.kept_days * ITEM_KB / 1e6 * (STORED_GB + 0.20)
+
+
+def _polls(size: Size) -> float:
+    return (size.tasks * (size.queues - 1) + 1) * EMPTY_POLLS_PER_HOUR * HOURS * SQS_REQUEST
+
+
+def _signals(size: Size) -> float:
+    return (2 * size.queues + 3) * ALARM + DASHBOARD + 8 * CUSTOM_METRIC
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.2f}" if amount < 100 else f"${amount:,.0f}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")
