@@ -11,11 +11,19 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bench.stub_aws.tables import AwsError
 
-Reply = Callable[[dict[str, Any]], None]
+
+class Reply(Protocol):
+    """The way back to a caller."""
+
+    def __call__(self, answer: dict[str, Any]) -> None:
+        """Answer, once."""
+
+    def is_open(self) -> bool:
+        """Whether the caller still waits."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +114,8 @@ class Queue:
             waiter = self._waiters.popleft()
             if waiter.timer is not None:
                 waiter.timer.cancel()
+            if not waiter.reply.is_open():
+                continue
             messages = self._take(waiter.count)
             waiter.reply({"Messages": messages} if messages else {})
 

@@ -27,8 +27,8 @@ class Stub:
         self.latency = {"sqs": 0.0, "dynamodb": 0.0}
         self.last_at: dict[str, float] = {}
 
-    def handle(self, target: str, request: dict[str, Any], reply: Any) -> None:
-        """Carry out one request; ``reply`` takes status and body."""
+    def handle(self, target: str, request: dict[str, Any], connection: Connection) -> None:
+        """Carry out one request."""
         service, operation = target.split(".", 1)
         name = "sqs" if service == "AmazonSQS" else "dynamodb"
         counted = f"{operation} {request['TableName']}" if "TableName" in request else operation
@@ -36,11 +36,11 @@ class Stub:
         self.last_at[counted] = time.monotonic()
         try:
             if name == "sqs":
-                self.queues.handle(operation, request, lambda answer: reply(name, 200, answer))
+                self.queues.handle(operation, request, SqsReply(connection))
             else:
-                reply(name, 200, self._dynamodb(operation, request))
+                connection.reply(name, 200, self._dynamodb(operation, request))
         except AwsError as error:
-            reply(name, 400, {"__type": f"com.amazonaws#{error.code}", "message": str(error), **error.more})
+            connection.reply(name, 400, {"__type": f"com.amazonaws#{error.code}", "message": str(error), **error.more})
 
     def _dynamodb(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if operation == "CreateTable":
@@ -119,6 +119,17 @@ def _described(table: dict[str, Any]) -> dict[str, Any]:
     return {**kept, **billing, "TableStatus": "ACTIVE", "GlobalSecondaryIndexes": indexes}
 
 
+class SqsReply:
+    """The way back to a caller of SQS, who may be gone when a long poll is answered."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.is_open = connection.is_open
+
+    def __call__(self, answer: dict[str, Any]) -> None:
+        self._connection.reply("sqs", 200, answer)
+
+
 class Connection(asyncio.Protocol):
     """One keep-alive HTTP/1.1 connection, one request at a time."""
 
@@ -156,12 +167,17 @@ class Connection(asyncio.Protocol):
             self._send(200, self._stub.control(request))
             return
         try:
-            self._stub.handle(headers[b"x-amz-target"].decode(), request, self._reply)
+            self._stub.handle(headers[b"x-amz-target"].decode(), request, self)
         except Exception as error:  # noqa: BLE001 - a bug of the stub's must be seen, not hang the caller
             traceback.print_exc()
             self._send(500, {"__type": "InternalFailure", "message": repr(error)})
 
-    def _reply(self, service: str, status: int, answer: dict[str, Any]) -> None:
+    def is_open(self) -> bool:
+        """Whether the caller is still there."""
+        return not self._transport.is_closing()
+
+    def reply(self, service: str, status: int, answer: dict[str, Any]) -> None:
+        """Answer the request under way, after the service's latency."""
         wait = self._stub.latency[service]
         if wait:
             self._loop.call_later(wait, self._send, status, answer)
@@ -169,7 +185,7 @@ class Connection(asyncio.Protocol):
             self._send(status, answer)
 
     def _send(self, status: int, answer: dict[str, Any]) -> None:
-        if self._transport.is_closing():
+        if not self.is_open():
             return
         body = orjson.dumps(answer)
         head = (
