@@ -17,7 +17,7 @@ GROUPS = {
         queues=("default", "reports", "external_api", "maintenance"), cpu=2048, memory=8192, spot=False
     ),
 }
-MANY = {"queue_preset": "priority", "worker_groups": GROUPS}
+MANY: dict[str, Any] = {"queue_preset": "priority", "worker_groups": GROUPS}
 
 
 @pytest.fixture(params=["one group", "many queues"])

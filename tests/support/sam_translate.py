@@ -12,9 +12,9 @@ from typing import Any
 
 def main() -> None:
     """Translate one template."""
-    from samtranslator.parser.parser import Parser
-    from samtranslator.translator.translator import Translator
-    from samtranslator.yaml_helper import yaml_parse
+    from samtranslator.parser.parser import Parser  # type: ignore[import-not-found]
+    from samtranslator.translator.translator import Translator  # type: ignore[import-not-found]
+    from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-not-found]
 
     template: Any = yaml_parse(sys.stdin.read())
     translator = Translator(managed_policy_map={}, sam_parser=Parser())  # {}: no managed policy by its short name

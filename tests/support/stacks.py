@@ -68,7 +68,7 @@ class DeployedStack:
         """Make a client for one service, as the account's administrator unless told otherwise."""
         import boto3
 
-        keys = credentials or {"aws_access_key_id": FAKE_KEY, "aws_secret_access_key": FAKE_KEY}
+        keys: dict[str, Any] = dict(credentials) or {"aws_access_key_id": FAKE_KEY, "aws_secret_access_key": FAKE_KEY}
         session: Any = boto3.session.Session(region_name="us-east-1", **keys)
         return session.client(service, endpoint_url=self.endpoint_url)
 

@@ -1,0 +1,148 @@
+"""The doctor's checks: what is deployed, what the settings say, and the finding with its remedy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from infra.attributes import TLS_ONLY
+from infra.doctor import Finding, Level, Snapshot, TaskView, diagnose
+from infra.doctor.snapshot import Permission, QueueView, TableView
+from settings import QueueSpec, Settings, TaskSpec
+
+SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300),))
+JOBS = TableView(
+    key=("job_id",),
+    index_key=("state_key", "state_at"),
+    projection="KEYS_ONLY",
+    index_status="ACTIVE",
+    ttl="expires_at",
+    backed_up=True,
+    protected=True,
+)
+FLEET = TableView(key=("worker_id",), ttl="expires_at", backed_up=True, protected=True)
+
+
+def queue_attributes(**changes: str) -> dict[str, str]:
+    redrive = {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:1:jobclaim-default-dlq", "maxReceiveCount": 5}
+    return {
+        "VisibilityTimeout": "600",
+        "RedrivePolicy": json.dumps(redrive),
+        "SqsManagedSseEnabled": "true",
+        "Policy": TLS_ONLY,
+        **changes,
+    }
+
+
+WELL = Snapshot(
+    tables={"jobclaim-jobs": JOBS, "jobclaim-fleet": FLEET},
+    queues={"default": QueueView(queue_attributes(), {"MessageRetentionPeriod": "1209600"})},
+    skew_seconds=0.2,
+    tasks=(TaskView("tests.note", "default", 300),),
+    permissions=(Permission("sqs:SendMessage", "jobclaim-default", True),),
+)
+
+
+def worst(snapshot: Snapshot, settings: Settings = SETTINGS) -> Finding:
+    """The one finding that is not OK."""
+    (found,) = [each for each in diagnose(snapshot, settings) if each.level is not Level.OK]
+    assert found.remedy
+    return found
+
+
+def table(**changes: Any) -> Snapshot:
+    return replace(WELL, tables={"jobclaim-jobs": replace(JOBS, **changes), "jobclaim-fleet": FLEET})
+
+
+def queue(**changes: str) -> Snapshot:
+    return replace(WELL, queues={"default": replace(WELL.queues["default"], attributes=queue_attributes(**changes))})
+
+
+def test_nothing_is_wrong_where_everything_is_as_the_settings_say() -> None:
+    assert {each.level for each in diagnose(WELL, SETTINGS)} == {Level.OK}
+
+
+FAILS = [
+    ("nobody answers", replace(WELL, unreachable={"SQS at x": "refused"}), "refused"),
+    ("a clock that leases do not bear", replace(WELL, skew_seconds=-31.0), "31.0 s behind"),
+    ("no job table", replace(WELL, tables={"jobclaim-jobs": None}), "does not exist"),
+    ("another key", table(key=("id",)), "has the key id, not job_id"),
+    ("no index", table(index_key=(), index_status="", projection=""), "recovery finds nothing"),
+    ("another index", table(index_key=("status", "created_at")), "has the key status + created_at"),
+    ("an index in the making", table(index_status="CREATING"), "is CREATING"),
+    ("no queue", replace(WELL, queues={"default": QueueView(None, None)}), "jobclaim-default does not exist"),
+    (
+        "a low visibility timeout",
+        queue(VisibilityTimeout="599"),
+        "visibility timeout 599 s, the time limits need 600 s",
+    ),
+    ("no redrive policy", queue(RedrivePolicy=""), "comes back for ever"),
+    (
+        "a stranger's dead-letter queue",
+        queue(RedrivePolicy='{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:other","maxReceiveCount":5}'),
+        "arn:aws:sqs:us-east-1:1:other, not to jobclaim-default-dlq",
+    ),
+    ("a task module that cannot be imported", replace(WELL, task_problems=("cannot be imported: x",)), "cannot be"),
+    ("a task of no queue", replace(WELL, tasks=(TaskView("a", "emial", 1),)), "goes to 'emial'"),
+    (
+        "a right that is missing",
+        replace(WELL, permissions=(Permission("sqs:SendMessage", "q", False),)),
+        "denied on q",
+    ),
+]
+WARNS = [
+    ("a clock that is off", replace(WELL, skew_seconds=3.0), "3.0 s ahead"),
+    ("an index that costs", table(projection="ALL"), "projects ALL"),
+    ("no expiry", table(ttl=None), "for ever"),
+    ("another expiry", table(ttl="ttl"), "by 'ttl', not 'expires_at'"),
+    ("no backup", table(backed_up=False), "point-in-time"),
+    ("no protection", table(protected=False), "not protected"),
+    ("a high visibility timeout", queue(VisibilityTimeout="900"), "600 s would do"),
+    ("no encryption", queue(SqsManagedSseEnabled="false"), "not encrypted"),
+    ("plain HTTP", queue(Policy=""), "plain HTTP"),
+    (
+        "short-lived dead letters",
+        replace(WELL, queues={"default": QueueView(queue_attributes(), {"MessageRetentionPeriod": "345600"})}),
+        "kept for 4 days",
+    ),
+    ("a right that cannot be told", replace(WELL, permissions=(Permission("a", "q", None),)), "could not be told"),
+]
+
+
+@pytest.mark.parametrize(("snapshot", "what"), [row[1:] for row in FAILS], ids=[row[0] for row in FAILS])
+def test_a_broken_promise_fails(snapshot: Snapshot, what: str) -> None:
+    found = worst(snapshot)
+    assert found.level is Level.FAIL
+    assert what in found.what
+
+
+@pytest.mark.parametrize(("snapshot", "what"), [row[1:] for row in WARNS], ids=[row[0] for row in WARNS])
+def test_what_works_but_costs_is_a_warning(snapshot: Snapshot, what: str) -> None:
+    found = worst(snapshot)
+    assert found.level is Level.WARN
+    assert what in found.what
+
+
+def test_a_route_to_no_task_is_a_warning() -> None:
+    routed = SETTINGS.model_copy(update={"tasks": {"tests.nite": TaskSpec()}})
+    assert "tasks['tests.nite'] routes no registered task" in worst(WELL, routed).what
+
+
+def test_a_longer_time_limit_in_the_settings_alone_fails_against_what_is_deployed() -> None:
+    longer = Settings(queues=(QueueSpec(name="default", soft_limit=550, hard_limit=600),))
+    assert "the time limits need 1200 s" in worst(WELL, longer).what
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"stop_timeout_seconds": 200}, "Fargate kills after 120"),
+        ({"allow_low_visibility": True}, "deliver running jobs twice"),
+        ({"max_payload_bytes": 700_000}, "SQS's 1 MiB"),
+    ],
+)
+def test_limits_that_aws_does_not_share_are_warnings(changes: dict[str, Any], what: str) -> None:
+    assert what in worst(WELL, SETTINGS.model_copy(update=changes)).what
