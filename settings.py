@@ -33,7 +33,7 @@ SQS_MAX_DELAY: Final = 900
 """Seconds; the longest ``DelaySeconds`` that SQS takes (AWS, "Amazon SQS message quotas")."""
 SQS_MAX_NAME: Final = 80
 """Characters; the longest queue name that SQS takes."""
-ITEM_BUDGET: Final = 345_000
+ITEM_BUDGET: Final = 335_000
 """Bytes that payload and result may take together: DynamoDB's item limit of 400 KB less room for all that a job holds
 besides: ids of the longest kind, what its messages carry, and ten ended attempts with their failures."""
 DEAD_LETTER_SUFFIX: Final = "-dlq"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from jobs import checks, codec
 from jobs.clock import Clock
+from jobs.dead import seal_policy
 from jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
 from jobs.lifecycle import first_dispatches
 from jobs.model import Job, JobStatus, OnOrphan
@@ -37,6 +39,7 @@ class Submission:
     failure_policy: str = ""
 
 
+MAX_POLICY: Final = 2_048
 MAX_ENVELOPE: Final = 16_384
 """Bytes; `settings.ITEM_BUDGET` leaves room for it."""
 
@@ -84,7 +87,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         lease_ms=lease_ms(asked.hard_limit, queue, task, settings),
         start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
         envelope=_envelope(asked.envelope),
-        failure_policy=asked.failure_policy,
+        failure_policy=_policy(asked.failure_policy),
     )
 
 
@@ -148,6 +151,18 @@ def _envelope(text: Any) -> str:
             "smaller arguments to the linked tasks, a reference for instance"
         )
     return text.encode("utf-8", "replace").decode()
+
+
+def _policy(text: Any) -> str:
+    """Check what a task says of its failures: recovery, which reads it, must not stumble over a job."""
+    if not checks.optional_text(text, "failure_policy", MAX_POLICY):
+        return ""
+    try:
+        rules = json.loads(text)
+        critical = rules.pop("critical", False) is True
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidInput(f"failure_policy={text[:40]!r} is no policy; write it with jobs.dead.seal_policy") from None
+    return seal_policy(rules, critical=critical)
 
 
 def _max_attempts(asked: Submission, settings: Settings) -> int:

@@ -28,6 +28,8 @@ NO_NAME: list[Any] = [*NO_TEXT, None, "", "  ", LONG, SURROGATE, "a\0b", "a\nb"]
 
 ALIEN: list[Any] = [object(), datetime.now(UTC), {"a": [{"b": -math.inf}]}]
 
+POLICIES = ["{", "[]", "5", '"x"', '{"NONSENSE":{}}', '{"TRANSIENT":5}', '{"TRANSIENT":{"retries":-1}}', "x" * 2049]
+
 SUBMISSIONS: list[tuple[dict[str, Any], type[JobError]]] = [
     *(({"task": bad}, InvalidInput) for bad in NO_NAME),
     *(({"job_id": bad}, InvalidInput) for bad in NO_NAME if bad is not None),
@@ -49,6 +51,7 @@ SUBMISSIONS: list[tuple[dict[str, Any], type[JobError]]] = [
     *(({"on_orphan": bad}, InvalidInput) for bad in ["", "RETRY", True, 1, [], "ignore"]),
     *(({"envelope": bad}, InvalidInput) for bad in NO_TEXT),
     ({"envelope": "x" * 16_385}, PayloadTooLarge),
+    *(({"failure_policy": bad}, InvalidInput) for bad in [*NO_TEXT, *POLICIES]),
 ]
 
 Call = Callable[[JobRepo, Any], object]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
-from jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks, lifecycle
+from jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks, dead, lifecycle
 from jobs.failures import describe
-from jobs.model import HISTORY_LIMIT
-from jobs.submission import MAX_ENVELOPE
+from jobs.model import HISTORY_LIMIT, DeadState, Decision
+from jobs.submission import MAX_ENVELOPE, MAX_POLICY
 from jobs.transitions import Move
 
 LATE = 10**14
@@ -41,44 +42,53 @@ ATTEMPTS = st.builds(
     ended_at=MILLISECONDS,
     failure=st.none() | FAILURES,
 )
+DECISIONS = st.builds(Decision, verb=WORDS, by=WORDS, why=WORDS, at=MILLISECONDS)
+
+
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "job_id": IDS,
+    "task": IDS,
+    "queue": IDS,
+    "status": st.sampled_from(JobStatus),
+    "attempt": COUNTS,
+    "charged": COUNTS,
+    "max_attempts": COUNTS,
+    "payload": JSON,
+    "result": JSON,
+    "created_at": MILLISECONDS,
+    "available_at": MILLISECONDS,
+    "claimed_at": MILLISECONDS,
+    "lease_expires_at": MILLISECONDS,
+    "finished_at": MILLISECONDS,
+    "claim_token": WORDS,
+    "worker_id": WORDS,
+    "celery_task_id": WORDS,
+    "failure": st.none() | FAILURES,
+    "history": st.lists(ATTEMPTS, max_size=3).map(tuple),
+    "idempotency_key": WORDS,
+    "idempotency_ttl": st.floats(min_value=0, max_value=4e7),
+    "fingerprint": WORDS,
+    "submission": WORDS,
+    "expires_at": COUNTS,
+    "dispatches": COUNTS,
+    "dispatched_at": MILLISECONDS,
+    "on_orphan": st.sampled_from(["fail", "retry"]),
+    "lease_ms": COUNTS,
+    "start_by": MILLISECONDS,
+    "slot": MILLISECONDS,
+    "envelope": WORDS,
+    "dead_state": st.sampled_from(["", *map(str, DeadState)]),
+    "dead_retries": COUNTS,
+    "retry_at": MILLISECONDS,
+    "failure_policy": WORDS,
+    "decisions": st.lists(DECISIONS, max_size=3).map(tuple),
+}
+"""Every field that is stored."""
 
 
 def jobs(job_id: st.SearchStrategy[str] = IDS) -> st.SearchStrategy[Job]:
     """Jobs with any fields at all, whether or not a life could lead to them."""
-    return st.builds(
-        Job,
-        job_id=job_id,
-        task=IDS,
-        queue=IDS,
-        status=st.sampled_from(JobStatus),
-        attempt=COUNTS,
-        charged=COUNTS,
-        max_attempts=COUNTS,
-        payload=JSON,
-        result=JSON,
-        created_at=MILLISECONDS,
-        available_at=MILLISECONDS,
-        claimed_at=MILLISECONDS,
-        lease_expires_at=MILLISECONDS,
-        finished_at=MILLISECONDS,
-        claim_token=WORDS,
-        worker_id=WORDS,
-        celery_task_id=WORDS,
-        failure=st.none() | FAILURES,
-        history=st.lists(ATTEMPTS, max_size=3).map(tuple),
-        idempotency_key=WORDS,
-        idempotency_ttl=st.floats(min_value=0, max_value=4e7),
-        fingerprint=WORDS,
-        submission=WORDS,
-        expires_at=COUNTS,
-        dispatches=COUNTS,
-        dispatched_at=MILLISECONDS,
-        on_orphan=st.sampled_from(["fail", "retry"]),
-        lease_ms=COUNTS,
-        start_by=MILLISECONDS,
-        slot=MILLISECONDS,
-        envelope=WORDS,
-    )
+    return st.builds(Job, **{**FIELDS, "job_id": job_id})
 
 
 def fullest_job(character: str, payload_bytes: int) -> Job:
@@ -104,7 +114,18 @@ def fullest_job(character: str, payload_bytes: int) -> Job:
         claimed_at=LATE,
         lease_expires_at=LATE,
         lease_ms=LATE,
+        on_orphan="retry",
+        charged=checks.MAX_COUNT,
+        max_attempts=checks.MAX_COUNT,
+        expires_at=LATE,
+        finished_at=LATE,
+        dead_state=DeadState.SCHEDULED,
+        dead_retries=checks.MAX_COUNT,
+        retry_at=LATE,
+        failure_policy='{"critical":true' + " " * (MAX_POLICY - 17) + "}",
     )
+    for _ in range(dead.DECISIONS + 1):
+        job = dead.decided(job, "abandon", text, character * 5000, LATE)
     for _ in range(HISTORY_LIMIT + 1):
         job = lifecycle.pending_again(job, Move.ORPHAN_RETRY, longest_failure(character), LATE, LATE, charge=True)
         job = replace(job, status=JobStatus.PROCESSING, start_by=LATE, slot=LATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from jobs.item import DECODERS, attribute, from_item, place, to_attributes
 from jobs.model import HISTORY_LIMIT
 from jobs.transitions import Move
 from settings import ITEM_BUDGET
-from tests.unit.jobs_strategies import fullest_job, jobs, longest_failure
+from tests.unit.jobs_strategies import FIELDS, fullest_job, jobs, longest_failure
 
 DYNAMODB_ITEM_LIMIT = 400 * 1024
 RETENTION = lifecycle.Retention(completed=1000, dead=1000)
@@ -98,6 +99,19 @@ def test_a_job_stands_in_the_index_where_its_state_says(
 
     assert found.get("state_at") == at
     assert str(found.get("state_key")).startswith(key) if key else found == {}
+
+
+def test_these_tests_know_every_field_of_a_job() -> None:
+    """A new field must be stored, take part in the properties above, and have its room in the fullest item."""
+    stored = {field.name for field in fields(Job)} - {"created"}
+    default = Job(job_id="", task="", queue="", status=JobStatus.PENDING)
+    fullest = fullest_job("x", 1000)
+
+    assert set(DECODERS) == stored
+    assert {name for name in stored if getattr(fullest, name) == getattr(default, name)} == {"result"}, (
+        "a running job has no result; the tests below give it one"
+    )
+    assert set(FIELDS) == stored
 
 
 def _size(job: Job) -> int:

@@ -146,12 +146,17 @@ def test_every_name_is_a_placeholder_so_that_no_reserved_word_can_break_a_reques
 
 
 def test_nothing_but_the_table_module_writes_jobs() -> None:
-    """Notes lie in the job table under keys that no job can have, limits in the fleet table: neither has a status."""
-    no_jobs = {"jobs/audit.py", "jobs/notes.py", "jobs/throttle.py"}
-    writes = {"put_item", "update_item", "delete_item", "batch_write_item", "transact_write_items", "execute_statement"}
+    """Notes lie in the job table under keys that no job can have, limits in the fleet table: neither has a status.
+
+    Pruning deletes jobs, on the condition that their retention, which only an ended job has, is still the one it read.
+    """
+    no_jobs = {"jobs/audit.py", "jobs/breaker.py", "jobs/notes.py", "jobs/pruning.py", "jobs/throttle.py"}
+    writes = {"batch_write_item", "transact_write_items", "execute_statement"}
+    writes |= {"put_item", "update_item", "delete_item"}
     writers = {path for path, node in _nodes("jobs") if writes & {_name(node)}}
 
     assert writers - no_jobs == {"jobs/table.py"}
+    assert {_name(node) for path, node in _nodes("jobs") if path == "jobs/pruning.py"} & writes == {"delete_item"}
     assert not [
         path
         for path, node in _nodes("jobs")
