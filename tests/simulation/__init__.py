@@ -8,5 +8,6 @@
                 Database, Queues               what AWS promises, no more   (dynamodb, queues)
                     Oracle                     looks at every write         (oracle)
 
-Everything that is random comes from the seed, so a seed that fails fails again: ``python -m tests.simulation --seed N``.
+Everything that is random comes from the seed, so a seed that fails fails again:
+``python -m tests.simulation --seed N``.
 """

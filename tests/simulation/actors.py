@@ -250,7 +250,7 @@ def recover(stage: Stage, process: Process) -> None:
         calm = process.shared.world.calm
         report = sweep(repo, send=send, backlog=lambda queue: stage.queue.backlog())
         stage.calm_sweeps += calm
-        process.note(f"pass: {({name: count for name, count in report.counts().items() if count})}")
+        process.note(f"pass: { ({name: count for name, count in report.counts().items() if count}) }")
 
 
 # --- people

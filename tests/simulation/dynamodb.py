@@ -121,7 +121,8 @@ class Database:
         """Read a page of an index partition; each entry is as old as the index happens to be behind."""
         table = self._table(request)
         index = table.index
-        assert index is not None and index.name == request["IndexName"]
+        if index is None or index.name != request["IndexName"]:
+            raise refusal("ValidationException", f"the table does not have the index {request['IndexName']}")
         rows = sorted(self._rows(table, index, request), reverse=not request.get("ScanIndexForward", True))
         start = request.get("ExclusiveStartKey")
         if start is not None:

@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from jobs import JobRepo
 from settings import Settings
-from tests.simulation.dynamodb import Database, Item, Write, refusal
+from tests.simulation.dynamodb import Database, Write, refusal
+from tests.simulation.expressions import Item
 from tests.simulation.faults import Faults
 from tests.simulation.scenario import SKEW_MS
 from tests.simulation.world import Crash, World
@@ -25,9 +26,10 @@ LATENESS_MS: Final = (100, 3_000, 30_000)
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who makes a request, and what it knew then: the claim in its hands, and the item as it last read it."""
+    """Who makes a request, and what it knew then: its message's attempt, its claim, and the item as it last read it."""
 
     process: Process
+    attempt: int | None
     token: str
     seen: Item | None
 
@@ -136,6 +138,8 @@ class Line:
 
     def _lose_request(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
         process, faults = self._process, self._process.shared.faults
+        if operation == "update_item" and faults.strike("hesitate", process.random):
+            self._disturbed("hesitates", process.random.choice(STALLS_MS))
         if faults.strike("throttle", process.random):
             self._disturbed(f"{operation}: throttled")
             raise refusal("ThrottlingException", "slow down")
@@ -179,7 +183,7 @@ class Line:
                 self._process.seen[item["job_id"]["S"]] = item
 
     def _writer(self, request: dict[str, Any]) -> Writer:
-        return Writer(self._process, self._process.token, self._process.seen.get(_key(request)))
+        return Writer(self._process, self._process.attempt, self._process.token, self._process.seen.get(_key(request)))
 
     def _latency(self) -> int:
         shared, random = self._process.shared, self._process.random

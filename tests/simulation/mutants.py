@@ -148,7 +148,9 @@ def _put_without_condition() -> Iterator[None]:
 def _write_after_message() -> Iterator[None]:
     """Recovery that sends before it writes what it sends."""
     with ExitStack() as stack:
-        stack.enter_context(patch.object(jobs.rescue, "dispatch", lambda repo, job: lifecycle.dispatched(job, repo.clock())))
+        stack.enter_context(
+            patch.object(jobs.rescue, "dispatch", lambda repo, job: lifecycle.dispatched(job, repo.clock()))
+        )
         yield
 
 

@@ -4,7 +4,7 @@
 
     (none) ──▶ PENDING            a submitter; a recorded result is COMPLETED at once
     PENDING ──▶ PROCESSING        a worker, the attempt that its message named, one more attempt, one charged
-    PROCESSING ──▶ anything else  the worker with the stored token; or recovery, on the claim that it read, which is over
+    PROCESSING ──▶ anything else  the worker with the stored token; or recovery, on the claim that it read
     PENDING ──▶ an end            on the attempt that was read, which is passed over
     PENDING ──▶ PENDING           recovery, one dispatch more than it read
     an end ──▶ anything           on exactly the end that was read, and only where it answers nobody any more
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobs import Job
-from tests.simulation.dynamodb import Item, Write, write_units
-from tests.simulation.expressions import plain
+from tests.simulation.dynamodb import Write, write_units
+from tests.simulation.expressions import Item, plain
 from tests.simulation.line import Process, Writer
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import Broken, World
@@ -30,7 +30,7 @@ OPEN: Final = ("PENDING", "PROCESSING")
 
 @dataclass
 class Body:
-    """A body that was started: since when it was claimed, and until when it ran (``None`` while it does), true times."""
+    """A body: when it was claimed, and when it ended (``None`` while it runs), true times."""
 
     process: Process
     since: int
@@ -95,7 +95,9 @@ class Oracle:
 
     def _created(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         legal = {"submitter": "PENDING", "person": "COMPLETED"}.get(writer.process.kind) == new.status
-        require(legal and new.attempt == 0, "only submitters make jobs", f"{key}: {new.status} by {writer.process.kind}")
+        require(
+            legal and new.attempt == 0, "only submitters make jobs", f"{key}: {new.status} by {writer.process.kind}"
+        )
 
     def _from_pending(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         if new.status == "PENDING":
@@ -105,7 +107,7 @@ class Oracle:
             require(new.attempt == old.attempt, "a dispatch starts nothing", key)
             return
         require(writer.process.kind == "worker", "workers claim", f"{key}: {writer.process.name}")
-        named = writer.process.attempt
+        named = writer.attempt
         require(named in (None, old.attempt), "a message starts its own attempt", f"{key}: {named}, not {old.attempt}")
         one_more = (new.attempt, new.charged) == (old.attempt + 1, old.charged + 1)
         require(one_more, "a claim is one attempt", f"{key}: {old.attempt} -> {new.attempt}")

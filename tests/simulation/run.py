@@ -25,6 +25,7 @@ from tests.simulation.queues import Queue
 from tests.simulation.scenario import FAULTY_MS, LAG_MS, SWEEPS, Scenario, simulated_settings
 from tests.simulation.world import Broken, World
 
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run went.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from settings import QueueSpec, Settings
 
 FAULTS: Final = (
     "crash",  # a process dies between any two of its steps, and another takes its place
     "stall",  # a process stands still for up to three times its lease
+    "hesitate",  # it stands still after it has read what its next write rests on
     "throttle",
     "unreachable",
     "lost-answer",  # the request was carried out, its caller does not learn it
@@ -24,8 +25,9 @@ FAULTS: Final = (
     "send-failure",  # with or without the message being sent
     "rough-count",  # a queue's approximate number of messages is wrong
 )
-OFTEN: Final = ("lost-message", "send-failure", "rough-count")
+OFTEN: Final = ("hesitate", "lost-message", "send-failure", "rough-count")
 FEATURES: Final = ("far", "coarse", "listed", "dense")
+LEAST: Final = {"submitters": 1, "workers": 1, "sweepers": 1, "people": 0}
 SKEW_MS: Final = 4_000
 """Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
 LAG_MS: Final = (300, 3_000, 30_000)
@@ -86,15 +88,14 @@ class Scenario:
             listed=random.random() < 0.3,
         )
 
-    def simpler(self) -> list[Scenario]:
+    def simpler(self) -> list[Self]:
         """Give the scenarios that leave out one thing more."""
-        found = [replace(self, **{name: count - 1}) for name, count in self._counts() if count > 0]
+        found = [self._with(name, count - 1) for name, count in self._all() if count > LEAST[name]]
         found += [replace(self, rates={k: v for k, v in self.rates.items() if k != fault}) for fault in self.rates]
-        return found + [replace(self, **{name: False}) for name in FEATURES if getattr(self, name)]
+        return found + [self._with(name, False) for name in FEATURES if getattr(self, name)]
 
-    def _counts(self) -> list[tuple[str, int]]:
-        least = {"submitters": 1, "workers": 1, "sweepers": 1, "people": 0}
-        return [(name, getattr(self, name) - low and getattr(self, name)) for name, low in least.items()]
+    def _with(self, name: str, value: Any) -> Self:
+        return replace(self, **{name: value})
 
     def options(self) -> str:
         """Give the command line that replays it."""
@@ -106,16 +107,16 @@ class Scenario:
         return " ".join(words + ([f"--without {','.join(left_out)}"] if left_out else []))
 
     def _all(self) -> list[tuple[str, int]]:
-        return [(name, getattr(self, name)) for name in ("submitters", "workers", "sweepers", "people")]
+        return [(name, getattr(self, name)) for name in LEAST]
 
-    def without(self, names: list[str]) -> Scenario:
+    def without(self, names: list[str]) -> Self:
         """Leave out faults and features by name."""
         unknown = set(names) - {*FAULTS, *FEATURES}
         if unknown:
             raise ValueError(f"unknown faults {sorted(unknown)}; there are {[*FAULTS, *FEATURES]}")
-        switched = {name: False for name in FEATURES if name in names}
+        switched: dict[str, Any] = {name: False for name in FEATURES if name in names}
         kept = {fault: rate for fault, rate in self.rates.items() if fault not in names}
-        return replace(self, rates=kept, **switched)  # type: ignore[arg-type]
+        return replace(self, rates=kept, **switched)
 
 
 @lru_cache(maxsize=4)

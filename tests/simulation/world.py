@@ -11,7 +11,6 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from tests.support.clock import START_MS
 
 
-
 class Crash(BaseException):
     """The process dies here. Not an `Exception`: nothing may catch it."""
 
