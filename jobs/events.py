@@ -31,6 +31,7 @@ FIELDS: Final = {
     "arguments": "values of those arguments that `log_arguments` allows, by name",
     "available_at": "when it may start, epoch milliseconds",
     "batch": "id of a bulk submission: submitting it again repairs it",
+    "breaker": "name of a circuit breaker: an external service",
     "claims": "whether the worker goes on claiming",
     "count": "how many",
     "dead_workers": "dead workers whose jobs are all settled",
@@ -54,6 +55,7 @@ FIELDS: Final = {
     "messages": "how many messages",
     "missed": "heartbeats in a row that were not written",
     "on": "whether protection is on",
+    "open_seconds": "for how long it lets nothing through, seconds",
     "orphaned": "jobs whose worker is lost",
     "outage_seconds": "how long it lasted, seconds",
     "outcome": "state that was not written",
@@ -65,6 +67,7 @@ FIELDS: Final = {
     "removed": "whether the worker's record is gone",
     "request": "which requests to SQS",
     "retried": "orphans that start again",
+    "retry": "how often it was started again by itself",
     "running": "jobs in the worker's children",
     "scheduled": "jobs due soon whose message was sent",
     "seconds_left": "until the stop is forced, seconds",
@@ -75,6 +78,7 @@ FIELDS: Final = {
     "submitted": "how many jobs were submitted",
     "truncated": "parts of the index with more to look at than one pass may",
     "unsent": "messages that could not be sent",
+    "verb": "what a person decided",
     "wait_seconds": "from the time it was due to the claim, seconds",
     "waiting": "outcomes that wait to be written",
     "wanted": "protection that was asked for",
@@ -177,6 +181,13 @@ EVENTS: Final = {
         _event("settled already", "worker", "info", "JOB reason", "The child had ended the attempt itself."),
         _event("not settled, recovery will find the job", "worker", "error", "JOB reason", "DynamoDB did not answer."),
         _event("large value not read", "jobs", "warning", "JOB reason", "S3 did not give a large payload or result."),
+        _event(
+            "claim answered after its lease",
+            "jobs",
+            "warning",
+            "JOB status",
+            "The claim was made, but its answer came when the lease was over: the body is not started.",
+        ),
         # --- before the claim
         _event(
             "not claimed", "worker", "error", "job_id task reason", "DynamoDB did not answer; recovery sends again."
@@ -194,7 +205,11 @@ EVENTS: Final = {
         _event("message refused", "worker", "error", "job_id task reason", "A plain Celery message made no job."),
         # --- sending
         _event(
-            "message not sent, recovery will send it", "dispatch", "warning", "JOB error", "The job waits for recovery."
+            "message not sent, recovery will send it",
+            "dispatch recovery",
+            "warning",
+            "JOB error",
+            "The job waits for recovery.",
         ),
         _event("message not made, recovery will send it", "bulk", "warning", "JOB error", "As above, of many."),
         _event("messages not sent, recovery will send them", "bulk", "warning", "count error", "As above, a batch."),
@@ -262,6 +277,13 @@ EVENTS: Final = {
         _event("poison taken out", "poison", "error", "queue reason kept_in job_id", "A message that cannot be run."),
         _event("poison left to SQS", "poison", "error", "queue reason error", "It could not be moved by hand."),
         _event("claim lost before its failure was written", "poison", "warning", "job_id", "Somebody has the job."),
+        # --- dead letters and circuit breakers
+        _event("dead letter decided", "recovery", "info", "JOB verb", "A person retried, resolved or abandoned it."),
+        _event("dead letter retried", "recovery", "info", "JOB retry", "Recovery started it again by its kind's rule."),
+        _event("breaker opened", "worker", "error", "breaker failures open_seconds", "Its jobs wait, uncharged."),
+        _event("breaker closed", "worker", "warning", "breaker", "The service answers again; its jobs run."),
+        _event("breaker not told", "worker", "warning", "breaker reason", "DynamoDB did not take it; it counts less."),
+        _event("breaker not known", "worker", "warning", "breaker reason error", "DynamoDB did not say; jobs run."),
         # --- recovery
         _event(
             "recovery pass",

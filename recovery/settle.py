@@ -13,6 +13,7 @@ from jobs.errors import JobError
 from jobs.model import Job
 from jobs.repo import JobRepo
 from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
+from workers import telemetry
 
 log = structlog.get_logger("jobclaim.recovery")
 
@@ -137,6 +138,8 @@ class Settler:
             why=action.failure.message,
             **job.log_context(),
         )
+        kind = str(action.failure.kind)
+        telemetry.crashed(self._repo.settings, job, "orphan", at=self._repo.clock(), kind=kind, exception="Orphaned")
         if action.retry:
             self.counts["retried"] += 1
             self._send(after)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from settings import Settings
-from workers import identity, redaction
+from workers import identity, metrics, redaction
 
 QUIET: Final = {
     # one line per message that says less than ours, and the results of tasks in clear text
@@ -29,6 +29,7 @@ def configure(settings: Settings) -> None:
         _add_worker,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redaction.redact,
+        *([metrics.Measuring(settings)] if settings.telemetry != "off" else []),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

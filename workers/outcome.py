@@ -8,6 +8,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from workers import telemetry
 from workers.typed import CallDoesNotFit
 
 log = structlog.get_logger("jobclaim.worker")
@@ -58,6 +59,15 @@ def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome:
         log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
         return None
     _tell(job)
+    failure = job.failure if job.status is not JobStatus.COMPLETED else None
+    telemetry.ended(
+        repo.settings,
+        job,
+        str(job.status).lower(),
+        at=job.finished_at,
+        kind=str(failure.kind) if failure else "",
+        exception=failure.exception if failure else "",
+    )
     return job
 
 

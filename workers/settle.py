@@ -24,6 +24,7 @@ from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
+from workers import telemetry
 from workers.dispatch import publish_if_due
 from workers.message import HEADER, TOKEN
 from workers.outcome import kind_of, record_cancelled
@@ -66,6 +67,7 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
     elif job.on_orphan == "retry" and job.attempts_left > 0:
         at = app.repo.clock() + (AFTER_KILL_MS if isinstance(error, TimeLimitExceeded) else 0)
         after = app.repo.reschedule(job.job_id, available_at=at, error=error, kind=kind_of(error), token=attempt.token)
+        telemetry.crashed(app.repo.settings, job, "retry", at=app.repo.clock(), exception=type(error).__name__)
         log.warning("cut off, tried again", exception=type(error).__name__, **job.log_context())
         publish_if_due(app, after)
     else:
@@ -81,6 +83,7 @@ def unfinished(app: Celery, attempt: Attempt) -> bool:
         return False
     elif job.on_orphan == "retry":
         after = app.repo.release(job.job_id, reason="its worker was stopped", token=attempt.token)
+        telemetry.ended(app.repo.settings, job, "release", at=app.repo.clock())
         log.info("given back", **job.log_context())
         publish_if_due(app, after)
     else:

@@ -1,0 +1,27 @@
+"""Tasks whose traces are looked at."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from celery import shared_task
+
+from tests.support.tasks import leave_evidence
+from workers import JobTask
+
+
+@shared_task(base=JobTask, bind=True, name="tests.traced", on_orphan="retry", max_retries=5)
+def traced(self: Any) -> str:
+    """Fail and retry, then be killed, then succeed, with a span of the body's own."""
+    leave_evidence(self)
+    attempt = self.request.job.attempt
+    if attempt == 1:
+        raise self.retry(exc=ConnectionError("away"), countdown=0)
+    if attempt == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    from workers import telemetry
+
+    with telemetry._tracer(self.app.settings).start_as_current_span("body's own"):
+        return "done"
