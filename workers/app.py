@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery, current_app, signals
 
 from jobs import JobRepo
+from jobs.breaker import Breakers
 from jobs.throttle import FleetLimits
 from settings import Settings
 from workers import beat_alive, board, decorator, identity, limits, logs, startup
@@ -25,7 +26,7 @@ class JobclaimApp(Celery):
 
     def forked(self) -> None:
         """Make everything that holds a lock anew: a thread of the main process may have held it during the fork."""
-        for name in ("repo", "fleet_limits"):
+        for name in ("repo", "fleet_limits", "breakers"):
             self.__dict__.pop(name, None)
         self.repo.table.client()  # a first claim that makes it would use up the task's time limit
 
@@ -38,6 +39,11 @@ class JobclaimApp(Celery):
     def fleet_limits(self) -> FleetLimits:
         """Rates and concurrency that the whole fleet keeps."""
         return FleetLimits.of(self.repo)
+
+    @cached_property
+    def breakers(self) -> Breakers:
+        """Which external services count as down, for the whole fleet."""
+        return Breakers.of(self.repo)
 
 
 def create_app(settings: Settings) -> JobclaimApp:

@@ -25,7 +25,7 @@ class LinkedTask(Task):
         if getattr(request, "job", None) is None or request._protected:
             return super().__call__(*args, **kwargs)
         request._protected = 1
-        result = plain_result(self.run(*args, **kwargs))
+        result = plain_result(self._guarded_run(args, kwargs))
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
         elif links.has_followers(request):

@@ -96,6 +96,9 @@ class ReturningTask(Task):
         )
         raise Ignore(hold.reason)
 
+    def _blame_service(self, error: BaseException | None) -> None:
+        """See `workers.breaker.GuardedTask`."""
+
     def _make_room(self) -> None:
         name = getattr(self.request, "takes_place", "")
         if not name:
@@ -141,6 +144,7 @@ class ReturningTask(Task):
         again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
         if request.called_directly or getattr(request, "job", None) is None:
             return again(eta=eta, countdown=countdown)
+        self._blame_service(exc or sys.exc_info()[1])
         if eta is None and countdown is None and self.retry_policy is not None:
             countdown = self._policy_delay(exc or sys.exc_info()[1])
         request.is_retrying, request.retry_cause = True, exc or sys.exc_info()[1]

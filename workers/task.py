@@ -16,6 +16,7 @@ from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
 from jobs.taxonomy import register_kind
 from workers import board, call, envelope, gate, limits, links, timing
+from workers.breaker import GuardedTask
 from workers.dispatch import publish_if_due
 from workers.idempotency import Identity, Rules, bind, identify
 from workers.identity import worker_id
@@ -35,7 +36,7 @@ ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(LinkedTask, TypedTask, ReturningTask):
+class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
@@ -262,6 +263,7 @@ class JobTask(LinkedTask, TypedTask, ReturningTask):
         args[:], given = call.from_payload(job.payload)
         kwargs.clear()
         kwargs.update(given)
+        self._guard()
         self._admit(job)
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)

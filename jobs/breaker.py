@@ -1,0 +1,224 @@
+"""Circuit breakers that the whole fleet shares: one small record per external service in the fleet table.
+
+::
+
+    closed ── failures in a row, within a window ──▶ open ── `open_seconds` ──▶ half open: one probe, nobody else
+       ▲                                              ▲                             │
+       └───────────────── it succeeded ───────────────┼─────────────────────────────┤
+                                                      └──────── it failed ──────────┘
+
+What a process read is trusted for a few seconds: a breaker that is asked a thousand times a second costs a read every
+few seconds and process. A process that has not yet heard of the opening learns it from its own first failure, whose
+write brings the record back: at most one call per process reaches a service after its breaker opened, and the probes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import structlog
+from botocore.exceptions import ClientError
+
+from jobs import checks, schema
+from jobs.clock import Clock
+from jobs.errors import InvalidInput
+from jobs.item import Item, attribute
+from jobs.repo import JobRepo
+from jobs.resilience import condition_failed, persistently
+
+log = structlog.get_logger("jobclaim.worker")
+
+PREFIX: Final = "#breaker#"
+TRUSTED_MS: Final = 5_000
+"""How long a process believes what it read."""
+KEPT_SECONDS: Final = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a service counts as down. Equal names are one breaker, over all tasks and workers.
+
+    Attributes
+    ----------
+    failures : int
+        In a row, within ``window_seconds``, that open it.
+    open_seconds : float
+        Until one call tries whether the service is back.
+    probe_seconds : float
+        After which a probe that was never heard of again is given up.
+    """
+
+    name: str
+    failures: int = 5
+    window_seconds: float = 60.0
+    open_seconds: float = 30.0
+    probe_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        checks.text(self.name, "breaker", 200)
+        if isinstance(self.failures, bool) or self.failures < 1:
+            raise InvalidInput(f"breaker {self.name!r}: failures={self.failures!r} must be at least 1")
+        for name in ("window_seconds", "open_seconds", "probe_seconds"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise InvalidInput(
+                    f"breaker {self.name!r}: {name}={getattr(self, name)!r} must be above 0, at most a day"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A record as it was read. Times are epoch milliseconds, 0 for none."""
+
+    read_at: int
+    streak: int = 0
+    open_until: int = 0
+    probe_until: int = 0
+
+
+class Breakers:
+    """Asks and tells the breakers of one fleet table; thread-safe. All methods raise `StoreUnavailable`.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 DynamoDB client, this process's own.
+    """
+
+    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._sleep = sleep
+        self._views: dict[str, View] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Self:
+        """Use the repo's client, clock and settings."""
+        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
+
+    def ask(self, breaker: Breaker) -> int:
+        """Ask whether a call may be made: 0 for yes, as a probe perhaps; else when to ask again, epoch milliseconds."""
+        now = self._clock()
+        view = self._views.get(breaker.name)
+        if view is None or now - view.read_at >= TRUSTED_MS:
+            view = self._read(breaker)
+        if not view.open_until:
+            return 0
+        if now < view.open_until:
+            return view.open_until
+        return self._probe(breaker, view, now)
+
+    def failed(self, breaker: Breaker) -> int:
+        """Tell that a call failed for the service's fault; gives the time until which the breaker is open now, or 0."""
+        now = self._clock()
+        view = self._count(breaker, now)
+        if view.open_until > now:
+            return view.open_until
+        if not view.open_until and view.streak < breaker.failures:
+            return 0
+        return self._open(breaker, view, now)
+
+    def succeeded(self, breaker: Breaker) -> None:
+        """Tell that a call succeeded: no request where nothing had failed. Only a probe's success closes a breaker."""
+        view = self._views.get(breaker.name)
+        if view is None or not (view.streak or view.open_until) or view.open_until > self._clock():
+            return
+        condition = "open_until = :seen" if view.open_until else "attribute_not_exists(open_until)"
+        values = {":seen": attribute(view.open_until)} if view.open_until else {}
+        applied, view_now = self._update(
+            breaker, "REMOVE open_until, probe_until, streak, streak_at", condition, values, now=self._clock()
+        )
+        self._keep(breaker, view_now)
+        if applied and view.open_until:
+            log.warning("breaker closed", breaker=breaker.name)
+
+    # --- the record
+    def _read(self, breaker: Breaker) -> View:
+        answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_key(breaker)))
+        return self._keep(breaker, _view(answer.get("Item"), self._clock()))
+
+    def _count(self, breaker: Breaker, now: int) -> View:
+        since = {":since": attribute(now - round(breaker.window_seconds * 1000)), ":one": attribute(1)}
+        applied, view = self._update(breaker, "ADD streak :one", "streak_at >= :since", since, now=now)
+        if not applied:
+            first = {":one": attribute(1), ":now": attribute(now)}
+            _, view = self._update(breaker, "SET streak = :one, streak_at = :now", "", first, now=now)
+        return self._keep(breaker, view)
+
+    def _open(self, breaker: Breaker, view: View, now: int) -> int:
+        until = now + round(breaker.open_seconds * 1000)
+        condition = "open_until = :seen" if view.open_until else "attribute_not_exists(open_until)"
+        values = {":until": attribute(until)} | ({":seen": attribute(view.open_until)} if view.open_until else {})
+        applied, view_now = self._update(
+            breaker, "SET open_until = :until REMOVE probe_until", condition, values, now=now
+        )
+        if applied:
+            log.error("breaker opened", breaker=breaker.name, failures=view.streak, open_seconds=breaker.open_seconds)
+        return self._keep(breaker, view_now).open_until
+
+    def _probe(self, breaker: Breaker, view: View, now: int) -> int:
+        values = {
+            ":seen": attribute(view.open_until),
+            ":now": attribute(now),
+            ":until": attribute(now + round(breaker.probe_seconds * 1000)),
+        }
+        applied, view_now = self._update(
+            breaker,
+            "SET probe_until = :until",
+            "open_until = :seen AND (attribute_not_exists(probe_until) OR probe_until <= :now)",
+            values,
+            now=now,
+        )
+        self._keep(breaker, view_now)
+        if applied or not view_now.open_until:
+            return 0
+        return max(view_now.open_until, now + min(TRUSTED_MS, round(breaker.open_seconds * 1000)))
+
+    def _update(
+        self, breaker: Breaker, expression: str, condition: str, values: Mapping[str, Any], *, now: int
+    ) -> tuple[bool, View]:
+        """Write; give whether the condition held, and the record as it is then."""
+        verb, _, rest = expression.partition("SET ")
+        kept = f"SET #ttl = :ttl{', ' + rest if rest else ''} {verb}"
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": _key(breaker),
+            "UpdateExpression": kept.strip(),
+            "ExpressionAttributeNames": {"#ttl": schema.FLEET_TTL},
+            "ExpressionAttributeValues": {**values, ":ttl": attribute(now // 1000 + KEPT_SECONDS)},
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if condition:
+            request["ConditionExpression"] = condition
+        try:
+            answer = self._ask(lambda: self._client().update_item(**request))
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            refused: Any = error.response.get("Item")
+            return False, _view(refused, now)
+        return True, _view(answer["Attributes"], now)
+
+    def _keep(self, breaker: Breaker, view: View) -> View:
+        with self._lock:
+            self._views[breaker.name] = view
+        return view
+
+    def _ask(self, request: Callable[[], Any]) -> Any:
+        return persistently(request, clock=self._clock, sleep=self._sleep)
+
+
+def _key(breaker: Breaker) -> Item:
+    return {schema.FLEET_KEY: attribute(f"{PREFIX}{breaker.name}")}
+
+
+def _view(item: Mapping[str, Any] | None, now: int) -> View:
+    numbers = (
+        {name: int(item[name]["N"]) for name in ("streak", "open_until", "probe_until") if name in item} if item else {}
+    )
+    return View(now, **numbers)

@@ -1,0 +1,164 @@
+"""Circuit breakers in tasks: by attribute for a whole task, as a context manager for one call in a body.
+
+::
+
+    @shared_task(base=ExternalAPITask, bind=True, breaker="payments")   # or breaker=Breaker(name=..., failures=3)
+    def charge(self, invoice): ...
+
+    with breaker("rates"):                                                     # in any body
+        rates = httpx.get(...).raise_for_status()
+
+While a breaker is open its jobs go back without charging an attempt, spread over the time after it may close. Only
+EXTERNAL failures count. The failure that opens a breaker, and those that come in after that, charge no attempt either:
+it is the service that failed, not the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar, Final, NoReturn
+
+import structlog
+from celery import Task, current_app
+from celery.exceptions import Ignore, Retry
+
+from jobs import FailureKind, StoreUnavailable, classify
+from jobs.breaker import Breaker
+
+log = structlog.get_logger("jobclaim.worker")
+
+SPREAD: Final = 0.5
+"""Share of the open time over which jobs come back: all at once would be the next outage."""
+MOST_RETURNS: Final = 1_000
+"""Times that a job goes back uncharged after its own call failed: then it is charged like any other."""
+
+
+class BreakerOpen(Ignore):
+    """The service counts as down. In a task the job goes back by itself; elsewhere it is the caller's to handle.
+
+    Attributes
+    ----------
+    until : int
+        When to come back, epoch milliseconds.
+    """
+
+    def __init__(self, breaker: Breaker, until: int) -> None:
+        super().__init__(f"breaker {breaker.name!r} is open")
+        self.breaker = breaker
+        self.until = until
+
+
+@contextlib.contextmanager
+def breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
+    """Make a call to an external service under its breaker.
+
+    Raises
+    ------
+    BreakerOpen
+        The service counts as down, or does so since this call's own failure.
+    """
+    one, breakers = as_breaker(which), current_app._get_current_object().breakers
+    if until := ask(breakers, one):
+        raise BreakerOpen(one, until)
+    try:
+        yield
+    except Exception as error:
+        if until := tell_failure(breakers, one, error, task):
+            raise BreakerOpen(one, until) from error
+        raise
+    tell_success(breakers, one)
+
+
+def as_breaker(which: str | Breaker) -> Breaker:
+    """Give the breaker itself; a name has the default figures."""
+    return which if isinstance(which, Breaker) else Breaker(name=which)
+
+
+def ask(breakers: Any, one: Breaker) -> int:
+    """Ask, and go on where DynamoDB does not answer: a breaker must not be one more thing that fails."""
+    try:
+        return int(breakers.ask(one))
+    except StoreUnavailable as error:
+        log.warning("breaker not known", breaker=one.name, reason=str(error))
+        return 0
+
+
+def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -> int:
+    """Count a failure where it is the service's; give the time until which the breaker is open then, or 0.
+
+    Any other failure shows that the service answers.
+    """
+    if classify(error, task) is not FailureKind.EXTERNAL:
+        tell_success(breakers, one)
+        return 0
+    try:
+        return int(breakers.failed(one))
+    except StoreUnavailable as unavailable:
+        log.warning("breaker not told", breaker=one.name, reason=str(unavailable))
+        return 0
+
+
+def tell_success(breakers: Any, one: Breaker) -> None:
+    """Tell that the service answered."""
+    try:
+        breakers.succeeded(one)
+    except StoreUnavailable as error:
+        log.warning("breaker not told", breaker=one.name, reason=str(error))
+
+
+class GuardedTask(Task):
+    """What `workers.task.JobTask` knows of breakers.
+
+    Attributes
+    ----------
+    breaker : str or Breaker, optional
+        Of the service that the whole body depends on.
+    """
+
+    abstract = True
+    breaker: ClassVar[str | Breaker | None] = None
+
+    def _guard(self) -> None:
+        """Before the body: give the job back while its breaker is open. Raises `celery.exceptions.Ignore` then."""
+        if self.breaker is None:
+            return
+        one = as_breaker(self.breaker)
+        if until := ask(self.app.breakers, one):
+            self._hold(BreakerOpen(one, until), started=False)
+
+    def _guarded_run(self, args: Any, kwargs: Any) -> Any:
+        """Run the body and tell its breaker."""
+        try:
+            result = self.run(*args, **kwargs)
+        except BreakerOpen as held:
+            self._hold(held)
+        except (Ignore, Retry):
+            raise
+        except Exception as error:
+            self._blame_service(error)
+            raise
+        if self.breaker is not None:
+            tell_success(self.app.breakers, as_breaker(self.breaker))
+        return result
+
+    def _blame_service(self, error: BaseException | None) -> None:
+        """Give the job back where its service is down, before a retry is charged. Raises `Ignore` then."""
+        if self.breaker is None or error is None or getattr(self.request, "service_blamed", None) is error:
+            return
+        self.request.service_blamed = error
+        one = as_breaker(self.breaker)
+        until = tell_failure(self.app.breakers, one, error, self.name)
+        if until and self.request.job.attempt - self.request.job.charged < MOST_RETURNS:
+            self._hold(BreakerOpen(one, until))
+
+    def _hold(self, held: BreakerOpen, *, started: bool = True) -> NoReturn:
+        at = held.until + round(random.random() * SPREAD * held.breaker.open_seconds * 1000)
+        reason = f"{held}"
+        log.info("held back", why=reason, available_at=at)
+        if started:
+            self._make_room()
+        self._give_back(partial(self.app.repo.release, available_at=at, reason=reason, started=started))
+        raise Ignore(reason)
