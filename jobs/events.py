@@ -27,6 +27,7 @@ FIELDS: Final = {
     "task": "registered name of its task",
     "queue": "logical name of its queue",
     "attempt": "claims so far, this one included",
+    "alert": "name of a rule, and of what it is about",
     "answer": "what became of a person's cancel",
     "arguments": "values of those arguments that `log_arguments` allows, by name",
     "available_at": "when it may start, epoch milliseconds",
@@ -71,9 +72,12 @@ FIELDS: Final = {
     "running": "jobs in the worker's children",
     "scheduled": "jobs due soon whose message was sent",
     "seconds_left": "until the stop is forced, seconds",
+    "revived": "failed jobs that were started again by their rule",
     "schedule": "name of an entry of the beat schedule",
     "sla_missed": "whether the wait exceeds the queue's SLA",
+    "since": "when it began, epoch milliseconds",
     "start_by": "when it should have started at the latest, epoch milliseconds",
+    "state": "raised or continues",
     "status": "SKIPPED where a delivery did nothing",
     "submitted": "how many jobs were submitted",
     "truncated": "parts of the index with more to look at than one pass may",
@@ -284,13 +288,20 @@ EVENTS: Final = {
         _event("breaker closed", "worker", "warning", "breaker", "The service answers again; its jobs run."),
         _event("breaker not told", "worker", "warning", "breaker reason", "DynamoDB did not take it; it counts less."),
         _event("breaker not known", "worker", "warning", "breaker reason error", "DynamoDB did not say; jobs run."),
+        # --- alerts
+        _event("alert", "recovery", "error", "alert state why since", "A rule fires: raised, or continues."),
+        _event("alert cleared", "recovery", "info", "alert why since", "A rule has not fired for a while."),
+        _event("alert not published, tried again", "recovery", "error", "alert error", "SNS did not take it."),
+        _event("alerts not evaluated", "recovery", "warning", "reason", "DynamoDB did not answer; the next pass does."),
+        _event("not counted", "jobs", "warning", "reason", "Counts for alerts could not be written; they are lower."),
+        _event("hook failed", "jobs", "warning", "JOB error", "A function of on_failure or on_dead raised."),
         # --- recovery
         _event(
             "recovery pass",
             "recovery",
             "info",
-            "examined orphaned retried redispatched scheduled given_up expired refused held unsent failed dead_workers "
-            "truncated",
+            "examined orphaned retried redispatched scheduled given_up expired revived refused held unsent failed "
+            "dead_workers truncated",
             "What one pass did.",
         ),
         _event("recovery pass failed, the next one is tried", "recovery", "exception", "error", "It goes on."),

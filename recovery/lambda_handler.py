@@ -15,6 +15,7 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     StoreUnavailable
         DynamoDB did not answer: the invocation counts as failed, and the next one tries again.
     """
+    from recovery.alerts import evaluate
     from recovery.loop import log_report
     from recovery.sweep import sweep
     from workers import logs
@@ -27,4 +28,5 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     logs.configure(app.settings)
     report = sweep(app.repo, send=send)
     log_report(report)
+    evaluate(app.repo)
     return report.counts()

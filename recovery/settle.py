@@ -12,6 +12,7 @@ from jobs import rescue
 from jobs.errors import JobError
 from jobs.model import Job
 from jobs.repo import JobRepo
+from jobs.tally import announce_failure
 from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
 from workers import telemetry
 
@@ -145,6 +146,7 @@ class Settler:
             self._send(after)
         else:
             self._tell_links(after)
+            announce_failure(self._repo, after)
         return True
 
     def _dispatch_again(self, job: Job) -> bool:
@@ -173,6 +175,7 @@ class Settler:
         if after is None:
             return self._refused()
         self._tell_links(after)
+        announce_failure(self._repo, after)
         self.counts["given_up"] += 1
         log.error("given up", why=action.failure.message, **job.log_context())
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Task, shared_task
 
 from jobs import Job
+from recovery.alerts import evaluate
 from recovery.loop import log_report
 from recovery.sweep import sweep
 from workers.dispatch import publish
@@ -23,4 +24,5 @@ def sweep_once(task: Task) -> dict[str, int]:
 
     report = sweep(task.app.repo, send=send)
     log_report(report)
+    evaluate(task.app.repo)
     return report.counts()

@@ -9,6 +9,7 @@ from celery import Celery, current_app, signals
 
 from jobs import JobRepo
 from jobs.breaker import Breakers
+from jobs.tally import Tally
 from jobs.throttle import FleetLimits
 from settings import Settings
 from workers import beat_alive, board, decorator, identity, limits, logs, startup
@@ -26,7 +27,7 @@ class JobclaimApp(Celery):
 
     def forked(self) -> None:
         """Make everything that holds a lock anew: a thread of the main process may have held it during the fork."""
-        for name in ("repo", "fleet_limits", "breakers"):
+        for name in ("repo", "fleet_limits", "breakers", "tally"):
             self.__dict__.pop(name, None)
         self.repo.table.client()  # a first claim that makes it would use up the task's time limit
 
@@ -44,6 +45,11 @@ class JobclaimApp(Celery):
     def breakers(self) -> Breakers:
         """Which external services count as down, for the whole fleet."""
         return Breakers.of(self.repo)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What the fleet counts for its alerts."""
+        return Tally.of(self.repo)
 
 
 def create_app(settings: Settings) -> JobclaimApp:

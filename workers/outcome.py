@@ -9,6 +9,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLo
 
 from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from workers import telemetry
+from jobs.tally import announce_failure
 from workers.typed import CallDoesNotFit
 
 log = structlog.get_logger("jobclaim.worker")
@@ -59,6 +60,7 @@ def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome:
         log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
         return None
     _tell(job)
+    announce_failure(repo, job)
     failure = job.failure if job.status is not JobStatus.COMPLETED else None
     telemetry.ended(
         repo.settings,

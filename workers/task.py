@@ -223,6 +223,9 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             failure_policy=seal_policy(self.dead_letters, critical=self.critical),
             **asked,
         )
+        self.app.tally.count("submitted")
+        if not job.created:
+            self.app.tally.count("duplicates")
         if job.created:
             log.info("submitted", **job.log_context(), **self._shown(kwargs))
         return job

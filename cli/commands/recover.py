@@ -60,12 +60,15 @@ def _keep_sweeping(session: Session, seconds: float, out: Output) -> None:
 
 def _sweep(session: Session) -> SweepReport:
     from recovery import sweep
+    from recovery.alerts import evaluate
     from workers.dispatch import publish
 
     def send(job: Job, delay_seconds: float) -> None:
         publish(session.app, job, delay_seconds)
 
-    return sweep(session.repo, send=send)
+    report = sweep(session.repo, send=send)
+    evaluate(session.repo)
+    return report
 
 
 def _print(report: SweepReport, out: Output) -> None:

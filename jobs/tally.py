@@ -1,0 +1,138 @@
+"""Counts that the whole fleet adds up for alerts: one small item of the fleet table per five minutes.
+
+Each process adds what it counted every few seconds, so a submission costs no request of its own; what a process counted
+last may be lost with it. Failures of critical tasks are rare and written at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import structlog
+
+from jobs import dead, hooks, schema
+from jobs.clock import Clock
+from jobs.errors import StoreUnavailable
+from jobs.item import Item, attribute
+from jobs.model import Job, JobStatus
+from jobs.repo import JobRepo
+from jobs.resilience import persistently
+
+log = structlog.get_logger("jobclaim.jobs")
+
+PREFIX: Final = "#tally#"
+WINDOW_MS: Final = 300_000
+FLUSH_MS: Final = 10_000
+KEPT_SECONDS: Final = 86_400
+COUNTERS: Final = ("submitted", "duplicates", "critical")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the fleet counted in this window and the one before.
+
+    Attributes
+    ----------
+    critical : int
+        Failures of critical tasks.
+    last_task, last_job : str
+        Task and id of the last of them.
+    """
+
+    submitted: int = 0
+    duplicates: int = 0
+    critical: int = 0
+    last_task: str = ""
+    last_job: str = ""
+
+
+class Tally:
+    """Adds to the fleet's counts, and reads them; thread-safe. A count that cannot be written is logged and dropped."""
+
+    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._sleep = sleep
+        self._counted: Counter[str] = Counter()
+        self._flushed_at = clock()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Self:
+        """Use the repo's client, clock and settings."""
+        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something; written with the first count that comes ten seconds after the last write."""
+        with self._lock:
+            self._counted[name] += by
+            due = self._clock() - self._flushed_at >= FLUSH_MS
+        if due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was counted."""
+        with self._lock:
+            counted, self._counted = self._counted, Counter()
+            self._flushed_at = self._clock()
+        if counted:
+            self._add(counted, {})
+
+    def failed_critically(self, job: Job) -> None:
+        """Note the failure of a critical task: one write."""
+        self._add(Counter(critical=1), {"last_task": attribute(job.task), "last_job": attribute(job.job_id)})
+
+    def read(self) -> Counts:
+        """Give the counts of this window and the one before. Raises `StoreUnavailable`."""
+        now = self._clock()
+        totals: Counter[str] = Counter()
+        last = {"last_task": "", "last_job": ""}
+        for at in (now - WINDOW_MS, now):
+            answer = self._ask(lambda at=at: self._client().get_item(TableName=self._table, Key=_key(at)))  # type: ignore[misc]
+            item = answer.get("Item", {})
+            totals.update({name: int(item[name]["N"]) for name in COUNTERS if name in item})
+            last.update({name: item[name]["S"] for name in last if name in item})
+        return Counts(**{name: totals[name] for name in COUNTERS}, **last)  # type: ignore[arg-type]
+
+    def _add(self, counted: Counter[str], notes: Item) -> None:
+        now = self._clock()
+        names = {"#ttl": schema.FLEET_TTL} | {f"#{name}": name for name in (*counted, *notes)}
+        values = {f":{name}": attribute(number) for name, number in counted.items()}
+        sets = ", ".join(["#ttl = :ttl", *(f"#{name} = :{name}" for name in notes)])
+        adds = ", ".join(f"#{name} :{name}" for name in counted)
+        request = {
+            "TableName": self._table,
+            "Key": _key(now),
+            "UpdateExpression": f"SET {sets} ADD {adds}",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {
+                ":ttl": attribute(now // 1000 + KEPT_SECONDS),
+                **values,
+                **{f":{name}": value for name, value in notes.items()},
+            },
+        }
+        try:
+            self._ask(lambda: self._client().update_item(**request))
+        except StoreUnavailable as error:
+            log.warning("not counted", reason=str(error))
+
+    def _ask(self, request: Callable[[], Any]) -> Any:
+        return persistently(request, clock=self._clock, sleep=self._sleep)
+
+
+def _key(at: int) -> Item:
+    return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
+
+
+def announce_failure(repo: JobRepo, job: Job) -> None:
+    """Tell the user's hooks of a job that failed, and the fleet's counts where its task is critical."""
+    if job.status is not JobStatus.FAILED:
+        return
+    if dead.is_critical(job, repo.settings):
+        Tally.of(repo).failed_critically(job)
+    hooks.tell(job)

@@ -1,0 +1,269 @@
+"""Alerts: what somebody should know now, said once, again after an hour, and once more when it is over.
+
+::
+
+    facts ──▶ firing ──▶ damped against what was said before ──▶ a log event, and an SNS message where a topic is set
+              raised     fires and was not said
+              continues  fires, and was said `alert_repeat_seconds` ago
+              cleared    has not fired for `alert_clear_seconds`; until then it may come and go without a word
+
+Whichever pass of recovery is first after `alert_interval_seconds` evaluates, by a conditional write on the time of the
+evaluation before. That time is also how recovery's own silence shows: to the next pass, however late it comes. That
+no pass comes at all only somebody else can see: the alarm of `template.yaml`, or `jobclaim doctor`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs import schema
+from jobs.connect import client
+from jobs.errors import JobError
+from jobs.item import attribute
+from jobs.model import JobStatus
+from jobs.repo import JobRepo
+from jobs.resilience import condition_failed, persistently
+from jobs.tally import Counts, Tally
+from recovery.dead import DeadLetters
+from settings import Settings
+
+log = structlog.get_logger("jobclaim.recovery")
+
+KEY: Final = "#alerts"
+FEWEST_SUBMISSIONS: Final = 20
+"""Below that a rate of duplicates means nothing."""
+LOOKED_AT: Final = 25
+"""Oldest due jobs of an index partition among which one that waits is looked for: the others run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the rules look at.
+
+    Attributes
+    ----------
+    waiting : int
+        Dead letters that wait for a person, up to one more than the limit.
+    late : mapping of str to int
+        By queue, milliseconds that its oldest waiting job is overdue.
+    silent_ms : int
+        Since the evaluation before; 0 where there was none.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    waiting: int = 0
+    late: Mapping[str, int] = field(default_factory=dict)
+    silent_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What was said of one alert. Times are epoch milliseconds; ``said_at`` is 0 until it was heard."""
+
+    since: int
+    fired_at: int
+    said_at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One thing to say; ``state`` is raised, continues or cleared."""
+
+    alert: str
+    state: str
+    text: str
+    since: int
+
+
+def firing(facts: Facts, settings: Settings) -> dict[str, str]:
+    """Name the alerts that fire, each with what is the matter and what to do."""
+    found: dict[str, str] = {}
+    counts = facts.counts
+    if counts.submitted >= FEWEST_SUBMISSIONS and counts.duplicates > settings.alert_duplicate_rate * counts.submitted:
+        rate = counts.duplicates / counts.submitted
+        found["duplicates"] = (
+            f"{rate:.0%} of {counts.submitted} submissions were duplicates, {settings.alert_duplicate_rate:.0%} are "
+            "usual at most; look for a caller that submits in a loop"
+        )
+    if facts.waiting > settings.alert_waiting:
+        found["waiting"] = (
+            f"more than {settings.alert_waiting} dead letters wait for a person; see `jobclaim dead list --groups`"
+        )
+    if counts.critical:
+        found["critical"] = (
+            f"{counts.critical} failures of critical tasks, the last one {counts.last_job} of {counts.last_task}; see "
+            f"`jobclaim show {counts.last_job}`"
+        )
+    for queue, late_ms in facts.late.items():
+        found[f"sla:{queue}"] = (
+            f"a job of queue {queue!r} waits {late_ms / 1000:.0f} s, its SLA is "
+            f"{settings.queue(queue).sla_seconds:g} s; "
+            "are there workers enough for it?"
+        )
+    if facts.silent_ms > settings.alert_silence_seconds * 1000:
+        found["silence"] = (
+            f"recovery was silent for {facts.silent_ms / 1000:.0f} s; orphans and lost messages waited as long: is its "
+            "schedule running?"
+        )
+    return found
+
+
+def damped(
+    said: Mapping[str, Said], fires: Mapping[str, str], now: int, settings: Settings
+) -> tuple[dict[str, Said], list[Message]]:
+    """Tell what to say, and what is to be remembered once it was heard."""
+    after: dict[str, Said] = {}
+    messages: list[Message] = []
+    for alert, text in fires.items():
+        before = said.get(alert)
+        since = before.since if before else now
+        after[alert] = Said(since=since, fired_at=now, said_at=before.said_at if before else 0, text=text)
+        if before is None or not before.said_at:
+            messages.append(Message(alert=alert, state="raised", text=text, since=since))
+        elif now - before.said_at >= settings.alert_repeat_seconds * 1000:
+            messages.append(Message(alert=alert, state="continues", text=text, since=since))
+    for alert, before in said.items():
+        if alert in fires:
+            continue
+        after[alert] = before
+        if now - before.fired_at >= settings.alert_clear_seconds * 1000:
+            messages.append(Message(alert=alert, state="cleared", text=before.text, since=before.since))
+    return after, messages
+
+
+def evaluate(repo: JobRepo, *, publish: Callable[[Message], None] | None = None) -> list[Message]:
+    """Evaluate the rules if their time has come, and say what is to be said. Safe in parallel; never raises for AWS.
+
+    Parameters
+    ----------
+    publish : callable, optional
+        Sends a message further, beside the log; default: SNS where `Settings.alert_topic_arn` is set.
+    """
+    try:
+        return _evaluate(repo, publish or _publisher(repo.settings))
+    except (JobError, ClientError, BotoCoreError) as error:
+        log.warning("alerts not evaluated", reason=str(error))
+        return []
+
+
+def _evaluate(repo: JobRepo, publish: Callable[[Message], None]) -> list[Message]:
+    now, record = repo.clock(), _Record(repo)
+    evaluated_at, said = record.read()
+    if now - evaluated_at < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
+        return []
+    facts = gather(repo, silent_ms=now - evaluated_at if evaluated_at else 0)
+    after, messages = damped(said, firing(facts, repo.settings), now, repo.settings)
+    for message in messages:
+        if not _say(message, publish):
+            continue  # not heard: it is said again
+        if message.state == "cleared":
+            del after[message.alert]
+        else:
+            one = after[message.alert]
+            after[message.alert] = Said(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
+    if after != said:
+        record.write(after)
+    return messages
+
+
+def gather(repo: JobRepo, *, silent_ms: int = 0) -> Facts:
+    """Read what the rules look at: a few requests per shard and queue, however many jobs there are."""
+    settings = repo.settings
+    return Facts(
+        counts=Tally.of(repo).read(),
+        waiting=DeadLetters(repo).waiting(at_most=settings.alert_waiting + 1),
+        late={queue: late for queue in settings.queue_names if (late := _late(repo, queue))},
+        silent_ms=silent_ms,
+    )
+
+
+def _late(repo: JobRepo, queue: str) -> int:
+    now = repo.clock()
+    up_to = now - round(repo.settings.queue(queue).sla_seconds * 1000)
+    oldest = now
+    for shard in range(repo.table.shards):
+        entries = repo.table.entries(schema.open_key(queue, shard), limit=LOOKED_AT, up_to=up_to)
+        jobs = repo.table.get_many([entry.job_id for entry in entries])
+        waiting = [job.available_at for job in jobs.values() if job.status is JobStatus.PENDING]
+        oldest = min([oldest, *(at for at in waiting if at <= up_to)])
+    return now - oldest
+
+
+def _say(message: Message, publish: Callable[[Message], None]) -> bool:
+    if message.state == "cleared":
+        log.info("alert cleared", alert=message.alert, why=message.text, since=message.since)
+    else:
+        log.error("alert", alert=message.alert, state=message.state, why=message.text, since=message.since)
+    try:
+        publish(message)
+    except Exception as error:  # noqa: BLE001 - whatever the channel raises, the next evaluation tries again
+        log.error("alert not published, tried again", alert=message.alert, error=type(error).__name__)
+        return False
+    return True
+
+
+def _publisher(settings: Settings) -> Callable[[Message], None]:
+    topic = settings.alert_topic_arn
+    if topic is None:
+        return lambda _: None
+
+    def publish(message: Message) -> None:
+        sns = client(settings, "sns")  # made when there is something to say: that is rare
+        subject = f"jobclaim: {message.alert} {message.state}"[:100]
+        sns.publish(TopicArn=topic, Subject=subject, Message=json.dumps(asdict(message), ensure_ascii=False))
+
+    return publish
+
+
+class _Record:
+    """What was said, in the fleet table."""
+
+    def __init__(self, repo: JobRepo) -> None:
+        self._repo = repo
+        self._key = {schema.FLEET_KEY: attribute(KEY)}
+
+    def read(self) -> tuple[int, dict[str, Said]]:
+        item = self._ask("get_item").get("Item", {})
+        try:
+            said = (
+                {alert: Said(**row) for alert, row in json.loads(item["said"]["S"]).items()} if "said" in item else {}
+            )
+        except (ValueError, TypeError):
+            said = {}
+        return int(item["evaluated_at"]["N"]) if "evaluated_at" in item else 0, said
+
+    def take(self, seen: int, now: int) -> bool:
+        """Be the one that evaluates now."""
+        condition = "evaluated_at = :seen" if seen else "attribute_not_exists(evaluated_at)"
+        values = {":now": attribute(now)} | ({":seen": attribute(seen)} if seen else {})
+        try:
+            self._ask(
+                "update_item",
+                UpdateExpression="SET evaluated_at = :now",
+                ConditionExpression=condition,
+                ExpressionAttributeValues=values,
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return False
+        return True
+
+    def write(self, said: Mapping[str, Said]) -> None:
+        text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
+        self._ask(
+            "update_item", UpdateExpression="SET said = :said", ExpressionAttributeValues={":said": attribute(text)}
+        )
+
+    def _ask(self, operation: str, **request: Any) -> Any:
+        table = self._repo.table
+        call = getattr(table.client(), operation)
+        request = {"TableName": self._repo.settings.fleet_table, "Key": self._key, **request}
+        return persistently(lambda: call(**request), clock=self._repo.clock, sleep=table.sleep)
