@@ -191,6 +191,9 @@ class Worker:
     def _run(self, job: Job, body: Body) -> None:
         self._process.note(f"{job.job_id[:12]}: attempt {job.attempt} starts")
         left = self._random.choice((0, 50, 3_000, 19_000, 19_000))
+        if self._stage.scenario.theme == "orphans" and not self._calm and self._random.random() < 0.4:
+            left += self._random.randint(15_000, 60_000)  # the hard limit did not end it: the process stood still
+            self._process.disturbed_at = self._process.shared.world.now
         while left > 0 and job.job_id not in self._cancelled:
             step = min(left, 5_000)
             self._process.pause(step)
@@ -217,7 +220,11 @@ class Worker:
 
     def _choice(self) -> str:
         """What comes of the body; nothing goes on for ever once it is calm."""
-        return self._random.choices(CHOICES, (5, 4, 2, 0 if self._calm else 2, 1))[0]
+        return self._random.choices(CHOICES, self._weights())[0]
+
+    def _weights(self) -> tuple[int, ...]:
+        complete, release = (1 if self._stage.scenario.theme == "people" else 5), 0 if self._calm else 2
+        return complete, 4, 4 if self._stage.scenario.theme == "people" else 2, release, 1
 
     @property
     def _calm(self) -> bool:
@@ -256,15 +263,17 @@ def recover(stage: Stage, process: Process) -> None:
 # --- people
 def meddle(stage: Stage, process: Process) -> None:
     """Do what people do, a few times, while there are faults."""
-    for _ in range(process.random.randint(1, 6)):
-        process.pause(process.random.randrange(FAULTY_MS // 3))
+    for _ in range(process.random.randint(1, 12 if stage.scenario.theme == "people" else 5)):
+        process.pause(process.random.randrange(FAULTY_MS // (8 if stage.scenario.theme == "people" else 3)))
         if process.shared.world.calm:
             return
-        act = process.random.choice((_cancel, _retry, _retry, _clear, _record, _record, _ask_to_cancel))
         try:
-            act(stage, process, process.repo())
+            repo = process.repo()
+            job = repo.get_job(_chosen(stage, process))
+            act = process.random.choice(ACTS[str(job.status)])
+            act(stage, process, repo, job)
         except JobError as error:
-            process.note(f"{act.__name__}: {type(error).__name__}")
+            process.note(f"in vain: {type(error).__name__}")
 
 
 def _key(stage: Stage, process: Process) -> str:
@@ -275,23 +284,31 @@ def _chosen(stage: Stage, process: Process) -> str:
     return process.random.choice(stage.job_ids or ["nothing"])
 
 
-def _cancel(stage: Stage, process: Process, repo: JobRepo) -> None:
-    repo.cancel_job(_chosen(stage, process))
+def _cancel(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
+    repo.cancel_job(job.job_id)
 
 
-def _retry(stage: Stage, process: Process, repo: JobRepo) -> None:
-    stage.publish(process, repo.retry_job(_chosen(stage, process)))
+def _retry(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
+    stage.publish(process, repo.retry_job(job.job_id))
 
 
-def _clear(stage: Stage, process: Process, repo: JobRepo) -> None:
+def _clear(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
     IdempotencyService(repo).clear_idempotency_key(TASK, _key(stage, process))
 
 
-def _record(stage: Stage, process: Process, repo: JobRepo) -> None:
+def _record(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
     store_result(repo, TASK, _key(stage, process), process.name)
 
 
-def _ask_to_cancel(stage: Stage, process: Process, repo: JobRepo) -> None:
-    job = repo.get_job(_chosen(stage, process))
-    if job.worker_id and job.status == "PROCESSING":
+def _ask_to_cancel(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
+    if job.worker_id:
         FleetRecords.of(repo).ask(job.worker_id, job.job_id, "cancel")
+
+
+ACTS: Final = {
+    "PENDING": (_cancel, _record, _record),
+    "PROCESSING": (_ask_to_cancel, _retry),
+    "COMPLETED": (_clear, _record),
+    "FAILED": (_retry, _retry, _retry, _record),
+    "CANCELLED": (_record, _retry),
+}

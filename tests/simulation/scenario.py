@@ -27,6 +27,11 @@ FAULTS: Final = (
 )
 OFTEN: Final = ("hesitate", "lost-message", "send-failure", "rough-count")
 FEATURES: Final = ("far", "coarse", "listed", "dense")
+THEMES: Final = {
+    "orphans": {"stall": 0.15, "hesitate": 0.3, "lag": 1.0},
+    "silence": {"lost-message": 0.6, "hesitate": 0.3, "rough-count": 0.5, "slow-message": 0.2},
+    "people": {"hesitate": 0.4, "stall": 0.03},
+}
 LEAST: Final = {"submitters": 1, "workers": 1, "sweepers": 1, "people": 0}
 SKEW_MS: Final = 4_000
 """Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
@@ -52,7 +57,9 @@ class Scenario:
     listed : bool
         Whether the table lists completed jobs.
     dense : bool
-        Whether all fight over one job, which is tried again whenever that is possible, and stalls are long.
+        Whether all fight over one job.
+    theme : str
+        What there is more of in a dense run: ``orphans``, ``silence`` of the queue, or ``people``.
     """
 
     seed: int
@@ -65,6 +72,7 @@ class Scenario:
     coarse: bool = False
     listed: bool = False
     dense: bool = False
+    theme: str = ""
 
     @classmethod
     def of(cls, seed: int) -> Self:
@@ -73,16 +81,16 @@ class Scenario:
         rates = {fault: random.choice((0.01, 0.03, 0.1)) for fault in FAULTS if random.random() < 0.5}
         rates |= {fault: random.choice((0.05, 0.2, 0.5)) for fault in OFTEN if fault in rates}
         dense = random.random() < 0.4
-        if dense:
-            rates |= {"stall": random.choice((0.05, 0.15))}
+        theme = random.choice(tuple(THEMES)) if dense else ""
         return cls(
             seed=seed,
             dense=dense,
+            theme=theme,
             submitters=random.randint(1, 4),
             workers=random.randint(1 + dense, 3),
             sweepers=random.randint(1 + dense, 2),
-            people=random.randint(0, 2),
-            rates=rates,
+            people=random.randint(3, 4) if theme == "people" else random.randint(0, 2),
+            rates=rates | THEMES.get(theme, {}),
             far=random.random() < 0.05,
             coarse=random.random() < 0.3,
             listed=random.random() < 0.3,
