@@ -12,7 +12,7 @@ from jobs.breaker import Breakers
 from jobs.tally import Tally
 from jobs.throttle import FleetLimits
 from settings import Settings
-from workers import beat_alive, board, decorator, identity, limits, logs, startup
+from workers import beat_alive, board, decorator, identity, limits, logs, metrics, startup, telemetry
 from workers.config import celery_config
 from workers.task import JobTask
 
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> JobclaimApp:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
+    metrics.prepare(app.settings)
     logs.configure(app.settings)
 
 
@@ -71,6 +72,7 @@ def _configure_logging(**_: Any) -> None:
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     identity.adopt()
     board.put_up()
+    metrics.serve(app.settings)
     if isinstance(sender.app, JobclaimApp):
         sender.app.repo.table.client()  # children make their own, but share what it imports
 
@@ -80,6 +82,13 @@ def _after_fork(**_: Any) -> None:
     running = current_app._get_current_object()
     if isinstance(running, JobclaimApp):
         running.forked()
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _export_the_rest(**_: Any) -> None:
+    telemetry.flush()
+    metrics.flush()
 
 
 @signals.celeryd_after_setup.connect

@@ -8,8 +8,8 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
-from workers import telemetry
 from jobs.tally import announce_failure
+from workers import telemetry
 from workers.typed import CallDoesNotFit
 
 log = structlog.get_logger("jobclaim.worker")

@@ -23,7 +23,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
-from workers import admission, call, envelope, timing
+from workers import admission, call, envelope, telemetry, timing
 from workers.dispatch import publish_if_due
 from workers.idempotency import bind
 from workers.outcome import kind_of
@@ -196,6 +196,9 @@ class ReturningTask(Task):
             job.job_id, available_at=due, error=cause, kind=cause and kind_of(cause), token=job.claim_token, **changed
         )
         self._make_room()
+        telemetry.ended(
+            self.app.settings, job, "retry", at=self.app.repo.clock(), exception=type(cause).__name__ if cause else ""
+        )
         log.info("retry scheduled", available_at=after.available_at)
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
 
@@ -215,4 +218,5 @@ class ReturningTask(Task):
         except (ClaimLost, JobNotFound, StoreUnavailable) as error:
             log.warning("not given back", reason=str(error))
             return
+        telemetry.ended(self.app.settings, job, "release", at=self.app.repo.clock())
         publish_if_due(self.app, after)

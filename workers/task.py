@@ -15,7 +15,7 @@ from jobs.dead import seal_policy
 from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
 from jobs.taxonomy import register_kind
-from workers import board, call, envelope, gate, limits, links, timing
+from workers import board, call, envelope, gate, limits, links, telemetry, timing
 from workers.breaker import GuardedTask
 from workers.dispatch import publish_if_due
 from workers.idempotency import Identity, Rules, bind, identify
@@ -212,17 +212,18 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         queue = queue or self.queue_name()
         own_limit = options.get("time_limit")
         limits.check_call(self.name, queue, own_limit, self.app.settings)
-        job: Job = self.app.repo.create_job(
-            self.name,
-            call.to_payload(args, kwargs),
-            queue=queue,
-            max_attempts=ENDLESS if self.max_retries is None else self.max_retries + 1,
-            on_orphan=self.on_orphan,
-            hard_limit=own_limit or self.time_limit,
-            envelope=envelope.seal(links.prepare(self.app, options)),
-            failure_policy=seal_policy(self.dead_letters, critical=self.critical),
-            **asked,
-        )
+        with telemetry.submitting(self.app.settings, self.name, options) as carried:
+            job: Job = self.app.repo.create_job(
+                self.name,
+                call.to_payload(args, kwargs),
+                queue=queue,
+                max_attempts=ENDLESS if self.max_retries is None else self.max_retries + 1,
+                on_orphan=self.on_orphan,
+                hard_limit=own_limit or self.time_limit,
+                envelope=envelope.seal(links.prepare(self.app, carried)),
+                failure_policy=seal_policy(self.dead_letters, critical=self.critical),
+                **asked,
+            )
         self.app.tally.count("submitted")
         if not job.created:
             self.app.tally.count("duplicates")
@@ -250,6 +251,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         if self.request.called_directly or self.request.is_eager:
             return
         clear_contextvars()
+        telemetry.leave(self.app.settings)
         if not gate.is_open():
             log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
             raise Ignore("heartbeats fail")
@@ -261,6 +263,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         if job is None:
             raise Ignore("already claimed")
         bind_contextvars(**job.log_context())
+        telemetry.enter(self.app.settings, job)
         self.request.job = job
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
@@ -277,6 +280,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         """Make room for the next job under the same limit, and forget this one in the process's log lines."""
         self._make_room()
         clear_contextvars()
+        telemetry.leave(self.app.settings)
 
     @property
     def cancelled(self) -> bool:
