@@ -131,7 +131,7 @@ class Job:
     Attributes
     ----------
     attempt : int
-        Claims so far; only ever grows, and fences messages.
+        Claims so far, and runs that were called off before their claim; only ever grows, and fences messages.
     charged : int
         Attempts that count against ``max_attempts``.
     payload, result : JSON values
