@@ -174,7 +174,7 @@ def test_each_of_more_queues_than_processes_is_heard_within_two_seconds(
 def test_a_poll_under_way_at_the_stop_swallows_no_message(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
-    with deployment(dynamodb_local, elasticmq, tmp_path, wait_time_seconds=5) as deploy:
+    with deployment(dynamodb_local, elasticmq, tmp_path, wait_time_seconds=3) as deploy:
         first = deploy.stack.worker("first", "-c", "2", "-Q", "default")
         wait_until(lambda: deploy.proxy.asked == 2, 20, "a long poll is under way")
         first.send(signal.SIGTERM)
