@@ -13,6 +13,7 @@ from jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
+from jobs.hooks import on_dead, on_failure
 from jobs.idempotency import IdempotencyService
 from jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
 from jobs.repo import JobRepo
@@ -47,5 +48,7 @@ __all__ = [
     "RetryRule",
     "StoreUnavailable",
     "classify",
+    "on_dead",
+    "on_failure",
     "register_kind",
 ]

@@ -5,7 +5,7 @@
     @shared_task(base=ExternalAPITask, bind=True, breaker="payments")   # or breaker=Breaker(name=..., failures=3)
     def charge(self, invoice): ...
 
-    with breaker("rates"):                                                     # in any body
+    with circuit_breaker("rates"):                                             # in any body
         rates = httpx.get(...).raise_for_status()
 
 While a breaker is open its jobs go back without charging an attempt, spread over the time after it may close. Only
@@ -52,7 +52,7 @@ class BreakerOpen(Ignore):
 
 
 @contextlib.contextmanager
-def breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
+def circuit_breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
     """Make a call to an external service under its breaker.
 
     Raises

@@ -10,7 +10,7 @@ from celery import shared_task
 
 from jobs.breaker import Breaker
 from workers import JobTask
-from workers.breaker import breaker
+from workers.breaker import circuit_breaker
 
 FAKE = Breaker(name="fake", failures=1, open_seconds=3, probe_seconds=10)
 
@@ -29,5 +29,5 @@ def guarded(self: Any) -> int:
 @shared_task(base=JobTask, bind=True, name="tests.guarded_inside")
 def guarded_inside(self: Any) -> int:
     """One call under the same breaker."""
-    with breaker(FAKE):
+    with circuit_breaker(FAKE):
         return call()
