@@ -155,6 +155,7 @@ def _policies(settings: Settings) -> str:
             "index": schema.INDEX,
             "exec_roles": "\n".join(roles),
             "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
+            "alerts": fill("alerts", {"topic": settings.alert_topic_arn}) if settings.alert_topic_arn else "",
             "read_large_payloads": _large_payloads(settings, "s3:GetObject"),
         },
     )

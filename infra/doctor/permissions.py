@@ -34,9 +34,9 @@ _JOBS: Final = {
 }
 _FLEET: Final = {
     "submitter": (),
-    "worker": ("UpdateItem", "DeleteItem"),
+    "worker": ("GetItem", "UpdateItem", "DeleteItem"),
     "beat": (),
-    "recovery": ("Scan", "PutItem", "DeleteItem"),
+    "recovery": ("Scan", "GetItem", "PutItem", "UpdateItem", "DeleteItem"),
     "dashboard": ("Scan", "GetItem"),
 }
 _QUEUES: Final = {

@@ -184,6 +184,15 @@ def test_a_reader_looks_at_everything_and_an_operator_retries_and_cancels(accoun
     assert guard.denied == set()
 
 
+def test_a_submitter_counts_for_the_fleet_and_touches_nothing_else_of_it(account: Account, guard: Guard) -> None:
+    keys = account.user("SubmitterPolicyArn")
+    client = account.client("dynamodb", keys)
+    fleet = account.settings.fleet_table
+    client.update_item(TableName=fleet, Key={"worker_id": {"S": "#tally#1"}})
+    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+        client.update_item(TableName=fleet, Key={"worker_id": {"S": "host:1:abc"}})
+
+
 ACTORS: dict[str, Callable[[Account], Keys]] = {
     "submitter": lambda account: account.user("SubmitterPolicyArn"),
     "worker": lambda account: account.role("WorkersTaskRole"),

@@ -235,6 +235,16 @@ def test_large_payloads_are_readable_where_they_are_needed_and_only_under_their_
     assert rights["DashboardReadPolicy"]["Action"] == ["s3:GetObject"]
 
 
+def test_recovery_may_publish_to_the_alert_topic_of_the_settings_and_to_no_other() -> None:
+    topic = "arn:aws:sns:us-east-1:100000000001:alerts"
+    rights = [
+        (name, each["Resource"])
+        for name, each in statements(translated(render(Settings(alert_topic_arn=topic))))
+        if each["Action"] == "sns:Publish"
+    ]
+    assert rights == [("RecoveryPolicy", topic)]
+
+
 def test_containers_run_with_the_settings_that_were_rendered() -> None:
     built = Settings(
         queues=(QueueSpec(name="default", soft_limit=5, hard_limit=10),), log_level="DEBUG", max_attempts=7

@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from moto.iam.access_control import IAMPolicy, PermissionResult, create_access_key
+from moto.iam.models import Policy
 
 from infra.local import FAKE_KEY
 from infra.local_server import LocalServer
@@ -41,7 +43,7 @@ class Guard:
         key, region, service = self._signer(environ)
         if key == ADMINISTRATOR:
             return list(self.app(environ, start_response))
-        policies = [_parsed(policy) for policy in self._policies(key, environ)]
+        policies = [_parsed(policy, _leading_key(environ)) for policy in self._policies(key, environ)]
         for action, resource in self._asked(service, region, environ):
             verdicts = {policy.is_action_permitted(action, resource) for policy in policies}
             if PermissionResult.PERMITTED not in verdicts or PermissionResult.DENIED in verdicts:
@@ -81,10 +83,31 @@ class Guard:
             yield action, f"{arn}table/{table}{index}"
 
 
-def _parsed(policy: Any) -> IAMPolicy:
-    """Read a policy; those of roles that CloudFormation made are documents already."""
-    is_document = isinstance(policy, dict) and "Statement" in policy
-    return IAMPolicy(json.dumps(policy) if is_document else policy)
+def _leading_key(environ: dict[str, Any]) -> str:
+    """Partition key of an item request, for conditions on ``dynamodb:LeadingKeys``."""
+    key = json.loads(environ["wsgi.input"].getvalue() or b"{}").get("Key") or {}
+    return next((value["S"] for value in key.values() if "S" in value), "")
+
+
+def _parsed(policy: Any, leading_key: str) -> IAMPolicy:
+    """Read a policy, of which only statements count whose condition on the partition key holds."""
+    if isinstance(policy, Policy):
+        policy = next(version.document for version in policy.versions if version.is_default)
+    document = json.loads(policy) if isinstance(policy, str) else policy
+    document = json.loads(document["policy_document"]) if "policy_document" in document else document
+    statements = [
+        {name: value for name, value in each.items() if name != "Condition"}
+        for each in document["Statement"]
+        if _holds(each.get("Condition", {}), leading_key)
+    ]
+    return IAMPolicy(json.dumps({**document, "Statement": statements}))
+
+
+def _holds(condition: dict[str, Any], leading_key: str) -> bool:
+    if not condition:
+        return True
+    (patterns,) = [test["dynamodb:LeadingKeys"] for test in condition.values()]
+    return any(fnmatchcase(leading_key, pattern) for pattern in patterns)
 
 
 def _refusal(action: str, resource: str, start_response: Any) -> Iterable[bytes]:
