@@ -44,6 +44,12 @@ class TestOneQueue:
     def test_nothing_is_asked_while_all_processes_are_busy(self) -> None:
         assert plan([busy("a")], 0, NOW, POLICY) == []
 
+    def test_without_long_polls_an_empty_queue_is_asked_after_a_pause_not_at_once(self) -> None:
+        short = replace(POLICY, wait_seconds=0)
+        assert plan([empty("a")], 4, NOW, short) == []
+        assert plan([empty("a", empty_at=NOW - 0.11)], 4, NOW, short) == [Poll("a", 4, 0)]
+        assert plan([empty("a"), empty("b")], 4, NOW, short) == []
+
     def test_a_queue_in_backoff_is_left_alone(self) -> None:
         assert plan([empty("a", blocked_until=NOW + 1)], 4, NOW, POLICY) == []
 
@@ -147,7 +153,7 @@ class TestNeverMoreThanFree:
 
     @given(queues=QUEUES.filter(bool), free=st.integers(1, 40))
     def test_an_idle_worker_always_asks_something(self, queues: list[QueueState], free: int) -> None:
-        idle = [replace(queue, asked=0, blocked_until=0.0) for queue in queues]
+        idle = [replace(queue, asked=0, blocked_until=0.0) for queue in queues]  # and long polls are allowed
         assert plan(idle, free, NOW, POLICY)
 
 

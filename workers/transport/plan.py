@@ -112,11 +112,11 @@ def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) ->
     askable = [queue for queue in queues if not queue.asked and queue.blocked_until <= now]
     if free <= 0 or not askable:
         return []
-    if len(queues) == 1:
+    if len(queues) == 1 and policy.wait_seconds:
         return [Poll(askable[0].name, min(free, MAX_MESSAGES), policy.wait_seconds)]
     askable = in_order(askable, now, policy)
     due = [queue for queue in askable if _is_due(queue, now, policy)]
-    if due:
+    if due or not policy.wait_seconds:
         return _look(due, queues, free, policy)
     if any(queue.asked and not queue.listening for queue in queues):
         return []  # its answer decides what the slots are needed for
