@@ -153,7 +153,7 @@ class TestNeverMoreThanFree:
 
     @given(queues=QUEUES.filter(bool), free=st.integers(1, 40))
     def test_an_idle_worker_always_asks_something(self, queues: list[QueueState], free: int) -> None:
-        idle = [replace(queue, asked=0, blocked_until=0.0) for queue in queues]  # and long polls are allowed
+        idle = [replace(queue, asked=0, blocked_until=0.0) for queue in queues]
         assert plan(idle, free, NOW, POLICY)
 
 
