@@ -188,9 +188,13 @@ def test_a_submitter_counts_for_the_fleet_and_touches_nothing_else_of_it(account
     keys = account.user("SubmitterPolicyArn")
     client = account.client("dynamodb", keys)
     fleet = account.settings.fleet_table
-    client.update_item(TableName=fleet, Key={"worker_id": {"S": "#tally#1"}})
+    count: dict[str, Any] = {
+        "UpdateExpression": "ADD submitted :one",
+        "ExpressionAttributeValues": {":one": {"N": "1"}},
+    }
+    client.update_item(TableName=fleet, Key={"worker_id": {"S": "#tally#1"}}, **count)
     with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
-        client.update_item(TableName=fleet, Key={"worker_id": {"S": "host:1:abc"}})
+        client.update_item(TableName=fleet, Key={"worker_id": {"S": "host:1:abc"}}, **count)
 
 
 ACTORS: dict[str, Callable[[Account], Keys]] = {
