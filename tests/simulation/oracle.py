@@ -64,6 +64,7 @@ class Oracle:
     owners: dict[tuple[str, str], Process] = field(default_factory=dict)
     submissions: dict[str, str] = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
     units: Counter[str] = field(default_factory=Counter)
     lives: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -76,7 +77,7 @@ class Oracle:
         old, new = Facts(write.old), Facts(write.new)
         self._judge(write.key, old, new, writer)
         self._bill(write, old, new)
-        self.current[write.key] = new.submission
+        self.current[write.key], self.attempts[write.key] = new.submission, new.attempt
         self.submissions[new.submission] = write.key
 
     def _judge(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
@@ -188,11 +189,13 @@ class Oracle:
     def told(self, job: Job, token: str, status: str | None) -> None:
         """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`.
 
-        A limit: whoever asks only after an equal submission has taken the completed job's place finds no trace of it.
+        Two limits: whoever asks again only after an equal submission took the completed job's place finds no trace of
+        it, nor of a release after another one, for the history keeps the last of several.
         """
         found = self.ended.get((job.job_id, token))
         replaced = found == "COMPLETED" and self.current[job.job_id] != job.submission
-        if status is None and replaced:
+        gone_on = found == "PENDING" and self.attempts[job.job_id] > job.attempt
+        if status is None and (replaced or gone_on):
             return
         require(found == status, "owners learn the truth", f"{job.job_id}: told {status}, and it was {found}")
 

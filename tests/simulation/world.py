@@ -15,8 +15,8 @@ class Crash(BaseException):
     """The process dies here. Not an `Exception`: nothing may catch it."""
 
 
-class Broken(Exception):
-    """A promise was broken.
+class Broken(BaseException):
+    """A promise was broken. Not an `Exception`: recovery goes on after those, and the judge must not be overheard.
 
     Attributes
     ----------
