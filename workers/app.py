@@ -64,7 +64,6 @@ def create_app(settings: Settings) -> JobclaimApp:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    metrics.prepare(app.settings)
     logs.configure(app.settings)
 
 
@@ -72,6 +71,7 @@ def _configure_logging(**_: Any) -> None:
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     identity.adopt()
     board.put_up()
+    metrics.prepare(app.settings)
     metrics.serve(app.settings)
     if isinstance(sender.app, JobclaimApp):
         sender.app.repo.table.client()  # children make their own, but share what it imports

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -71,3 +73,36 @@ def test_a_retry_and_a_crash_are_one_trace_whose_attempts_are_linked(stack: Stac
 
     [own] = receiver.named("body's own")
     assert own.parent_span_id == runs[2].span_id
+
+
+def test_prometheus_scrapes_a_worker_with_all_its_children(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    port = free_port()
+    with deployed(
+        dynamodb_local, elasticmq, tmp_path, run_dir=str(tmp_path), telemetry="prometheus", metrics_port=port
+    ) as stack:
+        app = create_app(stack.settings)
+        stack.worker("worker", "-c", "2", "-Q", "default")
+        from tests.support.tasks import note
+
+        ids = [app.tasks[note.name].delay(n).id for n in range(6)]
+        stack.wait_for(ids, JobStatus.COMPLETED, 60)
+
+        def scraped() -> str:
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+
+        ended = 'jobclaim_jobs_ended_total{outcome="completed",queue="default",task="tests.note"} 6.0'
+        wait_until(lambda: ended in scraped(), 20, lambda: f"{ended} in {scraped()}")
+        text = scraped()
+    assert 'jobclaim_claims_total{queue="default",task="tests.note"} 6.0' in text
+    assert "jobclaim_queue_wait_seconds_bucket" in text
+    assert not any(job_id in text for job_id in ids)
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
