@@ -133,6 +133,8 @@ def test_a_message_nobody_ever_claims_ends_the_job_as_a_fault_of_configuration(b
     for _ in range(13):
         bench.clock.advance(43_200)
         given_up += bench.sweep().given_up
+        if given_up:
+            break
     assert given_up == 1
     job = bench.repo.get_job("j")
     assert job.status is JobStatus.FAILED
@@ -271,7 +273,7 @@ def test_nothing_is_ever_sent_for_a_job_that_failed(bench: Bench) -> None:
     bench.claimed("fails")
     bench.claimed("again", on_orphan="retry")
     bench.repo.create_job("tasks.work", job_id="waits")
-    for _ in range(30):
+    for _ in range(60):  # its rule starts a job once more that nobody claimed
         bench.clock.advance(21_600)
         bench.sweep()
         failed = {job.job_id for job in bench.repo.list_jobs("FAILED").jobs}
