@@ -102,8 +102,9 @@ def odd_names(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
 
 def unrouted(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
     """Tasks that nobody sent anywhere: they fall into the default queue, before or behind everything."""
+    used = {*fleet.queues, *(task.queue for task in fleet.tasks.values())} if fleet else set()
     for task, place in _registered(source, fleet):
-        if not task.routed:
+        if not task.routed and used - {task.queue}:  # with one queue there is nothing to choose
             yield Finding(
                 "unrouted",
                 task.name,

@@ -192,6 +192,12 @@ def test_a_queue_of_the_settings_without_a_task_is_found() -> None:
     assert [one.subject for one in found] == ["idle"]
 
 
+def test_with_one_queue_there_is_nothing_to_route() -> None:
+    app = create_app(Settings())
+    app.task(name="shop.any")(nothing)
+    assert audit(Source(), fleet_of(app), ["unrouted"]) == []
+
+
 # --- schedules
 def test_each_fault_of_a_schedule_is_found_in_the_source(tmp_path: Path) -> None:
     entries, unread = static_entries(project(tmp_path, conf=FAULTY_SCHEDULE))
