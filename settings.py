@@ -124,9 +124,7 @@ class QueueSpec(SettingsModel):
         return self
 
 
-FailureKindName = Literal[
-    "TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED", "CANCELLED"
-]
+FailureKindName = Literal["TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED", "CANCELLED"]
 
 
 class DeadLetterRule(SettingsModel):

@@ -33,7 +33,6 @@ SECTIONS = (
             "show": "Show one job: its attempts, its outcome, and what it waits for.",
             "retry": "Start failed jobs again.",
             "dead": "See dead letters by their cause; retry, resolve or abandon them.",
-            "dead": "See dead letters by their cause; retry, resolve or abandon them.",
             "cancel": "Cancel jobs, waiting or running.",
             "key": "Show or clear what stands under an idempotency key.",
         },
