@@ -35,6 +35,8 @@ def lines() -> Iterator[tuple[str, str]]:
         blocks = "\n".join(re.findall(r"```(?:sh|bash|console|yaml)?\n(.*?)```", text, re.DOTALL))
         yield from ((path.name, line) for line in LINE.findall(blocks))
         yield from ((f"{path.name}{MENTION}", line) for line in INLINE.findall(text))
+    hooks = (ROOT / ".pre-commit-hooks.yaml").read_text()
+    yield from ((".pre-commit-hooks.yaml", line) for line in re.findall(r"entry: (jobclaim .*)", hooks))
     for name in COMMANDS:
         for command in commands(jobclaim.get_command(click.Context(jobclaim), name)):
             for line in LINE.findall((command.epilog or "").replace("\b", "")):
