@@ -1,8 +1,8 @@
 """What recovery knows of the fleet table: the workers that died, and where the last pass stopped.
 
 One Scan per pass brings both. A scan is right here: the table holds one small record per living worker and few others,
-so a fleet of a thousand workers is some 50 read units. It is a consistent one: by an old heartbeat a worker that is just
-back would look dead, and the jobs that it has claimed since like orphans.
+so a fleet of a thousand workers is some 50 read units. It is a consistent one: by an old heartbeat a worker that is
+just back would look dead, and the jobs that it has claimed since like orphans.
 """
 
 from __future__ import annotations
