@@ -175,7 +175,8 @@ def test_the_app_adds_routes_limits_and_unused_queues() -> None:
     app.conf.task_queues = None
     app.task(name="shop.routed", time_limit=5)(nothing)
     app.task(name="shop.lost", acks_late=True)(nothing)
-    found = audit(Source(), fleet_of(app))
+    # shared tasks of other test modules belong to every app of this process
+    found = [one for one in audit(Source(), fleet_of(app)) if one.subject.startswith("shop.")]
     assert checks(found) == {"unrouted": 1, "unlimited": 1, "acks-late": 1}
     assert {one.subject for one in found} == {"shop.lost"}
 
