@@ -66,7 +66,7 @@ def _registered(app: Any, task: Any) -> Registered:
 
 
 def _queue(app: Any, task: Any) -> str:
-    if callable(own := getattr(task, "queue_name", None)):
+    if hasattr(app, "settings") and callable(own := getattr(task, "queue_name", None)):
         return str(own())
     route = app.amqp.router.lookup_route(task.name) or {}
     queue = getattr(task, "queue", None) or route.get("queue") or app.conf.task_default_queue

@@ -1,4 +1,4 @@
-"""Beat's liveness file: touched before each tick, whatever scheduler ticks; `jobclaim worker health beat` looks at it."""
+"""Beat's liveness file: touched before each tick; `jobclaim worker health beat` looks at it."""
 
 from __future__ import annotations
 

@@ -52,7 +52,10 @@ def present() -> ManualClock:
 
 @pytest.fixture(params=[MOTO, MODEL, pytest.param(REAL, marks=pytest.mark.real)])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Every store in turn, the simulation's model among them. moto's conditional writes are not atomic: nothing that runs in parallel is asked of it."""
+    """Every store in turn, the simulation's model among them.
+
+    moto's conditional writes are not atomic: nothing that runs in parallel is asked of it.
+    """
     with open_store(request.param, request) as opened:
         yield opened
 

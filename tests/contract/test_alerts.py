@@ -164,7 +164,8 @@ def test_a_topic_hears_of_an_alert(clock: ManualClock) -> None:
     from moto import mock_aws
 
     with mock_aws():
-        sns, sqs = (boto3.client(name, region_name="us-east-1") for name in ("sns", "sqs"))
+        sns = boto3.client("sns", region_name="us-east-1")
+        sqs = boto3.client("sqs", region_name="us-east-1")
         topic = sns.create_topic(Name="alerts")["TopicArn"]
         queue = sqs.create_queue(QueueName="heard")["QueueUrl"]
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:heard")

@@ -49,7 +49,6 @@ def test_every_message_sent_twice_runs_each_body_once(
 
 def _wait_until_empty(sqs: Any, url: str) -> None:
 
-
     def empty() -> bool:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
