@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
+from botocore.exceptions import ClientError
+
 from jobs import schema
 from jobs.clock import Clock
 from jobs.item import attribute
@@ -88,8 +90,6 @@ class FleetRecords:
         botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
             It was not written, or its answer was lost; the next heartbeat tries again.
         """
-        from botocore.exceptions import ClientError
-
         if done:
             try:
                 return self._beat(record, done)
@@ -103,24 +103,32 @@ class FleetRecords:
         names = {f"#{name}": name for name in fields} | {"#commands": "commands"}
         values = {f":{name}": value for name, value in fields.items()}
         sets = [f"#{name} = :{name}" for name in fields]
-        request: dict[str, Any] = {}
+        # a heartbeat that was given up and arrives late must not put the clock back: a healthy worker would look dead
+        condition = "(attribute_not_exists(#seen_at) OR #seen_at <= :seen_at)"
         if done:
             names |= {f"#done{n}": job_id for n, job_id in enumerate(done)}
             removes = " REMOVE " + ", ".join(f"#commands.#done{n}" for n in range(len(done)))
-            request["ConditionExpression"] = "attribute_exists(#commands)"
+            condition += " AND attribute_exists(#commands)"
         else:
             sets.append("#commands = if_not_exists(#commands, :none)")
             values[":none"] = {"M": {}}
             removes = ""
-        answer = self._client().update_item(
-            TableName=self._name,
-            Key=_key(record.worker_id),
-            UpdateExpression="SET " + ", ".join(sets) + removes,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-            ReturnValues="ALL_NEW",
-            **request,
-        )
+        try:
+            answer = self._client().update_item(
+                TableName=self._name,
+                Key=_key(record.worker_id),
+                UpdateExpression="SET " + ", ".join(sets) + removes,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            later = _later(error, record)
+            if later is None:
+                raise
+            return later
         return _record(answer["Attributes"])
 
     def remove(self, worker_id: str) -> WorkerRecord | None:
@@ -169,8 +177,6 @@ class FleetRecords:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
-        from botocore.exceptions import ClientError
-
         update = {"TableName": self._name, "Key": _key(worker_id), "ReturnValues": "ALL_NEW", **request}
         try:
             return _record(self._ask(lambda: self._client().update_item(**update))["Attributes"])
@@ -217,3 +223,12 @@ def _record(item: Mapping[str, Any]) -> WorkerRecord:
 
 def _key(worker_id: str) -> dict[str, Any]:
     return {schema.FLEET_KEY: attribute(worker_id)}
+
+
+def _later(refused: ClientError, record: WorkerRecord) -> WorkerRecord | None:
+    """The record that stood in a heartbeat's way because it is newer; ``None`` where something else did."""
+    item: Any = refused.response.get("Item")
+    if not condition_failed(refused) or not item or "seen_at" not in item:
+        return None
+    stored = _record(item)
+    return stored if stored.seen_at > record.seen_at else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -174,6 +175,13 @@ def test_a_worker_whose_record_was_removed_comes_back_with_its_next_heartbeat(re
     records.remove(ABOUT.worker_id)
     assert records.beat(ABOUT, ["gone"]).commands == {}
     assert [record.worker_id for record in records.all()] == [ABOUT.worker_id]
+
+
+def test_a_late_heartbeat_does_not_put_the_clock_back(records: FleetRecords) -> None:
+    newest = replace(ABOUT, seen_at=ABOUT.seen_at + 20_000)
+    records.beat(newest)
+    assert records.beat(ABOUT).seen_at == newest.seen_at
+    assert [record.seen_at for record in records.all()] == [newest.seen_at]
 
 
 def test_a_farewell_brings_the_commands_that_came_last(records: FleetRecords) -> None:
