@@ -170,15 +170,15 @@ def nothing() -> None:
 
 def test_the_app_adds_routes_limits_and_unused_queues() -> None:
     app = Celery("shop", set_as_current=False)
-    app.conf.task_routes = {"shop.routed": {"queue": "mail"}}
+    app.conf.task_routes = {"audited.routed": {"queue": "mail"}}
     app.conf.task_create_missing_queues = True
     app.conf.task_queues = None
-    app.task(name="shop.routed", time_limit=5)(nothing)
-    app.task(name="shop.lost", acks_late=True)(nothing)
+    app.task(name="audited.routed", time_limit=5)(nothing)
+    app.task(name="audited.lost", acks_late=True)(nothing)
     # shared tasks of other test modules belong to every app of this process
-    found = [one for one in audit(Source(), fleet_of(app)) if one.subject.startswith("shop.")]
+    found = [one for one in audit(Source(), fleet_of(app)) if one.subject.startswith("audited.")]
     assert checks(found) == {"unrouted": 1, "unlimited": 1, "acks-late": 1}
-    assert {one.subject for one in found} == {"shop.lost"}
+    assert {one.subject for one in found} == {"audited.lost"}
 
 
 def test_a_queue_of_the_settings_without_a_task_is_found() -> None:
