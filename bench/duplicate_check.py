@@ -107,7 +107,8 @@ def _jobclaim(endpoint: Any) -> Side:
         log_level="WARNING",
     )
     _tables(settings)
-    from workers import IdempotentTask, create_app, logs
+    from workers import IdempotentTask, create_app
+    from workers.telemetry import logs
 
     logs.configure(settings)
     app = create_app(settings)

@@ -17,8 +17,9 @@ import structlog
 
 from jobs import Job, JobStatus
 from settings import Settings
-from workers import envelope, logs, metrics, telemetry
-from workers.redaction import redact
+from workers.submission import envelope
+from workers.telemetry import logs, metrics, traces
+from workers.telemetry.redaction import redact
 
 ROUNDS = 2_000
 EVENTS_PER_JOB = 3
@@ -95,19 +96,19 @@ def spans(settings: Settings) -> float:
         available_at=1_000,
         claimed_at=1_100,
     )
-    if telemetry.is_on(settings):  # export nothing: the processor's thread would be measured too
+    if traces.is_on(settings):  # export nothing: the processor's thread would be measured too
         import os
 
         from opentelemetry.sdk.trace import TracerProvider
 
-        telemetry._providers[os.getpid()] = TracerProvider(id_generator=telemetry.ChosenIds())  # type: ignore[arg-type]
+        traces._providers[os.getpid()] = TracerProvider(id_generator=traces.ChosenIds())  # type: ignore[arg-type]
 
     def body() -> None:
-        with telemetry.submitting(settings, job.task, {}) as carried:
+        with traces.submitting(settings, job.task, {}) as carried:
             sealed = replace(job, envelope=envelope.seal(carried))
-        telemetry.enter(settings, sealed)
-        telemetry.ended(settings, sealed, "completed", at=1_200)
-        telemetry.leave(settings)
+        traces.enter(settings, sealed)
+        traces.ended(settings, sealed, "completed", at=1_200)
+        traces.leave(settings)
 
     return cpu(body)
 

@@ -120,7 +120,7 @@ def _submit_plain(
     at: int | None,
 ) -> Job:
     """Write the job of a task that makes its claim itself: it gets the job's id, and reads the kwargs as payload."""
-    from workers.dispatch import publish_if_due
+    from workers.submission.dispatch import publish_if_due
 
     if args:
         raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")

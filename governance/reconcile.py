@@ -18,7 +18,7 @@ from typing import Any, Final
 from governance.finding import Finding
 from jobs import Job, JobRepo, JobStatus, schema
 from settings import Settings
-from workers.message import HEADER
+from workers.submission.message import HEADER
 
 HIDDEN_SECONDS: Final = 60
 """How long a message that is looked at is hidden, should we die before it is shown again."""

@@ -17,9 +17,9 @@ from jobs import Job, JobRepo, JobStatus
 from jobs.claims import new_token
 from jobs.clock import system_clock
 from settings import Settings
-from workers import call
-from workers.links import FIELDS
-from workers.message import TOKEN
+from workers.results.links import FIELDS
+from workers.submission import call
+from workers.submission.message import TOKEN
 
 MOST: Final = 1_000
 """Messages that one `Harness.drain` delivers: a task that submits itself for ever is a failed test, not a hung one."""
@@ -227,7 +227,7 @@ class Harness:
 
     def publish(self, job: Job, delay_seconds: float = 0.0) -> None:
         """Send the message of a job's next attempt, for one that was written past its task."""
-        from workers.dispatch import publish
+        from workers.submission.dispatch import publish
 
         publish(self.app, job, delay_seconds)
 

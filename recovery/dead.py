@@ -157,7 +157,7 @@ class DeadLetters:
     Parameters
     ----------
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a retried job's message; default `workers.dispatch.send`.
+        ``send(job, delay_seconds)`` publishes a retried job's message; default `workers.submission.dispatch.send`.
     sleep, timer : callable
         Keep the rate.
     """
@@ -307,7 +307,7 @@ class DeadLetters:
     def _publish(self, job: Job, report: ActReport) -> None:
         try:
             if self._send is None:
-                from workers.dispatch import send
+                from workers.submission.dispatch import send
 
                 send(job)
             else:

@@ -18,9 +18,9 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     from recovery.alerts import evaluate
     from recovery.loop import log_report
     from recovery.sweep import sweep
-    from workers import logs
     from workers.app import app
-    from workers.dispatch import publish
+    from workers.submission.dispatch import publish
+    from workers.telemetry import logs
 
     def send(job: Job, delay_seconds: float) -> None:
         publish(app, job, delay_seconds)

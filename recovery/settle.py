@@ -14,7 +14,7 @@ from jobs.model import Job
 from jobs.repo import JobRepo
 from jobs.tally import announce_failure
 from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
-from workers import telemetry
+from workers.telemetry import traces
 
 log = structlog.get_logger("jobclaim.recovery")
 
@@ -140,7 +140,7 @@ class Settler:
             **job.log_context(),
         )
         kind = str(action.failure.kind)
-        telemetry.crashed(self._repo.settings, job, "orphan", at=self._repo.clock(), kind=kind, exception="Orphaned")
+        traces.crashed(self._repo.settings, job, "orphan", at=self._repo.clock(), kind=kind, exception="Orphaned")
         if action.retry:
             self.counts["retried"] += 1
             self._send(after)
@@ -205,7 +205,7 @@ class Settler:
         """Have a worker tell the job's chord, its chain and its error callbacks: recovery runs no task."""
         if not job.envelope:
             return
-        from workers.links import announcement
+        from workers.results.links import announcement
 
         try:
             told = announcement(self._repo, job)

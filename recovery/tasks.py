@@ -8,7 +8,7 @@ from jobs import Job
 from recovery.alerts import evaluate
 from recovery.loop import log_report
 from recovery.sweep import sweep
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 
 @shared_task(name="jobclaim.recovery.sweep", base=Task, bind=True, ignore_result=True)

@@ -12,11 +12,14 @@ from jobs.breaker import Breakers
 from jobs.tally import Tally
 from jobs.throttle import FleetLimits
 from settings import Settings
-from workers import beat_alive, board, decorator, identity, limits, logs, metrics, startup, telemetry
+from workers import decorator, identity, limits
 from workers.config import celery_config
+from workers.process import board, startup
+from workers.schedule import alive as beat_alive
 from workers.task import JobTask
+from workers.telemetry import logs, metrics, traces
 
-STEPS = ("workers.steps:ParentStep", "workers.steps:ProtectionStep", "workers.alive:Alive")
+STEPS = ("workers.process.steps:ParentStep", "workers.process.steps:ProtectionStep", "workers.process.alive:Alive")
 """By name: only a worker imports them."""
 
 
@@ -87,7 +90,7 @@ def _after_fork(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _export_the_rest(**_: Any) -> None:
-    telemetry.flush()
+    traces.flush()
     metrics.flush()
 
 

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule, codec, lifecycle
 from jobs.idempotency import GLOBAL, IdempotencyService, store_result, window_seconds
 from jobs.submission import id_for_key
-from workers.idempotency import KeyFrom, Rules, Scope
+from workers.submission.idempotency import KeyFrom, Rules, Scope
 from workers.task import JobTask
 
 NEVER_AGAIN = RetryRule((InvalidInput, NotImplementedError))

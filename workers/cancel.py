@@ -12,9 +12,9 @@ from celery.app.control import Control
 from jobs import IllegalTransition, Job, JobRepo, JobStatus, rescue
 from jobs.failures import describe
 from jobs.model import FailureKind
-from workers.dispatch import send
 from workers.fleet import CANCEL, FleetRecords
-from workers.links import announcement
+from workers.results.links import announcement
+from workers.submission.dispatch import send
 
 log = structlog.get_logger("jobclaim.cancel")
 

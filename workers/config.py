@@ -8,7 +8,7 @@ from typing import Any, Final
 from kombu import Queue
 
 from settings import Settings
-from workers.schedules import entries
+from workers.schedule.entries import entries
 
 RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
 
@@ -52,12 +52,12 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "jobclaim_settings": settings,
         },
         "broker_connection_retry_on_startup": True,
-        "result_backend": "workers.backend:JobBackend",
+        "result_backend": "workers.results.backend:JobBackend",
         # the claim, not the message, is the authority: delete on consume
         "task_acks_late": False,
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": settings.prefetch_multiplier,
-        "worker_consumer": "workers.consumer:JobConsumer",
+        "worker_consumer": "workers.process.consumer:JobConsumer",
         # JSON only: a message must not be able to run code
         "task_serializer": "json",
         "result_serializer": "json",
@@ -68,7 +68,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_routes": {name: {"queue": settings.queue_of(name)} for name in settings.tasks},
         "task_time_limit": default.hard,
         "task_soft_time_limit": default.soft,
-        # a task's rate_limit is kept by the whole fleet (`workers.admission`), not by each worker for itself
+        # a task's rate_limit is kept by the whole fleet (`workers.attempt.admission`), not by each worker for itself
         "worker_disable_rate_limits": True,
         "worker_max_tasks_per_child": settings.max_tasks_per_child,
         # SQS has no fanout: remote control, events and gossip have nothing to travel on
@@ -77,11 +77,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "enable_utc": True,
         "timezone": "UTC",
-        "imports": [*settings.task_modules, "recovery.tasks", "workers.chords"],
+        "imports": [*settings.task_modules, "recovery.tasks", "workers.results.chords"],
         # results of plain tasks are kept as long as those of jobs
         "result_expires": settings.completed_retention_days * 86_400,
         "beat_schedule": beat_schedule(settings),
-        "beat_scheduler": "workers.beat:JobScheduler",
+        "beat_scheduler": "workers.schedule.beat:JobScheduler",
     }
 
 

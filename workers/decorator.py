@@ -11,7 +11,7 @@ from celery.app.autoretry import add_autoretry_behaviour
 from celery.local import Proxy
 
 from workers.bases import Idempotent
-from workers.idempotency import KeyFrom, Rules, Scope
+from workers.submission.idempotency import KeyFrom, Rules, Scope
 from workers.task import JobTask
 
 T = TypeVar("T")

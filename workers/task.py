@@ -15,18 +15,22 @@ from jobs.dead import seal_policy
 from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
 from jobs.taxonomy import register_kind
-from workers import board, call, envelope, gate, limits, links, telemetry, timing
+from workers import limits
+from workers.attempt.returning import ReturningTask
 from workers.breaker import GuardedTask
-from workers.dispatch import publish_if_due
-from workers.idempotency import Identity, Rules, bind, identify
 from workers.identity import worker_id
-from workers.linked import LinkedTask
-from workers.message import HEADER, TOKEN, Address, address, headers
-from workers.returning import ReturningTask
-from workers.typed import TypedTask
+from workers.process import board, gate
+from workers.results import links
+from workers.results.linked import LinkedTask
+from workers.submission import call, envelope, timing
+from workers.submission.dispatch import publish_if_due
+from workers.submission.idempotency import Identity, Rules, bind, identify
+from workers.submission.message import HEADER, TOKEN, Address, address, headers
+from workers.submission.typed import TypedTask
+from workers.telemetry import traces
 
 if TYPE_CHECKING:
-    from workers.bulk import BulkReport
+    from workers.submission.bulk import BulkReport
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -55,7 +59,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """
 
     abstract = True
-    Request = "workers.request:JobRequest"
+    Request = "workers.process.request:JobRequest"
     on_orphan: ClassVar[OnOrphan | None] = None
     dead_letters: ClassVar[Mapping[str, Any] | None] = None
     critical: ClassVar[bool] = False
@@ -174,8 +178,8 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         )
 
     def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
-        """Submit any number of calls: 1.1 requests each, in bounded memory; see `workers.bulk.submit_many`."""
-        from workers.bulk import submit_many
+        """Submit any number of calls, 1.1 requests each, in bounded memory: `workers.submission.bulk.submit_many`."""
+        from workers.submission.bulk import submit_many
 
         return submit_many(self, calls, **options)
 
@@ -212,7 +216,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         queue = queue or self.queue_name()
         own_limit = options.get("time_limit")
         limits.check_call(self.name, queue, own_limit, self.app.settings)
-        with telemetry.submitting(self.app.settings, self.name, options) as carried:
+        with traces.submitting(self.app.settings, self.name, options) as carried:
             job: Job = self.app.repo.create_job(
                 self.name,
                 call.to_payload(args, kwargs),
@@ -251,7 +255,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         if self.request.called_directly or self.request.is_eager:
             return
         clear_contextvars()
-        telemetry.leave(self.app.settings)
+        traces.leave(self.app.settings)
         if not gate.is_open():
             log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
             raise Ignore("heartbeats fail")
@@ -263,7 +267,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         if job is None:
             raise Ignore("already claimed")
         bind_contextvars(**job.log_context())
-        telemetry.enter(self.app.settings, job)
+        traces.enter(self.app.settings, job)
         self.request.job = job
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
@@ -280,7 +284,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         """Make room for the next job under the same limit, and forget this one in the process's log lines."""
         self._make_room()
         clear_contextvars()
-        telemetry.leave(self.app.settings)
+        traces.leave(self.app.settings)
 
     @property
     def cancelled(self) -> bool:

@@ -11,6 +11,7 @@ from cli.exits import ExitCode
 from cli.humane import Duration, Moment
 from cli.output import Format, Output, output_option, remark
 from cli.session import Session, pass_session
+from views.person import whoami
 
 if TYPE_CHECKING:
     from recovery.dead import ActReport, DeadLetters, Filter, Verb
@@ -76,7 +77,7 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
 def letters(session: Session) -> DeadLetters:
     """Make the dead letters of a session, with its app to send what is retried."""
     from recovery.dead import DeadLetters
-    from workers.dispatch import publish
+    from workers.submission.dispatch import publish
 
     return DeadLetters(session.repo, send=lambda job, delay: publish(session.app, job, delay))
 
@@ -94,8 +95,8 @@ def list_(
     """List dead letters, or the groups of them; by default those that are WAITING or SCHEDULED."""
     from itertools import islice
 
-    from cli.dead_view import COLUMNS, GROUP_COLUMNS, group_record
-    from cli.records import job_record
+    from cli.dead_view import COLUMNS, GROUP_COLUMNS
+    from views.records import group_record, job_record
 
     wanted = made_filter(session, asked, states)
     if groups:
@@ -130,7 +131,8 @@ def show(ctx: click.Context, job_id: str, payload: bool, output: Format | None) 
 @pass_session
 def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
     """Count dead letters by state, kind, task, queue and time of failure."""
-    from cli.dead_view import STAT_COLUMNS, stat_records
+    from cli.dead_view import STAT_COLUMNS
+    from views.records import stat_records
 
     counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
     Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="There is no dead letter.")
@@ -142,8 +144,9 @@ def stats(session: Session, /, window: int, output: Format | None, **asked: Any)
 @pass_session
 def audit(session: Session, limit: int, output: Format | None) -> None:
     """Show who retried, resolved, abandoned, redrove or discarded what, newest first."""
-    from cli.dead_view import AUDIT_COLUMNS, audit_record
+    from cli.dead_view import AUDIT_COLUMNS
     from jobs.audit import Audit
+    from views.records import audit_record
 
     rows = [audit_record(entry) for entry in Audit.of(session.repo).entries(limit=limit)]
     Output(output, id_field="what").many(rows, AUDIT_COLUMNS, empty="Nobody has done anything yet.")
@@ -234,18 +237,6 @@ def _tell(verb: str, report: ActReport, output: Format | None) -> None:
     if report.refused:
         code = ExitCode.PARTIAL if report.done else ExitCode.ERROR
         click.get_current_context().exit(code)
-
-
-def whoami() -> str:
-    """Name the user of this machine, for the audit trail."""
-    import getpass
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 _act("retry", "Start dead letters again, with all their attempts before them.")

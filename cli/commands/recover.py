@@ -61,7 +61,7 @@ def _keep_sweeping(session: Session, seconds: float, out: Output) -> None:
 def _sweep(session: Session) -> SweepReport:
     from recovery import sweep
     from recovery.alerts import evaluate
-    from workers.dispatch import publish
+    from workers.submission.dispatch import publish
 
     def send(job: Job, delay_seconds: float) -> None:
         publish(session.app, job, delay_seconds)

@@ -29,7 +29,7 @@ def command(session: Session, job_ids: tuple[str, ...], output: Format | None) -
     Exits with 5 when only some could be started.
     """
     from cli.bulk import for_each
-    from workers.dispatch import publish_if_due
+    from workers.submission.dispatch import publish_if_due
 
     def again(job_id: str) -> Job:
         job = session.repo.retry_job(job_id)

@@ -16,7 +16,7 @@ from cli.submission import submit
 from infra.clients import sqs_client
 from jobs import Job, JobStatus
 from settings import DEAD_LETTER_SUFFIX
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 JOBS: Final = 100
 DUPLICATES: Final = 30

@@ -73,7 +73,7 @@ def test_a_service_that_is_down_is_left_alone_and_every_job_completes_uncharged(
     stack.environment["FAKE_SERVICE_URL"] = service.url
     stack.worker("worker", "-c", str(PROCESSES))
     from workers import create_app
-    from workers.dispatch import publish
+    from workers.submission.dispatch import publish
 
     app = create_app(stack.settings)
     names = ("tests.guarded", "tests.guarded_inside")

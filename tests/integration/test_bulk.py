@@ -15,8 +15,9 @@ from jobs import Job, JobStatus
 from tests.support.endpoints import Endpoint
 from tests.support.stack import deployed
 from tests.support.tasks import note
-from workers import batch_messages, create_app
-from workers.bulk import BulkReport
+from workers import create_app
+from workers.submission import batch_messages
+from workers.submission.bulk import BulkReport
 from workers.transport.channel import sqs_client
 
 pytestmark = pytest.mark.real

@@ -12,7 +12,7 @@ from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 from workers import create_app
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 JOBS = 500
 

@@ -22,7 +22,7 @@ from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 from workers import create_app
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 pytestmark = pytest.mark.real
 CHILD_SECONDS = 2.0

@@ -15,7 +15,7 @@ from tests.support.poison import CORPUS, mutants
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 from workers import create_app
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

@@ -16,7 +16,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.stack import READY, ROOT
 from tests.support.waiting import wait_until
 from workers import create_app
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 JOBS = 200
 

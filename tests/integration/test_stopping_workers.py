@@ -19,8 +19,8 @@ from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 from workers import create_app
 from workers.cancel import Answer, cancel
-from workers.dispatch import publish
 from workers.fleet import FleetRecords
+from workers.submission.dispatch import publish
 
 pytestmark = pytest.mark.real
 TASKS = ("tests.support.tasks", "tests.support.stopping")

@@ -14,7 +14,8 @@ from tests.support.endpoints import Endpoint
 from tests.support.otlp import Receiver, otlp_receiver
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app, telemetry
+from workers import create_app
+from workers.telemetry import traces
 
 pytestmark = pytest.mark.real
 OK, ERROR = 1, 2
@@ -46,7 +47,7 @@ def test_a_retry_and_a_crash_are_one_trace_whose_attempts_are_linked(stack: Stac
     app = create_app(stack.settings)
     stack.worker("worker", "-c", "1", "-Q", "default")
     job_id = app.tasks[traced.name].delay().id
-    telemetry.flush()
+    traces.flush()
     job = stack.wait_for([job_id], JobStatus.COMPLETED, 60)[job_id]
     assert job.attempt == 3
     wait_until(

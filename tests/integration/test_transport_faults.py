@@ -20,7 +20,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 from workers import create_app
-from workers.dispatch import publish
+from workers.submission.dispatch import publish
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 

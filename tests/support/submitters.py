@@ -44,7 +44,8 @@ def _process(task_name: str, args: list[Any], inbox: Any, outbox: Any) -> None:
 def main() -> None:
     """Fork the processes, then answer line by line."""
     task_name, args = sys.argv[1], json.loads(sys.argv[2])
-    from workers import app, logs  # imported once, before the fork
+    from workers import app  # imported once, before the fork
+    from workers.telemetry import logs
 
     logs.configure(app.settings)  # to standard error: our output is for the test
     app.loader.import_default_modules()

@@ -16,8 +16,8 @@ from jobclaim_testing import Harness
 from jobs import JobStatus, StoreUnavailable
 from settings import Settings
 from workers import JobTask
-from workers.beat import Every, JobScheduler, due_tick, tick_id
-from workers.schedules import entries
+from workers.schedule.beat import Every, JobScheduler, due_tick, tick_id
+from workers.schedule.entries import entries
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

@@ -10,8 +10,9 @@ from celery import shared_task
 
 from jobclaim_testing import Harness
 from jobs import InvalidInput, InvalidPayload, JobStatus
-from workers import IdempotentTask, JobTask, batch_messages
-from workers.bulk import as_call
+from workers import IdempotentTask, JobTask
+from workers.submission import batch_messages
+from workers.submission.bulk import as_call
 
 ran: list[Any] = []
 

@@ -8,10 +8,12 @@ from typing import Any
 import click
 import pytest
 
-from cli.humane import Duration, Moment, iso, relative, span
+from cli.humane import Duration, Moment
+from cli.job_columns import columns
 from cli.output import Column, Format, Output
-from cli.records import columns, job_record, remark_on
 from jobs import Attempt, Failure, FailureKind, Job, JobStatus
+from views.humane import iso, relative, span
+from views.records import job_record, remark_on
 
 ROWS = [{"job_id": "a", "n": 1}, {"job_id": "b", "n": 2}]
 COLUMNS = [Column("job", lambda row: str(row["job_id"])), Column("n", lambda row: str(row["n"]))]

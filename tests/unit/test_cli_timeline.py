@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from cli.job_view import draw_job
-from cli.timeline import timeline, waiting_reason
 from jobs import Attempt, Failure, FailureKind, Job, JobStatus
 from settings import Settings
+from views.timeline import timeline, waiting_reason
 
 NOW = 1_750_000_000_000
 SETTINGS = Settings()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.ecs_agent import OFF, ON, Agent
 from tests.support.waiting import wait_until
-from workers.ecs import RENEW_SECONDS, Protection, agent_url
+from workers.process.ecs import RENEW_SECONDS, Protection, agent_url
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from jobs import JobRepo
 from settings import Settings
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
-from workers import board, gate
 from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.heartbeat import Heartbeat, Pace
+from workers.process import board, gate
+from workers.process.heartbeat import Heartbeat, Pace
 
 ABOUT = WorkerRecord(
     worker_id="vm:1:ab", started_at=1, queues=("default",), version="1", host="vm", pid=7, concurrency=2

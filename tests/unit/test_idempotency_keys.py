@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobs import InvalidInput, InvalidPayload
 from jobs.idempotency import WINDOWS, canonical, derive_key, window_seconds
-from workers.idempotency import Rules, bind, identify
+from workers.submission.idempotency import Rules, bind, identify
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)

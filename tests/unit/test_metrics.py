@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from jobs.events import EVENTS, JOB
-from workers.metrics import LABELS, OF_EVENT, Measuring, Metric, OtlpSink, PrometheusSink, measure
+from workers.telemetry.metrics import LABELS, OF_EVENT, Measuring, Metric, OtlpSink, PrometheusSink, measure
 
 
 class Book:
@@ -57,7 +57,7 @@ def test_a_users_line_of_the_same_name_counts_for_nothing(monkeypatch: pytest.Mo
     from settings import Settings
 
     book = Book()
-    monkeypatch.setattr("workers.metrics._sink", lambda *_: book)
+    monkeypatch.setattr("workers.telemetry.metrics._sink", lambda *_: book)
     measuring = Measuring(Settings(telemetry="prometheus"))
     measuring(None, "info", {"event": "claimed", "logger": "shop"})
     assert book.rows == []

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from jobclaim_testing import Harness
 from jobs import JobError
 from settings import Settings
-from workers import JobTask, logs
-from workers.redaction import MASK, redact, without_quotes
+from workers import JobTask
+from workers.telemetry import logs
+from workers.telemetry.redaction import MASK, redact, without_quotes
 
 SECRETS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz'\" =\\", min_size=3, max_size=12).map(
     lambda text: f"s3cret-{text}"

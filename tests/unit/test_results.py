@@ -13,8 +13,9 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from jobclaim_testing import Harness
 from jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
 from jobs.notes import SEPARATOR, Kind, Notes
-from workers import JobTask, backend
-from workers.results import JobFailed, error_of, find_exception, meta_of, state_of
+from workers import JobTask
+from workers.results import backend
+from workers.results.meta import JobFailed, error_of, find_exception, meta_of, state_of
 
 DONE = Job(job_id="a", task="t", queue="default", status=JobStatus.COMPLETED, result=1, finished_at=1_750_000_000_000)
 
@@ -116,8 +117,8 @@ def test_waiting_asks_less_often_the_longer_it_takes(monkeypatch: pytest.MonkeyP
         pauses.append(round(seconds, 3))
         now[0] += seconds
 
-    monkeypatch.setattr("workers.backend.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("workers.backend.time.sleep", sleep)
+    monkeypatch.setattr("workers.results.backend.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("workers.results.backend.time.sleep", sleep)
     turns = sum(1 for _ in backend._pauses(100.0, 0.5, None))
     assert pauses[:3] == [0.05, 0.05, 0.05]
     assert max(pauses) == 5.0

@@ -17,10 +17,11 @@ from jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, Jo
 from jobs.claims import new_token
 from settings import Settings
 from tests.support.clock import ManualClock
-from workers import create_app, settle
+from workers import create_app
 from workers.cancel import Answer, cancel
 from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.settle import Attempt
+from workers.process import settle
+from workers.process.settle import Attempt
 from workers.task import JobTask
 
 WORKER = "vm:1:ab"

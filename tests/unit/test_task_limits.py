@@ -12,7 +12,7 @@ from jobs import InvalidInput, Job, JobStatus
 from jobs.throttle import RateLimit
 from settings import QUEUE_PRESETS, Limits, QueueSpec, Settings
 from workers import EmailTask, JobTask, create_app
-from workers.admission import FIRST_WAIT_MS, LONGEST_WAIT_MS, backoff_ms, concurrency_name, has_turn
+from workers.attempt.admission import FIRST_WAIT_MS, LONGEST_WAIT_MS, backoff_ms, concurrency_name, has_turn
 from workers.limits import check_call, problems, time_limits
 
 USUAL = Limits(soft=80, hard=100)

@@ -17,8 +17,8 @@ from jobs import IdempotencyMismatch, InvalidInput, JobRepo, JobStatus, PayloadT
 from settings import Settings
 from tests.support.clock import ManualClock
 from workers import IdempotentTask, JobTask, create_app, with_idempotency
-from workers.dispatch import publish
-from workers.message import HEADER
+from workers.submission.dispatch import publish
+from workers.submission.message import HEADER
 
 MINUTE_MS = 60_000
 

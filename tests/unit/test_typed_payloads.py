@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 from jobclaim_testing import Harness
 from jobs import FailureKind, InvalidInput, JobStatus
 from workers import IdempotentTask, JobTask
-from workers.call import to_payload
-from workers.typed import InvalidArguments, plan
+from workers.submission.call import to_payload
+from workers.submission.typed import InvalidArguments, plan
 
 ran: list[Any] = []
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from jobs.claims import new_token
-from workers import board, gate
+from workers.process import board, gate
 
 
 @pytest.fixture

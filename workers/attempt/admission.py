@@ -1,0 +1,98 @@
+"""Whether a claimed job may start now, by the limits that its task sets on the whole fleet.
+
+::
+
+    concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: come back in a while, longer each time
+    rate_limit         "100/m" ──────────────▶ 100 a minute have started: your turn is at 12:00:07, come back then
+
+Either way the job goes back without charging an attempt. A turn that was given is kept with the job; one that is missed
+by more than a few seconds, because no worker was free, is void: else a fleet that comes back would start all of them at
+once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobs import Job
+from jobs.idempotency import canonical, derive_key
+from jobs.throttle import FleetLimits, RateLimit
+
+TURN_GRACE_MS: Final = 5_000
+"""How late a job may come for its turn."""
+TURN_EARLY_MS: Final = 1_000
+"""How early, by the clock of another machine than the one that reserved it."""
+LONGEST_VALUE: Final = 200
+"""Characters of a concurrency key's value that are kept as they are, for people to read."""
+FIRST_WAIT_MS: Final = 1_000
+LONGEST_WAIT_MS: Final = 30_000
+"""Waits of a job whose concurrency key is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Not now.
+
+    Attributes
+    ----------
+    until : int
+        When to come back, epoch milliseconds.
+    slot : int
+        The same, where it is a turn that is kept for the job; else 0.
+    """
+
+    until: int
+    slot: int
+    reason: str
+
+
+def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold | None:
+    """Ask for leave to start a claimed job; ``None`` grants it, and then it must leave its name when it has ended.
+
+    Parameters
+    ----------
+    name : str
+        What it counts against, from `concurrency_name`; empty for nothing.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    if name and not limits.enter(name, task.concurrency_limit, job):
+        wait = backoff_ms(job.attempt - job.charged)
+        return Hold(now + wait, 0, f"{task.concurrency_limit} of its concurrency key run already")
+    if not task.rate_limit or has_turn(job, now):
+        return None
+    turn = limits.reserve(task.name, RateLimit.parse(task.rate_limit, task.rate_burst))
+    if turn.reserved and turn.at <= now:
+        return None
+    if name:
+        limits.leave(name, job)
+    return Hold(turn.at, turn.at if turn.reserved else 0, f"the rate limit of {task.rate_limit} is used up")
+
+
+def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:
+    """Name of what a job counts against; empty where its task has no concurrency key, or this call no value for it."""
+    key = task.concurrency_key
+    if key is None:
+        return ""
+    value = key(values()) if callable(key) else values().get(key)
+    if value is None:
+        return ""
+    text = canonical(value)
+    return f"{task.concurrency_group or task.name}/{text if len(text) <= LONGEST_VALUE else derive_key('', value)}"
+
+
+def has_turn(job: Job, now: int) -> bool:
+    """Whether a job comes in time for the turn that a rate limit gave it."""
+    return job.slot > 0 and job.slot - TURN_EARLY_MS <= now <= job.slot + TURN_GRACE_MS
+
+
+def backoff_ms(given_back: int, *, draw: Callable[[], float] = random.random) -> int:
+    """Milliseconds until a job asks again that was given back so often: doubling, at least half of it sure."""
+    doublings = min(max(0, given_back - 1), 10)
+    full = min(LONGEST_WAIT_MS, FIRST_WAIT_MS << doublings)
+    return round(full * (0.5 + draw() / 2))

@@ -1,0 +1,45 @@
+"""Whether an attempt may still speak for its job: asked before anything follows from its success.
+
+The write of a result is fenced by DynamoDB itself. What Celery sends before that write, callbacks and the next step of
+a chain, is not: a zombie would start the next step although another attempt has the job. So a job that has followers
+looks before it leaps: first at the clock, which costs nothing, then at the job, one consistent read. What is left is
+the moment between this look and the sending. A step that a zombie sends in it has the id that the job's next attempt
+would give it, so it runs once; only its argument may be the zombie's.
+"""
+
+from __future__ import annotations
+
+import structlog
+from celery.exceptions import Ignore
+
+from jobs import Job, JobNotFound, JobRepo, JobStatus
+
+log = structlog.get_logger("jobclaim.worker")
+
+
+def check(repo: JobRepo, claimed: Job) -> None:
+    """Let the attempt go on while its claim holds.
+
+    Raises
+    ------
+    celery.exceptions.Ignore
+        The claim is over: the result is dropped, and nothing follows from it.
+    StoreUnavailable
+        Nobody can tell.
+    """
+    reason = _over(repo, claimed)
+    if reason:
+        log.warning("claim lost, outcome dropped", reason=reason)
+        raise Ignore(reason)
+
+
+def _over(repo: JobRepo, claimed: Job) -> str:
+    if repo.clock() >= claimed.lease_expires_at:
+        return "its lease is over"
+    try:
+        job = repo.get_job(claimed.job_id)
+    except JobNotFound:
+        return "its job is gone"
+    if job.status is not JobStatus.PROCESSING or job.claim_token != claimed.claim_token:
+        return f"its job is {job.status} in attempt {job.attempt}"
+    return ""

@@ -1,0 +1,84 @@
+"""Writing the end of an attempt, fenced by its claim, and saying so in the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+
+from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobs.tally import announce_failure
+from workers.submission.typed import CallDoesNotFit
+from workers.telemetry import traces
+
+log = structlog.get_logger("jobclaim.worker")
+
+
+def record_success(repo: JobRepo, job_id: str, token: str, result: Any, ttl: float | None = None) -> Job | None:
+    """Write COMPLETED with the result; ``None`` where the claim is over and the result is dropped.
+
+    Parameters
+    ----------
+    ttl : float, optional
+        Seconds for which it answers equal submissions, instead of what was submitted.
+
+    Raises
+    ------
+    InvalidPayload, PayloadTooLarge
+        The result cannot be stored; nothing was written.
+    """
+    return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl)
+
+
+def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException) -> Job | None:
+    """Write FAILED with the error; ``None`` where the claim is over."""
+    return _write(repo, job_id, token, JobStatus.FAILED, error=error, kind=kind_of(error))
+
+
+def record_cancelled(repo: JobRepo, job_id: str, token: str, reason: BaseException | str) -> Job | None:
+    """Write CANCELLED; ``None`` where the claim is over."""
+    return _write(repo, job_id, token, JobStatus.CANCELLED, error=reason, kind=FailureKind.CANCELLED)
+
+
+def kind_of(error: BaseException) -> FailureKind | None:
+    """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
+    if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
+        return FailureKind.TIMEOUT
+    if isinstance(error, CallDoesNotFit):
+        return FailureKind.CONFIGURATION
+    return FailureKind.ORPHANED if isinstance(error, WorkerLostError) else None
+
+
+def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome: Any) -> Job | None:
+    try:
+        job = repo.update_status(job_id, status, token=token, **outcome)
+    except (ClaimLost, JobNotFound) as error:
+        log.warning("claim lost, outcome dropped", outcome=str(status), reason=str(error))
+        return None
+    except StoreUnavailable as error:
+        log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
+        return None
+    _tell(job)
+    announce_failure(repo, job)
+    failure = job.failure if job.status is not JobStatus.COMPLETED else None
+    traces.ended(
+        repo.settings,
+        job,
+        str(job.status).lower(),
+        at=job.finished_at,
+        kind=str(failure.kind) if failure else "",
+        exception=failure.exception if failure else "",
+    )
+    return job
+
+
+def _tell(job: Job) -> None:
+    duration = round((job.finished_at - job.claimed_at) / 1000, 3)
+    if job.status is JobStatus.CANCELLED:
+        log.warning("cancelled", duration_seconds=duration, **job.log_context())
+    elif job.failure is not None:
+        failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
+        log.error("failed", duration_seconds=duration, **failure, **job.log_context())
+    else:
+        log.info("completed", duration_seconds=duration, **job.log_context())

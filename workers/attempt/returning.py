@@ -1,0 +1,224 @@
+"""How a claimed job goes back before it has ended: a retry, a snooze, or a limit that holds it for now.
+
+::
+
+    retry      PROCESSING ──▶ PENDING   charged        the delay is Celery's, or the retry policy's
+    snooze     PROCESSING ──▶ PENDING   not charged    the task asked for it
+    held       PROCESSING ──▶ PENDING   not charged    before the body: a rate or a concurrency limit
+
+The job is written first and its message sent after that, so that a write which the fence refuses sends nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar, NoReturn
+
+import structlog
+from celery import Task
+from celery.exceptions import Ignore, Reject
+
+from jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
+from workers.attempt import admission
+from workers.attempt.outcome import kind_of
+from workers.submission import call, envelope, timing
+from workers.submission.dispatch import publish_if_due
+from workers.submission.idempotency import bind
+from workers.telemetry import traces
+
+log = structlog.get_logger("jobclaim.worker")
+
+
+class Snoozed(Ignore):
+    """Raised by `JobTask.snooze`: the attempt is over, it was not charged, and the job comes back later."""
+
+
+class ReturningTask(Task):
+    """What `workers.task.JobTask` knows of coming back.
+
+    Attributes
+    ----------
+    max_retries : int, optional
+        Celery's own: attempts after the first; ``None`` for no end.
+    retry_policy : RetryPolicy, optional
+        Delays of retries that name none themselves. A class that sets it is tried again after any exception, unless it
+        sets ``autoretry_for`` too, and as often as the policy says, unless it sets ``max_retries`` too.
+    rate_limit : str, optional
+        Celery's own, ``"100/m"``; here it is kept by the whole fleet together.
+    rate_burst : int
+        Starts that may come at once after a quiet time.
+    concurrency_key : str or callable, optional
+        Name of an argument, or a function from the arguments by name: at most ``concurrency_limit`` jobs with the same
+        value run at once.
+    concurrency_group : str, optional
+        Tasks of one group share their keys; default each task has its own.
+    """
+
+    abstract = True
+    retry_policy: ClassVar[RetryPolicy | None] = None
+    rate_burst: ClassVar[int] = 1
+    concurrency_key: ClassVar[str | Callable[[dict[str, Any]], Any] | None] = None
+    concurrency_limit: ClassVar[int] = 1
+    concurrency_group: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if (policy := own.get("retry_policy")) is not None:
+            if "max_retries" not in own:
+                cls.max_retries = None if policy.max_attempts is None else policy.max_attempts - 1
+            if "autoretry_for" not in own:
+                cls.autoretry_for = (Exception,)
+
+    @property
+    def _job(self) -> Job:
+        return self.request.job  # type: ignore[no-any-return]
+
+    # --- limits
+    def _admit(self, job: Job) -> None:
+        if not self.rate_limit and self.concurrency_key is None:
+            return
+        repo = self.app.repo
+        name = admission.concurrency_name(self, self._values)
+        try:
+            hold = admission.ask(self, job, name, self.app.fleet_limits, repo.clock())
+        except StoreUnavailable as error:
+            log.error("limits not known", reason=str(error))
+            hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
+        if hold is None:
+            self.request.takes_place = name  # kept: a body may change what its arguments hold
+            return
+        log.info("held back", why=hold.reason, available_at=hold.until)
+        self._give_back(
+            partial(repo.release, available_at=hold.until, reason=hold.reason, started=False, slot=hold.slot)
+        )
+        raise Ignore(hold.reason)
+
+    def _blame_service(self, error: BaseException | None) -> None:
+        """See `workers.breaker.GuardedTask`."""
+
+    def _make_room(self) -> None:
+        name = getattr(self.request, "takes_place", "")
+        if not name:
+            return
+        self.request.takes_place = ""
+        try:
+            self.app.fleet_limits.leave(name, self._job)
+        except JobError as error:
+            log.warning("its place stays taken until somebody asks for it", reason=str(error))
+
+    def _values(self) -> dict[str, Any]:
+        try:
+            return bind(self.run, *call.from_payload(self._job.payload))
+        except TypeError:
+            return {}  # the body fails on them
+
+    # --- coming back
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """End the attempt and try again later: Celery's own, with the job PENDING before its message is sent.
+
+        Without countdown and ETA the delay comes from ``retry_policy``, else it is ``default_retry_delay``.
+
+        Raises
+        ------
+        celery.exceptions.Retry
+            Always, unless ``throw`` is false: another attempt follows.
+        celery.exceptions.Ignore
+            The claim is over: somebody else has the job, nothing was written or sent.
+        Exception
+            ``exc``, or `MaxRetriesExceededError`: no attempt is left, the job ends FAILED.
+        """
+        request = self.request
+        again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
+        if request.called_directly or getattr(request, "job", None) is None:
+            return again(eta=eta, countdown=countdown)
+        self._blame_service(exc or sys.exc_info()[1])
+        if eta is None and countdown is None and self.retry_policy is not None:
+            countdown = self._policy_delay(exc or sys.exc_info()[1])
+        request.is_retrying, request.retry_cause = True, exc or sys.exc_info()[1]
+        try:
+            return again(eta=eta, countdown=countdown)
+        except Reject as rejected:
+            self._not_retried(rejected.reason)
+        finally:
+            request.is_retrying = False
+
+    def snooze(self, seconds: float, reason: str = "snoozed by its task") -> NoReturn:
+        """Give the job back and have it started again after some seconds, without charging an attempt.
+
+        For what is not ready yet and is no failure: a file that has not arrived, a report that is still computed.
+
+        Raises
+        ------
+        Snoozed
+            Always: nothing after this call is run.
+        InvalidInput
+            No number of seconds, or called outside a running job.
+        """
+        if getattr(self.request, "job", None) is None:
+            raise InvalidInput("snooze() was called outside a running job; there is nothing to give back")
+        due = timing.due_at(seconds, None, self.app.repo.clock(), self.app.timezone)
+        self._make_room()
+        self._give_back(partial(self.app.repo.release, available_at=due, reason=reason))
+        raise Snoozed(reason)
+
+    def _policy_delay(self, error: BaseException | None) -> float:
+        """Ask the policy when to try again; how often is ``max_retries``' to say. Raises ``error`` for never."""
+        assert self.retry_policy is not None
+        decision = replace(self.retry_policy, max_attempts=None).decide(error, self._job.charged)
+        if not decision.retry and error is not None:
+            log.info("not tried again", why=decision.reason)
+            raise error
+        return decision.delay
+
+    def _again(self, args: Any, kwargs: Any, due: int | None, queue: str | None, options: Mapping[str, Any]) -> Any:
+        """Write the retry, then send its message; a refused write sends nothing."""
+        job, changed = self._job, dict[str, Any]()
+        payload = call.to_payload(args, kwargs)
+        if codec.encode(payload) != codec.encode(call.to_payload(*call.from_payload(job.payload))):
+            changed["payload"] = payload
+        if queue and queue != job.queue:
+            changed["queue"] = queue
+        cause = self.request.retry_cause
+        after = self.app.repo.reschedule(
+            job.job_id, available_at=due, error=cause, kind=cause and kind_of(cause), token=job.claim_token, **changed
+        )
+        self._make_room()
+        traces.ended(
+            self.app.settings, job, "retry", at=self.app.repo.clock(), exception=type(cause).__name__ if cause else ""
+        )
+        log.info("retry scheduled", available_at=after.available_at)
+        return publish_if_due(self.app, after, **envelope.of_one_send(options))
+
+    def _not_retried(self, error: Any) -> NoReturn:
+        """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
+        if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
+            log.warning("retry dropped", reason=str(error))
+            raise Ignore(str(error)) from error
+        if isinstance(error, BaseException):
+            raise error
+        raise Reject(error, requeue=False)
+
+    def _give_back(self, release: Callable[..., Job]) -> None:
+        job = self._job
+        try:
+            after = release(job.job_id, token=job.claim_token)
+        except (ClaimLost, JobNotFound, StoreUnavailable) as error:
+            log.warning("not given back", reason=str(error))
+            return
+        traces.ended(self.app.settings, job, "release", at=self.app.repo.clock())
+        publish_if_due(self.app, after)

@@ -1,0 +1,1 @@
+"""The worker's main process: heartbeat, intake, lost children, cancels, the stop."""

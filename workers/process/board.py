@@ -1,0 +1,88 @@
+"""A page of memory that a worker's main process shares with its children: what it tells them without a message.
+
+::
+
+    0        8       16                    32                                    4096
+    | open   | unused | token of a cancelled | token ... |                           |
+    | until  |        | attempt, 16 bytes    |           |                           |
+
+It is made before the pool forks, so every child has it, a later replacement too. Where children are not forked, or
+there is no worker at all, there is no board: then nothing is cancelled and the gate is open.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from typing import Final
+
+SIZE: Final = 4096
+HEAD: Final = 16
+SLOT: Final = 16
+"""Bytes of a claim token."""
+EMPTY: Final = b"\0" * SLOT
+
+_OPEN_UNTIL: Final = struct.Struct("=d")
+
+
+class Board:
+    """Written by the main process alone, read by everybody; readers take no lock."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SIZE)
+        self._lock = threading.Lock()
+
+    @property
+    def open_until(self) -> float:
+        """Up to when claims may be made, seconds of `workers.process.gate.now`."""
+        return float(_OPEN_UNTIL.unpack_from(self._memory, 0)[0])
+
+    @open_until.setter
+    def open_until(self, at: float) -> None:
+        _OPEN_UNTIL.pack_into(self._memory, 0, at)
+
+    def mark(self, token: str) -> bool:
+        """Note that an attempt is to be cancelled; ``False`` where it is no token or no room is left."""
+        with self._lock:
+            if self.is_marked(token):
+                return True
+            free = self._find(EMPTY)
+            if free < 0 or len(token.encode()) != SLOT:
+                return False
+            self._memory[free : free + SLOT] = token.encode()
+            return True
+
+    def unmark(self, token: str) -> None:
+        """Forget an attempt that is over."""
+        with self._lock:
+            at = self._find(token.encode())
+            if at >= 0:
+                self._memory[at : at + SLOT] = EMPTY
+
+    def is_marked(self, token: str) -> bool:
+        """Whether an attempt is to be cancelled."""
+        return self._find(token.encode()) >= 0
+
+    def _find(self, slot: bytes) -> int:
+        if len(slot) != SLOT:
+            return -1
+        at = self._memory.find(slot, HEAD)
+        while at >= 0 and at % SLOT:  # the end of one token and the start of the next are no token
+            at = self._memory.find(slot, at + 1)
+        return at
+
+
+_board: Board | None = None
+
+
+def put_up() -> Board:
+    """Make this worker's board; called once, before the pool forks."""
+    global _board  # noqa: PLW0603 - one process is one worker
+    _board = Board()
+    return _board
+
+
+def current() -> Board | None:
+    """Give the worker's board; ``None`` outside a worker."""
+    return _board

@@ -1,0 +1,105 @@
+"""ECS task scale-in protection: a worker that holds jobs is not chosen when a service shrinks."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+log = structlog.get_logger("jobclaim.ecs")
+
+LOOK_SECONDS: Final = 0.5
+"""Between two looks at whether the worker is busy; the agent is only called when that changes."""
+IDLE_SECONDS: Final = 5.0
+"""A worker between two jobs is not idle yet: spares the agent a call per job."""
+EXPIRES_MINUTES: Final = 60
+"""A protection that nobody renews ends by itself."""
+RENEW_SECONDS: Final = 900.0
+RETRY_SECONDS: Final = 2.0
+
+
+def agent_url() -> str | None:
+    """Address of the agent's protection endpoint; ``None`` outside ECS, which sets the variable itself."""
+    base = os.environ.get("ECS_AGENT_URI")
+    return f"{base}/task-protection/v1/state" if base else None
+
+
+class Protection:
+    """Tells the ECS agent when the worker becomes busy or idle, from a thread of its own.
+
+    Parameters
+    ----------
+    busy : callable
+        Whether the worker holds a job or a message.
+    idle_seconds : float
+        How long it must hold none before the protection is given up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        busy: Callable[[], bool],
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._busy = busy
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._protected = False
+        self._told_at = 0.0
+        self._busy_at = float("-inf")
+        self._retry_at = float("-inf")
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ecs-protection", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give the protection up: the task is ending."""
+        self._stopped.set()
+        self._thread.join(LOOK_SECONDS + RETRY_SECONDS)
+        if self._protected:
+            self._tell(False)
+
+    def look(self) -> None:
+        """Call the agent when what it knows is wrong, or about to expire."""
+        now = self._clock()
+        if self._busy():
+            self._busy_at = now
+        wanted = now - self._busy_at < self._idle_seconds
+        stale = self._protected and now - self._told_at >= RENEW_SECONDS
+        if (wanted != self._protected or (wanted and stale)) and now >= self._retry_at:
+            self._tell(wanted)
+
+    def _tell(self, on: bool) -> None:
+        body: dict[str, Any] = {"ProtectionEnabled": on}
+        if on:
+            body["ExpiresInMinutes"] = EXPIRES_MINUTES
+        request = urllib.request.Request(  # noqa: S310 - the address comes from ECS
+            self._url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="PUT"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=RETRY_SECONDS) as answer:  # noqa: S310
+                failure = json.load(answer).get("failure")
+        except (OSError, ValueError) as error:
+            failure = str(error)
+        if failure:
+            self._retry_at = self._clock() + RETRY_SECONDS
+            log.warning("scale-in protection not changed, tried again", wanted=on, reason=str(failure))
+            return
+        self._protected, self._told_at = on, self._clock()
+        log.info("scale-in protection", on=on)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(LOOK_SECONDS):
+            self.look()

@@ -1,0 +1,142 @@
+"""The heartbeat: one UpdateItem per ten seconds, from a thread that no job and no poll can hold up."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.clock import Clock
+from workers.fleet import FleetRecords, WorkerRecord
+from workers.process import gate
+
+log = structlog.get_logger("jobclaim.heartbeat")
+
+SHORTEST_PAUSE: Final = 1.0
+"""Seconds between two writes: jobs that start in between are in the second one together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to write, seconds.
+
+    Attributes
+    ----------
+    interval : float
+        Between two heartbeats when nothing new starts.
+    open_for : float
+        How long after a heartbeat claims may still be made.
+    """
+
+    interval: float
+    open_for: float
+
+    def pause(self, *, failures: int, news: bool, jitter: float = 1.0) -> float:
+        """Seconds from the last write to the next: sooner after a failure, within a second for new jobs."""
+        if failures:
+            return min(self.interval, SHORTEST_PAUSE * 2.0 ** min(failures - 1, 10)) * jitter
+        return SHORTEST_PAUSE if news else self.interval
+
+
+class Heartbeat:
+    """Keeps the worker's record alive, opens the gate with each success, and hands on the commands that come back.
+
+    Parameters
+    ----------
+    about : WorkerRecord
+        What never changes of this worker.
+    running : callable
+        Gives the ids of the jobs that run now.
+    obey : callable
+        Gets the record as it came back; gives the ids of commands that need not be told again.
+    """
+
+    def __init__(
+        self,
+        records: FleetRecords,
+        about: WorkerRecord,
+        running: Callable[[], Sequence[str]],
+        obey: Callable[[WorkerRecord], Sequence[str]],
+        *,
+        pace: Pace,
+        clock: Clock,
+    ) -> None:
+        self._records = records
+        self._about = about
+        self._running = running
+        self._obey = obey
+        self._pace = pace
+        self._clock = clock
+        self._told: frozenset[str] = frozenset()
+        self._done: tuple[str, ...] = ()
+        self._failures = 0
+        self._jitter = 1.0
+        self._last = -math.inf
+        self._news = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the gate stays closed until the first heartbeat is written."""
+        self._thread.start()
+
+    def tell(self) -> None:
+        """Say that a job has started: it is in the record within about a second."""
+        self._news.set()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread; the record stays as it was last written."""
+        self._stopped.set()
+        self._news.set()
+        self._thread.join(timeout)
+
+    def beat(self) -> bool:
+        """Write one heartbeat and obey what comes back; ``False`` where it failed, which is logged when it begins."""
+        opened = gate.now()
+        self._last = time.monotonic()
+        jobs = tuple(self._running())
+        try:
+            answer = self._records.beat(replace(self._about, seen_at=self._clock(), jobs=jobs), self._done)
+        except (ClientError, BotoCoreError) as error:
+            self._failed(error)
+            return False
+        gate.open(opened + self._pace.open_for)
+        if self._failures:
+            log.info("heartbeat is back", missed=self._failures)
+        self._failures = 0
+        self._told = frozenset(jobs)
+        try:
+            self._done = tuple(self._obey(answer))
+        except Exception:
+            log.exception("commands not carried out, they come again")
+            self._done = ()
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._jitter = random.uniform(0.5, 1.0)
+        if self._failures == 1 or not gate.is_open():
+            log.error(
+                "heartbeat not written",
+                reason=str(error),
+                claims="go on for now" if gate.is_open() else "are not made until it is back",
+            )
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._news.clear()
+            news = bool(self._done or set(self._running()) - self._told)
+            pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
+            wait = self._last + pause - time.monotonic()
+            if wait > 0:
+                # a failing heartbeat is not hurried by jobs that start
+                (self._stopped if self._failures else self._news).wait(wait)
+            elif not self._stopped.is_set():
+                self.beat()

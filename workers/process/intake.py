@@ -1,0 +1,86 @@
+"""A worker takes as many messages as it has free processes, and gives back at once what it does not start.
+
+Celery's prefetch counts messages per connection and forgets that a message in hand is hidden from every other worker.
+This step of the consumer tells the transport how many processes there are and how many messages are held; the transport
+shares them out between the queues (`workers.transport.plan`).
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from celery import bootsteps
+from celery.concurrency.prefork import _run_ready_callbacks
+from celery.worker import state
+
+from workers.process import gate
+from workers.process.poison import PoisonDesk
+from workers.transport.channel import sqs_client
+from workers.transport.compatibility import ensure_supported
+
+log = structlog.get_logger("jobclaim.worker")
+
+MAX_WAIT_SECONDS: Final = 1.0
+"""How long a message that was fetched ahead of a free process may wait for one; then it is given back."""
+CLOSE_SECONDS: Final = 5.0
+
+
+class Intake(bootsteps.StartStopStep):
+    """Ties the channel of the consumer to the worker's pool. Stopped before the pool drains."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        ensure_supported()
+        self._desk: PoisonDesk | None = None
+        self._waiting: dict[Any, float] = {}
+        super().__init__(consumer, **kwargs)
+
+    def start(self, consumer: Any) -> None:
+        """Begin to share out the processes; the event loop has not started yet."""
+        channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
+        poller = channel.poller
+        poller.processes = lambda: controller.max_concurrency or pool.num_processes
+        poller.held = lambda: len(state.active_requests) + channel.unstarted() - len(state.scheduled_requests)
+        poller.paused = lambda: not gate.is_open()
+        self._desk = PoisonDesk(consumer.app.repo, partial(sqs_client, consumer.app.settings), channel.deletes.put)
+        channel.on_poison = self._desk.put
+        consumer.timer.call_repeatedly(MAX_WAIT_SECONDS / 2, self._look_for_waiting, (consumer, channel))
+
+    def stop(self, consumer: Any) -> None:
+        """Take nothing more, and give back what is not started; the pool still works on the rest."""
+        if consumer.task_consumer:
+            _run_ready_callbacks(consumer.hub)  # the acks of what has just started
+            given_back = consumer.task_consumer.channel.retire()
+            if given_back:
+                log.info("messages given back", count=given_back)
+
+    def terminate(self, consumer: Any) -> None:
+        """The same for a cold shutdown, which waits for nothing."""
+        if consumer.task_consumer:
+            consumer.task_consumer.channel.hurry()
+        self.stop(consumer)
+
+    def shutdown(self, consumer: Any) -> None:
+        """Finish with the poison; the channel closes after this."""
+        if self._desk is not None:
+            self._desk.flush(CLOSE_SECONDS)
+
+    def _look_for_waiting(self, consumer: Any, channel: Any) -> None:
+        """Give back the requests that wait for a process for too long: the jobs before them got longer."""
+        semaphore, now = consumer.controller.semaphore, time.monotonic()
+        waiting = [entry[1][0] for entry in list(semaphore._waiting)] if semaphore is not None else []
+        self._waiting = {request: self._waiting.get(request, now) for request in waiting}
+        late = {request for request, since in self._waiting.items() if now - since > MAX_WAIT_SECONDS}
+        if not late:
+            return
+        kept = [entry for entry in semaphore._waiting if entry[1][0] not in late]
+        semaphore._waiting.clear()
+        semaphore._waiting.extend(kept)
+        for request in late:
+            state.task_ready(request)
+            channel.give_back(request.message.delivery_tag)
+        log.info("messages given back, no process came free", count=len(late))

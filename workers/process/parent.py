@@ -1,0 +1,266 @@
+"""What a worker's main process does for its jobs beside the event loop: heartbeat, cancels, lost children, the stop.
+
+::
+
+    event loop ── started, lost, retried ──▶ Parent ──▶ recorder's threads ──▶ DynamoDB, SQS
+    heartbeat ─── commands ────────────────▶   │
+    warden, five times a second ──────────▶    └──────▶ children: freeze, end
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from celery.worker import state
+
+from jobs import JobError
+from workers.cancel import cancel
+from workers.fleet import CANCEL, FleetRecords, WorkerRecord
+from workers.identity import worker_id
+from workers.process import board, settle
+from workers.process.children import Children
+from workers.process.heartbeat import Heartbeat, Pace
+from workers.process.recorder import Recorder
+
+if TYPE_CHECKING:
+    from workers.app import JobclaimApp
+    from workers.process.request import JobRequest
+
+log = structlog.get_logger("jobclaim.worker")
+
+TICK_SECONDS: Final = 0.2
+SETTLE_SECONDS: Final = 600.0
+"""How long an end is tried to be written through an outage; a lease is longer."""
+LOOK_AGAIN_SECONDS: Final = 0.05
+"""Time for the event loop to hear from a child that had just ended its job when it was frozen."""
+GENTLE_SECONDS: Final = 1.0
+"""Between SIGTERM and SIGKILL of a child whose job is cancelled."""
+CANCELLED: Final = "cancelled by a person while it ran"
+
+
+class Parent:
+    """One per worker, in its main process.
+
+    Parameters
+    ----------
+    pool : celery.concurrency.base.BasePool
+    hub : kombu.asynchronous.Hub or None
+        The event loop.
+    about : WorkerRecord
+        What the fleet is told of this worker.
+    """
+
+    def __init__(self, app: JobclaimApp, pool: Any, hub: Any, about: WorkerRecord) -> None:
+        settings = app.settings
+        self._app = app
+        self._children = Children(pool)
+        self._pool, self._hub = pool, hub
+        self._recorder = Recorder()
+        self._records = FleetRecords.of(app.repo)
+        pace = Pace(settings.heartbeat_seconds, settings.claims_stop_after_seconds)
+        self._heartbeat = Heartbeat(self._records, about, self.running, self._obey, pace=pace, clock=app.repo.clock)
+        self._grace = settings.cancel_grace_seconds
+        self._cancels: dict[JobRequest, float] = {}
+        self._drain_seconds = settings.drain_seconds
+        self._last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
+        self._give_back_at: float | None = None
+        self._left_over = False
+        self._stopped = threading.Event()
+        self._warden = threading.Thread(target=self._watch, name="warden", daemon=True)
+
+    def start(self) -> None:
+        """Begin, once the pool has forked."""
+        self._heartbeat.start()
+        self._warden.start()
+
+    def running(self) -> list[str]:
+        """Ids of the jobs that children work on now."""
+        return sorted({request.job_id for request in _active()})
+
+    # --- what the event loop tells
+    def started(self) -> None:
+        """A job has started."""
+        self._heartbeat.tell()
+
+    def lost(self, request: JobRequest, error: BaseException) -> None:
+        """The child of an attempt is gone, or is being killed for its time limit."""
+        attempt, wanted = request.attempt(), self._is_cancelled(request)
+
+        def record() -> None:
+            until = time.monotonic() + SETTLE_SECONDS
+            if not (wanted and settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)):
+                settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
+
+        if not self._recorder.submit(record):
+            self._left_over = True
+
+    def retried(self, request: JobRequest) -> None:
+        """An attempt ended and another one is to follow."""
+        if self._is_cancelled(request):
+            self._recorder.submit(lambda: self._cancel_wherever(request.job_id))
+
+    # --- cancelling
+    def cancel(self, request: JobRequest) -> None:
+        """Tell the task, and stop it when its grace is over."""
+        if request in self._cancels:
+            return
+        known = board.current()
+        told = known is not None and known.mark(request.token)
+        self._cancels[request] = time.monotonic() + (self._grace if told else 0)
+        log.warning("cancel requested", job_id=request.job_id, task=request.name, grace_seconds=self._grace)
+
+    def _obey(self, record: WorkerRecord) -> Sequence[str]:
+        """Carry out the commands; give the job ids of those that are over and may be forgotten."""
+        if record.drain and not state.should_stop:
+            log.warning("asked to stop")
+            os.kill(os.getpid(), signal.SIGTERM)
+        held = {request.job_id: request for request in _active()}
+        done = []
+        for job_id, command in record.commands.items():
+            if command == CANCEL and job_id in held:
+                self.cancel(held[job_id])
+            else:
+                self._recorder.submit(partial(self._cancel_wherever, job_id))
+                done.append(job_id)
+        return done
+
+    def _cancel_wherever(self, job_id: str) -> None:
+        """A person was told "requested", so a job that waits again, or runs elsewhere by now, is followed there."""
+        try:
+            cancel(self._app.repo, job_id, records=self._records)
+        except JobError as error:
+            log.info("cancel is over", job_id=job_id, reason=str(error))
+
+    def _stop_cancelled(self, request: JobRequest) -> None:
+        pid = request.worker_pid
+        if not self._children.freeze(pid):
+            log.warning("cannot be stopped, it is left to see that it is cancelled", job_id=request.job_id)
+            return
+        time.sleep(LOOK_AGAIN_SECONDS)
+        request.settled = request in _active()
+        until = time.monotonic() + SETTLE_SECONDS
+        if request.settled and settle.insist(
+            lambda: settle.cancelled(self._app, request.attempt(), CANCELLED), until=until
+        ):
+            self._children.ask_to_end(pid)
+            time.sleep(GENTLE_SECONDS)
+            if request in _active():
+                self._children.kill(pid)
+        else:
+            request.settled = False
+            self._children.thaw(pid)
+
+    def _is_cancelled(self, request: JobRequest) -> bool:
+        known = board.current()
+        return request in self._cancels or (known is not None and known.is_marked(request.token))
+
+    # --- the stop
+    def give_back(self, request: JobRequest) -> None:
+        """The attempt does not end in time: release its claim or fail it, then kill its child."""
+        if not request.settled:
+            request.settled = True
+            self._recorder.submit(lambda: self._give_back(request))
+
+    def _give_back(self, request: JobRequest) -> None:
+        pid, attempt = request.worker_pid, request.attempt()
+        self._children.freeze(pid)
+        act = settle.unfinished
+        if self._is_cancelled(request):
+            act = lambda app, attempt: settle.cancelled(app, attempt, CANCELLED)  # noqa: E731
+        ended = settle.insist(lambda: act(self._app, attempt), until=time.monotonic() + self._last_seconds / 2)
+        self._left_over |= ended is None
+        if ended is False:  # it was over, and its child may still have something to tell
+            self._children.thaw(pid)
+            time.sleep(GENTLE_SECONDS)
+        self._children.kill(pid)
+
+    def close(self) -> None:
+        """The pool is empty: finish what is to be recorded, then say farewell."""
+        self._stopped.set()
+        flushed = self._recorder.flush(max(1.0, self._last_seconds / 2))
+        self._heartbeat.stop(timeout=2.0)
+        if self._left_over or not flushed:
+            log.warning("stopped with jobs that are not settled, recovery will settle them")
+            return
+        try:
+            last = self._records.remove(worker_id())
+        except JobError as error:
+            log.warning("stopped without a farewell, recovery will look after it", reason=str(error))
+            return
+        for job_id in last.commands if last else ():
+            self._cancel_wherever(job_id)
+
+    # --- the warden
+    def _watch(self) -> None:
+        while not self._stopped.wait(TICK_SECONDS):
+            try:
+                self._tick(time.monotonic())
+            except Exception:
+                log.exception("warden failed, it goes on")
+
+    def _tick(self, now: float) -> None:
+        active = set(_active())
+        self._notice_ended_children(active)
+        self._stop_what_is_due(active, now)
+        self._mind_the_stop(active, now)
+
+    def _notice_ended_children(self, active: set[JobRequest]) -> None:
+        """Celery looks once when a child's pipe closes, which is a moment too early, and then every 5 s."""
+        if self._hub is not None and self._children.have_ended(request.worker_pid for request in active):
+            self._hub.call_soon(self._pool.maintain_pool)
+
+    def _stop_what_is_due(self, active: set[JobRequest], now: float) -> None:
+        for request, deadline in list(self._cancels.items()):
+            if request not in active:
+                self._forget(request)
+            elif deadline <= now and not request.settled:
+                self._cancels[request] = now + SETTLE_SECONDS
+                self._recorder.submit(partial(self._stop_cancelled, request))
+
+    def _mind_the_stop(self, active: set[JobRequest], now: float) -> None:
+        if state.should_stop is None or state.should_stop is False:
+            return
+        if self._give_back_at is None:
+            self._give_back_at = now + self._drain_seconds
+            log.info("stopping", running=len(active), seconds_left=self._drain_seconds)
+        elif self._give_back_at <= now:
+            for request in active:
+                self.give_back(request)
+
+    def _forget(self, request: JobRequest) -> None:
+        self._cancels.pop(request, None)
+        if known := board.current():
+            known.unmark(request.token)
+
+
+def _active() -> list[JobRequest]:
+    """The requests that children work on; the event loop may change Celery's set at any moment."""
+    from workers.process.request import JobRequest
+
+    while True:
+        try:
+            return [request for request in state.active_requests if isinstance(request, JobRequest)]
+        except RuntimeError:
+            continue
+
+
+_parent: Parent | None = None
+_pid = 0
+
+
+def set_up(made: Parent) -> None:
+    """Make a parent this process's own."""
+    global _parent, _pid
+    _parent, _pid = made, os.getpid()
+
+
+def current() -> Parent | None:
+    """Give this worker's; ``None`` outside the main process of a worker."""
+    return _parent if _pid == os.getpid() else None  # children that are forked later inherit both

@@ -1,0 +1,100 @@
+"""What becomes of a message that no worker can run: its job fails with the reason, or it is kept as a dead letter.
+
+Either way it leaves the queue, so it cannot come back and go round for ever. Where SQS or DynamoDB cannot be reached it
+is left alone: it comes back after the visibility timeout, and SQS's redrive policy ends it after `max_receive_count`
+times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobRepo, JobStatus
+from settings import DEAD_LETTER_SUFFIX
+from workers.identity import worker_id
+from workers.process.recorder import Recorder
+from workers.submission.message import Address, address
+
+if TYPE_CHECKING:
+    from workers.transport.channel import Poisoned
+
+log = structlog.get_logger("jobclaim.poison")
+
+MAX_REASON: Final = 500
+
+
+class PoisonDesk:
+    """Deals with poisoned messages in a thread of its own: a slow DynamoDB must not hold up the worker's event loop.
+
+    Parameters
+    ----------
+    repo : JobRepo
+    sqs : callable
+        Gives a boto3 SQS client.
+    delete : callable
+        Deletes a message by its queue's URL and its receipt.
+    """
+
+    def __init__(self, repo: JobRepo, sqs: Callable[[], Any], delete: Callable[[str, str], None]) -> None:
+        self._repo = repo
+        self._sqs = sqs
+        self._delete = delete
+        self._recorder: Recorder | None = None
+
+    def put(self, poisoned: Poisoned) -> None:
+        """Take a message; returns at once."""
+        if self._recorder is None:
+            self._recorder = Recorder(threads=1)
+        self._recorder.submit(lambda: self.settle(poisoned))
+
+    def flush(self, seconds: float) -> None:
+        """Wait until everything taken so far is dealt with."""
+        if self._recorder is not None:
+            self._recorder.flush(seconds)
+
+    def settle(self, poisoned: Poisoned) -> None:
+        """Deal with one message."""
+        where = address(poisoned.headers)
+        try:
+            kept = "job" if where is not None and self._fail(where, poisoned.reason) else self._keep(poisoned)
+        except Exception as error:  # noqa: BLE001 - whatever is down, the message stays where it is
+            log.error("poison left to SQS", queue=poisoned.queue, reason=poisoned.reason, error=f"{error}")
+            return
+        self._delete(poisoned.queue_url, poisoned.receipt)
+        job_id = where.job_id if where is not None else None
+        log.error("poison taken out", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
+
+    def _fail(self, where: Address, reason: str) -> bool:
+        """Fail the attempt that the message is for; ``False`` where there is no such job."""
+        try:
+            job = self._repo.claim_job(where.job_id, attempt=where.attempt, worker_id=worker_id())
+            if job is not None:  # else the message is stale: its attempt is somebody's, or over
+                self._repo.update_status(
+                    job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token
+                )
+        except (JobNotFound, InvalidInput):  # InvalidInput: an id that no job can have
+            return False
+        except ClaimLost:
+            log.warning("claim lost before its failure was written", job_id=where.job_id)
+        return True
+
+    def _keep(self, poisoned: Poisoned) -> str:
+        """Send the body as it came to the queue's dead-letter queue."""
+        url = poisoned.queue_url + DEAD_LETTER_SUFFIX
+        attributes = {"Reason": poisoned.reason, "Queue": poisoned.queue or "?"}
+        self._sqs().send_message(
+            QueueUrl=url,
+            MessageBody=poisoned.body or "(empty)",
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": _plain(text)} for name, text in attributes.items()
+            },
+        )
+        return url.rsplit("/", 1)[-1]
+
+
+def _plain(text: str) -> str:
+    """Only what SQS takes in an attribute."""
+    return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in text)[:MAX_REASON] or "?"

@@ -1,0 +1,57 @@
+"""A few threads that write for the event loop: what the main process must record must not stop it from polling."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("jobclaim.worker")
+
+THREADS: Final = 4
+CAPACITY: Final = 1_000
+"""Records that wait; many times more than a worker has processes."""
+
+
+class Recorder:
+    """Runs small functions soon, elsewhere. Its threads are daemons: an outage cannot hold up the process's end."""
+
+    def __init__(self, *, threads: int = THREADS, capacity: int = CAPACITY) -> None:
+        self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(capacity)
+        self._threads = [threading.Thread(target=self._work, name=f"recorder-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, record: Callable[[], None]) -> bool:
+        """Have a function run; ``False`` where too many wait: then recovery must find the job."""
+        try:
+            self._waiting.put_nowait(record)
+        except queue.Full:
+            log.error("not recorded, recovery will find the job", waiting=self._waiting.qsize())
+            return False
+        return True
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything submitted so far has run, at most ``timeout`` seconds; tell whether it has."""
+        deadline = time.monotonic() + timeout
+        with self._waiting.all_tasks_done:
+            while self._waiting.unfinished_tasks:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._waiting.all_tasks_done.wait(left)
+        return True
+
+    def _work(self) -> None:
+        while True:
+            record = self._waiting.get()
+            try:
+                record()
+            except Exception:
+                log.exception("not recorded, recovery will find the job")
+            finally:
+                self._waiting.task_done()

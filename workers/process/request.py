@@ -1,0 +1,114 @@
+"""The request as the worker's main process sees it: it knows the claim's token before the child makes the claim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.utils.log import get_logger
+from celery.worker.request import Request
+from celery.worker.state import task_ready
+
+from jobs.claims import new_token
+from workers.process import gate, parent
+from workers.process.settle import Attempt
+from workers.submission.message import TOKEN, address
+
+logger = get_logger("celery.worker.request")
+
+
+class JobRequest(Request):
+    """A delivery of a job's message. Each delivery draws its own token: two of one message must not share a claim.
+
+    Celery calls it in the event loop, which must not wait for DynamoDB: what the child cannot tell is handed to
+    `workers.process.parent`.
+
+    Attributes
+    ----------
+    settled : bool
+        Whether the worker itself ends the attempt, so that the end of its child is no news.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request_dict[TOKEN] = new_token()
+        self.settled = False
+
+    @property
+    def token(self) -> str:
+        """Token of the claim that the child makes."""
+        return str(self._request_dict[TOKEN])
+
+    @property
+    def job_id(self) -> str:
+        """The job's id; a message that names none becomes a job under its task id."""
+        where = address(self._request_dict)
+        return where.job_id if where else str(self.id)
+
+    def attempt(self) -> Attempt:
+        """What the main process knows of the attempt."""
+        where = address(self._request_dict)
+        return Attempt(self.job_id, where.attempt if where else 0, self.token, self.task, self._context)
+
+    def revoked(self) -> bool:
+        """Tell whether not to start; while heartbeats fail the message goes back to its queue."""
+        if not gate.is_open():
+            self.reject(requeue=True)
+            task_ready(self)
+            return True
+        return bool(super().revoked())
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A child has taken it: the fleet is to know."""
+        super().on_accepted(pid, time_accepted)
+        if known := parent.current():
+            known.started()
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Over a time limit. The soft one is an exception in the child; the hard one kills it right after this call."""
+        if soft:
+            super().on_timeout(soft, timeout)
+            return
+        task_ready(self)
+        logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
+        self._lost(TimeLimitExceeded(timeout))
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The attempt raised, which its child has written (``return_ok``), or the child is gone."""
+        error = exc_info.exception
+        error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        if return_ok:
+            if isinstance(error, SoftTimeLimitExceeded):
+                self._lost(error)  # where it struck before the claim, the message is gone and nothing is written
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        task_ready(self)
+        if not isinstance(error, TimeLimitExceeded):  # else `on_timeout` is called next
+            self._lost(error)
+        return None
+
+    def on_retry(self, exc_info: Any) -> None:
+        """The child has rescheduled the job; where it was to be cancelled, that takes effect now."""
+        super().on_retry(exc_info)
+        if known := parent.current():
+            known.retried(self)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """A cold shutdown: give the job back before its child is killed."""
+        if known := parent.current():
+            known.give_back(self)
+        else:
+            super().cancel(pool, signal, emit_retry)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End the attempt as cancelled."""
+        if known := parent.current():
+            known.cancel(self)
+        else:
+            super().terminate(pool, signal)
+
+    def _lost(self, error: BaseException) -> None:
+        known = parent.current()
+        if known is not None and not self.settled:
+            self.settled = True
+            known.lost(self, error)

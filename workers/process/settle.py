@@ -1,0 +1,163 @@
+"""Ends of attempts that the child cannot tell: decided from the job as it is now, written under the claim's own token.
+
+::
+
+    job as it is now        lost, or over its limit        out of time at a stop          cancelled
+    PENDING, unclaimed      message sent again             message sent again             nothing: people cancel those
+    PROCESSING, mine        retry or FAILED, by policy     released or FAILED, by policy  CANCELLED
+    anything else           nothing: the child had ended it, or somebody else has it
+
+All of it runs in the recorder's threads, so it may wait for DynamoDB. The policy is the task's `on_orphan`: only with
+"retry" may a body that was cut off anywhere be started again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from celery import Celery, signals
+from celery.app.task import Context
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
+
+from jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
+from workers.attempt.outcome import kind_of, record_cancelled
+from workers.submission.dispatch import publish_if_due
+from workers.submission.message import HEADER, TOKEN
+from workers.telemetry import traces
+
+log = structlog.get_logger("jobclaim.worker")
+
+LONGEST_PAUSE: Final = 5.0
+AFTER_KILL_MS: Final = 1_000
+"""The event loop kills a child that is over its limit while we write: the next attempt starts later than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One delivery of a job's message, as the main process knows it.
+
+    Attributes
+    ----------
+    number : int
+        Claims before this one, as the message names them.
+    token : str
+        Token of the claim that the child makes.
+    context : optional
+        Celery's context of the request: its chord, chain and error callbacks.
+    """
+
+    job_id: str
+    number: int
+    token: str
+    task: Any = None
+    context: Any = None
+
+
+def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
+    """A child is gone (`WorkerLostError`), or is over its hard limit and about to be killed (`TimeLimitExceeded`)."""
+    job = _read(app, attempt)
+    if _is_unclaimed(job, attempt):
+        _send_again(app, job)
+    elif not _is_mine(job, attempt):
+        return
+    elif job.on_orphan == "retry" and job.attempts_left > 0:
+        at = app.repo.clock() + (AFTER_KILL_MS if isinstance(error, TimeLimitExceeded) else 0)
+        after = app.repo.reschedule(job.job_id, available_at=at, error=error, kind=kind_of(error), token=attempt.token)
+        traces.crashed(app.repo.settings, job, "retry", at=app.repo.clock(), exception=type(error).__name__)
+        log.warning("cut off, tried again", exception=type(error).__name__, **job.log_context())
+        publish_if_due(app, after)
+    else:
+        _fail(attempt, error)
+
+
+def unfinished(app: Celery, attempt: Attempt) -> bool:
+    """The worker stops and the attempt has not ended: give the job back, or fail it; ``False`` where it had ended."""
+    job = _read(app, attempt)
+    if _is_unclaimed(job, attempt):
+        _send_again(app, job)
+    elif not _is_mine(job, attempt):
+        return False
+    elif job.on_orphan == "retry":
+        after = app.repo.release(job.job_id, reason="its worker was stopped", token=attempt.token)
+        traces.ended(app.repo.settings, job, "release", at=app.repo.clock())
+        log.info("given back", **job.log_context())
+        publish_if_due(app, after)
+    else:
+        _fail(attempt, WorkerLostError("the worker was stopped and the job did not end in the time left to it"))
+    return True
+
+
+def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
+    """The attempt is to end as CANCELLED; ``False`` where it had ended otherwise."""
+    job = _read(app, attempt)
+    if not _is_mine(job, attempt) or record_cancelled(app.repo, job.job_id, attempt.token, reason) is None:
+        return False
+    task, context = attempt.task, _context(attempt)
+    task.backend.mark_as_revoked(attempt.job_id, reason, request=context)
+    signals.task_revoked.send(sender=task, request=context, terminated=True, signum=None, expired=False)
+    return True
+
+
+def insist(settle: Callable[[], Any], *, until: float) -> Any:
+    """Settle in spite of an outage: try again with growing pauses up to a time of ``time.monotonic``.
+
+    Gives what ``settle`` gives; ``False`` where the claim is lost, so somebody has settled the job; ``None`` where the
+    time was over.
+    """
+    pause = 0.1
+    while True:
+        try:
+            return settle()
+        except (ClaimLost, JobNotFound) as error:
+            log.info("settled already", reason=str(error))
+            return False
+        except StoreUnavailable as error:
+            if time.monotonic() + pause > until:
+                log.error("not settled, recovery will find the job", reason=str(error))
+                return None
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _read(app: Celery, attempt: Attempt) -> Job:
+    return app.repo.get_job(attempt.job_id)  # type: ignore[no-any-return]
+
+
+def _is_mine(job: Job, attempt: Attempt) -> bool:
+    return job.status is JobStatus.PROCESSING and job.claim_token == attempt.token
+
+
+def _is_unclaimed(job: Job, attempt: Attempt) -> bool:
+    return job.status is JobStatus.PENDING and job.attempt == attempt.number
+
+
+def _send_again(app: Celery, job: Job) -> None:
+    """The message was deleted and no claim was made. The limit is recovery's: then it is no message that is missing."""
+    if job.dispatches >= app.settings.max_dispatches:
+        return
+    after = rescue.dispatch(app.repo, job)
+    if after is not None:
+        log.warning("not claimed, message sent again", dispatches=after.dispatches, **job.log_context())
+        publish_if_due(app, after)
+
+
+def _context(attempt: Attempt) -> Context:
+    """Give Celery's context, which names the job and its claim even where the message, of plain Celery, names none."""
+    context = Context() if attempt.context is None else attempt.context
+    context.update({HEADER: {"job_id": attempt.job_id, "attempt": attempt.number}, TOKEN: attempt.token})
+    return context
+
+
+def _fail(attempt: Attempt, error: BaseException) -> None:
+    """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal."""
+    task, context = attempt.task, _context(attempt)
+    task.backend.mark_as_failure(attempt.job_id, error, request=context)
+    args, kwargs = context.args, context.kwargs
+    task.on_failure(error, attempt.job_id, args, kwargs, None)
+    signals.task_failure.send(
+        sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=None
+    )

@@ -1,0 +1,66 @@
+"""What a worker makes sure of before it takes its first message: that SQS keeps messages hidden for long enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from settings import Settings
+
+log = structlog.get_logger("jobclaim.startup")
+
+
+def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:
+    """Queues whose live visibility timeout is below the derived one: what is wrong, and what to do.
+
+    Parameters
+    ----------
+    live : mapping of str to int
+        Visibility timeouts as SQS has them, seconds, by logical queue name.
+    """
+    return [
+        f"queue {queue!r}: its visibility timeout is {seconds} s, its time limits need "
+        f"{settings.visibility_timeout(queue)} s; run `jobclaim up` or deploy the current template.yaml, or set "
+        "JOBCLAIM_ALLOW_LOW_VISIBILITY=true to start nevertheless"
+        for queue, seconds in live.items()
+        if seconds < settings.visibility_timeout(queue)
+    ]
+
+
+def live_visibility(sqs: Any, urls: Mapping[str, str], queues: Iterable[str]) -> dict[str, int]:
+    """Ask SQS for the visibility timeouts of these queues; one that does not answer is left out, and logged.
+
+    A worker must also start while SQS fails: it then polls until SQS is back.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    found: dict[str, int] = {}
+    for queue in queues:
+        try:
+            answer = sqs.get_queue_attributes(QueueUrl=urls[queue], AttributeNames=["VisibilityTimeout"])
+            found[queue] = int(answer["Attributes"]["VisibilityTimeout"])
+        except (BotoCoreError, ClientError) as error:
+            log.warning("visibility timeout not known, the worker starts", queue=queue, error=type(error).__name__)
+    return found
+
+
+def refuse_low_visibility(worker: Any, settings: Settings) -> None:
+    """End the start of a worker whose queues would deliver a message twice while a job runs.
+
+    Raises
+    ------
+    SystemExit
+        Names each queue, its live and its derived visibility timeout, and the remedy.
+    """
+    from jobs.connect import client
+
+    known = worker.app.conf.broker_transport_options.get("predefined_queues") or {}
+    queues = [name for name in worker.app.amqp.queues.consume_from if name in settings.queue_names and name in known]
+    urls = {name: known[name]["url"] for name in queues}
+    problems = low_visibility(live_visibility(client(settings, "sqs"), urls, queues), settings)
+    if problems and settings.allow_low_visibility:
+        log.warning("visibility timeouts are too low, started nevertheless", problems=problems)
+    elif problems:
+        raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in problems))

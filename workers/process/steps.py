@@ -1,0 +1,62 @@
+"""Worker steps: what starts with the pool and must outlive the consumer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.worker import state
+
+from workers.fleet import WorkerRecord
+from workers.identity import worker_id
+from workers.process import ecs, parent
+
+
+class ParentStep(bootsteps.StartStopStep):
+    """Starts the heartbeat and its like when the pool has forked. They end on `worker_shutdown`, so after the drain:
+    a step that requires the pool is stopped before it.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Begin."""
+        made = parent.Parent(worker.app, worker.pool, worker.hub, _about(worker))
+        parent.set_up(made)
+        made.start()
+        signals.worker_shutdown.connect(lambda **_: made.close(), weak=False)
+
+
+class ProtectionStep(bootsteps.StartStopStep):
+    """Starts ECS scale-in protection where there is an agent; ends as `ParentStep`."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Begin."""
+        if url := ecs.agent_url():
+            protection = ecs.Protection(url, lambda: bool(len(state.reserved_requests)))
+            protection.start()
+            signals.worker_shutdown.connect(lambda **_: protection.stop(), weak=False)
+
+
+def _about(worker: Any) -> WorkerRecord:
+    return WorkerRecord(
+        worker_id=worker_id(),
+        started_at=worker.app.repo.clock(),
+        queues=tuple(sorted(worker.app.amqp.queues.consume_from)),
+        version=_version(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        concurrency=worker.max_concurrency or worker.concurrency,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("jobclaim")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,310 @@
+"""Celery's result backend on the job table: the end of an attempt is its result, there is no second store.
+
+::
+
+    JobTask     the job itself: state, result, failure
+    plain task  a note under ``result``, as long as its job would be kept
+    group       a note under ``group``, only where somebody calls `GroupResult.save`
+    chord       a note under ``chord`` that counts who came; `workers.results.chords` runs the body
+
+A callback is sent before the result is written, an error callback after it. Nobody speaks for a job whose claim is
+over: what follows a write that the fence refused is not done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from celery import states
+from celery.backends.base import BaseBackend
+from celery.exceptions import TimeoutError as ResultTimeout
+from celery.result import result_from_tuple
+from kombu.exceptions import EncodeError
+
+from jobs import InvalidInput, InvalidPayload, Job, JobNotFound, lifecycle
+from jobs.notes import Kind, Notes
+from jobs.transitions import Move
+from workers.attempt.outcome import record_cancelled, record_failure, record_success
+from workers.process import parent
+from workers.results import chords, links
+from workers.results.meta import UNKNOWN, error_of, meta_of, successor_of
+from workers.submission.message import TOKEN, address
+
+FIRST_PAUSE: Final = 0.05
+PAUSE_SHARE: Final = 0.1
+"""A waiting caller asks again after a tenth of the time that it has waited already."""
+LONGEST_PAUSE_FACTOR: Final = 10
+"""Times the caller's ``interval``: with Celery's own half a second, every five seconds at last."""
+BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
+
+
+class JobBackend(BaseBackend):
+    """Results are jobs. Called by the child on success and failure, by the main process for what no child can tell."""
+
+    persistent = True
+    supports_autoexpire = True
+    supports_native_join = True
+
+    @property
+    def notes(self) -> Notes:
+        """What the job table holds beside jobs."""
+        return Notes.of(self.app.repo)
+
+    # --- how a task ended
+    def mark_as_done(
+        self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
+    ) -> None:
+        """Complete the request's job, whether or not the task ignores its result: the job's state is the truth."""
+        job_id, token = _claim(request)
+        if job_id is None:
+            super().mark_as_done(task_id, result, request, store_result, state)
+        elif _saw_cancel(request):
+            self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, BY_ITSELF))
+        else:
+            try:
+                job = record_success(self.app.repo, job_id, token, result, getattr(request, "result_ttl", None))
+            except InvalidPayload as error:
+                raise EncodeError(f"the task's return value cannot be stored: {error}") from error
+            if job and request.chord:
+                self.on_chord_part_return(request, state, result)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Fail the request's job, then tell its links: its chord, the rest of its chain, its error callbacks."""
+        job_id, token = _claim(request)
+        if job_id is None:
+            super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
+        elif _saw_cancel(request):
+            self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, exc))
+        elif (job := record_failure(self.app.repo, job_id, token, exc)) and links.is_news(job):
+            if parent.current() is None:
+                self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
+            else:
+                chords.announce(self.app, job)  # the main process runs no code of the users
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """Tell the links of a job that was cancelled; its end was written before."""
+        job_id, _ = _claim(request)
+        if job_id is None:
+            super().mark_as_revoked(task_id, reason, request, store_result, state)
+            return
+        job = self._job(job_id)
+        if job is not None and job.envelope:
+            chords.announce(self.app, job)
+
+    def _tell_cancelled(self, job: Job | None) -> None:
+        if job is not None and job.envelope:
+            self.tell_links(job, error_of(job), call_errbacks=False, state=states.REVOKED)
+
+    def tell_links(
+        self,
+        job: Job,
+        error: BaseException | None,
+        traceback: Any = None,
+        *,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Do what follows from a job's failure or cancelling, by Celery's rules."""
+        request = links.context(job)
+        super().mark_as_failure(
+            job.job_id, error, traceback, request, store_result=True, call_errbacks=call_errbacks, state=state
+        )
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
+    ) -> Any:
+        """Write the note of a task that is no job; a job's own states are written where they change."""
+        if _claim(request)[0] is None and not _is_of_job(request):
+            prepared, most = super().encode_result(result, state), self.app.settings.max_result_bytes
+            if isinstance(result, BaseException):
+                meta = self._get_result_meta(prepared, state, traceback, request)
+            else:
+                try:
+                    meta = self._get_result_meta(
+                        self.app.repo.large.fitting(prepared, "result", most), state, traceback, request
+                    )
+                except InvalidPayload as error:
+                    raise EncodeError(f"the result of {task_id} cannot be stored: {error}") from error
+            self.notes.put(Kind.RESULT, task_id, self.encode(meta), seconds=self.expires or self._kept_seconds())
+        return result
+
+    def encode_result(self, result: Any, state: str) -> Any:
+        """Leave values and exceptions as they are: the job has its own form for both."""
+        return result
+
+    # --- reading
+    def meta_of(self, job: Job) -> dict[str, Any]:
+        """What a result says of a job that was read already."""
+        return meta_of(job)
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        job = self._job(task_id)
+        if job is not None:
+            meta = meta_of(job)
+            successor = successor_of(meta)
+            return self._get_task_meta_for(successor) if successor else meta
+        text = self.notes.get(Kind.RESULT, task_id)
+        return self._from_note(text) if text else dict(UNKNOWN)
+
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: Any = None,
+    ) -> Any:
+        """Wait for a result, asking less often the longer it takes; an answer comes at most a tenth late.
+
+        Raises
+        ------
+        celery.exceptions.TimeoutError
+            It was not there within ``timeout`` seconds.
+        """
+        for _ in _pauses(timeout, interval, on_interval):
+            meta = self.get_task_meta(task_id)
+            if meta["status"] in states.READY_STATES:
+                return meta
+        raise ResultTimeout(f"task {task_id} did not end within {timeout} s")
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+        **_: Any,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the results of many tasks as they come in, a hundred jobs per request. Raises as `wait_for`."""
+        waiting = list(dict.fromkeys(task_ids))
+        for _turn in _pauses(timeout, interval, on_interval):
+            for task_id, meta in self.metas(waiting).items():
+                if meta["status"] in states.READY_STATES:
+                    waiting.remove(task_id)
+                    if on_message is not None:
+                        on_message({"task_id": task_id, **meta})
+                    yield task_id, meta
+            if not waiting:
+                return
+        raise ResultTimeout(f"{len(waiting)} tasks did not end within {timeout} s, {waiting[0]} among them")
+
+    def metas(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Read the meta data of many tasks, consistently; those that are not known are left out."""
+        wanted, now = list(task_ids), self.app.repo.clock()
+        jobs = self.app.repo.table.get_many(wanted, consistent=True)
+        found = {job_id: meta_of(job) for job_id, job in jobs.items() if not lifecycle.is_gone(job, now)}
+        found |= {
+            job_id: self._get_task_meta_for(successor)
+            for job_id, meta in found.items()
+            if (successor := successor_of(meta))
+        }
+        notes = self.notes.get_many(Kind.RESULT, [task_id for task_id in wanted if task_id not in found])
+        return found | {task_id: self._from_note(text) for task_id, text in notes.items()}
+
+    def _forget(self, task_id: str) -> None:
+        """Drop a result: a note is deleted, a completed job is as if its retention were over.
+
+        A job that failed or is open stays: it is evidence, and somebody may have to act on it.
+        """
+        repo, job = self.app.repo, self._job(task_id)
+        if job is None:
+            self.notes.delete(Kind.RESULT, task_id)
+            return
+        after = lifecycle.dropped(job, repo.clock())
+        changes = lifecycle.changes(job, after, shards=repo.table.shards, index_completed=repo.table.index_completed)
+        repo.table.move(task_id, Move.FORGET, expected=lifecycle.as_read(job), changes=changes)
+
+    # --- groups and chords
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        text = self.encode(result.as_tuple())
+        self.notes.put(Kind.GROUP, group_id, text, seconds=self.expires or self._kept_seconds())
+        return result
+
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        text = self.notes.get(Kind.GROUP, group_id)
+        return {"result": result_from_tuple(self.decode(text), self.app)} if text else None
+
+    def _delete_group(self, group_id: str) -> None:
+        self.notes.delete(Kind.GROUP, group_id)
+
+    def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
+        """Write the chord as a job of its own, before its header is sent."""
+        group_id, results = header_result_args
+        chords.begin(self.app, group_id, list(results), body)
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Tell how many members come; said before the last of them is sent."""
+        if self.notes.expect(group_id, chord_size, seconds=self._kept_seconds()).complete:
+            chords.wake(self.app, group_id)  # the header was sent before, by an attempt that was cut off
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
+        """Count a member that ended, however it did; the last one has the chord look at its results at once."""
+        if not request.group or not request.id:
+            return
+        if self.notes.arrive(request.group, request.id, seconds=self._kept_seconds()).complete:
+            chords.wake(self.app, request.group)
+
+    # --- helpers
+    def _job(self, job_id: str) -> Job | None:
+        try:
+            return self.app.repo.get_job(job_id)  # type: ignore[no-any-return]
+        except (JobNotFound, InvalidInput):
+            return None
+
+    def _from_note(self, text: str) -> dict[str, Any]:
+        meta = self.meta_from_decoded(self.decode(text))
+        return {**meta, "result": self.app.repo.large.value(meta["result"])}
+
+    def _kept_seconds(self) -> float:
+        return float(self.app.settings.dead_retention_days * 86_400)
+
+
+def _pauses(timeout: float | None, interval: float, on_interval: Any) -> Iterator[None]:
+    """Turns of a caller that waits; the last one is when its time is over."""
+    started = time.monotonic()
+    while True:
+        yield
+        waited = time.monotonic() - started
+        if timeout is not None and waited >= timeout:
+            return
+        if on_interval:
+            on_interval()
+        pause = min(max(FIRST_PAUSE, PAUSE_SHARE * waited), LONGEST_PAUSE_FACTOR * max(interval, FIRST_PAUSE))
+        time.sleep(pause if timeout is None else min(pause, timeout - waited))
+
+
+def _saw_cancel(request: Any) -> bool:
+    """Whether the body asked `JobTask.cancelled` and was told yes: then its end is the cancel's doing."""
+    return bool(getattr(request, "cancel_seen", False))
+
+
+def _is_of_job(request: Any) -> bool:
+    """Whether a request belongs to a job, claimed or not."""
+    return bool(request) and address(request) is not None
+
+
+def _claim(request: Any) -> tuple[str | None, str]:
+    """The job that a request holds, and the claim's token; ``None`` for a task that is no job."""
+    where = address(request) if request else None
+    token = request.get(TOKEN) if where else None
+    return (where.job_id, token) if where and token else (None, "")

@@ -1,0 +1,114 @@
+"""What binds a job to others: callbacks, error callbacks, the rest of its chain, its chord, group, root and parent.
+
+They are written with the job, in its envelope (`workers.submission.envelope`), so that every message has them, and so
+that whoever ends a job in its worker's place can tell them.
+
+Callbacks get their ids when the job is written. An attempt that was cut off after it had sent them, and the attempt
+that follows it, therefore submit the same jobs, and each of them is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celery import Celery
+from celery.app.task import Context
+from celery.canvas import maybe_signature
+
+from jobs import Job, JobRepo
+from workers.submission.call import to_payload
+from workers.submission.envelope import unseal
+
+FIELDS: Final[Mapping[str, str]] = {
+    "link": "callbacks",
+    "link_error": "errbacks",
+    "chain": "chain",
+    "chord": "chord",
+    "group_id": "group",
+    "group_index": "group_index",
+    "root_id": "root_id",
+    "parent_id": "parent_id",
+    "replaced_task_nesting": "replaced_task_nesting",
+}
+"""Options of a call, and what Celery calls them in a request."""
+TELL_TASK: Final = "jobclaim.tell_links"
+TELL_ATTEMPTS: Final = 20
+TOLD_OF_FAILURE: Final = frozenset({"link_error", "chain", "chord"})
+
+
+def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options of a call as they are stored: its callbacks with ids, and who called it."""
+    prepared = dict(options)
+    for option in ("link", "link_error"):
+        if links := _as_list(options.get(option)):
+            prepared[option] = [_with_ids(app, link) for link in links]
+    parent = app.current_worker_task
+    if parent and parent.request.id:
+        prepared["root_id"] = options.get("root_id") or parent.request.root_id or parent.request.id
+        prepared["parent_id"] = options.get("parent_id") or parent.request.id
+    return prepared
+
+
+def of_job(job: Job) -> dict[str, Any]:
+    """Read a job's links, under the names that Celery's requests have for them."""
+    options = unseal(job.envelope)
+    return {field: options[option] for option, field in FIELDS.items() if option in options}
+
+
+def context(job: Job) -> Context:
+    """Make the request of a job outside its worker: enough of it to tell the job's links how it ended."""
+    known = {"root_id": job.job_id, **of_job(job)}
+    return Context(id=job.job_id, task=job.task, delivery_info={}, retries=max(0, job.charged - 1), **known)
+
+
+def has_consequences(job: Job) -> bool:
+    """Whether anybody is to be told when the job fails or is cancelled."""
+    return bool(TOLD_OF_FAILURE & unseal(job.envelope).keys())
+
+
+def announcement(repo: JobRepo, job: Job) -> Job | None:
+    """Write the small job that tells a job's links how it ended, once per end; ``None`` where nobody is to be told.
+
+    For whoever ends a job in its worker's place: recovery, people, a worker's main process. The caller sends its
+    message.
+
+    Raises
+    ------
+    JobError
+        It was not written.
+    """
+    if not (is_news(job) and has_consequences(job)):
+        return None
+    told = repo.create_job(
+        TELL_TASK,
+        to_payload([job.job_id], {}),
+        job_id=f"{job.job_id[:200]}.told.{job.attempt}",
+        queue=job.queue,
+        max_attempts=TELL_ATTEMPTS,
+        on_orphan="retry",
+    )
+    return told if told.created else None
+
+
+def is_news(job: Job) -> bool:
+    """Whether its links were not told before: an automatic retry of a dead letter that fails again is no news."""
+    return bool(job.envelope) and not job.dead_retries
+
+
+def has_followers(request: Any) -> bool:
+    """Whether anything follows when the task that runs now succeeds."""
+    return bool(request.callbacks or request.chain)
+
+
+def _with_ids(app: Celery, link: Any) -> Any:
+    """A copy of a callback with ids of its own, for it may be linked to many jobs; ids that it has already stay."""
+    signature = maybe_signature(link, app=app).clone()
+    signature.freeze()
+    return signature
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

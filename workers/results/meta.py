@@ -1,0 +1,104 @@
+"""A job as Celery's users see it: state, result or exception, and the rest of a result's meta data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from celery import states
+from celery.exceptions import TaskRevokedError, WorkerLostError
+
+from jobs import FailureKind, Job, JobError, JobStatus
+from workers.results.links import of_job
+from workers.submission import call
+
+STATES: Final = {
+    JobStatus.PENDING: states.PENDING,
+    JobStatus.PROCESSING: states.STARTED,
+    JobStatus.COMPLETED: states.SUCCESS,
+    JobStatus.FAILED: states.FAILURE,
+    JobStatus.CANCELLED: states.REVOKED,
+}
+REPLACED_BY: Final = "jobclaim:replaced_by"
+UNKNOWN: Final = {"status": states.PENDING, "result": None, "traceback": None, "children": None, "date_done": None}
+"""What Celery says of an id that it never saw: nobody can tell it from a task that waits."""
+
+
+class JobFailed(JobError):
+    """The job failed with an error whose class is not known here; the message names it."""
+
+
+def replaced_by(job_id: str) -> dict[str, str]:
+    """The result of a job whose work was handed over to another task."""
+    return {REPLACED_BY: job_id}
+
+
+def successor_of(meta: Mapping[str, Any]) -> str | None:
+    """Whose result stands for this one; ``None`` for its own."""
+    result = meta["result"]
+    return str(result[REPLACED_BY]) if isinstance(result, dict) and result.keys() == {REPLACED_BY} else None
+
+
+def state_of(job: Job) -> str:
+    """Celery's state of a job. One that waits after an attempt that was charged is RETRY."""
+    if job.status is JobStatus.PENDING and job.charged > 0:
+        return str(states.RETRY)
+    return str(STATES[job.status])
+
+
+def meta_of(job: Job) -> dict[str, Any]:
+    """Celery's meta data of a job. Children are not stored: what a job submitted has it as ``parent_id``."""
+    state, links = state_of(job), of_job(job)
+    args, kwargs = call.from_payload(job.payload)
+    return {
+        "status": state,
+        "result": error_of(job) if state in states.EXCEPTION_STATES else job.result,
+        "traceback": job.failure.traceback if job.failure else None,
+        "children": [],
+        "date_done": datetime.fromtimestamp(job.finished_at / 1000, UTC) if job.finished_at else None,
+        "group_id": links.get("group"),
+        "parent_id": links.get("parent_id"),
+        "name": job.task,
+        "args": args,
+        "kwargs": kwargs,
+        "worker": job.worker_id or None,
+        "retries": max(0, job.charged - 1),
+        "queue": job.queue,
+    }
+
+
+def error_of(job: Job) -> BaseException | None:
+    """The exception that ended a job's last attempt, of its own class where this process knows it."""
+    failure = job.failure
+    if job.status is JobStatus.CANCELLED:
+        return TaskRevokedError(failure.message if failure else "cancelled")  # type: ignore[no-any-return]
+    if failure is None:
+        return None
+    if not failure.exception:
+        orphaned = failure.kind is FailureKind.ORPHANED
+        return WorkerLostError(failure.message) if orphaned else JobFailed(failure.message)
+    known = find_exception(failure.exception)
+    return _make(known, failure.message) if known else JobFailed(f"{failure.exception}: {failure.message}")
+
+
+def find_exception(name: str) -> type[BaseException] | None:
+    """Find an exception class by its dotted name among the loaded modules: a name in a table imports nothing."""
+    parts = name.split(".")
+    for split in range(len(parts) - 1, -1, -1):
+        found: Any = sys.modules.get(".".join(parts[:split]) or "builtins")
+        for part in parts[split:]:
+            found = getattr(found, part, None)
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return found
+    return None
+
+
+def _make(known: type[BaseException], message: str) -> BaseException:
+    try:
+        return known(message)
+    except Exception:  # noqa: BLE001 - a class may ask for more than a message, and raise whatever it likes
+        made = known.__new__(known)
+        made.args = (message,)
+        return made

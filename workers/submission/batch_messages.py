@@ -1,0 +1,138 @@
+"""Messages of many jobs, ten per request: what kombu would have sent one by one is caught and sent together."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from typing import Any, Final, Protocol, Self
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+from celery import Celery
+
+from jobs import Job
+from workers.submission.dispatch import publish
+from workers.transport.channel import sqs_client
+
+log = structlog.get_logger("jobclaim.bulk")
+
+PER_REQUEST: Final = 10
+"""Entries of one SendMessageBatch (AWS, "Amazon SQS message quotas")."""
+MOST_BYTES: Final = 900_000
+"""Bytes of one SendMessageBatch: SQS takes 1 MiB, attributes and names included."""
+TRIES: Final = 3
+REQUESTS_AT_ONCE: Final = 8
+
+
+class Tally(Protocol):
+    """Counts messages."""
+
+    sent: int
+    unsent: int
+
+
+class _Catcher:
+    """Stands for the SQS client of one channel: it keeps what was to be sent."""
+
+    def __init__(self) -> None:
+        self.caught: list[dict[str, Any]] = []
+
+    def send_message(self, **request: Any) -> None:
+        self.caught.append(request)
+
+
+class Messages:
+    """Collects messages and sends them by tens; a context manager that sends the rest at its end.
+
+    Parameters
+    ----------
+    pool : Executor
+        Makes the requests.
+    tally
+        Gets the numbers.
+    """
+
+    def __init__(self, app: Celery, pool: Executor, tally: Tally) -> None:
+        self._app = app
+        self._pool = pool
+        self._tally = tally
+        self._waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._bytes: dict[str, int] = defaultdict(int)
+        self._under_way: deque[tuple[int, Future[int]]] = deque()
+        self._catcher = _Catcher()
+        self._exits = ExitStack()
+        self._producer: Any = None
+
+    def __enter__(self) -> Self:
+        connection = self._exits.enter_context(self._app.connection_for_write())
+        channel = connection.channel()
+        channel.sqs = lambda *_, **__: self._catcher
+        self._producer = self._app.amqp.Producer(channel, auto_declare=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            for url in list(self._waiting):
+                self._send(url)
+            while self._under_way:
+                self._settle()
+        finally:
+            self._exits.close()
+
+    def add(self, job: Job) -> None:
+        """Take the message of a job, unless it waits for a time too far ahead for SQS."""
+        if not job.dispatches:
+            return
+        delay = max(0, job.available_at - self._app.repo.clock()) / 1000
+        try:
+            publish(self._app, job, delay, producer=self._producer)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+            self._tally.unsent += 1
+            log.warning("message not made, recovery will send it", error=type(error).__name__, **job.log_context())
+            return
+        for request in self._catcher.caught:
+            self._take(request)
+        self._catcher.caught.clear()
+
+    def _take(self, request: dict[str, Any]) -> None:
+        url, size = request.pop("QueueUrl"), len(request["MessageBody"])
+        if self._bytes[url] + size > MOST_BYTES:
+            self._send(url)
+        self._waiting[url].append(request)
+        self._bytes[url] += size
+        if len(self._waiting[url]) == PER_REQUEST:
+            self._send(url)
+
+    def _send(self, url: str) -> None:
+        entries, self._waiting[url], self._bytes[url] = self._waiting[url], [], 0
+        if not entries:
+            return
+        while len(self._under_way) >= REQUESTS_AT_ONCE:
+            self._settle()
+        self._under_way.append((len(entries), self._pool.submit(send_batch, self._app.settings, url, entries)))
+
+    def _settle(self) -> None:
+        count, done = self._under_way.popleft()
+        sent = done.result()
+        self._tally.sent += sent
+        self._tally.unsent += count - sent
+
+
+def send_batch(settings: Any, url: str, entries: Sequence[dict[str, Any]]) -> int:
+    """Send up to ten messages in one request; those that SQS refuses for its own reasons, again. Give how many went."""
+    client = sqs_client(settings)
+    left = {str(number): entry for number, entry in enumerate(entries)}
+    for _ in range(TRIES):
+        try:
+            request = [{"Id": number, **entry} for number, entry in left.items()]
+            answer = client.send_message_batch(QueueUrl=url, Entries=request)
+        except (ClientError, BotoCoreError) as error:
+            log.warning("messages not sent, recovery will send them", count=len(left), error=type(error).__name__)
+            break
+        for done in answer.get("Successful", ()):
+            left.pop(done["Id"], None)
+        if not left or all(failed.get("SenderFault") for failed in answer.get("Failed", ())):
+            break
+    return len(entries) - len(left)

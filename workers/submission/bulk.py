@@ -1,0 +1,187 @@
+"""Many submissions at once: one conditional put each, ten messages per request, only what is under way in memory.
+
+::
+
+    calls, one by one ──▶ puts, on some threads, at most WINDOW under way ──▶ messages, ten by ten ──▶ report
+                           │ refused: noted in the report, the others go on
+                           └ done before under this batch's name: a duplicate, whose message is sent again if it waits
+
+A batch has a name, and each of its calls an id made of that and its position. Whatever went wrong, submit the same
+calls under the same name again: nothing runs twice, and what was missing is made up for. A message that could not be
+sent is no failure, recovery sends it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from jobs import InvalidInput, Job, JobError, JobStatus
+from workers.submission.batch_messages import Messages
+
+log = structlog.get_logger("jobclaim.bulk")
+
+THREADS: Final = 8
+WINDOW: Final = 64
+"""Puts under way or done and not yet reported."""
+MOST_FAILURES: Final = 1_000
+"""Failures that a report describes; it counts all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that was not submitted.
+
+    Attributes
+    ----------
+    position : int
+        Of the call among the others, 0 for the first.
+    error : Exception
+        A `JobError` or a `TypeError`: arguments that do not fit, a payload that is too large, a store out of reach.
+    """
+
+    position: int
+    error: Exception
+
+
+@dataclass(slots=True)
+class BulkReport:
+    """What became of a batch; it grows while the batch goes on.
+
+    Attributes
+    ----------
+    batch : str
+        Its name: submit the same calls under it again to repair what failed.
+    submitted, duplicates, failed : int
+        Jobs written, found to be there already, and refused.
+    sent, unsent : int
+        Messages; recovery sends those that could not be sent.
+    failures : list of Failure
+        The first `MOST_FAILURES`.
+    """
+
+    batch: str
+    submitted: int = 0
+    duplicates: int = 0
+    failed: int = 0
+    sent: int = 0
+    unsent: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Calls that were looked at."""
+        return self.submitted + self.duplicates + self.failed
+
+    @property
+    def ok(self) -> bool:
+        """Whether every call has its job."""
+        return not self.failed
+
+
+def submit_many(
+    task: Any,
+    calls: Iterable[Any],
+    *,
+    batch: str | None = None,
+    progress: Callable[[BulkReport], None] | None = None,
+    each: Callable[[int, Job], None] | None = None,
+    threads: int = THREADS,
+    **options: Any,
+) -> BulkReport:
+    """Submit many calls of one task.
+
+    Parameters
+    ----------
+    calls : iterable
+        One element per call: a tuple or list is taken as positional arguments, a mapping as keyword arguments, anything
+        else as the only argument. It is read as the batch goes on: a generator need not fit into memory.
+    batch : str, optional
+        Name of the batch; drawn where there is none, and in the report either way. The calls of an idempotent task are
+        identified by their arguments instead.
+    progress : callable, optional
+        Called with the report after every ten jobs or so.
+    each : callable, optional
+        Called with position and job of every call that has one, in order.
+    threads : int
+        Puts at once.
+    options
+        As for `JobTask.apply_async`, for all calls.
+
+    Raises
+    ------
+    InvalidInput
+        ``batch`` or ``threads`` make no sense; nothing was submitted. What calls are refused for is in the report.
+    """
+    if threads < 1 or (batch is not None and not 0 < len(batch) <= 200):
+        raise InvalidInput(f"threads={threads!r} must be at least 1, and batch={batch!r} text of 1 to 200 characters")
+    repeated, report = batch is not None, BulkReport(batch or uuid.uuid4().hex)
+    with ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool, Messages(task.app, pool, report) as messages:
+        for position, done in _in_order(pool, _puts(task, calls, report.batch, options)):
+            job = _outcome(report, position, done)
+            if job is not None:
+                if job.created or (repeated and _waits_for_its_first_claim(job)):
+                    messages.add(job)
+                if each is not None:
+                    each(position, job)
+            if progress is not None and report.total % 10 == 0:
+                progress(report)
+    if progress is not None:
+        progress(report)
+    log.info("bulk", task=task.name, batch=report.batch, submitted=report.submitted, failed=report.failed)
+    return report
+
+
+def as_call(item: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Read an element of the calls as positional and keyword arguments."""
+    if isinstance(item, (tuple, list)):
+        return list(item), {}
+    return ([], dict(item)) if isinstance(item, Mapping) else ([item], {})
+
+
+def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any]) -> Iterator[Callable[[], Job]]:
+    fixed = task.idempotency_rules() is None
+    for position, item in enumerate(calls):
+
+        def put(item: Any = item, position: int = position) -> Job:
+            args, kwargs = as_call(item)
+            return task.write_job(args, kwargs, f"{batch}.{position}" if fixed else None, **options)  # type: ignore[no-any-return]
+
+        yield put
+
+
+def _in_order(pool: ThreadPoolExecutor, puts: Iterable[Callable[[], Job]]) -> Iterator[tuple[int, Future[Job]]]:
+    """Run the puts, `WINDOW` at once at most, and give them as they end, in order."""
+    under_way: deque[Future[Job]] = deque()
+    position = 0
+    for put in puts:
+        under_way.append(pool.submit(put))
+        if len(under_way) >= WINDOW:
+            yield position, under_way.popleft()
+            position += 1
+    while under_way:
+        yield position, under_way.popleft()
+        position += 1
+
+
+def _outcome(report: BulkReport, position: int, done: Future[Job]) -> Job | None:
+    try:
+        job = done.result()
+    except (JobError, TypeError) as error:
+        report.failed += 1
+        if len(report.failures) < MOST_FAILURES:
+            report.failures.append(Failure(position, error))
+        return None
+    report.submitted += job.created
+    report.duplicates += not job.created
+    return job
+
+
+def _waits_for_its_first_claim(job: Job) -> bool:
+    return job.status is JobStatus.PENDING and job.attempt == 0

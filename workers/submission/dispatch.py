@@ -1,0 +1,62 @@
+"""Sending a job's message. The job is written before; a message that is lost is sent again by recovery."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from jobs import Job
+from workers.submission.envelope import unseal
+from workers.submission.message import headers
+
+log = structlog.get_logger("jobclaim.dispatch")
+
+
+def send(job: Job, delay_seconds: float = 0.0) -> None:
+    """Publish the message of a job's next attempt through the configured app.
+
+    Parameters
+    ----------
+    delay_seconds : float
+        SQS keeps the message back for that long, rounded up to whole seconds; 900 at most.
+
+    Raises
+    ------
+    kombu.exceptions.OperationalError, botocore.exceptions.ClientError
+        The message was not sent, or its answer was lost.
+    """
+    from workers.app import app
+
+    publish(app, job, delay_seconds)
+
+
+def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -> Any:
+    """Publish the message of a job's next attempt; gives Celery's result handle. Raises as `send`."""
+    options = {**unseal(job.envelope), **options}
+    if delay_seconds > 0:
+        options["DelaySeconds"] = math.ceil(delay_seconds)
+    return app.send_task(
+        job.task,
+        args=[job.job_id],
+        kwargs={},
+        task_id=job.job_id,
+        queue=job.queue,
+        retries=job.charged,
+        expires=None,  # the job knows it: a message that Celery drops by itself would leave the job waiting
+        headers={**options.pop("headers", {}), **headers(job)},
+        **options,
+    )
+
+
+def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
+    """Publish unless the job waits for a time too far ahead; a failed send is logged, recovery makes up for it."""
+    if job.dispatches:
+        wait = max(0, job.available_at - app.repo.clock()) / 1000
+        try:
+            return publish(app, job, wait, **options)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+            log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+    return app.AsyncResult(job.job_id)

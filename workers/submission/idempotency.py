@@ -1,0 +1,179 @@
+"""The idempotency key of a call of a task: pure derivation from the bound arguments.
+
+::
+
+    f(1, b=2), f(b=2, a=1), f(1)          one call, where b's default is 2: arguments are bound and defaults applied
+      │ identifying values: all arguments, or those that the task names
+      │ scope: global, or within one user, one tenant, or whatever a callable gives
+      ▼
+    SHA-256 of the canonical JSON (`jobs.idempotency`)      or the caller's own `idempotency_key`, within the scope
+
+A default that JSON cannot carry (a sentinel, a datetime) is left out of the key: no argument of a message can equal it.
+Changing a default in the code changes the key of the calls that rely on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote
+
+from jobs import InvalidInput, InvalidPayload
+from jobs.idempotency import GLOBAL, canonical, derive_key
+
+Scope: TypeAlias = str | Callable[[dict[str, Any]], Any]
+"""``"global"``, ``"user"``, ``"tenant"``, or a function from the arguments by name to the owner of the scope."""
+KeyFrom: TypeAlias = Sequence[str] | Callable[[dict[str, Any]], Any]
+"""Names of the arguments that identify a call, or a function from the arguments by name to a JSON value that does."""
+
+OWNERS: Final = {"user": "user_id", "tenant": "tenant_id"}
+"""Argument that names the owner of each scope, unless the task says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes equal calls one job.
+
+    Attributes
+    ----------
+    key : str
+        As the job stores it.
+    fingerprint : str
+        Stands for what identifies the call: the same key with another one is a mistake.
+    """
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How a task's calls are identified.
+
+    Attributes
+    ----------
+    scope : str or callable
+    argument : str, optional
+        Name of the argument that holds the scope's owner; default by `OWNERS`.
+    key_from : sequence of str or callable, optional
+        What identifies a call; default all its arguments.
+    """
+
+    scope: Scope = GLOBAL
+    argument: str | None = None
+    key_from: KeyFrom | None = None
+
+    def check(self) -> None:
+        """Refuse a scope that does not exist; what depends on the arguments is seen at the call."""
+        if not callable(self.scope) and self.scope != GLOBAL and self.scope not in OWNERS:
+            known = [GLOBAL, *OWNERS]
+            raise InvalidInput(
+                f"idempotency_scope={self.scope!r} must be one of {known}, or a function of the arguments"
+            )
+
+
+def bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the arguments of a call by name, defaults applied; extra ones under ``*name`` and ``**name``.
+
+    Raises
+    ------
+    TypeError
+        The arguments do not fit the function.
+    """
+    signature = inspect.signature(function)
+    bound = signature.bind(*args, **kwargs)
+    given = set(bound.arguments)
+    bound.apply_defaults()
+    values: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            values |= {f"*{name}": list(value)} if value else {}
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            values |= {f"**{name}": dict(value)} if value else {}
+        elif name in given or _is_json(value):
+            values[name] = value
+    return values
+
+
+def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = None) -> Identity:
+    """Identify a call.
+
+    Parameters
+    ----------
+    values : dict
+        The call's arguments by name, from `bind`.
+    key : str, optional
+        The caller's own key; it counts within the scope.
+
+    Raises
+    ------
+    InvalidInput, InvalidPayload
+        No owner for the scope, an unknown argument in ``key_from``, a key that is no text, or values that JSON cannot
+        carry.
+    """
+    rules.check()
+    scope = rules.scope if isinstance(rules.scope, str) else "custom"
+    owner = _owner(task, values, rules)
+    if key is not None:
+        return Identity(_own_key(key, scope, owner), _digest(canonical(values)))
+    derived = derive_key(task, _identifying(task, values, rules.key_from), scope=scope, owner=owner)
+    return Identity(derived, derived[:16])
+
+
+def _owner(task: str, values: dict[str, Any], rules: Rules) -> Any:
+    if rules.scope == GLOBAL:
+        return None
+    if callable(rules.scope):
+        owner, source = rules.scope(values), "idempotency_scope"
+    else:
+        source = rules.argument or OWNERS[rules.scope]
+        owner = _named(values).get(source)
+    if owner is None or owner == "":
+        raise InvalidInput(
+            f"task {task!r} is idempotent within a scope, and {source} gives no owner for this call ({owner!r}); "
+            "pass it, or name the right argument in idempotency_scope_argument"
+        )
+    return owner
+
+
+def _identifying(task: str, values: dict[str, Any], key_from: KeyFrom | None) -> Any:
+    if key_from is None:
+        return values
+    if callable(key_from):
+        return key_from(values)
+    named = _named(values)
+    missing = [name for name in key_from if name not in named]
+    if missing:
+        raise InvalidInput(f"idempotency_key_from of task {task!r} names {missing}, its arguments are {sorted(named)}")
+    return {name: named[name] for name in key_from}
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name, those caught by ``**kwargs`` among them."""
+    caught = [value for name, value in values.items() if name.startswith("**")]
+    return {**(caught[0] if caught else {}), **values}
+
+
+def _own_key(key: Any, scope: str, owner: Any) -> str:
+    if not isinstance(key, str) or not key.strip():
+        raise InvalidInput(f"idempotency_key={key!r} must be text that is not empty")
+    if scope == GLOBAL:
+        return key
+    # quoted, so that no owner can be spelt to reach into another one's keys
+    return f"{scope}={quote(canonical(owner), safe='')}/{key}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        canonical(value)
+    except InvalidPayload:
+        return False
+    return True

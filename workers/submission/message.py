@@ -1,0 +1,37 @@
+"""What a message says: the job's id and the attempt that it is for, nothing of the arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobs import Job
+
+HEADER: Final = "jobclaim"
+TOKEN: Final = "claim_token"  # noqa: S105 - the name of a header
+"""Added to a request by the worker's main process when the message arrives, never sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The job that a message is for, and the number of claims before the one that it asks for."""
+
+    job_id: str
+    attempt: int
+
+
+def headers(job: Job) -> dict[str, Any]:
+    """Celery headers that tie a message to the next attempt of a job."""
+    return {HEADER: {"job_id": job.job_id, "attempt": job.attempt}}
+
+
+def address(request: Any) -> Address | None:
+    """Read the address of a request or of a message's headers; ``None`` where the message names no job."""
+    raw = request.get(HEADER)
+    if not isinstance(raw, Mapping):
+        return None
+    job_id, attempt = raw.get("job_id"), raw.get("attempt")
+    if not isinstance(job_id, str) or not isinstance(attempt, int):
+        return None
+    return Address(job_id, attempt)

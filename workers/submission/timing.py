@@ -1,0 +1,56 @@
+"""When a call may start and until when: Celery's ``countdown``, ``eta`` and ``expires`` as epoch milliseconds."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, tzinfo
+from typing import Any
+
+from jobs import InvalidInput
+
+
+def due_at(countdown: Any, eta: Any, now: int, zone: tzinfo) -> int | None:
+    """Tell when a call may start, ``None`` for now. As in Celery, a countdown goes before an ETA.
+
+    Parameters
+    ----------
+    countdown : float, optional
+        Seconds from now; a negative one means now.
+    eta : datetime or str, optional
+        A moment, ISO 8601 where it is text (a call that was itself sent as JSON).
+    now : int
+        Epoch milliseconds.
+    zone : tzinfo
+        Meant by a time without a zone: the app's.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if countdown is not None:
+        return now + max(0, _milliseconds(countdown, "countdown"))
+    return None if eta is None else _moment(eta, "eta", zone)
+
+
+def start_by(expires: Any, now: int, zone: tzinfo) -> int | None:
+    """Tell until when a call must have started, from seconds or a moment; ``None`` for any time. Raises as `due_at`."""
+    if expires is None:
+        return None
+    if isinstance(expires, (datetime, str)):
+        return _moment(expires, "expires", zone)
+    return max(1, now + _milliseconds(expires, "expires"))
+
+
+def _milliseconds(seconds: Any, what: str) -> int:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        raise InvalidInput(f"{what}={seconds!r} must be a number of seconds")
+    return round(seconds * 1000)
+
+
+def _moment(value: Any, what: str, zone: tzinfo) -> int:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+        return round(aware.timestamp() * 1000)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"{what}={value!r} must be a datetime, or ISO 8601 text: {error}") from None

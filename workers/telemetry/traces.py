@@ -1,0 +1,264 @@
+"""Traces of jobs: one trace from the submission on, through every attempt, whoever ends it.
+
+::
+
+    submit orders.ship                    by the caller; its context is stored with the job, on each of its messages
+      ├── queue                           from the time it was due to the claim
+      ├── claim
+      ├── run orders.ship, attempt 1      ERROR: its child was killed; told by the worker's main process
+      ├── queue
+      ├── claim
+      └── run orders.ship, attempt 2      linked to attempt 1; spans of the body are below it
+
+The spans of an attempt are told when it has ended, by whoever ends it: the child, the main process of its worker, or
+recovery. A span that a killed process should have told is therefore not missing. Their ids follow from the job's id
+and the attempt, so an attempt can be linked, and a body's spans can have a parent, before that parent is told; and an
+attempt that is told twice is one span.
+
+Limit: a process exports every second. One that is killed takes with it what it told in its last second: the job's own
+earlier attempts are told again by whoever finds it, from the job's history; spans of other jobs and of bodies are lost.
+
+Nothing of OpenTelemetry is imported while `Settings.telemetry` is "off".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs import Job
+from settings import Settings
+from workers.submission.envelope import unseal
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import SpanContext
+
+CARRIER: Final = "traceparent"
+"""Header of W3C Trace Context that the messages carry."""
+FLUSH_MS: Final = 3_000
+UNTOLD_MS: Final = 5_000
+"""How long before a crash an attempt must have ended that was surely exported."""
+SCHEDULE_MS: Final = 1_000
+"""Longest that an ended span waits in the process."""
+NANOSECONDS: Final = 1_000_000
+OK_ENDS: Final = frozenset({"completed", "retry", "release"})
+
+_local = threading.local()
+_providers: dict[int, TracerProvider] = {}
+
+
+def is_on(settings: Settings) -> bool:
+    """Whether traces are exported."""
+    return settings.telemetry == "otlp"
+
+
+@contextmanager
+def submitting(settings: Settings, task: str, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Trace a submission; gives the options with the context that the job's messages are to carry."""
+    if not is_on(settings):
+        yield dict(options)
+        return
+    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    with _tracer(settings).start_as_current_span(f"submit {task}", kind=SpanKind.PRODUCER) as span:
+        span.set_attribute("messaging.system", "aws_sqs")
+        span.set_attribute("jobclaim.task", task)
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier)
+        yield {**options, "headers": {**(options.get("headers") or {}), CARRIER: carrier[CARRIER]}}
+
+
+def enter(settings: Settings, job: Job) -> None:
+    """Make the attempt's span the parent of whatever the body traces; `leave` ends that."""
+    if not is_on(settings):
+        return
+    from opentelemetry import context
+    from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+    leave(settings)
+    _local.claim_ended = _now_ms()
+    _local.token = context.attach(set_span_in_context(NonRecordingSpan(_attempt(job, job.attempt))))
+
+
+def leave(settings: Settings) -> None:
+    """End what `enter` began; without it nothing."""
+    if is_on(settings) and (token := getattr(_local, "token", None)) is not None:
+        from opentelemetry import context
+
+        context.detach(token)
+        _local.token = _local.claim_ended = None
+
+
+def crashed(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = "", exception: str = "") -> None:
+    """Tell the spans of an attempt whose process is gone, as `ended`, and of those before it."""
+    if not is_on(settings):
+        return
+    due = job.created_at
+    for past in job.history:
+        if past.claimed_at and past.ended_at > job.claimed_at - UNTOLD_MS:
+            told = replace(
+                job, attempt=past.attempt, claimed_at=past.claimed_at, available_at=due, worker_id=past.worker_id
+            )
+            failure = past.failure
+            ended(settings, told, past.outcome, at=past.ended_at, exception=failure.exception if failure else "")
+        due = past.ended_at
+    ended(settings, job, outcome, at=at, kind=kind, exception=exception)
+
+
+def ended(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = "", exception: str = "") -> None:
+    """Tell the spans of an attempt that has ended.
+
+    Parameters
+    ----------
+    job : Job
+        With the claim that has ended: its attempt, worker and times.
+    outcome : str
+        ``completed``, ``failed``, ``cancelled``, ``retry``, ``release``, ``orphan``.
+    at : int
+        Epoch milliseconds.
+    kind, exception : str
+        Of the failure; never its message.
+    """
+    if not is_on(settings) or not job.claimed_at:
+        return
+    from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+
+    tracer, parent = _tracer(settings), _parent(job)
+    attributes = {
+        "jobclaim.job_id": job.job_id,
+        "jobclaim.task": job.task,
+        "jobclaim.queue": job.queue,
+        "jobclaim.attempt": job.attempt,
+    }
+    claim_ended = max(getattr(_local, "claim_ended", None) or job.claimed_at, job.claimed_at)
+    due = min(max(job.available_at, job.created_at), job.claimed_at)
+    for name, begin, end in (("queue", due, job.claimed_at), ("claim", job.claimed_at, min(claim_ended, at))):
+        with _chosen(_span_id(job, job.attempt, name)):
+            span = tracer.start_span(name, parent, attributes=attributes, start_time=begin * NANOSECONDS)
+        span.end(max(begin, end) * NANOSECONDS)
+    with _chosen(_span_id(job, job.attempt, "run")):
+        span = tracer.start_span(
+            f"run {job.task}",
+            parent,
+            kind=SpanKind.CONSUMER,
+            attributes={**attributes, "jobclaim.worker": job.worker_id, "jobclaim.outcome": outcome},
+            links=[Link(_attempt(job, job.attempt - 1))] if job.attempt > 1 else (),
+            start_time=job.claimed_at * NANOSECONDS,
+        )
+    if exception:
+        span.set_attribute("exception.type", exception)
+    if kind:
+        span.set_attribute("jobclaim.failure_kind", kind)
+    if outcome not in OK_ENDS or exception:
+        span.set_status(Status(StatusCode.ERROR, exception or outcome))
+    span.end(max(at, job.claimed_at) * NANOSECONDS)
+
+
+def flush() -> None:
+    """Export what this process has told and not exported yet; called when it ends."""
+    if (provider := _providers.get(os.getpid())) is not None:
+        provider.force_flush(FLUSH_MS)
+
+
+# --- ids
+class ChosenIds:
+    """Random ids, but for the span that says which one it wants."""
+
+    def generate_span_id(self) -> int:
+        """Give the id that was chosen, else a random one."""
+        chosen = getattr(_local, "span_id", 0)
+        return chosen or int.from_bytes(os.urandom(8), "big") or 1
+
+    def generate_trace_id(self) -> int:
+        """Give a random id."""
+        return int.from_bytes(os.urandom(16), "big") or 1
+
+    def is_trace_id_random(self) -> bool:
+        """All of the trace's id is random."""
+        return True
+
+
+@contextmanager
+def _chosen(span_id: int) -> Iterator[None]:
+    _local.span_id = span_id
+    try:
+        yield
+    finally:
+        _local.span_id = 0
+
+
+def _span_id(job: Job, attempt: int, name: str) -> int:
+    digest = hashlib.sha256(f"{job.submission or job.job_id}\0{job.job_id}\0{attempt}\0{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") or 1
+
+
+def _attempt(job: Job, attempt: int) -> SpanContext:
+    """Context of the span of an attempt, told or not."""
+    from opentelemetry.trace import SpanContext, TraceFlags
+
+    return SpanContext(_submitted(job).trace_id, _span_id(job, attempt, "run"), False, TraceFlags(TraceFlags.SAMPLED))
+
+
+def _submitted(job: Job) -> SpanContext:
+    """Context of the submission; for a job that was submitted without a trace, one that follows from its id."""
+    from opentelemetry import context
+    from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    headers = unseal(job.envelope).get("headers") or {}
+    found = TraceContextTextMapPropagator().extract({CARRIER: str(headers.get(CARRIER, ""))}, context.Context())
+    known = get_current_span(found).get_span_context()
+    if known.is_valid:
+        return known
+    trace_id = int.from_bytes(hashlib.sha256(job.job_id.encode()).digest()[:16], "big")
+    return SpanContext(trace_id, _span_id(job, 0, "submit"), True, TraceFlags(TraceFlags.SAMPLED))
+
+
+def _parent(job: Job) -> Any:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, set_span_in_context
+
+    return set_span_in_context(NonRecordingSpan(_submitted(job)), Context())
+
+
+# --- exporting
+def _tracer(settings: Settings) -> Any:
+    """Give this process's tracer: its exporting thread is made anew in each process."""
+    pid = os.getpid()
+    if pid not in _providers:
+        _providers.clear()
+        _providers[pid] = _provider(settings)
+    return _providers[pid].get_tracer("jobclaim")
+
+
+def _provider(settings: Settings) -> TracerProvider:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    endpoint = settings.telemetry_endpoint and f"{settings.telemetry_endpoint.rstrip('/')}/v1/traces"
+    provider = TracerProvider(resource=resource(), id_generator=ChosenIds())  # type: ignore[arg-type]
+    provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), schedule_delay_millis=SCHEDULE_MS)
+    )
+    return provider
+
+
+def resource() -> Any:
+    """Say who exports: the service is ``OTEL_SERVICE_NAME``'s, default jobclaim."""
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource.create({} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "jobclaim"})
+
+
+def _now_ms() -> int:
+    from jobs.clock import system_clock
+
+    return system_clock()
