@@ -258,7 +258,11 @@ def test_runs_at_the_same_time_add_one_index(stack: Stack) -> None:
     with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
         reports = list(pool.map(at_once, range(RUNS_AT_ONCE)))
 
-    assert len([row for report in reports for row in report.of("created") if row.kind == "index"]) == 1
+    # DynamoDB refuses a second UpdateTable of a table that is being updated; DynamoDB Local sometimes takes both, so
+    # two runs may say that they made it. One index stands there all the same, and every run saw it ACTIVE.
+    assert any(row.kind == "index" for report in reports for row in report.of("created"))
+    table = stack.dynamodb.describe_table(TableName=stack.settings.job_table)["Table"]
+    assert [index["IndexStatus"] for index in table["GlobalSecondaryIndexes"]] == ["ACTIVE"]
     assert not run(stack).changed
 
 
