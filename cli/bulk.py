@@ -21,8 +21,9 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
 
     Ends the command with the code of `exit_code`.
     """
-    from cli.records import columns, job_record
+    from cli.job_columns import columns
     from jobs import JobError
+    from views.records import job_record
 
     done: list[Job] = []
     refused: list[Refused] = []

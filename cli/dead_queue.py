@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exits import ExitCode
-from cli.humane import iso, relative
 from cli.output import Column, Format, Output, output_option, remark
 from cli.session import Session, pass_session
+from views.humane import iso, relative
 
 if TYPE_CHECKING:
     from recovery.dead_queues import MoveReport
@@ -73,9 +73,9 @@ def _mover(verb: str, text: str) -> None:
 
 
 def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], options: dict[str, Any]) -> None:
-    from cli.commands.dead import whoami
     from jobs.audit import Audit
     from recovery.dead_queues import DeadQueues
+    from views.person import whoami
 
     queues = DeadQueues(session.settings)
     if not options["yes"]:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from cli.humane import clock_time, iso, relative
 from cli.output import Column
-
-if TYPE_CHECKING:
-    from jobs.audit import Entry
-    from recovery.dead import Group
+from views.humane import clock_time, relative
 
 
 def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on the time only
@@ -58,47 +53,6 @@ AUDIT_COLUMNS: Final = [
     Column("what", lambda row: str(row["what"])),
     Column("why", lambda row: str(row["why"])),
 ]
-
-
-def group_record(group: Group) -> dict[str, Any]:
-    """Make the JSON record of a group."""
-    return {
-        "fingerprint": group.fingerprint,
-        "count": group.count,
-        "kind": group.kind,
-        "exception": group.exception or None,
-        "where": group.where or None,
-        "task": group.task,
-        "first_at": iso(group.first_at),
-        "first_at_ms": group.first_at,
-        "last_at": iso(group.last_at),
-        "last_at_ms": group.last_at,
-        "sample": group.sample,
-        "message": group.message,
-    }
-
-
-def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
-    """Make the JSON records of counts; windows in the order of time, all else the largest first."""
-    rows = []
-    for by, counter in counts.items():
-        pairs = sorted(counter.items()) if by == "window" else counter.most_common()
-        rows += [{"by": by, "value": iso(int(v)) if by == "window" else str(v), "count": n} for v, n in pairs]
-    return rows
-
-
-def audit_record(entry: Entry) -> dict[str, Any]:
-    """Make the JSON record of an entry of the audit trail."""
-    return {
-        "at": iso(entry.at),
-        "at_ms": entry.at,
-        "verb": entry.verb,
-        "by": entry.by,
-        "why": entry.why,
-        "what": entry.what,
-        "done": entry.done,
-        "refused": entry.refused,
-    }
 
 
 def _failure(row: Mapping[str, Any], name: str) -> str:

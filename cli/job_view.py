@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.humane import clock_time, relative
-from cli.records import STYLES, compact
-from cli.timeline import timeline, waiting_reason
+from cli.job_columns import STYLES
 from jobs import Job
 from settings import Settings
+from views.humane import clock_time, relative
+from views.records import compact
+from views.timeline import timeline, waiting_reason
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,7 +1,7 @@
 """One way out for every command: a table for people, JSON for programs, bare ids for pipes.
 
 The format is the one of ``-o``; without it a terminal gets ``table``, anything else ``jsonl``. Records are the same in
-``json`` and ``jsonl``: one schema, documented in `cli.records`. Records go to standard output, remarks to standard
+``json`` and ``jsonl``: one schema, documented in `views.records`. Records go to standard output, remarks to standard
 error.
 """
 

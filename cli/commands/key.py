@@ -53,8 +53,8 @@ Examples:
 @pass_session
 def show(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
     """Show the job under a key, its result, and whether it answers equal submissions now."""
-    from cli.records import job_record
     from jobs import lifecycle
+    from views.records import job_record
 
     job = _find(session, task, _scope(key, values))
     answers = lifecycle.answers_duplicate(job, session.now())

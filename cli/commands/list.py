@@ -12,7 +12,7 @@ from cli.session import Session, pass_session
 from cli.watching import repeat, watch_option
 
 if TYPE_CHECKING:
-    from cli.job_filter import JobFilter
+    from views.job_filter import JobFilter
 
 STATES: Final = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED")
 OPEN: Final = ("PROCESSING", "PENDING")
@@ -65,7 +65,8 @@ def command(
     Reads a bounded number of index pages, never the whole table: a filter that fits few jobs gives a short list and a
     cursor. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
     """
-    from cli.job_filter import JobFilter
+    from jobs import InvalidInput
+    from views.job_filter import JobFilter
 
     if cursor and not status:
         raise click.UsageError("--cursor continues the list of one state: name it with --status")
@@ -73,7 +74,10 @@ def command(
         raise click.UsageError("--watch shows the first page; leave --cursor out")
     if queue is not None:
         session.settings.queue(queue)
-    wanted = JobFilter.of(task=task, kind=kind, worker_id=worker_id, since_ms=since)
+    try:
+        wanted = JobFilter.of(task=task, kind=kind, worker_id=worker_id, since_ms=since)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error), param_hint="--kind") from None
     states, out = _states(status), Output(output)
     repeat(
         watch,
@@ -92,8 +96,9 @@ def _show(
     payload: bool,
     out: Output,
 ) -> None:
-    from cli.job_filter import filtered_page
-    from cli.records import columns, job_record
+    from cli.job_columns import columns
+    from views.job_filter import filtered_page
+    from views.records import job_record
 
     repo, now = session.repo, session.now()
     pages = [filtered_page(repo, state, wanted, now=now, queue=queue, limit=limit, cursor=cursor) for state in states]

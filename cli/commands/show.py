@@ -29,7 +29,7 @@ Examples:
 @pass_session
 def command(session: Session, job_id: str, payload: bool, output: Format | None) -> None:
     """Show one job: its state, what it waits for, and every attempt: who claimed it, until when, how it ended."""
-    from cli.records import job_record
+    from views.records import job_record
 
     job = session.repo.get_job(job_id)
     Output(output).one(

@@ -102,9 +102,10 @@ def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]
 
 
 def _print(session: Session, job: Job, out: Output, *, detailed: bool) -> None:
+    from cli.job_columns import columns
     from cli.job_view import draw_job
     from cli.output import table
-    from cli.records import columns, job_record
+    from views.records import job_record
 
     record = job_record(job)
     if detailed:

@@ -10,9 +10,10 @@ import click
 
 from cli.errors import NotFound, Refused
 from cli.exits import ExitCode
-from cli.humane import Duration, relative, span
+from cli.humane import Duration
 from cli.output import Column, Format, Output, output_option
 from cli.session import Session, pass_session
+from views.humane import relative, span
 
 if TYPE_CHECKING:
     from cli.local_workers import LocalWorker

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cli.humane import span
 from cli.output import Column, Format, Output, output_option, remark
 from cli.session import Session, pass_session
 from cli.watching import repeat, watch_option
-
-if TYPE_CHECKING:
-    from jobs import Job
+from views.humane import span
 
 
 @click.command(
@@ -41,40 +38,17 @@ def command(session: Session, queue: str | None, with_jobs: bool, watch: int | N
 
 
 def _show(session: Session, queue: str | None, with_jobs: bool, out: Output) -> None:
+    from views.records import worker_record
     from workers.fleet import FleetRecords
 
     now = session.now()
     found = [record for record in FleetRecords.of(session.repo).all() if queue is None or queue in record.queues]
     known = session.repo.table.get_many([job for record in found for job in record.jobs]) if with_jobs else {}
-    rows = [_record(record, now, session.settings.worker_dead_after_seconds, known) for record in found]
+    rows = [worker_record(record, now, session.settings.worker_dead_after_seconds, known) for record in found]
     out.many(rows, COLUMNS, empty="No worker has ever written a heartbeat here; start one: `jobclaim worker run`.")
     versions = sorted({row["version"] for row in rows if row["state"] != "dead"})
     if out.format == "table" and len(versions) > 1:
         remark(f"Several versions run at once: {', '.join(versions)}. That is normal only during a deployment.")
-
-
-def _record(record: Any, now: int, dead_after_seconds: int, known: dict[str, Job]) -> dict[str, Any]:
-    silence = now - record.seen_at
-    state = "dead" if silence >= dead_after_seconds * 1000 else "stopping" if record.drain else "alive"
-    return {
-        "worker_id": record.worker_id,
-        "state": state,
-        "seen_at_ms": record.seen_at,
-        "silence_ms": silence,
-        "started_at_ms": record.started_at,
-        "host": record.host,
-        "pid": record.pid,
-        "version": record.version,
-        "concurrency": record.concurrency,
-        "queues": list(record.queues),
-        "jobs": [_running(job_id, known.get(job_id), now) for job_id in record.jobs],
-    }
-
-
-def _running(job_id: str, job: Job | None, now: int) -> dict[str, Any]:
-    if job is None:
-        return {"job_id": job_id}
-    return {"job_id": job_id, "task": job.task, "attempt": job.attempt, "running_ms": max(0, now - job.claimed_at)}
 
 
 def _jobs(row: Any) -> str:

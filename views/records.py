@@ -1,22 +1,26 @@
-"""A job as the command line shows it: one JSON schema and one set of columns.
+"""Jobs, dead letters, workers and the audit trail as JSON: one schema for `-o json` and for the dashboard's API.
 
 Schema of a job
 ---------------
 Every time is there twice: ``created_at`` as ISO 8601 in UTC with milliseconds, which people read and which sorts as
 text, and ``created_at_ms`` as epoch milliseconds, which programs compute with. Both are ``null`` where it has not
 happened. All fields are always there. ``payload`` is
-``{"redacted": true, "bytes": n}`` unless ``--payload`` is given. A claim's token is a capability and is never shown.
+``{"redacted": true, "bytes": n}`` unless it was asked for. A claim's token is a capability and is never shown.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from cli.humane import iso, relative, span
-from cli.output import Column, Record
+from views.humane import iso, relative, span
 
 if TYPE_CHECKING:
     from jobs import Attempt, Failure, Job
+    from jobs.audit import Entry
+    from recovery.dead import Group
+    from workers.process.fleet import WorkerRecord
 
 TIMES: Final = (
     "created_at",
@@ -28,13 +32,6 @@ TIMES: Final = (
     "finished_at",
     "retry_at",
 )
-STYLES: Final = {
-    "PENDING": "yellow",
-    "PROCESSING": "cyan",
-    "COMPLETED": "green",
-    "FAILED": "bold red",
-    "CANCELLED": "dim",
-}
 
 
 def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
@@ -93,6 +90,74 @@ def attempt_record(attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def group_record(group: Group) -> dict[str, Any]:
+    """Make the JSON record of a group."""
+    return {
+        "fingerprint": group.fingerprint,
+        "count": group.count,
+        "kind": group.kind,
+        "exception": group.exception or None,
+        "where": group.where or None,
+        "task": group.task,
+        "first_at": iso(group.first_at),
+        "first_at_ms": group.first_at,
+        "last_at": iso(group.last_at),
+        "last_at_ms": group.last_at,
+        "sample": group.sample,
+        "message": group.message,
+    }
+
+
+def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
+    """Make the JSON records of counts; windows in the order of time, all else the largest first."""
+    rows = []
+    for by, counter in counts.items():
+        pairs = sorted(counter.items()) if by == "window" else counter.most_common()
+        rows += [{"by": by, "value": iso(int(v)) if by == "window" else str(v), "count": n} for v, n in pairs]
+    return rows
+
+
+def audit_record(entry: Entry) -> dict[str, Any]:
+    """Make the JSON record of an entry of the audit trail."""
+    return {
+        "at": iso(entry.at),
+        "at_ms": entry.at,
+        "verb": entry.verb,
+        "by": entry.by,
+        "why": entry.why,
+        "what": entry.what,
+        "done": entry.done,
+        "refused": entry.refused,
+    }
+
+
+def worker_record(
+    record: WorkerRecord, now: int, dead_after_seconds: int, known: Mapping[str, Job] | None = None
+) -> dict[str, Any]:
+    """Make the JSON record of a worker; of its jobs those that are ``known`` have a task and a duration."""
+    silence = now - record.seen_at
+    state = "dead" if silence >= dead_after_seconds * 1000 else "stopping" if record.drain else "alive"
+    return {
+        "worker_id": record.worker_id,
+        "state": state,
+        "seen_at_ms": record.seen_at,
+        "silence_ms": silence,
+        "started_at_ms": record.started_at,
+        "host": record.host,
+        "pid": record.pid,
+        "version": record.version,
+        "concurrency": record.concurrency,
+        "queues": list(record.queues),
+        "jobs": [_running(job_id, (known or {}).get(job_id), now) for job_id in record.jobs],
+    }
+
+
+def _running(job_id: str, job: Job | None, now: int) -> dict[str, Any]:
+    if job is None:
+        return {"job_id": job_id}
+    return {"job_id": job_id, "task": job.task, "attempt": job.attempt, "running_ms": max(0, now - job.claimed_at)}
+
+
 def redacted(payload: Any) -> dict[str, Any]:
     """Stand for a payload that is not shown."""
     from jobs import codec
@@ -100,21 +165,7 @@ def redacted(payload: Any) -> dict[str, Any]:
     return {"redacted": True, "bytes": len(codec.encode(payload).encode())}
 
 
-def columns(now: int, *, payload: bool = False) -> list[Column]:
-    """Choose the columns of a table of jobs, as seen at ``now`` (epoch milliseconds)."""
-    shown = [
-        Column("job", lambda row: str(row["job_id"])),
-        Column("status", lambda row: str(row["status"]), lambda row: STYLES[row["status"]], fold=False),
-        Column("task", lambda row: str(row["task"])),
-        Column("queue", lambda row: str(row["queue"])),
-        Column("attempt", lambda row: f"{row['attempt']} of {row['max_attempts']}", fold=False),
-        Column("created", lambda row: relative(row["created_at_ms"] or 0, now), "dim"),
-        Column("", lambda row: remark_on(row, now), "dim"),
-    ]
-    return [*shown, Column("payload", lambda row: compact(row["payload"]))] if payload else shown
-
-
-def remark_on(row: Record, now: int) -> str:
+def remark_on(row: Mapping[str, Any], now: int) -> str:
     """Say in a few words what matters most about a job in its state."""
     if row["status"] == "PENDING":
         due = row["available_at_ms"]

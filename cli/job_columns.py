@@ -1,0 +1,31 @@
+"""Jobs as rows of a terminal's table."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cli.output import Column
+from views.humane import relative
+from views.records import compact, remark_on
+
+STYLES: Final = {
+    "PENDING": "yellow",
+    "PROCESSING": "cyan",
+    "COMPLETED": "green",
+    "FAILED": "bold red",
+    "CANCELLED": "dim",
+}
+
+
+def columns(now: int, *, payload: bool = False) -> list[Column]:
+    """Choose the columns of a table of jobs, as seen at ``now`` (epoch milliseconds)."""
+    shown = [
+        Column("job", lambda row: str(row["job_id"])),
+        Column("status", lambda row: str(row["status"]), lambda row: STYLES[row["status"]], fold=False),
+        Column("task", lambda row: str(row["task"])),
+        Column("queue", lambda row: str(row["queue"])),
+        Column("attempt", lambda row: f"{row['attempt']} of {row['max_attempts']}", fold=False),
+        Column("created", lambda row: relative(row["created_at_ms"] or 0, now), "dim"),
+        Column("", lambda row: remark_on(row, now), "dim"),
+    ]
+    return [*shown, Column("payload", lambda row: compact(row["payload"]))] if payload else shown
