@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobs import Attempt, Failure, Job
     from jobs.audit import Entry
     from recovery.dead import Group
-    from workers.process.fleet import WorkerRecord
+    from workers.fleet import WorkerRecord
 
 TIMES: Final = (
     "created_at",
