@@ -37,6 +37,8 @@ ITEM_BUDGET: Final = 335_000
 """Bytes that payload and result may take together: DynamoDB's item limit of 400 KB less room for all that a job holds
 besides: ids of the longest kind, what its messages carry, and ten ended attempts with their failures."""
 DEAD_LETTER_SUFFIX: Final = "-dlq"
+SCRYPT_HASH: Final = r"scrypt\$\d{4,7}\$\d{1,2}\$\d{1,2}\$[A-Za-z0-9_-]{22,}\$[A-Za-z0-9_-]{43}"
+"""What a stored password looks like: cost, block size, parallelism, salt, key."""
 FARGATE_MEMORY: Final = {
     256: (512, 2048),
     512: (1024, 4096),
@@ -254,6 +256,58 @@ class WorkerGroup(SettingsModel):
         return self
 
 
+class DashboardUser(SettingsModel):
+    """Somebody who signs in to the dashboard with a password (HTTP basic authentication).
+
+    Attributes
+    ----------
+    password : str
+        Its hash, as ``jobclaim dashboard hash-password`` prints it; never the password itself.
+    operator : bool
+        Whether the user may act; others look.
+    """
+
+    password: Annotated[str, Field(repr=False)]
+    operator: bool = False
+
+    @field_validator("password")
+    @classmethod
+    def _hashed(cls, password: str) -> str:
+        if not re.fullmatch(SCRYPT_HASH, password):
+            raise ValueError("password is no scrypt hash; make one with `jobclaim dashboard hash-password`")
+        return password
+
+
+class DashboardAlb(SettingsModel):
+    """An Application Load Balancer that signs people in by OpenID Connect and passes on who they are.
+
+    Attributes
+    ----------
+    signer : str
+        ARN of the load balancer: only its tokens count.
+    issuer, client : str
+        Issuer and client id of its OIDC action.
+    user_claim : str
+        Claim that names the person, in the audit trail too.
+    operators : tuple of str
+        Who may act: values of ``operator_claim``, which may be a list of groups; everybody else looks.
+    operator_claim : str, optional
+        Default ``user_claim``.
+    key_url : str, optional
+        Where the region's public keys are; default AWS's own. GovCloud's differ.
+    """
+
+    signer: Annotated[
+        str, Field(pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:loadbalancer/app/[^/]+/[^/]+$")
+    ]
+    issuer: Annotated[str, Field(pattern=r"^https://")]
+    client: Annotated[str, Field(min_length=1)]
+    user_claim: Annotated[str, Field(min_length=1)] = "email"
+    operators: tuple[str, ...] = ()
+    operator_claim: str | None = None
+    key_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+
+
 class Limits(SettingsModel):
     """Time limits of a task, seconds."""
 
@@ -398,6 +452,25 @@ class Settings(BaseSettings):
     telemetry_endpoint: str | None = Field(None, description="OTLP over HTTP; default: OTEL_EXPORTER_OTLP_ENDPOINT.")
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] = Field(9464, description="Port that Prometheus scrapes.")
 
+    # --- dashboard
+    dashboard_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names under which browsers reach it, besides those of loopback; others are refused.",
+    )
+    dashboard_users: Annotated[dict[str, DashboardUser], NoDecode] = Field(
+        {}, description="By name, who signs in with a password."
+    )
+    dashboard_alb: Annotated[DashboardAlb | None, NoDecode] = Field(
+        None, description="The load balancer that signs people in; beside it, `dashboard_users` are for programs."
+    )
+    dashboard_arguments: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Names of keyword arguments whose values pages show; `*` shows all, positional ones too."
+    )
+    dashboard_results: bool = Field(
+        False,
+        description="Whether pages show results, messages and tracebacks, which may quote arguments.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -423,7 +496,17 @@ class Settings(BaseSettings):
         _refuse_unknown(in_environment, cls.model_fields, f"the environment ({_PREFIX}*)")
         return values
 
-    @field_validator("queue_urls", "queues", "tasks", "dead_letters", "schedules", "worker_groups", mode="before")
+    @field_validator(
+        "queue_urls",
+        "queues",
+        "tasks",
+        "dead_letters",
+        "schedules",
+        "worker_groups",
+        "dashboard_users",
+        "dashboard_alb",
+        mode="before",
+    )
     @classmethod
     def _from_json(cls, value: Any, info: ValidationInfo) -> Any:
         """Read what the environment gives as text."""
@@ -435,7 +518,7 @@ class Settings(BaseSettings):
             example = '[{"name": "default"}]' if info.field_name == "queues" else '{"name": ...}'
             raise ValueError(f"{info.field_name}={value!r} is no JSON ({error}); write it as {example}") from error
 
-    @field_validator("task_modules", "log_arguments", mode="before")
+    @field_validator("task_modules", "log_arguments", "dashboard_hosts", "dashboard_arguments", mode="before")
     @classmethod
     def _from_list(cls, value: Any, info: ValidationInfo) -> Any:
         """Read ``["a", "b"]`` or ``a,b``."""
@@ -463,6 +546,26 @@ class Settings(BaseSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"endpoint {url!r} is no URL; write http://host:port, or leave it out for AWS")
         return url
+
+    @field_validator("dashboard_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]", host):
+                raise ValueError(
+                    f"dashboard_hosts: {host!r} is no host name; write it as jobs.example.com, without scheme and port"
+                )
+        return tuple(host.lower() for host in hosts)
+
+    @field_validator("dashboard_users")
+    @classmethod
+    def _users_have_names(cls, users: dict[str, DashboardUser]) -> dict[str, DashboardUser]:
+        for name in users:
+            if not re.fullmatch(r"[^\s:\x00-\x1f\x7f]{1,100}", name):
+                raise ValueError(
+                    f"dashboard_users: {name!r} is no user name; write 1 to 100 characters without ':' and blanks"
+                )
+        return users
 
     @field_validator("queues")
     @classmethod
