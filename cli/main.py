@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from cli.catalog import COMMANDS, SECTIONS
+from cli.catalog import COMMANDS, EPILOG, SECTIONS, TEXT
 from cli.errors import debug_option, explain, wants_traceback
-from cli.start import EPILOG, TEXT, main
 
-__all__ = ["LazyGroup", "jobclaim", "main"]
+__all__ = ["LazyGroup", "jobclaim"]
 
 
 class LazyGroup(click.Group):

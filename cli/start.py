@@ -8,22 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-from cli.catalog import SECTIONS
+from cli.catalog import EPILOG, OPTIONS, SECTIONS, TEXT
 
-TEXT = "Jobs that Celery workers claim: SQS carries the message, DynamoDB holds the job."
-OPTIONS = {
-    "--version": "Show the version.",
-    "--debug": "Show the traceback of an error.",
-    "-h, --help": "Show this message and exit.",
-}
-EPILOG = (
-    "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 check failed, 5 partial.",
-    "",
-    "Examples:",
-    "  jobclaim demo",
-    "  jobclaim submit examples.process_document --args '[\"letter.txt\"]' --wait",
-    "  jobclaim list --status FAILED -o ids | xargs jobclaim retry",
-)
 WIDEST = 110
 NARROWEST = 50
 

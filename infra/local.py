@@ -97,7 +97,7 @@ def _server(port: int) -> Any:
             f"the embedded AWS needs moto, and {error.name!r} is missing; run `pip install jobclaim[local]`"
         ) from error
     try:
-        return LocalServer(port)
+        return LocalServer(HOST, port)
     except (OSError, OverflowError) as error:
         raise LocalAwsError(
             f"the embedded AWS cannot listen on {HOST}:{port}: {error}; choose another port, or 0 for a free one"

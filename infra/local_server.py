@@ -14,7 +14,6 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 from werkzeug.test import run_wsgi_app
 
-from infra.local import HOST
 from infra.local_app import LocalApp
 
 STOP_SECONDS: Final = 5.0
@@ -28,6 +27,8 @@ class LocalServer:
 
     Parameters
     ----------
+    host : str
+        The address to listen on.
     port : int
         0 takes a free one.
 
@@ -37,12 +38,12 @@ class LocalServer:
         The port is taken.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self._app = LocalApp(account=str(next(_accounts)))
         # Bound here, because werkzeug prints and exits the process when a port is taken.
-        with socket.create_server((HOST, port), backlog=128) as listener:
-            self.url = f"http://{HOST}:{listener.getsockname()[1]}"
-            self._http = _Http(HOST, port, self._app, _Handler, fd=listener.fileno())
+        with socket.create_server((host, port), backlog=128) as listener:
+            self.url = f"http://{host}:{listener.getsockname()[1]}"
+            self._http = _Http(host, port, self._app, _Handler, fd=listener.fileno())
         self._thread = threading.Thread(
             target=self._http.serve_forever, args=(_POLL_SECONDS,), name="local-aws", daemon=True
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -12,15 +12,13 @@ from jobs.connect import PerProcess
 from jobs.connect import client as connect
 from jobs.errors import JobError, PayloadTooLarge
 from jobs.model import Job
+from jobs.schema import LARGE_MARK
 from settings import Settings
 
 if TYPE_CHECKING:
     from jobs.offload import Offload
 
 log = structlog.get_logger("jobclaim.jobs")
-
-MARK: Final = "jobclaim:s3"
-"""Key of the map that is stored in a large value's place."""
 
 
 class Large:
@@ -92,4 +90,4 @@ class Large:
 
 def is_mark(value: Any) -> bool:
     """Whether a stored value only tells where the real one is."""
-    return isinstance(value, dict) and value.keys() == {MARK}
+    return isinstance(value, dict) and value.keys() == {LARGE_MARK}

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs import codec
 from jobs.errors import OffloadLost, PayloadTooLarge, StoreUnavailable
-from jobs.large import MARK
+from jobs.schema import LARGE_MARK
 
 MOST_BYTES: Final = 50_000_000
 """A payload is read into the memory of each process that runs its job; beyond this it should be a file of its own."""
@@ -60,7 +60,7 @@ class Offload:
             self._client().put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
         except (ClientError, BotoCoreError) as error:
             raise StoreUnavailable(f"S3 did not take {what} of {len(body)} bytes: {error}; submit again") from error
-        return {MARK: {"key": key, "bytes": len(body)}}
+        return {LARGE_MARK: {"key": key, "bytes": len(body)}}
 
     def fetch(self, mark: dict[str, Any]) -> Any:
         """Read a value back.
@@ -71,7 +71,7 @@ class Offload:
             The object is gone, or is not what was written.
         StoreUnavailable
         """
-        key = mark[MARK]["key"]
+        key = mark[LARGE_MARK]["key"]
         try:
             body = self._client().get_object(Bucket=self._bucket, Key=key)["Body"].read()
         except ClientError as error:

@@ -51,3 +51,7 @@ def settled_key(shard: int) -> str:
 def closed_key(status: str, shard: int) -> str:
     """Index partition of the jobs that ended in ``status``."""
     return f"{status}#{shard}"
+
+
+LARGE_MARK: Final = "jobclaim:s3"
+"""Key of the map that stands in a large value's place."""

@@ -94,7 +94,7 @@ def test_a_worker_that_never_ran_is_not_well(stack: Stack) -> None:
 def test_health_imports_neither_celery_nor_boto3(stack: Stack) -> None:
     code = (
         "import sys; sys.argv = ['jobclaim', 'worker', 'health', 'nobody']\n"
-        "from cli.main import main\n"
+        "from cli.start import main\n"
         "try: main()\n"
         "finally: print({'celery', 'kombu', 'boto3', 'botocore'} & set(sys.modules))"
     )

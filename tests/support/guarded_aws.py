@@ -119,7 +119,7 @@ def _refusal(action: str, resource: str, start_response: Any) -> Iterable[bytes]
 @contextmanager
 def guarded_aws() -> Iterator[tuple[str, Guard]]:
     """Run it; gives its URL and the guard."""
-    server = LocalServer(0)
+    server = LocalServer("127.0.0.1", 0)
     try:
         account = server._app._account
         guard = Guard(server._http.app, account)

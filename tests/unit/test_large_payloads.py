@@ -17,7 +17,7 @@ from infra.tables import ensure_table, table_specs
 from jobclaim_testing import Harness
 from jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
 from jobs.connect import client
-from jobs.large import MARK
+from jobs.schema import LARGE_MARK
 from settings import Settings
 from workers import JobTask
 
@@ -66,7 +66,7 @@ def stored(repo: JobRepo, job_id: str) -> Any:
 def test_a_large_payload_goes_to_the_bucket_and_comes_back_with_the_claim(repo: JobRepo) -> None:
     job = repo.create_job("t", {"text": LARGE})
     assert job.payload == {"text": LARGE}
-    assert stored(repo, job.job_id).payload.keys() == {MARK}
+    assert stored(repo, job.job_id).payload.keys() == {LARGE_MARK}
     claimed = repo.claim_job(job.job_id)
     assert claimed is not None
     assert claimed.payload == {"text": LARGE}
@@ -78,7 +78,7 @@ def test_a_large_result_goes_to_the_bucket_and_is_read_back(repo: JobRepo) -> No
     job = repo.create_job("t")
     repo.claim_job(job.job_id)
     repo.update_status(job.job_id, "COMPLETED", result=[LARGE])
-    assert stored(repo, job.job_id).result.keys() == {MARK}
+    assert stored(repo, job.job_id).result.keys() == {LARGE_MARK}
     assert repo.get_job(job.job_id).result == [LARGE]
 
 
@@ -111,7 +111,7 @@ def test_a_retry_may_have_a_larger_payload(repo: JobRepo) -> None:
     assert claimed is not None
     assert claimed.payload == {"text": LARGE}
     repo.reschedule(job.job_id)
-    assert stored(repo, job.job_id).payload.keys() == {MARK}
+    assert stored(repo, job.job_id).payload.keys() == {LARGE_MARK}
 
 
 def test_without_a_bucket_it_is_refused_before_anything_is_written(repo: JobRepo) -> None:
@@ -124,7 +124,7 @@ def test_without_a_bucket_it_is_refused_before_anything_is_written(repo: JobRepo
 def test_an_object_that_is_gone_is_an_error_of_the_claim_and_no_secret_to_a_reader(repo: JobRepo) -> None:
     job = repo.create_job("t", {"text": LARGE})
     s3().delete_object(Bucket=BUCKET, Key=objects()[0])
-    assert repo.get_job(job.job_id).payload.keys() == {MARK}
+    assert repo.get_job(job.job_id).payload.keys() == {LARGE_MARK}
     with pytest.raises(OffloadLost, match="lifecycle rule shorter"):
         repo.claim_job(job.job_id)
     failed = repo.update_status(job.job_id, "FAILED", error="payload lost")
@@ -167,7 +167,7 @@ def test_tasks_hand_large_values_on(jobclaim: Harness) -> None:
     result = chain(echo.s(LARGE), echo.s()).apply_async()
     jobclaim.drain()
     assert result.get(timeout=1) == LARGE
-    assert stored(jobclaim.repo, result.id).payload.keys() == {MARK}
+    assert stored(jobclaim.repo, result.id).payload.keys() == {LARGE_MARK}
 
 
 def test_plain_tasks_have_large_results_too(jobclaim: Harness) -> None:

@@ -28,10 +28,10 @@ from workers.process import board, settle
 from workers.process.children import Children
 from workers.process.heartbeat import Heartbeat, Pace
 from workers.process.recorder import Recorder
+from workers.process.request import JobRequest
 
 if TYPE_CHECKING:
     from workers.app import JobclaimApp
-    from workers.process.request import JobRequest
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -242,25 +242,8 @@ class Parent:
 
 def _active() -> list[JobRequest]:
     """The requests that children work on; the event loop may change Celery's set at any moment."""
-    from workers.process.request import JobRequest
-
     while True:
         try:
             return [request for request in state.active_requests if isinstance(request, JobRequest)]
         except RuntimeError:
             continue
-
-
-_parent: Parent | None = None
-_pid = 0
-
-
-def set_up(made: Parent) -> None:
-    """Make a parent this process's own."""
-    global _parent, _pid
-    _parent, _pid = made, os.getpid()
-
-
-def current() -> Parent | None:
-    """Give this worker's; ``None`` outside the main process of a worker."""
-    return _parent if _pid == os.getpid() else None  # children that are forked later inherit both

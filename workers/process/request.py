@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, Protocol
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -11,18 +12,52 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from jobs.claims import new_token
-from workers.process import gate, parent
+from workers.process import gate
 from workers.process.settle import Attempt
 from workers.submission.message import TOKEN, address
 
 logger = get_logger("celery.worker.request")
 
 
+class Owner(Protocol):
+    """What a worker's main process does with its requests: `workers.process.parent.Parent`."""
+
+    def started(self) -> None:
+        """Hear that a child has taken a job."""
+
+    def lost(self, request: JobRequest, error: BaseException) -> None:
+        """Hear that an attempt's child is gone."""
+
+    def retried(self, request: JobRequest) -> None:
+        """Hear that another attempt is to follow."""
+
+    def cancel(self, request: JobRequest) -> None:
+        """End the attempt as cancelled."""
+
+    def give_back(self, request: JobRequest) -> None:
+        """Put the job back before its child is killed."""
+
+
+_owner: Owner | None = None
+_pid = 0
+
+
+def set_owner(made: Owner) -> None:
+    """Make it this process's own."""
+    global _owner, _pid
+    _owner, _pid = made, os.getpid()
+
+
+def owner() -> Owner | None:
+    """Give this worker's; ``None`` outside the main process of a worker."""
+    return _owner if _pid == os.getpid() else None  # children that are forked later inherit both
+
+
 class JobRequest(Request):
     """A delivery of a job's message. Each delivery draws its own token: two of one message must not share a claim.
 
-    Celery calls it in the event loop, which must not wait for DynamoDB: what the child cannot tell is handed to
-    `workers.process.parent`.
+    Celery calls it in the event loop, which must not wait for DynamoDB: what the child cannot tell is handed to the
+    `Owner`.
 
     Attributes
     ----------
@@ -62,7 +97,7 @@ class JobRequest(Request):
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken it: the fleet is to know."""
         super().on_accepted(pid, time_accepted)
-        if known := parent.current():
+        if known := owner():
             known.started()
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
@@ -90,25 +125,25 @@ class JobRequest(Request):
     def on_retry(self, exc_info: Any) -> None:
         """The child has rescheduled the job; where it was to be cancelled, that takes effect now."""
         super().on_retry(exc_info)
-        if known := parent.current():
+        if known := owner():
             known.retried(self)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """A cold shutdown: give the job back before its child is killed."""
-        if known := parent.current():
+        if known := owner():
             known.give_back(self)
         else:
             super().cancel(pool, signal, emit_retry)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """End the attempt as cancelled."""
-        if known := parent.current():
+        if known := owner():
             known.cancel(self)
         else:
             super().terminate(pool, signal)
 
     def _lost(self, error: BaseException) -> None:
-        known = parent.current()
+        known = owner()
         if known is not None and not self.settled:
             self.settled = True
             known.lost(self, error)

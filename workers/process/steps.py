@@ -12,7 +12,9 @@ from celery.worker import state
 
 from workers.fleet import WorkerRecord
 from workers.identity import worker_id
-from workers.process import ecs, parent
+from workers.process import ecs
+from workers.process.parent import Parent
+from workers.process.request import set_owner
 
 
 class ParentStep(bootsteps.StartStopStep):
@@ -24,8 +26,8 @@ class ParentStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Begin."""
-        made = parent.Parent(worker.app, worker.pool, worker.hub, _about(worker))
-        parent.set_up(made)
+        made = Parent(worker.app, worker.pool, worker.hub, _about(worker))
+        set_owner(made)
         made.start()
         signals.worker_shutdown.connect(lambda **_: made.close(), weak=False)
 

@@ -27,7 +27,7 @@ from jobs import InvalidInput, InvalidPayload, Job, JobNotFound, lifecycle
 from jobs.notes import Kind, Notes
 from jobs.transitions import Move
 from workers.attempt.outcome import record_cancelled, record_failure, record_success
-from workers.process import parent
+from workers.process.request import owner
 from workers.results import chords, links
 from workers.results.meta import UNKNOWN, error_of, meta_of, successor_of
 from workers.submission.message import TOKEN, address
@@ -87,7 +87,7 @@ class JobBackend(BaseBackend):
         elif _saw_cancel(request):
             self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, exc))
         elif (job := record_failure(self.app.repo, job_id, token, exc)) and links.is_news(job):
-            if parent.current() is None:
+            if owner() is None:
                 self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:
                 chords.announce(self.app, job)  # the main process runs no code of the users
