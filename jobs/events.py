@@ -49,6 +49,7 @@ FIELDS: Final = {
     "grace_seconds": "time for the body to end by itself, seconds",
     "group_id": "the group that a chord belongs to",
     "held": "jobs left to a later pass",
+    "http_status": "status of the answer",
     "job_status": "state of the job",
     "kept_in": "dead-letter queue that keeps the message",
     "kind": "kind of a failure",
@@ -69,6 +70,7 @@ FIELDS: Final = {
     "request": "which requests to SQS",
     "retried": "orphans that start again",
     "retry": "how often it was started again by itself",
+    "rule": "what refused a request: host, cross-site, token, password, role, form, ...",
     "running": "jobs in the worker's children",
     "scheduled": "jobs due soon whose message was sent",
     "seconds_left": "until the stop is forced, seconds",
@@ -295,6 +297,8 @@ EVENTS: Final = {
         _event("alerts not evaluated", "recovery", "warning", "reason", "DynamoDB did not answer; the next pass does."),
         _event("not counted", "jobs", "warning", "reason", "Counts for alerts could not be written; they are lower."),
         _event("hook failed", "jobs", "warning", "JOB error", "A function of on_failure or on_dead raised."),
+        # --- dashboard
+        _event("request refused", "dashboard", "warning", "rule http_status", "A guard of the dashboard refused it."),
         # --- recovery
         _event(
             "recovery pass",

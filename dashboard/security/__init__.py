@@ -1,0 +1,24 @@
+"""What stands between a browser and the dashboard: small ASGI middleware, each with one decision.
+
+::
+
+    headers ▸ limits ▸ host ▸ cross-site ▸ access ▸ pages
+"""
+
+from __future__ import annotations
+
+from dashboard.security.access import Access, AccessGuard, RefusedToServe, access_of, check_bind
+from dashboard.security.asgi import App
+from dashboard.security.cross_site import CrossSiteGuard
+from dashboard.security.headers import HeaderGuard
+from dashboard.security.hosts import HostGuard
+from dashboard.security.limits import LimitGuard
+from settings import Settings
+
+__all__ = ["Access", "RefusedToServe", "access_of", "check_bind", "guarded"]
+
+
+def guarded(app: App, settings: Settings, access: Access) -> App:
+    """Put every guard before an ASGI app; ``app`` answers nothing that one of them refuses."""
+    inner = CrossSiteGuard(AccessGuard(app, access=access))
+    return HeaderGuard(LimitGuard(HostGuard(inner, allowed=settings.dashboard_hosts)))

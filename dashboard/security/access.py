@@ -1,0 +1,135 @@
+"""Who asks, and what that person may do.
+
+::
+
+    dashboard_alb set       the load balancer's signed header; a request without it may sign in with a password
+    dashboard_users set     a name and its password
+    neither                 only this machine, unproxied: a viewer; an operator with `jobclaim dashboard --operator`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final, TypeAlias
+
+from dashboard.person import SCOPE_KEY, Person, Role
+from dashboard.security import alb, basic
+from dashboard.security.asgi import HEALTH, SAFE_METHODS, App, Headers, Receive, Refusal, Scope, Send, path_of, refuse
+from jobs.clock import Clock, system_clock
+from settings import Settings
+
+Access: TypeAlias = Callable[[Scope], Person | Refusal]
+"""Judges one request; runs in a thread, so it may block."""
+
+FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+LOCAL_ONLY: Final = Refusal(
+    403,
+    "local",
+    "without JOBCLAIM_DASHBOARD_USERS or JOBCLAIM_DASHBOARD_ALB the dashboard answers only browsers of its own "
+    "machine, and none behind a proxy; set one of them",
+)
+LOOKS_ONLY: Final = Refusal(
+    403, "role", "you may look, not act; an operator can, or `jobclaim dashboard --operator` on your own machine"
+)
+
+
+class RefusedToServe(ValueError):
+    """The dashboard would be open to strangers; the message says what to set."""
+
+
+def access_of(
+    settings: Settings, *, operator: bool = False, user: str = "local", clock: Clock = system_clock
+) -> Access:
+    """Choose how people are known.
+
+    Parameters
+    ----------
+    operator : bool
+        Whether people of this machine may act, where nobody signs in.
+    user : str
+        What they are called then.
+    """
+    passwords = basic.Passwords(settings.dashboard_users, clock=clock) if settings.dashboard_users else None
+    if settings.dashboard_alb is not None:
+        return _by_token(alb.AlbTokens(settings.dashboard_alb, clock=clock), passwords)
+    if passwords is not None:
+        return lambda scope: passwords.person(Headers.of(scope).one("authorization"))
+    return local_access(Person(user, Role.OPERATOR if operator else Role.VIEWER))
+
+
+def _by_token(tokens: alb.AlbTokens, passwords: basic.Passwords | None) -> Access:
+    def judge(scope: Scope) -> Person | Refusal:
+        headers = Headers.of(scope)
+        if alb.HEADER in headers or passwords is None:
+            return tokens.person(headers.one(alb.HEADER))  # a bad one is not made good by a password
+        return passwords.person(headers.one("authorization"))
+
+    return judge
+
+
+def local_access(person: Person) -> Access:
+    """Take whoever comes from this machine itself for one person."""
+
+    def judge(scope: Scope) -> Person | Refusal:
+        headers, client = Headers.of(scope), scope.get("client")
+        if any(name in headers for name in FORWARDED) or (client is not None and not is_loopback(client[0])):
+            return LOCAL_ONLY
+        return person
+
+    return judge
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own; a name other than localhost may be anybody's."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def check_bind(host: str, settings: Settings, *, operator: bool = False) -> None:
+    """Refuse to serve what strangers could reach, or what nobody could.
+
+    Raises
+    ------
+    RefusedToServe
+    """
+    signs_in = bool(settings.dashboard_users or settings.dashboard_alb)
+    if operator and signs_in:
+        raise RefusedToServe(
+            "--operator is for a dashboard without sign-in; with one, name the operators in JOBCLAIM_DASHBOARD_USERS "
+            "or JOBCLAIM_DASHBOARD_ALB"
+        )
+    if is_loopback(host):
+        return
+    if not signs_in:
+        raise RefusedToServe(
+            f"--host {host} would show every job to whoever reaches this machine; set JOBCLAIM_DASHBOARD_USERS or "
+            "JOBCLAIM_DASHBOARD_ALB first, or stay on 127.0.0.1"
+        )
+    if not settings.dashboard_hosts:
+        raise RefusedToServe(
+            f"--host {host} needs the name that people's browsers use; set JOBCLAIM_DASHBOARD_HOSTS=jobs.example.com"
+        )
+
+
+class AccessGuard:
+    """ASGI middleware that lets in whom `Access` knows, and lets only operators change something."""
+
+    def __init__(self, app: App, *, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or path_of(scope) == HEALTH:
+            return await self._app(scope, receive, send)
+        from anyio.to_thread import run_sync
+
+        person = await run_sync(self._access, scope)
+        if isinstance(person, Person) and scope["method"] not in SAFE_METHODS and not person.may_act:
+            person = LOOKS_ONLY
+        if isinstance(person, Refusal):
+            return await refuse(person, send)
+        return await self._app({**scope, SCOPE_KEY: person}, receive, send)

@@ -1,0 +1,152 @@
+"""Passwords: hashed with scrypt, checked once per process and user, slow for whoever guesses.
+
+A check takes a tenth of a second by design. What was right once is remembered as a keyed digest, so that a page view
+costs none; what is wrong is counted per name, and after ten in a minute that name waits. Who signed in before goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from dashboard.person import Person, Role
+from dashboard.security.asgi import Refusal
+from jobs.clock import Clock, system_clock
+from settings import DashboardUser
+
+COST: Final = 2**15
+BLOCK: Final = 8
+PARALLEL: Final = 3
+"""OWASP, "Password Storage Cheat Sheet": scrypt with 32 MiB."""
+MEMORY: Final = 256 * 1024 * 1024
+LONGEST: Final = 1024
+"""Bytes of a name and its password together."""
+TRIES: Final = 10
+TRIES_MS: Final = 60_000
+REMEMBERED: Final = 1000
+CHECKERS: Final = 4
+"""Checks that wait for their turn; more are refused at once, so that guessing takes no threads from those who look."""
+
+ASK: Final = Refusal(
+    401,
+    "password",
+    "sign in with a user of JOBCLAIM_DASHBOARD_USERS",
+    (("www-authenticate", 'Basic realm="jobclaim", charset="UTF-8"'),),
+)
+WAIT: Final = Refusal(
+    429, "password", "too many wrong passwords for this name; wait a minute", (("retry-after", "60"),)
+)
+
+
+def hash_password(password: str) -> str:
+    """Hash a password for `Settings.dashboard_users`: ``scrypt$cost$block$parallelism$salt$key``."""
+    salt = secrets.token_bytes(16)
+    key = _scrypt(password, salt, COST, BLOCK, PARALLEL)
+    return f"scrypt${COST}${BLOCK}${PARALLEL}${_text(salt)}${_text(key)}"
+
+
+def is_password(password: str, stored: str) -> bool:
+    """Compare a password with a hash, in constant time. A hash that cannot be computed is nobody's."""
+    _, cost, block, parallel, salt, key = stored.split("$")
+    try:
+        found = _scrypt(password, _bytes(salt), int(cost), int(block), int(parallel))
+    except ValueError:
+        return False
+    return hmac.compare_digest(found, _bytes(key))
+
+
+class Passwords:
+    """Who signs in with a name and a password; thread-safe.
+
+    Parameters
+    ----------
+    users : mapping
+        `Settings.dashboard_users`.
+    clock : Clock
+        Epoch milliseconds.
+    """
+
+    def __init__(self, users: Mapping[str, DashboardUser], *, clock: Clock = system_clock) -> None:
+        self._users = users
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._nobody = hash_password(secrets.token_urlsafe())
+        self._known: dict[bytes, str] = {}
+        self._wrong: dict[str, list[int]] = {}
+        self._lock = threading.Lock()
+        self._checking = threading.Lock()
+        self._turns = threading.BoundedSemaphore(CHECKERS)
+
+    def person(self, authorization: str | None) -> Person | Refusal:
+        """Judge an Authorization header. Blocks for a tenth of a second where a password is new."""
+        given = _credentials(authorization)
+        if given is None:
+            return ASK
+        name, password = given
+        digest = hmac.digest(self._secret, f"{name}:{password}".encode(), "sha256")
+        if self._known.get(digest) != name:
+            if not self._turns.acquire(blocking=False):
+                return WAIT
+            try:
+                refusal = self._check(name, password, digest)
+            finally:
+                self._turns.release()
+            if refusal is not None:
+                return refusal
+        return Person(name, Role.OPERATOR if self._users[name].operator else Role.VIEWER)
+
+    def _check(self, name: str, password: str, digest: bytes) -> Refusal | None:
+        user = self._users.get(name)
+        counted = name if user else ""  # unknown names share one count: they cannot fill the memory
+        with self._checking:  # one at a time: guessing takes one core and 32 MiB at most
+            if self._is_locked(counted):
+                return WAIT
+            right = is_password(password, user.password if user else self._nobody)
+            with self._lock:
+                if right and user:
+                    self._wrong.pop(counted, None)
+                    self._remember(digest, name)
+                    return None
+                self._wrong.setdefault(counted, []).append(self._clock())
+        return ASK
+
+    def _is_locked(self, name: str) -> bool:
+        since = self._clock() - TRIES_MS
+        with self._lock:
+            recent = [at for at in self._wrong.get(name, ()) if at > since]
+            self._wrong[name] = recent
+            return len(recent) >= TRIES
+
+    def _remember(self, digest: bytes, name: str) -> None:
+        self._known[digest] = name
+        while len(self._known) > REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+
+
+def _credentials(authorization: str | None) -> tuple[str, str] | None:
+    scheme, _, encoded = (authorization or "").partition(" ")
+    if scheme.lower() != "basic" or len(encoded) > 2 * LONGEST:
+        return None
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return (name, password) if colon else None
+
+
+def _scrypt(password: str, salt: bytes, cost: int, block: int, parallel: int) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=block, p=parallel, maxmem=MEMORY, dklen=32)
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,54 @@
+"""Headers of every answer, the refused and the broken ones too: what a browser may do with a page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dashboard.security.asgi import App, Message, Receive, Scope, Send, path_of
+
+CSP: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""No inline script or style: markup that a job smuggled into a page could do nothing even if it were not escaped."""
+ALWAYS: Final = (
+    ("content-security-policy", CSP),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),  # `no-referrer` would make the Origin of our own forms `null`
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+)
+STATIC: Final = "/static/"
+
+
+class HeaderGuard:
+    """ASGI middleware that sets the headers, over whatever the app set. The outermost one."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        # a stylesheet may be kept if it is asked for each time whether it changed; a page shows jobs and is never kept
+        keeping = "no-cache" if path_of(scope).startswith(STATIC) else "no-store"
+        ours = {name.encode(): value.encode() for name, value in (*ALWAYS, ("cache-control", keeping))}
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                theirs = [row for row in message.get("headers", ()) if row[0].lower() not in ours]
+                message = {**message, "headers": [*theirs, *ours.items()]}
+            await send(message)
+
+        return await self._app(scope, receive, with_headers)

@@ -1,0 +1,110 @@
+"""Bounds of a request: its path, its form, and the time that it takes to send one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from dashboard.security.asgi import SAFE_METHODS, App, Headers, Message, Receive, Refusal, Scope, Send, refuse
+
+MAX_PATH: Final = 4096
+"""Characters; a job id has at most a quarter of that."""
+MAX_QUERY: Final = 8192
+MAX_FORM: Final = 65_536
+"""Bytes; the largest form is a group's selection."""
+MAX_FIELDS: Final = 2000
+FORM: Final = "application/x-www-form-urlencoded"
+SEND_SECONDS: Final = 10.0
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+class Gone(Exception):
+    """Whoever sent the request has hung up."""
+
+
+def request_refusal(method: str, path: str, query: bytes, headers: Headers) -> Refusal | None:
+    """Judge what is known before the body is read."""
+    if method not in SAFE_METHODS and method != "POST":
+        return Refusal(405, "method", "the dashboard knows GET, HEAD and POST", (("allow", "GET, HEAD, POST"),))
+    if len(path) > MAX_PATH or len(query) > MAX_QUERY:
+        return Refusal(414, "length", f"a path has at most {MAX_PATH} characters, a query {MAX_QUERY}")
+    if _CONTROL.search(path):
+        return Refusal(400, "path", "the path holds control characters or backslashes")
+    if ".." in path.split("/"):
+        return Refusal(400, "path", "the path leads upwards")
+    if method == "POST" and _media_type(headers) not in (FORM, ""):
+        return Refusal(415, "form", f"forms are sent as {FORM}")
+    lengths = headers.all("content-length")
+    if len(lengths) > 1 or any(not length.isascii() or not length.isdigit() for length in lengths):
+        return Refusal(400, "form", "Content-Length is no number")
+    return _too_large() if lengths and int(lengths[0][:12]) > MAX_FORM else None
+
+
+def _media_type(headers: Headers) -> str:
+    return (headers.one("content-type") or "").partition(";")[0].strip().lower()
+
+
+def _too_large() -> Refusal:
+    return Refusal(413, "form", f"a form has at most {MAX_FORM} bytes; choose fewer jobs at a time")
+
+
+async def form_of(receive: Receive) -> bytes | Refusal:
+    """Read a body up to its bound, however it is cut into pieces.
+
+    Raises
+    ------
+    Gone
+        It will never be complete.
+    """
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Gone
+        body += message.get("body", b"")
+        if len(body) > MAX_FORM:
+            return _too_large()
+        if not message.get("more_body"):
+            break
+    if body.count(b"&") >= MAX_FIELDS:
+        return Refusal(413, "form", f"a form has at most {MAX_FIELDS} fields; choose fewer jobs at a time")
+    return bytes(body)
+
+
+class LimitGuard:
+    """ASGI middleware that lets only requests of bounded size through, their bodies read already."""
+
+    def __init__(self, app: App, *, seconds: float = SEND_SECONDS) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        path, query = scope["path"], scope.get("query_string", b"")
+        refusal = request_refusal(scope["method"], path, query, Headers.of(scope))
+        if refusal is not None:
+            return await refuse(refusal, send)
+        try:
+            body = await asyncio.wait_for(form_of(receive), self._seconds)
+        except TimeoutError:
+            body = Refusal(408, "form", f"the request was not complete within {self._seconds:g} s")
+        except Gone:
+            return None
+        if isinstance(body, Refusal):
+            return await refuse(body, send)
+        return await self._app(scope, _replay(body, receive), send)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body in one piece, then what comes after it."""
+    left = [body]
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await receive()
+
+    return again

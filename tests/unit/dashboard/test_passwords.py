@@ -1,0 +1,144 @@
+"""Signing in with a password: who is let in, who is not, and what guessing costs."""
+
+from __future__ import annotations
+
+import base64
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from dashboard.person import Person, Role
+from dashboard.security import basic
+from dashboard.security.asgi import Refusal
+from dashboard.security.basic import CHECKERS, TRIES, Passwords, hash_password, is_password
+from settings import DashboardUser
+from tests.support.clock import ManualClock
+
+HASHED = hash_password("correct horse")
+USERS = {"ann": DashboardUser(password=HASHED, operator=True), "bob": DashboardUser(password=HASHED)}
+
+
+@pytest.fixture
+def passwords(clock: ManualClock) -> Passwords:
+    return Passwords(USERS, clock=clock)
+
+
+def signed(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def status(answer: Person | Refusal) -> int:
+    return answer.status if isinstance(answer, Refusal) else 200
+
+
+def test_a_hash_says_nothing_of_the_password_and_no_two_are_equal() -> None:
+    assert "correct" not in HASHED
+    assert hash_password("correct horse") != HASHED
+    assert is_password("correct horse", HASHED)
+    assert not is_password("correct horse ", HASHED)
+    DashboardUser(password=HASHED)
+
+
+@pytest.mark.parametrize("stored", ["scrypt$9999999$8$1$", "scrypt$1000$8$1$", "scrypt$0000$0$0$"])
+def test_a_hash_that_cannot_be_computed_lets_nobody_in(stored: str) -> None:
+    assert not is_password("x", stored + "a" * 22 + "$" + "b" * 43)
+
+
+def test_a_password_in_plain_text_is_no_setting_and_is_not_repeated() -> None:
+    with pytest.raises(ValueError, match="hash-password") as caught:
+        DashboardUser(password="correct horse")
+    assert "correct horse" not in caught.value.errors()[0]["msg"]  # type: ignore[attr-defined]
+    assert HASHED not in repr(USERS["ann"])
+
+
+def test_the_right_password_names_the_person(passwords: Passwords) -> None:
+    assert passwords.person(signed("ann", "correct horse")) == Person("ann", Role.OPERATOR)
+    assert passwords.person(signed("bob", "correct horse")) == Person("bob", Role.VIEWER)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic " + base64.b64encode(b"ann").decode(),
+        "Basic " + base64.b64encode(b"\xff:\xff").decode(),
+        "Bearer " + base64.b64encode(b"ann:correct horse").decode(),
+        signed("ann", ""),
+        signed("ann", "Correct horse"),
+        signed("Ann", "correct horse"),
+        signed("", "correct horse"),
+        signed("nobody", "correct horse"),
+        signed("ann", HASHED),
+        signed("ann", "x" * 5000),
+    ],
+)
+def test_anything_else_is_asked_to_sign_in(passwords: Passwords, header: str | None) -> None:
+    answer = passwords.person(header)
+    assert isinstance(answer, Refusal)
+    assert (answer.status, answer.headers[0][0]) == (401, "www-authenticate")
+
+
+def test_a_page_view_after_the_first_checks_no_hash(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert status(passwords.person(signed("ann", "correct horse"))) == 200
+
+    def must_not(*_: Any) -> bool:
+        raise AssertionError("hashed again")
+
+    monkeypatch.setattr(basic, "is_password", must_not)
+    assert status(passwords.person(signed("ann", "correct horse"))) == 200
+
+
+def test_guessing_is_stopped_and_who_signed_in_goes_on(
+    passwords: Passwords, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status(passwords.person(signed("ann", "correct horse"))) == 200
+    monkeypatch.setattr(basic, "is_password", lambda password, stored: password == "new")
+    assert [status(passwords.person(signed("ann", f"guess {n}"))) for n in range(TRIES + 2)] == [401] * TRIES + [
+        429
+    ] * 2
+    assert status(passwords.person(signed("ann", "new"))) == 429, "the right one too, while guesses come"
+    assert status(passwords.person(signed("ann", "correct horse"))) == 200
+    assert status(passwords.person(signed("bob", "new"))) == 200
+    clock.advance(61)
+    assert status(passwords.person(signed("ann", "new"))) == 200
+
+
+def test_names_that_do_not_exist_take_as_long_and_fill_no_memory(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def check(password: str, stored: str) -> bool:
+        checked.append(stored)
+        return True  # even if it were the stand-in's password
+
+    monkeypatch.setattr(basic, "is_password", check)
+    for n in range(TRIES):
+        assert status(passwords.person(signed(f"nobody{n}", "x"))) == 401
+    assert len(checked) == TRIES
+    assert all(stored.split("$")[1:4] == HASHED.split("$")[1:4] for stored in checked)
+    assert len(passwords._wrong) == 1
+
+
+def test_a_flood_of_guesses_takes_a_few_threads_only(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = Event()
+    monkeypatch.setattr(basic, "is_password", lambda *_: go_on.wait(10) and False)
+    answers: list[int] = []
+    threads = [
+        Thread(target=lambda n=n: answers.append(status(passwords.person(signed("ann", f"{n}")))))
+        for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads[CHECKERS:]:
+        thread.join(5)
+    assert answers.count(429) >= 20 - CHECKERS
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert len(answers) == 20
