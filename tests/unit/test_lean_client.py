@@ -1,4 +1,4 @@
-"""The lean DynamoDB client answers, and fails, as boto3's own; on moto in-process and over HTTP."""
+"""The lean client answers, and fails, as boto3's own; on moto in-process and over HTTP."""
 
 from __future__ import annotations
 
@@ -86,6 +86,32 @@ class TestOnMoto:
         assert lean(boto) is boto
 
 
+class TestSendingOnMoto:
+    @pytest.fixture
+    def sqs(self) -> Iterator[Any]:
+        """A boto3 client on moto, with a queue."""
+        with mock_aws():
+            made = connect(Settings(), "sqs")
+            made.create_queue(QueueName="q")
+            yield made
+
+    def test_a_message_arrives_as_it_was_sent(self, sqs: Any) -> None:
+        url = sqs.get_queue_url(QueueName="q")["QueueUrl"]
+        attributes = {"kind": {"DataType": "String", "StringValue": "ä"}}
+        answer = lean(sqs).send_message(QueueUrl=url, MessageBody="text ä € 🦞", MessageAttributes=attributes)
+        (received,) = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+        assert (received["MessageId"], received["MD5OfBody"]) == (answer["MessageId"], answer["MD5OfMessageBody"])
+        assert (received["Body"], received["MessageAttributes"]) == ("text ä € 🦞", attributes)
+
+    def test_a_queue_that_is_not_there_is_boto3s_error(self, sqs: Any) -> None:
+        url = sqs.get_queue_url(QueueName="q")["QueueUrl"] + "-gone"
+        with pytest.raises(sqs.exceptions.QueueDoesNotExist) as ours:
+            lean(sqs).send_message(QueueUrl=url, MessageBody="x")
+        with pytest.raises(ClientError) as theirs:
+            sqs.send_message(QueueUrl=url, MessageBody="x")
+        assert ours.value.response["Error"] == theirs.value.response["Error"]
+
+
 class Server(ThreadingHTTPServer):
     """Answers with what the test lays out, and keeps the requests."""
 
@@ -93,6 +119,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[tuple[int, bytes]] = []
         self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -197,3 +228,20 @@ class TestOverHttp:
             with pytest.raises(ReadTimeoutError) as caught:
                 LeanClient(connect(settings, "dynamodb"), sleep=lambda _: None).update_item(**UPDATE)
         assert is_transient(caught.value)
+
+    def test_threads_that_come_and_go_share_a_connection(self, server: Server, over_http: LeanClient) -> None:
+        server.answers = [(200, b"{}")] * 5
+        for _ in range(5):
+            thread = threading.Thread(target=over_http.update_item, kwargs=UPDATE)
+            thread.start()
+            thread.join(10)
+        assert (len(server.requests), server.connections) == (5, 1)
+
+    def test_a_send_that_fails_is_not_handed_to_boto3_for_more_tries(self, server: Server) -> None:
+        settings = Settings(sqs_endpoint_url=f"http://127.0.0.1:{server.server_port}")
+        server.answers = [(503, b"")] * 4
+        with pytest.raises(ClientError) as caught:
+            LeanClient(connect(settings, "sqs"), sleep=lambda _: None).send_message(QueueUrl="q", MessageBody="x")
+        assert is_transient(caught.value)
+        assert len(server.requests) == 2
+        assert {headers["X-Amz-Target"] for headers, _ in server.requests} == {"AmazonSQS.SendMessage"}

@@ -14,6 +14,7 @@ from kombu.transport import SQS, virtual
 from kombu.transport.virtual.base import queue_declare_ok_t
 
 from jobs.connect import PerProcess, client
+from jobs.lean import lean
 from settings import Settings
 from workers.transport import batches
 from workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
@@ -33,7 +34,7 @@ def sqs_client(settings: Settings) -> Any:
     made = _clients.get(key)
     if made is None:
         with _clients_lock:
-            made = _clients.setdefault(key, PerProcess(lambda: client(settings, "sqs")))
+            made = _clients.setdefault(key, PerProcess(lambda: lean(client(settings, "sqs"))))
     return made.get()
 
 
