@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import click
 
-_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+from views.humane import duration, moment
 
 
 class Duration(click.ParamType[int]):
@@ -20,10 +18,10 @@ class Duration(click.ParamType[int]):
         """Read the text, or refuse it with examples."""
         if isinstance(value, int):
             return value
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", str(value))
-        if not found:
-            self.fail(f"{value!r} is no duration; write 90, 10s, 5m, 2h or 1d", param, ctx)
-        return round(float(found[1]) * _UNITS[found[2] or "s"])
+        try:
+            return duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType[int]):
@@ -36,9 +34,6 @@ class Moment(click.ParamType[int]):
         if isinstance(value, int):
             return value
         try:
-            at = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no ISO 8601 time; write 2030-01-31T08:00:00Z", param, ctx)
-        if at.tzinfo is None:
-            self.fail(f"{value!r} has no time zone; write {value}Z for UTC, or an offset such as +02:00", param, ctx)
-        return round(at.timestamp() * 1000)
+            return moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -54,7 +54,7 @@ def list_page(
 
     ``scope`` names the list in words; a cursor continues the list that it came from and no other.
     """
-    positions = _decode(cursor, scope, state_keys)
+    positions = decode_cursor(cursor, scope, state_keys)
     jobs: list[Job] = []
     for _ in range(ROUNDS):
         rows = _merged(table, positions, limit - len(jobs), newest_first)
@@ -63,7 +63,7 @@ def list_page(
         if len(jobs) >= limit or all(position.done for position in positions.values()):
             break
     exhausted = all(position.done for position in positions.values())
-    return Page(tuple(jobs), None if exhausted else _encode(positions, scope))
+    return Page(tuple(jobs), None if exhausted else encode_cursor(positions, scope))
 
 
 def _merged(
@@ -85,7 +85,8 @@ def _merged(
     return taken
 
 
-def _encode(positions: dict[str, Position], scope: str) -> str:
+def encode_cursor(positions: dict[str, Position], scope: str) -> str:
+    """Write where a list continues."""
     rows = {
         key: None if position.done else [position.entry.at, position.entry.job_id] if position.entry else []
         for key, position in positions.items()
@@ -94,7 +95,8 @@ def _encode(positions: dict[str, Position], scope: str) -> str:
     return base64.urlsafe_b64encode(_seal(body, scope) + body).decode()
 
 
-def _decode(cursor: str | None, scope: str, state_keys: list[str]) -> dict[str, Position]:
+def decode_cursor(cursor: str | None, scope: str, state_keys: list[str]) -> dict[str, Position]:
+    """Read where a list continues; without a cursor it begins. Raises `InvalidInput` for another list's cursor."""
     if cursor is None:
         return {key: Position() for key in state_keys}
     try:

@@ -1,8 +1,12 @@
-"""Times as people read them: epoch milliseconds in, text out. Pure functions."""
+"""Times as people read and write them: epoch milliseconds in, text out, and back. Pure functions."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from typing import Final
+
+_UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def iso(at: int) -> str | None:
@@ -36,3 +40,34 @@ def relative(at: int, now: int) -> str:
     if not at:
         return "-"
     return f"{span(now - at)} ago" if at <= now else f"in {span(at - now)}"
+
+
+def duration(text: str) -> int:
+    """Read ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number means seconds. Gives milliseconds.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?\s*", text, re.ASCII)
+    if not found:
+        raise ValueError(f"{text!r} is no duration; write 90, 10s, 5m, 2h or 1d")
+    return round(float(found[1]) * _UNITS[found[2] or "s"])
+
+
+def moment(text: str) -> int:
+    """Read a time in ISO 8601; one without a zone is refused, for it means another moment on every machine.
+
+    Gives epoch milliseconds.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no ISO 8601 time; write 2030-01-31T08:00:00Z") from None
+    if at.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; write {text}Z for UTC, or an offset such as +02:00")
+    return round(at.timestamp() * 1000)

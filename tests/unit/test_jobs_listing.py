@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import InvalidInput, Job, JobStatus
-from jobs.listing import ROUNDS, Position, _decode, _encode, list_page, state_keys
+from jobs.listing import ROUNDS, Position, decode_cursor, encode_cursor, list_page, state_keys
 from jobs.table import IndexEntry, JobTable
 
 ENTRIES = st.builds(IndexEntry, job_id=st.text(min_size=1, max_size=20), at=st.integers(0, 10**15))
@@ -49,22 +49,22 @@ def page(rows: Partitions, **options: Any) -> Any:
 
 @given(POSITIONS, st.text(max_size=10))
 def test_a_cursor_survives_its_text(positions: dict[str, Position], scope: str) -> None:
-    assert _decode(_encode(positions, scope), scope, list(positions)) == positions
+    assert decode_cursor(encode_cursor(positions, scope), scope, list(positions)) == positions
 
 
 @given(POSITIONS, st.integers(0), st.integers(1, 255))
 def test_a_changed_byte_is_noticed(positions: dict[str, Position], place: int, change: int) -> None:
-    raw = bytearray(base64.urlsafe_b64decode(_encode(positions, "s")))
+    raw = bytearray(base64.urlsafe_b64decode(encode_cursor(positions, "s")))
     raw[place % len(raw)] ^= change
 
     with pytest.raises(InvalidInput):
-        _decode(base64.urlsafe_b64encode(bytes(raw)).decode(), "s", list(positions))
+        decode_cursor(base64.urlsafe_b64encode(bytes(raw)).decode(), "s", list(positions))
 
 
 @given(st.text() | st.binary() | st.integers() | st.none().map(lambda _: []))
 def test_anything_that_is_no_cursor_is_refused_in_one_way(nonsense: Any) -> None:
     with pytest.raises(InvalidInput, match="does not continue this list"):
-        _decode(nonsense, "s", ["a"])
+        decode_cursor(nonsense, "s", ["a"])
 
 
 @given(

@@ -1,0 +1,83 @@
+"""`create_app`: the dashboard as one ASGI application that works under any mount point."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dashboard import errors
+from dashboard.pages import ROOT_KEY, environment
+from dashboard.routes import ROUTES
+from dashboard.security import Access, access_of, guarded
+from dashboard.services import Services
+from settings import Settings
+
+STATIC: Final = Path(__file__).parent / "static"
+
+
+def create_app(
+    settings: Settings | None = None, *, services: Services | None = None, access: Access | None = None
+) -> Starlette:
+    """Make the dashboard.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Default: those of the environment.
+    services : Services, optional
+        Default: made from settings.
+    access : Access, optional
+        Who may do what; default: what settings say, and without any sign-in a viewer on this machine.
+
+    Returns
+    -------
+    starlette.applications.Starlette
+        Serve it, or mount it: all of its links follow ``root_path``.
+    """
+    known = services or Services.of(settings or Settings())
+    app = Guarded(
+        routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")],
+        exception_handlers=errors.HANDLERS,
+        lifespan=_lifespan,
+    )
+    app.state.services = known
+    app.state.access = access or access_of(known.settings, clock=known.clock)
+    app.state.templates = environment()
+    app.add_middleware(Rooted)
+    app.add_middleware(guarded, settings=known.settings, access=access or access_of(known.settings))
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    yield
+    app.state.services.close()
+
+
+class Guarded(Starlette):
+    """Starlette with every guard around it, outside of its own answer to an unexpected error too."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the guards before everything else."""
+        stack: ASGIApp = guarded(super().build_middleware_stack(), self.state.services.settings, self.state.access)
+        return stack
+
+
+class Rooted:
+    """Remembers where the app is mounted: further in, mounts of its own change ``root_path``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            scope.setdefault(ROOT_KEY, scope.get("root_path", "").rstrip("/"))
+        await self._app(scope, receive, send)

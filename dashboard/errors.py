@@ -1,0 +1,76 @@
+"""What a person or a program is told when something is refused: a page, or JSON under ``/api``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from dashboard.pages import ROOT_KEY, render
+from jobs import IllegalTransition, InvalidInput, JobError, JobNotFound, StoreUnavailable
+
+STATUS: Final[Mapping[type[Exception], int]] = {
+    JobNotFound: 404,
+    InvalidInput: 400,
+    IllegalTransition: 409,
+    StoreUnavailable: 503,
+    JobError: 500,
+}
+TITLES: Final = {
+    400: "That cannot be asked for",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not done this way",
+    409: "It changed meanwhile",
+    413: "Too large",
+    500: "This page failed",
+    503: "DynamoDB does not answer",
+}
+
+
+def refused(request: Request, error: Exception) -> Response:
+    """Answer to what our own code refused.
+
+    Template ``error.html``: ``status`` (int), ``title`` and ``message`` (str; the message says what to do).
+    """
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    return answer(request, status, str(error))
+
+
+def http(request: Request, error: Exception) -> Response:
+    """Answer to what Starlette refused: no such page, no such method. Template as `refused`."""
+    assert isinstance(error, HTTPException)
+    return answer(request, error.status_code, str(error.detail), headers=error.headers)
+
+
+def unexpected(request: Request, error: Exception) -> Response:
+    """Answer to a mistake of ours; what went wrong stands in the log, not on the page. Template as `refused`."""
+    return answer(request, 500, f"An unexpected {type(error).__name__}; the log of the dashboard has its traceback.")
+
+
+def answer(request: Request, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Say that something is refused, as a page or as JSON."""
+    title = TITLES.get(status, "Refused")
+    response: Response
+    if is_api(request):
+        response = JSONResponse({"error": {"status": status, "title": title, "message": message}}, status_code=status)
+    else:
+        response = render(request, "error.html", {"status": status, "title": title, "message": message}, status=status)
+    response.headers.update(headers or {})
+    return response
+
+
+def is_api(request: Request) -> bool:
+    """Whether a program asks."""
+    root = str(request.scope.get(ROOT_KEY, ""))
+    return request.url.path.removeprefix(root).startswith("/api/")
+
+
+HANDLERS: Final[Mapping[Any, Callable[[Request, Exception], Response]]] = {
+    HTTPException: http,
+    JobError: refused,
+    Exception: unexpected,
+}

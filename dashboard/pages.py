@@ -1,0 +1,117 @@
+"""How a page is made: its budget, its template, and what every template knows.
+
+Every template gets, beside what its route's docstring names:
+
+``person``      `dashboard.person.Person`: name, role, ``may_act``
+``meter``       `dashboard.meter.Meter`: requests, read_units, budget, ``words()``; complete when the template runs
+``now``         epoch milliseconds of the page view
+``settings``    `settings.Settings`
+``here``        path and query of this view, for a form to come back to
+``url(name, query=None, **path)``, ``static(path)``    links that hold under any mount point: ``url("job", {"id": x})``
+filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``compact``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from dashboard.meter import Budget, Meter, metered
+from dashboard.person import person_of
+from dashboard.services import Services
+from settings import Settings
+from views import humane
+from views.records import compact
+
+Endpoint: TypeAlias = Callable[[Request], Response]
+BudgetOf: TypeAlias = Callable[[Settings], Budget]
+"""A page's budget under some settings: it grows with their queues and index shards, never with the jobs."""
+
+METER_KEY: Final = "jobclaim.meter"
+ROOT_KEY: Final = "jobclaim.root"
+"""Keys of the ASGI scope: the meter of this view, and where the whole app is mounted."""
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def environment() -> Environment:
+    """Make the templates' environment: always escaped, and a name that is missing is an error."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(iso=humane.iso, clock_time=humane.clock_time, span=humane.span, compact=compact)
+    made.filters["ago"] = humane.relative
+    return made
+
+
+class PageRoute(Route):
+    """A page's route, which knows its budget."""
+
+    def __init__(self, path: str, endpoint: Endpoint, budget: BudgetOf, methods: Sequence[str], name: str) -> None:
+        super().__init__(path, endpoint, methods=list(methods), name=name)
+        self.budget = budget
+
+
+def page(path: str, endpoint: Endpoint, *, name: str, budget: BudgetOf, methods: Sequence[str] = ("GET",)) -> PageRoute:
+    """Make the route of a page whose every view is held to its budget."""
+
+    @wraps(endpoint)
+    def view(request: Request) -> Response:
+        with metered(budget(services_of(request).settings)) as meter:
+            request.scope[METER_KEY] = meter
+            return endpoint(request)
+
+    return PageRoute(path, view, budget, methods, name)
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    """Give the services of the app that answers."""
+    found = connection.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+def render(request: Request, template: str, context: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
+    """Render a template with what every template knows."""
+    services = services_of(request)
+    meter = request.scope.get(METER_KEY) or Meter(Budget(0))
+    known = {
+        "person": person_of(request),
+        "meter": meter,
+        "now": services.clock(),
+        "settings": services.settings,
+        "here": here(request),
+        "url": partial(link, request),
+        "static": lambda path: link(request, "static", path=path),
+    }
+    made: Environment = request.app.state.templates
+    return HTMLResponse(made.get_template(template).render({**known, **context}), status_code=status)
+
+
+def link(request: HTTPConnection, name: str, /, query: Mapping[str, Any] | None = None, **path: Any) -> str:
+    """Give the path of a route under wherever the app is mounted; never a host, which a client could have forged.
+
+    Parameters
+    ----------
+    query : mapping, optional
+        Names and values behind the ``?``; empty values are left out, a list stands for a name that is repeated.
+    """
+    found = quote(str(request.app.url_path_for(name, **path)), safe="/")
+    kept = {key: value for key, value in (query or {}).items() if value not in (None, "", [], ())}
+    return str(request.scope.get(ROOT_KEY, "")) + found + (f"?{urlencode(kept, doseq=True)}" if kept else "")
+
+
+def here(request: Request) -> str:
+    """Give path and query of a view."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

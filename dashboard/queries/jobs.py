@@ -1,0 +1,273 @@
+"""The list of jobs: every filter is part of the address, so that a view can be kept and sent to others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from starlette.datastructures import QueryParams
+
+from dashboard import redaction
+from dashboard.meter import Budget, Meter
+from dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
+from dashboard.services import Services
+from jobs import InvalidInput, Job, JobStatus, lifecycle
+from jobs.listing import state_keys
+from settings import Settings
+from views import humane
+from views.job_filter import JobFilter, known_dead_state, known_kind
+from views.records import job_record, remark_on
+
+Order: TypeAlias = Literal["oldest", "newest"]
+OPEN: Final = (JobStatus.PROCESSING, JobStatus.PENDING)
+PER_PAGE: Final = 50
+MOST_PER_PAGE: Final = 200
+TEXTS: Final = ("task", "worker", "exception", "fingerprint", "id")
+LONGEST: Final = 300
+"""Characters of a filter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """What a list asks for, as it stands in an address. Empty means that it does not matter.
+
+    Attributes
+    ----------
+    status : tuple of JobStatus
+        Default: what runs and what waits.
+    queue : tuple of str
+    task, id : str
+        ``*`` stands for anything.
+    kind, exception, fingerprint, state : str
+        Of the failure: its kind, its type or the last part of it, its fingerprint, what is decided about it.
+    worker : str
+        That claimed it last.
+    since : str
+        Submitted within this time: ``90``, ``10m``, ``2h``, ``1d``.
+    after, before : str
+        Submitted between these moments, ISO 8601.
+    order : str
+        By the time at which it is due, or ended: ``oldest`` or ``newest`` first; default the oldest open ones, the
+        newest ended ones.
+    """
+
+    status: tuple[JobStatus, ...] = OPEN
+    queue: tuple[str, ...] = ()
+    task: str = ""
+    kind: str = ""
+    worker: str = ""
+    exception: str = ""
+    fingerprint: str = ""
+    state: str = ""
+    id: str = ""
+    since: str = ""
+    after: str = ""
+    before: str = ""
+    order: str = ""
+    limit: int = PER_PAGE
+    cursor: str = ""
+
+    @classmethod
+    def of(cls, asked: QueryParams, settings: Settings) -> Self:
+        """Read an address. Raises `InvalidInput` with what there is instead."""
+        texts = {name: asked.get(name, "").strip() for name in (*TEXTS, "since", "after", "before", "cursor")}
+        for name in TEXTS:
+            if len(texts[name]) > LONGEST:
+                raise InvalidInput(f"{name} has {len(texts[name])} characters; {LONGEST} are the most")
+        known = tuple(dict.fromkeys(_status(word) for word in asked.getlist("status") if word.strip()))
+        queues = tuple(dict.fromkeys(name for name in asked.getlist("queue") if name))
+        for name in queues:
+            if name not in settings.queue_names:
+                raise InvalidInput(f"queue {name!r} is not among the queues {list(settings.queue_names)}")
+        return cls(
+            status=known or OPEN,
+            queue=queues,
+            kind=known_kind(asked.get("kind", "").strip() or None) or "",
+            state=known_dead_state(asked.get("state", "").strip() or None) or "",
+            order=_order(asked.get("order", "")),
+            limit=_limit(asked.get("limit", "")),
+            **texts,
+        )
+
+    def filter(self, now: int) -> JobFilter:
+        """Give what the index does not know. Raises `InvalidInput` for a time that is none."""
+        after = _time(humane.moment, "after", self.after)
+        since = _time(humane.duration, "since", self.since)
+        return JobFilter(
+            task=self.task or None,
+            kind=self.kind or None,
+            worker_id=self.worker or None,
+            job_id=self.id or None,
+            exception=self.exception or None,
+            fingerprint=self.fingerprint or None,
+            dead_state=self.state or None,
+            submitted_after=max((at for at in (after, since and now - since) if at), default=None),
+            submitted_before=_time(humane.moment, "before", self.before),
+        )
+
+    @property
+    def newest_first(self) -> bool:
+        """In which direction the index is read."""
+        return self.order == "newest" if self.order else not all(status.is_open for status in self.status)
+
+    def parameters(self) -> dict[str, Any]:
+        """Give the address's parameters, without the cursor and without what is as by default."""
+        rest = (
+            "task",
+            "kind",
+            "worker",
+            "exception",
+            "fingerprint",
+            "state",
+            "id",
+            "since",
+            "after",
+            "before",
+            "order",
+        )
+        given: dict[str, Any] = {name: value for name in rest if (value := getattr(self, name))}
+        if self.status != OPEN:
+            given["status"] = [str(status) for status in self.status]
+        if self.queue:
+            given["queue"] = list(self.queue)
+        if self.limit != PER_PAGE:
+            given["limit"] = self.limit
+        return given
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """One page of the list.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Records of `views.records.job_record`, each with a ``remark``.
+    notes : list of str
+        What one must know about the list.
+    """
+
+    rows: list[dict[str, Any]]
+    found: Found
+    notes: list[str]
+
+
+def budget(settings: Settings) -> Budget:
+    """What a list may cost: its partitions twice, and the items of one view at their largest."""
+    shards = settings.index_shards
+    partitions = shards * (len(settings.queues) + 5)
+    batches = LOOKED_AT // BATCH + 12
+    return Budget(requests=2 * partitions + batches, read_units=2 * partitions + (BATCH + 1) * HEAVIEST)
+
+
+def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
+    """Read one page. Raises `InvalidInput`, `StoreUnavailable`."""
+    settings, now = services.settings, services.clock()
+    wanted, notes = query.filter(now), []
+    listed = [status for status in query.status if status is not JobStatus.COMPLETED or settings.index_completed]
+    if len(listed) < len(query.status):
+        notes.append(
+            "Completed jobs are not listed in this table: JOBCLAIM_INDEX_COMPLETED=true lists those that complete from "
+            "then on, for one more write unit per job. A job's own page shows a completed one in any case."
+        )
+    if not listed:
+        return JobList([], Found(()), notes)
+    found = find(services, _walk(query, listed, wanted, settings, now), meter)
+    rows = [record(job, settings, now) for job in found.jobs]
+    return JobList(rows, found, notes)
+
+
+def record(job: Job, settings: Settings, now: int) -> dict[str, Any]:
+    """Make the record of a job as pages and the API show it, with a remark on its state."""
+    made = job_record(redaction.shown(job, settings), payload=bool(settings.dashboard_arguments))
+    return {**made, "remark": remark_on(made, now)}
+
+
+def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, settings: Settings, now: int) -> Walk:
+    queues = list(query.queue or settings.queue_names)
+    partitions = dict.fromkeys(key for status in listed for key in state_keys(status, queues, settings.index_shards))
+    closed = not any(status.is_open for status in listed)
+
+    def keep(job: Job) -> bool:
+        return (
+            job.status in listed
+            and (not query.queue or job.queue in query.queue)
+            and not lifecycle.is_gone(job, now)
+            and wanted.fits(job, now)
+        )
+
+    # a job ends after it was submitted, so what ended before a moment was submitted before it
+    since = wanted.submitted_after if closed else None
+    return Walk(
+        partitions=list(partitions),
+        scope=f"{' '.join(map(str, listed))} in {' '.join(queues)}, newest first: {query.newest_first}",
+        keep=keep,
+        limit=query.limit,
+        newest_first=query.newest_first,
+        cursor=query.cursor or None,
+        since=since,
+        up_to=FAR_FUTURE if since is not None else None,
+    )
+
+
+FAR_FUTURE: Final = 253_402_300_799_999
+"""The end of the year 9999, epoch milliseconds."""
+
+
+def choices(settings: Settings) -> Mapping[str, list[str]]:
+    """Give what the filters can be chosen from."""
+    from jobs import FailureKind
+    from jobs.model import DeadState
+
+    return {
+        "status": [str(status) for status in JobStatus],
+        "queue": list(settings.queue_names),
+        "kind": [str(kind) for kind in FailureKind],
+        "state": [str(state) for state in DeadState],
+        "order": ["oldest", "newest"],
+    }
+
+
+def _status(word: str) -> JobStatus:
+    try:
+        return JobStatus(word.strip().upper())
+    except ValueError:
+        raise InvalidInput(f"status={word!r} is none; there are {[str(status) for status in JobStatus]}") from None
+
+
+def _order(word: str) -> str:
+    if word not in ("", "oldest", "newest"):
+        raise InvalidInput(f"order={word!r} is none; use oldest or newest")
+    return word
+
+
+def _limit(word: str) -> int:
+    if not word:
+        return PER_PAGE
+    if not (word.isascii() and word.isdigit() and 1 <= int(word[:6]) <= MOST_PER_PAGE and len(word) <= 6):
+        raise InvalidInput(f"limit={word[:20]!r} must be a number from 1 to {MOST_PER_PAGE}")
+    return int(word)
+
+
+def _time(read_as: Any, name: str, text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        found: int = read_as(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"{name}: {error}") from None
+    return found
+
+
+def command_line(query: JobQuery) -> str:
+    """Give the command that lists the same, as far as it has the same filters."""
+    import shlex
+
+    words = ["jobclaim", "list"]
+    if len(query.status) == 1:
+        words += ["--status", str(query.status[0])]
+    pairs = (("-q", query.queue[0] if len(query.queue) == 1 else ""), ("--task", query.task), ("--kind", query.kind))
+    for option, value in (*pairs, ("--worker", query.worker), ("--since", query.since)):
+        words += [option, value] if value else []
+    return shlex.join(words)

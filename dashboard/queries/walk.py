@@ -1,0 +1,199 @@
+"""One page of a list of jobs: index partitions merged by time, filtered, within the page's budget.
+
+::
+
+    partitions ──25 entries each, side by side──▶ merged by time ──▶ items, in batches ──▶ filter ──▶ rows
+    stops when the page is full, at the end, after LOOKED_AT jobs, or when the next batch might exceed the budget;
+    the cursor continues behind the last job that was looked at, so that nothing is passed over or shown twice
+
+Never a count, never a scan: what a page costs depends on queues and index shards, not on how many jobs there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from dashboard.meter import Meter
+from dashboard.services import Services
+from jobs import Job
+from jobs.listing import Position, decode_cursor, encode_cursor
+from jobs.table import IndexEntry
+
+ENTRIES: Final = 25
+"""Index entries of a partition that are read at a time: half a read unit."""
+BATCH: Final = 30
+"""Items that are read at a time."""
+LOOKED_AT: Final = 400
+"""Jobs that one view looks through for those that fit a filter."""
+HEAVIEST: Final = 50.0
+"""Read units of the largest item that DynamoDB takes, 400 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of jobs.
+
+    Attributes
+    ----------
+    cursor : str or None
+        Continues behind the last job that was looked at; ``None`` at the end.
+    looked_at : int
+        Jobs that were read for it.
+    stopped : str
+        Why it ends before it is full; empty where it is full, or the end.
+    """
+
+    jobs: tuple[Job, ...]
+    cursor: str | None = None
+    looked_at: int = 0
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What to list.
+
+    Attributes
+    ----------
+    partitions : sequence of str
+        Of the index.
+    scope : str
+        Names the list in words; its cursors continue no other.
+    since, up_to : int or None
+        Bounds of the index's time, epoch milliseconds.
+    """
+
+    partitions: Sequence[str]
+    scope: str
+    keep: Callable[[Job], bool]
+    limit: int
+    newest_first: bool
+    cursor: str | None = None
+    since: int | None = None
+    up_to: int | None = None
+
+
+@dataclass(slots=True)
+class _Streams:
+    """The partitions' entries, read as they are needed.
+
+    Attributes
+    ----------
+    positions : dict
+        By partition, behind which entry the list continues.
+    rows : dict
+        Entries that were read and not taken yet.
+    ended : set of str
+        Partitions whose rest is in ``rows``.
+    last : dict
+        The last entry taken.
+    """
+
+    services: Services
+    walk: Walk
+    meter: Meter
+    positions: dict[str, Position]
+    rows: dict[str, list[IndexEntry]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    last: dict[str, IndexEntry] = field(default_factory=dict)
+
+    def next(self, count: int) -> list[tuple[str, IndexEntry]]:
+        """Take the next entries over all partitions; fewer where one would have to read on beyond the budget."""
+        taken: list[tuple[str, IndexEntry]] = []
+        while len(taken) < count and self._filled():
+            for key, entry in self._merged(count - len(taken)):
+                taken.append((key, entry))
+                self.last[key] = entry
+                self.rows[key].pop(0)
+                if not self.rows[key] and key not in self.ended:
+                    break  # what follows in this partition may come before what follows in others
+            else:
+                break
+        return taken
+
+    def _merged(self, count: int) -> Iterator[tuple[str, IndexEntry]]:
+        streams = [[(key, entry) for entry in rows[:count]] for key, rows in self.rows.items()]
+        newest = self.walk.newest_first
+        merged = list(heapq.merge(*streams, key=lambda row: row[1].at, reverse=newest))
+        return iter(merged[:count])
+
+    def _filled(self) -> bool:
+        """Have every partition's next entry at hand; tell whether the budget allowed it."""
+        wanting = [key for key in self.positions if not self.rows.get(key) and key not in self.ended]
+        if not wanting:
+            return any(self.rows.values())
+        if not self.meter.room(len(wanting), len(wanting)):
+            return False
+        pages = self.services.together([self._reader(key) for key in wanting])
+        for key, page in zip(wanting, pages, strict=True):
+            self.rows[key] = page
+            if len(page) < ENTRIES:
+                self.ended.add(key)
+        return any(self.rows.values())
+
+    def _reader(self, key: str) -> Callable[[], list[IndexEntry]]:
+        walk, table = self.walk, self.services.repo.table
+        return lambda: table.entries(
+            key,
+            limit=ENTRIES,
+            newest_first=walk.newest_first,
+            after=self.positions[key].entry,
+            since=walk.since,
+            up_to=walk.up_to,
+        )
+
+    def passed(self, key: str, entry: IndexEntry) -> None:
+        """Note that an entry was looked at."""
+        self.positions[key] = Position(entry)
+
+    def cursor(self) -> str | None:
+        """Continue behind what was looked at; ``None`` where nothing is left."""
+        for key in self.ended:
+            if not self.rows[key] and self.last.get(key) in (None, self.positions[key].entry):
+                self.positions[key] = Position(self.positions[key].entry, done=True)
+        done = all(position.done for position in self.positions.values())
+        return None if done else encode_cursor(self.positions, self.walk.scope)
+
+
+def find(services: Services, walk: Walk, meter: Meter) -> Found:
+    """Read one page of a list.
+
+    Raises
+    ------
+    InvalidInput
+        The cursor is another list's.
+    """
+    positions = decode_cursor(walk.cursor, walk.scope, list(walk.partitions))
+    streams = _Streams(services, walk, meter, positions)
+    streams.ended |= {key for key, position in positions.items() if position.done}
+    streams.rows.update({key: [] for key in streams.ended})
+    jobs: list[Job] = []
+    looked_at = 0
+    while len(jobs) < walk.limit:
+        rows = streams.next(_batch_size(walk.limit - len(jobs), looked_at, len(jobs), meter))
+        if not rows:
+            break
+        found = services.repo.table.get_many([entry.job_id for _, entry in rows])
+        for key, entry in rows:
+            if len(jobs) >= walk.limit:
+                break  # read for nothing: it begins the next page
+            streams.passed(key, entry)
+            looked_at += 1
+            job = found.get(entry.job_id)
+            if job is not None and walk.keep(job):
+                jobs.append(job)
+    cursor = streams.cursor()
+    stopped = f"Stopped after {looked_at} jobs, as every view does; continue, or narrow it."
+    return Found(tuple(jobs), cursor, looked_at, stopped if cursor and len(jobs) < walk.limit else "")
+
+
+def _batch_size(wanted: int, looked_at: int, kept: int, meter: Meter) -> int:
+    """How many items to read next: as many as it took so far, and no more than fit the budget at their largest."""
+    if not meter.room():
+        return 0
+    affordable = int((meter.budget.read_units - meter.read_units) // HEAVIEST)
+    likely = wanted * looked_at // max(1, kept) if looked_at else wanted
+    return max(0, min(BATCH, affordable, LOOKED_AT - looked_at, likely))

@@ -1,0 +1,75 @@
+"""What pages and the JSON API show of a job's values: names that settings allow, and nothing else.
+
+Every job goes through `shown` before anything is made of it, so that no template and no record can forget it. Messages
+of exceptions quote what they refuse, and that may be a password: they and tracebacks count as results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from jobs import Attempt, Failure, FailureKind, Job
+from jobs.large import is_mark
+from settings import Settings
+
+HIDDEN: Final = "[hidden]"
+OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})
+"""Kinds of failures whose messages are the framework's or an operator's own, where no exception stands with them."""
+HOW_ARGUMENTS: Final = "Arguments are hidden; name those to be shown in JOBCLAIM_DASHBOARD_ARGUMENTS, * shows all."
+HOW_RESULTS: Final = "Results, messages and tracebacks are hidden; JOBCLAIM_DASHBOARD_RESULTS=true shows them."
+
+
+def shown(job: Job, settings: Settings) -> Job:
+    """Give a job with everything masked that settings do not allow to be shown."""
+    results = settings.dashboard_results
+    return replace(
+        job,
+        payload=_arguments(job.payload, settings.dashboard_arguments),
+        result=job.result if results or job.result is None or is_mark(job.result) else HIDDEN,
+        failure=_failure(job.failure, results),
+        history=tuple(_attempt(attempt, results) for attempt in job.history),
+    )
+
+
+def message(text: str, settings: Settings) -> str:
+    """Give an exception's message as it may be shown."""
+    return text if settings.dashboard_results or not text else HIDDEN
+
+
+def hints(settings: Settings) -> list[str]:
+    """Say what is hidden, and how it is shown."""
+    hidden = [] if "*" in settings.dashboard_arguments else [HOW_ARGUMENTS]
+    return hidden if settings.dashboard_results else [*hidden, HOW_RESULTS]
+
+
+def _arguments(payload: Any, allowed: Iterable[str]) -> Any:
+    """Mask a call's arguments: positional ones have no names, so only ``*`` shows them."""
+    names = frozenset(allowed)
+    if payload is None or "*" in names or is_mark(payload):
+        return payload
+    if not isinstance(payload, Mapping):
+        return HIDDEN
+    args, kwargs = payload.get("args"), payload.get("kwargs")
+    if payload.keys() <= {"args", "kwargs"} and isinstance(args, list) and isinstance(kwargs, Mapping):
+        return {"args": [HIDDEN] * len(args), "kwargs": _named(kwargs, names)}
+    return _named(payload, names)
+
+
+def _named(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value if name in names else HIDDEN for name, value in values.items()}
+
+
+def _failure(failure: Failure | None, results: bool) -> Failure | None:
+    if failure is None or results or (failure.kind in OURS and not failure.exception):
+        return failure
+    return replace(
+        failure,
+        message=HIDDEN if failure.message else "",
+        traceback=HIDDEN if failure.traceback else "",
+    )
+
+
+def _attempt(attempt: Attempt, results: bool) -> Attempt:
+    return replace(attempt, failure=_failure(attempt.failure, results))

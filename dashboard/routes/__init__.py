@@ -1,0 +1,12 @@
+"""The pages; each module has its own in ``ROUTES``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.routing import BaseRoute
+
+from dashboard.routes import dead, job, jobs, ops, overview, queues, reconcile, schedules, workers
+
+MODULES: Final = (overview, jobs, job, dead, queues, workers, schedules, reconcile, ops)
+ROUTES: Final[list[BaseRoute]] = [route for module in MODULES for route in module.ROUTES]

@@ -1,0 +1,117 @@
+"""What the pages stand on, made once from settings: the job table, the fleet table, the queues, a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Self, TypeVar
+
+from dashboard.meter import Metered
+from dashboard.sharing import Shared
+from jobs import Job, JobRepo
+from jobs.breaker import Breakers
+from jobs.clock import Clock, system_clock
+from recovery.dead import DeadLetters
+from settings import Settings
+from workers.fleet import FleetRecords
+
+T = TypeVar("T")
+
+PARALLEL: Final = 16
+"""Requests of all viewers that wait for an answer at the same time."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the pages stand on; every request through it is counted by the meter of the page view.
+
+    Attributes
+    ----------
+    dynamodb, sqs
+        Metered boto3 clients.
+    send : callable
+        ``send(job, delay_seconds)`` publishes a job's message.
+    clock : callable
+        Epoch milliseconds.
+    shared : Shared
+        What one viewer has read a moment ago, for the others.
+    """
+
+    settings: Settings
+    dynamodb: Any
+    sqs: Any
+    send: Callable[[Job, float], Any]
+    clock: Clock = system_clock
+    shared: Shared = field(default_factory=Shared)
+    pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(PARALLEL, thread_name_prefix="dashboard-read")
+    )
+
+    @classmethod
+    def of(cls, settings: Settings, *, clock: Clock = system_clock) -> Self:
+        """Make clients from settings. Nothing is asked yet."""
+        from infra.clients import dynamodb_client, sqs_client
+
+        return cls(
+            settings=settings,
+            dynamodb=Metered(dynamodb_client(settings), capacity=True),
+            sqs=Metered(sqs_client(settings), capacity=False),
+            send=_sender(settings),
+            clock=clock,
+            shared=Shared(clock),
+        )
+
+    @cached_property
+    def repo(self) -> JobRepo:
+        """The jobs."""
+        return JobRepo.from_settings(self.settings, client=self.dynamodb, clock=self.clock)
+
+    @cached_property
+    def fleet(self) -> FleetRecords:
+        """The workers."""
+        return FleetRecords.of(self.repo)
+
+    @cached_property
+    def letters(self) -> DeadLetters:
+        """The dead letters."""
+        return DeadLetters(self.repo, send=self.send)
+
+    @cached_property
+    def breakers(self) -> Breakers:
+        """The circuit breakers."""
+        return Breakers.of(self.repo)
+
+    def together(self, requests: Sequence[Callable[[], T]]) -> list[T]:
+        """Make independent requests side by side, counted by this page view's meter; give the answers in order.
+
+        Raises what the first one that failed raises, after all have ended.
+        """
+        if len(requests) < 2:
+            return [request() for request in requests]
+        futures = [self.pool.submit(copy_context().run, request) for request in requests]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _sender(settings: Settings) -> Callable[[Job, float], Any]:
+    """Send through a Celery app of these settings, made with the first message: looking needs no Celery."""
+    apps: list[Any] = []
+
+    def send(job: Job, delay_seconds: float = 0.0) -> Any:
+        from workers import create_app
+        from workers.submission.dispatch import publish
+
+        if not apps:
+            apps.append(create_app(settings))
+        return publish(apps[0], job, delay_seconds)
+
+    return send

@@ -1,0 +1,63 @@
+"""One read for many viewers: pages that refresh every two seconds ask DynamoDB once, however many people look."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar, cast
+
+from dashboard.meter import current
+from jobs.clock import Clock, system_clock
+
+T = TypeVar("T")
+
+FRESH_MS: Final = 1_000
+MOST: Final = 256
+"""Different reads that are remembered."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    read_at: int = 0
+    value: Any = None
+
+
+class Shared:
+    """What was read within the last second, by a key that says what; thread-safe.
+
+    Two viewers that ask for the same at the same time make one read: the second waits for the first. An error is not
+    kept. Values are shared as they are: readers must not change them.
+    """
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self._clock = clock
+        self._slots: dict[Hashable, _Slot] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, read: Callable[[], T], *, fresh_ms: int = FRESH_MS) -> T:
+        """Give what was read at most ``fresh_ms`` milliseconds ago, else read it now."""
+        slot = self._slot(key)
+        with slot.lock:
+            now = self._clock()
+            if slot.read_at and 0 <= now - slot.read_at < fresh_ms:
+                if (meter := current()) is not None:
+                    meter.shared_ms = max(meter.shared_ms or 0, now - slot.read_at)
+                return cast("T", slot.value)
+            slot.value = read()
+            slot.read_at = now
+            return cast("T", slot.value)
+
+    def forget(self) -> None:
+        """Read everything anew: somebody has just changed something and wants to see it."""
+        with self._lock:
+            self._slots.clear()
+
+    def _slot(self, key: Hashable) -> _Slot:
+        with self._lock:
+            slot = self._slots.pop(key, None) or _Slot()
+            self._slots[key] = slot  # the last one asked for is the last one to go
+            while len(self._slots) > MOST:
+                self._slots.pop(next(iter(self._slots)))
+            return slot
