@@ -157,7 +157,7 @@ class DeadLetters:
     Parameters
     ----------
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a retried job's message; default `workers.submission.dispatch.send`.
+        ``send(job, delay_seconds)`` publishes a retried job's message; default `workers.app.send`.
     sleep, timer : callable
         Keep the rate.
     """
@@ -202,11 +202,7 @@ class DeadLetters:
 
     def groups(self, wanted: Filter) -> list[Group]:
         """Group them by their fingerprints, the largest group first. Memory grows with the groups, not the jobs."""
-        groups: dict[str, Group] = {}
-        for job in self.find(wanted):
-            mark = job.failure.fingerprint if job.failure else ""
-            groups[mark] = _with(groups.get(mark), job, mark)
-        return sorted(groups.values(), key=lambda group: -group.count)
+        return grouped(self.find(wanted))
 
     def stats(self, wanted: Filter, *, window_ms: int = 3_600_000) -> dict[str, Counter[str]]:
         """Count them by state, kind, task, queue, and by the window of time in which they failed."""
@@ -307,7 +303,7 @@ class DeadLetters:
     def _publish(self, job: Job, report: ActReport) -> None:
         try:
             if self._send is None:
-                from workers.submission.dispatch import send
+                from workers.app import send
 
                 send(job)
             else:
@@ -336,6 +332,15 @@ class DeadLetters:
             if len(page) < PAGE:
                 return
             after = page[-1]
+
+
+def grouped(jobs: Iterable[Job]) -> list[Group]:
+    """Group dead letters by their fingerprints, the largest group first."""
+    groups: dict[str, Group] = {}
+    for job in jobs:
+        mark = job.failure.fingerprint if job.failure else ""
+        groups[mark] = _with(groups.get(mark), job, mark)
+    return sorted(groups.values(), key=lambda group: -group.count)
 
 
 def _with(group: Group | None, job: Job, mark: str) -> Group:

@@ -165,6 +165,11 @@ class FleetRecords:
             ExpressionAttributeValues={":yes": {"BOOL": True}},
         )
 
+    def get(self, worker_id: str) -> WorkerRecord | None:
+        """Read one worker's record; ``None`` where it has none."""
+        answer = self._ask(lambda: self._client().get_item(TableName=self._name, Key=_key(worker_id)))
+        return _record(answer["Item"]) if "seen_at" in answer.get("Item", {}) else None
+
     def all(self) -> list[WorkerRecord]:
         """Read the records of all workers, longest running first. A scan: the table holds one small item per worker."""
         found: list[WorkerRecord] = []
