@@ -96,9 +96,10 @@ def column_chart(
     slot = 100 / max(1, len(points))
     columns = tuple(_column(n, at, figures, series, slot, top) for n, (at, figures) in enumerate(points))
     sums = ", ".join(f"{sum(figures.get(one.key, 0) for _, figures in points)} {one.label}" for one in series)
+    length = f"in {span(step_ms * len(points))}, one column for {span(step_ms)}"
     return ColumnChart(
         title=title,
-        description=f"{sums} in {span(step_ms * len(points))}, one column for {span(step_ms)}; most in one: {max(totals, default=0)}.",
+        description=f"{sums} {length}; most in one: {max(totals, default=0)}.",
         series=tuple(series),
         columns=columns,
         x_ticks=_time_ticks([at for at, _ in points], slot),
@@ -157,7 +158,7 @@ def meter(share: float, *, says: str, warn: float = 0.5) -> Meter:
     """Draw how much of a limit is used; above 1 the bar is full and the line shows where the limit was."""
     tone = "bad" if share > 1 else "warn" if share > warn else "ok"
     scale = max(1.0, share)
-    value = f"{share:.0%}" if share < 9.995 else f"{share:.0f}×"
+    value = f"{share:.0%}" if share < 9.995 else f"{share:.0f} x"
     return Meter(says, value, tone, round(100 * max(0.0, share) / scale, 2), round(100 / scale, 2))
 
 

@@ -129,7 +129,7 @@ class FleetRecords:
             if later is None:
                 raise
             return later
-        return _record(answer["Attributes"])
+        return record_of(answer["Attributes"])
 
     def remove(self, worker_id: str) -> WorkerRecord | None:
         """Say farewell: delete the record, and give it with the commands that came last.
@@ -142,7 +142,7 @@ class FleetRecords:
         answer = self._ask(
             lambda: self._client().delete_item(TableName=self._name, Key=_key(worker_id), ReturnValues="ALL_OLD")
         )
-        return _record(answer["Attributes"]) if "Attributes" in answer else None
+        return record_of(answer["Attributes"]) if "Attributes" in answer else None
 
     # --- people
     def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
@@ -168,7 +168,7 @@ class FleetRecords:
     def get(self, worker_id: str) -> WorkerRecord | None:
         """Read one worker's record; ``None`` where it has none."""
         answer = self._ask(lambda: self._client().get_item(TableName=self._name, Key=_key(worker_id)))
-        return _record(answer["Item"]) if "seen_at" in answer.get("Item", {}) else None
+        return record_of(answer["Item"]) if "seen_at" in answer.get("Item", {}) else None
 
     def all(self) -> list[WorkerRecord]:
         """Read the records of all workers, longest running first. A scan: the table holds one small item per worker."""
@@ -176,7 +176,7 @@ class FleetRecords:
         request: dict[str, Any] = {"TableName": self._name}
         while True:
             answer = self._ask(lambda: self._client().scan(**request))
-            found += [_record(item) for item in answer["Items"] if "seen_at" in item]
+            found += [record_of(item) for item in answer["Items"] if "seen_at" in item]
             if "LastEvaluatedKey" not in answer:
                 return sorted(found, key=lambda record: (record.started_at, record.worker_id))
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -184,7 +184,7 @@ class FleetRecords:
     def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
         update = {"TableName": self._name, "Key": _key(worker_id), "ReturnValues": "ALL_NEW", **request}
         try:
-            return _record(self._ask(lambda: self._client().update_item(**update))["Attributes"])
+            return record_of(self._ask(lambda: self._client().update_item(**update))["Attributes"])
         except ClientError as error:
             if not condition_failed(error):
                 raise
@@ -209,7 +209,8 @@ def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
     }
 
 
-def _record(item: Mapping[str, Any]) -> WorkerRecord:
+def record_of(item: Mapping[str, Any]) -> WorkerRecord:
+    """Read a worker's record as DynamoDB gives it."""
     from boto3.dynamodb.types import TypeDeserializer
 
     read = TypeDeserializer().deserialize
@@ -235,5 +236,5 @@ def _later(refused: ClientError, record: WorkerRecord) -> WorkerRecord | None:
     item: Any = refused.response.get("Item")
     if not condition_failed(refused) or not item or "seen_at" not in item:
         return None
-    stored = _record(item)
+    stored = record_of(item)
     return stored if stored.seen_at > record.seen_at else None
