@@ -116,7 +116,7 @@ def sweep(
     repo : JobRepo
         Gives table, settings and clock. Only the queues of its settings are looked at.
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a job's message; default `workers.submission.dispatch.send`.
+        ``send(job, delay_seconds)`` publishes a job's message; default `workers.app.send`.
     backlog : callable, optional
         ``backlog(queue)`` gives the number of waiting messages; default: SQS is asked, when it matters.
     fleet : Fleet, optional
@@ -293,7 +293,7 @@ def _save(fleet: Fleet, one: _Pass, before: Cursor) -> None:
 
 
 def _default_send() -> Send:
-    from workers.submission.dispatch import send
+    from workers.app import send
 
     return lambda job, delay: send(job, delay_seconds=delay)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery, current_app, signals
 
-from jobs import JobRepo
+from jobs import Job, JobRepo
 from jobs.breaker import Breakers
 from jobs.tally import Tally
 from jobs.throttle import FleetLimits
@@ -16,6 +16,7 @@ from workers import decorator, identity, limits
 from workers.config import celery_config
 from workers.process import board, startup
 from workers.schedule import alive as beat_alive
+from workers.submission.dispatch import publish
 from workers.task import JobTask
 from workers.telemetry import logs, metrics, traces
 
@@ -109,3 +110,8 @@ def _watch_beat(sender: Any, **_: Any) -> None:
 
 
 app = create_app(Settings())
+
+
+def send(job: Job, delay_seconds: float = 0.0) -> None:
+    """Publish the message of a job's next attempt through `app`; for callers who have none. Raises as `publish`."""
+    publish(app, job, delay_seconds)

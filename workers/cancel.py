@@ -14,7 +14,6 @@ from jobs.failures import describe
 from jobs.model import FailureKind
 from workers.fleet import CANCEL, FleetRecords
 from workers.results.links import announcement
-from workers.submission.dispatch import send
 
 log = structlog.get_logger("jobclaim.cancel")
 
@@ -79,6 +78,8 @@ def _tell_links(repo: JobRepo, job: Job) -> None:
     """Have a worker tell the job's chord and the rest of its chain; a message that is lost is sent by recovery."""
     try:
         if told := announcement(repo, job):
+            from workers.app import send
+
             send(told)
     except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news
         log.warning("links not told at once", error=type(error).__name__, **job.log_context())

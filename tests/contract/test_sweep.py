@@ -356,7 +356,7 @@ def test_a_pass_needs_nothing_but_the_repo(bench: Bench, monkeypatch: pytest.Mon
     def send(job: Job, delay_seconds: float = 0.0) -> None:
         sent.append((job.job_id, delay_seconds))
 
-    monkeypatch.setattr("workers.submission.dispatch.send", send)
+    monkeypatch.setattr("workers.app.send", send)
     bench.claimed("orphan", on_orphan="retry")
     bench.clock.advance(LEASE)
     report = sweep(bench.repo)

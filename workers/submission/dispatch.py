@@ -15,8 +15,8 @@ from workers.submission.message import headers
 log = structlog.get_logger("jobclaim.dispatch")
 
 
-def send(job: Job, delay_seconds: float = 0.0) -> None:
-    """Publish the message of a job's next attempt through the configured app.
+def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -> Any:
+    """Publish the message of a job's next attempt; gives Celery's result handle.
 
     Parameters
     ----------
@@ -28,13 +28,6 @@ def send(job: Job, delay_seconds: float = 0.0) -> None:
     kombu.exceptions.OperationalError, botocore.exceptions.ClientError
         The message was not sent, or its answer was lost.
     """
-    from workers.app import app
-
-    publish(app, job, delay_seconds)
-
-
-def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -> Any:
-    """Publish the message of a job's next attempt; gives Celery's result handle. Raises as `send`."""
     options = {**unseal(job.envelope), **options}
     if delay_seconds > 0:
         options["DelaySeconds"] = math.ceil(delay_seconds)
