@@ -41,7 +41,7 @@ class JsonValue(click.ParamType[Any]):
     epilog="""\b
 Examples:
   jobclaim submit examples.process_document --args '["letter.txt"]' --wait
-  jobclaim submit examples.generate_analytics_report --kwargs '{"source": "sales.csv"}' --in 10m
+  jobclaim submit examples.generate_analytics_report --args '["sales.csv", "region", "amount"]' --in 10m
   jobclaim submit billing.charge --args '[42]' --key invoice-42 --ttl 4h
 """
 )

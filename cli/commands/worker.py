@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from cli.exits import ExitCode
 from cli.humane import Duration
 from cli.output import Column, Format, Output, output_option
 from cli.session import Session, pass_session
+from cli.watching import repeat, watch_option
 from views.humane import relative, span
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def health(session: Session, name: str | None, max_silence: int) -> None:
 
 
 @command.command()
-@click.option("--watch", type=Duration(), help="Show it again every so often, until Ctrl-C.")
+@watch_option
 @output_option
 @pass_session
 def monitor(session: Session, watch: int | None, output: Format | None) -> None:
@@ -141,15 +141,13 @@ def monitor(session: Session, watch: int | None, output: Format | None) -> None:
     from workers.fleet import FleetRecords
 
     fleet, out = FleetRecords.of(session.repo), Output(output, id_field="worker_id")
-    while True:
+
+    def show() -> None:
         now = session.now()
         rows = [_row(record, now, session.settings.worker_dead_after_seconds) for record in fleet.all()]
-        if watch is not None and out.format == "table":
-            click.clear()
         out.many(rows, COLUMNS, empty="no worker has a record in the fleet table")
-        if watch is None:
-            return
-        time.sleep(watch / 1000)
+
+    repeat(watch, show, clear=out.format == "table")
 
 
 COLUMNS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,13 @@ TASKS = {
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[ManagedProcess]:
     """A running `jobclaim dev` in a directory of its own, with the examples as tasks."""
-    with ManagedProcess("dev", [*CLI, "dev"], log_dir=tmp_path, env=os.environ | TASKS, cwd=tmp_path) as process:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    options = ["--concurrency", "4", "--port", port]
+    with ManagedProcess(
+        "dev", [*CLI, "dev", *options], log_dir=tmp_path, env=os.environ | TASKS, cwd=tmp_path
+    ) as process:
         process.wait_for_line(r"worker@\S+ ready", 60)
         yield process
 

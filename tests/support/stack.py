@@ -93,12 +93,12 @@ def deployed(dynamodb: Endpoint, sqs: Endpoint, log_dir: Path, **overrides: Any)
     )
     provision(settings)
     evidence = log_dir / "evidence.txt"
-    environment = {**os.environ, **_variables(settings), EVIDENCE: str(evidence), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **variables(settings), EVIDENCE: str(evidence), "PYTHONPATH": str(ROOT)}
     with ExitStack() as exits:
         yield Stack(settings, environment, evidence, log_dir, JobRepo.from_settings(settings), exits)
 
 
-def _variables(settings: Settings) -> dict[str, str]:
+def variables(settings: Settings) -> dict[str, str]:
     """The settings as a child process reads them."""
     fields = settings.model_dump(mode="json", exclude_unset=True)
     return {

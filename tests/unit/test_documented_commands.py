@@ -1,13 +1,10 @@
-"""Every `jobclaim` line in the README, the docs and the helps is one that the command line takes; and those that only
-look are run against a local AWS, their output compared in shape.
+"""Every `jobclaim` line in the README, the docs and the helps is one that the command line takes, and what looks
+have one shape in every format. That each line does what it says is shown in tests/integration, on a running deployment.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +16,29 @@ from cli.catalog import COMMANDS
 from cli.exits import ExitCode
 from cli.main import jobclaim
 from cli.session import Session
+from tests.support.documented import Documented, documented, of_page
 from tests.unit.test_cli_jobs import aws, failed, run, session
 
 __all__ = ["aws", "session"]  # fixtures
-ROOT = Path(__file__).parents[2]
-LINE = re.compile(r"^\s*(?:\$ )?(?:eval \"\$\()?(jobclaim [a-z].*)$", re.MULTILINE)
-MENTION = " (mentioned)"
-INLINE = re.compile(r"`(jobclaim [a-z][^`]*)`")
+PAGE = """
+`jobclaim show ID` tells more; `os.fork` does not.
 
+    make demo     # indented
 
-def lines() -> Iterator[tuple[str, str]]:
-    """Find the documented lines: where, and the line; one in running text may leave arguments out."""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = path.read_text()
-        blocks = "\n".join(re.findall(r"```(?:sh|bash|console|yaml)?\n(.*?)```", text, re.DOTALL))
-        yield from ((path.name, line) for line in LINE.findall(blocks))
-        yield from ((f"{path.name}{MENTION}", line) for line in INLINE.findall(text))
-    hooks = (ROOT / ".pre-commit-hooks.yaml").read_text()
-    yield from ((".pre-commit-hooks.yaml", line) for line in re.findall(r"entry: (jobclaim .*)", hooks))
-    for name in COMMANDS:
-        for command in commands(jobclaim.get_command(click.Context(jobclaim), name)):
-            for line in LINE.findall((command.epilog or "").replace("\b", "")):
-                yield f"jobclaim {name} --help", line
-
-
-def commands(command: click.Command | None) -> Iterator[click.Command]:
-    """Give a command and those below it."""
-    assert command is not None
-    yield command
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            yield from commands(below)
-
-
-def words_of(line: str) -> list[str]:
-    """Split a line as a shell would, up to where another program or a comment begins."""
-    line = re.split(r"\s+#|\s\s+[a-z]|\s\|\s|\s>\s|\s&$|\)\"$", line.replace("...", ""))[0]
-    return [word for word in shlex.split(line) if word][1:]
+```python
+jobclaim = 1
+```
+```sh
+$ jobclaim list \\
+    --status FAILED   # which
+jobclaim up && sam build
+celery -A workers.app worker &
+```
+```yaml
+  - run: jobclaim audit src/
+  - jobclaim schedule validate
+```
+"""
 
 
 def parsed(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
@@ -68,26 +51,39 @@ def parsed(command: click.Command, words: list[str], parent: click.Context | Non
             parsed(below, rest, context)
 
 
-LINES = sorted(set(lines()))
+LINES = [one for one in documented() if one.words and one.words[0] == "jobclaim"]
 
 
-def test_there_are_documented_lines() -> None:
-    assert len(LINES) > 40
-    assert {words_of(line)[0] for _, line in LINES} >= set(COMMANDS) - {"template", "doctor", "bench", "dashboard"}
+def test_lines_are_found_in_every_way_in_which_pages_show_them() -> None:
+    assert [one.line for one in of_page("page", PAGE)] == [
+        "make demo",
+        "jobclaim list --status FAILED",
+        "jobclaim up",
+        "sam build",
+        "celery -A workers.app worker",
+        "jobclaim audit src/",
+        "jobclaim schedule validate",
+        "jobclaim show ID",
+    ]
 
 
-@pytest.mark.parametrize(("where", "line"), LINES, ids=[f"{where}: {line}"[:90] for where, line in LINES])
+def test_every_page_that_shows_commands_is_read() -> None:
+    assert {"README.md", "deploy.md", "failures.md", "workers.md", "operations.md"} <= {one.where for one in LINES}
+    assert {one.words[1] for one in LINES} >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("one", LINES, ids=[f"{one.where}: {one.line}"[:90] for one in LINES])
 def test_a_documented_line_is_one_that_the_command_line_takes(
-    where: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: Documented, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "src").mkdir()
     monkeypatch.chdir(tmp_path)
     try:
-        parsed(jobclaim, words_of(line))
+        parsed(jobclaim, one.words[1:])
     except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
         pass  # --help, or a group alone
     except click.MissingParameter:
-        if not where.endswith(MENTION):
+        if not one.mentioned:
             raise
 
 
