@@ -21,8 +21,8 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 	@$(BIN)/jobclaim demo
 
 test: $(STAMP) endpoints tools ## Run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/infra tests/integration
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/infra tests/integration tests/chaos
 
 endpoints: $(STAMP) ## Fetch DynamoDB Local and ElasticMQ, on which the tests prove races
 	@echo "Looking for DynamoDB Local and ElasticMQ (fetched once, about 100 MB) ..."

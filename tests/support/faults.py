@@ -1,15 +1,16 @@
-"""A small HTTP proxy in front of SQS that fails on demand, and counts what passes it."""
+"""A small HTTP proxy in front of SQS or DynamoDB that fails on demand, and counts what passes it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +23,7 @@ RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Fault:
-    """What the proxy does with a request instead of passing it on.
+    """What the proxy does with a request instead of passing it on, or beside that.
 
     Attributes
     ----------
@@ -33,6 +34,12 @@ class Fault:
         Cuts the connection with a TCP reset.
     silent : bool
         Takes the request and never answers.
+    answer_lost : bool
+        Passes the request on, so that it takes effect, and resets the connection instead of answering.
+    copied_within : int
+        Passes messages on twice; the copy may be delayed by up to so many seconds.
+    astray : bool
+        Sends messages to `FaultyProxy.limbo` instead of their queue, and answers as if all were well.
     """
 
     name: str
@@ -40,6 +47,9 @@ class Fault:
     body: bytes = b""
     resets: bool = False
     silent: bool = False
+    answer_lost: bool = False
+    copied_within: int = 0
+    astray: bool = False
 
 
 def error(status: int) -> Fault:
@@ -51,6 +61,15 @@ THROTTLE: Final = Fault("throttling", 400, b'{"__type":"com.amazonaws.sqs#Reques
 GARBAGE: Final = Fault("garbage", 200, b"<html>a captive portal</html>")
 RESET: Final = Fault("reset", resets=True)
 BLACK_HOLE: Final = Fault("black hole", silent=True)
+TABLE_THROTTLE: Final = Fault(
+    "throttling",
+    400,
+    b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"Slow down"}',
+)
+ANSWER_LOST: Final = Fault("answer lost", answer_lost=True)
+COPIED: Final = Fault("message copied", copied_within=10)
+ASTRAY: Final = Fault("message lost", astray=True)
+SENDS: Final = ("SendMessage", "SendMessageBatch")
 
 
 class FaultyProxy:
@@ -60,6 +79,10 @@ class FaultyProxy:
     ----------
     fault : Fault or None
         What happens to requests from now on.
+    weather : callable
+        Asked for the fault of each request, by its operation, while `fault` is ``None``.
+    limbo : str
+        URL of the queue to which messages go that a fault sends astray.
     requests, failed : Counter
         Requests by operation: those that were passed on, and those that met a fault.
     asked : int
@@ -72,6 +95,8 @@ class FaultyProxy:
         self._upstream = (target.hostname, target.port)
         self.port = free_port()
         self.fault: Fault | None = None
+        self.weather: Callable[[str], Fault | None] = lambda operation: None
+        self.limbo = ""
         self.requests: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.asked = self.most_asked = 0
@@ -135,16 +160,32 @@ class FaultyProxy:
         upstream_writer: asyncio.StreamWriter,
     ) -> None:
         operation = _header(head, b"x-amz-target").rpartition(b".")[2].decode()
-        if self.fault is not None:
-            self.failed[self.fault.name] += 1
-            await _fail(self.fault, reader, writer)
-            return
+        fault = self.fault or self.weather(operation)
+        if fault is not None:
+            self.failed[fault.name] += 1
+            if not (fault.answer_lost or fault.copied_within or fault.astray):
+                await _fail(fault, reader, writer)
+                return
         self.requests[operation] += 1
         with self._asking(operation, body):
-            upstream_writer.write(head + body)
-            answer_head, answer = await _read_message(upstream_reader)
+            for sent in self._as_sent(fault, operation, head, body):
+                upstream_writer.write(sent)
+                answer_head, answer = await _read_message(upstream_reader)
+        if fault is not None and fault.answer_lost:
+            _reset(writer)
+            raise ConnectionResetError
         writer.write(answer_head + answer)
         await writer.drain()
+
+    def _as_sent(self, fault: Fault | None, operation: str, head: bytes, body: bytes) -> list[bytes]:
+        """The requests that are made of one; the last one's answer is the client's."""
+        if fault is None or operation not in SENDS:
+            return [head + body]
+        if fault.astray:
+            return [_with_body(head, {**json.loads(body), "QueueUrl": self.limbo})]
+        if fault.copied_within:
+            return [_with_body(head, _delayed(json.loads(body), random.randint(0, fault.copied_within))), head + body]
+        return [head + body]
 
     @contextmanager
     def _asking(self, operation: str, body: bytes) -> Iterator[None]:
@@ -166,6 +207,19 @@ def faulty(endpoint: Endpoint) -> Iterator[tuple[FaultyProxy, Endpoint]]:
         yield proxy, Endpoint(endpoint.service, f"http://{LOOPBACK}:{proxy.port}", endpoint.process)
     finally:
         proxy.stop()
+
+
+def _delayed(request: dict[str, Any], seconds: int) -> dict[str, Any]:
+    """The same messages, some seconds later than they were to be."""
+    parts = request.get("Entries", [request])
+    later = [{**part, "DelaySeconds": min(900, int(part.get("DelaySeconds", 0)) + seconds)} for part in parts]
+    return {**request, "Entries": later} if "Entries" in request else later[0]
+
+
+def _with_body(head: bytes, request: dict[str, Any]) -> bytes:
+    body = json.dumps(request).encode()
+    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"content-length:")]
+    return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
 
 
 async def _fail(fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

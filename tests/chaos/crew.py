@@ -1,0 +1,153 @@
+"""The processes of a run: workers and recovery, killed, frozen and replaced by the monkey."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from tests.chaos.plan import Scale
+from tests.support.processes import ManagedProcess
+from tests.support.stack import READY, Stack
+from tests.support.waiting import wait_until
+
+Role = Literal["worker", "recovery"]
+START_SECONDS: Final = 90.0
+STOP_SECONDS: Final = 60.0
+
+
+@dataclass
+class Member:
+    """One process with its children.
+
+    Attributes
+    ----------
+    told_to : str
+        "end" or "die" once the monkey asked for it; empty for one that is to live.
+    frozen : bool
+        Whether the monkey holds it, or a child of it.
+    """
+
+    role: Role
+    process: ManagedProcess
+    told_to: str = ""
+    frozen: bool = False
+    ready: bool = False
+
+    def is_ready(self) -> bool:
+        """Whether it has come up; known once it was seen."""
+        if not self.ready:
+            self.ready = re.search(READY, self.process.log()) is not None
+        return self.ready
+
+    def children(self) -> list[int]:
+        """Ids of its children's processes, least first."""
+        pid = self.process.pid
+        with contextlib.suppress(OSError):
+            return sorted(int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return []
+
+
+class Crew:
+    """All that were ever started."""
+
+    def __init__(self, stack: Stack, scale: Scale) -> None:
+        self._stack = stack
+        self._scale = scale
+        self.members: list[Member] = []
+        self.died: list[str] = []
+
+    def start(self, role: Role) -> Member:
+        """Start one more, without waiting for it."""
+        name = f"{role}-{sum(member.role == role for member in self.members) + 1}"
+        queues = {
+            "worker": ["-Q", "default", "-c", str(self._scale.processes)],
+            "recovery": ["-Q", "recovery", "-c", "1"],
+        }
+        beat = ["-B"] if role == "recovery" else []
+        environment = {"JOBCLAIM_WORKER_NAME": name}
+        member = Member(role, self._stack.celery(name, "worker", *queues[role], *beat, env=environment))
+        self.members.append(member)
+        return member
+
+    def start_all(self) -> None:
+        """Start as many as the scale says, and wait until they are ready."""
+        for _ in range(self._scale.workers):
+            self.start("worker")
+        self.start("recovery")
+        for member in self.members:
+            member.process.wait_for_line(READY, START_SECONDS)
+
+    def pick(self, role: Role, draw: float) -> Member | None:
+        """Pick one that lives, is ready and left alone so far; ``None`` where there is none now."""
+        free = [
+            member
+            for member in self.members
+            if member.role == role
+            and not (member.told_to or member.frozen)
+            and member.process.running
+            and member.is_ready()
+        ]
+        return free[int(draw * len(free))] if free else None
+
+    def kill(self, member: Member) -> None:
+        """kill -9 of its main process; another one takes its place."""
+        member.told_to = "die"
+        member.process.send(signal.SIGKILL)
+        self.start(member.role)
+
+    def deploy(self, member: Member) -> None:
+        """Start its replacement, then ask it to end."""
+        self.start(member.role)
+        member.told_to = "end"
+        member.process.send(signal.SIGTERM)
+
+    def replace_the_dead(self) -> None:
+        """Notice who ended without having been told to, and start another one."""
+        for member in list(self.members):
+            if not member.told_to and not member.process.running:
+                member.told_to = "die"
+                self.died.append(f"{member.process.describe()}")
+                self.start(member.role)
+
+    def stop_all(self) -> None:
+        """Ask all that live to end, and wait; who was asked to end must have ended with 0."""
+        self.replace_the_dead()
+        living = [member for member in self.members if member.process.running]
+        for member in living:
+            if member.told_to != "die":
+                wait_until(member.is_ready, START_SECONDS, f"{member.process.name} is ready")
+                member.told_to = "end"
+                member.process.send(signal.SIGTERM)
+        for member in self._ended():
+            status = member.process.wait_for_exit(STOP_SECONDS)
+            if status != 0:
+                self.died.append(f"asked to end, ended with {status}: {member.process.describe()}")
+
+    def _ended(self) -> Iterator[Member]:
+        return (member for member in self.members if member.told_to == "end")
+
+
+def kill_process(pid: int) -> None:
+    """kill -9 of one process, which may have ended by itself."""
+    _signal(pid, signal.SIGKILL)
+
+
+def freeze(pid: int) -> None:
+    """Stop one process."""
+    _signal(pid, signal.SIGSTOP)
+
+
+def thaw(pid: int) -> None:
+    """Let it go on."""
+    _signal(pid, signal.SIGCONT)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,213 @@
+"""What a run will do: its calls and its strikes, drawn from a seed. Pure.
+
+Strikes come in rounds. A round has every kind once, in an order of its own, so that the shortest run meets them all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What may strike."""
+
+    KILL_CHILD = "kill -9 of a child"
+    KILL_WORKER = "kill -9 of a worker"
+    KILL_RECOVERY = "kill -9 of recovery and beat"
+    FREEZE_WORKER = "worker frozen past its lease"
+    FREEZE_CHILD = "child frozen past its limit"
+    DEPLOY = "deploy: SIGTERM and a replacement"
+    DEPLOY_RECOVERY = "deploy of recovery and beat"
+    LOSE_MESSAGES = "messages lost"
+    COPY_MESSAGES = "messages copied"
+    TABLE_OUTAGE = "DynamoDB gone"
+    TABLE_ERRORS = "DynamoDB answers 500"
+    TABLE_UNAVAILABLE = "DynamoDB answers 503"
+    TABLE_THROTTLED = "DynamoDB throttles"
+    TABLE_RESETS = "DynamoDB resets connections"
+    TABLE_ANSWERS_LOST = "DynamoDB writes, its answer is lost"
+    TABLE_SILENT = "DynamoDB does not answer"
+    QUEUE_OUTAGE = "SQS gone"
+    QUEUE_ERRORS = "SQS answers 500"
+    QUEUE_UNAVAILABLE = "SQS answers 503"
+    QUEUE_THROTTLED = "SQS throttles"
+    QUEUE_RESETS = "SQS resets connections"
+    QUEUE_ANSWERS_LOST = "SQS acts, its answer is lost"
+    QUEUE_SILENT = "SQS does not answer"
+
+
+FREEZES: Final = (Kind.FREEZE_WORKER, Kind.FREEZE_CHILD)
+OUTAGES: Final = (Kind.TABLE_OUTAGE, Kind.QUEUE_OUTAGE)
+SILENCES: Final = (Kind.TABLE_SILENT, Kind.QUEUE_SILENT)
+MOMENTARY: Final = (Kind.KILL_CHILD, Kind.KILL_WORKER, Kind.KILL_RECOVERY, Kind.DEPLOY, Kind.DEPLOY_RECOVERY)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long things take in a run, seconds; its deployment's limits follow from it.
+
+    Attributes
+    ----------
+    hard_limit, grace : int
+        A lease is as long as both together.
+    dead_after : int
+        Silence after which a worker is taken for dead.
+    redispatch : int
+        Wait before an unclaimed message is sent again.
+    longest_storm : float
+    workers, processes : int
+    drain : float
+        Bound on the time from the last strike to the end of the last job.
+    """
+
+    hard_limit: int
+    grace: int
+    dead_after: int
+    redispatch: int
+    longest_storm: float
+    workers: int
+    processes: int
+    drain: float
+
+    @property
+    def lease(self) -> int:
+        """Seconds that a claim lasts."""
+        return self.hard_limit + self.grace
+
+
+LONG: Final = Scale(8, 4, 10, 10, 6.0, workers=3, processes=4, drain=300)
+SHORT: Final = Scale(4, 2, 6, 4, 2.0, workers=2, processes=3, drain=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One submission.
+
+    Attributes
+    ----------
+    at : float
+        Seconds from the start.
+    task : str
+        Name without ``chaos.``; "chain" for two jobs, the second of which follows the first.
+    number : int
+        Argument, from which the result follows; equal calls have the same.
+    seconds : float
+        How long its body takes.
+    fails : int
+        Attempts that its body fails by itself.
+    """
+
+    at: float
+    task: str
+    number: int
+    seconds: float = 0.0
+    fails: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault.
+
+    Attributes
+    ----------
+    at, seconds : float
+        When it begins, from the start, and how long it lasts; 0 for a moment.
+    share : float
+        Of the requests that it hits.
+    draw : float
+        From 0 to 1: which of those that it may hit.
+    """
+
+    at: float
+    kind: Kind
+    seconds: float = 0.0
+    share: float = 0.0
+    draw: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run's calls and strikes, in the order of their times."""
+
+    seed: int
+    calls: tuple[Call, ...]
+    strikes: tuple[Strike, ...]
+    jobs: int
+
+
+WEIGHTS: Final = {"quick": 62, "slow": 6, "fragile": 6, "flaky": 10, "doomed": 2, "once": 8, "chain": 6}
+"""Of the kinds of calls in a hundred; each chain is two jobs."""
+
+
+def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | None = None) -> Plan:
+    """Draw a plan.
+
+    Parameters
+    ----------
+    seconds : float
+        For which calls are made and strikes fall.
+    jobs : int
+        Jobs that the calls make, equal calls counted once.
+    every : float, optional
+        Seconds between two strikes; default as many as fit one round, 3 at most.
+    """
+    dice = random.Random(seed)
+    calls = sorted(_calls(dice, seconds, jobs), key=lambda call: call.at)
+    gap = every or min(3.0, 0.9 * seconds / len(Kind))
+    return Plan(seed, tuple(calls), tuple(_strikes(dice, seconds, gap, scale)), jobs)
+
+
+def _calls(dice: random.Random, seconds: float, jobs: int) -> Iterator[Call]:
+    number = made = 0
+    names, weights = list(WEIGHTS), list(WEIGHTS.values())
+    while made < jobs:
+        task = dice.choices(names, weights)[0] if made < jobs - 1 else "quick"
+        at, number = dice.uniform(0, seconds), number + 1
+        made += 2 if task == "chain" else 1
+        if task == "once":
+            yield from _equal_calls(dice, at, number, seconds)
+            continue
+        body = dice.uniform(0.3, 2.0) if task in ("slow", "fragile") else dice.uniform(0, 0.02)
+        fails = {"flaky": dice.randint(1, 2), "doomed": 1_000}.get(task, 0)
+        yield Call(at, task, number, round(body, 3), fails)
+
+
+def _equal_calls(dice: random.Random, at: float, number: int, seconds: float) -> Iterator[Call]:
+    """The same call several times: at once, while it runs, and long after."""
+    body = round(dice.uniform(0, 0.5), 3)
+    for wait in (
+        0.0,
+        *(dice.choice((0.0, dice.uniform(0, 2), dice.uniform(5, 60))) for _ in range(dice.randint(1, 3))),
+    ):
+        yield Call(min(at + wait, seconds), "once", number, body)
+
+
+def _strikes(dice: random.Random, seconds: float, gap: float, scale: Scale) -> Iterator[Strike]:
+    at = gap
+    while at < seconds:
+        deck = list(Kind)
+        dice.shuffle(deck)
+        if at == gap:
+            deck.sort(key=lambda kind: kind not in FREEZES)  # they last long, and the shortest run must see their end
+        for kind in deck:
+            if at < seconds:
+                yield Strike(round(at, 3), kind, *_force(dice, kind, scale), draw=dice.random())
+            at += gap * dice.uniform(0.8, 1.2)
+
+
+def _force(dice: random.Random, kind: Kind, scale: Scale) -> tuple[float, float]:
+    """How long a strike lasts, and which share of the requests it hits."""
+    if kind in MOMENTARY:
+        return 0.0, 0.0
+    if kind in FREEZES:
+        return scale.lease + dice.uniform(1, 5), 0.0
+    seconds = dice.uniform(0.4, 1.0) * scale.longest_storm
+    if kind in OUTAGES:
+        return seconds, 1.0
+    if kind in SILENCES:
+        return seconds, dice.uniform(0.05, 0.3)  # each costs its caller a whole timeout
+    return seconds, dice.uniform(0.2, 0.8)

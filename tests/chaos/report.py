@@ -1,0 +1,136 @@
+"""The table of a run, on a terminal and as Markdown. Pure but for printing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs import JobStatus
+from tests.chaos.verdict import Evidence, Rule
+
+Rows = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a run counted beside the evidence.
+
+    Attributes
+    ----------
+    missed : int
+        Strikes that found nobody to hit: all were struck already.
+    hits : mapping
+        Requests that met a fault, by service and fault; those that found nobody listening are not counted.
+    told : mapping
+        Log lines, by what they tell.
+    requests : mapping
+        Requests that were passed on, by service and operation.
+    """
+
+    seed: int
+    minutes: float
+    drained_in: float
+    refused_calls: int
+    missed: int
+    hits: Mapping[str, int]
+    told: Mapping[str, int]
+    requests: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its rows."""
+
+    title: str
+    rows: Rows
+
+
+def sections(evidence: Evidence, figures: Figures) -> list[Section]:
+    """Put the run's figures into tables."""
+    return [
+        Section("Jobs by end", _ends(evidence)),
+        Section("Attempts", _attempts(evidence)),
+        Section("What was refused and recovered", _settled(evidence, figures.told)),
+        Section("Strikes", [*_counts(evidence.struck), ("found nobody to hit", f"{figures.missed:,}")]),
+        Section("Requests that met a fault", _counts(figures.hits)),
+        Section("Requests", [*_counts(figures.requests), _per_job(evidence, figures.requests)]),
+    ]
+
+
+def summary(evidence: Evidence, figures: Figures, rules: Iterable[Rule]) -> str:
+    """Tell the run in one line."""
+    end = "Every promise held." if all(rule.held for rule in rules) else "A PROMISE BROKE."
+    return (
+        f"Seed {figures.seed}: {len(evidence.by_id):,} jobs in {figures.minutes:.1f} minutes of chaos, "
+        f"{sum(evidence.struck.values()):,} strikes, {sum(figures.hits.values()):,} requests that met a fault; all was "
+        f"drained {figures.drained_in:.0f} s after the last fault. {end}"
+    )
+
+
+def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rule]) -> None:
+    """Print the tables and the verdict."""
+    for section in sections(evidence, figures):
+        table = Table(title=section.title, title_justify="left", show_header=False)
+        table.add_column(min_width=44)
+        table.add_column(justify="right")
+        for name, count in section.rows:
+            table.add_row(name, count)
+        console.print(table)
+    verdict = Table("promise", "", "evidence", title="Verdict", title_justify="left")
+    for rule in rules:
+        verdict.add_row(rule.name, "[green]held[/]" if rule.held else "[bold red]BROKEN[/]", rule.finding())
+    console.print(verdict)
+    console.print(summary(evidence, figures, rules))
+
+
+def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: str) -> str:
+    """Give the same as a page."""
+    lines = ["# Chaos on real processes", "", f"`{command}`", "", summary(evidence, figures, rules), ""]
+    lines += ["| promise | | evidence |", "|---|---|---|"]
+    lines += [f"| {rule.name} | {'held' if rule.held else '**BROKEN**'} | {rule.finding()} |" for rule in rules]
+    for section in sections(evidence, figures):
+        lines += ["", f"## {section.title}", "", "| | |", "|---|---:|"]
+        lines += [f"| {name} | {count} |" for name, count in section.rows]
+    return "\n".join(lines) + "\n"
+
+
+def _ends(evidence: Evidence) -> Rows:
+    ends: Counter[tuple[str, str]] = Counter()
+    for promise, job in evidence.known:
+        kind = f" ({job.failure.kind})" if job.status is JobStatus.FAILED and job.failure else ""
+        ends[promise.task, f"{job.status}{kind}"] += 1
+    totals: Counter[str] = Counter()
+    for (_, end), count in ends.items():
+        totals[end] += count
+    rows = [(end, f"{count:,}") for end, count in totals.most_common()]
+    return rows + [(f"  {task}: {end}", f"{count:,}") for (task, end), count in sorted(ends.items())]
+
+
+def _attempts(evidence: Evidence) -> Rows:
+    by_number = Counter(start.attempt for start in evidence.starts)
+    per_attempt = Counter((start.job_id, start.attempt) for start in evidence.starts)
+    return [
+        ("claims", f"{sum(job.attempt for job in evidence.jobs.values()):,}"),
+        ("bodies started", f"{len(evidence.starts):,}"),
+        *[(f"  in attempt {number}", f"{count:,}") for number, count in sorted(by_number.items())],
+        ("most bodies in one attempt", str(max(per_attempt.values(), default=0))),
+    ]
+
+
+def _settled(evidence: Evidence, told: Mapping[str, int]) -> Rows:
+    ended: Counter[str] = Counter()
+    for job in evidence.jobs.values():
+        ended.update(f"attempts ended by {attempt.outcome}" for attempt in job.history)
+    return _counts(told) + _counts(ended)
+
+
+def _counts(counts: Mapping[str, int]) -> Rows:
+    return [(name, f"{count:,}") for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+
+def _per_job(evidence: Evidence, requests: Mapping[str, int]) -> tuple[str, str]:
+    return "per job", f"{sum(requests.values()) / max(1, len(evidence.by_id)):.2f}"

@@ -1,0 +1,79 @@
+"""The plan of a chaos run: the same from the same seed, complete even when short."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.chaos.plan import FREEZES, LONG, SHORT, Kind, Plan, Scale, draw
+from tests.chaos.weather import QUEUE, TABLE, Weather
+from tests.support.faults import ASTRAY, COPIED, RESET
+
+SHORT_SECONDS = 28.0
+
+
+def short(seed: int) -> Plan:
+    return draw(seed, seconds=SHORT_SECONDS, jobs=300, scale=SHORT)
+
+
+def test_a_seed_gives_one_plan_and_another_seed_another() -> None:
+    assert short(7) == short(7)
+    assert short(7) != short(8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_shortest_run_meets_every_kind_and_sees_freezes_end(seed: int) -> None:
+    strikes = short(seed).strikes
+    assert {strike.kind for strike in strikes} == set(Kind)
+    first = {kind: min(strike.at for strike in strikes if strike.kind is kind) for kind in FREEZES}
+    ends = [strike.at + strike.seconds for strike in strikes if strike.at in first.values()]
+    assert max(ends) < SHORT_SECONDS
+
+
+@pytest.mark.parametrize("scale", [LONG, SHORT])
+def test_a_freeze_outlasts_lease_and_heartbeats(scale: Scale) -> None:
+    plan = draw(1, seconds=300, jobs=10, scale=scale)
+    frozen = [strike.seconds for strike in plan.strikes if strike.kind in FREEZES]
+    assert min(frozen) > scale.lease
+    assert scale.lease >= scale.dead_after
+
+
+def test_a_plan_makes_as_many_jobs_as_asked_for() -> None:
+    plan = draw(3, seconds=60, jobs=1000, scale=LONG)
+    numbers = {(call.task, call.number) for call in plan.calls}
+    jobs = sum(2 if task == "chain" else 1 for task, _ in numbers)
+    assert jobs == plan.jobs == 1000
+
+
+def test_calls_come_in_order_and_equal_ones_more_than_once() -> None:
+    calls = draw(3, seconds=60, jobs=1000, scale=LONG).calls
+    assert [call.at for call in calls] == sorted(call.at for call in calls)
+    assert 0 <= calls[0].at <= calls[-1].at <= 60
+    times = Counter((call.task, call.number) for call in calls)
+    assert {times[key] > 1 for key in times if key[0] == "once"} == {True}
+    assert {times[key] for key in times if key[0] != "once"} == {1}
+
+
+def test_every_kind_of_storm_has_its_fault() -> None:
+    by_proxy = set(TABLE) | set(QUEUE)
+    named = {kind for kind in Kind if kind.value.startswith(("DynamoDB", "SQS", "messages"))}
+    assert by_proxy == named - {Kind.TABLE_OUTAGE, Kind.QUEUE_OUTAGE}
+
+
+def test_weather_hits_its_share_until_it_is_over() -> None:
+    sky = Weather(1, {})
+    assert sky("UpdateItem") is None
+    sky.begin(1, RESET, 0.5)
+    hits = sum(sky("UpdateItem") is RESET for _ in range(1000))
+    assert 400 < hits < 600
+    sky.end(1)
+    assert {sky("UpdateItem") for _ in range(100)} == {None}
+
+
+def test_only_messages_are_copied_or_lost() -> None:
+    sky = Weather(1, {COPIED: 1.0, ASTRAY: 1.0})
+    assert sky("ReceiveMessage") is None
+    assert sky("SendMessageBatch") is not None
+    sky.clear()
+    assert sky("SendMessage") is None
