@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -356,7 +357,7 @@ def test_a_pass_needs_nothing_but_the_repo(bench: Bench, monkeypatch: pytest.Mon
     def send(job: Job, delay_seconds: float = 0.0) -> None:
         sent.append((job.job_id, delay_seconds))
 
-    monkeypatch.setattr("workers.app.send", send)
+    monkeypatch.setattr(import_module("workers.app"), "send", send)  # `workers.app` by name is the app
     bench.claimed("orphan", on_orphan="retry")
     bench.clock.advance(LEASE)
     report = sweep(bench.repo)
