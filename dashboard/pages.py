@@ -20,10 +20,12 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from dashboard.forms import form_of
 from dashboard.meter import Budget, Meter, metered
 from dashboard.person import person_of
 from dashboard.services import Services
@@ -58,7 +60,9 @@ def environment() -> Environment:
 class PageRoute(Route):
     """A page's route, which knows its budget."""
 
-    def __init__(self, path: str, endpoint: Endpoint, budget: BudgetOf, methods: Sequence[str], name: str) -> None:
+    def __init__(
+        self, path: str, endpoint: Callable[[Request], Any], budget: BudgetOf, methods: Sequence[str], name: str
+    ) -> None:
         super().__init__(path, endpoint, methods=list(methods), name=name)
         self.budget = budget
 
@@ -73,6 +77,25 @@ def page(path: str, endpoint: Endpoint, *, name: str, budget: BudgetOf, methods:
             return endpoint(request)
 
     return PageRoute(path, view, budget, methods, name)
+
+
+Handler: TypeAlias = Callable[[Request, dict[str, str]], Response]
+"""Answers a form."""
+
+
+def form(path: str, handler: Handler, *, name: str, budget: BudgetOf) -> PageRoute:
+    """Make the route that a form is sent to; answer it with a redirect (303), so that a reload does not repeat it."""
+
+    def answer(request: Request, fields: dict[str, str]) -> Response:
+        with metered(budget(services_of(request).settings)) as meter:
+            request.scope[METER_KEY] = meter
+            return handler(request, fields)
+
+    @wraps(handler)
+    async def view(request: Request) -> Response:
+        return await run_in_threadpool(answer, request, await form_of(request))
+
+    return PageRoute(path, view, budget, ["POST"], name)
 
 
 def services_of(connection: HTTPConnection) -> Services:

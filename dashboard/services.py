@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final, Self, TypeVar
 
 from dashboard.meter import Metered
+from dashboard.operations import Operations
 from dashboard.sharing import Shared
 from jobs import Job, JobRepo
 from jobs.breaker import Breakers
@@ -80,6 +81,11 @@ class Services:
         return DeadLetters(self.repo, send=self.send)
 
     @cached_property
+    def operations(self) -> Operations:
+        """Acts on groups of dead letters that run, or ran, in this process."""
+        return Operations(lambda: self.letters, self.clock)
+
+    @cached_property
     def breakers(self) -> Breakers:
         """The circuit breakers."""
         return Breakers.of(self.repo)
@@ -98,7 +104,8 @@ class Services:
         return [future.result() for future in futures]
 
     def close(self) -> None:
-        """Let the threads go."""
+        """End the operations, and let the threads go."""
+        self.operations.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -64,6 +64,8 @@ class Walk:
         Names the list in words; its cursors continue no other.
     since, up_to : int or None
         Bounds of the index's time, epoch milliseconds.
+    looked_at : int
+        Jobs at most that are read for it.
     """
 
     partitions: Sequence[str]
@@ -74,6 +76,7 @@ class Walk:
     cursor: str | None = None
     since: int | None = None
     up_to: int | None = None
+    looked_at: int = LOOKED_AT
 
 
 @dataclass(slots=True)
@@ -173,7 +176,7 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     jobs: list[Job] = []
     looked_at = 0
     while len(jobs) < walk.limit:
-        rows = streams.next(_batch_size(walk.limit - len(jobs), looked_at, len(jobs), meter))
+        rows = streams.next(_batch_size(walk, looked_at, len(jobs), meter))
         if not rows:
             break
         found = services.repo.table.get_many([entry.job_id for _, entry in rows])
@@ -190,10 +193,11 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     return Found(tuple(jobs), cursor, looked_at, stopped if cursor and len(jobs) < walk.limit else "")
 
 
-def _batch_size(wanted: int, looked_at: int, kept: int, meter: Meter) -> int:
+def _batch_size(walk: Walk, looked_at: int, kept: int, meter: Meter) -> int:
     """How many items to read next: as many as it took so far, and no more than fit the budget at their largest."""
     if not meter.room():
         return 0
     affordable = int((meter.budget.read_units - meter.read_units) // HEAVIEST)
+    wanted = walk.limit - kept
     likely = wanted * looked_at // max(1, kept) if looked_at else wanted
-    return max(0, min(BATCH, affordable, LOOKED_AT - looked_at, likely))
+    return max(0, min(BATCH, affordable, walk.looked_at - looked_at, max(wanted, likely)))

@@ -1,20 +1,173 @@
-"""`/dead`: to be written."""
+"""`/dead`: dead letters in groups; what is done about a group; how far that is."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard import acts
+from dashboard.meter import Budget, current
+from dashboard.operations import Operation
+from dashboard.pages import form, link, page, render, services_of
+from dashboard.person import person_of
+from dashboard.queries import dead
+from recovery.dead import VERBS
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(request, "error.html", {"status": 501, "title": "dead", "message": "Not written yet."}, status=501)
+    """Show groups of dead letters.
+
+    Template ``dead.html``:
+
+    ``groups``      list of records (`views.records.group_record`: fingerprint, count, kind, exception, where, task,
+                    first_at_ms, last_at_ms, sample, message), each with ``jobs_url``, ``sample_url`` and ``acts``: by
+                    verb, the address of its preview; empty where nothing can be done
+    ``query``       `dashboard.queries.dead.DeadQuery`: the filters as they were asked for
+    ``states``      list of (state, address) of the tabs: WAITING, SCHEDULED, RESOLVED, ABANDONED
+    ``count``       dead letters that fit, of those looked at; ``looked_at`` those
+    ``more_url``    groups of the ones behind, or ``None`` at the end
+    ``first_url``   the first view, or ``None`` on it
+    ``operations``  list of `dashboard.operations.Operation`, each with its page in ``operation_url(key)``
+    """
+    services, query = services_of(request), dead.DeadQuery.of(request.query_params)
+    meter = current()
+    assert meter is not None
+    groups = services.shared.get(("dead", query), lambda: dead.read(services, query, meter))
+    kept, cursor = query.parameters(), groups.found.cursor
+    context = {
+        "groups": [_with_links(request, query, row) for row in groups.rows],
+        "query": query,
+        "states": [(str(state), link(request, "dead", {**kept, "state": str(state)})) for state in dead.STATES],
+        "count": groups.count,
+        "looked_at": groups.found.looked_at,
+        "more_url": link(request, "dead", {**kept, "cursor": cursor}) if cursor else None,
+        "first_url": link(request, "dead", kept) if query.cursor else None,
+        "operations": services.operations.all(),
+        "operation_url": lambda key: link(request, "operation", {"key": key}),
+    }
+    return render(request, "dead.html", context)
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/dead", show, name="dead", budget=lambda _: Budget(0))]
+def preview(request: Request) -> Response:
+    """Show what an act on a group would do, before it is done.
+
+    Template ``dead_act.html``:
+
+    ``act``       `dashboard.queries.dead.Act`: verb, query, limit, rate, reason
+    ``groups``, ``count``, ``looked_at``     as on the page of groups, of those that the act means
+    ``complete``  whether ``count`` is all of them; else there are more behind
+    ``cli``       the command that does the same
+    ``fields``    hidden fields of the form, by name; the visible ones are ``limit``, ``rate`` and ``reason``
+    ``back_url``  the page of groups
+
+    The form is sent to ``url("dead_act_start")``.
+    """
+    services, asked = services_of(request), dict(request.query_params)
+    asked["until"] = asked.get("until") or str(services.clock())
+    act = dead.Act.of(asked)
+    meter = current()
+    assert meter is not None
+    groups = dead.read(services, act.query, meter)
+    context = {
+        "act": act,
+        "groups": groups.rows,
+        "count": groups.count,
+        "looked_at": groups.found.looked_at,
+        "complete": groups.found.cursor is None,
+        "cli": act.cli(),
+        "fields": {**act.query.parameters(), "verb": act.verb, "expected": groups.count if _all(groups) else 0},
+        "back_url": link(request, "dead", {"state": str(act.query.state)}),
+    }
+    return render(request, "dead_act.html", context)
+
+
+def start(request: Request, fields: dict[str, str]) -> Response:
+    """Begin an act on a group; leads to its page, whose address is enough to begin it again."""
+    services, person = services_of(request), person_of(request)
+    act = dead.Act.of(fields)
+    if not act.query.until:
+        fields = {**fields, "until": str(services.clock())}
+        act = dead.Act.of(fields)
+    operation = services.operations.start(
+        act.verb,
+        act.query.filter(services.clock()),
+        by=person.name,
+        reason=acts.checks_reason(act.reason),
+        limit=act.limit,
+        rate=act.rate,
+        expected=int(dead.number(fields.get("expected", ""), "expected", 0, most=dead.MOST_AT_ONCE)),
+    )
+    services.shared.forget()
+    again = {**act.query.parameters(), "verb": act.verb, "limit": act.limit, "rate": f"{act.rate:g}"}
+    return RedirectResponse(link(request, "operation", {"key": operation.key, **again}), status_code=303)
+
+
+def operation(request: Request) -> Response:
+    """Show how far an act on a group is.
+
+    Template ``operation.html``:
+
+    ``operation``   `dashboard.operations.Operation` (state, share, report.matched, .done, .unsent, .refused, ...), or
+                    ``None`` where this process does not know it: it was restarted, and the act can be begun again
+    ``refused``     list of (job id, address of its page, reason)
+    ``again``       hidden fields of the form that begins it again (to ``url("dead_act_start")``); empty if not known
+    ``live``        whether it runs
+    ``dead_url``    the groups
+    """
+    services, key = services_of(request), request.query_params.get("key", "")
+    found = services.operations.get(key)
+    again = {name: value for name, value in request.query_params.items() if name != "key"}
+    context: dict[str, Any] = {
+        "operation": found,
+        "refused": _refused(request, found),
+        "again": again if again.get("verb") in VERBS else {},
+        "live": found is not None and found.state == "running",
+        "dead_url": link(request, "dead"),
+    }
+    return render(request, "operation.html", context)
+
+
+def stop(request: Request, fields: dict[str, str]) -> Response:
+    """Stop an act on a group after the job that it is at: field ``key``."""
+    key = fields.get("key", "")
+    services_of(request).operations.stop(key)
+    return RedirectResponse(link(request, "operation", {"key": key}), status_code=303)
+
+
+def _refused(request: Request, found: Operation | None) -> list[tuple[str, str, str]]:
+    refused = list(found.report.refused) if found else []
+    return [(job_id, link(request, "job", {"id": job_id}), why) for job_id, why in refused]
+
+
+def _all(groups: dead.Groups) -> bool:
+    return groups.found.cursor is None
+
+
+def _with_links(request: Request, query: dead.DeadQuery, row: dict[str, Any]) -> dict[str, Any]:
+    mark = {"fingerprint": row["fingerprint"], "kind": row["kind"], "state": str(query.state)}
+    kept = {name: value for name, value in query.parameters().items() if name in ("task", "queue", "exception")}
+    verbs = VERBS if query.state in dead.OPEN else ("retry",)
+    # without a fingerprint the group is all that has none of them: nothing can name it
+    named = verbs if row["fingerprint"] else ()
+    return {
+        **row,
+        "jobs_url": link(request, "jobs", {"status": "FAILED", **kept, **mark}),
+        "sample_url": link(request, "job", {"id": row["sample"]}),
+        "acts": {verb: link(request, "dead_act", {"verb": verb, **kept, **mark}) for verb in named},
+    }
+
+
+def _nothing(_: Any) -> Budget:
+    return Budget(0)
+
+
+ROUTES: Final[list[BaseRoute]] = [
+    page("/dead", show, name="dead", budget=dead.budget),
+    page("/dead/act", preview, name="dead_act", budget=dead.budget),
+    form("/dead/act/start", start, name="dead_act_start", budget=_nothing),
+    page("/dead/operation", operation, name="operation", budget=_nothing),
+    form("/dead/operation/stop", stop, name="operation_stop", budget=_nothing),
+]

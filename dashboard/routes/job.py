@@ -1,4 +1,4 @@
-"""`/job`: to be written."""
+"""`/job?id=`: one job. The id is a parameter, for ids may hold what a path cannot."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard.pages import page, render, services_of
+from dashboard.queries import job as queries
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(request, "error.html", {"status": 501, "title": "job", "message": "Not written yet."}, status=501)
+    """Show one job.
+
+    Template ``job.html``:
+
+    ``job``      `dashboard.queries.job.JobView`: record, payload, result, next, attempts (`Held`), timeline
+                 (`views.timeline.Moment`: at, what, detail), links (`Links`: before, after, group_id), actions, hidden
+    ``notice``   `dashboard.queries.job.Notice` about what was asked for a moment ago (``state``, ``text``), or ``None``
+    ``live``     whether the job can still change by itself, so that the page refreshes
+
+    An action is a form ``POST`` to ``url("act")`` with the fields ``verb``, ``id`` and, if wanted, ``reason``; it leads
+    back here with ``&asked=<verb>``.
+    """
+    services = services_of(request)
+    job, seen = queries.read(services, request.query_params.get("id", ""))
+    notice = queries.notice(request.query_params.get("asked", ""), job, seen)
+    context = {"job": seen, "notice": notice, "live": job.status.is_open or seen.record["dead_state"] == "SCHEDULED"}
+    return render(request, "job.html", context)
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/job", show, name="job", budget=lambda _: Budget(0))]
+ROUTES: Final[list[BaseRoute]] = [page("/job", show, name="job", budget=queries.budget)]

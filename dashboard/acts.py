@@ -1,0 +1,102 @@
+"""What a person does, one thing at a time: each is a conditional write, and is written to the audit trail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, cast
+
+from dashboard.person import Person
+from dashboard.services import Services
+from jobs import IllegalTransition, InvalidInput, checks
+from jobs.audit import Audit
+from recovery.dead import VERBS as DEAD_VERBS
+from recovery.dead import Verb
+
+State: TypeAlias = Literal["requested", "done"]
+JOB_VERBS: Final = (*DEAD_VERBS, "cancel")
+LONGEST_REASON: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What has become of an act: it is ``done``, or somebody else does it who was asked to (``requested``)."""
+
+    state: State
+    text: str
+
+
+def act_on_job(services: Services, verb: str, job_id: str, person: Person, reason: str = "") -> Done:
+    """Retry, cancel, resolve or abandon one job.
+
+    Raises
+    ------
+    InvalidInput
+        No such verb.
+    IllegalTransition
+        The job is not in a state in which that can be done; the message says which.
+    JobNotFound, StoreUnavailable
+    """
+    checks.text(job_id, "id")
+    reason = checks_reason(reason)
+    services.shared.forget()
+    if verb == "cancel":
+        return _cancel(services, job_id, person, reason)
+    if verb not in DEAD_VERBS:
+        raise InvalidInput(f"verb={verb!r} is none; there are {', '.join(JOB_VERBS)}")
+    services.repo.get_job(job_id)  # no job: not found, rather than refused
+    report = services.letters.act(cast("Verb", verb), [job_id], by=person.name, reason=reason)
+    if report.refused:
+        raise IllegalTransition(f"job {job_id!r} was not changed: {report.refused[0][1]}")
+    if verb == "retry":
+        later = " Its message was not sent; recovery sends it." if report.unsent else ""
+        return Done("requested", f"It is PENDING again and waits for a worker.{later}")
+    return Done("done", f"It is {'RESOLVED' if verb == 'resolve' else 'ABANDONED'}.")
+
+
+def drain(services: Services, worker_id: str, person: Person, reason: str = "") -> Done:
+    """Ask a worker to stop as on SIGTERM: it takes nothing more and gives back what it cannot end in time.
+
+    Raises
+    ------
+    InvalidInput
+        It has no record in the fleet table, so nobody would read the request.
+    StoreUnavailable
+    """
+    checks.text(worker_id, "id")
+    services.shared.forget()
+    with _audited(services, "drain", f"worker {worker_id}", person, checks_reason(reason)):
+        if services.fleet.ask_to_drain(worker_id) is None:
+            raise InvalidInput(f"worker {worker_id!r} has no record in the fleet table: it stopped, or never ran here")
+    return Done("requested", f"{worker_id} reads it with its next heartbeat, within some ten seconds.")
+
+
+def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Done:
+    from workers.cancel import Answer, cancel
+
+    why = f"cancelled by {person.name}{f': {reason}' if reason else ''}"
+    with _audited(services, "cancel", job_id, person, reason):
+        answer = cancel(services.repo, job_id, reason=why, records=services.fleet)
+    if answer is Answer.CANCELLED:
+        return Done("done", "It is cancelled; no body of it runs, none will start.")
+    return Done("requested", "Its worker reads that with its next heartbeat, tells the task, and stops it.")
+
+
+@contextmanager
+def _audited(services: Services, verb: str, what: str, person: Person, why: str) -> Iterator[None]:
+    """Write that it begins, and what came of it."""
+    audit, done = Audit.of(services.repo), False
+    entry = audit.begin(verb, by=person.name, why=why, what=what)
+    try:
+        yield
+        done = True
+    finally:
+        audit.end(entry, done=int(done), refused=int(not done))
+
+
+def checks_reason(reason: str) -> str:
+    """Give a reason as it is kept. Raises `InvalidInput` for one that is too long."""
+    if len(reason) > LONGEST_REASON:
+        raise InvalidInput(f"reason has {len(reason)} characters; {LONGEST_REASON} are the most")
+    return " ".join(reason.split())

@@ -1,0 +1,178 @@
+"""Acts on a group of dead letters, one after the other in a thread: at a rate, with progress, every refusal kept.
+
+An operation lives in this process. If the process ends, what was done stays done and the jobs that are left are still
+dead letters: starting the same operation again (same filter, same end of its time window) goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from jobs import IllegalTransition, JobError
+from jobs.clock import Clock
+from recovery.dead import ActReport, DeadLetters, Filter, Verb
+
+log = structlog.get_logger("jobclaim.dashboard")
+
+AT_ONCE: Final = 2
+"""Operations that run at the same time; more would only share DynamoDB's throughput."""
+KEPT: Final = 50
+"""Ended operations that are remembered."""
+
+
+class Stopped(Exception):
+    """A person stopped the operation."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """One act on a group.
+
+    Attributes
+    ----------
+    key : str
+        Names it in addresses.
+    expected : int
+        Dead letters that the preview counted; 0 where it did not count to the end.
+    rate : float
+        Jobs per second at most.
+    report : ActReport
+        What it came to so far: matched, done, unsent, refused (job id and reason of each).
+    state : str
+        ``running``, ``done``, ``stopped`` by a person, or ``failed``.
+    error : str
+        Why it failed, and what to do.
+    started_at, ended_at : int
+        Epoch milliseconds; 0 for not yet.
+    """
+
+    key: str
+    verb: Verb
+    wanted: Filter
+    by: str
+    reason: str
+    limit: int
+    rate: float
+    expected: int
+    started_at: int
+    report: ActReport = field(default_factory=ActReport)
+    state: str = "running"
+    error: str = ""
+    ended_at: int = 0
+    stop_asked: bool = False
+
+    @property
+    def share(self) -> float | None:
+        """How much of it is done, 0 to 1; ``None`` where nobody knows how many there are."""
+        if self.state == "done":
+            return 1.0
+        most = min(self.expected, self.limit) if self.expected else 0
+        return min(1.0, self.report.matched / most) if most else None
+
+
+class Operations:
+    """The operations of this process; thread-safe.
+
+    Parameters
+    ----------
+    letters : callable
+        Gives the dead letters; they must not be metered as a page view's.
+    """
+
+    def __init__(self, letters: Callable[[], DeadLetters], clock: Clock) -> None:
+        self._letters = letters
+        self._clock = clock
+        self._known: dict[str, Operation] = {}
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def start(
+        self, verb: Verb, wanted: Filter, *, by: str, reason: str, limit: int, rate: float, expected: int = 0
+    ) -> Operation:
+        """Begin; the same act on the same filter that runs already is that one.
+
+        Raises
+        ------
+        IllegalTransition
+            Others run already.
+        """
+        with self._lock:
+            running = [one for one in self._known.values() if one.state == "running"]
+            for one in running:
+                if (one.verb, one.wanted) == (verb, wanted):
+                    return one
+            if len(running) >= AT_ONCE:
+                raise IllegalTransition(
+                    f"{AT_ONCE} operations run already; wait for one of them to end, or stop it: "
+                    f"{', '.join(one.key for one in running)}"
+                )
+            made = Operation(secrets.token_hex(8), verb, wanted, by, reason, limit, rate, expected, self._clock())
+            self._known[made.key] = made
+            self._forget_old()
+            thread = threading.Thread(target=self._run, args=(made,), name=f"dashboard-{made.key}", daemon=True)
+            self._threads = [known for known in self._threads if known.is_alive()] + [thread]
+        thread.start()
+        return made
+
+    def get(self, key: str) -> Operation | None:
+        """Give an operation of this process."""
+        with self._lock:
+            return self._known.get(key)
+
+    def all(self) -> list[Operation]:
+        """Give all that are remembered, the last one started first."""
+        with self._lock:
+            return list(reversed(self._known.values()))
+
+    def stop(self, key: str) -> bool:
+        """Stop an operation after the job that it is at; tell whether it runs."""
+        operation = self.get(key)
+        if operation is None or operation.state != "running":
+            return False
+        operation.stop_asked = True
+        return True
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop all, and wait for them."""
+        for operation in self.all():
+            operation.stop_asked = True
+        for thread in self._threads:
+            thread.join(timeout)
+
+    def _run(self, operation: Operation) -> None:
+        def progress(report: ActReport) -> None:
+            operation.report = report
+            if operation.stop_asked:
+                raise Stopped
+
+        try:
+            operation.report = self._letters().act(
+                operation.verb,
+                operation.wanted,
+                by=operation.by,
+                reason=operation.reason,
+                limit=operation.limit,
+                rate=operation.rate,
+                progress=progress,
+            )
+            operation.state = "done"
+        except Stopped:
+            operation.state = "stopped"
+        except JobError as error:
+            operation.state, operation.error = "failed", f"{error}; start it again: it goes on with the rest"
+        except Exception as error:
+            operation.state, operation.error = "failed", f"{type(error).__name__}; start it again: it goes on"
+            log.exception("operation failed", error=type(error).__name__)
+        finally:
+            operation.ended_at = self._clock()
+
+    def _forget_old(self) -> None:
+        ended = [key for key, one in self._known.items() if one.state != "running"]
+        for key in ended[: max(0, len(ended) - KEPT)]:
+            del self._known[key]

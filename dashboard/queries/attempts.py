@@ -1,0 +1,147 @@
+"""A job's attempts with the evidence of their claims: who held the lease, until when, and who ended it. Pure functions.
+
+What happened is known from the job alone; attempts beyond the last ten are no longer told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobs import Attempt, Job, JobStatus
+from jobs.transitions import TRANSITIONS, Actor, Move
+from views.humane import span
+from views.records import failure_record
+
+BY: Final = {
+    Actor.OWNER: "its own worker",
+    Actor.RECOVERY: "recovery",
+    Actor.PERSON: "a person or recovery",
+    Actor.SUBMITTER: "its submitter",
+    Actor.WORKER: "a worker",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One attempt and its claim. Times are epoch milliseconds, 0 where it has not happened.
+
+    Attributes
+    ----------
+    running : bool
+        Whether the claim holds now.
+    lease_over : bool
+        Whether its lease had ended when the attempt did, or has by now.
+    outcome : str
+        Name of the move that ended it (`jobs.transitions.Move`), in small letters; "running" while it runs.
+    tone : str
+        ``good``, ``bad``, ``warn``, ``calm`` or ``live``.
+    ended_by : str
+        Who ended it: its own worker, recovery, a person; empty while it runs.
+    story : str
+        All of that in a sentence.
+    """
+
+    number: int
+    worker_id: str
+    claimed_at: int
+    lease_expires_at: int
+    ended_at: int
+    running: bool
+    lease_over: bool
+    outcome: str
+    tone: str
+    ended_by: str
+    story: str
+    failure: dict[str, Any] | None
+
+    @property
+    def held_ms(self) -> int:
+        """How long the claim was held, as far as it has ended."""
+        return max(0, self.ended_at - self.claimed_at) if self.claimed_at and self.ended_at else 0
+
+    @property
+    def recovered(self) -> bool:
+        """Whether somebody else had to end it."""
+        return self.ended_by == BY[Actor.RECOVERY]
+
+
+def attempts(job: Job, now: int) -> list[Held]:
+    """Tell the attempts of a job, the first one first."""
+    told = [_ended(attempt) for attempt in job.history]
+    if job.attempt and job.claimed_at and all(one.number != job.attempt for one in told):
+        told.append(_current(job, now))
+    return sorted(told, key=lambda one: (one.number, one.ended_at or now))
+
+
+def _ended(attempt: Attempt) -> Held:
+    move = Move(attempt.outcome) if attempt.outcome in frozenset(Move) else None
+    by = BY[TRANSITIONS[move].actor] if move else "unknown"
+    over = 0 < attempt.lease_expires_at <= attempt.ended_at
+    return Held(
+        number=attempt.attempt,
+        worker_id=attempt.worker_id,
+        claimed_at=attempt.claimed_at,
+        lease_expires_at=attempt.lease_expires_at,
+        ended_at=attempt.ended_at,
+        running=False,
+        lease_over=over,
+        outcome=attempt.outcome,
+        tone=TONES.get(attempt.outcome, "warn"),
+        ended_by=by,
+        story=_story(attempt, by, over),
+        failure=failure_record(attempt.failure),
+    )
+
+
+TONES: Final = {"complete": "good", "fail": "bad", "orphan-fail": "bad", "give-up": "bad", "release": "calm"}
+WORDS: Final = {
+    "retry": "It failed and was to be tried again",
+    "release": "It was given back uncharged",
+    "fail": "It failed for good",
+    "stop": "It was stopped because somebody cancelled it",
+    "cancel": "It was cancelled before a worker took it",
+    "orphan-fail": "Its worker was lost; it was set to FAILED",
+    "orphan-retry": "Its worker was lost; it was to be tried again",
+    "give-up": "No worker ever took it",
+    "complete": "It completed",
+}
+
+
+def _story(attempt: Attempt, by: str, over: bool) -> str:
+    words = WORDS.get(attempt.outcome, f"It ended by {attempt.outcome!r}")
+    if not attempt.outcome.startswith("orphan"):
+        return f"{words}, by {by}."
+    if over:
+        return f"{words}, by recovery, {span(attempt.ended_at - attempt.lease_expires_at)} after its lease had ended."
+    return f"{words}, by recovery, before its lease ended: the worker {attempt.worker_id!r} was known to be dead."
+
+
+def _current(job: Job, now: int) -> Held:
+    running = job.status is JobStatus.PROCESSING
+    over = 0 < job.lease_expires_at <= (now if running else job.finished_at)
+    if running:
+        outcome, tone, by = "running", "warn" if over else "live", ""
+        story = (
+            "Its lease is over and nobody has ended it: the next pass of recovery does."
+            if over
+            else f"{job.worker_id or 'A process outside workers'} holds the claim."
+        )
+    else:
+        outcome = {JobStatus.COMPLETED: "complete", JobStatus.CANCELLED: "stop"}.get(job.status, "fail")
+        tone, by = TONES.get(outcome, "calm"), BY[Actor.OWNER]
+        story = f"{WORDS[outcome]}, by {by}."
+    return Held(
+        number=job.attempt,
+        worker_id=job.worker_id,
+        claimed_at=job.claimed_at,
+        lease_expires_at=job.lease_expires_at,
+        ended_at=0 if running else job.finished_at,
+        running=running,
+        lease_over=over,
+        outcome=outcome,
+        tone=tone,
+        ended_by=by,
+        story=story,
+        failure=None if running or outcome == "complete" else failure_record(job.failure),
+    )

@@ -1,0 +1,218 @@
+"""Dead letters in groups: the same kind, exception and place is one trouble, however many jobs have it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
+
+from starlette.datastructures import QueryParams
+
+from dashboard import redaction
+from dashboard.meter import Budget, Meter
+from dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
+from dashboard.services import Services
+from jobs import InvalidInput, Job, JobStatus, lifecycle, schema
+from jobs.model import DeadState
+from recovery.dead import VERBS, Filter, Verb, grouped
+from settings import Settings
+from views.humane import iso
+from views.job_filter import known_dead_state, known_kind
+from views.records import group_record
+
+LOOKED_AT: Final = 200
+"""Dead letters that one view groups."""
+TEXTS: Final = ("task", "queue", "exception", "fingerprint")
+STATES: Final = (DeadState.WAITING, DeadState.SCHEDULED, DeadState.RESOLVED, DeadState.ABANDONED)
+OPEN: Final = (DeadState.WAITING, DeadState.SCHEDULED)
+MOST_AT_ONCE: Final = 10_000
+"""Dead letters that one act on a group takes; start it again for more."""
+FASTEST: Final = 500.0
+"""Jobs per second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadQuery:
+    """Which dead letters are meant, as it stands in an address.
+
+    Attributes
+    ----------
+    state : DeadState
+        Those that wait for a person, by default.
+    until : int
+        Failed until then, epoch milliseconds; 0 for now.
+    """
+
+    state: DeadState = DeadState.WAITING
+    task: str = ""
+    queue: str = ""
+    kind: str = ""
+    exception: str = ""
+    fingerprint: str = ""
+    until: int = 0
+    cursor: str = ""
+
+    @classmethod
+    def of(cls, asked: QueryParams | dict[str, str]) -> Self:
+        """Read an address or a form. Raises `InvalidInput`."""
+        texts = {name: asked.get(name, "").strip()[:300] for name in TEXTS}
+        state = known_dead_state(asked.get("state", "").strip() or None) or "WAITING"
+        if state not in STATES:
+            raise InvalidInput(f"state={state!r}: those are no dead letters now; choose among {', '.join(STATES)}")
+        return cls(
+            state=DeadState(state),
+            kind=known_kind(asked.get("kind", "").strip() or None) or "",
+            until=int(number(asked.get("until", ""), "until", 0, most=10**14)),
+            cursor=asked.get("cursor", ""),
+            **texts,
+        )
+
+    def filter(self, now: int) -> Filter:
+        """Give what `recovery.dead` takes; its window always has an end, so that a repetition means the same jobs."""
+        return Filter(
+            task=self.task,
+            queue=self.queue,
+            kind=self.kind,
+            exception=self.exception,
+            fingerprint=self.fingerprint,
+            until=self.until or now,
+            states=(self.state,),
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Give the address's parameters, without the cursor."""
+        given: dict[str, Any] = {name: getattr(self, name) for name in (*TEXTS, "kind", "until")}
+        return {name: value for name, value in given.items() if value} | {"state": str(self.state)}
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of the dead letters that one view looked at.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Records of `views.records.group_record`, the largest first.
+    count : int
+        Dead letters that fit, among those looked at.
+    """
+
+    rows: list[dict[str, Any]]
+    count: int
+    found: Found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What is to be done about a group.
+
+    Attributes
+    ----------
+    limit : int
+        Jobs at most.
+    rate : float
+        Jobs per second at most.
+    """
+
+    verb: Verb
+    query: DeadQuery
+    limit: int
+    rate: float
+    reason: str = ""
+
+    @classmethod
+    def of(cls, asked: QueryParams | dict[str, str]) -> Self:
+        """Read an address or a form. Raises `InvalidInput`."""
+        verb = asked.get("verb", "")
+        if verb not in VERBS:
+            raise InvalidInput(f"verb={verb[:40]!r} is none; there are {', '.join(VERBS)}")
+        query = DeadQuery.of(asked)
+        if query.state not in OPEN and verb != "retry":
+            raise InvalidInput(f"what is {query.state} can be retried only")
+        return cls(
+            verb=cast("Verb", verb),
+            query=query,
+            limit=int(number(asked.get("limit", ""), "limit", 1_000, least=1, most=MOST_AT_ONCE)),
+            rate=number(asked.get("rate", ""), "rate", 10.0, least=0.01, most=FASTEST),
+            reason=asked.get("reason", "").strip(),
+        )
+
+    def cli(self) -> str:
+        """Give the command that does the same."""
+        query, words = self.query, ["jobclaim", "dead", self.verb]
+        for option, value in (
+            ("--task", query.task),
+            ("--queue", query.queue),
+            ("--kind", query.kind),
+            ("--exception", query.exception),
+            ("--fingerprint", query.fingerprint),
+            ("--failed-before", iso(query.until)),
+            ("--limit", str(self.limit)),
+            ("--rate", f"{self.rate:g}"),
+            ("--reason", self.reason),
+        ):
+            words += [option, value] if value else []
+        return shlex.join(words)
+
+
+def budget(settings: Settings) -> Budget:
+    """Index pages of the shards, and the items at their largest."""
+    shards = settings.index_shards
+    pages = shards * (2 + LOOKED_AT // 25)
+    return Budget(requests=pages + LOOKED_AT // BATCH + 12, read_units=pages + (BATCH + 1) * HEAVIEST)
+
+
+def read(services: Services, query: DeadQuery, meter: Meter) -> Groups:
+    """Group the next dead letters that fit: the newest first, those that are scheduled by when they start.
+
+    Raises
+    ------
+    InvalidInput, StoreUnavailable
+    """
+    now, settings = services.clock(), services.settings
+    wanted = query.filter(now)
+
+    def keep(job: Job) -> bool:
+        return not lifecycle.is_gone(job, now) and wanted.fits(job)
+
+    found = find(services, _walk(query, keep, settings.index_shards), meter)
+    rows = [group_record(group) for group in grouped(found.jobs)]
+    for row in rows:
+        row["message"] = redaction.message(row["message"], settings)
+    return Groups(rows, len(found.jobs), found)
+
+
+def _walk(query: DeadQuery, keep: Any, shards: int) -> Walk:
+    scheduled = query.state is DeadState.SCHEDULED
+    settled = query.state not in OPEN
+    partitions = [
+        schema.retry_key(shard)
+        if scheduled
+        else schema.settled_key(shard)
+        if settled
+        else schema.closed_key(JobStatus.FAILED, shard)
+        for shard in range(shards)
+    ]
+    return Walk(
+        partitions=partitions,
+        scope=f"dead letters, {query.state}",
+        keep=keep,
+        limit=LOOKED_AT,
+        newest_first=not scheduled,
+        cursor=query.cursor or None,
+        up_to=None if scheduled or not query.until else query.until,
+        looked_at=LOOKED_AT,
+    )
+
+
+def number(text: str, name: str, default: float, *, least: float = 0, most: float) -> float:
+    """Read a number of a form; empty is the default. Raises `InvalidInput`."""
+    if not text.strip():
+        return default
+    try:
+        found = float(text[:30])
+    except ValueError:
+        found = float("nan")
+    if not least <= found <= most:
+        raise InvalidInput(f"{name}={text[:30]!r} must be a number from {least:g} to {most:g}")
+    return found

@@ -1,0 +1,227 @@
+"""One job: all that is known of it, and what a person can do about it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dashboard import redaction
+from dashboard.meter import Budget
+from dashboard.queries.attempts import Held, attempts
+from dashboard.queries.links import MOST, Links, links_of
+from dashboard.queries.walk import HEAVIEST
+from dashboard.services import Services
+from jobs import Job, JobNotFound, JobStatus, checks, lifecycle
+from jobs.large import is_mark
+from jobs.model import DeadState
+from recovery.dead import state_of
+from settings import Settings
+from views.records import job_record
+from views.timeline import Moment, timeline, waiting_reason
+from workers.fleet import CANCEL, WorkerRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """What a person can do about a job.
+
+    Attributes
+    ----------
+    verb : str
+        ``retry``, ``cancel``, ``resolve`` or ``abandon``.
+    cli : str
+        The command that does the same.
+    why_not : str
+        Why it cannot be done now; empty where it can.
+    danger : bool
+        Whether work may be lost by it.
+    """
+
+    verb: str
+    label: str
+    says: str
+    cli: str
+    why_not: str = ""
+    danger: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What has become of something that a person asked for: ``requested``, ``done`` or ``refused``."""
+
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One job as its page shows it.
+
+    Attributes
+    ----------
+    record : dict
+        `views.records.job_record` with what settings allow to be shown.
+    payload, result : JSON values
+        What is hidden is masked; ``None`` where there is none.
+    payload_in_s3, result_in_s3 : bool
+    next : str
+        What happens next, or why nothing does.
+    worker_state : str
+        Of a running job's worker: ``alive``, ``stopping``, ``dead`` or ``gone``; else empty.
+    cancel_requested : bool
+        Whether its worker has a request to cancel that it has not read yet.
+    hidden : list of str
+        What is hidden, and how it is shown.
+    """
+
+    record: dict[str, Any]
+    payload: Any
+    result: Any
+    payload_in_s3: bool
+    result_in_s3: bool
+    next: str
+    attempts: list[Held]
+    timeline: list[Moment]
+    links: Links
+    actions: list[Action]
+    worker_state: str
+    cancel_requested: bool
+    hidden: list[str]
+    cli: str
+
+
+def budget(_: Settings) -> Budget:
+    """The job, consistently; its worker's record; the jobs that it is bound to. Each may be as large as can be."""
+    return Budget(requests=3, read_units=(2 + 1 + MOST) * HEAVIEST)
+
+
+def read(services: Services, job_id: str) -> tuple[Job, JobView]:
+    """Read one job.
+
+    Raises
+    ------
+    JobNotFound, InvalidInput, StoreUnavailable
+    """
+    repo, now, settings = services.repo, services.clock(), services.settings
+    job = repo.table.get(checks.text(job_id, "id"))
+    if job is None or lifecycle.is_gone(job, now):
+        raise JobNotFound(job_id)
+    links = links_of(job)
+    running = job.status is JobStatus.PROCESSING and bool(job.worker_id)
+    worker = services.fleet.get(job.worker_id) if running else None
+    bound = repo.table.get_many(links.job_ids()) if links.job_ids() else {}
+    return job, view(job, worker, links.with_states(bound), now, settings)
+
+
+def view(job: Job, worker: WorkerRecord | None, links: Links, now: int, settings: Settings) -> JobView:
+    """Make what the page shows of what was read."""
+    shown = redaction.shown(job, settings)
+    cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
+    return JobView(
+        record=job_record(shown, payload=True),
+        payload=shown.payload,
+        result=shown.result,
+        payload_in_s3=is_mark(job.payload),
+        result_in_s3=is_mark(job.result),
+        next=waiting_reason(job, now, settings),
+        attempts=attempts(shown, now),
+        timeline=timeline(shown),
+        links=links,
+        actions=actions(job),
+        worker_state=_worker_state(job, worker, now, settings),
+        cancel_requested=cancel_requested,
+        hidden=redaction.hints(settings),
+        cli=shlex.join(["jobclaim", "show", job.job_id]),
+    )
+
+
+def actions(job: Job) -> list[Action]:
+    """Give all that people can do about jobs, and why some of it cannot be done with this one."""
+    failed, state = job.status is JobStatus.FAILED, state_of(job)
+    not_failed = "" if failed else f"Only a FAILED job can be; this one is {job.status}."
+    settled = f"It is {state} already." if state in (DeadState.RESOLVED, DeadState.ABANDONED) else ""
+    over = "" if job.status.is_open else f"It is over: {job.status}."
+    outside = job.status is JobStatus.PROCESSING and not job.worker_id
+    nobody = "It runs outside a worker, so that nobody can be told." if outside else ""
+    return [
+        Action(
+            verb="retry",
+            label="Retry",
+            says="Start it again, with all its attempts before it.",
+            cli=shlex.join(["jobclaim", "retry", job.job_id]),
+            why_not=not_failed,
+        ),
+        Action(
+            verb="cancel",
+            label="Cancel",
+            says="End it: at once while it waits, through its worker while it runs.",
+            cli=shlex.join(["jobclaim", "cancel", job.job_id]),
+            why_not=over or nobody,
+            danger=True,
+        ),
+        Action(
+            verb="resolve",
+            label="Resolve",
+            says="Say that its work is done, by hand or elsewhere.",
+            cli=shlex.join(["jobclaim", "dead", "resolve", job.job_id]),
+            why_not=not_failed or settled,
+        ),
+        Action(
+            verb="abandon",
+            label="Abandon",
+            says="Say that nobody wants its work any more.",
+            cli=shlex.join(["jobclaim", "dead", "abandon", job.job_id]),
+            why_not=not_failed or settled,
+            danger=True,
+        ),
+    ]
+
+
+def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
+    """Say what has become of what was asked for, as the job itself tells it; ``None`` for no such verb."""
+    if asked == "cancel":
+        return _of_cancel(job, seen)
+    if asked == "retry":
+        return _of_retry(job)
+    if asked in SETTLED:
+        if job.dead_state == SETTLED[asked]:
+            return Notice("done", f"Done: it is {job.dead_state}.")
+        return Notice("refused", f"Not done: it is {job.status} {job.dead_state}.".replace(" .", "."))
+    return None
+
+
+SETTLED: Final[Mapping[str, str]] = {"resolve": DeadState.RESOLVED, "abandon": DeadState.ABANDONED}
+
+
+def _of_cancel(job: Job, seen: JobView) -> Notice:
+    if job.status is JobStatus.CANCELLED:
+        return Notice("done", "Done: it is cancelled; no body of it runs, none will start.")
+    if not job.status.is_open:
+        return Notice("refused", f"Not cancelled: it was {job.status} before its worker was told.")
+    if job.status is JobStatus.PENDING:
+        return Notice("requested", "Requested, but it waits again: its worker gave it back. Cancel it once more.")
+    if seen.cancel_requested:
+        return Notice("requested", f"Requested: {job.worker_id} reads it with its next heartbeat.")
+    return Notice("requested", f"Requested, and {job.worker_id} has read it: it stops the task after the grace.")
+
+
+def _of_retry(job: Job) -> Notice:
+    if job.status is JobStatus.COMPLETED:
+        return Notice("done", "Done: it was started again and completed.")
+    if job.status is JobStatus.PROCESSING:
+        return Notice("requested", f"Started again: attempt {job.attempt} runs in {job.worker_id or 'a worker'}.")
+    if job.status is JobStatus.PENDING:
+        return Notice("requested", "Requested: it is PENDING again and waits for a worker.")
+    return Notice("refused", f"It is {job.status}: it was not started again, or failed again since.")
+
+
+def _worker_state(job: Job, worker: WorkerRecord | None, now: int, settings: Settings) -> str:
+    if job.status is not JobStatus.PROCESSING or not job.worker_id:
+        return ""
+    if worker is None:
+        return "gone"
+    if now - worker.seen_at >= settings.worker_dead_after_seconds * 1000:
+        return "dead"
+    return "stopping" if worker.drain else "alive"

@@ -1,0 +1,103 @@
+"""What a job is bound to: its parent and root, its callbacks, the rest of its chain, its chord and group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from jobs import Job
+from workers.submission.envelope import unseal
+
+MOST: Final = 12
+"""Bound jobs whose states are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A job that this one is bound to.
+
+    Attributes
+    ----------
+    relation : str
+        ``root``, ``parent``, ``next`` (the chain goes on with it), ``later`` (further on in the chain), ``callback``,
+        ``on failure``, ``chord`` (runs when all members have ended).
+    job_id : str
+        Empty where it gets its id later.
+    status : str
+        Empty where it is not a job yet, or not known.
+    """
+
+    relation: str
+    job_id: str
+    task: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """All that a job is bound to."""
+
+    before: tuple[Link, ...] = ()
+    after: tuple[Link, ...] = ()
+    group_id: str = ""
+    group_index: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.after or self.group_id)
+
+    def job_ids(self) -> list[str]:
+        """Ids of those whose states are worth a look."""
+        return list(dict.fromkeys(link.job_id for link in (*self.before, *self.after) if link.job_id))[:MOST]
+
+    def with_states(self, jobs: Mapping[str, Job]) -> Links:
+        """Fill in what was read."""
+
+        def known(link: Link) -> Link:
+            job = jobs.get(link.job_id)
+            return replace(link, status=str(job.status), task=job.task) if job else link
+
+        return replace(self, before=tuple(map(known, self.before)), after=tuple(map(known, self.after)))
+
+
+def links_of(job: Job) -> Links:
+    """Read what a job is bound to out of its envelope; nothing where that cannot be read."""
+    try:
+        options = unseal(job.envelope)
+    except ValueError:
+        return Links()
+    index = options.get("group_index")
+    return Links(
+        before=tuple(_before(options, job.job_id)),
+        after=tuple(_after(options)),
+        group_id=str(options.get("group_id") or ""),
+        group_index=index if isinstance(index, int) else None,
+    )
+
+
+def _before(options: Mapping[str, Any], own: str) -> Iterator[Link]:
+    root, parent = options.get("root_id"), options.get("parent_id")
+    if isinstance(root, str) and root not in (own, parent):
+        yield Link(relation="root", job_id=root)
+    if isinstance(parent, str) and parent != own:
+        yield Link(relation="parent", job_id=parent)
+
+
+def _after(options: Mapping[str, Any]) -> Iterator[Link]:
+    for number, step in enumerate(reversed(_list(options.get("chain")))):  # Celery keeps the next one last
+        yield _link("later" if number else "next", step)
+    for option, relation in (("link", "callback"), ("link_error", "on failure"), ("chord", "chord")):
+        for step in _list(options.get(option)):
+            yield _link(relation, step)
+
+
+def _link(relation: str, signature: Any) -> Link:
+    if not isinstance(signature, Mapping):
+        return Link(relation=relation, job_id="", task=str(signature))
+    options = signature.get("options")
+    job_id = options.get("task_id") if isinstance(options, Mapping) else None
+    return Link(relation=relation, job_id=str(job_id or ""), task=str(signature.get("task") or ""))
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]

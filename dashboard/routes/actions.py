@@ -1,0 +1,38 @@
+"""Forms that change something. Each answers with a redirect to a page that says what has become of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute
+
+from dashboard import acts
+from dashboard.meter import Budget
+from dashboard.pages import form, link, services_of
+from dashboard.person import person_of
+from dashboard.queries.walk import HEAVIEST
+
+BUDGET: Final = Budget(requests=40, read_units=8 * 2 * HEAVIEST)
+"""A job, looked at again each time that it changes under our hands; its worker; two lines of the audit trail."""
+
+
+def act(request: Request, fields: dict[str, str]) -> Response:
+    """Retry, cancel, resolve or abandon a job: fields ``verb``, ``id``, ``reason``. Leads to the job's page."""
+    verb, job_id = fields.get("verb", ""), fields.get("id", "")
+    acts.act_on_job(services_of(request), verb, job_id, person_of(request), fields.get("reason", ""))
+    return RedirectResponse(link(request, "job", {"id": job_id, "asked": verb}), status_code=303)
+
+
+def drain(request: Request, fields: dict[str, str]) -> Response:
+    """Ask a worker to stop: fields ``id``, ``reason``. Leads to the workers' page, with ``asked=<id>``."""
+    worker_id = fields.get("id", "")
+    acts.drain(services_of(request), worker_id, person_of(request), fields.get("reason", ""))
+    return RedirectResponse(link(request, "workers", {"asked": worker_id}), status_code=303)
+
+
+ROUTES: Final[list[BaseRoute]] = [
+    form("/act", act, name="act", budget=lambda _: BUDGET),
+    form("/drain", drain, name="drain", budget=lambda _: BUDGET),
+]
