@@ -55,6 +55,7 @@ SECTIONS = (
     Section(
         "Operate",
         {
+            "dashboard": "Serve jobs, dead letters, queues and workers as web pages.",
             "doctor": "Compare what is deployed with the settings, and say what to do.",
             "template": "Render template.yaml from the settings, or check that it is current.",
             "recover": "Find orphans and lost messages: once, or every N seconds.",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -20,17 +23,29 @@ from infra import LocalAws, local_aws, provision
 from settings import Settings
 
 COLOURS: Final = ("cyan", "magenta", "blue", "yellow")
+DASHBOARD_PORT: Final = 8484
 _printing = threading.Lock()
 
 
-def run(settings: Settings, *, queues: Sequence[str], concurrency: int, port: int) -> ExitCode:
+def run(
+    settings: Settings,
+    *,
+    queues: Sequence[str],
+    concurrency: int,
+    port: int,
+    dashboard_port: int | None = None,
+    with_dashboard: bool = True,
+) -> ExitCode:
     """Run until an interrupt (`ExitCode.OK`) or until one of the processes ends by itself (`ExitCode.ERROR`)."""
     with signals_as_interrupt(), local_aws(settings, port=port) as aws, tempfile.TemporaryDirectory() as scratch:
         provision(aws.settings)
         _tell_environment(aws)
         children: list[Child] = []
         try:
-            for name, argv in commands(settings, queues=queues, concurrency=concurrency, scratch=Path(scratch)).items():
+            named = commands(settings, queues=queues, concurrency=concurrency, scratch=Path(scratch))
+            if with_dashboard and _has_dashboard():
+                named["dashboard"] = dashboard(settings, dashboard_port)
+            for name, argv in named.items():
                 colour = COLOURS[len(children) % len(COLOURS)]
                 children.append(Child(name, argv, env=environment(aws), output=Printer(name, colour)))
             return _watch(children)
@@ -51,10 +66,48 @@ def commands(settings: Settings, *, queues: Sequence[str], concurrency: int, scr
     }
 
 
+def dashboard(settings: Settings, port: int | None) -> list[str]:
+    """Command line of the dashboard. Without sign-in its visitor may act: all of this is the developer's own.
+
+    Parameters
+    ----------
+    port : int, optional
+        Default `DASHBOARD_PORT`, or a free one where somebody has that.
+    """
+    if port is None:
+        port = DASHBOARD_PORT if _is_free(DASHBOARD_PORT) else 0
+    signs_in = settings.dashboard_users or settings.dashboard_alb
+    acting = [] if signs_in else ["--operator"]
+    return [sys.executable, "-m", "cli", "dashboard", "--port", str(port), *acting]
+
+
+def _has_dashboard() -> bool:
+    if all(find_spec(name) for name in ("jinja2", "jwt", "starlette", "uvicorn")):
+        return True
+    remark("Without the dashboard: it needs `pip install 'jobclaim[dashboard]'`.")
+    return False
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def environment(aws: LocalAws, parent: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment of a child: the parent's, pointed at the local AWS; log lines for people unless set otherwise."""
+    """Environment of a child: the parent's, pointed at the local AWS.
+
+    Unless set otherwise, log lines are for people, and the dashboard hides nothing: the jobs are the developer's own.
+    """
     inherited = dict(os.environ if parent is None else parent)
     inherited.setdefault("JOBCLAIM_LOG_FORMAT", "console")
+    for name, value in (("dashboard_arguments", "*"), ("dashboard_results", "true")):
+        if name not in aws.settings.model_fields_set:
+            inherited.setdefault(f"JOBCLAIM_{name.upper()}", value)
     return inherited | aws.environment() | {"PYTHONPATH": importable(), "PYTHONUNBUFFERED": "1"}
 
 
@@ -62,7 +115,7 @@ class Printer:
     """Writes lines with the name of their process before them, one at a time."""
 
     def __init__(self, name: str, colour: str) -> None:
-        self._prefix = click.style(f"{name:<8} |", fg=colour)
+        self._prefix = click.style(f"{name:<9} |", fg=colour)
 
     def __call__(self, line: str) -> None:
         """Write one line."""

@@ -20,9 +20,20 @@ Examples:
 )
 @click.option("-q", "--queue", "queues", multiple=True, help="Queue of the worker; repeat it. Default: all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local AWS. Default: a free one.")
+@click.option("--dashboard-port", type=click.IntRange(0, 65535), help="Default: 8484, or a free one if that is taken.")
+@click.option("--no-dashboard", is_flag=True, help="Leave the dashboard out.")
 @pass_session
-def command(session: Session, concurrency: int, queues: tuple[str, ...], port: int) -> None:
-    """Run a local AWS with your tables and queues, a worker, a worker for recovery, and beat. Ctrl-C ends all of them.
+def command(
+    session: Session,
+    concurrency: int,
+    queues: tuple[str, ...],
+    port: int,
+    dashboard_port: int | None,
+    no_dashboard: bool,
+) -> None:
+    """Run a local AWS with your tables and queues, a worker, a worker for recovery, beat, and the dashboard.
+
+    Ctrl-C ends all of them.
 
     Prints the environment that points other terminals here. Nothing is kept: the next run starts empty.
     """
@@ -30,4 +41,12 @@ def command(session: Session, concurrency: int, queues: tuple[str, ...], port: i
 
     for queue in queues:
         session.settings.queue(queue)
-    click.get_current_context().exit(run(session.settings, queues=queues, concurrency=concurrency, port=port))
+    status = run(
+        session.settings,
+        queues=queues,
+        concurrency=concurrency,
+        port=port,
+        dashboard_port=dashboard_port,
+        with_dashboard=not no_dashboard,
+    )
+    click.get_current_context().exit(status)

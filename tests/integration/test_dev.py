@@ -82,7 +82,7 @@ def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_ends_all_processes(dev: ManagedProcess, number: signal.Signals) -> None:
     children = children_of(dev.pid)
-    assert len(children) == 3
+    assert len(children) == 4
     dev.send(number)
     assert dev.wait_for_exit(30) == 0
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")

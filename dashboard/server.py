@@ -1,0 +1,88 @@
+"""The dashboard as a process of its own: where it listens, what it logs, how it ends."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from dashboard.app import create_app
+from dashboard.security import access_of, check_bind
+from settings import Settings
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8484
+MOST_CONNECTIONS: Final = 200
+STOP_SECONDS: Final = 5
+
+
+class CannotListen(OSError):
+    """The address is taken, or is none of this machine's."""
+
+
+def serve(
+    settings: Settings,
+    *,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    operator: bool = False,
+    user: str = "local",
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    port : int
+        0 takes a free one.
+    operator, user
+        Whether people of this machine may act where nobody signs in, and what they are called.
+    ready : callable
+        Gets the address that people open, once it listens.
+
+    Raises
+    ------
+    dashboard.security.RefusedToServe
+        Strangers could reach it.
+    CannotListen
+    """
+    import uvicorn
+
+    from workers.telemetry import logs
+
+    check_bind(host, settings, operator=operator)
+    logs.configure(settings)
+    for name in ("uvicorn", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    app = create_app(settings, access=access_of(settings, operator=operator, user=user))
+    with listening(host, port) as open_socket:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # addresses hold job ids and what people search for
+            proxy_headers=False,  # whoever says it came from elsewhere is not believed
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        ready(address(host, open_socket.getsockname()[1]))
+        uvicorn.Server(config).run(sockets=[open_socket])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Open the socket, so that a port that is taken is told before anything else is done."""
+    bare = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(bare or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server(found[0][4][:2], family=found[0][0])
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}:{port} ({error}); give another --port or --host") from error
+
+
+def address(host: str, port: int) -> str:
+    """Write the address that people open."""
+    bare = host.strip("[]")
+    if bare in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison
+        bare = socket.gethostname()
+    return f"http://[{bare}]:{port}/" if ":" in bare else f"http://{bare}:{port}/"
