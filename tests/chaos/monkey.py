@@ -12,11 +12,12 @@ from typing import Final
 
 from tests.chaos import crew as crews
 from tests.chaos.crew import Crew, Member, Role
-from tests.chaos.plan import Kind, Strike
+from tests.chaos.plan import OUTAGES, Kind, Strike
 from tests.chaos.weather import QUEUE, TABLE, Weather
-from tests.support.faults import FaultyProxy
+from tests.support.faults import Fault, FaultyProxy
 
 TICK_SECONDS: Final = 0.1
+PATIENCE_SECONDS: Final = 20.0
 ROLES: Final[dict[Kind, Role]] = {Kind.KILL_RECOVERY: "recovery", Kind.DEPLOY_RECOVERY: "recovery"}
 End = Callable[[], None]
 
@@ -35,64 +36,68 @@ class Monkey:
         self._table, self._queue = table, queue
         self._over_table, self._over_queue = weathers
         self._numbers = itertools.count()
-        self._outages: Counter[int] = Counter()
+        self._gone: Counter[int] = Counter()
         self.struck: Counter[Kind] = Counter()
         self.missed: Counter[Kind] = Counter()
 
     def run(self, strikes: Iterable[Strike], seconds: float, each_tick: Callable[[float], None], stop: Event) -> None:
-        """Carry out all strikes within so many seconds; whatever lasts longer is ended then."""
+        """Carry out all strikes within so many seconds; whatever lasts longer is ended then.
+
+        A strike that finds nobody to hit waits for somebody, a while beyond the end if need be.
+        """
         began = time.monotonic()
-        waiting = sorted(strikes, key=lambda strike: strike.at)[::-1]
+        waiting = sorted(strikes, key=lambda strike: strike.at)
         ends: list[tuple[float, int, End]] = []
         try:
-            while (now := time.monotonic() - began) < seconds and not stop.is_set():
-                while waiting and waiting[-1].at <= now:
-                    strike = waiting.pop()
-                    if end := self._begin(strike):
-                        heapq.heappush(ends, (now + strike.seconds, next(self._numbers), end))
+            while (now := time.monotonic() - began) < seconds + (PATIENCE_SECONDS if waiting else 0):
+                due, waiting = _split(waiting, now)
+                waiting = [strike for strike in due if not self._begin(strike, now, ends)] + waiting
                 while ends and ends[0][0] <= now:
                     heapq.heappop(ends)[2]()
                 self._crew.replace_the_dead()
                 each_tick(now)
-                stop.wait(TICK_SECONDS)
+                if stop.wait(TICK_SECONDS):
+                    break
         finally:
+            self.missed.update(strike.kind for strike in waiting)
             for _, _, end in ends:
                 end()
             self._over_table.clear()
             self._over_queue.clear()
 
-    def _begin(self, strike: Strike) -> End | None:
-        """Begin a strike; gives what ends it, ``None`` where nothing has to."""
+    def _begin(self, strike: Strike, now: float, ends: list[tuple[float, int, End]]) -> bool:
+        """Begin a strike and note what ends it; ``False`` where there is nobody to hit now."""
+        end = self._strike(strike)
+        if end is None:
+            return False
+        self.struck[strike.kind] += 1
+        heapq.heappush(ends, (now + strike.seconds, next(self._numbers), end))
+        return True
+
+    def _strike(self, strike: Strike) -> End | None:
         if (fault := TABLE.get(strike.kind)) is not None:
             return self._storm(strike, self._over_table, fault)
         if (fault := QUEUE.get(strike.kind)) is not None:
             return self._storm(strike, self._over_queue, fault)
-        if strike.kind in (Kind.TABLE_OUTAGE, Kind.QUEUE_OUTAGE):
-            return self._outage(strike.kind, self._table if strike.kind is Kind.TABLE_OUTAGE else self._queue)
+        if strike.kind in OUTAGES:
+            return self._outage(self._table if strike.kind is Kind.TABLE_OUTAGE else self._queue)
         member = self._crew.pick(ROLES.get(strike.kind, "worker"), strike.draw)
-        if member is None or (strike.kind in (Kind.KILL_CHILD, Kind.FREEZE_CHILD) and not member.children()):
-            self.missed[strike.kind] += 1
-            return None
-        self.struck[strike.kind] += 1
-        return self._hit(strike, member)
+        return self._hit(strike, member) if member is not None else None
 
-    def _storm(self, strike: Strike, weather: Weather, fault: object) -> End:
+    def _storm(self, strike: Strike, weather: Weather, fault: Fault) -> End:
         number = next(self._numbers)
-        weather.begin(number, fault, strike.share)  # type: ignore[arg-type]
-        self.struck[strike.kind] += 1
+        weather.begin(number, fault, strike.share)
         return lambda: weather.end(number)
 
-    def _outage(self, kind: Kind, proxy: FaultyProxy) -> End | None:
-        """Nobody listens; an outage during another one of the same service is the same."""
-        if self._outages[id(proxy)]:
-            self.missed[kind] += 1
+    def _outage(self, proxy: FaultyProxy) -> End | None:
+        """Nobody listens; a second outage of the same service waits for the end of the first."""
+        if self._gone[id(proxy)]:
             return None
-        self.struck[kind] += 1
-        self._outages[id(proxy)] = 1
+        self._gone[id(proxy)] = 1
         proxy.refuse()
 
         def end() -> None:
-            self._outages[id(proxy)] = 0
+            self._gone[id(proxy)] = 0
             proxy.accept()
 
         return end
@@ -106,12 +111,18 @@ class Monkey:
         elif kind is Kind.FREEZE_WORKER:
             return self._freeze(member, member.process.pause, member.process.resume)
         else:
-            children = member.children()
-            pid = children[int(strike.draw * 997) % len(children)]
-            if kind is Kind.FREEZE_CHILD:
-                return self._freeze(member, lambda: crews.freeze(pid), lambda: crews.thaw(pid))
-            crews.kill_process(pid)
-        return None
+            return self._hit_child(strike, member)
+        return _nothing
+
+    def _hit_child(self, strike: Strike, member: Member) -> End | None:
+        children = member.children()
+        if not children:
+            return None
+        pid = children[int(strike.draw * 997) % len(children)]
+        if strike.kind is Kind.FREEZE_CHILD:
+            return self._freeze(member, lambda: crews.freeze(pid), lambda: crews.thaw(pid))
+        crews.kill_process(pid)
+        return _nothing
 
     @staticmethod
     def _freeze(member: Member, freeze: End, thaw: End) -> End:
@@ -123,3 +134,13 @@ class Monkey:
             member.frozen = False
 
         return end
+
+
+def _split(strikes: list[Strike], now: float) -> tuple[list[Strike], list[Strike]]:
+    """Those that are due, and the others."""
+    due = sum(strike.at <= now for strike in strikes)
+    return strikes[:due], strikes[due:]
+
+
+def _nothing() -> None:
+    """What ends a strike that was over at once."""
