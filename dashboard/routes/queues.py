@@ -1,4 +1,4 @@
-"""`/queues`: to be written."""
+"""`/queues`: depth, the oldest that waits, SLA, breakers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard.meter import current
+from dashboard.pages import page, render, services_of
+from dashboard.queries import queues
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(request, "error.html", {"status": 501, "title": "queues", "message": "Not written yet."}, status=501)
+    """Show the queues.
+
+    Template ``queues.html``: ``seen``, a `dashboard.queries.queues.QueuesView`.
+    """
+    meter = current()
+    assert meter is not None
+    return render(request, "queues.html", {"seen": queues.read(services_of(request), meter)})
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/queues", show, name="queues", budget=lambda _: Budget(0))]
+ROUTES: Final[list[BaseRoute]] = [page("/queues", show, name="queues", budget=queues.budget)]

@@ -1,4 +1,4 @@
-"""`/reconcile`: to be written."""
+"""`/reconcile`: do table, fleet and queues agree?"""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard.meter import current
+from dashboard.pages import page, render, services_of
+from dashboard.queries import reconcile
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(
-        request, "error.html", {"status": 501, "title": "reconcile", "message": "Not written yet."}, status=501
-    )
+    """Show what does not agree.
+
+    Template ``reconcile.html``: ``seen``, a `dashboard.queries.reconcile.ReconcileView`.
+    """
+    meter = current()
+    assert meter is not None
+    return render(request, "reconcile.html", {"seen": reconcile.read(services_of(request), meter)})
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/reconcile", show, name="reconcile", budget=lambda _: Budget(0))]
+ROUTES: Final[list[BaseRoute]] = [page("/reconcile", show, name="reconcile", budget=reconcile.budget)]

@@ -1,4 +1,4 @@
-"""`/schedules`: to be written."""
+"""`/schedules`: next ticks, last results, findings."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard.meter import current
+from dashboard.pages import page, render, services_of
+from dashboard.queries import schedules
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(
-        request, "error.html", {"status": 501, "title": "schedules", "message": "Not written yet."}, status=501
-    )
+    """Show the schedules.
+
+    Template ``schedules.html``: ``seen``, a `dashboard.queries.schedules.SchedulesView`.
+    """
+    meter = current()
+    assert meter is not None
+    return render(request, "schedules.html", {"seen": schedules.read(services_of(request), meter)})
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/schedules", show, name="schedules", budget=lambda _: Budget(0))]
+ROUTES: Final[list[BaseRoute]] = [page("/schedules", show, name="schedules", budget=schedules.budget)]

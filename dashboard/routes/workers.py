@@ -1,4 +1,4 @@
-"""`/workers`: to be written."""
+"""`/workers`: who lives, what runs; ask a worker to drain."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard.meter import current
+from dashboard.pages import page, render, services_of
+from dashboard.queries import workers
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(request, "error.html", {"status": 501, "title": "workers", "message": "Not written yet."}, status=501)
+    """Show the workers.
+
+    Template ``workers.html``: ``seen``, a `dashboard.queries.workers.WorkersView`, and ``asked``, the id of the worker
+    that somebody has just asked to drain, or "".
+
+    Draining is a form ``POST`` to ``url("act")`` with the fields ``verb=drain`` and ``id``; it leads back here with
+    ``?asked=<id>``.
+    """
+    meter = current()
+    assert meter is not None
+    asked = request.query_params.get("asked", "")[:300]
+    return render(request, "workers.html", {"seen": workers.read(services_of(request), meter), "asked": asked})
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/workers", show, name="workers", budget=lambda _: Budget(0))]
+ROUTES: Final[list[BaseRoute]] = [page("/workers", show, name="workers", budget=workers.budget)]

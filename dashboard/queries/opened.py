@@ -1,0 +1,94 @@
+"""The oldest open jobs of every queue: index entries side by side, then the items of those that matter.
+
+Entries cost next to nothing and tell when a job was due; an item tells whether it waits or runs. What the fleet says it
+runs need not be read for that, so the oldest job that waits is found behind any number of older ones that run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dashboard.meter import Budget, Meter
+from dashboard.queries.walk import HEAVIEST
+from dashboard.services import Services
+from jobs import Job, schema
+from jobs.table import IndexEntry
+from settings import Settings
+
+ENTRIES: Final = 50
+"""Index entries of a partition that are looked at."""
+ENTRY_UNITS: Final = 8.5
+"""Read units of so many entries with the longest ids there can be."""
+PER_QUEUE: Final = 10
+"""Items of a queue that are read."""
+BATCH: Final = 60
+"""Items that are read at a time, if all of them were as large as can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A queue's oldest open jobs.
+
+    Attributes
+    ----------
+    entries : tuple of IndexEntry
+        Oldest first, over all shards.
+    more : bool
+        Whether there are more than were looked at.
+    jobs : mapping of str to Job
+        Those that were read, by id; the oldest that were chosen.
+    """
+
+    entries: tuple[IndexEntry, ...]
+    more: bool
+    jobs: Mapping[str, Job]
+
+
+Choose = Callable[[Sequence[IndexEntry]], Sequence[str]]
+"""Picks from a queue's entries, oldest first, the ids of the jobs to be read."""
+
+
+def budget(settings: Settings, queues: int) -> Budget:
+    """What a look at some queues may cost at most."""
+    partitions = queues * settings.index_shards
+    batches = queues * PER_QUEUE // BATCH + 4
+    return Budget(partitions + batches, partitions * ENTRY_UNITS + (BATCH + 1) * HEAVIEST)
+
+
+def look(services: Services, meter: Meter, queues: Sequence[str], choose: Choose) -> dict[str, Opened]:
+    """Look at the oldest open jobs of queues. Raises `StoreUnavailable`."""
+    shards = range(services.settings.index_shards)
+    keys = [(queue, schema.open_key(queue, shard)) for queue in queues for shard in shards]
+    pages = services.together([_reader(services, key) for _, key in keys])
+    found: dict[str, list[IndexEntry]] = {queue: [] for queue in queues}
+    more: set[str] = set()
+    for (queue, _), page in zip(keys, pages, strict=True):
+        found[queue] += page
+        if len(page) == ENTRIES:
+            more.add(queue)
+    ordered = {queue: tuple(sorted(entries, key=lambda one: one.at)) for queue, entries in found.items()}
+    chosen = {queue: tuple(choose(entries))[:PER_QUEUE] for queue, entries in ordered.items()}
+    jobs = read(services, meter, [job_id for ids in chosen.values() for job_id in ids])
+    return {
+        queue: Opened(entries, queue in more, {job_id: jobs[job_id] for job_id in chosen[queue] if job_id in jobs})
+        for queue, entries in ordered.items()
+    }
+
+
+def read(services: Services, meter: Meter, job_ids: Sequence[str]) -> dict[str, Job]:
+    """Read items, as many at a time as fit the budget at their largest; what does not fit is left out."""
+    found: dict[str, Job] = {}
+    wanted = list(dict.fromkeys(job_ids))
+    while wanted and meter.room():
+        count = min(BATCH, int((meter.budget.read_units - meter.read_units) // HEAVIEST))
+        if count < 1:
+            break
+        found |= services.repo.table.get_many(wanted[:count])
+        wanted = wanted[count:]
+    return found
+
+
+def _reader(services: Services, key: str) -> Callable[[], list[IndexEntry]]:
+    return lambda: services.repo.table.entries(key, limit=ENTRIES)

@@ -1,0 +1,212 @@
+"""Do table, fleet and queues agree? A bounded look that changes nothing, unlike `jobclaim audit --reconcile`.
+
+The audit receives every message to look inside, which counts as a delivery; this page only compares what can be read:
+the oldest open jobs of each queue, what the workers say they run, and how many messages SQS counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dashboard.meter import Budget, Meter
+from dashboard.queries import fleet, opened, queues
+from dashboard.queries.fleet import Fleet
+from dashboard.queries.opened import Opened
+from dashboard.queries.queues import QueuesView
+from dashboard.services import Services
+from governance.finding import Finding
+from jobs import Job, JobStatus
+from jobs.table import IndexEntry
+from settings import Settings
+from views.humane import span
+
+SETTLES_MS: Final = 30_000
+"""What two parts of the system may differ for: heartbeats, deliveries and index entries take their time."""
+RECOVERY_LATE_MS: Final = 180_000
+"""Silence of recovery after which somebody should look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a queue has in the table and in SQS. ``differs`` says in words what does not fit, if anything."""
+
+    queue: str
+    waiting: int
+    later: int
+    running: int
+    more: bool
+    visible: int | None
+    in_flight: int | None
+    delayed: int | None
+    differs: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileView:
+    """What agrees and what does not.
+
+    Attributes
+    ----------
+    jobs : int
+        Open jobs that were compared.
+    recovered_at : int
+        When recovery was last heard of, epoch milliseconds; 0 for never.
+    """
+
+    findings: tuple[Finding, ...]
+    balances: tuple[Balance, ...]
+    jobs: int
+    workers: int
+    recovered_at: int
+    recovery_late: bool
+    checks: Mapping[str, str]
+
+
+CHECKS: Final[Mapping[str, str]] = {
+    "lease-over": "A running job's lease is over and recovery has not ended it.",
+    "worker-gone": "A running job's worker is dead or has no record.",
+    "not-run": "A job is claimed by a living worker that does not say it runs it.",
+    "no-message": "A job is due, its message was sent, and SQS has none in its queue.",
+    "not-sent": "A job is overdue and no message was sent for longer than recovery takes.",
+    "double-run": "One attempt ended twice: it must never happen.",
+    "no-queue": "A queue of the settings does not exist in SQS.",
+}
+"""What is looked for."""
+
+
+def budget(settings: Settings) -> Budget:
+    """What the page of queues costs, and a second set of items: the oldest jobs whether they wait or run."""
+    first, second = queues.budget(settings), opened.budget(settings, len(settings.queues))
+    return Budget(first.requests + second.requests, first.read_units + second.read_units)
+
+
+def read(services: Services, meter: Meter) -> ReconcileView:
+    """Compare what can be read. Raises `StoreUnavailable`."""
+    return services.shared.get("reconcile", lambda: _read(services, meter))
+
+
+def _read(services: Services, meter: Meter) -> ReconcileView:
+    settings, now = services.settings, services.clock()
+    known = queues.read(services, meter)
+    seen = fleet.read(services)
+    oldest = opened.look(services, meter, list(settings.queue_names), oldest_first)
+    return view(oldest, known, seen, settings, now)
+
+
+def oldest_first(entries: Sequence[IndexEntry]) -> list[str]:
+    """Choose the oldest, whatever their state."""
+    return [entry.job_id for entry in entries]
+
+
+def view(oldest: Mapping[str, Opened], known: QueuesView, seen: Fleet, settings: Settings, now: int) -> ReconcileView:
+    """Make what the page shows of what was read. Pure."""
+    jobs = [job for one in oldest.values() for job in one.jobs.values() if job.status.is_open]
+    empty = frozenset(
+        queue.name for queue in known.queues if queue.depth.visible == queue.depth.in_flight == queue.depth.delayed == 0
+    )
+    found = [one for job in jobs for one in judge(job, seen, empty, settings, now)]
+    found += [
+        Finding("no-queue", queue.name, f"queue {queue.name}", 0, "does not exist in SQS", "make it: jobclaim up")
+        for queue in known.queues
+        if queue.state == "missing"
+    ]
+    late = bool(seen.evaluated_at) and now - seen.evaluated_at > _silence_ms(settings)
+    return ReconcileView(
+        findings=tuple(sorted(found)),
+        balances=tuple(_balance(queue) for queue in known.queues),
+        jobs=len(jobs),
+        workers=len(seen.alive(now, settings.worker_dead_after_seconds)),
+        recovered_at=seen.evaluated_at,
+        recovery_late=late or not seen.evaluated_at,
+        checks=CHECKS,
+    )
+
+
+def _silence_ms(settings: Settings) -> int:
+    return max(RECOVERY_LATE_MS, 3000 * (settings.alert_interval_seconds + settings.recovery_interval_seconds))
+
+
+def judge(job: Job, seen: Fleet, empty: frozenset[str], settings: Settings, now: int) -> Iterator[Finding]:
+    """Find what does not fit about an open job. Pure.
+
+    Parameters
+    ----------
+    empty : frozenset of str
+        Queues in which SQS counts no message at all.
+    """
+    ended = Counter(attempt.attempt for attempt in job.history if attempt.claimed_at)
+    for attempt, times in ended.items():
+        if times > 1:
+            yield _found(
+                "double-run", job, f"attempt {attempt} ended {times} times", "a fault: report it with this job"
+            )
+    if job.status is JobStatus.PROCESSING:
+        yield from _of_running(job, seen, settings, now)
+    elif job.available_at <= now:
+        yield from _of_waiting(job, empty, settings, now)
+
+
+def _of_running(job: Job, seen: Fleet, settings: Settings, now: int) -> Iterator[Finding]:
+    over = now - job.lease_expires_at
+    if over > SETTLES_MS:
+        fix = "recovery ends it with its next pass: does it run? jobclaim recover"
+        yield _found("lease-over", job, f"runs, and its lease is over for {span(over)}", fix)
+        return
+    if not job.worker_id or now - job.claimed_at < SETTLES_MS:
+        return
+    workers = {one.worker_id: one for one in seen.alive(now, settings.worker_dead_after_seconds)}
+    worker = workers.get(job.worker_id)
+    if worker is None:
+        fix = "recovery settles it within about a minute; if it stays, look whether recovery runs"
+        yield _found("worker-gone", job, f"runs in {job.worker_id}, which is dead or gone", fix)
+    elif job.job_id not in worker.jobs and worker.seen_at > job.claimed_at + SETTLES_MS:
+        fix = "its end was perhaps not written; its lease ends it, then recovery does"
+        yield _found("not-run", job, f"is claimed by {job.worker_id}, which does not run it", fix)
+
+
+def _of_waiting(job: Job, empty: frozenset[str], settings: Settings, now: int) -> Iterator[Finding]:
+    if job.queue not in settings.queue_names:
+        return
+    sent_at = max(job.available_at, job.dispatched_at)
+    patience = round(settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000)
+    if not job.dispatches and now - job.available_at > patience:
+        fix = "recovery sends it: does it run? jobclaim recover"
+        yield _found("not-sent", job, f"is due for {span(now - job.available_at)} and has no message", fix)
+    elif job.dispatches and job.queue in empty and now - sent_at > SETTLES_MS:
+        fix = f"its message is lost; recovery sends another one {span(max(0, sent_at + patience - now))} from now"
+        yield _found("no-message", job, f"is due for {span(now - job.available_at)}, and its queue is empty", fix)
+
+
+def _balance(queue: queues.QueueView) -> Balance:
+    depth, differs = queue.depth, depth_words(queue)
+    return Balance(
+        queue=queue.name,
+        waiting=queue.waiting,
+        later=queue.later,
+        running=queue.running,
+        more=queue.more,
+        visible=depth.visible,
+        in_flight=depth.in_flight,
+        delayed=depth.delayed,
+        differs=differs,
+    )
+
+
+def depth_words(queue: queues.QueueView) -> str:
+    """Say what does not fit between a queue's jobs and its messages; both counts are approximate."""
+    depth = queue.depth
+    if depth.visible is None or depth.in_flight is None or depth.delayed is None:
+        return depth.problem
+    messages = depth.visible + depth.in_flight
+    if queue.waiting and not messages:
+        return f"{queue.waiting} jobs wait and SQS counts no message"
+    if not queue.more and messages > 2 * (queue.waiting + queue.running) + 20:
+        return f"{messages} messages for {queue.waiting} waiting jobs: duplicates, or messages of something else"
+    return ""
+
+
+def _found(check: str, job: Job, problem: str, fix: str) -> Finding:
+    return Finding(check, job.job_id, f"queue {job.queue}", 0, problem, fix)

@@ -1,0 +1,255 @@
+"""The schedules: when each fires next, what became of its last ticks, and what is wrong with it.
+
+The id of a tick's job follows from the schedule's name and the time that was due, so the last results are read by id.
+Users' task modules are not imported here; what only they know, `jobclaim schedule validate` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from dashboard import charts
+from dashboard.meter import Budget, Meter
+from dashboard.queries import fleet, opened
+from dashboard.queries.walk import HEAVIEST
+from dashboard.services import Services
+from governance.finding import Finding
+from governance.schedule_rules import World, validate
+from governance.schedules import LEAP_CYCLE_DAYS, Cron, Entry, entry_of, next_fires
+from jobs import Job, lifecycle
+from settings import Settings
+from workers.fleet import WorkerRecord
+
+TICKS: Final = 5
+"""Last ticks of a schedule that are looked at."""
+MOST: Final = 40
+"""Schedules whose last ticks are read."""
+AHEAD_MS: Final = 24 * 3_600_000
+"""How far ahead the chart looks."""
+MOST_DRAWN: Final = 96
+"""Ticks of a schedule in the chart; what fires more often is drawn as one bar."""
+NEXT: Final = 3
+KEPT_MS: Final = 60_000
+"""How long findings and entries, which follow from settings, are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One time at which a schedule was due, epoch milliseconds, and the job that it made.
+
+    Attributes
+    ----------
+    job : Job, optional
+        ``None`` where there is none: beat was away, the job's retention is over, or it was not read.
+    """
+
+    at: int
+    job_id: str
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleView:
+    """One schedule.
+
+    Attributes
+    ----------
+    when : str
+        In the words of crontab(5), or as an interval.
+    next : tuple of int
+        Epoch milliseconds.
+    last : tuple of Tick
+        Newest first.
+    unread : bool
+        Whether the ticks were left out, because there are more schedules than one view reads.
+    """
+
+    name: str
+    task: str
+    when: str
+    queue: str
+    expires: float | None
+    next: tuple[int, ...]
+    last: tuple[Tick, ...]
+    unread: bool
+    findings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulesView:
+    """All schedules, the next one first."""
+
+    schedules: tuple[ScheduleView, ...]
+    findings: tuple[Finding, ...]
+    chart: charts.LaneChart | None
+    by_beat: bool
+
+
+def budget(settings: Settings) -> Budget:
+    """The fleet table, and the last ticks' jobs in batches."""
+    batches = min(MOST, len(settings.schedules) + 1) * TICKS // opened.BATCH + 4
+    return Budget(fleet.BUDGET.requests + batches, fleet.BUDGET.read_units + (opened.BATCH + 1) * HEAVIEST)
+
+
+def read(services: Services, meter: Meter) -> SchedulesView:
+    """Read the schedules' last ticks. Raises `StoreUnavailable`."""
+    return services.shared.get("schedules", lambda: _read(services, meter))
+
+
+def _read(services: Services, meter: Meter) -> SchedulesView:
+    settings, now = services.settings, services.clock()
+    entries = services.shared.get("schedule entries", lambda: entries_of(settings), fresh_ms=KEPT_MS)
+    alive = fleet.read(services).alive(now, settings.worker_dead_after_seconds)
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    ticks = {entry.name: last_ticks(entry, moment, TICKS) for entry in entries[:MOST]}
+    jobs = opened.read(services, meter, [tick.job_id for found in ticks.values() for tick in found])
+    jobs = {job_id: job for job_id, job in jobs.items() if not lifecycle.is_gone(job, now)}
+    found = services.shared.get(
+        ("schedule findings", heard := _heard(alive)), lambda: findings(entries, settings, heard), fresh_ms=KEPT_MS
+    )
+    return view(entries, ticks, jobs, found, settings, now)
+
+
+def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
+    return frozenset(queue for worker in alive for queue in worker.queues)
+
+
+def entries_of(settings: Settings) -> list[Entry]:
+    """Give what beat submits under these settings, recovery among it."""
+    from workers.config import beat_schedule
+
+    return [entry_of(name, row) for name, row in beat_schedule(settings).items()]
+
+
+def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]) -> tuple[Finding, ...]:
+    """Check the schedules as far as settings and the living workers know of them."""
+    world = World(
+        queues=heard or None,
+        queue_of={entry.task: settings.queue_of(entry.task) for entry in entries},
+        default_queue=settings.default_queue,
+        expires_by_default=True,
+        year=datetime.now(UTC).year,
+    )
+    return tuple(sorted(validate(entries, world)))
+
+
+def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
+    """Give the last times at which an entry was due, newest first."""
+    from workers.schedule.beat import tick_id
+
+    return [
+        Tick(round(at.timestamp() * 1000), tick_id(entry.name, at), None) for at in last_fires(entry, before, count)
+    ]
+
+
+def last_fires(entry: Entry, before: datetime, count: int) -> list[datetime]:
+    """Give the last times at which an entry fired, newest first; fewer where there are none within eight years."""
+    if isinstance(entry.when, Cron):
+        return _last_crons(entry.when, before, count)
+    if not entry.when:
+        return []
+    first = before.timestamp() // entry.when * entry.when
+    return [datetime.fromtimestamp(first - n * entry.when, UTC) for n in range(count)]
+
+
+def _last_crons(cron: Cron, before: datetime, count: int) -> list[datetime]:
+    found: list[datetime] = []
+    midnight = before.replace(hour=0, minute=0, second=0, microsecond=0)
+    for day in range(LEAP_CYCLE_DAYS):
+        at = midnight - timedelta(days=day)
+        if cron.fits_day(at.date()):
+            times = (
+                at.replace(hour=hour, minute=minute)
+                for hour in sorted(cron.hours, reverse=True)
+                for minute in sorted(cron.minutes, reverse=True)
+            )
+            found += [time for time in times if time <= before][: count - len(found)]
+        if len(found) >= count:
+            break
+    return found
+
+
+def view(
+    entries: Sequence[Entry],
+    ticks: Mapping[str, Sequence[Tick]],
+    jobs: Mapping[str, Job],
+    found: Sequence[Finding],
+    settings: Settings,
+    now: int,
+) -> SchedulesView:
+    """Make what the page shows of what was read. Pure."""
+    rows = [
+        ScheduleView(
+            name=entry.name,
+            task=entry.task,
+            when=words(entry),
+            queue=entry.queue or settings.queue_of(entry.task),
+            expires=entry.expires,
+            next=tuple(_ahead(entry, now, NEXT)),
+            last=tuple(replace(tick, job=jobs.get(tick.job_id)) for tick in ticks.get(entry.name, ())),
+            unread=entry.name not in ticks,
+            findings=sum(one.subject == entry.name for one in found),
+        )
+        for entry in entries
+    ]
+    rows.sort(key=lambda row: (not row.next, row.next[:1], row.name))
+    return SchedulesView(
+        schedules=tuple(rows), findings=tuple(found), chart=chart(entries, now), by_beat=settings.recovery_by_beat
+    )
+
+
+def chart(entries: Sequence[Entry], now: int) -> charts.LaneChart | None:
+    """Draw the next day; what fires all the time would only be a bar from side to side, so it is left out."""
+    lanes: list[tuple[str, list[charts.Span]]] = []
+    for entry in entries:
+        if entry.fires_all_the_time:
+            continue
+        moments = [at for at in _ahead(entry, now, MOST_DRAWN + 1) if at <= now + AHEAD_MS]
+        if len(moments) > MOST_DRAWN:
+            lanes.append((entry.name, [charts.Span(now, now + AHEAD_MS, "plan", f"{words(entry)}, all day")]))
+        elif moments:
+            lanes.append((entry.name, [charts.Span(at, at, "plan", _clock(at)) for at in moments]))
+    if not lanes:
+        return None
+    return charts.lane_chart("What fires in the next 24 hours", lanes, start=now, end=now + AHEAD_MS, now=now)
+
+
+def words(entry: Entry) -> str:
+    """Say when an entry fires, in the words of crontab(5)."""
+    if not isinstance(entry.when, Cron):
+        return f"every {entry.when:g} s" if entry.when else "not understood"
+    cron = entry.when
+    fields = (
+        (cron.minutes, 0, 59),
+        (cron.hours, 0, 23),
+        (cron.days, 1, 31),
+        (cron.months, 1, 12),
+        (cron.weekdays, 0, 6),
+    )
+    return " ".join(_field(given, first, last) for given, first, last in fields)
+
+
+def _field(given: frozenset[int], first: int, last: int) -> str:
+    """Write a field of a crontab as people do: ``*``, ``*/15``, ``1-5``, ``0,30``."""
+    numbers = sorted(given)
+    if len(numbers) == last - first + 1:
+        return "*"
+    if len(numbers) > 2:
+        step = numbers[1] - numbers[0]
+        if numbers == list(range(first, last + 1, step)):
+            return f"*/{step}"
+        if numbers == list(range(numbers[0], numbers[-1] + 1)):
+            return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(map(str, numbers)) or "never"
+
+
+def _ahead(entry: Entry, now: int, count: int) -> list[int]:
+    after = datetime.fromtimestamp(now / 1000, UTC)
+    return [round(at.timestamp() * 1000) for at in next_fires(entry, after, count)]
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%a %H:%M:%S UTC")

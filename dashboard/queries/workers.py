@@ -1,0 +1,164 @@
+"""The workers: who lives, when each was last heard of, what it runs, on which version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dashboard import charts
+from dashboard.meter import Budget, Meter
+from dashboard.queries import fleet, opened
+from dashboard.queries.walk import HEAVIEST
+from dashboard.services import Services
+from jobs import Job, JobStatus
+from settings import Settings
+from views.humane import span
+from views.records import worker_record
+from workers.fleet import CANCEL, WorkerRecord
+
+READ: Final = 120
+"""Running jobs that are read; of the others one sees the ids."""
+SHOWN: Final = 200
+"""Workers on the page, the dead and the oldest first; the summary counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that a worker says it runs.
+
+    Attributes
+    ----------
+    job : Job, optional
+        As it was read; ``None`` where it was not read, or is gone.
+    ran : Meter, optional
+        Its time as a share of its lease.
+    asked : str
+        ``cancel`` where its worker was asked to stop it and has not read that.
+    """
+
+    job_id: str
+    job: Job | None
+    ran_ms: int
+    ran: charts.Meter | None
+    asked: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One worker; ``state`` is alive, stopping or dead. Times are epoch milliseconds."""
+
+    worker_id: str
+    state: str
+    seen_at: int
+    silence: charts.Meter
+    started_at: int
+    host: str
+    pid: int
+    version: str
+    concurrency: int
+    queues: tuple[str, ...]
+    running: tuple[Running, ...]
+    drain: bool
+
+    @property
+    def busy(self) -> charts.Meter:
+        """Slots in use; all of them is no fault."""
+        share = len(self.running) / max(1, self.concurrency)
+        words = f"{len(self.running)} of {self.concurrency} slots"
+        return charts.meter(min(share, 1.0), says=words, warn=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersView:
+    """The fleet.
+
+    Attributes
+    ----------
+    counts : mapping of str to int
+        Workers by state.
+    versions : tuple of str
+        Those of living workers; more than one is normal only during a deployment.
+    unheard : tuple of str
+        Queues on which no living worker listens.
+    more : bool
+        Whether there are more workers than are shown.
+    """
+
+    workers: tuple[WorkerView, ...]
+    counts: Mapping[str, int]
+    slots: int
+    busy: int
+    versions: tuple[str, ...]
+    unheard: tuple[str, ...]
+    more: bool
+
+
+def budget(_: Settings) -> Budget:
+    """The fleet table, and some of the jobs that run."""
+    batches = READ // opened.BATCH + 4
+    return Budget(fleet.BUDGET.requests + batches, fleet.BUDGET.read_units + (opened.BATCH + 1) * HEAVIEST)
+
+
+def read(services: Services, meter: Meter) -> WorkersView:
+    """Read the fleet and what it runs. Raises `StoreUnavailable`."""
+    return services.shared.get("workers", lambda: _read(services, meter))
+
+
+def _read(services: Services, meter: Meter) -> WorkersView:
+    seen, now = fleet.read(services), services.clock()
+    shown = sorted(seen.workers, key=lambda one: (_state(one, now, services.settings) != "dead", one.started_at))[
+        :SHOWN
+    ]
+    wanted = [job_id for worker in shown for job_id in worker.jobs][:READ]
+    jobs = opened.read(services, meter, wanted)
+    return view(seen, shown, jobs, now, services.settings)
+
+
+def view(
+    seen: fleet.Fleet, shown: Sequence[WorkerRecord], jobs: Mapping[str, Job], now: int, settings: Settings
+) -> WorkersView:
+    """Make what the page shows of what was read. Pure."""
+    states = [_state(one, now, settings) for one in seen.workers]
+    living = [one for one, state in zip(seen.workers, states, strict=True) if state != "dead"]
+    listening = {queue for one in living if not one.drain for queue in one.queues}
+    return WorkersView(
+        workers=tuple(_worker(one, jobs, now, settings) for one in shown),
+        counts={state: states.count(state) for state in ("alive", "stopping", "dead")},
+        slots=sum(one.concurrency for one in living),
+        busy=sum(len(one.jobs) for one in living),
+        versions=tuple(sorted({one.version for one in living if one.version})),
+        unheard=tuple(name for name in settings.queue_names if name not in listening),
+        more=seen.more or len(shown) < len(seen.workers),
+    )
+
+
+def _state(one: WorkerRecord, now: int, settings: Settings) -> str:
+    return str(worker_record(one, now, settings.worker_dead_after_seconds)["state"])
+
+
+def _worker(one: WorkerRecord, jobs: Mapping[str, Job], now: int, settings: Settings) -> WorkerView:
+    silence, limit = max(0, now - one.seen_at), settings.worker_dead_after_seconds * 1000
+    return WorkerView(
+        worker_id=one.worker_id,
+        state=_state(one, now, settings),
+        seen_at=one.seen_at,
+        silence=charts.meter(silence / limit, says=f"silent for {span(silence)}; dead after {span(limit)}"),
+        started_at=one.started_at,
+        host=one.host,
+        pid=one.pid,
+        version=one.version,
+        concurrency=one.concurrency,
+        queues=one.queues,
+        running=tuple(_running(job_id, jobs.get(job_id), one, now) for job_id in one.jobs),
+        drain=one.drain,
+    )
+
+
+def _running(job_id: str, job: Job | None, worker: WorkerRecord, now: int) -> Running:
+    asked = CANCEL if worker.commands.get(job_id) == CANCEL else ""
+    if job is None or job.status is not JobStatus.PROCESSING or not job.claimed_at:
+        return Running(job_id, job, 0, None, asked)
+    ran, lease = max(0, now - job.claimed_at), max(1, job.lease_expires_at - job.claimed_at)
+    words = f"{job_id}: ran {span(ran)} of a lease of {span(lease)}"
+    return Running(job_id, job, ran, charts.meter(ran / lease, says=words, warn=0.8), asked)
