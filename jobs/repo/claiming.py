@@ -1,0 +1,127 @@
+"""Claims: who takes a job, and what becomes of a claim that came too late."""
+
+from __future__ import annotations
+
+import structlog
+
+from jobs import checks, lifecycle
+from jobs.claims import new_token
+from jobs.errors import (
+    ClaimLost,
+    IllegalTransition,
+    JobNotFound,
+    StoreUnavailable,
+)
+from jobs.expressions import Change, Increment, PlusAttribute
+from jobs.model import Job, JobStatus
+from jobs.repo.owning import Owning
+from jobs.table import Written
+from jobs.transitions import Move
+
+log = structlog.get_logger("jobclaim.jobs")
+
+
+class Claiming(Owning):
+    """Takes jobs."""
+
+    def claim_job(
+        self,
+        job_id: str,
+        *,
+        celery_task_id: str | None = None,
+        worker_id: str | None = None,
+        attempt: int | None = None,
+        token: str | None = None,
+    ) -> Job | None:
+        """Take a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
+
+        Parameters
+        ----------
+        attempt : int, optional
+            The attempt that the message names (claims before this one); a stale message is refused.
+        token : str, optional
+            The claim's token, where the caller must know it beforehand; never one that was used before.
+
+        Returns
+        -------
+        Job or None
+            The job with its payload; ``None`` when somebody else has it, or it is over: that is normal, skip it.
+
+        Raises
+        ------
+        JobNotFound, InvalidInput, StoreUnavailable
+            After `StoreUnavailable` the job may be claimed; recovery finds it when the lease is over.
+        """
+        written = self._claim(job_id, celery_task_id, worker_id, attempt, token)
+        return self._with_payload(written.job) if written.applied and written.job else None
+
+    def conditional_update_status_to_processing(
+        self, job_id: str, celery_task_id: str | None = None, expected_status: str = "PENDING"
+    ) -> tuple[bool, Job]:
+        """Take a PENDING job, as `claim_job`; say whether it worked, and give the job as it is now.
+
+        Raises
+        ------
+        IllegalTransition
+            ``expected_status`` is not PENDING: no other state may be claimed.
+        """
+        if checks.status(expected_status) is not JobStatus.PENDING:
+            raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
+        written = self._claim(job_id, celery_task_id, None, None, None)
+        assert written.job is not None
+        return written.applied, self._with_payload(written.job) if written.applied else written.job
+
+    def _with_payload(self, job: Job) -> Job:
+        """Read a large payload of a job that was just claimed; where S3 does not answer, give the job back."""
+        try:
+            return self.large.restored(job)
+        except StoreUnavailable:
+            self.release(job.job_id, reason="its payload could not be read", started=False, token=job.claim_token)
+            raise
+
+    def _claim(
+        self, job_id: str, celery_task_id: str | None, worker_id: str | None, attempt: int | None, token: str | None
+    ) -> Written:
+        now = self.clock()
+        token = checks.optional_text(token, "token", checks.MAX_TOKEN) or new_token()
+        changes: dict[str, Change] = {
+            "claim_token": token,
+            "claimed_at": now,
+            "lease_expires_at": PlusAttribute(now, "lease_ms"),
+            "worker_id": checks.optional_text(worker_id, "worker_id") or None,
+            "celery_task_id": checks.optional_text(celery_task_id, "celery_task_id") or None,
+            "attempt": Increment(1),
+            "charged": Increment(1),
+        }
+        expected = {"now": now}
+        if attempt is not None:
+            expected["attempt"] = checks.count(attempt, "attempt", least=0)
+        written = self.table.move(checks.text(job_id, "job_id"), Move.CLAIM, expected=expected, changes=changes)
+        job = written.job
+        if job is None:
+            raise JobNotFound(job_id)
+        if not written.applied and job.status is JobStatus.PROCESSING and job.claim_token == token:
+            written = Written(True, job)  # the first try had succeeded, only its answer was lost
+        if written.applied:
+            self._claims.remember(job)
+            if self.clock() >= job.lease_expires_at:
+                written = Written(False, self._give_back(job))
+        elif lifecycle.is_late(job, now):
+            written = Written(False, self._end_late(job))
+        else:
+            log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
+        return written
+
+    def _give_back(self, job: Job) -> Job:
+        """Release a claim whose answer came when its lease was over; give the job as it is now, as far as known.
+
+        The process or its line stood still for that long. Recovery may have let the next attempt start: this one's
+        body must not run beside it, and where recovery has not come yet, nothing has happened that it must fear.
+        """
+        log.warning("claim answered after its lease", status="SKIPPED", **job.log_context())
+        try:
+            return self.release(
+                job.job_id, reason="its claim was answered too late", started=False, token=job.claim_token
+            )
+        except (ClaimLost, JobNotFound, StoreUnavailable):
+            return job

@@ -1,0 +1,77 @@
+"""What people decide: a failed job runs again, a waiting one is cancelled."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from jobs import checks, lifecycle
+from jobs.errors import (
+    IllegalTransition,
+)
+from jobs.failures import describe
+from jobs.model import FailureKind, Job, JobStatus
+from jobs.repo.reading import Reading
+from jobs.transitions import Move
+
+
+class Deciding(Reading):
+    """Carries out people's decisions, each on the job as it was read."""
+
+    def retry_job(
+        self,
+        job_id: str,
+        *,
+        available_at: int | datetime | None = None,
+        by: str = "a person",
+        reason: str = "",
+    ) -> Job:
+        """Start a FAILED job again, with all its attempts before it. The caller sends its message, or recovery does.
+
+        Parameters
+        ----------
+        by, reason : str
+            Kept with the job: who wants it, and why.
+
+        Raises
+        ------
+        IllegalTransition
+            It is not FAILED, or somebody retried it just now.
+        """
+        job, now = self.get_job(job_id), self.clock()
+        if job.status is not JobStatus.FAILED:
+            raise IllegalTransition(f"job {job_id!r} is {job.status}; only a FAILED job can be retried")
+        at = max(now, checks.moment(available_at, "available_at", now))
+        after = lifecycle.revived(job, now, at, by=by, why=reason)
+        written = self._move(job, Move.REVIVE, after)
+        if written.applied or (written.job is not None and written.job.submission == after.submission):
+            return after
+        raise _changed(job_id, "retried", written.job)
+
+    def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person") -> Job:
+        """Cancel a PENDING job; one that is cancelled already is given back as it is.
+
+        Raises
+        ------
+        IllegalTransition
+            It is running or over.
+        """
+        job, now = self.get_job(job_id), self.clock()
+        if job.status is JobStatus.CANCELLED:
+            return job
+        if job.status is not JobStatus.PENDING:
+            raise IllegalTransition(f"job {job_id!r} is {job.status}; only a PENDING job can be cancelled here")
+        failure = describe(reason, now, FailureKind.CANCELLED)
+        after = lifecycle.ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, self.retention)
+        written = self._move(job, Move.CANCEL, after)
+        if written.applied:
+            return after
+        if written.job is not None and written.job.status is JobStatus.CANCELLED:
+            return written.job
+        raise _changed(job_id, "cancelled", written.job)
+
+
+def _changed(job_id: str, verb: str, now: Job | None) -> IllegalTransition:
+    where = f"it is {now.status} now" if now else "it is gone"
+    return IllegalTransition(
+        f"job {job_id!r} was not {verb}: it changed meanwhile, {where}; look again and decide anew"
+    )

@@ -1,0 +1,167 @@
+"""What a claim's owner may write: each end of its attempt, fenced by the claim."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from jobs import checks, lifecycle
+from jobs.errors import (
+    ClaimLost,
+    IllegalTransition,
+    InvalidInput,
+    NotClaimed,
+)
+from jobs.failures import describe
+from jobs.model import Failure, FailureKind, Job, JobStatus
+from jobs.repo.reading import Reading
+from jobs.submission import lease_ms, queue_name
+from jobs.transitions import Move, owner_move
+
+UNCHANGED: Final[Any] = object()
+"""Stands for "as before" where ``None`` is a value."""
+
+
+class Owning(Reading):
+    """Ends attempts."""
+
+    def update_status(
+        self,
+        job_id: str,
+        status: str | JobStatus,
+        *,
+        result: Any = None,
+        error: BaseException | str | Failure | None = None,
+        kind: FailureKind | None = None,
+        ttl: float | None = None,
+        token: str | None = None,
+    ) -> Job:
+        """End the attempt that this repo claimed: COMPLETED, FAILED or CANCELLED. Tried again until the lease ends.
+
+        Parameters
+        ----------
+        result
+            Plain JSON values; with COMPLETED only.
+        error : exception, str or Failure, optional
+            With FAILED only.
+        ttl : float, optional
+            With COMPLETED only: seconds for which the job answers equal submissions, instead of what was submitted.
+        token : str, optional
+            Token of the claim; default the last claim of this repo on the job. Needed where one process may claim a job
+            again while an older attempt of it is still running.
+
+        Raises
+        ------
+        NotClaimed
+            No claim was made through this repo.
+        ClaimLost
+            The claim is over: the lease ended and recovery acted, or somebody else has it. Nothing was changed.
+        IllegalTransition, InvalidPayload, PayloadTooLarge, StoreUnavailable
+        """
+        wanted = checks.status(status)
+        move = owner_move(wanted)
+        if move is None or wanted is JobStatus.PENDING:
+            raise IllegalTransition(f"update_status cannot make a job {wanted}; use claim_job, reschedule or release")
+        if result is not None and wanted is not JobStatus.COMPLETED:
+            raise InvalidInput(f"result goes with COMPLETED, not with {wanted}; pass error instead")
+        if error is not None and wanted is JobStatus.COMPLETED:
+            raise InvalidInput("error goes with FAILED, not with COMPLETED; pass result instead")
+        claim, now = self._claim_on(job_id, wanted, token), self.clock()
+        if wanted is JobStatus.COMPLETED:
+            result = self.large.fitting(result, "result", self.settings.max_result_bytes)
+            window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
+            done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
+            return self._end(claim, move, done)
+        cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
+        failure = describe(error, now, kind or cancelled, task=claim.task)
+        return self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
+
+    def reschedule(
+        self,
+        job_id: str,
+        *,
+        available_at: int | datetime | None = None,
+        error: BaseException | str | Failure | None = None,
+        kind: FailureKind | None = None,
+        payload: Any = UNCHANGED,
+        queue: str | None = None,
+        token: str | None = None,
+    ) -> Job:
+        """End the attempt and let another follow at ``available_at``: a retry, charged. The caller sends its message.
+
+        Parameters
+        ----------
+        payload, queue : optional
+            Of the attempts that follow; default as before.
+
+        Raises as `update_status`, and `InvalidInput` or `InvalidPayload` before anything is written.
+        """
+        claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
+        at = max(now, checks.moment(available_at, "available_at", now))
+        failure = describe(error, now, kind, task=claim.task) if error is not None else None
+        after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
+        if payload is not UNCHANGED:
+            payload = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
+            after = replace(after, payload=payload)
+        if queue is not None:
+            name = queue_name(queue, claim.task, self.settings, self._any_queue)
+            longest = max(claim.lease_ms, lease_ms(None, name, claim.task, self.settings))
+            after = replace(after, queue=name, lease_ms=longest)
+        return self._end(claim, Move.RETRY, after)
+
+    def release(
+        self,
+        job_id: str,
+        *,
+        available_at: int | datetime | None = None,
+        reason: str = "",
+        started: bool = True,
+        slot: int = 0,
+        token: str | None = None,
+    ) -> Job:
+        """Give the job back without charging the attempt: a shutdown, a snooze, a limit. The caller sends its message.
+
+        Parameters
+        ----------
+        started : bool
+            ``False`` where the body did not run: the job may then still become too late to start (``start_by``).
+        slot : int
+            Turn that a rate limit reserved for the next attempt, epoch milliseconds.
+
+        Raises as `update_status`.
+        """
+        claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
+        at = max(now, checks.moment(available_at, "available_at", now))
+        failure = describe(reason, now, FailureKind.TRANSIENT) if reason else None
+        after = lifecycle.pending_again(
+            claim, Move.RELEASE, failure, now, at, charge=False, started=started, slot=checks.moment(slot, "slot", now)
+        )
+        return self._end(claim, Move.RELEASE, after)
+
+    def _claim_on(self, job_id: str, wanted: JobStatus, token: str | None) -> Job:
+        held = self._claims.get(checks.text(job_id, "job_id"))
+        if token is not None:
+            checks.text(token, "token", checks.MAX_TOKEN)
+        if held is not None and token in (None, held.claim_token):
+            return held
+        if token is None:
+            raise NotClaimed(job_id, wanted)
+        job = self.get_job(job_id)  # claimed elsewhere, by whoever gave us the token
+        if job.status is not JobStatus.PROCESSING or job.claim_token != token:
+            raise _lost(job_id, job)
+        return job
+
+    def _end(self, claim: Job, move: Move, after: Job) -> Job:
+        written = self._move(claim, move, after, until=claim.lease_expires_at)
+        self._claims.forget(claim.job_id, claim.claim_token)
+        if written.applied:
+            return after
+        if written.job is not None and lifecycle.is_mine(written.job, after, move):
+            return written.job if written.job.status is after.status else after  # else the job has gone on since
+        raise _lost(claim.job_id, written.job)
+
+
+def _lost(job_id: str, now: Job | None) -> ClaimLost:
+    where = f"it is {now.status} in attempt {now.attempt}" if now else "it is gone"
+    return ClaimLost(f"the claim on job {job_id!r} is over: {where}; nothing was changed, drop this attempt's outcome")

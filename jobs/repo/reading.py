@@ -1,0 +1,59 @@
+"""Reading: one job consistently, many page by page, never a scan."""
+
+from __future__ import annotations
+
+from jobs import checks, lifecycle
+from jobs.errors import (
+    InvalidInput,
+    JobNotFound,
+)
+from jobs.listing import list_page, state_keys
+from jobs.model import Job, JobStatus, Page
+from jobs.repo.store import Store
+
+
+class Reading(Store):
+    """Finds jobs."""
+
+    def get_job(self, job_id: str) -> Job:
+        """Read one job, consistently: one request.
+
+        Raises
+        ------
+        JobNotFound
+            Also where its retention is over and DynamoDB has not yet deleted it.
+        """
+        job = self.table.get(checks.text(job_id, "job_id"))
+        if job is None or lifecycle.is_gone(job, self.clock()):
+            raise JobNotFound(job_id)
+        return self.large.readable(job)
+
+    def list_jobs(
+        self, status: str | JobStatus, *, queue: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """List jobs by state: open ones by their due time, ended ones newest first. Bounded requests, never a scan.
+
+        A page may be short before the end where many jobs do not match; ``page.cursor`` is ``None`` only at the end.
+
+        Raises
+        ------
+        InvalidInput
+            An unknown cursor, a limit outside 1 to 1,000, or completed jobs that the table does not list.
+        """
+        wanted, now = checks.status(status), self.clock()
+        checks.count(limit, "limit", most=1000)
+        if queue is not None:
+            queue = checks.text(queue, "queue")
+        if wanted is JobStatus.COMPLETED and not self.settings.index_completed:
+            raise InvalidInput(
+                "completed jobs are not listed in this table; set JOBCLAIM_INDEX_COMPLETED=true, a write unit per job"
+            )
+        return list_page(
+            self.table,
+            state_keys(wanted, [queue] if queue else list(self.settings.queue_names), self.table.shards),
+            scope=f"{wanted} in {queue or 'all queues'}",
+            keep=lambda job: job.status is wanted and queue in (None, job.queue) and not lifecycle.is_gone(job, now),
+            limit=limit,
+            newest_first=not wanted.is_open,
+            cursor=cursor,
+        )

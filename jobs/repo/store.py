@@ -1,0 +1,79 @@
+"""What every part of the repo stands on: the table, the clock, the claims, and the one way to write a move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import structlog
+
+from jobs import dead, lifecycle
+from jobs.claims import ClaimBook
+from jobs.clock import Clock, system_clock
+from jobs.connect import PerProcess
+from jobs.large import Large
+from jobs.model import Job
+from jobs.table import JobTable, Written
+from jobs.transitions import Move
+from settings import Settings
+
+log = structlog.get_logger("jobclaim.jobs")
+
+
+class Store:
+    """A job table, with the settings and the clock by which jobs are judged; parameters as those of `JobRepo`."""
+
+    def __init__(
+        self,
+        client: Any = None,
+        table_name: str | None = None,
+        *,
+        settings: Settings | None = None,
+        clock: Clock = system_clock,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.settings = known = settings or Settings()
+        self.clock = clock
+        self._any_queue = settings is None
+        self._claims = ClaimBook()
+        self.large = Large(known)
+        self.retention = lifecycle.Retention(
+            completed=round(known.completed_retention_days * 86_400_000),
+            dead=round(known.dead_retention_days * 86_400_000),
+            retry_after=lambda job, kind: dead.rule_of(job, kind, known).delay_seconds(job.dead_retries),
+        )
+        own = PerProcess(lambda: _connect(known))
+        self.table = JobTable(
+            (lambda: client) if client is not None else own.get,
+            table_name or known.job_table,
+            clock=clock,
+            shards=known.index_shards,
+            index_completed=known.index_completed,
+            sleep=sleep,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, client: Any = None, clock: Clock = system_clock) -> Self:
+        """Make a repo on the table, endpoint and queues of the settings."""
+        return cls(client, settings=settings, clock=clock)
+
+    def _end_late(self, job: Job) -> Job:
+        """Cancel a job that was not started in time; give it as it is now, whoever ended it."""
+        after = lifecycle.late(job, self.clock(), self.retention)
+        written = self._move(job, Move.CANCEL, after)
+        if written.applied:
+            log.warning("not started in time", status="SKIPPED", start_by=job.start_by, **job.log_context())
+        return after if written.applied else written.job or job
+
+    def _move(self, before: Job, move: Move, after: Job, until: int | None = None) -> Written:
+        table = self.table
+        difference = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
+        return table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=difference, until=until)
+
+
+def _connect(settings: Settings) -> Any:
+    from jobs.connect import client
+    from jobs.lean import lean
+
+    return lean(client(settings, "dynamodb"))

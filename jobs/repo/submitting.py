@@ -1,0 +1,132 @@
+"""Submission: one conditional put, which is the whole deduplication."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from jobs import lifecycle
+from jobs.errors import (
+    PayloadTooLarge,
+    StoreUnavailable,
+)
+from jobs.model import Job, OnOrphan
+from jobs.repo.store import Store
+from jobs.submission import Submission, check_same_call, new_job
+from jobs.transitions import Move
+
+SUBMIT_ROUNDS: Final = 5
+"""Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
+
+
+class Submitting(Store):
+    """Creates jobs."""
+
+    def create_job(
+        self,
+        task: str,
+        payload: Any = None,
+        *,
+        queue: str | None = None,
+        idempotency_key: str | None = None,
+        ttl: float | None = None,
+        available_at: int | datetime | None = None,
+        job_id: str | None = None,
+        max_attempts: int | None = None,
+        on_orphan: OnOrphan | None = None,
+        hard_limit: int | None = None,
+        fingerprint: str | None = None,
+        start_by: int | datetime | None = None,
+        envelope: str = "",
+        failure_policy: str = "",
+    ) -> Job:
+        """Write a PENDING job. Costs one request and, at 1 KB, two write units (one of them in the index).
+
+        Parameters
+        ----------
+        payload
+            Plain JSON values.
+        queue : str, optional
+            Default: where settings route the task.
+        idempotency_key : str, optional
+            Equal keys of one task are one job: while it is open, and for ``ttl`` seconds after it completed. A failed
+            or cancelled one is run anew.
+        ttl : float, optional
+            Seconds; default `Settings.idempotency_ttl_seconds`.
+        available_at : int or datetime, optional
+            When it may start: epoch milliseconds, or an aware datetime. Default now.
+        max_attempts, on_orphan : optional
+            Default those of settings.
+        hard_limit : int, optional
+            The task's hard time limit, seconds, from which the lease follows; default that of task and queue in
+            settings.
+        fingerprint : str, optional
+            Stands for the arguments when equal keys are compared; default a hash of the payload.
+        start_by : int or datetime, optional
+            A job that is not started by then never is: it ends CANCELLED. Epoch milliseconds, or an aware datetime.
+        envelope : str
+            Text that the caller wants on each of the job's messages.
+        failure_policy : str
+            What follows a failure, where the task says so itself: made by `jobs.dead.seal_policy`.
+
+        Returns
+        -------
+        Job
+            ``job.created`` is ``False`` where an equal job was there already; it then comes with its state and result.
+
+        Raises
+        ------
+        InvalidInput, InvalidPayload, PayloadTooLarge, IdempotencyMismatch, StoreUnavailable
+            Nothing was written (after `StoreUnavailable` it may have been: submit again under the same key or id).
+        """
+        asked = Submission(
+            task=task,
+            payload=payload,
+            queue=queue,
+            job_id=job_id,
+            idempotency_key=idempotency_key,
+            ttl=ttl,
+            fingerprint=fingerprint,
+            available_at=available_at,
+            max_attempts=max_attempts,
+            on_orphan=on_orphan,
+            hard_limit=hard_limit,
+            start_by=start_by,
+            envelope=envelope,
+            failure_policy=failure_policy,
+        )
+        try:
+            job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
+        except PayloadTooLarge:
+            if not self.large.enabled:
+                raise
+            asked = replace(asked, payload=self.large.fitting(payload, "payload", self.settings.max_payload_bytes))
+            job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
+        job = self._submit(job)
+        return replace(job, payload=payload) if job.created else self.large.readable(job)
+
+    def _submit(self, job: Job) -> Job:
+        """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
+        existing, after = None, job
+        for _ in range(SUBMIT_ROUNDS):
+            written = self._move(existing, Move.RESUBMIT, after) if existing else self.table.put_new(job)
+            existing = written.job
+            if written.applied or (existing and existing.submission == job.submission):  # or only the answer was lost
+                return after
+            if existing and lifecycle.is_late(existing, self.clock()):
+                existing = self._end_late(existing)
+            if existing and self._answers(existing, job):
+                return lifecycle.as_duplicate(existing)
+            after = lifecycle.resubmitted(existing, job) if existing else job
+        raise StoreUnavailable(f"job {job.job_id!r} changed {SUBMIT_ROUNDS} times while it was submitted; submit again")
+
+    def _answers(self, existing: Job, asked: Job) -> bool:
+        """Whether the job that has the id already is the one that is asked for; else its time is over."""
+        now = self.clock()
+        if lifecycle.is_gone(existing, now):
+            return False
+        if asked.idempotency_key and not lifecycle.answers_duplicate(existing, now):
+            return False
+        check_same_call(existing, asked)
+        return True
