@@ -21,11 +21,11 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 	@$(BIN)/jobclaim demo
 
 test: $(STAMP) endpoints tools ## Run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/infra tests/integration tests/chaos
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos --ignore tests/browser
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile tests/infra tests/integration tests/chaos tests/browser
 
-endpoints: $(STAMP) ## Fetch DynamoDB Local and ElasticMQ, on which the tests prove races
-	@echo "Looking for DynamoDB Local and ElasticMQ (fetched once, about 100 MB) ..."
+endpoints: $(STAMP) ## Fetch DynamoDB Local, ElasticMQ and axe-core, which the tests need
+	@echo "Looking for DynamoDB Local, ElasticMQ and axe-core (fetched once, about 100 MB) ..."
 	@$(BIN)/python -m tests.support.artifacts
 
 tools: $(TOOLS)/.installed ## Install cfn-lint, SAM, hadolint and checkov into venvs of their own
