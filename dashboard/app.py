@@ -51,7 +51,6 @@ def create_app(
     app.state.access = access or access_of(known.settings, clock=known.clock)
     app.state.templates = environment()
     app.add_middleware(Rooted)
-    app.add_middleware(guarded, settings=known.settings, access=access or access_of(known.settings))
     return app
 
 

