@@ -131,13 +131,16 @@ def unlimited(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
 def acks_late(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
     """Late acknowledgement: a body longer than the visibility timeout is delivered again beside itself."""
     late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
-    late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
+    if not source.late:  # else one setting explains them all
+        late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
     places = {task.name: (task.file, task.line) for task in source.tasks}
-    for name in sorted(late):
+    named = [(name, *places.get(name, ("", 0))) for name in sorted(late)]
+    for name, file, line in [*named, *((one.name, one.file, one.line) for one in source.late)]:
         yield Finding(
             "acks-late",
             name,
-            *places.get(name, ("", 0)),
+            file,
+            line,
             "acks_late=True keeps the message until the body has ended: past the visibility timeout it runs twice",
             "remove it; with base=JobTask the claim decides, and recovery finds the jobs of lost workers",
         )

@@ -26,13 +26,16 @@ def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: in
     tasks = frozenset(app.tasks)
     zone = app.timezone if isinstance(app.timezone, tzinfo) else UTC
     declared = frozenset(app.amqp.queues)
+    ours = settings is not None and "workers.schedule.beat" in str(app.conf.beat_scheduler)
     return World(
         tasks=tasks,
         idempotent=frozenset(name for name in tasks if _is_idempotent(app.tasks[name])),
         queues=live_queues if live_queues is not None else declared or frozenset({app.conf.task_default_queue}),
         queue_of={name: _queue(app, app.tasks[name]) for name in tasks},
         default_queue=app.conf.task_default_queue,
-        expires_by_default=settings is not None and "workers.schedule.beat" in str(app.conf.beat_scheduler),
+        expires_by_default=ours,
+        expiring=frozenset(name for name in tasks if app.tasks[name].expires is not None),
+        aligned=ours,
         zone=zone,
         year=datetime.now(UTC).year,
         hotspot=hotspot,

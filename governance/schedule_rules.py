@@ -35,6 +35,11 @@ class World:
     default_queue : str
     expires_by_default : bool
         Whether the scheduler itself gives each tick an expiry.
+    expiring : frozenset of str
+        Tasks that have an expiry of their own.
+    aligned : bool
+        Whether intervals are counted from the epoch, as by our scheduler. Celery's counts from its own start, so nobody
+        can say in which minute an interval fires.
     zone : tzinfo
         In which crontabs are read.
     """
@@ -45,12 +50,14 @@ class World:
     queue_of: Mapping[str, str] = field(default_factory=dict)
     default_queue: str = "celery"
     expires_by_default: bool = False
+    expiring: frozenset[str] = frozenset()
+    aligned: bool = False
     zone: tzinfo = UTC
     year: int = 2025
     hotspot: int = HOTSPOT
 
 
-def duplicates(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
+def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     """Two entries that start the same call in the same minute."""
     calls = defaultdict(list)
     for entry in entries:
@@ -59,9 +66,9 @@ def duplicates(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
         )
     for same in calls.values():
         for n, entry in enumerate(same):
-            minutes = set(entry.minutes_of_a_week())
+            minutes = set(_minutes(entry, world))
             for earlier in same[:n]:
-                if minutes & set(earlier.minutes_of_a_week()) or (entry.when == earlier.when and entry.when):
+                if minutes & set(_minutes(earlier, world)) or (entry.when == earlier.when and entry.when):
                     yield _found(
                         "duplicates",
                         entry,
@@ -76,7 +83,7 @@ def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     minutes: dict[int, list[str]] = defaultdict(list)
     for entry in entries:
         if not entry.fires_all_the_time:
-            for minute in entry.minutes_of_a_week():
+            for minute in _minutes(entry, world):
                 minutes[minute].append(entry.name)
     worst: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for minute, names in minutes.items():
@@ -126,7 +133,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     for entry in entries:
         gap = entry.shortest_gap_seconds()
         if entry.expires is None:
-            if not world.expires_by_default:
+            if not (world.expires_by_default or entry.expires_given or entry.task in world.expiring):
                 best = f"{gap:g}" if gap else "the interval in seconds"
                 yield _found(
                     "expires",
@@ -209,6 +216,11 @@ def clock(minute: int) -> str:
     """Write a minute of the week: ``Mon 08:00``."""
     day, rest = divmod(minute, 1440)
     return f"{DAYS[day]} {rest // 60:02}:{rest % 60:02}"
+
+
+def _minutes(entry: Entry, world: World) -> Iterable[int]:
+    """Minutes of a week in which it is known to fire."""
+    return entry.minutes_of_a_week() if world.aligned or isinstance(entry.when, Cron) else ()
 
 
 def _found(check: str, entry: Entry, problem: str, fix: str) -> Finding:

@@ -49,6 +49,8 @@ class Entry:
         Where it goes, empty for the default.
     expires : float, optional
         Seconds.
+    expires_given : bool
+        Whether there is an expiry at all, also one that cannot be understood: a moment, or a name in source code.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Entry:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
     expires: float | None = None
+    expires_given: bool = False
     file: str = ""
     line: int = 0
 
@@ -142,18 +145,30 @@ def entries_of(app: Any, places: Mapping[str, tuple[str, int]] | None = None) ->
 def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0) -> Entry:
     """Read one entry as Celery has it."""
     options = row.get("options") or {}
-    queue = options.get("queue", "")
+    computed = not isinstance(options, Mapping)
+    known: Mapping[str, Any] = {} if computed else options
+    queue = known.get("queue", "")
     return Entry(
         name=name,
         task=str(row["task"]),
         when=_when(row["schedule"]),
-        args=tuple(row.get("args") or ()),
-        kwargs=dict(row.get("kwargs") or {}),
+        args=_tuple(row.get("args")),
+        kwargs=_mapping(row.get("kwargs")),
         queue=str(getattr(queue, "name", queue) or ""),
-        expires=_seconds(options.get("expires")),
+        expires=_seconds(known.get("expires")),
+        expires_given=computed or known.get("expires") is not None,
         file=file,
         line=line,
     )
+
+
+def _tuple(args: Any) -> tuple[Any, ...]:
+    """Give the arguments; those that are computed in source code stand as their text."""
+    return tuple(args) if isinstance(args, (list, tuple)) else (args,) if args else ()
+
+
+def _mapping(kwargs: Any) -> dict[str, Any]:
+    return dict(kwargs) if isinstance(kwargs, Mapping) else {"**": kwargs} if kwargs else {}
 
 
 def _when(schedule: Any) -> Cron | float | None:

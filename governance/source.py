@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,22 +13,18 @@ SKIPPED: Final = frozenset({"node_modules", "site-packages", "build", "dist", "_
 APPS: Final = ("app", "celery")
 """Ends of the names that Celery apps have: ``@celery_app.task``."""
 STORE_CALLS: Final = frozenset(
-    {
-        "save",
-        "bulk_create",
-        "bulk_update",
-        "get_or_create",
-        "update_or_create",
-        "commit",
-        "put_item",
-        "update_item",
-        "delete_item",
-        "transact_write_items",
-    }
+    {"save", "bulk_create", "bulk_update", "commit", "put_item", "update_item", "transact_write_items"}
 )
-"""Methods that write state wherever they are called."""
-MANAGER_CALLS: Final = frozenset({"create", "update", "delete"})
+"""Methods that write state wherever they are called. A delete or a get-or-create that comes twice leaves the same."""
+MANAGER_CALLS: Final = frozenset({"create", "update"})
 """Methods that write state when they are called on a model's manager (``X.objects...``)."""
+CONCERNED: Final = re.compile(rb"task|schedule|apply_async|time_limit|acks_late", re.IGNORECASE)
+"""What a file must hold to be parsed: nine of ten files of a web application have no part in this."""
+NEW_EXCEPT: Final = re.compile(rb"^([ \t]*except[ \t]+)([\w.]+(?:[ \t]*,[ \t]*[\w.]+)+)([ \t]*:)", re.MULTILINE)
+"""``except A, B:`` of Python 3.14, which its elders read with parentheses (PEP 758)."""
+LATE_SETTINGS: Final = frozenset({"task_acks_late", "CELERY_TASK_ACKS_LATE", "CELERY_ACKS_LATE"})
+"""Settings that make every task acknowledge late."""
+SCHEDULE_SETTINGS: Final = frozenset({"beat_schedule", "celery_beat_schedule", "celerybeat_schedule"})
 CLAIMS: Final = frozenset({"claim_job", "conditional_update_status_to_processing"})
 
 
@@ -70,12 +67,23 @@ class EtaCall:
     countdown: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class LateSetting:
+    """A setting, or a class of tasks, that acknowledges late: its name and its place."""
+
+    name: str
+    file: str
+    line: int
+
+
 @dataclass(slots=True)
 class Source:
     """What was read.
 
     Attributes
     ----------
+    late : list of LateSetting
+        Where more than one task is told to acknowledge late.
     texts : dict
         Lines on which each text stands, as first seen: (file, line); places of names in settings.
     unread : list of str
@@ -84,6 +92,7 @@ class Source:
 
     tasks: list[TaskSource] = field(default_factory=list)
     etas: list[EtaCall] = field(default_factory=list)
+    late: list[LateSetting] = field(default_factory=list)
     texts: dict[str, tuple[str, int]] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
     schedules: list[tuple[str, ast.Dict]] = field(default_factory=list)
@@ -101,12 +110,16 @@ def read(roots: Iterable[Path], *, relative_to: Path | None = None) -> Source:
             if any(part in SKIPPED or part.startswith(".") for part in parts):
                 continue
             name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+            found.files += 1
+            text = path.read_bytes()
+            if not CONCERNED.search(text):
+                continue
             try:
-                tree = ast.parse(path.read_bytes())
+                tree = ast.parse(NEW_EXCEPT.sub(rb"\1(\2)\3", text))
             except (SyntaxError, ValueError):
+                found.files -= 1
                 found.unread.append(name)
                 continue
-            found.files += 1
             _read_module(found, tree, name, _module(path, root))
     return found
 
@@ -138,6 +151,7 @@ def _read_module(found: Source, tree: ast.Module, file: str, module: str) -> Non
             case ast.keyword(arg=str() as word):
                 found.words.add(word)
         found.schedules += [(file, table) for table in _schedule_tables(node)]
+        found.late += _late(node, file)
 
 
 def _tasks(function: ast.FunctionDef | ast.AsyncFunctionDef, file: str, module: str) -> Iterator[TaskSource]:
@@ -182,8 +196,14 @@ def _writes(body: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     for node in body:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             called, on = node.func.attr, ast.unparse(node.func.value)
-            if called in STORE_CALLS or (called in MANAGER_CALLS and ".objects" in on):
+            if called in STORE_CALLS or (called in MANAGER_CALLS and ".objects" in on and not _constant_write(node)):
                 yield node.lineno, f"{on.splitlines()[0][:60]}.{called}()"
+
+
+def _constant_write(call: ast.Call) -> bool:
+    """Whether a call sets constants alone: what comes twice writes the same."""
+    assert isinstance(call.func, ast.Attribute)
+    return call.func.attr == "update" and all(isinstance(word.value, ast.Constant) for word in call.keywords)
 
 
 def _etas(call: ast.Call, file: str) -> Iterator[EtaCall]:
@@ -201,19 +221,43 @@ def _etas(call: ast.Call, file: str) -> Iterator[EtaCall]:
                 yield EtaCall(ast.unparse(call.func.value), file, call.lineno, number)
 
 
+def _assigned(node: ast.AST) -> tuple[list[ast.expr], ast.expr] | None:
+    """Give the targets and the value of an assignment, or of a keyword argument as one."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            return targets, value
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            return [target], value
+        case ast.keyword(arg=str() as name, value=value):
+            return [ast.Name(name)], value
+    return None
+
+
 def _schedule_tables(node: ast.AST) -> Iterator[ast.Dict]:
-    """Find ``beat_schedule = {...}`` in any of the ways in which it is written."""
-    if isinstance(node, ast.Assign):
-        targets, value = node.targets, node.value
-    elif isinstance(node, ast.AnnAssign) and node.value is not None:
-        targets, value = [node.target], node.value
-    elif isinstance(node, ast.keyword) and node.arg == "beat_schedule":
-        targets, value = [ast.Name("beat_schedule")], node.value
-    else:
-        return
-    named = any(
-        ast.unparse(target).split(".")[-1].lower() in ("beat_schedule", "celery_beat_schedule", "celerybeat_schedule")
-        for target in targets
-    )
-    if named and isinstance(value, ast.Dict):
-        yield value
+    """Find ``beat_schedule = {...}`` and ``beat_schedule["name"] = {...}``, however they are written."""
+    targets, value = _assigned(node) or ([], None)
+    for target in targets:
+        if isinstance(target, ast.Subscript) and value is not None and _last_name(target.value) in SCHEDULE_SETTINGS:
+            yield ast.Dict(keys=[target.slice], values=[value])
+        elif isinstance(value, ast.Dict) and _last_name(target) in SCHEDULE_SETTINGS:
+            yield value
+
+
+def _last_name(node: ast.expr) -> str:
+    return ast.unparse(node).split(".")[-1].lower()
+
+
+def _late(node: ast.AST, file: str) -> Iterator[LateSetting]:
+    """Find what tells more than one task to acknowledge late: a setting, or the attribute of a class."""
+    if isinstance(node, ast.ClassDef):
+        own = (line for statement in node.body for name, line in _switched_on(statement) if name == "acks_late")
+        yield from (LateSetting(node.name, file, line) for line in own)
+    yield from (LateSetting(name, file, line) for name, line in _switched_on(node) if name in LATE_SETTINGS)
+
+
+def _switched_on(node: ast.AST) -> list[tuple[str, int]]:
+    """Names that are set to ``True``, and the line."""
+    targets, value = _assigned(node) or ([], None)
+    if not (isinstance(value, ast.Constant) and value.value is True):
+        return []
+    return [(ast.unparse(target).split(".")[-1], value.lineno) for target in targets]

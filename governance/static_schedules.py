@@ -6,6 +6,7 @@ import ast
 from datetime import timedelta
 from typing import Any
 
+from governance.schedule_rules import World
 from governance.schedules import NEVER, Entry, entry_of
 from governance.source import Source
 
@@ -28,6 +29,14 @@ def static_entries(source: Source) -> tuple[list[Entry], list[str]]:
     return found, unread
 
 
+def static_world(source: Source, *, hotspot: int) -> World:
+    """Tell the rules what source code alone tells of tasks."""
+    return World(
+        expiring=frozenset(task.name for task in source.tasks if task.options.get("expires") is not None),
+        hotspot=hotspot,
+    )
+
+
 def _row(node: ast.expr) -> dict[str, Any]:
     if not isinstance(node, ast.Dict):
         raise ValueError("no table")
@@ -36,6 +45,10 @@ def _row(node: ast.expr) -> dict[str, Any]:
         for key, value in zip(node.keys, node.values, strict=True)
         if key is not None
     }
+
+
+class Computed(str):
+    """Source text of what only running the code would tell."""
 
 
 def _value(node: ast.expr) -> Any:
@@ -48,31 +61,36 @@ def _value(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        return ast.unparse(node)
+        return Computed(ast.unparse(node))
 
 
 def _call(node: ast.Call) -> Any:
-    name = ast.unparse(node.func).split(".")[-1]
     args = [_value(argument) for argument in node.args]
-    kwargs = {word.arg: _value(word.value) for word in node.keywords if word.arg}
-    if name == "crontab":
-        from celery.schedules import crontab
+    kwargs = {str(word.arg): _value(word.value) for word in node.keywords}
+    known = not any(isinstance(part, Computed) for part in [*args, *kwargs.values()]) and "None" not in kwargs
+    match ast.unparse(node.func).split(".")[-1]:
+        case "crontab" if known:
+            return _crontab(args, kwargs)
+        case "timedelta" if known:
+            return timedelta(*args, **kwargs)
+        case "schedule":
+            return kwargs.get("run_every", args[0] if args else None)
+    return Computed(ast.unparse(node))
 
-        try:
-            return crontab(*args, **kwargs)
-        except ValueError:
-            return NEVER
-    if name == "timedelta":
-        return timedelta(*args, **kwargs)
-    if name == "schedule":
-        return kwargs.get("run_every", args[0] if args else None)
-    return ast.unparse(node)
+
+def _crontab(args: list[Any], kwargs: dict[str, Any]) -> Any:
+    from celery.schedules import ParseException, crontab
+
+    try:
+        return crontab(*args, **kwargs)
+    except (ValueError, ParseException):
+        return NEVER
 
 
 def _arithmetic(node: ast.BinOp) -> Any:
     left, right = _value(node.left), _value(node.right)
     if not (isinstance(left, (int, float)) and isinstance(right, (int, float))):
-        return ast.unparse(node)
+        return Computed(ast.unparse(node))
     match node.op:
         case ast.Mult():
             return left * right
@@ -82,4 +100,4 @@ def _arithmetic(node: ast.BinOp) -> Any:
             return left - right
         case ast.Div():
             return left / right
-    return ast.unparse(node)
+    return Computed(ast.unparse(node))

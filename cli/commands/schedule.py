@@ -91,12 +91,11 @@ def validate(
     Exits with 4 when something was found.
     """
     from cli.findings import conclude
-    from governance.schedule_rules import World
     from governance.schedule_rules import validate as check
 
     chosen = [name for name in CHECKS if flags[f"check_{name.replace('-', '_')}"]]
     if roots:
-        entries, world = _static(roots, verbose), World(hotspot=hotspot)
+        entries, world = _static(roots, verbose, hotspot)
     else:
         entries, world = _known(session, app, live, hotspot)
     if verbose:
@@ -193,14 +192,15 @@ def _live(session: Session) -> frozenset[str]:
     return frozenset(queue for record in alive for queue in record.queues)
 
 
-def _static(roots: tuple[Path, ...], verbose: bool) -> list[Entry]:
+def _static(roots: tuple[Path, ...], verbose: bool, hotspot: int) -> tuple[list[Entry], World]:
     from governance.source import read
-    from governance.static_schedules import static_entries
+    from governance.static_schedules import static_entries, static_world
 
-    entries, unread = static_entries(read(roots))
+    source = read(roots)
+    entries, unread = static_entries(source)
     if unread and verbose:
         remark(f"computed, so not understood: {', '.join(unread)}")
-    return entries
+    return entries, static_world(source, hotspot=hotspot)
 
 
 LIST = [

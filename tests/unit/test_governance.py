@@ -17,15 +17,15 @@ from click.testing import CliRunner, Result
 from cli.exits import ExitCode
 from cli.main import jobclaim
 from governance.audit_rules import RULES as AUDIT_RULES
-from governance.audit_rules import audit
+from governance.audit_rules import Fleet, Registered, audit
 from governance.finding import Finding, read_baseline, write_baseline
 from governance.inspection import fleet_of, world_of
 from governance.report import report
 from governance.schedule_rules import RULES as SCHEDULE_RULES
 from governance.schedule_rules import World, validate
 from governance.schedules import Cron, Entry, clock_changes, entries_of, next_fires
-from governance.source import Source, read
-from governance.static_schedules import static_entries
+from governance.source import LateSetting, Source, read
+from governance.static_schedules import static_entries, static_world
 from settings import QueueSpec, ScheduleSpec, Settings, TaskSpec
 from workers import JobTask, create_app
 
@@ -159,8 +159,55 @@ def test_a_claim_by_hand_and_a_limit_for_all_are_seen(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_python_is_named_and_the_others_are_read(tmp_path: Path) -> None:
-    source = project(tmp_path, bad="def (", good="@shared_task\ndef a(): ...\n")
+    source = project(tmp_path, bad="@shared_task def (", plain="def (", good="@shared_task\ndef a(): ...\n")
     assert (source.unread, len(source.tasks)) == (["bad.py"], 1)
+
+
+def test_code_of_a_newer_python_is_read_where_only_its_excepts_are_new(tmp_path: Path) -> None:
+    text = "@shared_task\ndef a():\n    try: ...\n    except KeyError, shop.Away:\n        order.save()\n"
+    source = project(tmp_path, newer=text)
+    assert (source.unread, [task.writes[0][0] for task in source.tasks]) == ([], [5])
+
+
+def test_late_acknowledgement_is_found_in_settings_and_in_classes_of_tasks(tmp_path: Path) -> None:
+    text = """
+    CELERY_TASK_ACKS_LATE = True
+    class Slow(Task):
+        acks_late = True
+    app.conf.task_acks_late = True
+    app.conf.update(task_acks_late=True)
+    acks_late = True  # a variable of somebody's
+    CELERY_ACKS_LATE = False
+    """
+    found = audit(project(tmp_path, conf=text), None, ["acks-late"])
+    assert [(one.subject, one.line) for one in found] == [
+        ("CELERY_TASK_ACKS_LATE", 2),
+        ("Slow", 4),
+        ("task_acks_late", 5),
+        ("task_acks_late", 6),
+    ]
+
+
+def test_a_setting_explains_the_lateness_of_all_tasks_at_once() -> None:
+    source = Source(late=[LateSetting("task_acks_late", "conf.py", 3)])
+    fleet = Fleet({name: Registered(name, acks_late=True) for name in ("a", "b")})
+    assert [one.subject for one in audit(source, fleet, ["acks-late"])] == ["task_acks_late"]
+    assert [one.subject for one in audit(Source(), fleet, ["acks-late"])] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("write", "found"),
+    [
+        ("Order.objects.filter(pk=1).update(paid=True)", 0),
+        ("Order.objects.filter(pk=1).delete()", 0),
+        ("Order.objects.get_or_create(pk=1)", 0),
+        ("Order.objects.filter(pk=1).update(sum=F('sum') + 1)", 1),
+        ("Order.objects.create(pk=1)", 1),
+    ],
+)
+def test_a_write_that_leaves_the_same_when_it_comes_twice_is_none(tmp_path: Path, write: str, found: int) -> None:
+    source = project(tmp_path, tasks=f"@shared_task\ndef pay():\n    {write}\n")
+    assert len(audit(source, None, ["unclaimed-writes"])) == found
 
 
 # --- tasks, by the app
@@ -208,6 +255,38 @@ def test_each_fault_of_a_schedule_is_found_in_the_source(tmp_path: Path) -> None
     by_check = {check: [one.subject for one in found if one.check == check] for check in checks(found)}
     assert by_check == {"duplicates": ["two"], "never-firing": ["never"], "expires": ["pile", "forever", "computed"]}
     assert all(one.file == "conf.py" and one.line and one.fix for one in found)
+
+
+HALF_UNDERSTOOD = """
+beat_schedule["added"] = {"task": "shop.a", "schedule": timedelta(seconds=EVERY), "options": {"expires": EVERY}}
+app.conf.beat_schedule = {
+    "cron": {"task": "shop.b", "schedule": crontab(minute=MINUTE), "options": OPTIONS, "args": ARGS, "kwargs": KWARGS},
+    "task's own": {"task": "half.c", "schedule": 60},
+    "refused": {"task": "shop.d", "schedule": crontab(day_of_week="someday"), "options": {"expires": 5}},
+}
+
+@shared_task(expires=60)
+def c(): ...
+"""
+
+
+def test_what_is_computed_is_neither_a_fault_nor_an_end(tmp_path: Path) -> None:
+    source = project(tmp_path, half=HALF_UNDERSTOOD)
+    entries, unread = static_entries(source)
+    assert ([entry.name for entry in entries], unread) == (["added", "cron", "task's own", "refused"], [])
+    found = validate(entries, static_world(source, hotspot=5))
+    assert [(one.check, one.subject) for one in found] == [("never-firing", "refused")]
+
+
+def test_an_interval_of_celerys_own_beat_fires_in_no_known_minute() -> None:
+    daily = [entry(f"e{n}", when=86_400.0) for n in range(5)]
+    at_midnight = entry("cron", task="shop.e0", when=Cron(minutes=frozenset({0}), hours=frozenset({0})))
+    checks = ["hotspots", "duplicates"]
+    assert validate([*daily, at_midnight], World(), checks) == []
+    found = validate([*daily, at_midnight], World(aligned=True), checks)
+    assert [one.check for one in found] == ["hotspots", "duplicates"]
+    same = [entry("one", when=60.0), entry("two", task="shop.one", when=60.0)]
+    assert [one.subject for one in validate(same, World(), checks)] == ["two"]
 
 
 def entry(name: str, **options: object) -> Entry:
