@@ -17,7 +17,7 @@ from jobs.listing import state_keys
 from settings import Settings
 from views import humane
 from views.job_filter import JobFilter, known_dead_state, known_kind
-from views.records import job_record, remark_on
+from views.records import job_record, redacted, remark_on
 
 Order: TypeAlias = Literal["oldest", "newest"]
 OPEN: Final = (JobStatus.PROCESSING, JobStatus.PENDING)
@@ -180,7 +180,9 @@ def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
 
 def record(job: Job, settings: Settings, now: int) -> dict[str, Any]:
     """Make the record of a job as pages and the API show it, with a remark on its state."""
-    made = job_record(redaction.shown(job, settings), payload=bool(settings.dashboard_arguments))
+    made = job_record(redaction.shown(job, settings), payload=True)
+    if not settings.dashboard_arguments:
+        made["payload"] = redacted(job.payload)
     return {**made, "remark": remark_on(made, now)}
 
 

@@ -1,4 +1,4 @@
-"""`/`: to be written."""
+"""`/`: how it goes, and what needs a person."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget
-from dashboard.pages import page, render
+from dashboard.meter import current
+from dashboard.pages import page, render, services_of
+from dashboard.queries import overview
 
 
 def show(request: Request) -> Response:
-    """Show that nothing is here yet."""
-    return render(
-        request, "error.html", {"status": 501, "title": "overview", "message": "Not written yet."}, status=501
-    )
+    """Show the overview.
+
+    Template ``overview.html``: ``seen``, a `dashboard.queries.overview.Overview`: ``figures`` and ``needs`` (each with
+    ``page`` and ``query``, for ``url(page, query)``), the charts ``ended`` and ``submitted``, ``queues``, ``fleet``,
+    ``notes``.
+    """
+    meter = current()
+    assert meter is not None
+    return render(request, "overview.html", {"seen": overview.read(services_of(request), meter)})
 
 
-ROUTES: Final[list[BaseRoute]] = [page("/", show, name="overview", budget=lambda _: Budget(0))]
+ROUTES: Final[list[BaseRoute]] = [page("/", show, name="overview", budget=overview.budget)]

@@ -1,0 +1,133 @@
+"""What a call of the JSON API is, and how calls are described as OpenAPI; `dashboard.describe` writes the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dashboard.pages import BudgetOf
+from dashboard.services import Services
+from views.schemas import SCHEMAS, STRING, Schema, many, record
+
+VERSION: Final = "1"
+ERROR: Final = record(
+    {"error": record({"status": {"type": "integer"}, "title": STRING, "message": STRING}, "What to do about it.")},
+    "A refusal.",
+)
+FORM: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A parameter of an address, or a field of a form."""
+
+    name: str
+    says: str
+    schema: Schema
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of the API: what it takes, what it answers, and who makes the answer.
+
+    Attributes
+    ----------
+    path : str
+        Below ``/api/v1``.
+    parameters : sequence of Parameter
+        In the address of a GET, fields of the form of a POST.
+    handler : callable
+        ``handler(services, asked, person)`` gives the answer.
+    refusals : sequence of int
+        HTTP statuses beside 400, 403 and 503.
+    """
+
+    path: str
+    method: str
+    name: str
+    summary: str
+    answer: Schema
+    handler: Callable[[Services, Any, Any], Any]
+    budget: BudgetOf
+    parameters: Sequence[Parameter] = ()
+    refusals: Sequence[int] = ()
+
+
+REASONS: Final[Mapping[int, str]] = {
+    400: "Something that is asked for does not exist, or is out of range.",
+    403: "Not signed in, not an operator, or a request of another site.",
+    404: "There is no such job.",
+    409: "The job is not in a state in which that can be done.",
+    503: "DynamoDB does not answer.",
+}
+
+
+def reference(name: str) -> Schema:
+    """Refer to a record's schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def listing(name: str, **extra: Schema) -> Schema:
+    """Give the schema of a list as ``-o json`` writes it."""
+    return record({"items": many(reference(name)), **extra}, "A list.")
+
+
+def document(calls: Sequence[Call]) -> dict[str, Any]:
+    """Describe calls as OpenAPI 3.1."""
+    paths: dict[str, dict[str, Any]] = {}
+    for call in calls:
+        paths.setdefault(f"/api/v1{call.path}", {})[call.method.lower()] = _operation(call)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jobclaim dashboard",
+            "version": VERSION,
+            "description": "The same records as `jobclaim ... -o json`. What an answer cost stands in the header "
+            "X-Jobclaim-Cost. Values are hidden as on the pages.",
+        },
+        "paths": paths,
+        "components": {"schemas": {**SCHEMAS, "Error": ERROR}},
+    }
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    refusals = {
+        str(status): {"description": REASONS[status], "content": _json(reference("Error"))}
+        for status in sorted({400, 403, 503, *call.refusals})
+        if status != 403
+    }
+    refusals["403"] = {"description": REASONS[403], "content": {"text/plain": {"schema": STRING}}}
+    made: dict[str, Any] = {
+        "operationId": call.name,
+        "summary": call.summary,
+        "responses": {"200": {"description": "The answer.", "content": _json(call.answer)}, **refusals},
+    }
+    if call.method == "GET":
+        made["parameters"] = [_parameter(parameter) for parameter in call.parameters]
+    else:
+        made["requestBody"] = {"required": True, "content": {FORM: {"schema": _form(call.parameters)}}}
+    return made
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.says,
+        "required": parameter.required,
+        "schema": parameter.schema,
+    }
+
+
+def _form(fields: Sequence[Parameter]) -> Schema:
+    return {
+        "type": "object",
+        "properties": {field.name: {**field.schema, "description": field.says} for field in fields},
+        "required": [field.name for field in fields if field.required],
+    }
+
+
+def _json(schema: Schema) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,279 @@
+"""How it goes: throughput, failures, waits against their SLA, the fleet, and what needs a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dashboard import charts
+from dashboard.meter import Budget, Meter
+from dashboard.queries import ended, fleet, queues
+from dashboard.queries.ended import Lately
+from dashboard.queries.fleet import Fleet
+from dashboard.queries.queues import QueuesView
+from dashboard.services import Services
+from jobs import JobStatus
+from settings import Settings
+from views.humane import relative, span
+
+WINDOW_MS: Final = 300_000
+HOUR_MS: Final = 3_600_000
+ENDED: Final = (
+    charts.Series("COMPLETED", "completed", "ok"),
+    charts.Series("FAILED", "failed", "bad"),
+    charts.Series("CANCELLED", "cancelled", "idle"),
+)
+SUBMITTED: Final = (charts.Series("submitted", "submitted", "live"), charts.Series("duplicates", "duplicates", "warn"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure, and where there is more about it.
+
+    Attributes
+    ----------
+    tone : str
+        ``ok``, ``warn``, ``bad`` or ``idle``.
+    page, query : str, dict
+        Name of a route, and parameters of its address.
+    """
+
+    label: str
+    value: str
+    says: str
+    tone: str = "idle"
+    page: str
+    query: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Something that a person should look at.
+
+    Attributes
+    ----------
+    tone : str
+        ``bad`` or ``warn``.
+    """
+
+    tone: str
+    text: str
+    advice: str
+    page: str
+    query: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The overview.
+
+    Attributes
+    ----------
+    figures : list of Figure
+    needs : list of Need
+        The worst first; empty where nothing needs a person.
+    ended, submitted : charts.ColumnChart
+        What ended lately, and what was submitted in the last hour by callers that count.
+    queues : QueuesView
+    notes : list of str
+        What the figures leave out.
+    """
+
+    figures: list[Figure]
+    needs: list[Need]
+    ended: charts.ColumnChart
+    submitted: charts.ColumnChart
+    queues: QueuesView
+    fleet: Fleet
+    notes: list[str]
+
+
+def budget(settings: Settings) -> Budget:
+    """The queues' page, which brings the fleet, and the newest ended jobs."""
+    parts = (queues.budget(settings), ended.budget(settings))
+    return Budget(sum(part.requests for part in parts), sum(part.read_units for part in parts))
+
+
+def read(services: Services, meter: Meter) -> Overview:
+    """Read it all. Raises `StoreUnavailable`."""
+    seen = queues.read(services, meter)
+    lately = services.shared.get("ended", lambda: ended.read(services))
+    return view(seen, fleet.read(services), lately, services.clock(), services.settings)
+
+
+def view(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> Overview:
+    """Make the overview of what was read. Pure."""
+    steps = [(at, figures) for at, figures in lately.ended.steps]
+    notes = []
+    if not settings.index_completed:
+        notes.append("Completed jobs are not listed in this table; JOBCLAIM_INDEX_COMPLETED=true shows them here.")
+    return Overview(
+        figures=_figures(seen, known, lately, now, settings),
+        needs=needs(seen, known, lately, now, settings),
+        ended=charts.column_chart("Jobs that ended", _listed(settings), steps, step_ms=lately.ended.step_ms),
+        submitted=charts.column_chart("Submissions", SUBMITTED, _submissions(known, now), step_ms=WINDOW_MS),
+        queues=seen,
+        fleet=known,
+        notes=notes,
+    )
+
+
+def _listed(settings: Settings) -> tuple[charts.Series, ...]:
+    return ENDED if settings.index_completed else ENDED[1:]
+
+
+def _submissions(known: Fleet, now: int) -> list[tuple[int, dict[str, int]]]:
+    """Five minutes at a time, the last hour."""
+    counted = {
+        one.at: {"submitted": one.submitted - one.duplicates, "duplicates": one.duplicates} for one in known.windows
+    }
+    last = now // WINDOW_MS * WINDOW_MS
+    return [(at, counted.get(at, {})) for at in range(last - HOUR_MS + WINDOW_MS, last + WINDOW_MS, WINDOW_MS)]
+
+
+def _figures(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> list[Figure]:
+    time = span(lately.ended.length_ms)
+    alive = known.alive(now, settings.worker_dead_after_seconds)
+    running, slots = sum(len(one.jobs) for one in alive), sum(one.concurrency for one in alive)
+    dead = len(known.workers) - len(alive)
+    failed = lately.ended.counts.get(JobStatus.FAILED, 0)
+    worst = max(seen.queues, key=lambda queue: queue.oldest_ms / queue.sla_seconds, default=None)
+    burn = worst.oldest_ms / 1000 / worst.sla_seconds if worst else 0.0
+    return [
+        *_completed(lately, settings),
+        Figure(
+            label="Failed",
+            value=str(failed),
+            says=f"in {time}, and not started again by recovery",
+            tone="bad" if failed else "ok",
+            page="jobs",
+            query={"status": "FAILED"},
+        ),
+        Figure(
+            label="Wait for a person",
+            value=f"{lately.waiting}{'+' * lately.waiting_more}",
+            says=f"dead letters; {lately.scheduled}{'+' * lately.scheduled_more} more start again by themselves",
+            tone="bad" if lately.waiting > settings.alert_waiting else "warn" if lately.waiting else "ok",
+            page="dead",
+            query={},
+        ),
+        Figure(
+            label="Running",
+            value=str(running),
+            says=f"of {slots} that the fleet can run at once",
+            tone="ok" if alive else "warn",
+            page="jobs",
+            query={"status": "PROCESSING"},
+        ),
+        Figure(
+            label="Longest wait",
+            value=f"{burn:.0%}" if burn < 10 else f"{burn:.0f} x",
+            says=f"of its SLA, in queue {worst.name}: {span(worst.oldest_ms)}" if worst and burn else "of its SLA",
+            tone="bad" if burn > 1 else "warn" if burn > queues.AT_RISK else "ok",
+            page="queues",
+            query={},
+        ),
+        Figure(
+            label="Workers",
+            value=str(len(alive)),
+            says=f"alive; {dead} dead" if dead else "alive",
+            tone="bad" if dead or not alive else "ok",
+            page="workers",
+            query={},
+        ),
+    ]
+
+
+def _completed(lately: Lately, settings: Settings) -> list[Figure]:
+    if not settings.index_completed:
+        return []
+    rate, count = lately.ended.per_minute(JobStatus.COMPLETED), lately.ended.counts.get(JobStatus.COMPLETED, 0)
+    return [
+        Figure(
+            label="Completed",
+            value=f"{rate:.1f}" if rate < 10 else f"{rate:.0f}",
+            says=f"a minute; {count} in {span(lately.ended.length_ms)}",
+            tone="ok",
+            page="jobs",
+            query={"status": "COMPLETED"},
+        )
+    ]
+
+
+def needs(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> list[Need]:
+    """Say what a person should look at, the worst first."""
+    found = [
+        *(
+            Need(
+                tone="bad", text=one.text, advice=f"Raised {relative(one.since, now)}.", page=_page(one.name), query={}
+            )
+            for one in known.alerts
+        ),
+        *_of_queues(seen, known),
+        *_of_fleet(known, now, settings),
+    ]
+    if lately.waiting and not any(one.name == "waiting" for one in known.alerts):
+        text = f"{lately.waiting}{'+' * lately.waiting_more} dead letters wait for a person."
+        found.append(Need(tone="warn", text=text, advice="Retry, resolve or abandon them.", page="dead", query={}))
+    return sorted(found, key=lambda need: need.tone != "bad")
+
+
+def _page(alert: str) -> str:
+    if alert.startswith("sla:"):
+        return "queues"
+    return {"waiting": "dead", "critical": "dead", "duplicates": "jobs"}.get(alert, "workers")
+
+
+def _of_queues(seen: QueuesView, known: Fleet) -> list[Need]:
+    raised = {one.name for one in known.alerts}
+    found = [
+        Need(
+            tone="bad" if queue.tone == "bad" else "warn",
+            text=f"Queue {queue.name} is {queue.state}."
+            if queue.state != "no worker"
+            else f"No worker listens on queue {queue.name}.",
+            advice=queue.advice,
+            page="queues",
+            query={},
+        )
+        for queue in seen.queues
+        if queue.advice and f"sla:{queue.name}" not in raised
+    ]
+    found += [
+        Need(
+            tone="warn",
+            text=f"Breaker {one.name} is {one.state}: its service counts as down.",
+            advice="Jobs that need it go back uncharged until it answers.",
+            page="queues",
+            query={},
+        )
+        for one in seen.breakers
+        if one.state != "closed"
+    ]
+    return found
+
+
+def _of_fleet(known: Fleet, now: int, settings: Settings) -> list[Need]:
+    alive = known.alive(now, settings.worker_dead_after_seconds)
+    found: list[Need] = []
+    dead = [one for one in known.workers if one not in alive]
+    if dead:
+        text = (
+            f"{len(dead)} workers are dead: {', '.join(one.worker_id for one in dead[:3])}{' ...' * (len(dead) > 3)}."
+        )
+        found.append(Need(tone="bad", text=text, advice="Recovery settles their jobs.", page="workers", query={}))
+    if not alive:
+        advice = "Start one: jobclaim worker run"
+        found.append(Need(tone="warn", text="No worker is alive.", advice=advice, page="workers", query={}))
+    silent = now - known.evaluated_at if known.evaluated_at else 0
+    if silent > settings.alert_silence_seconds * 1000:
+        text = f"Recovery was silent for {span(silent)}: orphans and lost messages wait as long."
+        found.append(
+            Need(tone="bad", text=text, advice="Is its schedule running? jobclaim doctor", page="workers", query={})
+        )
+    versions = sorted({one.version for one in alive})
+    if len(versions) > 1:
+        text = f"Several versions run at once: {', '.join(versions)}."
+        advice = "That is normal only during a deployment."
+        found.append(Need(tone="warn", text=text, advice=advice, page="workers", query={}))
+    return found

@@ -1,0 +1,256 @@
+"""`/api/v1`: the pages' answers for programs, in the records of `-o json`; described in ``docs/openapi.json``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from dashboard import acts, redaction
+from dashboard.meter import Budget, Meter, current
+from dashboard.openapi import Call, Parameter, listing, reference
+from dashboard.pages import METER_KEY, form, page, services_of
+from dashboard.person import Person, person_of
+from dashboard.queries import dead, fleet, job, jobs, queues
+from dashboard.queries.queues import QueueView
+from dashboard.queries.walk import HEAVIEST
+from dashboard.routes import actions
+from dashboard.services import Services
+from jobs import FailureKind, JobStatus
+from jobs.audit import Audit
+from jobs.model import DeadState
+from views.records import audit_record, job_record, worker_record
+from views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
+
+AUDITED: Final = 50
+"""Lines of the audit trail that one answer has."""
+STATES: Final = one_of(JobStatus)
+SHOWN: Final = frozenset({"remark"})
+"""Fields of a page's row that are no part of the record."""
+
+
+def _meter() -> Meter:
+    meter = current()
+    assert meter is not None
+    return meter
+
+
+def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+    """One page of jobs."""
+    query = jobs.JobQuery.of(asked, services.settings)
+    meter = _meter()
+    listed = services.shared.get(("jobs", query), lambda: jobs.read(services, query, meter))
+    return {
+        "items": [{name: value for name, value in row.items() if name not in SHOWN} for row in listed.rows],
+        "cursor": listed.found.cursor,
+        "looked_at": listed.found.looked_at,
+        "notes": listed.notes,
+    }
+
+
+def show_job(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+    """One job."""
+    return job.read(services, asked.get("id", ""))[1].record
+
+
+def list_groups(services: Services, asked: Any, _: Person) -> dict[str, Any]:
+    """Groups of dead letters."""
+    query = dead.DeadQuery.of(asked)
+    meter = _meter()
+    groups = services.shared.get(("dead", query), lambda: dead.read(services, query, meter))
+    return {"items": groups.rows, "cursor": groups.found.cursor, "looked_at": groups.found.looked_at}
+
+
+def list_queues(services: Services, _: Any, __: Person) -> dict[str, Any]:
+    """All queues."""
+    return {"items": [_queue(queue) for queue in queues.read(services, _meter()).queues]}
+
+
+def list_workers(services: Services, _: Any, __: Person) -> dict[str, Any]:
+    """The fleet."""
+    now, after = services.clock(), services.settings.worker_dead_after_seconds
+    seen = fleet.read(services)
+    return {"items": [worker_record(worker, now, after) for worker in seen.workers], "more": seen.more}
+
+
+def list_audit(services: Services, _: Any, __: Person) -> dict[str, Any]:
+    """The audit trail, the newest first."""
+    found = services.shared.get("audit", lambda: Audit.of(services.repo).entries(limit=AUDITED))
+    return {"items": [audit_record(entry) for entry in found]}
+
+
+def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
+    """Retry, cancel, resolve or abandon a job."""
+    job_id = fields.get("id", "")
+    done = acts.act_on_job(services, fields.get("verb", ""), job_id, person, fields.get("reason", ""))
+    after = redaction.shown(services.repo.get_job(job_id), services.settings)
+    return {"state": done.state, "text": done.text, "job": job_record(after, payload=True)}
+
+
+def drain(services: Services, fields: Any, person: Person) -> dict[str, Any]:
+    """Ask a worker to stop."""
+    done = acts.drain(services, fields.get("id", ""), person, fields.get("reason", ""))
+    return {"state": done.state, "text": done.text}
+
+
+def _queue(queue: QueueView) -> dict[str, Any]:
+    depth = queue.depth
+    return {
+        "queue": queue.name,
+        "priority": queue.priority,
+        "sla_seconds": queue.sla_seconds,
+        "visible": depth.visible,
+        "in_flight": depth.in_flight,
+        "delayed": depth.delayed,
+        "dead_letters": depth.dead_letters,
+        "waiting": queue.waiting,
+        "running": queue.running,
+        "later": queue.later,
+        "more": queue.more,
+        "oldest_waiting_seconds": round(queue.oldest_ms / 1000, 3),
+        "sla_burn": round(queue.oldest_ms / 1000 / queue.sla_seconds, 3),
+    }
+
+
+def _text(name: str, says: str, **more: Any) -> Parameter:
+    return Parameter(name=name, says=says, schema={**STRING, "maxLength": jobs.LONGEST}, **more)
+
+
+CURSOR: Final = Parameter(name="cursor", says="Continues the list behind an earlier answer.", schema=STRING)
+KIND: Final = Parameter(name="kind", says="Kind of the failure.", schema=one_of(FailureKind))
+STATE: Final = Parameter(
+    name="state", says="What is decided about the dead letters; default WAITING.", schema=one_of(dead.STATES)
+)
+ID: Final = _text("id", "Id of the job.", required=True)
+REASON: Final = Parameter(name="reason", says="Kept in the audit trail.", schema={**STRING, "maxLength": 200})
+DONE: Final = {"state": one_of(("requested", "done")), "text": STRING}
+CALLS: Final = (
+    Call(
+        path="/jobs",
+        method="GET",
+        name="listJobs",
+        summary="List jobs, a page at a time: never a count, never a scan.",
+        parameters=(
+            Parameter(name="status", says="May be repeated; default PROCESSING and PENDING.", schema=many(STATES)),
+            Parameter(name="queue", says="May be repeated.", schema=many(STRING)),
+            _text("task", "Name of the task; * stands for anything."),
+            _text("id", "Id of the job; * stands for anything."),
+            _text("worker", "Worker that claimed it last."),
+            KIND,
+            _text("exception", "Type of the exception; its last name is enough."),
+            _text("fingerprint", "Same kind, exception and place."),
+            Parameter(name="state", says="Dead state of a failed job.", schema=one_of(DeadState)),
+            _text("since", "Submitted within this time: 90, 10m, 2h, 1d."),
+            _text("after", "Submitted since then, ISO 8601 with its zone."),
+            _text("before", "Submitted until then, ISO 8601 with its zone."),
+            Parameter(name="order", says="By due time, or time of its end.", schema=one_of(("oldest", "newest"))),
+            Parameter(
+                name="limit",
+                says="Jobs of one answer.",
+                schema={**INTEGER, "minimum": 1, "maximum": jobs.MOST_PER_PAGE, "default": jobs.PER_PAGE},
+            ),
+            CURSOR,
+        ),
+        answer=listing("Job", cursor=maybe(STRING), looked_at=COUNT, notes=many(STRING)),
+        handler=list_jobs,
+        budget=jobs.budget,
+    ),
+    Call(
+        path="/job",
+        method="GET",
+        name="showJob",
+        summary="Show one job.",
+        parameters=(ID,),
+        answer=reference("Job"),
+        handler=show_job,
+        budget=job.budget,
+        refusals=(404,),
+    ),
+    Call(
+        path="/dead",
+        method="GET",
+        name="listDeadLetters",
+        summary="Group the newest dead letters by fingerprint.",
+        parameters=(
+            STATE,
+            _text("task", "Name of the task."),
+            _text("queue", "Name of the queue."),
+            KIND,
+            _text("exception", "Type of the exception; its last name is enough."),
+            _text("fingerprint", "Same kind, exception and place."),
+            Parameter(name="until", says="Failed until then, epoch milliseconds.", schema=COUNT),
+            CURSOR,
+        ),
+        answer=listing("Group", cursor=maybe(STRING), looked_at=COUNT),
+        handler=list_groups,
+        budget=dead.budget,
+    ),
+    Call(
+        path="/queues",
+        method="GET",
+        name="listQueues",
+        summary="Show every queue: depth, the oldest that waits, its share of the SLA.",
+        answer=listing("Queue"),
+        handler=list_queues,
+        budget=queues.budget,
+    ),
+    Call(
+        path="/workers",
+        method="GET",
+        name="listWorkers",
+        summary="Show the fleet.",
+        answer=listing("Worker", more=BOOLEAN),
+        handler=list_workers,
+        budget=lambda _: fleet.BUDGET,
+    ),
+    Call(
+        path="/audit",
+        method="GET",
+        name="listAudit",
+        summary="Show who did what, the newest first.",
+        answer=listing("Audit"),
+        handler=list_audit,
+        budget=lambda _: Budget(AUDITED + 1, (AUDITED + 1) * 2.0),
+    ),
+    Call(
+        path="/act",
+        method="POST",
+        name="act",
+        summary="Retry, cancel, resolve or abandon a job. Needs an operator.",
+        parameters=(
+            Parameter(name="verb", says="What to do.", schema=one_of(acts.JOB_VERBS), required=True),
+            ID,
+            REASON,
+        ),
+        answer=record({**DONE, "job": reference("Job")}, "What has become of it, and the job as it is then."),
+        handler=act,
+        budget=lambda _: Budget(actions.BUDGET.requests + 1, actions.BUDGET.read_units + 2 * HEAVIEST),
+        refusals=(404, 409),
+    ),
+    Call(
+        path="/drain",
+        method="POST",
+        name="drain",
+        summary="Ask a worker to stop as on SIGTERM. Needs an operator.",
+        parameters=(_text("id", "Id of the worker.", required=True), REASON),
+        answer=record(DONE, "What has become of it."),
+        handler=drain,
+        budget=lambda _: actions.BUDGET,
+    ),
+)
+
+
+def _route(call: Call) -> BaseRoute:
+    def answer(request: Request, asked: Any) -> Response:
+        made = call.handler(services_of(request), asked, person_of(request))
+        return JSONResponse(made, headers={"X-Jobclaim-Cost": request.scope[METER_KEY].words()})
+
+    path, name = f"/api/v1{call.path}", f"api_{call.name}"
+    if call.method == "POST":
+        return form(path, answer, name=name, budget=call.budget)
+    return page(path, lambda request: answer(request, request.query_params), name=name, budget=call.budget)
+
+
+ROUTES: Final[list[BaseRoute]] = [_route(call) for call in CALLS]

@@ -1,0 +1,187 @@
+"""JSON Schemas of the records in `views.records`: what `-o json` and the dashboard's API promise.
+
+Every field is always there; what has not happened is ``null``. A field may be added; none is renamed or removed
+without a new major version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+from jobs import FailureKind, JobStatus
+from jobs.model import DeadState
+from views.records import TIMES
+
+Schema: TypeAlias = dict[str, Any]
+
+STRING: Final[Schema] = {"type": "string"}
+INTEGER: Final[Schema] = {"type": "integer"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+NUMBER: Final[Schema] = {"type": "number"}
+BOOLEAN: Final[Schema] = {"type": "boolean"}
+ANYTHING: Final[Schema] = {"description": "Any JSON value; what is hidden is masked."}
+
+
+def record(properties: Schema, description: str) -> Schema:
+    """Give the schema of a record: all of these fields, and no other."""
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def maybe(schema: Schema) -> Schema:
+    """Give the schema of what may be ``null``."""
+    if isinstance(schema.get("type"), str) and "enum" not in schema:
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def many(schema: Schema) -> Schema:
+    """Give the schema of a list."""
+    return {"type": "array", "items": schema}
+
+
+def times(*names: str) -> Schema:
+    """Give the two fields of each time: ISO 8601 in UTC, and epoch milliseconds."""
+    found: Schema = {}
+    for name in names:
+        found[name] = {"type": ["string", "null"], "format": "date-time"}
+        found[f"{name}_ms"] = {"type": ["integer", "null"], "description": "Epoch milliseconds."}
+    return found
+
+
+def one_of(words: Any) -> Schema:
+    """Give the schema of one word of several."""
+    return {"type": "string", "enum": [str(word) for word in words]}
+
+
+FAILURE: Final = record(
+    {
+        "kind": one_of(FailureKind),
+        "exception": maybe(STRING),
+        "message": STRING,
+        "traceback": maybe(STRING),
+        "where": maybe(STRING),
+        "fingerprint": maybe(STRING),
+        **times("at"),
+    },
+    "What went wrong in an attempt.",
+)
+ATTEMPT: Final = record(
+    {
+        "attempt": COUNT,
+        "outcome": STRING,
+        "worker_id": maybe(STRING),
+        **times("claimed_at", "lease_expires_at", "ended_at"),
+        "failure": maybe(FAILURE),
+    },
+    "An ended attempt that was not a plain success, with the evidence of its claim.",
+)
+DECISION: Final = record(
+    {"verb": STRING, "by": STRING, "why": STRING, **times("at")}, "What somebody decided about a failed job."
+)
+JOB: Final = record(
+    {
+        "job_id": STRING,
+        "task": STRING,
+        "queue": STRING,
+        "status": one_of(JobStatus),
+        "attempt": COUNT,
+        "charged": COUNT,
+        "max_attempts": COUNT,
+        **times(*TIMES, "expires_at"),
+        "worker_id": maybe(STRING),
+        "celery_task_id": maybe(STRING),
+        "idempotency_key": maybe(STRING),
+        "on_orphan": one_of(("fail", "retry")),
+        "dispatches": COUNT,
+        "payload": ANYTHING,
+        "result": ANYTHING,
+        "failure": maybe(FAILURE),
+        "dead_state": maybe(one_of(DeadState)),
+        "dead_retries": COUNT,
+        "decisions": many(DECISION),
+        "history": many(ATTEMPT),
+    },
+    "A job.",
+)
+GROUP: Final = record(
+    {
+        "fingerprint": STRING,
+        "count": COUNT,
+        "kind": STRING,
+        "exception": maybe(STRING),
+        "where": maybe(STRING),
+        "task": STRING,
+        **times("first_at", "last_at"),
+        "sample": STRING,
+        "message": STRING,
+    },
+    "Dead letters with the same trouble.",
+)
+RUNNING: Final[Schema] = {
+    "type": "object",
+    "description": "A job that a worker runs; what is known of it beside its id only where the jobs were read too.",
+    "properties": {"job_id": STRING, "task": STRING, "attempt": COUNT, "running_ms": COUNT},
+    "required": ["job_id"],
+    "additionalProperties": False,
+}
+WORKER: Final = record(
+    {
+        "worker_id": STRING,
+        "state": one_of(("alive", "stopping", "dead")),
+        "seen_at_ms": INTEGER,
+        "silence_ms": INTEGER,
+        "started_at_ms": INTEGER,
+        "host": STRING,
+        "pid": COUNT,
+        "version": STRING,
+        "concurrency": COUNT,
+        "queues": many(STRING),
+        "jobs": many(RUNNING),
+    },
+    "A worker, as it told with its last heartbeat.",
+)
+QUEUE: Final = record(
+    {
+        "queue": STRING,
+        "priority": INTEGER,
+        "sla_seconds": NUMBER,
+        "visible": maybe(COUNT),
+        "in_flight": maybe(COUNT),
+        "delayed": maybe(COUNT),
+        "dead_letters": maybe(COUNT),
+        "waiting": COUNT,
+        "running": COUNT,
+        "later": COUNT,
+        "more": BOOLEAN,
+        "oldest_waiting_seconds": NUMBER,
+        "sla_burn": NUMBER,
+    },
+    "A queue: messages in SQS as it approximates them, and its oldest open jobs; more says that there are others.",
+)
+AUDIT: Final = record(
+    {
+        "at": STRING,
+        "at_ms": INTEGER,
+        "verb": STRING,
+        "by": STRING,
+        "why": STRING,
+        "what": STRING,
+        "done": maybe(COUNT),
+        "refused": maybe(COUNT),
+    },
+    "What somebody did.",
+)
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Job": JOB,
+    "Group": GROUP,
+    "Worker": WORKER,
+    "Queue": QUEUE,
+    "Audit": AUDIT,
+}
+"""By name, the records that stand on their own."""
