@@ -180,7 +180,7 @@ def as_read(job: Job) -> dict[str, str | int]:
     return {
         "claim_token": job.claim_token,
         "attempt": job.attempt,
-        "finished_at": job.finished_at,
+        "submission": job.submission,
         "dispatches": job.dispatches,
         "dead_state": job.dead_state,
     }

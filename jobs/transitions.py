@@ -18,6 +18,9 @@
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
     PENDING ──dispatch──▶ PENDING         recovery counts the message that it is about to send
 
+A claim and its ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end
+to the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.
+
 This table is the only source of condition expressions on ``status``; nothing else writes it.
 """
 
@@ -112,13 +115,13 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.ORPHAN_RETRY: Transition((_R,), _P, Actor.RECOVERY, ("claim_token",)),
         Move.CANCEL: Transition((_P,), _X, Actor.PERSON, ("attempt",)),
         Move.GIVE_UP: Transition((_P,), _F, Actor.RECOVERY, ("attempt", "dispatches")),
-        Move.REVIVE: Transition((_F,), _P, Actor.PERSON, ("attempt", "finished_at", "dead_state")),
-        Move.RESOLVE: Transition((_F,), _F, Actor.PERSON, ("attempt", "finished_at", "dead_state")),
-        Move.ABANDON: Transition((_F,), _F, Actor.PERSON, ("attempt", "finished_at", "dead_state")),
-        Move.RESUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, ("attempt", "finished_at")),
+        Move.REVIVE: Transition((_F,), _P, Actor.PERSON, ("submission", "dead_state")),
+        Move.RESOLVE: Transition((_F,), _F, Actor.PERSON, ("submission", "dead_state")),
+        Move.ABANDON: Transition((_F,), _F, Actor.PERSON, ("submission", "dead_state")),
+        Move.RESUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, ("submission",)),
         Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, ("attempt", "dispatches")),
-        Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, ("attempt", "finished_at")),
-        Move.FORGET: Transition((_C,), _C, Actor.PERSON, ("attempt", "finished_at")),
+        Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, ("submission",)),
+        Move.FORGET: Transition((_C,), _C, Actor.PERSON, ("submission",)),
     }
 )
 

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from jobs import IdempotencyMismatch, Job, JobStatus
+from jobs.idempotency import store_result
+from jobs.lifecycle import as_read
+from jobs.transitions import Move
 from tests.contract.stores import Store
 
 
@@ -84,6 +87,21 @@ def test_a_run_anew_takes_all_of_the_new_submission_and_nothing_of_the_old(store
     assert (stored.queue, stored.on_orphan, stored.idempotency_ttl) == ("ai", "retry", 7)
     assert (stored.claim_token, stored.worker_id, stored.celery_task_id, stored.finished_at) == ("", "", "", 0)
     assert [job.job_id for job in store.repo().list_jobs("PENDING", queue="ai").jobs] == [old.job_id]
+
+
+@pytest.mark.parametrize("move", [Move.RESUBMIT, Move.RECORD, Move.REVIVE, Move.FORGET])
+def test_an_end_of_the_same_millisecond_is_not_mistaken_for_the_one_that_was_read(store: Store, move: Move) -> None:
+    first, worker = submit(store), store.repo()
+    worker.claim_job(first.job_id)
+    read = worker.update_status(first.job_id, "FAILED")
+    recorded = store_result(store.repo(), "tasks.work", "k", "done by hand")
+    assert (recorded.attempt, recorded.finished_at) == (read.attempt, read.finished_at)
+    before = store.items()
+
+    written = store.repo().table.move(read.job_id, move, expected=as_read(read), changes={})
+
+    assert not written.applied
+    assert store.items() == before
 
 
 def test_the_messages_of_the_run_before_cannot_start_the_run_anew(store: Store) -> None:

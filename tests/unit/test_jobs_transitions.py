@@ -18,7 +18,7 @@ PACKAGES = [name for name in ("cli", "dashboard", "infra", "jobs", "recovery", "
 KNOWN: dict[str, str | int] = {
     "claim_token": "T",
     "attempt": 3,
-    "finished_at": 9000,
+    "submission": "S",
     "dispatches": 2,
     "dead_state": "WAITING",
     "now": 5000,
@@ -36,15 +36,13 @@ CONDITIONS = {
     Move.ORPHAN_RETRY: "(status = PROCESSING) AND claim_token = T -> PENDING",
     Move.CANCEL: "(status = PENDING) AND attempt = 3 -> CANCELLED",
     Move.GIVE_UP: "(status = PENDING) AND attempt = 3 AND dispatches = 2 -> FAILED",
-    Move.REVIVE: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND dead_state = WAITING -> PENDING",
-    Move.RESOLVE: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND dead_state = WAITING -> FAILED",
-    Move.ABANDON: "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND dead_state = WAITING -> FAILED",
-    Move.RESUBMIT: "(status = COMPLETED OR status = FAILED OR status = CANCELLED) AND attempt = 3 AND "
-    "finished_at = 9000 -> PENDING",
+    Move.REVIVE: "(status = FAILED) AND submission = S AND dead_state = WAITING -> PENDING",
+    Move.RESOLVE: "(status = FAILED) AND submission = S AND dead_state = WAITING -> FAILED",
+    Move.ABANDON: "(status = FAILED) AND submission = S AND dead_state = WAITING -> FAILED",
+    Move.RESUBMIT: "(status = COMPLETED OR status = FAILED OR status = CANCELLED) AND submission = S -> PENDING",
     Move.DISPATCH: "(status = PENDING) AND attempt = 3 AND dispatches = 2 -> PENDING",
-    Move.RECORD: "(status = COMPLETED OR status = FAILED OR status = CANCELLED) AND attempt = 3 AND "
-    "finished_at = 9000 -> COMPLETED",
-    Move.FORGET: "(status = COMPLETED) AND attempt = 3 AND finished_at = 9000 -> COMPLETED",
+    Move.RECORD: "(status = COMPLETED OR status = FAILED OR status = CANCELLED) AND submission = S -> COMPLETED",
+    Move.FORGET: "(status = COMPLETED) AND submission = S -> COMPLETED",
 }
 
 
@@ -63,7 +61,7 @@ def test_a_job_of_an_older_version_that_has_no_dead_state_is_held_to_having_none
     request = update_request(Move.REVIVE, {**KNOWN, "dead_state": ""}, {})
 
     assert _in_words(request["ConditionExpression"], request) == (
-        "(status = FAILED) AND attempt = 3 AND finished_at = 9000 AND attribute_not_exists(dead_state)"
+        "(status = FAILED) AND submission = S AND attribute_not_exists(dead_state)"
     )
     assert ":if_dead_state" not in request["ExpressionAttributeValues"]
 
