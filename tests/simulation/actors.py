@@ -8,13 +8,14 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobs import ClaimLost, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable
+from jobs import ClaimLost, FailureKind, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable
 from jobs.idempotency import IdempotencyService, store_result
-from recovery import sweep
+from jobs.model import DeadState
+from recovery import dead, sweep
 from tests.simulation.line import Process, Shared
 from tests.simulation.oracle import Body, Oracle
 from tests.simulation.queues import Message, Queue
-from tests.simulation.scenario import FAULTY_MS, SWEEP_MS, Scenario
+from tests.simulation.scenario import CROWDED, FAULTY_MS, SWEEP_MS, Scenario
 from tests.simulation.world import Crash
 from workers.fleet import FleetRecords, WorkerRecord
 
@@ -85,7 +86,7 @@ def submit(stage: Stage, process: Process) -> None:
     random = process.random
     process.pause(random.randrange(FAULTY_MS // 2))
     options = {
-        "max_attempts": random.choice((1, 2, 3)),
+        "max_attempts": 1 if stage.scenario.theme == "letters" else random.choice((1, 2, 3)),
         "on_orphan": random.choice(("fail", "retry", "retry")),
         "idempotency_key" if random.random() < 0.5 else "job_id": random.choice(KEYS),
     }
@@ -99,7 +100,7 @@ def submit(stage: Stage, process: Process) -> None:
         ahead = random.choice((0, 0, 0, 10_000, 950_000 if stage.scenario.far else 30_000))
         times = {"available_at": process.clock() + ahead} if ahead else {}
         if not ahead and random.random() < 0.2:
-            times = {"start_by": process.clock() + random.choice((500, 20_000))}
+            times = {"start_by": process.clock() + random.choice((500, 4_000, 20_000))}
         job = _submitted(process.repo(), {**options, **times})
         if job is not None:
             stage.oracle.submitted(job)
@@ -191,6 +192,8 @@ class Worker:
     def _run(self, job: Job, body: Body) -> None:
         self._process.note(f"{job.job_id[:12]}: attempt {job.attempt} starts")
         left = self._random.choice((0, 50, 3_000, 19_000, 19_000))
+        if self._stage.scenario.theme == "letters":
+            left = min(left, 50)
         if self._stage.scenario.theme == "orphans" and not self._calm and self._random.random() < 0.4:
             left += self._random.randint(15_000, 60_000)  # the hard limit did not end it: the process stood still
             self._process.disturbed_at = self._process.shared.world.now
@@ -223,8 +226,8 @@ class Worker:
         return self._random.choices(CHOICES, self._weights())[0]
 
     def _weights(self) -> tuple[int, ...]:
-        complete, release = (1 if self._stage.scenario.theme == "people" else 5), 0 if self._calm else 2
-        return complete, 4, 4 if self._stage.scenario.theme == "people" else 2, release, 1
+        crowded, release = self._stage.scenario.theme in CROWDED, 0 if self._calm else 2
+        return 1 if crowded else 5, 4, 4 if crowded else 2, release, 1
 
     @property
     def _calm(self) -> bool:
@@ -241,7 +244,9 @@ class Worker:
         if choice == "fail" and job.attempts_left:
             delay = POLICY.decide(None, job.charged, random=self._random.random).delay
             return repo.reschedule(job.job_id, available_at=at + round(delay * 1000), error="no")
-        return repo.update_status(job.job_id, "FAILED", error="no")
+        passes_by_itself = choice == "fail" and self._random.random() < 0.5
+        kind = FailureKind.TRANSIENT if passes_by_itself else None
+        return repo.update_status(job.job_id, "FAILED", error="no", kind=kind)
 
 
 # --- recovery
@@ -263,15 +268,17 @@ def recover(stage: Stage, process: Process) -> None:
 # --- people
 def meddle(stage: Stage, process: Process) -> None:
     """Do what people do, a few times, while there are faults."""
-    for _ in range(process.random.randint(1, 12 if stage.scenario.theme == "people" else 5)):
-        process.pause(process.random.randrange(FAULTY_MS // (8 if stage.scenario.theme == "people" else 3)))
+    crowded = stage.scenario.theme in CROWDED
+    for _ in range(process.random.randint(1, 12 if crowded else 5)):
+        process.pause(process.random.randrange(FAULTY_MS // (8 if crowded else 3)))
         if process.shared.world.calm:
             return
         try:
             repo = process.repo()
             job = repo.get_job(_chosen(stage, process))
-            act = process.random.choice(ACTS[str(job.status)])
-            act(stage, process, repo, job)
+            acts = (LETTER_ACTS if stage.scenario.theme == "letters" else ACTS).get(str(job.status))
+            if acts:
+                process.random.choice(acts)(stage, process, repo, job)
         except JobError as error:
             process.note(f"in vain: {type(error).__name__}")
 
@@ -292,6 +299,17 @@ def _retry(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
     stage.publish(process, repo.retry_job(job.job_id))
 
 
+def _settle(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
+    if job.dead_state in (DeadState.WAITING, DeadState.SCHEDULED):
+        dead.settle(repo, job, process.random.choice(("resolve", "abandon")), by=process.name)
+
+
+def _start_again(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
+    after = dead.retry(repo, job, by=process.name)
+    if after is not None:
+        stage.publish(process, after)
+
+
 def _clear(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
     IdempotencyService(repo).clear_idempotency_key(TASK, _key(stage, process))
 
@@ -309,6 +327,7 @@ ACTS: Final = {
     "PENDING": (_cancel, _record, _record),
     "PROCESSING": (_ask_to_cancel, _retry),
     "COMPLETED": (_clear, _record),
-    "FAILED": (_retry, _retry, _retry, _record),
+    "FAILED": (_retry, _start_again, _settle, _settle, _record),
     "CANCELLED": (_record, _retry),
 }
+LETTER_ACTS: Final = {"FAILED": (_retry, _start_again, _settle, _settle), "COMPLETED": (_clear,)}

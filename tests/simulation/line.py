@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
@@ -16,11 +16,12 @@ from tests.simulation.dynamodb import Database, Write, refusal
 from tests.simulation.expressions import Item
 from tests.simulation.faults import Faults
 from tests.simulation.scenario import SKEW_MS
-from tests.simulation.world import Crash, World
+from tests.simulation.world import Broken, Crash, World
 
 ENDPOINT: Final = "http://dynamodb"
 TIMEOUT_MS: Final = 2_000
 STALLS_MS: Final = (500, 5_000, 40_000, 50_000, 60_000, 100_000)
+PONDERING_MS: Final = (3_000, 8_000, 20_000, 40_000)
 LATENESS_MS: Final = (100, 3_000, 30_000)
 """How late a request may arrive that its sender has given up: a heartbeat of then must not put the clock back."""
 
@@ -35,7 +36,14 @@ class Writer:
     seen: Item | None
 
 
-Observer = Callable[[Write, Writer], None]
+class Judge(Protocol):
+    """Who looks at every request."""
+
+    def observe(self, write: Write, writer: Writer) -> None:
+        """Look at a write that was carried out."""
+
+    def refused(self, request: dict[str, Any], stored: Item | None, writer: Writer) -> None:
+        """Look at an update that was refused because its condition did not hold."""
 
 
 @dataclass
@@ -46,8 +54,9 @@ class Shared:
     database: Database
     faults: Faults
     settings: Settings
-    observer: Observer
+    judge: Judge
     instant: bool = False
+    tick: int = 0
 
 
 @dataclass
@@ -78,11 +87,13 @@ class Process:
 
     def __post_init__(self) -> None:
         if self.shared.faults.possible("skew"):
-            self.skew = self.random.randint(-SKEW_MS, SKEW_MS)
+            most = SKEW_MS - self.shared.tick // 2
+            self.skew = self.random.randint(-most, most)
 
     def clock(self) -> int:
         """Read the process's own clock."""
-        return self.shared.world.now + self.skew
+        now, tick = self.shared.world.now + self.skew, self.shared.tick
+        return now - now % tick + tick // 2 if tick else now
 
     def sleep(self, seconds: float) -> None:
         """Wait, as the code under test does between tries."""
@@ -127,53 +138,62 @@ class Line:
         process.pause(self._latency())
         writer = self._writer(request)
         self._lose_request(operation, request, writer)
-        answer, error = self._carry_out(operation, request, writer)
+        answer, read, error = self._carry_out(operation, request, writer)
         if process.random.random() < 0.3:
             process.pause(self._latency())
         if process.shared.faults.strike("lost-answer", process.random):
             self._disturbed(f"{operation}: answer lost", TIMEOUT_MS)
             raise ReadTimeoutError(endpoint_url=ENDPOINT)
         if error is not None:
+            self._read(error.response)
             raise error
+        self._read(answer if read is None else {"Item": read})
         return answer
 
     def _lose_request(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
         process, faults = self._process, self._process.shared.faults
         if operation == "update_item" and faults.strike("hesitate", process.random):
             self._disturbed("hesitates", process.random.choice(STALLS_MS))
+        if operation == "update_item" and process.kind == "person" and faults.strike("ponder", process.random):
+            self._disturbed("ponders", process.random.choice(PONDERING_MS))
         if faults.strike("throttle", process.random):
             self._disturbed(f"{operation}: throttled")
             raise refusal("ThrottlingException", "slow down")
         if faults.strike("unreachable", process.random):
             self._disturbed(f"{operation}: no connection")
             raise EndpointConnectionError(endpoint_url=ENDPOINT)
-        if faults.strike("late", process.random):
-            late = process.random.choice(LATENESS_MS)
+        beats = operation == "update_item" and process.kind == "worker" and "worker_id" in request["Key"]
+        very_late = beats and faults.strike("late-beat", process.random)
+        if very_late or faults.strike("late", process.random):
+            late = LATENESS_MS[-1] if very_late else process.random.choice(LATENESS_MS)
             process.shared.world.spawn("late", lambda: self._arrive(operation, request, writer), after=late)
             self._disturbed(f"{operation}: under way for {late} ms", min(late, TIMEOUT_MS))
             raise ReadTimeoutError(endpoint_url=ENDPOINT)
 
     def _arrive(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
         self._process.note(f"{operation}: arrives late")
-        self._carry_out(operation, request, writer, unheard=True)
+        self._carry_out(operation, request, writer)
 
     def _carry_out(
-        self, operation: str, request: dict[str, Any], writer: Writer, *, unheard: bool = False
-    ) -> tuple[Any, ClientError | None]:
+        self, operation: str, request: dict[str, Any], writer: Writer
+    ) -> tuple[Any, Item | None, ClientError | None]:
+        """Give the answer, what was written, and the error."""
         shared = self._process.shared
         try:
             answer, write = getattr(shared.database, operation)(request)
         except ClientError as error:
-            self._process.note(f"{operation} {_short(request)}: {error.response['Error']['Code']}")
-            if not unheard:
-                self._read(error.response)
-            return None, error
+            code = error.response["Error"]["Code"]
+            self._process.note(f"{operation} {_short(request)}: {code}")
+            if code != "ConditionalCheckFailedException":
+                raise Broken("every request makes sense", f"{operation}: {error}") from None
+            if operation == "update_item":
+                stored = shared.database.items(request["TableName"]).get(_key(request))
+                shared.judge.refused(request, stored, writer)
+            return None, None, error
         if write is not None:
             self._process.note(f"{operation} {_short(request)}: {_status(write.old)} -> {_status(write.new)}")
-            shared.observer(write, writer)
-        if not unheard:
-            self._read({"Item": write.new} if write is not None and write.new is not None else answer)
-        return answer, None
+            shared.judge.observe(write, writer)
+        return answer, write and write.new, None
 
     def _read(self, answer: Any) -> None:
         items = [answer[name] for name in ("Item", "Attributes") if name in answer]

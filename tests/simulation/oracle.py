@@ -8,6 +8,10 @@
     PENDING ──▶ an end            on the attempt that was read, which is passed over
     PENDING ──▶ PENDING           recovery, one dispatch more than it read
     an end ──▶ anything           on exactly the end that was read, and only where it answers nobody any more
+    FAILED ──▶ FAILED             a person, on exactly what was decided about it when it was read
+    FAILED ──▶ PENDING            so a person; and recovery where the time of the retry that was decided on has come
+
+An update that is refused is judged too: whoever holds the claim, or has read what is stored, must not be.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobs import Job
+from settings import Settings
 from tests.simulation.dynamodb import Write, write_units
 from tests.simulation.expressions import Item, plain
 from tests.simulation.line import Process, Writer
@@ -25,6 +30,7 @@ from tests.simulation.scenario import Scenario
 from tests.simulation.world import Broken, World
 
 ENDS: Final = ("COMPLETED", "FAILED", "CANCELLED")
+TEXTS: Final = ("status", "claim_token", "submission", "result", "dead_state")
 OPEN: Final = ("PENDING", "PROCESSING")
 
 
@@ -48,16 +54,15 @@ class Oracle:
 
     Attributes
     ----------
-    table : str
-        The job table's name; other tables' writes are not judged.
     ended : dict
         How a claim's owner ended its attempt, by job and token.
+    counted, messages : Counter
+        By job, run and attempt: dispatches that are stored, and messages that were sent.
     """
 
     world: World
     scenario: Scenario
-    table: str
-    max_dispatches: int
+    settings: Settings
     bodies: dict[str, dict[int, Body]] = field(default_factory=lambda: defaultdict(dict))
     ended: dict[tuple[str, str], str] = field(default_factory=dict)
     claimed_at: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -65,13 +70,16 @@ class Oracle:
     submissions: dict[str, str] = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    counted: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    messages: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     units: Counter[str] = field(default_factory=Counter)
     lives: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     # --- writes
     def observe(self, write: Write, writer: Writer) -> None:
-        """Judge a write to the job table."""
-        if write.table != self.table:
+        """Judge a write."""
+        if write.table != self.settings.job_table:
+            self._judge_fleet(write, writer)
             return
         require(write.new is not None, "no job is lost", f"{write.key} was deleted")
         old, new = Facts(write.old), Facts(write.new)
@@ -79,6 +87,30 @@ class Oracle:
         self._bill(write, old, new)
         self.current[write.key], self.attempts[write.key] = new.submission, new.attempt
         self.submissions[new.submission] = write.key
+        if new.status == "PENDING":
+            run = write.key, new.submission, new.attempt
+            self.counted[run] = max(self.counted[run], new.dispatches)
+
+    def _judge_fleet(self, write: Write, writer: Writer) -> None:
+        if write.new is None and write.old is not None and writer.process.kind == "recovery":
+            silence = writer.process.clock() - Facts(write.old).seen_at
+            dead = silence >= self.settings.worker_dead_after_seconds * 1000
+            require(dead, "the living are not buried", f"{write.key}: seen {silence} ms before")
+
+    def refused(self, request: dict[str, Any], stored: Item | None, writer: Writer) -> None:
+        """Judge that an update was refused, by what is stored."""
+        if request["TableName"] != self.settings.job_table or stored is None:
+            return
+        key, now, process = stored["job_id"]["S"], Facts(stored), writer.process
+        if process.kind == "worker":
+            claims = request["ExpressionAttributeValues"][":status"] == {"S": "PROCESSING"}
+            mine = now.status == "PROCESSING" and now.claim_token == writer.token
+            require(not mine, "the current claim is not refused", key)
+            due = now.status == "PENDING" and writer.attempt in (None, now.attempt)
+            late = 0 < now.start_by < process.clock()
+            require(not claims or not due or late, "a waiting job is not refused", key)
+        else:
+            require(stored is not writer.seen, "nobody is refused who has read what is stored", key)
 
     def _judge(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         require(new.attempt >= old.attempt, "attempts only grow", f"{key}: {old.attempt} -> {new.attempt}")
@@ -142,21 +174,48 @@ class Oracle:
         require(new.attempt == old.attempt + 1, "messages of an ended wait start nothing", f"{key}: {new.attempt}")
         if new.status == "FAILED":
             same_as_read(key, old, writer, "dispatches")
-            require(old.dispatches >= self.max_dispatches, "none is given up early", f"{key}: {old.dispatches}")
+            unclaimed = old.dispatches >= self.settings.max_dispatches
+            require(unclaimed, "none is given up early", f"{key}: {old.dispatches}")
 
     def _after_the_end(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         kind, clock = writer.process.kind, writer.process.clock()
-        forgets = kind == "person" and (old.status, new.status) == ("COMPLETED", "COMPLETED")
-        require(kind in ("submitter", "person"), "an end is written once", f"{key}: {old.status} by {kind}")
-        same_as_read(key, old, writer, "status", "attempt", "finished_at")
-        require(new.status in ("PENDING", "COMPLETED"), "an end is written once", f"{key}: {new.status}")
+        same_as_read(key, old, writer, "status", "attempt", "finished_at", "submission")
         require(new.attempt == old.attempt, "attempts are counted on", key)
-        if forgets and new.submission == old.submission:
+        if (old.status, new.status) == ("FAILED", "FAILED") or (kind, new.status) == ("recovery", "PENDING"):
+            self._decided(key, old, new, writer)
+            return
+        require(kind in ("submitter", "person"), "an end is written once", f"{key}: {old.status} by {kind}")
+        require(new.status in ("PENDING", "COMPLETED"), "an end is written once", f"{key}: {new.status}")
+        if kind == "person" and old.status == "COMPLETED" and new.submission == old.submission:
             require(new.result == old.result and not new.idempotency_ttl, "forgetting changes no result", key)
             return
+        if kind == "person" and new.status == "PENDING":
+            same_as_read(key, old, writer, "dead_state")
+            require(old.status == "FAILED", "only a failed job is retried", f"{key}: {old.status}")
         over = old.status != "COMPLETED" or old.finished_at + old.idempotency_ttl * 1000 <= clock
         require(over, "equal submissions run once", f"{key}: run anew while its result stands")
         require(new.submission != old.submission, "a new run is told from the old one", key)
+
+    def _decided(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        """A decision about a failed job, by a person or by its rule, rests on those that were made before."""
+        same_as_read(key, old, writer, "dead_state", "retry_at", "dead_retries")
+        if writer.process.kind == "recovery":
+            due = old.dead_state == "SCHEDULED" and 0 < old.retry_at <= writer.process.clock()
+            require(old.status == "FAILED" and due, "retries are decided on beforehand", f"{key}: {old.dead_state}")
+            require(new.dead_retries == old.dead_retries + 1, "a retry is counted", f"{key}: {new.dead_retries}")
+            require(new.submission != old.submission, "a new run is told from the old one", key)
+            return
+        settled = (old.dead_state in ("WAITING", "SCHEDULED"), new.dead_state in ("RESOLVED", "ABANDONED"))
+        require(writer.process.kind == "person" and all(settled), "people settle", f"{key}: {new.dead_state}")
+        require(new.submission == old.submission and not new.retry_at, "what is settled stays so", key)
+
+    def sent(self, job_id: str, attempt: int | None) -> None:
+        """Judge that a message is sent: it was counted before, so that a job that kills its messages ends."""
+        self.messages[job_id, attempt] += 1
+        if attempt is not None:
+            counted = sum(count for (job, _, at), count in self.counted.items() if (job, at) == (job_id, attempt))
+            sent = self.messages[job_id, attempt]
+            require(sent <= counted, "no message is sent that is not counted", f"{job_id}: {sent}, not {counted}")
 
     def _bill(self, write: Write, old: Facts, new: Facts) -> None:
         self.lives[write.key].append(f"{old.status}>{new.status}")
@@ -207,12 +266,12 @@ class Oracle:
 
     # --- the end
     def all_over(self, items: dict[str, Item]) -> bool:
-        """Whether every job has ended."""
-        return all(item["status"]["S"] in ENDS for item in items.values())
+        """Whether every job has ended for good: none is open, none is to be started again by its rule."""
+        return all(is_over(item) for item in items.values())
 
     def conclude(self, items: dict[str, Item]) -> None:
         """Judge the whole run."""
-        open_still = {key: item["status"]["S"] for key, item in items.items() if item["status"]["S"] not in ENDS}
+        open_still = {key: item["status"]["S"] for key, item in items.items() if not is_over(item)}
         require(not open_still, "every job ends", f"{open_still}")
         lost = set(self.submissions.values()) - items.keys()
         require(not lost, "no job is lost", f"{lost}")
@@ -232,7 +291,12 @@ class Facts:
         typed = self._item.get(name)
         if typed is not None:
             return plain(typed)
-        return "" if name in ("status", "claim_token", "submission", "result") else 0
+        return "" if name in TEXTS else 0
+
+
+def is_over(item: Item) -> bool:
+    """Whether nothing happens to a job any more unless somebody wants it."""
+    return item["status"]["S"] in ENDS and item.get("dead_state") != {"S": "SCHEDULED"}
 
 
 def same_as_read(key: str, old: Facts, writer: Writer, *names: str) -> None:

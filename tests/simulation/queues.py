@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -22,10 +23,11 @@ class Message:
 
 
 class Queue:
-    """One queue. Its messages are acknowledged when they are received."""
+    """One queue. Its messages are acknowledged when they are received; ``observer`` is told of each that is sent."""
 
-    def __init__(self, world: World, faults: Faults) -> None:
+    def __init__(self, world: World, faults: Faults, observer: Callable[[str, int | None], None]) -> None:
         self._world = world
+        self._observer = observer
         self._faults = faults
         self._random: Random = world.stream("queue")
         self._messages: list[Message] = []
@@ -38,6 +40,7 @@ class Queue:
         ConnectionError
             It may have been taken all the same.
         """
+        self._observer(job_id, attempt)
         fails = self._faults.strike("send-failure", self._random)
         if fails and self._random.random() < 0.5:
             raise ConnectionError("the queue cannot be reached")

@@ -22,7 +22,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.line import Shared
 from tests.simulation.oracle import Oracle
 from tests.simulation.queues import Queue
-from tests.simulation.scenario import FAULTY_MS, LAG_MS, SWEEPS, Scenario, simulated_settings
+from tests.simulation.scenario import FAULTY_MS, LAG_MS, SWEEPS, TICK_MS, Scenario, simulated_settings
 from tests.simulation.world import Broken, World
 
 
@@ -80,15 +80,16 @@ def shrunk(failed: Outcome) -> Outcome:
 
 
 def _stage(world: World, scenario: Scenario) -> Stage:
-    settings, lags = simulated_settings(scenario.listed), world.stream("lag")
+    settings, lags = simulated_settings(scenario.listed, scenario.brief), world.stream("lag")
     faults = Faults(world, scenario)
     longest = lags.choice(LAG_MS) if faults.possible("lag") else 1
     database = Database(lambda: world.now, lambda: lags.randrange(longest))
     database.make_table(settings.job_table, schema.KEY, BY_STATE)
     database.make_table(settings.fleet_table, schema.FLEET_KEY)
-    oracle = Oracle(world, scenario, settings.job_table, settings.max_dispatches)
-    shared = Shared(world, database, faults, settings, oracle.observe, instant=scenario.coarse)
-    stage = Stage(shared, scenario, oracle, Queue(world, faults), [])
+    oracle = Oracle(world, scenario, settings)
+    tick = TICK_MS if scenario.ticking else 0
+    shared = Shared(world, database, faults, settings, oracle, instant=scenario.coarse, tick=tick)
+    stage = Stage(shared, scenario, oracle, Queue(world, faults, oracle.sent), [])
     for n in range(scenario.submitters):
         world.spawn(f"submitter{n}", partial(submit, stage, stage.process("submitter", n)))
     for n in range(scenario.workers):

@@ -13,10 +13,12 @@ FAULTS: Final = (
     "crash",  # a process dies between any two of its steps, and another takes its place
     "stall",  # a process stands still for up to three times its lease
     "hesitate",  # it stands still after it has read what its next write rests on
+    "ponder",  # so, and it is a person
     "throttle",
     "unreachable",
     "lost-answer",  # the request was carried out, its caller does not learn it
     "late",  # so, and it is carried out only after the caller gave up and tried again
+    "late-beat",  # so a heartbeat
     "lag",  # reads without ConsistentRead and the index show the past
     "skew",
     "lost-message",  # acknowledged by a worker that then did nothing
@@ -25,16 +27,21 @@ FAULTS: Final = (
     "send-failure",  # with or without the message being sent
     "rough-count",  # a queue's approximate number of messages is wrong
 )
-OFTEN: Final = ("hesitate", "lost-message", "send-failure", "rough-count")
-FEATURES: Final = ("far", "coarse", "listed", "dense")
+OFTEN: Final = ("hesitate", "ponder", "lost-message", "send-failure", "rough-count")
+FEATURES: Final = ("far", "coarse", "listed", "dense", "ticking", "brief")
 THEMES: Final = {
     "orphans": {"stall": 0.15, "hesitate": 0.3, "lag": 1.0},
     "silence": {"lost-message": 0.6, "hesitate": 0.3, "rough-count": 0.5, "slow-message": 0.2},
     "people": {"hesitate": 0.4, "stall": 0.03},
+    "letters": {"ponder": 0.6},
+    "heartbeats": {"late-beat": 0.3, "skew": 1.0},
 }
+CROWDED: Final = ("people", "letters")
 LEAST: Final = {"submitters": 1, "workers": 1, "sweepers": 1, "people": 0}
 SKEW_MS: Final = 4_000
 """Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
+TICK_MS: Final = 4_000
+"""Between two ticks of a clock that ticks: what is rare within one millisecond then happens all the time."""
 LAG_MS: Final = (300, 3_000, 30_000)
 FAULTY_MS: Final = 120_000
 SWEEP_MS: Final = 30_000
@@ -58,8 +65,13 @@ class Scenario:
         Whether the table lists completed jobs.
     dense : bool
         Whether all fight over one job.
+    ticking : bool
+        Whether clocks stand still between ticks, within the same bound, so that different times look the same.
+    brief : bool
+        Whether a job is given up after its first message.
     theme : str
-        What there is more of in a dense run: ``orphans``, ``silence`` of the queue, or ``people``.
+        What there is more of in a dense run: ``orphans``, ``silence`` of the queue, ``people`` and what they decide,
+        dead ``letters``, or ``heartbeats`` that come late.
     """
 
     seed: int
@@ -73,6 +85,8 @@ class Scenario:
     listed: bool = False
     dense: bool = False
     theme: str = ""
+    ticking: bool = False
+    brief: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Self:
@@ -80,7 +94,7 @@ class Scenario:
         random = Random(f"{seed}/scenario")
         rates = {fault: random.choice((0.01, 0.03, 0.1)) for fault in FAULTS if random.random() < 0.5}
         rates |= {fault: random.choice((0.05, 0.2, 0.5)) for fault in OFTEN if fault in rates}
-        dense = random.random() < 0.4
+        dense = random.random() < 0.5
         theme = random.choice(tuple(THEMES)) if dense else ""
         return cls(
             seed=seed,
@@ -89,11 +103,13 @@ class Scenario:
             submitters=random.randint(1, 4),
             workers=random.randint(1 + dense, 3),
             sweepers=random.randint(1 + dense, 2),
-            people=random.randint(3, 4) if theme == "people" else random.randint(0, 2),
+            people=random.randint(3, 4) if theme in CROWDED else random.randint(0, 2),
             rates=rates | THEMES.get(theme, {}),
             far=random.random() < 0.05,
             coarse=random.random() < 0.3,
             listed=random.random() < 0.3,
+            ticking=random.random() < 0.3,
+            brief=random.random() < 0.2,
         )
 
     def simpler(self) -> list[Self]:
@@ -127,8 +143,11 @@ class Scenario:
         return replace(self, rates=kept, **switched)
 
 
+SOON: Final = {"retries": 1, "after_seconds": 15, "factor": 1}
+
+
 @lru_cache(maxsize=4)
-def simulated_settings(listed: bool) -> Settings:
+def simulated_settings(listed: bool, brief: bool) -> Settings:
     """Settings with short times, few tries and small pages: little time has to pass until everything has happened."""
     return Settings(
         queues=(QueueSpec(name="default", soft_limit=15, hard_limit=20, sla_seconds=5),),
@@ -136,7 +155,8 @@ def simulated_settings(listed: bool) -> Settings:
         heartbeat_seconds=10,
         worker_dead_after_seconds=40,
         redispatch_min_seconds=20,
-        max_dispatches=2,
+        max_dispatches=1 if brief else 2,
+        dead_letters={"TRANSIENT": SOON | {"retries": 2}, "CONFIGURATION": SOON},
         idempotency_ttl_seconds=20,
         index_shards=1,
         index_completed=listed,
