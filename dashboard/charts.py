@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from views.humane import clock_time, span
 
@@ -245,3 +245,35 @@ def _lane_ticks(start: int, length: int, parts: int = 4) -> tuple[Tick, ...]:
         Tick(100 * n / parts, datetime.fromtimestamp((start + length * n / parts) / 1000, UTC).strftime(form), anchor)
         for n, anchor in enumerate(anchors)
     )
+
+
+class HeldClaim(Protocol):
+    """What a chart needs of an attempt: see `dashboard.queries.attempts.Held`."""
+
+    number: int
+    worker_id: str
+    claimed_at: int
+    lease_expires_at: int
+    ended_at: int
+    running: bool
+    outcome: str
+    tone: str
+
+
+TONES: Final[Mapping[str, str]] = {"good": "ok", "bad": "bad", "warn": "warn", "calm": "idle", "live": "run"}
+
+
+def attempts_chart(attempts: Sequence[HeldClaim], created_at: int, now: int) -> LaneChart:
+    """Lay a job's attempts beside each other from its submission on: who held the claim, from when until when."""
+    ends = [now if one.running else one.ended_at or one.claimed_at for one in attempts]
+    last = max(ends, default=now)
+    lanes = [
+        (f"{one.number}  {one.worker_id}".rstrip(), [_held(one, end)]) for one, end in zip(attempts, ends, strict=True)
+    ]
+    return lane_chart("Attempts", lanes, start=created_at, end=max(last, created_at + 1000), now=now)
+
+
+def _held(one: HeldClaim, end: int) -> Span:
+    start = one.claimed_at or end
+    lasted = f"held {span(max(0, end - start))}, lease until {clock_time(one.lease_expires_at)}: {one.outcome}"
+    return Span(start, end, TONES.get(one.tone, "idle"), lasted)

@@ -8,11 +8,14 @@ Every template gets, beside what its route's docstring names:
 ``settings``    `settings.Settings`
 ``here``        path and query of this view, for a form to come back to
 ``url(name, query=None, **path)``, ``static(path)``    links that hold under any mount point: ``url("job", {"id": x})``
-filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``compact``
+filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``compact``,
+                ``pretty``
+``charts``      the module `dashboard.charts`
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -25,6 +28,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from dashboard import charts
 from dashboard.forms import form_of
 from dashboard.meter import Budget, Meter, metered
 from dashboard.person import person_of
@@ -54,6 +58,8 @@ def environment() -> Environment:
     )
     made.filters.update(iso=humane.iso, clock_time=humane.clock_time, span=humane.span, compact=compact)
     made.filters["ago"] = humane.relative
+    made.filters["pretty"] = pretty
+    made.globals["charts"] = charts
     return made
 
 
@@ -65,6 +71,11 @@ class PageRoute(Route):
     ) -> None:
         super().__init__(path, endpoint, methods=list(methods), name=name)
         self.budget = budget
+
+
+def pretty(value: Any) -> str:
+    """Write a JSON value over several lines."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
 
 
 def page(path: str, endpoint: Endpoint, *, name: str, budget: BudgetOf, methods: Sequence[str] = ("GET",)) -> PageRoute:

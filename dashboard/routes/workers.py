@@ -19,7 +19,7 @@ def show(request: Request) -> Response:
     Template ``workers.html``: ``seen``, a `dashboard.queries.workers.WorkersView`, and ``asked``, the id of the worker
     that somebody has just asked to drain, or "".
 
-    Draining is a form ``POST`` to ``url("act")`` with the fields ``verb=drain`` and ``id``; it leads back here with
+    Draining is a form ``POST`` to ``url("drain")`` with the fields ``id`` and ``reason``; it leads back here with
     ``?asked=<id>``.
     """
     meter = current()

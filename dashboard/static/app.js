@@ -39,12 +39,15 @@
     if (selection && !selection.isCollapsed && region.contains(selection.anchorNode)) return true;
     const focus = document.activeElement;
     if (focus && region.contains(focus) && focus.matches("input, select, textarea, summary")) return true;
-    return Boolean(region.querySelector("details[open]:not([data-keep])"));
+    const typed = [...region.querySelectorAll("input:not([type=hidden]), textarea")].some((one) => one.value !== one.defaultValue);
+    return typed || Boolean(region.querySelector("details[open]"));
   };
   document.addEventListener("htmx:beforeRequest", (event) => {
     const region = event.detail.elt;
     if (region.dataset.live === undefined) return;
-    if (paused() || document.hidden || busy(region)) event.preventDefault();
+    const held = !paused() && !document.hidden && busy(region); // somebody reads or writes here: nothing moves
+    if (held) showLive("held", "Held while you work here");
+    if (held || paused() || document.hidden) event.preventDefault();
   });
   document.addEventListener("htmx:afterRequest", (event) => {
     if (event.detail.elt.dataset.live === undefined) return;
