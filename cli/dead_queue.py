@@ -13,7 +13,7 @@ from cli.session import Session, pass_session
 from views.humane import iso, relative
 
 if TYPE_CHECKING:
-    from recovery.dead_queues import MoveReport
+    from recovery.dead.queues import MoveReport
 
 
 @click.group()
@@ -26,7 +26,7 @@ def queue() -> None:
 @pass_session
 def list_(session: Session, /, output: Format | None) -> None:
     """Count the messages of every dead-letter queue."""
-    from recovery.dead_queues import DeadQueues
+    from recovery.dead.queues import DeadQueues
 
     rows = [asdict(found) for found in DeadQueues(session.settings).all()]
     columns = [
@@ -45,7 +45,7 @@ def list_(session: Session, /, output: Format | None) -> None:
 @pass_session
 def inspect(session: Session, name: str, limit: int, output: Format | None) -> None:
     """Look at messages of a queue's dead-letter queue, and put them back."""
-    from recovery.dead_queues import DeadQueues
+    from recovery.dead.queues import DeadQueues
 
     found = DeadQueues(session.settings).inspect(name, limit=limit)
     rows = [{**asdict(message), "sent_at": iso(message.sent_at), "sent_at_ms": message.sent_at} for message in found]
@@ -74,7 +74,7 @@ def _mover(verb: str, text: str) -> None:
 
 def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], options: dict[str, Any]) -> None:
     from jobs.audit import Audit
-    from recovery.dead_queues import DeadQueues
+    from recovery.dead.queues import DeadQueues
     from views.person import whoami
 
     queues = DeadQueues(session.settings)

@@ -1,15 +1,4 @@
-"""What people do about dead letters, in Python: find, count and group them; retry, resolve or abandon them.
-
-::
-
-    letters = DeadLetters(repo)
-    letters.groups(Filter(task="shop.charge"))                    what goes wrong, and how often
-    letters.act("retry", Filter(fingerprint="5f1c8f3e2a57"), by="ada", reason="the bank is back", rate=100)
-
-Every act on a job is one conditional write on what was read. A job that was acted on has left the part of the index
-that is walked, so a command that was killed is repeated as it is: it goes on with the rest. Alone the time window's
-end must stay the same (``Filter.until``), so that what failed again meanwhile is not taken for the rest.
-"""
+"""The dead letters of one job table: find, count, group and act on them."""
 
 from __future__ import annotations
 
@@ -17,98 +6,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import structlog
 
 from jobs import lifecycle, schema
 from jobs.audit import Audit
 from jobs.errors import InvalidInput, JobError
-from jobs.model import DeadState, FailureKind, Job, JobStatus
+from jobs.model import DeadState, Job, JobStatus
 from jobs.repo import JobRepo
 from jobs.table import IndexEntry
-from jobs.transitions import Move
+from recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
+from recovery.dead.filter import Filter
+from recovery.dead.groups import Group, grouped
 from recovery.settle import Send
 
 log = structlog.get_logger("jobclaim.recovery")
 
-Verb: TypeAlias = Literal["retry", "resolve", "abandon"]
-VERBS: Final = ("retry", "resolve", "abandon")
 PAGE: Final = 100
 """Index entries and items that are read at a time."""
-OPEN_STATES: Final = (DeadState.WAITING, DeadState.SCHEDULED)
-"""Dead letters about which nothing is decided for good."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which dead letters are meant; what is left empty does not matter.
-
-    Attributes
-    ----------
-    exception : str
-        The whole dotted name, or its last part.
-    since, until : int
-        When they failed, epoch milliseconds, both included.
-    states : tuple of DeadState
-    """
-
-    task: str = ""
-    queue: str = ""
-    kind: str = ""
-    exception: str = ""
-    fingerprint: str = ""
-    since: int = 0
-    until: int = 0
-    states: tuple[DeadState, ...] = OPEN_STATES
-
-    def __post_init__(self) -> None:
-        if self.kind and self.kind not in frozenset(FailureKind):
-            raise InvalidInput(
-                f"kind={self.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
-            )
-        if self.until and self.since > self.until:
-            raise InvalidInput(f"since={self.since} is after until={self.until}; nothing can have failed then")
-
-    def fits(self, job: Job) -> bool:
-        """Whether a job is meant."""
-        failure = job.failure
-        kind, exception = (str(failure.kind), failure.exception) if failure else ("", "")
-        return (
-            job.status is JobStatus.FAILED
-            and state_of(job) in self.states
-            and self.task in ("", job.task)
-            and self.queue in ("", job.queue)
-            and self.kind in ("", kind)
-            and self.exception in ("", exception, exception.rpartition(".")[2])
-            and self.fingerprint in ("", failure.fingerprint if failure else "")
-            and self.since <= job.finished_at
-            and (not self.until or job.finished_at <= self.until)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Dead letters with the same trouble.
-
-    Attributes
-    ----------
-    first_at, last_at : int
-        When the first and the last of them failed, epoch milliseconds.
-    sample : str
-        Id of one of them.
-    """
-
-    fingerprint: str
-    kind: str
-    exception: str
-    where: str
-    task: str
-    count: int
-    first_at: int
-    last_at: int
-    sample: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -132,23 +48,6 @@ class ActReport:
     unsent: int = 0
     limited: bool = False
     refused: list[tuple[str, str]] = field(default_factory=list)
-
-
-def state_of(job: Job) -> str:
-    """Dead state of a failed job; one that an older version failed waits."""
-    return job.dead_state or (DeadState.WAITING if job.status is JobStatus.FAILED else "")
-
-
-def retry(repo: JobRepo, job: Job, *, by: str, why: str = "") -> Job | None:
-    """Start a failed job again as it was read; ``None`` where it has changed since. The caller sends its message."""
-    now = repo.clock()
-    return _write(repo, job, Move.REVIVE, lifecycle.revived(job, now, now, by=by, why=why))
-
-
-def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Job | None:
-    """Resolve or abandon a failed job as it was read; ``None`` where it has changed since."""
-    move = {"resolve": Move.RESOLVE, "abandon": Move.ABANDON}[verb]
-    return _write(repo, job, move, lifecycle.settled(job, move, repo.clock(), repo.retention, by=by, why=why))
 
 
 class DeadLetters:
@@ -332,40 +231,6 @@ class DeadLetters:
             if len(page) < PAGE:
                 return
             after = page[-1]
-
-
-def grouped(jobs: Iterable[Job]) -> list[Group]:
-    """Group dead letters by their fingerprints, the largest group first."""
-    groups: dict[str, Group] = {}
-    for job in jobs:
-        mark = job.failure.fingerprint if job.failure else ""
-        groups[mark] = _with(groups.get(mark), job, mark)
-    return sorted(groups.values(), key=lambda group: -group.count)
-
-
-def _with(group: Group | None, job: Job, mark: str) -> Group:
-    failure, at = job.failure, job.finished_at
-    return Group(
-        fingerprint=mark,
-        kind=str(failure.kind) if failure else "",
-        exception=failure.exception if failure else "",
-        where=failure.where if failure else "",
-        task=job.task if group is None or group.task == job.task else "several",
-        count=1 + (group.count if group else 0),
-        first_at=min(at, group.first_at) if group else at,
-        last_at=max(at, group.last_at) if group else at,
-        sample=group.sample if group else job.job_id,
-        message=group.message if group else (failure.message if failure else ""),
-    )
-
-
-def _write(repo: JobRepo, before: Job, move: Move, after: Job) -> Job | None:
-    table = repo.table
-    changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
-    written = table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)
-    if written.applied or (written.job is not None and written.job.decisions[-1:] == after.decisions[-1:]):
-        return after  # or only the answer was lost
-    return None
 
 
 def _words(wanted: Filter | Sequence[str]) -> str:
