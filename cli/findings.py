@@ -63,14 +63,21 @@ def find_app(path: str) -> Any:
     Raises
     ------
     Refused
-        There is no such app.
+        There is no such app, or it or its tasks cannot be imported.
     """
     module_name, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     sys.path.insert(0, str(Path.cwd()))
-    module = importlib.import_module(module_name or path)
-    app = getattr(module, name, None) if name else None
-    if app is None or not hasattr(app, "conf"):
-        raise Refused(f"--app {path!r} names no Celery app; write module:name, as with `celery -A`")
-    app.loader.import_default_modules()
+    try:
+        module = importlib.import_module(module_name or path)
+        app = getattr(module, name, None) if name else None
+        if app is None or not hasattr(app, "conf"):
+            raise Refused(f"--app {path!r} names no Celery app; write module:name, as with `celery -A`")
+        app.loader.import_default_modules()
+    except (Refused, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise Refused(
+            f"--app {path!r} cannot be imported: {type(error).__name__}: {error}; correct it, or check with --static"
+        ) from error
     app.finalize()
     return app

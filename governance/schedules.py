@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 MINUTES_OF_A_WEEK: Final = 7 * 24 * 60
-LEAP_CYCLE_DAYS: Final = 8 * 366
+LEAP_CYCLE_DAYS: Final = 28 * 366
 """Days after which every date and weekday that a crontab can name has come, 29 February among them."""
 MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -100,7 +100,7 @@ class Entry:
 
 
 def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
-    """Give the next times at which an entry fires; fewer where there are none within eight years."""
+    """Give the next times at which an entry fires; fewer where there are none within 28 years."""
     found: list[datetime] = []
     if isinstance(entry.when, Cron):
         for day in range(LEAP_CYCLE_DAYS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -374,6 +375,30 @@ def test_the_commands_exit_with_4_name_file_and_fix_and_respect_a_baseline(tmp_p
         assert run(*command, "--baseline", str(known), "--write-baseline").exit_code == ExitCode.OK
         assert run(*command, "--baseline", str(known)).exit_code == ExitCode.OK
     assert run("audit", "--static", str(tmp_path), "--baseline", str(tmp_path / "no.json")).exit_code == ExitCode.ERROR
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("app = crontab(day_of_month=30, month_of_year=2)", "cannot be imported: NameError"),
+        ("app = 1", "names no Celery app"),
+    ],
+)
+def test_an_app_that_cannot_be_had_is_said_so_without_a_bug_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    name = f"broken_{abs(hash(text))}"
+    project(tmp_path, **{name: text})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    result = run("schedule", "validate", "--app", f"{name}:app")
+    assert (result.exit_code, said in result.stderr, "bug" in result.stderr) == (ExitCode.ERROR, True, False)
+
+
+def test_a_leap_day_of_one_weekday_fires_once_in_28_years() -> None:
+    monday = Cron(days=frozenset({29}), months=frozenset({2}), weekdays=frozenset({1}))
+    assert monday.ever_fires()
+    assert not Cron(days=frozenset({30}), months=frozenset({2})).ever_fires()
 
 
 def test_single_checks_can_be_chosen(tmp_path: Path) -> None:
