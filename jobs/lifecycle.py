@@ -206,6 +206,11 @@ def is_mine(stored: Job, after: Job, move: Move) -> bool:
     )
 
 
+def is_same_state(stored: Job, after: Job) -> bool:
+    """Whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
+    return (stored.status, stored.attempt, stored.submission) == (after.status, after.attempt, after.submission)
+
+
 def is_gone(job: Job, now: int) -> bool:
     """Whether the job's retention is over; DynamoDB deletes it some time after that."""
     return 0 < job.expires_at * 1000 <= now

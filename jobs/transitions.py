@@ -18,8 +18,8 @@
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
     PENDING ──dispatch──▶ PENDING         recovery counts the message that it is about to send
 
-A claim and its ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end
-to the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.
+A claim's ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end to
+the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.
 
 This table is the only source of condition expressions on ``status``; nothing else writes it.
 """

@@ -158,7 +158,7 @@ class Owning(Reading):
         if written.applied:
             return after
         if written.job is not None and lifecycle.is_mine(written.job, after, move):
-            return written.job if written.job.status is after.status else after  # else the job has gone on since
+            return written.job if lifecycle.is_same_state(written.job, after) else after  # else it has gone on since
         raise _lost(claim.job_id, written.job)
 
 

@@ -208,6 +208,27 @@ def test_the_owners_write_counts_even_when_the_next_attempt_runs_before_it_knows
     assert (stored(store, claim).status, stored(store, claim).attempt) == (JobStatus.PROCESSING, 2)
 
 
+def test_an_owner_is_told_of_its_own_retry_when_a_later_run_waits_before_it_knows(store: Store) -> None:
+    job = store.pending(idempotency_key="k")
+    rival = store.repo()
+
+    def cancelled_and_submitted_again() -> None:
+        rival.cancel_job(job.job_id)
+        assert store.pending(idempotency_key="k").created
+
+    line = LossyClient(store.line, meanwhile=cancelled_and_submitted_again)
+    line.lose_after(1)
+    owner = store.repo(line)
+    assert owner.claim_job(job.job_id) is not None
+
+    told = owner.reschedule(job.job_id, error="try again")
+
+    now = stored(store, told)
+    assert (told.status, told.attempt, told.submission) == (JobStatus.PENDING, 1, job.submission)
+    assert (now.status, now.attempt) == (JobStatus.PENDING, 2)
+    assert store.repo().claim_job(job.job_id, attempt=told.attempt) is None  # its message starts nothing
+
+
 def test_a_second_and_different_end_of_one_attempt_is_told_that_it_did_not_count(store: Store) -> None:
     """The child reports the exception, and the parent, which knows the token too, that the child is gone."""
     owner, claim = store.claimed()
