@@ -18,7 +18,7 @@ from unittest.mock import patch
 import click
 
 import jobs.expressions
-import jobs.repo
+import jobs.repo.claiming
 import jobs.repo.claiming
 import jobs.table
 import recovery.decide

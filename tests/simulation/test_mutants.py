@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.mutants import CAUGHT_BY, Mutant, hunt, mutants
+from jobs.model import DeadState, JobStatus
+from jobs.transitions import Move
+from tests.simulation.mutants import BACKED, CAUGHT_BY, SOURCES, Mutant, hunt, mutants
+from tests.simulation.reachable import EFFECTS, NEW, implied, reachable
 from tests.simulation.run import run
 from tests.simulation.scenario import Scenario
 
@@ -20,8 +23,6 @@ def test_a_mutant_is_caught(mutant: Mutant) -> None:
 
 
 def test_the_list_names_every_move() -> None:
-    from jobs.transitions import Move
-
     named = {move for move in map(str, Move) if any(mutant.name.startswith(f"{move} without") for mutant in LIST)}
 
     assert named == set(map(str, Move))
@@ -33,3 +34,15 @@ def test_a_seed_replays_by_its_options() -> None:
 
     assert drawn.options() == "--seed 5"
     assert "--workers" in Scenario.of(5)._with("workers", drawn.workers + 1).options()
+
+
+def test_the_conditions_that_are_not_dropped_alone_are_implied_by_others_in_all_histories_of_a_job() -> None:
+    assert implied() == {(Move(move), SOURCES) for move in BACKED}
+
+
+def test_the_histories_hold_every_state_and_every_move() -> None:
+    found = reachable(NEW)
+
+    assert {job.status for job in found} == set(JobStatus)
+    assert set(EFFECTS) == set(Move)
+    assert {job.dead_state for job in found} >= set(DeadState)
