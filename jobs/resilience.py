@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
@@ -34,6 +35,17 @@ TRIES: Final = 3
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 5.0
 
+_insisting: ContextVar[int | None] = ContextVar("insisting", default=None)
+
+
+def insist_until(at: int | None) -> None:
+    """Make the requests of this thread that name no bound themselves again up to a time, epoch milliseconds.
+
+    For what must be done before a claim's end can be written: giving up on it earlier than on that write would make a
+    failure of a body that succeeded. ``None``, and a time that is over, leave it at `TRIES`.
+    """
+    _insisting.set(at)
+
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: no connection, no answer in time, a server's fault, throttling."""
@@ -54,7 +66,8 @@ def persistently(
     ----------
     until : int, optional
         Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. No wait goes
-        past it; the last try is made then. Default, and when that time is over already: three tries in all.
+        past it; the last try is made then. Default: as `insist_until` says; three tries in all where it says nothing,
+        and when that time is over already.
 
     Raises
     ------
@@ -63,6 +76,7 @@ def persistently(
     botocore.exceptions.ClientError
         ``ConditionalCheckFailedException``, as it is: the caller knows what it means.
     """
+    until = _insisting.get() if until is None else until
     backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
     retrying = Retrying(
         retry=retry_if_exception(is_transient),

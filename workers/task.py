@@ -14,6 +14,7 @@ from jobs import Job, JobError, JobNotFound, StoreUnavailable
 from jobs.dead import seal_policy
 from jobs.idempotency import window_seconds
 from jobs.model import OnOrphan
+from jobs.resilience import insist_until
 from jobs.taxonomy import register_kind
 from workers import limits
 from workers.attempt.returning import ReturningTask
@@ -255,6 +256,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         if self.request.called_directly or self.request.is_eager:
             return
         clear_contextvars()
+        insist_until(None)
         traces.leave(self.app.settings)
         if not gate.is_open():
             log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
@@ -283,6 +285,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     def after_return(self, *_: Any) -> None:
         """Make room for the next job under the same limit, and forget this one in the process's log lines."""
         self._make_room()
+        insist_until(None)
         clear_contextvars()
         traces.leave(self.app.settings)
 

@@ -153,6 +153,7 @@ def _limits(scale: Scale) -> dict[str, Any]:
         "read_timeout_seconds": 2.0,
         "connect_timeout_seconds": 1.0,
         "max_attempts": 6,
+        "dead_letters": {"TRANSIENT": {"retries": 0}},  # a failure that is not the body's own must not be mended unseen
     }
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 from celery import chain, chord, group, shared_task
 from celery.exceptions import ChordError, TaskRevokedError, WorkerLostError
 
 from jobclaim_testing import Harness
 from jobs import JobStatus
+from jobs.resilience import TRIES
 from workers import JobTask
 from workers.cancel import cancel
 from workers.results.chords import LOOK_SECONDS, job_id_of
@@ -61,6 +64,12 @@ def careful(self: Any, number: int) -> int:
     return number * 10
 
 
+@shared_task(base=JobTask, bind=True, name="unit.submits")
+def submits(self: Any, number: int) -> None:
+    """Submit from the body."""
+    careful.delay(number)
+
+
 @shared_task(base=JobTask, bind=True, name="unit.zombie", on_orphan="retry", time_limit=60, soft_time_limit=30)
 def zombie(self: Any, number: int) -> int:
     """Sleep, the first time, until recovery has taken the job for an orphan."""
@@ -102,6 +111,50 @@ def test_a_chain_whose_messages_all_come_twice_runs_each_step_once(jobclaim: Har
         jobclaim.deliver(message)
     assert result.get(timeout=1) == 112
     assert len(bodies("add")) == 3
+
+
+@pytest.mark.parametrize("operation", ["get_item", "put_item"])
+def test_an_outage_between_two_steps_fails_none_of_them(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    client = jobclaim.repo.table.client()
+    request, outage = getattr(client, operation), iter(range(50))
+    result = chain(add.s(1, 2), add.s(10)).apply_async()
+
+    def away_for_a_while(**asked: Any) -> Any:
+        if next(outage, None) is not None:
+            raise ConnectionClosedError(endpoint_url="http://dynamodb")
+        return request(**asked)
+
+    monkeypatch.setattr(client, operation, away_for_a_while)
+    jobclaim.drain()
+    assert next(outage, None) is None, "the outage was met"
+    assert result.get(timeout=1) == 13
+    assert [(job.status, job.attempt) for job in map(jobclaim.job, (result.parent, result))] == [
+        (JobStatus.COMPLETED, 1)
+    ] * 2
+
+
+def test_a_body_that_submits_during_an_outage_hears_of_it_soon(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a process that has just seen to the next step of a chain."""
+    result = chain(add.s(1, 2), submits.s()).apply_async()
+    client, tries = jobclaim.repo.table.client(), Counter[str]()
+    put_item = client.put_item
+
+    def away(**asked: Any) -> Any:
+        if asked["Item"]["task"]["S"] != "unit.careful":
+            return put_item(**asked)
+        tries["unit.careful"] += 1
+        raise ConnectionClosedError(endpoint_url="http://dynamodb") if tries.total() < 100 else KeyError("endless")
+
+    monkeypatch.setattr(client, "put_item", away)
+    jobclaim.drain()
+    failed = jobclaim.job(result)
+    assert failed.failure is not None
+    assert "StoreUnavailable" in failed.failure.exception
+    assert tries.total() == TRIES
 
 
 def test_a_zombie_does_not_start_the_next_step(under_test: Harness) -> None:

@@ -8,6 +8,7 @@ from celery import Task
 from celery.exceptions import Ignore
 
 from jobs import Job
+from jobs.resilience import insist_until
 from workers.attempt import fence
 from workers.attempt.outcome import record_success
 from workers.results import links
@@ -30,7 +31,12 @@ class LinkedTask(Task):
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
         elif links.has_followers(request):
-            fence.check(self.app.repo, request.job)
+            insist_until(request.job.lease_expires_at)  # what follows, as long as the result itself
+            try:
+                fence.check(self.app.repo, request.job)
+            except Ignore:
+                insist_until(None)  # Celery ends the task without a word, so `JobTask.after_return` does not
+                raise
         return result
 
     def replace(self, sig: Any) -> NoReturn:
@@ -48,7 +54,16 @@ class LinkedTask(Task):
         if getattr(request, "job", None) is None:
             super().replace(sig)
         job: Job = request.job
-        fence.check(self.app.repo, job)
+        insist_until(job.lease_expires_at)
+        try:
+            fence.check(self.app.repo, job)
+            self._hand_over(job, sig)
+        finally:
+            insist_until(None)
+        raise AssertionError("Celery's replace always raises")
+
+    def _hand_over(self, job: Job, sig: Any) -> None:
+        request = self.request
         own_id, request.id = request.id, f"{job.job_id}.replaced"
         try:
             super().replace(sig)
@@ -57,4 +72,3 @@ class LinkedTask(Task):
             raise
         finally:
             request.id = own_id
-        raise AssertionError("Celery's replace always raises")
