@@ -176,7 +176,8 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     jobs: list[Job] = []
     looked_at = 0
     while len(jobs) < walk.limit:
-        rows = streams.next(_batch_size(walk, looked_at, len(jobs), meter))
+        taken = streams.next(_batch_size(walk, looked_at, len(jobs), meter))
+        rows = taken[: _affordable(meter)]  # the index was read meanwhile
         if not rows:
             break
         found = services.repo.table.get_many([entry.job_id for _, entry in rows])
@@ -188,16 +189,20 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
             job = found.get(entry.job_id)
             if job is not None and walk.keep(job):
                 jobs.append(job)
+        if len(rows) < len(taken):
+            break
     cursor = streams.cursor()
     stopped = f"Stopped after {looked_at} jobs, as every view does; continue, or narrow it."
     return Found(tuple(jobs), cursor, looked_at, stopped if cursor and len(jobs) < walk.limit else "")
 
 
 def _batch_size(walk: Walk, looked_at: int, kept: int, meter: Meter) -> int:
-    """How many items to read next: as many as it took so far, and no more than fit the budget at their largest."""
-    if not meter.room():
-        return 0
-    affordable = int((meter.budget.read_units - meter.read_units) // HEAVIEST)
+    """How many items to read next, judged by how many it took so far for each that was kept."""
     wanted = walk.limit - kept
     likely = wanted * looked_at // max(1, kept) if looked_at else wanted
-    return max(0, min(BATCH, affordable, walk.looked_at - looked_at, max(wanted, likely)))
+    return max(0, min(BATCH, _affordable(meter), walk.looked_at - looked_at, max(wanted, likely)))
+
+
+def _affordable(meter: Meter) -> int:
+    """Items that the budget has room for, if all of them were the largest possible."""
+    return int((meter.budget.read_units - meter.read_units) // HEAVIEST) if meter.room() else 0

@@ -6,14 +6,14 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 from jobs import JobStatus
+from recovery.dead import Filter
 from tests.support.waiting import wait_until
 from tests.unit.dashboard.conftest import Board
 
 
 def group_of(board: Board) -> str:
     """Fingerprint of the only group."""
-    groups = board.services.letters.groups(__import__("recovery.dead", fromlist=["Filter"]).Filter())
-    return groups[0].fingerprint
+    return board.services.letters.groups(Filter())[0].fingerprint
 
 
 def finished(board: Board, location: str) -> str:
@@ -25,7 +25,7 @@ def finished(board: Board, location: str) -> str:
         return found is not None and found.state != "running"
 
     wait_until(ended, 10, lambda: "the operation ends")
-    return board.browser().get(location).text
+    return str(board.browser().get(location).text)
 
 
 def test_a_group_is_shown_once_with_its_count(board: Board) -> None:
