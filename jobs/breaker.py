@@ -17,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import structlog
 from botocore.exceptions import ClientError
@@ -26,8 +26,8 @@ from jobs import checks, schema
 from jobs.clock import Clock
 from jobs.errors import InvalidInput
 from jobs.item import Item, attribute
-from jobs.repo import JobRepo
-from jobs.resilience import condition_failed, persistently
+from jobs.records import Records
+from jobs.resilience import condition_failed
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -78,7 +78,7 @@ class View:
     probe_until: int = 0
 
 
-class Breakers:
+class Breakers(Records):
     """Asks and tells the breakers of one fleet table; thread-safe. All methods raise `StoreUnavailable`.
 
     Parameters
@@ -88,17 +88,9 @@ class Breakers:
     """
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
-        self._client = client
-        self._table = table
-        self._clock = clock
-        self._sleep = sleep
+        super().__init__(client, table, clock=clock, sleep=sleep)
         self._views: dict[str, View] = {}
         self._lock = threading.Lock()
-
-    @classmethod
-    def of(cls, repo: JobRepo) -> Self:
-        """Use the repo's client, clock and settings."""
-        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 
     def ask(self, breaker: Breaker) -> int:
         """Ask whether a call may be made: 0 for yes, as a probe perhaps; else when to ask again, epoch milliseconds."""
@@ -208,9 +200,6 @@ class Breakers:
         with self._lock:
             self._views[breaker.name] = view
         return view
-
-    def _ask(self, request: Callable[[], Any]) -> Any:
-        return persistently(request, clock=self._clock, sleep=self._sleep)
 
 
 def _key(breaker: Breaker) -> Item:

@@ -8,16 +8,15 @@ or hide one behind the other. A note has no place in the index, so lists and rec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self, TypeVar
 
 from jobs import schema
-from jobs.clock import Clock
 from jobs.item import Item, attribute
+from jobs.records import Records
 from jobs.repo import JobRepo
-from jobs.resilience import persistently
 
 T = TypeVar("T")
 
@@ -58,20 +57,8 @@ class Arrivals:
         return 0 < self.expected <= self.count
 
 
-class Notes:
-    """Requests on the notes of one job table; all of them raise `StoreUnavailable`.
-
-    Parameters
-    ----------
-    client : callable
-        Gives a boto3 DynamoDB client, this process's own.
-    """
-
-    def __init__(self, client: Callable[[], Any], name: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
-        self._client = client
-        self._name = name
-        self._clock = clock
-        self._sleep = sleep
+class Notes(Records):
+    """Requests on the notes of one job table; all of them raise `StoreUnavailable`."""
 
     @classmethod
     def of(cls, repo: JobRepo) -> Self:
@@ -81,12 +68,12 @@ class Notes:
     def put(self, kind: Kind, name: str, text: str, *, seconds: float) -> None:
         """Write a note, in the place of an earlier one, that lasts for some seconds."""
         item = {**_key(kind, name), "text": attribute(text), schema.TTL: attribute(self._end(seconds))}
-        self._ask(lambda: self._client().put_item(TableName=self._name, Item=item))
+        self._ask(lambda: self._client().put_item(TableName=self._table, Item=item))
 
     def get(self, kind: Kind, name: str) -> str | None:
         """Read a note, consistently; ``None`` where there is none, or its time is over."""
         answer = self._ask(
-            lambda: self._client().get_item(TableName=self._name, Key=_key(kind, name), ConsistentRead=True)
+            lambda: self._client().get_item(TableName=self._table, Key=_key(kind, name), ConsistentRead=True)
         )
         return self._text(answer.get("Item"))
 
@@ -97,7 +84,7 @@ class Notes:
 
     def delete(self, kind: Kind, name: str) -> None:
         """Remove a note, if there is one."""
-        self._ask(lambda: self._client().delete_item(TableName=self._name, Key=_key(kind, name)))
+        self._ask(lambda: self._client().delete_item(TableName=self._table, Key=_key(kind, name)))
 
     def arrive(self, name: str, member: str, *, seconds: float) -> Arrivals:
         """Count a member of a chord, once however often it comes: one write."""
@@ -111,7 +98,7 @@ class Notes:
     def _count(self, name: str, expression: str, values: Item, seconds: float) -> Arrivals:
         answer = self._ask(
             lambda: self._client().update_item(
-                TableName=self._name,
+                TableName=self._table,
                 Key=_key(Kind.CHORD, name),
                 UpdateExpression=expression,
                 ExpressionAttributeNames={name: word for name, word in _NAMES.items() if name in expression},
@@ -129,9 +116,6 @@ class Notes:
 
     def _end(self, seconds: float) -> int:
         return -(-self._clock() // 1000) + max(1, round(seconds))
-
-    def _ask(self, request: Callable[[], T]) -> T:
-        return persistently(request, clock=self._clock, sleep=self._sleep)
 
 
 def _key(kind: Kind, name: str) -> Item:

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import structlog
 
@@ -19,8 +19,8 @@ from jobs.clock import Clock
 from jobs.errors import StoreUnavailable
 from jobs.item import Item, attribute
 from jobs.model import Job, JobStatus
+from jobs.records import Records
 from jobs.repo import JobRepo
-from jobs.resilience import persistently
 
 log = structlog.get_logger("jobclaim.jobs")
 
@@ -50,22 +50,14 @@ class Counts:
     last_job: str = ""
 
 
-class Tally:
+class Tally(Records):
     """Adds to the fleet's counts, and reads them; thread-safe. A count that cannot be written is logged and dropped."""
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
-        self._client = client
-        self._table = table
-        self._clock = clock
-        self._sleep = sleep
+        super().__init__(client, table, clock=clock, sleep=sleep)
         self._counted: Counter[str] = Counter()
         self._flushed_at = clock()
         self._lock = threading.Lock()
-
-    @classmethod
-    def of(cls, repo: JobRepo) -> Self:
-        """Use the repo's client, clock and settings."""
-        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 
     def count(self, name: str, by: int = 1) -> None:
         """Count something; written with the first count that comes ten seconds after the last write."""
@@ -120,9 +112,6 @@ class Tally:
             self._ask(lambda: self._client().update_item(**request))
         except StoreUnavailable as error:
             log.warning("not counted", reason=str(error))
-
-    def _ask(self, request: Callable[[], Any]) -> Any:
-        return persistently(request, clock=self._clock, sleep=self._sleep)
 
 
 def _key(at: int) -> Item:

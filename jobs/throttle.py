@@ -25,8 +25,9 @@ from jobs.clock import Clock
 from jobs.errors import InvalidInput
 from jobs.item import Item, attribute
 from jobs.model import Job, JobStatus
+from jobs.records import Records
 from jobs.repo import JobRepo
-from jobs.resilience import condition_failed, persistently
+from jobs.resilience import condition_failed
 
 ROUNDS: Final = 6
 """Writes of one question: more than that many others at the same moment, and the answer is "later"."""
@@ -81,7 +82,7 @@ class Turn:
     reserved: bool
 
 
-class FleetLimits:
+class FleetLimits(Records):
     """Asks the fleet table.
 
     Parameters
@@ -101,11 +102,8 @@ class FleetLimits:
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
-        self._client = client
-        self._table = table
+        super().__init__(client, table, clock=clock, sleep=sleep)
         self._read_job = read_job
-        self._clock = clock
-        self._sleep = sleep
         self._busy: dict[str, bool] = {}
 
     @classmethod
@@ -238,9 +236,6 @@ class FleetLimits:
             item: Any = error.response.get("Item")
             return False, item or None
         return True, answer["Attributes"]
-
-    def _ask(self, request: Callable[[], Any]) -> Any:
-        return persistently(request, clock=self._clock, sleep=self._sleep)
 
 
 def _numbers(values: dict[str, int]) -> Item:

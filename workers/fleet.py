@@ -11,17 +11,16 @@ cancelled ones as such, and removes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
 from jobs import schema
-from jobs.clock import Clock
 from jobs.item import attribute
-from jobs.repo import JobRepo
-from jobs.resilience import condition_failed, persistently
+from jobs.records import Records
+from jobs.resilience import condition_failed
 
 T = TypeVar("T")
 
@@ -61,25 +60,8 @@ class WorkerRecord:
     drain: bool = False
 
 
-class FleetRecords:
-    """Requests on the fleet table.
-
-    Parameters
-    ----------
-    client : callable
-        Gives a boto3 DynamoDB client, this process's own.
-    """
-
-    def __init__(self, client: Callable[[], Any], name: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
-        self._client = client
-        self._name = name
-        self._clock = clock
-        self._sleep = sleep
-
-    @classmethod
-    def of(cls, repo: JobRepo) -> Self:
-        """Give the fleet table that the repo's settings name, through the repo's own client."""
-        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
+class FleetRecords(Records):
+    """Requests on the fleet table; those that do not say otherwise raise `StoreUnavailable`."""
 
     # --- the worker itself
     def beat(self, record: WorkerRecord, done: Sequence[str] = ()) -> WorkerRecord:
@@ -115,7 +97,7 @@ class FleetRecords:
             removes = ""
         try:
             answer = self._client().update_item(
-                TableName=self._name,
+                TableName=self._table,
                 Key=_key(record.worker_id),
                 UpdateExpression="SET " + ", ".join(sets) + removes,
                 ConditionExpression=condition,
@@ -140,7 +122,7 @@ class FleetRecords:
             As all methods below.
         """
         answer = self._ask(
-            lambda: self._client().delete_item(TableName=self._name, Key=_key(worker_id), ReturnValues="ALL_OLD")
+            lambda: self._client().delete_item(TableName=self._table, Key=_key(worker_id), ReturnValues="ALL_OLD")
         )
         return record_of(answer["Attributes"]) if "Attributes" in answer else None
 
@@ -167,13 +149,13 @@ class FleetRecords:
 
     def get(self, worker_id: str) -> WorkerRecord | None:
         """Read one worker's record; ``None`` where it has none."""
-        answer = self._ask(lambda: self._client().get_item(TableName=self._name, Key=_key(worker_id)))
+        answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_key(worker_id)))
         return record_of(answer["Item"]) if "seen_at" in answer.get("Item", {}) else None
 
     def all(self) -> list[WorkerRecord]:
         """Read the records of all workers, longest running first. A scan: the table holds one small item per worker."""
         found: list[WorkerRecord] = []
-        request: dict[str, Any] = {"TableName": self._name}
+        request: dict[str, Any] = {"TableName": self._table}
         while True:
             answer = self._ask(lambda: self._client().scan(**request))
             found += [record_of(item) for item in answer["Items"] if "seen_at" in item]
@@ -182,16 +164,13 @@ class FleetRecords:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
-        update = {"TableName": self._name, "Key": _key(worker_id), "ReturnValues": "ALL_NEW", **request}
+        update = {"TableName": self._table, "Key": _key(worker_id), "ReturnValues": "ALL_NEW", **request}
         try:
             return record_of(self._ask(lambda: self._client().update_item(**update))["Attributes"])
         except ClientError as error:
             if not condition_failed(error):
                 raise
             return None
-
-    def _ask(self, request: Callable[[], T]) -> T:
-        return persistently(request, clock=self._clock, sleep=self._sleep)
 
 
 def _heartbeat(record: WorkerRecord) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""What the keepers of small records share: a client, a table, a clock, and requests that are made persistently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from jobs.clock import Clock
+from jobs.resilience import persistently
+
+if TYPE_CHECKING:
+    from jobs.repo import JobRepo
+
+T = TypeVar("T")
+
+
+class Records:
+    """Requests on one table; all of them raise `StoreUnavailable`.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 DynamoDB client, this process's own.
+    table : str
+        The table's name.
+    """
+
+    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._sleep = sleep
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Self:
+        """Use the fleet table that the repo's settings name, through the repo's own client."""
+        return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return persistently(request, clock=self._clock, sleep=self._sleep)
