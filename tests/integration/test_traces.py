@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -12,7 +14,8 @@ import pytest
 from jobs import JobStatus
 from tests.support.endpoints import Endpoint
 from tests.support.otlp import Receiver, otlp_receiver
-from tests.support.stack import Stack, deployed
+from tests.support.processes import ManagedProcess
+from tests.support.stack import ROOT, Stack, deployed
 from tests.support.waiting import wait_until
 from workers import create_app
 from workers.telemetry import traces
@@ -22,9 +25,13 @@ OK, ERROR = 1, 2
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A receiver of its own, and an exporter of this process that knows it."""
+    monkeypatch.setattr(traces, "_providers", {})
     with otlp_receiver() as made:
         yield made
+        for provider in traces._providers.values():
+            provider.shutdown()
 
 
 @pytest.fixture
@@ -74,6 +81,45 @@ def test_a_retry_and_a_crash_are_one_trace_whose_attempts_are_linked(stack: Stac
 
     [own] = receiver.named("body's own")
     assert own.parent_span_id == runs[2].span_id
+
+
+def test_recovery_tells_the_attempt_of_a_lost_worker_in_the_jobs_own_trace(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, receiver: Receiver
+) -> None:
+    from tests.support.tasks import wait_or_again
+
+    telemetry = {"telemetry": "otlp", "telemetry_endpoint": receiver.endpoint}
+    quick = {"heartbeat_seconds": 1, "worker_dead_after_seconds": 4}
+    with deployed(dynamodb_local, elasticmq, tmp_path, run_dir=str(tmp_path), **telemetry, **quick) as stack:
+        lost = stack.worker("lost", "-c", "1", "-Q", "default")
+        app = create_app(stack.settings)
+        gate = tmp_path / "gate"
+        job_id = app.tasks[wait_or_again.name].delay(str(gate)).id
+        traces.flush()
+        wait_until(lambda: stack.bodies()[job_id, 1], 30, "the body runs")
+        lost_id = stack.repo.get_job(job_id).worker_id
+        lost.send_group(signal.SIGKILL)
+        assert not receiver.named("run tests.wait_or_again")
+        recovery = [sys.executable, "-m", "cli", "recover", "--every", "1"]
+        with ManagedProcess("recovery", recovery, log_dir=tmp_path, env=stack.environment, cwd=ROOT):
+            [orphan] = wait_until(
+                lambda: receiver.named("run tests.wait_or_again"), 40, lambda: f"recovery told, not {receiver.spans}"
+            )
+        gate.touch()
+        stack.worker("heir", "-c", "1", "-Q", "default")
+        stack.wait_for([job_id], JobStatus.COMPLETED, 60)
+        wait_until(lambda: len(receiver.named("run tests.wait_or_again")) == 2, 30, "the second attempt arrived")
+    [submit] = receiver.named("submit tests.wait_or_again")
+    first, second = receiver.named("run tests.wait_or_again")
+    assert {span.trace_id for span in receiver.spans} == {submit.trace_id}
+    assert first == orphan
+    assert {span.parent_span_id for span in (first, second)} == {submit.span_id}
+    assert [[link.span_id for link in run.links] for run in (first, second)] == [[], [first.span_id]]
+    told = {pair.key: pair.value.string_value for pair in first.attributes}
+    assert (told["jobclaim.outcome"], told["jobclaim.worker"], first.status.code) == ("orphan", lost_id, ERROR)
+    assert told["jobclaim.failure_kind"] == "ORPHANED"
+    assert second.start_time_unix_nano >= first.end_time_unix_nano
+    assert [len(receiver.named(name)) for name in ("queue", "claim")] == [2, 2]
 
 
 def test_prometheus_scrapes_a_worker_with_all_its_children(
