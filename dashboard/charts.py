@@ -18,7 +18,8 @@ HEIGHT: Final = 120
 """Pixels of a column chart's plot."""
 NARROWEST: Final = 0.5
 """Percent; what is shorter is drawn so wide, because it happened."""
-STEPS: Final = (1, 2, 2.5, 5, 10)
+STEPS: Final = (1, 2, 4, 6, 8, 10)
+"""Ends of an axis, so that its middle is a whole figure too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def nice_top(most: float) -> float:
     if most <= 2:
         return 2.0
     size = 10.0 ** math.floor(math.log10(most))
-    return next(size * step for step in STEPS if size * step >= most)
+    return next(size * step for step in STEPS if size * step >= most and size * step % 2 == 0)
 
 
 def _time_ticks(moments: Sequence[int], slot: float, most: int = 6) -> tuple[Tick, ...]:
@@ -200,7 +201,7 @@ class LaneChart:
     x_ticks: tuple[Tick, ...]
     rows: tuple[tuple[str, ...], ...]
     now_at: float
-    lane_height: int = 26
+    lane_height: int = 36
 
     @property
     def height(self) -> int:

@@ -9,7 +9,7 @@ Every template gets, beside what its route's docstring names:
 ``here``        path and query of this view, for a form to come back to
 ``url(name, query=None, **path)``, ``static(path)``    links that hold under any mount point: ``url("job", {"id": x})``
 filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``compact``,
-                ``pretty``
+                ``pretty``, ``ticked``
 ``charts``      the module `dashboard.charts`
 """
 
@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
@@ -58,7 +59,7 @@ def environment() -> Environment:
     )
     made.filters.update(iso=humane.iso, clock_time=humane.clock_time, span=humane.span, compact=compact)
     made.filters["ago"] = humane.relative
-    made.filters["pretty"] = pretty
+    made.filters.update(pretty=pretty, ticked=ticked)
     made.globals["charts"] = charts
     return made
 
@@ -76,6 +77,14 @@ class PageRoute(Route):
 def pretty(value: Any) -> str:
     """Write a JSON value over several lines."""
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def ticked(text: str) -> Markup:
+    """Escape a text, and show what stands between backticks as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def page(path: str, endpoint: Endpoint, *, name: str, budget: BudgetOf, methods: Sequence[str] = ("GET",)) -> PageRoute:

@@ -23,7 +23,7 @@ ENDED: Final = (
     charts.Series("FAILED", "failed", "bad"),
     charts.Series("CANCELLED", "cancelled", "idle"),
 )
-SUBMITTED: Final = (charts.Series("submitted", "submitted", "live"), charts.Series("duplicates", "duplicates", "warn"))
+SUBMITTED: Final = (charts.Series("submitted", "submitted", "run"), charts.Series("duplicates", "duplicates", "warn"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,9 +229,7 @@ def _of_queues(seen: QueuesView, known: Fleet) -> list[Need]:
     found = [
         Need(
             tone="bad" if queue.tone == "bad" else "warn",
-            text=f"Queue {queue.name} is {queue.state}."
-            if queue.state != "no worker"
-            else f"No worker listens on queue {queue.name}.",
+            text=_queue_text(queue),
             advice=queue.advice,
             page="queues",
             query={},
@@ -253,14 +251,21 @@ def _of_queues(seen: QueuesView, known: Fleet) -> list[Need]:
     return found
 
 
+def _queue_text(queue: queues.QueueView) -> str:
+    if queue.state == "no worker":
+        return f"No worker listens on queue {queue.name}."
+    if queue.state == "ok":
+        return f"SQS's dead-letter queue of {queue.name} is not empty."
+    return f"Queue {queue.name} is {queue.state}."
+
+
 def _of_fleet(known: Fleet, now: int, settings: Settings) -> list[Need]:
     alive = known.alive(now, settings.worker_dead_after_seconds)
     found: list[Need] = []
     dead = [one for one in known.workers if one not in alive]
     if dead:
-        text = (
-            f"{len(dead)} workers are dead: {', '.join(one.worker_id for one in dead[:3])}{' ...' * (len(dead) > 3)}."
-        )
+        names = ", ".join(one.worker_id for one in dead[:3]) + " ..." * (len(dead) > 3)
+        text = f"{len(dead)} {'worker is' if len(dead) == 1 else 'workers are'} dead: {names}."
         found.append(Need(tone="bad", text=text, advice="Recovery settles their jobs.", page="workers", query={}))
     if not alive:
         advice = "Start one: jobclaim worker run"

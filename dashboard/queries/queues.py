@@ -187,7 +187,7 @@ def _advice(name: str, state: str, depth: Depth) -> str:
     if state == "late":
         return "Are there workers enough, and do they run something long?"
     if depth.dead_letters:
-        return f"{depth.dead_letters} messages lie in its dead-letter queue: jobclaim dead queue"
+        return f"{depth.dead_letters} in its dead-letter queue: jobclaim dead queue list"
     return ""
 
 

@@ -18,9 +18,9 @@ from dashboard.queries.walk import HEAVIEST
 from dashboard.services import Services
 from governance.finding import Finding
 from governance.schedule_rules import World, validate
-from governance.schedules import LEAP_CYCLE_DAYS, Cron, Entry, entry_of, next_fires
+from governance.schedules import LEAP_CYCLE_DAYS, NEVER, Cron, Entry, entry_of, next_fires
 from jobs import Job, lifecycle
-from settings import Settings
+from settings import ScheduleSpec, Settings
 from workers.fleet import WorkerRecord
 
 TICKS: Final = 5
@@ -118,10 +118,21 @@ def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
 
 
 def entries_of(settings: Settings) -> list[Entry]:
-    """Give what beat submits under these settings, recovery among it."""
+    """Give what beat submits under these settings, recovery among it; what cannot be read is `NEVER`'s."""
     from workers.config import beat_schedule
 
-    return [entry_of(name, row) for name, row in beat_schedule(settings).items()]
+    rest = beat_schedule(settings.model_copy(update={"schedules": {}}))
+    found = [_entry(name, spec) for name, spec in settings.schedules.items()]
+    return found + [entry_of(name, row) for name, row in rest.items()]
+
+
+def _entry(name: str, spec: ScheduleSpec) -> Entry:
+    from workers.schedule.entries import entries
+
+    try:
+        return entry_of(name, entries(Settings.model_construct(schedules={name: spec}))[name])
+    except ValueError:  # beat itself refuses to start with it
+        return Entry(name, spec.task, NEVER, queue=spec.queue or "", expires=spec.expires)
 
 
 def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]) -> tuple[Finding, ...]:
