@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -115,6 +116,11 @@ def visiting(
         visitor = Visitor(context.new_page(), base)
         _listen(visitor)
         yield visitor
+    except BaseException:
+        if context.pages:
+            page = context.pages[0]
+            sys.stdout.write(f"{page.url}\n{page.locator('body').inner_text()}\n{visitor.complaints}\n")
+        raise
     finally:
         context.close()
 

@@ -44,7 +44,8 @@ def _waiting(repo: JobRepo, name: str, *, task: str = PROBE, job_id: str = "") -
     return repo.create_job(
         task,
         {"args": values, "kwargs": {PROBE: PROBE, "plain": PROBE}},
-        **({"idempotency_key": PROBE} if name == "keyed" else {"job_id": job_id or f"{PROBE}-{name}"}),
+        job_id=None if name == "keyed" else job_id or f"{PROBE}-{name}",
+        idempotency_key=PROBE if name == "keyed" else None,
         envelope=seal({**bound, "headers": {PROBE: PROBE}, "shadow": PROBE}),
     )
 

@@ -1,0 +1,134 @@
+"""Every page in both themes: nothing that keeps people out, no error, nothing asked of anybody else, nothing blocked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from jobs import JobStatus
+from tests.browser.conftest import Shop
+from tests.support.browser import Theme, Visitor, visiting
+from tests.support.hostile import PROBE, fill
+from tests.support.story_tasks import add_tax, deliver, invoice, pick, price
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+LISTS = ("jobs", "jobs?status=COMPLETED", "jobs?status=FAILED")
+PAGES = ("", *LISTS, "dead", "queues", "workers", "schedules", "reconcile")
+THEMES: tuple[Theme, ...] = ("light", "dark")
+PHONE = 390
+SPY = "window.xss = () => { window.stolen = true; };"
+
+
+@pytest.fixture(scope="module")
+def pages(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Addresses of all pages, with jobs in every state behind them."""
+    folder = tmp_path_factory.mktemp("pages")
+    running, failed = deliver.delay(str(folder / "arrived")), pick.delay(str(folder / "none"), "pears")
+    chained = (price.s(500) | add_tax.s() | invoice.s()).apply_async()
+    waiting = price.apply_async((1,), countdown=600)
+    wanted = {
+        running.id: JobStatus.PROCESSING,
+        failed.id: JobStatus.FAILED,
+        chained.id: JobStatus.COMPLETED,
+        waiting.id: JobStatus.PENDING,
+    }
+
+    def states() -> dict[str, JobStatus]:
+        return {job_id: job.status for job_id, job in shop.repo.table.get_many(list(wanted)).items()}
+
+    wait_until(lambda: states() == wanted, 60, lambda: f"{wanted}, not {states()}")
+    fingerprint = getattr(shop.repo.get_job(failed.id).failure, "fingerprint", "")
+    act = f"dead/act?verb=retry&fingerprint={fingerprint}&kind=PERMANENT"
+    yield (*PAGES, *(f"job?id={job_id}" for job_id in wanted), act, "dead/operation?key=gone", "job?id=none", "nowhere")
+    (folder / "arrived").touch()
+
+
+def faults(visitor: Visitor) -> list[str]:
+    """Everything that is wrong with the page that is open; a 404 is told on the console, and that is right."""
+    found = [line for line in visitor.complaints if "status of 404" not in line]
+    found += visitor.violations()
+    found += [f"{rule['impact']} {rule['id']}: {rule['help']} {rule['nodes']}" for rule in visitor.barriers()]
+    visitor.complaints.clear()
+    return found
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_nothing_serious_is_found_on_any_page(
+    shop: Shop, browser: Browser, pages: tuple[str, ...], theme: Theme
+) -> None:
+    wrong: dict[str, list[str]] = {}
+    with visiting(browser, shop.url, theme=theme) as visitor:
+        for path in pages:
+            page = visitor.open(path)
+            if found := faults(visitor):
+                wrong[path] = found
+            assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (theme == "dark")
+            assert "This view cost" in page.locator("footer").inner_text()
+    assert wrong == {}
+
+
+def test_a_telephone_shows_every_page_without_scrolling_sideways(
+    shop: Shop, browser: Browser, pages: tuple[str, ...]
+) -> None:
+    with visiting(browser, shop.url, width=PHONE) as visitor:
+        wide = {
+            path: width
+            for path in pages
+            if (width := visitor.open(path).evaluate("document.documentElement.scrollWidth")) > PHONE
+        }
+    assert wide == {}
+
+
+def test_a_live_page_refreshes_itself_without_a_fault(shop: Shop, browser: Browser) -> None:
+    with visiting(browser, shop.url) as visitor:
+        page = visitor.open("jobs")
+        for _ in range(2):
+            with page.expect_response("**/jobs"):
+                pass
+        assert faults(visitor) == []
+
+
+def test_a_paused_page_asks_for_nothing(shop: Shop, browser: Browser) -> None:
+    with visiting(browser, shop.url) as visitor:
+        page = visitor.open("jobs")
+        with page.expect_response("**/jobs"):
+            pass
+        page.keyboard.press("p")
+        page.locator("#live-switch[aria-pressed=true]").wait_for()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.wait_for_timeout(5_000)  # what must not come has no event to wait for
+        assert asked == []
+
+
+def test_the_keyboard_is_enough(shop: Shop, browser: Browser) -> None:
+    with visiting(browser, shop.url) as visitor:
+        page = visitor.open("queues")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        page.keyboard.press("g")
+        page.keyboard.press("j")
+        page.wait_for_url("**/jobs")
+        assert faults(visitor) == []
+
+
+def test_markup_in_jobs_workers_and_breakers_does_nothing_in_a_browser(shop: Shop, browser: Browser) -> None:
+    jobs = fill(shop.repo)
+    with visiting(browser, shop.url) as visitor:
+        visitor.page.add_init_script(SPY)
+        addresses = [*PAGES, *(f"job?id={quote(job.job_id)}" for job in jobs), f"jobs?task={quote(PROBE)}"]
+        for path in addresses:
+            page = visitor.open(path)
+            assert page.evaluate("window.stolen") is None, path
+            assert page.locator("xss-probe").count() == 0, path
+            assert visitor.violations() == [], path
+            assert [line for line in visitor.complaints if "status of 404" not in line] == [], path
+        assert PROBE in visitor.open(f"job?id={quote(jobs[0].job_id)}").locator("body").inner_text()

@@ -1,0 +1,124 @@
+"""Three people and a shop: one sees a failure and mends it, one stops what runs, one follows a chain; all live."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from celery import chain
+
+from jobs import JobStatus
+from jobs.audit import Audit
+from tests.browser.conftest import Shop
+from tests.support.browser import visiting
+from tests.support.story_tasks import add_tax, deliver, invoice, pick, price
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+LIVE_MS = 30_000
+
+
+def test_jobs_flow_by_live_while_somebody_watches(shop: Shop, browser: Browser, tmp_path: Path) -> None:
+    done = tmp_path / "arrived"
+    with visiting(browser, shop.url) as ann:
+        page = ann.open("jobs")
+        result = deliver.delay(str(done))
+        row = page.locator("tr", has=page.locator(f"a[href*='{result.id}']"))
+        row.wait_for(timeout=LIVE_MS)
+        row.get_by_text("PROCESSING").wait_for(timeout=LIVE_MS)
+        done.touch()
+        row.wait_for(state="detached", timeout=LIVE_MS)  # an open job no more
+        page.goto(f"{shop.url}jobs?status=COMPLETED")
+        page.locator(f"a[href*='{result.id}']").first.wait_for(timeout=LIVE_MS)
+        assert ann.complaints == []
+        assert ann.violations() == []
+
+
+def test_a_person_retries_a_group_of_dead_letters_and_sees_it_complete(
+    shop: Shop, browser: Browser, tmp_path: Path
+) -> None:
+    shelf = tmp_path / "shelf"
+    failing = [pick.delay(str(shelf), item).id for item in ("apples", "pears", "plums")]
+    wait_until(lambda: all(shop.repo.get_job(job_id).status is JobStatus.FAILED for job_id in failing), 60, "all fail")
+    with visiting(browser, shop.url) as ann:
+        page = ann.open("dead")
+        group = page.locator("tr, li, article, section.group, p", has_text="NotInStock").last
+        group.wait_for(timeout=LIVE_MS)
+        assert "shop.pick" in group.inner_text()
+        assert re.search(r"\b3\b", group.inner_text())
+        shelf.touch()  # the cause is mended, now they are tried again
+        group.locator("a[href*='verb=retry']").click()
+        page.wait_for_url("**/dead/act?**")
+        assert "3" in page.locator("main").inner_text()
+        page.locator("input[name=reason], textarea[name=reason]").fill("the shelf is full again")
+        page.locator("form[action$='/dead/act/start'] button").first.click()
+        page.wait_for_url("**/dead/operation?**")
+        page.locator("main").get_by_text("3 of 3").first.wait_for(timeout=LIVE_MS)
+        page.goto(f"{shop.url}job?id={failing[0]}")
+        page.locator("main").get_by_text("COMPLETED").first.wait_for(timeout=LIVE_MS)
+        told = page.locator("main").inner_text()
+        assert "NotInStock" in told, "the attempt that failed is still told"
+        assert "the shelf is full again" in told
+        assert ann.complaints == []
+        assert ann.violations() == []
+    assert all(shop.repo.get_job(job_id).status is JobStatus.COMPLETED for job_id in failing)
+    entry = next(entry for entry in Audit.of(shop.repo).entries() if entry.verb.endswith("retry"))
+    assert (entry.done, entry.why) == (3, "the shelf is full again")
+
+
+def test_another_cancels_a_running_job_and_sees_when_it_is_done(shop: Shop, browser: Browser, tmp_path: Path) -> None:
+    result = deliver.delay(str(tmp_path / "never"))
+    with visiting(browser, shop.url) as bob:
+        page = bob.open("jobs")
+        link = page.locator(f"a[href*='{result.id}']").first
+        link.wait_for(timeout=LIVE_MS)
+        link.click()
+        page.locator("main").get_by_text("PROCESSING").first.wait_for(timeout=LIVE_MS)
+        cancel = page.locator("form[action$='/act']", has=page.locator("input[name=verb][value=cancel]"))
+        cancel.locator("button").last.click()
+        page.wait_for_url("**/job?**asked=cancel**")
+        page.locator("main").get_by_text(re.compile("requested", re.IGNORECASE)).first.wait_for(timeout=LIVE_MS)
+        page.locator("main").get_by_text("CANCELLED").first.wait_for(timeout=LIVE_MS)
+        assert bob.complaints == []
+        assert bob.violations() == []
+    job = shop.repo.get_job(result.id)
+    assert job.status is JobStatus.CANCELLED
+    entry = next(entry for entry in Audit.of(shop.repo).entries() if entry.what == result.id)
+    assert entry.verb == "cancel"
+
+
+def test_a_third_follows_a_chain_from_its_first_job_to_its_last(shop: Shop, browser: Browser) -> None:
+    last = chain(price.s(1000), add_tax.s(), invoice.s()).apply_async()
+    first = last.parent.parent.id
+    with visiting(browser, shop.url) as eve:
+        page = eve.open(f"job?id={first}")
+        for job_id in (last.parent.id, last.id):
+            link = page.locator(f"main a[href*='{job_id}']").first
+            link.wait_for(timeout=LIVE_MS)
+            link.click()
+            page.wait_for_url(f"**/job?id={job_id}**")
+        page.locator("main").get_by_text("COMPLETED").first.wait_for(timeout=LIVE_MS)
+        page.locator("main").get_by_text("12.00 EUR").first.wait_for(timeout=LIVE_MS)
+        assert page.locator(f"main a[href*='{first}']").count(), "and back to where it began"
+        assert eve.complaints == []
+        assert eve.violations() == []
+
+
+def test_reading_needs_no_javascript(shop: Shop, browser: Browser) -> None:
+    result = price.delay(5)
+    wait_until(lambda: shop.repo.get_job(result.id).status is JobStatus.COMPLETED, 60, "it completes")
+    with visiting(browser, shop.url, javascript=False) as ann:
+        page = ann.open("jobs?status=COMPLETED")
+        page.locator(f"a[href*='{result.id}']").first.click()
+        assert "COMPLETED" in page.locator("main").inner_text()
+        for path in ("", "dead", "queues", "workers", "schedules", "reconcile"):
+            answer = page.goto(shop.url + path)
+            assert answer is not None
+            assert answer.ok
+            assert page.locator("h1").inner_text()
+        assert ann.complaints == []
