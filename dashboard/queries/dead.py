@@ -9,6 +9,7 @@ from typing import Any, Final, Self, cast
 from starlette.datastructures import QueryParams
 
 from dashboard import redaction
+from dashboard.acts import checks_reason
 from dashboard.meter import Budget, Meter
 from dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
 from dashboard.services import Services
@@ -129,12 +130,14 @@ class Act:
         query = DeadQuery.of(asked)
         if query.state not in OPEN and verb != "retry":
             raise InvalidInput(f"what is {query.state} can be retried only")
+        if not (query.kind or any(getattr(query, name) for name in TEXTS)):
+            raise InvalidInput("name the group: its fingerprint, kind, task, queue or exception; for all, use the CLI")
         return cls(
             verb=cast("Verb", verb),
             query=query,
             limit=int(number(asked.get("limit", ""), "limit", 1_000, least=1, most=MOST_AT_ONCE)),
             rate=number(asked.get("rate", ""), "rate", 10.0, least=0.01, most=FASTEST),
-            reason=asked.get("reason", "").strip(),
+            reason=checks_reason(asked.get("reason", "")),
         )
 
     def cli(self) -> str:

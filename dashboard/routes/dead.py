@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from dashboard import acts
 from dashboard.meter import Budget, current
 from dashboard.operations import Operation
 from dashboard.pages import form, link, page, render, services_of
@@ -95,7 +94,7 @@ def start(request: Request, fields: dict[str, str]) -> Response:
         act.verb,
         act.query.filter(services.clock()),
         by=person.name,
-        reason=acts.checks_reason(act.reason),
+        reason=act.reason,
         limit=act.limit,
         rate=act.rate,
         expected=int(dead.number(fields.get("expected", ""), "expected", 0, most=dead.MOST_AT_ONCE)),

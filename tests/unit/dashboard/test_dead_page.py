@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
+import threading
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-from jobs import JobStatus
+import pytest
+
+from jobs import Job, JobStatus
 from recovery.dead import Filter
 from tests.support.waiting import wait_until
 from tests.unit.dashboard.conftest import Board
@@ -26,6 +31,15 @@ def finished(board: Board, location: str) -> str:
 
     wait_until(ended, 10, lambda: "the operation ends")
     return str(board.browser().get(location).text)
+
+
+def until(event: threading.Event) -> Callable[[float], None]:
+    """Stand for the pause between two jobs, which lasts until the test has seen enough."""
+
+    def sleep(_: float) -> None:
+        event.wait(10)
+
+    return sleep
 
 
 def test_a_group_is_shown_once_with_its_count(board: Board) -> None:
@@ -50,3 +64,161 @@ def test_a_group_is_retried_after_a_preview(board: Board) -> None:
     after = [board.repo.get_job(job.job_id) for job in jobs]
     assert {job.status for job in after} == {JobStatus.PENDING}
     assert {(job.decisions[-1].by, job.decisions[-1].why) for job in after} == {("ada", "the bank is back")}
+
+
+def start(board: Board, **fields: str) -> str:
+    """Begin an act on the only group; give the address of its page."""
+    mark = fields.pop("fingerprint", "") or group_of(board)
+    asked = {"verb": "retry", "fingerprint": mark, "rate": "500", **fields}
+    answer = board.browser().post("/dead/act/start", data=asked)
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
+def test_every_refusal_is_listed_with_its_reason(board: Board) -> None:
+    jobs = [board.failed() for _ in range(3)]
+    mark, real = group_of(board), board.services.letters.find
+
+    def find(wanted: Filter) -> Iterator[Job]:
+        found = list(real(wanted))
+        board.repo.retry_job(jobs[1].job_id)  # somebody is faster, after it was read
+        yield from found
+
+    board.services.letters.find = find  # type: ignore[method-assign]
+    page = finished(board, start(board, fingerprint=mark))
+    assert jobs[1].job_id in page
+    assert jobs[1].job_id in page
+    assert "it changed meanwhile; look again" in page
+    assert sorted(board.sent) == sorted(job.job_id for job in jobs if job is not jobs[1])
+
+
+def test_a_limit_leaves_the_rest_alone(board: Board) -> None:
+    jobs = [board.failed() for _ in range(5)]
+    finished(board, start(board, limit="2"))
+    states = [board.repo.get_job(job.job_id).status for job in jobs]
+    assert states.count(JobStatus.PENDING) == 2
+
+
+def test_an_operation_can_be_stopped_and_goes_on_with_the_rest(board: Board) -> None:
+    jobs = [board.failed() for _ in range(3)]
+    slept: list[float] = []
+    go = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        go.wait(10)
+
+    board.services.letters._sleep = sleep
+    page = start(board, rate="0.01")
+    key = dict(parse_qsl(urlsplit(page).query))["key"]
+    wait_until(lambda: bool(slept), 10, lambda: "the operation is at its first job")
+    assert board.browser().post("/dead/operation/stop", data={"key": key}).status_code == 303
+    go.set()
+    assert "stopped" in finished(board, page)
+    done = [job for job in jobs if board.repo.get_job(job.job_id).status is JobStatus.PENDING]
+    assert len(done) == 1
+    again = dict(parse_qsl(urlsplit(page).query))
+    finished(board, start(board, until=again["until"]))
+    assert {board.repo.get_job(job.job_id).status for job in jobs} == {JobStatus.PENDING}
+
+
+def test_the_same_act_begun_twice_is_one_operation(board: Board) -> None:
+    board.failed()
+    go = threading.Event()
+    board.services.letters._sleep = until(go)
+    first = start(board, until=str(board.clock()))
+    second = start(board, until=str(board.clock()))
+    go.set()
+    assert first == second
+    finished(board, first)
+
+
+def test_a_third_operation_at_once_is_refused(board: Board) -> None:
+    board.failed()
+    go = threading.Event()
+    board.services.letters._sleep = until(go)
+    pages = [start(board, until=str(board.clock() + n)) for n in range(2)]
+    asked = {"verb": "retry", "fingerprint": group_of(board), "until": str(board.clock() + 2)}
+    answer = board.browser().post("/dead/act/start", data=asked)
+    go.set()
+    assert answer.status_code == 409
+    for page in pages:
+        finished(board, page)
+
+
+def test_an_operation_of_a_process_that_is_gone_can_be_begun_again(board: Board) -> None:
+    board.failed()
+    mark = group_of(board)
+    page = start(board)
+    finished(board, page)
+    text = board.browser().get(page.replace("key=", "key=0")).text
+    assert 'action="/dead/act/start"' in text
+    assert mark in text
+
+
+def test_what_fails_after_the_preview_is_not_taken_for_the_group(board: Board) -> None:
+    board.failed()
+    until = str(board.clock())
+    board.clock.advance(1)
+    later = board.failed()
+    finished(board, start(board, until=until))
+    assert board.repo.get_job(later.job_id).status is JobStatus.FAILED
+
+
+def test_the_preview_gives_the_command_that_does_the_same(board: Board) -> None:
+    board.failed()
+    asked = {"verb": "abandon", "fingerprint": group_of(board), "kind": "PERMANENT", "reason": "it's over"}
+    text = html.unescape(board.browser().get("/dead/act", params=asked).text)
+    assert f"jobclaim dead abandon --kind PERMANENT --fingerprint {group_of(board)} --failed-before 20" in text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"verb": "delete"},
+        {"limit": "0"},
+        {"limit": "nan"},
+        {"limit": "10001"},
+        {"rate": "0"},
+        {"rate": "-1"},
+        {"rate": "inf"},
+        {"kind": "ODD"},
+        {"state": "RETRYING"},
+        {"state": "RESOLVED", "verb": "abandon"},
+        {"until": "tomorrow"},
+        {"reason": "x" * 201},
+    ],
+)
+def test_an_act_that_makes_no_sense_is_refused_before_it_begins(board: Board, fields: dict[str, str]) -> None:
+    job = board.failed()
+    answer = board.browser().post("/dead/act/start", data={"verb": "retry", "fingerprint": "f", **fields})
+    assert answer.status_code == 400
+    assert board.services.operations.all() == []
+    assert board.repo.get_job(job.job_id).status is JobStatus.FAILED
+
+
+def test_an_act_on_everything_is_refused(board: Board) -> None:
+    board.failed()
+    assert board.browser().post("/dead/act/start", data={"verb": "abandon"}).status_code == 400
+
+
+def test_scheduled_and_settled_dead_letters_have_tabs_of_their_own(board: Board) -> None:
+    waiting = board.failed("shop.waits", error=ValueError("x"))
+    scheduled = board.failed("shop.later", error=TimeoutError("x"))
+    settled = board.failed("shop.over", error=ValueError("x"))
+    board.services.letters.act("resolve", [settled.job_id], by="ada")
+    assert str(board.repo.get_job(scheduled.job_id).dead_state) == "SCHEDULED"
+
+    def samples(state: str) -> list[str]:
+        answer = board.browser().get("/api/v1/dead", params={"state": state}).json()
+        return [row["sample"] for row in answer["items"]]
+
+    assert samples("WAITING") == [waiting.job_id]
+    assert samples("SCHEDULED") == [scheduled.job_id]
+    assert samples("RESOLVED") == [settled.job_id]
+    assert samples("ABANDONED") == []
+
+
+def test_groups_do_not_show_what_an_exception_quotes(board: Board) -> None:
+    board.failed(error=ValueError("no such card: 4111"))
+    assert "4111" not in board.browser().get("/dead").text
