@@ -223,6 +223,11 @@ class Queues:
         )
         return {"MessageId": sent.id, "MD5OfMessageBody": sent.md5}
 
+    def _SendMessageBatch(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        url = request["QueueUrl"]
+        sent = [(entry["Id"], self._SendMessage({**entry, "QueueUrl": url})) for entry in request["Entries"]]
+        return {"Successful": [{"Id": name, **answer} for name, answer in sent], "Failed": []}
+
     def _DeleteMessage(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         self._queue(request).delete(request["ReceiptHandle"])
         return {}

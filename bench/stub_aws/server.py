@@ -160,7 +160,12 @@ class Connection(asyncio.Protocol):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
         self._buffer, self._busy = rest[length:], True
-        self._dispatch(head.split(b" ", 2)[1], headers, orjson.loads(rest[:length] or b"{}"))
+        try:
+            request = orjson.loads(rest[:length] or b"{}")
+        except orjson.JSONDecodeError:
+            self._send(400, {"__type": "SerializationException", "message": rest[:100].decode(errors="replace")})
+            return
+        self._dispatch(head.split(b" ", 2)[1], headers, request)
 
     def _dispatch(self, path: bytes, headers: dict[bytes, bytes], request: dict[str, Any]) -> None:
         if path == b"/control":

@@ -146,6 +146,7 @@ PASS = ("examined", "orphaned", "redispatched")
 TICK = ("at", "name", "task")
 UP = rows("resource", "kind", "action", "detail")
 FOUND = rows(*FINDING)
+FINDING_TABLE = r"^check +where +what +fix"
 COMPLETED = one(*JOB, status="COMPLETED")
 CHECKED = ("level", "subject", "what", "remedy")
 
@@ -243,6 +244,9 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "jobclaim template --check": Scenario(says("template.yaml is what the settings say"), rendered),
     "jobclaim template --file - | less": Scenario(says("^Resources:")),
+    "jobclaim bench --yes": Scenario(one("jobs_per_second", "requests", "dollars_per_million", jobs=100, deleted=100)),
+    "jobclaim bench --jobs 1000 --threads 16 --yes -o table": Scenario(says("a million jobs")),
+    "jobclaim bench --yes -o json | jq .dollars_per_million": Scenario(values(r"[0-9.]+")),
     "jobclaim prune": Scenario(one("seen", "deleted", "complete", dry_run=False)),
     "jobclaim prune --dry-run": Scenario(one("seen", "deleted", "complete", dry_run=True)),
     "jobclaim prune --limit 10000 --rate 50": Scenario(one("seen", "deleted", "complete", dry_run=False)),
@@ -253,7 +257,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "jobclaim schedule validate --app shop.celery:app --check-duplicates --check-hotspots": Scenario(FOUND, exit=4),
     "jobclaim schedule validate --check-idempotency --check-orphaned-tasks": Scenario(silent),
-    "jobclaim schedule validate --static .": Scenario(FOUND, exit=4),
+    "jobclaim schedule validate --static . -o table": Scenario(says(FINDING_TABLE), exit=4),
     "jobclaim schedule validate --static src/": Scenario(FOUND, exit=4),
     "jobclaim schedule validate --static . --baseline .jobclaim-schedules.json": Scenario(silent, known_schedules),
     "jobclaim schedule list": Scenario(
@@ -264,7 +268,7 @@ SCENARIOS: dict[str, Scenario] = {
     # --- tasks
     "jobclaim audit": Scenario(FOUND, exit=4, columns=("check", "where", "what", "fix")),
     "jobclaim audit src/": Scenario(FOUND, exit=4),
-    "jobclaim audit --static": Scenario(FOUND, exit=4),
+    "jobclaim audit --static -o table": Scenario(says(FINDING_TABLE), exit=4),
     "jobclaim audit --static src/": Scenario(FOUND, exit=4),
     "jobclaim audit --duplicates-only src/": Scenario(silent),
     "jobclaim audit --generate-report tasks.md src/": Scenario(both(FOUND, writes("tasks.md", "`old.weekly`")), exit=4),

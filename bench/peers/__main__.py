@@ -1,0 +1,133 @@
+"""``python -m bench.peers``: the table of the README, as JSON and Markdown.
+
+Speed, requests and units on the metering stub, in rounds by turns; behaviour under three faults on DynamoDB Local and
+ElasticMQ. Needs Java, redis-server and, the first time, a package index for the peers' virtual environments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.peers import faults, report, speed
+from bench.peers.catalog import BY_KEY, PEERS, Peer
+from bench.peers.endpoints import Endpoints, redis_server
+from bench.peers.venvs import python_of
+from bench.stub import ROOT, running_stub
+from tests.support.endpoints import dynamodb_local, elasticmq
+
+RESULTS = ROOT / "bench" / "results"
+AT_ONCE = 3
+"""Peers under fault at the same time: they wait more than they compute, and share nothing but the servers."""
+
+
+def main() -> int:
+    """Measure, print the table and, with ``--write``, keep it."""
+    arguments = _arguments()
+    peers = [BY_KEY[key] for key in arguments.only] if arguments.only else list(PEERS)
+    for peer in peers:
+        python_of(peer)
+    began, load = time.monotonic(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder, redis_server() as redis:
+        rounds = {} if arguments.faults_only else _speed(peers, arguments, Path(folder), redis)
+        verdicts = {} if arguments.speed_only else _faults(peers, Path(folder), redis)
+    result: dict[str, Any] = {
+        "about": {
+            "date": datetime.now(UTC).date().isoformat(),
+            "jobs": arguments.jobs,
+            "rounds": arguments.rounds,
+            "processes": arguments.processes,
+            "latency_ms": speed.LATENCY_MS,
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "load_before": round(load, 1),
+            "seconds": round(time.monotonic() - began),
+        },
+        "peers": {
+            peer.key: {
+                "title": peer.title,
+                "note": peer.note,
+                "redis": peer.redis,
+                "rounds": [asdict(one) for one in rounds.get(peer.key, [])],
+                "faults": {name: asdict(one) for name, one in verdicts.get(peer.behaves_as or peer.key, {}).items()},
+            }
+            for peer in peers
+        },
+    }
+    _say(report.markdown(result))
+    if arguments.write:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "peers.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / "peers.md").write_text(report.markdown(result))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=600)
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=BY_KEY, metavar="PEER", help=f"some of {', '.join(BY_KEY)}")
+    parser.add_argument("--speed-only", action="store_true")
+    parser.add_argument("--faults-only", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write bench/results/peers.json and peers.md")
+    return parser.parse_args()
+
+
+def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis: str) -> dict[str, list[speed.Round]]:
+    """Measure each peer once per round, a different one first in each."""
+    rounds: dict[str, list[speed.Round]] = {peer.key: [] for peer in peers}
+    for number in range(arguments.rounds):
+        shift = number * len(peers) // arguments.rounds
+        for peer in [*peers[shift:], *peers[:shift]]:
+            with running_stub() as stub:
+                endpoints = Endpoints(stub.url, stub.url, redis, folder)
+                endpoints.prepare(peer)
+                done = speed.measure(stub, endpoints, peer, arguments.jobs, arguments.processes)
+            rounds[peer.key].append(done)
+            _say(
+                f"round {number + 1}, {peer.key}: {done.per_second:.0f} jobs/s, "
+                f"{done.per_second_with_latency:.0f} with latency, {sum(done.requests.values()):.2f} requests, "
+                f"{done.write_units:.2f} WRU, CPU {done.submit_cpu_ms:.2f} + {done.worker_cpu_ms:.2f} ms"
+            )
+    return rounds
+
+
+def _faults(peers: list[Peer], folder: Path, redis: str) -> dict[str, dict[str, faults.Verdict]]:
+    with ExitStack() as exits:
+        dynamodb = exits.enter_context(dynamodb_local(folder))
+        sqs = exits.enter_context(elasticmq(folder))
+        endpoints = Endpoints(sqs.endpoint_url, dynamodb.endpoint_url, redis, folder)
+        judged = [peer for peer in peers if peer.behaves_as is None]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip((peer.key for peer in judged), pool.map(partial(_judged, endpoints), judged), strict=True))
+
+
+def _judged(endpoints: Endpoints, peer: Peer) -> dict[str, faults.Verdict]:
+    verdicts = faults.judge(endpoints, peer)
+    for name, verdict in verdicts.items():
+        _say(f"{peer.key}, {name}: {'passes' if verdict.passed else 'fails'}: {verdict.what}")
+    return verdicts
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""What every peer runs: a body that does nothing, and one that leaves evidence of its start and of its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def nothing(number: int) -> None:
+    """Do nothing."""
+
+
+def work(name: str, seconds: float) -> str:
+    """Work for some seconds; two lines in the evidence file say that it began and that it ended."""
+    _note("start", name)
+    time.sleep(seconds)
+    _note("end", name)
+    return f"{name} done"
+
+
+def _note(what: str, name: str) -> None:
+    line = f"{what} {name} {os.getpid()} {time.time():.3f}\n".encode()
+    file = os.open(Path(os.environ["BENCH_EVIDENCE"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line)  # one write: lines of several processes never mix
+    finally:
+        os.close(file)

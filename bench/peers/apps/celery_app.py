@@ -1,0 +1,125 @@
+"""Celery on SQS as its documentation sets it up, and what is put on top of it; ``BENCH_PEER`` chooses."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import bodies
+from celery import Celery, Task
+
+PEER = os.environ["BENCH_PEER"]
+QUEUE = os.environ["BENCH_QUEUE"]
+SQS = os.environ["BENCH_SQS"]
+DYNAMODB = os.environ["BENCH_DYNAMODB"]
+REDIS = os.environ.get("BENCH_REDIS", "")
+
+app = Celery("peer", set_as_current=True)
+app.conf.update(
+    broker_url=f"sqs://stub:stub@{urlsplit(SQS).netloc}",
+    broker_transport_options={
+        "is_secure": False,
+        "region": "us-east-1",
+        "predefined_queues": {QUEUE: {"url": f"{SQS}/000000000000/{QUEUE}"}},
+        "polling_interval": 0.1,
+        "wait_time_seconds": 10,
+    },
+    task_default_queue=QUEUE,
+    worker_prefetch_multiplier=1,
+    task_ignore_result=PEER != "celery-results",
+    task_serializer="json",
+    accept_content=["json"],
+    worker_enable_remote_control=False,
+    broker_connection_retry_on_startup=True,
+)
+
+
+def _base() -> type[Task]:
+    if PEER == "celery-late":
+        app.conf.task_acks_late = True
+    if PEER == "celery-results":
+        # no keys in the URL: with them its processes would share one connection, made before the fork
+        app.conf.result_backend = f"dynamodb://@{urlsplit(DYNAMODB).netloc}/celery"
+    if PEER == "celery-once":
+        from celery_once import QueueOnce
+
+        settings = {"url": REDIS, "default_timeout": 3600}
+        app.conf.ONCE = {"backend": "celery_once.backends.Redis", "settings": settings}
+        return QueueOnce  # type: ignore[no-any-return]
+    if PEER == "celery-singleton":
+        from celery_singleton import Singleton
+
+        app.conf.singleton_backend_url = REDIS
+        return Singleton  # type: ignore[no-any-return]
+    return Task  # type: ignore[no-any-return]
+
+
+BASE = _base()
+
+
+def _once(body: Any) -> Any:
+    """Put Powertools' idempotency around a body, where it is the peer; its record is keyed by the arguments."""
+    if PEER != "celery-powertools":
+        return body
+    import boto3
+    from aws_lambda_powertools.utilities.idempotency import (
+        DynamoDBPersistenceLayer,
+        IdempotencyConfig,
+        idempotent_function,
+    )
+
+    layer = DynamoDBPersistenceLayer("powertools", boto3_client=boto3.client("dynamodb", endpoint_url=DYNAMODB))
+
+    @idempotent_function(data_keyword_argument="call", persistence_store=layer, config=IdempotencyConfig())
+    def once(call: dict[str, Any]) -> Any:
+        return body(**call)
+
+    def run(**call: Any) -> Any:
+        return once(call=call)
+
+    return run
+
+
+class _Lazy:
+    """The wrapped body, made in the process that runs it: boto3 clients do not cross a fork."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+        self.made: Any = None
+
+    def __call__(self, **call: Any) -> Any:
+        self.made = self.made or _once(self.body)
+        return self.made(**call)
+
+
+_nothing, _work = _Lazy(bodies.nothing), _Lazy(bodies.work)
+
+
+@app.task(base=BASE, name="bench.nothing")
+def nothing(number: int) -> None:
+    """Do nothing."""
+    _nothing(number=number)
+
+
+@app.task(base=BASE, name="bench.work")
+def work(name: str, seconds: float) -> str:
+    """Leave evidence."""
+    return _work(name=name, seconds=seconds)  # type: ignore[no-any-return]
+
+
+def fill(numbers: range) -> None:
+    """Submit a call that does nothing for each number, one after another."""
+    for number in numbers:
+        nothing.delay(number)
+
+
+def call(name: str, seconds: float) -> str:
+    """Submit one call that leaves evidence; tell what the caller got."""
+    try:
+        result = work.delay(name, seconds)
+    except Exception as error:  # noqa: BLE001 - AlreadyQueued and its like are what is looked for
+        return f"refused: {type(error).__name__}"
+    if PEER == "celery-results":
+        return f"handle, {result.state}"
+    return "handle"

@@ -1,0 +1,144 @@
+"""Who is compared: how each is started, what it needs, and when its work is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+APPS: Final = HERE / "apps"
+OURS: Final = "jobclaim"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One of those that are compared.
+
+    Attributes
+    ----------
+    key, title : str
+    module : str
+        In `APPS`: its tasks, ``fill`` and ``call``.
+    venv : str, optional
+        Requirement file under ``requirements/``; ``None`` runs in this environment.
+    worker : tuple of str
+        Arguments of its worker after the Python interpreter, with ``{queue}``, ``{processes}`` and, where a process
+        works on several jobs at once, ``{pool}`` and ``{each}``.
+    ready : str
+        Regular expression of the line that its worker writes when it listens.
+    table : str, optional
+        Its DynamoDB table, and the attribute that is its key.
+    ends : mapping
+        Requests of which a job has so many when it is over, besides the end of its message.
+    redis : bool
+    settings : mapping
+        More environment.
+    behaves_as : str, optional
+        Key of the peer that has the same faults; those are not run twice.
+    note : str
+        How it is set up, where that is not plain.
+    """
+
+    key: str
+    title: str
+    module: str
+    venv: str | None
+    worker: tuple[str, ...]
+    ready: str
+    table: tuple[str, str] | None = None
+    ends: Mapping[str, int] = field(default_factory=dict)
+    redis: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    behaves_as: str | None = None
+    note: str = ""
+
+
+def _celery(key: str, title: str, **more: object) -> Peer:
+    return Peer(
+        key=key,
+        title=title,
+        module="celery_app",
+        venv="celery",
+        worker=("-m", "celery", "-A", "celery_app", "worker", "-Q", "{queue}", "-c", "{processes}", "-l", "INFO"),
+        ready=r"celery@\S+ ready",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _ours(key: str, title: str, **more: object) -> Peer:
+    return Peer(
+        key=key,
+        title=title,
+        module="jobclaim_app",
+        venv=None,
+        worker=("-m", "celery", "-A", "workers.app", "worker", "-Q", "{queue}", "-c", "{processes}", "-l", "INFO"),
+        ready=r"celery@\S+ ready",
+        ends={"UpdateItem jobclaim-jobs": 2},
+        **more,  # type: ignore[arg-type]
+    )
+
+
+PEERS: Final = (
+    _ours(OURS, "**jobclaim**"),
+    _ours(
+        "jobclaim-bulk",
+        "**jobclaim**, `submit_many`",
+        behaves_as=OURS,
+        note="One call submits all jobs; the worker is the same.",
+    ),
+    _ours(
+        "jobclaim-listed",
+        "**jobclaim**, completed jobs listed",
+        settings={"JOBCLAIM_INDEX_COMPLETED": "true"},
+        behaves_as=OURS,
+        note="`index_completed` keeps completed jobs in the index, for one write unit more.",
+    ),
+    _celery("celery", "Celery", note="5.7, `task_acks_late=False` (its default), results ignored."),
+    _celery("celery-late", "Celery, `acks_late=True`", note="The message is deleted after the body."),
+    _celery(
+        "celery-results",
+        "Celery + DynamoDB results",
+        table=("celery", "id"),
+        ends={"PutItem celery": 1},
+        note="Celery's own DynamoDB result backend.",
+    ),
+    _celery(
+        "celery-powertools",
+        "Celery + Powertools",
+        table=("powertools", "id"),
+        ends={"PutItem powertools": 1, "UpdateItem powertools": 1},
+        note="`@idempotent_function` of Powertools for AWS around the body, keyed by the arguments.",
+    ),
+    _celery("celery-once", "celery-once", redis=True, note="On Redis."),
+    _celery("celery-singleton", "celery-singleton", redis=True, note="On Redis."),
+    Peer(
+        key="dramatiq",
+        title="dramatiq-sqs",
+        module="dramatiq_app",
+        venv="dramatiq",
+        worker=("-m", "dramatiq", "dramatiq_app", "-p", "{pool}", "-t", "{each}"),
+        ready=r"Worker process is ready",
+        note="Two processes of four threads.",
+    ),
+    Peer(
+        key="taskiq",
+        title="taskiq-aio-sqs",
+        module="taskiq_app",
+        venv="taskiq",
+        worker=("-m", "taskiq", "worker", "taskiq_app:broker", "-w", "{pool}", "--max-async-tasks", "{each}"),
+        ready=r"Listening started",
+        note="Two processes of four coroutines; ten messages per poll instead of its default of one.",
+    ),
+)
+"""In the order of the table, ours first."""
+
+BY_KEY: Final = {peer.key: peer for peer in PEERS}
+
+
+def queue_of(peer: Peer) -> tuple[str, str]:
+    """Name of a peer's queue for itself and for SQS."""
+    if peer.module == "jobclaim_app":
+        return "default", "jobclaim-default"
+    return f"bench-{peer.key}", f"bench-{peer.key}"

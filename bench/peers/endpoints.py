@@ -1,0 +1,153 @@
+"""What the peers run on: addresses, tables, queues, Redis, and the processes of one peer there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from bench.peers.catalog import APPS, Peer, queue_of
+from bench.peers.venvs import python_of
+from bench.stub import ROOT
+from infra import provision
+from settings import Settings
+from tests.support.endpoints import free_port
+from tests.support.processes import ManagedProcess
+from tests.support.waiting import wait_until
+
+FAKE = {
+    "AWS_ACCESS_KEY_ID": "stub",
+    "AWS_SECRET_ACCESS_KEY": "stub",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_LAMBDA_FUNCTION_NAME": "bench",
+}
+"""The last is what Powertools' records are named after."""
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+READY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where SQS, DynamoDB and Redis listen, and the folder for logs and evidence."""
+
+    sqs: str
+    dynamodb: str
+    redis: str
+    folder: Path
+
+    def client(self, service: str) -> Any:
+        """Build a boto3 client."""
+        url = self.sqs if service == "sqs" else self.dynamodb
+        session: Any = boto3.session.Session  # typed per service; here the name is a value
+        keys = {name.lower(): FAKE[name] for name in KEYS}
+        config = Config(retries={"total_max_attempts": 3})
+        return session(**keys, region_name="us-east-1").client(service, endpoint_url=url, config=config)
+
+    def environment(self, peer: Peer, **more: str) -> dict[str, str]:
+        """Everything that a process of a peer needs to know."""
+        ours = {
+            "JOBCLAIM_SQS_ENDPOINT_URL": self.sqs,
+            "JOBCLAIM_DYNAMODB_ENDPOINT_URL": self.dynamodb,
+            "JOBCLAIM_TASK_MODULES": json.dumps(["jobclaim_app"]),
+        }
+        path = os.pathsep.join([str(APPS), str(ROOT)] if peer.venv is None else [str(APPS)])
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("JOBCLAIM_", "AWS_"))},
+            **FAKE,
+            **(ours if peer.venv is None else {}),
+            "PYTHONPATH": path,
+            "BENCH_PEER": peer.key,
+            "BENCH_QUEUE": queue_of(peer)[0],
+            "BENCH_SQS": self.sqs,
+            "BENCH_DYNAMODB": self.dynamodb,
+            "BENCH_REDIS": self.redis,
+            "BENCH_EVIDENCE": str(self.evidence(peer)),
+            **peer.settings,
+            **more,
+        }
+
+    def evidence(self, peer: Peer) -> Path:
+        """File to which a peer's bodies write."""
+        return self.folder / f"evidence-{peer.key}"
+
+    def prepare(self, peer: Peer, *, visibility: int = 3600, **settings: Any) -> None:
+        """Make a peer's queue and table."""
+        if peer.venv is None:
+            settings = {**settings, "dynamodb_endpoint_url": self.dynamodb, "sqs_endpoint_url": self.sqs}
+            provision(Settings(**settings))
+            return
+        name = queue_of(peer)[1]
+        self.client("sqs").create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(visibility)})
+        if peer.table is None:
+            return
+        table, key = peer.table
+        try:
+            self.client("dynamodb").create_table(
+                TableName=table,
+                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceInUseException":
+                raise
+
+    def worker(self, peer: Peer, processes: int, name: str = "worker", **more: str) -> ManagedProcess:
+        """Start a peer's worker and wait until it listens."""
+        pool = min(2, processes)
+        shares = {"processes": processes, "pool": pool, "each": processes // pool, "queue": queue_of(peer)[0]}
+        argv = [python_of(peer), *(part.format(**shares) for part in peer.worker)]
+        started = ManagedProcess(
+            f"{peer.key}-{name}", argv, log_dir=self.folder, env=self.environment(peer, **more), cwd=self.folder
+        ).start()
+        try:
+            started.wait_for_line(peer.ready, READY_SECONDS)
+        except BaseException:
+            started.stop()
+            raise
+        return started
+
+    def submit(self, peer: Peer, *arguments: str, **more: str) -> Any:
+        """Run a peer's submitter; give its answer."""
+        argv = [python_of(peer), str(APPS / "submit.py"), peer.module, *arguments]
+        ran = subprocess.run(
+            argv, env=self.environment(peer, **more), cwd=self.folder, capture_output=True, text=True, check=False
+        )
+        if ran.returncode:
+            raise RuntimeError(f"the submitter of {peer.key} failed:\n{ran.stderr[-3000:]}")
+        return json.loads(ran.stdout.splitlines()[-1])
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Run redis-server on loopback until the block ends; give its URL."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise SystemExit("redis-server is not installed; on Debian: apt-get install redis-server")
+    port = free_port()
+    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        import redis
+
+        def answers() -> bool:
+            try:
+                return bool(redis.Redis(port=port).ping())
+            except redis.ConnectionError:
+                return False
+
+        wait_until(answers, 10, "redis-server answers")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.wait(10)

@@ -1,0 +1,182 @@
+"""From what was measured to what is said: medians, dollars, ratios and whether the aims are met. No I/O."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.peers.catalog import OURS
+from infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
+
+MILLION: Final = 1_000_000
+FAULTS: Final = ("duplicate", "crash", "equal")
+PLAIN: Final = "celery"
+PRICES: Final = (
+    f"List prices of us-east-1 without the free tier: SQS ${SQS_REQUEST * MILLION:.2f} per million requests "
+    f"(aws.amazon.com/sqs/pricing, standard queues), DynamoDB on demand ${WRITE_UNIT * MILLION:.3f} per million write "
+    f"and ${READ_UNIT * MILLION:.3f} per million read units (aws.amazon.com/dynamodb/pricing/on-demand, since "
+    "November 2024)."
+)
+MEDIANS: Final = (
+    "per_second",
+    "per_second_with_latency",
+    "write_units",
+    "read_units",
+    "submit_cpu_ms",
+    "worker_cpu_ms",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One peer's figures, medians over its rounds; ``None`` where it was not measured.
+
+    Attributes
+    ----------
+    numbers : dict or None
+        By the names of `MEDIANS`, and ``requests`` and ``dollars`` (per million jobs, Redis not in it).
+    faults : dict
+        By fault, whether it passed and what happened.
+    """
+
+    key: str
+    title: str
+    note: str
+    redis: bool
+    numbers: dict[str, float] | None
+    faults: dict[str, tuple[bool, str]]
+
+    @property
+    def passes(self) -> bool:
+        """Whether all three faults are passed."""
+        return bool(self.faults) and all(passed for passed, _ in self.faults.values())
+
+
+def rows(result: Mapping[str, Any]) -> list[Row]:
+    """Give the table's rows, in its order."""
+    return [_row(key, peer) for key, peer in result["peers"].items()]
+
+
+def _row(key: str, peer: Mapping[str, Any]) -> Row:
+    measured = peer["rounds"]
+    numbers = None
+    if measured:
+        numbers = {name: statistics.median(one[name] for one in measured) for name in MEDIANS}
+        numbers["requests"] = statistics.median(sum(one["requests"].values()) for one in measured)
+        numbers["dollars"] = statistics.median(dollars(one) for one in measured)
+    faults = {name: (one["passed"], one["what"]) for name, one in peer["faults"].items()}
+    return Row(key, peer["title"], peer["note"], peer["redis"], numbers, faults)
+
+
+def dollars(one: Mapping[str, Any]) -> float:
+    """Price of a million jobs of one round: requests to SQS, write and read units."""
+    sqs = sum(count for name, count in one["requests"].items() if is_sqs(name))
+    return MILLION * float(sqs * SQS_REQUEST + one["write_units"] * WRITE_UNIT + one["read_units"] * READ_UNIT)
+
+
+def is_sqs(operation: str) -> bool:
+    """Whether a counted request is one of SQS; those of DynamoDB name their table."""
+    return " " not in operation
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of what a million of our jobs cost, and what it is for."""
+
+    what: str
+    amount: str
+    dollars: float
+    buys: str
+
+
+def cents(result: Mapping[str, Any]) -> list[Share]:
+    """Split the price of our jobs, the dearest part first; the parts add up to it, rounding aside."""
+    measured = result["peers"][OURS]["rounds"]
+    one = sorted(measured, key=dollars)[len(measured) // 2]
+    shares = [
+        _write(
+            one, "jobclaim-jobs write table", "created, claimed, ended: arguments, the claim and the result are kept"
+        ),
+        _write(one, "jobclaim-jobs write index", "found by state: what was lost is found, dashboards list it"),
+        _write(one, "jobclaim-fleet write table", "heartbeats: a dead worker is noticed in a minute"),
+    ]
+    reads = sum(units for name, units in one["units"].items() if " read " in name)
+    shares.append(
+        Share("DynamoDB reads", f"{reads:.3f} read units", reads * READ_UNIT * MILLION, "commands to workers")
+    )
+    for name, buys in (
+        ("SendMessage", "a worker hears of the job at once"),
+        ("ReceiveMessage", "up to ten jobs a poll"),
+        ("DeleteMessageBatch", "up to ten jobs a delete"),
+    ):
+        count = one["requests"].get(name, 0.0)
+        shares.append(Share(f"SQS {name}", f"{count:.3f} requests", count * SQS_REQUEST * MILLION, buys))
+    rest = dollars(one) - sum(share.dollars for share in shares)
+    shares.append(Share("the rest", "", rest, "looking up queues"))
+    return sorted((share for share in shares if share.dollars >= 0.0005), key=lambda share: -share.dollars)
+
+
+def _write(one: Mapping[str, Any], name: str, buys: str) -> Share:
+    units = one["units"].get(name, 0.0)
+    table, _, part = name.partition(" write ")
+    shown = f"DynamoDB {table}" + (", its index" if part == "index" else "")
+    return Share(shown, f"{units:.3f} write units", units * WRITE_UNIT * MILLION, buys)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Something that we want to hold, and what was measured."""
+
+    what: str
+    measured: str
+    met: bool
+
+
+def aims(result: Mapping[str, Any]) -> list[Aim]:
+    """Compare our figures with what we want; an aim whose figures were not measured is left out."""
+    by_key = {row.key: row for row in rows(result)}
+    ours, plain = by_key.get(OURS), by_key.get(PLAIN)
+    found = []
+    if ours and ours.faults:
+        found.append(Aim("passes all three faults", _count(ours), ours.passes))
+        others = [row for row in by_key.values() if row.faults and not row.key.startswith(OURS)]
+        best = max(others, key=lambda row: sum(passed for passed, _ in row.faults.values()), default=None)
+        if best is not None:
+            found.append(Aim("no peer does", f"the best: {best.title}, {_count(best)}", not best.passes))
+    for key, name, most, what in (
+        (OURS, "requests", 4.5, "requests per job"),
+        ("jobclaim-bulk", "requests", 3.6, "requests per job, bulk"),
+        (OURS, "write_units", 5.05, "write units per job, 5"),
+        ("jobclaim-listed", "write_units", 6.05, "write units per job, 6 when completed jobs are listed"),
+        (OURS, "dollars", 4.0, "dollars per million jobs"),
+    ):
+        if key in by_key and (numbers := by_key[key].numbers):
+            shown = what if "," in what and "write" in what else f"{what} ≤ {most:g}"
+            found.append(Aim(shown, f"{numbers[name]:.2f}", numbers[name] <= most))
+    if ours and plain and ours.numbers and plain.numbers:
+        found += _ratios(result)
+    return found
+
+
+def _ratios(result: Mapping[str, Any]) -> list[Aim]:
+    found = []
+    for name, most, what in (
+        ("per_second_with_latency", -5.0, "jobs/s with latency at least 5 times plain Celery's"),
+        ("worker_cpu_ms", 1.2, "worker CPU per job at most 1.2 times plain Celery's"),
+        ("submit_cpu_ms", 1.2, "submit CPU per job at most 1.2 times plain Celery's"),
+    ):
+        value = ratio(result, name)
+        found.append(Aim(what, f"{value:.2f} times", value >= -most if most < 0 else value <= most))
+    return found
+
+
+def ratio(result: Mapping[str, Any], name: str) -> float:
+    """Our figure over plain Celery's, the median of the rounds' own ratios."""
+    ours, plain = result["peers"][OURS]["rounds"], result["peers"][PLAIN]["rounds"]
+    return float(statistics.median(left[name] / right[name] for left, right in zip(ours, plain, strict=False)))
+
+
+def _count(row: Row) -> str:
+    return f"{sum(passed for passed, _ in row.faults.values())} of {len(FAULTS)}"

@@ -1,0 +1,116 @@
+"""What a no-op job costs and how fast it goes, on the metering stub: one round of one peer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench import cpu
+from bench.peers.catalog import Peer, queue_of
+from bench.peers.endpoints import Endpoints
+from bench.stub import RunningStub
+
+LATENCY_MS: Final = {"sqs": 10.0, "dynamodb": 5.0}
+NO_LATENCY_MS: Final = {"sqs": 0.0, "dynamodb": 0.0}
+MESSAGE_ENDS: Final = ("DeleteMessage", "DeleteMessageBatch")
+DONE_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one peer did in one round, all figures per job where no other unit is said.
+
+    Attributes
+    ----------
+    per_second, per_second_with_latency : float
+        Jobs per second from the release of their messages to the last one's end.
+    requests : dict
+        By operation (and table), worker's polls and heartbeats and submission among them; with latency.
+    units : dict
+        By table, kind and part (``write index``), read and write units as DynamoDB bills them.
+    write_units, read_units : float
+    submit_ms, submit_cpu_ms, worker_cpu_ms : float
+        Milliseconds of the submitter's wall clock and CPU (no latency), of the worker and its children (no latency).
+    """
+
+    per_second: float
+    per_second_with_latency: float
+    requests: dict[str, float]
+    units: dict[str, float]
+    write_units: float
+    read_units: float
+    submit_ms: float
+    submit_cpu_ms: float
+    worker_cpu_ms: float
+
+
+def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, processes: int) -> Round:
+    """Start a worker, warm it up, let it work off a held-back backlog twice: without and with latency."""
+    stub.control(latency_ms=NO_LATENCY_MS, hold=False)
+    worker = endpoints.worker(peer, processes)
+    try:
+        warm_up = 10 * processes
+        stub.control(reset=True)
+        endpoints.submit(peer, "fill", str(warm_up))
+        _wait(stub, peer, warm_up)
+        fast, submitted, worker_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, NO_LATENCY_MS)
+        slow, _, _ = _backlog(stub, endpoints, peer, worker.pid, jobs, LATENCY_MS)
+    except BaseException:
+        print(worker.describe())  # noqa: T201 - why a long run ended
+        raise
+    finally:
+        stub.control(latency_ms=NO_LATENCY_MS, hold=False)
+        worker.stop(60)
+    units = {
+        f"{table} {part}": count / jobs
+        for table, parts in slow["units"].items()
+        for part, count in sorted(parts.items())
+    }
+    measured = max(1, submitted["measured"])
+    return Round(
+        per_second=jobs / _seconds(fast, peer),
+        per_second_with_latency=jobs / _seconds(slow, peer),
+        requests={name: count / jobs for name, count in sorted(slow["requests"].items())},
+        units=units,
+        write_units=sum(count for name, count in units.items() if " write " in name),
+        read_units=sum(count for name, count in units.items() if " read " in name),
+        submit_ms=1000 * submitted["seconds"] / measured,
+        submit_cpu_ms=1000 * submitted["cpu_seconds"] / measured,
+        worker_cpu_ms=1000 * worker_cpu / jobs,
+    )
+
+
+def _backlog(
+    stub: RunningStub, endpoints: Endpoints, peer: Peer, worker: int, jobs: int, latency_ms: dict[str, float]
+) -> tuple[dict[str, Any], dict[str, float], float]:
+    """Submit while messages are held back, release, wait; meter, the submitter's own figures, the worker's CPU."""
+    stub.control(hold=True, reset=True)
+    submitted = endpoints.submit(peer, "fill", str(jobs))
+    before = _cpu(worker)
+    released = stub.control(hold=False, latency_ms=latency_ms)["now"]
+    meter = _wait(stub, peer, jobs)
+    spent = _cpu(worker) - before
+    stub.control(latency_ms=NO_LATENCY_MS)
+    return {**meter, "released": released}, submitted, spent
+
+
+def _cpu(worker: int) -> float:
+    return cpu.seconds(worker) + cpu.seconds_of_children(worker)
+
+
+def _seconds(meter: dict[str, Any], peer: Peer) -> float:
+    last = max(at for name, at in meter["last_at"].items() if name in (*MESSAGE_ENDS, *peer.ends))
+    return float(last - meter["released"])
+
+
+def _wait(stub: RunningStub, peer: Peer, jobs: int) -> dict[str, Any]:
+    deadline = time.monotonic() + DONE_SECONDS
+    queue = queue_of(peer)[1]
+    while time.monotonic() < deadline:
+        meter = stub.control()
+        empty = all(count == "0" for count in meter["depth"][queue].values())
+        if empty and all(meter["requests"].get(name, 0) >= times * jobs for name, times in peer.ends.items()):
+            return meter
+        time.sleep(0.1)
+    raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {DONE_SECONDS} s: {stub.control()}")

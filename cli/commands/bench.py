@@ -1,0 +1,59 @@
+"""`jobclaim bench`: what a job costs and takes on this deployment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.output import Format, Output, output_option, remark
+from cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim bench --yes
+  jobclaim bench --jobs 1000 --threads 16 --yes -o table
+  jobclaim bench --yes -o json | jq .dollars_per_million
+"""
+)
+@click.option("-n", "--jobs", type=click.IntRange(2, 100_000), default=100, show_default=True, help="How many.")
+@click.option("--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
+@output_option
+@pass_session
+def command(session: Session, jobs: int, threads: int, yes: bool, output: Format | None) -> None:
+    """Run jobs that do nothing through the job table and a queue of their own; tell what they take and cost.
+
+    They are submitted, claimed and ended from this machine, as tasks and workers do it, and deleted again with their
+    queue: no worker sees them, nothing else is touched. Units are those that DynamoDB reports, dollars are list prices
+    of us-east-1 (100 jobs cost less than a tenth of a cent). Needs the rights to create and delete a queue.
+    """
+    from cli.measuring import measure
+
+    settings = session.settings
+    where = settings.endpoint("dynamodb") or f"AWS in {settings.region}"
+    if not yes:
+        what = f"Write, end and delete {jobs} jobs in table {settings.job_table!r} on {where}?"
+        click.confirm(what, abort=True, err=True)
+    done = measure(settings, jobs, threads, progress=remark)
+    Output(output).one(done.record(), lambda console: _draw(console, done.record()))
+
+
+def _draw(console: Console, record: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    shown = Table(box=None, show_header=False)
+    shown.add_row("jobs", f"{record['jobs']} with {record['threads']} threads, {record['jobs_per_second']:g} a second")
+    for name in ("submit", "claim", "end"):
+        spread = record[f"{name}_ms"]
+        shown.add_row(name, f"{spread['p50']:g} ms, 95 of 100 within {spread['p95']:g} ms")
+    each = ", ".join(f"{name} {count:g}" for name, count in record["requests"].items())
+    shown.add_row("requests", f"{record['requests_per_job']:g} a job ({each})")
+    shown.add_row("units", f"{record['write_units_per_job']:g} written, {record['read_units_per_job']:g} read a job")
+    shown.add_row("a million jobs", f"${record['dollars_per_million']:.2f}")
+    console.print(shown)
