@@ -146,7 +146,7 @@ PASS = ("examined", "orphaned", "redispatched")
 TICK = ("at", "name", "task")
 UP = rows("resource", "kind", "action", "detail")
 FOUND = rows(*FINDING)
-FINDING_TABLE = r"^check +where +what +fix"
+FINDING_TABLE = r"^ *check +where +what +fix"
 COMPLETED = one(*JOB, status="COMPLETED")
 CHECKED = ("level", "subject", "what", "remedy")
 

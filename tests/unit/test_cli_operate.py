@@ -245,3 +245,37 @@ def test_completion_prints_the_shells_script(session: Session, shell: str) -> No
     result = run(session, "completion", shell)
     assert result.exit_code == ExitCode.OK
     assert "_JOBCLAIM_COMPLETE" in result.stdout
+
+
+# --- schedules, as living workers see them
+@pytest.mark.parametrize(
+    ("workers", "found"),
+    [
+        ({}, ["nightly"]),
+        ({"default": 0}, ["nightly"]),
+        ({"default": 0, "mail": 3_600_000}, ["nightly"]),
+        ({"default": 0, "mail": 0}, []),
+    ],
+    ids=["nobody lives", "another queue", "its worker is dead", "its worker lives"],
+)
+def test_validate_live_asks_the_fleet_who_consumes_a_schedules_queue(
+    session: Session, workers: dict[str, int], found: list[str]
+) -> None:
+    """Queue by queue: how long ago its worker was seen, milliseconds."""
+    when = {"schedule": 3600.0, "options": {"queue": "mail", "expires": 60}}
+    session.app.conf.beat_schedule = {"nightly": {"task": "shop.charge", **when}}
+    for queue, silence in workers.items():
+        seen = session.now() - silence
+        FleetRecords.of(session.repo).beat(WorkerRecord(worker_id=f"w-{queue}", seen_at=seen, queues=(queue,)))
+    live = run(session, "schedule", "validate", "--live", "--check-queues")
+    assert [json.loads(line)["subject"] for line in live.stdout.splitlines()] == found
+    assert live.exit_code == (ExitCode.CHECK_FAILED if found else ExitCode.OK)
+    declared = run(session, "schedule", "validate", "--check-queues")
+    assert (declared.exit_code, declared.stdout) == (ExitCode.OK, "")
+
+
+def test_validate_live_says_which_worker_to_start(session: Session) -> None:
+    when = {"schedule": 3600.0, "options": {"queue": "mail", "expires": 60}}
+    session.app.conf.beat_schedule = {"nightly": {"task": "shop.charge", **when}}
+    [row] = [json.loads(line) for line in run(session, "schedule", "validate", "--live").stdout.splitlines()]
+    assert (row["check"], row["fix"]) == ("queues", "start a worker with -Q mail, or correct the queue")
