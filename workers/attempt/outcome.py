@@ -9,6 +9,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLo
 
 from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobs.tally import announce_failure
+from workers.attempt import soft_limit
 from workers.submission.typed import CallDoesNotFit
 from workers.telemetry import traces
 
@@ -52,7 +53,8 @@ def kind_of(error: BaseException) -> FailureKind | None:
 
 def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome: Any) -> Job | None:
     try:
-        job = repo.update_status(job_id, status, token=token, **outcome)
+        with soft_limit.passes_by():
+            job = repo.update_status(job_id, status, token=token, **outcome)
     except (ClaimLost, JobNotFound) as error:
         log.warning("claim lost, outcome dropped", outcome=str(status), reason=str(error))
         return None
