@@ -134,6 +134,21 @@ def folders(world: World) -> None:
         (world.folder / name).mkdir(parents=True, exist_ok=True)
 
 
+def free_port(world: World) -> dict[str, str]:
+    """Take a port that is free here for the documented one, or for the usual one."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    return {"9000": port, "dashboard": f"dashboard --port {port}"}
+
+
+def password(world: World) -> None:
+    """Have a file with a password."""
+    (world.folder / "password.txt").write_text("correct horse battery staple\n")
+
+
 def here(world: World) -> dict[str, str]:
     """Take the embedded AWS for the documented one."""
     return {"http://127.0.0.1:5000": str(world.settings.endpoint_url)}
@@ -250,6 +265,14 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim prune": Scenario(one("seen", "deleted", "complete", dry_run=False)),
     "jobclaim prune --dry-run": Scenario(one("seen", "deleted", "complete", dry_run=True)),
     "jobclaim prune --limit 10000 --rate 50": Scenario(one("seen", "deleted", "complete", dry_run=False)),
+    # --- the dashboard
+    "jobclaim dashboard": Scenario(says("The dashboard is at http"), free_port, until="The dashboard is at http"),
+    "jobclaim dashboard --operator --port 9000": Scenario(
+        says("The dashboard is at http"), free_port, until="The dashboard is at http"
+    ),
+    "jobclaim dashboard --host 0.0.0.0": Scenario(says("JOBCLAIM_DASHBOARD_USERS"), exit=1),  # nobody signs in here
+    "jobclaim dashboard hash-password": Scenario(values(r"\S{40,}"), answer="correct horse battery staple\n"),
+    "jobclaim dashboard hash-password < password.txt": Scenario(values(r"\S{40,}"), password),
     # --- schedules
     "jobclaim schedule validate": Scenario(both(silent, says("No findings in|^$"))),
     "jobclaim schedule validate --app shop.celery:app": Scenario(

@@ -83,7 +83,7 @@ def played(world: World, scenario: Scenario, line: str) -> Run:
     if line.startswith("export "):
         name, _, value = words(line)[1].partition("=")
         return world.run("jobclaim", "up", env={name: value})
-    if not line.startswith(FORKED):
+    if not line.startswith(FORKED) or " < " in line:
         return world.shell(line)
     first, into, rest = re.split(r"( [|>] )", line, maxsplit=1) if re.search(" [|>] ", line) else (line, "", "")
     run = world.run(*words(first), answer=scenario.answer)
