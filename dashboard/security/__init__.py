@@ -2,7 +2,7 @@
 
 ::
 
-    headers ▸ limits ▸ host ▸ cross-site ▸ access ▸ pages
+    headers ▸ limits ▸ host ▸ cross-site ▸ access ▸ form ▸ pages
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dashboard.security.asgi import App
 from dashboard.security.cross_site import CrossSiteGuard
 from dashboard.security.headers import HeaderGuard
 from dashboard.security.hosts import HostGuard
-from dashboard.security.limits import LimitGuard
+from dashboard.security.limits import FormGuard, LimitGuard
 from settings import Settings
 
 __all__ = ["Access", "RefusedToServe", "access_of", "check_bind", "guarded"]
@@ -20,5 +20,5 @@ __all__ = ["Access", "RefusedToServe", "access_of", "check_bind", "guarded"]
 
 def guarded(app: App, settings: Settings, access: Access) -> App:
     """Put every guard before an ASGI app; ``app`` answers nothing that one of them refuses."""
-    inner = CrossSiteGuard(AccessGuard(app, access=access))
+    inner = CrossSiteGuard(AccessGuard(FormGuard(app), access=access))
     return HeaderGuard(LimitGuard(HostGuard(inner, allowed=settings.dashboard_hosts)))

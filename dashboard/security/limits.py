@@ -1,4 +1,4 @@
-"""Bounds of a request: its path, its form, and the time that it takes to send one."""
+"""Bounds of a request: its head first, and once it is known who sends it, its form and the time that takes."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def request_refusal(method: str, path: str, query: bytes, headers: Headers) -> R
     if method == "POST" and _media_type(headers) not in (FORM, ""):
         return Refusal(415, "form", f"forms are sent as {FORM}")
     lengths = headers.all("content-length")
+    if lengths and "transfer-encoding" in headers:
+        return Refusal(400, "form", "the form's length is told twice, in two ways")
     if len(lengths) > 1 or any(not length.isascii() or not length.isdigit() for length in lengths):
         return Refusal(400, "form", "Content-Length is no number")
     return _too_large() if lengths and int(lengths[0][:12]) > MAX_FORM else None
@@ -73,7 +75,28 @@ async def form_of(receive: Receive) -> bytes | Refusal:
 
 
 class LimitGuard:
-    """ASGI middleware that lets only requests of bounded size through, their bodies read already."""
+    """ASGI middleware that lets only requests with a bounded head through, and no websocket."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008})
+        if scope["type"] == "http":
+            path, query = scope["path"], scope.get("query_string", b"")
+            refusal = request_refusal(scope["method"], path, query, Headers.of(scope))
+            if refusal is not None:
+                return await refuse(refusal, send)
+        return await self._app(scope, receive, send)
+
+
+class FormGuard:
+    """ASGI middleware that reads a request's body, up to its bound and in bounded time, before the app sees any of it.
+
+    The innermost one: nobody who is refused for another reason makes us wait for a body.
+    """
 
     def __init__(self, app: App, *, seconds: float = SEND_SECONDS) -> None:
         self._app = app
@@ -81,14 +104,8 @@ class LimitGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "websocket":
-            return await send({"type": "websocket.close", "code": 1008})
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        path, query = scope["path"], scope.get("query_string", b"")
-        refusal = request_refusal(scope["method"], path, query, Headers.of(scope))
-        if refusal is not None:
-            return await refuse(refusal, send)
         try:
             body = await asyncio.wait_for(form_of(receive), self._seconds)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Every page in both themes: nothing that keeps people out, no error, nothing asked of anybody else, nothing blocked."""
+"""Every page in both themes: nothing that keeps people out, no error, nothing asked of others, nothing blocked."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_nothing_serious_is_found_on_any_page(
             if found := faults(visitor):
                 wrong[path] = found
             assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (theme == "dark")
-            assert "This view cost" in page.locator("footer").inner_text()
+            assert "This view cost" in page.locator("footer.foot").inner_text()
     assert wrong == {}
 
 

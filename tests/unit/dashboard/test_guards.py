@@ -9,7 +9,7 @@ import pytest
 from dashboard.person import SCOPE_KEY, Person, Role
 from dashboard.security import RefusedToServe, access_of, check_bind, guarded
 from dashboard.security.headers import ALWAYS
-from dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM, LimitGuard
+from dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM, FormGuard
 from settings import Settings
 from tests.support.asgi import Answer, ask
 
@@ -174,8 +174,20 @@ def test_a_body_that_is_no_plain_form_is_refused(app: Any, inner: Inner, kind: s
     assert inner.seen == []
 
 
+def test_a_length_told_in_two_ways_is_refused(app: Any, inner: Inner) -> None:
+    assert post(app, SAME_SITE, ("content-length", "5"), ("transfer-encoding", "chunked")).status == 400
+    assert inner.seen == []
+
+
+def test_nobody_who_is_refused_makes_us_wait_for_a_body(app: Any, inner: Inner) -> None:
+    assert post(app, ("sec-fetch-site", "cross-site"), pieces=()).status == 403
+    viewer = guarded(inner, Settings(), access_of(Settings()))
+    assert post(viewer, SAME_SITE, pieces=()).status == 403
+    assert inner.seen == []
+
+
 def test_a_form_that_never_ends_is_given_up(inner: Inner) -> None:
-    app = LimitGuard(inner, seconds=0.05)
+    app = FormGuard(inner, seconds=0.05)
     assert post(app, SAME_SITE, pieces=()).status == 408
     assert inner.seen == []
 
