@@ -7,18 +7,25 @@ from datetime import UTC, datetime
 from typing import Final
 
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, epoch milliseconds."""
 
 
 def iso(at: int) -> str | None:
     """Write a moment as ISO 8601 in UTC with milliseconds; ``None`` for 0, which means that it has not happened."""
     if not at:
         return None
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def clock_time(at: int) -> str:
     """Write a moment for a table: date and time in UTC, to the second."""
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else "-"
+    return _moment(at).strftime("%Y-%m-%d %H:%M:%SZ") if at else "-"
+
+
+def _moment(at: int) -> datetime:
+    """Make a moment of epoch milliseconds; what is beyond the year 9999 is its end."""
+    return datetime.fromtimestamp(min(at, LAST_MS) / 1000, UTC)
 
 
 def span(milliseconds: int) -> str:

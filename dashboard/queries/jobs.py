@@ -209,12 +209,8 @@ def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, setti
         newest_first=query.newest_first,
         cursor=query.cursor or None,
         since=since,
-        up_to=FAR_FUTURE if since is not None else None,
+        up_to=humane.LAST_MS if since is not None else None,
     )
-
-
-FAR_FUTURE: Final = 253_402_300_799_999
-"""The end of the year 9999, epoch milliseconds."""
 
 
 def choices(settings: Settings) -> Mapping[str, list[str]]:
