@@ -92,9 +92,10 @@ class Call:
     at : float
         Seconds from the start.
     task : str
-        Name without ``chaos.``; "chain" for two jobs, the second of which follows the first.
+        Name without ``chaos.``; "chain" for two jobs, the second of which follows the first; "batch" for `BATCH` quick
+        ones that are submitted together.
     number : int
-        Argument, from which the result follows; equal calls have the same.
+        Argument, from which the result follows; equal calls have the same, those of a batch count on from it.
     seconds : float
         How long its body takes.
     fails : int
@@ -139,8 +140,11 @@ class Plan:
     jobs: int
 
 
-WEIGHTS: Final = {"quick": 62, "slow": 6, "fragile": 6, "flaky": 10, "doomed": 2, "once": 8, "chain": 6}
-"""Of the kinds of calls in a hundred; each chain is two jobs."""
+WEIGHTS: Final = {"quick": 60, "slow": 6, "fragile": 6, "flaky": 10, "doomed": 2, "once": 8, "chain": 6, "batch": 2}
+"""Of the kinds of calls in a hundred."""
+BATCH: Final = 10
+JOBS: Final = {"chain": 2, "batch": BATCH}
+"""Jobs that a call makes, where it is not one."""
 
 
 def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | None = None) -> Plan:
@@ -165,9 +169,9 @@ def _calls(dice: random.Random, seconds: float, jobs: int) -> Iterator[Call]:
     number = made = 0
     names, weights = list(WEIGHTS), list(WEIGHTS.values())
     while made < jobs:
-        task = dice.choices(names, weights)[0] if made < jobs - 1 else "quick"
-        at, number = dice.uniform(0, seconds), number + 1
-        made += 2 if task == "chain" else 1
+        task = dice.choices(names, weights)[0] if made <= jobs - BATCH else "quick"
+        at, number = dice.uniform(0, seconds), number + BATCH
+        made += JOBS.get(task, 1)
         if task == "once":
             yield from _equal_calls(dice, at, number, seconds)
             continue

@@ -11,7 +11,7 @@ import structlog
 from celery.canvas import chain
 
 from jobs import JobError
-from tests.chaos.plan import Call
+from tests.chaos.plan import BATCH, Call
 from tests.chaos.verdict import Promise
 
 log = structlog.get_logger("chaos")
@@ -25,7 +25,7 @@ class Submitters:
     Attributes
     ----------
     promises : list of Promise
-        One for each accepted call; a chain gives two.
+        One for each accepted call; a chain gives two, a batch ten.
     refused : int
         Calls that met an error and were made again.
     """
@@ -90,7 +90,22 @@ class Submitters:
             )
             chain(*steps, app=self._app).apply_async()
             return [Promise(first, "first", call.number), Promise(then, "then", call.number, after=first)]
+        if call.task == "batch":
+            return self._submit_batch(call, job_id)
         arguments = (call.number, call.seconds, call.fails)
         known = {} if call.task == "once" else {"task_id": job_id}
         result = tasks[f"chaos.{call.task}"].apply_async(arguments, **known)
         return [Promise(result.id, call.task, call.number)]
+
+    def _submit_batch(self, call: Call, name: str) -> list[Promise]:
+        """Under the same name each time: what was written is found again."""
+        made: list[Promise] = []
+        calls = [(call.number + n, call.seconds) for n in range(BATCH)]
+        report = self._app.tasks["chaos.quick"].submit_many(
+            calls,
+            batch=name,
+            each=lambda position, job: made.append(Promise(job.job_id, "quick", call.number + position)),
+        )
+        if not report.ok:
+            raise report.failures[0].error
+        return made

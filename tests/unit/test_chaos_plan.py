@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.plan import FREEZES, LONG, SHORT, Kind, Plan, Scale, draw
+from tests.chaos.plan import FREEZES, JOBS, LONG, SHORT, Kind, Plan, Scale, draw
 from tests.chaos.weather import QUEUE, TABLE, Weather
 from tests.support.faults import ASTRAY, COPIED, RESET
 
@@ -42,7 +42,7 @@ def test_a_freeze_outlasts_lease_and_heartbeats(scale: Scale) -> None:
 def test_a_plan_makes_as_many_jobs_as_asked_for() -> None:
     plan = draw(3, seconds=60, jobs=1000, scale=LONG)
     numbers = {(call.task, call.number) for call in plan.calls}
-    jobs = sum(2 if task == "chain" else 1 for task, _ in numbers)
+    jobs = sum(JOBS.get(task, 1) for task, _ in numbers)
     assert jobs == plan.jobs == 1000
 
 
