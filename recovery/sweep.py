@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 
 import structlog
 
@@ -33,6 +33,7 @@ from recovery.settle import Backlog, Messages, Send, Settler
 from recovery.walk import Stamina, Walker
 
 log = structlog.get_logger("jobclaim.recovery")
+T = TypeVar("T")
 
 REDISPATCH_CAP: Final = 25
 """Messages that a queue with a backlog gets again in one pass."""
@@ -177,10 +178,10 @@ class _Pass:
         for _, partition in self._partitions():
             self._look_ahead(partition)
         self._stamina.until = self.started + PASS_MS
-        for queue, partition in self._partitions():
-            self._look_back(queue, partition)
-        for shard in range(self._shards):
-            self._revive(schema.retry_key(shard))
+        looks = [partial(self._look_back, queue, partition) for queue, partition in self._partitions()]
+        looks += [partial(self._revive, schema.retry_key(shard)) for shard in range(self._shards)]
+        for look in self._in_turn(looks):
+            look()
 
     def settled_workers(self) -> list[DeadWorker]:
         """Dead workers of which no job can be left: every partition was looked through since they died."""
@@ -198,8 +199,11 @@ class _Pass:
     def _partitions(self) -> Iterator[tuple[str, str]]:
         """Queue and name of all partitions, each pass beginning elsewhere, so that no end is always the last."""
         pairs = [(q, schema.open_key(q, shard)) for q in self._settings.queue_names for shard in range(self._shards)]
-        turn = self.started // 1000 % len(pairs)
-        yield from pairs[turn:] + pairs[:turn]
+        yield from self._in_turn(pairs)
+
+    def _in_turn(self, all_of_them: list[T]) -> list[T]:
+        turn = self.started // 1000 % len(all_of_them)
+        return all_of_them[turn:] + all_of_them[:turn]
 
     def _look_at_jobs_of(self, worker: DeadWorker) -> None:
         try:

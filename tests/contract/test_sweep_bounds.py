@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from jobs import Job, JobStatus
+from jobs.model import DeadState
 from jobs.schema import shard_of
 from settings import QueueSpec
 from tests.support.clock import ManualClock
@@ -100,6 +104,26 @@ def test_passes_take_turns_in_where_they_begin(bench: Bench) -> None:
         first.add(asked[0])
         bench.clock.advance(1)
     assert first == {"OPEN#default#0", "OPEN#recovery#0"}
+
+
+def test_passes_that_run_out_of_time_come_to_the_due_retries_of_every_shard(clock: ManualClock) -> None:
+    """More dead letters are due in each shard than a pass has time for: none is always the last."""
+    with mock_aws():
+        client: Any = boto3.session.Session().client("dynamodb", region_name="us-east-1")
+        bench = Bench(client, bench_settings(index_shards=2, sweep_page_size=2, sweep_pages_per_shard=4), clock)
+        bench.load([due_retry(bench, n) for n in range(64)])
+        slow = bench.new_repo(before(client, "update_item", lambda: bench.clock.advance(31)))
+        for _ in range(6):
+            bench.sweep(slow)
+            bench.clock.advance(1)
+    revived = {job_id for job_id, _, _ in bench.sent.messages}
+    assert len(revived) < 32
+    assert {shard_of(job_id, 2) for job_id in revived} == {0, 1}
+
+
+def due_retry(bench: Bench, n: int) -> Job:
+    job = Job(job_id=f"j{n}", task="tasks.work", queue="default", status=JobStatus.FAILED, attempt=1, charged=1)
+    return replace(job, dead_state=DeadState.SCHEDULED, retry_at=bench.clock() - 1, finished_at=bench.clock() - 1_000)
 
 
 def test_a_pass_with_nothing_to_remember_writes_nothing(bench: Bench) -> None:
