@@ -21,6 +21,7 @@ from governance.schedule_rules import World, validate
 from governance.schedules import LEAP_CYCLE_DAYS, NEVER, Cron, Entry, entry_of, next_fires
 from jobs import Job, lifecycle
 from settings import ScheduleSpec, Settings
+from views.humane import span
 from workers.fleet import WorkerRecord
 
 TICKS: Final = 5
@@ -231,7 +232,7 @@ def chart(entries: Sequence[Entry], now: int) -> charts.LaneChart | None:
 def words(entry: Entry) -> str:
     """Say when an entry fires, in the words of crontab(5)."""
     if not isinstance(entry.when, Cron):
-        return f"every {entry.when:g} s" if entry.when else "not understood"
+        return f"every {span(round(entry.when * 1000))}" if entry.when else "not understood"
     cron = entry.when
     fields = (
         (cron.minutes, 0, 59),

@@ -98,6 +98,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     showTheme();
     showIdle();
+    document.querySelector("nav a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     document.addEventListener("keydown", key);
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button");
