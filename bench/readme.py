@@ -1,4 +1,4 @@
-"""The README's benchmark, from bench/results/peers.json: ``python -m bench.readme`` writes it, ``--check`` compares."""
+"""Report, README and picture from bench/results/peers.json: ``python -m bench.readme``; ``--check`` compares."""
 
 from __future__ import annotations
 
@@ -57,7 +57,11 @@ def written(text: str, result: Mapping[str, Any]) -> str:
 def main() -> int:
     """Write or compare the README's section and the picture."""
     result = json.loads(RESULT.read_text())
-    wanted = {README: written(README.read_text(), result), PICTURE: picture.draw(result)}
+    wanted = {
+        README: written(README.read_text(), result),
+        PICTURE: picture.draw(result),
+        RESULT.with_suffix(".md"): report.markdown(result),
+    }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

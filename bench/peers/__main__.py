@@ -27,7 +27,10 @@ from bench.peers.endpoints import Endpoints, redis_server
 from bench.peers.venvs import python_of
 from bench.stub import ROOT, running_stub
 from tests.support.endpoints import dynamodb_local, elasticmq
+from tests.support.processes import ProcessDied
 
+PROBLEMS = (TimeoutError, RuntimeError, ProcessDied)
+"""What a peer may do to us: not end, fail to submit, die."""
 RESULTS = ROOT / "bench" / "results"
 AT_ONCE = 3
 """Peers under fault at the same time: they wait more than they compute, and share nothing but the servers."""
@@ -94,17 +97,25 @@ def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis
     for number in range(arguments.rounds):
         shift = number * len(peers) // arguments.rounds
         for peer in [*peers[shift:], *peers[:shift]]:
-            with running_stub() as stub:
-                endpoints = Endpoints(stub.url, stub.url, redis, folder)
-                endpoints.prepare(peer)
-                done = speed.measure(stub, endpoints, peer, arguments.jobs, arguments.processes)
+            try:
+                with running_stub() as stub:
+                    endpoints = Endpoints(stub.url, stub.url, redis, folder)
+                    endpoints.prepare(peer)
+                    done = speed.measure(stub, endpoints, peer, arguments.jobs, arguments.processes)
+            except PROBLEMS as error:  # the others go on; its row says what is missing
+                _say(f"round {number + 1}, {peer.key}: {error}")
+                continue
             rounds[peer.key].append(done)
-            _say(
-                f"round {number + 1}, {peer.key}: {done.per_second:.0f} jobs/s, "
-                f"{done.per_second_with_latency:.0f} with latency, {sum(done.requests.values()):.2f} requests, "
-                f"{done.write_units:.2f} WRU, CPU {done.submit_cpu_ms:.2f} + {done.worker_cpu_ms:.2f} ms"
-            )
+            _say(f"round {number + 1}, {peer.key}: {_in_short(done)}")
     return rounds
+
+
+def _in_short(done: speed.Round) -> str:
+    return (
+        f"{done.per_second:.0f} jobs/s, {done.per_second_with_latency:.0f} with latency, "
+        f"{sum(done.requests.values()):.2f} requests, {done.write_units:.2f} WRU, CPU submit {done.submit_cpu_ms:.2f}, "
+        f"worker {done.worker_cpu_ms:.2f}, with latency {done.worker_cpu_ms_with_latency:.2f} ms"
+    )
 
 
 def _faults(peers: list[Peer], folder: Path, redis: str) -> dict[str, dict[str, faults.Verdict]]:
@@ -118,7 +129,11 @@ def _faults(peers: list[Peer], folder: Path, redis: str) -> dict[str, dict[str, 
 
 
 def _judged(endpoints: Endpoints, peer: Peer) -> dict[str, faults.Verdict]:
-    verdicts = faults.judge(endpoints, peer)
+    try:
+        verdicts = faults.judge(endpoints, peer)
+    except PROBLEMS as error:
+        _say(f"{peer.key}: {error}")
+        return {}
     for name, verdict in verdicts.items():
         _say(f"{peer.key}, {name}: {'passes' if verdict.passed else 'fails'}: {verdict.what}")
     return verdicts

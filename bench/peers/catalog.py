@@ -81,7 +81,9 @@ def _ours(key: str, title: str, **more: object) -> Peer:
 
 
 PEERS: Final = (
-    _ours(OURS, "**jobclaim**"),
+    _ours(
+        OURS, "**jobclaim**", note="As it comes. By default a killed worker's job runs again, or fails, after a minute."
+    ),
     _ours(
         "jobclaim-bulk",
         "**jobclaim**, `submit_many`",
@@ -96,13 +98,18 @@ PEERS: Final = (
         note="`index_completed` keeps completed jobs in the index, for one write unit more.",
     ),
     _celery("celery", "Celery", note="5.7, `task_acks_late=False` (its default), results ignored."),
-    _celery("celery-late", "Celery, `acks_late=True`", note="The message is deleted after the body."),
+    _celery(
+        "celery-late",
+        "Celery, `acks_late=True`",
+        note="The message is deleted after the body: a killed worker's job runs again after its visibility timeout, "
+        "30 minutes by default; so does one that takes longer, beside itself.",
+    ),
     _celery(
         "celery-results",
         "Celery + DynamoDB results",
         table=("celery", "id"),
         ends={"PutItem celery": 1},
-        note="Celery's own DynamoDB result backend.",
+        note="Celery's own DynamoDB backend, without keys in its URL: with them all processes share one connection.",
     ),
     _celery(
         "celery-powertools",
@@ -120,7 +127,7 @@ PEERS: Final = (
         venv="dramatiq",
         worker=("-m", "dramatiq", "dramatiq_app", "-p", "{pool}", "-t", "{each}"),
         ready=r"Worker process is ready",
-        note="Two processes of four threads.",
+        note="Two processes of four threads. A killed worker's job runs again after its visibility timeout: 12 hours.",
     ),
     Peer(
         key="taskiq",
@@ -129,7 +136,8 @@ PEERS: Final = (
         venv="taskiq",
         worker=("-m", "taskiq", "worker", "taskiq_app:broker", "-w", "{pool}", "--max-async-tasks", "{each}"),
         ready=r"Listening started",
-        note="Two processes of four coroutines; ten messages per poll instead of its default of one.",
+        note="Two processes of four coroutines; ten messages per poll instead of its default of one. A killed worker's "
+        "job runs again after the queue's visibility timeout.",
     ),
 )
 """In the order of the table, ours first."""

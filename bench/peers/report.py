@@ -22,6 +22,7 @@ NUMBERS = (
     ("jobs/s, {latency}", "per_second_with_latency", "{:.0f}"),
     ("CPU ms, submit", "submit_cpu_ms", "{:.2f}"),
     ("CPU ms, worker", "worker_cpu_ms", "{:.2f}"),
+    ("CPU ms, worker, {latency}", "worker_cpu_ms_with_latency", "{:.2f}"),
 )
 
 

@@ -30,8 +30,10 @@ class Round:
     units : dict
         By table, kind and part (``write index``), read and write units as DynamoDB bills them.
     write_units, read_units : float
-    submit_ms, submit_cpu_ms, worker_cpu_ms : float
-        Milliseconds of the submitter's wall clock and CPU (no latency), of the worker and its children (no latency).
+    submit_ms, submit_cpu_ms : float
+        Milliseconds of the submitter's wall clock and CPU, no latency.
+    worker_cpu_ms, worker_cpu_ms_with_latency : float
+        Milliseconds of CPU of the worker and its children.
     """
 
     per_second: float
@@ -43,6 +45,7 @@ class Round:
     submit_ms: float
     submit_cpu_ms: float
     worker_cpu_ms: float
+    worker_cpu_ms_with_latency: float
 
 
 def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, processes: int) -> Round:
@@ -55,7 +58,7 @@ def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, proc
         endpoints.submit(peer, "fill", str(warm_up))
         _wait(stub, peer, warm_up)
         fast, submitted, worker_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, NO_LATENCY_MS)
-        slow, _, _ = _backlog(stub, endpoints, peer, worker.pid, jobs, LATENCY_MS)
+        slow, _, slow_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, LATENCY_MS)
     except BaseException:
         print(worker.describe())  # noqa: T201 - why a long run ended
         raise
@@ -78,6 +81,7 @@ def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, proc
         submit_ms=1000 * submitted["seconds"] / measured,
         submit_cpu_ms=1000 * submitted["cpu_seconds"] / measured,
         worker_cpu_ms=1000 * worker_cpu / jobs,
+        worker_cpu_ms_with_latency=1000 * slow_cpu / jobs,
     )
 
 
