@@ -6,9 +6,8 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from tests.chaos.plan import Scale
@@ -45,13 +44,6 @@ class Member:
             self.ready = re.search(READY, self.process.log()) is not None
         return self.ready
 
-    def children(self) -> list[int]:
-        """Ids of its children's processes, least first."""
-        pid = self.process.pid
-        with contextlib.suppress(OSError):
-            return sorted(int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return []
-
 
 class Crew:
     """All that were ever started."""
@@ -83,14 +75,21 @@ class Crew:
         for member in self.members:
             member.process.wait_for_line(READY, START_SECONDS)
 
-    def pick(self, role: Role, draw: float) -> Member | None:
-        """Pick one that lives, is ready and left alone so far; ``None`` where there is none now."""
+    def pick(self, role: Role, draw: float, among: Container[int] | None = None) -> Member | None:
+        """Pick one that lives, is ready and left alone so far; ``None`` where there is none now.
+
+        Parameters
+        ----------
+        among : container of int, optional
+            Ids of the main processes that will do; default any.
+        """
         free = [
             member
             for member in self.members
             if member.role == role
             and not (member.told_to or member.frozen)
             and member.process.running
+            and (among is None or member.process.pid in among)
             and member.is_ready()
         ]
         return free[int(draw * len(free))] if free else None

@@ -11,6 +11,7 @@ from threading import Event
 from typing import Final
 
 from tests.chaos import crew as crews
+from tests.chaos.busy import Busy
 from tests.chaos.crew import Crew, Member, Role
 from tests.chaos.plan import OUTAGES, Kind, Strike
 from tests.chaos.weather import QUEUE, TABLE, Weather
@@ -19,6 +20,8 @@ from tests.support.faults import Fault, FaultyProxy
 TICK_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 20.0
 ROLES: Final[dict[Kind, Role]] = {Kind.KILL_RECOVERY: "recovery", Kind.DEPLOY_RECOVERY: "recovery"}
+AT_WORK: Final = (Kind.KILL_CHILD, Kind.KILL_WORKER, Kind.FREEZE_CHILD, Kind.FREEZE_WORKER, Kind.MAKE_ZOMBIE)
+"""Strikes that wait for somebody who is in the middle of a body: others are hit between two jobs as a rule."""
 End = Callable[[], None]
 
 
@@ -31,10 +34,13 @@ class Monkey:
         Strikes by kind: those that hit, and those that found nobody to hit.
     """
 
-    def __init__(self, crew: Crew, table: FaultyProxy, queue: FaultyProxy, weathers: tuple[Weather, Weather]) -> None:
+    def __init__(
+        self, crew: Crew, table: FaultyProxy, queue: FaultyProxy, weathers: tuple[Weather, Weather], busy: Busy
+    ) -> None:
         self._crew = crew
         self._table, self._queue = table, queue
         self._over_table, self._over_queue = weathers
+        self._busy = busy
         self._numbers = itertools.count()
         self._gone: Counter[int] = Counter()
         self.struck: Counter[Kind] = Counter()
@@ -81,8 +87,9 @@ class Monkey:
             return self._storm(strike, self._over_queue, fault)
         if strike.kind in OUTAGES:
             return self._outage(self._table if strike.kind is Kind.TABLE_OUTAGE else self._queue)
-        member = self._crew.pick(ROLES.get(strike.kind, "worker"), strike.draw)
-        return self._hit(strike, member) if member is not None else None
+        running = self._busy.children() if strike.kind in AT_WORK else None
+        member = self._crew.pick(ROLES.get(strike.kind, "worker"), strike.draw, running)
+        return self._hit(strike, member, (running or {}).get(member.process.pid, 0)) if member is not None else None
 
     def _storm(self, strike: Strike, weather: Weather, fault: Fault) -> End:
         number = next(self._numbers)
@@ -102,26 +109,18 @@ class Monkey:
 
         return end
 
-    def _hit(self, strike: Strike, member: Member) -> End | None:
+    def _hit(self, strike: Strike, member: Member, child: int) -> End | None:
         kind = strike.kind
         if kind in (Kind.KILL_WORKER, Kind.KILL_RECOVERY):
             self._crew.kill(member)
         elif kind in (Kind.DEPLOY, Kind.DEPLOY_RECOVERY):
             self._crew.deploy(member)
-        elif kind is Kind.FREEZE_WORKER:
-            return self._freeze(member, member.process.pause, member.process.resume)
+        elif kind is Kind.KILL_CHILD:
+            crews.kill_process(child)
+        elif kind is Kind.FREEZE_CHILD:
+            return self._freeze(member, lambda: crews.freeze(child), lambda: crews.thaw(child))
         else:
-            return self._hit_child(strike, member)
-        return _nothing
-
-    def _hit_child(self, strike: Strike, member: Member) -> End | None:
-        children = member.children()
-        if not children:
-            return None
-        pid = children[int(strike.draw * 997) % len(children)]
-        if strike.kind is Kind.FREEZE_CHILD:
-            return self._freeze(member, lambda: crews.freeze(pid), lambda: crews.thaw(pid))
-        crews.kill_process(pid)
+            return self._freeze(member, member.process.pause, member.process.resume)
         return _nothing
 
     @staticmethod

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     KILL_CHILD = "kill -9 of a child"
     KILL_WORKER = "kill -9 of a worker"
     KILL_RECOVERY = "kill -9 of recovery and beat"
+    MAKE_ZOMBIE = "worker frozen until it is taken for dead"
     FREEZE_WORKER = "worker frozen past its lease"
     FREEZE_CHILD = "child frozen past its limit"
     DEPLOY = "deploy: SIGTERM and a replacement"
@@ -40,7 +41,7 @@ class Kind(StrEnum):
     QUEUE_SILENT = "SQS does not answer"
 
 
-FREEZES: Final = (Kind.FREEZE_WORKER, Kind.FREEZE_CHILD)
+FREEZES: Final = (Kind.FREEZE_WORKER, Kind.FREEZE_CHILD, Kind.MAKE_ZOMBIE)
 OUTAGES: Final = (Kind.TABLE_OUTAGE, Kind.QUEUE_OUTAGE)
 SILENCES: Final = (Kind.TABLE_SILENT, Kind.QUEUE_SILENT)
 MOMENTARY: Final = (Kind.KILL_CHILD, Kind.KILL_WORKER, Kind.KILL_RECOVERY, Kind.DEPLOY, Kind.DEPLOY_RECOVERY)
@@ -54,8 +55,9 @@ class Scale:
     ----------
     hard_limit, grace : int
         A lease is as long as both together.
-    dead_after : int
-        Silence after which a worker is taken for dead.
+    heartbeat, dead_after : int
+        Silence after which a worker is taken for dead: less than the hard limit, so that a job whose worker wakes up
+        after that has another attempt by then, and its body goes on.
     redispatch : int
         Wait before an unclaimed message is sent again.
     longest_storm : float
@@ -66,6 +68,7 @@ class Scale:
 
     hard_limit: int
     grace: int
+    heartbeat: int
     dead_after: int
     redispatch: int
     longest_storm: float
@@ -79,8 +82,8 @@ class Scale:
         return self.hard_limit + self.grace
 
 
-LONG: Final = Scale(8, 4, 10, 10, 6.0, workers=3, processes=4, drain=300)
-SHORT: Final = Scale(4, 2, 6, 4, 2.0, workers=2, processes=3, drain=90)
+LONG: Final = Scale(16, 3, 2, 6, 10, 6.0, workers=3, processes=4, drain=300)
+SHORT: Final = Scale(12, 2, 1, 4, 4, 2.0, workers=3, processes=2, drain=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +210,10 @@ def _force(dice: random.Random, kind: Kind, scale: Scale) -> tuple[float, float]
     """How long a strike lasts, and which share of the requests it hits."""
     if kind in MOMENTARY:
         return 0.0, 0.0
+    if kind is Kind.MAKE_ZOMBIE:
+        return scale.dead_after + dice.uniform(3.5, 5.5), 0.0
     if kind in FREEZES:
-        return scale.lease + dice.uniform(1, 5), 0.0
+        return scale.lease + dice.uniform(1, 3), 0.0
     seconds = dice.uniform(0.4, 1.0) * scale.longest_storm
     if kind in OUTAGES:
         return seconds, 1.0

@@ -19,6 +19,7 @@ from jobs import Job, JobRepo
 from settings import QueueSpec
 from tests.chaos import evidence as records
 from tests.chaos import weather
+from tests.chaos.busy import Busy
 from tests.chaos.crew import Crew
 from tests.chaos.monkey import Monkey
 from tests.chaos.plan import Kind, Plan, Scale
@@ -82,7 +83,7 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
         weather.Weather(~plan.seed, weather.of([COPIED, ASTRAY, ANSWER_LOST])),
     )
     stage.table.weather, stage.queue.weather = skies
-    monkey = Monkey(crew, stage.table, stage.queue, skies)
+    monkey = Monkey(crew, stage.table, stage.queue, skies, Busy(stage.direct, stack.evidence))
     submitters = Submitters(app, plan.calls, f"c{plan.seed}")
     submitters.start()
     monkey.run(plan.strikes, seconds, _progress(say, submitters, monkey, seconds), Event())
@@ -146,7 +147,7 @@ def _limits(scale: Scale) -> dict[str, Any]:
         "lease_grace_seconds": scale.grace,
         "stop_timeout_seconds": 8,
         "visibility_slack_seconds": 2,
-        "heartbeat_seconds": 2,
+        "heartbeat_seconds": scale.heartbeat,
         "worker_dead_after_seconds": scale.dead_after,
         "recovery_interval_seconds": 2,
         "redispatch_min_seconds": scale.redispatch,

@@ -25,9 +25,9 @@ class ServiceDown(Exception):
 
 
 def leave_evidence(task: Any) -> None:
-    """Append ``job id, attempt, claim token, time`` in one write: lines of several processes do not mix."""
+    """Append ``job id, attempt, claim token, process id`` in one write: lines of several processes do not mix."""
     job = task.request.job
-    line = f"{job.job_id} {job.attempt} {job.claim_token} {time.time():.3f}\n".encode()
+    line = f"{job.job_id} {job.attempt} {job.claim_token} {os.getpid()}\n".encode()
     descriptor = os.open(os.environ[EVIDENCE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(descriptor, line)

@@ -206,6 +206,8 @@ def attempts_are_accounted_for(evidence: Evidence) -> Rule:
     for job in evidence.jobs.values():
         ended = Counter(attempt.attempt for attempt in job.history)
         offenders += [f"{job.job_id} attempt {number} ended {n} times" for number, n in ended.items() if n > 1]
+        if job.status is JobStatus.COMPLETED and job.attempt in ended:
+            offenders.append(f"{job.job_id} attempt {job.attempt} had ended before it completed")
         offenders += [f"{job.job_id} attempt {number} left no trace" for number in _untold(job, ended)]
         if job.charged > job.max_attempts:
             offenders.append(f"{job.job_id} was charged {job.charged} of {job.max_attempts} attempts")

@@ -157,6 +157,11 @@ BROKEN: dict[str, Broken] = {
         evidence(completed(attempt=2, history=(Attempt(attempt=1, outcome="retry"),) * 2)),
         "attempt 1 ended 2 times",
     ),
+    "a zombie that completed a job which had ended": (
+        attempts_are_accounted_for,
+        evidence(completed(history=(Attempt(attempt=1, outcome="orphan-fail"),))),
+        "had ended before",
+    ),
     "more attempts than allowed": (attempts_are_accounted_for, evidence(completed(charged=7)), "7 of 6"),
     "a worker that ended by itself": (processes_live, evidence(DONE, died=["worker-1"]), "worker-1"),
     "a finding of reconcile": (reconcile_is_clean, evidence(DONE, findings=["no-message: a"]), "no-message"),
