@@ -41,6 +41,8 @@ class ManagedProcess:
         The whole environment; ``None`` inherits this process's.
     cwd : Path, optional
         Working directory.
+    stop_seconds : float
+        How long the end of the block waits between asking and killing; 0 for what may be cut off.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class ManagedProcess:
         log_dir: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self.name = name
         self.argv = list(argv)
         self.log_path = log_dir / f"{name}.log"
         self._env = None if env is None else dict(env)
         self._cwd = cwd
+        self._stop_seconds = stop_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -83,7 +87,7 @@ class ManagedProcess:
     ) -> None:
         if kind is not None:
             sys.stdout.write(self.describe() + "\n")
-        self.stop()
+        self.stop(self._stop_seconds)
 
     @property
     def pid(self) -> int:

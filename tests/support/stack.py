@@ -50,9 +50,10 @@ class Stack:
         return process
 
     def celery(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
-        """Start any ``celery -A workers.app`` command."""
+        """Start any ``celery -A workers.app`` command; at the stack's end it is killed: nobody asks what it left."""
         argv = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
-        process = ManagedProcess(name, argv, log_dir=self.log_dir, env={**self.environment, **(env or {})}, cwd=ROOT)
+        own = {**self.environment, **(env or {})}
+        process = ManagedProcess(name, argv, log_dir=self.log_dir, env=own, cwd=ROOT, stop_seconds=0)
         return self._exits.enter_context(process)
 
     def bodies(self) -> Counter[tuple[str, int]]:
