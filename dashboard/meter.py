@@ -11,7 +11,7 @@ Work that runs outside a page view (a group action in its thread) is not metered
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -57,12 +57,15 @@ class Meter:
     ----------
     shared_ms : int or None
         Age of what another viewer had read a moment ago, where this view was answered from it.
+    remembered : dict
+        What this view has read through `dashboard.sharing.Shared`, by its key.
     """
 
     budget: Budget
     requests: int = 0
     read_units: float = 0.0
     shared_ms: int | None = None
+    remembered: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def room(self, requests: int = 1, read_units: float = 0.0) -> bool:

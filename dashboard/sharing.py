@@ -37,7 +37,19 @@ class Shared:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, read: Callable[[], T], *, fresh_ms: int = FRESH_MS) -> T:
-        """Give what was read at most ``fresh_ms`` milliseconds ago, else read it now."""
+        """Give what was read at most ``fresh_ms`` milliseconds ago, else read it now.
+
+        Within one page view it is read once, however long the view takes: its parts agree, and its budget holds.
+        """
+        meter = current()
+        if meter is not None and key in meter.remembered:
+            return cast("T", meter.remembered[key])
+        value = self._get(key, read, fresh_ms)
+        if meter is not None:
+            meter.remembered[key] = value
+        return value
+
+    def _get(self, key: Hashable, read: Callable[[], T], fresh_ms: int) -> T:
         slot = self._slot(key)
         with slot.lock:
             now = self._clock()
@@ -53,6 +65,8 @@ class Shared:
         """Read everything anew: somebody has just changed something and wants to see it."""
         with self._lock:
             self._slots.clear()
+        if (meter := current()) is not None:
+            meter.remembered.clear()
 
     def _slot(self, key: Hashable) -> _Slot:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +86,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def dynamodb_local(log_dir: Path) -> Iterator[Endpoint]:
+def dynamodb_local(log_dir: Path, java_options: Sequence[str] = JAVA_OPTIONS) -> Iterator[Endpoint]:
     """Run AWS's DynamoDB Local, in memory, until the block ends.
 
     It listens on every interface and has no option against that; it holds test data only.
+
+    Parameters
+    ----------
+    java_options : sequence of str
+        Default: for a quick start and little memory.
 
     Raises
     ------
@@ -101,7 +106,7 @@ def dynamodb_local(log_dir: Path) -> Iterator[Endpoint]:
     def command(port: int) -> list[str]:
         native = f"-Djava.library.path={home / 'DynamoDBLocal_lib'}"
         jar = ["-jar", str(home / "DynamoDBLocal.jar"), "-sharedDb", "-inMemory", "-disableTelemetry"]
-        return [java, *JAVA_OPTIONS, native, *jar, "-port", str(port)]
+        return [java, *java_options, native, *jar, "-port", str(port)]
 
     with _served("dynamodb", log_dir, command, lambda client: client.list_tables(Limit=1)) as endpoint:
         yield endpoint

@@ -108,3 +108,23 @@ def test_a_hostile_label_is_one_label() -> None:
     [family] = parsed(text(Gauge("breaker_state", "x", (({"breaker": hostile}, 1.0),))))
     [sample] = family.samples
     assert sample.labels == {"breaker": hostile}
+
+
+def test_one_slow_view_reads_the_fleet_once(board: Board) -> None:
+    """However long its other reads take: else it would show two states of it, and cost more than it says."""
+    asked: list[str] = []
+    scan, query = board.services.dynamodb.scan, board.services.dynamodb.query
+
+    def counted(**request: Any) -> Any:
+        asked.append("scan")
+        return scan(**request)
+
+    def slow(**request: Any) -> Any:
+        board.clock.advance(2)
+        return query(**request)
+
+    board.services.dynamodb.scan, board.services.dynamodb.query = counted, slow
+    for page in ("/", "/reconcile", "/metrics"):
+        asked.clear()
+        assert board.browser().get(page).status_code == 200
+        assert asked == ["scan"], page
