@@ -138,11 +138,15 @@ def test_even_a_cold_stop_gives_running_jobs_back(deploy: Deploy) -> None:
 
 
 # --- cancels
-def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Deploy) -> None:
+def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Deploy, tmp_path: Path) -> None:
     with deploy() as here:
-        stack = here.stack
+        stack, gate = here.stack, tmp_path / "gate"
         worker = stack.worker("worker", "-c", "3", "-Q", "default")
-        unwanted, wanted, later = here.submit("sleep", 900), here.submit("sleep", 25), here.submit("note", 1)
+        unwanted, wanted, later = (
+            here.submit("sleep", 900),
+            here.submit("wait_for_file", str(gate)),
+            here.submit("note"),
+        )
         body = here.started(unwanted, wanted)[unwanted]
         stack.wait_for([later], JobStatus.COMPLETED, 10)
         _wait_until_heartbeat(here, unwanted, wanted)  # so that the request has to wait for the next one
@@ -157,6 +161,9 @@ def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Dep
         assert worker.running
         assert '"event": "cancelled"' in worker.log()
         more = [here.submit("note", n) for n in range(6)]
+        stack.wait_for(more, JobStatus.COMPLETED, 60)
+        assert stack.repo.get_job(wanted).status is JobStatus.PROCESSING
+        gate.touch()
         done = stack.wait_for([wanted, *more], JobStatus.COMPLETED, 60)
         assert {each.attempt for each in done.values()} == {1}
         assert cancel(stack.repo, unwanted) is Answer.CANCELLED
