@@ -28,9 +28,9 @@ FAKE: Final = {"AWS_ACCESS_KEY_ID": "jobclaimtest", "AWS_SECRET_ACCESS_KEY": "jo
 @click.option("--minutes", type=click.FloatRange(min=0.3), default=20.0, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=10), default=20_000, show_default=True)
 @click.option("--seed", type=int, default=None, help="Default: drawn from the time.")
-@click.option("--write/--no-write", default=False, help=f"Write {RESULTS.name} of bench/results.")
+@click.option("--write/--no-write", default=None, help="Write bench/results/chaos.md.  [default: from 20 minutes on]")
 @click.option("--keep", type=click.Path(path_type=Path), default=None, help="Folder for logs and evidence.")
-def main(minutes: float, jobs: int, seed: int | None, write: bool, keep: Path | None) -> None:
+def main(minutes: float, jobs: int, seed: int | None, write: bool | None, keep: Path | None) -> None:
     """Run chaos and judge it."""
     seed = int(time.time()) if seed is None else seed
     os.environ.update(FAKE)
@@ -49,7 +49,7 @@ def main(minutes: float, jobs: int, seed: int | None, write: bool, keep: Path | 
             evidence, figures = run(stage, plan, 60 * minutes, scale, console.print)
     rules = judge(evidence)
     report.show(Console(), evidence, figures, rules)
-    if write:
+    if minutes >= 20 if write is None else write:
         command = f"python -m tests.chaos --minutes {minutes:g} --jobs {jobs} --seed {seed}"
         RESULTS.write_text(report.markdown(evidence, figures, rules, command))
     sys.exit(0 if all(rule.held for rule in rules) else 4)

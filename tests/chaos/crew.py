@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -115,21 +115,32 @@ class Crew:
                 self.start(member.role)
 
     def stop_all(self) -> None:
-        """Ask all that live to end, and wait; who was asked to end must have ended with 0."""
+        """Ask all that live to end, and wait; who was asked to end must do so in time, and with 0."""
         self.replace_the_dead()
-        living = [member for member in self.members if member.process.running]
-        for member in living:
-            if member.told_to != "die":
-                wait_until(member.is_ready, START_SECONDS, f"{member.process.name} is ready")
+        for member in self.members:
+            if not member.told_to and self._came_up(member):
                 member.told_to = "end"
                 member.process.send(signal.SIGTERM)
-        for member in self._ended():
-            status = member.process.wait_for_exit(STOP_SECONDS)
-            if status != 0:
-                self.died.append(f"asked to end, ended with {status}: {member.process.describe()}")
+        for member in self.members:
+            if member.told_to == "end":
+                self._await_end(member)
 
-    def _ended(self) -> Iterator[Member]:
-        return (member for member in self.members if member.told_to == "end")
+    def _came_up(self, member: Member) -> bool:
+        """Wait until it is ready: before that a SIGTERM just kills."""
+        try:
+            return wait_until(member.is_ready, START_SECONDS, f"{member.process.name} is ready")
+        except TimeoutError as error:
+            self.died.append(f"{error}: {member.process.describe()}")
+            return False
+
+    def _await_end(self, member: Member) -> None:
+        try:
+            status = member.process.wait_for_exit(STOP_SECONDS)
+        except TimeoutError as error:
+            self.died.append(str(error))
+            return
+        if status != 0:
+            self.died.append(f"asked to end, ended with {status}: {member.process.describe()}")
 
 
 def kill_process(pid: int) -> None:

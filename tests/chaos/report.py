@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -89,7 +91,10 @@ def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rul
 
 def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: str) -> str:
     """Give the same as a page."""
-    lines = ["# Chaos on real processes", "", f"`{command}`", "", summary(evidence, figures, rules), ""]
+    machine = (
+        f"Python {platform.python_version()}, {os.cpu_count()} cores; DynamoDB Local and ElasticMQ behind proxies."
+    )
+    lines = ["# Chaos on real processes", "", f"`{command}`", "", f"{summary(evidence, figures, rules)} {machine}", ""]
     lines += ["| promise | | evidence |", "|---|---|---|"]
     lines += [f"| {rule.name} | {'held' if rule.held else '**BROKEN**'} | {rule.finding()} |" for rule in rules]
     for section in sections(evidence, figures):

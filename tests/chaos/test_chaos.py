@@ -14,8 +14,8 @@ from tests.chaos.run import run, staged
 from tests.chaos.verdict import judge
 from tests.support.endpoints import Endpoint
 
-SECONDS = 30.0
-JOBS = 300
+SECONDS = 26.0
+JOBS = 260
 SEED = 20261121
 
 

@@ -10,7 +10,7 @@ from tests.chaos.plan import FREEZES, JOBS, LONG, SHORT, Kind, Plan, Scale, draw
 from tests.chaos.weather import QUEUE, TABLE, Weather
 from tests.support.faults import ASTRAY, COPIED, RESET
 
-SHORT_SECONDS = 30.0
+SHORT_SECONDS = 26.0
 
 
 def short(seed: int) -> Plan:
