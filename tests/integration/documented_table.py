@@ -144,6 +144,11 @@ def free_port(world: World) -> dict[str, str]:
     return {"9000": port, "dashboard": f"dashboard --port {port}"}
 
 
+def few_jobs(_: World) -> dict[str, str]:
+    """Measure with a few jobs only."""
+    return {"--jobs 1000": "--jobs 20", "bench --yes": "bench --jobs 10 --yes"}
+
+
 def password(world: World) -> None:
     """Have a file with a password."""
     (world.folder / "password.txt").write_text("correct horse battery staple\n")
@@ -155,6 +160,7 @@ def here(world: World) -> dict[str, str]:
 
 
 LOOKS_AT_QUEUES = rows("queue", "visible", "in_flight", "waiting", "running", "sla_burn")
+MEASURED = one("jobs_per_second", "requests", "write_units_per_job", "dollars_per_million", jobs=10, deleted=10)
 WORKER_FIELDS = ("worker_id", "state", "queues", "jobs", "concurrency", "version")
 GROUP = ("fingerprint", "count", "kind", "exception", "sample")
 PASS = ("examined", "orphaned", "redispatched")
@@ -259,12 +265,14 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "jobclaim template --check": Scenario(says("template.yaml is what the settings say"), rendered),
     "jobclaim template --file - | less": Scenario(says("^Resources:")),
-    "jobclaim bench --yes": Scenario(one("jobs_per_second", "requests", "dollars_per_million", jobs=100, deleted=100)),
-    "jobclaim bench --jobs 1000 --threads 16 --yes -o table": Scenario(says("a million jobs")),
-    "jobclaim bench --yes -o json | jq .dollars_per_million": Scenario(values(r"[0-9.]+")),
     "jobclaim prune": Scenario(one("seen", "deleted", "complete", dry_run=False)),
     "jobclaim prune --dry-run": Scenario(one("seen", "deleted", "complete", dry_run=True)),
     "jobclaim prune --limit 10000 --rate 50": Scenario(one("seen", "deleted", "complete", dry_run=False)),
+    # --- measurements
+    "jobclaim bench": Scenario(MEASURED, lambda _: {"bench": "bench --jobs 10"}, answer="y\n"),
+    "jobclaim bench --yes": Scenario(MEASURED, few_jobs),
+    "jobclaim bench --jobs 1000 --threads 16 --yes -o table": Scenario(says(r"a million jobs +\$\d"), few_jobs),
+    "jobclaim bench --yes -o json | jq .dollars_per_million": Scenario(values(r"[\d.]+"), few_jobs),
     # --- the dashboard
     "jobclaim dashboard": Scenario(says("The dashboard is at http"), free_port, until="The dashboard is at http"),
     "jobclaim dashboard --operator --port 9000": Scenario(
@@ -330,6 +338,8 @@ ELSEWHERE: dict[str, str] = {
     "jobclaim demo --keep ./demo": "tests/integration/test_demo.py",
     "jobclaim demo -o json | jq .figures": "tests/integration/test_demo.py",
     "make demo": "tests/integration/test_demo.py",
+    "python -m bench.scale --write": "tests/unit/test_scale.py",
+    "python -m bench.readme": "tests/unit/test_bench_peers.py",
 }
 """Lines that another test runs, because they take long; the file must name the command."""
 
