@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Container
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from tests.chaos.plan import Scale
@@ -43,6 +44,14 @@ class Member:
         if not self.ready:
             self.ready = re.search(READY, self.process.log()) is not None
         return self.ready
+
+    def child(self) -> int | None:
+        """Id of any child of it; ``None`` where there is none now."""
+        pid = self.process.pid
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            return int(children[0]) if children else None
+        return None
 
 
 class Crew:

@@ -19,9 +19,12 @@ from tests.support.faults import Fault, FaultyProxy
 
 TICK_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 20.0
+WAIT_FOR_WORK_SECONDS: Final = 10.0
 ROLES: Final[dict[Kind, Role]] = {Kind.KILL_RECOVERY: "recovery", Kind.DEPLOY_RECOVERY: "recovery"}
 AT_WORK: Final = (Kind.KILL_CHILD, Kind.KILL_WORKER, Kind.FREEZE_CHILD, Kind.FREEZE_WORKER, Kind.MAKE_ZOMBIE)
-"""Strikes that wait for somebody who is in the middle of a body: others are hit between two jobs as a rule."""
+"""Strikes that wait for somebody who is in the middle of a body: others are hit between two jobs as a rule.
+
+Where nobody is for a while, anybody will do."""
 End = Callable[[], None]
 
 
@@ -73,23 +76,24 @@ class Monkey:
 
     def _begin(self, strike: Strike, now: float, ends: list[tuple[float, int, End]]) -> bool:
         """Begin a strike and note what ends it; ``False`` where there is nobody to hit now."""
-        end = self._strike(strike)
+        end = self._strike(strike, now - strike.at)
         if end is None:
             return False
         self.struck[strike.kind] += 1
         heapq.heappush(ends, (now + strike.seconds, next(self._numbers), end))
         return True
 
-    def _strike(self, strike: Strike) -> End | None:
+    def _strike(self, strike: Strike, waited: float) -> End | None:
         if (fault := TABLE.get(strike.kind)) is not None:
             return self._storm(strike, self._over_table, fault)
         if (fault := QUEUE.get(strike.kind)) is not None:
             return self._storm(strike, self._over_queue, fault)
         if strike.kind in OUTAGES:
             return self._outage(self._table if strike.kind is Kind.TABLE_OUTAGE else self._queue)
-        running = self._busy.children() if strike.kind in AT_WORK else None
+        running = self._busy.children() if strike.kind in AT_WORK and waited < WAIT_FOR_WORK_SECONDS else None
         member = self._crew.pick(ROLES.get(strike.kind, "worker"), strike.draw, running)
-        return self._hit(strike, member, (running or {}).get(member.process.pid, 0)) if member is not None else None
+        child = (running or {}).get(member.process.pid) or member.child() if member is not None else None
+        return self._hit(strike, member, child) if member is not None and child is not None else None
 
     def _storm(self, strike: Strike, weather: Weather, fault: Fault) -> End:
         number = next(self._numbers)
