@@ -50,7 +50,8 @@
     if (held || paused() || document.hidden) event.preventDefault();
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.elt.dataset.live === undefined) return;
+    const asked = event.detail.requestConfig?.elt; // the element itself is swapped and gone by now
+    if (asked?.dataset.live === undefined) return;
     if (event.detail.successful) showLive(paused() ? "paused" : "live", paused() ? "Paused" : `Live ${clock()}`);
     else showLive("stale", event.detail.xhr.status ? `Stale: answer ${event.detail.xhr.status}` : "Stale: no answer");
   });
