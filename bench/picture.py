@@ -11,7 +11,7 @@ from bench.peers.catalog import OURS
 from bench.peers.figures import Row
 
 WIDTH: Final = 860
-TOP: Final = 64
+TOP: Final = 46
 LINE: Final = 34
 NAME_AT: Final = 16
 FAULTS_AT: Final = (258, 338, 418)
@@ -70,7 +70,7 @@ def _head(result: Mapping[str, Any]) -> list[str]:
     labels = [(at, name, "middle") for at, name in zip(FAULTS_AT, FAULT_NAMES, strict=True)]
     labels += [(PRICE_AT, "$ per million jobs", "start")]
     labels += [(SPEED_AT, f"jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms", "start")]
-    return [f'<text class="head" x="{x}" y="40" text-anchor="{anchor}">{label}</text>' for x, label, anchor in labels]
+    return [f'<text class="head" x="{x}" y="26" text-anchor="{anchor}">{label}</text>' for x, label, anchor in labels]
 
 
 def _row(row: Row, y: int, rows: Sequence[Row]) -> list[str]:

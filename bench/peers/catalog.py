@@ -36,7 +36,7 @@ class Peer:
     settings : mapping
         More environment.
     behaves_as : str, optional
-        Key of the peer that has the same faults; those are not run twice.
+        Key of the peer that has the same faults; those are not run twice, and its cost is measured in one round only.
     note : str
         How it is set up, where that is not plain.
     """
