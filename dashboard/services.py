@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 from dashboard.meter import Metered
 from dashboard.operations import Operations
+from dashboard.reading import reading
 from dashboard.sharing import Shared
 from jobs import Job, JobRepo
 from jobs.breaker import Breakers
@@ -58,7 +59,7 @@ class Services:
 
         return cls(
             settings=settings,
-            dynamodb=Metered(dynamodb_client(settings), capacity=True),
+            dynamodb=Metered(reading(dynamodb_client(settings)), capacity=True),
             sqs=Metered(sqs_client(settings), capacity=False),
             send=_sender(settings),
             clock=clock,

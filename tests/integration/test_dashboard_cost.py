@@ -19,12 +19,10 @@ from starlette.testclient import TestClient
 
 from bench import many_jobs
 from dashboard import Person, Role, create_app
-from dashboard.meter import Metered
 from dashboard.pages import PageRoute
 from dashboard.routes import ROUTES
 from dashboard.services import Services
 from infra import provision
-from infra.clients import dynamodb_client, sqs_client
 from tests.support.endpoints import Endpoint, unique_name
 from workers.fleet import FleetRecords
 
@@ -82,15 +80,13 @@ def watched(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> It
     operations: list[str] = []
     lock = threading.Lock()
 
-    def count(model: Any, **_: Any) -> None:
+    def count(event_name: str, **_: Any) -> None:
         with lock:
-            operations.append(model.name)
+            operations.append(event_name.rpartition(".")[2])
 
-    clients = dynamodb_client(settings), sqs_client(settings)
-    for client in clients:
-        client.meta.events.register("before-call.*.*", count)
-    dynamodb, sqs = Metered(clients[0], capacity=True), Metered(clients[1], capacity=False)
-    services = Services(settings=settings, dynamodb=dynamodb, sqs=sqs, send=lambda *_: None)
+    services = Services.of(settings)
+    for client in (services.dynamodb, services.sqs):
+        client.meta.events.register("before-send.*.*", count)  # the last that is asked before a request leaves
     ann = Person("ann", Role.OPERATOR)
     app = create_app(settings, services=services, access=lambda _: ann)
     try:
