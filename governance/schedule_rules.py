@@ -67,7 +67,7 @@ def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     for same in calls.values():
         for n, entry in enumerate(same):
             minutes = set(_minutes(entry, world))
-            for earlier in same[:n]:
+            for earlier in (other for other in same[:n] if other.name != entry.name):  # else one replaces the other
                 if minutes & set(_minutes(earlier, world)) or (entry.when == earlier.when and entry.when):
                     yield _found(
                         "duplicates",
@@ -80,11 +80,11 @@ def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     """Minutes in which many entries fire at once."""
-    minutes: dict[int, list[str]] = defaultdict(list)
+    minutes: dict[int, set[str]] = defaultdict(set)
     for entry in entries:
         if not entry.fires_all_the_time:
             for minute in _minutes(entry, world):
-                minutes[minute].append(entry.name)
+                minutes[minute].add(entry.name)
     worst: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for minute, names in minutes.items():
         if len(names) >= world.hotspot:

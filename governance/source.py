@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-SKIPPED: Final = frozenset({"node_modules", "site-packages", "build", "dist", "__pycache__", "migrations"})
+from governance.schedule_tables import assigned, schedule_tables
+
+SKIPPED: Final = frozenset(
+    {"node_modules", "site-packages", "build", "dist", "__pycache__", "migrations", "tests", "test", "testing"}
+)
+TESTS: Final = re.compile(r"(test_.*|.*_tests?|tests?|conftest)\.py")
+"""Tests make up tasks and schedules that nobody runs."""
 APPS: Final = ("app", "celery")
 """Ends of the names that Celery apps have: ``@celery_app.task``."""
 STORE_CALLS: Final = frozenset(
@@ -18,13 +24,12 @@ STORE_CALLS: Final = frozenset(
 """Methods that write state wherever they are called. A delete or a get-or-create that comes twice leaves the same."""
 MANAGER_CALLS: Final = frozenset({"create", "update"})
 """Methods that write state when they are called on a model's manager (``X.objects...``)."""
-CONCERNED: Final = re.compile(rb"task|schedule|apply_async|time_limit|acks_late", re.IGNORECASE)
+CONCERNED: Final = re.compile(rb"task|schedule|apply_async|periodic|time_limit|acks_late", re.IGNORECASE)
 """What a file must hold to be parsed: nine of ten files of a web application have no part in this."""
 NEW_EXCEPT: Final = re.compile(rb"^([ \t]*except[ \t]+)([\w.]+(?:[ \t]*,[ \t]*[\w.]+)+)([ \t]*:)", re.MULTILINE)
 """``except A, B:`` of Python 3.14, which its elders read with parentheses (PEP 758)."""
 LATE_SETTINGS: Final = frozenset({"task_acks_late", "CELERY_TASK_ACKS_LATE", "CELERY_ACKS_LATE"})
 """Settings that make every task acknowledge late."""
-SCHEDULE_SETTINGS: Final = frozenset({"beat_schedule", "celery_beat_schedule", "celerybeat_schedule"})
 CLAIMS: Final = frozenset({"claim_job", "conditional_update_status_to_processing"})
 
 
@@ -101,13 +106,15 @@ class Source:
 
 
 def read(roots: Iterable[Path], *, relative_to: Path | None = None) -> Source:
-    """Read all Python files under some folders; tests of theirs too, but nothing that is installed or generated."""
+    """Read all Python files under some folders, but no tests, and nothing that is installed or generated."""
     found = Source()
     base = relative_to or Path.cwd()
     for root in roots:
         for path in sorted([root] if root.is_file() else root.rglob("*.py")):
             parts = path.relative_to(root).parts[:-1] if path != root else ()
-            if any(part in SKIPPED or part.startswith(".") for part in parts):
+            if any(part in SKIPPED or part.startswith(".") for part in parts) or (
+                path != root and TESTS.fullmatch(path.name)
+            ):
                 continue
             name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
             found.files += 1
@@ -150,7 +157,7 @@ def _read_module(found: Source, tree: ast.Module, file: str, module: str) -> Non
                 found.words.add(word)
             case ast.keyword(arg=str() as word):
                 found.words.add(word)
-        found.schedules += [(file, table) for table in _schedule_tables(node)]
+        found.schedules += [(file, table) for table in schedule_tables(node)]
         found.late += _late(node, file)
 
 
@@ -221,32 +228,6 @@ def _etas(call: ast.Call, file: str) -> Iterator[EtaCall]:
                 yield EtaCall(ast.unparse(call.func.value), file, call.lineno, number)
 
 
-def _assigned(node: ast.AST) -> tuple[list[ast.expr], ast.expr] | None:
-    """Give the targets and the value of an assignment, or of a keyword argument as one."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            return targets, value
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
-            return [target], value
-        case ast.keyword(arg=str() as name, value=value):
-            return [ast.Name(name)], value
-    return None
-
-
-def _schedule_tables(node: ast.AST) -> Iterator[ast.Dict]:
-    """Find ``beat_schedule = {...}`` and ``beat_schedule["name"] = {...}``, however they are written."""
-    targets, value = _assigned(node) or ([], None)
-    for target in targets:
-        if isinstance(target, ast.Subscript) and value is not None and _last_name(target.value) in SCHEDULE_SETTINGS:
-            yield ast.Dict(keys=[target.slice], values=[value])
-        elif isinstance(value, ast.Dict) and _last_name(target) in SCHEDULE_SETTINGS:
-            yield value
-
-
-def _last_name(node: ast.expr) -> str:
-    return ast.unparse(node).split(".")[-1].lower()
-
-
 def _late(node: ast.AST, file: str) -> Iterator[LateSetting]:
     """Find what tells more than one task to acknowledge late: a setting, or the attribute of a class."""
     if isinstance(node, ast.ClassDef):
@@ -257,7 +238,7 @@ def _late(node: ast.AST, file: str) -> Iterator[LateSetting]:
 
 def _switched_on(node: ast.AST) -> list[tuple[str, int]]:
     """Names that are set to ``True``, and the line."""
-    targets, value = _assigned(node) or ([], None)
+    targets, value = assigned(node) or ([], None)
     if not (isinstance(value, ast.Constant) and value.value is True):
         return []
     return [(ast.unparse(target).split(".")[-1], value.lineno) for target in targets]

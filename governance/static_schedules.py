@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ from governance.source import Source
 def static_entries(source: Source) -> tuple[list[Entry], list[str]]:
     """Read the entries of all schedules in the code; also the places of those that cannot be understood."""
     found: list[Entry] = []
+    functions = Counter(task.function for task in source.tasks)
+    named = {task.function: task.name for task in source.tasks if functions[task.function] == 1}
     unread: list[str] = []
     for file, table in source.schedules:
         for key, value in zip(table.keys, table.values, strict=True):
@@ -23,7 +26,7 @@ def static_entries(source: Source) -> tuple[list[Entry], list[str]]:
                 row = _row(value)
                 if not isinstance(name, str) or "task" not in row or "schedule" not in row:
                     raise ValueError("computed")
-                found.append(entry_of(name, row, file, line))
+                found.append(entry_of(name, row | {"task": named.get(row["task"], row["task"])}, file, line))
             except (ValueError, TypeError, KeyError):
                 unread.append(f"{file}:{line}")
     return found, unread

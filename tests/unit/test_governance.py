@@ -279,6 +279,48 @@ def test_what_is_computed_is_neither_a_fault_nor_an_end(tmp_path: Path) -> None:
     assert [(one.check, one.subject) for one in found] == [("never-firing", "refused")]
 
 
+CALLS = """
+@app.on_after_configure.connect
+def setup(sender, **kwargs):
+    sender.add_periodic_task(crontab(hour=7), charge.s(1), name="one", expires=60)
+    sender.add_periodic_task(crontab(hour=7), charge.s(1), name="two", expires=60)
+    sender.add_periodic_task(30.0, charge.s(2, fast=True))
+    sender.add_periodic_task(schedule=crontab(), sig=other, name=NAME)
+
+@shared_task(name="shop.charge")
+def charge(n): ...
+"""
+
+
+def test_entries_that_calls_add_are_read(tmp_path: Path) -> None:
+    entries, unread = static_entries(project(tmp_path, celery_app=CALLS))
+    assert [(one.name, one.task, one.args, one.expires) for one in entries] == [
+        ("one", "shop.charge", (1,), 60),
+        ("two", "shop.charge", (1,), 60),
+        ("charge.s(2, fast=True)", "shop.charge", (2,), None),
+    ]
+    assert unread == ["celery_app.py:7"]
+    found = validate(entries, World())
+    assert [(one.check, one.subject, one.line) for one in found] == [
+        ("duplicates", "two", 5),
+        ("expires", "charge.s(2, fast=True)", 6),
+    ]
+
+
+def test_tests_are_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (folder / "helpers.py").write_text(FAULTY)
+    source = project(tmp_path, test_tasks=FAULTY, conftest=FAULTY_SCHEDULE, latest=CLEAN)
+    assert {task.file for task in source.tasks} == {"latest.py"}
+    assert source.files == 1
+
+
+def test_settings_that_replace_each_others_entries_are_no_duplicates(tmp_path: Path) -> None:
+    source = project(tmp_path, production=CLEAN, development=CLEAN)
+    assert validate(static_entries(source)[0], World()) == []
+
+
 def test_an_interval_of_celerys_own_beat_fires_in_no_known_minute() -> None:
     daily = [entry(f"e{n}", when=86_400.0) for n in range(5)]
     at_midnight = entry("cron", task="shop.e0", when=Cron(minutes=frozenset({0}), hours=frozenset({0})))
