@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import pytest
+from moto import mock_aws
 from starlette.testclient import TestClient
 
 from dashboard import Person, Role, create_app
 from dashboard.meter import Metered
 from dashboard.services import Services
 from dashboard.sharing import Shared
-from jobclaim_testing.table import in_memory
+from infra.tables import ensure_table, table_specs
 from jobs import Job, JobRepo
 from jobs.connect import client
 from settings import QueueSpec, Settings
+from tests.conftest import FAKE_AWS
 from tests.support.clock import ManualClock
+from tests.support.endpoints import unique_name
 
 
 @dataclass
@@ -54,34 +60,58 @@ class Board:
         return self.repo.update_status(job.job_id, "FAILED", error=error)
 
 
+@dataclass(frozen=True)
+class Cloud:
+    """AWS in memory, and clients for it: making them takes longer than most tests."""
+
+    dynamodb: Any
+    sqs: Any
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """One AWS in memory for all tests of a file; each board has tables and queues of its own."""
+    with mock.patch.dict(os.environ, FAKE_AWS), mock_aws():
+        yield Cloud(client(Settings(), "dynamodb"), client(Settings(), "sqs"))
+
+
+@contextmanager
+def in_process(cloud: Cloud, clock: ManualClock, **fields: Any) -> Iterator[Board]:
+    """Serve a dashboard on tables and queues of its own."""
+    name = unique_name("board")
+    settings = Settings(
+        queues=(QueueSpec(name="default"), QueueSpec(name="mail")),
+        index_shards=2,
+        job_table=name,
+        fleet_table=f"{name}-fleet",
+        queue_prefix=f"{name}-",
+        **fields,
+    )
+    for spec in table_specs(settings):
+        list(ensure_table(cloud.dynamodb, spec, 10))
+    for queue in settings.queue_names:
+        cloud.sqs.create_queue(QueueName=settings.physical_name(queue))
+    sent: list[str] = []
+    services = Services(
+        settings=settings,
+        dynamodb=Metered(cloud.dynamodb, capacity=True),
+        sqs=Metered(cloud.sqs, capacity=False),
+        send=lambda job, delay: sent.append(job.job_id),
+        clock=clock,
+        shared=Shared(clock),
+    )
+    repo = JobRepo.from_settings(settings, client=cloud.dynamodb, clock=clock)
+    try:
+        yield Board(settings, repo, services, clock, sent=sent)
+    finally:
+        services.close()
+
+
 @pytest.fixture
-def make_board(clock: ManualClock) -> Iterator[Callable[..., Board]]:
-    """Make a dashboard of settings; in memory, one at a time."""
-    with_tables: list[Any] = []
-
-    def make(**fields: Any) -> Board:
-        settings = Settings(queues=(QueueSpec(name="default"), QueueSpec(name="mail")), index_shards=2, **fields)
-        context = in_memory(settings)
-        dynamodb = context.__enter__()
-        with_tables.append(context)
-        sqs = client(settings, "sqs")
-        for queue in settings.queue_names:
-            sqs.create_queue(QueueName=settings.physical_name(queue))
-        sent: list[str] = []
-        services = Services(
-            settings=settings,
-            dynamodb=Metered(dynamodb, capacity=True),
-            sqs=Metered(sqs, capacity=False),
-            send=lambda job, delay: sent.append(job.job_id),
-            clock=clock,
-            shared=Shared(clock),
-        )
-        repo = JobRepo.from_settings(settings, client=dynamodb, clock=clock)
-        return Board(settings, repo, services, clock, sent=sent)
-
-    yield make
-    for context in with_tables:
-        context.__exit__(None, None, None)
+def make_board(cloud: Cloud, clock: ManualClock) -> Iterator[Callable[..., Board]]:
+    """Make a dashboard of settings."""
+    with ExitStack() as exits:
+        yield lambda **fields: exits.enter_context(in_process(cloud, clock, **fields))
 
 
 @pytest.fixture
