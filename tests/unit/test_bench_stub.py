@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from bench.stub_aws.expressions import BadExpression, Context, condition, update
+from bench.stub_aws.queues import Queues
 from bench.stub_aws.tables import AwsError, Table, size, write_units
 
 DESCRIPTION: dict[str, Any] = {
@@ -110,3 +112,34 @@ class TestExpressions:
     def test_what_it_does_not_know_is_refused_not_guessed(self) -> None:
         with pytest.raises(BadExpression):
             condition("attribute_type(a, :t)")
+
+
+class Answers:
+    """Keeps what a queue answers."""
+
+    def __init__(self) -> None:
+        self.all: list[dict[str, Any]] = []
+
+    def __call__(self, answer: dict[str, Any]) -> None:
+        self.all.append(answer)
+
+    def is_open(self) -> bool:
+        """Wait for ever."""
+        return True
+
+
+class TestQueues:
+    def test_a_batch_is_that_many_messages(self) -> None:
+        async def story() -> list[dict[str, Any]]:
+            queues, answers = Queues("http://stub"), Answers()
+            queues.handle("CreateQueue", {"QueueName": "q"}, answers)
+            url = answers.all[0]["QueueUrl"]
+            entries = [{"Id": str(number), "MessageBody": f"m{number}"} for number in range(3)]
+            queues.handle("SendMessageBatch", {"QueueUrl": url, "Entries": entries}, answers)
+            queues.handle("ReceiveMessage", {"QueueUrl": url, "MaxNumberOfMessages": 10}, answers)
+            return answers.all
+
+        _, sent, received = asyncio.run(story())
+        assert [one["Id"] for one in sent["Successful"]] == ["0", "1", "2"]
+        assert [one["Body"] for one in received["Messages"]] == ["m0", "m1", "m2"]
+        assert [one["MessageId"] for one in received["Messages"]] == [one["MessageId"] for one in sent["Successful"]]
