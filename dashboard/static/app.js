@@ -38,7 +38,7 @@
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && region.contains(selection.anchorNode)) return true;
     const focus = document.activeElement;
-    if (focus && region.contains(focus) && focus.matches("input, select, textarea, summary")) return true;
+    if (focus && region.contains(focus) && focus.matches("input, select, textarea, summary, :focus-visible")) return true;
     const typed = [...region.querySelectorAll("input:not([type=hidden]), textarea")].some((one) => one.value !== one.defaultValue);
     return typed || Boolean(region.querySelector("details[open]"));
   };

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -385,13 +386,17 @@ def main() -> None:
     from dashboard import Person, Role, create_app
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one.")
     parser.add_argument("--empty", action="store_true", help="No job, no worker.")
     asked = parser.parse_args()
     started = system_clock()
-    with shop(lambda: started, filled=not asked.empty) as services:
+    with (
+        socket.create_server(("127.0.0.1", asked.port)) as listening,
+        shop(lambda: started, filled=not asked.empty) as services,
+    ):
         app = create_app(services=services, access=lambda scope: Person("ada@shop.example", Role.OPERATOR))
-        uvicorn.run(app, host="127.0.0.1", port=asked.port, log_level="warning")
+        print(f"The shop is at http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)  # noqa: T201 - told on purpose
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 
 if __name__ == "__main__":
