@@ -77,7 +77,9 @@ def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Don
 
     why = f"cancelled by {person.name}{f': {reason}' if reason else ''}"
     with _audited(services, "cancel", job_id, person, reason):
-        answer = cancel(services.repo, job_id, reason=why, records=services.fleet)
+        answer = cancel(
+            services.repo, job_id, reason=why, records=services.fleet, send=lambda job: services.send(job, 0.0)
+        )
     if answer is Answer.CANCELLED:
         return Done("done", "It is cancelled; no body of it runs, none will start.")
     return Done("requested", "Its worker reads that with its next heartbeat, tells the task, and stops it.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +18,18 @@ from dashboard.pages import ROOT_KEY, environment
 from dashboard.routes import ROUTES
 from dashboard.security import Access, access_of, guarded
 from dashboard.services import Services
+from jobs import Job
 from settings import Settings
 
 STATIC: Final = Path(__file__).parent / "static"
 
 
 def create_app(
-    settings: Settings | None = None, *, services: Services | None = None, access: Access | None = None
+    settings: Settings | None = None,
+    *,
+    services: Services | None = None,
+    access: Access | None = None,
+    redact: Callable[[Job], Job] | None = None,
 ) -> Starlette:
     """Make the dashboard.
 
@@ -35,6 +41,8 @@ def create_app(
         Default: made from settings.
     access : Access, optional
         Who may do what; default: what settings say, and without any sign-in a viewer on this machine.
+    redact : callable, optional
+        Masks more of a job than settings do, before anything of it is shown: ``redact(job)`` gives what may be seen.
 
     Returns
     -------
@@ -42,6 +50,8 @@ def create_app(
         Serve it, or mount it: all of its links follow ``root_path``.
     """
     known = services or Services.of(settings or Settings())
+    if redact is not None:
+        known = replace(known, redact=redact)
     app = Guarded(
         routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")],
         exception_handlers=errors.HANDLERS,

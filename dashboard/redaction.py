@@ -33,11 +33,6 @@ def shown(job: Job, settings: Settings) -> Job:
     )
 
 
-def message(text: str, settings: Settings) -> str:
-    """Give an exception's message as it may be shown."""
-    return text if settings.dashboard_results or not text else HIDDEN
-
-
 def hints(settings: Settings) -> list[str]:
     """Say what is hidden, and how it is shown."""
     hidden = [] if "*" in settings.dashboard_arguments else [HOW_ARGUMENTS]

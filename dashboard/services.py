@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Self, TypeVar
 
+from dashboard import redaction
 from dashboard.meter import Metered
 from dashboard.operations import Operations
 from dashboard.reading import reading
@@ -36,6 +37,8 @@ class Services:
         Metered boto3 clients.
     send : callable
         ``send(job, delay_seconds)`` publishes a job's message.
+    redact : callable
+        Masks what `dashboard.redaction` leaves of a job: the hook for rules of your own.
     clock : callable
         Epoch milliseconds.
     shared : Shared
@@ -46,6 +49,7 @@ class Services:
     dynamodb: Any
     sqs: Any
     send: Callable[[Job, float], Any]
+    redact: Callable[[Job], Job] = lambda job: job
     clock: Clock = system_clock
     shared: Shared = field(default_factory=Shared)
     pool: ThreadPoolExecutor = field(
@@ -90,6 +94,10 @@ class Services:
     def breakers(self) -> Breakers:
         """The circuit breakers."""
         return Breakers.of(self.repo)
+
+    def shown(self, job: Job) -> Job:
+        """Give a job as pages and the API may show it."""
+        return self.redact(redaction.shown(job, self.settings))
 
     def together(self, requests: Sequence[Callable[[], T]]) -> list[T]:
         """Make independent requests side by side, counted by this page view's meter; give the answers in order.

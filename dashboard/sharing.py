@@ -21,6 +21,7 @@ MOST: Final = 256
 class _Slot:
     lock: threading.Lock = field(default_factory=threading.Lock)
     read_at: int = 0
+    fresh_ms: int = 0
     value: Any = None
 
 
@@ -58,7 +59,7 @@ class Shared:
                     meter.shared_ms = max(meter.shared_ms or 0, now - slot.read_at)
                 return cast("T", slot.value)
             slot.value = read()
-            slot.read_at = now
+            slot.read_at, slot.fresh_ms = now, fresh_ms
             return cast("T", slot.value)
 
     def forget(self) -> None:
@@ -71,7 +72,15 @@ class Shared:
     def _slot(self, key: Hashable) -> _Slot:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
+            self._drop_old()
             self._slots[key] = slot  # the last one asked for is the last one to go
             while len(self._slots) > MOST:
                 self._slots.pop(next(iter(self._slots)))
             return slot
+
+    def _drop_old(self) -> None:
+        """Give up what nobody will be given any more: a list of large jobs is megabytes."""
+        now = self._clock()
+        for key, slot in list(self._slots.items()):
+            if slot.read_at and now - slot.read_at >= slot.fresh_ms and not slot.lock.locked():
+                del self._slots[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, Final
 
@@ -38,8 +38,20 @@ class Answer(StrEnum):
     REQUESTED = "requested"
 
 
-def cancel(repo: JobRepo, job_id: str, *, reason: str = BY_A_PERSON, records: FleetRecords | None = None) -> Answer:
+def cancel(
+    repo: JobRepo,
+    job_id: str,
+    *,
+    reason: str = BY_A_PERSON,
+    records: FleetRecords | None = None,
+    send: Callable[[Job], Any] | None = None,
+) -> Answer:
     """Cancel a job: a waiting one at once, a running one through its worker.
+
+    Parameters
+    ----------
+    send : callable, optional
+        Publishes the message that tells what the job is linked to; default: through the app of `workers.app`.
 
     Raises
     ------
@@ -53,7 +65,7 @@ def cancel(repo: JobRepo, job_id: str, *, reason: str = BY_A_PERSON, records: Fl
         if job.status is JobStatus.PROCESSING:
             answer = _ask_worker(repo, records, job, reason)
         elif job.status in (JobStatus.PENDING, JobStatus.CANCELLED):
-            answer = _cancel_waiting(repo, job, reason)
+            answer = _cancel_waiting(repo, job, reason, send)
         else:
             raise IllegalTransition(f"job {job_id!r} is {job.status}: it is over, there is nothing to cancel")
         if answer is not None:
@@ -65,22 +77,22 @@ def cancel(repo: JobRepo, job_id: str, *, reason: str = BY_A_PERSON, records: Fl
     )
 
 
-def _cancel_waiting(repo: JobRepo, job: Job, reason: str) -> Answer | None:
+def _cancel_waiting(repo: JobRepo, job: Job, reason: str, send: Callable[[Job], Any] | None) -> Answer | None:
     try:
         cancelled = repo.cancel_job(job.job_id, reason=reason)
     except IllegalTransition:
         return None  # claimed just now: look again
-    _tell_links(repo, cancelled)
+    _tell_links(repo, cancelled, send)
     return Answer.CANCELLED
 
 
-def _tell_links(repo: JobRepo, job: Job) -> None:
+def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> None:
     """Have a worker tell the job's chord and the rest of its chain; a message that is lost is sent by recovery."""
     try:
         if told := announcement(repo, job):
-            from workers.app import send
+            from workers.app import send as send_by_app
 
-            send(told)
+            (send or send_by_app)(told)
     except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news
         log.warning("links not told at once", error=type(error).__name__, **job.log_context())
 

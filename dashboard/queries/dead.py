@@ -8,7 +8,6 @@ from typing import Any, Final, Self, cast
 
 from starlette.datastructures import QueryParams
 
-from dashboard import redaction
 from dashboard.acts import checks_reason
 from dashboard.meter import Budget, Meter
 from dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
@@ -179,9 +178,7 @@ def read(services: Services, query: DeadQuery, meter: Meter) -> Groups:
         return not lifecycle.is_gone(job, now) and wanted.fits(job)
 
     found = find(services, _walk(query, keep, settings.index_shards), meter)
-    rows = [group_record(group) for group in grouped(found.jobs)]
-    for row in rows:
-        row["message"] = redaction.message(row["message"], settings)
+    rows = [group_record(group) for group in grouped(map(services.shown, found.jobs))]
     return Groups(rows, len(found.jobs), found)
 
 

@@ -112,12 +112,11 @@ def read(services: Services, job_id: str) -> tuple[Job, JobView]:
     running = job.status is JobStatus.PROCESSING and bool(job.worker_id)
     worker = services.fleet.get(job.worker_id) if running else None
     bound = repo.table.get_many(links.job_ids()) if links.job_ids() else {}
-    return job, view(job, worker, links.with_states(bound), now, settings)
+    return job, view(job, services.shown(job), worker, links.with_states(bound), now, settings)
 
 
-def view(job: Job, worker: WorkerRecord | None, links: Links, now: int, settings: Settings) -> JobView:
-    """Make what the page shows of what was read."""
-    shown = redaction.shown(job, settings)
+def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: int, settings: Settings) -> JobView:
+    """Make what the page shows of what was read; ``shown`` is the job with what must be hidden masked."""
     cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
     return JobView(
         record=job_record(shown, payload=True),
@@ -145,38 +144,32 @@ def actions(job: Job) -> list[Action]:
     over = "" if job.status.is_open else f"It is over: {job.status}."
     outside = job.status is JobStatus.PROCESSING and not job.worker_id
     nobody = "It runs outside a worker, so that nobody can be told." if outside else ""
+    why_not = {
+        "retry": not_failed,
+        "cancel": over or nobody,
+        "resolve": not_failed or settled,
+        "abandon": not_failed or settled,
+    }
     return [
         Action(
-            verb="retry",
-            label="Retry",
-            says="Start it again, with all its attempts before it.",
-            cli=shlex.join(["jobclaim", "retry", job.job_id]),
-            why_not=not_failed,
-        ),
-        Action(
-            verb="cancel",
-            label="Cancel",
-            says="End it: at once while it waits, through its worker while it runs.",
-            cli=shlex.join(["jobclaim", "cancel", job.job_id]),
-            why_not=over or nobody,
-            danger=True,
-        ),
-        Action(
-            verb="resolve",
-            label="Resolve",
-            says="Say that its work is done, by hand or elsewhere.",
-            cli=shlex.join(["jobclaim", "dead", "resolve", job.job_id]),
-            why_not=not_failed or settled,
-        ),
-        Action(
-            verb="abandon",
-            label="Abandon",
-            says="Say that nobody wants its work any more.",
-            cli=shlex.join(["jobclaim", "dead", "abandon", job.job_id]),
-            why_not=not_failed or settled,
-            danger=True,
-        ),
+            verb=verb,
+            label=verb.capitalize(),
+            says=says,
+            cli=shlex.join(["jobclaim", *command.split(), job.job_id]),
+            why_not=why_not[verb],
+            danger=verb in ("cancel", "abandon"),
+        )
+        for verb, (command, says) in ACTIONS.items()
     ]
+
+
+ACTIONS: Final = {
+    "retry": ("retry", "Start it again, with all its attempts before it."),
+    "cancel": ("cancel", "End it: at once while it waits, through its worker while it runs."),
+    "resolve": ("dead resolve", "Say that its work is done, by hand or elsewhere."),
+    "abandon": ("dead abandon", "Say that nobody wants its work any more."),
+}
+"""By verb: the command that does the same, and what it means."""
 
 
 def notice(asked: str, job: Job, seen: JobView) -> Notice | None:

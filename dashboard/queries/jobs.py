@@ -8,7 +8,6 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from starlette.datastructures import QueryParams
 
-from dashboard import redaction
 from dashboard.meter import Budget, Meter
 from dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
 from dashboard.services import Services
@@ -174,14 +173,14 @@ def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
     if not listed:
         return JobList([], Found(()), notes)
     found = find(services, _walk(query, listed, wanted, settings, now), meter)
-    rows = [record(job, settings, now) for job in found.jobs]
+    rows = [record(services, job, now) for job in found.jobs]
     return JobList(rows, found, notes)
 
 
-def record(job: Job, settings: Settings, now: int) -> dict[str, Any]:
+def record(services: Services, job: Job, now: int) -> dict[str, Any]:
     """Make the record of a job as pages and the API show it, with a remark on its state."""
-    made = job_record(redaction.shown(job, settings), payload=True)
-    if not settings.dashboard_arguments:
+    made = job_record(services.shown(job), payload=True)
+    if not services.settings.dashboard_arguments:
         made["payload"] = redacted(job.payload)
     return {**made, "remark": remark_on(made, now)}
 

@@ -132,19 +132,21 @@ def _submissions(known: Fleet, now: int) -> list[tuple[int, dict[str, int]]]:
 
 
 def _figures(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> list[Figure]:
-    time = span(lately.ended.length_ms)
-    alive = known.alive(now, settings.worker_dead_after_seconds)
-    running, slots = sum(len(one.jobs) for one in alive), sum(one.concurrency for one in alive)
-    dead = len(known.workers) - len(alive)
-    failed = lately.ended.counts.get(JobStatus.FAILED, 0)
-    worst = max(seen.queues, key=lambda queue: queue.oldest_ms / queue.sla_seconds, default=None)
-    burn = worst.oldest_ms / 1000 / worst.sla_seconds if worst else 0.0
     return [
         *_completed(lately, settings),
+        *_failures(lately, settings),
+        *_fleet(known, now, settings),
+        _longest_wait(seen),
+    ]
+
+
+def _failures(lately: Lately, settings: Settings) -> list[Figure]:
+    failed = lately.ended.counts.get(JobStatus.FAILED, 0)
+    return [
         Figure(
             label="Failed",
             value=str(failed),
-            says=f"in {time}, and not started again by recovery",
+            says=f"in {span(lately.ended.length_ms)}, and not started again by recovery",
             tone="bad" if failed else "ok",
             page="jobs",
             query={"status": "FAILED"},
@@ -157,21 +159,20 @@ def _figures(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings:
             page="dead",
             query={},
         ),
+    ]
+
+
+def _fleet(known: Fleet, now: int, settings: Settings) -> list[Figure]:
+    alive = known.alive(now, settings.worker_dead_after_seconds)
+    dead = len(known.workers) - len(alive)
+    return [
         Figure(
             label="Running",
-            value=str(running),
-            says=f"of {slots} that the fleet can run at once",
+            value=str(sum(len(one.jobs) for one in alive)),
+            says=f"of {sum(one.concurrency for one in alive)} that the fleet can run at once",
             tone="ok" if alive else "warn",
             page="jobs",
             query={"status": "PROCESSING"},
-        ),
-        Figure(
-            label="Longest wait",
-            value=f"{burn:.0%}" if burn < 10 else f"{burn:.0f} x",
-            says=f"of its SLA, in queue {worst.name}: {span(worst.oldest_ms)}" if worst and burn else "of its SLA",
-            tone="bad" if burn > 1 else "warn" if burn > queues.AT_RISK else "ok",
-            page="queues",
-            query={},
         ),
         Figure(
             label="Workers",
@@ -182,6 +183,19 @@ def _figures(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings:
             query={},
         ),
     ]
+
+
+def _longest_wait(seen: QueuesView) -> Figure:
+    worst = max(seen.queues, key=lambda queue: queue.oldest_ms / queue.sla_seconds, default=None)
+    burn = worst.oldest_ms / 1000 / worst.sla_seconds if worst else 0.0
+    return Figure(
+        label="Longest wait",
+        value=f"{burn:.0%}" if burn < 10 else f"{burn:.0f} x",
+        says=f"of its SLA, in queue {worst.name}: {span(worst.oldest_ms)}" if worst and burn else "of its SLA",
+        tone="bad" if burn > 1 else "warn" if burn > queues.AT_RISK else "ok",
+        page="queues",
+        query={},
+    )
 
 
 def _completed(lately: Lately, settings: Settings) -> list[Figure]:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from dashboard import acts, redaction
+from dashboard import acts
 from dashboard.meter import Budget, Meter, current
 from dashboard.openapi import Call, Parameter, listing, reference
 from dashboard.pages import METER_KEY, form, page, services_of
@@ -85,7 +85,7 @@ def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     """Retry, cancel, resolve or abandon a job."""
     job_id = fields.get("id", "")
     done = acts.act_on_job(services, fields.get("verb", ""), job_id, person, fields.get("reason", ""))
-    after = redaction.shown(services.repo.get_job(job_id), services.settings)
+    after = services.shown(services.repo.get_job(job_id))
     return {"state": done.state, "text": done.text, "job": job_record(after, payload=True)}
 
 

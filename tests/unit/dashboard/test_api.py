@@ -145,3 +145,11 @@ def test_an_error_is_json_for_programs_and_a_page_for_people(board: Board) -> No
     assert browser.get("/api/v1/job?id=nobody").json()["error"]["status"] == 404
     assert browser.get("/api/v1/nothing").json()["error"]["title"] == "Not found"
     assert "<html" in browser.get("/nothing").text
+
+
+def test_a_queue_is_the_same_record_on_the_command_line() -> None:
+    from dataclasses import fields
+
+    from views.queue_status import QueueStatus
+
+    assert [field.name for field in fields(QueueStatus)] == SCHEMAS["Queue"]["required"]

@@ -216,3 +216,12 @@ def test_a_client_that_is_not_signed_in_costs_nothing(board: Board) -> None:
     app = create_app(board.settings, services=board.services)
     stranger = TestClient(app, base_url="http://evil.example")
     assert stranger.get("/jobs").status_code in (403, 421)
+
+
+def test_what_is_too_old_to_be_given_again_is_given_up(clock: ManualClock) -> None:
+    shared = Shared(clock)
+    shared.get("large", lambda: "x" * 1000)
+    shared.get("kept", lambda: "y", fresh_ms=60_000)
+    clock.advance(5)
+    shared.get("new", lambda: "z")
+    assert set(shared._slots) == {"kept", "new"}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
+from dashboard import create_app
 from dashboard.queries import attempts, links
 from dashboard.queries.job import actions, notice, read
 from jobs import Job, JobStatus
@@ -237,3 +240,27 @@ def test_any_id_can_be_looked_at_and_acted_on(board: Board, job_id: str) -> None
 @pytest.mark.parametrize(("job_id", "status"), [("no-such-job", 404), ("", 400), ("x" * 2000, 400), ("a\x1fb", 400)])
 def test_no_such_job_is_said_plainly(board: Board, job_id: str, status: int) -> None:
     assert board.browser().get("/job", params={"id": job_id}).status_code == status
+
+
+def test_a_hook_masks_what_settings_would_show(make_board: Callable[..., Board]) -> None:
+    board = make_board(dashboard_arguments=("*",), dashboard_results=True)
+    job = board.failed(payload={"args": [], "kwargs": {"iban": "DE89"}}, error=ValueError("DE89"))
+
+    def mask(job: Job) -> Job:
+        assert job.failure is not None
+        failure = replace(job.failure, message="masked", traceback="")
+        return replace(job, payload={"iban": "masked"}, failure=failure, history=())
+
+    app = create_app(board.settings, services=board.services, access=lambda _: board.person, redact=mask)
+    browser = TestClient(app, base_url="http://127.0.0.1")
+    for path in (f"/job?id={job.job_id}", f"/api/v1/job?id={job.job_id}", "/api/v1/jobs?status=FAILED", "/dead"):
+        text = browser.get(path).text
+        assert "masked" in text
+        assert "DE89" not in text
+
+
+def test_cancelling_a_link_of_a_chain_tells_the_rest_through_the_dashboard_s_own_app(board: Board) -> None:
+    job = board.job(envelope=seal({"chain": [{"task": "shop.pack", "options": {"task_id": "step-2"}}]}))
+    board.browser().post("/act", data={"verb": "cancel", "id": job.job_id})
+    (told,) = board.sent
+    assert told.startswith(f"{job.job_id}.told.")
