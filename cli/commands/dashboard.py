@@ -67,7 +67,6 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
     epilog="""\b
 Examples:
   jobclaim dashboard hash-password
-  jobclaim dashboard hash-password < password.txt
 """,
 )
 def hash_password() -> None:

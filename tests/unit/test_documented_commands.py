@@ -46,6 +46,8 @@ def parsed(command: click.Command, words: list[str], parent: click.Context | Non
     with command.make_context(command.name, list(words), parent=parent) as context:
         if isinstance(command, click.Group):
             rest = [*context._protected_args, *context.args]
+            if command.invoke_without_command and not rest:
+                return
             name, below, rest = command.resolve_command(context, rest)
             assert below is not None, name
             parsed(below, rest, context)
