@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ FAKE: Final = {"AWS_ACCESS_KEY_ID": "jobclaimtest", "AWS_SECRET_ACCESS_KEY": "jo
 @click.option("--keep", type=click.Path(path_type=Path), default=None, help="Folder for logs and evidence.")
 def main(minutes: float, jobs: int, seed: int | None, write: bool | None, keep: Path | None) -> None:
     """Run chaos and judge it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # so that whatever was started is ended
     seed = int(time.time()) if seed is None else seed
     os.environ.update(FAKE)
     scale = LONG if minutes >= 2 else SHORT

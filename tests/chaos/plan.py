@@ -82,7 +82,7 @@ class Scale:
         return self.hard_limit + self.grace
 
 
-LONG: Final = Scale(16, 3, 2, 6, 10, 6.0, workers=3, processes=4, drain=300)
+LONG: Final = Scale(16, 3, 2, 6, 10, 6.0, workers=5, processes=3, drain=900)
 SHORT: Final = Scale(12, 2, 1, 4, 4, 2.0, workers=3, processes=2, drain=90)
 
 
@@ -160,11 +160,11 @@ def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | N
     jobs : int
         Jobs that the calls make, equal calls counted once.
     every : float, optional
-        Seconds between two strikes; default as many as fit one round, 3 at most.
+        Seconds between two strikes; default as many as fit one round, 5 at most.
     """
     dice = random.Random(seed)
     calls = sorted(_calls(dice, seconds, jobs), key=lambda call: call.at)
-    gap = every or min(3.0, 0.9 * seconds / len(Kind))
+    gap = every or min(5.0, 0.9 * seconds / len(Kind))
     return Plan(seed, tuple(calls), tuple(_strikes(dice, seconds, gap, scale)), jobs)
 
 

@@ -36,7 +36,6 @@ class Figures:
     seed: int
     minutes: float
     drained_in: float
-    refused_calls: int
     missed: int
     hits: Mapping[str, int]
     told: Mapping[str, int]

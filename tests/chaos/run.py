@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from governance.reconcile import reconcile
 from infra import resolve_queue_urls
-from jobs import Job, JobRepo
+from jobs import Job, JobRepo, JobStatus
 from settings import QueueSpec
 from tests.chaos import evidence as records
 from tests.chaos import weather
@@ -25,7 +25,7 @@ from tests.chaos.monkey import Monkey
 from tests.chaos.plan import Kind, Plan, Scale
 from tests.chaos.report import Figures
 from tests.chaos.submitters import Submitters
-from tests.chaos.verdict import Evidence
+from tests.chaos.verdict import Evidence, Promise
 from tests.support.endpoints import Endpoint
 from tests.support.faults import ANSWER_LOST, ASTRAY, COPIED, FaultyProxy, faulty
 from tests.support.stack import Stack, deployed
@@ -71,11 +71,34 @@ def staged(dynamodb: Endpoint, sqs: Endpoint, folder: Path, scale: Scale) -> Ite
         yield Stage(stack, table, queue, direct, client)
 
 
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who acts in a run."""
+
+    crew: Crew
+    monkey: Monkey
+    submitters: Submitters
+
+
 def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tuple[Evidence, Figures]:
     """Carry a plan out, and give what is to be judged."""
-    stack = stage.stack
-    crew = Crew(stack, scale)
-    app = create_app(stack.settings)
+    cast = _cast(stage, plan, scale)
+    cast.submitters.start()
+    cast.monkey.run(plan.strikes, seconds, _progress(say, cast, seconds), Event())
+    calm = time.monotonic()
+    say("faults are over, draining")
+    accepted = cast.submitters.join(SUBMIT_LATE_SECONDS)
+    unfinished = [] if accepted else [*cast.submitters.broken, "submitters did not come to their end"]
+    drain(stage.direct, cast.submitters.promises, scale.drain, cast.crew.replace_the_dead)
+    drained_in = time.monotonic() - calm
+    cast.crew.stop_all()
+    return _evidence(stage, cast, plan.jobs, unfinished), _figures(stage, cast, plan.seed, seconds / 60, drained_in)
+
+
+def _cast(stage: Stage, plan: Plan, scale: Scale) -> Cast:
+    """Start the processes in calm, then put the weather over the services."""
+    crew = Crew(stage.stack, scale)
+    app = create_app(stage.stack.settings)
     app.loader.import_default_modules()
     crew.start_all()
     skies = (
@@ -83,57 +106,61 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
         weather.Weather(~plan.seed, weather.of([COPIED, ASTRAY, ANSWER_LOST])),
     )
     stage.table.weather, stage.queue.weather = skies
-    monkey = Monkey(crew, stage.table, stage.queue, skies, Busy(stage.direct, stack.evidence))
-    submitters = Submitters(app, plan.calls, f"c{plan.seed}")
-    submitters.start()
-    monkey.run(plan.strikes, seconds, _progress(say, submitters, monkey, seconds), Event())
-    calm = time.monotonic()
-    say("faults are over, draining")
-    accepted = submitters.join(SUBMIT_LATE_SECONDS)
-    unfinished = [] if accepted else [*submitters.broken, "submitters did not come to their end"]
-    drain(stage.direct, [promise.job_id for promise in submitters.promises], scale.drain, crew.replace_the_dead)
-    drained_in = time.monotonic() - calm
-    crew.stop_all()
-    findings, looked = reconcile(stage.direct, stage.sqs, stage.direct.settings)
-    jobs = stage.direct.table.get_many([promise.job_id for promise in submitters.promises], consistent=True)
-    evidence = Evidence(
-        planned=plan.jobs,
-        promises=list(submitters.promises),
-        jobs=jobs,
-        starts=records.starts(stack.evidence),
-        unfinished=unfinished,
-        died=crew.died,
-        findings=[f"{found.check}: {found.subject} {found.problem}" for found in findings],
-        left_open=looked.jobs,
-        processes=len(crew.members),
-        struck={str(kind): monkey.struck[kind] for kind in Kind},
-    )
-    logs = [member.process.log_path for member in crew.members]
-    return evidence, Figures(
-        plan.seed,
-        seconds / 60,
-        drained_in,
-        submitters.refused,
-        missed=monkey.missed.total(),
-        hits=_named(stage.table.failed, stage.queue.failed),
-        told=records.told(logs) | {"calls refused and made again": submitters.refused},
-        requests=_named(stage.table.requests, stage.queue.requests),
-    )
+    monkey = Monkey(crew, stage.table, stage.queue, skies, Busy(stage.direct, stage.stack.evidence))
+    return Cast(crew, monkey, Submitters(app, plan.calls, f"c{plan.seed}"))
 
 
-def drain(repo: JobRepo, job_ids: list[str], timeout: float, each_look: Callable[[], object]) -> bool:
+def drain(repo: JobRepo, promises: Sequence[Promise], timeout: float, each_look: Callable[[], object]) -> bool:
     """Wait until all jobs have ended and none is to be started again; ``False`` where they do not in time."""
-    left, deadline = set(job_ids), time.monotonic() + timeout
-    while left and time.monotonic() < deadline:
+    left, ended = {promise.job_id: promise for promise in promises}, dict[str, Job]()
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
         found = repo.table.get_many(sorted(left), consistent=True)
-        left = {job_id for job_id in left if not _is_over(found.get(job_id))}
+        ended |= {job_id: job for job_id, job in found.items() if not (job.status.is_open or job.retry_at)}
+        left = {
+            job_id: promise
+            for job_id, promise in left.items()
+            if job_id not in ended and (job_id in found or not _failed(ended.get(promise.after)))
+        }
+        if not left and not any(repo.list_jobs(status, limit=1).jobs for status in JobStatus if status.is_open):
+            return True  # what tells a chain of its failure is a job too, which nobody was promised
         each_look()
         time.sleep(LOOK_SECONDS)
-    return not left
+    return False
 
 
-def _is_over(job: Job | None) -> bool:
-    return job is not None and not job.status.is_open and not job.retry_at
+def _failed(job: Job | None) -> bool:
+    return job is not None and job.status is JobStatus.FAILED
+
+
+def _evidence(stage: Stage, cast: Cast, planned: int, unfinished: Sequence[str]) -> Evidence:
+    findings, looked = reconcile(stage.direct, stage.sqs, stage.direct.settings)
+    promises = list(cast.submitters.promises)
+    return Evidence(
+        planned=planned,
+        promises=promises,
+        jobs=stage.direct.table.get_many([promise.job_id for promise in promises], consistent=True),
+        starts=records.starts(stage.stack.evidence),
+        unfinished=unfinished,
+        died=cast.crew.died,
+        findings=[f"{found.check}: {found.subject} {found.problem}" for found in findings],
+        left_open=looked.jobs,
+        processes=len(cast.crew.members),
+        struck={str(kind): cast.monkey.struck[kind] for kind in Kind},
+    )
+
+
+def _figures(stage: Stage, cast: Cast, seed: int, minutes: float, drained_in: float) -> Figures:
+    told = records.told(member.process.log_path for member in cast.crew.members)
+    return Figures(
+        seed,
+        minutes,
+        drained_in,
+        missed=cast.monkey.missed.total(),
+        hits=_named(stage.table.failed, stage.queue.failed),
+        told=told | {"calls refused and made again": cast.submitters.refused},
+        requests=_named(stage.table.requests, stage.queue.requests),
+    )
 
 
 def _limits(scale: Scale) -> dict[str, Any]:
@@ -163,13 +190,14 @@ def _through(url: str, proxy: FaultyProxy) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.hostname}:{proxy.port}"))
 
 
-def _progress(say: Say, submitters: Submitters, monkey: Monkey, seconds: float) -> Callable[[float], None]:
+def _progress(say: Say, cast: Cast, seconds: float) -> Callable[[float], None]:
     told = [0.0]
 
     def tell(now: float) -> None:
         if now - told[0] >= 30:
             told[0] = now
-            say(f"{now:.0f} of {seconds:.0f} s: {len(submitters.promises):,} accepted, {monkey.struck.total()} strikes")
+            accepted, strikes = len(cast.submitters.promises), cast.monkey.struck.total()
+            say(f"{now:.0f} of {seconds:.0f} s: {accepted:,} accepted, {strikes} strikes")
 
     return tell
 
