@@ -6,7 +6,7 @@ are typed, without comments.
 
 from __future__ import annotations
 
-from signal import SIGTERM
+from signal import SIGINT, SIGTERM
 
 from tests.integration.documented_shapes import (
     FINDING,
@@ -141,7 +141,13 @@ def free_port(world: World) -> dict[str, str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    return {"9000": port, "dashboard": f"dashboard --port {port}"}
+    return {"9000": port, "8484": port, "dashboard": f"dashboard --port {port}"}
+
+
+def hashed(world: World) -> dict[str, str]:
+    """Have the hash of a password for the places where the documentation leaves it out."""
+    made = world.run("jobclaim", "dashboard", "hash-password", answer="correct horse battery staple\n").stdout.strip()
+    return {"scrypt$32768$8$3$...": made, "scrypt$...": made}
 
 
 def few_jobs(_: World) -> dict[str, str]:
@@ -275,14 +281,21 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim bench --yes -o json | jq .dollars_per_million": Scenario(values(r"[\d.]+"), few_jobs),
     # --- the dashboard
     "jobclaim dashboard": Scenario(says("The dashboard is at http"), free_port, until="The dashboard is at http"),
+    "jobclaim dashboard --operator": Scenario(
+        says("The dashboard is at http"), free_port, until="The dashboard is at http"
+    ),
     "jobclaim dashboard --operator --port 9000": Scenario(
         says("The dashboard is at http"), free_port, until="The dashboard is at http"
     ),
     "jobclaim dashboard --host 0.0.0.0": Scenario(says("JOBCLAIM_DASHBOARD_USERS"), exit=1),  # nobody signs in here
     "jobclaim dashboard hash-password": Scenario(values(r"\S{40,}"), answer="correct horse battery staple\n"),
     "jobclaim dashboard hash-password < password.txt": Scenario(values(r"\S{40,}"), password),
+    "python -m tests.support.dashboard_data --port 8484": Scenario(
+        says("The shop is at http"), free_port, until="The shop is at http", exit=-SIGINT
+    ),
     # --- schedules
     "jobclaim schedule validate": Scenario(both(silent, says("No findings in|^$"))),
+    "jobclaim schedule validate --live": Scenario(FOUND, worker, exit=4),  # nobody does recovery here
     "jobclaim schedule validate --app shop.celery:app": Scenario(
         FOUND, exit=4, columns=("check", "where", "what", "fix")
     ),
@@ -328,17 +341,22 @@ SCENARIOS: dict[str, Scenario] = {
     "export JOBCLAIM_TASK_MODULES='[\"tasks\"]'": Scenario(UP),
     'export JOBCLAIM_LOG_ARGUMENTS=\'["invoice_id", "kind"]\'': Scenario(UP),
     "export JOBCLAIM_TELEMETRY=otlp": Scenario(UP),
+    "export JOBCLAIM_DASHBOARD_HOSTS=jobs.example.com": Scenario(UP),
+    'export JOBCLAIM_DASHBOARD_USERS=\'{"ann": {"password": "scrypt$32768$8$3$...", "operator": true},'
+    ' "bob": {"password": "scrypt$..."}}\'': Scenario(UP, hashed),
     "export JOBCLAIM_TELEMETRY_ENDPOINT=http://localhost:4318": Scenario(UP),
 }
 
 ELSEWHERE: dict[str, str] = {
     "JOBCLAIM_TASK_MODULES='[\"examples\"]' jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim dev --concurrency 4 --port 5000": "tests/integration/test_dev.py",
+    "jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim demo": "tests/integration/test_demo.py",
     "jobclaim demo --keep ./demo": "tests/integration/test_demo.py",
     "jobclaim demo -o json | jq .figures": "tests/integration/test_demo.py",
     "make demo": "tests/integration/test_demo.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
+    "python -m bench.peers --write": "tests/unit/test_bench_peers.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
 }
 """Lines that another test runs, because they take long; the file must name the command."""
