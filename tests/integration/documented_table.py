@@ -155,11 +155,6 @@ def few_jobs(_: World) -> dict[str, str]:
     return {"--jobs 1000": "--jobs 20", "bench --yes": "bench --jobs 10 --yes"}
 
 
-def password(world: World) -> None:
-    """Have a file with a password."""
-    (world.folder / "password.txt").write_text("correct horse battery staple\n")
-
-
 def here(world: World) -> dict[str, str]:
     """Take the embedded AWS for the documented one."""
     return {"http://127.0.0.1:5000": str(world.settings.endpoint_url)}
@@ -289,7 +284,6 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "jobclaim dashboard --host 0.0.0.0": Scenario(says("JOBCLAIM_DASHBOARD_USERS"), exit=1),  # nobody signs in here
     "jobclaim dashboard hash-password": Scenario(values(r"\S{40,}"), answer="correct horse battery staple\n"),
-    "jobclaim dashboard hash-password < password.txt": Scenario(values(r"\S{40,}"), password),
     "python -m tests.support.dashboard_data --port 8484": Scenario(
         says("The shop is at http"), free_port, until="The shop is at http", exit=-SIGINT
     ),
