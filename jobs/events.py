@@ -299,7 +299,7 @@ EVENTS: Final = {
         _event("hook failed", "jobs", "warning", "JOB error", "A function of on_failure or on_dead raised."),
         # --- dashboard
         _event("request refused", "dashboard", "warning", "rule http_status", "A guard of the dashboard refused it."),
-        _event("operation failed", "dashboard", "error", "error", "An act on a group of dead letters ended early."),
+        _event("operation failed", "dashboard", "exception", "error", "An act on a group of dead letters ended early."),
         # --- recovery
         _event(
             "recovery pass",
