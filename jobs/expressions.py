@@ -33,14 +33,16 @@ Change = str | int | float | PlusAttribute | Increment | None
 def update_request(move: Move, expected: Mapping[str, str | int], changes: Mapping[str, Change]) -> dict[str, Any]:
     """Build the arguments of an UpdateItem for one move; the table's name and the key are the caller's.
 
-    The condition is the transition's sources and guards, word for word; the new status is the transition's target.
+    The condition is the transition's sources and guards, word for word, and that what must be fresh is not stored yet;
+    the new status is the transition's target.
     """
     transition = TRANSITIONS[move]
     guards = transition.expected(expected)
     shape = tuple((name, _kind(change)) for name, change in changes.items())
     deadline = transition.deadline if "now" in expected else ""
     absent = tuple(name for name, value in guards.items() if not value and name not in ALWAYS_STORED)
-    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline)
+    fresh = tuple(name for name in transition.fresh if name in changes)
+    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, fresh)
     values = {":status": attribute(str(transition.target))}
     values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
     values |= {f":if_{name}": attribute(value) for name, value in guards.items() if name not in absent}
@@ -59,7 +61,12 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
 
 @lru_cache(maxsize=512)
 def _expressions(
-    move: Move, guards: tuple[str, ...], absent: tuple[str, ...], shape: tuple[tuple[str, str], ...], deadline: str
+    move: Move,
+    guards: tuple[str, ...],
+    absent: tuple[str, ...],
+    shape: tuple[tuple[str, str], ...],
+    deadline: str,
+    fresh: tuple[str, ...],
 ) -> tuple[str, str, dict[str, str]]:
     sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
     terms = {"status", *guards, *(name for name, _ in shape)}
@@ -67,6 +74,7 @@ def _expressions(
     if deadline:
         clauses.append(f"(attribute_not_exists(#{deadline}) OR #{deadline} >= :now)")
         terms.add(deadline)
+    clauses += [f"#{name} <> :{name}" for name in fresh]
     sets = ["#status = :status"]
     sets += [f"#{name} = :{name}" for name, kind in shape if kind == "set"]
     sets += [f"#{name} = :{name} + #{kind}" for name, kind in shape if kind not in ("set", "add", "remove")]

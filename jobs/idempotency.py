@@ -208,7 +208,7 @@ def store_result(
     for _ in range(ROUNDS):
         written = _move(repo, existing, Move.RECORD, after) if existing else repo.table.put_new(done)
         existing = written.job
-        if written.applied or (existing and existing.submission == done.submission):
+        if written.applied or (existing and existing.submission == after.submission):
             return after
         if existing and _answers(existing, repo.clock()):
             return lifecycle.as_duplicate(existing)

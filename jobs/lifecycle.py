@@ -166,8 +166,12 @@ def is_late(job: Job, now: int) -> bool:
 
 
 def resubmitted(old: Job, new: Job) -> Job:
-    """A new run under the id of an ended one: everything new but ``attempt``, which fences the old run's messages."""
-    return replace(new, attempt=old.attempt, history=old.history)
+    """A new run under the id of an ended one: everything new but ``attempt``, which fences the old run's messages.
+
+    It has a name of its own each time: whoever submits again without knowing that an earlier try of the same call had
+    succeeded, and was ended since, makes another run.
+    """
+    return replace(new, attempt=old.attempt, history=old.history, submission=secrets.token_hex(6))
 
 
 def dispatched(job: Job, now: int) -> Job:

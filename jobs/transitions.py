@@ -83,6 +83,8 @@ class Transition:
         Guards that apply only where the mover knows a value.
     deadline : str
         Attribute that, where it is stored, must not be before the mover's ``now``, where the mover tells one.
+    fresh : tuple of str
+        Attributes that the move must write anew: a request that comes a second time, late, is refused.
     """
 
     sources: tuple[JobStatus, ...]
@@ -91,6 +93,7 @@ class Transition:
     guards: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     deadline: str = ""
+    fresh: tuple[str, ...] = ()
 
     def expected(self, known: Mapping[str, str | int]) -> dict[str, str | int]:
         """Pick the guards' values out of what the mover knows; a required one missing is a programming error."""
@@ -105,7 +108,9 @@ _C, _F, _X = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
 
 TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
     {
-        Move.CLAIM: Transition((_P,), _R, Actor.WORKER, optional=("attempt",), deadline="start_by"),
+        Move.CLAIM: Transition(
+            (_P,), _R, Actor.WORKER, optional=("attempt",), deadline="start_by", fresh=("claim_token",)
+        ),
         Move.COMPLETE: Transition((_R,), _C, Actor.OWNER, ("claim_token",)),
         Move.FAIL: Transition((_R,), _F, Actor.OWNER, ("claim_token",)),
         Move.RETRY: Transition((_R,), _P, Actor.OWNER, ("claim_token",)),

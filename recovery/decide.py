@@ -41,7 +41,7 @@ class DeadWorker:
     seen_at : int
         Its last heartbeat, epoch milliseconds.
     dead_at : int
-        From then on it counts as dead, epoch milliseconds. A claim made later shows that it lives.
+        From then on it counts as dead, epoch milliseconds. A claim made then or later shows that it lives.
     queues : tuple of str
         Logical queues that it took jobs from; empty where the record does not say, so all of them.
     job_ids : tuple of str
@@ -140,7 +140,7 @@ def worth_reading_after_ms(settings: Settings, queue: str) -> int:
 
 def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     worker = figures.dead.get(job.worker_id) if job.worker_id else None
-    if worker is not None and job.claimed_at <= worker.dead_at:
+    if worker is not None and job.claimed_at < worker.dead_at:
         cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and is taken for dead"
     elif job.lease_expires_at <= now:
         holder = f"worker {job.worker_id!r}" if job.worker_id else "its worker"

@@ -107,7 +107,7 @@ def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> 
     if record is None:
         return None  # its worker said farewell, and gave the job back before: look again
     dead_at = record.seen_at + repo.settings.worker_dead_after_seconds * 1000
-    if dead_at <= repo.clock() and job.claimed_at <= dead_at:
+    if dead_at <= repo.clock() and job.claimed_at < dead_at:
         failure = describe(f"{reason}; its worker was dead", repo.clock(), FailureKind.CANCELLED)
         return Answer.CANCELLED if rescue.orphan_stop(repo, job, failure) else None
     return Answer.REQUESTED

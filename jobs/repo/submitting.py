@@ -112,7 +112,7 @@ class Submitting(Store):
         for _ in range(SUBMIT_ROUNDS):
             written = self._move(existing, Move.RESUBMIT, after) if existing else self.table.put_new(job)
             existing = written.job
-            if written.applied or (existing and existing.submission == job.submission):  # or only the answer was lost
+            if written.applied or (existing and existing.submission == after.submission):  # or only the answer was lost
                 return after
             if existing and lifecycle.is_late(existing, self.clock()):
                 existing = self._end_late(existing)

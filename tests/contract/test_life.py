@@ -110,6 +110,16 @@ def test_a_message_of_another_attempt_is_refused(store: Store, attempt: int) -> 
     assert store.repo().claim_job(job.job_id, attempt=1) is not None
 
 
+def test_a_claim_that_arrives_again_when_its_attempt_is_over_takes_nothing(store: Store) -> None:
+    """The first try of a request that was given up and made again may reach DynamoDB later, and names no attempt."""
+    job, worker = store.pending(), store.repo()
+    assert worker.claim_job(job.job_id, token="the-first") is not None
+    worker.release(job.job_id)
+
+    assert store.repo().claim_job(job.job_id, token="the-first") is None
+    assert store.repo().claim_job(job.job_id) is not None
+
+
 def test_the_message_of_a_cancelled_run_cannot_start_the_next_run_early(store: Store) -> None:
     job = store.pending(idempotency_key="k")  # its message, for attempt 0, is under way
     store.repo().cancel_job(job.job_id)

@@ -15,6 +15,7 @@ from botocore.exceptions import (
 )
 
 from jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable, rescue
+from jobs.idempotency import store_result
 from tests.contract.stores import LossyClient, Store, TwiceClient
 
 LINE = "http://dynamodb"
@@ -227,6 +228,29 @@ def test_an_owner_is_told_of_its_own_retry_when_a_later_run_waits_before_it_know
     assert (told.status, told.attempt, told.submission) == (JobStatus.PENDING, 1, job.submission)
     assert (now.status, now.attempt) == (JobStatus.PENDING, 2)
     assert store.repo().claim_job(job.job_id, attempt=told.attempt) is None  # its message starts nothing
+
+
+def test_a_submission_that_was_applied_and_replaced_before_its_answer_makes_a_run_with_a_name_of_its_own(
+    store: Store,
+) -> None:
+    store.failed(idempotency_key="k")
+    runs: list[str] = []
+
+    def others() -> None:
+        rival = store.repo()
+        (open_job,) = rival.list_jobs("PENDING").jobs
+        rival.cancel_job(open_job.job_id)
+        runs.append(open_job.submission)
+        runs.append(store_result(rival, "tasks.work", "k", 1, ttl_seconds=1).submission)
+        store.clock.advance(2)
+
+    line = LossyClient(store.line, meanwhile=others)
+    line.lose_after(1)  # the put, which is refused
+    again = store.repo(line).create_job("tasks.work", {"n": 1}, idempotency_key="k")
+
+    assert again.created
+    assert stored(store, again) == again
+    assert len({*runs, again.submission}) == 3
 
 
 def test_a_second_and_different_end_of_one_attempt_is_told_that_it_did_not_count(store: Store) -> None:

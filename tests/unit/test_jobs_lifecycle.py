@@ -152,7 +152,8 @@ def test_a_resubmission_is_all_new_but_for_the_attempts_before_it() -> None:
 
     run = lifecycle.resubmitted(old, new)
 
-    assert run == replace(new, attempt=1, history=old.history)
+    assert run == replace(new, attempt=1, history=old.history, submission=run.submission)
+    assert run.submission not in (old.submission, new.submission)
 
 
 # --- duplicates

@@ -66,6 +66,14 @@ def test_a_job_of_an_older_version_that_has_no_dead_state_is_held_to_having_none
     assert ":if_dead_state" not in request["ExpressionAttributeValues"]
 
 
+def test_a_claim_that_comes_again_with_its_old_token_is_refused() -> None:
+    request = update_request(Move.CLAIM, {"attempt": 3}, {"claim_token": "T"})
+
+    assert _in_words(request["ConditionExpression"], request) == (
+        "(status = PENDING) AND attempt = 3 AND claim_token <> T"
+    )
+
+
 def test_a_claim_that_names_no_attempt_asks_for_the_state_alone() -> None:
     request = update_request(Move.CLAIM, {"now": 5000}, {})
 

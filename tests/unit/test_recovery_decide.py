@@ -79,7 +79,7 @@ TABLE: list[tuple[str, Job, str]] = [
     ("worker dead, lease running", running(worker_id="dead"), "fail"),
     ("worker dead, retry wanted", running(worker_id="dead", on_orphan="retry"), "retry"),
     ("claimed after its worker was seen last", running(worker_id="dead", claimed_at=DEAD.seen_at + 9_000), "fail"),
-    ("claimed after its worker counted as dead", running(worker_id="dead", claimed_at=DEAD.dead_at + 1), "nothing"),
+    ("claimed after its worker counted as dead", running(worker_id="dead", claimed_at=DEAD.dead_at), "nothing"),
     ("no worker is known", running(worker_id=""), "nothing"),
     ("waiting since now", waiting(), "nothing"),
     ("a moment short of the first delay", waiting(available_at=NOW - 119_999, dispatched_at=0), "nothing"),
