@@ -1,0 +1,54 @@
+"""docs/guarantees.md names tests that exist, a limit or a test for every promise, and the figures of the simulation."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+from tests.simulation.scenario import SKEW_MS, simulated_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "guarantees.md").read_text()
+NAMED = sorted(set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", TEXT)))
+PROMISES = [line.split(" | ") for line in TEXT.splitlines() if line.startswith("| **")]
+
+
+@lru_cache(maxsize=64)
+def functions_in(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / path).read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED, ids=[name for _, name in NAMED])
+def test_a_named_test_exists(path: str, name: str) -> None:
+    assert (ROOT / path).exists(), f"{path} is named in docs/guarantees.md and does not exist"
+    assert name in functions_in(path), f"{path} has no {name}; find the test that shows the promise now"
+
+
+@pytest.mark.parametrize("row", PROMISES, ids=[row[0].strip("|* ")[:40] for row in PROMISES])
+def test_every_promise_has_a_test(row: list[str]) -> None:
+    assert len(row) == 3, "a row is a promise, its limit and its tests"
+    assert "::test_" in row[2]
+
+
+def test_the_clocks_are_those_of_the_simulation_and_of_the_settings() -> None:
+    simulated, real = simulated_settings(False, False), Settings(_env_file=None)
+
+    assert f"wrong by up to {SKEW_MS // 1000} s" in TEXT
+    assert f"a grace of {simulated.lease_grace_seconds} s" in TEXT
+    assert f"dead after {simulated.worker_dead_after_seconds} s" in TEXT
+    assert f"`lease_grace_seconds` ({real.lease_grace_seconds})" in TEXT
+
+
+def test_the_time_after_which_a_job_that_nobody_claims_is_given_up_is_that_of_the_settings() -> None:
+    settings = Settings(_env_file=None)
+    waits = [settings.redispatch_delay("default", n) for n in range(1, settings.max_dispatches + 1)]
+    *_, hours = (seconds / 3600 for seconds in accumulate(waits))
+
+    assert f"`max_dispatches` ({settings.max_dispatches}) messages, {hours:.0f} hours by default" in TEXT
