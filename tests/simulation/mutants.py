@@ -8,7 +8,7 @@ what the code does, so no run can tell them apart. They are in `BACKED` and drop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -19,7 +19,7 @@ import click
 
 import jobs.expressions
 import jobs.repo.claiming
-import jobs.repo.claiming
+import jobs.rescue
 import jobs.table
 import recovery.decide
 import recovery.settle
@@ -38,6 +38,22 @@ BACKED: Final[Mapping[str, str]] = {
 """By move, the guard that implies the states that it may start from."""
 CAUGHT_BY: Final[Mapping[str, int]] = {}
 """Seeds that once caught what is rarely met: tried first, so that the list takes seconds, and no more than a hint."""
+ORPHANS: Final = {"theme": "orphans"}
+LETTERS: Final = {"theme": "letters"}
+LIKELY: Final[Mapping[str, dict[str, Any]]] = {
+    **{f"{move} without claim_token": ORPHANS for move in ("complete", "fail", "retry", "release", "stop")},
+    **{f"orphan-{end} without {guard}": ORPHANS for end in ("fail", "retry") for guard in ("status", "claim_token")},
+    **{
+        f"{move} without {guard}": LETTERS
+        for move in ("revive", "resolve", "abandon")
+        for guard in ("status and submission", "submission", "dead_state")
+    },
+    "give-up without attempt": {"theme": "silence", "brief": True},
+    "give-up without dispatches": {"theme": "silence", "brief": True},
+    "a late heartbeat puts the clock back": {"theme": "heartbeats"},
+    "a job is late at its very deadline": {"theme": "people", "ticking": True},
+}
+"""Where a mutant is sought that few seeds of all would meet: what `Scenario.themed` makes of them."""
 SEEDS: Final = 4_000
 """Seeds after which a mutant counts as not caught."""
 
@@ -65,16 +81,25 @@ def mutants() -> list[Mutant]:
 def conditions(transition: Transition) -> list[str]:
     """Name what a move's condition consists of."""
     deadline = [transition.deadline] if transition.deadline else []
-    return [SOURCES, *transition.guards, *transition.optional, *deadline]
+    return [SOURCES, *transition.guards, *transition.optional, *deadline, *transition.fresh]
 
 
 def hunt(mutant: Mutant, seeds: int = SEEDS) -> Outcome | None:
     """Run seeds until one fails; ``None`` where none does."""
     with mutant.apply():
         numbers = (*([CAUGHT_BY[mutant.name]] if mutant.name in CAUGHT_BY else []), *range(seeds))
-        scenarios = (scenario for scenario in map(Scenario.of, numbers) if scenario.dense)
-        outcomes = (run(scenario) for scenario in scenarios)
+        outcomes = (run(scenario) for scenario in _scenarios(mutant, numbers))
         return next((outcome for outcome in outcomes if outcome.rule), None)
+
+
+def _scenarios(mutant: Mutant, numbers: Iterable[int]) -> Iterator[Scenario]:
+    like = LIKELY.get(mutant.name)
+    for number in numbers:
+        scenario = Scenario.of(number)
+        if like is not None:
+            yield scenario.themed(**like)
+        elif scenario.dense:
+            yield scenario
 
 
 def hunt_all() -> int:
@@ -96,6 +121,7 @@ def without(transition: Transition, names: Collection[str]) -> Transition:
         guards=tuple(guard for guard in transition.guards if guard not in names),
         optional=tuple(guard for guard in transition.optional if guard not in names),
         deadline="" if transition.deadline in names else transition.deadline,
+        fresh=tuple(name for name in transition.fresh if name not in names),
     )
 
 

@@ -103,7 +103,8 @@ class Oracle:
             return
         key, now, process = stored["job_id"]["S"], Facts(stored), writer.process
         if process.kind == "worker":
-            claims = request["ExpressionAttributeValues"][":status"] == {"S": "PROCESSING"}
+            values = request["ExpressionAttributeValues"]
+            claims = values[":status"] == {"S": "PROCESSING"} and values[":claim_token"] != stored.get("claim_token")
             mine = now.status == "PROCESSING" and now.claim_token == writer.token
             require(not mine, "the current claim is not refused", key)
             due = now.status == "PENDING" and writer.attempt in (None, now.attempt)
@@ -145,7 +146,7 @@ class Oracle:
         one_more = (new.attempt, new.charged) == (old.attempt + 1, old.charged + 1)
         require(one_more, "a claim is one attempt", f"{key}: {old.attempt} -> {new.attempt}")
         require(not 0 < old.start_by < new.claimed_at, "too late is never started", key)
-        require(new.claim_token not in ("", old.claim_token) or named is None, "a claim is fresh", key)
+        require(new.claim_token not in ("", old.claim_token), "a claim is fresh", key)
         require(new.lease_expires_at == new.claimed_at + new.lease_ms, "a lease is as long as its limit says", key)
         self.owners[key, new.claim_token] = writer.process
         self.claimed_at[key, new.claim_token] = self.world.now

@@ -112,6 +112,12 @@ class Scenario:
             brief=random.random() < 0.2,
         )
 
+    def themed(self, theme: str, **changes: Any) -> Self:
+        """Give a dense run on a theme with the same seed."""
+        people = max(3, self.people) if theme in CROWDED else self.people
+        dense = {"dense": True, "workers": max(2, self.workers), "sweepers": 2, "people": people}
+        return replace(self, theme=theme, rates=self.rates | THEMES[theme], **{**dense, **changes})
+
     def simpler(self) -> list[Self]:
         """Give the scenarios that leave out one thing more."""
         found = [self._with(name, count - 1) for name, count in self._all() if count > LEAST[name]]
