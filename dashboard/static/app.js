@@ -52,7 +52,8 @@
   document.addEventListener("htmx:afterRequest", (event) => {
     const asked = event.detail.requestConfig?.elt; // the element itself is swapped and gone by now
     if (asked?.dataset.live === undefined) return;
-    if (event.detail.successful) showLive(paused() ? "paused" : "live", paused() ? "Paused" : `Live ${clock()}`);
+    if (event.detail.successful && document.getElementById("live")?.dataset.live === undefined) showLive("over", "Nothing changes any more");
+    else if (event.detail.successful) showLive(paused() ? "paused" : "live", paused() ? "Paused" : `Live ${clock()}`);
     else showLive("stale", event.detail.xhr.status ? `Stale: answer ${event.detail.xhr.status}` : "Stale: no answer");
   });
 

@@ -16,7 +16,7 @@ from tests.support.browser import Visitor, visiting
 from tests.support.processes import ManagedProcess
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 TICK_MS = 2_000
@@ -128,3 +128,13 @@ def test_without_scripts_the_page_is_whole_and_offers_nothing_that_needs_them(br
         assert not page.locator("#live-switch").is_visible()
         page.get_by_text("Drain…").first.click()
         assert page.get_by_role("button", name="Drain").first.is_visible()
+
+
+def test_a_page_on_which_nothing_changes_any_more_says_so(visitor: Visitor) -> None:
+    def over(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace(' data-live hx-get=""', ""))
+
+    visitor.page.route("**/workers", over)
+    visitor.page.get_by_role("button", name="Nothing changes any more").wait_for()
+    assert asks_within(visitor, 2 * TICK_MS) == 0
