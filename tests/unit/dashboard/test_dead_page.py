@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from jobs import Job, JobStatus
+from jobs import Job, JobStatus, StoreUnavailable
 from recovery.dead import Filter
 from tests.support.waiting import wait_until
 from tests.unit.dashboard.conftest import Board
@@ -222,3 +222,21 @@ def test_scheduled_and_settled_dead_letters_have_tabs_of_their_own(board: Board)
 def test_groups_do_not_show_what_an_exception_quotes(board: Board) -> None:
     board.failed(error=ValueError("no such card: 4111"))
     assert "4111" not in board.browser().get("/dead").text
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("DynamoDB did not answer"), RuntimeError("a bug")])
+def test_an_operation_that_fails_says_so_and_can_be_begun_again(
+    board: Board, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.failed()
+    mark = group_of(board)
+
+    def find(_: Filter) -> Iterator[Job]:
+        raise error
+
+    monkeypatch.setattr(board.services.letters, "find", find)
+    page = start(board, fingerprint=mark)
+    text = finished(board, page)
+    assert "start it again" in text
+    assert 'action="/dead/act/start"' in text
+    assert "a bug" not in text
