@@ -8,7 +8,7 @@
     exception                            type and frames, without the message
 
 Messages of exceptions quote what they refuse, and that may be a password. Lines of other libraries and of users' own
-loggers are theirs, except Celery's and kombu's, whose tracebacks are shortened in the same way.
+loggers are theirs, except Celery's, kombu's and uvicorn's, whose tracebacks are shortened in the same way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobs.events import CONTEXT, FIELDS
 MASK: Final = "[masked]"
 FREE_TEXT: Final = frozenset({"reason", "why", "error"})
 OURS: Final = "jobclaim."
-SHORTENED: Final = (OURS, "celery.", "kombu.")
+SHORTENED: Final = (OURS, "celery.", "kombu.", "uvicorn.")
 KNOWN: Final = frozenset(FIELDS) | frozenset(CONTEXT) | {"exc_info", "stack_info", "_record", "_from_structlog"}
 
 _QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<==)[^\s,;:)]+""", re.DOTALL)
