@@ -130,8 +130,7 @@ def test_a_flood_of_guesses_takes_a_few_threads_only(passwords: Passwords, monke
     monkeypatch.setattr(basic, "is_password", lambda *_: go_on.wait(10) and False)
     answers: list[int] = []
     threads = [
-        Thread(target=lambda n=n: answers.append(status(passwords.person(signed("ann", f"{n}")))))
-        for n in range(20)
+        Thread(target=lambda n=n: answers.append(status(passwords.person(signed("ann", f"{n}"))))) for n in range(20)
     ]
     for thread in threads:
         thread.start()
