@@ -6,7 +6,7 @@ are typed, without comments.
 
 from __future__ import annotations
 
-from signal import SIGINT, SIGTERM
+from signal import SIGTERM
 
 from tests.integration.documented_shapes import (
     FINDING,
@@ -23,6 +23,7 @@ from tests.integration.documented_shapes import (
     writes,
 )
 from tests.integration.documented_world import World
+from tests.support.waiting import wait_until
 
 AN_ID = "5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11"
 A_FINGERPRINT = "5f1c8f3e2a57"
@@ -110,10 +111,11 @@ def no_mail(world: World) -> None:
 
 
 def mail_by_id(world: World) -> dict[str, str]:
-    """Have it, and its id in the fleet."""
+    """Have a new one, and its id in the fleet."""
+    world.mail(runs=False)
     pid = world.mail(runs=True).pid
-    [name] = [name for name in world.fleet() if f":{pid}:" in name]
-    return {"W": name, "web-1:4711:ab12cd34": name}
+    named = wait_until(lambda: [name for name in world.fleet() if f":{pid}:" in name], 30, "it is in the fleet")
+    return {"W": named[0], "web-1:4711:ab12cd34": named[0]}
 
 
 def reports_worker(world: World) -> None:
@@ -135,13 +137,13 @@ def folders(world: World) -> None:
 
 
 def free_port(world: World) -> dict[str, str]:
-    """Take a port that is free here for the documented one, or for the usual one."""
+    """Take a port that is free here for the documented one."""
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    return {"9000": port, "8484": port, "dashboard": f"dashboard --port {port}"}
+    return {"9000": port}
 
 
 def hashed(world: World) -> dict[str, str]:
@@ -180,7 +182,7 @@ SCENARIOS: dict[str, Scenario] = {
     "celery -A workers.app worker": Scenario(says(READY), until=READY, by=SIGTERM),
     "celery -A workers.app worker -Q default -c 4": Scenario(says(READY), until=READY, by=SIGTERM),
     "celery -A workers.app worker -Q recovery -c 1 -B": Scenario(says(READY), until=READY, by=SIGTERM),
-    "celery -A workers.app beat": Scenario(says("beat: Starting"), until="beat: Starting", by=SIGTERM),
+    "celery -A workers.app beat": Scenario(says("beat: Starting"), until="Sending due task", by=SIGTERM),
     "celery -A workers.app jobs": Scenario(says("Submit, list, show, retry, cancel and recover jobs"), exit=2),
     "jobclaim dev -q documents -q default": Scenario(says("export JOBCLAIM_ENDPOINT_URL="), until=r"worker@\S+ ready"),
     # --- jobs
@@ -275,18 +277,11 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim bench --jobs 1000 --threads 16 --yes -o table": Scenario(says(r"a million jobs +\$\d"), few_jobs),
     "jobclaim bench --yes -o json | jq .dollars_per_million": Scenario(values(r"[\d.]+"), few_jobs),
     # --- the dashboard
-    "jobclaim dashboard": Scenario(says("The dashboard is at http"), free_port, until="The dashboard is at http"),
-    "jobclaim dashboard --operator": Scenario(
-        says("The dashboard is at http"), free_port, until="The dashboard is at http"
-    ),
     "jobclaim dashboard --operator --port 9000": Scenario(
         says("The dashboard is at http"), free_port, until="The dashboard is at http"
     ),
     "jobclaim dashboard --host 0.0.0.0": Scenario(says("JOBCLAIM_DASHBOARD_USERS"), exit=1),  # nobody signs in here
     "jobclaim dashboard hash-password": Scenario(values(r"\S{40,}"), answer="correct horse battery staple\n"),
-    "python -m tests.support.dashboard_data --port 8484": Scenario(
-        says("The shop is at http"), free_port, until="The shop is at http", exit=-SIGINT
-    ),
     # --- schedules
     "jobclaim schedule validate": Scenario(both(silent, says("No findings in|^$"))),
     "jobclaim schedule validate --live": Scenario(FOUND, worker, exit=4),  # nobody does recovery here
@@ -345,6 +340,9 @@ ELSEWHERE: dict[str, str] = {
     "JOBCLAIM_TASK_MODULES='[\"examples\"]' jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim dev --concurrency 4 --port 5000": "tests/integration/test_dev.py",
     "jobclaim dev": "tests/integration/test_dev.py",
+    "jobclaim dashboard": "tests/integration/test_dashboard_process.py",
+    "jobclaim dashboard --operator": "tests/integration/test_dashboard_process.py",
+    "python -m tests.support.dashboard_data --port 8484": "tests/browser/test_live_refresh.py",
     "jobclaim demo": "tests/integration/test_demo.py",
     "jobclaim demo --keep ./demo": "tests/integration/test_demo.py",
     "jobclaim demo -o json | jq .figures": "tests/integration/test_demo.py",
