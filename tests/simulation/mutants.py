@@ -36,7 +36,42 @@ BACKED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("revive", "resolve", "abandon", "resubmit", "record", "forget"), "submission"),
 }
 """By move, the guard that implies the states that it may start from."""
-CAUGHT_BY: Final[Mapping[str, int]] = {}
+CAUGHT_BY: Final[Mapping[str, int]] = {
+    "a command is left for nobody": 368,
+    "a job is late at its very deadline": 80,
+    "a late heartbeat puts the clock back": 71,
+    "a result is kept though its job was tried again": 63,
+    "a retry by its rule comes early": 1235,
+    "abandon without status and submission": 73,
+    "abandon without submission": 73,
+    "cancel without attempt": 42,
+    "cancel without attempt and status": 42,
+    "claim without attempt": 49,
+    "claim without claim_token": 492,
+    "claim without start_by": 63,
+    "complete without claim_token": 234,
+    "complete without status": 138,
+    "dispatch without dispatches": 66,
+    "fail without claim_token": 74,
+    "forget without status and submission": 104,
+    "forget without submission": 349,
+    "orphan-fail without claim_token": 315,
+    "orphan-fail without status": 58,
+    "orphan-retry without claim_token": 254,
+    "orphan-retry without status": 155,
+    "record without status and submission": 49,
+    "record without submission": 107,
+    "release without status": 293,
+    "resolve without dead_state": 208,
+    "resolve without status and submission": 67,
+    "resolve without submission": 67,
+    "resubmit without status and submission": 49,
+    "resubmit without submission": 90,
+    "retry without claim_token": 371,
+    "retry without status": 89,
+    "stop without claim_token": 100,
+    "stop without status": 356,
+}
 """Seeds that once caught what is rarely met: tried first, so that the list takes seconds, and no more than a hint."""
 ORPHANS: Final = {"theme": "orphans"}
 LETTERS: Final = {"theme": "letters"}
@@ -48,6 +83,7 @@ LIKELY: Final[Mapping[str, dict[str, Any]]] = {
         for move in ("revive", "resolve", "abandon")
         for guard in ("status and submission", "submission", "dead_state")
     },
+    "claim without claim_token": {"theme": "orphans", "rates": {"late": 0.3, "stall": 0.01, "hesitate": 0.01}},
     "give-up without attempt": {"theme": "silence", "brief": True},
     "give-up without dispatches": {"theme": "silence", "brief": True},
     "a late heartbeat puts the clock back": {"theme": "heartbeats"},

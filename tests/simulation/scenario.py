@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from settings import QueueSpec, Settings
@@ -112,11 +114,11 @@ class Scenario:
             brief=random.random() < 0.2,
         )
 
-    def themed(self, theme: str, **changes: Any) -> Self:
-        """Give a dense run on a theme with the same seed."""
+    def themed(self, theme: str, rates: Mapping[str, float] = MappingProxyType({}), **changes: Any) -> Self:
+        """Give a dense run on a theme with the same seed, some faults more often still."""
         people = max(3, self.people) if theme in CROWDED else self.people
         dense = {"dense": True, "workers": max(2, self.workers), "sweepers": 2, "people": people}
-        return replace(self, theme=theme, rates=self.rates | THEMES[theme], **{**dense, **changes})
+        return replace(self, theme=theme, rates={**self.rates, **THEMES[theme], **rates}, **{**dense, **changes})
 
     def simpler(self) -> list[Self]:
         """Give the scenarios that leave out one thing more."""
