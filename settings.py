@@ -604,10 +604,10 @@ class Settings(BaseSettings):
                 f"max_payload_bytes={self.max_payload_bytes} + max_result_bytes={self.max_result_bytes} exceed the "
                 f"{ITEM_BUDGET} bytes that a DynamoDB item has room for; lower one of them"
             )
-        if self.worker_dead_after_seconds < 2 * self.heartbeat_seconds:
+        if self.worker_dead_after_seconds < 4 * self.heartbeat_seconds:
             raise ValueError(
-                f"worker_dead_after_seconds={self.worker_dead_after_seconds} is less than two heartbeats of "
-                f"{self.heartbeat_seconds} s, so one lost heartbeat kills a healthy worker; raise it or beat faster"
+                f"worker_dead_after_seconds={self.worker_dead_after_seconds} is less than four heartbeats of "
+                f"{self.heartbeat_seconds} s, so one lost heartbeat stops a healthy worker; raise it or beat faster"
             )
         return self
 
@@ -751,8 +751,12 @@ class Settings(BaseSettings):
 
     @property
     def claims_stop_after_seconds(self) -> int:
-        """Seconds without a heartbeat after which a worker claims no more: a heartbeat before it counts as dead."""
-        return self.worker_dead_after_seconds - self.heartbeat_seconds
+        """Seconds without a heartbeat after which a worker claims no more: two heartbeats before it counts as dead.
+
+        What it claims until then is in its record one heartbeat later. The other one is for that request's way and for
+        the difference between its clock and recovery's.
+        """
+        return self.worker_dead_after_seconds - 2 * self.heartbeat_seconds
 
     @property
     def drain_seconds(self) -> float:

@@ -82,7 +82,7 @@ class Scale:
         return self.hard_limit + self.grace
 
 
-LONG: Final = Scale(16, 3, 2, 6, 10, 6.0, workers=5, processes=3, drain=900)
+LONG: Final = Scale(16, 3, 2, 8, 10, 6.0, workers=5, processes=3, drain=900)
 SHORT: Final = Scale(12, 2, 1, 4, 4, 2.0, workers=3, processes=2, drain=90)
 
 

@@ -40,7 +40,7 @@ def settings(*queues: QueueSpec, **fields: Any) -> Settings:
         "task_modules": ("tests.support.tasks",),
         "wait_time_seconds": 1,
         "heartbeat_seconds": 1,
-        "worker_dead_after_seconds": 4,
+        "worker_dead_after_seconds": 5,
     }
     return Settings(**{**given, **fields})
 

@@ -117,7 +117,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         task_modules=("tests.support.tasks",),
         wait_time_seconds=1,
         heartbeat_seconds=1,
-        worker_dead_after_seconds=4,
+        worker_dead_after_seconds=5,
         recovery_interval_seconds=1,
         redispatch_min_seconds=1,
     )

@@ -209,7 +209,7 @@ def test_a_cancelled_job_does_not_come_back_when_its_worker_stops(deploy: Deploy
 
 # --- silence
 def test_a_worker_that_cannot_write_its_heartbeat_takes_nothing_until_it_can(deploy: Deploy) -> None:
-    with deploy(heartbeat_seconds=1, worker_dead_after_seconds=4) as here:
+    with deploy(heartbeat_seconds=1, worker_dead_after_seconds=5) as here:
         stack = here.stack
         worker = stack.worker("worker", "-c", "1", "-Q", "default")
         stack.wait_for([here.submit("note", 1)], JobStatus.COMPLETED, 20)

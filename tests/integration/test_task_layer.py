@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
     "stop_timeout_seconds": 0,
     "visibility_slack_seconds": 0,
     "heartbeat_seconds": 1,
-    "worker_dead_after_seconds": 3,
+    "worker_dead_after_seconds": 4,
 }
 
 

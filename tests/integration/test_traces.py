@@ -89,7 +89,7 @@ def test_recovery_tells_the_attempt_of_a_lost_worker_in_the_jobs_own_trace(
     from tests.support.tasks import wait_or_again
 
     telemetry = {"telemetry": "otlp", "telemetry_endpoint": receiver.endpoint}
-    quick = {"heartbeat_seconds": 1, "worker_dead_after_seconds": 4}
+    quick = {"heartbeat_seconds": 1, "worker_dead_after_seconds": 5}
     with deployed(dynamodb_local, elasticmq, tmp_path, run_dir=str(tmp_path), **telemetry, **quick) as stack:
         lost = stack.worker("lost", "-c", "1", "-Q", "default")
         app = create_app(stack.settings)

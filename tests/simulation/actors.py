@@ -160,7 +160,7 @@ class Worker:
             answer = self._records.beat(record, done)
         except (ClientError, BotoCoreError):
             return
-        self._beaten_at = now
+        self._beaten_at = now  # when it was sent, not when the answer came
         self._cancelled = frozenset(answer.commands)
 
     def _work_on(self, message: Message) -> None:
@@ -198,7 +198,8 @@ class Worker:
             left += self._random.randint(15_000, 60_000)  # the hard limit did not end it: the process stood still
             self._process.disturbed_at = self._process.shared.world.now
         while left > 0 and job.job_id not in self._cancelled:
-            step = min(left, 5_000)
+            due = self._tried_at + BEAT_MS - self._process.shared.world.now
+            step = min(left, 5_000, max(1, due))
             self._process.pause(step)
             left -= step
             self._beat_if_due()
@@ -207,9 +208,10 @@ class Worker:
 
     def _end(self, job: Job) -> None:
         choice = "stop" if job.job_id in self._cancelled else self._choice()
+        kind = self._random.choice((FailureKind.TRANSIENT, None)) if choice == "fail" else None
         for _ in range(2):
             try:
-                after = self._write_end(job, choice)
+                after = self._write_end(job, choice, kind)
             except StoreUnavailable:
                 continue
             except ClaimLost:
@@ -233,7 +235,7 @@ class Worker:
     def _calm(self) -> bool:
         return self._process.shared.world.calm
 
-    def _write_end(self, job: Job, choice: str) -> Job:
+    def _write_end(self, job: Job, choice: str, kind: FailureKind | None) -> Job:
         repo, at = self._repo, self._process.clock()
         if choice == "complete":
             return repo.update_status(job.job_id, "COMPLETED", result=[job.attempt])
@@ -244,8 +246,6 @@ class Worker:
         if choice == "fail" and job.attempts_left:
             delay = POLICY.decide(None, job.charged, random=self._random.random).delay
             return repo.reschedule(job.job_id, available_at=at + round(delay * 1000), error="no")
-        passes_by_itself = choice == "fail" and self._random.random() < 0.5
-        kind = FailureKind.TRANSIENT if passes_by_itself else None
         return repo.update_status(job.job_id, "FAILED", error="no", kind=kind)
 
 

@@ -26,6 +26,7 @@ import recovery.settle
 from jobs import lifecycle
 from jobs.model import JobStatus
 from jobs.transitions import TRANSITIONS, Move, Transition
+from settings import Settings
 from tests.simulation.line import Line
 from tests.simulation.run import Outcome, run
 from tests.simulation.scenario import Scenario
@@ -49,6 +50,7 @@ CAUGHT_BY: Final[Mapping[str, int]] = {
     "claim without attempt": 49,
     "claim without claim_token": 492,
     "claim without start_by": 63,
+    "claims go on while heartbeats fail": 661,
     "complete without claim_token": 234,
     "complete without status": 138,
     "dispatch without dispatches": 66,
@@ -87,6 +89,7 @@ LIKELY: Final[Mapping[str, dict[str, Any]]] = {
     "give-up without attempt": {"theme": "silence", "brief": True},
     "give-up without dispatches": {"theme": "silence", "brief": True},
     "a late heartbeat puts the clock back": {"theme": "heartbeats"},
+    "claims go on while heartbeats fail": {"theme": "heartbeats", "rates": {"late-beat": 0.7}},
     "a job is late at its very deadline": {"theme": "people", "ticking": True},
 }
 """Where a mutant is sought that few seeds of all would meet: what `Scenario.themed` makes of them."""
@@ -273,6 +276,7 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a late heartbeat puts the clock back": _fleet_without("(attribute_not_exists(#seen_at) OR #seen_at <= :seen_at)"),
     "a worker that is back is buried": _fleet_without("seen_at = :seen_at"),
     "a command is left for nobody": _fleet_without("attribute_exists(#commands)"),
+    "claims go on while heartbeats fail": _patched(Settings, "claims_stop_after_seconds", property(lambda _: 3_600)),
     "a lease is over before its time": _patched(
         recovery.settle, "decide", lambda job, now, figures: recovery.decide.decide(job, now + 25_000, figures)
     ),
