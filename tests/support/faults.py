@@ -113,8 +113,10 @@ class FaultyProxy:
     def stop(self) -> None:
         """End all connections and the thread."""
         self.refuse()
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def accept(self) -> None:
         """Take connections (again)."""
@@ -135,6 +137,13 @@ class FaultyProxy:
             self._server.close()
         for writer in list(self._clients):
             _reset(writer)
+
+    async def _end(self) -> None:
+        """End what still serves a connection, so that nothing is left to be ended without a loop."""
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in serving:
+            one.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)
