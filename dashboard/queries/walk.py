@@ -26,7 +26,7 @@ ENTRIES: Final = 25
 """Index entries of a partition that are read at a time: half a read unit."""
 BATCH: Final = 30
 """Items that are read at a time."""
-LOOKED_AT: Final = 400
+LOOKED_AT: Final = 200
 """Jobs that one view looks through for those that fit a filter."""
 HEAVIEST: Final = 50.0
 """Read units of the largest item that DynamoDB takes, 400 KB."""
