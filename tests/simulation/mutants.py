@@ -38,9 +38,9 @@ BACKED: Final[Mapping[str, str]] = {
 }
 """By move, the guard that implies the states that it may start from."""
 CAUGHT_BY: Final[Mapping[str, int]] = {
-    "a command is left for nobody": 368,
+    "a command is left for nobody": 405,
     "a job is late at its very deadline": 80,
-    "a late heartbeat puts the clock back": 71,
+    "a late heartbeat puts the clock back": 1052,
     "a result is kept though its job was tried again": 63,
     "a retry by its rule comes early": 1235,
     "abandon without status and submission": 73,
