@@ -4,7 +4,10 @@
 
     dashboard_alb set       the load balancer's signed header; a request without it may sign in with a password
     dashboard_users set     a name and its password
-    neither                 only this machine, unproxied: a viewer; an operator with `jobclaim dashboard --operator`
+    neither                 only this machine: a viewer; an operator with `jobclaim dashboard --operator`
+
+Where nobody signs in, a request that shows a proxy is refused. That is a net, no wall: a tunnel, or a proxy that speaks
+HTTP/1.1 and adds nothing, looks like a browser of this machine.
 """
 
 from __future__ import annotations
@@ -22,12 +25,15 @@ from settings import Settings
 Access: TypeAlias = Callable[[Scope], Person | Refusal]
 """Judges one request; runs in a thread, so it may block."""
 
-FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+FORWARDED: Final = frozenset({"forwarded", "via", "x-real-ip"})
+FORWARDED_PREFIX: Final = "x-forwarded"
+OLD_HTTP: Final = frozenset({"0.9", "1.0"})
+"""No browser speaks them; older nginx does to what is behind it, and says nothing else of itself."""
 LOCAL_ONLY: Final = Refusal(
     403,
     "local",
     "without JOBCLAIM_DASHBOARD_USERS or JOBCLAIM_DASHBOARD_ALB the dashboard answers only browsers of its own "
-    "machine, and none behind a proxy; set one of them",
+    "machine, none behind a proxy and none by HTTP/1.0; set one of them",
 )
 LOOKS_ONLY: Final = Refusal(
     403, "role", "you may look, not act; an operator can, or `jobclaim dashboard --operator` on your own machine"
@@ -72,12 +78,19 @@ def local_access(person: Person) -> Access:
     """Take whoever comes from this machine itself for one person."""
 
     def judge(scope: Scope) -> Person | Refusal:
-        headers, client = Headers.of(scope), scope.get("client")
-        if any(name in headers for name in FORWARDED) or (client is not None and not is_loopback(client[0])):
+        client = scope.get("client")
+        if shows_a_proxy(scope) or (client is not None and not is_loopback(client[0])):
             return LOCAL_ONLY
         return person
 
     return judge
+
+
+def shows_a_proxy(scope: Scope) -> bool:
+    """Whether a request says that it was passed on; one that says nothing may have been all the same."""
+    names = Headers.of(scope).names()
+    said = any(name in FORWARDED or name.startswith(FORWARDED_PREFIX) for name in names)
+    return said or scope.get("http_version") in OLD_HTTP
 
 
 def is_loopback(host: str) -> bool:

@@ -59,6 +59,10 @@ class Headers:
         values = self.all(name)
         return values[0] if len(values) == 1 else None
 
+    def names(self) -> set[str]:
+        """Every header's name, in small letters."""
+        return {name for name, _ in self._raw}
+
     def __contains__(self, name: str) -> bool:
         return any(known == name for known, _ in self._raw)
 

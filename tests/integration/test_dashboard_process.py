@@ -126,6 +126,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManagedProcess]:
         ["GET /jobs HTTP/1.1", "Host: evil.example"],
         ["GET /jobs HTTP/1.1", "Host: localhost", "Host: evil.example"],
         ["GET /jobs HTTP/1.0"],
+        ["GET /jobs HTTP/1.0", "Host: 127.0.0.1:8484"],  # as a reverse proxy asks that names nobody
         ["GET /jobs HTTP/1.1"],
         ["POST /act HTTP/1.1", "Host: localhost", "Content-Length: 5", "Content-Length: 50"],
         ["POST /act HTTP/1.1", "Host: localhost", "Content-Length: 5", "Transfer-Encoding: chunked"],

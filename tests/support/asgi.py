@@ -34,13 +34,14 @@ def ask(
     pieces: Sequence[bytes] = (b"",),
     client: tuple[str, int] | None = LOCAL,
     root_path: str = "",
+    http_version: str = "1.1",
 ) -> Answer:
     """Send a request whose body comes in pieces; ``target`` is path and query as they stand in the request line."""
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
-        "http_version": "1.1",
+        "http_version": http_version,
         "scheme": "http",
         "method": method,
         "path": unquote(path),

@@ -254,12 +254,36 @@ def test_without_sign_in_nobody_else_is_served(app: Any, inner: Inner, client: t
     assert inner.seen == []
 
 
-@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip", "x-forwarded-host"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "X-Forwarded-Anything"),
+        *("forwarded", "x-real-ip", "via", "Via"),
+    ],
+)
 def test_without_sign_in_a_proxy_is_told_to_set_one_up(app: Any, inner: Inner, header: str) -> None:
     answer = ask(app, headers=[HOST, (header, "127.0.0.1")])
     assert answer.status == 403
     assert "JOBCLAIM_DASHBOARD_USERS" in answer.text
     assert inner.seen == []
+
+
+@pytest.mark.parametrize("version", ["1.0", "0.9"])
+def test_without_sign_in_a_proxy_that_gives_itself_away_by_old_http_only_is_refused(
+    app: Any, inner: Inner, version: str
+) -> None:
+    passed_on = [HOST, ("connection", "close")]  # all that a bare `proxy_pass` adds
+    assert ask(app, headers=passed_on, http_version=version).status == 403
+    act = ask(app, "POST", "/act", [*passed_on, FORM_TYPE, SAME_SITE], http_version=version)
+    assert act.status == 403
+    assert inner.seen == []
+    assert ask(app, target="/healthz", http_version=version).status == 200, "load balancers ask by HTTP/1.0"
+    assert ask(app, headers=[HOST], http_version="2").status == 200
+
+
+def test_where_people_sign_in_proxies_are_welcome(inner: Inner) -> None:
+    signed_in = guarded(inner, Settings(), lambda scope: Person("ann", Role.VIEWER))
+    assert ask(signed_in, headers=[HOST, ("via", "1.1 proxy")], http_version="1.0").status == 200
 
 
 def test_by_default_people_of_this_machine_look_and_do_not_act(inner: Inner) -> None:
