@@ -59,6 +59,9 @@ NO_KEY: Final = Refusal(
 NAMELESS: Final = Refusal(
     403, "token", "you are signed in without the claim that names you; see user_claim in JOBCLAIM_DASHBOARD_ALB"
 )
+UNPROVEN: Final = Refusal(
+    403, "token", "your identity provider has not verified your e-mail address; verify it there, then sign in again"
+)
 
 
 class NoKey(Exception):
@@ -123,14 +126,20 @@ class AlbTokens:
     def _person(self, claims: Mapping[str, Any]) -> Person | Refusal:
         ours = self._expected
         name = claims.get(ours.user_claim)
-        unproven = ours.user_claim == "email" and str(claims.get("email_verified", "true")).lower() != "true"
-        if not isinstance(name, str) or unproven:
+        if _is_unproven(claims) and "email" in (ours.user_claim, ours.operator_claim):
+            return UNPROVEN
+        if not isinstance(name, str):
             return NAMELESS
         name = _UNPRINTABLE.sub("", name).strip()[:200]
         groups = claims.get(ours.operator_claim or ours.user_claim)
         held = groups if isinstance(groups, list) else [groups]
         may_act = any(isinstance(group, str) and group in ours.operators for group in held)
         return Person(name, Role.OPERATOR if may_act else Role.VIEWER) if name else NAMELESS
+
+
+def _is_unproven(claims: Mapping[str, Any]) -> bool:
+    """Whether the provider says that the address may be anybody's; some providers say nothing of it."""
+    return str(claims.get("email_verified", "true")).lower() != "true"
 
 
 UNCHECKED: Final[Any] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}

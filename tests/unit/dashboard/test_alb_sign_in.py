@@ -234,6 +234,23 @@ def test_operators_may_be_a_group(keys: Keys, balancer: Balancer, clock: ManualC
         assert judge(balancer.token(claims={"groups": groups})) == Person("1234", role)
 
 
+def test_an_unproven_address_makes_nobody_an_operator(keys: Keys, balancer: Balancer, clock: ManualClock) -> None:
+    expected = EXPECTED.model_copy(update={"operator_claim": "email", "user_claim": "sub"})
+    judge = AlbTokens(expected, fetch=keys, clock=clock).person
+    for unproven in (False, "false", None, 0):
+        assert status(judge(balancer.token(claims={"email_verified": unproven}))) == 403
+    for proven in (True, "true", ABSENT):
+        assert judge(balancer.token(claims={"email_verified": proven})) == Person("1234", Role.OPERATOR)
+
+
+def test_an_unproven_address_that_decides_nothing_is_no_matter(
+    keys: Keys, balancer: Balancer, clock: ManualClock
+) -> None:
+    expected = EXPECTED.model_copy(update={"operator_claim": "groups", "user_claim": "sub"})
+    judge = AlbTokens(expected, fetch=keys, clock=clock).person
+    assert judge(balancer.token(claims={"email_verified": False})) == Person("1234", Role.VIEWER)
+
+
 # --- keys
 def test_unknown_keys_are_not_asked_for_without_end(
     judge: Any, balancer: Balancer, keys: Keys, clock: ManualClock
