@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -64,9 +65,9 @@ def preview(request: Request) -> Response:
 
     The form is sent to ``url("dead_act_start")``.
     """
-    services, asked = services_of(request), dict(request.query_params)
-    asked["until"] = asked.get("until") or str(services.clock())
-    act = dead.Act.of(asked)
+    services, act = services_of(request), dead.Act.of(request.query_params)
+    now = services.clock()  # not later, whatever the address says: what fails after the preview is left alone
+    act = replace(act, query=replace(act.query, until=min(act.query.until or now, now)))
     meter = current()
     assert meter is not None
     groups = dead.read(services, act.query, meter)
@@ -100,7 +101,13 @@ def start(request: Request, fields: dict[str, str]) -> Response:
         expected=int(dead.number(fields.get("expected", ""), "expected", 0, most=dead.MOST_AT_ONCE)),
     )
     services.shared.forget()
-    again = {**act.query.parameters(), "verb": act.verb, "limit": act.limit, "rate": f"{act.rate:g}"}
+    again = {
+        **act.query.parameters(),
+        "verb": act.verb,
+        "limit": act.limit,
+        "rate": f"{act.rate:g}",
+        "reason": act.reason,
+    }
     return RedirectResponse(link(request, "operation", {"key": operation.key, **again}), status_code=303)
 
 
@@ -112,7 +119,7 @@ def operation(request: Request) -> Response:
     ``operation``   `dashboard.operations.Operation` (state, share, report.matched, .done, .unsent, .refused, ...), or
                     ``None`` where this process does not know it: it was restarted, and the act can be begun again
     ``refused``     list of (job id, address of its page, reason)
-    ``again``       hidden fields of the form that begins it again (to ``url("dead_act_start")``); empty if not known
+    ``again_url``   its preview, from where it can be begun again; ``None`` if the address does not say what it is
     ``live``        whether it runs
     ``dead_url``    the groups
     """
@@ -122,7 +129,8 @@ def operation(request: Request) -> Response:
     context: dict[str, Any] = {
         "operation": found,
         "refused": _refused(request, found),
-        "again": again if again.get("verb") in VERBS else {},
+        # never a form: the address may be anybody's, and its reader has not seen what would be done
+        "again_url": link(request, "dead_act", again) if again.get("verb") in VERBS else None,
         "live": found is not None and found.state == "running",
         "dead_url": link(request, "dead"),
     }

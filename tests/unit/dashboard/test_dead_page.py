@@ -6,10 +6,11 @@ import html
 import re
 import threading
 from collections.abc import Callable, Iterator
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from dashboard import Person, Role
 from jobs import Job, JobStatus, StoreUnavailable
 from recovery.dead import Filter
 from tests.support.waiting import wait_until
@@ -147,13 +148,50 @@ def test_a_third_operation_at_once_is_refused(board: Board) -> None:
 
 
 def test_an_operation_of_a_process_that_is_gone_can_be_begun_again(board: Board) -> None:
+    jobs = [board.failed() for _ in range(2)]
+    mark = group_of(board)
+    page = start(board, limit="1")
+    finished(board, page)
+    assert len(board.sent) == 1 < len(jobs)
+    preview = begin_again(board, page.replace("key=", "key=0"))
+    assert mark in preview
+    assert 'action="/dead/act/start"' in preview
+
+
+def begin_again(board: Board, page: str) -> str:
+    """Follow an operation's page to the preview of what is left."""
+    found = re.search(r'href="(/dead/act\?[^"]*)">Go on with the rest', board.browser().get(page).text)
+    assert found is not None
+    return str(board.browser().get(html.unescape(found[1])).text)
+
+
+def test_what_is_begun_again_is_what_was_begun_with_its_reason(board: Board) -> None:
     board.failed()
     mark = group_of(board)
-    page = start(board)
+    page = start(board, verb="abandon", limit="7", rate="99", reason="it's over & done", until=str(board.clock()))
     finished(board, page)
-    text = board.browser().get(page.replace("key=", "key=0")).text
-    assert 'action="/dead/act/start"' in text
-    assert mark in text
+    board.failed()
+    preview = begin_again(board, page.replace("key=", "key=0"))
+    fields = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)"[^>]*value="([^"]*)"', preview)}
+    told = ("verb", "fingerprint", "limit", "rate", "reason", "until")
+    assert [fields[name] for name in told] == ["abandon", mark, "7", "99", "it's over & done", str(board.clock())]
+
+
+def test_no_link_leads_to_a_button_that_acts_before_what_it_does_is_shown(board: Board) -> None:
+    jobs = [board.failed() for _ in range(3)]
+    asked = {"verb": "abandon", "fingerprint": group_of(board), "limit": "10000", "rate": "500", "until": "9" * 13}
+    lure = f"/dead/operation?{urlencode({'key': 'unknown', **asked})}"
+    visit = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    shown = board.browser().get(lure, headers=visit)
+    assert shown.status_code == 200
+    assert '<form method="post"' not in shown.text
+    preview = begin_again(board, lure)
+    assert "Abandon 3 dead letters" in preview
+    assert f'name="until" value="{board.clock()}"' in preview, "what fails later is not meant, whatever the link says"
+    assert "PermanentError" in preview or "No exception" in preview
+    board.person = Person("eve", Role.VIEWER)
+    assert "Go on with the rest" not in board.browser().get(lure).text
+    assert {board.repo.get_job(job.job_id).status for job in jobs} == {JobStatus.FAILED}
 
 
 def test_what_fails_after_the_preview_is_not_taken_for_the_group(board: Board) -> None:
@@ -238,5 +276,6 @@ def test_an_operation_that_fails_says_so_and_can_be_begun_again(
     page = start(board, fingerprint=mark)
     text = finished(board, page)
     assert "start it again" in text
-    assert 'action="/dead/act/start"' in text
     assert "a bug" not in text
+    assert 'action="/dead/act/start"' not in text
+    assert 'action="/dead/act/start"' in begin_again(board, page)
