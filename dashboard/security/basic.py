@@ -1,7 +1,8 @@
 """Passwords: hashed with scrypt, checked once per process and user, slow for whoever guesses.
 
 A check takes a tenth of a second by design. What was right once is remembered as a keyed digest, so that a page view
-costs none; what is wrong is counted per name, and after ten in a minute that name waits. Who signed in before goes on.
+costs none; what is wrong is counted per name, and after ten in a minute that name waits, whether it exists or not: the
+answers do not tell. Who signed in before goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ LONGEST: Final = 1024
 TRIES: Final = 10
 TRIES_MS: Final = 60_000
 REMEMBERED: Final = 1000
+COUNTED: Final = 10_000
+"""Names whose wrong tries are counted at a time: more than can be checked in `TRIES_MS`, so none is forgotten early."""
 CHECKERS: Final = 4
 """Checks that wait for their turn; more are refused at once, so that guessing takes no threads from those who look."""
 
@@ -78,7 +81,7 @@ class Passwords:
         self._secret = secrets.token_bytes(32)
         self._nobody = hash_password(secrets.token_urlsafe())
         self._known: dict[bytes, str] = {}
-        self._wrong: dict[str, list[int]] = {}
+        self._wrong: dict[bytes, list[int]] = {}
         self._lock = threading.Lock()
         self._checking = threading.Lock()
         self._turns = threading.BoundedSemaphore(CHECKERS)
@@ -103,7 +106,7 @@ class Passwords:
 
     def _check(self, name: str, password: str, digest: bytes) -> Refusal | None:
         user = self._users.get(name)
-        counted = name if user else ""  # unknown names share one count: they cannot fill the memory
+        counted = hmac.digest(self._secret, name.encode(), "sha256")  # as short for a name that is made up to be long
         with self._checking:  # one at a time: guessing takes one core and 32 MiB at most
             if self._is_locked(counted):
                 return WAIT
@@ -113,15 +116,19 @@ class Passwords:
                     self._wrong.pop(counted, None)
                     self._remember(digest, name)
                     return None
-                self._wrong.setdefault(counted, []).append(self._clock())
+                self._count(counted)
         return ASK
 
-    def _is_locked(self, name: str) -> bool:
+    def _is_locked(self, counted: bytes) -> bool:
         since = self._clock() - TRIES_MS
         with self._lock:
-            recent = [at for at in self._wrong.get(name, ()) if at > since]
-            self._wrong[name] = recent
-            return len(recent) >= TRIES
+            return sum(at > since for at in self._wrong.get(counted, ())) >= TRIES
+
+    def _count(self, counted: bytes) -> None:
+        tries = self._wrong.pop(counted, [])
+        self._wrong[counted] = [*tries, self._clock()][-TRIES:]  # the last that was wrong stands last
+        while len(self._wrong) > COUNTED:
+            self._wrong.pop(next(iter(self._wrong)))
 
     def _remember(self, digest: bytes, name: str) -> None:
         self._known[digest] = name

@@ -118,11 +118,38 @@ def test_names_that_do_not_exist_take_as_long_and_fill_no_memory(
         return True  # even if it were the stand-in's password
 
     monkeypatch.setattr(basic, "is_password", check)
-    for n in range(TRIES):
-        assert status(passwords.person(signed(f"nobody{n}", "x"))) == 401
-    assert len(checked) == TRIES
+    monkeypatch.setattr(basic, "COUNTED", TRIES)
+    for n in range(3 * TRIES):
+        assert status(passwords.person(signed(f"{'nobody' * 100}{n}", "x"))) == 401
+    assert len(checked) == 3 * TRIES
     assert all(stored.split("$")[1:4] == HASHED.split("$")[1:4] for stored in checked)
-    assert len(passwords._wrong) == 1
+    assert len(passwords._wrong) == TRIES
+    assert max(map(len, passwords._wrong)) == 32, "however long the names are"
+
+
+def test_guessing_does_not_tell_which_names_exist(
+    passwords: Passwords, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(basic, "is_password", lambda *_: False)
+
+    def answers(name: str) -> list[int]:
+        return [status(passwords.person(signed(name, f"guess {n}"))) for n in range(TRIES + 2)]
+
+    for name in ("nobody", "ann", "nobody else", "bob"):
+        assert answers(name) == [401] * TRIES + [429] * 2, name
+    clock.advance(61)
+    assert answers("nobody") == answers("ann") == [401] * TRIES + [429] * 2
+
+
+def test_who_guesses_under_many_names_frees_none_that_waits(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(basic, "is_password", lambda *_: False)
+    for n in range(TRIES):
+        passwords.person(signed("ann", f"{n}"))
+    for n in range(basic.TRIES_MS // 50):  # a check takes longer than 50 ms
+        passwords.person(signed(f"nobody{n}", "x"))
+    assert status(passwords.person(signed("ann", "correct horse"))) == 429
 
 
 def test_a_flood_of_guesses_takes_a_few_threads_only(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
