@@ -1,16 +1,12 @@
-"""Forms as browsers send them: bounded, one value per field."""
+"""Forms as browsers send them: one value per field. `dashboard.security.limits.FormGuard` has bounded them."""
 
 from __future__ import annotations
 
-from typing import Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from jobs import InvalidInput
-
-MOST_FIELDS: Final = 50
-MOST_BYTES: Final = 64_000
 
 
 async def form_of(request: Request) -> dict[str, str]:
@@ -19,13 +15,11 @@ async def form_of(request: Request) -> dict[str, str]:
     Raises
     ------
     InvalidInput
-        It is too large, is no form, or has a field twice.
+        It is no form, or has a field twice.
     """
     body = await request.body()
-    if len(body) > MOST_BYTES:
-        raise InvalidInput(f"the form has {len(body)} bytes; {MOST_BYTES} are the most")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
     except ValueError:
         raise InvalidInput("the request's body is no form; send it as application/x-www-form-urlencoded") from None
     found: dict[str, str] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from urllib.parse import urlencode
 
 import pytest
 
 from dashboard import Person, Role
 from dashboard.meter import Metered
+from dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM
 from jobs import Job, JobStatus, StoreUnavailable
 from jobs.audit import Audit, Entry
 from tests.unit.dashboard.conftest import Board
@@ -39,6 +41,22 @@ def test_a_refused_act_is_in_the_audit_trail_too(board: Board) -> None:
     assert board.browser().post("/act", data={"verb": "cancel", "id": job.job_id}).status_code == 409
     (entry,) = trail(board)
     assert (entry.verb, entry.done, entry.refused) == ("cancel", 0, 1)
+
+
+def test_a_form_has_one_limit_wherever_it_is_looked_at(board: Board) -> None:
+    browser = board.browser()
+
+    def act(extra: int, size: int = 0) -> int:
+        fields = {"verb": "retry", "id": board.failed().job_id} | {f"f{n}": "" for n in range(extra)}
+        body = urlencode({**fields, "reason": ""})
+        said = browser.post("/act", content=body + "&x=" + "x" * (size - len(body) - 3), headers={"content-type": FORM})
+        return int(said.status_code)
+
+    assert act(extra=60) == 303
+    assert act(extra=MAX_FIELDS - 4) == 303
+    assert act(extra=MAX_FIELDS) == 413
+    assert act(extra=0, size=MAX_FORM) == 303
+    assert act(extra=0, size=MAX_FORM + 1) == 413
 
 
 def test_a_viewer_can_do_nothing(board: Board) -> None:
