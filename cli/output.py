@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Format: TypeAlias = Literal["table", "json", "jsonl", "ids"]
 Record: TypeAlias = Mapping[str, Any]
 FORMATS: Final = ("table", "json", "jsonl", "ids")
+WITHOUT_IDS: Final = ("table", "json", "jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,15 @@ class Output:
         else:
             click.echo(self._line(record))
 
+    def fact(self, record: Record, text: str) -> None:
+        """Write a single record; people get this sentence instead."""
+        if self.format == "table":
+            click.echo(text)
+        else:
+            self.one(record, lambda _: None)
+
     def _line(self, record: Record) -> str:
         if self.format == "ids":
-            if self.id_field not in record:
-                raise click.UsageError("-o ids writes job ids, and there are none here; use table, json or jsonl")
             return str(record[self.id_field])
         return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
@@ -112,15 +118,24 @@ def remark(text: str) -> None:
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option ``-o/--output``, passed on as ``output``."""
+    """Give a command the option ``-o/--output``, passed on as ``output``; its records have ids."""
+    return _option(FORMATS)(command)
+
+
+def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give it to a command whose record has no id: ``-o ids`` is refused before anything is done."""
+    return _option(WITHOUT_IDS)(command)
+
+
+def _option(formats: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "-o",
         "--output",
         "output",
-        type=click.Choice(FORMATS),
+        type=click.Choice(formats),
         default=None,
         help="Default: table on a terminal, jsonl in a pipe.",
-    )(command)
+    )
 
 
 def _pretty(value: Any) -> str:

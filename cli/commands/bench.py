@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.output import Format, Output, output_option, remark
+from cli.output import Format, Output, remark, report_option
 from cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Examples:
 @click.option("-n", "--jobs", type=click.IntRange(2, 100_000), default=100, show_default=True, help="How many.")
 @click.option("--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
-@output_option
+@report_option
 @pass_session
 def command(session: Session, jobs: int, threads: int, yes: bool, output: Format | None) -> None:
     """Run jobs that do nothing through the job table and a queue of their own; tell what they take and cost.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.output import Format, Output, output_option
+from cli.output import Format, Output, report_option
 
 
 @click.command(
@@ -18,7 +18,7 @@ Examples:
 """
 )
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="New directory for logs and evidence.")
-@output_option
+@report_option
 def command(keep: Path | None, output: Format | None) -> None:
     """Run 100 jobs on real Celery workers and an embedded AWS while everything goes wrong, and check what comes out.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from cli.exits import ExitCode
-from cli.output import Format, Output, output_option
+from cli.output import Format, Output, report_option
 from cli.session import Session, pass_session
 
 
@@ -21,7 +21,7 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Delete at most so many; default all.")
 @click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Deletes per second.")
-@output_option
+@report_option
 @pass_session
 def command(session: Session, dry_run: bool, limit: int | None, rate: float, output: Format | None) -> None:
     """Delete ended jobs whose retention is over, in tables without a TTL.

@@ -11,7 +11,7 @@ import click
 
 from cli.exits import ExitCode
 from cli.humane import Duration
-from cli.output import Format, Output, output_option
+from cli.output import Format, Output, report_option
 from cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Examples:
 """
 )
 @click.option("--every", type=Duration(), help="Go on, with a pass every so often: 30, 1m.")
-@output_option
+@report_option
 @pass_session
 def command(session: Session, every: int | None, output: Format | None) -> None:
     """Find orphans and lost messages, and act on them: fail or retry the one, send the other again.

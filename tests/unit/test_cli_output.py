@@ -7,10 +7,14 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from cli.exits import ExitCode
 from cli.humane import Duration, Moment
 from cli.job_columns import columns
+from cli.main import jobclaim
 from cli.output import Column, Format, Output
+from cli.session import Session
 from jobs import Attempt, Failure, FailureKind, Job, JobStatus
 from views.humane import iso, relative, span
 from views.records import job_record, remark_on
@@ -46,9 +50,21 @@ def test_ids_are_bare(capsys: pytest.CaptureFixture[str]) -> None:
     assert written(capsys, "ids") == "a\nb\n"
 
 
-def test_records_without_ids_refuse_to_write_ids() -> None:
-    with pytest.raises(click.UsageError, match="no"):
-        Output("ids").one({"examined": 1}, lambda _: None)
+def test_a_fact_is_a_sentence_for_people_and_a_record_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    for format, text in (("table", "One.\n"), ("jsonl", '{"job_id":"a","n":1}\n'), ("ids", "a\n")):  # noqa: A001
+        Output(format).fact(ROWS[0], "One.")
+        assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize(
+    "arguments", [("prune",), ("recover",), ("recover", "--every", "1"), ("bench", "-y"), ("demo",)]
+)
+def test_ids_of_what_has_none_are_refused_before_anything_is_done(arguments: tuple[str, ...]) -> None:
+    asked: list[str] = []
+    session = type("Untouched", (Session,), {"__getattribute__": lambda _, name: asked.append(name)})()
+    result = CliRunner().invoke(jobclaim, [*arguments, "-o", "ids"], obj=session)
+    assert (result.exit_code, asked) == (ExitCode.USAGE, [])
+    assert "'ids' is not one of 'table', 'json', 'jsonl'" in result.stderr
 
 
 def test_an_empty_list_leaves_standard_output_empty(capsys: pytest.CaptureFixture[str]) -> None:
