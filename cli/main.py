@@ -27,8 +27,7 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"cli.commands.{cmd_name}").command
         command.short_help = COMMANDS[cmd_name]
-        if all(param.name != "debug" for param in command.params):
-            command.params.append(debug_option())
+        _add_debug(command)
         return command
 
     def resolve_command(
@@ -59,6 +58,15 @@ class LazyGroup(click.Group):
             if wants_traceback(ctx):
                 raise
             raise explain(error) from error
+
+
+def _add_debug(command: click.Command) -> None:
+    """Let a command, and each that is below it, take ``--debug``."""
+    if all(param.name != "debug" for param in command.params):
+        command.params.append(debug_option())
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _add_debug(below)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

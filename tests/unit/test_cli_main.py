@@ -16,6 +16,7 @@ import cli.main
 from cli.catalog import COMMANDS
 from cli.exits import ExitCode
 from cli.main import jobclaim
+from cli.session import Session
 from cli.start import help_page
 
 HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "pydantic", "pydantic_settings", "rich", "structlog"}
@@ -149,6 +150,22 @@ def test_debug_shows_the_traceback_wherever_it_stands(failing: Any, where: dict[
     error = RuntimeError("boom")
     result = failing(error, *where.get("before", ()), after=where.get("after", ()))
     assert result.exception is error
+
+
+@pytest.mark.parametrize(
+    "words", [("dead", "list"), ("dead", "queue", "list"), ("worker", "health"), ("key", "show", "t", "k")]
+)
+def test_debug_shows_the_traceback_of_a_command_in_a_group(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError("boom")
+
+    def settings(_: Session) -> None:
+        raise error
+
+    monkeypatch.setattr(Session, "settings", property(settings))
+    result = CliRunner().invoke(jobclaim, [*words, "--debug"], obj=Session())
+    assert result.exception is error, result.output
 
 
 def test_a_module_that_cannot_be_imported_is_explained(failing: Any) -> None:
