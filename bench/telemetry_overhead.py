@@ -22,8 +22,6 @@ from workers.telemetry import logs, metrics, traces
 from workers.telemetry.redaction import redact
 
 ROUNDS = 2_000
-EVENTS_PER_JOB = 3
-"""submitted, claimed, completed"""
 
 
 def main() -> None:

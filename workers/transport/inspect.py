@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 CONTENT_TYPE: Final = "application/json"
-_SHOWN: Final = 60
 
 
 class Poison(Exception):
