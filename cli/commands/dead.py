@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,12 +14,12 @@ from cli.session import Session, pass_session
 from views.person import whoami
 
 if TYPE_CHECKING:
-    from recovery.dead import ActReport, DeadLetters, Filter, Verb
+    from recovery.dead import DeadLetters, Filter, Verb
 
 KINDS: Final = ("TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED")
-STATES: Final = ("WAITING", "SCHEDULED", "RESOLVED", "ABANDONED")
-SHOWN_AT_ONCE: Final = 20
-"""Refusals that are listed; -o json has all."""
+OPEN: Final = ("WAITING", "SCHEDULED")
+STATES: Final = (*OPEN, "RESOLVED", "ABANDONED")
+STATE: Final = "Only in this state; repeat it. Default: WAITING and SCHEDULED."
 
 
 @click.group(
@@ -61,6 +61,8 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
     from jobs.model import DeadState
     from recovery.dead import OPEN_STATES, Filter
 
+    if asked["since"] is not None and asked["failed_after"] is not None:
+        raise click.UsageError("--since and --failed-after exclude each other: give the distance or the moment")
     since = session.now() - asked["since"] if asked["since"] else asked["failed_after"] or 0
     return Filter(
         task=asked["task"],
@@ -82,9 +84,16 @@ def letters(session: Session) -> DeadLetters:
     return DeadLetters(session.repo, send=lambda job, delay: publish(session.app, job, delay))
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  jobclaim dead list
+  jobclaim dead list --groups
+""",
+)
 @filters
-@click.option("-s", "--state", "states", multiple=True, type=click.Choice(STATES, case_sensitive=False))
+@click.option("-s", "--state", "states", multiple=True, type=click.Choice(STATES, case_sensitive=False), help=STATE)
 @click.option("-g", "--groups", is_flag=True, help="One line for each fingerprint.")
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @output_option
@@ -112,7 +121,12 @@ def list_(
         remark(f"More than {limit}: raise --limit, narrow the filter, or use --groups")
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim dead show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11
+"""
+)
 @click.argument("job_id")
 @click.option("--payload", is_flag=True, help="Show the arguments too.")
 @output_option
@@ -124,7 +138,12 @@ def show(ctx: click.Context, job_id: str, payload: bool, output: Format | None) 
     ctx.invoke(show_job, job_id=job_id, payload=payload, output=output)
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim dead stats
+"""
+)
 @filters
 @click.option("--window", type=Duration(), default="1h", show_default=True, help="Width of the windows of time.")
 @output_option
@@ -138,7 +157,12 @@ def stats(session: Session, /, window: int, output: Format | None, **asked: Any)
     Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="There is no dead letter.")
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim dead audit
+"""
+)
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @output_option
 @pass_session
@@ -152,11 +176,29 @@ def audit(session: Session, limit: int, output: Format | None) -> None:
     Output(output, id_field="what").many(rows, AUDIT_COLUMNS, empty="Nobody has done anything yet.")
 
 
-def _act(verb: Verb, text: str) -> None:
-    @command.command(verb, help=text)
+RETRY = """\b
+Examples:
+  jobclaim dead retry --fingerprint 5f1c8f3e2a57 --rate 100 --reason "the bank is back"
+  jobclaim dead retry --task shop.charge --state RESOLVED --dry-run
+"""
+RESOLVE = """\b
+Examples:
+  jobclaim dead resolve 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 --reason "paid by hand"
+"""
+ABANDON = """\b
+Examples:
+  jobclaim dead abandon --task shop.charge --dry-run
+"""
+
+
+def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
+    @command.command(verb, help=text, epilog=examples)
     @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
     @filters
-    @click.option("--all", "everything", is_flag=True, help="Without job ids or a filter: all that are open.")
+    @click.option("-s", "--state", "states", multiple=True, type=click.Choice(states, case_sensitive=False), help=STATE)
+    @click.option(
+        "--all", "everything", is_flag=True, help="Without job ids or a filter: all that are open, or in --state."
+    )
     @click.option("--dry-run", is_flag=True, help="Only count and group what is meant.")
     @click.option("-n", "--limit", type=click.IntRange(min=1), help="Jobs at most.")
     @click.option("--rate", type=click.FloatRange(min=0.01), help="Jobs per second at most.")
@@ -166,24 +208,21 @@ def _act(verb: Verb, text: str) -> None:
     @output_option
     @pass_session
     def act(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> None:
-        _run(session, verb, job_ids, options)
+        click.get_current_context().exit(_run(session, verb, job_ids, options))
 
 
-def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> None:
-    narrowed = any(options[name] for name in ("task", "queue", "kind", "exception", "fingerprint", "since"))
-    narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
-    if bool(job_ids) + narrowed + options["everything"] != 1:
-        raise click.UsageError(f"name the jobs to {verb} either by their ids, by a filter, or by --all")
-    wanted: Filter | tuple[str, ...] = job_ids or made_filter(session, options)
-    dead = letters(session)
-    if not job_ids:
-        assert not isinstance(wanted, tuple)
-        count = _preview(dead, wanted, verb, options["limit"])
-        if options["dry_run"] or not count:
-            return
-    elif options["dry_run"]:
-        remark(f"{len(job_ids)} named jobs would be asked to {verb}.")
-        return
+def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> int:
+    from cli.dead_act import preview, tell_plan, tell_progress, tell_report
+    from recovery.dead import ActReport
+
+    wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])
+    dead, limit, out = letters(session), options["limit"], Output(options["output"])
+    count = preview(dead, wanted, verb, limit)
+    if options["dry_run"]:
+        tell_plan(dead, wanted, verb, count, limit, out)
+        return ExitCode.OK
+    if not count:
+        return tell_report(verb, ActReport(), out)
     if not job_ids and not options["yes"]:
         click.confirm(f"{verb.capitalize()} them?", abort=True, err=True)
     report = dead.act(
@@ -191,57 +230,27 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
         wanted,
         by=options["by"] or whoami(),
         reason=options["reason"],
-        limit=options["limit"],
+        limit=limit,
         rate=options["rate"],
-        progress=_progress(verb),
+        progress=tell_progress(verb),
+        on_done=click.echo if out.format == "ids" else None,
     )
-    _tell(verb, report, options["output"])
+    return tell_report(verb, report, out)
 
 
-def _preview(dead: DeadLetters, wanted: Filter, verb: str, limit: int | None) -> int:
-    groups = dead.groups(wanted)
-    count = sum(group.count for group in groups)
-    at_most = f", at most {limit} now" if limit is not None and limit < count else ""
-    remark(f"{count} dead letter{'' if count == 1 else 's'} to {verb} in {len(groups)} groups{at_most}:")
-    for group in groups[:SHOWN_AT_ONCE]:
-        remark(f"  {group.count:>7}  {group.fingerprint}  {group.kind} {group.exception} {group.where}")
-    return count
+def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bool:
+    """Whether the jobs are named; the ways to say which are meant exclude each other."""
+    narrowed = any(options[name] for name in ("task", "queue", "kind", "exception", "fingerprint", "since"))
+    narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
+    narrowed = narrowed or bool(options["states"] and not options["everything"])
+    if bool(job_ids) + narrowed + options["everything"] != 1 or (job_ids and options["states"]):
+        raise click.UsageError(f"name the jobs to {verb} either by their ids, by a filter, or by --all")
+    return bool(job_ids)
 
 
-def _progress(verb: str) -> Callable[[ActReport], None]:
-    import time
-
-    told = time.monotonic()
-
-    def tell(report: ActReport) -> None:
-        nonlocal told
-        if time.monotonic() - told >= 2:
-            told = time.monotonic()
-            remark(f"{verb}: {report.done} done, {len(report.refused)} refused")
-
-    return tell
-
-
-def _tell(verb: str, report: ActReport, output: Format | None) -> None:
-    out = Output(output)
-    if out.format == "json":
-        refused = [{"job_id": job_id, "reason": reason} for job_id, reason in report.refused]
-        record = {"verb": verb, "matched": report.matched, "done": report.done, "unsent": report.unsent}
-        out.one({**record, "limited": report.limited, "refused": refused}, lambda _: None)
-    else:
-        click.echo(f"{verb}: {report.done} of {report.matched} done")
-        for job_id, reason in report.refused:
-            remark(f"refused: {job_id}: {reason}")
-        if report.unsent:
-            remark(f"{report.unsent} messages were not sent; recovery sends them")
-    if report.refused:
-        code = ExitCode.PARTIAL if report.done else ExitCode.ERROR
-        click.get_current_context().exit(code)
-
-
-_act("retry", "Start dead letters again, with all their attempts before them.")
-_act("resolve", "Say that the work of dead letters is done, by hand or elsewhere.")
-_act("abandon", "Say that nobody wants the work of dead letters any more.")
+_act("retry", "Start dead letters again, with all their attempts before them.", STATES, RETRY)
+_act("resolve", "Say that the work of dead letters is done, by hand or elsewhere.", OPEN, RESOLVE)
+_act("abandon", "Say that nobody wants the work of dead letters any more.", OPEN, ABANDON)
 
 
 def _add_queue() -> None:

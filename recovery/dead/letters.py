@@ -25,6 +25,8 @@ log = structlog.get_logger("jobclaim.recovery")
 
 PAGE: Final = 100
 """Index entries and items that are read at a time."""
+NO_SUCH_JOB: Final = "there is no such job"
+"""Why an id that names nothing is refused."""
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ class DeadLetters:
         limit: int | None = None,
         rate: float | None = None,
         progress: Callable[[ActReport], None] | None = None,
+        on_done: Callable[[str], object] | None = None,
     ) -> ActReport:
         """Retry, resolve or abandon all that are meant, or jobs by id, one conditional write each.
 
@@ -137,6 +140,8 @@ class DeadLetters:
             Jobs per second at most.
         progress : callable, optional
             Gets the report so far after each job.
+        on_done : callable, optional
+            Gets the id of each job that was acted on, at once.
 
         Raises
         ------
@@ -158,7 +163,10 @@ class DeadLetters:
                 report.matched += 1
                 if rate is not None:
                     self._sleep(max(0.0, started + (report.matched - 1) / rate - self._timer()))
+                done_before = report.done
                 self._one(verb, job_id, job, by, reason, report)
+                if on_done is not None and report.done > done_before:
+                    on_done(job_id)
                 if progress is not None:
                     progress(report)
         finally:
@@ -174,7 +182,7 @@ class DeadLetters:
 
     def _one(self, verb: Verb, job_id: str, job: Job | None, by: str, why: str, report: ActReport) -> None:
         if job is None or lifecycle.is_gone(job, self._repo.clock()):
-            report.refused.append((job_id, "there is no such job"))
+            report.refused.append((job_id, NO_SUCH_JOB))
             return
         if job.status is not JobStatus.FAILED:
             report.refused.append((job_id, f"it is {job.status}, not FAILED"))

@@ -87,7 +87,8 @@ def test_a_command_that_was_killed_is_repeated_and_every_job_is_retried_once(sta
     assert 60 <= after_kill < len(ids)
     with command(stack, "second", *arguments) as second:
         assert second.wait_for_exit(90) == 0, second.log()
-        assert re.search(rf"retry: {len(ids) - after_kill} of {len(ids) - after_kill} done", second.log())
+        rest = len(ids) - after_kill
+        assert re.search(rf'"matched":{rest},"done":{rest}', second.log())
     jobs = stack.repo.table.get_many(ids)
     assert Counter(job.status for job in jobs.values()) == {JobStatus.PENDING: len(ids)}
     assert {len(job.decisions) for job in jobs.values()} == {1}

@@ -86,6 +86,82 @@ def test_a_decision_is_kept_with_the_job_and_in_the_audit_trail(session: Session
     assert "resolve by ada" in run(session, "show", job.job_id, "-o", "table").stdout
 
 
+def reported(result: Result, output: str) -> dict[str, object]:
+    """Read the one record of an act."""
+    record: dict[str, object] = json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1 or output == "json"
+    return record
+
+
+@pytest.mark.parametrize("output", ["json", "jsonl", ""])
+def test_programs_get_the_same_record_of_an_act_a_dry_run_and_of_nothing_found(session: Session, output: str) -> None:
+    job, asked = failed(session), ("-o", output) if output else ()
+    shape = {"verb": "retry", "unsent": 0, "limited": False, "refused": []}
+    dry = reported(run(session, "retry", "--all", "--dry-run", *asked), output)
+    assert dry == {**shape, "dry_run": True, "matched": 1, "done": 0}
+    named = reported(run(session, "retry", job.job_id, "--dry-run", *asked), output)
+    assert named == dry
+    nothing = reported(run(session, "retry", "-t", "shop.nothing", *asked), output)
+    assert nothing == {**shape, "dry_run": False, "matched": 0, "done": 0}
+    done = reported(run(session, "retry", "--all", "--yes", *asked), output)
+    assert done == {**shape, "dry_run": False, "matched": 1, "done": 1}
+
+
+def test_a_dry_run_with_a_limit_counts_what_the_act_would_take(session: Session) -> None:
+    for _ in range(3):
+        failed(session)
+    (record,) = rows(run(session, "retry", "--all", "--limit", "2", "--dry-run"))
+    assert (record["matched"], record["limited"]) == (2, True)
+    assert len(run(session, "retry", "--all", "--limit", "2", "--dry-run", "-o", "ids").stdout.split()) == 2
+
+
+def test_ids_are_those_that_were_acted_on_or_would_be(session: Session) -> None:
+    job, running = failed(session), session.repo.create_job("shop.charge")
+    assert run(session, "abandon", "--all", "--dry-run", "-o", "ids").stdout == f"{job.job_id}\n"
+    assert run(session, "abandon", job.job_id, "--dry-run", "-o", "ids").stdout == f"{job.job_id}\n"
+    done = run(session, "abandon", job.job_id, running.job_id, "-o", "ids", code=ExitCode.PARTIAL)
+    assert done.stdout == f"{job.job_id}\n"
+    assert running.job_id in done.stderr
+    assert run(session, "abandon", "--all", "-o", "ids").stdout == ""
+
+
+def test_a_program_is_told_every_refusal_and_its_reason(session: Session) -> None:
+    job = failed(session)
+    (record,) = rows(run(session, "retry", job.job_id, "nobody", code=ExitCode.PARTIAL))
+    assert (record["matched"], record["done"]) == (2, 1)
+    assert record["refused"] == [{"job_id": "nobody", "reason": "there is no such job"}]
+
+
+@pytest.mark.parametrize("verb", ["retry", "resolve", "abandon"])
+def test_ids_of_which_none_exists_are_not_found(session: Session, verb: str) -> None:
+    run(session, verb, "nobody", "nobody-else", code=ExitCode.NOT_FOUND)
+    running = session.repo.create_job("shop.charge")
+    run(session, verb, "nobody", running.job_id, code=ExitCode.ERROR)
+
+
+def test_an_act_is_narrowed_by_state(session: Session) -> None:
+    waiting, scheduled = failed(session), failed(session, "EXTERNAL")
+    assert run(session, "abandon", "--all", "--dry-run", "-o", "ids").stdout.count("\n") == 2
+    for arguments in (("-s", "waiting"), ("--all", "--state", "WAITING"), ("-t", "shop.charge", "-s", "WAITING")):
+        assert run(session, "abandon", *arguments, "--dry-run", "-o", "ids").stdout == f"{waiting.job_id}\n"
+    assert run(session, "retry", "-s", "SCHEDULED", "--yes", "-o", "ids").stdout == f"{scheduled.job_id}\n"
+    run(session, "resolve", "-s", "WAITING", "--yes")
+    assert run(session, "retry", "-s", "RESOLVED", "--yes", "-o", "ids").stdout == f"{waiting.job_id}\n"
+
+
+def test_a_state_that_an_act_cannot_have_is_refused(session: Session) -> None:
+    job = failed(session)
+    run(session, "abandon", "--state", "RESOLVED", "--yes", code=ExitCode.USAGE)
+    run(session, "retry", job.job_id, "--state", "WAITING", code=ExitCode.USAGE)
+    assert session.repo.get_job(job.job_id).status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("command", [("list",), ("stats",), ("retry", "--dry-run")])
+def test_two_beginnings_of_one_window_are_refused(session: Session, command: tuple[str, ...]) -> None:
+    result = run(session, *command, "--since", "2h", "--failed-after", "2030-01-31T08:00:00Z", code=ExitCode.USAGE)
+    assert "--since and --failed-after exclude each other" in result.stderr
+
+
 def test_every_refusal_is_listed_and_some_refused_is_partial(session: Session) -> None:
     job, running = failed(session), session.repo.create_job("shop.charge")
     result = run(session, "retry", job.job_id, running.job_id, "nobody", code=ExitCode.PARTIAL)
@@ -97,8 +173,9 @@ def test_every_refusal_is_listed_and_some_refused_is_partial(session: Session) -
 def test_a_limit_leaves_the_rest_and_a_repetition_goes_on(session: Session) -> None:
     for _ in range(5):
         failed(session)
-    assert "retry: 2 of 2 done" in run(session, "retry", "--all", "--limit", "2", "--yes").stdout
-    assert "retry: 3 of 3 done" in run(session, "retry", "--all", "--yes").stdout
+    (first,) = rows(run(session, "retry", "--all", "--limit", "2", "--yes"))
+    assert (first["matched"], first["done"], first["limited"]) == (2, 2, True)
+    assert "retry: 3 of 3 done" in run(session, "retry", "--all", "--yes", "-o", "table").stdout
     assert "There is no dead letter" in run(session, "list", "-o", "table").stderr
 
 

@@ -51,7 +51,8 @@ def test_ids_are_bare(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_fact_is_a_sentence_for_people_and_a_record_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    for format, text in (("table", "One.\n"), ("jsonl", '{"job_id":"a","n":1}\n'), ("ids", "a\n")):  # noqa: A001
+    texts: dict[Format, str] = {"table": "One.\n", "jsonl": '{"job_id":"a","n":1}\n', "ids": "a\n"}
+    for format, text in texts.items():  # noqa: A001
         Output(format).fact(ROWS[0], "One.")
         assert capsys.readouterr().out == text
 

@@ -1,0 +1,93 @@
+"""What `jobclaim dead retry`, `resolve` and `abandon` say: what is meant, how it goes, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cli.bulk import exit_code
+from cli.exits import ExitCode
+from cli.output import Output, remark
+
+if TYPE_CHECKING:
+    from recovery.dead import ActReport, DeadLetters, Filter, Verb
+
+SHOWN_AT_ONCE: Final = 20
+"""Groups that a preview names; `jobclaim dead list --groups` has all."""
+
+
+def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit: int | None) -> int:
+    """Say on standard error what is meant; give how many that are, the limit aside."""
+    from recovery.dead import Filter
+
+    if not isinstance(wanted, Filter):
+        return len(wanted)
+    groups = dead.groups(wanted)
+    count = sum(group.count for group in groups)
+    at_most = f", at most {limit} now" if limit is not None and limit < count else ""
+    remark(f"{count} dead letter{'' if count == 1 else 's'} to {verb} in {len(groups)} groups{at_most}:")
+    for group in groups[:SHOWN_AT_ONCE]:
+        remark(f"  {group.count:>7}  {group.fingerprint}  {group.kind} {group.exception} {group.where}")
+    return count
+
+
+def tell_plan(
+    dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, count: int, limit: int | None, out: Output
+) -> None:
+    """Write what a dry run would do: the record of an act that did nothing, or the ids of the jobs that are meant."""
+    from recovery.dead import ActReport, Filter
+
+    matched = count if limit is None else min(count, limit)
+    if not isinstance(wanted, Filter):
+        remark(f"{matched} named jobs would be asked to {verb}.")
+    if out.format == "ids":
+        meant = (job.job_id for job in dead.find(wanted)) if isinstance(wanted, Filter) else iter(wanted)
+        for job_id in islice(meant, matched):
+            click.echo(job_id)
+    elif out.format != "table":
+        report = ActReport(matched=matched, limited=matched < count)
+        out.one(act_record(verb, report, dry_run=True), lambda _: None)
+
+
+def tell_progress(verb: Verb) -> Callable[[ActReport], None]:
+    """Make what says every two seconds how far it is."""
+    told = time.monotonic()
+
+    def tell(report: ActReport) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 2:
+            told = time.monotonic()
+            remark(f"{verb}: {report.done} done, {len(report.refused)} refused")
+
+    return tell
+
+
+def tell_report(verb: Verb, report: ActReport, out: Output) -> int:
+    """Write what came of it, and give the exit code. The ids of ``-o ids`` are out already, each when it was done."""
+    from recovery.dead.letters import NO_SUCH_JOB
+
+    if out.format != "ids":
+        out.fact(act_record(verb, report, dry_run=False), f"{verb}: {report.done} of {report.matched} done")
+    for job_id, reason in report.refused:
+        remark(f"refused: {job_id}: {reason}")
+    if report.unsent:
+        remark(f"{report.unsent} messages were not sent; recovery sends them")
+    codes = [ExitCode.NOT_FOUND if reason == NO_SUCH_JOB else ExitCode.ERROR for _, reason in report.refused]
+    return exit_code(report.done, codes)
+
+
+def act_record(verb: Verb, report: ActReport, *, dry_run: bool) -> dict[str, Any]:
+    """Make the record of an act."""
+    return {
+        "verb": verb,
+        "dry_run": dry_run,
+        "matched": report.matched,
+        "done": report.done,
+        "unsent": report.unsent,
+        "limited": report.limited,
+        "refused": [{"job_id": job_id, "reason": reason} for job_id, reason in report.refused],
+    }
