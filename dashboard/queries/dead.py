@@ -143,6 +143,7 @@ class Act:
         """Give the command that does the same."""
         query, words = self.query, ["jobclaim", "dead", self.verb]
         for option, value in (
+            ("--state", str(query.state)),
             ("--task", query.task),
             ("--queue", query.queue),
             ("--kind", query.kind),
