@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
+from cli.commands import dead
+from cli.session import Session
 from dashboard import Person, Role
+from dashboard.queries.dead import Act
 from jobs import Job, JobStatus, StoreUnavailable
 from recovery.dead import Filter
 from tests.support.waiting import wait_until
@@ -207,7 +211,32 @@ def test_the_preview_gives_the_command_that_does_the_same(board: Board) -> None:
     board.failed()
     asked = {"verb": "abandon", "fingerprint": group_of(board), "kind": "PERMANENT", "reason": "it's over"}
     text = html.unescape(board.browser().get("/dead/act", params=asked).text)
-    assert f"jobclaim dead abandon --kind PERMANENT --fingerprint {group_of(board)} --failed-before 20" in text
+    assert (
+        f"jobclaim dead abandon --state WAITING --kind PERMANENT --fingerprint {group_of(board)} --failed-before 20"
+        in text
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"verb": "retry", "fingerprint": "5f1c8f3e2a57", "limit": "7", "rate": "2.5", "reason": "it's over"},
+        {"verb": "resolve", "state": "SCHEDULED", "task": "shop.charge", "queue": "mail"},
+        {"verb": "abandon", "kind": "EXTERNAL", "exception": "requests.Timeout"},
+        {"verb": "retry", "state": "RESOLVED", "task": "shop.charge"},
+        {"verb": "retry", "state": "ABANDONED", "task": "shop.charge"},
+    ],
+)
+def test_the_command_line_means_the_jobs_that_the_page_means(board: Board, asked: dict[str, str]) -> None:
+    act = Act.of({**asked, "until": "1900000000123"})
+    program, group, *words = shlex.split(act.cli())
+    assert (program, group) == ("jobclaim", "dead")
+    verb = dead.command.commands[words[0]]
+    with verb.make_context(verb.name, words[1:]) as context:
+        given = context.params
+        meant = dead.made_filter(Session(), given, given["states"])
+    assert meant == act.query.filter(board.clock())
+    assert (verb.name, given["limit"], given["rate"], given["reason"]) == (act.verb, act.limit, act.rate, act.reason)
 
 
 @pytest.mark.parametrize(
