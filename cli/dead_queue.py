@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exits import ExitCode
-from cli.output import Column, Format, Output, output_option, remark
+from cli.output import Column, Format, Output, output_option, remark, report_option
 from cli.session import Session, pass_session
 from views.humane import iso, relative
 
@@ -16,12 +16,25 @@ if TYPE_CHECKING:
     from recovery.dead.queues import MoveReport
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+Examples:
+  jobclaim dead queue list
+  jobclaim dead queue inspect reports
+  jobclaim dead queue redrive reports --reason "the release is rolled back"
+"""
+)
 def queue() -> None:
     """Messages that never became a job: look at them, send them again, delete them."""
 
 
-@queue.command("list")
+@queue.command(
+    "list",
+    epilog="""\b
+Examples:
+  jobclaim dead queue list
+""",
+)
 @output_option
 @pass_session
 def list_(session: Session, /, output: Format | None) -> None:
@@ -38,7 +51,12 @@ def list_(session: Session, /, output: Format | None) -> None:
     Output(output, id_field="queue").many(rows, columns, empty="There is no dead-letter queue; run `jobclaim up`.")
 
 
-@queue.command()
+@queue.command(
+    epilog="""\b
+Examples:
+  jobclaim dead queue inspect reports
+"""
+)
 @click.argument("name", metavar="QUEUE")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @output_option
@@ -60,13 +78,24 @@ def inspect(session: Session, name: str, limit: int, output: Format | None) -> N
     Output(output, id_field="message_id").many(rows, columns, empty="It is empty.")
 
 
-def _mover(verb: str, text: str) -> None:
-    @queue.command(verb, help=text)
+REDRIVE = """\b
+Examples:
+  jobclaim dead queue redrive reports --reason "the release is rolled back"
+"""
+DISCARD = """\b
+Examples:
+  jobclaim dead queue discard reports 7d5e2a10-93c4-4c58-b5ad-1f0e6c2b9a44 --reason "sent by a test"
+"""
+
+
+def _mover(verb: str, text: str, examples: str) -> None:
+    @queue.command(verb, help=text, epilog=examples)
     @click.argument("name", metavar="QUEUE")
     @click.argument("message_ids", nargs=-1, metavar="[MESSAGE_ID]...")
     @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=10_000, show_default=True)
     @click.option("--reason", default="", help="Kept in the audit trail.")
     @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    @report_option
     @pass_session
     def move(session: Session, /, name: str, message_ids: tuple[str, ...], **options: Any) -> None:
         _run(session, verb, name, message_ids, options)
@@ -88,11 +117,12 @@ def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], o
     report: MoveReport = move(name, message_ids, limit=options["limit"])
     missing = max(0, len(message_ids) - report.done)
     audit.end(entry, done=report.done, refused=missing)
-    click.echo(f"{verb}: {report.done} messages")
+    record = {"verb": verb, "queue": name, "done": report.done, "missing": missing}
+    Output(options["output"]).fact(record, f"{verb}: {report.done} messages")
     if missing:
         remark(f"{missing} of the named messages were not found; somebody may look at them: try again in two minutes")
         click.get_current_context().exit(ExitCode.PARTIAL if report.done else ExitCode.NOT_FOUND)
 
 
-_mover("redrive", "Send messages to their queue again.")
-_mover("discard", "Delete messages.")
+_mover("redrive", "Send messages to their queue again.", REDRIVE)
+_mover("discard", "Delete messages.", DISCARD)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.errors import NotFound
-from cli.output import Format, Output, output_option, remark
+from cli.output import Format, Output, output_option
 from cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ Examples:
 """
 )
 @_key_of_a_task
+@output_option
 @pass_session
-def clear(session: Session, task: str, key: str | None, values: str | None) -> None:
+def clear(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
     """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
 
     A running job is refused: cancel it first. A crashed job never holds its key for ever, so this is for results that
@@ -80,10 +81,13 @@ def clear(session: Session, task: str, key: str | None, values: str | None) -> N
 
     scope = _scope(key, values)
     job = _find(session, task, scope)
-    if IdempotencyService(session.repo).clear_idempotency_key(task, scope):
-        remark(f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key.")
-    else:
-        remark(f"Nothing to clear: job {job.job_id} is {job.status} and answers no submission any more.")
+    cleared = IdempotencyService(session.repo).clear_idempotency_key(task, scope)
+    Output(output).fact(
+        {"job_id": job.job_id, "task": task, "cleared": cleared},
+        f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key."
+        if cleared
+        else f"Nothing to clear: job {job.job_id} is {job.status} and answers no submission any more.",
+    )
 
 
 def _scope(key: str | None, values: str | None) -> Any:

@@ -113,7 +113,13 @@ def validate(
     click.get_current_context().exit(code)
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  jobclaim schedule list
+""",
+)
 @_app_option
 @output_option
 @pass_session
@@ -124,7 +130,13 @@ def list_(session: Session, app: str | None, output: Format | None) -> None:
     Output(output, id_field="name").many(rows, LIST, empty="Nothing is scheduled.")
 
 
-@command.command("next")
+@command.command(
+    "next",
+    epilog="""\b
+Examples:
+  jobclaim schedule next -n 5
+""",
+)
 @_app_option
 @click.option("-n", "--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="Ticks.")
 @output_option

@@ -10,7 +10,7 @@ import click
 from cli.errors import NotFound, Refused
 from cli.exits import ExitCode
 from cli.humane import Duration
-from cli.output import Column, Format, Output, output_option
+from cli.output import Column, Format, Output, output_option, remark
 from cli.session import Session, pass_session
 from cli.watching import repeat, watch_option
 from views.humane import relative, span
@@ -53,7 +53,12 @@ def _options(function: click.decorators.FC) -> click.decorators.FC:
     return function
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim worker run -q emails -q default -c 8
+"""
+)
 @click.option("--name", help="Default JOBCLAIM_WORKER_NAME.")
 @_options
 @pass_session
@@ -69,41 +74,65 @@ def run(
     os.execve(argv[0], argv, environment(worker))  # noqa: S606 - our own program
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim worker start mail -q emails
+"""
+)
 @click.argument("name")
 @_options
+@output_option
 @pass_session
 def start(
-    session: Session, name: str, queues: tuple[str, ...], concurrency: int | None, further: tuple[str, ...]
+    session: Session,
+    name: str,
+    queues: tuple[str, ...],
+    concurrency: int | None,
+    further: tuple[str, ...],
+    output: Format | None,
 ) -> None:
     """Start a worker in the background, and wait until it is ready."""
     from cli.local_workers import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
-    _start(worker, _argv(session.settings, worker, queues, concurrency, further))
+    _start(worker, _argv(session.settings, worker, queues, concurrency, further), _out(output))
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim worker stop mail
+  jobclaim worker stop --id web-1:4711:ab12cd34
+"""
+)
 @click.argument("name", required=False)
 @click.option("--id", "worker_id", help="Ask any worker of the fleet, by the id that monitor shows.")
+@output_option
 @pass_session
-def stop(session: Session, name: str | None, worker_id: str | None) -> None:
+def stop(session: Session, name: str | None, worker_id: str | None, output: Format | None) -> None:
     """Stop a worker of this machine and wait for it, or ask one of the fleet to stop."""
     if worker_id is not None:
-        _ask_to_stop(session, worker_id)
+        _ask_to_stop(session, worker_id, _out(output))
         return
     from cli.local_workers import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
     if not _stop(session.settings, worker):
         raise NotFound(f"no worker {worker.name!r} runs here; its files would be in {worker.folder}")
-    click.echo(f"worker {worker.name!r} has stopped", err=True)
+    _out(output).fact({"worker": worker.name, "state": "stopped"}, f"worker {worker.name!r} has stopped")
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim worker restart mail
+"""
+)
 @click.argument("name", required=False)
+@output_option
 @pass_session
-def restart(session: Session, name: str | None) -> None:
+def restart(session: Session, name: str | None, output: Format | None) -> None:
     """Stop a worker of this machine, and start it as it was started before."""
     from cli.local_workers import LocalWorker
 
@@ -113,26 +142,42 @@ def restart(session: Session, name: str | None) -> None:
     except RuntimeError as error:
         raise NotFound(str(error)) from error
     _stop(session.settings, worker)
-    _start(worker, argv)
+    _start(worker, argv, _out(output))
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim worker health
+"""
+)
 @click.argument("name", required=False)
 @click.option("--max-silence", type=Duration(), default="30s", show_default=True, help="Longest that is well.")
+@output_option
 @pass_session
-def health(session: Session, name: str | None, max_silence: int) -> None:
+def health(session: Session, name: str | None, max_silence: int, output: Format | None) -> None:
     """Check a worker of this machine by the file that its event loop touches; for containers and monitors.
 
     Exits with 4 when it is stuck or gone. Asks neither AWS nor the worker.
     """
     from cli.local_workers import LocalWorker
 
-    found = LocalWorker.of(session.settings, name).health(max_silence / 1000)
-    click.echo(found.why, err=not found.ok)
+    worker, out = LocalWorker.of(session.settings, name), _out(output)
+    found = worker.health(max_silence / 1000)
+    if found.ok or out.format != "table":
+        out.fact({"worker": worker.name, "ok": found.ok, "why": found.why}, found.why)
+    if not found.ok:
+        remark(found.why)
     click.get_current_context().exit(ExitCode.OK if found.ok else ExitCode.CHECK_FAILED)
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  jobclaim worker monitor
+  jobclaim worker monitor --watch 5s
+"""
+)
 @watch_option
 @output_option
 @pass_session
@@ -198,14 +243,21 @@ def _argv(
     )
 
 
-def _start(worker: LocalWorker, argv: list[str]) -> None:
+def _out(output: Format | None) -> Output:
+    return Output(output, id_field="worker")
+
+
+def _start(worker: LocalWorker, argv: list[str], out: Output) -> None:
     from cli.local_workers import environment
 
     try:
         pid = worker.start(argv, environment(worker), START_SECONDS)
     except RuntimeError as error:
         raise Refused(str(error)) from error
-    click.echo(f"worker {worker.name!r} runs as process {pid}, log: {worker.file('log')}", err=True)
+    log = str(worker.file("log"))
+    out.fact(
+        {"worker": worker.name, "pid": pid, "log": log}, f"worker {worker.name!r} runs as process {pid}, log: {log}"
+    )
 
 
 def _stop(settings: Settings, worker: LocalWorker) -> bool:
@@ -215,10 +267,13 @@ def _stop(settings: Settings, worker: LocalWorker) -> bool:
         raise Refused(str(error)) from error
 
 
-def _ask_to_stop(session: Session, worker_id: str) -> None:
+def _ask_to_stop(session: Session, worker_id: str, out: Output) -> None:
     from workers.fleet import FleetRecords
 
     if FleetRecords.of(session.repo).ask_to_drain(worker_id) is None:
         raise NotFound(f"no worker has the id {worker_id!r}; see `jobclaim worker monitor`")
     seconds = session.settings.heartbeat_seconds
-    click.echo(f"requested: worker {worker_id!r} reads it with its next heartbeat, within {seconds} s", err=True)
+    out.fact(
+        {"worker": worker_id, "state": "stopping"},
+        f"requested: worker {worker_id!r} reads it with its next heartbeat, within {seconds} s",
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,6 +20,7 @@ from cli.exits import ExitCode
 from cli.main import jobclaim
 from cli.session import Session
 from cli.start import help_page
+from tests.support.documented import ROOT
 
 HEAVY = {"boto3", "botocore", "celery", "kombu", "moto", "pydantic", "pydantic_settings", "rich", "structlog"}
 
@@ -79,13 +82,48 @@ def test_the_groups_help_loads_no_command() -> None:
     assert "cli.commands" not in run.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself_with_examples(name: str) -> None:
-    result = CliRunner().invoke(jobclaim, [name, "--help"])
+def below(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
+    """Give a command and all below it, each with the words that name it."""
+    yield " ".join(path), command
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from below(each, *path, name)
+
+
+def tree() -> dict[str, click.Command]:
+    """Name every command, those of groups too."""
+    known = {name: jobclaim.get_command(click.Context(jobclaim), name) for name in COMMANDS}
+    return {path: each for name, command in known.items() if command for path, each in below(command, name)}
+
+
+@pytest.mark.parametrize("path", tree())
+def test_every_command_explains_itself_with_examples(path: str) -> None:
+    result = CliRunner().invoke(jobclaim, [*path.split(), "--help"])
     assert result.exit_code == ExitCode.OK
-    assert "Examples:" in result.output
-    assert f"jobclaim {name}" in result.output
+    _, found, examples = result.output.partition("Examples:")
+    assert found
+    assert f"jobclaim {path}" in examples
     assert "--debug" in result.output
+
+
+REPORTS_NOTHING = {"completion", "dashboard", "dashboard hash-password", "dev", "template", "worker run"}
+"""They run until they are stopped, or print a text that is to be kept as it is."""
+
+
+@pytest.mark.parametrize("path", sorted(tree().keys() - REPORTS_NOTHING))
+def test_every_command_that_reports_something_takes_o_json(path: str) -> None:
+    command = tree()[path]
+    if not isinstance(command, click.Group):
+        [option] = [each for each in command.params if "-o" in each.opts]
+        assert isinstance(option.type, click.Choice)
+        assert {"table", "json", "jsonl"} <= set(option.type.choices)
+
+
+def test_the_docs_name_the_commands_that_report_nothing() -> None:
+    text = " ".join((ROOT / "docs" / "operations.md").read_text().split())
+    [named] = re.findall(r"takes `-o json`, but for (.*?), which", text)
+    assert set(re.findall(r"`(.*?)`", named)) == REPORTS_NOTHING
+    assert all("-o" not in option.opts for path in REPORTS_NOTHING for option in tree()[path].params)
 
 
 def test_the_help_names_every_command_with_its_line() -> None:
