@@ -168,6 +168,11 @@ def few_jobs(_: World) -> dict[str, str]:
     return {"--jobs 1000": "--jobs 20", "bench --yes": "bench --jobs 10 --yes"}
 
 
+def few_seeds(_: World) -> dict[str, str]:
+    """Simulate with a few seeds only."""
+    return {"--seeds 100000": "--seeds 20"}
+
+
 def here(world: World) -> dict[str, str]:
     """Take the embedded AWS for the documented one."""
     return {"http://127.0.0.1:5000": str(world.settings.endpoint_url)}
@@ -353,6 +358,9 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     # --- modules
     "python -m infra.cost": Scenario(says(r"\| DynamoDB \|")),
+    "python -m tests.simulation --seeds 100000 --processes 2": Scenario(
+        says("^20 seeds, .* 0 seeds failed"), few_seeds
+    ),
     "python -m jobs.events > docs/events.md": Scenario(writes("docs/events.md", "^# Events"), folders),
     # --- settings, each followed by a command that reads them
     "export JOBCLAIM_TASK_MODULES='[\"tasks\"]'": Scenario(UP),
