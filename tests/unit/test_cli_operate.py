@@ -84,6 +84,24 @@ def test_no_worker_is_said(session: Session) -> None:
     assert "No worker" in run(session, "workers", "-o", "table").stderr
 
 
+@pytest.mark.parametrize("output", ["table", "json", "jsonl", "ids"])
+def test_a_worker_that_is_not_well_says_why_and_programs_get_a_record(session: Session, output: str) -> None:
+    result = run(session, "worker", "health", "nobody", "-o", output)
+    assert result.exit_code == ExitCode.CHECK_FAILED
+    assert "never seen" in result.stderr
+    if output in ("table", "ids"):
+        assert result.stdout == ("nobody\n" if output == "ids" else "")
+    else:
+        record = json.loads(result.stdout)
+        assert (record["worker"], record["ok"], record["why"]) == ("nobody", False, result.stderr.strip())
+
+
+def test_a_worker_that_is_asked_to_stop_is_a_record_or_a_sentence(session: Session) -> None:
+    FleetRecords.of(session.repo).beat(WorkerRecord(worker_id="w-1", seen_at=session.now(), queues=("default",)))
+    assert records(run(session, "worker", "stop", "--id", "w-1")) == [{"worker": "w-1", "state": "stopping"}]
+    assert run(session, "worker", "stop", "--id", "w-1", "-o", "table").stdout.startswith("requested: worker 'w-1'")
+
+
 # --- key
 def test_a_key_is_shown_with_its_job_and_its_result_and_cleared(session: Session) -> None:
     service = IdempotencyService(session.repo, namespace="shop.charge")
