@@ -77,12 +77,17 @@ class Idempotent(JobTask):
         """Give the result that an equal call would get now, ``None`` where it would run.
 
         A result that is ``None`` itself looks the same; `jobs.IdempotencyService` tells the two apart.
+
+        Raises
+        ------
+        jobs.OffloadLost, jobs.StoreUnavailable
+            The result is in S3, which does not give it.
         """
         job = self.app.repo.table.get(task_id)
         now = self.app.repo.clock()
         if job is None or job.status is not JobStatus.COMPLETED or lifecycle.is_gone(job, now):
             return None
-        return job.result if lifecycle.answers_duplicate(job, now) else None
+        return self.app.repo.large.value(job.result) if lifecycle.answers_duplicate(job, now) else None
 
     def cache_result(self, task_id: str, result: Any, ttl: float | str | None = None) -> None:
         """Decide for how long a result answers equal calls.

@@ -13,6 +13,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from jobs import Job, JobError, JobNotFound, StoreUnavailable
 from jobs.dead import seal_policy
 from jobs.idempotency import window_seconds
+from jobs.large import is_mark
 from jobs.model import OnOrphan
 from jobs.resilience import insist_until
 from jobs.taxonomy import register_kind
@@ -240,7 +241,8 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         """Answer a call whose job is there already: its handle, which knows the result where there is one."""
         log.info("duplicate", job_status=str(job.status), **job.log_context())
         result = self.AsyncResult(job.job_id)
-        result._maybe_set_cache(self.app.backend.meta_of(job))
+        if not is_mark(job.result):  # else S3 did not give it, and whoever asks the handle asks S3 again
+            result._maybe_set_cache(self.app.backend.meta_of(job))
         return result
 
     # --- running

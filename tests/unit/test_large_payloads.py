@@ -9,7 +9,8 @@ from typing import Any
 
 import boto3
 import pytest
-from celery import chain, shared_task
+from celery import chain, chord, group, shared_task
+from celery.exceptions import ChordError
 from kombu.exceptions import EncodeError
 from moto import mock_aws
 
@@ -19,7 +20,7 @@ from jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, 
 from jobs.connect import client
 from jobs.schema import LARGE_MARK
 from settings import Settings
-from workers import JobTask
+from workers import IdempotentTask, JobTask
 
 BUCKET = "jobclaim-test"
 LARGE = "x" * 5_000
@@ -29,6 +30,18 @@ LARGE = "x" * 5_000
 def echo(self: Any, text: str) -> str:
     """Give the text back."""
     return text
+
+
+@shared_task(base=JobTask, bind=True, name="large.lengths")
+def lengths(self: Any, texts: list[str]) -> list[int]:
+    """Measure what it is given."""
+    return [len(text) for text in texts]
+
+
+@shared_task(base=IdempotentTask, bind=True, name="large.known")
+def known(self: Any, number: int) -> str:
+    """Give a large text, once."""
+    return LARGE
 
 
 @shared_task(name="large.plain")
@@ -181,6 +194,60 @@ def test_plain_tasks_have_large_results_too(jobclaim: Harness) -> None:
     jobclaim.drain()
     with pytest.raises(EncodeError, match="result takes 5002 bytes, 1000 are allowed"):
         refused.get(timeout=1)
+
+
+@pytest.fixture
+def offloading(jobclaim: Harness) -> Harness:
+    """A harness with a bucket and small limits."""
+    s3().create_bucket(Bucket=BUCKET)
+    jobclaim.use(bucket=BUCKET, max_payload_bytes=1000, max_result_bytes=1000)
+    return jobclaim
+
+
+def test_a_group_gives_large_results_as_they_were_returned(offloading: Harness) -> None:
+    result = group(echo.s(LARGE), echo.s("small")).apply_async()
+    offloading.drain()
+    assert result.get(timeout=1) == [LARGE, "small"]
+
+
+def test_a_chords_body_gets_large_results_as_they_were_returned(offloading: Harness) -> None:
+    result = chord([echo.s(LARGE), echo.s("small"), plain.si()])(lengths.s())
+    offloading.drain()
+    assert result.get(timeout=1) == [5_000, 5, 5_000]
+
+
+def test_a_chord_whose_members_result_is_gone_fails_its_body(offloading: Harness) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.results.chords.wake", lambda *_: None)
+        result = chord([echo.s(LARGE), echo.s("small")])(lengths.s())
+        offloading.drain()
+    member = stored(offloading.repo, result.parent.results[0].id)
+    s3().delete_object(Bucket=BUCKET, Key=member.result[LARGE_MARK]["key"])
+    offloading.travel(400)
+    offloading.drain()
+    with pytest.raises(ChordError, match="is gone"):
+        offloading.app.AsyncResult(result.id).get(timeout=1)
+
+
+def test_a_result_that_s3_does_not_give_is_an_error_and_never_its_mark(
+    offloading: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single, members = known.delay(1), group(echo.s(LARGE)).apply_async()
+    offloading.drain()
+
+    def out_of_order(*_: Any) -> Any:
+        raise StoreUnavailable("S3 did not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.offload.Offload.fetch", out_of_order)
+        duplicate = known.delay(1)
+        for ask in (single.get, duplicate.get, members.get):
+            with pytest.raises(StoreUnavailable, match="S3 did not answer"):
+                ask(timeout=1)
+        with pytest.raises(StoreUnavailable, match="S3 did not answer"):
+            known.get_cached_result(single.id)
+    assert [single.get(timeout=1), duplicate.get(timeout=1), *members.get(timeout=1)] == [LARGE] * 3
+    assert known.get_cached_result(single.id) == LARGE
 
 
 def test_a_task_whose_payload_is_gone_fails_and_says_why(jobclaim: Harness) -> None:

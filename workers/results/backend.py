@@ -29,7 +29,7 @@ from jobs.transitions import Move
 from workers.attempt.outcome import record_cancelled, record_failure, record_success
 from workers.process.request import owner
 from workers.results import chords, links
-from workers.results.meta import UNKNOWN, error_of, meta_of, successor_of
+from workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
 from workers.submission.message import TOKEN, address
 
 FIRST_PAUSE: Final = 0.05
@@ -158,7 +158,7 @@ class JobBackend(BaseBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         job = self._job(task_id)
         if job is not None:
-            meta = meta_of(job)
+            meta = meta_of(with_result(job, self.app.repo.large))
             successor = successor_of(meta)
             return self._get_task_meta_for(successor) if successor else meta
         text = self.notes.get(Kind.RESULT, task_id)
@@ -209,10 +209,17 @@ class JobBackend(BaseBackend):
         raise ResultTimeout(f"{len(waiting)} tasks did not end within {timeout} s, {waiting[0]} among them")
 
     def metas(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Read the meta data of many tasks, consistently; those that are not known are left out."""
-        wanted, now = list(task_ids), self.app.repo.clock()
-        jobs = self.app.repo.table.get_many(wanted, consistent=True)
-        found = {job_id: meta_of(job) for job_id, job in jobs.items() if not lifecycle.is_gone(job, now)}
+        """Read the meta data of many tasks, consistently; those that are not known are left out.
+
+        Large results are read from S3, large payloads are not: nobody waits for them. Raises as `with_result`.
+        """
+        repo, wanted = self.app.repo, list(task_ids)
+        now, jobs = repo.clock(), repo.table.get_many(wanted, consistent=True)
+        found = {
+            job_id: meta_of(with_result(job, repo.large))
+            for job_id, job in jobs.items()
+            if not lifecycle.is_gone(job, now)
+        }
         found |= {
             job_id: self._get_task_meta_for(successor)
             for job_id, meta in found.items()

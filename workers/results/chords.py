@@ -19,7 +19,7 @@ or a person ended it, only delays the chord until it next wakes up by itself.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 from celery import Celery, shared_task
@@ -28,7 +28,7 @@ from celery.exceptions import ChordError
 from celery.result import allow_join_result, result_from_tuple
 from celery.states import READY_STATES
 
-from jobs import Job, JobError, JobNotFound, JobStatus
+from jobs import Job, JobError, JobNotFound, JobStatus, OffloadLost
 from workers.results import links
 from workers.results.meta import error_of, state_of
 from workers.submission import call
@@ -105,20 +105,22 @@ def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
     Raises
     ------
     celery.exceptions.ChordError
-        A member failed. The body's result has the same error; repair the member, and the body runs after all.
+        A member failed, or its result is gone from S3. The body's result has the same error; repair the member, and the
+        body runs after all.
     """
     header = self.app.GroupResult(group_id, [result_from_tuple(result, self.app) for result in results])
     callback = maybe_signature(body, app=self.app)
-    if not _all_ended(self.app, header):
+    try:
+        all_ended = _all_ended(self.app, header)
+    except OffloadLost as error:
+        _fail_body(self.app, callback, f"The result of a member is lost: {error!r}", error)
+    if not all_ended:
         self.snooze(LOOK_SECONDS, reason="not all of its members have ended")
     try:
         with allow_join_result():
             values = header.join(propagate=True)
-    except Exception as error:
-        failed = ChordError(_blame(header, error))
-        failed.__cause__ = error
-        self.app.backend.chord_error_from_stack(callback, exc=failed)
-        raise failed from error
+    except Exception as error:  # noqa: BLE001 - whatever the member raised
+        _fail_body(self.app, callback, _blame(header, error), error)
     callback.apply_async((values,), parent_id=_last_of(header))
     return str(callback.id)
 
@@ -158,6 +160,13 @@ def _all_succeeded(app: Celery, chord_job: Job) -> bool:
     _, given = call.from_payload(chord_job.payload)
     header = app.GroupResult(given["group_id"], [result_from_tuple(result, app) for result in given["results"]])
     return _all_ended(app, header) and all(leaf.successful() for leaf in _leaves(header))
+
+
+def _fail_body(app: Celery, callback: Any, message: str, cause: Exception) -> NoReturn:
+    failed = ChordError(message)
+    failed.__cause__ = cause
+    app.backend.chord_error_from_stack(callback, exc=failed)
+    raise failed from cause
 
 
 def _leaves(result: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from celery import states
 from celery.exceptions import TaskRevokedError, WorkerLostError
 
 from jobs import FailureKind, Job, JobError, JobStatus
+from jobs.large import Large, is_mark
 from workers.results.links import of_job
 from workers.submission import call
 
@@ -48,10 +50,24 @@ def state_of(job: Job) -> str:
     return str(STATES[job.status])
 
 
+def with_result(job: Job, large: Large) -> Job:
+    """Give a job with its result as its task returned it: whoever waits for a value must not get the mark of one.
+
+    Raises
+    ------
+    OffloadLost, StoreUnavailable
+        It is in S3, which does not give it.
+    """
+    return replace(job, result=large.value(job.result)) if is_mark(job.result) else job
+
+
 def meta_of(job: Job) -> dict[str, Any]:
-    """Celery's meta data of a job. Children are not stored: what a job submitted has it as ``parent_id``."""
+    """Celery's meta data of a job. Children are not stored: what a job submitted has it as ``parent_id``.
+
+    A large payload that was not read leaves ``args`` and ``kwargs`` ``None``, as Celery's results that do not know them.
+    """
     state, links = state_of(job), of_job(job)
-    args, kwargs = call.from_payload(job.payload)
+    args, kwargs = (None, None) if is_mark(job.payload) else call.from_payload(job.payload)
     return {
         "status": state,
         "result": error_of(job) if state in states.EXCEPTION_STATES else job.result,
