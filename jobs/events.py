@@ -296,7 +296,7 @@ EVENTS: Final = {
         _event("alert not published, tried again", "recovery", "error", "alert error", "SNS did not take it."),
         _event("alerts not evaluated", "recovery", "warning", "reason", "DynamoDB did not answer; the next pass does."),
         _event("not counted", "jobs", "warning", "reason", "Counts for alerts could not be written; they are lower."),
-        _event("hook failed", "jobs", "warning", "JOB error", "A function of on_failure or on_dead raised."),
+        _event("hook failed", "jobs worker", "warning", "JOB error", "A user's on_failure or on_dead raised."),
         # --- dashboard
         _event("request refused", "dashboard", "warning", "rule http_status", "A guard of the dashboard refused it."),
         _event("operation failed", "dashboard", "exception", "error", "An act on a group of dead letters ended early."),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import MagicMock
 
 import boto3
 import pytest
@@ -20,8 +22,10 @@ from tests.support.clock import ManualClock
 from workers import create_app
 from workers.cancel import Answer, cancel
 from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.process import settle
+from workers.process import parent, request, settle
+from workers.process.parent import Parent
 from workers.process.settle import Attempt
+from workers.submission.envelope import seal
 from workers.task import JobTask
 
 WORKER = "vm:1:ab"
@@ -42,11 +46,11 @@ class World:
     fleet: FleetRecords
     sent: list[tuple[str, int]] = field(default_factory=list)
 
-    def claimed(self, **options: Any) -> tuple[Job, Attempt]:
+    def claimed(self, by: JobRepo | None = None, **options: Any) -> tuple[Job, Attempt]:
         """Write and claim a job as a child would, and give what its main process knows of it."""
         job = self.repo.create_job("t.work", **options)
         token = new_token()
-        claimed = self.repo.claim_job(job.job_id, attempt=0, worker_id=WORKER, token=token)
+        claimed = (by or self.repo).claim_job(job.job_id, attempt=0, worker_id=WORKER, token=token)
         assert claimed is not None
         return claimed, Attempt(job.job_id, 0, token, self.app.tasks["t.work"])
 
@@ -177,6 +181,150 @@ def test_a_claim_that_is_over_is_no_failure(error: Exception) -> None:
         raise error
 
     assert settle.insist(settle_it, until=time.monotonic() + 10) is False
+
+
+@pytest.fixture
+def short_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let so many reads of jobs pass, then fail one."""
+
+    def after(reads: int) -> None:
+        read, turns = world.repo.get_job, iter(range(reads + 1))
+
+        def get_job(job_id: str) -> Job:
+            if next(turns, None) == reads:
+                raise StoreUnavailable("away")
+            return read(job_id)
+
+        monkeypatch.setattr(world.repo, "get_job", get_job)
+
+    return after
+
+
+@pytest.fixture
+def in_main_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "_owner", object())
+    monkeypatch.setattr(request, "_pid", os.getpid())
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+@pytest.mark.usefixtures("in_main_process")
+def test_an_end_that_is_not_written_at_once_is_written_later(
+    world: World, short_outage: Callable[[int], None], reads: int
+) -> None:
+    other = JobRepo(world.repo.table.client(), settings=world.repo.settings, clock=world.clock)
+    for settle_it, status in (
+        (lambda attempt: settle.cancelled(world.app, attempt, "asked to"), JobStatus.CANCELLED),
+        (lambda attempt: settle.unfinished(world.app, attempt), JobStatus.FAILED),
+        (lambda attempt: settle.lost(world.app, attempt, LOST) is None, JobStatus.FAILED),
+    ):
+        job, attempt = world.claimed(by=other)
+        short_outage(reads)
+        assert settle.insist(lambda: settle_it(attempt), until=time.monotonic() + 10) is True  # noqa: B023 - called here
+        assert other.get_job(job.job_id).status is status
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+def test_a_cancel_that_an_outage_cuts_in_two_is_one_cancel_and_its_links_are_told(
+    world: World, short_outage: Callable[[int], None], reads: int
+) -> None:
+    envelope = seal({"chain": [{"task": "t.work", "args": [], "kwargs": {}, "options": {"task_id": "next"}}]})
+    job, attempt = world.claimed(envelope=envelope)
+    short_outage(reads)
+    assert settle.insist(lambda: settle.cancelled(world.app, attempt, "asked to"), until=time.monotonic() + 10) is True
+    assert world.repo.table.get(f"{job.job_id}.told.1") is not None
+
+
+def test_a_cancel_that_was_written_already_is_told_and_holds(world: World) -> None:
+    job, attempt = world.claimed()
+    world.repo.update_status(job.job_id, "CANCELLED", token=attempt.token)
+    assert settle.cancelled(world.app, attempt, "asked to") is True
+    assert settle.cancelled(world.app, Attempt(job.job_id, 0, new_token()), "asked to") is False
+
+
+# --- the users' hook, in the main process
+def test_the_tasks_hook_hears_of_a_lost_job_with_the_jobs_own_arguments(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", lambda *given: heard.append(given))
+    job, attempt = world.claimed(payload={"args": [7], "kwargs": {"colour": "red"}})
+    settle.lost(world.app, attempt, LOST)
+    [(error, job_id, args, kwargs, einfo)] = heard
+    assert (error, job_id, args, kwargs) == (LOST, job.job_id, [7], {"colour": "red"})
+    assert "WorkerLostError" in einfo.traceback
+
+
+def test_a_hook_that_raises_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("colour")
+
+    monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", broken)
+    job, attempt = world.claimed()
+    assert settle.unfinished(world.app, attempt) is True
+    assert world.job(job.job_id).status is JobStatus.FAILED
+
+
+# --- children that stand still
+class Signals:
+    """Notes what a child is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def freeze(self, _: int) -> bool:
+        self.sent.append("freeze")
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda _: self.sent.append(name)
+
+
+@pytest.fixture
+def own_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A main process whose children are noted, and whose settling breaks in a way that nobody thought of."""
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("not thought of")
+
+    monkeypatch.setattr(settle, "unfinished", broken)
+    monkeypatch.setattr(settle, "cancelled", broken)
+    made = Parent(world.app, object(), None, WorkerRecord(worker_id=WORKER, seen_at=world.clock()))
+    made._children = Signals()  # type: ignore[assignment]
+    return made
+
+
+def test_a_child_that_stands_still_at_the_stop_is_ended_whatever_breaks(own_parent: Any) -> None:
+    with pytest.raises(RuntimeError):
+        own_parent._give_back(MagicMock(token="t"))
+    assert own_parent._children.sent == ["freeze", "kill"]
+    assert own_parent._left_over, "recovery is not told that all is settled"
+
+
+def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = MagicMock(token="t")
+    monkeypatch.setattr(parent, "_active", lambda: [held])
+    with pytest.raises(RuntimeError):
+        own_parent._stop_cancelled(held)
+    assert (own_parent._children.sent, held.settled) == (["freeze", "thaw"], False)
+
+
+def test_a_lost_job_that_was_to_be_cancelled_is_not_tried_again_after_an_outage(
+    own_parent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def away(*_: Any) -> None:
+        done.append("cancelled")
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(settle, "cancelled", away)
+    monkeypatch.setattr(settle, "lost", lambda *_: done.append("lost"))
+    monkeypatch.setattr(parent, "SETTLE_SECONDS", 0.0)
+    held = MagicMock(token="t")
+    own_parent._cancels[held] = 0.0
+    own_parent.lost(held, LOST)
+    assert own_parent._recorder.flush(10)
+    assert done == ["cancelled"]
 
 
 # --- cancel

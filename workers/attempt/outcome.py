@@ -32,14 +32,23 @@ def record_success(repo: JobRepo, job_id: str, token: str, result: Any, ttl: flo
     return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl)
 
 
-def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException) -> Job | None:
-    """Write FAILED with the error; ``None`` where the claim is over."""
-    return _write(repo, job_id, token, JobStatus.FAILED, error=error, kind=kind_of(error))
+def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException, *, again: bool = False) -> Job | None:
+    """Write FAILED with the error; ``None`` where the claim is over.
+
+    Parameters
+    ----------
+    again : bool
+        The caller tries again where nothing could be written: raise `StoreUnavailable` then, instead of leaving the job
+        to recovery.
+    """
+    return _write(repo, job_id, token, JobStatus.FAILED, again=again, error=error, kind=kind_of(error))
 
 
-def record_cancelled(repo: JobRepo, job_id: str, token: str, reason: BaseException | str) -> Job | None:
-    """Write CANCELLED; ``None`` where the claim is over."""
-    return _write(repo, job_id, token, JobStatus.CANCELLED, error=reason, kind=FailureKind.CANCELLED)
+def record_cancelled(
+    repo: JobRepo, job_id: str, token: str, reason: BaseException | str, *, again: bool = False
+) -> Job | None:
+    """Write CANCELLED; ``None`` where the claim is over. ``again`` as with `record_failure`."""
+    return _write(repo, job_id, token, JobStatus.CANCELLED, again=again, error=reason, kind=FailureKind.CANCELLED)
 
 
 def kind_of(error: BaseException) -> FailureKind | None:
@@ -51,7 +60,9 @@ def kind_of(error: BaseException) -> FailureKind | None:
     return FailureKind.ORPHANED if isinstance(error, WorkerLostError) else None
 
 
-def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome: Any) -> Job | None:
+def _write(
+    repo: JobRepo, job_id: str, token: str, status: JobStatus, *, again: bool = False, **outcome: Any
+) -> Job | None:
     try:
         with soft_limit.passes_by():
             job = repo.update_status(job_id, status, token=token, **outcome)
@@ -59,6 +70,8 @@ def _write(repo: JobRepo, job_id: str, token: str, status: JobStatus, **outcome:
         log.warning("claim lost, outcome dropped", outcome=str(status), reason=str(error))
         return None
     except StoreUnavailable as error:
+        if again:
+            raise
         log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
         return None
     _tell(job)

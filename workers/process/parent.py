@@ -95,7 +95,10 @@ class Parent:
 
         def record() -> None:
             until = time.monotonic() + SETTLE_SECONDS
-            if not (wanted and settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)):
+            ended: bool | None = False  # ``None``: DynamoDB was away for too long, recovery settles it
+            if wanted:
+                ended = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
+            if ended is False:
                 settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
 
         if not self._recorder.submit(record):
@@ -145,17 +148,20 @@ class Parent:
             return
         time.sleep(LOOK_AGAIN_SECONDS)
         request.settled = request in _active()
-        until = time.monotonic() + SETTLE_SECONDS
-        if request.settled and settle.insist(
-            lambda: settle.cancelled(self._app, request.attempt(), CANCELLED), until=until
-        ):
+        until, ended = time.monotonic() + SETTLE_SECONDS, False
+        try:
+            ended = request.settled and bool(
+                settle.insist(lambda: settle.cancelled(self._app, request.attempt(), CANCELLED), until=until)
+            )
+        finally:  # whatever went wrong, nobody else thaws it
+            if not ended:
+                request.settled = False
+                self._children.thaw(pid)
+        if ended:
             self._children.ask_to_end(pid)
             time.sleep(GENTLE_SECONDS)
             if request in _active():
                 self._children.kill(pid)
-        else:
-            request.settled = False
-            self._children.thaw(pid)
 
     def _is_cancelled(self, request: JobRequest) -> bool:
         known = board.current()
@@ -174,12 +180,15 @@ class Parent:
         act = settle.unfinished
         if self._is_cancelled(request):
             act = lambda app, attempt: settle.cancelled(app, attempt, CANCELLED)  # noqa: E731
-        ended = settle.insist(lambda: act(self._app, attempt), until=time.monotonic() + self._last_seconds / 2)
-        self._left_over |= ended is None
-        if ended is False:  # it was over, and its child may still have something to tell
-            self._children.thaw(pid)
-            time.sleep(GENTLE_SECONDS)
-        self._children.kill(pid)
+        ended = None
+        try:
+            ended = settle.insist(lambda: act(self._app, attempt), until=time.monotonic() + self._last_seconds / 2)
+            if ended is False:  # it was over, and its child may still have something to tell
+                self._children.thaw(pid)
+                time.sleep(GENTLE_SECONDS)
+        finally:  # the pool waits for a child that stands still, whatever went wrong
+            self._left_over |= ended is None
+            self._children.kill(pid)
 
     def close(self) -> None:
         """The pool is empty: finish what is to be recorded, then say farewell."""

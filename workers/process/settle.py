@@ -5,6 +5,7 @@
     job as it is now        lost, or over its limit        out of time at a stop          cancelled
     PENDING, unclaimed      message sent again             message sent again             nothing: people cancel those
     PROCESSING, mine        retry or FAILED, by policy     released or FAILED, by policy  CANCELLED
+    CANCELLED, mine         nothing: it is settled         nothing: it is settled         its links are told, once
     anything else           nothing: the child had ended it, or somebody else has it
 
 All of it runs in the recorder's threads, so it may wait for DynamoDB. The policy is the task's `on_orphan`: only with
@@ -19,12 +20,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from billiard.einfo import ExceptionInfo
 from celery import Celery, signals
 from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
 from workers.attempt.outcome import kind_of, record_cancelled
+from workers.results import chords
+from workers.submission import call
 from workers.submission.dispatch import publish_if_due
 from workers.submission.message import HEADER, TOKEN
 from workers.telemetry import traces
@@ -71,7 +75,7 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
         log.warning("cut off, tried again", exception=type(error).__name__, **job.log_context())
         publish_if_due(app, after)
     else:
-        _fail(attempt, error)
+        _fail(attempt, job, error)
 
 
 def unfinished(app: Celery, attempt: Attempt) -> bool:
@@ -87,18 +91,25 @@ def unfinished(app: Celery, attempt: Attempt) -> bool:
         log.info("given back", **job.log_context())
         publish_if_due(app, after)
     else:
-        _fail(attempt, WorkerLostError("the worker was stopped and the job did not end in the time left to it"))
+        _fail(attempt, job, WorkerLostError("the worker was stopped and the job did not end in the time left to it"))
     return True
 
 
 def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
     """The attempt is to end as CANCELLED; ``False`` where it had ended otherwise."""
     job = _read(app, attempt)
-    if not _is_mine(job, attempt) or record_cancelled(app.repo, job.job_id, attempt.token, reason) is None:
+    if _is_mine(job, attempt, JobStatus.CANCELLED):
+        after: Job | None = job  # an earlier try wrote it, and did not come to its end
+    elif _is_mine(job, attempt):
+        after = record_cancelled(app.repo, job.job_id, attempt.token, reason, again=True)
+    else:
         return False
-    task, context = attempt.task, _context(attempt)
-    task.backend.mark_as_revoked(attempt.job_id, reason, request=context)
-    signals.task_revoked.send(sender=task, request=context, terminated=True, signum=None, expired=False)
+    if after is None:
+        return False
+    chords.announce(app, after)
+    signals.task_revoked.send(
+        sender=attempt.task, request=_context(attempt), terminated=True, signum=None, expired=False
+    )
     return True
 
 
@@ -127,8 +138,8 @@ def _read(app: Celery, attempt: Attempt) -> Job:
     return app.repo.get_job(attempt.job_id)  # type: ignore[no-any-return]
 
 
-def _is_mine(job: Job, attempt: Attempt) -> bool:
-    return job.status is JobStatus.PROCESSING and job.claim_token == attempt.token
+def _is_mine(job: Job, attempt: Attempt, status: JobStatus = JobStatus.PROCESSING) -> bool:
+    return job.status is status and job.claim_token == attempt.token
 
 
 def _is_unclaimed(job: Job, attempt: Attempt) -> bool:
@@ -152,12 +163,26 @@ def _context(attempt: Attempt) -> Context:
     return context
 
 
-def _fail(attempt: Attempt, error: BaseException) -> None:
-    """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal."""
-    task, context = attempt.task, _context(attempt)
-    task.backend.mark_as_failure(attempt.job_id, error, request=context)
-    args, kwargs = context.args, context.kwargs
-    task.on_failure(error, attempt.job_id, args, kwargs, None)
+def _fail(attempt: Attempt, job: Job, error: BaseException) -> None:
+    """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal.
+
+    Hook and signal are all that a main process runs of the users' code. What they raise is logged and changes nothing.
+    """
+    task = attempt.task
+    task.backend.mark_as_failure(attempt.job_id, error, request=_context(attempt))
+    (args, kwargs), einfo = call.from_payload(job.payload), _einfo(error)
+    try:
+        task.on_failure(error, attempt.job_id, args, kwargs, einfo)
+    except Exception as raised:  # noqa: BLE001 - the job has failed; its child is still to be ended
+        log.warning("hook failed", error=type(raised).__name__, **job.log_context())
     signals.task_failure.send(
-        sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=None
+        sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=einfo
     )
+
+
+def _einfo(error: BaseException) -> ExceptionInfo:
+    """What Celery hands to hooks beside the exception; they read its traceback, which an unraised one has not."""
+    try:
+        raise error
+    except BaseException:  # noqa: BLE001 - it is ours
+        return ExceptionInfo()

@@ -80,17 +80,20 @@ class JobBackend(BaseBackend):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Fail the request's job, then tell its links: its chord, the rest of its chain, its error callbacks."""
-        job_id, token = _claim(request)
+        """Fail the request's job, then tell its links: its chord, the rest of its chain, its error callbacks.
+
+        A worker's main process, which tries again, gets `StoreUnavailable`; and it runs no callback of the users' code.
+        """
+        (job_id, token), in_child = _claim(request), owner() is None
         if job_id is None:
             super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
         elif _saw_cancel(request):
             self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, exc))
-        elif (job := record_failure(self.app.repo, job_id, token, exc)) and links.is_news(job):
-            if owner() is None:
+        elif (job := record_failure(self.app.repo, job_id, token, exc, again=not in_child)) and links.is_news(job):
+            if in_child:
                 self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:
-                chords.announce(self.app, job)  # the main process runs no code of the users
+                chords.announce(self.app, job)
 
     def mark_as_revoked(
         self,

@@ -64,7 +64,7 @@ def with_result(job: Job, large: Large) -> Job:
 def meta_of(job: Job) -> dict[str, Any]:
     """Celery's meta data of a job. Children are not stored: what a job submitted has it as ``parent_id``.
 
-    A large payload that was not read leaves ``args`` and ``kwargs`` ``None``, as Celery's results that do not know them.
+    A large payload that was not read leaves ``args`` and ``kwargs`` ``None``, as where Celery does not know them.
     """
     state, links = state_of(job), of_job(job)
     args, kwargs = (None, None) if is_mark(job.payload) else call.from_payload(job.payload)
