@@ -9,6 +9,7 @@ that follows it, therefore submit the same jobs, and each of them is one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ FIELDS: Final[Mapping[str, str]] = {
 """Options of a call, and what Celery calls them in a request."""
 TELL_TASK: Final = "jobclaim.tell_links"
 TELL_ATTEMPTS: Final = 20
+LONGEST_PLAIN_ID: Final = 200
+"""Ids up to here stand in the id of the job that tells their links; of longer ones a hash does, for it needs room."""
 TOLD_OF_FAILURE: Final = frozenset({"link_error", "chain", "chord"})
 
 
@@ -83,7 +86,7 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
     told = repo.create_job(
         TELL_TASK,
         to_payload([job.job_id], {}),
-        job_id=f"{job.job_id[:200]}.told.{job.attempt}",
+        job_id=f"{_short(job.job_id)}.told.{job.attempt}",
         queue=job.queue,
         max_attempts=TELL_ATTEMPTS,
         on_orphan="retry",
@@ -106,6 +109,12 @@ def _with_ids(app: Celery, link: Any) -> Any:
     signature = maybe_signature(link, app=app).clone()
     signature.freeze()
     return signature
+
+
+def _short(job_id: str) -> str:
+    if len(job_id) <= LONGEST_PLAIN_ID:
+        return job_id
+    return f"{job_id[: LONGEST_PLAIN_ID - 65]}.{hashlib.sha256(job_id.encode()).hexdigest()}"
 
 
 def _as_list(value: Any) -> list[Any]:
