@@ -310,7 +310,13 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             celery_task_id=request.id,
             worker_id=worker_id(),
             token=request.get(TOKEN),
+            refused=self._tell_if_late,
         )
+
+    def _tell_if_late(self, refused: Job) -> None:
+        from workers.results.chords import announce_late  # which are tasks themselves
+
+        announce_late(self.app, refused)
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
         """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from jobs import checks, lifecycle
@@ -32,6 +34,7 @@ class Claiming(Owning):
         worker_id: str | None = None,
         attempt: int | None = None,
         token: str | None = None,
+        refused: Callable[[Job], object] | None = None,
     ) -> Job | None:
         """Take a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
 
@@ -41,6 +44,8 @@ class Claiming(Owning):
             The attempt that the message names (claims before this one); a stale message is refused.
         token : str, optional
             The claim's token, where the caller must know it beforehand; never one that was used before.
+        refused : callable, optional
+            Called with the job as it is now where the claim is refused.
 
         Returns
         -------
@@ -53,6 +58,8 @@ class Claiming(Owning):
             After `StoreUnavailable` the job may be claimed; recovery finds it when the lease is over.
         """
         written = self._claim(job_id, celery_task_id, worker_id, attempt, token)
+        if written.job and not written.applied and refused:
+            refused(written.job)
         return self._with_payload(written.job) if written.applied and written.job else None
 
     def conditional_update_status_to_processing(

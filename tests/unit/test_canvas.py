@@ -313,6 +313,37 @@ def test_a_cancelled_step_revokes_the_rest_of_its_chain(jobclaim: Harness) -> No
         jobclaim.app.AsyncResult(first.id).get(timeout=1)
 
 
+def test_a_step_that_came_too_late_to_start_revokes_the_rest_of_its_chain_at_once(jobclaim: Harness) -> None:
+    result = chain(add.s(1, 1).set(expires=30), add.s(10)).apply_async()
+    late = jobclaim.messages[0]
+    jobclaim.travel(40)
+    jobclaim.drain()
+    jobclaim.deliver(late)
+    jobclaim.drain()
+    assert bodies("add") == []
+    assert (result.parent.state, result.state) == ("REVOKED", "REVOKED")
+    assert [job.task for job in jobclaim.submitted].count("jobclaim.tell_links") == 1
+
+
+def test_a_member_that_came_too_late_to_start_fails_its_chord_at_once(jobclaim: Harness) -> None:
+    result = chord([add.s(1, 1).set(expires=30), add.s(2, 2)])(total.s())
+    jobclaim.travel(40)
+    jobclaim.drain()
+    with pytest.raises(ChordError):
+        jobclaim.app.AsyncResult(result.id).get(timeout=1)
+
+
+def test_jobs_whose_long_ids_differ_only_at_the_end_each_tell_their_links(jobclaim: Harness) -> None:
+    calls = [add.s(number, 0).set(task_id=f"{'b' * 250}{number}", link_error=told.s()) for number in range(2)]
+    for call in calls:
+        call.apply_async()
+    for lost in [jobclaim.abandon() for _ in calls]:
+        jobclaim.travel(lost.lease_ms / 1000 + 1)
+    jobclaim.recover()
+    jobclaim.drain()
+    assert sorted(bodies("told")) == [f"{'b' * 250}{number}" for number in range(2)]
+
+
 def test_what_a_body_submits_knows_its_parent_and_root(jobclaim: Harness) -> None:
     result = chain(add.s(1, 1), add.s(1)).apply_async()
     jobclaim.drain()

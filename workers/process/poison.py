@@ -8,17 +8,21 @@ times.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobRepo, JobStatus
+from jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
+from jobs.tally import announce_failure
 from settings import DEAD_LETTER_SUFFIX
 from workers.identity import worker_id
 from workers.process.recorder import Recorder
+from workers.results import chords
 from workers.submission.message import Address, address
 
 if TYPE_CHECKING:
+    from workers.app import JobclaimApp
     from workers.transport.channel import Poisoned
 
 log = structlog.get_logger("jobclaim.poison")
@@ -31,15 +35,15 @@ class PoisonDesk:
 
     Parameters
     ----------
-    repo : JobRepo
+    app : JobclaimApp
     sqs : callable
         Gives a boto3 SQS client.
     delete : callable
         Deletes a message by its queue's URL and its receipt.
     """
 
-    def __init__(self, repo: JobRepo, sqs: Callable[[], Any], delete: Callable[[str, str], None]) -> None:
-        self._repo = repo
+    def __init__(self, app: JobclaimApp, sqs: Callable[[], Any], delete: Callable[[str, str], None]) -> None:
+        self._app = app
         self._sqs = sqs
         self._delete = delete
         self._recorder: Recorder | None = None
@@ -68,13 +72,16 @@ class PoisonDesk:
         log.error("poison taken out", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
 
     def _fail(self, where: Address, reason: str) -> bool:
-        """Fail the attempt that the message is for; ``False`` where there is no such job."""
+        """Fail the attempt that the message is for, and say so; ``False`` where there is no such job."""
+        repo, late = self._app.repo, partial(chords.announce_late, self._app)
         try:
-            job = self._repo.claim_job(where.job_id, attempt=where.attempt, worker_id=worker_id())
+            job = repo.claim_job(where.job_id, attempt=where.attempt, worker_id=worker_id(), refused=late)
             if job is not None:  # else the message is stale: its attempt is somebody's, or over
-                self._repo.update_status(
+                failed = repo.update_status(
                     job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token
                 )
+                chords.announce(self._app, failed)
+                announce_failure(repo, failed)
         except (JobNotFound, InvalidInput):  # InvalidInput: an id that no job can have
             return False
         except ClaimLost:

@@ -88,6 +88,12 @@ def announce(app: Celery, job: Job) -> None:
         log.error("links not told", reason=str(error), **job.log_context())
 
 
+def announce_late(app: Celery, refused: Job) -> None:
+    """Announce a job whose claim was refused because its `expires` is over: the claim ended it, and told nobody."""
+    if refused.status is JobStatus.CANCELLED and refused.start_by:
+        announce(app, refused)
+
+
 def job_id_of(group_id: str) -> str:
     """Id of the job that is a chord."""
     return f"{group_id}.chord"

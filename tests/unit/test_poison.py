@@ -1,0 +1,102 @@
+"""A message that no worker can run fails its job as any failure does: links, hooks and alerts hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import shared_task
+
+from jobclaim_testing import Harness
+from jobs import FailureKind, Job, JobStatus, StoreUnavailable, hooks, on_failure
+from jobs.dead import seal_policy
+from jobs.tally import Tally
+from workers import JobTask
+from workers.process.poison import PoisonDesk
+from workers.submission.envelope import seal
+from workers.submission.message import headers
+from workers.transport.channel import Poisoned
+
+TASK = "poison.of_next_week"
+NEXT: dict[str, Any] = {"task": "poison.following", "args": [], "kwargs": {}, "options": {"task_id": "next"}}
+
+
+@shared_task(base=JobTask, bind=True, name="poison.following")
+def following(self: Any, number: int = 0) -> int:
+    """Follow."""
+    return number
+
+
+class Desk:
+    """A desk, and the receipts of what it has deleted."""
+
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
+        self.deleted: list[str] = []
+        self._desk = PoisonDesk(harness.app, lambda: None, lambda _, receipt: self.deleted.append(receipt))
+
+    def step(self, **options: Any) -> Job:
+        """Write a step of a chain whose task is registered nowhere."""
+        return self.harness.repo.create_job(TASK, queue="default", envelope=seal({"chain": [NEXT]}), **options)
+
+    def settle(self, job: Job) -> Job:
+        """Deal with the job's message; give the job as it is then."""
+        message = Poisoned("default", "http://queue", "receipt", "", f"{TASK} is not registered", headers(job))
+        self._desk.settle(message)
+        return self.harness.job(job)
+
+
+@pytest.fixture
+def desk(jobclaim: Harness) -> Desk:
+    return Desk(jobclaim)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """Ids that the users' hook for failed jobs was called with."""
+    told: list[str] = []
+
+    def hook(job: Job) -> None:
+        told.append(job.job_id)
+
+    on_failure(hook)
+    yield told
+    hooks.forget(hook)
+
+
+def test_a_step_whose_task_is_not_registered_fails_the_rest_of_its_chain(desk: Desk) -> None:
+    job = desk.settle(desk.step())
+    assert job.status is JobStatus.FAILED
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.CONFIGURATION
+    assert desk.deleted == ["receipt"]
+    desk.harness.drain()
+    assert desk.harness.app.AsyncResult("next").state == "FAILURE"
+
+
+def test_hooks_and_alerts_hear_of_it(desk: Desk, heard: list[str]) -> None:
+    job = desk.settle(desk.step(failure_policy=seal_policy(None, critical=True)))
+    assert heard == [job.job_id]
+    assert Tally.of(desk.harness.repo).read().critical == 1
+
+
+def test_a_step_that_is_too_late_besides_revokes_the_rest_of_its_chain(desk: Desk) -> None:
+    job = desk.step(start_by=desk.harness.clock() + 1_000)
+    desk.harness.travel(2)
+    assert desk.settle(job).status is JobStatus.CANCELLED
+    desk.harness.drain()
+    assert desk.harness.app.AsyncResult("next").state == "REVOKED"
+
+
+def test_a_failure_that_was_not_written_leaves_the_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = desk.step()
+
+    def away(*_: Any, **__: Any) -> Job:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.harness.repo, "update_status", away)
+        assert desk.settle(job).status is JobStatus.PROCESSING
+    assert desk.deleted == []
+    assert desk.harness.submitted == [job]
