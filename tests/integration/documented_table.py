@@ -383,6 +383,7 @@ ELSEWHERE: dict[str, str] = {
     "jobclaim demo --keep ./demo": "tests/integration/test_demo.py",
     "jobclaim demo -o json | jq .figures": "tests/integration/test_demo.py",
     "make demo": "tests/integration/test_demo.py",
+    "python -m tests.chaos --minutes 20 --jobs 20000 --seed 20261121": "tests/chaos/test_chaos.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
     "python -m bench.peers --write": "tests/unit/test_bench_peers.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
