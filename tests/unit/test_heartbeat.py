@@ -34,10 +34,11 @@ class Fleet:
         self.forgotten: list[tuple[str, ...]] = []
         self.commands: dict[str, str] = {}
         self.broken = False
+        self.error: Exception = EndpointConnectionError(endpoint_url="http://fleet")
 
     def beat(self, record: WorkerRecord, done: Sequence[str] = ()) -> WorkerRecord:
         if self.broken:
-            raise EndpointConnectionError(endpoint_url="http://fleet")
+            raise self.error
         self.written.append(record)
         self.forgotten.append(tuple(done))
         for job_id in done:
@@ -113,14 +114,43 @@ def test_each_success_opens_the_gate_and_a_failure_leaves_it_to_close() -> None:
     assert gate.is_open()
 
 
-def test_a_broken_fleet_table_does_not_end_the_thread() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        EndpointConnectionError(endpoint_url="http://fleet"),
+        RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+        PermissionError("/var/run/secrets/token"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_heartbeat_raises_the_thread_goes_on_and_opens_the_gate_again(error: Exception) -> None:
     fleet = Fleet()
-    fleet.broken = True
+    fleet.broken, fleet.error = True, error
     beating = heartbeat(fleet, [])
     beating.start()
+    wait_until(lambda: beating._failures, 5, "the first heartbeat failed")
+    assert not gate.is_open()
     fleet.broken = False
     wait_until(lambda: fleet.written, 10, "it is tried again")
+    wait_until(gate.is_open, 5, "claims are made again")
     beating.stop(5)
+
+
+def test_running_jobs_that_cannot_be_told_do_not_end_the_thread() -> None:
+    fleet, broken = Fleet(), [True]
+
+    def running() -> list[str]:
+        if broken:
+            raise KeyError
+        return ["j"]
+
+    beating = Heartbeat(fleet, ABOUT, running, lambda _: (), pace=Pace(10.0, 50.0), clock=lambda: 1_000)  # type: ignore[arg-type]
+    beating.start()
+    wait_until(lambda: beating._failures, 5, "the first heartbeat failed")
+    broken.clear()
+    wait_until(lambda: fleet.written, 10, "it is tried again")
+    beating.stop(5)
+    assert fleet.written[0].jobs == ("j",)
 
 
 # --- commands

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.clock import Clock
 from workers.fleet import FleetRecords, WorkerRecord
@@ -101,10 +100,10 @@ class Heartbeat:
         """Write one heartbeat and obey what comes back; ``False`` where it failed, which is logged when it begins."""
         opened = gate.now()
         self._last = time.monotonic()
-        jobs = tuple(self._running())
         try:
+            jobs = tuple(self._running())
             answer = self._records.beat(replace(self._about, seen_at=self._clock(), jobs=jobs), self._done)
-        except (ClientError, BotoCoreError) as error:
+        except Exception as error:  # noqa: BLE001 - boto3 also raises RuntimeError and OSError, for stale credentials
             self._failed(error)
             return False
         gate.open(opened + self._pace.open_for)
@@ -125,18 +124,25 @@ class Heartbeat:
         if self._failures == 1 or not gate.is_open():
             log.error(
                 "heartbeat not written",
-                reason=str(error),
+                reason=str(error) or type(error).__name__,
                 claims="go on for now" if gate.is_open() else "are not made until it is back",
             )
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._news.clear()
-            news = bool(self._done or set(self._running()) - self._told)
-            pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
-            wait = self._last + pause - time.monotonic()
-            if wait > 0:
-                # a failing heartbeat is not hurried by jobs that start
-                (self._stopped if self._failures else self._news).wait(wait)
-            elif not self._stopped.is_set():
-                self.beat()
+            try:
+                self._wait_or_beat()
+            except Exception as error:  # noqa: BLE001 - without this thread the worker's jobs become orphans
+                self._failed(error)
+                self._stopped.wait(SHORTEST_PAUSE)
+
+    def _wait_or_beat(self) -> None:
+        self._news.clear()
+        news = bool(self._done or set(self._running()) - self._told)
+        pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
+        wait = self._last + pause - time.monotonic()
+        if wait > 0:
+            # a failing heartbeat is not hurried by jobs that start
+            (self._stopped if self._failures else self._news).wait(wait)
+        elif not self._stopped.is_set():
+            self.beat()
