@@ -112,7 +112,7 @@ class LeanClient:
                     return answer
                 code = str(answer.get("__type", status)).rpartition("#")[2]
                 if not tries_left or not (status >= 500 or any(word in code for word in TOO_OFTEN)):
-                    raise self._error(operation, status, code, answer)
+                    raise self._error(operation, status, code, answer, retries=TRIES - 1 - tries_left)
             self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS))
         raise AssertionError
 
@@ -151,12 +151,12 @@ class LeanClient:
         name = f"before-send.{self._service}.{operation}"
         return self._client.meta.events.emit_until_response(name, request=request.prepare())[1]
 
-    def _error(self, operation: str, status: int, code: str, answer: Mapping[str, Any]) -> Exception:
+    def _error(self, operation: str, status: int, code: str, answer: Mapping[str, Any], *, retries: int) -> Exception:
         message = answer.get("message") or answer.get("Message") or ""
         response = {
             **answer,
             "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status},
+            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries},
         }
         made: Exception = self._client.exceptions.from_code(code)(response, operation)
         return made

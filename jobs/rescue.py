@@ -1,6 +1,7 @@
 """Recovery's moves: each one conditional write on exactly what was read.
 
-A move that is refused changed nothing: somebody else acted first, and that is normal. Nothing is decided here.
+A move that is refused changed nothing: somebody else acted first, and that is normal. One that was applied and whose
+answer was lost counts as applied. Nothing is decided here.
 """
 
 from __future__ import annotations
@@ -72,4 +73,32 @@ def _apply(repo: JobRepo, before: Job, move: Move, after: Job) -> Job | None:
     table = repo.table
     changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
     written = table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)
-    return after if written.applied else None
+    if written.applied:
+        return after
+    # Passes in parallel may write the same within one millisecond. So what is stored counts as ours only where a try of
+    # our own had no answer; two passes that then both act tell links once and send a message that the claim refuses.
+    lost_answer = written.tries > 1 and written.job is not None and _has_written(written.job, move, after)
+    return after if lost_answer else None
+
+
+def _has_written(stored: Job, move: Move, after: Job) -> bool:
+    """Whether the job bears exactly this write, to the millisecond, also where a person has decided on it since."""
+    match move:
+        case Move.ORPHAN_FAIL | Move.ORPHAN_RETRY | Move.STOP:
+            return after.history[-1] in stored.history
+        case Move.REVIVE:
+            return stored.submission == after.submission
+        case Move.DISPATCH:
+            return _names(stored) == _names(after) and (stored.status, stored.dispatches, stored.dispatched_at) == (
+                after.status,
+                after.dispatches,
+                after.dispatched_at,
+            )
+        case _:
+            ended = (after.finished_at, after.failure)
+            return _names(stored) == _names(after) and (stored.finished_at, stored.failure) == ended
+
+
+def _names(job: Job) -> tuple[str, int]:
+    """What tells a run and its attempt from all others."""
+    return job.submission, job.attempt

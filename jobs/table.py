@@ -36,10 +36,13 @@ class Written:
     job : Job or None
         The item as it is now: after a claim that was applied, or as it stood in the way of a refused write; ``None``
         where there is no item, or where the answer carries none.
+    tries : int
+        Requests that were made: a refusal of any but the first may be of a write that was applied before.
     """
 
     applied: bool
     job: Job | None = None
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +165,24 @@ class JobTable:
         return place(job, shards=self.shards, index_completed=self.index_completed)
 
     def _conditional(self, operation: str, request: dict[str, Any], until: int | None = None) -> Written:
+        call, tries = getattr(self.client(), operation), 0
+
+        def write() -> Any:
+            nonlocal tries
+            tries += 1
+            return call(**{"TableName": self.name, **request})
+
         try:
-            answer = self._ask(operation, request, until)
+            answer = persistently(write, clock=self._clock, until=until, sleep=self.sleep)
         except ClientError as error:
             if not condition_failed(error):
                 raise
             item: Any = error.response.get("Item")
-            return Written(False, from_item(item) if item else None)
-        return Written(True, from_item(answer["Attributes"]) if "Attributes" in answer else None)
+            tries += error.response.get("ResponseMetadata", {}).get(
+                "RetryAttempts", 0
+            )  # the client's own, within one call
+            return Written(False, from_item(item) if item else None, tries)
+        return Written(True, from_item(answer["Attributes"]) if "Attributes" in answer else None, tries)
 
     def _batch(self, keys: list[Item], consistent: bool) -> list[Item]:
         found: list[Item] = []
@@ -182,15 +195,16 @@ class JobTable:
                 return found
             self.sleep(random.uniform(0, FIRST_WAIT_SECONDS * 2**tries))
         raise StoreUnavailable(
-            f"DynamoDB left keys of table {self.name!r} unread {BATCH_ROUNDS} times: it is throttling"
+            f"DynamoDB left keys of table {self.name!r} unread {BATCH_ROUNDS} times: it is throttling; "
+            "try again later, or raise the table's read capacity"
         )
 
-    def _ask(self, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
-        return self._ask_client(operation, {"TableName": self.name, **request}, until)
+    def _ask(self, operation: str, request: dict[str, Any]) -> Any:
+        return self._ask_client(operation, {"TableName": self.name, **request})
 
-    def _ask_client(self, operation: str, request: dict[str, Any], until: int | None = None) -> Any:
+    def _ask_client(self, operation: str, request: dict[str, Any]) -> Any:
         call = getattr(self.client(), operation)
-        return persistently(lambda: call(**request), clock=self._clock, until=until, sleep=self.sleep)
+        return persistently(lambda: call(**request), clock=self._clock, sleep=self.sleep)
 
 
 def _key(job_id: str) -> Item:

@@ -169,6 +169,11 @@ class TwiceClient:
 
         def request(**parameters: Any) -> Any:
             call(**parameters)
-            return call(**parameters)
+            try:
+                return call(**parameters)
+            except ClientError as error:
+                answer: Any = error.response
+                answer.setdefault("ResponseMetadata", {})["RetryAttempts"] = 1  # as boto3 tells
+                raise
 
         return request

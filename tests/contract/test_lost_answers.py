@@ -14,8 +14,10 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable, rescue
+from jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable, lifecycle, rescue
 from jobs.idempotency import store_result
+from jobs.model import DeadState
+from jobs.transitions import Move
 from tests.contract.stores import LossyClient, Store, TwiceClient
 
 LINE = "http://dynamodb"
@@ -39,6 +41,16 @@ OWNERS_WRITES: dict[str, Write] = {
     "reschedule": lambda repo, job: repo.reschedule(job.job_id, error="busy", token=job.claim_token),
     "release": lambda repo, job: repo.release(job.job_id, reason="shutdown", token=job.claim_token),
 }
+RECOVERYS_WRITES: dict[str, tuple[Callable[[Store], Job], Write]] = {
+    "orphan-fail": (lambda store: store.claimed()[1], lambda repo, job: rescue.orphan_fail(repo, job, ORPHANED)),
+    "orphan-retry": (lambda store: store.claimed()[1], lambda repo, job: rescue.orphan_retry(repo, job, ORPHANED)),
+    "orphan-stop": (lambda store: store.claimed()[1], lambda repo, job: rescue.orphan_stop(repo, job, ORPHANED)),
+    "give-up": (lambda store: store.pending(), lambda repo, job: rescue.give_up(repo, job, ORPHANED)),
+    "expire": (lambda store: store.pending(start_by=store.clock() + 1), rescue.expire),
+    "dispatch": (lambda store: store.pending(), rescue.dispatch),
+    "revive": (lambda store: store.failed(), rescue.revive),
+}
+"""How a job comes to need it, and the write."""
 BAD_LINES: dict[str, Callable[[Any], Any]] = {
     "answer lost": LossyClient,
     "answer lost twice": lambda client: LossyClient(client, times=2),
@@ -146,7 +158,74 @@ def test_a_cancellation_over_a_bad_line_is_made_once(store: Store, bad_line: Cal
     assert (cancelled.status, stored(store, cancelled)) == (JobStatus.CANCELLED, cancelled)
 
 
+@pytest.mark.parametrize("write", RECOVERYS_WRITES)
+def test_what_recovery_writes_over_a_bad_line_counts_once(
+    store: Store, write: str, bad_line: Callable[[Any], Any]
+) -> None:
+    made, rescued = RECOVERYS_WRITES[write]
+    job = stored(store, made(store))
+    store.clock.advance(1)
+
+    after = rescued(store.repo(bad_line(store.line)), job)
+
+    assert after is not None, "the pass takes it for refused: it sends no message and tells nobody"
+    assert stored(store, after) == after
+    assert rescued(store.repo(), job) is None
+
+
+@pytest.mark.parametrize("write", ["orphan-fail", "give-up"])
+def test_a_failure_that_recovery_wrote_counts_though_a_person_has_settled_it_since(store: Store, write: str) -> None:
+    made, rescued = RECOVERYS_WRITES[write]
+    job = stored(store, made(store))
+
+    def settle() -> None:
+        failed = stored(store, job)
+        after = lifecycle.settled(
+            failed, Move.RESOLVE, store.clock(), store.repo().retention, by="ann", why="done by hand"
+        )
+        assert store.repo()._move(failed, Move.RESOLVE, after).applied
+
+    after = rescued(store.repo(LossyClient(store.line, meanwhile=settle)), job)
+
+    assert after is not None
+    assert stored(store, job).dead_state == DeadState.RESOLVED
+
+
+def test_an_orphan_retry_counts_though_the_next_attempt_runs_already(store: Store) -> None:
+    _, claim = store.claimed()
+    line = LossyClient(store.line, meanwhile=lambda: store.repo().claim_job(claim.job_id))
+
+    after = rescue.orphan_retry(store.repo(line), claim, ORPHANED)
+
+    assert after is not None
+    assert (after.status, stored(store, claim).attempt) == (JobStatus.PENDING, 2)
+    assert store.repo().claim_job(claim.job_id, attempt=after.attempt) is None  # its message starts nothing
+
+
 # --- and nobody else's write is taken for one's own
+@pytest.mark.parametrize("write", RECOVERYS_WRITES)
+def test_what_another_pass_wrote_is_refused_to_the_pass_whose_request_was_lost(store: Store, write: str) -> None:
+    made, rescued = RECOVERYS_WRITES[write]
+    job = stored(store, made(store))
+    store.clock.advance(1)
+
+    def other_pass() -> None:
+        store.clock.advance(0.001)
+        assert rescued(store.repo(), job) is not None
+
+    assert rescued(store.repo(LossyClient(store.line, arrives=False, meanwhile=other_pass)), job) is None
+
+
+@pytest.mark.parametrize("write", RECOVERYS_WRITES)
+def test_two_passes_that_write_the_same_in_one_millisecond_do_not_both_count(store: Store, write: str) -> None:
+    made, rescued = RECOVERYS_WRITES[write]
+    job = stored(store, made(store))
+    store.clock.advance(1)
+
+    assert rescued(store.repo(), job) is not None
+    assert rescued(store.repo(), job) is None
+
+
 def test_a_claim_of_somebody_else_is_not_mistaken_for_mine(store: Store) -> None:
     job = store.pending()
     rival = store.repo()

@@ -194,6 +194,21 @@ class TestOverHttp:
         assert over_http.update_item(**UPDATE) == {}
         assert len(server.requests) == 2
 
+    def test_a_refusal_tells_how_often_it_was_tried_before_as_boto3s_does(
+        self, server: Server, over_http: LeanClient
+    ) -> None:
+        refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
+        boto3s = over_http._client
+        for client, answers, retries in (
+            (over_http, [refusal], 0),
+            (over_http, [(500, b"{}"), refusal], 1),
+            (boto3s, [(500, b"{}"), refusal], 1),
+        ):
+            server.answers = list(answers)
+            with pytest.raises(ClientError) as caught:
+                client.update_item(**UPDATE)
+            assert caught.value.response["ResponseMetadata"]["RetryAttempts"] == retries
+
     def test_what_does_not_pass_is_not_tried_again(self, server: Server, over_http: LeanClient) -> None:
         server.answers = [(400, b'{"__type":"com.amazon.coral.validate#ValidationException","message":"no"}')]
         with pytest.raises(ClientError, match=r"ValidationException.*no") as caught:
