@@ -296,6 +296,13 @@ EVENTS: Final = {
         _event("alert not published, tried again", "recovery", "error", "alert error", "SNS did not take it."),
         _event("alerts not evaluated", "recovery", "warning", "reason", "DynamoDB did not answer; the next pass does."),
         _event("not counted", "jobs", "warning", "reason", "Counts for alerts could not be written; they are lower."),
+        _event(
+            "failure kind not told, classified without it",
+            "jobs",
+            "warning",
+            "exception error reason",
+            "A function of `failure_kinds` or `register_kind` raised, or gave no kind.",
+        ),
         _event("hook failed", "jobs worker", "warning", "JOB error", "A user's on_failure or on_dead raised."),
         # --- dashboard
         _event("request refused", "dashboard", "warning", "rule http_status", "A guard of the dashboard refused it."),

@@ -15,9 +15,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
+import structlog
+
 from jobs.errors import InvalidInput
 from jobs.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
 from jobs.model import FailureKind
+
+log = structlog.get_logger("jobclaim.jobs")
 
 Telling: TypeAlias = FailureKind | Callable[[BaseException], FailureKind | None]
 """A kind, or a function that looks at the exception and may leave the decision to others."""
@@ -35,7 +39,8 @@ def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, 
     exception : class or str
         The class, or its dotted name where it need not be importable: ``"stripe.error.RateLimitError"``.
     kind : FailureKind, str or callable
-        The kind; or a function that gets the exception and gives a kind, or ``None`` to leave it to the others.
+        The kind; or a function that gets the exception and gives a kind, or ``None`` to leave it to the others. One
+        that raises, or gives no kind, is logged and leaves it to the others too.
     task : str
         Only in this task; default in all.
 
@@ -55,17 +60,6 @@ def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, 
             names = [str(known) for known in FailureKind]
             raise InvalidInput(f"kind={kind!r} of {exception!r} is no failure kind; use one of {names}") from None
     _registered.setdefault(task, {})[exception] = kind
-
-
-@contextlib.contextmanager
-def registrations_kept() -> Iterator[None]:
-    """Undo what is registered inside, for tests."""
-    before = {task: dict(kinds) for task, kinds in _registered.items()}
-    try:
-        yield
-    finally:
-        _registered.clear()
-        _registered.update(before)
 
 
 def classify(error: BaseException, task: str = "") -> FailureKind:
@@ -92,7 +86,9 @@ def _kind_of(error: BaseException, task: str) -> FailureKind | None:
     for rules in (_registered.get(task, {}) if task else {}, _registered.get("", {})):
         if (kind := _by_rules(error, rules)) is not None:
             return kind
-    own = getattr(error, "failure_kind", None)
+    own = None
+    with contextlib.suppress(Exception):  # it may be a property of the user's
+        own = getattr(error, "failure_kind", None)
     if isinstance(own, FailureKind):
         return own
     if isinstance(error, BaseExceptionGroup):
@@ -115,9 +111,26 @@ def _by_rules(error: BaseException, rules: Mapping[type[BaseException] | str, Te
         return None
     for base in type(error).__mro__:
         telling = rules.get(base) or rules.get(_name(base))
-        if telling is not None and (kind := telling if isinstance(telling, FailureKind) else telling(error)):
-            return FailureKind(kind)
+        if telling is not None and (kind := _told(telling, error)) is not None:
+            return kind
     return None
+
+
+def _told(telling: Telling, error: BaseException) -> FailureKind | None:
+    """What a user's rule says; one that fails leaves the decision to others, for the attempt's end must be written."""
+    if isinstance(telling, FailureKind):
+        return telling
+    try:
+        kind = telling(error)
+        return FailureKind(kind) if kind else None
+    except Exception as broken:  # noqa: BLE001
+        log.warning(
+            "failure kind not told, classified without it",
+            exception=type(error).__name__,
+            error=type(broken).__name__,
+            reason=f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or gave no kind",
+        )
+        return None
 
 
 def _known(error: BaseException, base: type) -> FailureKind | None:

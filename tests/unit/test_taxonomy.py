@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from jobs import FailureKind, InvalidInput, classify, register_kind
+from jobs import FailureKind, InvalidInput, classify, register_kind, taxonomy
 from jobs.failures import describe
-from jobs.taxonomy import registrations_kept
 from tests.support.real_errors import CASES
 
 NOW = 1_750_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def _registrations() -> Iterator[None]:
-    with registrations_kept():
-        yield
+def _registrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taxonomy, "_registered", {task: dict(kinds) for task, kinds in taxonomy._registered.items()})
 
 
 def caught(act: Callable[[], Any]) -> BaseException:
@@ -137,3 +136,42 @@ def test_the_place_is_the_users_own_code_not_the_library_that_it_called() -> Non
         json.loads("{")
 
     assert describe(caught(read), NOW).where.endswith("<locals>.read")
+
+
+def raises(_: BaseException) -> FailureKind:
+    raise AttributeError("'Declined' object has no attribute 'response'")
+
+
+NO_KINDS: dict[str, Any] = {"raises": raises, "another word": lambda _: "GONE", "true": lambda _: True}
+
+
+@pytest.mark.parametrize("rule", NO_KINDS)
+def test_a_users_rule_that_fails_leaves_the_kind_to_others_and_the_failure_keeps_its_traceback(rule: str) -> None:
+    register_kind(Declined, NO_KINDS[rule], task="shop.charge")
+    register_kind(Declined, "EXTERNAL")
+    with capture_logs() as lines:
+        failure = describe(caught(lambda: _raise(Declined("no"))), NOW, task="shop.charge")
+    assert failure.kind is FailureKind.EXTERNAL
+    assert "Declined: no" in failure.traceback
+    assert [line["event"] for line in lines] == ["failure kind not told, classified without it"]
+
+
+def test_without_any_other_rule_the_failure_is_what_it_is_by_default() -> None:
+    register_kind(ConnectionRefusedError, raises)
+    register_kind(Declined, raises)
+    assert classify(ConnectionRefusedError()) is FailureKind.TRANSIENT
+    assert classify(Declined()) is FailureKind.PERMANENT
+
+
+class Confused(ConnectionError):
+    @property
+    def failure_kind(self) -> FailureKind:
+        raise ValueError("no kind yet")
+
+
+def test_a_property_that_fails_is_passed_over() -> None:
+    assert classify(Confused()) is FailureKind.TRANSIENT
+
+
+def _raise(error: BaseException) -> None:
+    raise error
