@@ -163,13 +163,19 @@ def _worker(item: Mapping[str, Any], dead_after_ms: int) -> DeadWorker | None:
         seen_at = int(item["seen_at"])
     except (KeyError, TypeError, ValueError):
         return None
-    commands = item.get("commands") or {}
-    cancelled = frozenset(str(job_id) for job_id, command in commands.items() if command == "cancel")
+    commands = item.get("commands")
+    known = commands if isinstance(commands, Mapping) else {}
+    cancelled = frozenset(str(job_id) for job_id, command in known.items() if command == "cancel")
     return DeadWorker(
         worker_id=str(item[schema.FLEET_KEY]),
         seen_at=seen_at,
         dead_at=seen_at + dead_after_ms,
-        queues=tuple(sorted(str(queue) for queue in item.get("queues") or ())),
-        job_ids=tuple(sorted({str(job_id) for job_id in item.get("jobs") or ()} | cancelled)),
+        queues=tuple(sorted(_names(item.get("queues")))),
+        job_ids=tuple(sorted(_names(item.get("jobs")) | cancelled)),
         cancelled=cancelled,
     )
+
+
+def _names(several: Any) -> set[str]:
+    """Read a list or a set of names; anything else names nothing, so that one odd record cannot end every pass."""
+    return {str(name) for name in several} if isinstance(several, (list, tuple, set, frozenset)) else set()

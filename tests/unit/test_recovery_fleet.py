@@ -60,6 +60,27 @@ def test_records_without_a_heartbeat_are_no_workers(bench: Bench, record: dict[s
     assert bench.fleet.read().dead == {}
 
 
+ODD: dict[str, dict[str, Any]] = {
+    "commands are no map": {"commands": {"S": "cancel"}},
+    "commands are a list": {"commands": {"L": [{"S": "cancel"}]}},
+    "jobs are a number": {"jobs": {"N": "7"}},
+    "queues are true": {"queues": {"BOOL": True}},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_record_ends_no_pass_and_its_worker_is_dead_like_others(bench: Bench, odd: str) -> None:
+    bench.client.put_item(
+        TableName=bench.settings.fleet_table, Item={"worker_id": {"S": "w1"}, "seen_at": {"N": "1"}, **ODD[odd]}
+    )
+    bench.beat("w2", job_ids=["j"])
+    bench.claimed("j", worker_id="w2")
+    bench.clock.advance(60)
+    dead = bench.fleet.read().dead
+    assert (dead["w1"].job_ids, dead["w1"].cancelled, dead["w2"].job_ids) == ((), frozenset(), ("j",))
+    assert bench.sweep().orphaned == 1
+
+
 def test_the_cursor_comes_back_as_it_was_saved(bench: Bench) -> None:
     cursor = Cursor({"OPEN#default#0": Mark(overdue=IndexEntry("j", 7), round_since=9)})
     bench.fleet.save(cursor)
