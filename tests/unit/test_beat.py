@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -146,6 +146,37 @@ def test_a_tick_that_could_not_be_written_is_tried_again(
         assert beat.tick() <= 1
     turn(beat)
     assert [job.job_id for job in jobclaim.submitted] == [tick_id("report", due)]
+
+
+MOMENT = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+SAID: dict[str, Callable[[datetime], Any]] = {
+    "text": lambda at: at.isoformat(),
+    "text without a zone": lambda at: at.replace(tzinfo=None).isoformat(),
+    "naive": lambda at: at.replace(tzinfo=None),
+    "aware": lambda at: at,
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("over", [False, True], ids=["open", "over"])
+def test_a_tick_with_a_moment_of_expiry_is_tried_again_until_then(
+    jobclaim: Harness, hourly: dict[str, Any], monkeypatch: pytest.MonkeyPatch, said: str, over: bool
+) -> None:
+    beat = scheduler(jobclaim, report={**hourly, "every": 3600.0 * 24 * 365 * 100})
+    entry, due = beat.schedule["report"], datetime.now(UTC)
+    entry.options["expires"] = SAID[said](MOMENT - timedelta(days=2 if over else 0))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("out of reach")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobclaim.repo, "create_job", refuse)
+        assert beat._submit(entry, due, None) is None
+    turn(beat)
+    told = [(job.job_id, job.start_by) for job in jobclaim.submitted]
+    assert told == ([] if over else [(tick_id("report", due), round(MOMENT.timestamp() * 1000))])
 
 
 def test_nonsense_is_refused_by_name() -> None:

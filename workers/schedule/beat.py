@@ -17,7 +17,7 @@ Only jobs are told apart so. A plain task that two beats submit runs twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 import structlog
@@ -25,6 +25,7 @@ from celery.beat import BeatLazyFunc, Scheduler
 from celery.schedules import crontab, schedstate, schedule
 
 from jobs import StoreUnavailable
+from workers.submission import timing
 
 log = structlog.get_logger("jobclaim.beat")
 
@@ -90,7 +91,7 @@ class JobScheduler(Scheduler):
 
     def _submit(self, entry: Any, due: datetime, following: datetime | None) -> Any:
         options = dict(entry.options)
-        options["expires"] = _expires(options.get("expires"), due, following)
+        options["expires"] = until = _expires(options.get("expires"), due, following, self.app.timezone)
         options["task_id"] = tick_id(entry.name, due)
         task = self.app.tasks.get(entry.task)
         args, kwargs = _evaluated(entry.args or ()), _evaluated(entry.kwargs or {})
@@ -99,7 +100,7 @@ class JobScheduler(Scheduler):
                 return task.apply_async(args, kwargs, **options)
             return self.app.send_task(entry.task, args, kwargs, **options)
         except StoreUnavailable as error:
-            self._missed.append((entry, due, options["expires"]))
+            self._missed.append((entry, due, until))
             log.warning("tick not written, tried again", schedule=entry.name, due=due.isoformat(), reason=str(error))
             return None
 
@@ -130,11 +131,17 @@ def tick_id(name: str, due: datetime) -> str:
     return f"{name}@{at.replace('+00:00', 'Z')}"
 
 
-def _expires(wanted: Any, due: datetime, following: datetime | None) -> Any:
-    """Until when a tick may start: so many seconds after it was due, or the moment that is given, or the next tick."""
+def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinfo) -> datetime | None:
+    """Until when a tick may start: so many seconds after it was due, or the moment that is given, or the next tick.
+
+    A moment may be ISO text, and without a zone it is one of the app's. Raises `InvalidInput` for anything else.
+    """
     if wanted is None:
         return following
-    return due + timedelta(seconds=wanted) if isinstance(wanted, (int, float)) else wanted
+    if isinstance(wanted, (int, float)):
+        return due + timedelta(seconds=wanted)
+    until = timing.start_by(wanted, 0, zone)
+    return None if until is None else datetime.fromtimestamp(until / 1000, UTC)
 
 
 def _next(known: Any, after: datetime) -> datetime:
