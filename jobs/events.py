@@ -261,6 +261,7 @@ EVENTS: Final = {
         _event("warden failed, it goes on", "worker", "exception", "", "A bug: report it."),
         _event("scale-in protection", "ecs", "info", "on", "ECS was told whether this task may be stopped."),
         _event("scale-in protection not changed, tried again", "ecs", "warning", "wanted reason", "ECS refused."),
+        _event("scale-in protection failed, it goes on", "ecs", "exception", "", "A bug: report it."),
         _event(
             "visibility timeout not known, the worker starts", "startup", "warning", "queue error", "SQS did not say."
         ),

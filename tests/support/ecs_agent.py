@@ -11,12 +11,13 @@ ON, OFF = {"ProtectionEnabled": True, "ExpiresInMinutes": 60}, {"ProtectionEnabl
 
 
 class Agent:
-    """Remembers what it was told; answers with failures while ``failing``."""
+    """Remembers what it was told; answers with failures while ``failing``, and with ``says`` where that is set."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
         self.paths: set[str] = set()
         self.failing = False
+        self.says: bytes | None = None
         agent = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,7 +29,7 @@ class Agent:
                 answer = {"failure": {"Reason": "DEPLOYMENT_BLOCKED"}} if agent.failing else {"protection": body}
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(json.dumps(answer).encode())
+                self.wfile.write(json.dumps(answer).encode() if agent.says is None else agent.says)
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

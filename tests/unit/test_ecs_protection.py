@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from http.client import IncompleteRead
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.ecs_agent import OFF, ON, Agent
 from tests.support.waiting import wait_until
@@ -67,6 +71,49 @@ def test_an_agent_that_is_away_disturbs_nothing() -> None:
     protection = Protection("http://127.0.0.1:9/x", lambda: True)
     protection.look()
     protection.look()
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"null", b'"busy"', b"<html>"])
+def test_an_answer_that_is_none_is_a_refusal(agent: Agent, answer: bytes) -> None:
+    worker = Worker(agent)
+    agent.says = answer
+    worker.at(0, busy=True)
+    agent.told.clear()
+    agent.says = None
+    worker.at(1, busy=True)
+    assert agent.told == []
+    worker.at(2, busy=True)
+    assert agent.told == [ON]
+
+
+def test_half_an_answer_is_a_refusal(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*_: Any, **__: Any) -> None:
+        raise IncompleteRead(b"{")
+
+    worker = Worker(agent)
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "load", cut)
+        worker.at(0, busy=True)
+    agent.told.clear()
+    worker.at(2, busy=True)
+    assert agent.told == [ON]
+
+
+def test_the_thread_outlives_whatever_it_meets(agent: Agent) -> None:
+    broken = [True]
+
+    def busy() -> bool:
+        if broken:
+            broken.pop()
+            raise RuntimeError("changed size during iteration")
+        return True
+
+    protection = Protection(f"{agent.base}/x", busy)
+    with capture_logs() as lines:
+        protection.start()
+        wait_until(lambda: agent.told == [ON], 10, "the agent knows")
+        protection.stop()
+    assert "scale-in protection failed, it goes on" in [line["event"] for line in lines]
 
 
 def test_the_thread_protects_and_a_stop_gives_up(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,8 +91,8 @@ class Protection:
         try:
             with urllib.request.urlopen(request, timeout=RETRY_SECONDS) as answer:  # noqa: S310
                 failure = json.load(answer).get("failure")
-        except (OSError, ValueError) as error:
-            failure = str(error)
+        except Exception as error:  # noqa: BLE001 - also half an answer, and one that is no JSON object
+            failure = str(error) or type(error).__name__
         if failure:
             self._retry_at = self._clock() + RETRY_SECONDS
             log.warning("scale-in protection not changed, tried again", wanted=on, reason=str(failure))
@@ -102,4 +102,7 @@ class Protection:
 
     def _run(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                log.exception("scale-in protection failed, it goes on")
