@@ -83,5 +83,8 @@ class Offload:
         except BotoCoreError as error:
             raise StoreUnavailable(f"S3 did not answer for s3://{self._bucket}/{key}: {error}") from error
         if hashlib.sha256(body).hexdigest() not in key:
-            raise OffloadLost(f"s3://{self._bucket}/{key} is not what was written: its hash differs")
+            raise OffloadLost(
+                f"s3://{self._bucket}/{key} is not what was written: its hash differs; find who else writes to the "
+                "bucket, restore the object or submit the job again"
+            )
         return codec.decode(body.decode())

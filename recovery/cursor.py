@@ -45,10 +45,6 @@ class Cursor:
 
     marks: Mapping[str, Mark] = field(default_factory=dict)
 
-    def mark(self, partition: str) -> Mark:
-        """What is known of a partition."""
-        return self.marks.get(partition, NOTHING_KNOWN)
-
     def trimmed(self, now: int, *, keep_rounds: bool) -> Cursor:
         """Drop what tells nothing any more: look-ahead that time has overtaken, and finished rounds unless kept."""
         marks = {}
@@ -73,7 +69,7 @@ class Cursor:
         try:
             rows = json.loads(text)
             return cls({partition: _mark(*row) for partition, row in rows.items()})
-        except (ValueError, TypeError, AttributeError, IndexError):
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
             return cls()
 
 

@@ -20,14 +20,14 @@ def test_what_is_written_is_read_back(marks: dict[str, Mark]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "[]", "7", '{"p": 1}', '{"p": [1]}', '{"p": [[], "x", 0, []]}', '{"p": [[1], 0, 0, []]}']
+    "text",
+    [
+        *("", "[", "[]", "7", '{"p": 1}', '{"p": [1]}', '{"p": [[], "x", 0, []]}', '{"p": [[1], 0, 0, []]}'),
+        *('{"p": [{"a": 1}, 0, 0, []]}', '{"p": [[], Infinity, 0, []]}'),
+    ],
 )
 def test_rubbish_is_a_fresh_start(text: str) -> None:
     assert Cursor.decode(text) == Cursor()
-
-
-def test_a_partition_that_is_not_known_starts_at_its_oldest_entry() -> None:
-    assert Cursor().mark("OPEN#default#0") == Mark()
 
 
 def test_look_ahead_that_time_has_overtaken_is_forgotten() -> None:
