@@ -37,7 +37,8 @@ def command(
 ) -> None:
     """Compare tables, queues, clock and tasks with the settings; change nothing.
 
-    Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start.
+    Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start. With --actor, what the actor
+    may not look at is a WARN: none needs it for its work.
     """
     from infra.doctor import Level, diagnose, gather
 

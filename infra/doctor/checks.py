@@ -9,6 +9,7 @@ from typing import Final
 
 from infra.attributes import TLS_ONLY
 from infra.doctor.finding import Finding, fail, ok, warn
+from infra.doctor.permissions import GET_QUEUE_URL
 from infra.doctor.snapshot import QueueView, Snapshot, TableView
 from infra.queues import DEAD_LETTER_RETENTION
 from infra.tables import TableSpec, table_specs
@@ -26,6 +27,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
     """Give all findings, in the order in which one would mend them."""
     return [
         *_endpoints(snapshot),
+        *_refusals(snapshot),
         *_clock(snapshot, settings),
         *_tables(snapshot, settings),
         *_queues(snapshot, settings),
@@ -38,6 +40,11 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
 def _endpoints(snapshot: Snapshot) -> Iterator[Finding]:
     for where, why in snapshot.unreachable.items():
         yield fail(where, why, "check JOBCLAIM_ENDPOINT_URL, JOBCLAIM_REGION, the credentials and the network")
+
+
+def _refusals(snapshot: Snapshot) -> Iterator[Finding]:
+    for what, why in snapshot.refused.items():
+        yield warn(what, f"not looked at: {why}", "run `jobclaim doctor` without --actor, as somebody who may look")
 
 
 def _clock(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
@@ -187,5 +194,8 @@ def _permissions(snapshot: Snapshot) -> Iterator[Finding]:
             yield warn(subject, f"on {each.resource}: could not be told without acting", "try the program itself")
         elif each.allowed:
             yield ok(subject, f"on {each.resource}")
+        elif each.action == GET_QUEUE_URL:
+            what = f"denied on {each.resource}: nothing else was tried on it"
+            yield warn(subject, what, "give its URL in JOBCLAIM_QUEUE_URLS, as the stack gives it to its containers")
         else:
             yield fail(subject, f"denied on {each.resource}", "attach the actor's policy of template.yaml")

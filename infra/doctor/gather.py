@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from infra import clients
-from infra.doctor.permissions import Actor, permissions
+from infra.doctor.permissions import Actor, is_denial, permissions
 from infra.doctor.snapshot import QueueView, Snapshot, TableView
 from infra.errors import endpoint_name
 from infra.tables import TableSpec, table_specs
@@ -31,7 +31,8 @@ def gather(
     Parameters
     ----------
     actor : optional
-        Try this actor's permissions as well, with requests that change nothing.
+        Try this actor's permissions as well, with requests that change nothing. What it may not look at is noted in
+        `Snapshot.refused`: no actor needs all of that for its work.
     listens_on : collection of str
         Logical queues of that actor, if it is a worker; default all but recovery's.
     dynamodb, sqs : boto3 clients, optional
@@ -42,12 +43,19 @@ def gather(
     dynamodb = dynamodb or clients.dynamodb_client(settings)
     sqs = sqs or clients.sqs_client(settings)
     unreachable: dict[str, str] = {}
-    seen = Snapshot(unreachable=unreachable)
+    refused: dict[str, str] = {}
+    tables: dict[str, TableView | None] = {}
+    queues: dict[str, QueueView] = {}
+    seen = Snapshot(unreachable=unreachable, refused=refused, tables=tables, queues=queues)
     with _noting(unreachable, f"DynamoDB at {endpoint_name(settings, 'dynamodb')}"):
-        tables = {spec.name: _table(dynamodb, spec) for spec in table_specs(settings)}
-        seen = replace(seen, tables=tables, skew_seconds=_skew(dynamodb, settings, clock))
+        for spec in table_specs(settings):
+            with _tolerating(actor, refused, f"table {spec.name}"):
+                tables[spec.name] = _table(dynamodb, spec)
+        seen = replace(seen, skew_seconds=_skew(dynamodb, settings, clock))
     with _noting(unreachable, f"SQS at {endpoint_name(settings, 'sqs')}"):
-        seen = replace(seen, queues={name: _queue(sqs, settings, name) for name in settings.queue_names})
+        for name in settings.queue_names:
+            with _tolerating(actor, refused, f"queue {name}"):
+                queues[name] = _queue(sqs, settings, name)
     if actor is not None and not unreachable:
         seen = replace(seen, permissions=tuple(permissions(actor, settings, dynamodb, sqs, queues=listens_on)))
     return seen
@@ -60,10 +68,27 @@ def _noting(unreachable: dict[str, str], where: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        details = error.response.get("Error", {})
-        unreachable[where] = f"refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}"
+        unreachable[where] = _words(error)
     except BotoCoreError as error:
         unreachable[where] = " ".join(str(error).split())
+
+
+@contextmanager
+def _tolerating(actor: Actor | None, refused: dict[str, str], what: str) -> Iterator[None]:
+    """Note a refusal and go on where an actor is tried: its policy holds what it needs, and looking is not of it."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if actor is None or not is_denial(error):
+            raise
+        refused[what] = _words(error)
+
+
+def _words(error: Any) -> str:
+    details = error.response.get("Error", {})
+    return f"refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}"
 
 
 # --- DynamoDB
@@ -108,7 +133,7 @@ def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float 
     before = clock()
     try:
         answer = client.describe_table(TableName=settings.job_table)
-    except client.exceptions.ResourceNotFoundException as error:
+    except client.exceptions.ClientError as error:  # no such table, or not for this actor: that answer has a date too
         answer = error.response
     after = clock()
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")

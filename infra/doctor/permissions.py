@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from infra.doctor.snapshot import Permission
-from infra.queues import resolve_queue_urls
 from jobs import schema
 from settings import Settings
 
 Actor = Literal["submitter", "worker", "beat", "recovery", "dashboard"]
 NOBODY: Final = "jobclaim doctor"
 """A key that no job and no worker has: ids hold no blank."""
+COUNT_OF_NOBODY: Final = f"#tally#{NOBODY}"
+"""A key among the fleet's counts, to which a submitter's policy is restricted."""
 DENIED: Final = (
     "AccessDenied",
     "AccessDeniedException",
@@ -33,7 +34,7 @@ _JOBS: Final = {
     "dashboard": ("Query", "GetItem", "BatchGetItem"),
 }
 _FLEET: Final = {
-    "submitter": (),
+    "submitter": ("UpdateItem",),
     "worker": ("GetItem", "UpdateItem", "DeleteItem"),
     "beat": (),
     "recovery": ("Scan", "GetItem", "PutItem", "UpdateItem", "DeleteItem"),
@@ -46,6 +47,8 @@ _QUEUES: Final = {
     "recovery": ("SendMessage", "GetQueueAttributes"),
     "dashboard": ("GetQueueAttributes",),
 }
+GET_QUEUE_URL: Final = "sqs:GetQueueUrl"
+"""Not an actor's need: the stack gives its containers the URLs."""
 _CONSUME: Final = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
 
 
@@ -59,16 +62,34 @@ def permissions(
     queues : collection of str
         Logical queues that a worker listens on; default all but recovery's.
     """
-    for table, key, actions in (
-        (settings.job_table, schema.KEY, _JOBS[actor]),
-        (settings.fleet_table, schema.FLEET_KEY, _FLEET[actor]),
+    counted = COUNT_OF_NOBODY if actor == "submitter" else NOBODY  # the fleet's counts are all that it writes
+    for table, key, value, actions in (
+        (settings.job_table, schema.KEY, NOBODY, _JOBS[actor]),
+        (settings.fleet_table, schema.FLEET_KEY, counted, _FLEET[actor]),
     ):
         for action in actions:
-            yield Permission(f"dynamodb:{action}", table, _try(partial(_ask_table, dynamodb, action, table, key)))
+            asked = partial(_ask_table, dynamodb, action, table, key, value)
+            yield Permission(f"dynamodb:{action}", table, _try(asked))
     own = queues or [name for name in settings.queue_names if name != settings.recovery_queue]
-    for name, url in resolve_queue_urls(settings, sqs).items():
-        for action in _actions(actor, settings, name, own):
-            yield Permission(f"sqs:{action}", settings.physical_name(name), _try(partial(_ask_queue, sqs, action, url)))
+    for name in settings.queue_names:
+        yield from _of_queue(settings, sqs, name, _actions(actor, settings, name, own))
+
+
+def _of_queue(settings: Settings, sqs: Any, name: str, actions: Collection[str]) -> Iterator[Permission]:
+    """Try actions on a queue; none where its URL cannot be had: it does not exist, or GetQueueUrl is denied."""
+    from botocore.exceptions import ClientError
+
+    url, physical = settings.queue_urls.get(name), settings.physical_name(name)
+    if not actions:
+        return
+    try:
+        url = url or sqs.get_queue_url(QueueName=physical)["QueueUrl"]
+    except ClientError as error:
+        if is_denial(error):
+            yield Permission(GET_QUEUE_URL, physical, False)
+        return
+    for action in actions:
+        yield Permission(f"sqs:{action}", physical, _try(partial(_ask_queue, sqs, action, url)))
 
 
 def _actions(actor: Actor, settings: Settings, queue: str, own: Collection[str]) -> tuple[str, ...]:
@@ -77,22 +98,26 @@ def _actions(actor: Actor, settings: Settings, queue: str, own: Collection[str])
     return _QUEUES[actor] + (_CONSUME if actor == "worker" and queue in own else ())
 
 
+def is_denial(error: Any) -> bool:
+    """Whether AWS refused for want of a permission."""
+    return str(error.response.get("Error", {}).get("Code", "")).endswith(DENIED)
+
+
 def _try(request: Callable[[], Any]) -> bool | None:
     from botocore.exceptions import ClientError
 
     try:
         request()
     except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code.endswith(DENIED):
+        if is_denial(error):
             return False
         return True if error.response["ResponseMetadata"]["HTTPStatusCode"] == 400 else None
     return True
 
 
-def _ask_table(client: Any, action: str, table: str, key: str) -> None:
+def _ask_table(client: Any, action: str, table: str, key: str, value: str) -> None:
     """Make a request that reads nothing or fails its condition."""
-    nobody = {key: {"S": NOBODY}}
+    nobody = {key: {"S": value}}
     impossible = {"ConditionExpression": f"attribute_exists({key})"}
     match action:
         case "PutItem":

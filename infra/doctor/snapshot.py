@@ -68,6 +68,8 @@ class Snapshot:
     ----------
     unreachable : mapping
         By endpoint, why nobody answered there.
+    refused : mapping
+        By table or queue, why the actor that was asked about may not look at it.
     tables, queues : mapping
         By name, queues by their logical one; what could not be asked is left out.
     skew_seconds : float, optional
@@ -81,6 +83,7 @@ class Snapshot:
     """
 
     unreachable: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, TableView | None] = field(default_factory=dict)
     queues: Mapping[str, QueueView] = field(default_factory=dict)
     skew_seconds: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -60,11 +61,12 @@ class Account:
         )
         return {name: value for name, value in own.items() if value or name != "AWS_SESSION_TOKEN"}
 
-    def run(self, keys: Keys, *argv: str, family: str = "workers", code: int = 0) -> str:
-        """Run a program as somebody; gives what it writes."""
+    def run(self, keys: Keys, *argv: str, family: str = "workers", code: int = 0, without: tuple[str, ...] = ()) -> str:
+        """Run a program as somebody, with a container's environment but for some variables; gives what it writes."""
+        environment = self.environment(family, keys)
         done = subprocess.run(
             [str(BIN / argv[0]), *argv[1:]],
-            env=self.environment(family, keys),
+            env={name: value for name, value in environment.items() if name not in without},
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -228,9 +230,47 @@ def test_the_doctor_finds_each_actor_equipped_for_its_own_work(account: Account,
     assert {each.level for each in findings} == {Level.OK}, findings
 
 
+def doctor(
+    account: Account, actor: str, role: str, *, code: int = 0, without: tuple[str, ...] = ()
+) -> dict[str, list[str]]:
+    """Run `jobclaim doctor` in the container of a role; gives subjects by level."""
+    family = actor if actor in ("beat", "recovery") else "workers"
+    argv = ("jobclaim", "doctor", "--actor", actor, "-q", "default", "-o", "jsonl")
+    out = account.run(ACTORS[role](account), *argv, family=family, code=code, without=without)
+    found: dict[str, list[str]] = {"OK": [], "WARN": [], "FAIL": []}
+    for row in map(json.loads, out.splitlines()):
+        found[row["level"]].append(row["subject"])
+    return found
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_the_doctor_run_as_an_actor_tries_its_permissions_though_it_may_not_describe_the_tables(
+    account: Account, actor: str
+) -> None:
+    found = doctor(account, actor, actor)
+    assert found["FAIL"] == []
+    tried = [subject for subject in found["OK"] if subject.startswith("permission ")]
+    assert len(tried) >= 2
+    assert not any(subject.startswith("permission ") for subject in found["WARN"]), found
+    assert ("table " + account.settings.job_table in found["WARN"]) is (actor != "dashboard")
+    assert "clock of this machine" in found["OK"]
+
+
+def test_the_doctor_tries_what_a_submitter_counts_for_the_fleet(account: Account, guard: Guard) -> None:
+    doctor(account, "submitter", "submitter")
+    fleet = f"table/{account.settings.fleet_table}"
+    assert any(action == "dynamodb:UpdateItem" and arn.endswith(fleet) for action, arn in guard.allowed)
+
+
 def test_the_doctor_finds_beat_unfit_for_a_workers_work(account: Account) -> None:
-    out = account.run(account.role("BeatTaskRole"), "jobclaim", "doctor", "--actor", "beat", "-o", "jsonl", code=4)
-    assert "AccessDenied" in out or "denied" in out  # it may not even describe the tables
+    found = doctor(account, "worker", "beat", code=4)
+    assert {"permission dynamodb:UpdateItem", "permission sqs:ReceiveMessage"} <= set(found["FAIL"])
+
+
+def test_the_doctor_says_which_queues_it_could_not_try_without_their_url(account: Account) -> None:
+    found = doctor(account, "worker", "worker", without=("JOBCLAIM_QUEUE_URLS",))
+    assert found["FAIL"] == []
+    assert found["WARN"].count("permission sqs:GetQueueUrl") == len(account.settings.queue_names)
 
 
 # --- everything else

@@ -108,6 +108,16 @@ WARNS = [
         replace(WELL, queues={"default": QueueView(queue_attributes(), {"MessageRetentionPeriod": "345600"})}),
         "kept for 4 days",
     ),
+    (
+        "what an actor may not look at",
+        replace(WELL, refused={"table jobclaim-jobs": "refused DescribeTable: AccessDeniedException: no"}),
+        "not looked at: refused DescribeTable",
+    ),
+    (
+        "a queue without a URL to try",
+        replace(WELL, permissions=(Permission("sqs:GetQueueUrl", "q", False),)),
+        "denied on q: nothing else was tried on it",
+    ),
     ("a right that cannot be told", replace(WELL, permissions=(Permission("a", "q", None),)), "could not be told"),
 ]
 
