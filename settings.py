@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -49,6 +50,10 @@ FARGATE_MEMORY: Final = {
     16384: (32_768, 122_880),
 }
 """MiB, least and most, that Fargate gives a task of so many CPU units (AWS, "Task CPU and memory")."""
+
+SECRET_FIELDS: Final = frozenset({"dashboard_users"})
+"""Fields whose values no message quotes: where a password's hash belongs, somebody will write the password."""
+HIDDEN: Final = "(not shown)"
 
 _PREFIX: Final = "JOBCLAIM_"
 _NOT_SETTINGS: Final = frozenset({"REQUIRE_REAL", "CACHE", "TEST_EVIDENCE"})  # read by the test suite only
@@ -267,6 +272,8 @@ class DashboardUser(SettingsModel):
         Whether the user may act; others look.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     password: Annotated[str, Field(repr=False)]
     operator: bool = False
 
@@ -471,6 +478,12 @@ class Settings(BaseSettings):
         description="Whether pages show results, messages and tracebacks, which may quote arguments.",
     )
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _without_secrets(error) from None
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -516,7 +529,8 @@ class Settings(BaseSettings):
             return json.loads(value)
         except ValueError as error:
             example = '[{"name": "default"}]' if info.field_name == "queues" else '{"name": ...}'
-            raise ValueError(f"{info.field_name}={value!r} is no JSON ({error}); write it as {example}") from error
+            shown = HIDDEN if info.field_name in SECRET_FIELDS else repr(value)
+            raise ValueError(f"{info.field_name}={shown} is no JSON ({error}); write it as {example}") from error
 
     @field_validator("task_modules", "log_arguments", "dashboard_hosts", "dashboard_arguments", mode="before")
     @classmethod
@@ -802,6 +816,20 @@ class Settings(BaseSettings):
         """
         first = max(float(self.redispatch_min_seconds), 2 * self.queue(queue).sla_seconds)
         return float(min(first * 2 ** min(dispatches - 1, 20), SQS_MAX_VISIBILITY))
+
+
+def _without_secrets(error: ValidationError) -> ValidationError:
+    """Hide what was given for a secret field, and for all of them at once, as a check of the whole is given it."""
+    rows = [
+        InitErrorDetails(
+            type=row["type"],
+            loc=row["loc"],
+            input=row["input"] if row["loc"] and row["loc"][0] not in SECRET_FIELDS else HIDDEN,
+            ctx=row.get("ctx", {}),
+        )
+        for row in error.errors()
+    ]
+    return ValidationError.from_exception_data(error.title, rows)
 
 
 def _check_limits(owner: str, soft: int, hard: int) -> None:

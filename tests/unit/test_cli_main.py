@@ -251,6 +251,15 @@ def test_bad_settings_are_one_line_with_field_value_and_remedy(
         assert part in run.stderr
 
 
+@pytest.mark.parametrize("users", ['{"ann":"hunter2hunter2"}', '{"ann":{"password":"hunter2hunter2"}'])
+@pytest.mark.parametrize("options", [(), ("--debug",)])
+def test_a_password_among_bad_settings_is_not_shown(users: str, options: tuple[str, ...]) -> None:
+    run = run_with({"JOBCLAIM_DASHBOARD_USERS": users}, "list", *options)
+    assert run.returncode == ExitCode.ERROR
+    assert "dashboard_users" in run.stderr
+    assert "hunter2" not in run.stderr + run.stdout
+
+
 def test_debug_shows_where_bad_settings_were_refused() -> None:
     run = run_with({"JOBCLAIM_MAX_ATTEMPTS": "0"}, "list", "--debug")
     assert run.returncode == ExitCode.ERROR

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from settings import QueueSpec, Settings, TaskSpec
+from settings import DashboardUser, QueueSpec, Settings, TaskSpec
 
 
 @pytest.fixture(autouse=True)
@@ -424,3 +425,42 @@ def test_a_queue_is_late_after_its_sla_and_its_longest_hard_limit() -> None:
         tasks={"slow": {"queue": "default", "soft_limit": 20, "hard_limit": 30}},
     )
     assert built.age_alarm_seconds("default") == 35
+
+
+# --- secrets
+PASSWORD = "hunter2hunter2"
+LEAKS = [
+    ("a password for a table", json.dumps({"ann": PASSWORD})),
+    ("a missing brace", json.dumps({"ann": {"password": PASSWORD}})[:-1]),
+    ("no hash", json.dumps({"ann": {"password": PASSWORD}})),
+    ("a misspelled field", json.dumps({"ann": {"passwrd": PASSWORD}})),
+    ("a list", json.dumps([PASSWORD])),
+    ("no table at all", PASSWORD),
+]
+
+
+@pytest.mark.parametrize("text", [row[1] for row in LEAKS], ids=[row[0] for row in LEAKS])
+@pytest.mark.parametrize("beside", [{}, {"default_queue": "defualt"}, {"regon": "x"}])
+def test_no_refusal_quotes_a_password(monkeypatch: pytest.MonkeyPatch, text: str, beside: dict[str, Any]) -> None:
+    monkeypatch.setenv("JOBCLAIM_DASHBOARD_USERS", text)
+
+    with pytest.raises(ValidationError) as refused:
+        Settings(**beside)
+
+    said = "".join(traceback.format_exception(refused.value)) + repr(refused.value.errors())
+    assert PASSWORD not in said
+    assert "dashboard_users" in said or "regon" in said
+
+
+def test_a_user_built_in_code_is_refused_without_its_password() -> None:
+    with pytest.raises(ValidationError, match="hash-password") as refused:
+        DashboardUser(password=PASSWORD)
+
+    assert PASSWORD not in str(refused.value)
+
+
+def test_a_check_of_the_whole_quotes_no_secret_beside_the_fault() -> None:
+    with pytest.raises(ValidationError, match="did you mean 'region'") as refused:
+        Settings(regon="x", dashboard_users={"ann": {"password": PASSWORD}})  # type: ignore[call-arg]
+
+    assert PASSWORD not in str(refused.value)
