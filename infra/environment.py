@@ -14,6 +14,7 @@ OWN_TO_A_MACHINE: Final = frozenset(
         "endpoint_url",
         "dynamodb_endpoint_url",
         "sqs_endpoint_url",
+        "s3_endpoint_url",
         "job_table",
         "fleet_table",
         "queue_prefix",
@@ -25,6 +26,8 @@ OWN_TO_A_MACHINE: Final = frozenset(
     }
 )
 """Fields that the template gives itself, or that mean nothing in a container."""
+DASHBOARD: Final = "dashboard_"
+"""What the fields of the dashboard begin with. The template runs none, and its users' hashes are nobody else's."""
 
 
 def as_list(settings: Settings, urls: Mapping[str, str], *, without: Collection[str] = ()) -> str:
@@ -46,7 +49,7 @@ def _variables(settings: Settings, urls: Mapping[str, str], without: Collection[
     yield "JOBCLAIM_RUN_DIR", "/tmp/jobclaim"  # noqa: S108 - the container's own volume
     left_out = OWN_TO_A_MACHINE.union(without)
     for name, value in sorted(settings.model_dump(mode="json", exclude_unset=True).items()):
-        if name not in left_out and value is not None:
+        if name not in left_out and not name.startswith(DASHBOARD) and value is not None:
             yield f"JOBCLAIM_{name.upper()}", _quoted(value if isinstance(value, str) else _compact(value))
 
 

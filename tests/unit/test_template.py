@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from cli.commands.template import command
@@ -88,6 +89,48 @@ def test_a_group_cannot_take_the_name_of_a_part() -> None:
 )
 def test_logical_ids_are_letters_and_digits(name: str, logical: str) -> None:
     assert logical_id(name) == logical
+
+
+# --- environments
+def outputs(built: Settings) -> dict[str, Any]:
+    """The template's outputs, CloudFormation's own tags taken off."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def plain(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return loader.construct_scalar(node)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        assert isinstance(node, yaml.MappingNode)
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_multi_constructor("!", plain)
+    found: dict[str, Any] = yaml.load(render(built), Loader)["Outputs"]  # noqa: S506 - a SafeLoader
+    return found
+
+
+def test_the_output_environment_is_a_dotenv_file_that_the_settings_read(folder: Path) -> None:
+    text = outputs(Settings())["Environment"]["Value"]
+    stack = {"AWS::Region": "eu-west-1", "JobTable": "their-jobs", "FleetTable": "their-fleet", "QueuePrefix": "their-"}
+    for name, value in stack.items():
+        text = text.replace(f"${{{name}}}", value)
+    (folder / ".env").write_text(text)
+    found = Settings()
+    assert [found.region, found.job_table, found.fleet_table, found.queue_prefix] == list(stack.values())
+
+
+def test_neither_the_dashboards_users_nor_a_developers_endpoint_reach_the_template() -> None:
+    stored = "scrypt$16384$8$1$" + "s" * 22 + "$" + "k" * 43
+    own = {
+        "s3_endpoint_url": "http://localhost:9000",
+        "sqs_endpoint_url": "http://localhost:9001",
+        "dashboard_users": {"ann": {"password": stored}},
+        "dashboard_hosts": ("jobs.example.com",),
+        "dashboard_results": True,
+    }
+    assert render(Settings(**own)) == render(Settings())
 
 
 # --- events
