@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -478,11 +478,13 @@ class Settings(BaseSettings):
         description="Whether pages show results, messages and tracebacks, which may quote arguments.",
     )
 
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise _without_secrets(error) from None
+    if not TYPE_CHECKING:  # a type checker goes on comparing arguments with the fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise _without_secrets(error) from None
 
     @classmethod
     def settings_customise_sources(
@@ -644,8 +646,8 @@ class Settings(BaseSettings):
 
     def _check_queues(self) -> None:
         for queue in self.queues:
-            physical = self.physical_name(queue.name) + DEAD_LETTER_SUFFIX
-            if len(physical) > SQS_MAX_NAME:
+            physical = self.dead_letter_name(queue.name)
+            if len(physical) > SQS_MAX_NAME and queue.name not in self.queue_urls:
                 raise ValueError(
                     f"queue {physical!r} has {len(physical)} characters, SQS takes {SQS_MAX_NAME}; shorten it"
                 )
@@ -736,8 +738,18 @@ class Settings(BaseSettings):
         return Limits(soft=spec.soft_limit or of_queue.soft_limit, hard=spec.hard_limit or of_queue.hard_limit)
 
     def physical_name(self, queue: str) -> str:
-        """Name of the SQS queue behind a logical one."""
-        return self.queue_prefix + queue
+        """Name of the SQS queue behind a logical one: the last part of its URL in `queue_urls`, else by the prefix."""
+        url = self.queue_urls.get(queue)
+        return url.rstrip("/").rsplit("/", 1)[-1] if url else self.queue_prefix + queue
+
+    def dead_letter_name(self, queue: str) -> str:
+        """Name of a queue's dead-letter queue in SQS."""
+        return dead_letters_of(self.physical_name(queue))
+
+    def dead_letter_url(self, queue: str) -> str | None:
+        """URL of a queue's dead-letter queue where `queue_urls` gives the queue's; ``None``: GetQueueUrl knows it."""
+        url = self.queue_urls.get(queue)
+        return dead_letters_of(url) if url else None
 
     def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs"]) -> str | None:
         """Endpoint of an AWS service, ``None`` for AWS's own."""
@@ -816,6 +828,11 @@ class Settings(BaseSettings):
         """
         first = max(float(self.redispatch_min_seconds), 2 * self.queue(queue).sla_seconds)
         return float(min(first * 2 ** min(dispatches - 1, 20), SQS_MAX_VISIBILITY))
+
+
+def dead_letters_of(queue: str) -> str:
+    """Give the dead-letter queue of an SQS queue: its name from the queue's name, its URL from the queue's URL."""
+    return queue.rstrip("/") + DEAD_LETTER_SUFFIX
 
 
 def _without_secrets(error: ValidationError) -> ValidationError:

@@ -15,7 +15,7 @@ from infra import clients
 from infra.attributes import Change, differences, redrive_policy, tls_only_policy
 from infra.errors import ProvisionError, QueueNotFound, endpoint_name, explained
 from infra.report import Kind, ProvisionRow
-from settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings
+from settings import QueueSpec, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -102,7 +102,7 @@ def _queue_wish(settings: Settings, queue: QueueSpec, dead_letter_arn: str) -> Q
 
 
 def _dead_letter_wish(settings: Settings, queue: QueueSpec) -> QueueWish:
-    name = settings.physical_name(queue.name) + DEAD_LETTER_SUFFIX
+    name = settings.dead_letter_name(queue.name)
     attributes = _common(settings) | {"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION)}
     return QueueWish(name, "dead-letter queue", attributes, _is_local(settings))
 

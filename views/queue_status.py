@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from jobs import Job, JobRepo, JobStatus, schema
-from settings import DEAD_LETTER_SUFFIX, Settings
+from settings import Settings
 
 PAGE: Final = 100
 """Index entries per queue and shard that are looked at: the oldest ones, so the oldest waiting job is among them unless
@@ -67,7 +67,7 @@ def _status(repo: JobRepo, sqs: Any, settings: Settings, name: str) -> QueueStat
     spec, now = settings.queue(name), repo.clock()
     url = settings.queue_urls.get(name)
     messages = _counts(sqs, url, settings.physical_name(name))
-    dead = _counts(sqs, None, settings.physical_name(name) + DEAD_LETTER_SUFFIX)
+    dead = _counts(sqs, settings.dead_letter_url(name), settings.dead_letter_name(name))
     jobs, more = oldest_open(repo, name)
     waiting = [job for job in jobs if job.status is JobStatus.PENDING and job.available_at <= now]
     oldest = max((now - job.available_at for job in waiting), default=0) / 1000

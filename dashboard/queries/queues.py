@@ -15,7 +15,7 @@ from dashboard.queries.opened import Opened
 from dashboard.services import Services
 from jobs import Job, JobStatus
 from jobs.table import IndexEntry
-from settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings
+from settings import QueueSpec, Settings
 from views.humane import span
 from views.queue_status import COUNTS
 from workers.fleet import WorkerRecord
@@ -199,7 +199,7 @@ def _depth(services: Services, name: str) -> Depth:
     physical = services.settings.physical_name(name)
     try:
         counts = _counts(services, services.settings.queue_urls.get(name), physical)
-        dead = _counts(services, None, physical + DEAD_LETTER_SUFFIX)
+        dead = _counts(services, services.settings.dead_letter_url(name), services.settings.dead_letter_name(name))
     except (ClientError, BotoCoreError) as error:
         return Depth(problem=f"SQS does not answer ({type(error).__name__})")
     if not counts:

@@ -13,9 +13,13 @@ from infra.doctor.permissions import GET_QUEUE_URL
 from infra.doctor.snapshot import QueueView, Snapshot, TableView
 from infra.queues import DEAD_LETTER_RETENTION
 from infra.tables import TableSpec, table_specs
-from settings import DEAD_LETTER_SUFFIX, Settings
+from settings import Settings
 
 UP: Final = "run `jobclaim up`, or deploy the current template.yaml"
+OWNER: Final = (
+    "change it where the queue is made (its dead-letter queue has to be {dead}): `jobclaim up` leaves queues of "
+    "queue_urls alone"
+)
 SKEW_WARN_SECONDS: Final = 2.0
 PAYLOAD_GROWTH: Final = 1.8
 """A plain task's message is about this many times its arguments: base64, twice."""
@@ -110,49 +114,51 @@ def _index(subject: str, view: TableView) -> Finding:
 # --- queues
 def _queues(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     for name, view in snapshot.queues.items():
-        subject = f"queue {name}"
+        subject, given = f"queue {name}", name in settings.queue_urls
         if view.attributes is None:
-            yield fail(subject, f"{settings.physical_name(name)} does not exist", f"{UP}; or correct the prefix")
+            remedy = "make it, or correct its URL in queue_urls" if given else f"{UP}; or correct the prefix"
+            yield fail(subject, f"{settings.physical_name(name)} does not exist", remedy)
             continue
-        yield _visibility(subject, name, view.attributes, settings)
-        yield _redrive(subject, name, view, settings)
-        yield from _safety(subject, view.attributes)
+        remedy = OWNER.format(dead=settings.dead_letter_name(name)) if given else UP
+        yield _visibility(subject, name, view.attributes, settings, remedy)
+        yield _redrive(subject, name, view, settings, remedy)
+        yield from _safety(subject, view.attributes, remedy)
 
 
-def _visibility(subject: str, name: str, attributes: Mapping[str, str], settings: Settings) -> Finding:
+def _visibility(subject: str, name: str, attributes: Mapping[str, str], settings: Settings, remedy: str) -> Finding:
     live, derived = int(attributes.get("VisibilityTimeout", 0)), settings.visibility_timeout(name)
     if live < derived:
         why = f"a job of {settings.longest_hard_limit(name)} s may be delivered twice, and workers refuse to start"
-        return fail(subject, f"visibility timeout {live} s, the time limits need {derived} s: {why}", UP)
+        return fail(subject, f"visibility timeout {live} s, the time limits need {derived} s: {why}", remedy)
     if live > derived:
         what = f"visibility timeout {live} s, {derived} s would do: a lost message comes back later than it must"
-        return warn(subject, what, UP)
+        return warn(subject, what, remedy)
     return ok(subject, f"visibility timeout {live} s")
 
 
-def _redrive(subject: str, name: str, view: QueueView, settings: Settings) -> Finding:
+def _redrive(subject: str, name: str, view: QueueView, settings: Settings, remedy: str) -> Finding:
     assert view.attributes is not None
     policy = json.loads(view.attributes.get("RedrivePolicy") or "{}")
     wanted = settings.queue(name).max_receive_count
     if not policy:
-        return fail(subject, "has no redrive policy: a message that cannot be run comes back for ever", UP)
-    dead = settings.physical_name(name) + DEAD_LETTER_SUFFIX
+        return fail(subject, "has no redrive policy: a message that cannot be run comes back for ever", remedy)
+    dead = settings.dead_letter_name(name)
     if view.dead_letters is None or not str(policy.get("deadLetterTargetArn", "")).endswith(f":{dead}"):
-        return fail(subject, f"gives up to {policy.get('deadLetterTargetArn')}, not to {dead}", UP)
+        return fail(subject, f"gives up to {policy.get('deadLetterTargetArn')}, not to {dead}", remedy)
     if int(policy.get("maxReceiveCount", 0)) != wanted:
-        return warn(subject, f"gives up after {policy.get('maxReceiveCount')} deliveries, not {wanted}", UP)
+        return warn(subject, f"gives up after {policy.get('maxReceiveCount')} deliveries, not {wanted}", remedy)
     kept = int(view.dead_letters.get("MessageRetentionPeriod", 0))
     if kept < DEAD_LETTER_RETENTION:
-        return warn(subject, f"its dead letters are kept for {kept / 86_400:g} days, not 14", UP)
+        return warn(subject, f"its dead letters are kept for {kept / 86_400:g} days, not 14", remedy)
     return ok(subject, f"gives up after {wanted} deliveries, to {dead}")
 
 
-def _safety(subject: str, attributes: Mapping[str, str]) -> Iterator[Finding]:
+def _safety(subject: str, attributes: Mapping[str, str], remedy: str) -> Iterator[Finding]:
     encrypted = attributes.get("SqsManagedSseEnabled") == "true" or attributes.get("KmsMasterKeyId")
     if not encrypted:
-        yield warn(subject, "is not encrypted at rest", UP)
+        yield warn(subject, "is not encrypted at rest", remedy)
     if TLS_ONLY not in attributes.get("Policy", ""):
-        yield warn(subject, "takes plain HTTP: it has no TLS-only policy", UP)
+        yield warn(subject, "takes plain HTTP: it has no TLS-only policy", remedy)
 
 
 # --- tasks

@@ -14,7 +14,7 @@ from infra.doctor.permissions import Actor, is_denial, permissions
 from infra.doctor.snapshot import QueueView, Snapshot, TableView
 from infra.errors import endpoint_name
 from infra.tables import TableSpec, table_specs
-from settings import DEAD_LETTER_SUFFIX, Settings
+from settings import Settings
 
 
 def gather(
@@ -147,10 +147,10 @@ def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float 
 
 # --- SQS
 def _queue(client: Any, settings: Settings, name: str) -> QueueView:
-    url = settings.queue_urls.get(name)
-    dead = f"{url}{DEAD_LETTER_SUFFIX}" if url else None
-    physical = settings.physical_name(name)
-    return QueueView(_attributes(client, physical, url), _attributes(client, physical + DEAD_LETTER_SUFFIX, dead))
+    return QueueView(
+        _attributes(client, settings.physical_name(name), settings.queue_urls.get(name)),
+        _attributes(client, settings.dead_letter_name(name), settings.dead_letter_url(name)),
+    )
 
 
 def _attributes(client: Any, name: str, url: str | None) -> dict[str, str] | None:

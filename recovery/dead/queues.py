@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jobs.connect import client
 from jobs.errors import InvalidInput
-from settings import DEAD_LETTER_SUFFIX, Settings
+from settings import Settings
 
 BATCH: Final = 10
 HIDE_SECONDS: Final = 120
@@ -89,7 +89,7 @@ class DeadQueues:
             names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
             answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
             messages, in_flight = (int(answer.get(name, 0)) for name in names)
-            name = self._settings.physical_name(queue) + DEAD_LETTER_SUFFIX
+            name = self._settings.dead_letter_name(queue)
             found.append(DeadQueue(queue=queue, name=name, messages=messages, in_flight=in_flight))
         return found
 
@@ -110,8 +110,9 @@ class DeadQueues:
         tick: Callable[[], None] | None = None,
     ) -> MoveReport:
         """Send messages to their queue again; all of them, or those with the ids."""
-        target = self._sqs.get_queue_url(QueueName=self._settings.physical_name(queue))["QueueUrl"]
-        target = self._settings.queue_urls.get(queue, target)
+        target = self._settings.queue_urls.get(queue)
+        if target is None:
+            target = self._sqs.get_queue_url(QueueName=self._settings.physical_name(queue))["QueueUrl"]
 
         def send(message: dict[str, Any]) -> None:
             attributes = message.get("MessageAttributes") or {}
@@ -184,15 +185,21 @@ class DeadQueues:
             raise InvalidInput(str(error)) from None
         url = self._url(queue)
         if url is None:
-            raise InvalidInput(f"queue {queue!r} has no dead-letter queue; `jobclaim up` makes one")
+            name = self._settings.dead_letter_name(queue)
+            given = "make it, `jobclaim up` leaves queues of queue_urls alone"
+            remedy = given if queue in self._settings.queue_urls else "`jobclaim up` makes one"
+            raise InvalidInput(f"queue {queue!r} has no dead-letter queue {name!r}; {remedy}")
         return url
 
     def _url(self, queue: str) -> str | None:
-        name = self._settings.physical_name(queue) + DEAD_LETTER_SUFFIX
+        given = self._settings.dead_letter_url(queue)
         try:
-            return str(self._sqs.get_queue_url(QueueName=name)["QueueUrl"])
+            if given is None:
+                return str(self._sqs.get_queue_url(QueueName=self._settings.dead_letter_name(queue))["QueueUrl"])
+            self._sqs.get_queue_attributes(QueueUrl=given, AttributeNames=["QueueArn"])  # it need not exist
         except self._sqs.exceptions.QueueDoesNotExist:
             return None
+        return given
 
 
 def summary(queue: str, message: dict[str, Any]) -> DeadMessage:

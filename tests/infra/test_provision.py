@@ -274,8 +274,9 @@ def test_a_queue_whose_url_is_given_is_left_to_its_owner(stack: Stack) -> None:
 
     (row,) = [row for row in report.rows if row.resource == settings.physical_name("email")]
     assert (row.action, given["email"] in row.detail) == ("left", True)
-    with pytest.raises(stack.sqs.exceptions.QueueDoesNotExist):
-        stack.sqs.get_queue_url(QueueName=settings.physical_name("email"))
+    for name in ("theirs", "theirs-dlq", stack.settings.physical_name("email")):
+        with pytest.raises(stack.sqs.exceptions.QueueDoesNotExist):
+            stack.sqs.get_queue_url(QueueName=name)
 
 
 def test_urls_are_the_given_ones_and_those_that_sqs_knows(stack: Stack) -> None:

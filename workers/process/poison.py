@@ -15,7 +15,7 @@ import structlog
 
 from jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
 from jobs.tally import announce_failure
-from settings import DEAD_LETTER_SUFFIX
+from settings import dead_letters_of
 from workers.identity import worker_id
 from workers.process.recorder import Recorder
 from workers.results import chords
@@ -90,7 +90,7 @@ class PoisonDesk:
 
     def _keep(self, poisoned: Poisoned) -> str:
         """Send the body as it came to the queue's dead-letter queue."""
-        url = poisoned.queue_url + DEAD_LETTER_SUFFIX
+        url = dead_letters_of(poisoned.queue_url)
         attributes = {"Reason": poisoned.reason, "Queue": poisoned.queue or "?"}
         self._sqs().send_message(
             QueueUrl=url,
