@@ -123,7 +123,7 @@ def test_the_output_environment_is_a_dotenv_file_that_the_settings_read(folder: 
 
 def test_neither_the_dashboards_users_nor_a_developers_endpoint_reach_the_template() -> None:
     stored = "scrypt$16384$8$1$" + "s" * 22 + "$" + "k" * 43
-    own = {
+    own: dict[str, Any] = {
         "s3_endpoint_url": "http://localhost:9000",
         "sqs_endpoint_url": "http://localhost:9001",
         "dashboard_users": {"ann": {"password": stored}},
