@@ -33,7 +33,7 @@ def test_beat_sends_nothing_to_the_recovery_queue_where_no_unit_listens_on_it(
 def test_the_documented_health_check_is_the_templates() -> None:
     documented = re.search(r"Start period (\d+) s, interval (\d+) s", (ROOT / "docs" / "workers.md").read_text())
     check = re.search(
-        r"Command: \[CMD, jobclaim, worker, health\]\s+Interval: (\d+).*?StartPeriod: (\d+)", render(Settings()), re.DOTALL
+        r"CMD, jobclaim, worker, health\]\s+Interval: (\d+).*?StartPeriod: (\d+)", render(Settings()), re.DOTALL
     )
     assert documented is not None
     assert check is not None
