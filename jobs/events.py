@@ -208,7 +208,27 @@ EVENTS: Final = {
         _event(
             "not claimed, message sent again", "worker", "warning", "JOB dispatches", "A child died before its claim."
         ),
-        _event("message refused", "worker", "error", "job_id task reason", "A plain Celery message made no job."),
+        _event(
+            "message refused",
+            "worker",
+            "error",
+            "job_id task reason",
+            "A plain Celery message can never be a job: it is made a dead letter.",
+        ),
+        _event(
+            "message kept, no job is made of it yet",
+            "worker",
+            "error",
+            "job_id task reason",
+            "A plain Celery message comes back when its visibility timeout ends.",
+        ),
+        _event(
+            "message given back, heartbeats fail",
+            "worker",
+            "error",
+            "job_id task",
+            "A plain Celery message, which is no job yet, is shown to other workers at once.",
+        ),
         # --- sending
         _event(
             "message not sent, recovery will send it",
@@ -232,6 +252,7 @@ EVENTS: Final = {
         # --- cancelling and stopping
         _event("cancel", "cancel", "info", "JOB answer", "Somebody asked to cancel a job."),
         _event("cancel requested", "worker", "warning", "job_id task grace_seconds", "A running job is asked to end."),
+        _event("cancel not carried out yet", "worker", "warning", "job_id reason", "DynamoDB did not answer."),
         _event("cancel is over", "worker", "info", "job_id reason", "The job had ended before its cancel."),
         _event(
             "cannot be stopped, it is left to see that it is cancelled",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import structlog
 from celery.exceptions import Ignore
@@ -22,6 +22,7 @@ from workers.attempt.returning import ReturningTask
 from workers.breaker import GuardedTask
 from workers.identity import worker_id
 from workers.process import board, gate
+from workers.process.adoption import NotAdopted, Unadoptable
 from workers.results import links
 from workers.results.linked import LinkedTask
 from workers.submission import call, envelope, timing
@@ -38,6 +39,8 @@ log = structlog.get_logger("jobclaim.worker")
 
 CALLABLES: Final = ("concurrency_key", "idempotency_scope", "idempotency_key_from")
 """Attributes that may be functions of the arguments; as methods they would get the task."""
+MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, AttributeError)
+"""What `write_job` raises of a call that can never be a job; anything else may pass."""
 ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
@@ -254,17 +257,19 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         celery.exceptions.Ignore
             The claim was refused, a limit holds the job back, or DynamoDB could not be asked: the job stays PENDING or
             is PENDING again, and its message is sent again.
+        workers.process.adoption.NotAdopted
+            The message, of plain Celery, is no job yet: it is kept.
         """
         if self.request.called_directly or self.request.is_eager:
             return
         clear_contextvars()
         insist_until(None)
         traces.leave(self.app.settings)
+        where = address(self.request)
         if not gate.is_open():
-            log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
-            raise Ignore("heartbeats fail")
+            self._refuse(task_id, is_job=where is not None)
         try:
-            job = self._claim(address(self.request) or self._adopt(task_id, args, kwargs))
+            job = self._claim(where or self._adopt(task_id, args, kwargs))
         except (StoreUnavailable, JobNotFound) as error:
             log.error("not claimed", job_id=task_id, task=self.name, reason=str(error))
             raise Ignore(str(error)) from error
@@ -302,6 +307,14 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         self.request.cancel_seen = True
         return True
 
+    def _refuse(self, task_id: str, *, is_job: bool) -> NoReturn:
+        """Claim nothing while heartbeats fail: recovery may take this worker for dead soon."""
+        if not is_job:
+            log.error("message given back, heartbeats fail", job_id=task_id, task=self.name)
+            raise NotAdopted("heartbeats fail", requeue=True)
+        log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
+        raise Ignore("heartbeats fail")
+
     def _claim(self, where: Address) -> Job | None:
         request = self.request
         return self.app.repo.claim_job(  # type: ignore[no-any-return]
@@ -319,14 +332,22 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         announce_late(self.app, refused)
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
-        """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job."""
+        """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job.
+
+        The main process keeps the message until this process has answered: `workers.process.adoption`.
+        """
         delivered = (self.request.delivery_info or {}).get("routing_key")
         queue = delivered if delivered in self.app.settings.queue_names else None
         try:
             job = self._create(args, kwargs, self.request.as_execution_options(), job_id=task_id, queue=queue)
-        except JobError as error:
-            log.error("message refused", job_id=task_id, task=self.name, reason=str(error))
-            raise Ignore(str(error)) from error
+        except Exception as error:
+            # the text of an error that is not ours may show arguments
+            reason = str(error) if isinstance(error, JobError) else type(error).__name__
+            if isinstance(error, MESSAGES_FAULT) and not isinstance(error, StoreUnavailable):
+                log.error("message refused", job_id=task_id, task=self.name, reason=reason)
+                raise Unadoptable(f"no job can be made of it: {reason}") from error
+            log.error("message kept, no job is made of it yet", job_id=task_id, task=self.name, reason=reason)
+            raise NotAdopted(reason) from error
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})
         return Address(task_id, 0)
 

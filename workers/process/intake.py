@@ -44,7 +44,7 @@ class Intake(bootsteps.StartStopStep):
         channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
         poller = channel.poller
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
-        poller.held = lambda: len(state.active_requests) + channel.unstarted() - len(state.scheduled_requests)
+        poller.held = lambda: _started() + channel.unstarted() - len(state.scheduled_requests)
         poller.paused = lambda: not gate.is_open()
         self._desk = PoisonDesk(consumer.app, partial(sqs_client, consumer.app.settings), channel.deletes.put)
         channel.on_poison = self._desk.put
@@ -84,3 +84,8 @@ class Intake(bootsteps.StartStopStep):
             state.task_ready(request)
             channel.give_back(request.message.delivery_tag)
         log.info("messages given back, no process came free", count=len(late))
+
+
+def _started() -> int:
+    """Count the requests at work whose messages are deleted; the channel counts the others' messages."""
+    return sum(bool(request.acknowledged) for request in state.active_requests)

@@ -13,6 +13,7 @@ from celery.worker.state import task_ready
 
 from jobs.claims import new_token
 from workers.process import gate
+from workers.process.adoption import NotAdopted, Unadoptable
 from workers.process.settle import Attempt
 from workers.submission.message import TOKEN, address
 
@@ -65,10 +66,21 @@ class JobRequest(Request):
         Whether the worker itself ends the attempt, so that the end of its child is no news.
     """
 
+    acknowledged: bool = False
+    _celerys_on_success = Request.on_success
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Celery makes a class for each task, whose ``on_success`` calls nobody's: have ours called, and that by it."""
+        super().__init_subclass__(**options)
+        if made := vars(cls).get("on_success"):
+            cls._celerys_on_success = made
+            del cls.on_success
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._request_dict[TOKEN] = new_token()
         self.settled = False
+        self._awaits_job = False
 
     @property
     def token(self) -> str:
@@ -94,8 +106,14 @@ class JobRequest(Request):
             return True
         return bool(super().revoked())
 
+    def acknowledge(self) -> None:
+        """Delete the message; not while it is all that there is of its work."""
+        if not self._awaits_job:
+            super().acknowledge()
+
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken it: the fleet is to know."""
+        self._awaits_job = address(self._request_dict) is None
         super().on_accepted(pid, time_accepted)
         if known := owner():
             known.started()
@@ -107,23 +125,36 @@ class JobRequest(Request):
             return
         task_ready(self)
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
+        self._leave()
         self._lost(TimeLimitExceeded(timeout))
+
+    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
+        """The child has answered."""
+        if not failed__retval__runtime[0]:
+            self._answered()
+        return self._celerys_on_success(failed__retval__runtime, **kwargs)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The attempt raised, which its child has written (``return_ok``), or the child is gone."""
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        if isinstance(error, NotAdopted):
+            return self._not_adopted(error)
         if return_ok:
             if isinstance(error, SoftTimeLimitExceeded):
+                self._leave()
                 self._lost(error)  # where it struck before the claim, the message is gone and nothing is written
+            self._answered()
             return super().on_failure(exc_info, send_failed_event, return_ok)
         task_ready(self)
+        self._leave()
         if not isinstance(error, TimeLimitExceeded):  # else `on_timeout` is called next
             self._lost(error)
         return None
 
     def on_retry(self, exc_info: Any) -> None:
         """The child has rescheduled the job; where it was to be cancelled, that takes effect now."""
+        self._answered()
         super().on_retry(exc_info)
         if known := owner():
             known.retried(self)
@@ -141,6 +172,28 @@ class JobRequest(Request):
             known.cancel(self)
         else:
             super().terminate(pool, signal)
+
+    def _answered(self) -> None:
+        """The job is written: its message is needed no more."""
+        self._awaits_job = False
+        self.acknowledge()
+
+    def _leave(self) -> None:
+        """Nobody knows whether a job was made of the message: SQS shows it again when its visibility timeout ends."""
+        if self._awaits_job and not self.acknowledged:
+            self.acknowledged = True  # nothing more is to be done about it here
+            self.message.channel.leave(self.message.delivery_tag)
+            logger.warning("The message of %s[%s] is kept: it may not be a job yet", self.name, self.id)
+
+    def _not_adopted(self, error: NotAdopted) -> None:
+        task_ready(self)
+        if isinstance(error, Unadoptable):
+            self.acknowledged = True
+            self.message.channel.poisoned(self.message, str(error.reason))
+        elif error.requeue:
+            self.reject(requeue=True)
+        else:
+            self._leave()
 
     def _lost(self, error: BaseException) -> None:
         known = owner()

@@ -211,8 +211,12 @@ class Channel(SQS.Channel):
             self.qos.ack(delivery_tag)
             self.returns.put(url, delivery_tag)
 
+    def leave(self, delivery_tag: str) -> None:
+        """Neither delete a message nor show it again: SQS does when its visibility timeout ends."""
+        self.qos.ack(delivery_tag)
+
     def unstarted(self) -> int:
-        """Count the messages here that no process has started."""
+        """Count the messages here that are not deleted: no process has started them, or no job is made of them yet."""
         return len(self.qos._delivered) - len(self.qos._dirty)
 
     def _url_of(self, delivery_tag: str) -> str | None:
@@ -228,7 +232,7 @@ class Channel(SQS.Channel):
 
     # --- the end of the channel
     def retire(self) -> int:
-        """Ask for nothing more and give back every message that was not started; how many those were."""
+        """Ask for nothing more and give back every message that is not deleted; how many those were."""
         for poller in self._pollers:
             poller.paused = lambda: True
         self.qos._flush()
