@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from celery.worker import state
 
-from jobs import JobError
-from workers.cancel import cancel
+from jobs import JobError, StoreUnavailable
+from workers.cancel import Answer, cancel
 from workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from workers.identity import worker_id
 from workers.process import board, settle
@@ -68,6 +68,8 @@ class Parent:
         self._heartbeat = Heartbeat(self._records, about, self.running, self._obey, pace=pace, clock=app.repo.clock)
         self._grace = settings.cancel_grace_seconds
         self._cancels: dict[JobRequest, float] = {}
+        self._following: set[str] = set()
+        self._over: set[str] = set()
         self._drain_seconds = settings.drain_seconds
         self._last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
         self._give_back_at: float | None = None
@@ -107,7 +109,7 @@ class Parent:
     def retried(self, request: JobRequest) -> None:
         """An attempt ended and another one is to follow."""
         if self._is_cancelled(request):
-            self._recorder.submit(lambda: self._cancel_wherever(request.job_id))
+            self._recorder.submit(partial(self._follow, request.job_id))
 
     # --- cancelling
     def cancel(self, request: JobRequest) -> None:
@@ -125,21 +127,38 @@ class Parent:
             log.warning("asked to stop")
             os.kill(os.getpid(), signal.SIGTERM)
         held = {request.job_id: request for request in _active()}
-        done = []
-        for job_id, command in record.commands.items():
-            if command == CANCEL and job_id in held:
+        done = [job_id for job_id in record.commands if job_id in self._over]
+        self._over.clear()
+        for job_id in set(record.commands).difference(done, self._following):
+            if record.commands[job_id] == CANCEL and job_id in held:
                 self.cancel(held[job_id])
             else:
-                self._recorder.submit(partial(self._cancel_wherever, job_id))
-                done.append(job_id)
+                self._following.add(job_id)
+                if not self._recorder.submit(partial(self._follow, job_id)):
+                    self._following.discard(job_id)
         return done
 
-    def _cancel_wherever(self, job_id: str) -> None:
-        """A person was told "requested", so a job that waits again, or runs elsewhere by now, is followed there."""
+    def _follow(self, job_id: str) -> None:
+        """Cancel a job that is not seen to run here; a command that this gives us anew is not to be forgotten."""
         try:
-            cancel(self._app.repo, job_id, records=self._records)
+            if self._cancel_wherever(job_id):
+                self._over.add(job_id)
+        finally:
+            self._following.discard(job_id)
+
+    def _cancel_wherever(self, job_id: str) -> bool:
+        """A person was told "requested", so a job that waits again, or runs elsewhere by now, is followed there.
+
+        Gives whether the job is over: while it is only requested, or DynamoDB cannot be asked, this is to come again.
+        """
+        try:
+            return cancel(self._app.repo, job_id, records=self._records) is Answer.CANCELLED
+        except StoreUnavailable as error:
+            log.warning("cancel not carried out yet", job_id=job_id, reason=str(error))
+            return False
         except JobError as error:
             log.info("cancel is over", job_id=job_id, reason=str(error))
+            return True
 
     def _stop_cancelled(self, request: JobRequest) -> None:
         pid = request.worker_pid
