@@ -110,9 +110,9 @@ class World:
         monkeypatch.setattr(request, "owner", lambda: self.owner)
         self.channel, self.pool = Channel(), Pool()
 
-    def deliver(self, task: Any, value: int = 1, headers: dict[str, Any] | None = None, id: str = "") -> JobRequest:
+    def deliver(self, task: Any, value: int = 1, headers: dict[str, Any] | None = None, known: str = "") -> JobRequest:
         """Take a message, up to the moment when a child has it."""
-        bound, task_id = self.app.tasks[task.name], id or secrets.token_hex(8)
+        bound, task_id = self.app.tasks[task.name], known or secrets.token_hex(8)
         sent = self.app.amqp.as_task_v2(task_id, task.name, (value,), {})
         message = Message(
             body=json.dumps(sent.body),
@@ -201,7 +201,7 @@ def test_it_is_deleted_however_its_body_ends(world: World, task: Any, status: Jo
 def test_a_copy_of_it_finds_the_job_and_is_deleted(world: World) -> None:
     first = world.deliver(adopted)
     world.pool.run()
-    world.deliver(adopted, id=str(first.id))
+    world.deliver(adopted, known=str(first.id))
     world.pool.run()
     assert world.channel.fates == [DELETED, DELETED]
     assert bodies == [1]
@@ -217,7 +217,7 @@ def test_while_no_job_can_be_written_the_message_is_kept(
         away.setattr(world.repo, "create_job", fail_with(error))
         world.pool.run()
     assert (world.channel.fates, bodies) == ([LEFT], [])
-    world.deliver(adopted, id=str(made.id))
+    world.deliver(adopted, known=str(made.id))
     world.pool.run()
     assert (world.channel.fates, bodies) == ([LEFT, DELETED], [1])
 
