@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -31,7 +32,8 @@ class World:
 
     def poison(self) -> None:
         """A message that no worker can run, dealt with by the worker of that queue."""
-        desk = PoisonDesk(JobRepo.from_settings(self.settings), lambda: self.sqs, lambda url, receipt: None)
+        app: Any = SimpleNamespace(repo=JobRepo.from_settings(self.settings))
+        desk = PoisonDesk(app, lambda: self.sqs, lambda url, receipt: None)
         desk.settle(Poisoned("mail", self.home, "r", "rubbish", "cannot be read", {}))
 
     def make_dead_letter_queue(self) -> str:
