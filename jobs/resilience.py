@@ -28,8 +28,10 @@ THROTTLES: Final = frozenset(
     }
 )
 """Error codes that ask for a slower caller (AWS, "Error handling with DynamoDB")."""
-PASSING: Final = (HTTPClientError, BotoConnectionError, CredentialRetrievalError)
-"""No answer in time, no connection at all, and no credentials from the machine's own metadata service."""
+STALE: Final = (RuntimeError, OSError)
+"""What botocore lets through where credentials cannot be refreshed, or their file cannot be read: none of its own."""
+PASSING: Final = (HTTPClientError, BotoConnectionError, CredentialRetrievalError, *STALE)
+"""No answer in time, no connection at all, and no credentials, from the machine's own metadata service or a file."""
 TRIES: Final = 3
 """Tries of a request that nobody's lease bounds; boto3 makes two requests of each."""
 FIRST_WAIT_SECONDS: Final = 0.1
@@ -87,7 +89,7 @@ def persistently(
     )
     try:
         return retrying(request)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, *STALE) as error:
         if condition_failed(error):
             raise
         raise StoreUnavailable(_explain(error)) from error

@@ -31,6 +31,8 @@ LINE_ERRORS = [
     ConnectionClosedError(endpoint_url=LINE),
     ProxyConnectionError(proxy_url=LINE),
     CredentialRetrievalError(provider="container-role", error_msg="timed out"),
+    RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+    PermissionError(13, "Permission denied", "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"),
 ]
 
 
