@@ -177,10 +177,9 @@ class JobTable:
         except ClientError as error:
             if not condition_failed(error):
                 raise
-            item: Any = error.response.get("Item")
-            tries += error.response.get("ResponseMetadata", {}).get(
-                "RetryAttempts", 0
-            )  # the client's own, within one call
+            response: Any = error.response
+            item = response.get("Item")
+            tries += response.get("ResponseMetadata", {}).get("RetryAttempts", 0)  # the client's own, within one call
             return Written(False, from_item(item) if item else None, tries)
         return Written(True, from_item(answer["Attributes"]) if "Attributes" in answer else None, tries)
 
