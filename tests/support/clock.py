@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-START_MS = 1_750_000_000_000
-"""15 June 2025, in epoch milliseconds: a plain moment, far from zero and from every overflow."""
+START_MS = 4_000_000_000_000
+"""2 October 2096, in epoch milliseconds. Not in the past: DynamoDB Local really deletes what is over by its own clock."""
 
 
 class ManualClock:

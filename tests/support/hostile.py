@@ -18,11 +18,11 @@ from workers.submission.envelope import seal
 
 PROBE = (
     "\"'><xss-probe onclick=xss()></xss-probe><script>xss()</script><img src=x onerror=xss()>"
-    "{{191*7}}{%raw%}</textarea></title></script><!--"
+    "{{19181*7717}}{%raw%}</textarea></title></script><!--"
 )
 """Ends attributes, elements, scripts and comments, and is a template's expression."""
 SCHEME = "javascript:xss()//"
-EVALUATED = str(191 * 7)
+EVALUATED = str(19181 * 7717)
 URLS = frozenset({"href", "src", "action", "formaction", "hx-get", "hx-post", "poster", "data", "xlink:href"})
 
 
