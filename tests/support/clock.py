@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 START_MS = 4_000_000_000_000
-"""2 October 2096, in epoch milliseconds. Not in the past: DynamoDB Local really deletes what is over by its own clock."""
+"""2 October 2096, in epoch milliseconds. Not in the past: DynamoDB Local deletes what is over by its own clock."""
 
 
 class ManualClock:
