@@ -35,7 +35,12 @@ TEST_SWITCHES = {"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Turn SIGTERM into a normal end of the run, so that fixtures still end their processes."""
+    """Turn SIGTERM into a normal end of the run, so that fixtures still end their processes.
+
+    And let SIGINT be heard where a shell started the run in its background: what tests start would ignore it too.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     own_pid = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
