@@ -29,12 +29,12 @@ from typing import Any, Final
 
 from bench import many_jobs
 from bench.stub import ROOT
-from infra import provision
-from jobs import JobRepo, JobStatus
-from settings import Settings
+from jobclaim.infra import provision
+from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.settings import Settings
+from jobclaim.workers.fleet import FleetRecords
 from tests.support.endpoints import dynamodb_local, elasticmq
 from tests.support.processes import ManagedProcess
-from workers.fleet import FleetRecords
 
 RESULTS: Final = ROOT / "bench" / "results" / "dashboard.md"
 CREDENTIALS: Final = {
@@ -147,8 +147,8 @@ def _processes(known: Settings, logs: Path, wanted: int) -> Iterator[str]:
     _say(f"Submitting {wanted:,} jobs for the worker ...")
     submit = [sys.executable, "-c", SUBMIT, str(wanted)]
     subprocess.run(submit, env=env, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    argv = [sys.executable, "-m", "cli", "dashboard", "--port", "0"]
-    worker = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", "default", "-c", "1"]
+    argv = [sys.executable, "-m", "jobclaim", "dashboard", "--port", "0"]
+    worker = [sys.executable, "-m", "celery", "-A", "jobclaim", "worker", "-Q", "default", "-c", "1"]
     with ManagedProcess("dashboard", argv, log_dir=logs, env=env, cwd=ROOT) as dashboard:
         line = dashboard.wait_for_line("The dashboard is at", 60)
         with ManagedProcess("worker", worker, log_dir=logs, env=env, cwd=ROOT):
@@ -157,7 +157,7 @@ def _processes(known: Settings, logs: Path, wanted: int) -> Iterator[str]:
 
 SUBMIT: Final = """
 import sys
-import workers.app
+import jobclaim.workers.app
 from bench.claim_tasks import nothing
 report = nothing.submit_many(range(int(sys.argv[1])), batch="drain")
 assert report.ok and not report.unsent, report

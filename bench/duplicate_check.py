@@ -97,7 +97,7 @@ def _turn(side: Side, calls: int, *, keep: bool) -> None:
 
 
 def _jobclaim(endpoint: Any) -> Side:
-    from settings import Settings
+    from jobclaim.settings import Settings
 
     name = unique_name("bench")
     settings = Settings(
@@ -107,8 +107,8 @@ def _jobclaim(endpoint: Any) -> Side:
         log_level="WARNING",
     )
     _tables(settings)
-    from workers import IdempotentTask, create_app
-    from workers.telemetry import logs
+    from jobclaim.workers import IdempotentTask, create_app
+    from jobclaim.workers.telemetry import logs
 
     logs.configure(settings)
     app = create_app(settings)
@@ -131,8 +131,8 @@ def _jobclaim(endpoint: Any) -> Side:
 
 
 def _tables(settings: Any) -> None:
-    from infra.clients import dynamodb_client
-    from infra.tables import ensure_table, table_specs
+    from jobclaim.infra.clients import dynamodb_client
+    from jobclaim.infra.tables import ensure_table, table_specs
 
     for spec in table_specs(settings):
         list(ensure_table(dynamodb_client(settings), spec, 30))

@@ -15,11 +15,11 @@ from typing import Any
 
 import structlog
 
-from jobs import Job, JobStatus
-from settings import Settings
-from workers.submission import envelope
-from workers.telemetry import logs, metrics, traces
-from workers.telemetry.redaction import redact
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.settings import Settings
+from jobclaim.workers.submission import envelope
+from jobclaim.workers.telemetry import logs, metrics, traces
+from jobclaim.workers.telemetry.redaction import redact
 
 ROUNDS = 2_000
 

@@ -50,7 +50,7 @@ class Side:
 
 
 PLAIN = Side("plain Celery", "bench.plain_app", "bench.plain_app", "plain", "", 0)
-OURS = Side("jobclaim", "workers.app", "bench.claim_tasks", "default", "import workers", 2)
+OURS = Side("jobclaim", "jobclaim.workers.app", "bench.claim_tasks", "default", "import jobclaim.workers", 2)
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _provision() -> None:
-    from infra import provision
-    from infra.clients import sqs_client
-    from settings import Settings
+    from jobclaim.infra import provision
+    from jobclaim.infra.clients import sqs_client
+    from jobclaim.settings import Settings
 
     settings = Settings()
     provision(settings)

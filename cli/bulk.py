@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import Refused, explain
-from cli.exits import ExitCode
-from cli.output import Output
+from jobclaim.cli.errors import Refused, explain
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Output
 
 if TYPE_CHECKING:
-    from jobs import Job
-    from jobs.clock import Clock
+    from jobclaim.jobs import Job
+    from jobclaim.jobs.clock import Clock
 
 
 def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock, out: Output) -> None:
@@ -21,9 +21,9 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
 
     Ends the command with the code of `exit_code`.
     """
-    from cli.job_columns import columns
-    from jobs import JobError
-    from views.records import job_record
+    from jobclaim.cli.job_columns import columns
+    from jobclaim.jobs import JobError
+    from jobclaim.views.records import job_record
 
     done: list[Job] = []
     refused: list[Refused] = []

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 TEXT = "Jobs that Celery workers claim: SQS carries the message, DynamoDB holds the job."
-OPTIONS = {
-    "--version": "Show the version.",
-    "--debug": "Show the traceback of an error.",
-    "-h, --help": "Show this message and exit.",
-}
 EPILOG = (
     "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 check failed, 5 partial.",
     "",
@@ -18,17 +15,12 @@ EPILOG = (
 )
 
 
+@dataclass(frozen=True)
 class Section:
-    """Commands that belong together; the module of ``name`` is ``cli.commands.<name>``.
+    """Commands that belong together; the module of ``name`` is ``jobclaim.cli.commands.<name>``."""
 
-    No dataclass and nothing of `typing`: their imports would be half of what `jobclaim --help` takes.
-    """
-
-    __slots__ = ("commands", "title")
-
-    def __init__(self, title: str, commands: dict[str, str]) -> None:
-        self.title = title
-        self.commands = commands
+    title: str
+    commands: dict[str, str]
 
 
 SECTIONS = (

@@ -1,12 +1,12 @@
-"""``celery -A workers.app jobs ...``: the same commands, on the app that Celery was given."""
+"""``celery -A jobclaim jobs ...``: the same commands, on the app that Celery was given."""
 
 from __future__ import annotations
 
 import click
 
-from cli.errors import debug_option
-from cli.main import LazyGroup
-from cli.session import Session
+from jobclaim.cli.errors import debug_option
+from jobclaim.cli.main import LazyGroup
+from jobclaim.cli.session import Session
 
 
 @click.group("jobs", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

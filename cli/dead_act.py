@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.bulk import exit_code
-from cli.exits import ExitCode
-from cli.output import Output, remark
+from jobclaim.cli.bulk import exit_code
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Output, remark
 
 if TYPE_CHECKING:
-    from recovery.dead import ActReport, DeadLetters, Filter, Verb
+    from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
 
 SHOWN_AT_ONCE: Final = 20
 """Groups that a preview names; `jobclaim dead list --groups` has all."""
@@ -22,7 +22,7 @@ SHOWN_AT_ONCE: Final = 20
 
 def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit: int | None) -> int:
     """Say on standard error what is meant; give how many that are, the limit aside."""
-    from recovery.dead import Filter
+    from jobclaim.recovery.dead import Filter
 
     if not isinstance(wanted, Filter):
         return len(wanted)
@@ -39,7 +39,7 @@ def tell_plan(
     dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, count: int, limit: int | None, out: Output
 ) -> None:
     """Write what a dry run would do: the record of an act that did nothing, or the ids of the jobs that are meant."""
-    from recovery.dead import ActReport, Filter
+    from jobclaim.recovery.dead import ActReport, Filter
 
     matched = count if limit is None else min(count, limit)
     if not isinstance(wanted, Filter):
@@ -68,7 +68,7 @@ def tell_progress(verb: Verb) -> Callable[[ActReport], None]:
 
 def tell_report(verb: Verb, report: ActReport, out: Output) -> int:
     """Write what came of it, and give the exit code. The ids of ``-o ids`` are out already, each when it was done."""
-    from recovery.dead.letters import NO_SUCH_JOB
+    from jobclaim.recovery.dead.letters import NO_SUCH_JOB
 
     if out.format != "ids":
         out.fact(act_record(verb, report, dry_run=False), f"{verb}: {report.done} of {report.matched} done")

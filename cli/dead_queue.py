@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.exits import ExitCode
-from cli.output import Column, Format, Output, output_option, remark, report_option
-from cli.session import Session, pass_session
-from views.humane import iso, relative
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Column, Format, Output, output_option, remark, report_option
+from jobclaim.cli.session import Session, pass_session
+from jobclaim.views.humane import iso, relative
 
 if TYPE_CHECKING:
-    from recovery.dead.queues import MoveReport
+    from jobclaim.recovery.dead.queues import MoveReport
 
 
 @click.group(
@@ -39,7 +39,7 @@ Examples:
 @pass_session
 def list_(session: Session, /, output: Format | None) -> None:
     """Count the messages of every dead-letter queue."""
-    from recovery.dead.queues import DeadQueues
+    from jobclaim.recovery.dead.queues import DeadQueues
 
     rows = [asdict(found) for found in DeadQueues(session.settings).all()]
     columns = [
@@ -63,7 +63,7 @@ Examples:
 @pass_session
 def inspect(session: Session, name: str, limit: int, output: Format | None) -> None:
     """Look at messages of a queue's dead-letter queue, and put them back."""
-    from recovery.dead.queues import DeadQueues
+    from jobclaim.recovery.dead.queues import DeadQueues
 
     found = DeadQueues(session.settings).inspect(name, limit=limit)
     rows = [{**asdict(message), "sent_at": iso(message.sent_at), "sent_at_ms": message.sent_at} for message in found]
@@ -102,9 +102,9 @@ def _mover(verb: str, text: str, examples: str) -> None:
 
 
 def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], options: dict[str, Any]) -> None:
-    from jobs.audit import Audit
-    from recovery.dead.queues import DeadQueues
-    from views.person import whoami
+    from jobclaim.jobs.audit import Audit
+    from jobclaim.recovery.dead.queues import DeadQueues
+    from jobclaim.views.person import whoami
 
     queues = DeadQueues(session.settings)
     if not options["yes"]:

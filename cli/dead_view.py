@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cli.output import Column
-from views.humane import clock_time, relative
+from jobclaim.cli.output import Column
+from jobclaim.views.humane import clock_time, relative
 
 
 def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on the time only

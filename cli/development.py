@@ -16,11 +16,11 @@ from typing import Final
 
 import click
 
-from cli.exits import ExitCode
-from cli.output import remark
-from cli.processes import POLL_SECONDS, Child, beat, end_all, importable, signals_as_interrupt, worker
-from infra import LocalAws, local_aws, provision
-from settings import Settings
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import remark
+from jobclaim.cli.processes import POLL_SECONDS, Child, beat, end_all, importable, signals_as_interrupt, worker
+from jobclaim.infra import LocalAws, local_aws, provision
+from jobclaim.settings import Settings
 
 COLOURS: Final = ("cyan", "magenta", "blue", "yellow")
 DASHBOARD_PORT: Final = 8484
@@ -78,7 +78,7 @@ def dashboard(settings: Settings, port: int | None) -> list[str]:
         port = DASHBOARD_PORT if _is_free(DASHBOARD_PORT) else 0
     signs_in = settings.dashboard_users or settings.dashboard_alb
     acting = [] if signs_in else ["--operator"]
-    return [sys.executable, "-m", "cli", "dashboard", "--port", str(port), *acting]
+    return [sys.executable, "-m", "jobclaim", "dashboard", "--port", str(port), *acting]
 
 
 def _has_dashboard() -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from cli.exits import ExitCode
+from jobclaim.cli.exits import ExitCode
 
 _DEBUG: Final = "jobclaim.debug"
 
@@ -49,9 +49,9 @@ class NotFound(Refused):
 def explain(error: Exception) -> Refused:
     """Put any exception into words."""
     text = _one_line(str(error))
-    if _is_a(error, "jobs.errors", "JobNotFound"):
+    if _is_a(error, "jobclaim.jobs.errors", "JobNotFound"):
         return NotFound(text)
-    if _is_a(error, "jobs.errors", "JobError"):
+    if _is_a(error, "jobclaim.jobs.errors", "JobError"):
         return Refused(text)
     if _is_a(error, "pydantic_core", "ValidationError"):
         return Refused("\n".join(_setting(row) for row in error.errors()))  # type: ignore[attr-defined]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.errors import Refused
-from cli.exits import ExitCode
-from cli.output import Column, Output, remark
+from jobclaim.cli.errors import Refused
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Column, Output, remark
 
 if TYPE_CHECKING:
-    from governance.finding import Finding
+    from jobclaim.governance.finding import Finding
 
 COLUMNS = [
     Column("check", lambda row: str(row["check"]), "bold red", fold=False),
@@ -29,7 +29,7 @@ def conclude(
     findings: Sequence[Finding], out: Output, *, checked: str, baseline: Path | None = None, write: bool = False
 ) -> ExitCode:
     """Write the findings that the baseline does not know; `ExitCode.CHECK_FAILED` where there are some."""
-    from governance.finding import read_baseline, write_baseline
+    from jobclaim.governance.finding import read_baseline, write_baseline
 
     if write:
         if baseline is None:

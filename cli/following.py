@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from cli.output import remark
-from jobs import Job, JobRepo
+from jobclaim.cli.output import remark
+from jobclaim.jobs import Job, JobRepo
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 2.0

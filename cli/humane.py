@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from views.humane import duration, moment
+from jobclaim.views.humane import duration, moment
 
 
 class Duration(click.ParamType[int]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from cli.output import Column
-from views.humane import relative
-from views.records import compact, remark_on
+from jobclaim.cli.output import Column
+from jobclaim.views.humane import relative
+from jobclaim.views.records import compact, remark_on
 
 STYLES: Final = {
     "PENDING": "yellow",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.job_columns import STYLES
-from jobs import Job
-from settings import Settings
-from views.humane import clock_time, relative
-from views.records import compact
-from views.timeline import timeline, waiting_reason
+from jobclaim.cli.job_columns import STYLES
+from jobclaim.jobs import Job
+from jobclaim.settings import Settings
+from jobclaim.views.humane import clock_time, relative
+from jobclaim.views.records import compact
+from jobclaim.views.timeline import timeline, waiting_reason
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 POLL_SECONDS: Final = 0.1
 LOG_TAIL: Final = 15
@@ -152,7 +152,7 @@ class LocalWorker:
 def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, further: Sequence[str]) -> list[str]:
     """Program and arguments of a worker in the foreground."""
     return [
-        *(sys.executable, "-m", "celery", "-A", "workers.app", "worker"),
+        *(sys.executable, "-m", "celery", "-A", "jobclaim", "worker"),
         *("-n", f"{worker.name}@%h", "-Q", ",".join(queues), "-c", str(concurrency)),
         *("--pidfile", str(worker.file("pid"))),
         *further,

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from cli.catalog import COMMANDS, EPILOG, SECTIONS, TEXT
-from cli.errors import debug_option, explain, wants_traceback
+from jobclaim.cli.catalog import COMMANDS, EPILOG, SECTIONS, TEXT
+from jobclaim.cli.errors import debug_option, explain, wants_traceback
 
-__all__ = ["LazyGroup", "jobclaim"]
+__all__ = ["LazyGroup", "command_line", "main"]
 
 
 class LazyGroup(click.Group):
@@ -25,7 +25,7 @@ class LazyGroup(click.Group):
         """Import the command's module, or answer ``None`` to a name that is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"cli.commands.{cmd_name}").command
+        command: click.Command = import_module(f"jobclaim.cli.commands.{cmd_name}").command
         command.short_help = COMMANDS[cmd_name]
         _add_debug(command)
         return command
@@ -90,8 +90,13 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
-def jobclaim() -> None:
+def command_line() -> None:
     pass
 
 
-jobclaim.params.append(debug_option())
+command_line.params.append(debug_option())
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    command_line(prog_name="jobclaim")

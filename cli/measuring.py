@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
-from infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
-from jobs import JobRepo, schema
-from jobs.connect import client
-from jobs.item import attribute
-from jobs.lean import lean
-from settings import QueueSpec, Settings
+from jobclaim.infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
+from jobclaim.jobs import JobRepo, schema
+from jobclaim.jobs.connect import client
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.lean import lean
+from jobclaim.settings import QueueSpec, Settings
 
 QUEUE: Final = "jobclaim.bench"
 """The dot keeps it apart: no queue of settings may have one, so none of a user's jobs can be in it."""

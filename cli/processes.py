@@ -129,8 +129,8 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 def celery(*arguments: str) -> list[str]:
-    """Command line of Celery on `workers.app`, in this interpreter."""
-    return [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+    """Command line of Celery on `jobclaim.workers.app`, in this interpreter."""
+    return [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
 
 
 def worker(name: str, *, queues: Sequence[str], concurrency: int) -> list[str]:

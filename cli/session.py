@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 if TYPE_CHECKING:
-    from jobs import JobRepo
-    from settings import Settings
+    from jobclaim.jobs import JobRepo
+    from jobclaim.settings import Settings
 
 
 class Session:
@@ -19,7 +19,7 @@ class Session:
     Parameters
     ----------
     app : optional
-        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the one of `workers.app`.
+        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the one of `jobclaim.workers.app`.
     """
 
     def __init__(self, app: Any = None) -> None:
@@ -28,7 +28,7 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """The app's settings, else those of the environment."""
-        from settings import Settings
+        from jobclaim.settings import Settings
 
         known = getattr(self._app, "settings", None)
         return known if isinstance(known, Settings) else Settings()
@@ -37,7 +37,7 @@ class Session:
     def app(self) -> Any:
         """The Celery app, enough to send messages; users' modules are not imported."""
         if self._app is None:
-            from workers.app import app
+            from jobclaim.workers.app import app
 
             self._app = app
         return self._app
@@ -51,7 +51,7 @@ class Session:
     @cached_property
     def repo(self) -> JobRepo:
         """The repo of the job table; needs no Celery."""
-        from jobs import JobRepo
+        from jobclaim.jobs import JobRepo
 
         quiet_logs()
         return JobRepo.from_settings(self.settings)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from jobs import InvalidInput, Job, JobRepo
+from jobclaim.jobs import InvalidInput, Job, JobRepo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,7 +96,7 @@ def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
 
 
 def _is_job_task(task: Any) -> bool:
-    from workers import JobTask
+    from jobclaim.workers import JobTask
 
     return isinstance(task, JobTask)
 
@@ -120,7 +120,7 @@ def _submit_plain(
     at: int | None,
 ) -> Job:
     """Write the job of a task that makes its claim itself: it gets the job's id, and reads the kwargs as payload."""
-    from workers.submission.dispatch import publish_if_due
+    from jobclaim.workers.submission.dispatch import publish_if_due
 
     if args:
         raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 
-from dashboard.person import Person
-from dashboard.services import Services
-from jobs import IllegalTransition, InvalidInput, checks
-from jobs.audit import Audit
-from recovery.dead import VERBS as DEAD_VERBS
-from recovery.dead import Verb
+from jobclaim.dashboard.person import Person
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import IllegalTransition, InvalidInput, checks
+from jobclaim.jobs.audit import Audit
+from jobclaim.recovery.dead import VERBS as DEAD_VERBS
+from jobclaim.recovery.dead import Verb
 
 State: TypeAlias = Literal["requested", "done"]
 JOB_VERBS: Final = (*DEAD_VERBS, "cancel")
@@ -73,7 +73,7 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
 
 
 def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Done:
-    from workers.cancel import Answer, cancel
+    from jobclaim.workers.cancel import Answer, cancel
 
     why = f"cancelled by {person.name}{f': {reason}' if reason else ''}"
     with _audited(services, "cancel", job_id, person, reason):

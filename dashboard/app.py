@@ -13,13 +13,13 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dashboard import errors
-from dashboard.pages import ROOT_KEY, environment
-from dashboard.routes import ROUTES
-from dashboard.security import Access, access_of, guarded
-from dashboard.services import Services
-from jobs import Job
-from settings import Settings
+from jobclaim.dashboard import errors
+from jobclaim.dashboard.pages import ROOT_KEY, environment
+from jobclaim.dashboard.routes import ROUTES
+from jobclaim.dashboard.security import Access, access_of, guarded
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import Job
+from jobclaim.settings import Settings
 
 STATIC: Final = Path(__file__).parent / "static"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from views.humane import clock_time, span
+from jobclaim.views.humane import clock_time, span
 
 HEIGHT: Final = 120
 """Pixels of a column chart's plot."""
@@ -249,7 +249,7 @@ def _lane_ticks(start: int, length: int, parts: int = 4) -> tuple[Tick, ...]:
 
 
 class HeldClaim(Protocol):
-    """What a chart needs of an attempt: see `dashboard.queries.attempts.Held`."""
+    """What a chart needs of an attempt: see `jobclaim.dashboard.queries.attempts.Held`."""
 
     number: int
     worker_id: str

@@ -1,12 +1,12 @@
-"""``python -m dashboard.describe > docs/openapi.json``: the JSON API, described; a test holds the file to the code."""
+"""``python -m jobclaim.dashboard.describe > docs/openapi.json``: write the description of the JSON API."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from dashboard.openapi import document
-from dashboard.routes.api import CALLS
+from jobclaim.dashboard.openapi import document
+from jobclaim.dashboard.routes.api import CALLS
 
 
 def text() -> str:

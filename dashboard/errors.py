@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dashboard.pages import ROOT_KEY, render
-from jobs import IllegalTransition, InvalidInput, JobError, JobNotFound, StoreUnavailable
+from jobclaim.dashboard.pages import ROOT_KEY, render
+from jobclaim.jobs import IllegalTransition, InvalidInput, JobError, JobNotFound, StoreUnavailable
 
 STATUS: Final[Mapping[type[Exception], int]] = {
     JobNotFound: 404,

@@ -1,4 +1,4 @@
-"""Forms as browsers send them: one value per field. `dashboard.security.limits.FormGuard` has bounded them."""
+"""Forms as browsers send them: one value per field. `jobclaim.dashboard.security.limits.FormGuard` has bounded them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from jobs import InvalidInput
+from jobclaim.jobs import InvalidInput
 
 
 async def form_of(request: Request) -> dict[str, str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from jobs import JobError
+from jobclaim.jobs import JobError
 
 READS: Final = frozenset({"get_item", "batch_get_item", "query", "scan"})
 
@@ -58,7 +58,7 @@ class Meter:
     shared_ms : int or None
         Age of what another viewer had read a moment ago, where this view was answered from it.
     remembered : dict
-        What this view has read through `dashboard.sharing.Shared`, by its key.
+        What this view has read through `jobclaim.dashboard.sharing.Shared`, by its key.
     """
 
     budget: Budget

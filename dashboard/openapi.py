@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard.pages import BudgetOf
-from dashboard.services import Services
-from views.schemas import SCHEMAS, STRING, Schema, many, record
+from jobclaim.dashboard.pages import BudgetOf
+from jobclaim.dashboard.services import Services
+from jobclaim.views.schemas import SCHEMAS, STRING, Schema, many, record
 
 VERSION: Final = "1"
 ERROR: Final = record(

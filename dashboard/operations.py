@@ -14,9 +14,9 @@ from typing import Final
 
 import structlog
 
-from jobs import IllegalTransition, JobError
-from jobs.clock import Clock
-from recovery.dead import ActReport, DeadLetters, Filter, Verb
+from jobclaim.jobs import IllegalTransition, JobError
+from jobclaim.jobs.clock import Clock
+from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
 
 log = structlog.get_logger("jobclaim.dashboard")
 

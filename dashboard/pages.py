@@ -2,7 +2,7 @@
 
 Every template gets, beside what its route's docstring names:
 
-``person``      `dashboard.person.Person`: name, role, ``may_act``
+``person``      `jobclaim.dashboard.person.Person`: name, role, ``may_act``
 ``meter``       `dashboard.meter.Meter`: requests, read_units, budget, ``words()``; complete when the template runs
 ``now``         epoch milliseconds of the page view
 ``settings``    `settings.Settings`
@@ -10,7 +10,7 @@ Every template gets, beside what its route's docstring names:
 ``url(name, query=None, **path)``, ``static(path)``    links that hold under any mount point: ``url("job", {"id": x})``
 filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``compact``,
                 ``pretty``, ``ticked``
-``charts``      the module `dashboard.charts`
+``charts``      the module `jobclaim.dashboard.charts`
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from dashboard import charts
-from dashboard.forms import form_of
-from dashboard.meter import Budget, Meter, metered
-from dashboard.person import person_of
-from dashboard.services import Services
-from settings import Settings
-from views import humane
-from views.records import compact
+from jobclaim.dashboard import charts
+from jobclaim.dashboard.forms import form_of
+from jobclaim.dashboard.meter import Budget, Meter, metered
+from jobclaim.dashboard.person import person_of
+from jobclaim.dashboard.services import Services
+from jobclaim.settings import Settings
+from jobclaim.views import humane
+from jobclaim.views.records import compact
 
 Endpoint: TypeAlias = Callable[[Request], Response]
 BudgetOf: TypeAlias = Callable[[Settings], Budget]

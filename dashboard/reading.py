@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.lean import LeanClient, lean
+from jobclaim.jobs.lean import LeanClient, lean
 
 
 def reading(client: Any) -> Any:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from jobs import Attempt, Failure, FailureKind, Job
-from jobs.large import is_mark
-from settings import Settings
+from jobclaim.jobs import Attempt, Failure, FailureKind, Job
+from jobclaim.jobs.large import is_mark
+from jobclaim.settings import Settings
 
 HIDDEN: Final = "[hidden]"
 OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})

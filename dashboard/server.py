@@ -7,9 +7,9 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from dashboard.app import create_app
-from dashboard.security import access_of, check_bind
-from settings import Settings
+from jobclaim.dashboard.app import create_app
+from jobclaim.dashboard.security import access_of, check_bind
+from jobclaim.settings import Settings
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8484
@@ -49,7 +49,7 @@ def serve(
     """
     import uvicorn
 
-    from workers.telemetry import logs
+    from jobclaim.workers.telemetry import logs
 
     check_bind(host, settings, operator=operator)
     logs.configure(settings)

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Self, TypeVar
 
-from dashboard import redaction
-from dashboard.meter import Metered
-from dashboard.operations import Operations
-from dashboard.reading import reading
-from dashboard.sharing import Shared
-from jobs import Job, JobRepo
-from jobs.breaker import Breakers
-from jobs.clock import Clock, system_clock
-from recovery.dead import DeadLetters
-from settings import Settings
-from workers.fleet import FleetRecords
+from jobclaim.dashboard import redaction
+from jobclaim.dashboard.meter import Metered
+from jobclaim.dashboard.operations import Operations
+from jobclaim.dashboard.reading import reading
+from jobclaim.dashboard.sharing import Shared
+from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.breaker import Breakers
+from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.recovery.dead import DeadLetters
+from jobclaim.settings import Settings
+from jobclaim.workers.fleet import FleetRecords
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Services:
     send : callable
         ``send(job, delay_seconds)`` publishes a job's message.
     redact : callable
-        Masks what `dashboard.redaction` leaves of a job: the hook for rules of your own.
+        Masks what `jobclaim.dashboard.redaction` leaves of a job: the hook for rules of your own.
     clock : callable
         Epoch milliseconds.
     shared : Shared
@@ -59,7 +59,7 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, *, clock: Clock = system_clock) -> Self:
         """Make clients from settings. Nothing is asked yet."""
-        from infra.clients import dynamodb_client, sqs_client
+        from jobclaim.infra.clients import dynamodb_client, sqs_client
 
         return cls(
             settings=settings,
@@ -123,8 +123,8 @@ def _sender(settings: Settings) -> Callable[[Job, float], Any]:
     apps: list[Any] = []
 
     def send(job: Job, delay_seconds: float = 0.0) -> Any:
-        from workers import create_app
-        from workers.submission.dispatch import publish
+        from jobclaim.workers import create_app
+        from jobclaim.workers.submission.dispatch import publish
 
         if not apps:
             apps.append(create_app(settings))

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
-from dashboard.meter import current
-from jobs.clock import Clock, system_clock
+from jobclaim.dashboard.meter import current
+from jobclaim.jobs.clock import Clock, system_clock
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import Any
 from celery import shared_task
 
 from examples.files import existing_file, write_json
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 def count_words(text: str, *, most_common: int = 10) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from celery import shared_task
 
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 DAY_SECONDS: Final = 86_400
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import shared_task
 
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 def append_notification(outbox: Path, recipient: str, message: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from celery import Task, shared_task
 
 from examples.documents import count_words
 from examples.files import existing_file
-from jobs import SKIPPED, Job, JobRepo
-from settings import Settings
+from jobclaim.jobs import SKIPPED, Job, JobRepo
+from jobclaim.settings import Settings
 
 log = structlog.get_logger(__name__)
 repo = JobRepo.from_settings(Settings())  # connects on first use, in each worker process anew

@@ -11,7 +11,7 @@ from typing import Any
 from celery import shared_task
 
 from examples.files import existing_file, write_json
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 def totals(rows: Iterable[Mapping[str, str]], *, group_by: str, value: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 from celery import shared_task
 
 from examples.files import existing_file, write_json
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 class PageParser(HTMLParser):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from governance.finding import Finding
+from jobclaim.governance.finding import Finding
 
 __all__ = ["Finding"]

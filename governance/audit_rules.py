@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from governance.finding import Finding
-from governance.source import Source, TaskSource
+from jobclaim.governance.finding import Finding
+from jobclaim.governance.source import Source, TaskSource
 
 SQS_MAX_DELAY: Final = 900
 """Seconds that SQS can keep a message back; Celery holds longer ones in a worker's memory."""

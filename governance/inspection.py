@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
-from governance.audit_rules import Fleet, Registered
-from governance.schedule_rules import HOTSPOT, World
+from jobclaim.governance.audit_rules import Fleet, Registered
+from jobclaim.governance.schedule_rules import HOTSPOT, World
 
 OWN: Final = ("celery.", "jobclaim.", "recovery.", "workers.")
 """Tasks of Celery's and of ours."""
@@ -26,7 +26,7 @@ def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: in
     tasks = frozenset(app.tasks)
     zone = app.timezone if isinstance(app.timezone, tzinfo) else UTC
     declared = frozenset(app.amqp.queues)
-    ours = settings is not None and "workers.schedule.beat" in str(app.conf.beat_scheduler)
+    ours = settings is not None and "jobclaim.workers.schedule.beat" in str(app.conf.beat_scheduler)
     return World(
         tasks=tasks,
         idempotent=frozenset(name for name in tasks if _is_idempotent(app.tasks[name])),

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from governance.finding import Finding
-from jobs import Job, JobRepo, JobStatus, schema
-from settings import Settings
-from workers.submission.message import HEADER
+from jobclaim.governance.finding import Finding
+from jobclaim.jobs import Job, JobRepo, JobStatus, schema
+from jobclaim.settings import Settings
+from jobclaim.workers.submission.message import HEADER
 
 HIDDEN_SECONDS: Final = 60
 """How long a message that is looked at is hidden, should we die before it is shown again."""

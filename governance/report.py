@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from governance.audit_rules import Fleet
-from governance.finding import Finding
-from governance.source import Source
+from jobclaim.governance.audit_rules import Fleet
+from jobclaim.governance.finding import Finding
+from jobclaim.governance.source import Source
 
 
 def report(source: Source, fleet: Fleet | None, findings: Sequence[Finding]) -> str:

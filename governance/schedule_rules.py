@@ -10,8 +10,8 @@ from datetime import UTC, tzinfo
 from difflib import get_close_matches
 from typing import Final
 
-from governance.finding import Finding
-from governance.schedules import Cron, Entry, clock_changes
+from jobclaim.governance.finding import Finding
+from jobclaim.governance.schedules import Cron, Entry, clock_changes
 
 HOTSPOT: Final = 5
 """Entries in one minute from which it is called a hotspot."""

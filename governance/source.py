@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from governance.schedule_tables import assigned, schedule_tables
+from jobclaim.governance.schedule_tables import assigned, schedule_tables
 
 SKIPPED: Final = frozenset(
     {"node_modules", "site-packages", "build", "dist", "__pycache__", "migrations", "tests", "test", "testing"}

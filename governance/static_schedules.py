@@ -7,9 +7,9 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from governance.schedule_rules import World
-from governance.schedules import NEVER, Entry, entry_of
-from governance.source import Source
+from jobclaim.governance.schedule_rules import World
+from jobclaim.governance.schedules import NEVER, Entry, entry_of
+from jobclaim.governance.source import Source
 
 
 def static_entries(source: Source) -> tuple[list[Entry], list[str]]:

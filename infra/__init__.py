@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infra.local import LocalAws, local_aws
-from infra.provision import provision
-from infra.queues import resolve_queue_urls
-from infra.report import ProvisionReport, ProvisionRow
+from jobclaim.infra.local import LocalAws, local_aws
+from jobclaim.infra.provision import provision
+from jobclaim.infra.queues import resolve_queue_urls
+from jobclaim.infra.report import ProvisionReport, ProvisionRow
 
 __all__ = ["LocalAws", "ProvisionReport", "ProvisionRow", "local_aws", "provision", "resolve_queue_urls"]

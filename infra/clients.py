@@ -1,16 +1,16 @@
-"""Typed names for the two clients that tables and queues need; `jobs.connect` makes them."""
+"""Typed names for the two clients that tables and queues need; `jobclaim.jobs.connect` makes them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from jobs.connect import client, is_loopback
+from jobclaim.jobs.connect import client, is_loopback
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
-    from settings import Settings
+    from jobclaim.settings import Settings
 
 __all__ = ["client", "dynamodb_client", "is_loopback", "sqs_client"]
 

@@ -1,6 +1,6 @@
 """Dollars per month of a deployment, from list prices and from what a job asks of AWS.
 
-``python -m infra.cost`` prints the table of docs/deploy.md. Prices are list prices of us-east-1; ask AWS for yours.
+``python -m jobclaim.infra.cost`` prints the table of docs/deploy.md. Prices are list prices of us-east-1.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 OWN_TO_A_MACHINE: Final = frozenset(
     {

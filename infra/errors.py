@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobs.errors import JobError
-from settings import Settings
+from jobclaim.jobs.errors import JobError
+from jobclaim.settings import Settings
 
 
 class InfraError(JobError):

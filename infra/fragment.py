@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Final
 
-from infra.errors import InfraError
+from jobclaim.infra.errors import InfraError
 
 _BLOCK: Final = re.compile(r"^( *)@\{(\w+)\}$\n?", re.MULTILINE)
 _INLINE: Final = re.compile(r"@\{(\w+)\}")
@@ -45,4 +45,4 @@ def fill(name: str, values: Mapping[str, object]) -> str:
 
 
 def _read(name: str) -> str:
-    return files("infra").joinpath(f"fragments/{name}.yaml").read_text(encoding="utf-8")
+    return files("jobclaim.infra").joinpath(f"fragments/{name}.yaml").read_text(encoding="utf-8")

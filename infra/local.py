@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra.errors import LocalAwsError
-from settings import Settings
+from jobclaim.infra.errors import LocalAwsError
+from jobclaim.settings import Settings
 
 HOST: Final = "127.0.0.1"
 FAKE_KEY: Final = "jobclaim"
@@ -91,7 +91,7 @@ def _and_loopback(variable: str) -> str:
 
 def _server(port: int) -> Any:
     try:
-        from infra.local_server import LocalServer
+        from jobclaim.infra.local_server import LocalServer
     except ModuleNotFoundError as error:
         raise LocalAwsError(
             f"the embedded AWS needs moto, and {error.name!r} is missing; run `pip install jobclaim[local]`"

@@ -14,7 +14,7 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 from werkzeug.test import run_wsgi_app
 
-from infra.local_app import LocalApp
+from jobclaim.infra.local_app import LocalApp
 
 STOP_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.05

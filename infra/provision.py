@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from infra import clients
-from infra.errors import explained
-from infra.queues import ensure_queues
-from infra.report import ProvisionReport
-from infra.tables import ensure_table, table_specs
-from settings import Settings
+from jobclaim.infra import clients
+from jobclaim.infra.errors import explained
+from jobclaim.infra.queues import ensure_queues
+from jobclaim.infra.report import ProvisionReport
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

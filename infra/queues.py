@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from infra import clients
-from infra.attributes import Change, differences, redrive_policy, tls_only_policy
-from infra.errors import ProvisionError, QueueNotFound, endpoint_name, explained
-from infra.report import Kind, ProvisionRow
-from settings import QueueSpec, Settings
+from jobclaim.infra import clients
+from jobclaim.infra.attributes import Change, differences, redrive_policy, tls_only_policy
+from jobclaim.infra.errors import ProvisionError, QueueNotFound, endpoint_name, explained
+from jobclaim.infra.report import Kind, ProvisionRow
+from jobclaim.settings import QueueSpec, Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from infra.attributes import TLS_ONLY
-from infra.environment import as_list, as_mapping
-from infra.errors import InfraError
-from infra.fragment import fill
-from infra.queues import DEAD_LETTER_RETENTION
-from infra.signals import SIGNALS
-from infra.sums import age_alarm, backlog_target, visibility_timeout
-from jobs import schema
-from settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings, WorkerGroup
+from jobclaim.infra.attributes import TLS_ONLY
+from jobclaim.infra.environment import as_list, as_mapping
+from jobclaim.infra.errors import InfraError
+from jobclaim.infra.fragment import fill
+from jobclaim.infra.queues import DEAD_LETTER_RETENTION
+from jobclaim.infra.signals import SIGNALS
+from jobclaim.infra.sums import age_alarm, backlog_target, visibility_timeout
+from jobclaim.jobs import schema
+from jobclaim.settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings, WorkerGroup
 
 BANNER: Final = (
     "# Rendered by `jobclaim template` from the settings and infra/fragments/; change those, not this file.\n"

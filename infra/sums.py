@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

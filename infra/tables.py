@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from infra.errors import ProvisionError, TableMismatch
-from infra.report import ProvisionRow
-from jobs import schema
-from settings import Settings
+from jobclaim.infra.errors import ProvisionError, TableMismatch
+from jobclaim.infra.report import ProvisionRow
+from jobclaim.jobs import schema
+from jobclaim.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

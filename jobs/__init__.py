@@ -1,6 +1,6 @@
 """The job: its model, its legal moves and its store. Knows no Celery; users' code imports from here."""
 
-from jobs.errors import (
+from jobclaim.jobs.errors import (
     ClaimLost,
     IdempotencyMismatch,
     IllegalTransition,
@@ -13,12 +13,12 @@ from jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
-from jobs.hooks import on_dead, on_failure
-from jobs.idempotency import IdempotencyService
-from jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
-from jobs.repo import JobRepo
-from jobs.retry import RetryDecision, RetryPolicy, RetryRule
-from jobs.taxonomy import classify, register_kind
+from jobclaim.jobs.hooks import on_dead, on_failure
+from jobclaim.jobs.idempotency import IdempotencyService
+from jobclaim.jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.retry import RetryDecision, RetryPolicy, RetryRule
+from jobclaim.jobs.taxonomy import classify, register_kind
 
 SKIPPED = {"status": "SKIPPED"}
 """What a task returns whose claim was refused: somebody else has the job, and that is normal."""

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self, TypeVar
 
-from jobs import codec, schema
-from jobs.clock import Clock
-from jobs.item import Item, attribute
-from jobs.notes import SEPARATOR
-from jobs.repo import JobRepo
-from jobs.resilience import persistently
-from jobs.table import JobTable
+from jobclaim.jobs import codec, schema
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.item import Item, attribute
+from jobclaim.jobs.notes import SEPARATOR
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.resilience import persistently
+from jobclaim.jobs.table import JobTable
 
 T = TypeVar("T")
 

@@ -22,12 +22,12 @@ from typing import Any, Final
 import structlog
 from botocore.exceptions import ClientError
 
-from jobs import checks, schema
-from jobs.clock import Clock
-from jobs.errors import InvalidInput
-from jobs.item import Item, attribute
-from jobs.records import Records
-from jobs.resilience import condition_failed
+from jobclaim.jobs import checks, schema
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.item import Item, attribute
+from jobclaim.jobs.records import Records
+from jobclaim.jobs.resilience import condition_failed
 
 log = structlog.get_logger("jobclaim.worker")
 

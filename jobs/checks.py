@@ -6,8 +6,8 @@ import re
 from datetime import datetime
 from typing import Any, Final
 
-from jobs.errors import IllegalTransition, InvalidInput
-from jobs.model import JobStatus
+from jobclaim.jobs.errors import IllegalTransition, InvalidInput
+from jobclaim.jobs.model import JobStatus
 
 MAX_ID: Final = 255
 """Characters of a job id, task name or queue name."""

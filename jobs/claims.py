@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from jobs.model import Job
+from jobclaim.jobs.model import Job
 
 CAPACITY: Final = 10_000
 """Claims remembered at once; far more than one process runs. The oldest is forgotten first."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from jobs.errors import InvalidPayload, PayloadTooLarge
-from jobs.model import Attempt, Decision, Failure, FailureKind
+from jobclaim.jobs.errors import InvalidPayload, PayloadTooLarge
+from jobclaim.jobs.model import Attempt, Decision, Failure, FailureKind
 
 MAX_DEPTH: Final = 100
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "cloudwatch"]
 USER_AGENT: Final = "jobclaim/0.1"

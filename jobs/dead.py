@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from jobs import codec
-from jobs.errors import InvalidInput
-from jobs.model import DeadState, Decision, FailureKind, Job
-from settings import DeadLetterRule, Settings
+from jobclaim.jobs import codec
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.model import DeadState, Decision, FailureKind, Job
+from jobclaim.settings import DeadLetterRule, Settings
 
 DECISIONS: Final = 20
 """Decisions that a job remembers."""

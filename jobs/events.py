@@ -1,7 +1,7 @@
 """Every event that jobclaim logs: its name, its fields, what it means. The one registry, for code, docs and alarms.
 
-A name is a promise: metric filters, alarms and people's searches match it, so it is changed as an API is, with a note
-in the changelog. ``docs/events.md`` is made of this module (``python -m jobs.events``); a test holds both to the code.
+A name is a promise: metric filters, alarms and searches match it, so it is changed as an API is, with a note in the
+changelog. ``python -m jobclaim.jobs.events`` writes ``docs/events.md``; a test holds both to the code.
 """
 
 from __future__ import annotations
@@ -364,7 +364,7 @@ def page() -> str:
     lines = [
         "# Events",
         "",
-        "Made of `jobs/events.py` by `python -m jobs.events > docs/events.md`; do not edit.",
+        "Made of `jobs/events.py` by `python -m jobclaim.jobs.events > docs/events.md`; do not edit.",
         "",
         "Every line that jobclaim logs is one JSON object. `event` is one of the names below; names and fields are",
         "stable, so that metric filters, alarms and searches may rely on them. A field that is not listed here is",

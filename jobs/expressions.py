@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jobs.item import ALWAYS_STORED, attribute
-from jobs.transitions import TRANSITIONS, Move
+from jobclaim.jobs.item import ALWAYS_STORED, attribute
+from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 
 @dataclass(frozen=True, slots=True)

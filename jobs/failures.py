@@ -6,10 +6,10 @@ import traceback as traceback_module
 from dataclasses import replace
 from typing import Any, Final
 
-from jobs import checks, codec, fingerprint
-from jobs.errors import InvalidInput
-from jobs.model import Failure, FailureKind
-from jobs.taxonomy import classify
+from jobclaim.jobs import checks, codec, fingerprint
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.model import Failure, FailureKind
+from jobclaim.jobs.taxonomy import classify
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 12_000
@@ -26,7 +26,7 @@ def describe(
     Parameters
     ----------
     kind : FailureKind, optional
-        Overrides what `jobs.taxonomy` tells of an exception; a text is PERMANENT.
+        Overrides what `jobclaim.jobs.taxonomy` tells of an exception; a text is PERMANENT.
     task : str
         Task whose own rules count, where it has some.
 

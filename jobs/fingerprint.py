@@ -10,7 +10,7 @@ from typing import Final
 
 _LIBRARIES: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _ROOT: Final = Path(__file__).parents[1]
-_OURS: Final = tuple(f"{_ROOT / name}/" for name in ("cli", "jobs", "jobclaim_testing", "recovery", "workers"))
+_OURS: Final = tuple(f"{_ROOT / name}/" for name in ("cli", "jobs", "testing", "recovery", "workers"))
 DIGITS: Final = 12
 LEVELS: Final = 2
 """Folder and file that name a place: the same in every checkout and container."""

@@ -2,7 +2,7 @@
 
 ::
 
-    from jobs.hooks import on_dead
+    from jobclaim.jobs.hooks import on_dead
 
     @on_dead
     def tell_the_channel(job): ...
@@ -20,7 +20,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import structlog
 
-from jobs.model import DeadState, Job, JobStatus
+from jobclaim.jobs.model import DeadState, Job, JobStatus
 
 log = structlog.get_logger("jobclaim.jobs")
 

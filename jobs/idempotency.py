@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from jobs import checks, codec, lifecycle
-from jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
-from jobs.model import Job, JobStatus
-from jobs.repo import JobRepo
-from jobs.submission import Submission, id_for_key, new_job
-from jobs.table import Written
-from jobs.transitions import Move
+from jobclaim.jobs import checks, codec, lifecycle
+from jobclaim.jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.submission import Submission, id_for_key, new_job
+from jobclaim.jobs.table import Written
+from jobclaim.jobs.transitions import Move
 
 GLOBAL: Final = "global"
 RESULTS: Final = "jobclaim.results"

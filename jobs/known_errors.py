@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from jobs.model import FailureKind
+from jobclaim.jobs.model import FailureKind
 
 _T, _E = FailureKind.TRANSIENT, FailureKind.EXTERNAL
 _C, _P = FailureKind.CONFIGURATION, FailureKind.PERMANENT
@@ -177,8 +177,8 @@ KINDS: Final[Mapping[str, FailureKind]] = {
     "kombu.exceptions.EncodeError": _P,
     "kombu.exceptions.DecodeError": _P,
     # our own
-    "jobs.errors.StoreUnavailable": _T,
-    "jobs.errors.JobError": _P,
+    "jobclaim.jobs.errors.StoreUnavailable": _T,
+    "jobclaim.jobs.errors.JobError": _P,
 }
 """By the dotted name of a class, ``builtins.`` left out; what holds for a class holds for those derived from it."""
 

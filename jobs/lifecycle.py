@@ -11,11 +11,11 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jobs import codec, dead
-from jobs.expressions import Change
-from jobs.item import ALWAYS_STORED, ENCODERS, is_absent, place
-from jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
-from jobs.transitions import Move
+from jobclaim.jobs import codec, dead
+from jobclaim.jobs.expressions import Change
+from jobclaim.jobs.item import ALWAYS_STORED, ENCODERS, is_absent, place
+from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
 """Bytes of a failure's message that the history keeps."""

@@ -12,7 +12,7 @@ HISTORY_LIMIT: Final = 10
 
 
 class JobStatus(StrEnum):
-    """States of a job; the moves between them are in `jobs.transitions`."""
+    """States of a job; the moves between them are in `jobclaim.jobs.transitions`."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -158,7 +158,7 @@ class Job:
     dead_state : DeadState or str
         Empty for a job that never failed.
     failure_policy : str
-        What the task's author says of its failures, see `jobs.dead`; empty where settings say it all.
+        What the task's author says of its failures, see `jobclaim.jobs.dead`; empty where settings say it all.
     decisions : tuple of Decision
         The last 20, oldest first.
     created : bool

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self, TypeVar
 
-from jobs import schema
-from jobs.item import Item, attribute
-from jobs.records import Records
-from jobs.repo import JobRepo
+from jobclaim.jobs import schema
+from jobclaim.jobs.item import Item, attribute
+from jobclaim.jobs.records import Records
+from jobclaim.jobs.repo import JobRepo
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jobs.clock import Clock
-from jobs.resilience import persistently
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.resilience import persistently
 
 if TYPE_CHECKING:
-    from jobs.repo import JobRepo
+    from jobclaim.jobs.repo import JobRepo
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ answer was lost counts as applied. Nothing is decided here.
 
 from __future__ import annotations
 
-from jobs import lifecycle
-from jobs.model import Failure, Job, JobStatus
-from jobs.repo import JobRepo
-from jobs.transitions import Move
+from jobclaim.jobs import lifecycle
+from jobclaim.jobs.model import Failure, Job, JobStatus
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.transitions import Move
 
 
 def orphan_fail(repo: JobRepo, job: Job, failure: Failure) -> Job | None:

@@ -13,8 +13,8 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from jobs.clock import Clock
-from jobs.errors import StoreUnavailable
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.errors import StoreUnavailable
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from jobs.errors import InvalidInput
+from jobclaim.jobs.errors import InvalidInput
 
 LONGEST_DELAY_SECONDS: Final = 30 * 86_400.0
 """A month: a retry later than that is a schedule."""

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from jobs import checks, codec
-from jobs.clock import Clock
-from jobs.dead import seal_policy
-from jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
-from jobs.lifecycle import first_dispatches
-from jobs.model import Job, JobStatus, OnOrphan
-from settings import SQS_MAX_VISIBILITY, Settings
+from jobclaim.jobs import checks, codec
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
+from jobclaim.jobs.lifecycle import first_dispatches
+from jobclaim.jobs.model import Job, JobStatus, OnOrphan
+from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a caller asks for; see `jobs.repo.JobRepo.create_job` for the meaning of each field."""
+    """What a caller asks for; see `jobclaim.jobs.repo.JobRepo.create_job` for the meaning of each field."""
 
     task: str
     payload: Any = None

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from jobs import schema
-from jobs.clock import Clock
-from jobs.errors import StoreUnavailable
-from jobs.expressions import Change, update_request
-from jobs.item import Item, attribute, from_item, place, to_attributes
-from jobs.model import Job
-from jobs.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
-from jobs.transitions import Move
+from jobclaim.jobs import schema
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.errors import StoreUnavailable
+from jobclaim.jobs.expressions import Change, update_request
+from jobclaim.jobs.item import Item, attribute, from_item, place, to_attributes
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
+from jobclaim.jobs.transitions import Move
 
 BATCH: Final = 100
 """Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""
@@ -100,7 +100,7 @@ class JobTable:
         changes: Mapping[str, Change],
         until: int | None = None,
     ) -> Written:
-        """Make one move of the transitions' table; ``until`` as in `jobs.resilience.persistently`."""
+        """Make one move of the transitions' table; ``until`` as in `jobclaim.jobs.resilience.persistently`."""
         request = update_request(move, expected, changes)
         return self._conditional("update_item", {"Key": _key(job_id), **request}, until)
 

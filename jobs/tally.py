@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import structlog
 
-from jobs import dead, hooks, schema
-from jobs.clock import Clock
-from jobs.errors import StoreUnavailable
-from jobs.item import Item, attribute
-from jobs.model import Job, JobStatus
-from jobs.records import Records
-from jobs.repo import JobRepo
+from jobclaim.jobs import dead, hooks, schema
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.errors import StoreUnavailable
+from jobclaim.jobs.item import Item, attribute
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.records import Records
+from jobclaim.jobs.repo import JobRepo
 
 log = structlog.get_logger("jobclaim.jobs")
 

@@ -17,9 +17,9 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from jobs.errors import InvalidInput
-from jobs.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
-from jobs.model import FailureKind
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
+from jobclaim.jobs.model import FailureKind
 
 log = structlog.get_logger("jobclaim.jobs")
 

@@ -20,14 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from jobs import schema
-from jobs.clock import Clock
-from jobs.errors import InvalidInput
-from jobs.item import Item, attribute
-from jobs.model import Job, JobStatus
-from jobs.records import Records
-from jobs.repo import JobRepo
-from jobs.resilience import condition_failed
+from jobclaim.jobs import schema
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.item import Item, attribute
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.records import Records
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.resilience import condition_failed
 
 ROUNDS: Final = 6
 """Writes of one question: more than that many others at the same moment, and the answer is "later"."""

@@ -32,7 +32,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from jobs.model import JobStatus
+from jobclaim.jobs.model import JobStatus
 
 
 class Move(StrEnum):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from recovery.cursor import Cursor
-from recovery.decide import DeadWorker
-from recovery.fleet import FleetTable, FleetView
-from recovery.loop import run_every
-from recovery.sweep import SweepReport, sweep
+from jobclaim.recovery.cursor import Cursor
+from jobclaim.recovery.decide import DeadWorker
+from jobclaim.recovery.fleet import FleetTable, FleetView
+from jobclaim.recovery.loop import run_every
+from jobclaim.recovery.sweep import SweepReport, sweep
 
 __all__ = ["Cursor", "DeadWorker", "FleetTable", "FleetView", "SweepReport", "run_every", "sweep"]

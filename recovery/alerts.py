@@ -22,16 +22,16 @@ from typing import Any, Final
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobs import schema
-from jobs.connect import client
-from jobs.errors import JobError
-from jobs.item import attribute
-from jobs.model import JobStatus
-from jobs.repo import JobRepo
-from jobs.resilience import condition_failed, persistently
-from jobs.tally import Counts, Tally
-from recovery.dead import DeadLetters
-from settings import Settings
+from jobclaim.jobs import schema
+from jobclaim.jobs.connect import client
+from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.model import JobStatus
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.resilience import condition_failed, persistently
+from jobclaim.jobs.tally import Counts, Tally
+from jobclaim.recovery.dead import DeadLetters
+from jobclaim.settings import Settings
 
 log = structlog.get_logger("jobclaim.recovery")
 

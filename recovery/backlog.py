@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jobs.connect import PerProcess, client
-from settings import Settings
+from jobclaim.jobs.connect import PerProcess, client
+from jobclaim.settings import Settings
 
 
 class SqsBacklog:

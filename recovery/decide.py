@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from jobs.dead import is_due
-from jobs.lifecycle import is_late
-from jobs.model import Failure, FailureKind, Job, JobStatus
-from settings import SQS_MAX_DELAY, Settings
+from jobclaim.jobs.dead import is_due
+from jobclaim.jobs.lifecycle import is_late
+from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
+from jobclaim.settings import SQS_MAX_DELAY, Settings
 
 LOOK_AHEAD_MS: Final = 600_000
 """A job that waits in DynamoDB gets its message that long before it is due.

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from jobs import schema
-from jobs.clock import Clock
-from jobs.item import attribute
-from jobs.repo import JobRepo
-from jobs.resilience import condition_failed, persistently
-from recovery.cursor import Cursor
-from recovery.decide import DeadWorker
+from jobclaim.jobs import schema
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.resilience import condition_failed, persistently
+from jobclaim.recovery.cursor import Cursor
+from jobclaim.recovery.decide import DeadWorker
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs import Job
+from jobclaim.jobs import Job
 
 
 def handler(_event: Any, _context: Any) -> dict[str, int]:
@@ -15,12 +15,12 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     StoreUnavailable
         DynamoDB did not answer: the invocation counts as failed, and the next one tries again.
     """
-    from recovery.alerts import evaluate
-    from recovery.loop import log_report
-    from recovery.sweep import sweep
-    from workers.app import app
-    from workers.submission.dispatch import publish
-    from workers.telemetry import logs
+    from jobclaim.recovery.alerts import evaluate
+    from jobclaim.recovery.loop import log_report
+    from jobclaim.recovery.sweep import sweep
+    from jobclaim.workers.app import app
+    from jobclaim.workers.submission.dispatch import publish
+    from jobclaim.workers.telemetry import logs
 
     def send(job: Job, delay_seconds: float) -> None:
         publish(app, job, delay_seconds)

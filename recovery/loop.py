@@ -8,7 +8,7 @@ from threading import Event
 
 import structlog
 
-from recovery.sweep import SweepReport
+from jobclaim.recovery.sweep import SweepReport
 
 log = structlog.get_logger("jobclaim.recovery")
 

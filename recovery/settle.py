@@ -8,13 +8,13 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from jobs import rescue
-from jobs.errors import JobError
-from jobs.model import Job
-from jobs.repo import JobRepo
-from jobs.tally import announce_failure
-from recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
-from workers.telemetry import traces
+from jobclaim.jobs import rescue
+from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.tally import announce_failure
+from jobclaim.recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
+from jobclaim.workers.telemetry import traces
 
 log = structlog.get_logger("jobclaim.recovery")
 
@@ -83,7 +83,7 @@ class Settler:
     Attributes
     ----------
     counts : Counter
-        By the names of `recovery.sweep.SweepReport`'s fields.
+        By the names of `jobclaim.recovery.sweep.SweepReport`'s fields.
     """
 
     def __init__(self, repo: JobRepo, messages: Messages, figures: Figures) -> None:
@@ -205,7 +205,7 @@ class Settler:
         """Have a worker tell the job's chord, its chain and its error callbacks: recovery runs no task."""
         if not job.envelope:
             return
-        from workers.results.links import announcement
+        from jobclaim.workers.results.links import announcement
 
         try:
             told = announcement(self._repo, job)

@@ -23,14 +23,14 @@ from typing import Final, TypeVar
 
 import structlog
 
-from jobs import schema
-from jobs.errors import JobError
-from jobs.repo import JobRepo
-from recovery.cursor import Cursor, Mark
-from recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
-from recovery.fleet import Fleet, FleetTable, FleetView
-from recovery.settle import Backlog, Messages, Send, Settler
-from recovery.walk import Stamina, Walker
+from jobclaim.jobs import schema
+from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.recovery.cursor import Cursor, Mark
+from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
+from jobclaim.recovery.fleet import Fleet, FleetTable, FleetView
+from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
+from jobclaim.recovery.walk import Stamina, Walker
 
 log = structlog.get_logger("jobclaim.recovery")
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def sweep(
     repo : JobRepo
         Gives table, settings and clock. Only the queues of its settings are looked at.
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a job's message; default `workers.app.send`.
+        ``send(job, delay_seconds)`` publishes a job's message; default `jobclaim.workers.app.send`.
     backlog : callable, optional
         ``backlog(queue)`` gives the number of waiting messages; default: SQS is asked, when it matters.
     fleet : Fleet, optional
@@ -297,7 +297,7 @@ def _save(fleet: Fleet, one: _Pass, before: Cursor) -> None:
 
 
 def _default_send() -> Send:
-    from workers.app import send
+    from jobclaim.workers.app import send
 
     return lambda job, delay: send(job, delay_seconds=delay)
 
@@ -305,6 +305,6 @@ def _default_send() -> Send:
 @lru_cache(maxsize=4)
 def _default_backlog(repo: JobRepo) -> Backlog:
     """Keep the SQS client between passes: making one takes a third of a second of CPU."""
-    from recovery.backlog import SqsBacklog
+    from jobclaim.recovery.backlog import SqsBacklog
 
     return SqsBacklog(repo.settings)

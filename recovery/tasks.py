@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from celery import Task, shared_task
 
-from jobs import Job
-from recovery.alerts import evaluate
-from recovery.loop import log_report
-from recovery.sweep import sweep
-from workers.submission.dispatch import publish
+from jobclaim.jobs import Job
+from jobclaim.recovery.alerts import evaluate
+from jobclaim.recovery.loop import log_report
+from jobclaim.recovery.sweep import sweep
+from jobclaim.workers.submission.dispatch import publish
 
 
 @shared_task(name="jobclaim.recovery.sweep", base=Task, bind=True, ignore_result=True)

@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 
-from jobs.clock import Clock
-from jobs.errors import JobError
-from jobs.model import Job
-from jobs.table import IndexEntry, JobTable
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.table import IndexEntry, JobTable
 
 log = structlog.get_logger("jobclaim.recovery")
 

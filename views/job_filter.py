@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final, Self
 
-from jobs import FailureKind, InvalidInput, Job, JobRepo, Page
-from jobs.model import DeadState
+from jobclaim.jobs import FailureKind, InvalidInput, Job, JobRepo, Page
+from jobclaim.jobs.model import DeadState
 
 PAGES: Final = 10
 """Pages that a filter may look through; what it did not reach is behind the cursor."""

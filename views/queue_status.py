@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from jobs import Job, JobRepo, JobStatus, schema
-from settings import Settings
+from jobclaim.jobs import Job, JobRepo, JobStatus, schema
+from jobclaim.settings import Settings
 
 PAGE: Final = 100
 """Index entries per queue and shard that are looked at: the oldest ones, so the oldest waiting job is among them unless

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from views.humane import iso, relative, span
+from jobclaim.views.humane import iso, relative, span
 
 if TYPE_CHECKING:
-    from jobs import Attempt, Failure, Job
-    from jobs.audit import Entry
-    from recovery.dead import Group
-    from workers.fleet import WorkerRecord
+    from jobclaim.jobs import Attempt, Failure, Job
+    from jobclaim.jobs.audit import Entry
+    from jobclaim.recovery.dead import Group
+    from jobclaim.workers.fleet import WorkerRecord
 
 TIMES: Final = (
     "created_at",
@@ -160,7 +160,7 @@ def _running(job_id: str, job: Job | None, now: int) -> dict[str, Any]:
 
 def redacted(payload: Any) -> dict[str, Any]:
     """Stand for a payload that is not shown."""
-    from jobs import codec
+    from jobclaim.jobs import codec
 
     return {"redacted": True, "bytes": len(codec.encode(payload).encode())}
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of the records in `views.records`: what `-o json` and the dashboard's API promise.
+"""JSON Schemas of the records in `jobclaim.views.records`: what `-o json` and the dashboard's API promise.
 
 Every field is always there; what has not happened is ``null``. A field may be added; none is renamed or removed
 without a new major version.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-from jobs import FailureKind, JobStatus
-from jobs.model import DeadState
-from views.records import TIMES
+from jobclaim.jobs import FailureKind, JobStatus
+from jobclaim.jobs.model import DeadState
+from jobclaim.views.records import TIMES
 
 Schema: TypeAlias = dict[str, Any]
 

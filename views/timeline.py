@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobs import Attempt, Job, JobStatus
-from jobs.model import DeadState
-from settings import Settings
-from views.humane import clock_time, relative, span
+from jobclaim.jobs import Attempt, Job, JobStatus
+from jobclaim.jobs.model import DeadState
+from jobclaim.settings import Settings
+from jobclaim.views.humane import clock_time, relative, span
 
 
 @dataclass(frozen=True, slots=True)

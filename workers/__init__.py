@@ -1,11 +1,11 @@
 """Celery on jobs: the app, the base classes of tasks, and what makes a worker survive SQS."""
 
-from jobs.breaker import Breaker
-from workers.app import app, create_app
-from workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
-from workers.breaker import BreakerOpen, circuit_breaker
-from workers.decorator import with_idempotency
-from workers.task import JobTask
+from jobclaim.jobs.breaker import Breaker
+from jobclaim.workers.app import app, create_app
+from jobclaim.workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
+from jobclaim.workers.breaker import BreakerOpen, circuit_breaker
+from jobclaim.workers.decorator import with_idempotency
+from jobclaim.workers.task import JobTask
 
 __all__ = [
     "Breaker",

@@ -1,4 +1,4 @@
-"""The Celery app: ``celery -A workers.app worker``. `create_app` makes one from any settings."""
+"""The Celery app: ``celery -A jobclaim worker``. `create_app` makes one from any settings."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from typing import Any
 
 from celery import Celery, current_app, signals
 
-from jobs import Job, JobRepo
-from jobs.breaker import Breakers
-from jobs.tally import Tally
-from jobs.throttle import FleetLimits
-from settings import Settings
-from workers import decorator, identity, limits
-from workers.config import celery_config
-from workers.process import board, startup
-from workers.schedule import alive as beat_alive
-from workers.submission.dispatch import publish
-from workers.task import JobTask
-from workers.telemetry import logs, metrics, traces
+from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.breaker import Breakers
+from jobclaim.jobs.tally import Tally
+from jobclaim.jobs.throttle import FleetLimits
+from jobclaim.settings import Settings
+from jobclaim.workers import decorator, identity, limits
+from jobclaim.workers.config import celery_config
+from jobclaim.workers.process import board, startup
+from jobclaim.workers.schedule import alive as beat_alive
+from jobclaim.workers.submission.dispatch import publish
+from jobclaim.workers.task import JobTask
+from jobclaim.workers.telemetry import logs, metrics, traces
 
-STEPS = ("workers.process.steps:ParentStep", "workers.process.steps:ProtectionStep", "workers.process.alive:Alive")
+STEPS = (
+    "jobclaim.workers.process.steps:ParentStep",
+    "jobclaim.workers.process.steps:ProtectionStep",
+    "jobclaim.workers.process.alive:Alive",
+)
 """By name: only a worker imports them."""
 
 
@@ -58,7 +62,7 @@ class JobclaimApp(Celery):
 
 def create_app(settings: Settings) -> JobclaimApp:
     """Make an app: queues, routes, limits and recovery's schedule come from settings; AWS is not asked anything yet."""
-    made = JobclaimApp("jobclaim", set_as_current=True, control="workers.cancel:JobControl")
+    made = JobclaimApp("jobclaim", set_as_current=True, control="jobclaim.workers.cancel:JobControl")
     made.settings = settings
     made.conf.update(celery_config(settings))
     decorator.watch(made)

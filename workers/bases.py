@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule, codec, lifecycle
-from jobs.idempotency import GLOBAL, IdempotencyService, store_result, window_seconds
-from jobs.submission import id_for_key
-from workers.submission.idempotency import KeyFrom, Rules, Scope
-from workers.task import JobTask
+from jobclaim.jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule, codec, lifecycle
+from jobclaim.jobs.idempotency import GLOBAL, IdempotencyService, store_result, window_seconds
+from jobclaim.jobs.submission import id_for_key
+from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
+from jobclaim.workers.task import JobTask
 
 NEVER_AGAIN = RetryRule((InvalidInput, NotImplementedError))
 """Errors that the same call meets again however often it is tried."""
@@ -37,7 +37,7 @@ class Idempotent(JobTask):
     Attributes
     ----------
     idempotency_ttl : float or str, optional
-        Seconds, or a category of `jobs.idempotency.WINDOWS`; default `Settings.idempotency_ttl_seconds`.
+        Seconds, or a category of `jobclaim.jobs.idempotency.WINDOWS`; default `Settings.idempotency_ttl_seconds`.
     idempotency_scope : str or callable
         ``"global"``; ``"user"`` or ``"tenant"``: equal calls of different users are different; or a function from the
         arguments by name to the owner.

@@ -25,8 +25,8 @@ import structlog
 from celery import Task, current_app
 from celery.exceptions import Ignore, Retry
 
-from jobs import FailureKind, StoreUnavailable, classify
-from jobs.breaker import Breaker
+from jobclaim.jobs import FailureKind, StoreUnavailable, classify
+from jobclaim.jobs.breaker import Breaker
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -110,7 +110,7 @@ def tell_success(breakers: Any, one: Breaker) -> None:
 
 
 class GuardedTask(Task):
-    """What `workers.task.JobTask` knows of breakers.
+    """What `jobclaim.workers.task.JobTask` knows of breakers.
 
     Attributes
     ----------

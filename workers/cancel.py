@@ -9,11 +9,11 @@ from typing import Any, Final
 import structlog
 from celery.app.control import Control
 
-from jobs import IllegalTransition, Job, JobRepo, JobStatus, rescue
-from jobs.failures import describe
-from jobs.model import FailureKind
-from workers.fleet import CANCEL, FleetRecords
-from workers.results.links import announcement
+from jobclaim.jobs import IllegalTransition, Job, JobRepo, JobStatus, rescue
+from jobclaim.jobs.failures import describe
+from jobclaim.jobs.model import FailureKind
+from jobclaim.workers.fleet import CANCEL, FleetRecords
+from jobclaim.workers.results.links import announcement
 
 log = structlog.get_logger("jobclaim.cancel")
 
@@ -51,7 +51,7 @@ def cancel(
     Parameters
     ----------
     send : callable, optional
-        Publishes the message that tells what the job is linked to; default: through the app of `workers.app`.
+        Publishes the message that tells what the job is linked to; default: through the app of `jobclaim.workers.app`.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> N
     """Have a worker tell the job's chord and the rest of its chain; a message that is lost is sent by recovery."""
     try:
         if told := announcement(repo, job):
-            from workers.app import send as send_by_app
+            from jobclaim.workers.app import send as send_by_app
 
             (send or send_by_app)(told)
     except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news

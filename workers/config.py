@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from kombu import Queue
 
-from settings import Settings
-from workers.schedule.entries import entries
+from jobclaim.settings import Settings
+from jobclaim.workers.schedule.entries import entries
 
 RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
 
@@ -22,7 +22,7 @@ class QueueUrls(Mapping[str, dict[str, str]]):
 
     def _urls(self) -> dict[str, dict[str, str]]:
         if not self._known:
-            from infra import resolve_queue_urls
+            from jobclaim.infra import resolve_queue_urls
 
             self._known = {name: {"url": url} for name, url in resolve_queue_urls(self._settings).items()}
         return self._known
@@ -42,7 +42,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     default = settings.limits("", settings.default_queue)
     return {
         "broker_url": "sqs://",
-        "broker_transport": "workers.transport:Transport",
+        "broker_transport": "jobclaim.workers.transport:Transport",
         "broker_transport_options": {
             # without it kombu lists queues, and creates a missing one with a visibility timeout of its own
             "predefined_queues": QueueUrls(settings),
@@ -52,12 +52,12 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "jobclaim_settings": settings,
         },
         "broker_connection_retry_on_startup": True,
-        "result_backend": "workers.results.backend:JobBackend",
+        "result_backend": "jobclaim.workers.results.backend:JobBackend",
         # the claim, not the message, is the authority: delete on consume
         "task_acks_late": False,
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": settings.prefetch_multiplier,
-        "worker_consumer": "workers.process.consumer:JobConsumer",
+        "worker_consumer": "jobclaim.workers.process.consumer:JobConsumer",
         # JSON only: a message must not be able to run code
         "task_serializer": "json",
         "result_serializer": "json",
@@ -77,11 +77,11 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "enable_utc": True,
         "timezone": "UTC",
-        "imports": [*settings.task_modules, "recovery.tasks", "workers.results.chords"],
+        "imports": [*settings.task_modules, "jobclaim.recovery.tasks", "jobclaim.workers.results.chords"],
         # results of plain tasks are kept as long as those of jobs
         "result_expires": settings.completed_retention_days * 86_400,
         "beat_schedule": beat_schedule(settings),
-        "beat_scheduler": "workers.schedule.beat:JobScheduler",
+        "beat_scheduler": "jobclaim.workers.schedule.beat:JobScheduler",
     }
 
 

@@ -10,9 +10,9 @@ from celery import Celery, Task
 from celery.app.autoretry import add_autoretry_behaviour
 from celery.local import Proxy
 
-from workers.bases import Idempotent
-from workers.submission.idempotency import KeyFrom, Rules, Scope
-from workers.task import JobTask
+from jobclaim.workers.bases import Idempotent
+from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
+from jobclaim.workers.task import JobTask
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def with_idempotency(
     ----------
     scope, ttl, argument, key_from
         As ``idempotency_scope``, ``idempotency_ttl``, ``idempotency_scope_argument`` and ``idempotency_key_from`` of
-        `workers.bases.Idempotent`. What the task sets itself (retries, limits, another base class) stays.
+        `jobclaim.workers.bases.Idempotent`. What the task sets itself (retries, limits, another base class) stays.
 
     Raises
     ------

@@ -17,10 +17,10 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from jobs import schema
-from jobs.item import attribute
-from jobs.records import Records
-from jobs.resilience import condition_failed
+from jobclaim.jobs import schema
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.records import Records
+from jobclaim.jobs.resilience import condition_failed
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from jobs import InvalidInput
-from jobs.idempotency import window_seconds
-from jobs.throttle import MAX_CONCURRENCY, RateLimit
-from settings import Limits, Settings
+from jobclaim.jobs import InvalidInput
+from jobclaim.jobs.idempotency import window_seconds
+from jobclaim.jobs.throttle import MAX_CONCURRENCY, RateLimit
+from jobclaim.settings import Limits, Settings
 
 
 def time_limits(soft: float | None, hard: float | None, usual: Limits) -> Limits:

@@ -10,30 +10,30 @@ import structlog
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from jobs import Job, JobError, JobNotFound, StoreUnavailable
-from jobs.dead import seal_policy
-from jobs.idempotency import window_seconds
-from jobs.large import is_mark
-from jobs.model import OnOrphan
-from jobs.resilience import insist_until
-from jobs.taxonomy import register_kind
-from workers import limits
-from workers.attempt.returning import ReturningTask
-from workers.breaker import GuardedTask
-from workers.identity import worker_id
-from workers.process import board, gate
-from workers.process.adoption import NotAdopted, Unadoptable
-from workers.results import links
-from workers.results.linked import LinkedTask
-from workers.submission import call, envelope, timing
-from workers.submission.dispatch import publish_if_due
-from workers.submission.idempotency import Identity, Rules, bind, identify
-from workers.submission.message import HEADER, TOKEN, Address, address, headers
-from workers.submission.typed import TypedTask
-from workers.telemetry import traces
+from jobclaim.jobs import Job, JobError, JobNotFound, StoreUnavailable
+from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs.idempotency import window_seconds
+from jobclaim.jobs.large import is_mark
+from jobclaim.jobs.model import OnOrphan
+from jobclaim.jobs.resilience import insist_until
+from jobclaim.jobs.taxonomy import register_kind
+from jobclaim.workers import limits
+from jobclaim.workers.attempt.returning import ReturningTask
+from jobclaim.workers.breaker import GuardedTask
+from jobclaim.workers.identity import worker_id
+from jobclaim.workers.process import board, gate
+from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
+from jobclaim.workers.results import links
+from jobclaim.workers.results.linked import LinkedTask
+from jobclaim.workers.submission import call, envelope, timing
+from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
+from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
+from jobclaim.workers.submission.typed import TypedTask
+from jobclaim.workers.telemetry import traces
 
 if TYPE_CHECKING:
-    from workers.submission.bulk import BulkReport
+    from jobclaim.workers.submission.bulk import BulkReport
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -64,7 +64,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """
 
     abstract = True
-    Request = "workers.process.request:JobRequest"
+    Request = "jobclaim.workers.process.request:JobRequest"
     on_orphan: ClassVar[OnOrphan | None] = None
     dead_letters: ClassVar[Mapping[str, Any] | None] = None
     critical: ClassVar[bool] = False
@@ -117,7 +117,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         idempotency_key : str, optional
             Makes calls one that the arguments do not.
         idempotency_ttl : float or str, optional
-            Seconds, or a category of `jobs.idempotency.WINDOWS`, for which the completed job answers.
+            Seconds, or a category of `jobclaim.jobs.idempotency.WINDOWS`, for which the completed job answers.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
 
     def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
         """Submit any number of calls, 1.1 requests each, in bounded memory: `workers.submission.bulk.submit_many`."""
-        from workers.submission.bulk import submit_many
+        from jobclaim.workers.submission.bulk import submit_many
 
         return submit_many(self, calls, **options)
 
@@ -327,14 +327,14 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         )
 
     def _tell_if_late(self, refused: Job) -> None:
-        from workers.results.chords import announce_late  # which are tasks themselves
+        from jobclaim.workers.results.chords import announce_late  # which are tasks themselves
 
         announce_late(self.app, refused)
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
         """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job.
 
-        The main process keeps the message until this process has answered: `workers.process.adoption`.
+        The main process keeps the message until this process has answered: `jobclaim.workers.process.adoption`.
         """
         delivered = (self.request.delivery_info or {}).get("routing_key")
         queue = delivered if delivered in self.app.settings.queue_names else None

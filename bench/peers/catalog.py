@@ -73,7 +73,7 @@ def _ours(key: str, title: str, **more: object) -> Peer:
         title=title,
         module="jobclaim_app",
         venv=None,
-        worker=("-m", "celery", "-A", "workers.app", "worker", "-Q", "{queue}", "-c", "{processes}", "-l", "INFO"),
+        worker=("-m", "celery", "-A", "jobclaim", "worker", "-Q", "{queue}", "-c", "{processes}", "-l", "INFO"),
         ready=r"celery@\S+ ready",
         ends={"UpdateItem jobclaim-jobs": 2},
         **more,  # type: ignore[arg-type]

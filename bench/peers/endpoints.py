@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 from bench.peers.catalog import APPS, Peer, queue_of
 from bench.peers.venvs import python_of
 from bench.stub import ROOT
-from infra import provision
-from settings import Settings
+from jobclaim.infra import provision
+from jobclaim.settings import Settings
 from tests.support.endpoints import free_port
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until

@@ -142,7 +142,7 @@ def _working(endpoints: Endpoints, peer: Peer, name: str = "worker") -> Iterator
     """Run a worker until the block ends, and for jobclaim its recovery."""
     with ExitStack() as exits:
         if peer.venv is None:
-            recovery = [sys.executable, "-m", "cli", "recover", "--every", "1"]
+            recovery = [sys.executable, "-m", "jobclaim", "recover", "--every", "1"]
             environment = endpoints.environment(peer, **SETTINGS)
             exits.enter_context(
                 ManagedProcess("recovery", recovery, log_dir=endpoints.folder, env=environment, cwd=ROOT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.peers.catalog import OURS
-from infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
+from jobclaim.infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
 
 MILLION: Final = 1_000_000
 FAULTS: Final = ("duplicate", "crash", "equal")

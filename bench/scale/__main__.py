@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.scale.paper import Load, cost_table, limits_table, shards_table
 from bench.scale.passes import CASES, passed, scaled_settings
-from infra.cost import HOURS, READ_UNIT, WRITE_UNIT
+from jobclaim.infra.cost import HOURS, READ_UNIT, WRITE_UNIT
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 JOBS: Final = 100_000_000

@@ -15,10 +15,10 @@ from itertools import islice
 from typing import Any, Final
 
 from bench.stub_aws.tables import PAGE_BYTES, READ_UNIT, Table, size, write_units
-from jobs import Job, schema
-from jobs.item import attribute, place, to_attributes
-from settings import Settings
-from workers.fleet import FleetRecords, WorkerRecord
+from jobclaim.jobs import Job, schema
+from jobclaim.jobs.item import attribute, place, to_attributes
+from jobclaim.settings import Settings
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 
 Item = dict[str, Any]
 Entry = tuple[int, str, str]

@@ -11,13 +11,13 @@ from typing import Any, Final
 import structlog
 
 from bench.scale.crowd import Asked, Clock, Crowd, CrowdedTable
-from jobs import Failure, FailureKind, Job, JobRepo, JobStatus, schema
-from jobs.model import DeadState
-from recovery import sweep
-from recovery.decide import LOOK_AHEAD_MS
-from recovery.sweep import SweepReport
-from settings import QueueSpec, Settings
-from workers.fleet import WorkerRecord
+from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus, schema
+from jobclaim.jobs.model import DeadState
+from jobclaim.recovery import sweep
+from jobclaim.recovery.decide import LOOK_AHEAD_MS
+from jobclaim.recovery.sweep import SweepReport
+from jobclaim.settings import QueueSpec, Settings
+from jobclaim.workers.fleet import WorkerRecord
 
 SECOND: Final = 1_000
 HOUR: Final = 3_600_000

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cli.output import Format, Output, output_option, remark
-from cli.session import Session, pass_session
+from jobclaim.cli.output import Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
 
 
 @click.command(
@@ -49,11 +49,11 @@ def command(
     Without --static the app is imported too: routes, limits and queues are known only to it. Exits with 4 when
     something was found.
     """
-    from cli.findings import conclude, find_app
-    from governance.audit_rules import audit
-    from governance.inspection import fleet_of
-    from governance.report import report
-    from governance.source import read
+    from jobclaim.cli.findings import conclude, find_app
+    from jobclaim.governance.audit_rules import audit
+    from jobclaim.governance.inspection import fleet_of
+    from jobclaim.governance.report import report
+    from jobclaim.governance.source import read
 
     out = Output(output, id_field="subject")
     if reconcile:
@@ -71,9 +71,9 @@ def command(
 
 
 def _reconcile(session: Session, out: Output) -> int:
-    from cli.findings import conclude
-    from governance.reconcile import reconcile
-    from infra.clients import sqs_client
+    from jobclaim.cli.findings import conclude
+    from jobclaim.governance.reconcile import reconcile
+    from jobclaim.infra.clients import sqs_client
 
     found, looked = reconcile(session.repo, sqs_client(session.settings), session.settings)
     return conclude(found, out, checked=f"{looked.jobs} open jobs and {looked.messages} messages")

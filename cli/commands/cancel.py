@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import Format, Output, output_option, remark
-from cli.session import Session, pass_session
+from jobclaim.cli.output import Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from jobs import Job
+    from jobclaim.jobs import Job
 
 
 @click.command(
@@ -33,8 +33,8 @@ def command(session: Session, job_ids: tuple[str, ...], reason: str, output: For
 
     Exits with 5 when only some could be cancelled.
     """
-    from cli.bulk import for_each
-    from workers.cancel import cancel
+    from jobclaim.cli.bulk import for_each
+    from jobclaim.workers.cancel import cancel
 
     repo = session.repo
 

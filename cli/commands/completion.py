@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.exits import ExitCode
+from jobclaim.cli.exits import ExitCode
 
 
 @click.command(
@@ -20,10 +20,10 @@ def command(shell: str) -> None:
     """Print the completion script of a shell."""
     from click.shell_completion import get_completion_class
 
-    from cli.main import jobclaim
+    from jobclaim.cli.main import command_line
 
     kind = get_completion_class(shell)
     assert kind is not None
-    script = kind(jobclaim, {}, "jobclaim", "_JOBCLAIM_COMPLETE")
+    script = kind(command_line, {}, "jobclaim", "_JOBCLAIM_COMPLETE")
     click.echo(script.source_template % script.source_vars())
     click.get_current_context().exit(ExitCode.OK)

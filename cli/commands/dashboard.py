@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from cli.output import remark
-from cli.session import Session
+from jobclaim.cli.output import remark
+from jobclaim.cli.session import Session
 
 MISSING = "the dashboard needs the extra `dashboard`: pip install 'jobclaim[dashboard]'"
 
@@ -39,14 +39,14 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
     try:
         import uvicorn  # noqa: F401 - asked for first, so that what is missing is named
 
-        from dashboard.security import RefusedToServe
-        from dashboard.server import CannotListen, serve
+        from jobclaim.dashboard.security import RefusedToServe
+        from jobclaim.dashboard.server import CannotListen, serve
     except ImportError as error:
         if error.name in ("uvicorn", "starlette", "jinja2", "jwt", "cryptography"):
             raise click.ClickException(MISSING) from error
         raise
-    from cli.processes import signals_as_interrupt
-    from views.person import whoami
+    from jobclaim.cli.processes import signals_as_interrupt
+    from jobclaim.views.person import whoami
 
     def tell(url: str) -> None:
         acting = "you may act" if operator else "you may look; --operator lets you act"
@@ -74,7 +74,7 @@ def hash_password() -> None:
 
     Asked for twice on a terminal; elsewhere the first line of standard input. At least 12 characters.
     """
-    from dashboard.security.basic import hash_password as hashed
+    from jobclaim.dashboard.security.basic import hash_password as hashed
 
     if sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.exits import ExitCode
-from cli.humane import Duration, Moment
-from cli.output import Format, Output, output_option, remark
-from cli.session import Session, pass_session
-from views.person import whoami
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.humane import Duration, Moment
+from jobclaim.cli.output import Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
+from jobclaim.views.person import whoami
 
 if TYPE_CHECKING:
-    from recovery.dead import DeadLetters, Filter, Verb
+    from jobclaim.recovery.dead import DeadLetters, Filter, Verb
 
 KINDS: Final = ("TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED")
 OPEN: Final = ("WAITING", "SCHEDULED")
@@ -58,8 +58,8 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...] = ()) -> Filter:
     """Make a filter of the options; its window always has an end, so that a repeated command means the same jobs."""
-    from jobs.model import DeadState
-    from recovery.dead import OPEN_STATES, Filter
+    from jobclaim.jobs.model import DeadState
+    from jobclaim.recovery.dead import OPEN_STATES, Filter
 
     if asked["since"] is not None and asked["failed_after"] is not None:
         raise click.UsageError("--since and --failed-after exclude each other: give the distance or the moment")
@@ -78,8 +78,8 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
 
 def letters(session: Session) -> DeadLetters:
     """Make the dead letters of a session, with its app to send what is retried."""
-    from recovery.dead import DeadLetters
-    from workers.submission.dispatch import publish
+    from jobclaim.recovery.dead import DeadLetters
+    from jobclaim.workers.submission.dispatch import publish
 
     return DeadLetters(session.repo, send=lambda job, delay: publish(session.app, job, delay))
 
@@ -104,8 +104,8 @@ def list_(
     """List dead letters, or the groups of them; by default those that are WAITING or SCHEDULED."""
     from itertools import islice
 
-    from cli.dead_view import COLUMNS, GROUP_COLUMNS
-    from views.records import group_record, job_record
+    from jobclaim.cli.dead_view import COLUMNS, GROUP_COLUMNS
+    from jobclaim.views.records import group_record, job_record
 
     wanted = made_filter(session, asked, states)
     if groups:
@@ -133,7 +133,7 @@ Examples:
 @click.pass_context
 def show(ctx: click.Context, job_id: str, payload: bool, output: Format | None) -> None:
     """Show one dead letter: every attempt, every decision, the traceback. The same as `jobclaim show`."""
-    from cli.commands.show import command as show_job
+    from jobclaim.cli.commands.show import command as show_job
 
     ctx.invoke(show_job, job_id=job_id, payload=payload, output=output)
 
@@ -150,8 +150,8 @@ Examples:
 @pass_session
 def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
     """Count dead letters by state, kind, task, queue and time of failure."""
-    from cli.dead_view import STAT_COLUMNS
-    from views.records import stat_records
+    from jobclaim.cli.dead_view import STAT_COLUMNS
+    from jobclaim.views.records import stat_records
 
     counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
     Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="There is no dead letter.")
@@ -168,9 +168,9 @@ Examples:
 @pass_session
 def audit(session: Session, limit: int, output: Format | None) -> None:
     """Show who retried, resolved, abandoned, redrove or discarded what, newest first."""
-    from cli.dead_view import AUDIT_COLUMNS
-    from jobs.audit import Audit
-    from views.records import audit_record
+    from jobclaim.cli.dead_view import AUDIT_COLUMNS
+    from jobclaim.jobs.audit import Audit
+    from jobclaim.views.records import audit_record
 
     rows = [audit_record(entry) for entry in Audit.of(session.repo).entries(limit=limit)]
     Output(output, id_field="what").many(rows, AUDIT_COLUMNS, empty="Nobody has done anything yet.")
@@ -212,8 +212,8 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
 
 
 def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> int:
-    from cli.dead_act import preview, tell_plan, tell_progress, tell_report
-    from recovery.dead import ActReport
+    from jobclaim.cli.dead_act import preview, tell_plan, tell_progress, tell_report
+    from jobclaim.recovery.dead import ActReport
 
     wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])
     dead, limit, out = letters(session), options["limit"], Output(options["output"])
@@ -254,7 +254,7 @@ _act("abandon", "Say that nobody wants the work of dead letters any more.", OPEN
 
 
 def _add_queue() -> None:
-    from cli.dead_queue import queue
+    from jobclaim.cli.dead_queue import queue
 
     command.add_command(queue)
 

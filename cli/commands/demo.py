@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.output import Format, Output, report_option
+from jobclaim.cli.output import Format, Output, report_option
 
 
 @click.command(
@@ -27,6 +27,6 @@ def command(keep: Path | None, output: Format | None) -> None:
     """
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{str(keep)!r} is not empty; evidence of two runs must not mix", param_hint="--keep")
-    from cli.demo.play import play
+    from jobclaim.cli.demo.play import play
 
     click.get_current_context().exit(play(Output(output), keep.resolve() if keep else None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.session import Session, pass_session
+from jobclaim.cli.session import Session, pass_session
 
 
 @click.command(
@@ -37,7 +37,7 @@ def command(
 
     Prints the environment that points other terminals here. Nothing is kept: the next run starts empty.
     """
-    from cli.development import run
+    from jobclaim.cli.development import run
 
     for queue in queues:
         session.settings.queue(queue)

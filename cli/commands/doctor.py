@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.exits import ExitCode
-from cli.output import Column, Format, Output, Record, output_option, remark
-from cli.session import Session, pass_session, quiet_logs
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Column, Format, Output, Record, output_option, remark
+from jobclaim.cli.session import Session, pass_session, quiet_logs
 
 if TYPE_CHECKING:
-    from infra.doctor import Snapshot
+    from jobclaim.infra.doctor import Snapshot
 
 STYLES: Final = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 ACTORS: Final = ("submitter", "worker", "beat", "recovery", "dashboard")
@@ -40,7 +40,7 @@ def command(
     Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start. With --actor, what the actor
     may not look at is a WARN: none needs it for its work.
     """
-    from infra.doctor import Level, diagnose, gather
+    from jobclaim.infra.doctor import Level, diagnose, gather
 
     quiet_logs()
     snapshot = gather(session.settings, actor=actor, listens_on=[session.settings.queue(name).name for name in queues])
@@ -57,9 +57,9 @@ def command(
 
 def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
     """Import the users' tasks; what a worker would refuse is a problem here too."""
-    from infra.doctor import TaskView
-    from workers import JobTask
-    from workers.limits import problems, queue_of
+    from jobclaim.infra.doctor import TaskView
+    from jobclaim.workers import JobTask
+    from jobclaim.workers.limits import problems, queue_of
 
     try:
         tasks = [task for task in session.app_with_tasks.tasks.values() if isinstance(task, JobTask)]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.errors import NotFound
-from cli.output import Format, Output, output_option
-from cli.session import Session, pass_session
+from jobclaim.cli.errors import NotFound
+from jobclaim.cli.output import Format, Output, output_option
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from jobs import Job
+    from jobclaim.jobs import Job
 
 
 @click.group(
@@ -53,8 +53,8 @@ Examples:
 @pass_session
 def show(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
     """Show the job under a key, its result, and whether it answers equal submissions now."""
-    from jobs import lifecycle
-    from views.records import job_record
+    from jobclaim.jobs import lifecycle
+    from jobclaim.views.records import job_record
 
     job = _find(session, task, _scope(key, values))
     answers = lifecycle.answers_duplicate(job, session.now())
@@ -77,7 +77,7 @@ def clear(session: Session, task: str, key: str | None, values: str | None, outp
     A running job is refused: cancel it first. A crashed job never holds its key for ever, so this is for results that
     turned out wrong.
     """
-    from jobs.idempotency import IdempotencyService
+    from jobclaim.jobs.idempotency import IdempotencyService
 
     scope = _scope(key, values)
     job = _find(session, task, scope)
@@ -105,7 +105,7 @@ def _scope(key: str | None, values: str | None) -> Any:
 
 
 def _find(session: Session, task: str, scope: Any) -> Job:
-    from jobs.idempotency import IdempotencyService
+    from jobclaim.jobs.idempotency import IdempotencyService
 
     job = IdempotencyService(session.repo).check_idempotency_key(task, scope)
     if job is None:
@@ -114,7 +114,7 @@ def _find(session: Session, task: str, scope: Any) -> Job:
 
 
 def _draw(console: Any, session: Session, job: Job, answers: bool) -> None:
-    from cli.job_view import draw_job
+    from jobclaim.cli.job_view import draw_job
 
     draw_job(console, job, now=session.now(), settings=session.settings)
     console.print("Equal submissions get this job." if answers else "Equal submissions run anew.")

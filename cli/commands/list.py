@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.humane import Duration
-from cli.output import Format, Output, output_option, remark
-from cli.session import Session, pass_session
-from cli.watching import repeat, watch_option
+from jobclaim.cli.humane import Duration
+from jobclaim.cli.output import Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.watching import repeat, watch_option
 
 if TYPE_CHECKING:
-    from views.job_filter import JobFilter
+    from jobclaim.views.job_filter import JobFilter
 
 STATES: Final = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "CANCELLED")
 OPEN: Final = ("PROCESSING", "PENDING")
@@ -65,8 +65,8 @@ def command(
     Reads a bounded number of index pages, never the whole table: a filter that fits few jobs gives a short list and a
     cursor. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
     """
-    from jobs import InvalidInput
-    from views.job_filter import JobFilter
+    from jobclaim.jobs import InvalidInput
+    from jobclaim.views.job_filter import JobFilter
 
     if cursor and not status:
         raise click.UsageError("--cursor continues the list of one state: name it with --status")
@@ -96,9 +96,9 @@ def _show(
     payload: bool,
     out: Output,
 ) -> None:
-    from cli.job_columns import columns
-    from views.job_filter import filtered_page
-    from views.records import job_record
+    from jobclaim.cli.job_columns import columns
+    from jobclaim.views.job_filter import filtered_page
+    from jobclaim.views.records import job_record
 
     repo, now = session.repo, session.now()
     pages = [filtered_page(repo, state, wanted, now=now, queue=queue, limit=limit, cursor=cursor) for state in states]

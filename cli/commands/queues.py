@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from cli.output import Column, Format, Output, output_option
-from cli.session import Session, pass_session
-from cli.watching import repeat, watch_option
-from views.humane import span
+from jobclaim.cli.output import Column, Format, Output, output_option
+from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.watching import repeat, watch_option
+from jobclaim.views.humane import span
 
 
 @click.command(
@@ -29,8 +29,8 @@ def command(session: Session, watch: int | None, output: Format | None) -> None:
     Bounded: the oldest 100 open jobs of each queue and index shard; a + says that there are more. An SLA of more than
     100 % is missed at this moment.
     """
-    from infra.clients import sqs_client
-    from views.queue_status import queue_statuses
+    from jobclaim.infra.clients import sqs_client
+    from jobclaim.views.queue_status import queue_statuses
 
     out, sqs = Output(output, id_field="queue"), sqs_client(session.settings)
     repeat(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.exits import ExitCode
-from cli.humane import Duration
-from cli.output import Format, Output, report_option
-from cli.session import Session, pass_session
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.humane import Duration
+from jobclaim.cli.output import Format, Output, report_option
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from jobs import Job
-    from recovery import SweepReport
+    from jobclaim.jobs import Job
+    from jobclaim.recovery import SweepReport
 
 MIN_EVERY_MS: Final = 100
 
@@ -50,7 +50,7 @@ def command(session: Session, every: int | None, output: Format | None) -> None:
 
 
 def _keep_sweeping(session: Session, seconds: float, out: Output) -> None:
-    from recovery.loop import run_every
+    from jobclaim.recovery.loop import run_every
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -59,9 +59,9 @@ def _keep_sweeping(session: Session, seconds: float, out: Output) -> None:
 
 
 def _sweep(session: Session) -> SweepReport:
-    from recovery import sweep
-    from recovery.alerts import evaluate
-    from workers.submission.dispatch import publish
+    from jobclaim.recovery import sweep
+    from jobclaim.recovery.alerts import evaluate
+    from jobclaim.workers.submission.dispatch import publish
 
     def send(job: Job, delay_seconds: float) -> None:
         publish(session.app, job, delay_seconds)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import Format, Output, output_option
-from cli.session import Session, pass_session
+from jobclaim.cli.output import Format, Output, output_option
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from jobs import Job
+    from jobclaim.jobs import Job
 
 
 @click.command(
@@ -28,8 +28,8 @@ def command(session: Session, job_ids: tuple[str, ...], output: Format | None) -
 
     Exits with 5 when only some could be started.
     """
-    from cli.bulk import for_each
-    from workers.submission.dispatch import publish_if_due
+    from jobclaim.cli.bulk import for_each
+    from jobclaim.workers.submission.dispatch import publish_if_due
 
     def again(job_id: str) -> Job:
         job = session.repo.retry_job(job_id)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.output import Column, Format, Output, output_option, remark
-from cli.session import Session, pass_session
+from jobclaim.cli.output import Column, Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from governance.schedule_rules import World
-    from governance.schedules import Entry
+    from jobclaim.governance.schedule_rules import World
+    from jobclaim.governance.schedules import Entry
 
 CHECKS = (
     "duplicates",
@@ -90,8 +90,8 @@ def validate(
 
     Exits with 4 when something was found.
     """
-    from cli.findings import conclude
-    from governance.schedule_rules import validate as check
+    from jobclaim.cli.findings import conclude
+    from jobclaim.governance.schedule_rules import validate as check
 
     chosen = [name for name in CHECKS if flags[f"check_{name.replace('-', '_')}"]]
     if roots:
@@ -155,7 +155,7 @@ def next_(session: Session, app: str | None, count: int, output: Format | None) 
 
 def times(entry: Entry) -> str:
     """Say when an entry fires, in the words of crontab(5)."""
-    from governance.schedules import Cron
+    from jobclaim.governance.schedules import Cron
 
     if not isinstance(entry.when, Cron):
         return f"every {entry.when:g} s" if entry.when else "not understood"
@@ -171,7 +171,7 @@ def times(entry: Entry) -> str:
 
 
 def _record(entry: Entry, world: World, count: int) -> dict[str, Any]:
-    from governance.schedules import next_fires
+    from jobclaim.governance.schedules import next_fires
 
     coming = next_fires(entry, datetime.now(world.zone), count)
     return {
@@ -186,10 +186,10 @@ def _record(entry: Entry, world: World, count: int) -> dict[str, Any]:
 
 
 def _known(session: Session, app: str | None, live: bool, hotspot: int) -> tuple[list[Entry], World]:
-    from cli.findings import find_app
-    from governance.inspection import world_of
-    from governance.schedules import entries_of
-    from governance.source import read
+    from jobclaim.cli.findings import find_app
+    from jobclaim.governance.inspection import world_of
+    from jobclaim.governance.schedules import entries_of
+    from jobclaim.governance.source import read
 
     known = find_app(app) if app else session.app_with_tasks
     places = read([Path.cwd()]).texts if known.conf.beat_schedule and (Path.cwd() / "pyproject.toml").exists() else {}
@@ -197,7 +197,7 @@ def _known(session: Session, app: str | None, live: bool, hotspot: int) -> tuple
 
 
 def _live(session: Session) -> frozenset[str]:
-    from workers.fleet import FleetRecords
+    from jobclaim.workers.fleet import FleetRecords
 
     oldest = session.now() - session.settings.worker_dead_after_seconds * 1000
     alive = [record for record in FleetRecords.of(session.repo).all() if record.seen_at > oldest]
@@ -205,8 +205,8 @@ def _live(session: Session) -> frozenset[str]:
 
 
 def _static(roots: tuple[Path, ...], verbose: bool, hotspot: int) -> tuple[list[Entry], World]:
-    from governance.source import read
-    from governance.static_schedules import static_entries, static_world
+    from jobclaim.governance.source import read
+    from jobclaim.governance.static_schedules import static_entries, static_world
 
     source = read(roots)
     entries, unread = static_entries(source)

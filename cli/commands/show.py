@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import Format, Output, output_option
-from cli.session import Session, pass_session
+from jobclaim.cli.output import Format, Output, output_option
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jobs import Job
+    from jobclaim.jobs import Job
 
 
 @click.command(
@@ -29,7 +29,7 @@ Examples:
 @pass_session
 def command(session: Session, job_id: str, payload: bool, output: Format | None) -> None:
     """Show one job: its state, what it waits for, and every attempt: who claimed it, until when, how it ended."""
-    from views.records import job_record
+    from jobclaim.views.records import job_record
 
     job = session.repo.get_job(job_id)
     Output(output).one(
@@ -39,6 +39,6 @@ def command(session: Session, job_id: str, payload: bool, output: Format | None)
 
 
 def _draw(console: Console, job: Job, session: Session, payload: bool) -> None:
-    from cli.job_view import draw_job
+    from jobclaim.cli.job_view import draw_job
 
     draw_job(console, job, now=session.now(), settings=session.settings, payload=payload)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.exits import ExitCode
-from cli.humane import Duration, Moment
-from cli.output import Format, Output, output_option, remark
-from cli.session import Session, pass_session
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.humane import Duration, Moment
+from jobclaim.cli.output import Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from jobs import Job
+    from jobclaim.jobs import Job
 
 
 class JsonValue(click.ParamType[Any]):
@@ -76,7 +76,7 @@ def command(
     With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout is over
     and the job is not.
     """
-    from cli.submission import submit
+    from jobclaim.cli.submission import submit
 
     if at is not None and delay is not None:
         raise click.UsageError("--at and --in exclude each other: give the moment or the distance")
@@ -92,7 +92,7 @@ def command(
 
 
 def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]:
-    from cli.following import follow
+    from jobclaim.cli.following import follow
 
     job = follow(session.repo, job, timeout_ms=timeout_ms)
     if job.status.is_open:
@@ -102,10 +102,10 @@ def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]
 
 
 def _print(session: Session, job: Job, out: Output, *, detailed: bool) -> None:
-    from cli.job_columns import columns
-    from cli.job_view import draw_job
-    from cli.output import table
-    from views.records import job_record
+    from jobclaim.cli.job_columns import columns
+    from jobclaim.cli.job_view import draw_job
+    from jobclaim.cli.output import table
+    from jobclaim.views.records import job_record
 
     record = job_record(job)
     if detailed:

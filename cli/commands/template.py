@@ -8,9 +8,9 @@ from typing import Final
 
 import click
 
-from cli.exits import ExitCode
-from cli.output import remark
-from cli.session import Session, pass_session
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import remark
+from jobclaim.cli.session import Session, pass_session
 
 SHOWN: Final = 40
 
@@ -31,7 +31,7 @@ def command(session: Session, check: bool, path: str) -> None:
 
     Asks AWS nothing: the template is a function of the settings alone, so that it can be committed and reviewed.
     """
-    from infra.render import render
+    from jobclaim.infra.render import render
 
     rendered = render(session.settings)
     if path == "-":

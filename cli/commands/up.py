@@ -6,8 +6,8 @@ from typing import Final
 
 import click
 
-from cli.output import Column, Format, Output, Record, output_option, remark
-from cli.session import Session, pass_session
+from jobclaim.cli.output import Column, Format, Output, Record, output_option, remark
+from jobclaim.cli.session import Session, pass_session
 
 STYLES: Final = {"created": "green", "changed": "yellow", "unchanged": "dim", "left": "bold yellow"}
 
@@ -27,7 +27,7 @@ def command(session: Session, output: Format | None) -> None:
 
     Safe to run any number of times; deletes nothing. Says what was created or changed, and what it left alone and why.
     """
-    from infra import provision
+    from jobclaim.infra import provision
 
     report = provision(session.settings)
     records = [

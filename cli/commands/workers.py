@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from cli.output import Column, Format, Output, output_option, remark
-from cli.session import Session, pass_session
-from cli.watching import repeat, watch_option
-from views.humane import span
+from jobclaim.cli.output import Column, Format, Output, output_option, remark
+from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.watching import repeat, watch_option
+from jobclaim.views.humane import span
 
 
 @click.command(
@@ -38,8 +38,8 @@ def command(session: Session, queue: str | None, with_jobs: bool, watch: int | N
 
 
 def _show(session: Session, queue: str | None, with_jobs: bool, out: Output) -> None:
-    from views.records import worker_record
-    from workers.fleet import FleetRecords
+    from jobclaim.views.records import worker_record
+    from jobclaim.workers.fleet import FleetRecords
 
     now = session.now()
     found = [record for record in FleetRecords.of(session.repo).all() if queue is None or queue in record.queues]

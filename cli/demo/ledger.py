@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from jobs import Job
+from jobclaim.jobs import Job
 
 REFUSED: Final = "already claimed"
 """The event that a worker logs when its claim is refused."""

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.demo.stage import stage
-from cli.demo.story import Story, Stuck
-from cli.demo.verdict import Claim, figures, judge
-from cli.exits import ExitCode
-from cli.output import Output, console, remark
-from cli.processes import signals_as_interrupt
+from jobclaim.cli.demo.stage import stage
+from jobclaim.cli.demo.story import Story, Stuck
+from jobclaim.cli.demo.verdict import Claim, figures, judge
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Output, console, remark
+from jobclaim.cli.processes import signals_as_interrupt
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cli.processes import Child, beat, end_all, importable, worker
-from cli.session import quiet_logs
-from infra import LocalAws, local_aws, provision, resolve_queue_urls
-from jobs import JobRepo
-from settings import Settings
+from jobclaim.cli.processes import Child, beat, end_all, importable, worker
+from jobclaim.cli.session import quiet_logs
+from jobclaim.infra import LocalAws, local_aws, provision, resolve_queue_urls
+from jobclaim.jobs import JobRepo
+from jobclaim.settings import Settings
 
 COUNTS: Final = "default"
 REPORTS: Final = "reports"
@@ -40,7 +40,7 @@ ENVIRONMENT: Final = {
     "JOBCLAIM_REDISPATCH_MIN_SECONDS": "10",
     "JOBCLAIM_RECOVERY_INTERVAL_SECONDS": "2",
     "JOBCLAIM_WAIT_TIME_SECONDS": "2",
-    "JOBCLAIM_TASK_MODULES": '["cli.demo.tasks"]',
+    "JOBCLAIM_TASK_MODULES": '["jobclaim.cli.demo.tasks"]',
     "JOBCLAIM_LOG_LEVEL": "INFO",
     "JOBCLAIM_LOG_FORMAT": "json",
 }
@@ -127,7 +127,7 @@ def stage(directory: Path) -> Iterator[Stage]:
 
 
 def _app(settings: Settings) -> Any:
-    from workers import create_app
+    from jobclaim.workers import create_app
 
     app = create_app(settings)
     app.loader.import_default_modules()

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cli.demo.ledger import Body, Evidence, messages_in, read_bodies, read_refusals
-from cli.demo.stage import COUNTS, REPORTS, Stage
-from cli.demo.tasks import COUNT, FAILED_REPORT, RETRIED_REPORT
-from cli.processes import Child
-from cli.submission import submit
-from infra.clients import sqs_client
-from jobs import Job, JobStatus
-from settings import DEAD_LETTER_SUFFIX
-from workers.submission.dispatch import publish
+from jobclaim.cli.demo.ledger import Body, Evidence, messages_in, read_bodies, read_refusals
+from jobclaim.cli.demo.stage import COUNTS, REPORTS, Stage
+from jobclaim.cli.demo.tasks import COUNT, FAILED_REPORT, RETRIED_REPORT
+from jobclaim.cli.processes import Child
+from jobclaim.cli.submission import submit
+from jobclaim.infra.clients import sqs_client
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.settings import DEAD_LETTER_SUFFIX
+from jobclaim.workers.submission.dispatch import publish
 
 JOBS: Final = 100
 DUPLICATES: Final = 30

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from celery import shared_task
 
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 COUNT: Final = "demo.count"
 RETRIED_REPORT: Final = "demo.retried_report"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from cli.demo.ledger import Evidence
-from jobs import JobStatus
+from jobclaim.cli.demo.ledger import Evidence
+from jobclaim.jobs import JobStatus
 
 SHOWN: Final = 3
 """Offending jobs that a failed claim names."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs import Attempt, Job, JobStatus
-from jobs.transitions import TRANSITIONS, Actor, Move
-from views.humane import span
-from views.records import failure_record
+from jobclaim.jobs import Attempt, Job, JobStatus
+from jobclaim.jobs.transitions import TRANSITIONS, Actor, Move
+from jobclaim.views.humane import span
+from jobclaim.views.records import failure_record
 
 BY: Final = {
     Actor.OWNER: "its own worker",
@@ -33,7 +33,7 @@ class Held:
     lease_over : bool
         Whether its lease had ended when the attempt did, or has by now.
     outcome : str
-        Name of the move that ended it (`jobs.transitions.Move`), in small letters; "running" while it runs.
+        Name of the move that ended it (`jobclaim.jobs.transitions.Move`), in small letters; "running" while it runs.
     tone : str
         ``good``, ``bad``, ``warn``, ``calm`` or ``live``.
     ended_by : str

@@ -8,17 +8,17 @@ from typing import Any, Final, Self, cast
 
 from starlette.datastructures import QueryParams
 
-from dashboard.acts import checks_reason
-from dashboard.meter import Budget, Meter
-from dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
-from dashboard.services import Services
-from jobs import InvalidInput, Job, JobStatus, lifecycle, schema
-from jobs.model import DeadState
-from recovery.dead import VERBS, Filter, Verb, grouped
-from settings import Settings
-from views.humane import iso
-from views.job_filter import known_dead_state, known_kind
-from views.records import group_record
+from jobclaim.dashboard.acts import checks_reason
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import InvalidInput, Job, JobStatus, lifecycle, schema
+from jobclaim.jobs.model import DeadState
+from jobclaim.recovery.dead import VERBS, Filter, Verb, grouped
+from jobclaim.settings import Settings
+from jobclaim.views.humane import iso
+from jobclaim.views.job_filter import known_dead_state, known_kind
+from jobclaim.views.records import group_record
 
 LOOKED_AT: Final = 200
 """Dead letters that one view groups."""
@@ -92,7 +92,7 @@ class Groups:
     Attributes
     ----------
     rows : list of dict
-        Records of `views.records.group_record`, the largest first.
+        Records of `jobclaim.views.records.group_record`, the largest first.
     count : int
         Dead letters that fit, among those looked at.
     """

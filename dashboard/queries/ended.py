@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboard.meter import Budget
-from dashboard.services import Services
-from jobs import JobStatus, schema
-from jobs.table import IndexEntry
-from settings import Settings
+from jobclaim.dashboard.meter import Budget
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import JobStatus, schema
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.settings import Settings
 
 ENTRIES: Final = 100
 """Newest entries of a partition that are read: a read unit or two."""

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard.meter import Budget, Meter, current
-from dashboard.services import Services
-from jobs import breaker, schema, tally
-from jobs.item import Item
-from jobs.resilience import persistently
-from recovery import alerts
-from workers.fleet import WorkerRecord, record_of
+from jobclaim.dashboard.meter import Budget, Meter, current
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import breaker, schema, tally
+from jobclaim.jobs.item import Item
+from jobclaim.jobs.resilience import persistently
+from jobclaim.recovery import alerts
+from jobclaim.workers.fleet import WorkerRecord, record_of
 
 PAGES: Final = 2
 """Pages of a megabyte that one view reads: several thousand workers."""

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dashboard import redaction
-from dashboard.meter import Budget
-from dashboard.queries.attempts import Held, attempts
-from dashboard.queries.links import MOST, Links, links_of
-from dashboard.queries.walk import HEAVIEST
-from dashboard.services import Services
-from jobs import Job, JobNotFound, JobStatus, checks, lifecycle
-from jobs.large import is_mark
-from jobs.model import DeadState
-from recovery.dead import state_of
-from settings import Settings
-from views.records import job_record
-from views.timeline import Moment, timeline, waiting_reason
-from workers.fleet import CANCEL, WorkerRecord
+from jobclaim.dashboard import redaction
+from jobclaim.dashboard.meter import Budget
+from jobclaim.dashboard.queries.attempts import Held, attempts
+from jobclaim.dashboard.queries.links import MOST, Links, links_of
+from jobclaim.dashboard.queries.walk import HEAVIEST
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import Job, JobNotFound, JobStatus, checks, lifecycle
+from jobclaim.jobs.large import is_mark
+from jobclaim.jobs.model import DeadState
+from jobclaim.recovery.dead import state_of
+from jobclaim.settings import Settings
+from jobclaim.views.records import job_record
+from jobclaim.views.timeline import Moment, timeline, waiting_reason
+from jobclaim.workers.fleet import CANCEL, WorkerRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class JobView:
     Attributes
     ----------
     record : dict
-        `views.records.job_record` with what settings allow to be shown.
+        `jobclaim.views.records.job_record` with what settings allow to be shown.
     payload, result : JSON values
         What is hidden is masked; ``None`` where there is none.
     payload_in_s3, result_in_s3 : bool

@@ -8,15 +8,15 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from starlette.datastructures import QueryParams
 
-from dashboard.meter import Budget, Meter
-from dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
-from dashboard.services import Services
-from jobs import InvalidInput, Job, JobStatus, lifecycle
-from jobs.listing import state_keys
-from settings import Settings
-from views import humane
-from views.job_filter import JobFilter, known_dead_state, known_kind
-from views.records import job_record, redacted, remark_on
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import InvalidInput, Job, JobStatus, lifecycle
+from jobclaim.jobs.listing import state_keys
+from jobclaim.settings import Settings
+from jobclaim.views import humane
+from jobclaim.views.job_filter import JobFilter, known_dead_state, known_kind
+from jobclaim.views.records import job_record, redacted, remark_on
 
 Order: TypeAlias = Literal["oldest", "newest"]
 OPEN: Final = (JobStatus.PROCESSING, JobStatus.PENDING)
@@ -142,7 +142,7 @@ class JobList:
     Attributes
     ----------
     rows : list of dict
-        Records of `views.records.job_record`, each with a ``remark``.
+        Records of `jobclaim.views.records.job_record`, each with a ``remark``.
     notes : list of str
         What one must know about the list.
     """
@@ -214,8 +214,8 @@ def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, setti
 
 def choices(settings: Settings) -> Mapping[str, list[str]]:
     """Give what the filters can be chosen from."""
-    from jobs import FailureKind
-    from jobs.model import DeadState
+    from jobclaim.jobs import FailureKind
+    from jobclaim.jobs.model import DeadState
 
     return {
         "status": [str(status) for status in JobStatus],

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from jobs import Job
-from workers.submission.envelope import unseal
+from jobclaim.jobs import Job
+from jobclaim.workers.submission.envelope import unseal
 
 MOST: Final = 12
 """Bound jobs whose states are read."""

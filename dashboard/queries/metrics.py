@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from dashboard.meter import Budget, Meter
-from dashboard.queries import fleet, opened, queues
-from dashboard.services import Services
-from jobs import JobStatus, schema
-from settings import Settings
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries import fleet, opened, queues
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import JobStatus, schema
+from jobclaim.settings import Settings
 
 FRESH_MS: Final = 5_000
 COUNTED: Final = 100

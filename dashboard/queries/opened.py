@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboard.meter import Budget, Meter
-from dashboard.queries.walk import HEAVIEST
-from dashboard.services import Services
-from jobs import Job, schema
-from jobs.table import IndexEntry
-from settings import Settings
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries.walk import HEAVIEST
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import Job, schema
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.settings import Settings
 
 ENTRIES: Final = 50
 """Index entries of a partition that are looked at."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from dashboard import charts
-from dashboard.meter import Budget, Meter
-from dashboard.queries import ended, fleet, queues
-from dashboard.queries.ended import Lately
-from dashboard.queries.fleet import Fleet
-from dashboard.queries.queues import QueuesView
-from dashboard.services import Services
-from jobs import JobStatus
-from settings import Settings
-from views.humane import relative, span
+from jobclaim.dashboard import charts
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries import ended, fleet, queues
+from jobclaim.dashboard.queries.ended import Lately
+from jobclaim.dashboard.queries.fleet import Fleet
+from jobclaim.dashboard.queries.queues import QueuesView
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import JobStatus
+from jobclaim.settings import Settings
+from jobclaim.views.humane import relative, span
 
 WINDOW_MS: Final = 300_000
 HOUR_MS: Final = 3_600_000

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dashboard import charts
-from dashboard.meter import Budget, Meter
-from dashboard.queries import fleet, opened
-from dashboard.queries.opened import Opened
-from dashboard.services import Services
-from jobs import Job, JobStatus
-from jobs.table import IndexEntry
-from settings import QueueSpec, Settings
-from views.humane import span
-from views.queue_status import COUNTS
-from workers.fleet import WorkerRecord
+from jobclaim.dashboard import charts
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries import fleet, opened
+from jobclaim.dashboard.queries.opened import Opened
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.settings import QueueSpec, Settings
+from jobclaim.views.humane import span
+from jobclaim.views.queue_status import COUNTS
+from jobclaim.workers.fleet import WorkerRecord
 
 URL_KEPT_MS: Final = 600_000
 """How long the URL of a queue is remembered."""

@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboard.meter import Budget, Meter
-from dashboard.queries import fleet, opened, queues
-from dashboard.queries.fleet import Fleet
-from dashboard.queries.opened import Opened
-from dashboard.queries.queues import QueuesView
-from dashboard.services import Services
-from governance.finding import Finding
-from jobs import Job, JobStatus
-from jobs.table import IndexEntry
-from settings import Settings
-from views.humane import span
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries import fleet, opened, queues
+from jobclaim.dashboard.queries.fleet import Fleet
+from jobclaim.dashboard.queries.opened import Opened
+from jobclaim.dashboard.queries.queues import QueuesView
+from jobclaim.dashboard.services import Services
+from jobclaim.governance.finding import Finding
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.settings import Settings
+from jobclaim.views.humane import span
 
 SETTLES_MS: Final = 30_000
 """What two parts of the system may differ for: heartbeats, deliveries and index entries take their time."""

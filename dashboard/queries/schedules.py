@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from dashboard import charts
-from dashboard.meter import Budget, Meter
-from dashboard.queries import fleet, opened
-from dashboard.queries.walk import HEAVIEST
-from dashboard.services import Services
-from governance.finding import Finding
-from governance.schedule_rules import World, validate
-from governance.schedules import LEAP_CYCLE_DAYS, NEVER, Cron, Entry, entry_of, next_fires
-from jobs import Job, lifecycle
-from settings import ScheduleSpec, Settings
-from views.humane import span
-from workers.fleet import WorkerRecord
+from jobclaim.dashboard import charts
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries import fleet, opened
+from jobclaim.dashboard.queries.walk import HEAVIEST
+from jobclaim.dashboard.services import Services
+from jobclaim.governance.finding import Finding
+from jobclaim.governance.schedule_rules import World, validate
+from jobclaim.governance.schedules import LEAP_CYCLE_DAYS, NEVER, Cron, Entry, entry_of, next_fires
+from jobclaim.jobs import Job, lifecycle
+from jobclaim.settings import ScheduleSpec, Settings
+from jobclaim.views.humane import span
+from jobclaim.workers.fleet import WorkerRecord
 
 TICKS: Final = 5
 """Last ticks of a schedule that are looked at."""
@@ -120,7 +120,7 @@ def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
 
 def entries_of(settings: Settings) -> list[Entry]:
     """Give what beat submits under these settings, recovery among it; what cannot be read is `NEVER`'s."""
-    from workers.config import beat_schedule
+    from jobclaim.workers.config import beat_schedule
 
     rest = beat_schedule(settings.model_copy(update={"schedules": {}}))
     found = [_entry(name, spec) for name, spec in settings.schedules.items()]
@@ -128,7 +128,7 @@ def entries_of(settings: Settings) -> list[Entry]:
 
 
 def _entry(name: str, spec: ScheduleSpec) -> Entry:
-    from workers.schedule.entries import entries
+    from jobclaim.workers.schedule.entries import entries
 
     try:
         return entry_of(name, entries(Settings.model_construct(schedules={name: spec}))[name])
@@ -150,7 +150,7 @@ def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]
 
 def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
     """Give the last times at which an entry was due, newest first."""
-    from workers.schedule.beat import tick_id
+    from jobclaim.workers.schedule.beat import tick_id
 
     return [
         Tick(round(at.timestamp() * 1000), tick_id(entry.name, at), None) for at in last_fires(entry, before, count)

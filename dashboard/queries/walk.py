@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from dashboard.meter import Meter
-from dashboard.services import Services
-from jobs import Job
-from jobs.listing import Position, decode_cursor, encode_cursor
-from jobs.table import IndexEntry
+from jobclaim.dashboard.meter import Meter
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import Job
+from jobclaim.jobs.listing import Position, decode_cursor, encode_cursor
+from jobclaim.jobs.table import IndexEntry
 
 ENTRIES: Final = 25
 """Index entries of a partition that are read at a time: half a read unit."""

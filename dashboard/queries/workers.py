@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboard import charts
-from dashboard.meter import Budget, Meter
-from dashboard.queries import fleet, opened
-from dashboard.queries.walk import HEAVIEST
-from dashboard.services import Services
-from jobs import Job, JobStatus
-from settings import Settings
-from views.humane import span
-from views.records import worker_record
-from workers.fleet import CANCEL, WorkerRecord
+from jobclaim.dashboard import charts
+from jobclaim.dashboard.meter import Budget, Meter
+from jobclaim.dashboard.queries import fleet, opened
+from jobclaim.dashboard.queries.walk import HEAVIEST
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.settings import Settings
+from jobclaim.views.humane import span
+from jobclaim.views.records import worker_record
+from jobclaim.workers.fleet import CANCEL, WorkerRecord
 
 READ: Final = 120
 """Running jobs that are read; of the others one sees the ids."""

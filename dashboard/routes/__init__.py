@@ -6,7 +6,19 @@ from typing import Final
 
 from starlette.routing import BaseRoute
 
-from dashboard.routes import actions, api, dead, job, jobs, ops, overview, queues, reconcile, schedules, workers
+from jobclaim.dashboard.routes import (
+    actions,
+    api,
+    dead,
+    job,
+    jobs,
+    ops,
+    overview,
+    queues,
+    reconcile,
+    schedules,
+    workers,
+)
 
 MODULES: Final = (overview, jobs, job, dead, queues, workers, schedules, reconcile, actions, api, ops)
 ROUTES: Final[list[BaseRoute]] = [route for module in MODULES for route in module.ROUTES]

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from dashboard import acts
-from dashboard.meter import Budget
-from dashboard.pages import form, link, services_of
-from dashboard.person import person_of
-from dashboard.queries.walk import HEAVIEST
+from jobclaim.dashboard import acts
+from jobclaim.dashboard.meter import Budget
+from jobclaim.dashboard.pages import form, link, services_of
+from jobclaim.dashboard.person import person_of
+from jobclaim.dashboard.queries.walk import HEAVIEST
 
 BUDGET: Final = Budget(requests=40, read_units=8 * 2 * HEAVIEST)
 """A job, looked at again each time that it changes under our hands; its worker; two lines of the audit trail."""

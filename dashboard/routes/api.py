@@ -8,21 +8,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from dashboard import acts
-from dashboard.meter import Budget, Meter, current
-from dashboard.openapi import Call, Parameter, listing, reference
-from dashboard.pages import METER_KEY, form, page, services_of
-from dashboard.person import Person, person_of
-from dashboard.queries import dead, fleet, job, jobs, queues
-from dashboard.queries.queues import QueueView
-from dashboard.queries.walk import HEAVIEST
-from dashboard.routes import actions
-from dashboard.services import Services
-from jobs import FailureKind, JobStatus
-from jobs.audit import Audit
-from jobs.model import DeadState
-from views.records import audit_record, job_record, worker_record
-from views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
+from jobclaim.dashboard import acts
+from jobclaim.dashboard.meter import Budget, Meter, current
+from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
+from jobclaim.dashboard.pages import METER_KEY, form, page, services_of
+from jobclaim.dashboard.person import Person, person_of
+from jobclaim.dashboard.queries import dead, fleet, job, jobs, queues
+from jobclaim.dashboard.queries.queues import QueueView
+from jobclaim.dashboard.queries.walk import HEAVIEST
+from jobclaim.dashboard.routes import actions
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import FailureKind, JobStatus
+from jobclaim.jobs.audit import Audit
+from jobclaim.jobs.model import DeadState
+from jobclaim.views.records import audit_record, job_record, worker_record
+from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 
 AUDITED: Final = 50
 """Lines of the audit trail that one answer has."""

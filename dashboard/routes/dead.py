@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import Budget, current
-from dashboard.operations import Operation
-from dashboard.pages import form, link, page, render, services_of
-from dashboard.person import person_of
-from dashboard.queries import dead
-from recovery.dead import VERBS
+from jobclaim.dashboard.meter import Budget, current
+from jobclaim.dashboard.operations import Operation
+from jobclaim.dashboard.pages import form, link, page, render, services_of
+from jobclaim.dashboard.person import person_of
+from jobclaim.dashboard.queries import dead
+from jobclaim.recovery.dead import VERBS
 
 
 def show(request: Request) -> Response:
@@ -25,12 +25,12 @@ def show(request: Request) -> Response:
     ``groups``      list of records (`views.records.group_record`: fingerprint, count, kind, exception, where, task,
                     first_at_ms, last_at_ms, sample, message), each with ``jobs_url``, ``sample_url`` and ``acts``: by
                     verb, the address of its preview; empty where nothing can be done
-    ``query``       `dashboard.queries.dead.DeadQuery`: the filters as they were asked for
+    ``query``       `jobclaim.dashboard.queries.dead.DeadQuery`: the filters as they were asked for
     ``states``      list of (state, address) of the tabs: WAITING, SCHEDULED, RESOLVED, ABANDONED
     ``count``       dead letters that fit, of those looked at; ``looked_at`` those
     ``more_url``    groups of the ones behind, or ``None`` at the end
     ``first_url``   the first view, or ``None`` on it
-    ``operations``  list of `dashboard.operations.Operation`, each with its page in ``operation_url(key)``
+    ``operations``  list of `jobclaim.dashboard.operations.Operation`, each with its page in ``operation_url(key)``
     """
     services, query = services_of(request), dead.DeadQuery.of(request.query_params)
     meter = current()
@@ -56,7 +56,7 @@ def preview(request: Request) -> Response:
 
     Template ``dead_act.html``:
 
-    ``act``       `dashboard.queries.dead.Act`: verb, query, limit, rate, reason
+    ``act``       `jobclaim.dashboard.queries.dead.Act`: verb, query, limit, rate, reason
     ``groups``, ``count``, ``looked_at``     as on the page of groups, of those that the act means
     ``complete``  whether ``count`` is all of them; else there are more behind
     ``cli``       the command that does the same

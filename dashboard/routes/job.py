@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.pages import page, render, services_of
-from dashboard.queries import job as queries
+from jobclaim.dashboard.pages import page, render, services_of
+from jobclaim.dashboard.queries import job as queries
 
 
 def show(request: Request) -> Response:
@@ -17,7 +17,7 @@ def show(request: Request) -> Response:
 
     Template ``job.html``:
 
-    ``job``      `dashboard.queries.job.JobView`: record, payload, result, next, attempts (`Held`), timeline
+    ``job``      `jobclaim.dashboard.queries.job.JobView`: record, payload, result, next, attempts (`Held`), timeline
                  (`views.timeline.Moment`: at, what, detail), links (`Links`: before, after, group_id), actions, hidden
     ``notice``   `dashboard.queries.job.Notice` about what was asked for a moment ago (``state``, ``text``), or ``None``
     ``live``     whether the job can still change by itself, so that the page refreshes

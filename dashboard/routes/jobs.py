@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import current
-from dashboard.pages import link, page, render, services_of
-from dashboard.queries import jobs
+from jobclaim.dashboard.meter import current
+from jobclaim.dashboard.pages import link, page, render, services_of
+from jobclaim.dashboard.queries import jobs
 
 
 def show(request: Request) -> Response:
@@ -19,7 +19,7 @@ def show(request: Request) -> Response:
     Template ``jobs.html``:
 
     ``rows``        list of records (`views.records.job_record`) with ``remark``; times as ``created_at_ms`` and so on
-    ``query``       `dashboard.queries.jobs.JobQuery`: the filters as they were asked for
+    ``query``       `jobclaim.dashboard.queries.jobs.JobQuery`: the filters as they were asked for
     ``choices``     by filter name, what can be chosen: status, queue, kind, state, order
     ``notes``       list of str
     ``stopped``     why the page ends before it is full, or ""

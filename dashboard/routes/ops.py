@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from dashboard.meter import current
-from dashboard.pages import page, services_of
-from dashboard.queries import metrics
-from dashboard.security.asgi import HEALTH
+from jobclaim.dashboard.meter import current
+from jobclaim.dashboard.pages import page, services_of
+from jobclaim.dashboard.queries import metrics
+from jobclaim.dashboard.security.asgi import HEALTH
 
 
 async def health(_: Request) -> Response:

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import current
-from dashboard.pages import page, render, services_of
-from dashboard.queries import overview
+from jobclaim.dashboard.meter import current
+from jobclaim.dashboard.pages import page, render, services_of
+from jobclaim.dashboard.queries import overview
 
 
 def show(request: Request) -> Response:

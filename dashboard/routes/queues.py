@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import current
-from dashboard.pages import page, render, services_of
-from dashboard.queries import queues
+from jobclaim.dashboard.meter import current
+from jobclaim.dashboard.pages import page, render, services_of
+from jobclaim.dashboard.queries import queues
 
 
 def show(request: Request) -> Response:
     """Show the queues.
 
-    Template ``queues.html``: ``seen``, a `dashboard.queries.queues.QueuesView`.
+    Template ``queues.html``: ``seen``, a `jobclaim.dashboard.queries.queues.QueuesView`.
     """
     meter = current()
     assert meter is not None

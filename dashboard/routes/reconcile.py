@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import current
-from dashboard.pages import page, render, services_of
-from dashboard.queries import reconcile
+from jobclaim.dashboard.meter import current
+from jobclaim.dashboard.pages import page, render, services_of
+from jobclaim.dashboard.queries import reconcile
 
 
 def show(request: Request) -> Response:
     """Show what does not agree.
 
-    Template ``reconcile.html``: ``seen``, a `dashboard.queries.reconcile.ReconcileView`.
+    Template ``reconcile.html``: ``seen``, a `jobclaim.dashboard.queries.reconcile.ReconcileView`.
     """
     meter = current()
     assert meter is not None

@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from dashboard.meter import current
-from dashboard.pages import page, render, services_of
-from dashboard.queries import schedules
+from jobclaim.dashboard.meter import current
+from jobclaim.dashboard.pages import page, render, services_of
+from jobclaim.dashboard.queries import schedules
 
 
 def show(request: Request) -> Response:
     """Show the schedules.
 
-    Template ``schedules.html``: ``seen``, a `dashboard.queries.schedules.SchedulesView`.
+    Template ``schedules.html``: ``seen``, a `jobclaim.dashboard.queries.schedules.SchedulesView`.
     """
     meter = current()
     assert meter is not None

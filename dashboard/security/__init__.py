@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-from dashboard.security.access import Access, AccessGuard, RefusedToServe, access_of, check_bind
-from dashboard.security.asgi import App
-from dashboard.security.cross_site import CrossSiteGuard
-from dashboard.security.headers import HeaderGuard
-from dashboard.security.hosts import HostGuard
-from dashboard.security.limits import FormGuard, LimitGuard
-from settings import Settings
+from jobclaim.dashboard.security.access import Access, AccessGuard, RefusedToServe, access_of, check_bind
+from jobclaim.dashboard.security.asgi import App
+from jobclaim.dashboard.security.cross_site import CrossSiteGuard
+from jobclaim.dashboard.security.headers import HeaderGuard
+from jobclaim.dashboard.security.hosts import HostGuard
+from jobclaim.dashboard.security.limits import FormGuard, LimitGuard
+from jobclaim.settings import Settings
 
 __all__ = ["Access", "RefusedToServe", "access_of", "check_bind", "guarded"]
 

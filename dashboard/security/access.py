@@ -16,11 +16,22 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, TypeAlias
 
-from dashboard.person import SCOPE_KEY, Person, Role
-from dashboard.security import alb, basic
-from dashboard.security.asgi import HEALTH, SAFE_METHODS, App, Headers, Receive, Refusal, Scope, Send, path_of, refuse
-from jobs.clock import Clock, system_clock
-from settings import Settings
+from jobclaim.dashboard.person import SCOPE_KEY, Person, Role
+from jobclaim.dashboard.security import alb, basic
+from jobclaim.dashboard.security.asgi import (
+    HEALTH,
+    SAFE_METHODS,
+    App,
+    Headers,
+    Receive,
+    Refusal,
+    Scope,
+    Send,
+    path_of,
+    refuse,
+)
+from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.settings import Settings
 
 Access: TypeAlias = Callable[[Scope], Person | Refusal]
 """Judges one request; runs in a thread, so it may block."""

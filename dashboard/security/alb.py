@@ -24,10 +24,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from dashboard.person import Person, Role
-from dashboard.security.asgi import Refusal
-from jobs.clock import Clock, system_clock
-from settings import DashboardAlb
+from jobclaim.dashboard.person import Person, Role
+from jobclaim.dashboard.security.asgi import Refusal
+from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.settings import DashboardAlb
 
 HEADER: Final = "x-amzn-oidc-data"
 LONGEST: Final = 16_384

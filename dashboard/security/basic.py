@@ -16,10 +16,10 @@ import threading
 from collections.abc import Mapping
 from typing import Final
 
-from dashboard.person import Person, Role
-from dashboard.security.asgi import Refusal
-from jobs.clock import Clock, system_clock
-from settings import DashboardUser
+from jobclaim.dashboard.person import Person, Role
+from jobclaim.dashboard.security.asgi import Refusal
+from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.settings import DashboardUser
 
 COST: Final = 2**15
 BLOCK: Final = 8

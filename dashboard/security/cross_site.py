@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from dashboard.security.asgi import SAFE_METHODS, App, Headers, Receive, Refusal, Scope, Send, refuse
+from jobclaim.dashboard.security.asgi import SAFE_METHODS, App, Headers, Receive, Refusal, Scope, Send, refuse
 
 OURS: Final = frozenset({"same-origin", "none"})
 _TEXT: Final = (

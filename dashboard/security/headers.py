@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboard.security.asgi import App, Message, Receive, Scope, Send, path_of
+from jobclaim.dashboard.security.asgi import App, Message, Receive, Scope, Send, path_of
 
 CSP: Final = "; ".join(
     (

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from dashboard.security.asgi import HEALTH, App, Headers, Receive, Refusal, Scope, Send, path_of, refuse
+from jobclaim.dashboard.security.asgi import HEALTH, App, Headers, Receive, Refusal, Scope, Send, path_of, refuse
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")

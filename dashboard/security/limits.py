@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import Final
 
-from dashboard.security.asgi import SAFE_METHODS, App, Headers, Message, Receive, Refusal, Scope, Send, refuse
+from jobclaim.dashboard.security.asgi import SAFE_METHODS, App, Headers, Message, Receive, Refusal, Scope, Send, refuse
 
 MAX_PATH: Final = 4096
 """Characters; a job id has at most a quarter of that."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infra.doctor.checks import diagnose
-from infra.doctor.finding import Finding, Level
-from infra.doctor.gather import gather
-from infra.doctor.snapshot import Snapshot, TaskView
+from jobclaim.infra.doctor.checks import diagnose
+from jobclaim.infra.doctor.finding import Finding, Level
+from jobclaim.infra.doctor.gather import gather
+from jobclaim.infra.doctor.snapshot import Snapshot, TaskView
 
 __all__ = ["Finding", "Level", "Snapshot", "TaskView", "diagnose", "gather"]

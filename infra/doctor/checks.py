@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
-from infra.attributes import TLS_ONLY
-from infra.doctor.finding import Finding, fail, ok, warn
-from infra.doctor.permissions import GET_QUEUE_URL
-from infra.doctor.snapshot import QueueView, Snapshot, TableView
-from infra.queues import DEAD_LETTER_RETENTION
-from infra.tables import TableSpec, table_specs
-from settings import Settings
+from jobclaim.infra.attributes import TLS_ONLY
+from jobclaim.infra.doctor.finding import Finding, fail, ok, warn
+from jobclaim.infra.doctor.permissions import GET_QUEUE_URL
+from jobclaim.infra.doctor.snapshot import QueueView, Snapshot, TableView
+from jobclaim.infra.queues import DEAD_LETTER_RETENTION
+from jobclaim.infra.tables import TableSpec, table_specs
+from jobclaim.settings import Settings
 
 UP: Final = "run `jobclaim up`, or deploy the current template.yaml"
 OWNER: Final = (
@@ -98,7 +98,7 @@ def _table_parts(subject: str, view: TableView, spec: TableSpec) -> Iterator[Fin
 
 
 def _index(subject: str, view: TableView) -> Finding:
-    from jobs.schema import INDEX_HASH, INDEX_RANGE
+    from jobclaim.jobs.schema import INDEX_HASH, INDEX_RANGE
 
     if not view.index_key:
         return fail(subject, "does not exist: recovery finds nothing", UP)

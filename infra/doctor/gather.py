@@ -9,12 +9,12 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from infra import clients
-from infra.doctor.permissions import Actor, is_denial, permissions
-from infra.doctor.snapshot import QueueView, Snapshot, TableView
-from infra.errors import endpoint_name
-from infra.tables import TableSpec, table_specs
-from settings import Settings
+from jobclaim.infra import clients
+from jobclaim.infra.doctor.permissions import Actor, is_denial, permissions
+from jobclaim.infra.doctor.snapshot import QueueView, Snapshot, TableView
+from jobclaim.infra.errors import endpoint_name
+from jobclaim.infra.tables import TableSpec, table_specs
+from jobclaim.settings import Settings
 
 
 def gather(

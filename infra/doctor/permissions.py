@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any, Final, Literal
 
-from infra.doctor.snapshot import Permission
-from jobs import schema
-from settings import Settings
+from jobclaim.infra.doctor.snapshot import Permission
+from jobclaim.jobs import schema
+from jobclaim.settings import Settings
 
 Actor = Literal["submitter", "worker", "beat", "recovery", "dashboard"]
 NOBODY: Final = "jobclaim doctor"

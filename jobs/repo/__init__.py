@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.repo.claiming import Claiming
-from jobs.repo.deciding import Deciding
-from jobs.repo.submitting import Submitting
+from jobclaim.jobs.repo.claiming import Claiming
+from jobclaim.jobs.repo.deciding import Deciding
+from jobclaim.jobs.repo.submitting import Submitting
 
 __all__ = ["JobRepo"]
 

@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 import structlog
 
-from jobs import checks, lifecycle
-from jobs.claims import new_token
-from jobs.errors import (
+from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs.claims import new_token
+from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
     JobNotFound,
     StoreUnavailable,
 )
-from jobs.expressions import Change, Increment, PlusAttribute
-from jobs.model import Job, JobStatus
-from jobs.repo.owning import Owning
-from jobs.table import Written
-from jobs.transitions import Move
+from jobclaim.jobs.expressions import Change, Increment, PlusAttribute
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.repo.owning import Owning
+from jobclaim.jobs.table import Written
+from jobclaim.jobs.transitions import Move
 
 log = structlog.get_logger("jobclaim.jobs")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from jobs import checks, lifecycle
-from jobs.errors import (
+from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs.errors import (
     IllegalTransition,
 )
-from jobs.failures import describe
-from jobs.model import FailureKind, Job, JobStatus
-from jobs.repo.reading import Reading
-from jobs.transitions import Move
+from jobclaim.jobs.failures import describe
+from jobclaim.jobs.model import FailureKind, Job, JobStatus
+from jobclaim.jobs.repo.reading import Reading
+from jobclaim.jobs.transitions import Move
 
 
 class Deciding(Reading):

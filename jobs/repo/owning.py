@@ -6,18 +6,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from jobs import checks, lifecycle
-from jobs.errors import (
+from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
     InvalidInput,
     NotClaimed,
 )
-from jobs.failures import describe
-from jobs.model import Failure, FailureKind, Job, JobStatus
-from jobs.repo.reading import Reading
-from jobs.submission import lease_ms, queue_name
-from jobs.transitions import Move, owner_move
+from jobclaim.jobs.failures import describe
+from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.repo.reading import Reading
+from jobclaim.jobs.submission import lease_ms, queue_name
+from jobclaim.jobs.transitions import Move, owner_move
 
 UNCHANGED: Final[Any] = object()
 """Stands for "as before" where ``None`` is a value."""

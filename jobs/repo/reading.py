@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from jobs import checks, lifecycle
-from jobs.errors import (
+from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs.errors import (
     InvalidInput,
     JobNotFound,
 )
-from jobs.listing import list_page, state_keys
-from jobs.model import Job, JobStatus, Page
-from jobs.repo.store import Store
+from jobclaim.jobs.listing import list_page, state_keys
+from jobclaim.jobs.model import Job, JobStatus, Page
+from jobclaim.jobs.repo.store import Store
 
 
 class Reading(Store):

@@ -8,15 +8,15 @@ from typing import Any, Self
 
 import structlog
 
-from jobs import dead, lifecycle
-from jobs.claims import ClaimBook
-from jobs.clock import Clock, system_clock
-from jobs.connect import PerProcess
-from jobs.large import Large
-from jobs.model import Job
-from jobs.table import JobTable, Written
-from jobs.transitions import Move
-from settings import Settings
+from jobclaim.jobs import dead, lifecycle
+from jobclaim.jobs.claims import ClaimBook
+from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.jobs.connect import PerProcess
+from jobclaim.jobs.large import Large
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.table import JobTable, Written
+from jobclaim.jobs.transitions import Move
+from jobclaim.settings import Settings
 
 log = structlog.get_logger("jobclaim.jobs")
 
@@ -73,7 +73,7 @@ class Store:
 
 
 def _connect(settings: Settings) -> Any:
-    from jobs.connect import client
-    from jobs.lean import lean
+    from jobclaim.jobs.connect import client
+    from jobclaim.jobs.lean import lean
 
     return lean(client(settings, "dynamodb"))

@@ -6,15 +6,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from jobs import lifecycle
-from jobs.errors import (
+from jobclaim.jobs import lifecycle
+from jobclaim.jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
-from jobs.model import Job, OnOrphan
-from jobs.repo.store import Store
-from jobs.submission import Submission, check_same_call, new_job
-from jobs.transitions import Move
+from jobclaim.jobs.model import Job, OnOrphan
+from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.submission import Submission, check_same_call, new_job
+from jobclaim.jobs.transitions import Move
 
 SUBMIT_ROUNDS: Final = 5
 """Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
@@ -68,7 +68,7 @@ class Submitting(Store):
         envelope : str
             Text that the caller wants on each of the job's messages.
         failure_policy : str
-            What follows a failure, where the task says so itself: made by `jobs.dead.seal_policy`.
+            What follows a failure, where the task says so itself: made by `jobclaim.jobs.dead.seal_policy`.
 
         Returns
         -------

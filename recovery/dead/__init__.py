@@ -13,10 +13,10 @@ end must stay the same (``Filter.until``), so that what failed again meanwhile i
 
 from __future__ import annotations
 
-from recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
-from recovery.dead.filter import OPEN_STATES, Filter
-from recovery.dead.groups import Group, grouped
-from recovery.dead.letters import ActReport, DeadLetters
+from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
+from jobclaim.recovery.dead.filter import OPEN_STATES, Filter
+from jobclaim.recovery.dead.groups import Group, grouped
+from jobclaim.recovery.dead.letters import ActReport, DeadLetters
 
 __all__ = [
     "OPEN_STATES",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-from jobs import lifecycle
-from jobs.model import DeadState, Job, JobStatus
-from jobs.repo import JobRepo
-from jobs.transitions import Move
+from jobclaim.jobs import lifecycle
+from jobclaim.jobs.model import DeadState, Job, JobStatus
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.transitions import Move
 
 Verb: TypeAlias = Literal["retry", "resolve", "abandon"]
 VERBS: Final = ("retry", "resolve", "abandon")

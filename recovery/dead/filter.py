@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from jobs.errors import InvalidInput
-from jobs.model import DeadState, FailureKind, Job, JobStatus
-from recovery.dead.decisions import state_of
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.model import DeadState, FailureKind, Job, JobStatus
+from jobclaim.recovery.dead.decisions import state_of
 
 OPEN_STATES: Final = (DeadState.WAITING, DeadState.SCHEDULED)
 """Dead letters about which nothing is decided for good."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jobs.model import Job
+from jobclaim.jobs.model import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,16 +10,16 @@ from typing import Final
 
 import structlog
 
-from jobs import lifecycle, schema
-from jobs.audit import Audit
-from jobs.errors import InvalidInput, JobError
-from jobs.model import DeadState, Job, JobStatus
-from jobs.repo import JobRepo
-from jobs.table import IndexEntry
-from recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
-from recovery.dead.filter import Filter
-from recovery.dead.groups import Group, grouped
-from recovery.settle import Send
+from jobclaim.jobs import lifecycle, schema
+from jobclaim.jobs.audit import Audit
+from jobclaim.jobs.errors import InvalidInput, JobError
+from jobclaim.jobs.model import DeadState, Job, JobStatus
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
+from jobclaim.recovery.dead.filter import Filter
+from jobclaim.recovery.dead.groups import Group, grouped
+from jobclaim.recovery.settle import Send
 
 log = structlog.get_logger("jobclaim.recovery")
 
@@ -58,7 +58,7 @@ class DeadLetters:
     Parameters
     ----------
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a retried job's message; default `workers.app.send`.
+        ``send(job, delay_seconds)`` publishes a retried job's message; default `jobclaim.workers.app.send`.
     sleep, timer : callable
         Keep the rate.
     """
@@ -210,7 +210,7 @@ class DeadLetters:
     def _publish(self, job: Job, report: ActReport) -> None:
         try:
             if self._send is None:
-                from workers.app import send
+                from jobclaim.workers.app import send
 
                 send(job)
             else:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs.connect import client
-from jobs.errors import InvalidInput
-from settings import Settings
+from jobclaim.jobs.connect import client
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.settings import Settings
 
 BATCH: Final = 10
 HIDE_SECONDS: Final = 120

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs import JobRepo
-from settings import Settings
+from jobclaim.jobs import JobRepo
+from jobclaim.settings import Settings
+from jobclaim.workers import create_app
 from tests.conftest import FAKE_AWS, required
 from tests.support.browser import chromium
 from tests.support.processes import ManagedProcess
-from workers import create_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -69,7 +69,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """`jobclaim dev` as a developer starts it, and an app of this process that submits to it."""
     folder = tmp_path_factory.mktemp("shop")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "JOBCLAIM_"))}
-    argv = [sys.executable, "-m", "cli", "dev", "--dashboard-port", "0", "--concurrency", "2"]
+    argv = [sys.executable, "-m", "jobclaim", "dev", "--dashboard-port", "0", "--concurrency", "2"]
     env = {**clean, **FAKE_AWS, **SHOP, "PYTHONPATH": str(ROOT)}
     with (
         ManagedProcess("dev", argv, log_dir=folder, env=env, cwd=folder) as process,

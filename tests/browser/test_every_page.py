@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from jobs import JobStatus
+from jobclaim.jobs import JobStatus
 from tests.browser.conftest import Shop
 from tests.support.browser import Theme, Visitor, visiting
 from tests.support.hostile import PROBE, fill

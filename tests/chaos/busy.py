@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from jobs import JobRepo, JobStatus
+from jobclaim.jobs import JobRepo, JobStatus
 
 WORTH: Final = ("chaos.slow", "chaos.fragile")
 TAIL_BYTES: Final = 50_000

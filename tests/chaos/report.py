@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from jobs import JobStatus
+from jobclaim.jobs import JobStatus
 from tests.chaos.verdict import Evidence, Rule
 
 Rows = list[tuple[str, str]]

@@ -13,10 +13,11 @@ from threading import Event
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from governance.reconcile import reconcile
-from infra import resolve_queue_urls
-from jobs import Job, JobRepo, JobStatus
-from settings import QueueSpec
+from jobclaim.governance.reconcile import reconcile
+from jobclaim.infra import resolve_queue_urls
+from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.settings import QueueSpec
+from jobclaim.workers import create_app
 from tests.chaos import evidence as records
 from tests.chaos import weather
 from tests.chaos.busy import Busy
@@ -29,7 +30,6 @@ from tests.chaos.verdict import Evidence, Promise
 from tests.support.endpoints import Endpoint
 from tests.support.faults import ANSWER_LOST, ASTRAY, COPIED, FaultyProxy, faulty
 from tests.support.stack import Stack, deployed
-from workers import create_app
 
 SUBMIT_LATE_SECONDS: Final = 120.0
 """How long after their time calls may still be accepted: outages hold submitters up too."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 from celery.canvas import chain
 
-from jobs import JobError
+from jobclaim.jobs import JobError
 from tests.chaos.plan import BATCH, Call
 from tests.chaos.verdict import Promise
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from celery import shared_task
 
-from jobs import RetryPolicy
+from jobclaim.jobs import RetryPolicy
+from jobclaim.workers import IdempotentTask, JobTask
 from tests.chaos.values import value_of
-from workers import IdempotentTask, JobTask
 
 EVIDENCE: Final = "JOBCLAIM_TEST_EVIDENCE"
 AT_ONCE: Final = RetryPolicy(max_attempts=6, base=0.2, factor=2, ceiling=2, full_jitter=False)

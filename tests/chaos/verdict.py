@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from jobs import FailureKind, Job, JobStatus
+from jobclaim.jobs import FailureKind, Job, JobStatus
 from tests.chaos.values import value_of
 
 SHOWN: Final = 5
@@ -60,7 +60,7 @@ class Evidence:
     died : sequence of str
         Processes that ended although nobody had killed them, or that did not end well when they were asked to.
     findings : sequence of str
-        Of ``governance.reconcile``.
+        Of ``jobclaim.governance.reconcile``.
     left_open : int
         Open jobs that it saw.
     processes : int

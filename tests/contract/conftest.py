@@ -9,8 +9,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from jobs.clock import system_clock
-from jobs.lean import LeanClient
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.lean import LeanClient
 from tests.contract.stores import Store
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock

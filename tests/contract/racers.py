@@ -6,8 +6,8 @@ import multiprocessing
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from jobs import JobRepo
-from settings import Settings
+from jobclaim.jobs import JobRepo
+from jobclaim.settings import Settings
 
 BARRIER_SECONDS = 90.0
 

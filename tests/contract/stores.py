@@ -9,9 +9,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from infra.tables import ensure_table, table_specs
-from jobs import Job, JobRepo
-from settings import QueueSpec, Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import Job, JobRepo
+from jobclaim.settings import QueueSpec, Settings
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name

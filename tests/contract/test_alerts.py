@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs import FailureKind, Job
-from jobs.clock import system_clock
-from jobs.hooks import forget, on_dead, on_failure, tell
-from jobs.tally import Counts, Tally
-from recovery.alerts import Facts, Message, Said, damped, evaluate, firing
-from settings import QueueSpec, Settings
+from jobclaim.jobs import FailureKind, Job
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.hooks import forget, on_dead, on_failure, tell
+from jobclaim.jobs.tally import Counts, Tally
+from jobclaim.recovery.alerts import Facts, Message, Said, damped, evaluate, firing
+from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, bench_settings, store
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs import (
+from jobclaim.jobs import (
     Failure,
     FailureKind,
     IllegalTransition,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, rescue
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, rescue
 from tests.contract.racers import run_race
 from tests.contract.stores import Store
 

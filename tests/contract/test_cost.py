@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs import Failure, FailureKind, Job, JobRepo, rescue
-from jobs.schema import INDEX
+from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, rescue
+from jobclaim.jobs.schema import INDEX
 from tests.contract.stores import Store
 
 pytestmark = pytest.mark.real

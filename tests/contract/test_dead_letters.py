@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from jobs import FailureKind, IllegalTransition, Job, JobStatus
-from jobs.clock import system_clock
-from jobs.dead import seal_policy
-from jobs.model import DeadState
-from jobs.rescue import revive
+from jobclaim.jobs import FailureKind, IllegalTransition, Job, JobStatus
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.rescue import revive
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, before, bench_settings, store
 
@@ -107,7 +107,7 @@ def test_two_passes_at_once_start_a_job_again_once(bench: Bench) -> None:
 
 
 def test_recovery_does_not_start_what_a_person_abandoned_a_moment_ago(bench: Bench) -> None:
-    from recovery.dead import settle
+    from jobclaim.recovery.dead import settle
 
     submitted(bench)
     read = fail(bench, "j")
@@ -128,7 +128,7 @@ def test_a_retry_that_was_decided_on_an_old_view_is_refused(bench: Bench) -> Non
 
 
 def test_a_failed_job_is_listed_wherever_it_stands(bench: Bench) -> None:
-    from recovery.dead import settle
+    from jobclaim.recovery.dead import settle
 
     for name, kind in (("waits", "PERMANENT"), ("scheduled", "TRANSIENT"), ("resolved", "PERMANENT")):
         submitted(bench, name)

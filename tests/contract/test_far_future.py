@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobs import FailureKind, JobStatus
-from jobs.clock import system_clock
-from settings import QueueSpec
+from jobclaim.jobs import FailureKind, JobStatus
+from jobclaim.jobs.clock import system_clock
+from jobclaim.settings import QueueSpec
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 from tests.support.recovery import Bench, bench_settings

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs import Job, JobRepo, StoreUnavailable
-from jobs.clock import system_clock
-from jobs.throttle import HORIZON_MS, FleetLimits, RateLimit
+from jobclaim.jobs import Job, JobRepo, StoreUnavailable
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.throttle import HORIZON_MS, FleetLimits, RateLimit
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.recovery import Bench, Requests, bench_settings

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from jobs import IdempotencyMismatch, Job, JobStatus
-from jobs.idempotency import store_result
-from jobs.lifecycle import as_read
-from jobs.transitions import Move
+from jobclaim.jobs import IdempotencyMismatch, Job, JobStatus
+from jobclaim.jobs.idempotency import store_result
+from jobclaim.jobs.lifecycle import as_read
+from jobclaim.jobs.transitions import Move
 from tests.contract.stores import Store
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs import IdempotencyService, IllegalTransition, InvalidInput, InvalidPayload, JobStatus
-from jobs.clock import system_clock
-from jobs.idempotency import derive_key
+from jobclaim.jobs import IdempotencyService, IllegalTransition, InvalidInput, InvalidPayload, JobStatus
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.idempotency import derive_key
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 from tests.support.recovery import Bench, Requests, bench_settings

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs import JobStatus
-from jobs.item import attribute, place, to_attributes
-from settings import ITEM_BUDGET
+from jobclaim.jobs import JobStatus
+from jobclaim.jobs.item import attribute, place, to_attributes
+from jobclaim.settings import ITEM_BUDGET
 from tests.contract.stores import Store
 from tests.unit.jobs_strategies import fullest_job, longest_failure
 

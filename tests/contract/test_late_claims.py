@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs import Failure, FailureKind, JobStatus, rescue
+from jobclaim.jobs import Failure, FailureKind, JobStatus, rescue
 from tests.contract.stores import LossyClient, Store
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")

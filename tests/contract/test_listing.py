@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs import InvalidInput, Job, JobRepo, JobStatus
+from jobclaim.jobs import InvalidInput, Job, JobRepo, JobStatus
 from tests.contract.stores import QUEUES, Store, contract_settings
 
 QUEUE_NAMES = [queue.name for queue in QUEUES]

@@ -14,10 +14,10 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable, lifecycle, rescue
-from jobs.idempotency import store_result
-from jobs.model import DeadState
-from jobs.transitions import Move
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable, lifecycle, rescue
+from jobclaim.jobs.idempotency import store_result
+from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.transitions import Move
 from tests.contract.stores import LossyClient, Store, TwiceClient
 
 LINE = "http://dynamodb"

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.clients import dynamodb_client
-from infra.tables import ensure_table, table_specs
-from jobs import JobRepo
-from jobs.notes import Notes
-from settings import Settings
+from jobclaim.infra.clients import dynamodb_client
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import JobRepo
+from jobclaim.jobs.notes import Notes
+from jobclaim.settings import Settings
 from tests.support.endpoints import Endpoint, unique_name
 
 pytestmark = pytest.mark.real

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from moto import mock_aws
 
-from jobs import ClaimLost, Failure, FailureKind, IllegalTransition, Job, JobRepo, JobStatus, lifecycle, rescue
-from jobs.clock import system_clock
-from jobs.item import DECODERS, place
-from jobs.model import HISTORY_LIMIT
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, IllegalTransition, Job, JobRepo, JobStatus, lifecycle, rescue
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.item import DECODERS, place
+from jobclaim.jobs.model import HISTORY_LIMIT
 from tests.contract.stores import LossyClient, Store
 from tests.support.clock import ManualClock
 

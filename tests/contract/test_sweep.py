@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobs import ClaimLost, FailureKind, Job, JobStatus
-from recovery import sweep
-from settings import QueueSpec
+from jobclaim.jobs import ClaimLost, FailureKind, Job, JobStatus
+from jobclaim.recovery import sweep
+from jobclaim.settings import QueueSpec
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, before, bench_settings, failing, store
 
@@ -357,7 +357,9 @@ def test_a_pass_needs_nothing_but_the_repo(bench: Bench, monkeypatch: pytest.Mon
     def send(job: Job, delay_seconds: float = 0.0) -> None:
         sent.append((job.job_id, delay_seconds))
 
-    monkeypatch.setattr(import_module("workers.app"), "send", send)  # `workers.app` by name is the app
+    monkeypatch.setattr(
+        import_module("jobclaim.workers.app"), "send", send
+    )  # `jobclaim.workers.app` by name is the app
     bench.claimed("orphan", on_orphan="retry")
     bench.clock.advance(LEASE)
     report = sweep(bench.repo)

@@ -11,10 +11,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from jobs import Job, JobStatus
-from jobs.model import DeadState
-from jobs.schema import shard_of
-from settings import QueueSpec
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.schema import shard_of
+from jobclaim.settings import QueueSpec
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, before, bench_settings, failing, store

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs import FailureKind, JobRepo, JobStatus
-from recovery import SweepReport
-from settings import QueueSpec
+from jobclaim.jobs import FailureKind, JobRepo, JobStatus
+from jobclaim.recovery import SweepReport
+from jobclaim.settings import QueueSpec
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, before, bench_settings, failing, store
 

@@ -9,8 +9,8 @@ from threading import Barrier
 
 import pytest
 
-from jobs import ClaimLost, JobStatus
-from recovery import Cursor, SweepReport
+from jobclaim.jobs import ClaimLost, JobStatus
+from jobclaim.recovery import Cursor, SweepReport
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 from tests.support.recovery import Bench, bench_settings

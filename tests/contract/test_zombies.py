@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, rescue
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, rescue
 from tests.contract.stores import Store
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from infra import local_aws
-from infra.clients import dynamodb_client, sqs_client
-from settings import QueueSpec, Settings
+from jobclaim.infra import local_aws
+from jobclaim.infra.clients import dynamodb_client, sqs_client
+from jobclaim.settings import QueueSpec, Settings
 from tests.support.endpoints import Endpoint, unique_name
 
 QUEUES = (

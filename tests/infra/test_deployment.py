@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from infra import local_aws
-from infra.doctor import Level, diagnose, gather
-from jobs import JobRepo, JobStatus
-from settings import QueueSpec, Settings, TaskSpec
+from jobclaim.infra import local_aws
+from jobclaim.infra.doctor import Level, diagnose, gather
+from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.settings import QueueSpec, Settings, TaskSpec
 from tests.support.endpoints import unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.stack import EVIDENCE, ROOT

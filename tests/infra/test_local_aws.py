@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from infra import LocalAws, local_aws, provision, resolve_queue_urls
-from infra.clients import dynamodb_client, sqs_client
-from infra.errors import LocalAwsError
-from settings import Settings
+from jobclaim.infra import LocalAws, local_aws, provision, resolve_queue_urls
+from jobclaim.infra.clients import dynamodb_client, sqs_client
+from jobclaim.infra.errors import LocalAwsError
+from jobclaim.settings import Settings
 from tests.infra.conftest import Stack, named_settings
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
@@ -330,7 +330,7 @@ def test_a_port_that_cannot_be_is_refused(port: int) -> None:
 
 
 def test_without_moto_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("infra.local_server", "infra.local_app"):
+    for name in ("jobclaim.infra.local_server", "jobclaim.infra.local_app"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] == "moto"]:
         monkeypatch.delitem(sys.modules, name)

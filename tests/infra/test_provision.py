@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from infra import ProvisionReport, provision, resolve_queue_urls
-from infra.errors import ProvisionError, QueueNotFound, TableMismatch
-from jobs import schema
+from jobclaim.infra import ProvisionReport, provision, resolve_queue_urls
+from jobclaim.infra.errors import ProvisionError, QueueNotFound, TableMismatch
+from jobclaim.jobs import schema
 from tests.infra.conftest import Stack, named_settings
 from tests.support.endpoints import free_port
 from tests.support.waiting import wait_until

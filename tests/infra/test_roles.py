@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from jobs import JobRepo, JobStatus
-from settings import QueueSpec, Settings
+from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.settings import QueueSpec, Settings
 from tests.support.endpoints import unique_name
 from tests.support.guarded_aws import Guard, guarded_aws
 from tests.support.processes import ManagedProcess
@@ -210,9 +210,9 @@ ACTORS: dict[str, Callable[[Account], Keys]] = {
 
 @pytest.mark.parametrize("actor", ACTORS)
 def test_the_doctor_finds_each_actor_equipped_for_its_own_work(account: Account, actor: str) -> None:
-    from infra.doctor import Level, diagnose
-    from infra.doctor.permissions import permissions
-    from infra.doctor.snapshot import Snapshot
+    from jobclaim.infra.doctor import Level, diagnose
+    from jobclaim.infra.doctor.permissions import permissions
+    from jobclaim.infra.doctor.snapshot import Snapshot
 
     keys = ACTORS[actor](account)
     here = account.settings.model_copy(

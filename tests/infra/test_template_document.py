@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from infra.render import render
-from settings import QueueSpec, Settings, WorkerGroup
+from jobclaim.infra.render import render
+from jobclaim.settings import QueueSpec, Settings, WorkerGroup
 from tests.support.stacks import translated
 
 GROUPS = {
@@ -162,7 +162,7 @@ def test_the_function_runs_the_workers_image_once_a_minute(document: dict[str, A
     (function,) = of_type(document, "AWS::Lambda::Function").values()
     assert function["PackageType"] == "Image"
     assert function["Code"] == {"ImageUri": {"Ref": "Image"}}
-    assert function["ImageConfig"]["Command"] == ["recovery.lambda_handler.handler"]
+    assert function["ImageConfig"]["Command"] == ["jobclaim.recovery.lambda_handler.handler"]
     assert (
         of_type(document, "AWS::Events::Rule")["RecoveryFunctionEveryMinute"]["ScheduleExpression"] == "rate(1 minute)"
     )

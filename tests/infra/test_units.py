@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.render import render
-from settings import Settings
+from jobclaim.infra.render import render
+from jobclaim.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"

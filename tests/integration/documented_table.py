@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from signal import SIGTERM
 
-from settings import DEAD_LETTER_SUFFIX
+from jobclaim.settings import DEAD_LETTER_SUFFIX
 from tests.integration.documented_shapes import (
     FINDING,
     JOB,
@@ -79,7 +79,7 @@ def decided(world: World) -> None:
 
 def unread(world: World) -> dict[str, str]:
     """Have a message in a dead-letter queue, and its id."""
-    from infra.clients import sqs_client
+    from jobclaim.infra.clients import sqs_client
 
     sqs = sqs_client(world.settings)
     url = sqs.get_queue_url(QueueName=world.settings.physical_name("reports") + DEAD_LETTER_SUFFIX)["QueueUrl"]
@@ -88,8 +88,8 @@ def unread(world: World) -> dict[str, str]:
 
 def no_queue(world: World) -> None:
     """Have one queue less than the settings want."""
-    from infra import resolve_queue_urls
-    from infra.clients import sqs_client
+    from jobclaim.infra import resolve_queue_urls
+    from jobclaim.infra.clients import sqs_client
 
     sqs = sqs_client(world.settings)
     sqs.delete_queue(QueueUrl=resolve_queue_urls(world.settings, sqs)["email"])
@@ -131,7 +131,7 @@ def mail_by_id(world: World) -> dict[str, str]:
 
 def reports_worker(world: World) -> None:
     """Have a worker in the fleet that listens on reports and runs a job."""
-    from workers.fleet import FleetRecords, WorkerRecord
+    from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 
     job = world.waiting()
     world.repo.claim_job(job.job_id, worker_id="host:1:reports")
@@ -196,11 +196,11 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim up": Scenario(UP, columns=("resource", "kind", "action", "detail")),
     "jobclaim up -o jsonl | grep -v unchanged": Scenario(UP, no_queue),
     "JOBCLAIM_ENDPOINT_URL=http://127.0.0.1:5000 jobclaim up": Scenario(UP, here),
-    "celery -A workers.app worker": Scenario(says(READY), until=READY, by=SIGTERM),
-    "celery -A workers.app worker -Q default -c 4": Scenario(says(READY), until=READY, by=SIGTERM),
-    "celery -A workers.app worker -Q recovery -c 1 -B": Scenario(says(READY), until=READY, by=SIGTERM),
-    "celery -A workers.app beat": Scenario(says("beat: Starting"), until="Sending due task", by=SIGTERM),
-    "celery -A workers.app jobs": Scenario(says("Submit, list, show, retry, cancel and recover jobs"), exit=2),
+    "celery -A jobclaim worker": Scenario(says(READY), until=READY, by=SIGTERM),
+    "celery -A jobclaim worker -Q default -c 4": Scenario(says(READY), until=READY, by=SIGTERM),
+    "celery -A jobclaim worker -Q recovery -c 1 -B": Scenario(says(READY), until=READY, by=SIGTERM),
+    "celery -A jobclaim beat": Scenario(says("beat: Starting"), until="Sending due task", by=SIGTERM),
+    "celery -A jobclaim jobs": Scenario(says("Submit, list, show, retry, cancel and recover jobs"), exit=2),
     "jobclaim dev -q documents -q default": Scenario(says("export JOBCLAIM_ENDPOINT_URL="), until=r"worker@\S+ ready"),
     # --- jobs
     "jobclaim submit documents.process --args '[\"README.md\"]' --wait": Scenario(COMPLETED, worker),
@@ -357,11 +357,11 @@ SCENARIOS: dict[str, Scenario] = {
         writes("../.config/fish/completions/jobclaim.fish", "_JOBCLAIM_COMPLETE"), folders
     ),
     # --- modules
-    "python -m infra.cost": Scenario(says(r"\| DynamoDB \|")),
+    "python -m jobclaim.infra.cost": Scenario(says(r"\| DynamoDB \|")),
     "python -m tests.simulation --seeds 100000 --processes 2": Scenario(
         says("^20 seeds, .* 0 seeds failed"), few_seeds
     ),
-    "python -m jobs.events > docs/events.md": Scenario(writes("docs/events.md", "^# Events"), folders),
+    "python -m jobclaim.jobs.events > docs/events.md": Scenario(writes("docs/events.md", "^# Events"), folders),
     # --- settings, each followed by a command that reads them
     "export JOBCLAIM_TASK_MODULES='[\"tasks\"]'": Scenario(UP),
     'export JOBCLAIM_LOG_ARGUMENTS=\'["invoice_id", "kind"]\'': Scenario(UP),

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from cli.local_workers import LocalWorker
-from infra import local_aws, provision
-from jobs import Job, JobRepo
-from settings import QueueSpec, ScheduleSpec, Settings
+from jobclaim.cli.local_workers import LocalWorker
+from jobclaim.infra import local_aws, provision
+from jobclaim.jobs import Job, JobRepo
+from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
+from jobclaim.workers.fleet import FleetRecords
 from tests.support.command_forks import CommandForks
 from tests.support.documented import ROOT
 from tests.support.processes import ManagedProcess
 from tests.support.stack import READY, variables
-from workers.fleet import FleetRecords
 
 PROJECT = Path(__file__).parents[1] / "fixtures" / "documented"
 QUEUES = ("default", "documents", "reports", "email", "emails", "recovery")
@@ -74,7 +74,7 @@ class World:
     @cached_property
     def worker(self) -> ManagedProcess:
         """The README's worker, started when it is first needed."""
-        process = self.start("celery -A workers.app worker -Q default -c 4")
+        process = self.start("celery -A jobclaim worker -Q default -c 4")
         process.wait_for_line(READY, 60)
         return process
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import JobStatus
+from jobclaim.jobs import JobStatus
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until

@@ -20,7 +20,7 @@ def test_a_job_costs_the_write_units_that_we_promise(
 ) -> None:
     with deployed(dynamodb_local, elasticmq, tmp_path, index_completed=listed) as stack:
         ran = subprocess.run(
-            [sys.executable, "-m", "cli", "bench", "--jobs", "40", "--yes", "-o", "json"],
+            [sys.executable, "-m", "jobclaim", "bench", "--jobs", "40", "--yes", "-o", "json"],
             env=stack.environment,
             cwd=ROOT,
             capture_output=True,

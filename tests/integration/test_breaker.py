@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import JobStatus
+from jobclaim.jobs import JobStatus
 from tests.support.breaker_tasks import FAKE
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
@@ -72,8 +72,8 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 def test_a_service_that_is_down_is_left_alone_and_every_job_completes_uncharged(stack: Stack, service: Service) -> None:
     stack.environment["FAKE_SERVICE_URL"] = service.url
     stack.worker("worker", "-c", str(PROCESSES))
-    from workers import create_app
-    from workers.submission.dispatch import publish
+    from jobclaim.workers import create_app
+    from jobclaim.workers.submission.dispatch import publish
 
     app = create_app(stack.settings)
     names = ("tests.guarded", "tests.guarded_inside")

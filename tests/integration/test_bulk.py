@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from jobs import Job, JobStatus
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.workers import create_app
+from jobclaim.workers.submission import batch_messages
+from jobclaim.workers.submission.bulk import BulkReport
+from jobclaim.workers.transport.channel import sqs_client
 from tests.support.endpoints import Endpoint
 from tests.support.stack import deployed
 from tests.support.tasks import note
-from workers import create_app
-from workers.submission import batch_messages
-from workers.submission.bulk import BulkReport
-from workers.transport.channel import sqs_client
 
 pytestmark = pytest.mark.real
 JOBS = 10_000

@@ -10,8 +10,10 @@ import pytest
 from celery import chain, chord, group
 from celery.exceptions import ChordError
 
-from jobs import JobStatus
-from jobs.notes import SEPARATOR
+from jobclaim.jobs import JobStatus
+from jobclaim.jobs.notes import SEPARATOR
+from jobclaim.workers import create_app
+from jobclaim.workers.app import JobclaimApp
 from tests.support.canvas_tasks import (
     Unlucky,
     add,
@@ -27,8 +29,6 @@ from tests.support.canvas_tasks import (
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.app import JobclaimApp
 
 pytestmark = pytest.mark.real
 WAIT = 40

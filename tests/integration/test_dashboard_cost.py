@@ -18,13 +18,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from bench import many_jobs
-from dashboard import Person, Role, create_app
-from dashboard.pages import PageRoute
-from dashboard.routes import ROUTES
-from dashboard.services import Services
-from infra import provision
+from jobclaim.dashboard import Person, Role, create_app
+from jobclaim.dashboard.pages import PageRoute
+from jobclaim.dashboard.routes import ROUTES
+from jobclaim.dashboard.services import Services
+from jobclaim.infra import provision
+from jobclaim.workers.fleet import FleetRecords
 from tests.support.endpoints import Endpoint, unique_name
-from workers.fleet import FleetRecords
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 JOBS = int(os.environ.get("DASHBOARD_JOBS", "24000"))

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.processes import ManagedProcess
 
-CLI = [sys.executable, "-m", "cli", "dashboard"]
+CLI = [sys.executable, "-m", "jobclaim", "dashboard"]
 NOWHERE = {"JOBCLAIM_ENDPOINT_URL": "http://127.0.0.1:9"}
 PASSWORD = "correct horse battery"
 

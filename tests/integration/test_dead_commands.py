@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import Failure, FailureKind, Job, JobStatus
-from jobs.failures import bounded
-from jobs.model import DeadState
-from recovery.dead import DeadLetters, Filter
+from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.failures import bounded
+from jobclaim.jobs.model import DeadState
+from jobclaim.recovery.dead import DeadLetters, Filter
 from tests.support.endpoints import Endpoint
 from tests.support.processes import ManagedProcess
 from tests.support.recovery import Requests
@@ -34,7 +34,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 
 def load(stack: Stack) -> dict[str, list[str]]:
     """Put dead jobs of seven causes; give their ids by fingerprint."""
-    from jobs.item import attribute, to_attributes
+    from jobclaim.jobs.item import attribute, to_attributes
 
     repo, table, now = stack.repo, stack.settings.job_table, stack.repo.clock()
     groups: dict[str, list[str]] = {}
@@ -64,7 +64,7 @@ def load(stack: Stack) -> dict[str, list[str]]:
 
 
 def command(stack: Stack, name: str, *arguments: str) -> ManagedProcess:
-    argv = [sys.executable, "-m", "cli", "dead", *arguments]
+    argv = [sys.executable, "-m", "jobclaim", "dead", *arguments]
     return ManagedProcess(name, argv, log_dir=stack.log_dir, env=stack.environment, cwd=ROOT)
 
 

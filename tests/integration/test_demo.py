@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo.ledger import read_bodies
+from jobclaim.cli.demo.ledger import read_bodies
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
 
-DEMO = [sys.executable, "-m", "cli", "demo"]
+DEMO = [sys.executable, "-m", "jobclaim", "demo"]
 LIMIT_SECONDS = 120
 """What the demo may take after installation."""
 

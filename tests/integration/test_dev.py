@@ -16,7 +16,7 @@ import pytest
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
 
-CLI = [sys.executable, "-m", "cli"]
+CLI = [sys.executable, "-m", "jobclaim"]
 TASKS = {
     "JOBCLAIM_TASK_MODULES": '["examples"]',
     "JOBCLAIM_WAIT_TIME_SECONDS": "1",

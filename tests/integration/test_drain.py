@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from jobs import JobStatus
+from jobclaim.jobs import JobStatus
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 JOBS = 500
 

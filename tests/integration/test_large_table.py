@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli.exits import ExitCode
-from cli.main import jobclaim
-from cli.session import Session
-from jobs import JobRepo, JobStatus
-from jobs.item import attribute, to_attributes
-from jobs.model import Failure, FailureKind
-from jobs.submission import Submission, new_job
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.main import command_line
+from jobclaim.cli.session import Session
+from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.jobs.item import attribute, to_attributes
+from jobclaim.jobs.model import Failure, FailureKind
+from jobclaim.jobs.submission import Submission, new_job
+from jobclaim.workers import create_app
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
-from workers import create_app
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 JOBS = int(os.environ.get("LARGE_TABLE_JOBS", "4000"))
@@ -77,7 +77,7 @@ def counted(session: Session, arguments: Sequence[str]) -> tuple[Counter[str], f
 
     session.repo.table._ask_client = count  # type: ignore[method-assign]
     begin = time.perf_counter()
-    result = CliRunner().invoke(jobclaim, list(arguments), obj=session)
+    result = CliRunner().invoke(command_line, list(arguments), obj=session)
     seconds = time.perf_counter() - begin
     session.repo.table._ask_client = original  # type: ignore[method-assign]
     assert result.exit_code == ExitCode.OK, result.output

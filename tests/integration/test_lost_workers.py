@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from jobs import FailureKind, Job, JobRepo, JobStatus
-from recovery import sweep
-from recovery.loop import run_every
-from settings import Settings
+from jobclaim.jobs import FailureKind, Job, JobRepo, JobStatus
+from jobclaim.recovery import sweep
+from jobclaim.recovery.loop import run_every
+from jobclaim.settings import Settings
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 pytestmark = pytest.mark.real
 CHILD_SECONDS = 2.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import JobRepo, JobStatus
-from settings import DEAD_LETTER_SUFFIX, QueueSpec
+from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.settings import DEAD_LETTER_SUFFIX, QueueSpec
 from tests.support.endpoints import Endpoint
 from tests.support.faults import BLACK_HOLE, FaultyProxy, faulty
 from tests.support.poison import envelope, wire

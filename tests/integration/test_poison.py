@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from jobs import FailureKind, Job, JobStatus
-from settings import DEAD_LETTER_SUFFIX, QueueSpec
+from jobclaim.jobs import FailureKind, Job, JobStatus
+from jobclaim.settings import DEAD_LETTER_SUFFIX, QueueSpec
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.poison import CORPUS, mutants
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

@@ -118,7 +118,7 @@ def test_a_faulty_project_is_told_place_and_remedy(hooks: Hooks) -> None:
 
 
 def test_a_baseline_lets_an_old_project_commit_what_was_there(hooks: Hooks) -> None:
-    argv = (sys.executable, "-m", "cli", "audit", "--static", "--baseline", str(hooks.folder / "known.json"))
+    argv = (sys.executable, "-m", "jobclaim", "audit", "--static", "--baseline", str(hooks.folder / "known.json"))
     wrote = subprocess.run(
         [*argv, "--write-baseline", "."],
         cwd=FIXTURES / "faulty",

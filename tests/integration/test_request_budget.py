@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from bench.stub import RunningStub, running_stub
-from infra import provision
-from jobs import JobStatus
-from settings import Settings
+from jobclaim.infra import provision
+from jobclaim.jobs import JobStatus
+from jobclaim.settings import Settings
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.processes import ManagedProcess
 from tests.support.stack import READY, ROOT
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 JOBS = 200
 
@@ -31,7 +31,7 @@ def test_a_job_costs_four_requests_and_its_share_of_receives_and_deletes(
         provision(settings)
         stub.control(reset=True)
         submit(settings)
-        argv = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-c", "4", "-Q", "default"]
+        argv = [sys.executable, "-m", "celery", "-A", "jobclaim", "worker", "-c", "4", "-Q", "default"]
         with ManagedProcess("worker", argv, log_dir=tmp_path, env=dict(os.environ), cwd=ROOT) as worker:
             worker.wait_for_line(READY, 60)
             wait_until(lambda: is_done(stub), 60, lambda: f"{JOBS} jobs are done: {stub.control()['requests']}")

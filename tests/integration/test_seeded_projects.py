@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.exits import ExitCode
-from governance.audit_rules import RULES as AUDIT_RULES
-from governance.schedule_rules import RULES as SCHEDULE_RULES
+from jobclaim.cli.exits import ExitCode
+from jobclaim.governance.audit_rules import RULES as AUDIT_RULES
+from jobclaim.governance.schedule_rules import RULES as SCHEDULE_RULES
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MARK = re.compile(r"# fault: ([\w-]+)")
@@ -30,7 +30,7 @@ Seen = Counter[tuple[str, str]]
 def checked(project: str, *arguments: str) -> tuple[int, list[dict[str, str]]]:
     """Run a check in a project's folder as its developer does; give exit code and findings."""
     done = subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
+        [sys.executable, "-m", "jobclaim", *arguments],
         cwd=FIXTURES / project,
         env={**os.environ, "PYTHONPATH": str(FIXTURES.parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from infra import provision
-from jobs import FailureKind, JobStatus
+from jobclaim.infra import provision
+from jobclaim.jobs import FailureKind, JobStatus
+from jobclaim.workers import create_app
+from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.fleet import FleetRecords
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.cancel import Answer, cancel
-from workers.fleet import FleetRecords
-from workers.submission.dispatch import publish
 
 pytestmark = pytest.mark.real
 TASKS = ("tests.support.tasks", "tests.support.stopping")

@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 from celery import current_app
 
-from jobs import JobStatus
-from recovery import sweep
-from settings import QueueSpec
+from jobclaim.jobs import JobStatus
+from jobclaim.recovery import sweep
+from jobclaim.settings import QueueSpec
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support import layer_tasks as tasks
 from tests.support.endpoints import Endpoint
 from tests.support.processes import ManagedProcess
 from tests.support.stack import ROOT, Stack, deployed
 from tests.support.submitters import SUBMISSIONS
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -145,7 +145,7 @@ def test_a_duplicate_sends_no_message_and_knows_the_result_at_once(layer: Layer)
     first = layer.call(tasks.export, 1, "pdf")
     value = first.get(timeout=30, interval=0.1)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("workers.task.publish_if_due", lambda *_, **__: pytest.fail("a message was sent"))
+        patched.setattr("jobclaim.workers.task.publish_if_due", lambda *_, **__: pytest.fail("a message was sent"))
         again = layer.call(tasks.export, 1.0, "pdf")
     assert again.id == first.id
     layer.stack.repo.table.client().delete_item(
@@ -234,7 +234,7 @@ def test_a_rate_is_kept_by_the_fleet_and_each_job_waits_for_its_turn_once(layer:
 
 def test_a_worker_does_not_start_with_a_task_that_its_queue_cannot_hold(layer: Layer) -> None:
     env = {**layer.stack.environment, "JOBCLAIM_TASK_MODULES": '["tests.support.bad_tasks"]'}
-    argv = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", "default", "-c", "1"]
+    argv = [sys.executable, "-m", "celery", "-A", "jobclaim", "worker", "-Q", "default", "-c", "1"]
     with ManagedProcess("refused", argv, log_dir=layer.stack.log_dir, env=env, cwd=ROOT) as process:
         assert process.wait_for_exit(60) != 0
         assert "task 'bad.too_long': time_limit=40000 is above 60 s" in process.log()

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from jobs import JobStatus
-from settings import QueueSpec
+from jobclaim.jobs import JobStatus
+from jobclaim.settings import QueueSpec
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.faults import BLACK_HOLE, GARBAGE, RESET, THROTTLE, Fault, FaultyProxy, error, faulty
 from tests.support.processes import ManagedProcess
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.exits import ExitCode
-from cli.local_workers import LocalWorker
-from jobs import JobStatus
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.local_workers import LocalWorker
+from jobclaim.jobs import JobStatus
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.ecs_agent import OFF, ON, Agent
 from tests.support.endpoints import Endpoint
 from tests.support.stack import ROOT, Stack, deployed
 from tests.support.waiting import wait_until
-from workers import create_app
-from workers.submission.dispatch import publish
 
 pytestmark = pytest.mark.real
 
@@ -32,7 +32,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 
 def jobclaim(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    argv = [sys.executable, "-m", "cli", *arguments]
+    argv = [sys.executable, "-m", "jobclaim", *arguments]
     return subprocess.run(
         argv, env=stack.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
     )
@@ -94,7 +94,7 @@ def test_a_worker_that_never_ran_is_not_well(stack: Stack) -> None:
 def test_health_imports_neither_celery_nor_boto3(stack: Stack) -> None:
     code = (
         "import sys; sys.argv = ['jobclaim', 'worker', 'health', 'nobody']\n"
-        "from cli.start import main\n"
+        "from jobclaim.cli.main import main\n"
         "try: main()\n"
         "finally: print({'celery', 'kombu', 'boto3', 'botocore'} & set(sys.modules))"
     )

@@ -8,16 +8,16 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobs import ClaimLost, FailureKind, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable
-from jobs.idempotency import IdempotencyService, store_result
-from jobs.model import DeadState
-from recovery import dead, sweep
+from jobclaim.jobs import ClaimLost, FailureKind, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable
+from jobclaim.jobs.idempotency import IdempotencyService, store_result
+from jobclaim.jobs.model import DeadState
+from jobclaim.recovery import dead, sweep
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.simulation.line import Process, Shared
 from tests.simulation.oracle import Body, Oracle
 from tests.simulation.queues import Message, Queue
 from tests.simulation.scenario import CROWDED, FAULTY_MS, SWEEP_MS, Scenario
 from tests.simulation.world import Crash
-from workers.fleet import FleetRecords, WorkerRecord
 
 TASK: Final = "work"
 KEYS: Final = ("a", "b")

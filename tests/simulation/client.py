@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from jobs import schema
-from jobs.clock import Clock
+from jobclaim.jobs import schema
+from jobclaim.jobs.clock import Clock
 from tests.simulation.dynamodb import Database, Index
 
 BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)

@@ -10,8 +10,8 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from jobs import JobRepo
-from settings import Settings
+from jobclaim.jobs import JobRepo
+from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Database, Write, refusal
 from tests.simulation.expressions import Item
 from tests.simulation.faults import Faults

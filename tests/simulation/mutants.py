@@ -17,16 +17,16 @@ from unittest.mock import patch
 
 import click
 
-import jobs.expressions
-import jobs.repo.claiming
-import jobs.rescue
-import jobs.table
-import recovery.decide
-import recovery.settle
-from jobs import lifecycle
-from jobs.model import JobStatus
-from jobs.transitions import TRANSITIONS, Move, Transition
-from settings import Settings
+import jobclaim.jobs.expressions
+import jobclaim.jobs.repo.claiming
+import jobclaim.jobs.rescue
+import jobclaim.jobs.table
+import jobclaim.recovery.decide
+import jobclaim.recovery.settle
+from jobclaim.jobs import lifecycle
+from jobclaim.jobs.model import JobStatus
+from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
+from jobclaim.settings import Settings
 from tests.simulation.line import Line
 from tests.simulation.run import Outcome, run
 from tests.simulation.scenario import Scenario
@@ -176,12 +176,12 @@ class _Dropping:
         before = TRANSITIONS[self._move]
         weaker = without(before, self._names)
         changed = MappingProxyType({**TRANSITIONS, self._move: weaker})
-        jobs.expressions._expressions.cache_clear()
+        jobclaim.jobs.expressions._expressions.cache_clear()
         try:
-            with patch.object(jobs.expressions, "TRANSITIONS", changed):
+            with patch.object(jobclaim.jobs.expressions, "TRANSITIONS", changed):
                 yield
         finally:
-            jobs.expressions._expressions.cache_clear()
+            jobclaim.jobs.expressions._expressions.cache_clear()
 
 
 def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
@@ -189,7 +189,7 @@ def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextM
 
 
 def _same_token() -> AbstractContextManager[Any]:
-    return patch.object(jobs.repo.claiming, "new_token", lambda: "0123456789abcdef")
+    return patch.object(jobclaim.jobs.repo.claiming, "new_token", lambda: "0123456789abcdef")
 
 
 def _ended_badly(job: Any, move: Any, status: Any, *rest: Any) -> Any:
@@ -201,7 +201,7 @@ lifecycle_ended_badly = lifecycle.ended_badly
 
 @contextmanager
 def _put_without_condition() -> Iterator[None]:
-    from jobs.table import JobTable
+    from jobclaim.jobs.table import JobTable
 
     conditional = JobTable._conditional
 
@@ -220,24 +220,24 @@ def _uncounted(repo: Any, job: Any) -> Any:
 
 def _clauses(change: Callable[[str], str]) -> Callable[[], AbstractContextManager[Any]]:
     """Change the text of every condition on a job."""
-    right = jobs.expressions._expressions
+    right = jobclaim.jobs.expressions._expressions
 
     def wrong(*given: Any) -> Any:
         expression, condition, names = right(*given)
         return expression, change(condition), names
 
-    return _patched(jobs.expressions, "_expressions", wrong)
+    return _patched(jobclaim.jobs.expressions, "_expressions", wrong)
 
 
 def _unchanged(move: Move, *names: str) -> Callable[[], AbstractContextManager[Any]]:
     """Leave attributes out of what a move writes."""
-    right = jobs.expressions.update_request
+    right = jobclaim.jobs.expressions.update_request
 
     def wrong(asked: Move, expected: Any, changes: Any) -> Any:
         left = {name: change for name, change in changes.items() if asked is not move or name not in names}
         return right(asked, expected, left)
 
-    return _patched(jobs.table, "update_request", wrong)
+    return _patched(jobclaim.jobs.table, "update_request", wrong)
 
 
 def _fleet_without(clause: str) -> Callable[[], AbstractContextManager[Any]]:
@@ -259,11 +259,11 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "one claim token for all": _same_token,
     "an ended wait does not pass over its attempt": _patched(lifecycle, "ended_badly", _ended_badly),
     "a job is put over what is there": _put_without_condition,
-    "a message is sent that was not counted": _patched(jobs.rescue, "dispatch", _uncounted),
+    "a message is sent that was not counted": _patched(jobclaim.jobs.rescue, "dispatch", _uncounted),
     "a retry by its rule is not counted": _unchanged(Move.REVIVE, "dead_retries"),
-    "a retry by its rule is forgotten": _patched(recovery.decide, "is_due", lambda job, now: False),
+    "a retry by its rule is forgotten": _patched(jobclaim.recovery.decide, "is_due", lambda job, now: False),
     "a retry by its rule comes early": _patched(
-        recovery.decide, "is_due", lambda job, now: job.dead_state == "SCHEDULED" and job.retry_at > 0
+        jobclaim.recovery.decide, "is_due", lambda job, now: job.dead_state == "SCHEDULED" and job.retry_at > 0
     ),
     "a revived job keeps its name": _unchanged(Move.REVIVE, "submission"),
     "a settled job is still due": _unchanged(Move.ABANDON, "retry_at", "dead_state"),
@@ -278,18 +278,20 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a command is left for nobody": _fleet_without("attribute_exists(#commands)"),
     "claims go on while heartbeats fail": _patched(Settings, "claims_stop_after_seconds", property(lambda _: 3_600)),
     "a lease is over before its time": _patched(
-        recovery.settle, "decide", lambda job, now, figures: recovery.decide.decide(job, now + 25_000, figures)
-    ),
-    "leases never end": _patched(recovery.decide, "_decide_running", lambda *_: None),
-    "lost messages stay lost": _patched(recovery.decide, "_decide_waiting", lambda *_: None),
-    "an orphan has attempts without end": _patched(
-        recovery.settle,
+        jobclaim.recovery.settle,
         "decide",
-        lambda job, now, figures: recovery.decide.decide(replace(job, max_attempts=99), now, figures),
+        lambda job, now, figures: jobclaim.recovery.decide.decide(job, now + 25_000, figures),
+    ),
+    "leases never end": _patched(jobclaim.recovery.decide, "_decide_running", lambda *_: None),
+    "lost messages stay lost": _patched(jobclaim.recovery.decide, "_decide_waiting", lambda *_: None),
+    "an orphan has attempts without end": _patched(
+        jobclaim.recovery.settle,
+        "decide",
+        lambda job, now, figures: jobclaim.recovery.decide.decide(replace(job, max_attempts=99), now, figures),
     ),
     "a completed job answers nobody": _patched(lifecycle, "answers_duplicate", lambda job, now: job.status.is_open),
     "equal submissions are never answered": _patched(lifecycle, "answers_duplicate", lambda job, now: False),
     "a result is kept though its job was tried again": _patched(
-        jobs.repo.JobRepo, "_claim_on", lambda self, job_id, wanted, token: self.get_job(job_id)
+        jobclaim.jobs.repo.JobRepo, "_claim_on", lambda self, job_id, wanted, token: self.get_job(job_id)
     ),
 }

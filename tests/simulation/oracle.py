@@ -1,4 +1,4 @@
-"""Judge of every write and of every answer, by rules of its own: it knows nothing of `jobs.transitions`.
+"""Judge of every write and of every answer, by rules of its own: it knows nothing of `jobclaim.jobs.transitions`.
 
 ::
 
@@ -21,8 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jobs import Job
-from settings import Settings
+from jobclaim.jobs import Job
+from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Write, write_units
 from tests.simulation.expressions import Item, plain
 from tests.simulation.line import Process, Writer

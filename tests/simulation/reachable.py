@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from jobs import lifecycle
-from jobs.lifecycle import Retention
-from jobs.model import Job, JobStatus
-from jobs.transitions import TRANSITIONS, Move, Transition
+from jobclaim.jobs import lifecycle
+from jobclaim.jobs.lifecycle import Retention
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
 from tests.simulation.mutants import SOURCES, without
 
 NOW: Final = 1

@@ -9,7 +9,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from settings import QueueSpec, Settings
+from jobclaim.settings import QueueSpec, Settings
 
 FAULTS: Final = (
     "crash",  # a process dies between any two of its steps, and another takes its place

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.model import DeadState, JobStatus
-from jobs.transitions import Move
+from jobclaim.jobs.model import DeadState, JobStatus
+from jobclaim.jobs.transitions import Move
 from tests.simulation.mutants import BACKED, CAUGHT_BY, SOURCES, Mutant, hunt, mutants
 from tests.simulation.reachable import EFFECTS, NEW, implied, reachable
 from tests.simulation.run import run

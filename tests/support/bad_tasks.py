@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 @shared_task(base=JobTask, name="bad.too_long", time_limit=40_000)

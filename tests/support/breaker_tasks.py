@@ -8,9 +8,9 @@ from typing import Any
 
 from celery import shared_task
 
-from jobs.breaker import Breaker
-from workers import JobTask
-from workers.breaker import circuit_breaker
+from jobclaim.jobs.breaker import Breaker
+from jobclaim.workers import JobTask
+from jobclaim.workers.breaker import circuit_breaker
 
 FAKE = Breaker(name="fake", failures=1, open_seconds=3, probe_seconds=10)
 

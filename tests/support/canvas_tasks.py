@@ -9,8 +9,8 @@ from typing import Any
 
 from celery import shared_task
 
+from jobclaim.workers import JobTask
 from tests.support.tasks import leave_evidence
-from workers import JobTask
 
 
 class Unlucky(Exception):

@@ -9,7 +9,7 @@ START_MS = 4_000_000_000_000
 
 
 class ManualClock:
-    """Epoch milliseconds that stand still until `advance` is called; a drop-in for `jobs.clock.system_clock`.
+    """Epoch milliseconds that stand still until `advance` is called; a drop-in for `jobclaim.jobs.clock.system_clock`.
 
     Examples
     --------

@@ -73,12 +73,19 @@ class CommandForks:
 
 def serve() -> None:
     """Answer each line of standard input with the exit status of the command that it asks for."""
-    from cli.catalog import COMMANDS
+    from jobclaim.cli.catalog import COMMANDS
 
-    for module in ("celery.bin.celery", "boto3", "rich.table", "workers.app", "cli.main", "cli.job_view"):
+    for module in (
+        "celery.bin.celery",
+        "boto3",
+        "rich.table",
+        "jobclaim.workers.app",
+        "jobclaim.cli.main",
+        "jobclaim.cli.job_view",
+    ):
         import_module(module)
     for name in COMMANDS:
-        import_module(f"cli.commands.{name}")
+        import_module(f"jobclaim.cli.commands.{name}")
     sys.path.pop(0)  # where this process happened to start: a console script has no such entry
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
@@ -111,7 +118,7 @@ def _become(asked: Mapping[str, Any]) -> None:
 
 
 def _main(program: str) -> Any:
-    module = {"jobclaim": "cli.start", "celery": "celery.__main__"}[program]
+    module = {"jobclaim": "jobclaim.cli.main", "celery": "celery.__main__"}[program]
     return import_module(module).main
 
 

@@ -14,23 +14,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from dashboard.meter import Metered
-from dashboard.services import Services
-from dashboard.sharing import Shared
-from jobclaim_testing.table import in_memory
-from jobs import FailureKind, JobRepo, JobStatus, rescue, schema
-from jobs.breaker import PREFIX as BREAKER
-from jobs.clock import Clock, system_clock
-from jobs.connect import client
-from jobs.failures import describe
-from jobs.item import attribute
-from jobs.model import Failure, Job
-from jobs.tally import PREFIX as TALLY
-from jobs.tally import WINDOW_MS
-from recovery.alerts import KEY as ALERTS
-from settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
-from workers.fleet import FleetRecords, WorkerRecord
-from workers.submission.envelope import seal
+from jobclaim.dashboard.meter import Metered
+from jobclaim.dashboard.services import Services
+from jobclaim.dashboard.sharing import Shared
+from jobclaim.jobs import FailureKind, JobRepo, JobStatus, rescue, schema
+from jobclaim.jobs.breaker import PREFIX as BREAKER
+from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.jobs.connect import client
+from jobclaim.jobs.failures import describe
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.model import Failure, Job
+from jobclaim.jobs.tally import PREFIX as TALLY
+from jobclaim.jobs.tally import WINDOW_MS
+from jobclaim.recovery.alerts import KEY as ALERTS
+from jobclaim.settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
+from jobclaim.testing.table import in_memory
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
+from jobclaim.workers.submission.envelope import seal
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
@@ -232,7 +232,7 @@ class Shop:
         """Write the last results of the schedules."""
         from datetime import UTC, datetime
 
-        from dashboard.queries.schedules import entries_of, last_ticks
+        from jobclaim.dashboard.queries.schedules import entries_of, last_ticks
 
         moment = datetime.fromtimestamp(self.now / 1000, UTC)
         for entry in entries_of(self.settings):
@@ -383,7 +383,7 @@ def main() -> None:
     """Serve the shop on loopback until Ctrl-C."""
     import uvicorn
 
-    from dashboard import Person, Role, create_app
+    from jobclaim.dashboard import Person, Role, create_app
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one.")

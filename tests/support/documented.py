@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from cli.catalog import COMMANDS
-from cli.main import jobclaim
+from jobclaim.cli.catalog import COMMANDS
+from jobclaim.cli.main import command_line
 
 ROOT = Path(__file__).parents[2]
 SHELLS = ("sh", "bash", "console")
@@ -111,7 +111,7 @@ def _bare(line: str) -> str:
 
 def _of_helps() -> Iterator[Documented]:
     for name in COMMANDS:
-        for command in _below(jobclaim.get_command(click.Context(jobclaim), name)):
+        for command in _below(command_line.get_command(click.Context(command_line), name)):
             for line in (command.epilog or "").splitlines():
                 if re.match(r"(\w+=\S+ |eval \"\$\()*jobclaim ", line.strip()):
                     yield Documented(f"jobclaim {name} --help", re.split(r"\s\s+[a-z]", line.strip())[0])

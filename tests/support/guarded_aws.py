@@ -16,8 +16,8 @@ from typing import Any
 from moto.iam.access_control import IAMPolicy, PermissionResult, create_access_key
 from moto.iam.models import Policy
 
-from infra.local import FAKE_KEY
-from infra.local_server import LocalServer
+from jobclaim.infra.local import FAKE_KEY
+from jobclaim.infra.local_server import LocalServer
 
 ADMINISTRATOR = FAKE_KEY
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/")

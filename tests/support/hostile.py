@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
-from jobs import Job, JobRepo, schema
-from jobs.audit import Audit
-from jobs.breaker import Breaker, Breakers
-from jobs.item import attribute
-from jobs.model import Failure, FailureKind
-from recovery import alerts
-from workers.fleet import FleetRecords, WorkerRecord
-from workers.submission.envelope import seal
+from jobclaim.jobs import Job, JobRepo, schema
+from jobclaim.jobs.audit import Audit
+from jobclaim.jobs.breaker import Breaker, Breakers
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.model import Failure, FailureKind
+from jobclaim.recovery import alerts
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
+from jobclaim.workers.submission.envelope import seal
 
 PROBE = (
     "\"'><xss-probe onclick=xss()></xss-probe><script>xss()</script><img src=x onerror=xss()>"

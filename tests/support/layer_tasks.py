@@ -8,10 +8,10 @@ from typing import Any
 
 from celery import shared_task
 
-from jobs import JobRepo, RetryPolicy, RetryRule, rescue
-from jobs.model import Failure, FailureKind
+from jobclaim.jobs import JobRepo, RetryPolicy, RetryRule, rescue
+from jobclaim.jobs.model import Failure, FailureKind
+from jobclaim.workers import IdempotentTask, JobTask, with_idempotency
 from tests.support.tasks import leave_evidence
-from workers import IdempotentTask, JobTask, with_idempotency
 
 
 @shared_task(base=IdempotentTask, bind=True, name="layer.run_id", idempotency_ttl=5)

@@ -37,7 +37,7 @@ from celery import Celery
 from moto import mock_aws
 from sqlalchemy.orm import Session
 
-from jobs import FailureKind
+from jobclaim.jobs import FailureKind
 
 T, E = FailureKind.TRANSIENT, FailureKind.EXTERNAL
 C, P = FailureKind.CONFIGURATION, FailureKind.PERMANENT
@@ -222,8 +222,8 @@ def no_table() -> None:
 
 def condition() -> None:
     with mock_aws():
-        from infra.tables import ensure_table, table_specs
-        from settings import Settings
+        from jobclaim.infra.tables import ensure_table, table_specs
+        from jobclaim.settings import Settings
 
         client = boto3.client("dynamodb", region_name="us-east-1")
         list(ensure_table(client, table_specs(Settings())[0], 5))

@@ -14,11 +14,11 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobs import Job, JobRepo, JobStatus
-from jobs.item import attribute, place, to_attributes
-from recovery import FleetTable, SweepReport, sweep
-from settings import Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.jobs.item import attribute, place, to_attributes
+from jobclaim.recovery import FleetTable, SweepReport, sweep
+from jobclaim.settings import Settings
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
 

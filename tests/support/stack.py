@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra import provision
-from jobs import Job, JobRepo, JobStatus
-from settings import Settings
+from jobclaim.infra import provision
+from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.settings import Settings
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
@@ -50,8 +50,8 @@ class Stack:
         return process
 
     def celery(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> ManagedProcess:
-        """Start any ``celery -A workers.app`` command; at the stack's end it is killed: nobody asks what it left."""
-        argv = [sys.executable, "-m", "celery", "-A", "workers.app", *arguments]
+        """Start any ``celery -A jobclaim`` command; at the stack's end it is killed: nobody asks what it left."""
+        argv = [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
         own = {**self.environment, **(env or {})}
         process = ManagedProcess(name, argv, log_dir=self.log_dir, env=own, cwd=ROOT, stop_seconds=0)
         return self._exits.enter_context(process)

@@ -15,9 +15,9 @@ from unittest.mock import patch
 
 import pytest
 
-from infra.local import FAKE_KEY
-from infra.render import render
-from settings import Settings
+from jobclaim.infra.local import FAKE_KEY
+from jobclaim.infra.render import render
+from jobclaim.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".cache" / "tools" / "sam" / "bin" / "python"

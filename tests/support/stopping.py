@@ -12,8 +12,8 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
+from jobclaim.workers import JobTask
 from tests.support.tasks import leave_evidence
-from workers import JobTask
 
 
 @shared_task(base=JobTask, bind=True, name="tests.sleep")

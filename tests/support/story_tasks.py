@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task
 
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 class NotInStock(Exception):

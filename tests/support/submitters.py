@@ -20,7 +20,7 @@ RESULT_SECONDS = 60
 
 
 def _submit(task_name: str, args: list[Any], at: float) -> list[Any]:
-    from workers import app
+    from jobclaim.workers import app
 
     time.sleep(max(0.0, at - time.time()))
     try:
@@ -31,7 +31,7 @@ def _submit(task_name: str, args: list[Any], at: float) -> list[Any]:
 
 
 def _process(task_name: str, args: list[Any], inbox: Any, outbox: Any) -> None:
-    from workers import app
+    from jobclaim.workers import app
 
     app.repo.table.get("warm")  # the making of a client is no part of the race
     outbox.put("ready")
@@ -44,8 +44,8 @@ def _process(task_name: str, args: list[Any], inbox: Any, outbox: Any) -> None:
 def main() -> None:
     """Fork the processes, then answer line by line."""
     task_name, args = sys.argv[1], json.loads(sys.argv[2])
-    from workers import app  # imported once, before the fork
-    from workers.telemetry import logs
+    from jobclaim.workers import app  # imported once, before the fork
+    from jobclaim.workers.telemetry import logs
 
     logs.configure(app.settings)  # to standard error: our output is for the test
     app.loader.import_default_modules()

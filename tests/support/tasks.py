@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import shared_task
 
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 
 def leave_evidence(task: Any) -> None:

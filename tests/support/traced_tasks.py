@@ -8,8 +8,8 @@ from typing import Any
 
 from celery import shared_task
 
+from jobclaim.workers import JobTask
 from tests.support.tasks import leave_evidence
-from workers import JobTask
 
 
 @shared_task(base=JobTask, bind=True, name="tests.traced", on_orphan="retry", max_retries=5)
@@ -21,7 +21,7 @@ def traced(self: Any) -> str:
         raise self.retry(exc=ConnectionError("away"), countdown=0)
     if attempt == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    from workers.telemetry import traces
+    from jobclaim.workers.telemetry import traces
 
     with traces._tracer(self.app.settings).start_as_current_span("body's own"):
         return "done"

@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks, dead, lifecycle
-from jobs.failures import describe
-from jobs.model import HISTORY_LIMIT, DeadState, Decision
-from jobs.submission import MAX_ENVELOPE, MAX_POLICY
-from jobs.transitions import Move
+from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks, dead, lifecycle
+from jobclaim.jobs.failures import describe
+from jobclaim.jobs.model import HISTORY_LIMIT, DeadState, Decision
+from jobclaim.jobs.submission import MAX_ENVELOPE, MAX_POLICY
+from jobclaim.jobs.transitions import Move
 
 LATE = 10**14
 """Epoch milliseconds with one more digit than ours will have for a long time."""

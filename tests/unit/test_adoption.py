@@ -18,13 +18,13 @@ from celery.worker.request import create_request_cls
 from kombu.message import Message
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
-from settings import Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.settings import Settings
+from jobclaim.workers import JobTask, create_app
+from jobclaim.workers.process import gate, intake, request
+from jobclaim.workers.process.request import JobRequest
 from tests.support.clock import ManualClock
-from workers import JobTask, create_app
-from workers.process import gate, intake, request
-from workers.process.request import JobRequest
 
 DELETED, GIVEN_BACK, LEFT, DEAD_LETTER = "deleted", "given back", "left to its visibility timeout", "dead letter"
 bodies: list[int] = []
@@ -138,7 +138,7 @@ class World:
 
 
 class Owner:
-    """Hears what `workers.process.parent.Parent` hears."""
+    """Hears what `jobclaim.workers.process.parent.Parent` hears."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []

@@ -12,12 +12,12 @@ from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim_testing import Harness
-from jobs import JobStatus, StoreUnavailable
-from settings import Settings
-from workers import JobTask
-from workers.schedule.beat import Every, JobScheduler, due_tick, tick_id
-from workers.schedule.entries import entries
+from jobclaim.jobs import JobStatus, StoreUnavailable
+from jobclaim.settings import Settings
+from jobclaim.testing import Harness
+from jobclaim.workers import JobTask
+from jobclaim.workers.schedule.beat import Every, JobScheduler, due_tick, tick_id
+from jobclaim.workers.schedule.entries import entries
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

@@ -8,11 +8,11 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from celery import shared_task
 
-from jobclaim_testing import Harness
-from jobs import InvalidInput, InvalidPayload, JobStatus
-from workers import IdempotentTask, JobTask
-from workers.submission import batch_messages
-from workers.submission.bulk import as_call
+from jobclaim.jobs import InvalidInput, InvalidPayload, JobStatus
+from jobclaim.testing import Harness
+from jobclaim.workers import IdempotentTask, JobTask
+from jobclaim.workers.submission import batch_messages
+from jobclaim.workers.submission.bulk import as_call
 
 ran: list[Any] = []
 

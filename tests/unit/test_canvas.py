@@ -10,12 +10,12 @@ from botocore.exceptions import ConnectionClosedError
 from celery import chain, chord, group, shared_task
 from celery.exceptions import ChordError, TaskRevokedError, WorkerLostError
 
-from jobclaim_testing import Harness
-from jobs import JobStatus
-from jobs.resilience import TRIES
-from workers import JobTask
-from workers.cancel import cancel
-from workers.results.chords import LOOK_SECONDS, job_id_of
+from jobclaim.jobs import JobStatus
+from jobclaim.jobs.resilience import TRIES
+from jobclaim.testing import Harness
+from jobclaim.workers import JobTask
+from jobclaim.workers.cancel import cancel
+from jobclaim.workers.results.chords import LOOK_SECONDS, job_id_of
 
 ran: list[tuple[str, Any]] = []
 
@@ -186,7 +186,7 @@ def test_a_chord_nobody_told_that_all_have_come_looks_by_itself(
     jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("workers.results.chords.wake", lambda *_: None)
+        patch.setattr("jobclaim.workers.results.chords.wake", lambda *_: None)
         result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
         jobclaim.drain()
     assert result.state == "PENDING"
@@ -256,7 +256,9 @@ def test_an_attempt_cut_off_after_it_sent_the_next_steps_leaves_no_doubles(
 ) -> None:
     result = chain(careful.s(1), group(add.s(1), add.s(2)), total.s()).apply_async()
     with monkeypatch.context() as patch:
-        patch.setattr("workers.results.backend.record_success", lambda *_: None)  # it dies before its result is written
+        patch.setattr(
+            "jobclaim.workers.results.backend.record_success", lambda *_: None
+        )  # it dies before its result is written
         jobclaim.deliver(jobclaim.messages.popleft())
     first = jobclaim.job(next(iter(jobclaim.submitted)))
     assert first.status is JobStatus.PROCESSING
@@ -273,7 +275,7 @@ def test_an_attempt_cut_off_after_it_sent_the_next_steps_leaves_no_doubles(
 def test_a_callback_is_sent_once_by_two_attempts(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     careful.apply_async((1,), link=add.s(5))
     with monkeypatch.context() as patch:
-        patch.setattr("workers.results.backend.record_success", lambda *_: None)
+        patch.setattr("jobclaim.workers.results.backend.record_success", lambda *_: None)
         jobclaim.deliver(jobclaim.messages.popleft())
     first = jobclaim.job(jobclaim.submitted[0])
     jobclaim.travel(first.lease_ms / 1000 + 1)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs import Failure, FailureKind, Job, JobStatus
-from jobs.model import Attempt
+from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.model import Attempt
 from tests.chaos.values import value_of
 from tests.chaos.verdict import (
     Evidence,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli import measuring
-from cli.exits import ExitCode
-from cli.main import jobclaim
-from cli.session import Session
-from infra.clients import sqs_client
+from jobclaim.cli import measuring
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.main import command_line
+from jobclaim.cli.session import Session
+from jobclaim.infra.clients import sqs_client
 from tests.unit.test_cli_jobs import aws, run, session
 
 __all__ = ["aws", "session"]  # fixtures
@@ -56,7 +56,7 @@ def test_people_get_a_few_lines(session: Session) -> None:
 
 def test_it_asks_before_it_writes_and_a_no_changes_nothing(session: Session) -> None:
     before = queues(session)
-    answer = CliRunner().invoke(jobclaim, ["bench"], obj=session, input="n\n")
+    answer = CliRunner().invoke(command_line, ["bench"], obj=session, input="n\n")
     assert answer.exit_code != ExitCode.OK
     assert session.settings.job_table in answer.output
     assert items(session) == []

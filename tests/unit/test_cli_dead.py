@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.exits import ExitCode
-from cli.main import jobclaim
-from cli.session import Session
-from infra import LocalAws, local_aws, provision
-from jobs import FailureKind, Job, JobStatus
-from jobs.model import DeadState
-from settings import QueueSpec, Settings
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.main import command_line
+from jobclaim.cli.session import Session
+from jobclaim.infra import LocalAws, local_aws, provision
+from jobclaim.jobs import FailureKind, Job, JobStatus
+from jobclaim.jobs.model import DeadState
+from jobclaim.settings import QueueSpec, Settings
+from jobclaim.workers import create_app
 from tests.support.endpoints import unique_name
-from workers import create_app
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def session(aws: LocalAws) -> Session:
 
 
 def run(session: Session, *arguments: str, code: int = ExitCode.OK) -> Result:
-    result = CliRunner().invoke(jobclaim, ["dead", *arguments], obj=session, terminal_width=200)
+    result = CliRunner().invoke(command_line, ["dead", *arguments], obj=session, terminal_width=200)
     assert result.exit_code == code, result.output
     return result
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cli.demo.ledger import Body, events, messages_in, read_bodies, read_refusals
-from cli.demo.story import _addressed
+from jobclaim.cli.demo.ledger import Body, events, messages_in, read_bodies, read_refusals
+from jobclaim.cli.demo.story import _addressed
 
 
 def test_bodies_are_read_from_their_signatures(tmp_path: Path) -> None:

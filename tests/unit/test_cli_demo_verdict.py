@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cli.demo import verdict
-from cli.demo.ledger import Body, Evidence
-from jobs import Attempt, Job, JobStatus
+from jobclaim.cli.demo import verdict
+from jobclaim.cli.demo.ledger import Body, Evidence
+from jobclaim.jobs import Attempt, Job, JobStatus
 
 KILLED, SECOND = "host:100:aaaa", "host:200:bbbb"
 

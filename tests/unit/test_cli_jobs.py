@@ -13,14 +13,14 @@ import pytest
 from celery import shared_task
 from click.testing import CliRunner, Result
 
-from cli.exits import ExitCode
-from cli.main import jobclaim
-from cli.session import Session
-from infra import LocalAws, local_aws, provision
-from jobs import Job, JobStatus
-from settings import QueueSpec, Settings
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.main import command_line
+from jobclaim.cli.session import Session
+from jobclaim.infra import LocalAws, local_aws, provision
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.settings import QueueSpec, Settings
+from jobclaim.workers import JobTask, create_app
 from tests.support.endpoints import unique_name
-from workers import JobTask, create_app
 
 MODULE = "cli_test_tasks"
 
@@ -64,7 +64,7 @@ def session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Session:
 
 def run(session: Session, *arguments: str) -> Result:
     """Run a command line."""
-    return CliRunner().invoke(jobclaim, list(arguments), obj=session, terminal_width=200)
+    return CliRunner().invoke(command_line, list(arguments), obj=session, terminal_width=200)
 
 
 def records(result: Result) -> list[dict[str, Any]]:
@@ -82,8 +82,8 @@ def failed(session: Session) -> Job:
 
 def waiting_messages(session: Session, queue: str = "default") -> int:
     """Count the messages in a queue."""
-    from infra import resolve_queue_urls
-    from infra.clients import sqs_client
+    from jobclaim.infra import resolve_queue_urls
+    from jobclaim.infra.clients import sqs_client
 
     sqs = sqs_client(session.settings)
     url = resolve_queue_urls(session.settings, sqs)[queue]
@@ -315,7 +315,7 @@ def test_recover_without_a_pause_is_refused(session: Session, every: str) -> Non
 def test_without_an_endpoint_every_command_says_so_in_one_line(
     session: Session, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.resilience.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("jobclaim.jobs.resilience.FIRST_WAIT_SECONDS", 0.001)
     nowhere = session.settings.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     result = run(Session(app=create_app(nowhere)), *arguments)
     assert result.exit_code == ExitCode.ERROR

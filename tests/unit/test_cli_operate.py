@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from cli.commands import list as list_command
-from cli.exits import ExitCode
-from cli.session import Session
-from jobs import JobStatus, schema
-from jobs.idempotency import IdempotencyService
-from jobs.item import attribute
+from jobclaim.cli.commands import list as list_command
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.session import Session
+from jobclaim.jobs import JobStatus, schema
+from jobclaim.jobs.idempotency import IdempotencyService
+from jobclaim.jobs.item import attribute
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
-from workers.fleet import FleetRecords, WorkerRecord
 
 __all__ = ["aws", "session"]  # fixtures
 
@@ -38,8 +38,8 @@ def test_queues_tell_messages_jobs_and_the_share_of_the_sla(session: Session, mo
 
 
 def test_a_queue_that_does_not_exist_is_told_apart_from_an_empty_one(session: Session) -> None:
-    from infra import resolve_queue_urls
-    from infra.clients import sqs_client
+    from jobclaim.infra import resolve_queue_urls
+    from jobclaim.infra.clients import sqs_client
 
     sqs = sqs_client(session.settings)
     sqs.delete_queue(QueueUrl=resolve_queue_urls(session.settings, sqs)["mail"])
@@ -116,7 +116,7 @@ def test_a_key_is_shown_with_its_job_and_its_result_and_cleared(session: Session
 
 
 def test_a_key_can_be_named_by_the_values_of_the_call(session: Session) -> None:
-    from jobs.idempotency import derive_key
+    from jobclaim.jobs.idempotency import derive_key
 
     job = session.repo.create_job("shop.charge", idempotency_key=derive_key("shop.charge", {"invoice": 7}))
     [record] = records(run(session, "key", "show", "shop.charge", "--values", '{"invoice": 7}'))
@@ -182,7 +182,7 @@ def test_watch_shows_it_again_until_it_is_interrupted(session: Session, monkeypa
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.watching.time.sleep", sleep)
+    monkeypatch.setattr("jobclaim.cli.watching.time.sleep", sleep)
     result = run(session, "list", "--watch", "500ms")
     assert (result.exit_code, len(result.stdout.splitlines()), pauses) == (ExitCode.OK, 3, [0.5] * 3)
     assert run(session, "list", "--watch", "1ms").exit_code == ExitCode.USAGE
@@ -206,8 +206,8 @@ def test_reconcile_finds_nothing_where_table_and_queues_agree_and_leaves_the_mes
 
 
 def test_reconcile_finds_jobs_without_message_and_messages_without_job(session: Session) -> None:
-    from infra import resolve_queue_urls
-    from infra.clients import sqs_client
+    from jobclaim.infra import resolve_queue_urls
+    from jobclaim.infra.clients import sqs_client
 
     lost = session.repo.create_job("shop.charge", queue="mail")
     [sent] = records(run(session, "submit", "shop.charge", "--args", "[1]"))

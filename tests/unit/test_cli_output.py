@@ -9,15 +9,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.exits import ExitCode
-from cli.humane import Duration, Moment
-from cli.job_columns import columns
-from cli.main import jobclaim
-from cli.output import Column, Format, Output
-from cli.session import Session
-from jobs import Attempt, Failure, FailureKind, Job, JobStatus
-from views.humane import iso, relative, span
-from views.records import job_record, remark_on
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.humane import Duration, Moment
+from jobclaim.cli.job_columns import columns
+from jobclaim.cli.main import command_line
+from jobclaim.cli.output import Column, Format, Output
+from jobclaim.cli.session import Session
+from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus
+from jobclaim.views.humane import iso, relative, span
+from jobclaim.views.records import job_record, remark_on
 
 ROWS = [{"job_id": "a", "n": 1}, {"job_id": "b", "n": 2}]
 COLUMNS = [Column("job", lambda row: str(row["job_id"])), Column("n", lambda row: str(row["n"]))]
@@ -63,7 +63,7 @@ def test_a_fact_is_a_sentence_for_people_and_a_record_for_programs(capsys: pytes
 def test_ids_of_what_has_none_are_refused_before_anything_is_done(arguments: tuple[str, ...]) -> None:
     asked: list[str] = []
     session = type("Untouched", (Session,), {"__getattribute__": lambda _, name: asked.append(name)})()
-    result = CliRunner().invoke(jobclaim, [*arguments, "-o", "ids"], obj=session)
+    result = CliRunner().invoke(command_line, [*arguments, "-o", "ids"], obj=session)
     assert (result.exit_code, asked) == (ExitCode.USAGE, [])
     assert "'ids' is not one of 'table', 'json', 'jsonl'" in result.stderr
 

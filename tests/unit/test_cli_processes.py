@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.processes import Child, end_all, signals_as_interrupt
+from jobclaim.cli.processes import Child, end_all, signals_as_interrupt
 from tests.support.waiting import wait_until
 
 PARENT = """

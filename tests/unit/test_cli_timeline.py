@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from cli.job_view import draw_job
-from jobs import Attempt, Failure, FailureKind, Job, JobStatus
-from settings import Settings
-from views.timeline import timeline, waiting_reason
+from jobclaim.cli.job_view import draw_job
+from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus
+from jobclaim.settings import Settings
+from jobclaim.views.timeline import timeline, waiting_reason
 
 NOW = 1_750_000_000_000
 SETTINGS = Settings()

@@ -12,15 +12,15 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from dashboard.queries.queues import _depth
-from infra import provision
-from infra.doctor import Finding, Level, diagnose, gather
-from jobs import InvalidInput, JobRepo
-from recovery.dead.queues import DeadQueues
-from settings import QueueSpec, Settings, dead_letters_of
-from views.queue_status import queue_statuses
-from workers.process.poison import PoisonDesk
-from workers.transport.channel import Poisoned
+from jobclaim.dashboard.queries.queues import _depth
+from jobclaim.infra import provision
+from jobclaim.infra.doctor import Finding, Level, diagnose, gather
+from jobclaim.jobs import InvalidInput, JobRepo
+from jobclaim.recovery.dead.queues import DeadQueues
+from jobclaim.settings import QueueSpec, Settings, dead_letters_of
+from jobclaim.views.queue_status import queue_statuses
+from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.transport.channel import Poisoned
 
 
 @dataclass

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from infra.attributes import TLS_ONLY
-from infra.doctor import Finding, Level, Snapshot, TaskView, diagnose
-from infra.doctor.snapshot import Permission, QueueView, TableView
-from settings import QueueSpec, Settings, TaskSpec
+from jobclaim.infra.attributes import TLS_ONLY
+from jobclaim.infra.doctor import Finding, Level, Snapshot, TaskView, diagnose
+from jobclaim.infra.doctor.snapshot import Permission, QueueView, TableView
+from jobclaim.settings import QueueSpec, Settings, TaskSpec
 
 SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300),))
 JOBS = TableView(

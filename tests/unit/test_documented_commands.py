@@ -12,10 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.catalog import COMMANDS
-from cli.exits import ExitCode
-from cli.main import jobclaim
-from cli.session import Session
+from jobclaim.cli.catalog import COMMANDS
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.main import command_line
+from jobclaim.cli.session import Session
 from tests.support.documented import Documented, documented, of_page
 from tests.unit.test_cli_jobs import aws, failed, run, session
 
@@ -32,7 +32,7 @@ jobclaim = 1
 $ jobclaim list \\
     --status FAILED   # which
 jobclaim up && sam build
-celery -A workers.app worker &
+celery -A jobclaim worker &
 ```
 ```yaml
   - run: jobclaim audit src/
@@ -62,7 +62,7 @@ def test_lines_are_found_in_every_way_in_which_pages_show_them() -> None:
         "jobclaim list --status FAILED",
         "jobclaim up",
         "sam build",
-        "celery -A workers.app worker",
+        "celery -A jobclaim worker",
         "jobclaim audit src/",
         "jobclaim schedule validate",
         "jobclaim show ID",
@@ -81,7 +81,7 @@ def test_a_documented_line_is_one_that_the_command_line_takes(
     (tmp_path / "src").mkdir()
     monkeypatch.chdir(tmp_path)
     try:
-        parsed(jobclaim, one.words[1:])
+        parsed(command_line, one.words[1:])
     except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
         pass  # --help, or a group alone
     except click.MissingParameter:
@@ -126,4 +126,4 @@ def test_no_color_and_a_pipe_mean_no_escape_codes(session: Session, monkeypatch:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "")
     for arguments in (("list", "-s", "FAILED", "-o", "table"), ("show", "nobody")):
-        assert "\x1b" not in CliRunner().invoke(jobclaim, list(arguments), obj=session, color=True).output
+        assert "\x1b" not in CliRunner().invoke(command_line, list(arguments), obj=session, color=True).output

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from jobclaim.workers.process.ecs import RENEW_SECONDS, Protection, agent_url
 from tests.support.ecs_agent import OFF, ON, Agent
 from tests.support.waiting import wait_until
-from workers.process.ecs import RENEW_SECONDS, Protection, agent_url
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.events import EVENTS, FIELDS, JOB, page
+from jobclaim.jobs.events import EVENTS, FIELDS, JOB, page
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("jobs", "workers", "recovery", "infra", "cli", "governance", "jobclaim_testing", "dashboard")
+PACKAGES = ("jobs", "workers", "recovery", "infra", "cli", "governance", "testing", "dashboard")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
@@ -71,7 +71,9 @@ def test_the_search_finds_log_calls() -> None:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.where)
 def test_every_event_in_the_code_is_registered_with_its_fields(call: Call) -> None:
-    assert call.name in EVENTS, f"{call.where}: register {call.name!r} in jobs/events.py, then `python -m jobs.events`"
+    assert call.name in EVENTS, (
+        f"{call.where}: register {call.name!r} in jobs/events.py, then `python -m jobclaim.jobs.events`"
+    )
     event = EVENTS[call.name]
     assert call.logger in event.loggers, f"{call.where}: {call.name!r} is not registered for {call.logger}"
     assert call.level in event.levels, f"{call.where}: {call.name!r} is not registered as {call.level}"
@@ -88,4 +90,4 @@ def test_every_field_of_an_event_is_explained_and_every_explained_field_is_used(
 
 
 def test_the_page_is_current() -> None:
-    assert (ROOT / "docs" / "events.md").read_text() == page(), "run `python -m jobs.events > docs/events.md`"
+    assert (ROOT / "docs" / "events.md").read_text() == page(), "run `python -m jobclaim.jobs.events > docs/events.md`"

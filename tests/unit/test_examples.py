@@ -15,7 +15,7 @@ from examples.maintenance import DAY_SECONDS, delete_older_than
 from examples.notifications import append_notification
 from examples.reports import totals
 from examples.websites import extract
-from settings import Settings
+from jobclaim.settings import Settings
 
 NOW = 1_750_000_000.0
 
@@ -192,7 +192,7 @@ def test_a_report_is_written_beside_its_source(tmp_path: Path) -> None:
 
 # --- as tasks
 def test_every_example_is_registered_under_its_name_as_a_job_task() -> None:
-    from workers import JobTask, app
+    from jobclaim.workers import JobTask, app
 
     for name in (
         "process_document",
@@ -207,7 +207,7 @@ def test_every_example_is_registered_under_its_name_as_a_job_task() -> None:
 
 
 def test_the_plain_examples_are_ordinary_tasks() -> None:
-    from workers import JobTask, app
+    from jobclaim.workers import JobTask, app
 
     for name in ("plain_count_words", "plain_count_words_short"):
         assert not isinstance(app.tasks[f"examples.{name}"], JobTask)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs import schema
-from recovery import FleetTable
+from jobclaim.jobs import schema
+from jobclaim.recovery import FleetTable
 from tests.simulation.client import ModelClient
 from tests.simulation.dynamodb import Database
 from tests.support.clock import ManualClock

@@ -9,16 +9,16 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobs import Job, JobRepo, JobStatus, StoreUnavailable
-from settings import Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.settings import Settings
+from jobclaim.workers import create_app
+from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
+from jobclaim.workers.identity import worker_id
+from jobclaim.workers.process import parent
+from jobclaim.workers.process.parent import Parent
 from tests.support.clock import ManualClock
-from workers import create_app
-from workers.cancel import Answer, cancel
-from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.identity import worker_id
-from workers.process import parent
-from workers.process.parent import Parent
 
 
 class World:

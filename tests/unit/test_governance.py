@@ -15,24 +15,24 @@ from celery import Celery
 from celery.schedules import crontab
 from click.testing import CliRunner, Result
 
-from cli.exits import ExitCode
-from cli.main import jobclaim
-from governance.audit_rules import RULES as AUDIT_RULES
-from governance.audit_rules import Fleet, Registered, audit
-from governance.finding import Finding, read_baseline, write_baseline
-from governance.inspection import fleet_of, world_of
-from governance.report import report
-from governance.schedule_rules import RULES as SCHEDULE_RULES
-from governance.schedule_rules import World, validate
-from governance.schedules import Cron, Entry, clock_changes, entries_of, next_fires
-from governance.source import LateSetting, Source, read
-from governance.static_schedules import static_entries, static_world
-from settings import QueueSpec, ScheduleSpec, Settings, TaskSpec
-from workers import JobTask, create_app
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.main import command_line
+from jobclaim.governance.audit_rules import RULES as AUDIT_RULES
+from jobclaim.governance.audit_rules import Fleet, Registered, audit
+from jobclaim.governance.finding import Finding, read_baseline, write_baseline
+from jobclaim.governance.inspection import fleet_of, world_of
+from jobclaim.governance.report import report
+from jobclaim.governance.schedule_rules import RULES as SCHEDULE_RULES
+from jobclaim.governance.schedule_rules import World, validate
+from jobclaim.governance.schedules import Cron, Entry, clock_changes, entries_of, next_fires
+from jobclaim.governance.source import LateSetting, Source, read
+from jobclaim.governance.static_schedules import static_entries, static_world
+from jobclaim.settings import QueueSpec, ScheduleSpec, Settings, TaskSpec
+from jobclaim.workers import JobTask, create_app
 
 CLEAN = """
 from celery import shared_task
-from workers import JobTask
+from jobclaim.workers import JobTask
 
 @shared_task(base=JobTask, name="shop.charge", time_limit=60)
 def charge(invoice):
@@ -403,7 +403,7 @@ def test_an_app_of_ours_with_a_sound_schedule_is_clean() -> None:
 
 # --- the command line
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(jobclaim, list(arguments), terminal_width=200)
+    return CliRunner().invoke(command_line, list(arguments), terminal_width=200)
 
 
 def test_the_commands_exit_with_4_name_file_and_fix_and_respect_a_baseline(tmp_path: Path) -> None:
@@ -478,7 +478,7 @@ def test_a_broken_baseline_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 def test_every_check_of_a_schedule_has_its_option() -> None:
-    from cli.commands.schedule import CHECKS
+    from jobclaim.cli.commands.schedule import CHECKS
 
     assert set(CHECKS) == set(SCHEDULE_RULES)
     assert len(AUDIT_RULES) == 9

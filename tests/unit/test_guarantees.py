@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import Settings
+from jobclaim.settings import Settings
 from tests.simulation.scenario import SKEW_MS, simulated_settings
 
 ROOT = Path(__file__).resolve().parents[2]

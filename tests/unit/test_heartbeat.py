@@ -12,14 +12,14 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobs import JobRepo
-from settings import Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import JobRepo
+from jobclaim.settings import Settings
+from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
+from jobclaim.workers.process import board, gate
+from jobclaim.workers.process.heartbeat import Heartbeat, Pace
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
-from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.process import board, gate
-from workers.process.heartbeat import Heartbeat, Pace
 
 ABOUT = WorkerRecord(
     worker_id="vm:1:ab", started_at=1, queues=("default",), version="1", host="vm", pid=7, concurrency=2

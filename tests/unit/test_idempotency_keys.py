@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import InvalidInput, InvalidPayload
-from jobs.idempotency import WINDOWS, canonical, derive_key, window_seconds
-from workers.submission.idempotency import Rules, bind, identify
+from jobclaim.jobs import InvalidInput, InvalidPayload
+from jobclaim.jobs.idempotency import WINDOWS, canonical, derive_key, window_seconds
+from jobclaim.workers.submission.idempotency import Rules, bind, identify
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)

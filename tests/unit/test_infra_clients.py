@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from infra import provision, resolve_queue_urls
-from infra.clients import client, dynamodb_client, is_loopback, sqs_client
-from infra.errors import ProvisionError
-from infra.local import local_aws
-from settings import Settings
+from jobclaim.infra import provision, resolve_queue_urls
+from jobclaim.infra.clients import client, dynamodb_client, is_loopback, sqs_client
+from jobclaim.infra.errors import ProvisionError
+from jobclaim.infra.local import local_aws
+from jobclaim.settings import Settings
 from tests.support.endpoints import free_port
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from infra import ProvisionReport, provision
-from infra.attributes import TLS_ONLY, differences, redrive_policy, tls_only_policy
-from infra.clients import sqs_client
-from infra.errors import ProvisionError
-from settings import Settings
+from jobclaim.infra import ProvisionReport, provision
+from jobclaim.infra.attributes import TLS_ONLY, differences, redrive_policy, tls_only_policy
+from jobclaim.infra.clients import sqs_client
+from jobclaim.infra.errors import ProvisionError
+from jobclaim.settings import Settings
 
 ARN = "arn:aws:sqs:us-east-1:123456789012:q"
 OWNERS = {

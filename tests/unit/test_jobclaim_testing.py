@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from celery import chain, shared_task
 
-from jobclaim_testing import Harness
-from jobs import JobStatus
-from workers import IdempotentTask, JobTask
+from jobclaim.jobs import JobStatus
+from jobclaim.testing import Harness
+from jobclaim.workers import IdempotentTask, JobTask
 
 ran: list[Any] = []
 
@@ -138,7 +138,7 @@ def test_a_task_that_submits_itself_for_ever_is_an_error(jobclaim: Harness) -> N
 
 
 def test_the_app_is_as_before_afterwards() -> None:
-    from workers import app
+    from jobclaim.workers import app
 
     with Harness.of() as harness:
         assert app.repo is harness.repo

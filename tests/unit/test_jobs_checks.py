@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import IllegalTransition, InvalidInput, JobStatus, checks
+from jobclaim.jobs import IllegalTransition, InvalidInput, JobStatus, checks
 
 NOW = 1_750_000_000_000
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from jobs import Job, JobStatus
-from jobs.claims import ClaimBook, new_token
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.claims import ClaimBook, new_token
 
 
 def claimed(job_id: str, claim: str = "t") -> Job:

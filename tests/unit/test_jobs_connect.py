@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobs.connect import PerProcess, client
-from settings import Settings
+from jobclaim.jobs.connect import PerProcess, client
+from jobclaim.settings import Settings
 
 
 def test_threads_that_ask_at_once_get_the_same_thing_made_once() -> None:

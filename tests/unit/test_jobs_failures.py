@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs import Failure, FailureKind, InvalidInput, codec
-from jobs.failures import MAX_EXCEPTION, MAX_MESSAGE, MAX_TRACEBACK, describe
+from jobclaim.jobs import Failure, FailureKind, InvalidInput, codec
+from jobclaim.jobs.failures import MAX_EXCEPTION, MAX_MESSAGE, MAX_TRACEBACK, describe
 
 NOW = 1_750_000_000_000
 
@@ -30,7 +30,7 @@ def test_an_exception_is_told_by_type_message_and_traceback() -> None:
 
 
 def test_an_exception_of_a_library_is_told_with_its_module() -> None:
-    assert describe(InvalidInput("x"), NOW).exception == "jobs.errors.InvalidInput"
+    assert describe(InvalidInput("x"), NOW).exception == "jobclaim.jobs.errors.InvalidInput"
 
 
 @pytest.mark.parametrize(("error", "message"), [("disk full", "disk full"), (None, "no reason was given"), ("", "no")])

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import Failure, FailureKind, Job, JobStatus, codec, lifecycle
-from jobs.failures import bounded
-from jobs.item import DECODERS, attribute, from_item, place, to_attributes
-from jobs.model import HISTORY_LIMIT
-from jobs.transitions import Move
-from settings import ITEM_BUDGET
+from jobclaim.jobs import Failure, FailureKind, Job, JobStatus, codec, lifecycle
+from jobclaim.jobs.failures import bounded
+from jobclaim.jobs.item import DECODERS, attribute, from_item, place, to_attributes
+from jobclaim.jobs.model import HISTORY_LIMIT
+from jobclaim.jobs.transitions import Move
+from jobclaim.settings import ITEM_BUDGET
 from tests.unit.jobs_strategies import FIELDS, fullest_job, jobs, longest_failure
 
 DYNAMODB_ITEM_LIMIT = 400 * 1024

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import Failure, FailureKind, Job, JobStatus, lifecycle
-from jobs.item import place, to_attributes
-from jobs.lifecycle import Retention
-from jobs.model import HISTORY_LIMIT
-from jobs.transitions import Move
+from jobclaim.jobs import Failure, FailureKind, Job, JobStatus, lifecycle
+from jobclaim.jobs.item import place, to_attributes
+from jobclaim.jobs.lifecycle import Retention
+from jobclaim.jobs.model import HISTORY_LIMIT
+from jobclaim.jobs.transitions import Move
 from tests.unit.jobs_strategies import jobs
 
 NOW = 1_750_000_000_000

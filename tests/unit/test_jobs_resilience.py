@@ -19,8 +19,15 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from jobs import StoreUnavailable
-from jobs.resilience import LONGEST_WAIT_SECONDS, THROTTLES, TRIES, condition_failed, is_transient, persistently
+from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.resilience import (
+    LONGEST_WAIT_SECONDS,
+    THROTTLES,
+    TRIES,
+    condition_failed,
+    is_transient,
+    persistently,
+)
 from tests.support.clock import ManualClock
 
 LINE = "http://dynamodb"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import InvalidInput, Job
-from jobs.submission import Submission, id_for_key, lease_ms, new_job
-from settings import QueueSpec, Settings, TaskSpec
+from jobclaim.jobs import InvalidInput, Job
+from jobclaim.jobs.submission import Submission, id_for_key, lease_ms, new_job
+from jobclaim.settings import QueueSpec, Settings, TaskSpec
 from tests.support.clock import ManualClock
 
 SETTINGS = Settings(

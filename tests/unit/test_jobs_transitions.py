@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import JobStatus
-from jobs.expressions import Increment, PlusAttribute, update_request
-from jobs.transitions import TRANSITIONS, Actor, Move, owner_move
+from jobclaim.jobs import JobStatus
+from jobclaim.jobs.expressions import Increment, PlusAttribute, update_request
+from jobclaim.jobs.transitions import TRANSITIONS, Actor, Move, owner_move
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = [name for name in ("cli", "dashboard", "infra", "jobs", "recovery", "workers") if (ROOT / name).is_dir()]

@@ -14,13 +14,13 @@ from celery.exceptions import ChordError
 from kombu.exceptions import EncodeError
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobclaim_testing import Harness
-from jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
-from jobs.connect import client
-from jobs.schema import LARGE_MARK
-from settings import Settings
-from workers import IdempotentTask, JobTask
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs.connect import client
+from jobclaim.jobs.schema import LARGE_MARK
+from jobclaim.settings import Settings
+from jobclaim.testing import Harness
+from jobclaim.workers import IdempotentTask, JobTask
 
 BUCKET = "jobclaim-test"
 LARGE = "x" * 5_000
@@ -160,7 +160,7 @@ def test_a_claim_whose_payload_s3_does_not_give_is_given_back_uncharged(
         raise StoreUnavailable("S3 did not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.offload.Offload.fetch", out_of_order)
+        patch.setattr("jobclaim.jobs.offload.Offload.fetch", out_of_order)
         with pytest.raises(StoreUnavailable):
             repo.claim_job(job.job_id)
     after = repo.get_job(job.job_id)
@@ -218,7 +218,7 @@ def test_a_chords_body_gets_large_results_as_they_were_returned(offloading: Harn
 
 def test_a_chord_whose_members_result_is_gone_fails_its_body(offloading: Harness) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.results.chords.wake", lambda *_: None)
+        patch.setattr("jobclaim.workers.results.chords.wake", lambda *_: None)
         result = chord([echo.s(LARGE), echo.s("small")])(lengths.s())
         offloading.drain()
     member = stored(offloading.repo, result.parent.results[0].id)
@@ -239,7 +239,7 @@ def test_a_result_that_s3_does_not_give_is_an_error_and_never_its_mark(
         raise StoreUnavailable("S3 did not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.offload.Offload.fetch", out_of_order)
+        patch.setattr("jobclaim.jobs.offload.Offload.fetch", out_of_order)
         duplicate = known.delay(1)
         for ask in (single.get, duplicate.get, members.get):
             with pytest.raises(StoreUnavailable, match="S3 did not answer"):
@@ -265,5 +265,5 @@ def test_a_task_whose_payload_is_gone_fails_and_says_why(jobclaim: Harness) -> N
 
 def test_s3_is_not_imported_before_it_is_needed() -> None:
     code = "import sys, jobs; from settings import Settings; jobs.JobRepo(object(), settings=Settings(bucket='b'));"
-    code += "sys.exit('jobs.offload' in sys.modules)"
+    code += "sys.exit('jobclaim.jobs.offload' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from moto import mock_aws
 
-from jobs.connect import client as connect
-from jobs.lean import LeanClient, lean
-from jobs.resilience import condition_failed, is_transient
-from settings import Settings
+from jobclaim.jobs.connect import client as connect
+from jobclaim.jobs.lean import LeanClient, lean
+from jobclaim.jobs.resilience import condition_failed, is_transient
+from jobclaim.settings import Settings
 
 KEY = {"job_id": {"S": "j1"}}
 PUT: dict[str, Any] = {

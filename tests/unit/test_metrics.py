@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from jobs.events import EVENTS, JOB
-from workers.telemetry.metrics import LABELS, OF_EVENT, Measuring, Metric, OtlpSink, PrometheusSink, measure
+from jobclaim.jobs.events import EVENTS, JOB
+from jobclaim.workers.telemetry.metrics import LABELS, OF_EVENT, Measuring, Metric, OtlpSink, PrometheusSink, measure
 
 
 class Book:
@@ -54,10 +54,10 @@ def test_a_claim_counts_and_its_wait_goes_into_the_histogram() -> None:
 
 
 def test_a_users_line_of_the_same_name_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from settings import Settings
+    from jobclaim.settings import Settings
 
     book = Book()
-    monkeypatch.setattr("workers.telemetry.metrics._sink", lambda *_: book)
+    monkeypatch.setattr("jobclaim.workers.telemetry.metrics._sink", lambda *_: book)
     measuring = Measuring(Settings(telemetry="prometheus"))
     measuring(None, "info", {"event": "claimed", "logger": "shop"})
     assert book.rows == []

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from celery import shared_task
 
-from jobclaim_testing import Harness
-from jobs import FailureKind, Job, JobStatus, StoreUnavailable, hooks, on_failure
-from jobs.dead import seal_policy
-from jobs.tally import Tally
-from workers import JobTask
-from workers.process.poison import PoisonDesk
-from workers.submission.envelope import seal
-from workers.submission.message import headers
-from workers.transport.channel import Poisoned
+from jobclaim.jobs import FailureKind, Job, JobStatus, StoreUnavailable, hooks, on_failure
+from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs.tally import Tally
+from jobclaim.testing import Harness
+from jobclaim.workers import JobTask
+from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.submission.envelope import seal
+from jobclaim.workers.submission.message import headers
+from jobclaim.workers.transport.channel import Poisoned
 
 TASK = "poison.of_next_week"
 NEXT: dict[str, Any] = {"task": "poison.following", "args": [], "kwargs": {}, "options": {"task_id": "next"}}

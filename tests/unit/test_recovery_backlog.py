@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from recovery.backlog import SqsBacklog
-from settings import Settings
+from jobclaim.recovery.backlog import SqsBacklog
+from jobclaim.settings import Settings
 
 
 def sqs_client() -> Any:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.table import IndexEntry
-from recovery.cursor import Cursor, Mark
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.recovery.cursor import Cursor, Mark
 
 entries = st.none() | st.builds(IndexEntry, st.text(min_size=1), st.integers(0, 2**53))
 times = st.integers(0, 2**53)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import FailureKind, Job, JobStatus
-from recovery.decide import (
+from jobclaim.jobs import FailureKind, Job, JobStatus
+from jobclaim.recovery.decide import (
     LOOK_AHEAD_MS,
     Action,
     DeadWorker,
@@ -23,7 +23,7 @@ from recovery.decide import (
     delay_seconds,
     worth_reading_after_ms,
 )
-from settings import QueueSpec, Settings
+from jobclaim.settings import QueueSpec, Settings
 
 NOW = 1_750_000_000_000
 SETTINGS = Settings()  # re-dispatch after 120 s, 240 s, ...; 12 dispatches

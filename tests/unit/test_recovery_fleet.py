@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobs import StoreUnavailable
-from jobs.table import IndexEntry
-from recovery import Cursor, DeadWorker
-from recovery.cursor import Mark
+from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.recovery import Cursor, DeadWorker
+from jobclaim.recovery.cursor import Mark
 from tests.support.clock import ManualClock
 from tests.support.recovery import Bench, bench_settings, failing, store
 

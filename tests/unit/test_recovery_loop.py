@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from recovery import SweepReport, run_every
-from recovery.tasks import sweep_once
+from jobclaim.recovery import SweepReport, run_every
+from jobclaim.recovery.tasks import sweep_once
+from jobclaim.workers.app import create_app
+from jobclaim.workers.config import RECOVERY_TASK
 from tests.support.clock import ManualClock
 from tests.support.recovery import Bench, bench_settings, store
-from workers.app import create_app
-from workers.config import RECOVERY_TASK
 
 
 def test_the_loop_runs_at_once_and_ends_when_it_is_told_to() -> None:
@@ -99,7 +99,7 @@ def test_the_task_runs_a_pass_on_the_apps_repo_and_sends_through_the_app(
 ) -> None:
     app = create_app(bench.settings)
     app.__dict__["repo"] = bench.repo
-    monkeypatch.setattr("recovery.tasks.publish", lambda _, job, delay: bench.sent(job, delay))
+    monkeypatch.setattr("jobclaim.recovery.tasks.publish", lambda _, job, delay: bench.sent(job, delay))
     bench.claimed("again", on_orphan="retry")
     bench.claimed("fails")
     bench.clock.advance(1860)

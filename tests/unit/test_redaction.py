@@ -14,12 +14,12 @@ from celery import shared_task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobclaim_testing import Harness
-from jobs import JobError
-from settings import Settings
-from workers import JobTask
-from workers.telemetry import logs
-from workers.telemetry.redaction import MASK, redact, without_quotes
+from jobclaim.jobs import JobError
+from jobclaim.settings import Settings
+from jobclaim.testing import Harness
+from jobclaim.workers import JobTask
+from jobclaim.workers.telemetry import logs
+from jobclaim.workers.telemetry.redaction import MASK, redact, without_quotes
 
 SECRETS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz'\" =\\", min_size=3, max_size=12).map(
     lambda text: f"s3cret-{text}"

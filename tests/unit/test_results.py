@@ -10,12 +10,12 @@ from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import TimeoutError as ResultTimeout
 
-from jobclaim_testing import Harness
-from jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
-from jobs.notes import SEPARATOR, Kind, Notes
-from workers import JobTask
-from workers.results import backend
-from workers.results.meta import JobFailed, error_of, find_exception, meta_of, state_of
+from jobclaim.jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
+from jobclaim.jobs.notes import SEPARATOR, Kind, Notes
+from jobclaim.testing import Harness
+from jobclaim.workers import JobTask
+from jobclaim.workers.results import backend
+from jobclaim.workers.results.meta import JobFailed, error_of, find_exception, meta_of, state_of
 
 DONE = Job(job_id="a", task="t", queue="default", status=JobStatus.COMPLETED, result=1, finished_at=1_750_000_000_000)
 
@@ -78,7 +78,7 @@ def test_each_state_of_a_job_is_one_of_celerys(job: Job, state: str) -> None:
         ("tests.unit.test_results.Outer.Inner", Outer.Inner),
         ("billiard.exceptions.SoftTimeLimitExceeded", SoftTimeLimitExceeded),
         ("billiard.exceptions.TimeLimitExceeded", TimeLimitExceeded),
-        ("jobs.errors.InvalidInput", InvalidInput),
+        ("jobclaim.jobs.errors.InvalidInput", InvalidInput),
     ],
 )
 def test_an_exception_comes_back_as_its_own_class(exception: str, expected: type[Exception]) -> None:
@@ -117,8 +117,8 @@ def test_waiting_asks_less_often_the_longer_it_takes(monkeypatch: pytest.MonkeyP
         pauses.append(round(seconds, 3))
         now[0] += seconds
 
-    monkeypatch.setattr("workers.results.backend.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("workers.results.backend.time.sleep", sleep)
+    monkeypatch.setattr("jobclaim.workers.results.backend.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("jobclaim.workers.results.backend.time.sleep", sleep)
     turns = sum(1 for _ in backend._pauses(100.0, 0.5, None))
     assert pauses[:3] == [0.05, 0.05, 0.05]
     assert max(pauses) == 5.0

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import InvalidInput, RetryPolicy, RetryRule
-from workers import EmailTask, ExternalAPITask, IdempotentTask, JobTask, MaintenanceTask, ReportTask
+from jobclaim.jobs import InvalidInput, RetryPolicy, RetryRule
+from jobclaim.workers import EmailTask, ExternalAPITask, IdempotentTask, JobTask, MaintenanceTask, ReportTask
 
 POLICIES = st.builds(
     lambda most, base, factor, more, jitter: RetryPolicy(

@@ -18,9 +18,9 @@ from bench.scale.paper import (
     partitions,
 )
 from bench.scale.passes import CASES, JOB, Case, passed, scaled_settings
-from infra.cost import WRITE_UNITS_PER_JOB
-from jobs import JobRepo, JobStatus
-from jobs.schema import open_key
+from jobclaim.infra.cost import WRITE_UNITS_PER_JOB
+from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.jobs.schema import open_key
 
 BY_NAME = {case.name: case for case in CASES}
 ENDED = BY_NAME["ended; the fleet is busy"]

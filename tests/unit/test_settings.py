@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from settings import DashboardUser, QueueSpec, Settings, TaskSpec
+from jobclaim.settings import DashboardUser, QueueSpec, Settings, TaskSpec
 
 
 @pytest.fixture(autouse=True)

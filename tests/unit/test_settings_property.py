@@ -11,7 +11,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from settings import SQS_MAX_VISIBILITY, Settings
+from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
 
 NAMES = ("default", "ai", "mail", "recovery")
 WILD = st.sampled_from([-1, 0, 1, 21_600, 21_601, 43_200, 10**9])

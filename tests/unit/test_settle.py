@@ -15,19 +15,28 @@ import pytest
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
-from jobs.claims import new_token
-from settings import Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import (
+    ClaimLost,
+    FailureKind,
+    IllegalTransition,
+    Job,
+    JobNotFound,
+    JobRepo,
+    JobStatus,
+    StoreUnavailable,
+)
+from jobclaim.jobs.claims import new_token
+from jobclaim.settings import Settings
+from jobclaim.workers import create_app
+from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
+from jobclaim.workers.process import parent, request, settle
+from jobclaim.workers.process.parent import Parent
+from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.submission.envelope import seal
+from jobclaim.workers.task import JobTask
 from tests.support.clock import ManualClock
-from workers import create_app
-from workers.cancel import Answer, cancel
-from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.process import parent, request, settle
-from workers.process.parent import Parent
-from workers.process.settle import Attempt
-from workers.submission.envelope import seal
-from workers.task import JobTask
 
 WORKER = "vm:1:ab"
 LOST = WorkerLostError("signal 9")

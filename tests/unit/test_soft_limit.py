@@ -12,10 +12,10 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
 
-from jobclaim_testing import Harness
-from jobs import JobStatus
-from workers.attempt import soft_limit
-from workers.attempt.outcome import record_success
+from jobclaim.jobs import JobStatus
+from jobclaim.testing import Harness
+from jobclaim.workers.attempt import soft_limit
+from jobclaim.workers.attempt.outcome import record_success
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from settings import QueueSpec, Settings
-from workers.process.startup import live_visibility, low_visibility
+from jobclaim.settings import QueueSpec, Settings
+from jobclaim.workers.process.startup import live_visibility, low_visibility
 
 SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300), QueueSpec(name="email")))
 

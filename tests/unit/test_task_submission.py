@@ -12,13 +12,13 @@ import pytest
 from celery import current_app, shared_task
 from moto import mock_aws
 
-from infra.tables import ensure_table, table_specs
-from jobs import IdempotencyMismatch, InvalidInput, JobRepo, JobStatus, PayloadTooLarge
-from settings import Settings
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, JobRepo, JobStatus, PayloadTooLarge
+from jobclaim.settings import Settings
+from jobclaim.workers import IdempotentTask, JobTask, create_app, with_idempotency
+from jobclaim.workers.submission.dispatch import publish
+from jobclaim.workers.submission.message import HEADER
 from tests.support.clock import ManualClock
-from workers import IdempotentTask, JobTask, create_app, with_idempotency
-from workers.submission.dispatch import publish
-from workers.submission.message import HEADER
 
 MINUTE_MS = 60_000
 

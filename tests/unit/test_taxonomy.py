@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobs import FailureKind, InvalidInput, classify, register_kind, taxonomy
-from jobs.failures import describe
+from jobclaim.jobs import FailureKind, InvalidInput, classify, register_kind, taxonomy
+from jobclaim.jobs.failures import describe
 from tests.support.real_errors import CASES
 
 NOW = 1_750_000_000_000

@@ -9,15 +9,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cli.commands.template import command
-from cli.exits import ExitCode
-from cli.session import Session
-from infra.fragment import FragmentError, fill
-from infra.render import TemplateError, logical_id, render
-from infra.signals import SIGNALS
-from infra.sums import backlog_target, visibility_timeout
-from jobs import events
-from settings import QueueSpec, Settings, WorkerGroup
+from jobclaim.cli.commands.template import command
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.session import Session
+from jobclaim.infra.fragment import FragmentError, fill
+from jobclaim.infra.render import TemplateError, logical_id, render
+from jobclaim.infra.signals import SIGNALS
+from jobclaim.infra.sums import backlog_target, visibility_timeout
+from jobclaim.jobs import events
+from jobclaim.settings import QueueSpec, Settings, WorkerGroup
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs import InvalidInput
-from workers.submission.timing import due_at, start_by
+from jobclaim.jobs import InvalidInput
+from jobclaim.workers.submission.timing import due_at, start_by
 
 NOW = 1_750_000_000_000
 MOMENT = datetime.fromtimestamp(NOW / 1000, UTC) + timedelta(minutes=25)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from jobclaim.workers.transport.batches import Batcher, give_back
 from tests.support.waiting import wait_until
-from workers.transport.batches import Batcher, give_back
 
 
 class Queue:

@@ -9,9 +9,9 @@ from kombu.asynchronous.http.curl import CurlClient
 from kombu.asynchronous.hub import Hub
 from kombu.transport import SQS, virtual
 
-from workers.transport import compatibility
-from workers.transport.channel import Channel, Transport
-from workers.transport.compatibility import CALLED, differences, ensure_supported
+from jobclaim.workers.transport import compatibility
+from jobclaim.workers.transport.channel import Channel, Transport
+from jobclaim.workers.transport.compatibility import CALLED, differences, ensure_supported
 
 
 def test_the_installed_celery_and_kombu_are_those_that_this_stands_on() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.virtual import Channel, Message
 
+from jobclaim.workers.transport.inspect import Poison, build_message, check_call, check_headers, read_envelope
 from tests.support.poison import CORPUS, envelope, mutants, wire
-from workers.transport.inspect import Poison, build_message, check_call, check_headers, read_envelope
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.transport.plan import (
+from jobclaim.workers.transport.plan import (
     MAX_MESSAGES,
     SCARCE_WAIT_SECONDS,
     Policy,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from workers.transport.http import Answer, Failed
-from workers.transport.outage import LONGEST_BACKOFF_SECONDS, Outage, backoff
-from workers.transport.plan import Policy, Poll
-from workers.transport.poller import Pace, Poller
+from jobclaim.workers.transport.http import Answer, Failed
+from jobclaim.workers.transport.outage import LONGEST_BACKOFF_SECONDS, Outage, backoff
+from jobclaim.workers.transport.plan import Policy, Poll
+from jobclaim.workers.transport.poller import Pace, Poller
 
 
 class Sqs:

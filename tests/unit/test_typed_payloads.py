@@ -11,11 +11,11 @@ import pytest
 from celery import chain, shared_task
 from pydantic import BaseModel, Field
 
-from jobclaim_testing import Harness
-from jobs import FailureKind, InvalidInput, JobStatus
-from workers import IdempotentTask, JobTask
-from workers.submission.call import to_payload
-from workers.submission.typed import InvalidArguments, plan
+from jobclaim.jobs import FailureKind, InvalidInput, JobStatus
+from jobclaim.testing import Harness
+from jobclaim.workers import IdempotentTask, JobTask
+from jobclaim.workers.submission.call import to_payload
+from jobclaim.workers.submission.typed import InvalidArguments, plan
 
 ran: list[Any] = []
 

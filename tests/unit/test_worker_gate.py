@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from jobs.claims import new_token
-from workers.process import board, gate
+from jobclaim.jobs.claims import new_token
+from jobclaim.workers.process import board, gate
 
 
 @pytest.fixture

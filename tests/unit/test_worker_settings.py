@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 
 @pytest.mark.parametrize(("stop", "drain"), [(120, 110), (40, 30), (8, 6), (0, 0)])

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs import Job
-from jobs.idempotency import canonical, derive_key
-from jobs.throttle import FleetLimits, RateLimit
+from jobclaim.jobs import Job
+from jobclaim.jobs.idempotency import canonical, derive_key
+from jobclaim.jobs.throttle import FleetLimits, RateLimit
 
 TURN_GRACE_MS: Final = 5_000
 """How late a job may come for its turn."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import structlog
 from celery.exceptions import Ignore
 
-from jobs import Job, JobNotFound, JobRepo, JobStatus
+from jobclaim.jobs import Job, JobNotFound, JobRepo, JobStatus
 
 log = structlog.get_logger("jobclaim.worker")
 

@@ -7,11 +7,11 @@ from typing import Any
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
-from jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
-from jobs.tally import announce_failure
-from workers.attempt import soft_limit
-from workers.submission.typed import CallDoesNotFit
-from workers.telemetry import traces
+from jobclaim.jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs.tally import announce_failure
+from jobclaim.workers.attempt import soft_limit
+from jobclaim.workers.submission.typed import CallDoesNotFit
+from jobclaim.workers.telemetry import traces
 
 log = structlog.get_logger("jobclaim.worker")
 

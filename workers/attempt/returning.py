@@ -22,13 +22,13 @@ import structlog
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
-from jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
-from workers.attempt import admission
-from workers.attempt.outcome import kind_of
-from workers.submission import call, envelope, timing
-from workers.submission.dispatch import publish_if_due
-from workers.submission.idempotency import bind
-from workers.telemetry import traces
+from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
+from jobclaim.workers.attempt import admission
+from jobclaim.workers.attempt.outcome import kind_of
+from jobclaim.workers.submission import call, envelope, timing
+from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.submission.idempotency import bind
+from jobclaim.workers.telemetry import traces
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -38,7 +38,7 @@ class Snoozed(Ignore):
 
 
 class ReturningTask(Task):
-    """What `workers.task.JobTask` knows of coming back.
+    """What `jobclaim.workers.task.JobTask` knows of coming back.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class ReturningTask(Task):
         raise Ignore(hold.reason)
 
     def _blame_service(self, error: BaseException | None) -> None:
-        """See `workers.breaker.GuardedTask`."""
+        """See `jobclaim.workers.breaker.GuardedTask`."""
 
     def _make_room(self) -> None:
         name = getattr(self.request, "takes_place", "")

@@ -35,7 +35,7 @@ class Board:
 
     @property
     def open_until(self) -> float:
-        """Up to when claims may be made, seconds of `workers.process.gate.now`."""
+        """Up to when claims may be made, seconds of `jobclaim.workers.process.gate.now`."""
         return float(_OPEN_UNTIL.unpack_from(self._memory, 0)[0])
 
     @open_until.setter

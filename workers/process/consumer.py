@@ -13,7 +13,7 @@ class JobConsumer(Consumer):
     class Blueprint(Consumer.Blueprint):
         """Celery's steps, and the one that shares out the processes."""
 
-        default_steps = (*Consumer.Blueprint.default_steps, "workers.process.intake:Intake")
+        default_steps = (*Consumer.Blueprint.default_steps, "jobclaim.workers.process.intake:Intake")
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """No task's name in it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from workers.process import board
+from jobclaim.workers.process import board
 
 # time that goes on while the machine is suspended, the same for all its processes
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -12,9 +12,9 @@ from typing import Final
 
 import structlog
 
-from jobs.clock import Clock
-from workers.fleet import FleetRecords, WorkerRecord
-from workers.process import gate
+from jobclaim.jobs.clock import Clock
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
+from jobclaim.workers.process import gate
 
 log = structlog.get_logger("jobclaim.heartbeat")
 

@@ -2,7 +2,7 @@
 
 Celery's prefetch counts messages per connection and forgets that a message in hand is hidden from every other worker.
 This step of the consumer tells the transport how many processes there are and how many messages are held; the transport
-shares them out between the queues (`workers.transport.plan`).
+shares them out between the queues (`jobclaim.workers.transport.plan`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from celery import bootsteps
 from celery.concurrency.prefork import _run_ready_callbacks
 from celery.worker import state
 
-from workers.process import gate
-from workers.process.poison import PoisonDesk
-from workers.transport.channel import sqs_client
-from workers.transport.compatibility import ensure_supported
+from jobclaim.workers.process import gate
+from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.transport.channel import sqs_client
+from jobclaim.workers.transport.compatibility import ensure_supported
 
 log = structlog.get_logger("jobclaim.worker")
 

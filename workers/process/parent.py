@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from celery.worker import state
 
-from jobs import JobError, StoreUnavailable
-from workers.cancel import Answer, cancel
-from workers.fleet import CANCEL, FleetRecords, WorkerRecord
-from workers.identity import worker_id
-from workers.process import board, settle
-from workers.process.children import Children
-from workers.process.heartbeat import Heartbeat, Pace
-from workers.process.recorder import Recorder
-from workers.process.request import JobRequest
+from jobclaim.jobs import JobError, StoreUnavailable
+from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
+from jobclaim.workers.identity import worker_id
+from jobclaim.workers.process import board, settle
+from jobclaim.workers.process.children import Children
+from jobclaim.workers.process.heartbeat import Heartbeat, Pace
+from jobclaim.workers.process.recorder import Recorder
+from jobclaim.workers.process.request import JobRequest
 
 if TYPE_CHECKING:
-    from workers.app import JobclaimApp
+    from jobclaim.workers.app import JobclaimApp
 
 log = structlog.get_logger("jobclaim.worker")
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
-from jobs.tally import announce_failure
-from settings import dead_letters_of
-from workers.identity import worker_id
-from workers.process.recorder import Recorder
-from workers.results import chords
-from workers.submission.message import Address, address
+from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
+from jobclaim.jobs.tally import announce_failure
+from jobclaim.settings import dead_letters_of
+from jobclaim.workers.identity import worker_id
+from jobclaim.workers.process.recorder import Recorder
+from jobclaim.workers.results import chords
+from jobclaim.workers.submission.message import Address, address
 
 if TYPE_CHECKING:
-    from workers.app import JobclaimApp
-    from workers.transport.channel import Poisoned
+    from jobclaim.workers.app import JobclaimApp
+    from jobclaim.workers.transport.channel import Poisoned
 
 log = structlog.get_logger("jobclaim.poison")
 

@@ -11,17 +11,17 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
-from jobs.claims import new_token
-from workers.process import gate
-from workers.process.adoption import NotAdopted, Unadoptable
-from workers.process.settle import Attempt
-from workers.submission.message import TOKEN, address
+from jobclaim.jobs.claims import new_token
+from jobclaim.workers.process import gate
+from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
+from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.submission.message import TOKEN, address
 
 logger = get_logger("celery.worker.request")
 
 
 class Owner(Protocol):
-    """What a worker's main process does with its requests: `workers.process.parent.Parent`."""
+    """What a worker's main process does with its requests: `jobclaim.workers.process.parent.Parent`."""
 
     def started(self) -> None:
         """Hear that a child has taken a job."""

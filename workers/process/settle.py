@@ -25,13 +25,13 @@ from celery import Celery, signals
 from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
-from jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
-from workers.attempt.outcome import kind_of, record_cancelled
-from workers.results import chords
-from workers.submission import call
-from workers.submission.dispatch import publish_if_due
-from workers.submission.message import HEADER, TOKEN
-from workers.telemetry import traces
+from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
+from jobclaim.workers.attempt.outcome import kind_of, record_cancelled
+from jobclaim.workers.results import chords
+from jobclaim.workers.submission import call
+from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.submission.message import HEADER, TOKEN
+from jobclaim.workers.telemetry import traces
 
 log = structlog.get_logger("jobclaim.worker")
 

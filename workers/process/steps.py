@@ -10,11 +10,11 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.worker import state
 
-from workers.fleet import WorkerRecord
-from workers.identity import worker_id
-from workers.process import ecs
-from workers.process.parent import Parent
-from workers.process.request import set_owner
+from jobclaim.workers.fleet import WorkerRecord
+from jobclaim.workers.identity import worker_id
+from jobclaim.workers.process import ecs
+from jobclaim.workers.process.parent import Parent
+from jobclaim.workers.process.request import set_owner
 
 
 class ParentStep(bootsteps.StartStopStep):

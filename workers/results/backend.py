@@ -5,7 +5,7 @@
     JobTask     the job itself: state, result, failure
     plain task  a note under ``result``, as long as its job would be kept
     group       a note under ``group``, only where somebody calls `GroupResult.save`
-    chord       a note under ``chord`` that counts who came; `workers.results.chords` runs the body
+    chord       a note under ``chord`` that counts who came; `jobclaim.workers.results.chords` runs the body
 
 A callback is sent before the result is written, an error callback after it. Nobody speaks for a job whose claim is
 over: what follows a write that the fence refused is not done.
@@ -23,14 +23,14 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from jobs import InvalidInput, InvalidPayload, Job, JobNotFound, lifecycle
-from jobs.notes import Kind, Notes
-from jobs.transitions import Move
-from workers.attempt.outcome import record_cancelled, record_failure, record_success
-from workers.process.request import owner
-from workers.results import chords, links
-from workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
-from workers.submission.message import TOKEN, address
+from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, lifecycle
+from jobclaim.jobs.notes import Kind, Notes
+from jobclaim.jobs.transitions import Move
+from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
+from jobclaim.workers.process.request import owner
+from jobclaim.workers.results import chords, links
+from jobclaim.workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
+from jobclaim.workers.submission.message import TOKEN, address
 
 FIRST_PAUSE: Final = 0.05
 PAUSE_SHARE: Final = 0.1

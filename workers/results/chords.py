@@ -28,12 +28,12 @@ from celery.exceptions import ChordError
 from celery.result import allow_join_result, result_from_tuple
 from celery.states import READY_STATES
 
-from jobs import Job, JobError, JobNotFound, JobStatus, OffloadLost
-from workers.results import links
-from workers.results.meta import error_of, state_of
-from workers.submission import call
-from workers.submission.dispatch import publish, publish_if_due
-from workers.task import JobTask
+from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus, OffloadLost
+from jobclaim.workers.results import links
+from jobclaim.workers.results.meta import error_of, state_of
+from jobclaim.workers.submission import call
+from jobclaim.workers.submission.dispatch import publish, publish_if_due
+from jobclaim.workers.task import JobTask
 
 log = structlog.get_logger("jobclaim.chords")
 

@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 from celery import Task
 from celery.exceptions import Ignore
 
-from jobs import Job
-from jobs.resilience import insist_until
-from workers.attempt import fence
-from workers.attempt.outcome import record_success
-from workers.results import links
-from workers.results.meta import replaced_by
-from workers.submission.typed import plain_result
+from jobclaim.jobs import Job
+from jobclaim.jobs.resilience import insist_until
+from jobclaim.workers.attempt import fence
+from jobclaim.workers.attempt.outcome import record_success
+from jobclaim.workers.results import links
+from jobclaim.workers.results.meta import replaced_by
+from jobclaim.workers.submission.typed import plain_result
 
 
 class LinkedTask(Task):

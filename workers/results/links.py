@@ -17,9 +17,9 @@ from celery import Celery
 from celery.app.task import Context
 from celery.canvas import maybe_signature
 
-from jobs import Job, JobRepo
-from workers.submission.call import to_payload
-from workers.submission.envelope import unseal
+from jobclaim.jobs import Job, JobRepo
+from jobclaim.workers.submission.call import to_payload
+from jobclaim.workers.submission.envelope import unseal
 
 FIELDS: Final[Mapping[str, str]] = {
     "link": "callbacks",

@@ -11,10 +11,10 @@ from typing import Any, Final
 from celery import states
 from celery.exceptions import TaskRevokedError, WorkerLostError
 
-from jobs import FailureKind, Job, JobError, JobStatus
-from jobs.large import Large, is_mark
-from workers.results.links import of_job
-from workers.submission import call
+from jobclaim.jobs import FailureKind, Job, JobError, JobStatus
+from jobclaim.jobs.large import Large, is_mark
+from jobclaim.workers.results.links import of_job
+from jobclaim.workers.submission import call
 
 STATES: Final = {
     JobStatus.PENDING: states.PENDING,

@@ -24,8 +24,8 @@ import structlog
 from celery.beat import BeatLazyFunc, Scheduler
 from celery.schedules import crontab, schedstate, schedule
 
-from jobs import StoreUnavailable
-from workers.submission import timing
+from jobclaim.jobs import StoreUnavailable
+from jobclaim.workers.submission import timing
 
 log = structlog.get_logger("jobclaim.beat")
 

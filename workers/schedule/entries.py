@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.schedules import crontab
 
-from settings import ScheduleSpec, Settings
+from jobclaim.settings import ScheduleSpec, Settings
 
 
 def entries(settings: Settings) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from celery import Celery
 
-from jobs import Job
-from workers.submission.dispatch import publish
-from workers.transport.channel import sqs_client
+from jobclaim.jobs import Job
+from jobclaim.workers.submission.dispatch import publish
+from jobclaim.workers.transport.channel import sqs_client
 
 log = structlog.get_logger("jobclaim.bulk")
 

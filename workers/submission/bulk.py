@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import structlog
 
-from jobs import InvalidInput, Job, JobError, JobStatus
-from workers.submission.batch_messages import Messages
+from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus
+from jobclaim.workers.submission.batch_messages import Messages
 
 log = structlog.get_logger("jobclaim.bulk")
 

@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 from celery import Celery
 
-from jobs import Job
-from workers.submission.envelope import unseal
-from workers.submission.message import headers
+from jobclaim.jobs import Job
+from jobclaim.workers.submission.envelope import unseal
+from jobclaim.workers.submission.message import headers
 
 log = structlog.get_logger("jobclaim.dispatch")
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from kombu.utils import json
 
-from workers.submission.message import HEADER
+from jobclaim.workers.submission.message import HEADER
 
 KEPT: Final = frozenset(
     {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobs import Job
+from jobclaim.jobs import Job
 
 HEADER: Final = "jobclaim"
 TOKEN: Final = "claim_token"  # noqa: S105 - the name of a header

@@ -6,7 +6,7 @@ import math
 from datetime import datetime, tzinfo
 from typing import Any
 
-from jobs import InvalidInput
+from jobclaim.jobs import InvalidInput
 
 
 def due_at(countdown: Any, eta: Any, now: int, zone: tzinfo) -> int | None:

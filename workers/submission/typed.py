@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final
 from celery import Task
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
-from jobs import InvalidInput, InvalidPayload
+from jobclaim.jobs import InvalidInput, InvalidPayload
 
 MOST_ERRORS: Final = 5
 MOST_OF_A_VALUE: Final = 80

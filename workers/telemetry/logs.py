@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import structlog
 
-from settings import Settings
-from workers import identity
-from workers.telemetry import metrics, redaction
+from jobclaim.settings import Settings
+from jobclaim.workers import identity
+from jobclaim.workers.telemetry import metrics, redaction
 
 QUIET: Final = {
     # one line per message that says less than ours, and the results of tasks in clear text

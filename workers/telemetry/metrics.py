@@ -12,7 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 LABELS: Final = frozenset({"task", "queue", "outcome", "kind"})
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 1800, 3600)
@@ -132,7 +132,7 @@ class OtlpSink:
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        from workers.telemetry.traces import resource
+        from jobclaim.workers.telemetry.traces import resource
 
         url = f"{endpoint.rstrip('/')}/v1/metrics" if endpoint else None
         reader = reader or PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=url), EXPORT_MS)

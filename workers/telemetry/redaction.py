@@ -20,7 +20,7 @@ from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any, Final
 
-from jobs.events import CONTEXT, FIELDS
+from jobclaim.jobs.events import CONTEXT, FIELDS
 
 MASK: Final = "[masked]"
 FREE_TEXT: Final = frozenset({"reason", "why", "error"})

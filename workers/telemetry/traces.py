@@ -31,9 +31,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs import Job
-from settings import Settings
-from workers.submission.envelope import unseal
+from jobclaim.jobs import Job
+from jobclaim.settings import Settings
+from jobclaim.workers.submission.envelope import unseal
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -259,6 +259,6 @@ def resource() -> Any:
 
 
 def _now_ms() -> int:
-    from jobs.clock import system_clock
+    from jobclaim.jobs.clock import system_clock
 
     return system_clock()

@@ -10,6 +10,6 @@ at a time in the worker's event loop and loses what a poll brings during a stop.
 - `compatibility` refuses a kombu or Celery whose insides are not those that this stands on.
 """
 
-from workers.transport.channel import Channel, Transport
+from jobclaim.workers.transport.channel import Channel, Transport
 
 __all__ = ["Channel", "Transport"]

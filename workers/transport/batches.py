@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from workers.transport.outage import Outage
+from jobclaim.workers.transport.outage import Outage
 
 log = structlog.get_logger("jobclaim.transport")
 

@@ -13,14 +13,14 @@ from kombu.asynchronous import set_event_loop
 from kombu.transport import SQS, virtual
 from kombu.transport.virtual.base import queue_declare_ok_t
 
-from jobs.connect import PerProcess, client
-from jobs.lean import lean
-from settings import Settings
-from workers.transport import batches
-from workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
-from workers.transport.inspect import Poison, build_message, read_envelope
-from workers.transport.plan import Policy, Poll
-from workers.transport.poller import Poller
+from jobclaim.jobs.connect import PerProcess, client
+from jobclaim.jobs.lean import lean
+from jobclaim.settings import Settings
+from jobclaim.workers.transport import batches
+from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
+from jobclaim.workers.transport.inspect import Poison, build_message, read_envelope
+from jobclaim.workers.transport.plan import Policy, Poll
+from jobclaim.workers.transport.poller import Poller
 
 log = structlog.get_logger("jobclaim.transport")
 

@@ -1,4 +1,4 @@
-"""Keeps the requests of `workers.transport.plan` going, in the worker's event loop."""
+"""Keeps the requests of `jobclaim.workers.transport.plan` going, in the worker's event loop."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from workers.transport.http import Answer, Failed
-from workers.transport.outage import Outage
-from workers.transport.plan import NEVER, Policy, Poll, QueueState, ahead_of, plan, slots
+from jobclaim.workers.transport.http import Answer, Failed
+from jobclaim.workers.transport.outage import Outage
+from jobclaim.workers.transport.plan import NEVER, Policy, Poll, QueueState, ahead_of, plan, slots
 
 log = structlog.get_logger("jobclaim.transport")
 

@@ -8,9 +8,9 @@ from typing import Any
 import bodies
 from celery import shared_task
 
-from settings import Settings
-from workers import IdempotentTask, JobTask
-from workers.telemetry import logs
+from jobclaim.settings import Settings
+from jobclaim.workers import IdempotentTask, JobTask
+from jobclaim.workers.telemetry import logs
 
 BULK = os.environ.get("BENCH_PEER") == "jobclaim-bulk"
 
@@ -44,6 +44,6 @@ def call(name: str, seconds: float) -> str:
 
 
 def _logging() -> None:
-    import workers  # noqa: F401 - makes the app
+    import jobclaim.workers  # noqa: F401 - makes the app
 
     logs.configure(Settings())

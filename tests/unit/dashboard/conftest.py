@@ -13,14 +13,14 @@ import pytest
 from moto import mock_aws
 from starlette.testclient import TestClient
 
-from dashboard import Person, Role, create_app
-from dashboard.meter import Metered
-from dashboard.services import Services
-from dashboard.sharing import Shared
-from infra.tables import ensure_table, table_specs
-from jobs import Job, JobRepo
-from jobs.connect import client
-from settings import QueueSpec, Settings
+from jobclaim.dashboard import Person, Role, create_app
+from jobclaim.dashboard.meter import Metered
+from jobclaim.dashboard.services import Services
+from jobclaim.dashboard.sharing import Shared
+from jobclaim.infra.tables import ensure_table, table_specs
+from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.connect import client
+from jobclaim.settings import QueueSpec, Settings
 from tests.conftest import FAKE_AWS
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name

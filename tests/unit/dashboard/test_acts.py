@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dashboard import Person, Role
-from dashboard.meter import Metered
-from dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM
-from jobs import Job, JobStatus, StoreUnavailable
-from jobs.audit import Audit, Entry
+from jobclaim.dashboard import Person, Role
+from jobclaim.dashboard.meter import Metered
+from jobclaim.dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM
+from jobclaim.jobs import Job, JobStatus, StoreUnavailable
+from jobclaim.jobs.audit import Audit, Entry
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.dashboard.conftest import Board
-from workers.fleet import FleetRecords, WorkerRecord
 
 
 def trail(board: Board) -> list[Entry]:

@@ -16,12 +16,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from dashboard.person import Person, Role
-from dashboard.security import access_of
-from dashboard.security.alb import FETCHES, HEADER, AlbTokens, NoKey, fetch_key
-from dashboard.security.asgi import Refusal
-from dashboard.security.basic import hash_password
-from settings import DashboardAlb, Settings
+from jobclaim.dashboard.person import Person, Role
+from jobclaim.dashboard.security import access_of
+from jobclaim.dashboard.security.alb import FETCHES, HEADER, AlbTokens, NoKey, fetch_key
+from jobclaim.dashboard.security.asgi import Refusal
+from jobclaim.dashboard.security.basic import hash_password
+from jobclaim.settings import DashboardAlb, Settings
 from tests.support.clock import ManualClock
 
 SIGNER = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:loadbalancer/app/jobs/0123456789abcdef"

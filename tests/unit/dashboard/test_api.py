@@ -14,16 +14,16 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
-from dashboard import describe
-from dashboard.openapi import Call, document
-from dashboard.redaction import shown
-from dashboard.routes.api import CALLS
-from jobs import Job
+from jobclaim.dashboard import describe
+from jobclaim.dashboard.openapi import Call, document
+from jobclaim.dashboard.redaction import shown
+from jobclaim.dashboard.routes.api import CALLS
+from jobclaim.jobs import Job
+from jobclaim.views.records import job_record
+from jobclaim.views.schemas import SCHEMAS
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.dashboard.conftest import Board
 from tests.unit.jobs_strategies import jobs
-from views.records import job_record
-from views.schemas import SCHEMAS
-from workers.fleet import FleetRecords, WorkerRecord
 
 FILE = Path(__file__).parents[3] / "docs" / "openapi.json"
 DOCUMENT = document(CALLS)
@@ -73,7 +73,7 @@ def check(call: Call, answer: Any) -> None:
 
 
 def test_the_file_is_what_the_code_says() -> None:
-    assert FILE.read_text() == describe.text(), "run: python -m dashboard.describe > docs/openapi.json"
+    assert FILE.read_text() == describe.text(), "run: python -m jobclaim.dashboard.describe > docs/openapi.json"
 
 
 def test_the_file_is_openapi() -> None:
@@ -134,7 +134,7 @@ def test_whatever_is_asked_for_the_answer_is_in_the_document(
 
 @given(job=jobs())
 def test_any_job_is_a_record_of_the_schema(job: Job) -> None:
-    from settings import Settings
+    from jobclaim.settings import Settings
 
     for settings in (Settings(), Settings(dashboard_arguments=("*",), dashboard_results=True)):
         Draft202012Validator(SCHEMAS["Job"]).validate(job_record(shown(job, settings), payload=True))
@@ -150,6 +150,6 @@ def test_an_error_is_json_for_programs_and_a_page_for_people(board: Board) -> No
 def test_a_queue_is_the_same_record_on_the_command_line() -> None:
     from dataclasses import fields
 
-    from views.queue_status import QueueStatus
+    from jobclaim.views.queue_status import QueueStatus
 
     assert [field.name for field in fields(QueueStatus)] == SCHEMAS["Queue"]["required"]

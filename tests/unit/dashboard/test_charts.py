@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import charts
-from dashboard.pages import environment
+from jobclaim.dashboard import charts
+from jobclaim.dashboard.pages import environment
 
 MINUTE = 60_000
 SERIES = (charts.Series("done", "completed", "ok"), charts.Series("failed", "failed", "bad"))

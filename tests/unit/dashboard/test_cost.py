@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard.meter import Budget, Meter, Metered, OverBudget, current, metered
-from dashboard.pages import PageRoute
-from dashboard.routes import ROUTES
-from dashboard.sharing import MOST, Shared
+from jobclaim.dashboard.meter import Budget, Meter, Metered, OverBudget, current, metered
+from jobclaim.dashboard.pages import PageRoute
+from jobclaim.dashboard.routes import ROUTES
+from jobclaim.dashboard.sharing import MOST, Shared
 from tests.support.clock import ManualClock
 from tests.unit.dashboard.conftest import Board, Cloud, in_process
 
@@ -211,7 +211,7 @@ def test_room_is_asked_before_it_is_used() -> None:
 
 
 def test_a_client_that_is_not_signed_in_costs_nothing(board: Board) -> None:
-    from dashboard import create_app
+    from jobclaim.dashboard import create_app
 
     app = create_app(board.settings, services=board.services)
     stranger = TestClient(app, base_url="http://evil.example")

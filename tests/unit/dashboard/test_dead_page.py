@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from cli.commands import dead
-from cli.session import Session
-from dashboard import Person, Role
-from dashboard.queries.dead import Act
-from jobs import Job, JobStatus, StoreUnavailable
-from recovery.dead import Filter
+from jobclaim.cli.commands import dead
+from jobclaim.cli.session import Session
+from jobclaim.dashboard import Person, Role
+from jobclaim.dashboard.queries.dead import Act
+from jobclaim.jobs import Job, JobStatus, StoreUnavailable
+from jobclaim.recovery.dead import Filter
 from tests.support.waiting import wait_until
 from tests.unit.dashboard.conftest import Board
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.testclient import TestClient
 
-from dashboard import Person, Role, create_app
+from jobclaim.dashboard import Person, Role, create_app
 from tests.support.clock import START_MS
 from tests.support.dashboard_data import shop
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from dashboard import Person, Role, create_app
-from jobs import IllegalTransition, InvalidInput, StoreUnavailable
+from jobclaim.dashboard import Person, Role, create_app
+from jobclaim.jobs import IllegalTransition, InvalidInput, StoreUnavailable
 from tests.unit.dashboard.conftest import Board
 
 FAILURES = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from dashboard.person import SCOPE_KEY, Person, Role
-from dashboard.security import RefusedToServe, access_of, check_bind, guarded
-from dashboard.security.headers import ALWAYS
-from dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM, FormGuard
-from settings import Settings
+from jobclaim.dashboard.person import SCOPE_KEY, Person, Role
+from jobclaim.dashboard.security import RefusedToServe, access_of, check_bind, guarded
+from jobclaim.dashboard.security.headers import ALWAYS
+from jobclaim.dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM, FormGuard
+from jobclaim.settings import Settings
 from tests.support.asgi import Answer, ask
 
 HOST = ("host", "127.0.0.1:8000")

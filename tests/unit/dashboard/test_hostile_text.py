@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin
 
 import pytest
 
-from settings import ScheduleSpec
+from jobclaim.settings import ScheduleSpec
 from tests.support.hostile import PROBE, SCHEME, Page, fill
 from tests.unit.dashboard.conftest import Board
 

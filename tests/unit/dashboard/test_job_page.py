@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard import create_app
-from dashboard.queries import attempts, links
-from dashboard.queries.job import actions, notice, read
-from jobs import Job, JobStatus
-from jobs.model import Attempt
-from recovery import sweep
+from jobclaim.dashboard import create_app
+from jobclaim.dashboard.queries import attempts, links
+from jobclaim.dashboard.queries.job import actions, notice, read
+from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.model import Attempt
+from jobclaim.recovery import sweep
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
+from jobclaim.workers.submission.envelope import seal
 from tests.unit.dashboard.conftest import Board
-from workers.fleet import FleetRecords, WorkerRecord
-from workers.submission.envelope import seal
 
 
 def beat(board: Board, worker_id: str, *jobs: Job) -> FleetRecords:

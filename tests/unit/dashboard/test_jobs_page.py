@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dashboard.meter import Budget, Metered, metered
-from dashboard.queries import walk
-from dashboard.queries.walk import Found, Walk, find
-from jobs import JobStatus
-from jobs.listing import state_keys
+from jobclaim.dashboard.meter import Budget, Metered, metered
+from jobclaim.dashboard.queries import walk
+from jobclaim.dashboard.queries.walk import Found, Walk, find
+from jobclaim.jobs import JobStatus
+from jobclaim.jobs.listing import state_keys
 from tests.unit.dashboard.conftest import Board
 
 WIDE = Budget(1_000, 100_000)
@@ -218,7 +218,7 @@ def test_links_follow_the_place_where_the_app_is_mounted(board: Board) -> None:
     from starlette.routing import Mount
     from starlette.testclient import TestClient
 
-    from dashboard import create_app
+    from jobclaim.dashboard import create_app
 
     app = create_app(board.settings, services=board.services, access=lambda _: board.person)
     outer = Starlette(routes=[Mount("/ops/jobs-admin", app)])

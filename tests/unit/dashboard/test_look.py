@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import dashboard
-from dashboard.pages import environment, ticked
+from jobclaim import dashboard
+from jobclaim.dashboard.pages import environment, ticked
 from tests.unit.dashboard.conftest import Board
 
 HOME = Path(dashboard.__file__).parent

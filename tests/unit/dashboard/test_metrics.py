@@ -8,11 +8,11 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families as parsed
 from starlette.testclient import TestClient
 
-from dashboard.meter import Budget
-from dashboard.queries import metrics
-from dashboard.queries.metrics import Gauge, text
+from jobclaim.dashboard.meter import Budget
+from jobclaim.dashboard.queries import metrics
+from jobclaim.dashboard.queries.metrics import Gauge, text
+from jobclaim.workers.fleet import WorkerRecord
 from tests.unit.dashboard.conftest import Board
-from workers.fleet import WorkerRecord
 
 
 def values(browser: TestClient) -> dict[tuple[Any, ...], float]:
@@ -67,7 +67,7 @@ def test_it_tells_depths_age_fleet_and_dead_letters(board: Board) -> None:
 
 
 def test_it_tells_which_breaker_is_open(board: Board) -> None:
-    from jobs.breaker import Breaker
+    from jobclaim.jobs.breaker import Breaker
 
     shop = Breaker(name="shop", failures=1)
     board.services.breakers.failed(shop)

@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dashboard import Person, Role
-from dashboard.meter import Meter, metered
-from dashboard.queries import fleet, queues, reconcile, schedules, workers
-from dashboard.services import Services
-from governance.schedules import NEVER, Cron, Entry
-from jobs import Job
-from settings import QueueSpec, ScheduleSpec
+from jobclaim.dashboard import Person, Role
+from jobclaim.dashboard.meter import Meter, metered
+from jobclaim.dashboard.queries import fleet, queues, reconcile, schedules, workers
+from jobclaim.dashboard.services import Services
+from jobclaim.governance.schedules import NEVER, Cron, Entry
+from jobclaim.jobs import Job
+from jobclaim.settings import QueueSpec, ScheduleSpec
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.support.clock import START_MS, ManualClock
 from tests.unit.dashboard.conftest import Board
-from workers.fleet import FleetRecords, WorkerRecord
 
 SECOND = 1_000
 
@@ -264,7 +264,7 @@ def test_recovery_that_is_silent_is_told(make_board: Callable[..., Board]) -> No
 
 # --- errors
 def test_dynamodb_that_does_not_answer_says_what_to_do(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs import StoreUnavailable
+    from jobclaim.jobs import StoreUnavailable
 
     def down(*_: object) -> None:
         raise StoreUnavailable("DynamoDB did not answer for 10 s")

@@ -6,16 +6,16 @@ import html
 import json
 from collections.abc import Callable
 
-from dashboard.meter import metered
-from dashboard.queries import ended, overview
-from dashboard.queries.overview import Overview
-from jobs import schema
-from jobs.item import attribute
-from jobs.table import IndexEntry
-from jobs.tally import Tally
-from recovery import alerts
+from jobclaim.dashboard.meter import metered
+from jobclaim.dashboard.queries import ended, overview
+from jobclaim.dashboard.queries.overview import Overview
+from jobclaim.jobs import schema
+from jobclaim.jobs.item import attribute
+from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.tally import Tally
+from jobclaim.recovery import alerts
+from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.dashboard.conftest import Board
-from workers.fleet import FleetRecords, WorkerRecord
 
 NOW = 1_750_000_000_000
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from dashboard.person import Person, Role
-from dashboard.security import basic
-from dashboard.security.asgi import Refusal
-from dashboard.security.basic import CHECKERS, TRIES, Passwords, hash_password, is_password
-from settings import DashboardUser
+from jobclaim.dashboard.person import Person, Role
+from jobclaim.dashboard.security import basic
+from jobclaim.dashboard.security.asgi import Refusal
+from jobclaim.dashboard.security.basic import CHECKERS, TRIES, Passwords, hash_password, is_password
+from jobclaim.settings import DashboardUser
 from tests.support.clock import ManualClock
 
 HASHED = hash_password("correct horse")

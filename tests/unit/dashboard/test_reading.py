@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dashboard.reading import ReadingClient, reading
+from jobclaim.dashboard.reading import ReadingClient, reading
 from tests.support.hostile import fill
 from tests.unit.dashboard.conftest import Board
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from dashboard import Person, Role, create_app
-from dashboard.meter import metered
-from dashboard.queries import queues, reconcile, schedules, workers
-from dashboard.services import Services
-from jobs import JobStatus
+from jobclaim.dashboard import Person, Role, create_app
+from jobclaim.dashboard.meter import metered
+from jobclaim.dashboard.queries import queues, reconcile, schedules, workers
+from jobclaim.dashboard.services import Services
+from jobclaim.jobs import JobStatus
 from tests.support.clock import START_MS
 from tests.support.dashboard_data import DEAD, ORPHAN, RUNNING, WORKERS, shop
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dashboard.security.headers import CSP
-from settings import Settings
+from jobclaim.dashboard.security.headers import CSP
+from jobclaim.settings import Settings
+from jobclaim.workers.telemetry import logs
 from tests.unit.dashboard.conftest import Board
-from workers.telemetry import logs
 
 SECRET = "card-4111-1111"
 

@@ -12,6 +12,6 @@
 The fixture ``jobclaim`` comes with the package, as a plugin of pytest. `Harness` is the same thing without pytest.
 """
 
-from jobclaim_testing.harness import Harness, Message
+from jobclaim.testing.harness import Harness, Message
 
 __all__ = ["Harness", "Message"]

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from jobclaim_testing.harness import Harness
+    from jobclaim.testing.harness import Harness
 
 
 @pytest.fixture
 def jobclaim_app() -> Any:
-    """The app under test, `workers.app`; override it where tests make an app of their own."""
-    from workers import app
+    """The app under test, `jobclaim.workers.app`; override it where tests make an app of their own."""
+    from jobclaim.workers import app
 
     return app
 
 
 @pytest.fixture
 def jobclaim(jobclaim_app: Any) -> Iterator[Harness]:
-    """A table in memory, a queue that is a list, and `drain`: see `jobclaim_testing.Harness`."""
-    from jobclaim_testing.harness import Harness
+    """A table in memory, a queue that is a list, and `drain`: see `jobclaim.testing.Harness`."""
+    from jobclaim.testing.harness import Harness
 
     with Harness.of(jobclaim_app) as harness:
         yield harness

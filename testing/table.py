@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest import mock
 
-from settings import Settings
+from jobclaim.settings import Settings
 
 FAKE: Final = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -27,9 +27,9 @@ def in_memory(settings: Settings) -> Iterator[Any]:
     try:
         from moto import mock_aws
     except ImportError as error:
-        raise ImportError("jobclaim_testing needs moto; pip install 'jobclaim[testing]'") from error
-    from infra.tables import ensure_table, table_specs
-    from jobs.connect import client
+        raise ImportError("jobclaim.testing needs moto; pip install 'jobclaim[testing]'") from error
+    from jobclaim.infra.tables import ensure_table, table_specs
+    from jobclaim.jobs.connect import client
 
     own = settings.model_copy(update={"endpoint_url": None, "dynamodb_endpoint_url": None, "sqs_endpoint_url": None})
     with mock.patch.dict(os.environ, FAKE), mock_aws():

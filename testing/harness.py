@@ -12,14 +12,14 @@ from celery import Celery, current_app
 from celery.app.trace import build_tracer
 from kombu.utils.json import dumps, loads
 
-from jobclaim_testing.table import in_memory
-from jobs import Job, JobRepo, JobStatus
-from jobs.claims import new_token
-from jobs.clock import system_clock
-from settings import Settings
-from workers.results.links import FIELDS
-from workers.submission import call
-from workers.submission.message import TOKEN
+from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.jobs.claims import new_token
+from jobclaim.jobs.clock import system_clock
+from jobclaim.settings import Settings
+from jobclaim.testing.table import in_memory
+from jobclaim.workers.results.links import FIELDS
+from jobclaim.workers.submission import call
+from jobclaim.workers.submission.message import TOKEN
 
 MOST: Final = 1_000
 """Messages that one `Harness.drain` delivers: a task that submits itself for ever is a failed test, not a hung one."""
@@ -221,13 +221,13 @@ class Harness:
 
     def recover(self) -> Any:
         """Run one pass of recovery; gives its report."""
-        from recovery import sweep
+        from jobclaim.recovery import sweep
 
         return sweep(self.repo, send=self.publish)
 
     def publish(self, job: Job, delay_seconds: float = 0.0) -> None:
         """Send the message of a job's next attempt, for one that was written past its task."""
-        from workers.submission.dispatch import publish
+        from jobclaim.workers.submission.dispatch import publish
 
         publish(self.app, job, delay_seconds)
 
@@ -279,6 +279,6 @@ def _no_connection(*_: Any, **__: Any) -> Any:
 
 
 def _own_app() -> Celery:
-    from workers import app
+    from jobclaim.workers import app
 
     return app

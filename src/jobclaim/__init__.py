@@ -1,0 +1,148 @@
+"""Job claiming for Celery on AWS: SQS carries the message, DynamoDB holds the job.
+
+What users' code needs is here; each name is imported when it is first asked for, so ``import jobclaim`` reads no
+environment and touches no Celery state.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from jobclaim.infra.local import local_aws
+    from jobclaim.infra.provision import provision
+    from jobclaim.jobs import (
+        SKIPPED,
+        ClaimLost,
+        FailureKind,
+        IdempotencyMismatch,
+        IdempotencyService,
+        IllegalTransition,
+        InvalidInput,
+        InvalidPayload,
+        Job,
+        JobError,
+        JobNotFound,
+        JobRepo,
+        JobStatus,
+        NotClaimed,
+        OffloadLost,
+        PayloadTooLarge,
+        RetryPolicy,
+        RetryRule,
+        StoreUnavailable,
+        on_dead,
+        on_failure,
+        register_kind,
+    )
+    from jobclaim.recovery.sweep import sweep
+    from jobclaim.settings import QueueSpec, ScheduleSpec, Settings, TaskSpec
+    from jobclaim.workers import (
+        BreakerOpen,
+        EmailTask,
+        ExternalAPITask,
+        IdempotentTask,
+        JobTask,
+        MaintenanceTask,
+        ReportTask,
+        circuit_breaker,
+        with_idempotency,
+    )
+
+_HOMES: Final = {
+    "jobclaim.infra.local": ("local_aws",),
+    "jobclaim.infra.provision": ("provision",),
+    "jobclaim.jobs": (
+        "SKIPPED",
+        "ClaimLost",
+        "FailureKind",
+        "IdempotencyMismatch",
+        "IdempotencyService",
+        "IllegalTransition",
+        "InvalidInput",
+        "InvalidPayload",
+        "Job",
+        "JobError",
+        "JobNotFound",
+        "JobRepo",
+        "JobStatus",
+        "NotClaimed",
+        "OffloadLost",
+        "PayloadTooLarge",
+        "RetryPolicy",
+        "RetryRule",
+        "StoreUnavailable",
+        "on_dead",
+        "on_failure",
+        "register_kind",
+    ),
+    "jobclaim.recovery.sweep": ("sweep",),
+    "jobclaim.settings": ("QueueSpec", "ScheduleSpec", "Settings", "TaskSpec"),
+    "jobclaim.workers": (
+        "BreakerOpen",
+        "EmailTask",
+        "ExternalAPITask",
+        "IdempotentTask",
+        "JobTask",
+        "MaintenanceTask",
+        "ReportTask",
+        "circuit_breaker",
+        "with_idempotency",
+    ),
+    "jobclaim.workers.app": ("app",),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "SKIPPED",
+    "BreakerOpen",
+    "ClaimLost",
+    "EmailTask",
+    "ExternalAPITask",
+    "FailureKind",
+    "IdempotencyMismatch",
+    "IdempotencyService",
+    "IdempotentTask",
+    "IllegalTransition",
+    "InvalidInput",
+    "InvalidPayload",
+    "Job",
+    "JobError",
+    "JobNotFound",
+    "JobRepo",
+    "JobStatus",
+    "JobTask",
+    "MaintenanceTask",
+    "NotClaimed",
+    "OffloadLost",
+    "PayloadTooLarge",
+    "QueueSpec",
+    "ReportTask",
+    "RetryPolicy",
+    "RetryRule",
+    "ScheduleSpec",
+    "Settings",
+    "StoreUnavailable",
+    "TaskSpec",
+    "circuit_breaker",
+    "local_aws",
+    "on_dead",
+    "on_failure",
+    "provision",
+    "register_kind",
+    "sweep",
+    "with_idempotency",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if (module := _HOME_OF.get(name)) is None:
+        raise AttributeError(f"module 'jobclaim' has no attribute {name!r}")
+    found = getattr(import_module(module), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
