@@ -21,6 +21,7 @@ REPORTS: Final = "reports"
 CONCURRENCY: Final = 2
 
 ENVIRONMENT: Final = {
+    "JOBCLAIM_CONFIG": os.devnull,  # the folder may be inside a project that has settings of its own
     "JOBCLAIM_QUEUES": json.dumps(
         [
             {"name": COUNTS, "soft_limit": 4, "hard_limit": 5, "sla_seconds": 2},

@@ -17,6 +17,7 @@ from jobclaim.settings import DashboardUser, QueueSpec, Settings, TaskSpec
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder: this repository's own pyproject.toml and .env play no part."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()  # where the search for a configuration file ends
     return tmp_path
 
 
@@ -241,8 +242,14 @@ def test_task_modules_are_names_between_commas_or_a_list(
 def test_a_variable_that_is_no_json_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
     monkeypatch.setenv(f"JOBCLAIM_{field.upper()}", "[{")
 
-    with pytest.raises(ValidationError, match=rf"{field}='\[{{' is no JSON .*; write "):
+    with pytest.raises(ValidationError, match=rf"{field}='\[{{' is not JSON .*; write "):
         Settings()
+
+
+def test_null_is_how_the_environment_says_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBCLAIM_MAX_TASKS_PER_CHILD", "null")
+
+    assert Settings().max_tasks_per_child is None
 
 
 def test_an_empty_endpoint_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,8 +258,8 @@ def test_an_empty_endpoint_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().endpoint_url is None
 
 
-@pytest.mark.parametrize("name", ["JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"])
-def test_switches_of_the_test_suite_are_no_settings(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", ["JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE", "JOBCLAIM_APP"])
+def test_variables_that_others_read_are_not_settings(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
 
     Settings()

@@ -1,0 +1,84 @@
+"""Who may sign in to the dashboard, and from where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field, field_validator
+
+from jobclaim.specs.base import Spec
+
+SCRYPT_HASH: Final = r"scrypt\$\d{4,7}\$\d{1,2}\$\d{1,2}\$[A-Za-z0-9_-]{22,}\$[A-Za-z0-9_-]{43}"
+"""What a stored password looks like: cost, block size, parallelism, salt, key."""
+
+
+class DashboardUser(Spec):
+    """A person or program that signs in to the dashboard with a password (HTTP basic authentication)."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    password: Annotated[str, Field(repr=False)]
+    """Its hash, as ``jobclaim dashboard hash-password`` prints it; never the password itself."""
+    operator: bool = False
+    """Whether the user may act; others look."""
+
+    @field_validator("password")
+    @classmethod
+    def _hashed(cls, password: str) -> str:
+        if not re.fullmatch(SCRYPT_HASH, password):
+            raise ValueError("password is not a scrypt hash; make one with `jobclaim dashboard hash-password`")
+        return password
+
+
+class DashboardAlb(Spec):
+    """An Application Load Balancer that signs people in by OpenID Connect and passes on who they are."""
+
+    signer: Annotated[
+        str, Field(pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:loadbalancer/app/[^/]+/[^/]+$")
+    ]
+    """ARN of the load balancer: only its tokens count."""
+    issuer: Annotated[str, Field(pattern=r"^https://")]
+    """Issuer of its OIDC action."""
+    client: Annotated[str, Field(min_length=1)]
+    """Client id of its OIDC action."""
+    user_claim: Annotated[str, Field(min_length=1)] = "email"
+    """Claim that names the person, in the audit trail too."""
+    operators: tuple[str, ...] = ()
+    """Who may act: values of ``operator_claim``, which may be a list of groups; everybody else looks."""
+    operator_claim: str | None = None
+    """Default ``user_claim``."""
+    key_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where the region's public keys are; default AWS's own. GovCloud's differ."""
+
+
+def checked_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Give host names in small letters.
+
+    Raises
+    ------
+    ValueError
+        One has a scheme, a port or a path.
+    """
+    for host in hosts:
+        if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]", host):
+            raise ValueError(
+                f"dashboard_hosts: {host!r} is not a host name; write it as jobs.example.com, without scheme and port"
+            )
+    return tuple(host.lower() for host in hosts)
+
+
+def check_user_names(names: Iterable[str]) -> None:
+    """Refuse names that HTTP basic authentication cannot carry.
+
+    Raises
+    ------
+    ValueError
+        A name is empty, too long, or holds a colon or a blank.
+    """
+    for name in names:
+        if not re.fullmatch(r"[^\s:\x00-\x1f\x7f]{1,100}", name):
+            raise ValueError(
+                f"dashboard_users: {name!r} is not a user name; write 1 to 100 characters without ':' and blanks"
+            )

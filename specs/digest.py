@@ -1,0 +1,67 @@
+"""A short hash of the settings that all processes of a fleet must share.
+
+Left out is what may differ between two healthy processes: where a machine reaches AWS, what its own files and logs look
+like, who signs in to the dashboard, and how the stack is cut into services. Values equal to their default are left out
+too, so that a release which adds a setting does not change the digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+DIGITS: Final = 12
+OWN: Final = frozenset(
+    {
+        # how this machine reaches AWS; whoever reads a worker's record is in that worker's region and account
+        "region",
+        "endpoint_url",
+        "dynamodb_endpoint_url",
+        "sqs_endpoint_url",
+        "s3_endpoint_url",
+        "connect_timeout_seconds",
+        "read_timeout_seconds",
+        # this machine's files, logs and metrics
+        "worker_name",
+        "run_dir",
+        "log_level",
+        "log_format",
+        "telemetry",
+        "telemetry_endpoint",
+        "metrics_port",
+        # what the stack decides for single processes
+        "worker_groups",
+        "recovery_by_beat",
+        # contained in what is hashed: in `queues`, and in the names that SQS sees
+        "queue_preset",
+        "queue_prefix",
+        "queue_urls",
+    }
+)
+"""Fields that are not part of the digest."""
+DASHBOARD: Final = "dashboard_"
+"""What the fields of the dashboard begin with; its process alone reads them, and its users' hashes go nowhere."""
+
+
+def shared(values: Mapping[str, Any], queue_names: Mapping[str, str]) -> dict[str, Any]:
+    """Select from all dumped settings what a fleet must share; ``queue_names`` are SQS's names by logical name."""
+    kept = {name: value for name, value in values.items() if name not in OWN and not name.startswith(DASHBOARD)}
+    return kept | {"tasks": _ordered(kept.get("tasks", {})), "queue_names": dict(queue_names)}
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Hash what the fleet must share: twelve hexadecimal digits, the same on every machine."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def _ordered(tasks: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Keep the order of patterns, of which the first that fits counts; that of plain names means nothing."""
+    patterns = [(name, spec) for name, spec in tasks.items() if _is_pattern(name)]
+    return sorted((name, spec) for name, spec in tasks.items() if not _is_pattern(name)) + patterns
+
+
+def _is_pattern(name: str) -> bool:
+    return any(character in name for character in "*?[")

@@ -1,0 +1,120 @@
+"""Where the settings of a project stand: its ``pyproject.toml``, or the file that ``JOBCLAIM_CONFIG`` names.
+
+A program finds the same settings from every folder of a project: the search goes from the working folder upwards and
+ends at the root of the repository, so that a checkout inside another project never takes that one's settings.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from jobclaim.specs.variables import CONFIG
+
+PYPROJECT: Final = "pyproject.toml"
+TABLE: Final = "[tool.jobclaim]"
+REPOSITORY: Final = (".git", ".hg", ".svn", ".jj")
+"""What marks the root of a repository; a folder, or a file in a worktree or a submodule."""
+
+
+class ConfigError(ValueError):
+    """A configuration file cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The folder that settings belong to, and what its configuration file says.
+
+    Attributes
+    ----------
+    folder : Path, optional
+        Where ``.env`` is read from; ``None`` where the working folder was deleted.
+    file : Path, optional
+        The configuration file, ``None`` where there is none.
+    table : mapping
+        The settings in that file.
+    """
+
+    folder: Path | None
+    file: Path | None = None
+    table: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find(environment: Mapping[str, str]) -> Project:
+    """Find the project: by ``JOBCLAIM_CONFIG``, else from the working folder upwards.
+
+    The nearest ``pyproject.toml`` with a table ``[tool.jobclaim]`` is the project's; without one, the nearest
+    ``pyproject.toml``; without any, the working folder is the project.
+
+    Raises
+    ------
+    ConfigError
+        A file is missing, unreadable or not TOML, or its table is not one.
+    """
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # deleted under the program's feet; a file can be named all the same
+        here = None
+    named = environment.get(CONFIG)
+    if named:
+        return _named(Path(named).expanduser(), here)
+    return Project(None) if here is None else _upwards(here)
+
+
+def _named(path: Path, here: Path | None) -> Project:
+    file = path if here is None else here / path
+    content = _read(file)
+    if content is None:
+        raise ConfigError(f"{CONFIG}={path}: there is no such file; correct the name, or unset {CONFIG}")
+    if path.name != PYPROJECT and "tool" not in content:
+        return Project(file.parent, file, content)
+    table = _table(content, file)
+    if table is None:
+        raise ConfigError(f"{CONFIG}={path}: the file has no table {TABLE}; add it, or name another file")
+    return Project(file.parent, file, table)
+
+
+def _upwards(here: Path) -> Project:
+    nearest: Path | None = None
+    for folder in _folders(here):
+        content = _read(folder / PYPROJECT)
+        if content is None:
+            continue
+        table = _table(content, folder / PYPROJECT)
+        if table is not None:
+            return Project(folder, folder / PYPROJECT, table)
+        nearest = nearest or folder
+    return Project(nearest or here)
+
+
+def _folders(here: Path) -> Iterator[Path]:
+    """Walk from a folder up to the root of its repository, or of the file system."""
+    for folder in (here, *here.parents):
+        yield folder
+        if any((folder / mark).exists() for mark in REPOSITORY):
+            return
+
+
+def _read(file: Path) -> Mapping[str, Any] | None:
+    """Read a TOML file; ``None`` where there is no such file."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"configuration file {file} cannot be read: {error.strerror}; make it readable, or name another in {CONFIG}"
+        ) from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"configuration file {file} is not TOML ({error}); correct it") from error
+
+
+def _table(content: Mapping[str, Any], file: Path) -> Mapping[str, Any] | None:
+    tool = content.get("tool")
+    table = tool.get("jobclaim") if isinstance(tool, Mapping) else None
+    if table is not None and not isinstance(table, Mapping):
+        raise ConfigError(f"{file}: tool.jobclaim={table!r} is not a table; write {TABLE} and the settings below it")
+    return table

@@ -1,0 +1,104 @@
+"""Queues: how long their jobs may wait and run, and sets of queues to start from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from pydantic import Field, field_validator, model_validator
+
+from jobclaim.specs.base import Count, Seconds, Spec
+from jobclaim.specs.quotas import DEAD_LETTER_SUFFIX
+from jobclaim.specs.refusals import check_limits
+
+
+class QueueSpec(Spec):
+    """One queue: how long its jobs may wait, and how long its tasks may run."""
+
+    name: str
+    """Logical name, as in ``-Q`` and in routes. SQS sees ``queue_prefix + name``."""
+    priority: Annotated[int, Field(ge=0, le=10)] = 5
+    """0 to 10, higher first. A worker polls its queues in this order; see `Settings.strict_priority` for starvation."""
+    sla_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest acceptable wait from submission to claim, seconds. Alarms, autoscaling and redispatch count on it: too
+    low and a queue with a backlog is sent copies of its messages, too high and a lost message is sent again late."""
+    soft_limit: Seconds = 1680
+    """Seconds after which `SoftTimeLimitExceeded` is raised in a task; until ``hard_limit`` it may clean up."""
+    hard_limit: Seconds = 1800
+    """Seconds after which the process that runs a task is killed. Lease and visibility timeout follow from it."""
+    visibility_factor: Annotated[float, Field(ge=1)] = 2.0
+    """Visibility timeout as a multiple of the longest hard limit routed here; 2 is what long-running services use."""
+    lease_seconds: Seconds | None = None
+    """How long a claim lasts, seconds. Default: hard limit + `Settings.lease_grace_seconds`. A longer lease only delays
+    the recovery of orphans."""
+    concurrency: Count = 4
+    """Processes of a worker that listens on this queue alone; each runs one job at a time."""
+    max_receive_count: Count = 5
+    """Deliveries before SQS moves a message to the dead-letter queue. At 1 a message that a stopping worker gives back
+    is already a dead one."""
+
+    @field_validator("name")
+    @classmethod
+    def _legal_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise ValueError(f"queue name {name!r} is illegal in SQS; use letters, digits, '-' and '_' only")
+        if name.endswith(DEAD_LETTER_SUFFIX):
+            raise ValueError(
+                f"queue name {name!r} ends in {DEAD_LETTER_SUFFIX!r}, which names dead-letter queues; rename it"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> QueueSpec:
+        check_limits(f"queue {self.name!r}", self.soft_limit, self.hard_limit)
+        if self.lease_seconds is not None and self.lease_seconds <= self.hard_limit:
+            raise ValueError(
+                f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, "
+                "else a running job looks like an orphan; raise lease_seconds or leave it out"
+            )
+        return self
+
+
+QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
+    # kinds of work side by side, each with workers of its own
+    "documents": (
+        QueueSpec(name="documents", priority=5, sla_seconds=60, soft_limit=840, hard_limit=900),
+        QueueSpec(name="websites", priority=5, sla_seconds=60, soft_limit=540, hard_limit=600),
+        QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60),
+    ),
+    # few long jobs on big machines beside many short ones
+    "service": (
+        QueueSpec(name="ai", priority=5, sla_seconds=30, soft_limit=1680, hard_limit=1800, concurrency=4),
+        QueueSpec(name="data", priority=4, sla_seconds=120, soft_limit=1680, hard_limit=1800, concurrency=2),
+        QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60, concurrency=8),
+    ),
+    # priorities, each with the wait that is promised
+    "priority": (
+        QueueSpec(name="critical", priority=10, sla_seconds=2, soft_limit=280, hard_limit=300),
+        QueueSpec(name="high_priority", priority=8, sla_seconds=3, soft_limit=280, hard_limit=300),
+        QueueSpec(name="email", priority=7, sla_seconds=5, soft_limit=100, hard_limit=120),
+        QueueSpec(name="reports", priority=6, sla_seconds=60, soft_limit=1680, hard_limit=1800),
+        QueueSpec(name="external_api", priority=5, sla_seconds=10, soft_limit=540, hard_limit=600),
+        QueueSpec(name="maintenance", priority=3, sla_seconds=300, soft_limit=3480, hard_limit=3600),
+    ),
+}
+"""Sets of queues to start from: ``Settings(queue_preset="priority")``, or put them into ``queues`` with others."""
+
+
+def all_queues(given: tuple[QueueSpec, ...], preset: str | None, recovery: str) -> tuple[QueueSpec, ...]:
+    """Join the queues of the preset, those given, and recovery's own; a given one replaces the preset's of its name.
+
+    Raises
+    ------
+    ValueError
+        A name is given twice.
+    """
+    names = [queue.name for queue in given]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"queue names {repeated} are given twice; keep one QueueSpec each")
+    queues = (*(queue for queue in QUEUE_PRESETS.get(preset or "", ()) if queue.name not in names), *given)
+    if recovery in names:
+        return queues
+    return (*queues, QueueSpec(name=recovery, priority=10, soft_limit=240, hard_limit=300, concurrency=1))

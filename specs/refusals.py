@@ -1,0 +1,48 @@
+"""The messages of refused settings, which say what was meant when the name is nearly right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that is closest, or say nothing."""
+    close = get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def not_among(name: str, known: Iterable[str]) -> str:
+    """Say that a queue is not configured, which queues are, and what to do."""
+    return f"is not among the queues {list(known)}{did_you_mean(name, known)}; add a QueueSpec or correct the name"
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Refuse the first name that is not known.
+
+    Raises
+    ------
+    ValueError
+        It names the field, where it stands, and the closest field there is.
+    """
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise ValueError(
+                f"unknown field {key!r} in {where}{did_you_mean(key, names)}; see the fields in settings.py"
+            )
+
+
+def check_limits(owner: str, soft: int, hard: int) -> None:
+    """Refuse a soft time limit that is not below the hard one.
+
+    Raises
+    ------
+    ValueError
+        It names the owner and both limits.
+    """
+    if soft >= hard:
+        raise ValueError(
+            f"{owner}: soft_limit={soft} must be below hard_limit={hard}, else the task is killed before it can clean "
+            "up; lower soft_limit or raise hard_limit"
+        )

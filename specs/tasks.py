@@ -1,0 +1,72 @@
+"""Tasks and their schedules, where they differ from what their queue says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from jobclaim.specs.base import Seconds, Spec
+from jobclaim.specs.dead_letters import DeadLetterRule, FailureKindName
+
+
+class TaskSpec(Spec):
+    """Where one task goes and how long it may run, when that differs from its queue."""
+
+    queue: str | None = None
+    """Queue that the task is routed to; default `Settings.default_queue`."""
+    soft_limit: Seconds | None = None
+    """Seconds; default the queue's."""
+    hard_limit: Seconds | None = None
+    """Seconds; default the queue's. A longer one lengthens lease and visibility timeout of the whole queue."""
+    critical: bool = False
+    """Whether any failure of it raises an alert."""
+    dead_letters: dict[FailureKindName, DeadLetterRule] = Field({})
+    """Rules by failure kind that differ from those of `Settings.dead_letters`."""
+
+
+class ScheduleSpec(Spec):
+    """A task that beat submits again and again; each tick is one job, however many beats run."""
+
+    task: Annotated[str, Field(min_length=1)]
+    """Name of the task."""
+    every: Annotated[float, Field(ge=1)] | None = None
+    """Seconds between two ticks, counted from the epoch: 3600 is every full hour (UTC)."""
+    cron: str | None = None
+    """Minute, hour, day of month, month, day of week, as in crontab(5); UTC. Either this or ``every``."""
+    args: tuple[Any, ...] = ()
+    """Positional arguments of each call."""
+    kwargs: dict[str, Any] = Field({})
+    """Keyword arguments of each call."""
+    queue: str | None = None
+    """Default: where the task is routed."""
+    expires: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after its time at which a tick that has not started is dropped; default when the next one is due."""
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> ScheduleSpec:
+        if (self.every is None) == (self.cron is None):
+            raise ValueError(f"schedule of {self.task!r} needs either every or cron; give one of the two")
+        if self.cron is not None and len(self.cron.split()) != 5:
+            raise ValueError(
+                f"cron={self.cron!r} has {len(self.cron.split())} fields; write five: minute, hour, day of month, "
+                "month, day of week"
+            )
+        return self
+
+
+class Limits(Spec):
+    """Time limits of a task, seconds."""
+
+    soft: int
+    hard: int
+
+
+def spec_of(task: str, tasks: Mapping[str, TaskSpec]) -> TaskSpec:
+    """Find what is said about a task: by its name, else by the first pattern that fits (``"reports.*"``)."""
+    exact = tasks.get(task)
+    if exact is not None:
+        return exact
+    return next((spec for name, spec in tasks.items() if fnmatchcase(task, name)), TaskSpec())

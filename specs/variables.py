@@ -1,0 +1,37 @@
+"""The environment variables that begin with ``JOBCLAIM_``: settings, and a few others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from jobclaim.specs.refusals import refuse_unknown
+
+PREFIX: Final = "JOBCLAIM_"
+CONFIG: Final = "JOBCLAIM_CONFIG"
+"""Names the file that is read instead of the project's ``pyproject.toml``."""
+APP: Final = "JOBCLAIM_APP"
+"""Names the host's Celery application, as ``jobclaim --app`` does."""
+TEST_SWITCHES: Final = frozenset({"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE", "JOBCLAIM_TEST_EVIDENCE"})
+"""Read by the test suite alone."""
+NOT_SETTINGS: Final = TEST_SWITCHES | {CONFIG, APP}
+
+
+def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[str]) -> None:
+    """Refuse the first variable that begins like ours and that nothing reads.
+
+    Raises
+    ------
+    ValueError
+        It names the variable's field and the closest one there is.
+    """
+    others = [name.removeprefix(PREFIX).lower() for name in (CONFIG, APP)]
+    for name in environment:
+        if not name.upper().startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        if name.upper() in NOT_SETTINGS:
+            raise ValueError(f"variable {name} is not read; write it as {name.upper()}")
+        field = name[len(PREFIX) :].split("__")[0].lower()
+        if field not in fields:
+            refuse_unknown([field], [*fields, *others], f"the environment ({PREFIX}*)")
+            raise ValueError(f"variable {name} is not read; {PREFIX}{field.upper()} has no fields of its own")
