@@ -54,7 +54,7 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
         "ConditionExpression": condition,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
-        "ReturnValues": "ALL_NEW" if move is Move.CLAIM else "NONE",  # a claim brings the payload, the rest is known
+        "ReturnValues": "ALL_NEW" if transition.brings else "NONE",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
 

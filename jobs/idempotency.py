@@ -24,7 +24,6 @@ from jobclaim.jobs.errors import IllegalTransition, InvalidInput, StoreUnavailab
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.submission import Submission, id_for_key, new_job
-from jobclaim.jobs.table import Written
 from jobclaim.jobs.transitions import Move
 
 GLOBAL: Final = "global"
@@ -177,7 +176,7 @@ class IdempotencyService:
             if job.status is JobStatus.PENDING:
                 self._repo.cancel_job(job.job_id, reason="its idempotency key was cleared")
                 return True
-            if _move(self._repo, job, Move.FORGET, lifecycle.forgotten(job)).applied:
+            if self._repo.table.apply(job, Move.FORGET, lifecycle.forgotten(job)).applied:
                 return True
         raise StoreUnavailable(f"key {key!r} of task {name!r} changed {ROUNDS} times while it was cleared; try again")
 
@@ -206,10 +205,10 @@ def store_result(
     done = lifecycle.completed(job, result, repo.clock(), repo.retention)
     existing, after = None, done
     for _ in range(ROUNDS):
-        written = _move(repo, existing, Move.RECORD, after) if existing else repo.table.put_new(done)
-        existing = written.job
-        if written.applied or (existing and existing.submission == after.submission):
+        written = repo.table.apply(existing, Move.RECORD, after)
+        if written.applied:
             return after
+        existing = written.job
         if existing and _answers(existing, repo.clock()):
             return lifecycle.as_duplicate(existing)
         after = lifecycle.resubmitted(existing, done) if existing else done
@@ -226,9 +225,3 @@ def _key(task: str, scope: Any) -> str:
     if isinstance(scope, Mapping):
         return derive_key(task, dict(scope))
     return checks.text(scope, "scope", checks.MAX_KEY)
-
-
-def _move(repo: JobRepo, before: Job, move: Move, after: Job) -> Written:
-    table = repo.table
-    changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
-    return table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)

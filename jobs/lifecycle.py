@@ -195,26 +195,6 @@ def as_duplicate(existing: Job) -> Job:
     return replace(existing, created=False)
 
 
-def is_mine(stored: Job, after: Job, move: Move) -> bool:
-    """Whether the refused write of ``after`` had been applied before, and only its answer was lost.
-
-    Recovery leaves the token where it was, so the token alone tells nothing. The history tells which move was made and
-    why, also when the job has gone on since: a second, different end of the same attempt is not mistaken for this one.
-    """
-    if move is not Move.COMPLETE:
-        return _timeless(after.history[-1]) in map(_timeless, stored.history)
-    return (
-        stored.status is JobStatus.COMPLETED
-        and stored.claim_token == after.claim_token
-        and codec.encode(stored.result) == codec.encode(after.result)
-    )
-
-
-def is_same_state(stored: Job, after: Job) -> bool:
-    """Whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
-    return (stored.status, stored.attempt, stored.submission) == (after.status, after.attempt, after.submission)
-
-
 def is_gone(job: Job, now: int) -> bool:
     """Whether the job's retention is over; DynamoDB deletes it some time after that."""
     return 0 < job.expires_at * 1000 <= now
@@ -286,11 +266,6 @@ def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tu
         failure=_in_short(failure),
     )
     return _last((*before, entry))
-
-
-def _timeless(entry: Attempt) -> Attempt:
-    """What an attempt's end says, whenever it was said: a caller may say it again after `StoreUnavailable`."""
-    return replace(entry, ended_at=0, failure=replace(entry.failure, at=0) if entry.failure else None)
 
 
 def _in_short(failure: Failure | None) -> Failure | None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs import schema
+from jobclaim.jobs import lifecycle, schema
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.expressions import Change, update_request
 from jobclaim.jobs.item import Item, attribute, from_item, place, to_attributes
 from jobclaim.jobs.model import Job
+from jobclaim.jobs.recognition import is_same_state
 from jobclaim.jobs.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
-from jobclaim.jobs.transitions import Move
+from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 BATCH: Final = 100
 """Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""
@@ -32,10 +33,9 @@ class Written:
     Attributes
     ----------
     applied : bool
-        Whether the condition held.
+        Whether the write was made, by this try or by an earlier one whose answer was lost.
     job : Job or None
-        The item as it is now: after a claim that was applied, or as it stood in the way of a refused write; ``None``
-        where there is no item, or where the answer carries none.
+        The job as the write made it, or as it stood in the way of a refused one; ``None`` where there is no item.
     tries : int
         Requests that were made: a refusal of any but the first may be of a write that was applied before.
     """
@@ -43,6 +43,11 @@ class Written:
     applied: bool
     job: Job | None = None
     tries: int = 1
+
+    @property
+    def made(self) -> Job | None:
+        """The job as the write made it; ``None`` where it was refused."""
+        return self.job if self.applied else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +96,42 @@ class JobTable:
             },
         )
 
+    def apply(self, before: Job | None, move: Move, after: Job, *, until: int | None = None) -> Written:
+        """Make one move of the transitions' table: the one way to write a job, safe against answers that get lost.
+
+        Parameters
+        ----------
+        before : Job or None
+            The job as it was read; ``None`` where there was none, which only some moves may start from.
+        after : Job
+            What the move makes of it; only the difference is written.
+        until : int, optional
+            As in `jobclaim.jobs.resilience.persistently`.
+        """
+        if before is None:
+            if not TRANSITIONS[move].creates:
+                raise KeyError(f"the move {move} needs a job that was read before")
+            return _judged(self.put_new(after), move, after)
+        difference = lifecycle.changes(before, after, shards=self.shards, index_completed=self.index_completed)
+        known = lifecycle.as_read(before)
+        return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
+
     def move(
         self,
         job_id: str,
         move: Move,
+        after: Job,
         *,
         expected: Mapping[str, str | int],
         changes: Mapping[str, Change],
         until: int | None = None,
     ) -> Written:
-        """Make one move of the transitions' table; ``until`` as in `jobclaim.jobs.resilience.persistently`."""
+        """Make a move on a job that was not read: ``after`` holds what is known of it, by which the move is recognised.
+
+        Other moves go through `apply`.
+        """
         request = update_request(move, expected, changes)
-        return self._conditional("update_item", {"Key": _key(job_id), **request}, until)
+        return _judged(self._conditional("update_item", {"Key": _key(job_id), **request}, until), move, after)
 
     def get(self, job_id: str) -> Job | None:
         """Read one job, consistently."""
@@ -208,3 +237,13 @@ class JobTable:
 
 def _key(job_id: str) -> Item:
     return {schema.KEY: attribute(job_id)}
+
+
+def _judged(written: Written, move: Move, after: Job) -> Written:
+    """Count a refused write as made where the job that stands in its way shows that an earlier try was applied."""
+    row, stored = TRANSITIONS[move], written.job
+    if written.applied or stored is None:
+        return replace(written, job=stored or (after if written.applied else None))
+    if not (written.tries > 1 or row.is_repeatable) or not row.recognises(stored, after):
+        return written
+    return Written(True, stored if row.brings or is_same_state(stored, after) else after, written.tries)

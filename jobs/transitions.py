@@ -2,18 +2,18 @@
 
 ::
 
-    (none) ──create──▶ PENDING ──claim──▶ PROCESSING ──complete──▶ COMPLETED
+    (none) ──submit──▶ PENDING ──claim──▶ PROCESSING ──complete──▶ COMPLETED
                        │  │  ▲            │ │ │
                        │  │  └── retry ───┘ │ ├── fail ─────────▶ FAILED
                        │  │      release    │ └── orphan-fail ──▶ FAILED
-                       │  │      orphan-    │
-                       │  │      retry      └──── stop ─────────▶ CANCELLED
+                       │  │      orphan-    ├──── stop ─────────▶ CANCELLED
+                       │  │      retry      └── orphan-stop ────▶ CANCELLED
                        │  └───── give-up ───────────────────────▶ FAILED
                        └──────── cancel ────────────────────────▶ CANCELLED
 
     FAILED ──revive──▶ PENDING            a person, or the dead-letter policy
     FAILED ──resolve, abandon──▶ FAILED   a person: nothing is left to do, or nobody wants it
-    COMPLETED, FAILED, CANCELLED ──resubmit──▶ PENDING     an equal submission, its window over
+    COMPLETED, FAILED, CANCELLED ──submit──▶ PENDING       an equal submission, its window over
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
     PENDING ──dispatch──▶ PENDING         recovery counts the message that it is about to send
@@ -21,7 +21,9 @@
 A claim's ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end to
 the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.
 
-This table is the only source of condition expressions on ``status``; nothing else writes it.
+This table is the only source of condition expressions on ``status``; nothing else writes it. Each row brings its own
+recognition of a write that was applied and whose answer was lost, and `jobclaim.jobs.table.JobTable.apply` makes any of
+them: a new move is a row.
 """
 
 from __future__ import annotations
@@ -32,12 +34,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from jobclaim.jobs import recognition as by
 from jobclaim.jobs.model import JobStatus
+from jobclaim.jobs.recognition import Recognition
 
 
 class Move(StrEnum):
     """Names of the moves; they appear in the history and in logs."""
 
+    SUBMIT = "submit"
     CLAIM = "claim"
     COMPLETE = "complete"
     FAIL = "fail"
@@ -46,12 +51,12 @@ class Move(StrEnum):
     STOP = "stop"
     ORPHAN_FAIL = "orphan-fail"
     ORPHAN_RETRY = "orphan-retry"
+    ORPHAN_STOP = "orphan-stop"
     CANCEL = "cancel"
     GIVE_UP = "give-up"
     REVIVE = "revive"
     RESOLVE = "resolve"
     ABANDON = "abandon"
-    RESUBMIT = "resubmit"
     DISPATCH = "dispatch"
     RECORD = "record"
     FORGET = "forget"
@@ -76,6 +81,8 @@ class Transition:
     sources : tuple of JobStatus
         States the job may be in.
     target : JobStatus
+    recognises : callable
+        Whether a refused write was applied before, see `jobclaim.jobs.recognition`.
     guards : tuple of str
         Attributes that must still hold the value the mover knows: ``claim_token`` fences by the claim, the others by
         what was read.
@@ -85,15 +92,31 @@ class Transition:
         Attribute that, where it is stored, must not be before the mover's ``now``, where the mover tells one.
     fresh : tuple of str
         Attributes that the move must write anew: a request that comes a second time, late, is refused.
+    creates : bool
+        Whether the move may also start from no job at all.
+    brings : bool
+        Whether the mover has not read the job, so that the answer must bring it.
     """
 
     sources: tuple[JobStatus, ...]
     target: JobStatus
     actor: Actor
+    recognises: Recognition
     guards: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     deadline: str = ""
     fresh: tuple[str, ...] = ()
+    creates: bool = False
+    brings: bool = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a later call may make the move again after `StoreUnavailable`: nobody else knows the claim's token.
+
+        Others may write the same at the same millisecond. Of them a refusal counts as one's own write only where an
+        earlier try of the same call had no answer.
+        """
+        return self.actor in (Actor.WORKER, Actor.OWNER)
 
     def expected(self, known: Mapping[str, str | int]) -> dict[str, str | int]:
         """Pick the guards' values out of what the mover knows; a required one missing is a programming error."""
@@ -108,25 +131,33 @@ _C, _F, _X = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
 
 TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
     {
+        Move.SUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, by.same_submission, ("submission",), creates=True),
         Move.CLAIM: Transition(
-            (_P,), _R, Actor.WORKER, optional=("attempt",), deadline="start_by", fresh=("claim_token",)
+            (_P,),
+            _R,
+            Actor.WORKER,
+            by.same_claim,
+            optional=("attempt",),
+            deadline="start_by",
+            fresh=("claim_token",),
+            brings=True,
         ),
-        Move.COMPLETE: Transition((_R,), _C, Actor.OWNER, ("claim_token",)),
-        Move.FAIL: Transition((_R,), _F, Actor.OWNER, ("claim_token",)),
-        Move.RETRY: Transition((_R,), _P, Actor.OWNER, ("claim_token",)),
-        Move.RELEASE: Transition((_R,), _P, Actor.OWNER, ("claim_token",)),
-        Move.STOP: Transition((_R,), _X, Actor.OWNER, ("claim_token",)),
-        Move.ORPHAN_FAIL: Transition((_R,), _F, Actor.RECOVERY, ("claim_token",)),
-        Move.ORPHAN_RETRY: Transition((_R,), _P, Actor.RECOVERY, ("claim_token",)),
-        Move.CANCEL: Transition((_P,), _X, Actor.PERSON, ("attempt",)),
-        Move.GIVE_UP: Transition((_P,), _F, Actor.RECOVERY, ("attempt", "dispatches")),
-        Move.REVIVE: Transition((_F,), _P, Actor.PERSON, ("submission", "dead_state")),
-        Move.RESOLVE: Transition((_F,), _F, Actor.PERSON, ("submission", "dead_state")),
-        Move.ABANDON: Transition((_F,), _F, Actor.PERSON, ("submission", "dead_state")),
-        Move.RESUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, ("submission",)),
-        Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, ("attempt", "dispatches")),
-        Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, ("submission",)),
-        Move.FORGET: Transition((_C,), _C, Actor.PERSON, ("submission",)),
+        Move.COMPLETE: Transition((_R,), _C, Actor.OWNER, by.same_result, ("claim_token",)),
+        Move.FAIL: Transition((_R,), _F, Actor.OWNER, by.same_end, ("claim_token",)),
+        Move.RETRY: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token",)),
+        Move.RELEASE: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token",)),
+        Move.STOP: Transition((_R,), _X, Actor.OWNER, by.same_end, ("claim_token",)),
+        Move.ORPHAN_FAIL: Transition((_R,), _F, Actor.RECOVERY, by.same_rescue, ("claim_token",)),
+        Move.ORPHAN_RETRY: Transition((_R,), _P, Actor.RECOVERY, by.same_rescue, ("claim_token",)),
+        Move.ORPHAN_STOP: Transition((_R,), _X, Actor.RECOVERY, by.same_rescue, ("claim_token",)),
+        Move.CANCEL: Transition((_P,), _X, Actor.PERSON, by.same_call_off, ("attempt",)),
+        Move.GIVE_UP: Transition((_P,), _F, Actor.RECOVERY, by.same_call_off, ("attempt", "dispatches")),
+        Move.REVIVE: Transition((_F,), _P, Actor.PERSON, by.same_submission, ("submission", "dead_state")),
+        Move.RESOLVE: Transition((_F,), _F, Actor.PERSON, by.same_decision, ("submission", "dead_state")),
+        Move.ABANDON: Transition((_F,), _F, Actor.PERSON, by.same_decision, ("submission", "dead_state")),
+        Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, by.same_dispatch, ("attempt", "dispatches")),
+        Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, by.same_submission, ("submission",), creates=True),
+        Move.FORGET: Transition((_C,), _C, Actor.PERSON, by.run_is_over, ("submission",)),
     }
 )
 

@@ -103,6 +103,7 @@ WORDS: Final = {
     "cancel": "It was cancelled before a worker took it",
     "orphan-fail": "Its worker was lost; it was set to FAILED",
     "orphan-retry": "Its worker was lost; it was to be tried again",
+    "orphan-stop": "Its worker was lost and it was to be cancelled; it was set to CANCELLED",
     "give-up": "No worker ever took it",
     "complete": "It completed",
 }

@@ -103,12 +103,13 @@ class Claiming(Owning):
         expected = {"now": now}
         if attempt is not None:
             expected["attempt"] = checks.count(attempt, "attempt", least=0)
-        written = self.table.move(checks.text(job_id, "job_id"), Move.CLAIM, expected=expected, changes=changes)
+        after = Job(
+            job_id=checks.text(job_id, "job_id"), task="", queue="", status=JobStatus.PROCESSING, claim_token=token
+        )
+        written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
         job = written.job
         if job is None:
             raise JobNotFound(job_id)
-        if not written.applied and job.status is JobStatus.PROCESSING and job.claim_token == token:
-            written = Written(True, job)  # the first try had succeeded, only its answer was lost
         if written.applied:
             self._claims.remember(job)
             if self.clock() >= job.lease_expires_at:

@@ -41,10 +41,9 @@ class Deciding(Reading):
         if job.status is not JobStatus.FAILED:
             raise IllegalTransition(f"job {job_id!r} is {job.status}; only a FAILED job can be retried")
         at = max(now, checks.moment(available_at, "available_at", now))
-        after = lifecycle.revived(job, now, at, by=by, why=reason)
-        written = self._move(job, Move.REVIVE, after)
-        if written.applied or (written.job is not None and written.job.submission == after.submission):
-            return after
+        written = self.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, at, by=by, why=reason))
+        if written.made:
+            return written.made
         raise _changed(job_id, "retried", written.job)
 
     def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person") -> Job:
@@ -62,9 +61,7 @@ class Deciding(Reading):
             raise IllegalTransition(f"job {job_id!r} is {job.status}; only a PENDING job can be cancelled here")
         failure = describe(reason, now, FailureKind.CANCELLED)
         after = lifecycle.ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, self.retention)
-        written = self._move(job, Move.CANCEL, after)
-        if written.applied:
-            return after
+        written = self.table.apply(job, Move.CANCEL, after)
         if written.job is not None and written.job.status is JobStatus.CANCELLED:
             return written.job
         raise _changed(job_id, "cancelled", written.job)

@@ -153,12 +153,10 @@ class Owning(Reading):
         return job
 
     def _end(self, claim: Job, move: Move, after: Job) -> Job:
-        written = self._move(claim, move, after, until=claim.lease_expires_at)
+        written = self.table.apply(claim, move, after, until=claim.lease_expires_at)
         self._claims.forget(claim.job_id, claim.claim_token)
-        if written.applied:
-            return after
-        if written.job is not None and lifecycle.is_mine(written.job, after, move):
-            return written.job if lifecycle.is_same_state(written.job, after) else after  # else it has gone on since
+        if written.made:
+            return written.made
         raise _lost(claim.job_id, written.job)
 
 

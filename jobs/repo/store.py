@@ -1,4 +1,4 @@
-"""What every part of the repo stands on: the table, the clock, the claims, and the one way to write a move."""
+"""What every part of the repo stands on: the table, the clock and the claims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.jobs.connect import PerProcess
 from jobclaim.jobs.large import Large
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.table import JobTable, Written
+from jobclaim.jobs.table import JobTable
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
 
@@ -60,16 +60,10 @@ class Store:
 
     def _end_late(self, job: Job) -> Job:
         """Cancel a job that was not started in time; give it as it is now, whoever ended it."""
-        after = lifecycle.late(job, self.clock(), self.retention)
-        written = self._move(job, Move.CANCEL, after)
+        written = self.table.apply(job, Move.CANCEL, lifecycle.late(job, self.clock(), self.retention))
         if written.applied:
             log.warning("not started in time", status="SKIPPED", start_by=job.start_by, **job.log_context())
-        return after if written.applied else written.job or job
-
-    def _move(self, before: Job, move: Move, after: Job, until: int | None = None) -> Written:
-        table = self.table
-        difference = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
-        return table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=difference, until=until)
+        return written.job or job
 
 
 def _connect(settings: Settings) -> Any:

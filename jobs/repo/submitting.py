@@ -110,10 +110,10 @@ class Submitting(Store):
         """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
         existing, after = None, job
         for _ in range(SUBMIT_ROUNDS):
-            written = self._move(existing, Move.RESUBMIT, after) if existing else self.table.put_new(job)
-            existing = written.job
-            if written.applied or (existing and existing.submission == after.submission):  # or only the answer was lost
+            written = self.table.apply(existing, Move.SUBMIT, after)
+            if written.applied:
                 return after
+            existing = written.job
             if existing and lifecycle.is_late(existing, self.clock()):
                 existing = self._end_late(existing)
             if existing and self._answers(existing, job):

@@ -21,19 +21,11 @@ def state_of(job: Job) -> str:
 def retry(repo: JobRepo, job: Job, *, by: str, why: str = "") -> Job | None:
     """Start a failed job again as it was read; ``None`` where it has changed since. The caller sends its message."""
     now = repo.clock()
-    return _write(repo, job, Move.REVIVE, lifecycle.revived(job, now, now, by=by, why=why))
+    return repo.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, now, by=by, why=why)).made
 
 
 def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Job | None:
     """Resolve or abandon a failed job as it was read; ``None`` where it has changed since."""
     move = {"resolve": Move.RESOLVE, "abandon": Move.ABANDON}[verb]
-    return _write(repo, job, move, lifecycle.settled(job, move, repo.clock(), repo.retention, by=by, why=why))
-
-
-def _write(repo: JobRepo, before: Job, move: Move, after: Job) -> Job | None:
-    table = repo.table
-    changes = lifecycle.changes(before, after, shards=table.shards, index_completed=table.index_completed)
-    written = table.move(before.job_id, move, expected=lifecycle.as_read(before), changes=changes)
-    if written.applied or (written.job is not None and written.job.decisions[-1:] == after.decisions[-1:]):
-        return after  # or only the answer was lost
-    return None
+    after = lifecycle.settled(job, move, repo.clock(), repo.retention, by=by, why=why)
+    return repo.table.apply(job, move, after).made

@@ -183,7 +183,7 @@ def test_a_failure_that_recovery_wrote_counts_though_a_person_has_settled_it_sin
         after = lifecycle.settled(
             failed, Move.RESOLVE, store.clock(), store.repo().retention, by="ann", why="done by hand"
         )
-        assert store.repo()._move(failed, Move.RESOLVE, after).applied
+        assert store.repo().table.apply(failed, Move.RESOLVE, after).applied
 
     after = rescued(store.repo(LossyClient(store.line, meanwhile=settle)), job)
 

@@ -34,7 +34,7 @@ from tests.simulation.scenario import Scenario
 SOURCES: Final = "status"
 BACKED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("cancel", "give-up", "dispatch"), "attempt"),
-    **dict.fromkeys(("revive", "resolve", "abandon", "resubmit", "record", "forget"), "submission"),
+    **dict.fromkeys(("revive", "resolve", "abandon", "submit", "record", "forget"), "submission"),
 }
 """By move, the guard that implies the states that it may start from."""
 CAUGHT_BY: Final[Mapping[str, int]] = {
@@ -61,14 +61,15 @@ CAUGHT_BY: Final[Mapping[str, int]] = {
     "orphan-fail without status": 58,
     "orphan-retry without claim_token": 254,
     "orphan-retry without status": 155,
+    "orphan-stop without claim_token": 1831,
     "record without status and submission": 49,
     "record without submission": 107,
     "release without status": 293,
     "resolve without dead_state": 208,
     "resolve without status and submission": 67,
     "resolve without submission": 67,
-    "resubmit without status and submission": 49,
-    "resubmit without submission": 90,
+    "submit without status and submission": 49,
+    "submit without submission": 90,
     "retry without claim_token": 371,
     "retry without status": 89,
     "stop without claim_token": 100,
@@ -79,11 +80,20 @@ ORPHANS: Final = {"theme": "orphans"}
 LETTERS: Final = {"theme": "letters"}
 LIKELY: Final[Mapping[str, dict[str, Any]]] = {
     **{f"{move} without claim_token": ORPHANS for move in ("complete", "fail", "retry", "release", "stop")},
-    **{f"orphan-{end} without {guard}": ORPHANS for end in ("fail", "retry") for guard in ("status", "claim_token")},
+    **{
+        f"orphan-{end} without {guard}": ORPHANS
+        for end in ("fail", "retry", "stop")
+        for guard in ("status", "claim_token")
+    },
     **{
         f"{move} without {guard}": LETTERS
         for move in ("revive", "resolve", "abandon")
         for guard in ("status and submission", "submission", "dead_state")
+    },
+    "orphan-stop without claim_token": {
+        "theme": "orphans",
+        "people": 4,
+        "rates": {"hesitate": 0.1, "late": 0.3, "crash": 0.05},
     },
     "claim without claim_token": {"theme": "orphans", "rates": {"late": 0.3, "stall": 0.01, "hesitate": 0.01}},
     "give-up without attempt": {"theme": "silence", "brief": True},
@@ -188,6 +198,12 @@ def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextM
     return lambda: patch.object(where, name, value)
 
 
+def _recognising(answer: bool) -> Callable[[], AbstractContextManager[Any]]:
+    """Let every move recognise every refused write, or none."""
+    rows = {move: replace(row, recognises=lambda *_: answer) for move, row in TRANSITIONS.items()}
+    return _patched(jobclaim.jobs.table, "TRANSITIONS", MappingProxyType(rows))
+
+
 def _same_token() -> AbstractContextManager[Any]:
     return patch.object(jobclaim.jobs.repo.claiming, "new_token", lambda: "0123456789abcdef")
 
@@ -254,8 +270,8 @@ def _fleet_without(clause: str) -> Callable[[], AbstractContextManager[Any]]:
 
 
 OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
-    "is_mine always true": _patched(lifecycle, "is_mine", lambda *_: True),
-    "is_mine always false": _patched(lifecycle, "is_mine", lambda *_: False),
+    "every refused write is taken for one's own": _recognising(True),
+    "no lost answer is recognised": _recognising(False),
     "one claim token for all": _same_token,
     "an ended wait does not pass over its attempt": _patched(lifecycle, "ended_badly", _ended_badly),
     "a job is put over what is there": _put_without_condition,

@@ -51,11 +51,11 @@ EFFECTS: Final[Mapping[Move, tuple[Effect, ...]]] = {
         move: (_ends(move, JobStatus.FAILED), _ends(move, JobStatus.FAILED, RETRIES))
         for move in (Move.FAIL, Move.ORPHAN_FAIL, Move.GIVE_UP)
     },
-    **{move: (_ends(move, JobStatus.CANCELLED),) for move in (Move.STOP, Move.CANCEL)},
+    **{move: (_ends(move, JobStatus.CANCELLED),) for move in (Move.STOP, Move.ORPHAN_STOP, Move.CANCEL)},
     **{move: (_opens(move),) for move in (Move.RETRY, Move.RELEASE, Move.ORPHAN_RETRY)},
     Move.REVIVE: (lambda job: lifecycle.revived(job, NOW, NOW), lambda job: lifecycle.revived_by_rule(job, NOW)),
     **{move: (_settles(move),) for move in (Move.RESOLVE, Move.ABANDON)},
-    Move.RESUBMIT: (lambda job: lifecycle.resubmitted(job, replace(NEW, submission="")),),
+    Move.SUBMIT: (lambda job: lifecycle.resubmitted(job, replace(NEW, submission="")),),
     Move.DISPATCH: (lambda job: lifecycle.dispatched(job, NOW),),
     Move.RECORD: (
         lambda job: lifecycle.resubmitted(job, lifecycle.completed(replace(NEW, submission=""), None, NOW, WAITS)),

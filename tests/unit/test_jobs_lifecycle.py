@@ -14,7 +14,7 @@ from jobclaim.jobs import Failure, FailureKind, Job, JobStatus, lifecycle
 from jobclaim.jobs.item import place, to_attributes
 from jobclaim.jobs.lifecycle import Retention
 from jobclaim.jobs.model import HISTORY_LIMIT
-from jobclaim.jobs.transitions import Move
+from jobclaim.jobs.transitions import TRANSITIONS, Move
 from tests.unit.jobs_strategies import jobs
 
 NOW = 1_750_000_000_000
@@ -181,7 +181,7 @@ ENDS = {
 def test_my_own_end_of_an_attempt_is_recognised(move: Move) -> None:
     after = ENDS[move](claimed(), NOW)
 
-    assert lifecycle.is_mine(after, after, move)
+    assert TRANSITIONS[move].recognises(after, after)
 
 
 @pytest.mark.parametrize("move", [move for move in ENDS if move is not Move.COMPLETE])
@@ -189,7 +189,7 @@ def test_my_end_is_recognised_even_when_the_next_attempt_runs_already(move: Move
     after = ENDS[move](claimed(), NOW)
     gone_on = replace(after, status=JobStatus.PROCESSING, claim_token="theirs", attempt=2)
 
-    assert lifecycle.is_mine(gone_on, after, move)
+    assert TRANSITIONS[move].recognises(gone_on, after)
 
 
 @pytest.mark.parametrize("move", ENDS)
@@ -201,19 +201,19 @@ def test_what_recovery_did_to_my_attempt_is_not_taken_for_mine(move: Move, acted
         stored = lifecycle.pending_again(claimed(), Move.ORPHAN_RETRY, ORPHANED, NOW, NOW, charge=True)
 
     assert stored.claim_token == "mine"
-    assert not lifecycle.is_mine(stored, ENDS[move](claimed(), NOW), move)
+    assert not TRANSITIONS[move].recognises(stored, ENDS[move](claimed(), NOW))
 
 
 @pytest.mark.parametrize("move", ENDS)
 def test_another_attempts_end_is_not_taken_for_mine(move: Move) -> None:
     theirs = ENDS[move](claimed(claim_token="theirs"), NOW)
 
-    assert not lifecycle.is_mine(theirs, ENDS[move](claimed(), NOW), move)
+    assert not TRANSITIONS[move].recognises(theirs, ENDS[move](claimed(), NOW))
 
 
 @pytest.mark.parametrize("move", ENDS)
 def test_the_same_end_said_again_later_is_the_same(move: Move) -> None:
-    assert lifecycle.is_mine(ENDS[move](claimed(), NOW), ENDS[move](claimed(), NOW + 1), move)
+    assert TRANSITIONS[move].recognises(ENDS[move](claimed(), NOW), ENDS[move](claimed(), NOW + 1))
 
 
 def test_another_failure_of_the_same_attempt_is_not_taken_for_mine() -> None:
@@ -221,10 +221,10 @@ def test_another_failure_of_the_same_attempt_is_not_taken_for_mine() -> None:
         claimed(), Move.FAIL, JobStatus.FAILED, replace(ORPHANED, message="other"), NOW, RETENTION
     )
 
-    assert not lifecycle.is_mine(stored, failed(claimed(), at=NOW), Move.FAIL)
+    assert not TRANSITIONS[Move.FAIL].recognises(stored, failed(claimed(), at=NOW))
 
 
 def test_a_completion_with_another_result_is_not_taken_for_mine() -> None:
     stored = lifecycle.completed(claimed(), True, NOW, RETENTION)
 
-    assert not lifecycle.is_mine(stored, lifecycle.completed(claimed(), 1, NOW, RETENTION), Move.COMPLETE)
+    assert not TRANSITIONS[Move.COMPLETE].recognises(stored, lifecycle.completed(claimed(), 1, NOW, RETENTION))

@@ -23,7 +23,8 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, lifecycle
+from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, JobStatus, StoreUnavailable, lifecycle
+from jobclaim.jobs.idempotency import ROUNDS
 from jobclaim.jobs.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
@@ -236,13 +237,17 @@ class JobBackend(BaseBackend):
 
         A job that failed or is open stays: it is evidence, and somebody may have to act on it.
         """
-        repo, job = self.app.repo, self._job(task_id)
-        if job is None:
-            self.notes.delete(Kind.RESULT, task_id)
-            return
-        after = lifecycle.dropped(job, repo.clock())
-        changes = lifecycle.changes(job, after, shards=repo.table.shards, index_completed=repo.table.index_completed)
-        repo.table.move(task_id, Move.FORGET, expected=lifecycle.as_read(job), changes=changes)
+        repo = self.app.repo
+        for _ in range(ROUNDS):
+            job = self._job(task_id)
+            if job is None:
+                self.notes.delete(Kind.RESULT, task_id)
+                return
+            if job.status is not JobStatus.COMPLETED:
+                return
+            if repo.table.apply(job, Move.FORGET, lifecycle.dropped(job, repo.clock())).applied:
+                return
+        raise StoreUnavailable(f"job {task_id!r} changed {ROUNDS} times while its result was forgotten; try again")
 
     # --- groups and chords
     def _save_group(self, group_id: str, result: Any) -> Any:

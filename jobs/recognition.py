@@ -1,0 +1,82 @@
+"""How each move tells that the write which was refused had been applied before, by a try whose answer was lost.
+
+A recognition compares the job as it is stored with what the move was to make of it. It answers for one row of the table
+in `jobclaim.jobs.transitions`, and it must hold when the job has gone on since: claimed again, decided on, run anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from jobclaim.jobs import codec
+from jobclaim.jobs.model import Attempt, Job, JobStatus
+
+Recognition: TypeAlias = Callable[[Job, Job], bool]
+"""Called with the stored job and the job that the move was to make of it."""
+
+
+def same_claim(stored: Job, after: Job) -> bool:
+    """Recognise a claim by its token, which was drawn for it."""
+    return stored.status is JobStatus.PROCESSING and stored.claim_token == after.claim_token
+
+
+def same_result(stored: Job, after: Job) -> bool:
+    """Recognise a completion by its claim and its result: another result of the same attempt is refused."""
+    mine = stored.status is JobStatus.COMPLETED and stored.claim_token == after.claim_token
+    return mine and codec.encode(stored.result) == codec.encode(after.result)
+
+
+def same_end(stored: Job, after: Job) -> bool:
+    """Recognise an end that its owner wrote, whenever it was said: a caller may say it again in a later call.
+
+    Recovery leaves the token where it was, so the token alone tells nothing. The history tells which move was made and
+    why: a second, different end of the same attempt is not mistaken for this one.
+    """
+    return _timeless(after.history[-1]) in map(_timeless, stored.history)
+
+
+def same_rescue(stored: Job, after: Job) -> bool:
+    """Recognise an end that recovery wrote, to the millisecond: another pass may have come to the same end."""
+    return after.history[-1] in stored.history
+
+
+def same_call_off(stored: Job, after: Job) -> bool:
+    """Recognise the end of a job that waited: it was not claimed, so its history says nothing."""
+    return _run(stored) == _run(after) and (stored.finished_at, stored.failure) == (after.finished_at, after.failure)
+
+
+def same_dispatch(stored: Job, after: Job) -> bool:
+    """Recognise a message that was counted, while the job still waits for it."""
+    counted = (stored.dispatches, stored.dispatched_at) == (after.dispatches, after.dispatched_at)
+    return _run(stored) == _run(after) and stored.status is after.status and counted
+
+
+def same_submission(stored: Job, after: Job) -> bool:
+    """Recognise a run by its name, which was drawn for it."""
+    return stored.submission == after.submission
+
+
+def same_decision(stored: Job, after: Job) -> bool:
+    """Recognise a decision, also where more were made since."""
+    return after.decisions[-1] in stored.decisions
+
+
+def run_is_over(stored: Job, after: Job) -> bool:
+    """Take a run that another one has replaced for forgotten: while it stands, forgetting it again is not refused."""
+    return stored.submission != after.submission
+
+
+def is_same_state(stored: Job, after: Job) -> bool:
+    """Whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
+    return stored.status is after.status and _run(stored) == _run(after)
+
+
+def _run(job: Job) -> tuple[str, int]:
+    """Give what tells a run and its attempt from all others."""
+    return job.submission, job.attempt
+
+
+def _timeless(entry: Attempt) -> Attempt:
+    return replace(entry, ended_at=0, failure=replace(entry.failure, at=0) if entry.failure else None)

@@ -1,0 +1,168 @@
+"""Every row of the table of moves: applied once over a line that loses answers, and a success for whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pytest
+
+from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus, rescue
+from jobclaim.jobs.idempotency import IdempotencyService, store_result
+from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.transitions import TRANSITIONS, Move
+from jobclaim.recovery.dead import decisions
+from tests.contract.stores import LossyClient, Store, TwiceClient
+
+TASK, KEY = "tasks.work", "k"
+ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a job comes to need a move, and who makes it; ``made`` gives what its caller takes for success."""
+
+    needed: Callable[[Store], Job]
+    made: Callable[[JobRepo, Job], object]
+
+
+def claimed(store: Store) -> Job:
+    return store.claimed()[1]
+
+
+def _ends(status: str, **outcome: Any) -> Way:
+    return Way(claimed, lambda repo, job: repo.update_status(job.job_id, status, token=job.claim_token, **outcome))
+
+
+def _rescued(rescued: Callable[[JobRepo, Job, Failure], Job | None], needed: Callable[[Store], Job] = claimed) -> Way:
+    return Way(needed, lambda repo, job: rescued(repo, job, ORPHANED))
+
+
+WAYS: Final[Mapping[Move, Way]] = {
+    Move.SUBMIT: Way(
+        lambda store: store.failed(idempotency_key=KEY),
+        lambda repo, job: repo.create_job(TASK, {"n": 1}, idempotency_key=KEY).created,
+    ),
+    Move.CLAIM: Way(Store.pending, lambda repo, job: repo.claim_job(job.job_id, attempt=job.attempt)),
+    Move.COMPLETE: _ends("COMPLETED", result=[1]),
+    Move.FAIL: _ends("FAILED", error=ValueError("no")),
+    Move.STOP: _ends("CANCELLED"),
+    Move.RETRY: Way(claimed, lambda repo, job: repo.reschedule(job.job_id, error="busy", token=job.claim_token)),
+    Move.RELEASE: Way(claimed, lambda repo, job: repo.release(job.job_id, reason="stop", token=job.claim_token)),
+    Move.ORPHAN_FAIL: _rescued(rescue.orphan_fail),
+    Move.ORPHAN_RETRY: _rescued(rescue.orphan_retry),
+    Move.ORPHAN_STOP: _rescued(rescue.orphan_stop),
+    Move.CANCEL: Way(Store.pending, rescue.expire),
+    Move.GIVE_UP: _rescued(rescue.give_up, Store.pending),
+    Move.DISPATCH: Way(Store.pending, rescue.dispatch),
+    Move.REVIVE: Way(Store.failed, lambda repo, job: decisions.retry(repo, job, by="ann")),
+    Move.RESOLVE: Way(Store.failed, lambda repo, job: decisions.settle(repo, job, "resolve", by="ann")),
+    Move.ABANDON: Way(Store.failed, lambda repo, job: decisions.settle(repo, job, "abandon", by="ann")),
+    Move.RECORD: Way(
+        lambda store: store.failed(idempotency_key=KEY),
+        lambda repo, job: store_result(repo, TASK, KEY, [1]).created,
+    ),
+    Move.FORGET: Way(
+        lambda store: store.completed(idempotency_key=KEY),
+        lambda repo, job: IdempotencyService(repo).clear_idempotency_key(TASK, KEY),
+    ),
+}
+FROM_NOTHING: Final = {
+    Move.SUBMIT: WAYS[Move.SUBMIT].made,
+    Move.RECORD: WAYS[Move.RECORD].made,
+}
+BAD_LINES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "answer lost": LossyClient,
+    "answer lost twice": lambda client: LossyClient(client, times=2),
+    "request lost": lambda client: LossyClient(client, arrives=False),
+    "sent twice": TwiceClient,
+}
+
+
+def test_every_move_has_its_way_here_and_those_that_create_a_job_too() -> None:
+    assert set(WAYS) == set(TRANSITIONS) == set(Move)
+    assert set(FROM_NOTHING) == {move for move in Move if TRANSITIONS[move].creates}
+
+
+@pytest.mark.parametrize("bad_line", BAD_LINES)
+@pytest.mark.parametrize("move", Move)
+def test_a_move_over_a_bad_line_is_made_once_and_is_a_success(store: Store, move: Move, bad_line: str) -> None:
+    way = WAYS[move]
+    job = store.repo().table.get(way.needed(store).job_id)
+    assert job is not None
+    store.clock.advance(1)
+
+    made = way.made(store.repo(BAD_LINES[bad_line](store.line)), job)
+
+    assert made, "its caller takes it for refused"
+    stored = store.repo().get_job(job.job_id)
+    assert stored.status is TRANSITIONS[move].target
+    assert stored.attempt - job.attempt == (move in (Move.CLAIM, Move.CANCEL, Move.GIVE_UP))
+    assert stored.dispatches - job.dispatches == (move is Move.DISPATCH)
+    assert len(stored.decisions) - len(job.decisions) == (move in (Move.REVIVE, Move.RESOLVE, Move.ABANDON))
+    if isinstance(made, Job):
+        assert made == stored
+
+
+@pytest.mark.parametrize("bad_line", BAD_LINES)
+@pytest.mark.parametrize("move", FROM_NOTHING)
+def test_a_job_that_is_made_over_a_bad_line_is_ones_own(store: Store, move: Move, bad_line: str) -> None:
+    nothing = Job(job_id="", task=TASK, queue="default", status=JobStatus.PENDING)
+
+    assert FROM_NOTHING[move](store.repo(BAD_LINES[bad_line](store.line)), nothing)
+    assert len(store.items()) == 1
+
+
+@pytest.mark.parametrize("move", Move)
+def test_a_row_recognises_its_own_write_and_no_other_jobs(store: Store, move: Move) -> None:
+    way, row = WAYS[move], TRANSITIONS[move]
+    job = store.repo().get_job(way.needed(store).job_id)
+    way.made(store.repo(), job)
+    stored = store.repo().get_job(job.job_id)
+
+    assert row.recognises(stored, stored) is (move is not Move.FORGET)  # which is not refused while its run stands
+    assert not row.recognises(job, stored)
+
+
+def test_a_move_that_creates_nothing_needs_a_job(store: Store) -> None:
+    with pytest.raises(KeyError, match="needs a job that was read before"):
+        store.repo().table.apply(None, Move.CANCEL, store.pending())
+
+
+def test_a_decision_counts_though_another_one_was_made_since(store: Store) -> None:
+    failed = store.repo().get_job(store.failed().job_id)
+    line = LossyClient(store.line, meanwhile=lambda: store.repo().retry_job(failed.job_id))
+
+    after = decisions.settle(store.repo(line), failed, "resolve", by="ann")
+
+    assert after is not None
+    assert (after.status, after.dead_state) == (JobStatus.FAILED, DeadState.RESOLVED)
+    assert [decision.verb for decision in store.repo().get_job(failed.job_id).decisions] == ["resolve", "retry"]
+
+
+def test_a_decision_of_another_person_is_not_taken_for_ones_own(store: Store) -> None:
+    failed = store.repo().get_job(store.failed().job_id)
+    line = LossyClient(
+        store.line, arrives=False, meanwhile=lambda: decisions.settle(store.repo(), failed, "resolve", by="bob")
+    )
+
+    assert decisions.settle(store.repo(line), failed, "resolve", by="ann") is None
+
+
+def test_the_same_decision_at_the_same_millisecond_counts_once(store: Store) -> None:
+    failed = store.repo().get_job(store.failed().job_id)
+
+    assert decisions.settle(store.repo(), failed, "resolve", by="ann") is not None
+    assert decisions.settle(store.repo(), failed, "resolve", by="ann") is None
+
+
+def test_a_run_that_an_emptied_key_let_in_is_not_cancelled_by_the_lost_answer(store: Store) -> None:
+    store.completed(idempotency_key=KEY)
+    runs: list[Job] = []
+    line = LossyClient(store.line, meanwhile=lambda: runs.append(store.pending(idempotency_key=KEY)))
+
+    assert IdempotencyService(store.repo(line)).clear_idempotency_key(TASK, KEY)
+
+    assert runs[0].created
+    assert replace(store.repo().get_job(runs[0].job_id), created=True) == runs[0]
