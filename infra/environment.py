@@ -1,4 +1,8 @@
-"""The settings as a container's environment: what was set when the template was rendered is what runs."""
+"""The settings as a container's environment: what was set when the template was rendered is what runs.
+
+A container needs nothing else, neither a ``pyproject.toml`` nor a ``.env``: from these variables alone come settings of
+the same `Settings.digest`.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +53,13 @@ def _variables(settings: Settings, urls: Mapping[str, str], without: Collection[
     yield "JOBCLAIM_RUN_DIR", "/tmp/jobclaim"  # noqa: S108 - the container's own volume
     left_out = OWN_TO_A_MACHINE.union(without)
     for name, value in sorted(settings.model_dump(mode="json", exclude_unset=True).items()):
-        if name not in left_out and not name.startswith(DASHBOARD) and value is not None:
+        if name not in left_out and not name.startswith(DASHBOARD) and (value is not None or _by_default(name)):
             yield f"JOBCLAIM_{name.upper()}", _quoted(value if isinstance(value, str) else _compact(value))
+
+
+def _by_default(name: str) -> bool:
+    """Whether a field has a value unless it is told ``null``."""
+    return Settings.model_fields[name].default is not None
 
 
 def _compact(value: Any) -> str:

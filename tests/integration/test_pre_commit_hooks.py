@@ -68,6 +68,9 @@ class Hooks:
             shutil.copy(ROOT / name, repo)
         for package in sorted(path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"):
             shutil.copytree(package, repo / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "src", repo / "src", symlinks=True, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__")
+        )
         self.commit(repo)
         return repo
 
