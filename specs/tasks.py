@@ -23,7 +23,7 @@ class TaskSpec(Spec):
     """Seconds; default the queue's. A longer one lengthens lease and visibility timeout of the whole queue."""
     critical: bool = False
     """Whether any failure of it raises an alert."""
-    dead_letters: dict[FailureKindName, DeadLetterRule] = Field({})
+    dead_letters: dict[FailureKindName, DeadLetterRule] = Field(default={})
     """Rules by failure kind that differ from those of `Settings.dead_letters`."""
 
 
@@ -38,7 +38,7 @@ class ScheduleSpec(Spec):
     """Minute, hour, day of month, month, day of week, as in crontab(5); UTC. Either this or ``every``."""
     args: tuple[Any, ...] = ()
     """Positional arguments of each call."""
-    kwargs: dict[str, Any] = Field({})
+    kwargs: dict[str, Any] = Field(default={})
     """Keyword arguments of each call."""
     queue: str | None = None
     """Default: where the task is routed."""

@@ -136,12 +136,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if (module := _HOME_OF.get(name)) is None:
-        raise AttributeError(f"module 'jobclaim' has no attribute {name!r}")
-    found = getattr(import_module(module), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # a type checker goes on refusing names that do not exist
+
+    def __getattr__(name: str) -> Any:
+        if (module := _HOME_OF.get(name)) is None:
+            raise AttributeError(f"module 'jobclaim' has no attribute {name!r}")
+        found = getattr(import_module(module), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
