@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobclaim.views.humane import duration, moment
 
+if TYPE_CHECKING:
+    Milliseconds = click.ParamType[int]
+else:
+    Milliseconds = click.ParamType  # older releases of click know no type of it
 
-class Duration(click.ParamType[int]):
+
+class Duration(Milliseconds):
     """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number means seconds. Gives milliseconds."""
 
     name = "duration"
@@ -24,7 +29,7 @@ class Duration(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-class Moment(click.ParamType[int]):
+class Moment(Milliseconds):
     """A moment in ISO 8601 with its time zone. Gives epoch milliseconds."""
 
     name = "time"

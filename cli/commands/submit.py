@@ -13,10 +13,13 @@ from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    AnyValue = click.ParamType[Any]
     from jobclaim.jobs import Job
+else:
+    AnyValue = click.ParamType  # older releases of click know no type of it
 
 
-class JsonValue(click.ParamType[Any]):
+class JsonValue(AnyValue):
     """A JSON value of one type."""
 
     name = "json"

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
+from celery import signals
 from celery.worker.consumer import Consumer
 
 
 class JobConsumer(Consumer):
-    """Celery drops what it cannot run, or dies of it, and marks unknown tasks as failed from its event loop."""
+    """Celery drops what it cannot run, or dies of it, and marks unknown tasks as failed from its event loop.
+
+    Attributes
+    ----------
+    awaiting_eta : WeakSet
+        Requests in memory until their ETA, which only plain tasks have: they take no process yet. Celery keeps such a
+        set itself since 5.7.
+    """
 
     class Blueprint(Consumer.Blueprint):
         """Celery's steps, and the one that shares out the processes."""
 
         default_steps = (*Consumer.Blueprint.default_steps, "jobclaim.workers.process.intake:Intake")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.awaiting_eta: WeakSet[Any] = WeakSet()
+        super().__init__(*args, **kwargs)
+        signals.task_received.connect(self._note_eta, sender=self)
+
+    def on_close(self) -> None:
+        """Forget what was received over a connection that is lost: SQS delivers it again."""
+        self.awaiting_eta.clear()
+        super().on_close()
+
+    def apply_eta_task(self, task: Any) -> None:
+        """Start a request whose ETA has come."""
+        self.awaiting_eta.discard(task)
+        super().apply_eta_task(task)
+
+    def _limit_post_eta(self, request: Any, bucket: Any, tokens: int) -> Any:
+        self.awaiting_eta.discard(request)
+        return super()._limit_post_eta(request, bucket, tokens)
+
+    def _note_eta(self, request: Any, **_: Any) -> None:
+        if request.eta:
+            self.awaiting_eta.add(request)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """No task's name in it."""

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import structlog
 from celery import bootsteps
-from celery.concurrency.prefork import _run_ready_callbacks
 from celery.worker import state
+from kombu.message import Message
 
 from jobclaim.workers.process import gate
 from jobclaim.workers.process.poison import PoisonDesk
@@ -44,7 +44,7 @@ class Intake(bootsteps.StartStopStep):
         channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
         poller = channel.poller
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
-        poller.held = lambda: _started() + channel.unstarted() - len(state.scheduled_requests)
+        poller.held = lambda: _started() + channel.unstarted() - len(consumer.awaiting_eta)
         poller.paused = lambda: not gate.is_open()
         self._desk = PoisonDesk(consumer.app, partial(sqs_client, consumer.app.settings), channel.deletes.put)
         channel.on_poison = self._desk.put
@@ -53,7 +53,7 @@ class Intake(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         """Take nothing more, and give back what is not started; the pool still works on the rest."""
         if consumer.task_consumer:
-            _run_ready_callbacks(consumer.hub)  # the acks of what has just started
+            _run_pending_acks(consumer.hub)
             given_back = consumer.task_consumer.channel.retire()
             if given_back:
                 log.info("messages given back", count=given_back)
@@ -89,3 +89,12 @@ class Intake(bootsteps.StartStopStep):
 def _started() -> int:
     """Count the requests at work whose messages are deleted; the channel counts the others' messages."""
     return sum(bool(request.acknowledged) for request in state.active_requests)
+
+
+def _run_pending_acks(hub: Any) -> None:
+    """Delete the messages of what has just started; the loop makes no further round."""
+    for callback in hub._pop_ready():
+        if isinstance(getattr(getattr(callback, "fun", None), "__self__", None), Message):
+            callback()
+        else:
+            hub.call_soon(callback)

@@ -1,12 +1,14 @@
 """A guard at start: the insides of Celery and kombu that jobclaim stands on are still what they were.
 
-A worker that starts on other insides would look healthy and lose messages, so it does not start.
+A worker that starts on other insides would look healthy and lose messages, so it does not start. What differs between
+the supported releases is not listed here: the code gets along with either, and each place says so.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final
@@ -14,11 +16,11 @@ from typing import Any, Final
 from celery.exceptions import ImproperlyConfigured
 from kombu.utils.imports import symbol_by_name
 
-SUPPORTED: Final = {"celery": "5.7", "kombu": "5.7"}
-"""Release series that the transport was written and tested on."""
+SUPPORTED: Final = {"celery": ("5.6", "5.7"), "kombu": ("5.6", "5.7")}
+"""Release series that jobclaim was written and tested on."""
 
 CALLED: Final = {
-    "kombu.transport.SQS:Channel.basic_consume": "self, queue, no_ack, callback, consumer_tag, *args, **kwargs",
+    "kombu.transport.SQS:Channel.basic_consume": "self, queue, no_ack, ...",
     "kombu.transport.SQS:Channel.basic_cancel": "self, consumer_tag",
     "kombu.transport.SQS:Channel.basic_ack": "self, delivery_tag, multiple=False",
     "kombu.transport.SQS:Channel.basic_reject": "self, delivery_tag, requeue=False",
@@ -27,12 +29,18 @@ CALLED: Final = {
     "kombu.transport.SQS:Channel._schedule_queue": "self, queue",
     "kombu.transport.SQS:Channel._new_queue": "self, queue, **kwargs",
     "kombu.transport.SQS:Channel._envelope_payload": "self, payload, raw_text, message, q_url",
+    "kombu.transport.virtual:Channel.basic_consume": "self, queue, no_ack, callback, consumer_tag, **kwargs",
     "kombu.transport.virtual:Channel.queue_declare": "self, queue=None, passive=False, **kwargs",
     "kombu.transport.virtual:Channel.basic_ack": "self, delivery_tag, multiple=False",
     "kombu.transport.virtual:QoS.append": "self, message, delivery_tag",
     "kombu.transport.virtual:QoS.ack": "self, delivery_tag",
+    "kombu.transport.virtual:QoS.get": "self, delivery_tag",
     "kombu.transport.virtual:QoS._flush": "self",
     "kombu.transport.SQS:Transport.register_with_event_loop": "self, connection, loop",
+    "kombu.asynchronous:set_event_loop": "loop: 'Hub | None'",
+    "kombu.asynchronous.hub:Hub._pop_ready": "self",
+    "kombu.asynchronous.hub:Hub.call_soon": "self, callback, *args",
+    "kombu.asynchronous.hub:Hub.call_repeatedly": "self, delay, callback, *args",
     "kombu.asynchronous.aws.connection:AsyncHTTPSConnection.getrequest": "self",
     "kombu.asynchronous.aws.connection:AsyncConnection.get_http_connection": "self",
     "kombu.asynchronous.aws.sqs.connection:AsyncSQSConnection.receive_message": (
@@ -53,23 +61,74 @@ CALLED: Final = {
     "celery.worker.consumer:Consumer.on_unknown_task": "self, body, message, exc",
     "celery.worker.consumer:Consumer.on_invalid_task": "self, body, message, exc",
     "celery.worker.consumer:Consumer.on_decode_error": "self, message, exc",
-    "celery.concurrency.prefork:_run_ready_callbacks": "hub",
-    "celery.worker.state:task_ready": (
-        "request, successful=False, remove_request=, discard_active_request=, discard_reserved_request=, "
-        "discard_scheduled_request="
+    "celery.worker.consumer:Consumer.on_close": "self",
+    "celery.worker.consumer:Consumer.apply_eta_task": "self, task",
+    "celery.worker.consumer:Consumer._limit_post_eta": "self, request, bucket, tokens",
+    "celery.worker.request:Request.revoked": "self",
+    "celery.worker.request:Request.acknowledge": "self",
+    "celery.worker.request:Request.reject": "self, requeue=False",
+    "celery.worker.request:Request.on_accepted": "self, pid, time_accepted",
+    "celery.worker.request:Request.on_timeout": "self, soft, timeout",
+    "celery.worker.request:Request.on_success": "self, failed__retval__runtime, **kwargs",
+    "celery.worker.request:Request.on_failure": "self, exc_info, send_failed_event=True, return_ok=False",
+    "celery.worker.request:Request.on_retry": "self, exc_info",
+    "celery.worker.request:Request.cancel": "self, pool, signal=None, emit_retry=True",
+    "celery.worker.request:Request.terminate": "self, pool, signal=None",
+    "celery.worker.state:task_ready": "request, successful=False, ...",
+    "celery.concurrency.prefork:TaskPool.terminate_job": "self, pid, signal=None",
+    "celery.backends.base:BaseBackend.mark_as_done": (
+        "self, task_id, result, request=None, store_result=True, state='SUCCESS'"
     ),
+    "celery.backends.base:BaseBackend.mark_as_failure": (
+        "self, task_id, exc, traceback=None, request=None, store_result=True, call_errbacks=True, state='FAILURE'"
+    ),
+    "celery.backends.base:BaseBackend.mark_as_revoked": (
+        "self, task_id, reason='', request=None, store_result=True, state='REVOKED'"
+    ),
+    "celery.backends.base:BaseBackend._get_result_meta": (
+        "self, result, state, traceback, request, format_date=True, encode=False"
+    ),
+    "celery.backends.base:BaseBackend.on_chord_part_return": "self, request, state, result, **kwargs",
+    "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
+    "billiard.pool:soft_timeout_sighandler": "signum, frame",
 }
-"""What is called or overridden, with its parameters; ``=`` at an end leaves a default open that is no plain value."""
+"""What is called or overridden, with its parameters; ``=`` at an end leaves a default open that is no plain value,
+``...`` leaves all further parameters open."""
+
+READ: Final = {
+    "kombu.transport.SQS:Channel": ("_queue_cache", "_noack_queues", "_active_queues"),
+    "kombu.transport.virtual:Channel": ("_tag_to_queue", "closed", "do_restore", "Message"),
+    "kombu.transport.virtual:QoS": ("_delivered", "_dirty"),
+    "kombu.transport.SQS:Transport": ("channels", "_avail_channels", "polling_interval"),
+    "kombu.message:Message": ("_state", "delivery_info", "ack_log_error", "reject_log_error"),
+    "kombu.asynchronous.hub:Hub": ("on_tick", "on_close", "timer"),
+    "kombu.asynchronous.semaphore:LaxBoundedSemaphore": ("_waiting",),
+    "kombu.asynchronous.http.curl:CurlClient": (
+        "_curls",
+        "_free_list",
+        "_pending",
+        "_multi",
+        "_timeout_check_tref",
+    ),
+    "vine:promise": ("fun",),
+    "celery.worker.consumer:Consumer": ("controller", "pool", "hub", "timer", "app"),
+    "celery.worker.request:Request": ("_request_dict", "_context", "acknowledged", "message"),
+    "celery.worker.state": ("active_requests", "reserved_requests"),
+}
+"""What is read or set, by the class whose constructor makes it or that has it, or by its module."""
 
 
-def differences(called: Mapping[str, str] = CALLED) -> list[str]:
+def differences(called: Mapping[str, str] = CALLED, read: Mapping[str, Sequence[str]] = READ) -> list[str]:
     """List what is not as it was, a sentence each; empty when all is well."""
-    wrong = [name for name, series in SUPPORTED.items() if not _is_in(name, series)]
-    found = [f"{name} is {version(name)}, not {SUPPORTED[name]}.x" for name in wrong]
+    wrong = [name for name, series in SUPPORTED.items() if not any(_is_in(name, one) for one in series)]
+    found = [f"{name} is {version(name)}, not {_any_of(SUPPORTED[name])}" for name in wrong]
     for path, expected in called.items():
         actual = _parameters(path)
-        if actual != expected:
-            found.append(f"{path} takes ({actual}), not ({expected})" if actual is not None else f"{path} is gone")
+        if actual is None:
+            found.append(f"{path} is gone")
+        elif not _fits(actual, expected):
+            found.append(f"{path} takes ({actual}), not ({expected})")
+    found += [f"{path} has no {name}" for path, names in read.items() for name in _missing(path, names)]
     if find_spec("pycurl") is None:
         found.append("pycurl is not installed; install celery[sqs]")
     return found
@@ -84,7 +143,7 @@ def ensure_supported() -> None:
     """
     found = differences()
     if found:
-        versions = " and ".join(f"{name} {series}.x" for name, series in SUPPORTED.items())
+        versions = " and ".join(f"{name} {_any_of(series)}" for name, series in SUPPORTED.items())
         raise ImproperlyConfigured(
             f"this jobclaim supports {versions}; here {'; '.join(found)}. Install supported versions, or a jobclaim "
             "that knows these"
@@ -93,6 +152,29 @@ def ensure_supported() -> None:
 
 def _is_in(name: str, series: str) -> bool:
     return f"{version(name)}.".startswith(f"{series}.")
+
+
+def _any_of(series: Iterable[str]) -> str:
+    return " or ".join(f"{one}.x" for one in series)
+
+
+def _fits(actual: str, expected: str) -> bool:
+    known, _, left_open = expected.partition("...")
+    return actual == expected or (expected.endswith("...") and not left_open and actual.startswith(known))
+
+
+def _missing(path: str, names: Sequence[str]) -> list[str]:
+    """List which names neither the class or module has, nor a constructor of the class makes."""
+    module, _, attribute = path.partition(":")
+    try:
+        owner: Any = symbol_by_name(path) if attribute else import_module(module)
+    except (ImportError, AttributeError):
+        return list(names)
+    made: set[str] = set()
+    for base in getattr(owner, "__mro__", ()):
+        code = getattr(vars(base).get("__init__"), "__code__", None)
+        made.update(code.co_names if code is not None else ())
+    return [name for name in names if name not in made and not hasattr(owner, name)]
 
 
 def _parameters(path: str) -> str | None:

@@ -97,7 +97,9 @@ class PatientClient(CurlClient):
         super().__init__(hub, max_clients=MAX_HANDLES)
         self._patience = patience_seconds
         self._thread: threading.Thread | None = None
+        self._ended = False
         self.leaving = False
+        hub.on_close.add(self._end_with_the_loop)  # kombu does so since 5.7; it goes over the set, so nothing leaves it
 
     def under_way(self) -> int:
         """Count requests without an answer."""
@@ -120,8 +122,9 @@ class PatientClient(CurlClient):
 
     def close(self) -> None:
         """Close after the last answer; called when the event loop closes, at the end or before a reconnect."""
-        if self._closed:
+        if self._ended:
             return
+        self._ended = True
         self.retire()
         if self._thread is not None:
             self._thread.join(self._patience + 1)
@@ -130,6 +133,9 @@ class PatientClient(CurlClient):
     def add_request(self, request: Any) -> Any:
         """Start a request; none any more after `retire`."""
         return request if self.leaving else super().add_request(request)
+
+    def _end_with_the_loop(self, hub: Any) -> None:
+        self.close()
 
     def _hear_out(self) -> None:
         started = monotonic()
