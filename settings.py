@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     max_result_bytes: Count = 100_000
     """Largest result in an item; as ``max_payload_bytes``."""
     bucket: str | None = None
-    """S3 bucket for larger payloads and results; without it they are refused. See jobs/offload.py."""
+    """S3 bucket for larger payloads and results; without it they are refused. See jobs/storage/offload.py."""
     bucket_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9!_.*'()/-]*$", max_length=200)] = "jobclaim/"
     """Stands before each object's key; the bucket's lifecycle rule and the policies are for this prefix alone."""
     index_shards: Annotated[int, Field(ge=1, le=64)] = 4

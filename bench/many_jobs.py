@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
-from jobclaim.jobs.item import attribute, place, to_attributes
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.storage.item import attribute, place, to_attributes
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers.fleet import WorkerRecord
 

@@ -19,10 +19,11 @@ from threading import Lock
 from typing import Any, Final
 
 from jobclaim.infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
-from jobclaim.jobs import JobRepo, schema
-from jobclaim.jobs.connect import client
-from jobclaim.jobs.item import attribute
-from jobclaim.jobs.lean import lean
+from jobclaim.jobs import JobRepo
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.connect import client
+from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.lean import lean
 from jobclaim.settings import QueueSpec, Settings
 
 QUEUE: Final = "jobclaim.bench"

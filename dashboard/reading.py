@@ -1,6 +1,6 @@
 """Reads at half of the CPU time: a page makes up to sixty, and building and parsing them is most of what it takes.
 
-As `jobs.lean`, which does the same for the requests of each job: JSON both ways, botocore's own credentials, signature
+As `jobs.storage.lean`, which does the same for the requests of each job: JSON both ways, botocore's own credentials, signature
 and exceptions. Items of our tables hold no binary values, which are all that boto3 would give in another form.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobclaim.jobs.lean import LeanClient, lean
+from jobclaim.jobs.storage.lean import LeanClient, lean
 
 
 def reading(client: Any) -> Any:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.governance.finding import Finding
-from jobclaim.jobs import Job, JobRepo, JobStatus, schema
+from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.jobs.storage import schema
 from jobclaim.settings import Settings
 from jobclaim.workers.submission.message import HEADER
 

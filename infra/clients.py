@@ -1,10 +1,10 @@
-"""Typed names for the two clients that tables and queues need; `jobclaim.jobs.connect` makes them."""
+"""Typed names for the two clients that tables and queues need; `jobclaim.jobs.storage.connect` makes them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from jobclaim.jobs.connect import client, is_loopback
+from jobclaim.jobs.storage.connect import client, is_loopback
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -13,12 +13,12 @@ from jobclaim.jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
-from jobclaim.jobs.hooks import on_dead, on_failure
+from jobclaim.jobs.failures.hooks import on_dead, on_failure
+from jobclaim.jobs.failures.retry import RetryDecision, RetryPolicy, RetryRule
+from jobclaim.jobs.failures.taxonomy import classify, register_kind
 from jobclaim.jobs.idempotency import IdempotencyService
 from jobclaim.jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, Page
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.retry import RetryDecision, RetryPolicy, RetryRule
-from jobclaim.jobs.taxonomy import classify, register_kind
 
 SKIPPED = {"status": "SKIPPED"}
 """What a task returns whose claim was refused: somebody else has the job, and that is normal."""

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self, TypeVar
 
-from jobclaim.jobs import codec, schema
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.item import Item, attribute
-from jobclaim.jobs.notes import SEPARATOR
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.resilience import persistently
-from jobclaim.jobs.table import JobTable
+from jobclaim.jobs.storage import codec, schema
+from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.storage.notes import SEPARATOR
+from jobclaim.jobs.storage.resilience import persistently
+from jobclaim.jobs.storage.table import JobTable
 
 T = TypeVar("T")
 

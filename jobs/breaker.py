@@ -22,12 +22,13 @@ from typing import Any, Final
 import structlog
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs import checks, schema
+from jobclaim.jobs import checks
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import InvalidInput
-from jobclaim.jobs.item import Item, attribute
-from jobclaim.jobs.records import Records
-from jobclaim.jobs.resilience import condition_failed
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.resilience import condition_failed
 
 log = structlog.get_logger("jobclaim.worker")
 

@@ -19,11 +19,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from jobclaim.jobs import checks, codec, lifecycle
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
 from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.submission import Submission, id_for_key, new_job
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.submission import Submission, id_for_key, new_job
+from jobclaim.jobs.storage import codec
 from jobclaim.jobs.transitions import Move
 
 GLOBAL: Final = "global"

@@ -158,7 +158,7 @@ class Job:
     dead_state : DeadState or str
         Empty for a job that never failed.
     failure_policy : str
-        What the task's author says of its failures, see `jobclaim.jobs.dead`; empty where settings say it all.
+        What the task's author says of its failures, see `jobclaim.jobs.failures.dead`; empty where settings say it all.
     decisions : tuple of Decision
         The last 20, oldest first.
     created : bool

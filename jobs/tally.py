@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import structlog
 
-from jobclaim.jobs import dead, hooks, schema
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
-from jobclaim.jobs.item import Item, attribute
+from jobclaim.jobs.failures import dead, hooks
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.records import Records
 from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.storage.records import Records
 
 log = structlog.get_logger("jobclaim.jobs")
 

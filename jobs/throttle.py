@@ -20,14 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from jobclaim.jobs import schema
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import InvalidInput
-from jobclaim.jobs.item import Item, attribute
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.records import Records
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.resilience import condition_failed
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.resilience import condition_failed
 
 ROUNDS: Final = 6
 """Writes of one question: more than that many others at the same moment, and the answer is "later"."""

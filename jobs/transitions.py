@@ -22,8 +22,8 @@ A claim's ends are held to the claim's token, what happens to a waiting job to i
 the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.
 
 This table is the only source of condition expressions on ``status``; nothing else writes it. Each row brings its own
-recognition of a write that was applied and whose answer was lost, and `jobclaim.jobs.table.JobTable.apply` makes any of
-them: a new move is a row.
+recognition of a write that was applied and whose answer was lost, and `jobclaim.jobs.storage.table.JobTable.apply`
+makes any of them: a new move is a row.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from jobclaim.jobs import recognition as by
 from jobclaim.jobs.model import JobStatus
-from jobclaim.jobs.recognition import Recognition
+from jobclaim.jobs.protocol import recognition as by
+from jobclaim.jobs.protocol.recognition import Recognition
 
 
 class Move(StrEnum):
@@ -82,7 +82,7 @@ class Transition:
         States the job may be in.
     target : JobStatus
     recognises : callable
-        Whether a refused write was applied before, see `jobclaim.jobs.recognition`.
+        Whether a refused write was applied before, see `jobclaim.jobs.protocol.recognition`.
     guards : tuple of str
         Attributes that must still hold the value the mover knows: ``claim_token`` fences by the claim, the others by
         what was read.

@@ -22,13 +22,13 @@ from typing import Any, Final
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobclaim.jobs import schema
-from jobclaim.jobs.connect import client
 from jobclaim.jobs.errors import JobError
-from jobclaim.jobs.item import attribute
 from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.resilience import condition_failed, persistently
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.connect import client
+from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.resilience import condition_failed, persistently
 from jobclaim.jobs.tally import Counts, Tally
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings

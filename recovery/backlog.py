@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jobclaim.jobs.connect import PerProcess, client
+from jobclaim.jobs.storage.connect import PerProcess, client
 from jobclaim.settings import Settings
 
 

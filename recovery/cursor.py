@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.storage.table import IndexEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from jobclaim.jobs.dead import is_due
-from jobclaim.jobs.lifecycle import is_late
+from jobclaim.jobs.failures.dead import is_due
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.protocol.lifecycle import is_late
 from jobclaim.settings import SQS_MAX_DELAY, Settings
 
 LOOK_AHEAD_MS: Final = 600_000

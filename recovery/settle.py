@@ -8,9 +8,9 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from jobclaim.jobs import rescue
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.model import Job
+from jobclaim.jobs.protocol import rescue
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.tally import announce_failure
 from jobclaim.recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds

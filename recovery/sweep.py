@@ -23,9 +23,9 @@ from typing import Final, TypeVar
 
 import structlog
 
-from jobclaim.jobs import schema
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.storage import schema
 from jobclaim.recovery.cursor import Cursor, Mark
 from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
 from jobclaim.recovery.fleet import Fleet, FleetTable, FleetView

@@ -11,7 +11,7 @@ import structlog
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.table import IndexEntry, JobTable
 
 log = structlog.get_logger("jobclaim.recovery")
 

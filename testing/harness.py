@@ -13,8 +13,8 @@ from celery.app.trace import build_tracer
 from kombu.utils.json import dumps, loads
 
 from jobclaim.jobs import Job, JobRepo, JobStatus
-from jobclaim.jobs.claims import new_token
 from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.testing.table import in_memory
 from jobclaim.workers.results.links import FIELDS

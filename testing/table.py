@@ -29,7 +29,7 @@ def in_memory(settings: Settings) -> Iterator[Any]:
     except ImportError as error:
         raise ImportError("jobclaim.testing needs moto; pip install 'jobclaim[testing]'") from error
     from jobclaim.infra.tables import ensure_table, table_specs
-    from jobclaim.jobs.connect import client
+    from jobclaim.jobs.storage.connect import client
 
     own = settings.model_copy(update={"endpoint_url": None, "dynamodb_endpoint_url": None, "sqs_endpoint_url": None})
     with mock.patch.dict(os.environ, FAKE), mock_aws():

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from jobclaim.jobs import Job, JobRepo, JobStatus, schema
+from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.jobs.storage import schema
 from jobclaim.settings import Settings
 
 PAGE: Final = 100

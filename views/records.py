@@ -160,7 +160,7 @@ def _running(job_id: str, job: Job | None, now: int) -> dict[str, Any]:
 
 def redacted(payload: Any) -> dict[str, Any]:
     """Stand for a payload that is not shown."""
-    from jobclaim.jobs import codec
+    from jobclaim.jobs.storage import codec
 
     return {"redacted": True, "bytes": len(codec.encode(payload).encode())}
 

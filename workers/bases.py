@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from jobclaim.jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule, codec, lifecycle
+from jobclaim.jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule
 from jobclaim.jobs.idempotency import GLOBAL, IdempotencyService, store_result, window_seconds
-from jobclaim.jobs.submission import id_for_key
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.submission import id_for_key
+from jobclaim.jobs.storage import codec
 from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
 from jobclaim.workers.task import JobTask
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 import structlog
 from celery.app.control import Control
 
-from jobclaim.jobs import IllegalTransition, Job, JobRepo, JobStatus, rescue
-from jobclaim.jobs.failures import describe
+from jobclaim.jobs import IllegalTransition, Job, JobRepo, JobStatus
+from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import FailureKind
+from jobclaim.jobs.protocol import rescue
 from jobclaim.workers.fleet import CANCEL, FleetRecords
 from jobclaim.workers.results.links import announcement
 

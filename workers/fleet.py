@@ -17,10 +17,10 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs import schema
-from jobclaim.jobs.item import attribute
-from jobclaim.jobs.records import Records
-from jobclaim.jobs.resilience import condition_failed
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.resilience import condition_failed
 
 T = TypeVar("T")
 

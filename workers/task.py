@@ -11,12 +11,12 @@ from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from jobclaim.jobs import Job, JobError, JobNotFound, StoreUnavailable
-from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs.failures.dead import seal_policy
+from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
-from jobclaim.jobs.large import is_mark
 from jobclaim.jobs.model import OnOrphan
-from jobclaim.jobs.resilience import insist_until
-from jobclaim.jobs.taxonomy import register_kind
+from jobclaim.jobs.storage.large import is_mark
+from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.breaker import GuardedTask

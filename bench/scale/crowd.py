@@ -15,8 +15,9 @@ from itertools import islice
 from typing import Any, Final
 
 from bench.stub_aws.tables import PAGE_BYTES, READ_UNIT, Table, size, write_units
-from jobclaim.jobs import Job, schema
-from jobclaim.jobs.item import attribute, place, to_attributes
+from jobclaim.jobs import Job
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import attribute, place, to_attributes
 from jobclaim.settings import Settings
 from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 import structlog
 
 from bench.scale.crowd import Asked, Clock, Crowd, CrowdedTable
-from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus, schema
+from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.storage import schema
 from jobclaim.recovery import sweep
 from jobclaim.recovery.decide import LOOK_AHEAD_MS
 from jobclaim.recovery.sweep import SweepReport

@@ -53,7 +53,7 @@ Examples:
 @pass_session
 def show(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
     """Show the job under a key, its result, and whether it answers equal submissions now."""
-    from jobclaim.jobs import lifecycle
+    from jobclaim.jobs.protocol import lifecycle
     from jobclaim.views.records import job_record
 
     job = _find(session, task, _scope(key, values))

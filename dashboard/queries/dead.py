@@ -12,8 +12,10 @@ from jobclaim.dashboard.acts import checks_reason
 from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import InvalidInput, Job, JobStatus, lifecycle, schema
+from jobclaim.jobs import InvalidInput, Job, JobStatus
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage import schema
 from jobclaim.recovery.dead import VERBS, Filter, Verb, grouped
 from jobclaim.settings import Settings
 from jobclaim.views.humane import iso

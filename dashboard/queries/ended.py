@@ -8,8 +8,9 @@ from typing import Final
 
 from jobclaim.dashboard.meter import Budget
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import JobStatus, schema
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs import JobStatus
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 
 ENTRIES: Final = 100

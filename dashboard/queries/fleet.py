@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import breaker, schema, tally
-from jobclaim.jobs.item import Item
-from jobclaim.jobs.resilience import persistently
+from jobclaim.jobs import breaker, tally
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import Item
+from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.recovery import alerts
 from jobclaim.workers.fleet import WorkerRecord, record_of
 

@@ -13,9 +13,10 @@ from jobclaim.dashboard.queries.attempts import Held, attempts
 from jobclaim.dashboard.queries.links import MOST, Links, links_of
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import Job, JobNotFound, JobStatus, checks, lifecycle
-from jobclaim.jobs.large import is_mark
+from jobclaim.jobs import Job, JobNotFound, JobStatus, checks
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.large import is_mark
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
 from jobclaim.views.records import job_record

@@ -11,8 +11,9 @@ from starlette.datastructures import QueryParams
 from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import InvalidInput, Job, JobStatus, lifecycle
-from jobclaim.jobs.listing import state_keys
+from jobclaim.jobs import InvalidInput, Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.settings import Settings
 from jobclaim.views import humane
 from jobclaim.views.job_filter import JobFilter, known_dead_state, known_kind

@@ -13,8 +13,9 @@ from typing import Final
 from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import Job, schema
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs import Job
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 
 ENTRIES: Final = 50

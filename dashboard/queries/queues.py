@@ -14,7 +14,7 @@ from jobclaim.dashboard.queries import fleet, opened
 from jobclaim.dashboard.queries.opened import Opened
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.views.humane import span
 from jobclaim.views.queue_status import COUNTS

@@ -19,7 +19,7 @@ from jobclaim.dashboard.queries.queues import QueuesView
 from jobclaim.dashboard.services import Services
 from jobclaim.governance.finding import Finding
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 from jobclaim.views.humane import span
 

@@ -19,7 +19,8 @@ from jobclaim.dashboard.services import Services
 from jobclaim.governance.finding import Finding
 from jobclaim.governance.schedule_rules import World, validate
 from jobclaim.governance.schedules import LEAP_CYCLE_DAYS, NEVER, Cron, Entry, entry_of, next_fires
-from jobclaim.jobs import Job, lifecycle
+from jobclaim.jobs import Job
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.settings import ScheduleSpec, Settings
 from jobclaim.views.humane import span
 from jobclaim.workers.fleet import WorkerRecord

@@ -19,8 +19,8 @@ from typing import Final
 from jobclaim.dashboard.meter import Meter
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job
-from jobclaim.jobs.listing import Position, decode_cursor, encode_cursor
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.storage.listing import Position, decode_cursor, encode_cursor
+from jobclaim.jobs.storage.table import IndexEntry
 
 ENTRIES: Final = 25
 """Index entries of a partition that are read at a time: half a read unit."""

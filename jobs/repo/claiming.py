@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 import structlog
 
-from jobclaim.jobs import checks, lifecycle
-from jobclaim.jobs.claims import new_token
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
     JobNotFound,
     StoreUnavailable,
 )
-from jobclaim.jobs.expressions import Change, Increment, PlusAttribute
 from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.jobs.repo.owning import Owning
-from jobclaim.jobs.table import Written
+from jobclaim.jobs.storage.expressions import Change, Increment, PlusAttribute
+from jobclaim.jobs.storage.table import Written
 from jobclaim.jobs.transitions import Move
 
 log = structlog.get_logger("jobclaim.jobs")

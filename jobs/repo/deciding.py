@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import (
     IllegalTransition,
 )
-from jobclaim.jobs.failures import describe
+from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import FailureKind, Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo.reading import Reading
 from jobclaim.jobs.transitions import Move
 

@@ -6,17 +6,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
     InvalidInput,
     NotClaimed,
 )
-from jobclaim.jobs.failures import describe
+from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.submission import lease_ms, queue_name
 from jobclaim.jobs.repo.reading import Reading
-from jobclaim.jobs.submission import lease_ms, queue_name
 from jobclaim.jobs.transitions import Move, owner_move
 
 UNCHANGED: Final[Any] = object()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from jobclaim.jobs import checks, lifecycle
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import (
     InvalidInput,
     JobNotFound,
 )
-from jobclaim.jobs.listing import list_page, state_keys
 from jobclaim.jobs.model import Job, JobStatus, Page
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.storage.listing import list_page, state_keys
 
 
 class Reading(Store):

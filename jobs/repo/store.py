@@ -8,13 +8,14 @@ from typing import Any, Self
 
 import structlog
 
-from jobclaim.jobs import dead, lifecycle
-from jobclaim.jobs.claims import ClaimBook
 from jobclaim.jobs.clock import Clock, system_clock
-from jobclaim.jobs.connect import PerProcess
-from jobclaim.jobs.large import Large
+from jobclaim.jobs.failures import dead
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.table import JobTable
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.claims import ClaimBook
+from jobclaim.jobs.storage.connect import PerProcess
+from jobclaim.jobs.storage.large import Large
+from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
 
@@ -67,7 +68,7 @@ class Store:
 
 
 def _connect(settings: Settings) -> Any:
-    from jobclaim.jobs.connect import client
-    from jobclaim.jobs.lean import lean
+    from jobclaim.jobs.storage.connect import client
+    from jobclaim.jobs.storage.lean import lean
 
     return lean(client(settings, "dynamodb"))

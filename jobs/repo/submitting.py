@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from jobclaim.jobs import lifecycle
 from jobclaim.jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
 )
 from jobclaim.jobs.model import Job, OnOrphan
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.submission import Submission, check_same_call, new_job
 from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.submission import Submission, check_same_call, new_job
 from jobclaim.jobs.transitions import Move
 
 SUBMIT_ROUNDS: Final = 5
@@ -68,7 +68,7 @@ class Submitting(Store):
         envelope : str
             Text that the caller wants on each of the job's messages.
         failure_policy : str
-            What follows a failure, where the task says so itself: made by `jobclaim.jobs.dead.seal_policy`.
+            What follows a failure, where the task says so itself: made by `jobclaim.jobs.failures.dead.seal_policy`.
 
         Returns
         -------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
-from jobclaim.jobs import lifecycle
 from jobclaim.jobs.model import DeadState, Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.transitions import Move
 

@@ -10,12 +10,13 @@ from typing import Final
 
 import structlog
 
-from jobclaim.jobs import lifecycle, schema
 from jobclaim.jobs.audit import Audit
 from jobclaim.jobs.errors import InvalidInput, JobError
 from jobclaim.jobs.model import DeadState, Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
 from jobclaim.recovery.dead.filter import Filter
 from jobclaim.recovery.dead.groups import Group, grouped

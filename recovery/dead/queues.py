@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobclaim.jobs.connect import client
 from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import Settings
 
 BATCH: Final = 10

@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.lean import LeanClient
+from jobclaim.jobs.storage.lean import LeanClient
 from tests.contract.stores import Store
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock

@@ -8,7 +8,7 @@ import pytest
 
 from jobclaim.jobs import FailureKind, Job
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.hooks import forget, on_dead, on_failure, tell
+from jobclaim.jobs.failures.hooks import forget, on_dead, on_failure, tell
 from jobclaim.jobs.tally import Counts, Tally
 from jobclaim.recovery.alerts import Facts, Message, Said, damped, evaluate, firing
 from jobclaim.settings import QueueSpec, Settings

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, rescue
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo
+from jobclaim.jobs.protocol import rescue
 from tests.contract.racers import run_race
 from tests.contract.stores import Store
 

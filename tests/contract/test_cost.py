@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, rescue
-from jobclaim.jobs.schema import INDEX
+from jobclaim.jobs import Failure, FailureKind, Job, JobRepo
+from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.storage.schema import INDEX
 from tests.contract.stores import Store
 
 pytestmark = pytest.mark.real

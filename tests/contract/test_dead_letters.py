@@ -9,9 +9,9 @@ import pytest
 
 from jobclaim.jobs import FailureKind, IllegalTransition, Job, JobStatus
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.rescue import revive
+from jobclaim.jobs.protocol.rescue import revive
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, before, bench_settings, store
 

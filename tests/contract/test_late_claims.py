@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobclaim.jobs import Failure, FailureKind, JobStatus, rescue
+from jobclaim.jobs import Failure, FailureKind, JobStatus
+from jobclaim.jobs.protocol import rescue
 from tests.contract.stores import LossyClient, Store
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")

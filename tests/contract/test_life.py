@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobStatus, NotClaimed, rescue
+from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobStatus, NotClaimed
+from jobclaim.jobs.protocol import rescue
 from tests.contract.stores import Store
 
 LEASE_MS = (1800 + 60) * 1000

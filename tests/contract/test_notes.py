@@ -9,7 +9,7 @@ import pytest
 from jobclaim.infra.clients import dynamodb_client
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
-from jobclaim.jobs.notes import Notes
+from jobclaim.jobs.storage.notes import Notes
 from jobclaim.settings import Settings
 from tests.support.endpoints import Endpoint, unique_name
 

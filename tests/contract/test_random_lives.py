@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from moto import mock_aws
 
-from jobclaim.jobs import ClaimLost, Failure, FailureKind, IllegalTransition, Job, JobRepo, JobStatus, lifecycle, rescue
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, IllegalTransition, Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.item import DECODERS, place
 from jobclaim.jobs.model import HISTORY_LIMIT
+from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.jobs.storage.item import DECODERS, place
 from tests.contract.stores import LossyClient, Store
 from tests.support.clock import ManualClock
 

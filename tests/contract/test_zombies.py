@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, rescue
+from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo
+from jobclaim.jobs.protocol import rescue
 from tests.contract.stores import Store
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")

@@ -11,7 +11,7 @@ from celery import chain, chord, group
 from celery.exceptions import ChordError
 
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.notes import SEPARATOR
+from jobclaim.jobs.storage.notes import SEPARATOR
 from jobclaim.workers import create_app
 from jobclaim.workers.app import JobclaimApp
 from tests.support.canvas_tasks import (

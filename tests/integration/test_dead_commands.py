@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
-from jobclaim.jobs.failures import bounded
+from jobclaim.jobs.failures.description import bounded
 from jobclaim.jobs.model import DeadState
 from jobclaim.recovery.dead import DeadLetters, Filter
 from tests.support.endpoints import Endpoint
@@ -34,7 +34,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 
 def load(stack: Stack) -> dict[str, list[str]]:
     """Put dead jobs of seven causes; give their ids by fingerprint."""
-    from jobclaim.jobs.item import attribute, to_attributes
+    from jobclaim.jobs.storage.item import attribute, to_attributes
 
     repo, table, now = stack.repo, stack.settings.job_table, stack.repo.clock()
     groups: dict[str, list[str]] = {}

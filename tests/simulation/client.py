@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from jobclaim.jobs import schema
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.storage import schema
 from tests.simulation.dynamodb import Database, Index
 
 BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)

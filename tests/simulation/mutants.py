@@ -17,14 +17,14 @@ from unittest.mock import patch
 
 import click
 
-import jobclaim.jobs.expressions
+import jobclaim.jobs.protocol.rescue
 import jobclaim.jobs.repo.claiming
-import jobclaim.jobs.rescue
-import jobclaim.jobs.table
+import jobclaim.jobs.storage.expressions
+import jobclaim.jobs.storage.table
 import jobclaim.recovery.decide
 import jobclaim.recovery.settle
-from jobclaim.jobs import lifecycle
 from jobclaim.jobs.model import JobStatus
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
 from jobclaim.settings import Settings
 from tests.simulation.line import Line
@@ -186,12 +186,12 @@ class _Dropping:
         before = TRANSITIONS[self._move]
         weaker = without(before, self._names)
         changed = MappingProxyType({**TRANSITIONS, self._move: weaker})
-        jobclaim.jobs.expressions._expressions.cache_clear()
+        jobclaim.jobs.storage.expressions._expressions.cache_clear()
         try:
-            with patch.object(jobclaim.jobs.expressions, "TRANSITIONS", changed):
+            with patch.object(jobclaim.jobs.storage.expressions, "TRANSITIONS", changed):
                 yield
         finally:
-            jobclaim.jobs.expressions._expressions.cache_clear()
+            jobclaim.jobs.storage.expressions._expressions.cache_clear()
 
 
 def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
@@ -201,7 +201,7 @@ def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextM
 def _recognising(answer: bool) -> Callable[[], AbstractContextManager[Any]]:
     """Let every move recognise every refused write, or none."""
     rows = {move: replace(row, recognises=lambda *_: answer) for move, row in TRANSITIONS.items()}
-    return _patched(jobclaim.jobs.table, "TRANSITIONS", MappingProxyType(rows))
+    return _patched(jobclaim.jobs.storage.table, "TRANSITIONS", MappingProxyType(rows))
 
 
 def _same_token() -> AbstractContextManager[Any]:
@@ -217,7 +217,7 @@ lifecycle_ended_badly = lifecycle.ended_badly
 
 @contextmanager
 def _put_without_condition() -> Iterator[None]:
-    from jobclaim.jobs.table import JobTable
+    from jobclaim.jobs.storage.table import JobTable
 
     conditional = JobTable._conditional
 
@@ -236,24 +236,24 @@ def _uncounted(repo: Any, job: Any) -> Any:
 
 def _clauses(change: Callable[[str], str]) -> Callable[[], AbstractContextManager[Any]]:
     """Change the text of every condition on a job."""
-    right = jobclaim.jobs.expressions._expressions
+    right = jobclaim.jobs.storage.expressions._expressions
 
     def wrong(*given: Any) -> Any:
         expression, condition, names = right(*given)
         return expression, change(condition), names
 
-    return _patched(jobclaim.jobs.expressions, "_expressions", wrong)
+    return _patched(jobclaim.jobs.storage.expressions, "_expressions", wrong)
 
 
 def _unchanged(move: Move, *names: str) -> Callable[[], AbstractContextManager[Any]]:
     """Leave attributes out of what a move writes."""
-    right = jobclaim.jobs.expressions.update_request
+    right = jobclaim.jobs.storage.expressions.update_request
 
     def wrong(asked: Move, expected: Any, changes: Any) -> Any:
         left = {name: change for name, change in changes.items() if asked is not move or name not in names}
         return right(asked, expected, left)
 
-    return _patched(jobclaim.jobs.table, "update_request", wrong)
+    return _patched(jobclaim.jobs.storage.table, "update_request", wrong)
 
 
 def _fleet_without(clause: str) -> Callable[[], AbstractContextManager[Any]]:
@@ -275,7 +275,7 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "one claim token for all": _same_token,
     "an ended wait does not pass over its attempt": _patched(lifecycle, "ended_badly", _ended_badly),
     "a job is put over what is there": _put_without_condition,
-    "a message is sent that was not counted": _patched(jobclaim.jobs.rescue, "dispatch", _uncounted),
+    "a message is sent that was not counted": _patched(jobclaim.jobs.protocol.rescue, "dispatch", _uncounted),
     "a retry by its rule is not counted": _unchanged(Move.REVIVE, "dead_retries"),
     "a retry by its rule is forgotten": _patched(jobclaim.recovery.decide, "is_due", lambda job, now: False),
     "a retry by its rule comes early": _patched(

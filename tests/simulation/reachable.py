@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from jobclaim.jobs import lifecycle
-from jobclaim.jobs.lifecycle import Retention
 from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.lifecycle import Retention
 from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
 from tests.simulation.mutants import SOURCES, without
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from celery import shared_task
 
-from jobclaim.jobs import JobRepo, RetryPolicy, RetryRule, rescue
+from jobclaim.jobs import JobRepo, RetryPolicy, RetryRule
 from jobclaim.jobs.model import Failure, FailureKind
+from jobclaim.jobs.protocol import rescue
 from jobclaim.workers import IdempotentTask, JobTask, with_idempotency
 from tests.support.tasks import leave_evidence
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks, dead, lifecycle
-from jobclaim.jobs.failures import describe
+from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks
+from jobclaim.jobs.failures import dead
+from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import HISTORY_LIMIT, DeadState, Decision
-from jobclaim.jobs.submission import MAX_ENVELOPE, MAX_POLICY
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.submission import MAX_ENVELOPE, MAX_POLICY
 from jobclaim.jobs.transitions import Move
 
 LATE = 10**14

@@ -11,7 +11,7 @@ from celery import chain, chord, group, shared_task
 from celery.exceptions import ChordError, TaskRevokedError, WorkerLostError
 
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.resilience import TRIES
+from jobclaim.jobs.storage.resilience import TRIES
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.cancel import cancel

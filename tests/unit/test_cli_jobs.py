@@ -315,7 +315,7 @@ def test_recover_without_a_pause_is_refused(session: Session, every: str) -> Non
 def test_without_an_endpoint_every_command_says_so_in_one_line(
     session: Session, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobclaim.jobs.resilience.FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("jobclaim.jobs.storage.resilience.FIRST_WAIT_SECONDS", 0.001)
     nowhere = session.settings.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     result = run(Session(app=create_app(nowhere)), *arguments)
     assert result.exit_code == ExitCode.ERROR

@@ -10,9 +10,10 @@ import pytest
 from jobclaim.cli.commands import list as list_command
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.session import Session
-from jobclaim.jobs import JobStatus, schema
+from jobclaim.jobs import JobStatus
 from jobclaim.jobs.idempotency import IdempotencyService
-from jobclaim.jobs.item import attribute
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import attribute
 from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
 

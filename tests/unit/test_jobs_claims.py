@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.jobs.claims import ClaimBook, new_token
+from jobclaim.jobs.protocol.claims import ClaimBook, new_token
 
 
 def claimed(job_id: str, claim: str = "t") -> Job:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim.jobs import Failure, FailureKind, InvalidPayload, PayloadTooLarge, codec
+from jobclaim.jobs import Failure, FailureKind, InvalidPayload, PayloadTooLarge
+from jobclaim.jobs.storage import codec
 from tests.unit.jobs_strategies import ATTEMPTS, FAILURES, JSON
 
 LOOP: list[Any] = []

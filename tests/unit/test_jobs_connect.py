@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobclaim.jobs.connect import PerProcess, client
+from jobclaim.jobs.storage.connect import PerProcess, client
 from jobclaim.settings import Settings
 
 

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim.jobs import Failure, FailureKind, Job, JobStatus, codec, lifecycle
-from jobclaim.jobs.failures import bounded
-from jobclaim.jobs.item import DECODERS, attribute, from_item, place, to_attributes
+from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.failures.description import bounded
 from jobclaim.jobs.model import HISTORY_LIMIT
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage import codec
+from jobclaim.jobs.storage.item import DECODERS, attribute, from_item, place, to_attributes
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import ITEM_BUDGET
 from tests.unit.jobs_strategies import FIELDS, fullest_job, jobs, longest_failure

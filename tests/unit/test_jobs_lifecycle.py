@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim.jobs import Failure, FailureKind, Job, JobStatus, lifecycle
-from jobclaim.jobs.item import place, to_attributes
-from jobclaim.jobs.lifecycle import Retention
+from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.model import HISTORY_LIMIT
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.lifecycle import Retention
+from jobclaim.jobs.storage.item import place, to_attributes
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 from tests.unit.jobs_strategies import jobs
 

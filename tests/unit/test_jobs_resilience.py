@@ -20,7 +20,7 @@ from botocore.exceptions import (
 )
 
 from jobclaim.jobs import StoreUnavailable
-from jobclaim.jobs.resilience import (
+from jobclaim.jobs.storage.resilience import (
     LONGEST_WAIT_SECONDS,
     THROTTLES,
     TRIES,

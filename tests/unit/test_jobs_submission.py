@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import InvalidInput, Job
-from jobclaim.jobs.submission import Submission, id_for_key, lease_ms, new_job
+from jobclaim.jobs.protocol.submission import Submission, id_for_key, lease_ms, new_job
 from jobclaim.settings import QueueSpec, Settings, TaskSpec
 from tests.support.clock import ManualClock
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.expressions import Increment, PlusAttribute, update_request
+from jobclaim.jobs.storage.expressions import Increment, PlusAttribute, update_request
 from jobclaim.jobs.transitions import TRANSITIONS, Actor, Move, owner_move
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,13 +157,14 @@ def test_nothing_but_the_table_module_writes_jobs() -> None:
 
     Pruning deletes jobs, on the condition that their retention, which only an ended job has, is still the one it read.
     """
-    no_jobs = {f"jobs/{name}.py" for name in ("audit", "breaker", "notes", "pruning", "tally", "throttle")}
+    names = ("audit", "breaker", "storage/notes", "storage/pruning", "tally", "throttle")
+    no_jobs, pruning = {f"jobs/{name}.py" for name in names}, "jobs/storage/pruning.py"
     writes = {"batch_write_item", "transact_write_items", "execute_statement"}
     writes |= {"put_item", "update_item", "delete_item"}
     writers = {path for path, node in _nodes("jobs") if writes & {_name(node)}}
 
-    assert writers - no_jobs == {"jobs/table.py"}
-    assert {_name(node) for path, node in _nodes("jobs") if path == "jobs/pruning.py"} & writes == {"delete_item"}
+    assert writers - no_jobs == {"jobs/storage/table.py"}
+    assert {_name(node) for path, node in _nodes("jobs") if path == pruning} & writes == {"delete_item"}
     assert not [
         path
         for path, node in _nodes("jobs")
@@ -180,7 +181,7 @@ def test_no_condition_or_update_on_a_status_is_written_but_in_one_place() -> Non
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and pattern.search(node.value)
     }
 
-    assert places == {"jobs/expressions.py"}
+    assert places == {"jobs/storage/expressions.py"}
 
 
 def _nodes(package: str) -> Iterator[tuple[str, ast.AST]]:

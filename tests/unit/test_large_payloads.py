@@ -16,8 +16,8 @@ from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
-from jobclaim.jobs.connect import client
-from jobclaim.jobs.schema import LARGE_MARK
+from jobclaim.jobs.storage.connect import client
+from jobclaim.jobs.storage.schema import LARGE_MARK
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
@@ -160,7 +160,7 @@ def test_a_claim_whose_payload_s3_does_not_give_is_given_back_uncharged(
         raise StoreUnavailable("S3 did not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobclaim.jobs.offload.Offload.fetch", out_of_order)
+        patch.setattr("jobclaim.jobs.storage.offload.Offload.fetch", out_of_order)
         with pytest.raises(StoreUnavailable):
             repo.claim_job(job.job_id)
     after = repo.get_job(job.job_id)
@@ -239,7 +239,7 @@ def test_a_result_that_s3_does_not_give_is_an_error_and_never_its_mark(
         raise StoreUnavailable("S3 did not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobclaim.jobs.offload.Offload.fetch", out_of_order)
+        patch.setattr("jobclaim.jobs.storage.offload.Offload.fetch", out_of_order)
         duplicate = known.delay(1)
         for ask in (single.get, duplicate.get, members.get):
             with pytest.raises(StoreUnavailable, match="S3 did not answer"):
@@ -265,5 +265,5 @@ def test_a_task_whose_payload_is_gone_fails_and_says_why(jobclaim: Harness) -> N
 
 def test_s3_is_not_imported_before_it_is_needed() -> None:
     code = "import sys, jobs; from settings import Settings; jobs.JobRepo(object(), settings=Settings(bucket='b'));"
-    code += "sys.exit('jobclaim.jobs.offload' in sys.modules)"
+    code += "sys.exit('jobclaim.jobs.storage.offload' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,9 +13,9 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from moto import mock_aws
 
-from jobclaim.jobs.connect import client as connect
-from jobclaim.jobs.lean import LeanClient, lean
-from jobclaim.jobs.resilience import condition_failed, is_transient
+from jobclaim.jobs.storage.connect import client as connect
+from jobclaim.jobs.storage.lean import LeanClient, lean
+from jobclaim.jobs.storage.resilience import condition_failed, is_transient
 from jobclaim.settings import Settings
 
 KEY = {"job_id": {"S": "j1"}}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from celery import shared_task
 
-from jobclaim.jobs import FailureKind, Job, JobStatus, StoreUnavailable, hooks, on_failure
-from jobclaim.jobs.dead import seal_policy
+from jobclaim.jobs import FailureKind, Job, JobStatus, StoreUnavailable, on_failure
+from jobclaim.jobs.failures import hooks
+from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.tally import Tally
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask

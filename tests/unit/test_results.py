@@ -11,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimit
 from celery.exceptions import TimeoutError as ResultTimeout
 
 from jobclaim.jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
-from jobclaim.jobs.notes import SEPARATOR, Kind, Notes
+from jobclaim.jobs.storage.notes import SEPARATOR, Kind, Notes
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.results import backend

@@ -26,7 +26,7 @@ from jobclaim.jobs import (
     JobStatus,
     StoreUnavailable,
 )
-from jobclaim.jobs.claims import new_token
+from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobclaim.jobs import FailureKind, InvalidInput, classify, register_kind, taxonomy
-from jobclaim.jobs.failures import describe
+from jobclaim.jobs import FailureKind, InvalidInput, classify, register_kind
+from jobclaim.jobs.failures import taxonomy
+from jobclaim.jobs.failures.description import describe
 from tests.support.real_errors import CASES
 
 NOW = 1_750_000_000_000

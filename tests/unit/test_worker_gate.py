@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jobclaim.jobs.claims import new_token
+from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.process import board, gate
 
 

@@ -22,7 +22,8 @@ import structlog
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
-from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable, codec
+from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable
+from jobclaim.jobs.storage import codec
 from jobclaim.workers.attempt import admission
 from jobclaim.workers.attempt.outcome import kind_of
 from jobclaim.workers.submission import call, envelope, timing

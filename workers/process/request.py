@@ -11,7 +11,7 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
-from jobclaim.jobs.claims import new_token
+from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.process import gate
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
 from jobclaim.workers.process.settle import Attempt

@@ -25,7 +25,8 @@ from celery import Celery, signals
 from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
-from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable, rescue
+from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable
+from jobclaim.jobs.protocol import rescue
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled
 from jobclaim.workers.results import chords
 from jobclaim.workers.submission import call

@@ -54,7 +54,7 @@ def refuse_low_visibility(worker: Any, settings: Settings) -> None:
     SystemExit
         Names each queue, its live and its derived visibility timeout, and the remedy.
     """
-    from jobclaim.jobs.connect import client
+    from jobclaim.jobs.storage.connect import client
 
     known = worker.app.conf.broker_transport_options.get("predefined_queues") or {}
     queues = [name for name in worker.app.amqp.queues.consume_from if name in settings.queue_names and name in known]

@@ -23,9 +23,10 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, JobStatus, StoreUnavailable, lifecycle
+from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, JobStatus, StoreUnavailable
 from jobclaim.jobs.idempotency import ROUNDS
-from jobclaim.jobs.notes import Kind, Notes
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.process.request import owner

@@ -8,7 +8,7 @@ from celery import Task
 from celery.exceptions import Ignore
 
 from jobclaim.jobs import Job
-from jobclaim.jobs.resilience import insist_until
+from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.outcome import record_success
 from jobclaim.workers.results import links

@@ -13,8 +13,8 @@ from kombu.asynchronous import set_event_loop
 from kombu.transport import SQS, virtual
 from kombu.transport.virtual.base import queue_declare_ok_t
 
-from jobclaim.jobs.connect import PerProcess, client
-from jobclaim.jobs.lean import lean
+from jobclaim.jobs.storage.connect import PerProcess, client
+from jobclaim.jobs.storage.lean import lean
 from jobclaim.settings import Settings
 from jobclaim.workers.transport import batches
 from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection

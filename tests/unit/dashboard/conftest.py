@@ -19,7 +19,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.dashboard.sharing import Shared
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo
-from jobclaim.jobs.connect import client
+from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import QueueSpec, Settings
 from tests.conftest import FAKE_AWS
 from tests.support.clock import ManualClock

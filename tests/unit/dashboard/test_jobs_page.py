@@ -14,7 +14,7 @@ from jobclaim.dashboard.meter import Budget, Metered, metered
 from jobclaim.dashboard.queries import walk
 from jobclaim.dashboard.queries.walk import Found, Walk, find
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.listing import state_keys
+from jobclaim.jobs.storage.listing import state_keys
 from tests.unit.dashboard.conftest import Board
 
 WIDE = Budget(1_000, 100_000)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from jobclaim.dashboard.meter import metered
 from jobclaim.dashboard.queries import ended, overview
 from jobclaim.dashboard.queries.overview import Overview
-from jobclaim.jobs import schema
-from jobclaim.jobs.item import attribute
-from jobclaim.jobs.table import IndexEntry
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.jobs.tally import Tally
 from jobclaim.recovery import alerts
 from jobclaim.workers.fleet import FleetRecords, WorkerRecord

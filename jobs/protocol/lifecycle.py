@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jobclaim.jobs import codec, dead
-from jobclaim.jobs.expressions import Change
-from jobclaim.jobs.item import ALWAYS_STORED, ENCODERS, is_absent, place
+from jobclaim.jobs.failures import dead
 from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.storage import codec
+from jobclaim.jobs.storage.expressions import Change
+from jobclaim.jobs.storage.item import ALWAYS_STORED, ENCODERS, is_absent, place
 from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200

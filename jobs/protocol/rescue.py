@@ -6,8 +6,8 @@ answer was lost counts as applied. Nothing is decided here.
 
 from __future__ import annotations
 
-from jobclaim.jobs import lifecycle
 from jobclaim.jobs.model import Failure, Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.transitions import Move
 

@@ -2,7 +2,7 @@
 
 ::
 
-    from jobclaim.jobs.hooks import on_dead
+    from jobclaim.jobs.failures.hooks import on_dead
 
     @on_dead
     def tell_the_channel(job): ...

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobclaim.jobs import schema
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.model import Job, JobStatus, Page
-from jobclaim.jobs.table import IndexEntry, JobTable
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.table import IndexEntry, JobTable
 
 ROUNDS: Final = 10
 """Index pages per shard and call: a filter that matches little gives a short page and a cursor, not a long wait."""

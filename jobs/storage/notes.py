@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self, TypeVar
 
-from jobclaim.jobs import schema
-from jobclaim.jobs.item import Item, attribute
-from jobclaim.jobs.records import Records
 from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.storage.records import Records
 
 T = TypeVar("T")
 

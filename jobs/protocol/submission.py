@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from jobclaim.jobs import checks, codec
+from jobclaim.jobs import checks
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.dead import seal_policy
 from jobclaim.jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
-from jobclaim.jobs.lifecycle import first_dispatches
+from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import Job, JobStatus, OnOrphan
+from jobclaim.jobs.protocol.lifecycle import first_dispatches
+from jobclaim.jobs.storage import codec
 from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
 
 

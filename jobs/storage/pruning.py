@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from jobclaim.jobs import schema
-from jobclaim.jobs.item import attribute
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.resilience import condition_failed, persistently
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.resilience import condition_failed, persistently
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jobclaim.jobs.item import ALWAYS_STORED, attribute
+from jobclaim.jobs.storage.item import ALWAYS_STORED, attribute
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 

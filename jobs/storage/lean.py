@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from jobclaim.jobs.resilience import is_transient
+from jobclaim.jobs.storage.resilience import is_transient
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
 """What each service's requests name before the operation."""

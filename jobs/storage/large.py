@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobclaim.jobs import codec
-from jobclaim.jobs.connect import PerProcess
-from jobclaim.jobs.connect import client as connect
 from jobclaim.jobs.errors import JobError, PayloadTooLarge
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.schema import LARGE_MARK
+from jobclaim.jobs.storage import codec
+from jobclaim.jobs.storage.connect import PerProcess
+from jobclaim.jobs.storage.connect import client as connect
+from jobclaim.jobs.storage.schema import LARGE_MARK
 from jobclaim.settings import Settings
 
 if TYPE_CHECKING:
-    from jobclaim.jobs.offload import Offload
+    from jobclaim.jobs.storage.offload import Offload
 
 log = structlog.get_logger("jobclaim.jobs")
 
@@ -79,7 +79,7 @@ class Large:
             return job
 
     def _offload(self) -> Offload:
-        from jobclaim.jobs.offload import Offload
+        from jobclaim.jobs.storage.offload import Offload
 
         if not self._settings.bucket:
             raise JobError(

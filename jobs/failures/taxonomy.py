@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from jobclaim.jobs.errors import InvalidInput
-from jobclaim.jobs.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
+from jobclaim.jobs.failures.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
 from jobclaim.jobs.model import FailureKind
 
 log = structlog.get_logger("jobclaim.jobs")

@@ -6,10 +6,12 @@ import traceback as traceback_module
 from dataclasses import replace
 from typing import Any, Final
 
-from jobclaim.jobs import checks, codec, fingerprint
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.failures import fingerprint
+from jobclaim.jobs.failures.taxonomy import classify
 from jobclaim.jobs.model import Failure, FailureKind
-from jobclaim.jobs.taxonomy import classify
+from jobclaim.jobs.storage import codec
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 12_000
@@ -26,7 +28,7 @@ def describe(
     Parameters
     ----------
     kind : FailureKind, optional
-        Overrides what `jobclaim.jobs.taxonomy` tells of an exception; a text is PERMANENT.
+        Overrides what `jobclaim.jobs.failures.taxonomy` tells of an exception; a text is PERMANENT.
     task : str
         Task whose own rules count, where it has some.
 

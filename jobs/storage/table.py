@@ -10,14 +10,15 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs import lifecycle, schema
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
-from jobclaim.jobs.expressions import Change, update_request
-from jobclaim.jobs.item import Item, attribute, from_item, place, to_attributes
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.recognition import is_same_state
-from jobclaim.jobs.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.recognition import is_same_state
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.expressions import Change, update_request
+from jobclaim.jobs.storage.item import Item, attribute, from_item, place, to_attributes
+from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 BATCH: Final = 100
@@ -106,7 +107,7 @@ class JobTable:
         after : Job
             What the move makes of it; only the difference is written.
         until : int, optional
-            As in `jobclaim.jobs.resilience.persistently`.
+            As in `jobclaim.jobs.storage.resilience.persistently`.
         """
         if before is None:
             if not TRANSITIONS[move].creates:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.resilience import persistently
+from jobclaim.jobs.storage.resilience import persistently
 
 if TYPE_CHECKING:
     from jobclaim.jobs.repo import JobRepo

@@ -1,0 +1,1 @@
+"""What failures are, what they mean, and what follows from them."""

@@ -1,0 +1,1 @@
+"""The job table, the requests to it, and the forms that values have in it."""
