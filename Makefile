@@ -21,8 +21,8 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 	@$(BIN)/jobclaim demo
 
 test: $(STAMP) endpoints tools ## Run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos --ignore tests/browser
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile tests/infra tests/integration tests/chaos tests/browser
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos --ignore tests/browser --ignore tests/adoption
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile tests/infra tests/integration tests/chaos tests/browser tests/adoption
 
 endpoints: $(STAMP) ## Fetch DynamoDB Local, ElasticMQ and axe-core, which the tests need
 	@echo "Looking for DynamoDB Local, ElasticMQ and axe-core (fetched once, about 100 MB) ..."

@@ -1,0 +1,1 @@
+"""Jobs at the shop, and who applies for them."""

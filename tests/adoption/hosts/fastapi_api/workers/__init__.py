@@ -1,0 +1,1 @@
+"""The API's Celery app and its tasks."""
