@@ -146,6 +146,7 @@ def worker_record(
         "host": record.host,
         "pid": record.pid,
         "version": record.version,
+        "digest": record.digest or None,
         "concurrency": record.concurrency,
         "queues": list(record.queues),
         "jobs": [_running(job_id, (known or {}).get(job_id), now) for job_id in record.jobs],

@@ -140,6 +140,7 @@ WORKER: Final = record(
         "host": STRING,
         "pid": COUNT,
         "version": STRING,
+        "digest": maybe(STRING) | {"description": "Of its settings; null in the record of an older release."},
         "concurrency": COUNT,
         "queues": many(STRING),
         "jobs": many(RUNNING),

@@ -45,6 +45,8 @@ class WorkerRecord:
         By job id, not yet carried out.
     drain : bool
         Whether it was asked to stop.
+    digest : str
+        `Settings.digest` of the worker; empty in the record of an older release.
     """
 
     worker_id: str
@@ -58,6 +60,7 @@ class WorkerRecord:
     concurrency: int = 0
     commands: Mapping[str, str] = field(default_factory=dict)
     drain: bool = False
+    digest: str = ""
 
 
 class FleetRecords(Records):
@@ -184,6 +187,7 @@ def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
         "host": attribute(record.host),
         "pid": attribute(record.pid),
         "concurrency": attribute(record.concurrency),
+        "digest": attribute(record.digest),
         schema.FLEET_TTL: attribute(record.seen_at // 1000 + KEPT_SECONDS),
     }
 
@@ -202,6 +206,7 @@ def record_of(item: Mapping[str, Any]) -> WorkerRecord:
         host=row.get("host", ""),
         commands=dict(row.get("commands") or {}),
         drain=bool(row.get("drain")),
+        digest=row.get("digest", ""),
         **{name: int(row.get(name, 0)) for name in ("seen_at", "started_at", "pid", "concurrency")},
     )
 

@@ -35,7 +35,7 @@ Examples:
 def command(
     session: Session, actor: Any, queues: tuple[str, ...], look_at_tasks: bool, problems: bool, output: Format | None
 ) -> None:
-    """Compare tables, queues, clock and tasks with the settings; change nothing.
+    """Compare tables, queues, clock, tasks and the workers' settings with the settings here; change nothing.
 
     Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start. With --actor, what the actor
     may not look at is a WARN: none needs it for its work.
@@ -44,6 +44,7 @@ def command(
 
     quiet_logs()
     snapshot = gather(session.settings, actor=actor, listens_on=[session.settings.queue(name).name for name in queues])
+    snapshot = _with_workers(session, snapshot)
     if look_at_tasks:
         snapshot = _with_tasks(session, snapshot)
     findings = diagnose(snapshot, session.settings)
@@ -53,6 +54,21 @@ def command(
     counts = {level: sum(each.level is level for each in findings) for level in Level}
     remark(f"{counts[Level.FAIL]} FAIL, {counts[Level.WARN]} WARN, {counts[Level.OK]} OK.")
     click.get_current_context().exit(ExitCode.CHECK_FAILED if counts[Level.FAIL] else ExitCode.OK)
+
+
+def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
+    """Read with which settings the living workers run, where there is a fleet table that may be read."""
+    from jobclaim.jobs import StoreUnavailable
+    from jobclaim.workers.fleet import FleetRecords
+
+    if snapshot.unreachable or not snapshot.tables.get(session.settings.fleet_table):
+        return snapshot
+    oldest = session.now() - session.settings.worker_dead_after_seconds * 1000
+    try:
+        records = FleetRecords.of(session.repo).all()
+    except StoreUnavailable as error:
+        return replace(snapshot, refused={**snapshot.refused, "settings of living workers": str(error)})
+    return replace(snapshot, workers={each.worker_id: each.digest for each in records if each.seen_at > oldest})
 
 
 def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:

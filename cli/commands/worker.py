@@ -219,6 +219,7 @@ def _row(record: WorkerRecord, now: int, dead_after_seconds: int) -> dict[str, o
         "host": record.host,
         "pid": record.pid,
         "version": record.version,
+        "digest": record.digest or None,
         "concurrency": record.concurrency,
         "queues": list(record.queues),
         "jobs": list(record.jobs),

@@ -1,4 +1,4 @@
-"""`jobclaim workers`: the fleet, what it runs, and on which version."""
+"""`jobclaim workers`: the fleet, what it runs, on which version and with which settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from jobclaim.cli.output import Column, Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.watching import repeat, watch_option
+from jobclaim.specs.agreement import REMEDY, compare
 from jobclaim.views.humane import span
 
 
@@ -29,7 +30,8 @@ Examples:
 def command(session: Session, queue: str | None, with_jobs: bool, watch: int | None, output: Format | None) -> None:
     """Show the fleet: who lives, listens on what, runs what, on which version.
 
-    A worker that was not seen for JOBCLAIM_WORKER_DEAD_AFTER_SECONDS is dead; recovery settles its jobs.
+    A worker that was not seen for JOBCLAIM_WORKER_DEAD_AFTER_SECONDS is dead; recovery settles its jobs. A remark says
+    when living workers have settings other than each other's or than this command's.
     """
     if queue is not None:
         session.settings.queue(queue)
@@ -46,9 +48,17 @@ def _show(session: Session, queue: str | None, with_jobs: bool, out: Output) -> 
     known = session.repo.table.get_many([job for record in found for job in record.jobs]) if with_jobs else {}
     rows = [worker_record(record, now, session.settings.worker_dead_after_seconds, known) for record in found]
     out.many(rows, COLUMNS, empty="No worker has ever written a heartbeat here; start one: `jobclaim worker run`.")
-    versions = sorted({row["version"] for row in rows if row["state"] != "dead"})
-    if out.format == "table" and len(versions) > 1:
+    if out.format == "table":
+        _remarks([row for row in rows if row["state"] != "dead"], session.settings.digest)
+
+
+def _remarks(living: list[dict[str, Any]], own: str) -> None:
+    versions = sorted({row["version"] for row in living})
+    if len(versions) > 1:
         remark(f"Several versions run at once: {', '.join(versions)}. That is normal only during a deployment.")
+    settings = compare({row["worker_id"]: row["digest"] or "" for row in living}, own, asker="this command")
+    if settings.differs:
+        remark(f"Settings differ: {settings.text}. To mend it, {REMEDY}.")
 
 
 def _jobs(row: Any) -> str:

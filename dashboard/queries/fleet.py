@@ -7,7 +7,7 @@ that show something of it share one read of the last second.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item
 from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.recovery import alerts
+from jobclaim.settings import Settings
+from jobclaim.specs.agreement import compare
 from jobclaim.workers.fleet import WorkerRecord, record_of
 
 PAGES: Final = 2
@@ -97,6 +99,12 @@ class Fleet:
 def read(services: Services) -> Fleet:
     """Read the fleet table, or what another viewer read within the last second. Raises `StoreUnavailable`."""
     return services.shared.get("fleet", lambda: _read(services))
+
+
+def differing(living: Sequence[WorkerRecord], settings: Settings) -> str:
+    """Say which workers have settings other than each other's or than the dashboard's; nothing where none has."""
+    found = compare({one.worker_id: one.digest for one in living}, settings.digest, asker="the dashboard")
+    return found.text if found.differs else ""
 
 
 def _read(services: Services) -> Fleet:

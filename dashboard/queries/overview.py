@@ -295,4 +295,7 @@ def _of_fleet(known: Fleet, now: int, settings: Settings) -> list[Need]:
         text = f"Several versions run at once: {', '.join(versions)}."
         advice = "That is normal only during a deployment."
         found.append(Need(tone="warn", text=text, advice=advice, page="workers", query={}))
+    if fleet.differing(alive, settings):
+        text, advice = "Living workers have different settings.", "That is normal only during a deployment."
+        found.append(Need(tone="warn", text=text, advice=advice, page="workers", query={}))
     return found

@@ -79,6 +79,8 @@ class WorkersView:
         Workers by state.
     versions : tuple of str
         Those of living workers; more than one is normal only during a deployment.
+    differing : str
+        Which living workers have settings other than each other's or than the dashboard's; empty where none has.
     unheard : tuple of str
         Queues on which no living worker listens.
     more : bool
@@ -90,6 +92,7 @@ class WorkersView:
     slots: int
     busy: int
     versions: tuple[str, ...]
+    differing: str
     unheard: tuple[str, ...]
     more: bool
 
@@ -128,6 +131,7 @@ def view(
         slots=sum(one.concurrency for one in living),
         busy=sum(len(one.jobs) for one in living),
         versions=tuple(sorted({one.version for one in living if one.version})),
+        differing=fleet.differing(living, settings),
         unheard=tuple(name for name in settings.queue_names if name not in listening),
         more=seen.more or len(shown) < len(seen.workers),
     )

@@ -14,6 +14,7 @@ from jobclaim.infra.doctor.snapshot import QueueView, Snapshot, TableView
 from jobclaim.infra.queues import DEAD_LETTER_RETENTION
 from jobclaim.infra.tables import TableSpec, table_specs
 from jobclaim.settings import Settings
+from jobclaim.specs.agreement import REMEDY, compare
 
 UP: Final = "run `jobclaim up`, or deploy the current template.yaml"
 OWNER: Final = (
@@ -37,6 +38,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
         *_queues(snapshot, settings),
         *_tasks(snapshot, settings),
         *_limits(settings),
+        *_fleet(snapshot, settings),
         *_permissions(snapshot),
     ]
 
@@ -205,3 +207,12 @@ def _permissions(snapshot: Snapshot) -> Iterator[Finding]:
             yield warn(subject, what, "give its URL in JOBCLAIM_QUEUE_URLS, as the stack gives it to its containers")
         else:
             yield fail(subject, f"denied on {each.resource}", "attach the actor's policy of template.yaml")
+
+
+# --- the fleet
+def _fleet(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    if not snapshot.workers:
+        return
+    found = compare(snapshot.workers, settings.digest, asker="this command")
+    subject = "settings of living workers"
+    yield warn(subject, found.text, REMEDY) if found.differs else ok(subject, found.text)

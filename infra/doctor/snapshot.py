@@ -80,6 +80,8 @@ class Snapshot:
         Why task modules could not be imported, and what the worker would refuse of their tasks.
     permissions : tuple
         Of the actor that was asked about.
+    workers : mapping of str to str, optional
+        Digest of the settings by living worker, empty where its record has none; ``None`` where nobody looked.
     """
 
     unreachable: Mapping[str, str] = field(default_factory=dict)
@@ -90,3 +92,4 @@ class Snapshot:
     tasks: tuple[TaskView, ...] | None = None
     task_problems: tuple[str, ...] = ()
     permissions: tuple[Permission, ...] = ()
+    workers: Mapping[str, str] | None = None

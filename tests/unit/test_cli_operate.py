@@ -81,6 +81,29 @@ def test_workers_show_the_fleet_with_what_it_runs(session: Session) -> None:
     assert "1 of 4" in run(session, "workers", "-o", "table").stdout
 
 
+def test_workers_with_other_settings_are_told_and_those_of_an_older_release_are_not(session: Session) -> None:
+    fleet, now, own = FleetRecords.of(session.repo), session.now(), session.settings.digest
+    fleet.beat(WorkerRecord(worker_id="w-1", seen_at=now, digest=own))
+    fleet.beat(WorkerRecord(worker_id="w-old", seen_at=now))
+    fleet.beat(WorkerRecord(worker_id="w-lost", seen_at=now - 3_600_000, digest="another"))
+    assert run(session, "workers", "-o", "table").stderr == ""
+    fleet.beat(WorkerRecord(worker_id="w-2", seen_at=now, digest="0123456789ab"))
+    assert "1 worker (w-2) has digest 0123456789ab" in run(session, "workers", "-o", "table").stderr
+    digests = {row["worker_id"]: row["digest"] for row in records(run(session, "workers"))}
+    assert digests == {"w-1": own, "w-old": None, "w-lost": "another", "w-2": "0123456789ab"}
+
+
+def test_the_doctor_reads_with_which_settings_living_workers_run(session: Session) -> None:
+    fleet, now = FleetRecords.of(session.repo), session.now()
+    fleet.beat(WorkerRecord(worker_id="w-1", seen_at=now, digest="0123456789ab"))
+    fleet.beat(WorkerRecord(worker_id="w-lost", seen_at=now - 3_600_000, digest="another"))
+    rows = {row["subject"]: row for row in records(run(session, "doctor", "--no-tasks"))}
+    found = rows["settings of living workers"]
+    assert found["level"] == "WARN"
+    assert "1 worker (w-1) has digest 0123456789ab" in found["what"]
+    assert "w-lost" not in found["what"]
+
+
 def test_no_worker_is_said(session: Session) -> None:
     assert "No worker" in run(session, "workers", "-o", "table").stderr
 

@@ -133,6 +133,16 @@ def test_a_request_to_drain_is_told_as_requested_and_then_as_done(board: Board) 
     assert "has stopped and said farewell" in browser.get(answer.headers["location"]).text
 
 
+def test_the_fleet_page_tells_when_settings_differ_and_only_then(board: Board) -> None:
+    own = board.settings.digest
+    beat(board, WorkerRecord(worker_id="w-1", digest=own))
+    beat(board, WorkerRecord(worker_id="w-old"))
+    assert fleet_view(board.services).differing == ""
+    assert "Settings differ" not in board.browser().get("/workers").text
+    beat(board, WorkerRecord(worker_id="w-2", digest="0123456789ab"))
+    assert "Settings differ: 1 worker (w-2) has digest 0123456789ab" in board.browser().get("/workers").text
+
+
 def test_a_worker_cannot_name_itself_into_the_page(board: Board) -> None:
     beat(board, WorkerRecord(worker_id="<script>alert(1)</script>", host='"><img src=x>', version="{{ 7*7 }}"))
     html = board.browser().get("/workers").text

@@ -1,0 +1,66 @@
+"""Whether the processes of a fleet have the same settings, by the digests that the workers' records carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+NAMED: Final = 5
+"""Workers of one digest that are named; of the others one reads how many there are."""
+REMEDY: Final = (
+    "give all processes the same configuration and restart those that differ; it is normal only during a deployment"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the digests of living workers come to.
+
+    Attributes
+    ----------
+    differs : bool
+        Whether workers disagree with each other or with the process that asks. A worker whose digest is not known, as
+        an older release writes none, does not disagree.
+    text : str
+        For people, a sentence without its full stop; empty where there are no workers.
+    """
+
+    differs: bool
+    text: str
+
+
+def compare(workers: Mapping[str, str], own: str, *, asker: str) -> Agreement:
+    """Compare the digests of living workers with each other and with that of the process that asks.
+
+    Parameters
+    ----------
+    workers : mapping of str to str
+        Digest by worker id; empty where the record has none.
+    own : str
+        Digest of the process that asks.
+    asker : str
+        What that process is called: ``this command``, ``the dashboard``.
+    """
+    told: dict[str, list[str]] = {}
+    for worker, digest in sorted(workers.items()):
+        told.setdefault(digest, []).append(worker)
+    unknown = told.pop("", [])
+    known = sorted(told.items(), key=lambda row: (-len(row[1]), row[0]))
+    parts = [f"{_workers(names)} {'has' if len(names) == 1 else 'have'} digest {digest}" for digest, names in known]
+    if known:
+        parts.append(f"{asker} has {own}")
+    if unknown:
+        parts.append(f"not known of {_workers(unknown)}: the record of an older release has no digest")
+    return Agreement(bool(set(told) - {own}), "; ".join(parts))
+
+
+def _workers(names: list[str]) -> str:
+    count = "1 worker" if len(names) == 1 else f"{len(names)} workers"
+    return f"{count} ({_listed(names)})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
