@@ -1,0 +1,163 @@
+"""When a crontab fires in a time zone: the next tick and the previous one, pure functions of the calendar.
+
+::
+
+    30 2 * * *  in Europe/Berlin      clock goes forward      01:30  [02:30 is skipped]  03:00 ◀ runs here, once
+                                      clock goes back         02:30 ◀ runs here          02:30 again: does not run
+
+A schedule that names hours means the time on the wall. A time that the clock change skips runs at the next minute that
+exists, a time that comes twice runs the first time, and several ticks that meet in one minute are one.
+
+A schedule of every hour (``0 * * * *``, ``*/10 * * * *``) means elapsed time, as in crontab(5): it neither pauses for
+the hour that comes twice nor catches up on the one that does not come.
+
+All moments are aware; results are in UTC. ``None`` where nothing comes within forty years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Final
+
+from jobclaim.specs.cron import LEAP_CYCLE_DAYS, Cron
+
+MINUTE: Final = timedelta(minutes=1)
+DAY: Final = timedelta(days=1)
+AROUND_MIDNIGHT: Final = 3
+"""Hours next to midnight in which a clock change may lead back into the day before, or had led there."""
+LONGEST_SHIFT: Final = timedelta(days=1)
+
+
+def next_tick(cron: Cron, after: datetime, zone: tzinfo) -> datetime | None:
+    """Give the first tick after a moment."""
+    return next(ticks_after(cron, after, zone), None)
+
+
+def previous_tick(cron: Cron, at: datetime, zone: tzinfo) -> datetime | None:
+    """Give the last tick up to a moment, that moment included."""
+    return next(ticks_before(cron, at, zone), None)
+
+
+def ticks_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """Give the ticks after a moment, earliest first."""
+    last = after
+    for tick in _elapsed_after(cron, after, zone) if _every_hour(cron) else _by_wall_after(cron, after, zone):
+        if tick > last:
+            last = tick
+            yield tick
+
+
+def ticks_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """Give the ticks up to a moment, that moment included, latest first."""
+    last: datetime | None = None
+    for tick in _elapsed_before(cron, at, zone) if _every_hour(cron) else _by_wall_before(cron, at, zone):
+        if tick <= at and (last is None or tick < last):
+            last = tick
+            yield tick
+
+
+def _every_hour(cron: Cron) -> bool:
+    return len(cron.hours) == 24
+
+
+# --- by the wall: every time of the calendar has one moment, and later times never have an earlier one
+def _by_wall_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
+    start = _wall(after, zone)
+    for day in _days(cron, start.date(), forward=True):
+        for hour in sorted(cron.hours):
+            for minute in sorted(cron.minutes):
+                at = datetime.combine(day, time(hour, minute))
+                if at > start:
+                    yield _moment(at, zone)
+
+
+def _by_wall_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime]:
+    start = _end_of_repeated(at, zone)
+    for day in _days(cron, start.date(), forward=False):
+        for hour in sorted(cron.hours, reverse=True):
+            for minute in sorted(cron.minutes, reverse=True):
+                wall = datetime.combine(day, time(hour, minute))
+                if wall <= start:
+                    yield _moment(wall, zone)
+
+
+def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
+    """Give the latest time on the wall whose moment may lie before ``at``: in a repeated hour, some minutes ahead."""
+    local = at.astimezone(zone)
+    again = local.utcoffset()
+    first = local.replace(fold=0).utcoffset()
+    ahead = first - again if first is not None and again is not None else timedelta()
+    return _wall(at, zone) + max(ahead, timedelta())
+
+
+def _moment(wall: datetime, zone: tzinfo) -> datetime:
+    """Give the moment of a time on the wall: its first, or, where it is skipped, the first minute that exists."""
+    local = wall.replace(tzinfo=zone)
+    moment = local.astimezone(UTC)
+    if _wall(moment, zone) == wall:
+        return moment
+    # a skipped time, read by the offset before the change, lies behind the change, and by the one after, before it
+    low, high = local.replace(fold=1).astimezone(UTC), moment
+    while high - low > MINUTE:
+        middle = low + (high - low) // MINUTE // 2 * MINUTE
+        low, high = (low, middle) if _wall(middle, zone) > wall else (middle, high)
+    return high
+
+
+# --- by elapsed time: whatever the clock shows, minute by minute
+def _elapsed_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
+    at = _floor(after) + MINUTE
+    limit = at + LEAP_CYCLE_DAYS * DAY
+    while at < limit:
+        wall = _wall(at, zone)
+        if cron.fits_day(wall.date()):
+            if wall.minute in cron.minutes:
+                yield at
+        elif not (wall.hour < AROUND_MIDNIGHT and cron.fits_day(wall.date() - DAY)):
+            day = next(_days(cron, wall.date() + DAY, forward=True), None)
+            if day is None:
+                return
+            at = max(at + MINUTE, _floor(_moment(datetime.combine(day, time()), zone)))
+            continue
+        at += MINUTE
+
+
+def _elapsed_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime]:
+    at = _floor(at)
+    limit = at - LEAP_CYCLE_DAYS * DAY
+    while at > limit:
+        wall = _wall(at, zone)
+        if cron.fits_day(wall.date()):
+            if wall.minute in cron.minutes:
+                yield at
+        elif not (wall.hour >= 24 - AROUND_MIDNIGHT and cron.fits_day(wall.date() + DAY)):
+            day = next(_days(cron, wall.date() - DAY, forward=False), None)
+            if day is None:
+                return
+            midnight = datetime.combine(day + DAY, time(AROUND_MIDNIGHT))
+            at = min(at - MINUTE, _floor(_moment(midnight, zone)))
+            continue
+        at -= MINUTE
+
+
+def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:
+    """Give the days on which a crontab fires, from one on."""
+    step = DAY if forward else -DAY
+    day = start
+    for _ in range(LEAP_CYCLE_DAYS):
+        if cron.fits_day(day):
+            yield day
+        try:
+            day += step
+        except OverflowError:  # the calendar ends
+            return
+
+
+def _wall(at: datetime, zone: tzinfo) -> datetime:
+    """Give the time on the wall at a moment, to the minute."""
+    return at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)
+
+
+def _floor(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
