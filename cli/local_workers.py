@@ -68,7 +68,10 @@ class LocalWorker:
         return pid if _is_worker(pid) else None
 
     def health(self, max_silence: float = MAX_SILENCE, *, now: Callable[[], float] = time.time) -> Health:
-        """Judge by the liveness file: its event loop must have touched it in the last ``max_silence`` seconds."""
+        """Judge by the liveness file: its event loop must have touched it in the last ``max_silence`` seconds.
+
+        Beat's must also submit: it names schedules whose ticks are overdue in a file of their own.
+        """
         path = self.file("alive")
         try:
             age = now() - path.stat().st_mtime
@@ -78,7 +81,21 @@ class LocalWorker:
             return Health(
                 False, f"worker {self.name!r} is silent for {age:.0f} s: its event loop is stuck or gone ({path})"
             )
+        if age < -max_silence:
+            return Health(
+                False,
+                f"worker {self.name!r} was last seen {-age:.0f} s in the future: the clock was set back, and its event "
+                f"loop is stuck or gone since ({path})",
+            )
+        if overdue := self._overdue():
+            return Health(False, f"{self.name!r} submits no ticks of schedules {', '.join(overdue)}: see its log")
         return Health(True, f"worker {self.name!r} was seen {max(0.0, age):.0f} s ago")
+
+    def _overdue(self) -> list[str]:
+        try:
+            return self.file("overdue").read_text().splitlines()
+        except OSError:
+            return []
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> int:
         """Start it in the background, and wait until its event loop turns; gives its process id.

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from jobclaim.governance.finding import Finding
-from jobclaim.governance.schedules import Cron, Entry, clock_changes
+from jobclaim.governance.schedules import MONDAY, Entry, clock_changes
+from jobclaim.specs.cron import Cron
 
 HOTSPOT: Final = 5
 """Entries in one minute from which it is called a hotspot."""
@@ -177,19 +178,21 @@ def never_firing(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
 
 
 def daylight_saving(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Crontabs in local time at an hour that the clock change skips or repeats."""
-    changes = clock_changes(world.zone, world.year)
+    """Crontabs in local time at an hour that the clock change skips or repeats, where Celery's own beat runs them."""
+    if world.aligned:
+        return  # our scheduler runs a skipped time at the next minute that exists, and a repeated one once
     for entry in entries:
         if not isinstance(entry.when, Cron) or len(entry.when.hours) == 24:
             continue
-        for wall, what in changes:
+        zone = entry.zone or world.zone
+        for wall, what in clock_changes(zone, world.year):
             if wall.hour in entry.when.hours and entry.when.fits_day(wall.date()):
                 verb = "does not fire" if what == "skipped" else "may fire twice"
                 yield _found(
                     "daylight-saving",
                     entry,
-                    f"{verb} on {wall:%Y-%m-%d}: the hour {wall:%H}:00 is {what} in {world.zone}",
-                    "choose an hour outside the clock change, or set the app's timezone to UTC",
+                    f"{verb} on {wall:%Y-%m-%d}: the hour {wall:%H}:00 is {what} in {zone}",
+                    "choose an hour outside the clock change, run jobclaim's beat, or set the app's timezone to UTC",
                 )
                 break
 
@@ -220,7 +223,8 @@ def clock(minute: int) -> str:
 
 def _minutes(entry: Entry, world: World) -> Iterable[int]:
     """Minutes of a week in which it is known to fire."""
-    return entry.minutes_of_a_week() if world.aligned or isinstance(entry.when, Cron) else ()
+    known = world.aligned or isinstance(entry.when, Cron)
+    return entry.minutes_of_a_week(MONDAY.replace(tzinfo=world.zone)) if known else ()
 
 
 def _found(check: str, entry: Entry, problem: str, fix: str) -> Finding:

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from itertools import pairwise
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice, pairwise, takewhile
 from typing import Any, Final
 
+from jobclaim.specs.cron import Cron
+from jobclaim.specs.ticks import ticks_after
+
 MINUTES_OF_A_WEEK: Final = 7 * 24 * 60
-LEAP_CYCLE_DAYS: Final = 28 * 366
-"""Days after which every date and weekday that a crontab can name has come, 29 February among them."""
+MINUTE: Final = timedelta(minutes=1)
 MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Cron:
-    """A crontab as the sets of what fits; Celery asks for all of them at once."""
-
-    minutes: frozenset[int] = frozenset(range(60))
-    hours: frozenset[int] = frozenset(range(24))
-    weekdays: frozenset[int] = frozenset(range(7))
-    days: frozenset[int] = frozenset(range(1, 32))
-    months: frozenset[int] = frozenset(range(1, 13))
-
-    def fits_day(self, day: date) -> bool:
-        """Whether it fires on a day. Sunday is 0."""
-        return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
-
-    def ever_fires(self) -> bool:
-        """Whether there is such a day at all: 30 February is none."""
-        return any(self.fits_day(MONDAY.date() + timedelta(days=n)) for n in range(LEAP_CYCLE_DAYS))
 
 
 NEVER: Final = Cron(days=frozenset())
@@ -51,6 +34,8 @@ class Entry:
         Seconds.
     expires_given : bool
         Whether there is an expiry at all, also one that cannot be understood: a moment, or a name in source code.
+    zone : tzinfo, optional
+        In which its crontab is read; ``None`` for source code, which does not tell.
     """
 
     name: str
@@ -63,14 +48,13 @@ class Entry:
     expires_given: bool = False
     file: str = ""
     line: int = 0
+    zone: tzinfo | None = None
 
     def minutes_of_a_week(self, monday: datetime = MONDAY) -> Iterator[int]:
-        """Minutes of a week, counted from Monday 0:00, in which it fires."""
+        """Give the minutes of a week, counted from Monday 0:00, in which it fires."""
         if isinstance(self.when, Cron):
-            for day in range(7):
-                if self.when.fits_day((monday + timedelta(days=day)).date()):
-                    for hour in sorted(self.when.hours):
-                        yield from (day * 1440 + hour * 60 + minute for minute in sorted(self.when.minutes))
+            ticks = ticks_after(self.when, monday - MINUTE, self.zone or monday.tzinfo or UTC)
+            yield from takewhile(lambda minute: minute < MINUTES_OF_A_WEEK, ((at - monday) // MINUTE for at in ticks))
         elif self.when:
             start, seconds = int(monday.timestamp()), self.when
             first = -(-start // seconds) * seconds
@@ -100,24 +84,14 @@ class Entry:
 
 
 def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
-    """Give the next times at which an entry fires; fewer where there are none within 28 years."""
-    found: list[datetime] = []
+    """Give the next times at which an entry fires; fewer where there are none within forty years."""
+    zone = after.tzinfo or UTC
     if isinstance(entry.when, Cron):
-        for day in range(LEAP_CYCLE_DAYS):
-            date_ = (after + timedelta(days=day)).date()
-            if entry.when.fits_day(date_):
-                times = (
-                    datetime(date_.year, date_.month, date_.day, hour, minute, tzinfo=after.tzinfo)
-                    for hour in sorted(entry.when.hours)
-                    for minute in sorted(entry.when.minutes)
-                )
-                found += [at for at in times if at > after][: count - len(found)]
-            if len(found) >= count:
-                break
-    elif entry.when:
-        first = (after.timestamp() // entry.when + 1) * entry.when
-        found = [datetime.fromtimestamp(first + n * entry.when, after.tzinfo) for n in range(count)]
-    return found
+        return [at.astimezone(zone) for at in islice(ticks_after(entry.when, after, entry.zone or zone), count)]
+    if not entry.when:
+        return []
+    first = (after.timestamp() // entry.when + 1) * entry.when
+    return [datetime.fromtimestamp(first + n * entry.when, zone) for n in range(count)]
 
 
 def clock_changes(zone: tzinfo, year: int) -> list[tuple[datetime, str]]:
@@ -138,12 +112,15 @@ def clock_changes(zone: tzinfo, year: int) -> list[tuple[datetime, str]]:
 
 def entries_of(app: Any, places: Mapping[str, tuple[str, int]] | None = None) -> list[Entry]:
     """Read the beat schedule of a Celery app; ``places`` says in which file and line an entry's name stands."""
-    known = places or {}
-    return [entry_of(name, row, *known.get(name, ("", 0))) for name, row in (app.conf.beat_schedule or {}).items()]
+    known, zone = places or {}, app.timezone
+    return [
+        entry_of(name, row, *known.get(name, ("", 0)), zone=zone)
+        for name, row in (app.conf.beat_schedule or {}).items()
+    ]
 
 
-def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0) -> Entry:
-    """Read one entry as Celery has it."""
+def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0, *, zone: tzinfo | None = None) -> Entry:
+    """Read one entry as Celery has it; ``zone`` is the app's, for crontabs that do not bring their own."""
     options = row.get("options") or {}
     computed = not isinstance(options, Mapping)
     known: Mapping[str, Any] = {} if computed else options
@@ -159,6 +136,7 @@ def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0) -
         expires_given=computed or known.get("expires") is not None,
         file=file,
         line=line,
+        zone=getattr(row["schedule"], "zone", zone),
     )
 
 
@@ -172,15 +150,14 @@ def _mapping(kwargs: Any) -> dict[str, Any]:
 
 
 def _when(schedule: Any) -> Cron | float | None:
-    if isinstance(schedule, Cron):
-        return schedule
+    if isinstance(cron := getattr(schedule, "cron", schedule), Cron):
+        return cron
     if hasattr(schedule, "day_of_week") and hasattr(schedule, "month_of_year"):
-        return Cron(
-            *(
-                frozenset(_ints(getattr(schedule, name)))
-                for name in ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
-            )
+        minutes, hours, weekdays, days, months = (
+            frozenset(_ints(getattr(schedule, name)))
+            for name in ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
         )
+        return Cron(minutes, hours, weekdays, days, months)
     return _seconds(getattr(schedule, "run_every", schedule))
 
 

@@ -27,6 +27,7 @@ FIELDS: Final = {
     "task": "registered name of its task",
     "queue": "logical name of its queue",
     "attempt": "claims so far, this one included",
+    "ahead_seconds": "how far it is ahead, seconds",
     "alert": "name of a rule, and of what it is about",
     "answer": "what became of a person's cancel",
     "arguments": "values of those arguments that `log_arguments` allows, by name",
@@ -76,6 +77,7 @@ FIELDS: Final = {
     "seconds_left": "until the stop is forced, seconds",
     "revived": "failed jobs that were started again by their rule",
     "schedule": "name of an entry of the beat schedule",
+    "schedules": "names of entries of the beat schedule",
     "sla_missed": "whether the wait exceeds the queue's SLA",
     "since": "when it began, epoch milliseconds",
     "start_by": "when it should have started at the latest, epoch milliseconds",
@@ -244,6 +246,21 @@ EVENTS: Final = {
         _event(
             "tick lost: its expiry is over", "beat", "error", "schedule due", "Later than `expires`; not submitted."
         ),
+        _event(
+            "clock was set back, last runs are reset",
+            "beat",
+            "warning",
+            "ahead_seconds count",
+            "Schedules had run by a clock that was ahead; what is due now is submitted, ticks that did run stay one.",
+        ),
+        _event(
+            "ticks are overdue",
+            "beat",
+            "error",
+            "schedules",
+            "None was submitted for two minutes more than the schedule says; the health check fails.",
+        ),
+        _event("ticks are submitted again", "beat", "info", "schedules", "None is overdue any more."),
         # --- canvas
         _event("chord not told, it looks by itself later", "chords", "warning", "JOB group_id error", "It polls."),
         _event("chord repaired", "chords", "info", "JOB", "All members of a failed chord have succeeded: it goes on."),

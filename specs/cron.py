@@ -77,8 +77,10 @@ class _Field:
         return f"{self.first} to {self.last}{words}"
 
 
-_MONTHS: Final = {name: n for n, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
-_WEEKDAYS: Final = {name: n for n, name in enumerate("sun mon tue wed thu fri sat".split())}
+_MONTH_NAMES: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAY_NAMES: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS: Final = {name: n for n, name in enumerate(_MONTH_NAMES, 1)}
+_WEEKDAYS: Final = {name: n for n, name in enumerate(_WEEKDAY_NAMES)}
 _FIELDS: Final = (
     _Field("minute", 0, 59, {}),
     _Field("hour", 0, 23, {}),

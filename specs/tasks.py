@@ -9,7 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from jobclaim.specs.base import Seconds, Spec
+from jobclaim.specs.cron import parse_cron
 from jobclaim.specs.dead_letters import DeadLetterRule, FailureKindName
+from jobclaim.specs.zones import zone_of
 
 
 class TaskSpec(Spec):
@@ -35,7 +37,10 @@ class ScheduleSpec(Spec):
     every: Annotated[float, Field(ge=1)] | None = None
     """Seconds between two ticks, counted from the epoch: 3600 is every full hour (UTC)."""
     cron: str | None = None
-    """Minute, hour, day of month, month, day of week, as in crontab(5); UTC. Either this or ``every``."""
+    """Minute, hour, day of month, month, day of week, as in crontab(5). Either this or ``every``."""
+    timezone: str = "UTC"
+    """IANA name of the zone in which ``cron`` is read. A time that a clock change skips runs at the next minute that
+    exists; one that comes twice runs once."""
     args: tuple[Any, ...] = ()
     """Positional arguments of each call."""
     kwargs: dict[str, Any] = Field(default={})
@@ -49,10 +54,16 @@ class ScheduleSpec(Spec):
     def _one_rhythm(self) -> ScheduleSpec:
         if (self.every is None) == (self.cron is None):
             raise ValueError(f"schedule of {self.task!r} needs either every or cron; give one of the two")
-        if self.cron is not None and len(self.cron.split()) != 5:
+        try:
+            zone_of(self.timezone)
+            if self.cron is not None:
+                parse_cron(self.cron)
+        except ValueError as error:
+            raise ValueError(f"schedule of {self.task!r}: {error}") from None
+        if self.every is not None and self.timezone != "UTC":
             raise ValueError(
-                f"cron={self.cron!r} has {len(self.cron.split())} fields; write five: minute, hour, day of month, "
-                "month, day of week"
+                f"schedule of {self.task!r}: timezone={self.timezone!r} has no meaning beside every={self.every:g}, "
+                "which counts from the epoch; write a cron expression, or leave timezone out"
             )
         return self
 

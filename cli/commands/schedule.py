@@ -155,7 +155,7 @@ def next_(session: Session, app: str | None, count: int, output: Format | None) 
 
 def times(entry: Entry) -> str:
     """Say when an entry fires, in the words of crontab(5)."""
-    from jobclaim.governance.schedules import Cron
+    from jobclaim.specs.cron import Cron
 
     if not isinstance(entry.when, Cron):
         return f"every {entry.when:g} s" if entry.when else "not understood"
@@ -167,7 +167,8 @@ def times(entry: Entry) -> str:
         (cron.months, range(1, 13)),
         (cron.weekdays, range(7)),
     )
-    return " ".join("*" if len(given) == len(full) else ",".join(map(str, sorted(given))) for given, full in sets)
+    fields = ("*" if len(given) == len(full) else ",".join(map(str, sorted(given))) for given, full in sets)
+    return " ".join([*fields, *([f"({entry.zone})"] if entry.zone and str(entry.zone) != "UTC" else [])])
 
 
 def _record(entry: Entry, world: World, count: int) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from jobclaim.dashboard import charts
@@ -18,10 +19,12 @@ from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
 from jobclaim.governance.finding import Finding
 from jobclaim.governance.schedule_rules import World, validate
-from jobclaim.governance.schedules import LEAP_CYCLE_DAYS, NEVER, Cron, Entry, entry_of, next_fires
+from jobclaim.governance.schedules import Entry, entry_of, next_fires
 from jobclaim.jobs import Job
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.settings import ScheduleSpec, Settings
+from jobclaim.settings import Settings
+from jobclaim.specs.cron import Cron
+from jobclaim.specs.ticks import ticks_before
 from jobclaim.views.humane import span
 from jobclaim.workers.fleet import WorkerRecord
 
@@ -120,21 +123,10 @@ def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
 
 
 def entries_of(settings: Settings) -> list[Entry]:
-    """Give what beat submits under these settings, recovery among it; what cannot be read is `NEVER`'s."""
+    """Give what beat submits under these settings, recovery among it."""
     from jobclaim.workers.config import beat_schedule
 
-    rest = beat_schedule(settings.model_copy(update={"schedules": {}}))
-    found = [_entry(name, spec) for name, spec in settings.schedules.items()]
-    return found + [entry_of(name, row) for name, row in rest.items()]
-
-
-def _entry(name: str, spec: ScheduleSpec) -> Entry:
-    from jobclaim.workers.schedule.entries import entries
-
-    try:
-        return entry_of(name, entries(Settings.model_construct(schedules={name: spec}))[name])
-    except ValueError:  # beat itself refuses to start with it
-        return Entry(name, spec.task, NEVER, queue=spec.queue or "", expires=spec.expires)
+    return [entry_of(name, row, zone=UTC) for name, row in beat_schedule(settings).items()]
 
 
 def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]) -> tuple[Finding, ...]:
@@ -159,30 +151,13 @@ def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
 
 
 def last_fires(entry: Entry, before: datetime, count: int) -> list[datetime]:
-    """Give the last times at which an entry fired, newest first; fewer where there are none within eight years."""
+    """Give the last times at which an entry fired, newest first; fewer where there are none within forty years."""
     if isinstance(entry.when, Cron):
-        return _last_crons(entry.when, before, count)
+        return list(islice(ticks_before(entry.when, before, entry.zone or UTC), count))
     if not entry.when:
         return []
     first = before.timestamp() // entry.when * entry.when
     return [datetime.fromtimestamp(first - n * entry.when, UTC) for n in range(count)]
-
-
-def _last_crons(cron: Cron, before: datetime, count: int) -> list[datetime]:
-    found: list[datetime] = []
-    midnight = before.replace(hour=0, minute=0, second=0, microsecond=0)
-    for day in range(LEAP_CYCLE_DAYS):
-        at = midnight - timedelta(days=day)
-        if cron.fits_day(at.date()):
-            times = (
-                at.replace(hour=hour, minute=minute)
-                for hour in sorted(cron.hours, reverse=True)
-                for minute in sorted(cron.minutes, reverse=True)
-            )
-            found += [time for time in times if time <= before][: count - len(found)]
-        if len(found) >= count:
-            break
-    return found
 
 
 def view(
@@ -242,7 +217,8 @@ def words(entry: Entry) -> str:
         (cron.months, 1, 12),
         (cron.weekdays, 0, 6),
     )
-    return " ".join(_field(given, first, last) for given, first, last in fields)
+    zone = "" if entry.zone in (None, UTC) or str(entry.zone) == "UTC" else f" ({entry.zone})"
+    return " ".join(_field(given, first, last) for given, first, last in fields) + zone
 
 
 def _field(given: frozenset[int], first: int, last: int) -> str:

@@ -186,6 +186,11 @@ def test_nonsense_is_refused_by_name() -> None:
         Settings(schedules={"x": {"task": "t", "cron": "* * *"}})
     with pytest.raises(ValueError, match=r"schedules\['x'\].queue='nowhere'"):
         Settings(schedules={"x": {"task": "t", "every": 5, "queue": "nowhere"}})
-    bad = Settings(schedules={"x": {"task": "t", "cron": "61 * * * *"}})
-    with pytest.raises(ValueError, match=r"schedules\['x'\].cron='61 \* \* \* \*' cannot be read"):
-        entries(bad)
+    with pytest.raises(ValueError, match=r"(?s)schedules.x.*cron='61 \* \* \* \*' cannot be read: minute '61'"):
+        Settings(schedules={"x": {"task": "t", "cron": "61 * * * *"}})
+    with pytest.raises(ValueError, match=r"timezone='europe/berlin' is not an IANA.*did you mean 'Europe/Berlin'"):
+        Settings(schedules={"x": {"task": "t", "cron": "0 1 * * *", "timezone": "europe/berlin"}})
+    with pytest.raises(ValueError, match=r"timezone='America' is not an IANA time zone"):
+        Settings(schedules={"x": {"task": "t", "cron": "0 1 * * *", "timezone": "America"}})
+    with pytest.raises(ValueError, match="has no meaning beside every=60"):
+        Settings(schedules={"x": {"task": "t", "every": 60, "timezone": "Europe/Berlin"}})

@@ -178,7 +178,9 @@ def until(end: datetime, ticks: Iterator[datetime]) -> Iterator[datetime]:
 )
 def test_a_day_of_ticks(text: str, zone: str, day: str, runs: list[str]) -> None:
     start = datetime.fromisoformat(day).replace(tzinfo=UTC)
-    ticks = until(start + timedelta(hours=23, minutes=59), ticks_after(parse_cron(text), start - MINUTE, ZoneInfo(zone)))
+    ticks = until(
+        start + timedelta(hours=23, minutes=59), ticks_after(parse_cron(text), start - MINUTE, ZoneInfo(zone))
+    )
     assert [f"{at:%H:%M}" for at in ticks] == runs
 
 
@@ -198,8 +200,8 @@ def test_a_tick_years_ahead_is_found(text: str, after: str, comes: str) -> None:
 
 
 def test_a_rare_weekday_and_date_is_found() -> None:
-    friday_13th_of_february = Cron(frozenset({0}), frozenset({0}), frozenset({5}), frozenset({13}), frozenset({2}))
-    assert next_tick(friday_13th_of_february, datetime(2026, 11, 21, tzinfo=UTC), UTC) == datetime(2032, 2, 13, tzinfo=UTC)
+    friday_13th = Cron(frozenset({0}), frozenset({0}), frozenset({5}), frozenset({13}), frozenset({2}))
+    assert next_tick(friday_13th, datetime(2026, 11, 21, tzinfo=UTC), UTC) == datetime(2032, 2, 13, tzinfo=UTC)
 
 
 def test_a_day_that_never_comes_has_no_tick() -> None:
@@ -227,5 +229,7 @@ def test_the_next_tick_is_the_one_after_the_previous(at: datetime, zone: str, te
 
 
 def test_no_two_ticks_are_the_same() -> None:
-    ticks = list(islice(ticks_after(parse_cron("*/10 1-3 * * *"), datetime(2026, 3, 28, tzinfo=UTC), ZoneInfo(BERLIN)), 60))
+    ticks = list(
+        islice(ticks_after(parse_cron("*/10 1-3 * * *"), datetime(2026, 3, 28, tzinfo=UTC), ZoneInfo(BERLIN)), 60)
+    )
     assert all(earlier < later for earlier, later in pairwise(ticks))

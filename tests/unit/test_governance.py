@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
@@ -24,10 +25,11 @@ from jobclaim.governance.inspection import fleet_of, world_of
 from jobclaim.governance.report import report
 from jobclaim.governance.schedule_rules import RULES as SCHEDULE_RULES
 from jobclaim.governance.schedule_rules import World, validate
-from jobclaim.governance.schedules import Cron, Entry, clock_changes, entries_of, next_fires
+from jobclaim.governance.schedules import Entry, clock_changes, entries_of, next_fires
 from jobclaim.governance.source import LateSetting, Source, read
 from jobclaim.governance.static_schedules import static_entries, static_world
 from jobclaim.settings import QueueSpec, ScheduleSpec, Settings, TaskSpec
+from jobclaim.specs.cron import Cron
 from jobclaim.workers import JobTask, create_app
 
 CLEAN = """
@@ -369,6 +371,24 @@ def test_a_crontab_at_the_hour_of_a_clock_change_is_found(hour: int, found: int)
     nightly = entry("nightly", when=Cron(minutes=frozenset({30}), hours=frozenset({hour})))
     assert len(validate([nightly], berlin, ["daylight-saving"])) == found
     assert validate([nightly], World(), ["daylight-saving"]) == []
+    assert validate([nightly], replace(berlin, aligned=True), ["daylight-saving"]) == []
+
+
+def test_entries_of_other_zones_meet_in_one_minute() -> None:
+    eight, seven = (Cron(minutes=frozenset({0}), hours=frozenset({hour})) for hour in (8, 7))
+    berlin = [entry(f"b{n}", when=eight, zone=ZoneInfo("Europe/Berlin")) for n in range(3)]
+    utc = [entry(f"u{n}", when=seven, zone=UTC) for n in range(3)]
+    [found] = validate([*berlin, *utc], World(), ["hotspots"])
+    assert (found.subject, "6 entries" in found.problem) == ("Mon 07:00", True)
+
+
+def test_a_schedule_in_a_zone_says_when_it_is_next() -> None:
+    app = create_app(Settings(schedules={"n": ScheduleSpec(task="t", cron="30 2 29 3 *", timezone="Europe/Berlin")}))
+    [ours] = [one for one in entries_of(app) if one.name == "n"]
+    assert next_fires(ours, datetime(2025, 3, 30, tzinfo=UTC), 2) == [
+        datetime(2026, 3, 29, 1, tzinfo=UTC),
+        datetime(2027, 3, 29, 0, 30, tzinfo=UTC),
+    ]
 
 
 def test_clock_changes_name_the_hours_that_a_year_skips_and_repeats() -> None:

@@ -6,88 +6,134 @@
                                     12:00──▶ the same id                          beat two: it is there already
 
 The id follows from the schedule's name and the time at which it was due, not from the time at which a beat noticed. So
-that two beats speak of the same times, intervals are counted from the epoch and not from the start of a beat. A beat
-that starts makes up for what was due in the last minute: a restart loses no tick, a deployment does not start the
-night's work at noon. A tick that no worker starts before the next one is due is dropped, unless its ``expires`` says
-otherwise.
+that two beats speak of the same times, all rhythms follow the calendar (`jobclaim.workers.schedule.rhythm`) and not
+the start of a beat. A beat that starts makes up for what was due in the last minute: a restart loses no tick, a
+deployment does not start the night's work at noon. A tick that no worker starts before the next one is due is dropped,
+unless its ``expires`` says otherwise.
 
-Only jobs are told apart so. A plain task that two beats submit runs twice.
+What is due is decided anew in each turn, from the clock and the last run alone: nothing is planned ahead that a clock
+that was wrong could have planned wrongly. A last run that lies in the future is the mark of such a clock, and is reset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 import structlog
 from celery.beat import BeatLazyFunc, Scheduler
-from celery.schedules import crontab, schedstate, schedule
 
 from jobclaim.jobs import StoreUnavailable
+from jobclaim.workers.schedule.rhythm import CronTicks, Every, Fixed, aware, rhythm
 from jobclaim.workers.submission import timing
+
+__all__ = ["Every", "JobScheduler", "due_tick", "tick_id"]
 
 log = structlog.get_logger("jobclaim.beat")
 
 LOOK_BACK: Final = timedelta(seconds=60)
 """What was due that long before a beat started is still submitted."""
-LONGEST_SEARCH: Final = timedelta(days=1)
+LONGEST_PAUSE: Final = 10.0
+"""Seconds after which the clock is looked at again, however far the next tick is: it may have been set."""
 RETRY_SECONDS: Final = 1.0
-
-
-class Every(schedule):
-    """An interval counted from the epoch, so that all beats mean the same moments."""
-
-    def is_due(self, last_run_at: datetime) -> Any:
-        """Tell whether a boundary lies between the last run and now, and the seconds until the next one."""
-        now = self.maybe_make_aware(self.now())
-        boundary = self.boundary(now)
-        wait = (boundary + self.run_every - now).total_seconds()
-        return schedstate(is_due=self.maybe_make_aware(last_run_at) < boundary, next=wait)
-
-    def remaining_estimate(self, last_run_at: datetime) -> timedelta:
-        """Time until the first boundary after the last run."""
-        now = self.maybe_make_aware(self.now())
-        return self.boundary(self.maybe_make_aware(last_run_at)) + self.run_every - now  # type: ignore[no-any-return]
-
-    def boundary(self, at: datetime) -> datetime:
-        """The last moment up to ``at`` that is a multiple of the interval."""
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        return epoch + ((at - epoch) // self.run_every) * self.run_every  # type: ignore[no-any-return]
+STEP_BACK: Final = timedelta(seconds=1)
+"""A last run that is further ahead than this was not noted by the clock as it is now."""
+SLACK_SECONDS: Final = 120.0
+"""What a schedule's ticks may take longer than the schedule says before they count as overdue."""
 
 
 class JobScheduler(Scheduler):
-    """Celery's scheduler without a file: what a beat must know it knows from the clock and the job table."""
+    """Celery's scheduler without a file: what a beat must know it knows from the clock and the job table.
+
+    Attributes
+    ----------
+    clock : callable
+        Gives the time, aware.
+    monotonic : callable
+        Gives seconds that no setting of the clock changes.
+    """
+
+    max_interval = LONGEST_PAUSE
+    clock: Callable[[], datetime] = staticmethod(lambda: datetime.now(UTC))
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._missed: list[tuple[Any, datetime, datetime | None]] = []
+        self._submitted: dict[str, float] = {}
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
-        """Read the schedules; whole intervals are counted from the epoch."""
+        """Read the schedules, jobclaim's and the host's."""
         super().setup_schedule()
         for entry in self.schedule.values():
-            if type(entry.schedule) is schedule:
-                entry.schedule = Every(entry.schedule.run_every, app=self.app)
-            entry.last_run_at = entry.default_now() - LOOK_BACK
+            entry.last_run_at = self.clock() - LOOK_BACK
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Submit what is due, after what could not be submitted before."""
-        missed, self._missed = self._missed, []
-        for entry, due, following in missed:
-            if following is None or following > datetime.now(UTC):
-                self._submit(entry, due, following)
-            else:
-                log.error("tick lost: its expiry is over", schedule=entry.name, due=due.isoformat())
-        wait = float(super().tick(*args, **kwargs))
-        return min(wait, RETRY_SECONDS) if self._missed else wait
+        """Submit all that is due, after what could not be submitted before; give the seconds until the next turn."""
+        now = self.clock()
+        self._submit_missed(now)
+        self._reset_future_runs(now)
+        waits = [self._turn(entry, now) for entry in list(self.schedule.values())]
+        return min([self.max_interval, *waits, *([RETRY_SECONDS] if self._missed else [])])
+
+    def reserve(self, entry: Any) -> Any:
+        """Note that an entry has run."""
+        after = self.schedule[entry.name] = entry._next_instance(last_run_at=self.clock())
+        return after
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Submit an entry's task for the tick that is due."""
-        due, following = due_tick(entry.schedule, entry.last_run_at, datetime.now(UTC))
+        due, following = due_tick(entry.schedule, entry.last_run_at, self.clock(), self.app.timezone)
         if advance:
             entry = self.reserve(entry)
         return self._submit(entry, due, following)
+
+    def overdue(self) -> list[str]:
+        """Name the schedules of which no tick was submitted for longer than they say, whatever the clock says."""
+        now, elapsed = self.clock(), self.monotonic()
+        return [
+            entry.name
+            for entry in self.schedule.values()
+            if (gap := _gap(entry.schedule, now)) is not None
+            and elapsed - self._submitted.setdefault(entry.name, elapsed) > gap + SLACK_SECONDS
+        ]
+
+    def _turn(self, entry: Any, now: datetime) -> float:
+        """Submit an entry's task if it is due; give the seconds until it is next."""
+        known = entry.schedule = rhythm(entry.schedule, self.app.timezone)
+        try:
+            if isinstance(known, Fixed):
+                due, following = known.previous(now), known.following(now)
+                is_due = due is not None and aware(entry.last_run_at, UTC) < due
+                wait = (following - now).total_seconds() if following else self.max_interval
+            else:
+                is_due, wait = self.is_due(entry)
+        except Exception:  # noqa: BLE001 - a host's own schedule that fails must not stop the others
+            is_due, wait = self._is_due_failed(entry)
+        if is_due:
+            self.reserve(entry)
+            self.apply_entry(entry, producer=self.producer)
+        return max(0.0, float(wait))
+
+    def _reset_future_runs(self, now: datetime) -> None:
+        """Take back last runs that a wrong clock noted; ticks that did run are told by their ids."""
+        ahead = [entry for entry in self.schedule.values() if aware(entry.last_run_at, UTC) > now + STEP_BACK]
+        if not ahead:
+            return
+        seconds = max((aware(entry.last_run_at, UTC) - now).total_seconds() for entry in ahead)
+        for entry in ahead:
+            entry.last_run_at = now - LOOK_BACK
+        log.warning("clock was set back, last runs are reset", ahead_seconds=round(seconds, 3), count=len(ahead))
+
+    def _submit_missed(self, now: datetime) -> None:
+        missed, self._missed = self._missed, []
+        for entry, due, until in missed:
+            if until is None or until > now:
+                self._submit(entry, due, until)
+            else:
+                log.error("tick lost: its expiry is over", schedule=entry.name, due=due.isoformat())
 
     def _submit(self, entry: Any, due: datetime, following: datetime | None) -> Any:
         options = dict(entry.options)
@@ -97,15 +143,18 @@ class JobScheduler(Scheduler):
         args, kwargs = _evaluated(entry.args or ()), _evaluated(entry.kwargs or {})
         try:
             if task is not None:
-                return task.apply_async(args, kwargs, **options)
-            return self.app.send_task(entry.task, args, kwargs, **options)
+                result = task.apply_async(args, kwargs, **options)
+            else:
+                result = self.app.send_task(entry.task, args, kwargs, **options)
         except StoreUnavailable as error:
             self._missed.append((entry, due, until))
             log.warning("tick not written, tried again", schedule=entry.name, due=due.isoformat(), reason=str(error))
             return None
+        self._submitted[entry.name] = self.monotonic()
+        return result
 
 
-def due_tick(known: Any, last_run_at: datetime, now: datetime) -> tuple[datetime, datetime | None]:
+def due_tick(known: Any, last_run_at: datetime, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime | None]:
     """Tell which tick of a schedule is due, and when the next one is, where that is known.
 
     Parameters
@@ -113,22 +162,40 @@ def due_tick(known: Any, last_run_at: datetime, now: datetime) -> tuple[datetime
     known : celery.schedules.BaseSchedule
     last_run_at : datetime
         When the schedule last ran; of several ticks since then the latest counts.
+    zone : tzinfo
+        In which Celery's crontabs are read.
     """
-    if isinstance(known, Every):
-        boundary = known.boundary(now)
-        return boundary, boundary + known.run_every
-    if not isinstance(known, crontab):
-        return now.replace(second=0, microsecond=0), None
-    due, following = None, _next(known, max(_aware(last_run_at), now - LONGEST_SEARCH))
-    while following <= now:
-        due, following = following, _next(known, following)
-    return (due, following) if due is not None else (following, _next(known, following))
+    known, last = rhythm(known, zone), aware(last_run_at, UTC)
+    if not isinstance(known, Fixed):
+        return _own_tick(known, last, now), None
+    due = known.previous(now)
+    if due is None or (isinstance(known, CronTicks) and due <= last):  # asked a little early: the tick that comes
+        due = known.following(now) or now
+    return due, known.following(due)
 
 
 def tick_id(name: str, due: datetime) -> str:
-    """Id of the job of one tick."""
+    """Give the id of the job of one tick."""
     at = due.astimezone(UTC).isoformat(timespec="milliseconds" if due.microsecond else "seconds")
     return f"{name}@{at.replace('+00:00', 'Z')}"
+
+
+def _own_tick(known: Any, last_run_at: datetime, now: datetime) -> datetime:
+    """Ask a schedule of another kind when it was due, to the second, so that two beats give its tick one id."""
+    try:
+        remaining = known.remaining_estimate(last_run_at)
+    except NotImplementedError:
+        remaining = timedelta()
+    due: datetime = now + min(remaining, timedelta())
+    return (due + timedelta(milliseconds=500)).astimezone(UTC).replace(microsecond=0)
+
+
+def _gap(known: Any, now: datetime) -> float | None:
+    """Give the seconds between the ticks before and after now; ``None`` where they are not known."""
+    if not isinstance(known, Fixed):
+        return None
+    previous, following = known.previous(now), known.following(now)
+    return None if previous is None or following is None else (following - previous).total_seconds()
 
 
 def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinfo) -> datetime | None:
@@ -142,15 +209,6 @@ def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinf
         return due + timedelta(seconds=wanted)
     until = timing.start_by(wanted, 0, zone)
     return None if until is None else datetime.fromtimestamp(until / 1000, UTC)
-
-
-def _next(known: Any, after: datetime) -> datetime:
-    last, delta, _ = known.remaining_delta(after)
-    return _aware(last + delta)
-
-
-def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _evaluated(values: Any) -> Any:

@@ -1,41 +1,54 @@
-"""The schedules of settings, as Celery's ``beat_schedule`` has them."""
+"""The schedules of settings, as Celery's ``beat_schedule`` has them, and how they join those of the host's app."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from celery.schedules import crontab
-
 from jobclaim.settings import ScheduleSpec, Settings
+from jobclaim.specs.cron import parse_cron
+from jobclaim.specs.zones import zone_of
+from jobclaim.workers.schedule.rhythm import CronTicks
 
 
 def entries(settings: Settings) -> dict[str, Any]:
-    """The schedules of settings, as Celery's ``beat_schedule`` has them.
+    """Give the schedules of settings as entries of Celery's ``beat_schedule``."""
+    return {name: _entry(spec) for name, spec in settings.schedules.items()}
+
+
+def merge_schedules(own: Mapping[str, Any], host: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Join the entries of settings and those of the host's own ``beat_schedule``; merging twice changes nothing.
 
     Raises
     ------
     ValueError
-        A cron expression that cannot be read; the message names schedule and expression.
+        A name stands in both for different entries: which of the two runs would be chance.
     """
-    return {name: _entry(name, spec) for name, spec in settings.schedules.items()}
+    given = dict(host or {})
+    for name in own.keys() & given.keys():
+        if own[name] != given[name]:
+            raise ValueError(
+                f"schedule {name!r} is defined twice: by jobclaim's settings, for task {_task(own[name])!r}, and by "
+                f"beat_schedule of the Celery app, for task {_task(given[name])!r}; rename or remove one of the two"
+            )
+    return {**given, **own}
 
 
-def _entry(name: str, spec: ScheduleSpec) -> dict[str, Any]:
+def _task(entry: Any) -> str:
+    return str(entry.get("task") if isinstance(entry, Mapping) else getattr(entry, "task", entry))
+
+
+def _entry(spec: ScheduleSpec) -> dict[str, Any]:
     options = {"queue": spec.queue, "expires": spec.expires}
     return {
         "task": spec.task,
-        "schedule": spec.every if spec.every is not None else _crontab(name, spec.cron or ""),
+        "schedule": spec.every if spec.every is not None else _ticks(spec),
         "args": tuple(spec.args),
         "kwargs": dict(spec.kwargs),
         "options": {option: value for option, value in options.items() if value is not None},
     }
 
 
-def _crontab(name: str, expression: str) -> Any:
-    try:
-        return crontab.from_string(" ".join(expression.split()))
-    except Exception as error:
-        raise ValueError(
-            f"schedules[{name!r}].cron={expression!r} cannot be read ({error}); write minute, hour, day of month, "
-            "month, day of week, as in '*/5 6-20 * * mon-fri'"
-        ) from error
+def _ticks(spec: ScheduleSpec) -> CronTicks:
+    text = spec.cron or ""
+    return CronTicks(parse_cron(text), zone_of(spec.timezone), text)

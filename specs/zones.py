@@ -1,0 +1,28 @@
+"""Time zones by their IANA names."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo, available_timezones
+
+from jobclaim.specs.refusals import did_you_mean
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Find a time zone.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name; the closest one is suggested.
+    """
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # the last where a name is that of a folder
+        known = {zone.lower(): zone for zone in available_timezones()}
+        meant = did_you_mean(name.lower(), known)
+        for lower, zone in known.items():
+            meant = meant.replace(repr(lower), repr(zone))
+        raise ValueError(
+            f"timezone={name!r} is not an IANA time zone{meant}; write one as in 'Europe/Berlin', or leave it out "
+            "for UTC"
+        ) from None
