@@ -78,9 +78,10 @@ class Channel(SQS.Channel):
         self._web: PatientClient | None = None
         self._connection_for_polls: PollConnection | None = None
         self._timer: Any = None
-        # kombu 5.6 keeps these on the class, so all apps of a process would share their queues' URLs
-        self._queue_cache: dict[str, str] = {}
-        self._noack_queues: set[str] = set()
+        if not isinstance(getattr(SQS.Channel, "_queue_cache", None), property):  # 5.7 keeps them on the connection
+            # kombu 5.6 keeps these on the class, so all apps of a process would share their queues' URLs
+            self._queue_cache: dict[str, str] = {}
+            self._noack_queues: set[str] = set()
         super().__init__(*args, **kwargs)
         known = self.settings
         self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
