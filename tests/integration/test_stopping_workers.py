@@ -117,6 +117,7 @@ def test_a_clean_stop_leaves_no_record_and_a_command_can_ask_for_it(deploy: Depl
         worker = here.stack.worker("worker", "-c", "1", "-Q", "default")
         record = wait_until(here.fleet.all, 10, "the worker has a record")[0]
         assert (record.queues, record.concurrency, record.pid) == (("default",), 1, worker.pid)
+        assert record.digest == here.stack.settings.digest
         assert here.fleet.ask_to_drain(record.worker_id) is not None
         assert worker.wait_for_exit(20) == 0
         assert here.fleet.all() == []

@@ -46,6 +46,12 @@ def environments(settings: Settings) -> dict[str, dict[str, str]]:
     return found
 
 
+def outside(settings: Settings) -> str:
+    """Give the ``.env`` file that the stack offers to programs outside it."""
+    document = yaml.load(render(settings), _Loader)  # noqa: S506 - a SafeLoader
+    return _Stack(document).text(document["Outputs"]["Environment"]["Value"])
+
+
 class _Stack:
     """What the references of a stack come to."""
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jobclaim.infra.environment import OWN_TO_A_MACHINE
 from jobclaim.settings import Settings
 from jobclaim.specs.digest import DASHBOARD, DIGITS, OWN
-from tests.support.containers import environments
+from tests.support.containers import REGION, environments, outside
 
 STORED = "scrypt$16384$8$1$" + "s" * 22 + "$" + "k" * 43
 BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/jobs/1"
@@ -226,6 +226,16 @@ def test_what_stands_in_the_projects_file_reaches_the_containers(folder: Path, t
 
     assert {in_environment(variables).digest for variables in found.values()} == {settings.digest}
     assert settings.digest != Settings().digest
+
+
+def test_a_project_with_the_stacks_dotenv_has_the_settings_of_its_containers(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[tool.jobclaim]\nmax_attempts = 7\nqueue_prefix = 'their-'\n")
+    settings = Settings()
+    (folder / ".env").write_text(outside(settings))
+    containers = {in_environment(variables).digest for variables in environments(settings).values()}
+
+    assert Settings().region == REGION
+    assert containers == {Settings().digest}
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
