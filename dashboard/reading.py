@@ -1,7 +1,8 @@
 """Reads at half of the CPU time: a page makes up to sixty, and building and parsing them is most of what it takes.
 
 As `jobs.storage.lean`, which does the same for the requests of each job: JSON both ways, botocore's own credentials,
-signature and exceptions. Items of our tables hold no binary values, which are all that boto3 would give in another form.
+signature and exceptions. Items of our tables hold no binary values, which are all that boto3 would give in another
+form.
 """
 
 from __future__ import annotations

@@ -190,6 +190,13 @@ EVENTS: Final = {
         _event("not settled, recovery will find the job", "worker", "error", "JOB reason", "DynamoDB did not answer."),
         _event("large value not read", "jobs", "warning", "JOB reason", "S3 did not give a large payload or result."),
         _event(
+            "AWS fails, tried again while the lease lasts",
+            "jobs",
+            "error",
+            "reason",
+            "Finished work cannot be written: mend what the reason names before the lease ends, or the work is lost.",
+        ),
+        _event(
             "claim answered after its lease",
             "jobs",
             "warning",

@@ -13,62 +13,12 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from jobclaim.jobs.failures.aws_codes import DEPLOYMENT, THROTTLES, spelled
 from jobclaim.jobs.model import FailureKind
 
 _T, _E = FailureKind.TRANSIENT, FailureKind.EXTERNAL
 _C, _P = FailureKind.CONFIGURATION, FailureKind.PERMANENT
 
-THROTTLES: Final = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "BandwidthLimitExceeded",
-        "LimitExceededException",
-        "PriorRequestNotComplete",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "ProvisionedThroughputExceededException",
-        "TransactionInProgressException",
-        "EC2ThrottledException",
-        "RequestTimeout",
-        "KmsThrottled",
-        "ReplicatedWriteConflictException",
-        "TransactionConflictException",
-        "RequestTimeoutException",
-    }
-)
-"""Error codes of AWS that ask for a slower caller, or for the same again."""
-DEPLOYMENT: Final = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "UnauthorizedOperation",
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "AuthFailure",
-        "OptInRequired",
-        "MissingAuthenticationToken",
-        "AllAccessDisabled",
-        "NoSuchBucket",
-        "ResourceNotFoundException",
-        "QueueDoesNotExist",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "KMSAccessDeniedException",
-        "KMS.AccessDeniedException",
-        "PermanentRedirect",
-        "AuthorizationHeaderMalformed",
-        "SubscriptionRequiredException",
-    }
-)
-"""Error codes of AWS for which a role, a name or a region must be mended."""
 PASSING_ERRNOS: Final = frozenset(
     {
         *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
@@ -193,7 +143,7 @@ def http_status(status: int) -> FailureKind:
 
 
 def _client_error(error: Any) -> FailureKind:
-    code = error.response.get("Error", {}).get("Code", "")
+    code = spelled(error.response.get("Error", {}).get("Code", ""))
     if code in THROTTLES or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
         return _T
     return _C if code in DEPLOYMENT else _P

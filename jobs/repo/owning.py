@@ -70,7 +70,8 @@ class Owning(Reading):
             raise InvalidInput("error goes with FAILED, not with COMPLETED; pass result instead")
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
-            result = self.large.fitting(result, "result", self.settings.max_result_bytes)
+            limit, until = self.settings.max_result_bytes, claim.lease_expires_at
+            result = self.large.fitting(result, "result", limit, until=until)
             window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
             return self._end(claim, move, done)
@@ -103,7 +104,8 @@ class Owning(Reading):
         failure = describe(error, now, kind, task=claim.task) if error is not None else None
         after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
         if payload is not UNCHANGED:
-            payload = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
+            limit, until = self.settings.max_payload_bytes, claim.lease_expires_at
+            payload = self.large.fitting(payload, "payload", limit, until=until)
             after = replace(after, payload=payload)
         if queue is not None:
             name = queue_name(queue, claim.task, self.settings, self._any_queue)

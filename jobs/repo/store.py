@@ -38,7 +38,7 @@ class Store:
         self.clock = clock
         self._any_queue = settings is None
         self._claims = ClaimBook()
-        self.large = Large(known)
+        self.large = Large(known, clock=clock, sleep=sleep)
         self.retention = lifecycle.Retention(
             completed=round(known.completed_retention_days * 86_400_000),
             dead=round(known.dead_retention_days * 86_400_000),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.jobs.errors import JobError, PayloadTooLarge
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.connect import PerProcess
 from jobclaim.jobs.storage.connect import client as connect
+from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.jobs.storage.schema import LARGE_MARK
 from jobclaim.settings import Settings
 
@@ -30,8 +35,16 @@ class Large:
         A boto3 S3 client; default: made from settings on first use, in each process anew.
     """
 
-    def __init__(self, settings: Settings, client: Any = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Any = None,
+        *,
+        clock: Clock = system_clock,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._settings = settings
+        self._persistently = partial(persistently, clock=clock, sleep=sleep, service="S3")
         own = PerProcess(lambda: connect(settings, "s3"))
         self._client = own.get if client is None else lambda: client
 
@@ -40,8 +53,10 @@ class Large:
         """Whether large values have a place to go."""
         return bool(self._settings.bucket)
 
-    def fitting(self, value: Any, what: str, limit: int) -> Any:
+    def fitting(self, value: Any, what: str, limit: int, *, until: int | None = None) -> Any:
         """Give a value as an item stores it: itself, or a mark for what went to S3.
+
+        ``until`` as in `jobclaim.jobs.storage.resilience.persistently`.
 
         Raises
         ------
@@ -52,7 +67,7 @@ class Large:
         except PayloadTooLarge:
             if not self.enabled:
                 raise
-            return self._offload().store(value, what=what)
+            return self._offload(until).store(value, what=what)
         return value
 
     def restored(self, job: Job) -> Job:
@@ -78,14 +93,15 @@ class Large:
             log.warning("large value not read", reason=str(error), **job.log_context())
             return job
 
-    def _offload(self) -> Offload:
+    def _offload(self, until: int | None = None) -> Offload:
         from jobclaim.jobs.storage.offload import Offload
 
         if not self._settings.bucket:
             raise JobError(
                 "a large payload or result of this job is in S3; set JOBCLAIM_BUCKET to the bucket that has it"
             )
-        return Offload(self._client, self._settings.bucket, self._settings.bucket_prefix)
+        persist = partial(self._persistently, until=until)
+        return Offload(self._client, self._settings.bucket, self._settings.bucket_prefix, persist)
 
 
 def is_mark(value: Any) -> bool:

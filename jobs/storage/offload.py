@@ -17,7 +17,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from jobclaim.jobs.errors import OffloadLost, PayloadTooLarge, StoreUnavailable
 from jobclaim.jobs.storage import codec
@@ -35,12 +35,17 @@ class Offload:
     ----------
     client : callable
         Gives a boto3 S3 client, this process's own.
+    persist : callable
+        Makes a request again where it may pass.
     """
 
-    def __init__(self, client: Callable[[], Any], bucket: str, prefix: str) -> None:
+    def __init__(
+        self, client: Callable[[], Any], bucket: str, prefix: str, persist: Callable[[Callable[[], Any]], Any]
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
+        self._persist = persist
 
     def store(self, value: Any, *, what: str = "payload") -> dict[str, Any]:
         """Write a value under the hash of its content; give what is stored in its place.
@@ -56,9 +61,10 @@ class Offload:
                 "yourself and pass a reference"
             )
         key = f"{self._prefix}{hashlib.sha256(body).hexdigest()}.json"
+        put = {"Bucket": self._bucket, "Key": key, "Body": body, "ContentType": "application/json"}
         try:
-            self._client().put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
-        except (ClientError, BotoCoreError) as error:
+            self._persist(lambda: self._client().put_object(**put))
+        except StoreUnavailable as error:
             raise StoreUnavailable(f"S3 did not take {what} of {len(body)} bytes: {error}; submit again") from error
         return {LARGE_MARK: {"key": key, "bytes": len(body)}}
 
@@ -73,18 +79,20 @@ class Offload:
         """
         key = mark[LARGE_MARK]["key"]
         try:
-            body = self._client().get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in GONE:
+            body = self._persist(lambda: self._read(key))
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in GONE:
                 raise OffloadLost(
                     f"s3://{self._bucket}/{key} is gone; is the bucket's lifecycle rule shorter than jobs are kept?"
-                ) from error
-            raise StoreUnavailable(f"S3 refused s3://{self._bucket}/{key}: {error}") from error
-        except BotoCoreError as error:
-            raise StoreUnavailable(f"S3 did not answer for s3://{self._bucket}/{key}: {error}") from error
+                ) from cause
+            raise StoreUnavailable(f"S3 did not give s3://{self._bucket}/{key}: {error}") from error
         if hashlib.sha256(body).hexdigest() not in key:
             raise OffloadLost(
                 f"s3://{self._bucket}/{key} is not what was written: its hash differs; find who else writes to the "
                 "bucket, restore the object or submit the job again"
             )
         return codec.decode(body.decode())
+
+    def _read(self, key: str) -> Any:
+        return self._client().get_object(Bucket=self._bucket, Key=key)["Body"].read()

@@ -1,4 +1,4 @@
-"""Which of DynamoDB's errors pass by themselves, and how long to try again."""
+"""Which of AWS's errors pass by themselves, and how long to try again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
+import structlog
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -15,19 +16,10 @@ from tenacity.wait import wait_base
 
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
+from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES, spelled
 
 T = TypeVar("T")
 
-THROTTLES: Final = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "Throttling",
-        "TransactionInProgressException",
-    }
-)
-"""Error codes that ask for a slower caller (AWS, "Error handling with DynamoDB")."""
 STALE: Final = (RuntimeError, OSError)
 """What botocore lets through where credentials cannot be refreshed, or their file cannot be read: none of its own."""
 PASSING: Final = (HTTPClientError, BotoConnectionError, CredentialRetrievalError, *STALE)
@@ -36,6 +28,11 @@ TRIES: Final = 3
 """Tries of a request that nobody's lease bounds; boto3 makes two requests of each."""
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 5.0
+LOUD_AFTER_MS: Final = 5_000
+LOUD_EVERY_MS: Final = 60_000
+"""A request that fails for some seconds is told in the log, and again each minute."""
+
+log = structlog.get_logger("jobclaim.jobs")
 
 _insisting: ContextVar[int | None] = ContextVar("insisting", default=None)
 
@@ -56,11 +53,21 @@ def is_transient(error: BaseException) -> bool:
     if not isinstance(error, ClientError):
         return False
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or error.response.get("Error", {}).get("Code") in THROTTLES
+    return status >= 500 or _code(error) in THROTTLES
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed before a lease ends: also where the caller is not let in at the moment."""
+    return is_transient(error) or (isinstance(error, ClientError) and _code(error) in ACCESS)
 
 
 def persistently(
-    request: Callable[[], T], *, clock: Clock, until: int | None = None, sleep: Callable[[float], None] = time.sleep
+    request: Callable[[], T],
+    *,
+    clock: Clock,
+    until: int | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    service: str = "DynamoDB",
 ) -> T:
     """Make a request again after transient errors, with full jitter between the tries.
 
@@ -68,8 +75,8 @@ def persistently(
     ----------
     until : int, optional
         Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. No wait goes
-        past it; the last try is made then. Default: as `insist_until` says; three tries in all where it says nothing,
-        and when that time is over already.
+        past it; the last try is made then. Refused access is tried again too, for finished work is at stake. Default:
+        as `insist_until` says; three tries in all where it says nothing, and when that time is over already.
 
     Raises
     ------
@@ -81,7 +88,8 @@ def persistently(
     until = _insisting.get() if until is None else until
     backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
     retrying = Retrying(
-        retry=retry_if_exception(is_transient),
+        retry=retry_if_exception(is_transient if until is None else may_pass),
+        before_sleep=_Complaint(clock, service),
         wait=backoff if until is None else _wait_within(until, clock, backoff),
         stop=stop_after_attempt(TRIES) if until is None else _stop_at(until, clock),
         sleep=sleep,
@@ -92,12 +100,31 @@ def persistently(
     except (ClientError, BotoCoreError, *STALE) as error:
         if condition_failed(error):
             raise
-        raise StoreUnavailable(_explain(error)) from error
+        raise StoreUnavailable(_explain(error, service)) from error
 
 
 def condition_failed(error: BaseException) -> bool:
     """Whether DynamoDB refused a write because its condition did not hold."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException"
+
+
+def _code(error: ClientError) -> str:
+    return spelled(error.response.get("Error", {}).get("Code", ""))
+
+
+class _Complaint:
+    """Says now and then that a request still fails."""
+
+    def __init__(self, clock: Clock, service: str) -> None:
+        self.clock = clock
+        self.service = service
+        self.next_at = clock() + LOUD_AFTER_MS
+
+    def __call__(self, retry_state: Any) -> None:
+        if self.clock() >= self.next_at:
+            self.next_at = self.clock() + LOUD_EVERY_MS
+            reason = _explain(retry_state.outcome.exception(), self.service)
+            log.error("AWS fails, tried again while the lease lasts", reason=reason)
 
 
 class _stop_at(stop_base):  # noqa: N801 - named as tenacity names its own
@@ -117,7 +144,7 @@ class _wait_within(wait_base):  # noqa: N801
         return min(wait, left) if left > 0 else wait
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Any, service: str) -> str:
     if isinstance(error, ClientError):
         code = error.response["Error"].get("Code", "?")
         remedy = {
@@ -126,5 +153,5 @@ def _explain(error: Exception) -> str:
             "UnrecognizedClientException": "check the credentials",
         }.get(code, "see the cause; `jobclaim doctor` checks the deployment")
         message = error.response["Error"].get("Message")
-        return f"DynamoDB refused {error.operation_name} with {code}: {message}; {remedy}"
-    return f"DynamoDB did not answer: {error}; check the endpoint, the network and the credentials"
+        return f"{service} refused {error.operation_name} with {code}: {message}; {remedy}"
+    return f"{service} did not answer: {error}; check the endpoint, the network and the credentials"

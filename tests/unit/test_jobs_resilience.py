@@ -20,9 +20,9 @@ from botocore.exceptions import (
 )
 
 from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES
 from jobclaim.jobs.storage.resilience import (
     LONGEST_WAIT_SECONDS,
-    THROTTLES,
     TRIES,
     condition_failed,
     is_transient,
@@ -85,8 +85,6 @@ def test_a_request_that_was_throttled_or_met_a_servers_fault_is_made_again(clock
     [
         refused("ValidationException"),
         refused("ResourceNotFoundException"),
-        refused("AccessDeniedException"),
-        refused("UnrecognizedClientException"),
         NoCredentialsError(),
         ParamValidationError(report="x"),
     ],
@@ -99,6 +97,18 @@ def test_an_error_that_does_not_pass_by_itself_is_told_at_once(clock: ManualCloc
         persistently(request, clock=clock, until=clock() + 60_000, sleep=clock.advance)
     assert request.tries == 1
     assert told.value.__cause__ is error
+
+
+@pytest.mark.parametrize("code", sorted(ACCESS))
+@pytest.mark.parametrize("suffix", ["", "Exception"])
+def test_refused_access_is_told_at_once_where_no_finished_work_is_at_stake(
+    clock: ManualClock, code: str, suffix: str
+) -> None:
+    request = Flaky(refused(code + suffix))
+
+    with pytest.raises(StoreUnavailable):
+        persistently(request, clock=clock, sleep=clock.advance)
+    assert request.tries == 1
 
 
 @pytest.mark.parametrize(
