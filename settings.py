@@ -13,28 +13,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobclaim.specs import timings
 from jobclaim.specs.base import Count, Seconds, TableName
 from jobclaim.specs.checks import check
-from jobclaim.specs.dashboard import SCRYPT_HASH, DashboardAlb, DashboardUser, check_user_names, checked_hosts
+from jobclaim.specs.dashboard import SCRYPT_HASH, DashboardAlb, DashboardUser, HostNames, Users
 from jobclaim.specs.dead_letters import DEAD_LETTER_RULES, DeadLetterRule, FailureKindName, rule_for
 from jobclaim.specs.digest import digest_of, shared
 from jobclaim.specs.groups import WorkerGroup
-from jobclaim.specs.parsing import endpoint_url, from_json, from_list, without_secrets
-from jobclaim.specs.project import ConfigError, find
+from jobclaim.specs.parsing import EndpointUrl, FromJson, Names, without_secrets
+from jobclaim.specs.project import ConfigError
 from jobclaim.specs.queues import QUEUE_PRESETS, QueueSpec, all_queues
 from jobclaim.specs.quotas import (
     DEAD_LETTER_SUFFIX,
@@ -46,8 +38,9 @@ from jobclaim.specs.quotas import (
     dead_letters_of,
 )
 from jobclaim.specs.refusals import not_among, refuse_unknown
+from jobclaim.specs.sources import DOTENV, ordered, refused
 from jobclaim.specs.tasks import Limits, ScheduleSpec, TaskSpec, spec_of
-from jobclaim.specs.variables import CONFIG, PREFIX, refuse_unknown_variables
+from jobclaim.specs.variables import PREFIX, refuse_misplaced, refuse_unknown_variables
 
 __all__ = [
     "DEAD_LETTER_RULES",
@@ -72,8 +65,6 @@ __all__ = [
     "dead_letters_of",
 ]
 
-_DOTENV: Final = ".env"
-
 
 class Settings(BaseSettings):
     """All configuration of jobclaim; frozen once built. See the module's text for where values come from.
@@ -90,7 +81,7 @@ class Settings(BaseSettings):
         extra="forbid",
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=_DOTENV,
+        env_file=DOTENV,
         env_parse_none_str="null",
         dotenv_filtering="match_prefix",  # a .env is shared with other programs
         allow_inf_nan=False,
@@ -100,13 +91,13 @@ class Settings(BaseSettings):
     # --- AWS
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """Of the tables and the queues. A process in another region sees an empty fleet of its own."""
-    endpoint_url: str | None = None
+    endpoint_url: EndpointUrl = None
     """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker looks."""
-    dynamodb_endpoint_url: str | None = None
+    dynamodb_endpoint_url: EndpointUrl = None
     """Instead of ``endpoint_url``, for DynamoDB alone."""
-    sqs_endpoint_url: str | None = None
+    sqs_endpoint_url: EndpointUrl = None
     """Instead of ``endpoint_url``, for SQS alone."""
-    s3_endpoint_url: str | None = None
+    s3_endpoint_url: EndpointUrl = None
     """Instead of ``endpoint_url``, for S3 alone."""
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
     """Of one try to reach AWS. A request is tried again within the lease, so a long one only hides an outage."""
@@ -120,7 +111,7 @@ class Settings(BaseSettings):
     """Holds what workers tell of themselves. Recovery that reads another one takes living workers for lost."""
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "jobclaim-"
     """Stands before each logical name in SQS. Two stacks of an account with one prefix eat each other's messages."""
-    queue_urls: Annotated[dict[str, str], NoDecode] = {}
+    queue_urls: FromJson[dict[str, str]] = {}
     """Logical queue name to URL; resolved by GetQueueUrl when absent."""
 
     # --- queues and tasks
@@ -130,13 +121,13 @@ class Settings(BaseSettings):
     """Where recovery's own task goes. It is added to ``queues``, and nothing else may wait in it."""
     queue_preset: Literal["documents", "service", "priority"] | None = None
     """Queues of `QUEUE_PRESETS` beside ``queues``; one of the same name in ``queues`` takes its place."""
-    queues: Annotated[tuple[QueueSpec, ...], NoDecode] = Field(default_factory=lambda: (QueueSpec(name="default"),))
+    queues: FromJson[tuple[QueueSpec, ...]] = Field(default_factory=lambda: (QueueSpec(name="default"),))
     """All queues. One that is left out while it still holds messages is listened to by no worker."""
-    tasks: Annotated[dict[str, TaskSpec], NoDecode] = {}
+    tasks: FromJson[dict[str, TaskSpec]] = {}
     """By name or pattern, what differs from the queue. Of several patterns the first that fits counts."""
-    schedules: Annotated[dict[str, ScheduleSpec], NoDecode] = {}
+    schedules: FromJson[dict[str, ScheduleSpec]] = {}
     """What beat submits, by name. The name is part of each tick's job id: renaming one may run a tick twice."""
-    task_modules: Annotated[tuple[str, ...], NoDecode] = ()
+    task_modules: Names = ()
     """Modules that hold the users' tasks, imported by workers; a list, or names between commas. Jobs of a task in a
     module that is left out fail as CONFIGURATION after ``max_dispatches``."""
 
@@ -170,7 +161,7 @@ class Settings(BaseSettings):
     health of one hides the other's death."""
     run_dir: str = ""
     """Folder of this machine's pid and liveness files; default: see `run_folder`."""
-    worker_groups: Annotated[dict[str, WorkerGroup], NoDecode] = {}
+    worker_groups: FromJson[dict[str, WorkerGroup]] = {}
     """ECS services by name; default: one, ``workers``, for every queue but recovery's. See `groups`."""
     allow_low_visibility: bool = False
     """Start a worker although a queue's live visibility timeout is below the derived one: a job that waits long inside
@@ -203,7 +194,7 @@ class Settings(BaseSettings):
     """Until DynamoDB deletes a completed job, its result with it."""
     dead_retention_days: Annotated[float, Field(gt=0)] = 30
     """Until DynamoDB deletes a failed or cancelled job; after that nobody can retry it."""
-    dead_letters: Annotated[dict[FailureKindName, DeadLetterRule], NoDecode] = {}
+    dead_letters: FromJson[dict[FailureKindName, DeadLetterRule]] = {}
     """By failure kind, what differs from `DEAD_LETTER_RULES`."""
 
     # --- alerts
@@ -242,23 +233,23 @@ class Settings(BaseSettings):
     """Least level that is written. The metric filters of `template.yaml` count INFO lines: above it they stay at 0."""
     log_format: Literal["json", "console"] = "json"
     """``json`` for machines, which the metric filters need; ``console`` for people."""
-    log_arguments: Annotated[tuple[str, ...], NoDecode] = ()
+    log_arguments: Names = ()
     """Names of keyword arguments whose values log lines may show; all others are masked."""
     telemetry: Literal["off", "otlp", "prometheus"] = "off"
     """Traces and metrics by OTLP (extra `otel`), or metrics alone to be scraped (extra `prometheus`)."""
-    telemetry_endpoint: str | None = None
+    telemetry_endpoint: EndpointUrl = None
     """OTLP over HTTP; default: OTEL_EXPORTER_OTLP_ENDPOINT."""
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] = 9464
     """Port that Prometheus scrapes; each worker of a machine needs its own."""
 
     # --- dashboard
-    dashboard_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    dashboard_hosts: HostNames = ()
     """Names under which browsers reach it, besides those of loopback; others are refused."""
-    dashboard_users: Annotated[dict[str, DashboardUser], NoDecode] = {}
+    dashboard_users: FromJson[Users] = {}
     """By name, who signs in with a password."""
-    dashboard_alb: Annotated[DashboardAlb | None, NoDecode] = None
+    dashboard_alb: FromJson[DashboardAlb | None] = None
     """The load balancer that signs people in; beside it, ``dashboard_users`` are for programs."""
-    dashboard_arguments: Annotated[tuple[str, ...], NoDecode] = ()
+    dashboard_arguments: Names = ()
     """Names of keyword arguments whose values pages show; ``*`` shows all, positional ones too."""
     dashboard_results: bool = False
     """Whether pages show results, messages and tracebacks, which may quote arguments."""
@@ -269,7 +260,7 @@ class Settings(BaseSettings):
             try:
                 super().__init__(**values)
             except ConfigError as error:
-                raise _refused(error) from error
+                raise refused(error) from error
             except ValidationError as error:
                 raise without_secrets(error) from None
 
@@ -283,58 +274,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment, ``.env``, the project's configuration file; in this order."""
-        project = find(os.environ)
-        asked = dotenv_settings.env_file if isinstance(dotenv_settings, DotEnvSettingsSource) else None
-        if asked == _DOTENV:
-            beside = project.folder / _DOTENV if project.folder else None
-            dotenv_settings = DotEnvSettingsSource(settings_cls, env_file=beside)
-        return init_settings, env_settings, dotenv_settings, InitSettingsSource(settings_cls, dict(project.table))
+        return ordered(settings_cls, init_settings, env_settings, dotenv_settings)
 
     @model_validator(mode="before")
     @classmethod
     def _no_unknown_fields(cls, values: Any) -> Any:
         if isinstance(values, Mapping):
+            refuse_misplaced(values)
             refuse_unknown(values, cls.model_fields, cls.__name__)
         refuse_unknown_variables(os.environ, cls.model_fields)
         return values
-
-    @field_validator(
-        "queue_urls",
-        "queues",
-        "tasks",
-        "dead_letters",
-        "schedules",
-        "worker_groups",
-        "dashboard_users",
-        "dashboard_alb",
-        mode="before",
-    )
-    @classmethod
-    def _from_json(cls, value: Any, info: ValidationInfo) -> Any:
-        return from_json(value, str(info.field_name))
-
-    @field_validator("task_modules", "log_arguments", "dashboard_hosts", "dashboard_arguments", mode="before")
-    @classmethod
-    def _from_list(cls, value: Any, info: ValidationInfo) -> Any:
-        return from_list(value, str(info.field_name))
-
-    @field_validator(
-        "endpoint_url", "dynamodb_endpoint_url", "sqs_endpoint_url", "s3_endpoint_url", "telemetry_endpoint"
-    )
-    @classmethod
-    def _endpoint_is_a_url(cls, url: str | None) -> str | None:
-        return endpoint_url(url)
-
-    @field_validator("dashboard_hosts")
-    @classmethod
-    def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
-        return checked_hosts(hosts)
-
-    @field_validator("dashboard_users")
-    @classmethod
-    def _users_have_names(cls, users: dict[str, DashboardUser]) -> dict[str, DashboardUser]:
-        check_user_names(users)
-        return users
 
     @field_validator("queues")
     @classmethod
@@ -466,11 +415,3 @@ class Settings(BaseSettings):
         waits longer each time, so that a queue with a backlog is not flooded with copies.
         """
         return timings.redispatch_delay(self, queue, dispatches)
-
-
-def _refused(error: ConfigError) -> ValidationError:
-    """Say that a configuration file cannot be used in the way in which every other refusal of settings is said."""
-    problem = PydanticCustomError("value_error", "{error}", {"error": str(error)})
-    return ValidationError.from_exception_data(
-        "Settings", [InitErrorDetails(type=problem, loc=(CONFIG,), input=os.environ.get(CONFIG, ""))]
-    )

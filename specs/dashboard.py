@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from jobclaim.specs.base import Spec
+from jobclaim.specs.parsing import Names
 
 SCRYPT_HASH: Final = r"scrypt\$\d{4,7}\$\d{1,2}\$\d{1,2}\$[A-Za-z0-9_-]{22,}\$[A-Za-z0-9_-]{43}"
 """What a stored password looks like: cost, block size, parallelism, salt, key."""
@@ -53,7 +53,7 @@ class DashboardAlb(Spec):
     """Where the region's public keys are; default AWS's own. GovCloud's differ."""
 
 
-def checked_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
+def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     """Give host names in small letters.
 
     Raises
@@ -69,7 +69,7 @@ def checked_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     return tuple(host.lower() for host in hosts)
 
 
-def check_user_names(names: Iterable[str]) -> None:
+def checked_users(users: dict[str, DashboardUser]) -> dict[str, DashboardUser]:
     """Refuse names that HTTP basic authentication cannot carry.
 
     Raises
@@ -77,8 +77,13 @@ def check_user_names(names: Iterable[str]) -> None:
     ValueError
         A name is empty, too long, or holds a colon or a blank.
     """
-    for name in names:
+    for name in users:
         if not re.fullmatch(r"[^\s:\x00-\x1f\x7f]{1,100}", name):
             raise ValueError(
                 f"dashboard_users: {name!r} is not a user name; write 1 to 100 characters without ':' and blanks"
             )
+    return users
+
+
+HostNames = Annotated[Names, AfterValidator(checked_hosts)]
+Users = Annotated[dict[str, DashboardUser], AfterValidator(checked_users)]

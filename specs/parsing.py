@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError, ValidationInfo
 from pydantic_core import InitErrorDetails
+from pydantic_settings import NoDecode
+
+T = TypeVar("T")
 
 SECRET_FIELDS: Final = frozenset({"dashboard_users"})
 """Fields whose values no message quotes: where a password's hash belongs, a password will be written one day."""
 HIDDEN: Final = "(not shown)"
 
 
-def from_json(value: Any, field: str) -> Any:
+def from_json(value: Any, info: ValidationInfo) -> Any:
     """Read a table or list that is given as JSON; anything but text is given back as it is.
 
     Raises
@@ -24,6 +27,7 @@ def from_json(value: Any, field: str) -> Any:
     """
     if not isinstance(value, str):
         return value
+    field = info.field_name
     try:
         return json.loads(value)
     except ValueError as error:
@@ -32,7 +36,7 @@ def from_json(value: Any, field: str) -> Any:
         raise ValueError(f"{field}={shown} is not JSON ({error}); write it as {example}") from error
 
 
-def from_list(value: Any, field: str) -> Any:
+def from_list(value: Any, info: ValidationInfo) -> Any:
     """Read ``["a", "b"]`` or ``a,b``; anything but text is given back as it is.
 
     Raises
@@ -47,7 +51,7 @@ def from_list(value: Any, field: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise ValueError(f'{field}={value!r} is not JSON ({error}); write a,b or ["a", "b"]') from error
+        raise ValueError(f'{info.field_name}={value!r} is not JSON ({error}); write a,b or ["a", "b"]') from error
 
 
 def endpoint_url(url: str | None) -> str | None:
@@ -64,6 +68,13 @@ def endpoint_url(url: str | None) -> str | None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"endpoint {url!r} is not a URL; write http://host:port, or leave it out for AWS")
     return url
+
+
+FromJson = Annotated[T, NoDecode, BeforeValidator(from_json)]
+"""A field that is given as JSON where it can only be text."""
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(from_list)]
+"""A field of names, in a list or between commas."""
+EndpointUrl = Annotated[str | None, AfterValidator(endpoint_url)]
 
 
 def without_secrets(error: ValidationError) -> ValidationError:

@@ -35,3 +35,16 @@ def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[
         if field not in fields:
             refuse_unknown([field], [*fields, *others], f"the environment ({PREFIX}*)")
             raise ValueError(f"variable {name} is not read; {PREFIX}{field.upper()} has no fields of its own")
+
+
+def refuse_misplaced(given: Collection[str]) -> None:
+    """Refuse a line of ``.env`` or of a configuration file that means a variable which only the environment can have.
+
+    Raises
+    ------
+    ValueError
+        It names the variable.
+    """
+    for name in (CONFIG, APP):
+        if name.removeprefix(PREFIX).lower() in given:
+            raise ValueError(f"{name} is not a setting: put it into the environment, not into .env or a file")

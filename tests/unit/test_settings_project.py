@@ -123,6 +123,14 @@ def test_a_dotenv_that_the_caller_names_or_leaves_out_is_the_callers(project: Pa
     assert Settings(_env_file=None).job_table == "jobclaim-jobs"
 
 
+@pytest.mark.parametrize("name", ["JOBCLAIM_CONFIG", "JOBCLAIM_APP"])
+def test_a_variable_of_the_environment_alone_is_refused_in_dotenv(project: Path, name: str) -> None:
+    Path(".env").write_text(f"{name}=shop")
+
+    with pytest.raises(ValidationError, match=f"{name} is not a setting: put it into the environment"):
+        Settings()
+
+
 # --- JOBCLAIM_CONFIG
 @pytest.mark.parametrize(
     ("name", "text"),

@@ -1,0 +1,42 @@
+"""From where the values of `Settings` come, in which order, and how a source that cannot be used is refused."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
+
+from jobclaim.specs.project import ConfigError, find
+from jobclaim.specs.variables import CONFIG
+
+DOTENV: Final = ".env"
+
+
+def ordered(
+    settings: type[BaseSettings],
+    arguments: PydanticBaseSettingsSource,
+    environment: PydanticBaseSettingsSource,
+    dotenv: PydanticBaseSettingsSource,
+) -> tuple[PydanticBaseSettingsSource, ...]:
+    """Order the sources, strongest first, with the project's ``.env`` unless the caller named another or none.
+
+    Raises
+    ------
+    ConfigError
+        The project's configuration file cannot be used.
+    """
+    project = find(os.environ)
+    if isinstance(dotenv, DotEnvSettingsSource) and dotenv.env_file == DOTENV:
+        dotenv = DotEnvSettingsSource(settings, env_file=project.folder / DOTENV if project.folder else None)
+    return arguments, environment, dotenv, InitSettingsSource(settings, dict(project.table))
+
+
+def refused(error: ConfigError) -> ValidationError:
+    """Say that a configuration file cannot be used in the way in which every other refusal of settings is said."""
+    problem = PydanticCustomError("value_error", "{error}", {"error": str(error)})
+    return ValidationError.from_exception_data(
+        "Settings", [InitErrorDetails(type=problem, loc=(CONFIG,), input=os.environ.get(CONFIG, ""))]
+    )
