@@ -157,7 +157,7 @@ def _processes(known: Settings, logs: Path, wanted: int) -> Iterator[str]:
 
 SUBMIT: Final = """
 import sys
-import jobclaim.workers.app
+import jobclaim.workers
 from bench.claim_tasks import nothing
 report = nothing.submit_many(range(int(sys.argv[1])), batch="drain")
 assert report.ok and not report.unsent, report

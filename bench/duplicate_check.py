@@ -119,10 +119,10 @@ def _jobclaim(endpoint: Any) -> Side:
         return "done"
 
     job = confirm.write_job(kwargs=CALL)
-    app.repo.claim_job(job.job_id)
-    app.repo.update_status(job.job_id, "COMPLETED", result="done")
-    counted = _Counted(app.repo.table.client())
-    app.repo.table.client = lambda: counted
+    app.jobclaim.repo.claim_job(job.job_id)
+    app.jobclaim.repo.update_status(job.job_id, "COMPLETED", result="done")
+    counted = _Counted(app.jobclaim.repo.table.client())
+    app.jobclaim.repo.table.client = lambda: counted
 
     def check() -> None:
         assert confirm.delay(**CALL).result == "done"

@@ -50,7 +50,7 @@ class Side:
 
 
 PLAIN = Side("plain Celery", "bench.plain_app", "bench.plain_app", "plain", "", 0)
-OURS = Side("jobclaim", "jobclaim.workers.app", "bench.claim_tasks", "default", "import jobclaim.workers", 2)
+OURS = Side("jobclaim", "jobclaim", "bench.claim_tasks", "default", "import jobclaim.workers", 2)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 def celery(*arguments: str) -> list[str]:
-    """Command line of Celery on `jobclaim.workers.app`, in this interpreter."""
+    """Command line of Celery on the default app, in this interpreter."""
     return [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
 
 

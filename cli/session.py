@@ -19,7 +19,7 @@ class Session:
     Parameters
     ----------
     app : optional
-        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the one of `jobclaim.workers.app`.
+        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the default app.
     """
 
     def __init__(self, app: Any = None) -> None:
@@ -30,16 +30,16 @@ class Session:
         """The app's settings, else those of the environment."""
         from jobclaim.settings import Settings
 
-        known = getattr(self._app, "settings", None)
-        return known if isinstance(known, Settings) else Settings()
+        handle = getattr(self._app, "jobclaim", None)
+        return handle.settings if handle is not None else Settings()
 
     @cached_property
     def app(self) -> Any:
         """The Celery app, enough to send messages; users' modules are not imported."""
         if self._app is None:
-            from jobclaim.workers.app import app
+            from jobclaim.workers.apps import default_app
 
-            self._app = app
+            self._app = default_app()
         return self._app
 
     @cached_property

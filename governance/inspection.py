@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from jobclaim.governance.audit_rules import Fleet, Registered
 from jobclaim.governance.schedule_rules import HOTSPOT, World
+from jobclaim.workers.handle import installed_on
 
 OWN: Final = ("celery.", "jobclaim.", "recovery.", "workers.")
 """Tasks of Celery's and of ours."""
@@ -22,7 +23,7 @@ def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: in
     live_queues : frozenset of str, optional
         Queues that living workers listen on; default those that the app declares.
     """
-    settings = getattr(app, "settings", None)
+    settings = handle.settings if (handle := installed_on(app)) else None
     tasks = frozenset(app.tasks)
     zone = app.timezone if isinstance(app.timezone, tzinfo) else UTC
     declared = frozenset(app.amqp.queues)
@@ -44,7 +45,7 @@ def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: in
 
 def fleet_of(app: Any) -> Fleet:
     """Tell the rules of tasks what an app knows."""
-    settings = getattr(app, "settings", None)
+    settings = handle.settings if (handle := installed_on(app)) else None
     users = {name: _registered(app, task) for name, task in app.tasks.items() if not name.startswith(OWN)}
     if settings is None:
         return Fleet(users, tuple(app.amqp.queues))
@@ -53,7 +54,7 @@ def fleet_of(app: Any) -> Fleet:
 
 
 def _registered(app: Any, task: Any) -> Registered:
-    settings = getattr(app, "settings", None)
+    settings = handle.settings if (handle := installed_on(app)) else None
     queue = _queue(app, task)
     routed = bool(getattr(task, "queue", None)) or bool(app.amqp.router.lookup_route(task.name))
     if settings is not None:
@@ -69,7 +70,7 @@ def _registered(app: Any, task: Any) -> Registered:
 
 
 def _queue(app: Any, task: Any) -> str:
-    if hasattr(app, "settings") and callable(own := getattr(task, "queue_name", None)):
+    if installed_on(app) and callable(own := getattr(task, "queue_name", None)):
         return str(own())
     route = app.amqp.router.lookup_route(task.name) or {}
     queue = getattr(task, "queue", None) or route.get("queue") or app.conf.task_default_queue

@@ -63,6 +63,8 @@ FIELDS: Final = {
     "outage_seconds": "how long it lasted, seconds",
     "outcome": "state that was not written",
     "partition": "part of the index",
+    "app": "name of the Celery app",
+    "overridden": "each key of the configuration, with the host's value, ours, and why",
     "problems": "each queue with its live and its derived visibility timeout",
     "reason": "why, in words; quoted values are masked",
     "redispatched": "jobs whose message was sent again",
@@ -316,6 +318,13 @@ EVENTS: Final = {
             "warning",
             "problems",
             "`allow_low_visibility` is set: a waiting message may be delivered twice.",
+        ),
+        _event(
+            "configuration overridden",
+            "worker",
+            "warning",
+            "app overridden",
+            "Values of the host's Celery configuration contradict the claim rule: each key, both values, why.",
         ),
         # --- transport
         _event("SQS fails, tried until it works", "transport", "warning", "request reason queue", "First of a row."),

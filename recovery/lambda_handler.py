@@ -18,15 +18,17 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     from jobclaim.recovery.alerts import evaluate
     from jobclaim.recovery.loop import log_report
     from jobclaim.recovery.sweep import sweep
-    from jobclaim.workers.app import app
+    from jobclaim.workers.apps import default_app
     from jobclaim.workers.submission.dispatch import publish
     from jobclaim.workers.telemetry import logs
+
+    app = default_app()
 
     def send(job: Job, delay_seconds: float) -> None:
         publish(app, job, delay_seconds)
 
-    logs.configure(app.settings)
-    report = sweep(app.repo, send=send)
+    logs.configure(app.jobclaim.settings)
+    report = sweep(app.jobclaim.repo, send=send)
     log_report(report)
-    evaluate(app.repo)
+    evaluate(app.jobclaim.repo)
     return report.counts()

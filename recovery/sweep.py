@@ -31,6 +31,7 @@ from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_r
 from jobclaim.recovery.fleet import Fleet, FleetTable, FleetView
 from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
 from jobclaim.recovery.walk import Stamina, Walker
+from jobclaim.settings import Settings
 
 log = structlog.get_logger("jobclaim.recovery")
 T = TypeVar("T")
@@ -117,7 +118,7 @@ def sweep(
     repo : JobRepo
         Gives table, settings and clock. Only the queues of its settings are looked at.
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a job's message; default `jobclaim.workers.app.send`.
+        ``send(job, delay_seconds)`` publishes a job's message; default `jobclaim.workers.apps.send`.
     backlog : callable, optional
         ``backlog(queue)`` gives the number of waiting messages; default: SQS is asked, when it matters.
     fleet : Fleet, optional
@@ -133,7 +134,7 @@ def sweep(
     """
     fleet = fleet or FleetTable.of(repo)
     view = _look(fleet, repo.clock())
-    messages = Messages(send or _default_send(), backlog or _default_backlog(repo), redispatch_cap)
+    messages = Messages(send or _default_send(repo.settings), backlog or _default_backlog(repo), redispatch_cap)
     settler = Settler(repo, messages, Figures(repo.settings, view.dead))
     one = _Pass(repo, settler, view)
     one.run()
@@ -296,10 +297,10 @@ def _save(fleet: Fleet, one: _Pass, before: Cursor) -> None:
         one.counts["failed"] += 1
 
 
-def _default_send() -> Send:
-    from jobclaim.workers.app import send
+def _default_send(settings: Settings) -> Send:
+    from jobclaim.workers import apps
 
-    return lambda job, delay: send(job, delay_seconds=delay)
+    return partial(apps.send, settings)
 
 
 @lru_cache(maxsize=4)

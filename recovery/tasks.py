@@ -22,7 +22,7 @@ def sweep_once(task: Task) -> dict[str, int]:
     def send(job: Job, delay_seconds: float) -> None:
         publish(task.app, job, delay_seconds)
 
-    report = sweep(task.app.repo, send=send)
+    report = sweep(task.app.jobclaim.repo, send=send)
     log_report(report)
-    evaluate(task.app.repo)
+    evaluate(task.app.jobclaim.repo)
     return report.counts()

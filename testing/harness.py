@@ -17,6 +17,7 @@ from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.testing.table import in_memory
+from jobclaim.workers.handle import handle_of
 from jobclaim.workers.results.links import FIELDS
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.message import TOKEN
@@ -81,20 +82,21 @@ class Harness:
         self.messages: deque[Message] = deque()
         self._ahead_ms = 0
         self._delivering = False
-        self.repo = RecordingRepo(client, settings=app.settings, clock=self.clock, sleep=lambda _: None)
+        self.repo = RecordingRepo(client, settings=app.jobclaim.settings, clock=self.clock, sleep=lambda _: None)
 
     @classmethod
     @contextmanager
     def of(cls, app: Celery | None = None) -> Iterator[Harness]:
         """Take an app over: its table is one in memory, and what it sends is kept. The app is as before at the end."""
         app = app or _own_app()
-        with in_memory(app.settings) as client:
+        handle = handle_of(app)
+        with in_memory(handle.settings) as client:
             made = cls(app, client)
-            replaced = {"repo": made.repo, "send_task": made._send, "connection_for_write": _no_connection}
-            settings = app.settings
-            before = {name: vars(app)[name] for name in (*replaced, "fleet_limits") if name in vars(app)}
-            vars(app).pop("fleet_limits", None)
+            replaced = {"send_task": made._send, "connection_for_write": _no_connection}
+            settings = handle.settings
+            before = {name: vars(app)[name] for name in replaced if name in vars(app)}
             vars(app).update(replaced)
+            handle.use(settings, made.repo)
             app.backend._cache.clear()
             current = current_app._get_current_object()
             app.set_current()  # shared tasks belong to whichever app was made last
@@ -102,18 +104,19 @@ class Harness:
                 yield made
             finally:
                 current.set_current()
-                for name in (*replaced, "fleet_limits"):
+                for name in replaced:
                     vars(app).pop(name, None)
-                vars(app).update(before, settings=settings)
+                vars(app).update(before)
+                handle.use(settings)
                 app.backend._cache.clear()
 
     def use(self, **changes: Any) -> None:
         """Change settings for the rest of the test: limits, a bucket, retention."""
-        changed = Settings(**{**self.app.settings.model_dump(exclude_unset=True), **changes})
+        changed = Settings(**{**self.app.jobclaim.settings.model_dump(exclude_unset=True), **changes})
         made = RecordingRepo(self.repo.table.client(), settings=changed, clock=self.clock, sleep=lambda _: None)
         made.submitted = self.repo.submitted
         self.repo = made
-        vars(self.app).update(repo=made, settings=changed)
+        handle_of(self.app).use(changed, made)
 
     # --- time
     def clock(self) -> int:
@@ -244,7 +247,7 @@ class Harness:
         result_cls = options.pop("result_cls", None)
         task_id = options.pop("task_id", None) or uuid()
         delay = options.pop("DelaySeconds", None) or options.pop("countdown", None) or 0
-        queue = options.pop("queue", None) or self.app.settings.queue_of(name)
+        queue = options.pop("queue", None) or self.app.jobclaim.settings.queue_of(name)
         body = loads(dumps({"args": list(args or ()), "kwargs": dict(kwargs or {}), "options": _plain(options)}))
         due = self.clock() + round(1000 * delay)
         self.messages.append(
@@ -279,6 +282,6 @@ def _no_connection(*_: Any, **__: Any) -> Any:
 
 
 def _own_app() -> Celery:
-    from jobclaim.workers import app
+    from jobclaim.workers.apps import default_app
 
-    return app
+    return default_app()

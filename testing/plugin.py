@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def jobclaim_app() -> Any:
-    """The app under test, `jobclaim.workers.app`; override it where tests make an app of their own."""
-    from jobclaim.workers import app
+    """The app under test, the default app; override it where tests make an app of their own."""
+    from jobclaim.workers.apps import default_app
 
-    return app
+    return default_app()
 
 
 @pytest.fixture

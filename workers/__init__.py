@@ -1,10 +1,12 @@
 """Celery on jobs: the app, the base classes of tasks, and what makes a worker survive SQS."""
 
 from jobclaim.jobs.breaker import Breaker
-from jobclaim.workers.app import app, create_app
+from jobclaim.workers.apps import create_app
 from jobclaim.workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
 from jobclaim.workers.breaker import BreakerOpen, circuit_breaker
 from jobclaim.workers.decorator import with_idempotency
+from jobclaim.workers.handle import Handle, NotInstalled
+from jobclaim.workers.installation import install
 from jobclaim.workers.task import JobTask
 
 __all__ = [
@@ -12,12 +14,14 @@ __all__ = [
     "BreakerOpen",
     "EmailTask",
     "ExternalAPITask",
+    "Handle",
     "IdempotentTask",
     "JobTask",
     "MaintenanceTask",
+    "NotInstalled",
     "ReportTask",
-    "app",
     "circuit_breaker",
     "create_app",
+    "install",
     "with_idempotency",
 ]

@@ -85,11 +85,11 @@ class Idempotent(JobTask):
         jobs.OffloadLost, jobs.StoreUnavailable
             The result is in S3, which does not give it.
         """
-        job = self.app.repo.table.get(task_id)
-        now = self.app.repo.clock()
+        job = self.jobclaim.repo.table.get(task_id)
+        now = self.jobclaim.repo.clock()
         if job is None or job.status is not JobStatus.COMPLETED or lifecycle.is_gone(job, now):
             return None
-        return self.app.repo.large.value(job.result) if lifecycle.answers_duplicate(job, now) else None
+        return self.jobclaim.repo.large.value(job.result) if lifecycle.answers_duplicate(job, now) else None
 
     def cache_result(self, task_id: str, result: Any, ttl: float | str | None = None) -> None:
         """Decide for how long a result answers equal calls.
@@ -105,15 +105,15 @@ class Idempotent(JobTask):
         seconds = window_seconds(ttl)
         running = getattr(self.request, "job", None)
         if running is not None and running.job_id == task_id:
-            codec.encode(result, what="result", limit=self.app.settings.max_result_bytes)
+            codec.encode(result, what="result", limit=self.jobclaim.settings.max_result_bytes)
             self.request.result_ttl = seconds
             return
         own = seconds if seconds is not None else window_seconds(self.idempotency_ttl)
-        store_result(self.app.repo, self.name, task_id, result, ttl_seconds=own, job_id=task_id)
+        store_result(self.jobclaim.repo, self.name, task_id, result, ttl_seconds=own, job_id=task_id)
 
     def idempotency(self) -> IdempotencyService:
         """Give the service that looks up and clears this task's keys."""
-        return IdempotencyService(self.app.repo, namespace=self.name)
+        return IdempotencyService(self.jobclaim.repo, namespace=self.name)
 
 
 class IdempotentTask(Idempotent):

@@ -27,6 +27,7 @@ from celery.exceptions import Ignore, Retry
 
 from jobclaim.jobs import FailureKind, StoreUnavailable, classify
 from jobclaim.jobs.breaker import Breaker
+from jobclaim.workers.handle import handle_of
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -60,7 +61,7 @@ def circuit_breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
     BreakerOpen
         The service counts as down, or does so since this call's own failure.
     """
-    one, breakers = as_breaker(which), current_app._get_current_object().breakers
+    one, breakers = as_breaker(which), handle_of(current_app._get_current_object()).breakers
     if until := ask(breakers, one):
         raise BreakerOpen(one, until)
     try:
@@ -126,7 +127,7 @@ class GuardedTask(Task):
         if self.breaker is None:
             return
         one = as_breaker(self.breaker)
-        if until := ask(self.app.breakers, one):
+        if until := ask(self.jobclaim.breakers, one):
             self._hold(BreakerOpen(one, until), started=False)
 
     def _guarded_run(self, args: Any, kwargs: Any) -> Any:
@@ -141,7 +142,7 @@ class GuardedTask(Task):
             self._blame_service(error)
             raise
         if self.breaker is not None:
-            tell_success(self.app.breakers, as_breaker(self.breaker))
+            tell_success(self.jobclaim.breakers, as_breaker(self.breaker))
         return result
 
     def _blame_service(self, error: BaseException | None) -> None:
@@ -150,7 +151,7 @@ class GuardedTask(Task):
             return
         self.request.service_blamed = error
         one = as_breaker(self.breaker)
-        until = tell_failure(self.app.breakers, one, error, self.name)
+        until = tell_failure(self.jobclaim.breakers, one, error, self.name)
         if until and self.request.job.attempt - self.request.job.charged < MOST_RETURNS:
             self._hold(BreakerOpen(one, until))
 
@@ -160,5 +161,5 @@ class GuardedTask(Task):
         log.info("held back", why=reason, available_at=at)
         if started:
             self._make_room()
-        self._give_back(partial(self.app.repo.release, available_at=at, reason=reason, started=started))
+        self._give_back(partial(self.jobclaim.repo.release, available_at=at, reason=reason, started=started))
         raise Ignore(reason)

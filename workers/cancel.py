@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -52,7 +53,7 @@ def cancel(
     Parameters
     ----------
     send : callable, optional
-        Publishes the message that tells what the job is linked to; default: through the app of `jobclaim.workers.app`.
+        Publishes the message that tells what the job is linked to; default: through an app with the repo's settings.
 
     Raises
     ------
@@ -91,9 +92,9 @@ def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> N
     """Have a worker tell the job's chord and the rest of its chain; a message that is lost is sent by recovery."""
     try:
         if told := announcement(repo, job):
-            from jobclaim.workers.app import send as send_by_app
+            from jobclaim.workers import apps
 
-            (send or send_by_app)(told)
+            (send or partial(apps.send, repo.settings))(told)
     except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news
         log.warning("links not told at once", error=type(error).__name__, **job.log_context())
 
@@ -123,4 +124,4 @@ class JobControl(Control):
         Raises as `cancel`, at the first job that is refused.
         """
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        return {job_id: str(cancel(self.app.repo, job_id)) for job_id in ids}
+        return {job_id: str(cancel(self.app.jobclaim.repo, job_id)) for job_id in ids}

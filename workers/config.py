@@ -1,16 +1,46 @@
-"""Celery's configuration, all of it from `Settings`."""
+"""Celery's configuration, merged: what the claim rule needs is set, what the host says otherwise stays.
+
+::
+
+    REQUIRED    must be so for claims to hold; a host's other value is overridden, in one warning that names both
+    PREFERRED   ours where the host says nothing
+    combined    queues, routes, modules, schedules, transport options: the host's and ours
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from kombu import Queue
+from kombu.utils.url import maybe_sanitize_url
 
+from jobclaim.jobs import JobError
 from jobclaim.settings import Settings
-from jobclaim.workers.schedule.entries import entries
+from jobclaim.workers.handle import Handle
+from jobclaim.workers.schedule.entries import beat_schedule, merge_schedules
 
-RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
+log = structlog.get_logger("jobclaim.worker")
+
+MODULES: Final = ("jobclaim.recovery.tasks", "jobclaim.workers.results.chords")
+"""Modules with tasks of our own."""
+UNSAFE_CONTENT: Final = frozenset({"pickle", "application/x-python-serialize"})
+"""Content types whose decoding runs what the message says."""
+CELERYS_QUEUE: Final = "celery"
+
+
+class WrongConfiguration(JobError):
+    """The host's Celery configuration contradicts the claim rule in a way that cannot be overridden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """A value that the claim rule needs, and why."""
+
+    value: Any
+    why: str
 
 
 class QueueUrls(Mapping[str, dict[str, str]]):
@@ -36,64 +66,209 @@ class QueueUrls(Mapping[str, dict[str, str]]):
     def __len__(self) -> int:
         return len(self._settings.queues)
 
+    def __eq__(self, other: object) -> bool:
+        return self is other  # a look at what is in it would ask AWS
 
-def celery_config(settings: Settings) -> dict[str, Any]:
-    """Give the configuration of an app; each value that is not Celery's default says why."""
+    __hash__ = object.__hash__
+
+
+def required(settings: Settings) -> dict[str, Required]:
+    """Name the values without which claims do not hold."""
+    no_fanout = "SQS has no fanout for it to travel on; use `jobclaim workers` and `jobclaim cancel`"
+    memory = "a worker holds no more messages than it has free processes"
+    claim = "the claim, not the message, is the authority: the message is deleted when the task starts"
+    return {
+        "broker_url": Required("sqs://", "the jobs' messages travel on SQS"),
+        "broker_read_url": Required(None, "the jobs' messages travel on SQS"),
+        "broker_write_url": Required(None, "the jobs' messages travel on SQS"),
+        "broker_transport": Required("jobclaim.workers.transport:Transport", "it survives errors of SQS"),
+        "task_acks_late": Required(False, claim),
+        "task_reject_on_worker_lost": Required(False, claim),
+        "task_acks_on_failure_or_timeout": Required(True, claim),
+        "worker_prefetch_multiplier": Required(settings.prefetch_multiplier, memory),
+        "worker_consumer": Required("jobclaim.workers.process.consumer:JobConsumer", "it keeps poison messages"),
+        "worker_soft_shutdown_timeout": Required(0.0, "jobclaim drains by itself, within stop_timeout_seconds"),
+        "worker_enable_soft_shutdown_on_idle": Required(False, "jobclaim drains by itself"),
+        "worker_disable_rate_limits": Required(True, "the whole fleet keeps a JobTask's rate_limit"),
+        "worker_enable_remote_control": Required(False, no_fanout),
+        "worker_send_task_events": Required(False, no_fanout),
+        # else kombu creates a missing queue, with a visibility timeout of its own
+        "task_create_missing_queues": Required(False, "`jobclaim up` creates queues, with derived timeouts"),
+    }
+
+
+def preferred(settings: Settings) -> dict[str, Any]:
+    """Name the values that are ours where the host says nothing."""
     default = settings.limits("", settings.default_queue)
     return {
-        "broker_url": "sqs://",
-        "broker_transport": "jobclaim.workers.transport:Transport",
-        "broker_transport_options": {
-            # without it kombu lists queues, and creates a missing one with a visibility timeout of its own
-            "predefined_queues": QueueUrls(settings),
-            "region": settings.region,
-            "polling_interval": settings.polling_interval_seconds,  # kombu's 1 s would be the pace of the worker
-            "wait_time_seconds": settings.wait_time_seconds,
-            "jobclaim_settings": settings,
-        },
         "broker_connection_retry_on_startup": True,
-        "result_backend": "jobclaim.workers.results.backend:JobBackend",
-        # the claim, not the message, is the authority: delete on consume
-        "task_acks_late": False,
-        "task_reject_on_worker_lost": False,
-        "worker_prefetch_multiplier": settings.prefetch_multiplier,
-        "worker_consumer": "jobclaim.workers.process.consumer:JobConsumer",
-        # JSON only: a message must not be able to run code
-        "task_serializer": "json",
-        "result_serializer": "json",
-        "accept_content": ["json"],
-        "task_queues": [Queue(queue.name, routing_key=queue.name) for queue in settings.queues],
-        "task_default_queue": settings.default_queue,
-        "task_create_missing_queues": False,
-        "task_routes": {name: {"queue": settings.queue_of(name)} for name in settings.tasks},
         "task_time_limit": default.hard,
         "task_soft_time_limit": default.soft,
-        # a task's rate_limit is kept by the whole fleet (`workers.attempt.admission`), not by each worker for itself
-        "worker_disable_rate_limits": True,
+        "task_default_queue": settings.default_queue,
         "worker_max_tasks_per_child": settings.max_tasks_per_child,
-        # SQS has no fanout: remote control, events and gossip have nothing to travel on
-        "worker_enable_remote_control": False,
-        "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
-        "enable_utc": True,
-        "timezone": "UTC",
-        "imports": [*settings.task_modules, "jobclaim.recovery.tasks", "jobclaim.workers.results.chords"],
         # results of plain tasks are kept as long as those of jobs
         "result_expires": settings.completed_retention_days * 86_400,
-        "beat_schedule": beat_schedule(settings),
         "beat_scheduler": "jobclaim.workers.schedule.beat:JobScheduler",
     }
 
 
-def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """Schedules of settings, and recovery; a pass that waits longer than its interval leaves its work to the next."""
-    own = entries(settings)
-    if not settings.recovery_by_beat:
-        return own
-    return own | {
-        "jobclaim-recovery": {
-            "task": RECOVERY_TASK,
-            "schedule": float(settings.recovery_interval_seconds),
-            "options": {"queue": settings.recovery_queue, "expires": float(settings.recovery_interval_seconds)},
-        }
+TRANSPORT_OPTIONS: Final = {
+    "visibility_timeout": "the queue's own timeout counts, derived from time limits; set hard_limit of the queue",
+    "predefined_queues": "queues and their URLs come from jobclaim's settings (queues, queue_prefix, queue_urls)",
+    "queue_name_prefix": "set queue_prefix in jobclaim's settings",
+    "region": "set region in jobclaim's settings",
+    "polling_interval": "set polling_interval_seconds in jobclaim's settings",
+    "wait_time_seconds": "set wait_time_seconds in jobclaim's settings",
+}
+"""Transport options that jobclaim's settings decide, and what to do instead."""
+
+
+def merge(handle: Handle) -> None:
+    """Merge jobclaim's values into the configuration of a handle's app; a second time changes nothing.
+
+    Raises
+    ------
+    WrongConfiguration
+        An environment variable of Celery's own names another broker.
+    ValueError
+        A schedule is defined twice.
+    """
+    conf, settings = handle.app.conf, handle.settings
+    host = HostValues(conf, handle.merged)
+    overridden = [*_require(host, settings), *_transport_options(host, settings), *_only_json(host)]
+    for key, value in preferred(settings).items():
+        if not host.says(key):
+            host.set(key, value)
+    _default_queue(host, settings, overridden)
+    _combine(host, settings)
+    if (url := conf.broker_url) != "sqs://":
+        raise WrongConfiguration(
+            f"the environment variable CELERY_BROKER_URL names the broker {maybe_sanitize_url(url)!r}, which no "
+            "configuration can override; unset it: with jobclaim the messages travel on SQS"
+        )
+    if overridden:
+        log.warning("configuration overridden", app=str(handle.app.main), overridden=overridden)
+
+
+class HostValues:
+    """The configuration as the host gave it, told from what was merged before.
+
+    Parameters
+    ----------
+    conf : celery.app.utils.Settings
+    merged : dict
+        What earlier merges set, by key; kept with the handle.
+    """
+
+    def __init__(self, conf: Any, merged: dict[str, Any]) -> None:
+        self._conf = conf
+        self._merged = merged
+
+    def says(self, key: str) -> bool:
+        """Whether the host sets it to anything."""
+        if not self._conf.value_set_for(key):
+            return False
+        return key not in self._merged or self._conf[key] != self._merged[key]
+
+    def __contains__(self, key: str) -> bool:
+        """Whether an earlier merge set it."""
+        return key in self._merged
+
+    def get(self, key: str) -> Any:
+        """The host's value; ``None`` where there is none."""
+        return self._conf[key] if self.says(key) else None
+
+    def set(self, key: str, value: Any) -> None:
+        """Set our value."""
+        self._conf[key] = self._merged[key] = value
+
+
+def _require(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:
+    for key, wanted in required(settings).items():
+        if host.says(key) and (theirs := host.get(key)) != wanted.value and not _same_broker(key, theirs):
+            yield _overridden(key, theirs, wanted.value, wanted.why)
+        host.set(key, wanted.value)
+
+
+def _same_broker(key: str, theirs: Any) -> bool:
+    """Whether a host's broker is SQS as well: credentials in its URL are not used, boto3 finds its own."""
+    return key.startswith("broker_") and (not theirs or str(theirs).split(":")[0] in ("sqs", "SQS"))
+
+
+def _transport_options(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:
+    ours = {
+        # without it kombu lists queues, and creates a missing one with a visibility timeout of its own
+        "predefined_queues": QueueUrls(settings),
+        "region": settings.region,
+        "polling_interval": settings.polling_interval_seconds,  # kombu's 1 s would be the pace of the worker
+        "wait_time_seconds": settings.wait_time_seconds,
+        "jobclaim_settings": settings,
     }
+    if not host.says("broker_transport_options") and "broker_transport_options" in host:
+        return
+    theirs = dict(host.get("broker_transport_options") or {})
+    for option, why in TRANSPORT_OPTIONS.items():
+        if option in theirs and (value := theirs.pop(option)) != ours.get(option):
+            yield _overridden(f"broker_transport_options[{option!r}]", value, ours.get(option, "derived"), why)
+    host.set("broker_transport_options", theirs | ours)
+
+
+def _only_json(host: HostValues) -> Iterator[dict[str, str]]:
+    """Keep the host's serializers, but those that run what a message says; ours is JSON."""
+    accepted = [str(name) for name in host.get("accept_content") or ["json"]]
+    if unsafe := UNSAFE_CONTENT.intersection(accepted):
+        safe = [name for name in accepted if name not in UNSAFE_CONTENT]
+        yield _overridden("accept_content", accepted, safe, f"decoding {'/'.join(sorted(unsafe))} runs what it is sent")
+        accepted = safe
+    host.set("accept_content", accepted if {"json", "application/json"} & set(accepted) else [*accepted, "json"])
+    for key in ("task_serializer", "result_serializer"):
+        if (theirs := host.get(key)) in UNSAFE_CONTENT:
+            yield _overridden(key, theirs, "json", "decoding it runs what a message says")
+            host.set(key, "json")
+
+
+def _default_queue(host: HostValues, settings: Settings, overridden: list[dict[str, str]]) -> None:
+    theirs = host.get("task_default_queue")
+    if theirs is None or theirs in settings.queue_names:
+        return
+    if theirs != CELERYS_QUEUE:
+        why = f"queue {theirs!r} is not configured in jobclaim's settings; add it to queues to keep it"
+        overridden.append(_overridden("task_default_queue", theirs, settings.default_queue, why))
+    host.set("task_default_queue", settings.default_queue)
+
+
+def _combine(host: HostValues, settings: Settings) -> None:
+    """Put the host's queues, routes, modules and schedules beside ours."""
+    theirs = {getattr(queue, "name", queue): queue for queue in host.get("task_queues") or ()}
+    own = {queue.name: Queue(queue.name, routing_key=queue.name) for queue in settings.queues}
+    if host.says("task_queues") or "task_queues" not in host:
+        host.set("task_queues", list((theirs | own).values()))
+    _combine_routes(host, settings)
+    if host.says("imports") or "imports" not in host:
+        modules = [*(host.get("imports") or ()), *settings.task_modules, *MODULES]
+        host.set("imports", list(dict.fromkeys(modules)))
+    if host.says("beat_schedule") or "beat_schedule" not in host:
+        host.set("beat_schedule", merge_schedules(beat_schedule(settings), host.get("beat_schedule")))
+
+
+def _combine_routes(host: HostValues, settings: Settings) -> None:
+    own = {name: {"queue": settings.queue_of(name)} for name in settings.tasks}
+    theirs = host.get("task_routes")
+    if theirs is None:
+        if "task_routes" not in host:
+            host.set("task_routes", own)
+        return
+    several = list(theirs) if isinstance(theirs, (list, tuple)) and not _is_pairs(theirs) else [theirs]
+    host.set("task_routes", [*several, own])
+
+
+def _is_pairs(routes: Any) -> bool:
+    """Whether a list is one map of (pattern, route) pairs, as Celery allows."""
+    return bool(routes) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in routes)
+
+
+def _overridden(key: str, yours: Any, ours: Any, why: str) -> dict[str, str]:
+    shown = maybe_sanitize_url(yours) if isinstance(yours, str) else yours
+    of_settings = isinstance(ours, QueueUrls)
+    return {"key": key, "yours": str(shown), "ours": "of jobclaim's settings" if of_settings else str(ours), "why": why}

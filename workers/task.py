@@ -20,6 +20,7 @@ from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.breaker import GuardedTask
+from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import board, gate
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
@@ -81,11 +82,16 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     @classmethod
     def bind(cls, app: Any) -> Any:
         """Bind the task to an app, with the time limits that its settings give it."""
-        if settings := getattr(app, "settings", None):
-            limits.adopt(cls, settings)
+        if handle := installed_on(app):
+            limits.adopt(cls, handle.settings)
         for error, kind in (cls.failure_kinds or {}).items():
             register_kind(error, kind, task=cls.name)
         return super().bind(app)
+
+    @property
+    def jobclaim(self) -> Handle:
+        """What jobclaim is on the task's app. Raises `NotInstalled`."""
+        return handle_of(self.app)
 
     # --- submitting
     def apply_async(
@@ -131,7 +137,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         queue = getattr(queue, "name", queue)
         if getattr(self.request, "is_retrying", False):
             args, kwargs = self.to_json(args, kwargs)
-            due = timing.due_at(countdown, eta, self.app.repo.clock(), self.app.timezone)
+            due = timing.due_at(countdown, eta, self.jobclaim.repo.clock(), self.app.timezone)
             return self._again(args, kwargs, due, queue, options)
         job = self.write_job(
             args,
@@ -168,7 +174,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         args, kwargs = self.to_json(args, kwargs)
         identity = self._identity(args, kwargs, idempotency_key, task_id)
         ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
-        now, zone = self.app.repo.clock(), self.app.timezone
+        now, zone = self.jobclaim.repo.clock(), self.app.timezone
         return self._create(
             args,
             kwargs,
@@ -190,7 +196,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
 
     def queue_name(self) -> str:
         """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
-        return limits.queue_of(self, self.app.settings)
+        return limits.queue_of(self, self.jobclaim.settings)
 
     def idempotency_rules(self) -> Rules | None:
         """How equal calls are told; ``None`` where only a key of the caller's own makes calls equal."""
@@ -220,9 +226,9 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     ) -> Job:
         queue = queue or self.queue_name()
         own_limit = options.get("time_limit")
-        limits.check_call(self.name, queue, own_limit, self.app.settings)
-        with traces.submitting(self.app.settings, self.name, options) as carried:
-            job: Job = self.app.repo.create_job(
+        limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
+        with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
+            job: Job = self.jobclaim.repo.create_job(
                 self.name,
                 call.to_payload(args, kwargs),
                 queue=queue,
@@ -233,9 +239,9 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
                 failure_policy=seal_policy(self.dead_letters, critical=self.critical),
                 **asked,
             )
-        self.app.tally.count("submitted")
+        self.jobclaim.counts.count("submitted")
         if not job.created:
-            self.app.tally.count("duplicates")
+            self.jobclaim.counts.count("duplicates")
         if job.created:
             log.info("submitted", **job.log_context(), **self._shown(kwargs))
         return job
@@ -264,7 +270,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             return
         clear_contextvars()
         insist_until(None)
-        traces.leave(self.app.settings)
+        traces.leave(self.jobclaim.settings)
         where = address(self.request)
         if not gate.is_open():
             self._refuse(task_id, is_job=where is not None)
@@ -276,7 +282,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         if job is None:
             raise Ignore("already claimed")
         bind_contextvars(**job.log_context())
-        traces.enter(self.app.settings, job)
+        traces.enter(self.jobclaim.settings, job)
         self.request.job = job
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
@@ -294,7 +300,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         self._make_room()
         insist_until(None)
         clear_contextvars()
-        traces.leave(self.app.settings)
+        traces.leave(self.jobclaim.settings)
 
     @property
     def cancelled(self) -> bool:
@@ -317,7 +323,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
 
     def _claim(self, where: Address) -> Job | None:
         request = self.request
-        return self.app.repo.claim_job(  # type: ignore[no-any-return]
+        return self.jobclaim.repo.claim_job(
             where.job_id,
             attempt=where.attempt,
             celery_task_id=request.id,
@@ -337,7 +343,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         The main process keeps the message until this process has answered: `jobclaim.workers.process.adoption`.
         """
         delivered = (self.request.delivery_info or {}).get("routing_key")
-        queue = delivered if delivered in self.app.settings.queue_names else None
+        queue = delivered if delivered in self.jobclaim.settings.queue_names else None
         try:
             job = self._create(args, kwargs, self.request.as_execution_options(), job_id=task_id, queue=queue)
         except Exception as error:
@@ -353,9 +359,9 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
 
     def _shown(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
         """Pick the arguments that may be shown in the log."""
-        shown = {name: (kwargs or {})[name] for name in self.app.settings.log_arguments if name in (kwargs or {})}
+        shown = {name: (kwargs or {})[name] for name in self.jobclaim.settings.log_arguments if name in (kwargs or {})}
         return {"arguments": shown} if shown else {}
 
     def _missed_sla(self, job: Job, wait: float) -> bool:
-        settings = self.app.settings
+        settings = self.jobclaim.settings
         return job.queue in settings.queue_names and wait > settings.queue(job.queue).sla_seconds

@@ -72,7 +72,7 @@ class Stage:
     @property
     def repo(self) -> JobRepo:
         """Repo of the demo's table."""
-        repo: JobRepo = self.app.repo
+        repo: JobRepo = self.app.jobclaim.repo
         return repo
 
     @property

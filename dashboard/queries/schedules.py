@@ -124,7 +124,7 @@ def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
 
 def entries_of(settings: Settings) -> list[Entry]:
     """Give what beat submits under these settings, recovery among it."""
-    from jobclaim.workers.config import beat_schedule
+    from jobclaim.workers.schedule.entries import beat_schedule
 
     return [entry_of(name, row, zone=UTC) for name, row in beat_schedule(settings).items()]
 

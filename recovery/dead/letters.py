@@ -59,7 +59,7 @@ class DeadLetters:
     Parameters
     ----------
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes a retried job's message; default `jobclaim.workers.app.send`.
+        ``send(job, delay_seconds)`` publishes a retried job's message; default `jobclaim.workers.apps.send`.
     sleep, timer : callable
         Keep the rate.
     """
@@ -211,9 +211,9 @@ class DeadLetters:
     def _publish(self, job: Job, report: ActReport) -> None:
         try:
             if self._send is None:
-                from jobclaim.workers.app import send
+                from jobclaim.workers import apps
 
-                send(job)
+                apps.send(self._repo.settings, job)
             else:
                 self._send(job, 0.0)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and recovery sends it

@@ -42,11 +42,14 @@ if TYPE_CHECKING:
         BreakerOpen,
         EmailTask,
         ExternalAPITask,
+        Handle,
         IdempotentTask,
         JobTask,
         MaintenanceTask,
+        NotInstalled,
         ReportTask,
         circuit_breaker,
+        install,
         with_idempotency,
     )
 
@@ -83,14 +86,16 @@ _HOMES: Final = {
         "BreakerOpen",
         "EmailTask",
         "ExternalAPITask",
+        "Handle",
         "IdempotentTask",
         "JobTask",
         "MaintenanceTask",
+        "NotInstalled",
         "ReportTask",
         "circuit_breaker",
+        "install",
         "with_idempotency",
     ),
-    "jobclaim.workers.app": ("app",),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -101,6 +106,7 @@ __all__ = [
     "EmailTask",
     "ExternalAPITask",
     "FailureKind",
+    "Handle",
     "IdempotencyMismatch",
     "IdempotencyService",
     "IdempotentTask",
@@ -115,6 +121,7 @@ __all__ = [
     "JobTask",
     "MaintenanceTask",
     "NotClaimed",
+    "NotInstalled",
     "OffloadLost",
     "PayloadTooLarge",
     "QueueSpec",
@@ -126,6 +133,7 @@ __all__ = [
     "StoreUnavailable",
     "TaskSpec",
     "circuit_breaker",
+    "install",
     "local_aws",
     "on_dead",
     "on_failure",
@@ -139,6 +147,8 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker goes on refusing names that do not exist
 
     def __getattr__(name: str) -> Any:
+        if name == "app":  # what ``celery -A jobclaim`` asks for
+            return import_module("jobclaim.workers.apps").default_app()
         if (module := _HOME_OF.get(name)) is None:
             raise AttributeError(f"module 'jobclaim' has no attribute {name!r}")
         found = getattr(import_module(module), name)

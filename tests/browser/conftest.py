@@ -60,7 +60,7 @@ class Shop:
     @property
     def repo(self) -> JobRepo:
         """Its jobs."""
-        repo: JobRepo = self.app.repo
+        repo: JobRepo = self.app.jobclaim.repo
         return repo
 
 

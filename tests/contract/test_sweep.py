@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 
 from jobclaim.jobs import ClaimLost, FailureKind, Job, JobStatus
 from jobclaim.recovery import sweep
-from jobclaim.settings import QueueSpec
+from jobclaim.settings import QueueSpec, Settings
+from jobclaim.workers import apps
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, before, bench_settings, failing, store
 
@@ -354,12 +354,11 @@ def test_an_item_that_nobody_can_read_keeps_no_other_job_waiting(bench: Bench) -
 def test_a_pass_needs_nothing_but_the_repo(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[str, float]] = []
 
-    def send(job: Job, delay_seconds: float = 0.0) -> None:
+    def send(settings: Settings, job: Job, delay_seconds: float = 0.0) -> None:
+        assert settings == bench.repo.settings
         sent.append((job.job_id, delay_seconds))
 
-    monkeypatch.setattr(
-        import_module("jobclaim.workers.app"), "send", send
-    )  # `jobclaim.workers.app` by name is the app
+    monkeypatch.setattr(apps, "send", send)
     bench.claimed("orphan", on_orphan="retry")
     bench.clock.advance(LEASE)
     report = sweep(bench.repo)

@@ -55,8 +55,8 @@ def test_ten_thousand_jobs_cost_one_point_one_requests_each_and_no_memory(
         app = create_app(stack.settings)
         app.set_current()
         requests = Requests()
-        table, queue = requests.through(app.repo.table.client()), requests.through(sqs_client(stack.settings))
-        monkeypatch.setattr(app.repo.table, "client", lambda: table)
+        table, queue = requests.through(app.jobclaim.repo.table.client()), requests.through(sqs_client(stack.settings))
+        monkeypatch.setattr(app.jobclaim.repo.table, "client", lambda: table)
         monkeypatch.setattr(batch_messages, "sqs_client", lambda _: queue)
         peaks: list[int] = []
         seen: list[int] = []

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import Celery, chain, chord, group
 from celery.exceptions import ChordError
 
 from jobclaim.jobs import JobStatus
 from jobclaim.jobs.storage.notes import SEPARATOR
 from jobclaim.workers import create_app
-from jobclaim.workers.app import JobclaimApp
 from tests.support.canvas_tasks import (
     Unlucky,
     add,
@@ -44,7 +43,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytes
 
 
 @pytest.fixture
-def app(stack: Stack) -> Iterator[JobclaimApp]:
+def app(stack: Stack) -> Iterator[Celery]:
     """An app of this process on that deployment, and the current one: signatures find it so."""
     made = create_app(stack.settings)
     made.set_current()
@@ -53,10 +52,10 @@ def app(stack: Stack) -> Iterator[JobclaimApp]:
 
 
 @pytest.mark.timeout(120)
-def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: JobclaimApp, stack: Stack) -> None:
+def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: Celery, stack: Stack) -> None:
     result = chain(add.s(1, 2), add.s(10), add_at_second_try.s(100), plain_add.s(1000)).apply_async()
     assert result.get(timeout=WAIT) == 1113
-    retried = app.repo.get_job(result.parent.id)
+    retried = app.jobclaim.repo.get_job(result.parent.id)
     assert (retried.attempt, retried.result) == (2, 113)
     first = result.parent.parent.parent
     assert stack.repo.get_job(first.id).result == 3
@@ -64,7 +63,7 @@ def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: Jobclai
 
 
 @pytest.mark.timeout(120)
-def test_a_group_of_fifty_gives_fifty_results_in_order(app: JobclaimApp) -> None:
+def test_a_group_of_fifty_gives_fifty_results_in_order(app: Celery) -> None:
     result = group(add.s(number, number) for number in range(50)).apply_async()
     assert result.get(timeout=WAIT) == [2 * number for number in range(50)]
     result.save()
@@ -75,7 +74,7 @@ def test_a_group_of_fifty_gives_fifty_results_in_order(app: JobclaimApp) -> None
 
 
 @pytest.mark.timeout(120)
-def test_the_body_of_a_chord_with_twenty_headers_runs_once(app: JobclaimApp, stack: Stack) -> None:
+def test_the_body_of_a_chord_with_twenty_headers_runs_once(app: Celery, stack: Stack) -> None:
     header = [add_at_second_try.s(number, 1) if number % 5 == 0 else add.s(number, 1) for number in range(20)]
     result = chord(header)(total.s(more=1000))
     assert result.get(timeout=WAIT) == sum(range(20)) + 20 + 1000
@@ -84,7 +83,7 @@ def test_the_body_of_a_chord_with_twenty_headers_runs_once(app: JobclaimApp, sta
 
 
 @pytest.mark.timeout(120)
-def test_chords_nest_and_take_groups_chains_and_plain_tasks(app: JobclaimApp) -> None:
+def test_chords_nest_and_take_groups_chains_and_plain_tasks(app: Celery) -> None:
     inner = chord([add.s(1, 1), add.s(2, 2)], total.s())
     outer = chord([inner, chain(add.s(3, 3), add.s(4)), plain_add.s(5, 5)], total.s())
     assert outer.apply_async().get(timeout=WAIT) == 6 + 10 + 10
@@ -96,7 +95,7 @@ def test_chords_nest_and_take_groups_chains_and_plain_tasks(app: JobclaimApp) ->
 
 @pytest.mark.timeout(120)
 def test_a_failed_step_fails_the_rest_of_its_chain_and_tells_its_error_callback(
-    app: JobclaimApp, stack: Stack, tmp_path: Path
+    app: Celery, stack: Stack, tmp_path: Path
 ) -> None:
     told = tmp_path / "told"
     result = chain(add.s(1, 1), fail.s(), add.s(1)).on_error(note_error.s(path=str(told))).apply_async()
@@ -112,9 +111,7 @@ def test_a_failed_step_fails_the_rest_of_its_chain_and_tells_its_error_callback(
 
 
 @pytest.mark.timeout(120)
-def test_a_failed_member_fails_the_chord_and_its_body_never_runs(
-    app: JobclaimApp, stack: Stack, tmp_path: Path
-) -> None:
+def test_a_failed_member_fails_the_chord_and_its_body_never_runs(app: Celery, stack: Stack, tmp_path: Path) -> None:
     told = tmp_path / "told"
     body = total.s().on_error(note_error.s(path=str(told)))
     result = chord([add.s(1, 1), fail.s(), add.s(2, 2)])(body)
@@ -126,7 +123,7 @@ def test_a_failed_member_fails_the_chord_and_its_body_never_runs(
 
 
 @pytest.mark.timeout(120)
-def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app: JobclaimApp, stack: Stack) -> None:
+def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app: Celery, stack: Stack) -> None:
     header = [add_after_a_crash.s(1, 1), add.s(2, 2), chain(add_after_a_crash.s(3, 3), add.s(4))]
     result = chord(header)(total.s())
     assert result.get(timeout=WAIT) == 2 + 4 + 10
@@ -134,7 +131,7 @@ def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app:
 
 
 @pytest.mark.timeout(120)
-def test_a_job_whose_process_is_killed_tells_its_links(app: JobclaimApp, stack: Stack, tmp_path: Path) -> None:
+def test_a_job_whose_process_is_killed_tells_its_links(app: Celery, stack: Stack, tmp_path: Path) -> None:
     told = tmp_path / "told"
     step = chain(crash.s(), add.s(1)).on_error(note_error.s(path=str(told))).apply_async()
     result = chord([add.s(1, 1), crash.s()])(total.s())
@@ -146,7 +143,7 @@ def test_a_job_whose_process_is_killed_tells_its_links(app: JobclaimApp, stack: 
 
 
 @pytest.mark.timeout(120)
-def test_callbacks_run_once_with_the_result(app: JobclaimApp, stack: Stack) -> None:
+def test_callbacks_run_once_with_the_result(app: Celery, stack: Stack) -> None:
     linked = add.s(1)
     before = len(stack.bodies())
     results = [add.apply_async((number, 1), link=linked) for number in (1, 2)]
@@ -156,7 +153,7 @@ def test_callbacks_run_once_with_the_result(app: JobclaimApp, stack: Stack) -> N
 
 
 @pytest.mark.timeout(120)
-def test_plain_tasks_have_results_and_errors_of_their_class(app: JobclaimApp) -> None:
+def test_plain_tasks_have_results_and_errors_of_their_class(app: Celery) -> None:
     result = plain_add.delay(1, 2)
     assert result.get(timeout=WAIT) == 3
     with pytest.raises(Unlucky) as caught:
@@ -167,7 +164,7 @@ def test_plain_tasks_have_results_and_errors_of_their_class(app: JobclaimApp) ->
 
 
 @pytest.mark.timeout(120)
-def test_nothing_is_stored_outside_the_job_table(app: JobclaimApp, stack: Stack, dynamodb_local: Endpoint) -> None:
+def test_nothing_is_stored_outside_the_job_table(app: Celery, stack: Stack, dynamodb_local: Endpoint) -> None:
     assert chord([add.s(1, 1), add.s(2, 2)])(total.s()).get(timeout=WAIT) == 6
     client: Any = dynamodb_local.client()
     mine = [name for name in client.list_tables()["TableNames"] if name.startswith(stack.settings.job_table[:-5])]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real
 
 
 def _submit(app: Any, stack: Stack, count: int) -> list[str]:
-    jobs = [app.repo.create_job("tests.note", {"args": [number], "kwargs": {}}) for number in range(count)]
+    jobs = [app.jobclaim.repo.create_job("tests.note", {"args": [number], "kwargs": {}}) for number in range(count)]
     for job in jobs:
         publish(app, job)
         publish(app, job)

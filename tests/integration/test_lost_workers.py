@@ -41,9 +41,9 @@ def submit(stack: Stack) -> Callable[..., str]:
     app = create_app(stack.settings)
 
     def send(task: str, *args: Any, **options: Any) -> str:
-        job = app.repo.create_job(task, {"args": list(args), "kwargs": {}}, **options)
+        job = app.jobclaim.repo.create_job(task, {"args": list(args), "kwargs": {}}, **options)
         publish(app, job)
-        return job.job_id
+        return str(job.job_id)
 
     return send
 

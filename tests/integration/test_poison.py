@@ -41,7 +41,7 @@ class Deployment:
 
     def submit(self, task: str = "tests.note", payload: Any = None) -> str:
         """Write a job and send its message."""
-        job = self.app.repo.create_job(task, payload or {"args": [1], "kwargs": {}})
+        job = self.app.jobclaim.repo.create_job(task, payload or {"args": [1], "kwargs": {}})
         publish(self.app, job)
         return str(job.job_id)
 
@@ -125,13 +125,13 @@ def test_a_job_of_a_task_that_is_not_registered_fails_with_the_reason(deploy: De
 
 
 def test_a_stale_message_of_an_unregistered_task_does_not_touch_the_later_attempt(deploy: Deployment) -> None:
-    job = deploy.app.repo.create_job("tests.of_next_week", {})
+    job = deploy.app.jobclaim.repo.create_job("tests.of_next_week", {})
     publish(deploy.app, job)
-    claimed = deploy.app.repo.claim_job(job.job_id)
+    claimed = deploy.app.jobclaim.repo.claim_job(job.job_id)
     assert claimed is not None
     deploy.stack.worker("worker", "-c", "1", "-Q", "default")
     deploy.wait_until_empty()
-    assert deploy.app.repo.get_job(job.job_id).claim_token == claimed.claim_token
+    assert deploy.app.jobclaim.repo.get_job(job.job_id).claim_token == claimed.claim_token
 
 
 MISFITS: dict[str, Any] = {

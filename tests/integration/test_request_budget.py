@@ -52,7 +52,7 @@ def submit(settings: Settings) -> None:
     """Write the jobs and send their messages."""
     app = create_app(settings)
     for number in range(JOBS):
-        job = app.repo.create_job("bench.nothing", {"args": [number], "kwargs": {}})
+        job = app.jobclaim.repo.create_job("bench.nothing", {"args": [number], "kwargs": {}})
         assert job.status is JobStatus.PENDING
         publish(app, job)
 

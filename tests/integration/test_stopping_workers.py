@@ -39,11 +39,11 @@ class Deployment:
 
     def submit(self, task: str, *args: Any, **options: Any) -> str:
         """Write a job and send its message."""
-        job = self.app.repo.create_job(f"tests.{task}", {"args": list(args), "kwargs": {}}, **options)
+        job = self.app.jobclaim.repo.create_job(f"tests.{task}", {"args": list(args), "kwargs": {}}, **options)
         if job.dispatches:
-            wait = max(0, job.available_at - self.app.repo.clock()) / 1000
+            wait = max(0, job.available_at - self.app.jobclaim.repo.clock()) / 1000
             publish(self.app, job, wait)
-        return job.job_id
+        return str(job.job_id)
 
     def started(self, *job_ids: str) -> dict[str, int]:
         """Wait until bodies have begun, and give their processes."""

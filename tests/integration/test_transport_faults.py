@@ -50,7 +50,7 @@ class Deployment:
 
     def submit(self, value: Any, *, task: str = "tests.note", queue: str = "default") -> str:
         """Write a job and send its message, past the proxy."""
-        job = self.app.repo.create_job(task, {"args": [value], "kwargs": {}}, queue=queue)
+        job = self.app.jobclaim.repo.create_job(task, {"args": [value], "kwargs": {}}, queue=queue)
         publish(self.app, job)
         return str(job.job_id)
 

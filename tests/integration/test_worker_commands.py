@@ -41,9 +41,9 @@ def jobclaim(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 def submit(stack: Stack, task: str, *args: object) -> str:
     """Write a job and send its message."""
     app = create_app(stack.settings)
-    job = app.repo.create_job(task, {"args": list(args), "kwargs": {}})
+    job = app.jobclaim.repo.create_job(task, {"args": list(args), "kwargs": {}})
     publish(app, job)
-    return job.job_id
+    return str(job.job_id)
 
 
 def test_a_worker_is_started_watched_restarted_and_stopped(stack: Stack) -> None:

@@ -79,7 +79,7 @@ def serve() -> None:
         "celery.bin.celery",
         "boto3",
         "rich.table",
-        "jobclaim.workers.app",
+        "jobclaim.workers.apps",
         "jobclaim.cli.main",
         "jobclaim.cli.job_view",
     ):

@@ -73,8 +73,8 @@ def usurped(self: Any) -> None:
     """Ask for a retry when recovery has ended the attempt already."""
     leave_evidence(self)
     job = self.request.job
-    failure = Failure(kind=FailureKind.ORPHANED, message="taken away", at=self.app.repo.clock())
-    assert rescue.orphan_fail(JobRepo.from_settings(self.app.settings), job, failure)
+    failure = Failure(kind=FailureKind.ORPHANED, message="taken away", at=self.app.jobclaim.repo.clock())
+    assert rescue.orphan_fail(JobRepo.from_settings(self.app.jobclaim.settings), job, failure)
     self.retry(countdown=0, exc=OSError("too late"))
 
 

@@ -20,7 +20,9 @@ RESULT_SECONDS = 60
 
 
 def _submit(task_name: str, args: list[Any], at: float) -> list[Any]:
-    from jobclaim.workers import app
+    from jobclaim.workers.apps import default_app
+
+    app = default_app()
 
     time.sleep(max(0.0, at - time.time()))
     try:
@@ -31,9 +33,11 @@ def _submit(task_name: str, args: list[Any], at: float) -> list[Any]:
 
 
 def _process(task_name: str, args: list[Any], inbox: Any, outbox: Any) -> None:
-    from jobclaim.workers import app
+    from jobclaim.workers.apps import default_app
 
-    app.repo.table.get("warm")  # the making of a client is no part of the race
+    app = default_app()
+
+    app.jobclaim.repo.table.get("warm")  # the making of a client is no part of the race
     outbox.put("ready")
     for first, spread in iter(inbox.get, None):
         with ThreadPoolExecutor(THREADS) as pool:
@@ -44,10 +48,12 @@ def _process(task_name: str, args: list[Any], inbox: Any, outbox: Any) -> None:
 def main() -> None:
     """Fork the processes, then answer line by line."""
     task_name, args = sys.argv[1], json.loads(sys.argv[2])
-    from jobclaim.workers import app  # imported once, before the fork
+    from jobclaim.workers.apps import default_app  # imported once, before the fork
+
+    app = default_app()
     from jobclaim.workers.telemetry import logs
 
-    logs.configure(app.settings)  # to standard error: our output is for the test
+    logs.configure(app.jobclaim.settings)  # to standard error: our output is for the test
     app.loader.import_default_modules()
     context = multiprocessing.get_context("fork")
     inboxes: list[Any] = [context.SimpleQueue() for _ in range(PROCESSES)]

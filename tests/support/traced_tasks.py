@@ -23,5 +23,5 @@ def traced(self: Any) -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     from jobclaim.workers.telemetry import traces
 
-    with traces._tracer(self.app.settings).start_as_current_span("body's own"):
+    with traces._tracer(self.app.jobclaim.settings).start_as_current_span("body's own"):
         return "done"

@@ -103,7 +103,8 @@ class World:
         client: Any = boto3.client("dynamodb")
         list(ensure_table(client, table_specs(settings)[0], 30))
         self.app = create_app(settings)
-        self.repo = self.app.__dict__["repo"] = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.app.jobclaim.use(settings, self.repo)
         self.sent: list[str] = []
         monkeypatch.setattr(self.app, "send_task", lambda name, **options: self.sent.append(options["task_id"]))
         self.owner = Owner()

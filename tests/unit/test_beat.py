@@ -79,7 +79,7 @@ def test_ids_tell_schedule_and_time() -> None:
 
 def scheduler(harness: Harness, **schedules: Any) -> JobScheduler:
     harness.use(schedules=schedules)
-    harness.app.conf.beat_schedule = entries(harness.app.settings)
+    harness.app.conf.beat_schedule = entries(harness.app.jobclaim.settings)
     return JobScheduler(harness.app)
 
 

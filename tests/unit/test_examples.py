@@ -192,7 +192,10 @@ def test_a_report_is_written_beside_its_source(tmp_path: Path) -> None:
 
 # --- as tasks
 def test_every_example_is_registered_under_its_name_as_a_job_task() -> None:
-    from jobclaim.workers import JobTask, app
+    from jobclaim.workers import JobTask
+    from jobclaim.workers.apps import default_app
+
+    app = default_app()
 
     for name in (
         "process_document",
@@ -207,7 +210,10 @@ def test_every_example_is_registered_under_its_name_as_a_job_task() -> None:
 
 
 def test_the_plain_examples_are_ordinary_tasks() -> None:
-    from jobclaim.workers import JobTask, app
+    from jobclaim.workers import JobTask
+    from jobclaim.workers.apps import default_app
+
+    app = default_app()
 
     for name in ("plain_count_words", "plain_count_words_short"):
         assert not isinstance(app.tasks[f"examples.{name}"], JobTask)

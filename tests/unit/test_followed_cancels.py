@@ -29,7 +29,8 @@ class World:
         for spec in table_specs(settings):
             list(ensure_table(client, spec, 10))
         self.app = create_app(settings)
-        self.repo = self.app.__dict__["repo"] = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.app.jobclaim.use(settings, self.repo)
         self.fleet = FleetRecords.of(self.repo)
         self.about = WorkerRecord(worker_id=worker_id(), seen_at=clock(), started_at=clock())
         self.done: tuple[str, ...] = ()

@@ -138,8 +138,10 @@ def test_a_task_that_submits_itself_for_ever_is_an_error(jobclaim: Harness) -> N
 
 
 def test_the_app_is_as_before_afterwards() -> None:
-    from jobclaim.workers import app
+    from jobclaim.workers.apps import default_app
+
+    app = default_app()
 
     with Harness.of() as harness:
-        assert app.repo is harness.repo
+        assert app.jobclaim.repo is harness.repo
     assert "send_task" not in vars(app)

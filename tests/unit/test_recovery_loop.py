@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from jobclaim.recovery import SweepReport, run_every
 from jobclaim.recovery.tasks import sweep_once
-from jobclaim.workers.app import create_app
-from jobclaim.workers.config import RECOVERY_TASK
+from jobclaim.workers import create_app
+from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from tests.support.clock import ManualClock
 from tests.support.recovery import Bench, bench_settings, store
 
@@ -98,7 +98,7 @@ def test_the_task_runs_a_pass_on_the_apps_repo_and_sends_through_the_app(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_app(bench.settings)
-    app.__dict__["repo"] = bench.repo
+    app.jobclaim.use(bench.repo.settings, bench.repo)
     monkeypatch.setattr("jobclaim.recovery.tasks.publish", lambda _, job, delay: bench.sent(job, delay))
     bench.claimed("again", on_orphan="retry")
     bench.claimed("fails")

@@ -153,7 +153,7 @@ def test_an_open_job_cannot_be_forgotten(jobclaim: Harness) -> None:
 def test_results_of_jobs_and_plain_tasks_last_as_long_as_completed_jobs_are_kept(jobclaim: Harness) -> None:
     job, note = echo.delay(1), plain_note.delay(2)
     jobclaim.drain()
-    seconds = jobclaim.app.settings.completed_retention_days * 86_400
+    seconds = jobclaim.app.jobclaim.settings.completed_retention_days * 86_400
     jobclaim.travel(seconds - 60)
     fresh = jobclaim.app.AsyncResult
     assert (fresh(job.id).state, fresh(note.id).state) == ("SUCCESS", "SUCCESS")

@@ -76,7 +76,7 @@ def world(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[World
             list(ensure_table(client, spec, 10))
         repo = JobRepo.from_settings(settings, client=client, clock=clock)
         app = create_app(settings)
-        app.repo = repo
+        app.jobclaim.use(settings, repo)
         app.task(base=JobTask, name="t.work")(work)
         app.finalize()
         made = World(app, repo, clock, FleetRecords.of(repo))
@@ -127,8 +127,8 @@ def test_a_message_that_keeps_killing_children_is_left_to_recovery_in_the_end(wo
     job = world.repo.create_job("t.work")
     for _ in range(20):
         settle.lost(world.app, Attempt(job.job_id, 0, new_token()), LOST)
-    assert world.job(job.job_id).dispatches == world.app.settings.max_dispatches
-    assert len(world.sent) == world.app.settings.max_dispatches - 1
+    assert world.job(job.job_id).dispatches == world.app.jobclaim.settings.max_dispatches
+    assert len(world.sent) == world.app.jobclaim.settings.max_dispatches - 1
 
 
 def test_a_child_that_had_written_its_end_is_believed(world: World) -> None:

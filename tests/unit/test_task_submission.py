@@ -64,7 +64,8 @@ class Desk:
         list(ensure_table(client, table_specs(settings)[0], 30))
         self.clock = clock
         self.app = create_app(settings)
-        self.repo = self.app.__dict__["repo"] = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
+        self.app.jobclaim.use(settings, self.repo)
         self.sent: list[dict[str, Any]] = []
         self.broken = False
         monkeypatch.setattr(self.app, "send_task", self._send)
@@ -110,7 +111,7 @@ def test_every_message_of_a_job_carries_what_the_call_asked_for(desk: Desk) -> N
         assert (message["time_limit"], message["soft_time_limit"], message["shadow"]) == (100, 90, "s")
         assert message["headers"]["trace"] == "t1"
         assert message["link"][0]["args"] == [5]
-    assert job.lease_ms == (100 + desk.app.settings.lease_grace_seconds) * 1000
+    assert job.lease_ms == (100 + desk.app.jobclaim.settings.lease_grace_seconds) * 1000
 
 
 def test_a_message_never_expires_by_itself_for_the_job_would_wait_for_ever(desk: Desk) -> None:

@@ -83,10 +83,10 @@ class ReturningTask(Task):
     def _admit(self, job: Job) -> None:
         if not self.rate_limit and self.concurrency_key is None:
             return
-        repo = self.app.repo
+        repo = self.jobclaim.repo
         name = admission.concurrency_name(self, self._values)
         try:
-            hold = admission.ask(self, job, name, self.app.fleet_limits, repo.clock())
+            hold = admission.ask(self, job, name, self.jobclaim.limits, repo.clock())
         except StoreUnavailable as error:
             log.error("limits not known", reason=str(error))
             hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
@@ -108,7 +108,7 @@ class ReturningTask(Task):
             return
         self.request.takes_place = ""
         try:
-            self.app.fleet_limits.leave(name, self._job)
+            self.jobclaim.limits.leave(name, self._job)
         except JobError as error:
             log.warning("its place stays taken until somebody asks for it", reason=str(error))
 
@@ -172,9 +172,9 @@ class ReturningTask(Task):
         """
         if getattr(self.request, "job", None) is None:
             raise InvalidInput("snooze() was called outside a running job; there is nothing to give back")
-        due = timing.due_at(seconds, None, self.app.repo.clock(), self.app.timezone)
+        due = timing.due_at(seconds, None, self.jobclaim.repo.clock(), self.app.timezone)
         self._make_room()
-        self._give_back(partial(self.app.repo.release, available_at=due, reason=reason))
+        self._give_back(partial(self.jobclaim.repo.release, available_at=due, reason=reason))
         raise Snoozed(reason)
 
     def _policy_delay(self, error: BaseException | None) -> float:
@@ -195,12 +195,16 @@ class ReturningTask(Task):
         if queue and queue != job.queue:
             changed["queue"] = queue
         cause = self.request.retry_cause
-        after = self.app.repo.reschedule(
+        after = self.jobclaim.repo.reschedule(
             job.job_id, available_at=due, error=cause, kind=cause and kind_of(cause), token=job.claim_token, **changed
         )
         self._make_room()
         traces.ended(
-            self.app.settings, job, "retry", at=self.app.repo.clock(), exception=type(cause).__name__ if cause else ""
+            self.jobclaim.settings,
+            job,
+            "retry",
+            at=self.jobclaim.repo.clock(),
+            exception=type(cause).__name__ if cause else "",
         )
         log.info("retry scheduled", available_at=after.available_at)
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
@@ -221,5 +225,5 @@ class ReturningTask(Task):
         except (ClaimLost, JobNotFound, StoreUnavailable) as error:
             log.warning("not given back", reason=str(error))
             return
-        traces.ended(self.app.settings, job, "release", at=self.app.repo.clock())
+        traces.ended(self.jobclaim.settings, job, "release", at=self.jobclaim.repo.clock())
         publish_if_due(self.app, after)

@@ -18,7 +18,7 @@ class Alive(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self._path: Path = worker.app.settings.liveness_file
+        self._path: Path = worker.app.jobclaim.settings.liveness_file
         self._timer: Any = None
 
     def start(self, worker: Any) -> None:

@@ -46,7 +46,7 @@ class Intake(bootsteps.StartStopStep):
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
         poller.held = lambda: _started() + channel.unstarted() - len(consumer.awaiting_eta)
         poller.paused = lambda: not gate.is_open()
-        self._desk = PoisonDesk(consumer.app, partial(sqs_client, consumer.app.settings), channel.deletes.put)
+        self._desk = PoisonDesk(consumer.app, partial(sqs_client, consumer.app.jobclaim.settings), channel.deletes.put)
         channel.on_poison = self._desk.put
         consumer.timer.call_repeatedly(MAX_WAIT_SECONDS / 2, self._look_for_waiting, (consumer, channel))
 

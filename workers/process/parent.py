@@ -31,7 +31,7 @@ from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest
 
 if TYPE_CHECKING:
-    from jobclaim.workers.app import JobclaimApp
+    from celery import Celery
 
 log = structlog.get_logger("jobclaim.worker")
 
@@ -57,15 +57,17 @@ class Parent:
         What the fleet is told of this worker.
     """
 
-    def __init__(self, app: JobclaimApp, pool: Any, hub: Any, about: WorkerRecord) -> None:
-        settings = app.settings
+    def __init__(self, app: Celery, pool: Any, hub: Any, about: WorkerRecord) -> None:
+        settings = app.jobclaim.settings
         self._app = app
         self._children = Children(pool)
         self._pool, self._hub = pool, hub
         self._recorder = Recorder()
-        self._records = FleetRecords.of(app.repo)
+        self._records = FleetRecords.of(app.jobclaim.repo)
         pace = Pace(settings.heartbeat_seconds, settings.claims_stop_after_seconds)
-        self._heartbeat = Heartbeat(self._records, about, self.running, self._obey, pace=pace, clock=app.repo.clock)
+        self._heartbeat = Heartbeat(
+            self._records, about, self.running, self._obey, pace=pace, clock=app.jobclaim.repo.clock
+        )
         self._grace = settings.cancel_grace_seconds
         self._cancels: dict[JobRequest, float] = {}
         self._following: set[str] = set()
@@ -152,7 +154,7 @@ class Parent:
         Gives whether the job is over: while it is only requested, or DynamoDB cannot be asked, this is to come again.
         """
         try:
-            return cancel(self._app.repo, job_id, records=self._records) is Answer.CANCELLED
+            return cancel(self._app.jobclaim.repo, job_id, records=self._records) is Answer.CANCELLED
         except StoreUnavailable as error:
             log.warning("cancel not carried out yet", job_id=job_id, reason=str(error))
             return False

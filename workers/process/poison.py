@@ -22,7 +22,8 @@ from jobclaim.workers.results import chords
 from jobclaim.workers.submission.message import Address, address
 
 if TYPE_CHECKING:
-    from jobclaim.workers.app import JobclaimApp
+    from celery import Celery
+
     from jobclaim.workers.transport.channel import Poisoned
 
 log = structlog.get_logger("jobclaim.poison")
@@ -35,14 +36,14 @@ class PoisonDesk:
 
     Parameters
     ----------
-    app : JobclaimApp
+    app : Celery
     sqs : callable
         Gives a boto3 SQS client.
     delete : callable
         Deletes a message by its queue's URL and its receipt.
     """
 
-    def __init__(self, app: JobclaimApp, sqs: Callable[[], Any], delete: Callable[[str, str], None]) -> None:
+    def __init__(self, app: Celery, sqs: Callable[[], Any], delete: Callable[[str, str], None]) -> None:
         self._app = app
         self._sqs = sqs
         self._delete = delete
@@ -73,7 +74,7 @@ class PoisonDesk:
 
     def _fail(self, where: Address, reason: str) -> bool:
         """Fail the attempt that the message is for, and say so; ``False`` where there is no such job."""
-        repo, late = self._app.repo, partial(chords.announce_late, self._app)
+        repo, late = self._app.jobclaim.repo, partial(chords.announce_late, self._app)
         try:
             job = repo.claim_job(where.job_id, attempt=where.attempt, worker_id=worker_id(), refused=late)
             if job is not None:  # else the message is stale: its attempt is somebody's, or over

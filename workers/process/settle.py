@@ -70,9 +70,13 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
     elif not _is_mine(job, attempt):
         return
     elif job.on_orphan == "retry" and job.attempts_left > 0:
-        at = app.repo.clock() + (AFTER_KILL_MS if isinstance(error, TimeLimitExceeded) else 0)
-        after = app.repo.reschedule(job.job_id, available_at=at, error=error, kind=kind_of(error), token=attempt.token)
-        traces.crashed(app.repo.settings, job, "retry", at=app.repo.clock(), exception=type(error).__name__)
+        at = app.jobclaim.repo.clock() + (AFTER_KILL_MS if isinstance(error, TimeLimitExceeded) else 0)
+        after = app.jobclaim.repo.reschedule(
+            job.job_id, available_at=at, error=error, kind=kind_of(error), token=attempt.token
+        )
+        traces.crashed(
+            app.jobclaim.repo.settings, job, "retry", at=app.jobclaim.repo.clock(), exception=type(error).__name__
+        )
         log.warning("cut off, tried again", exception=type(error).__name__, **job.log_context())
         publish_if_due(app, after)
     else:
@@ -87,8 +91,8 @@ def unfinished(app: Celery, attempt: Attempt) -> bool:
     elif not _is_mine(job, attempt):
         return False
     elif job.on_orphan == "retry":
-        after = app.repo.release(job.job_id, reason="its worker was stopped", token=attempt.token)
-        traces.ended(app.repo.settings, job, "release", at=app.repo.clock())
+        after = app.jobclaim.repo.release(job.job_id, reason="its worker was stopped", token=attempt.token)
+        traces.ended(app.jobclaim.repo.settings, job, "release", at=app.jobclaim.repo.clock())
         log.info("given back", **job.log_context())
         publish_if_due(app, after)
     else:
@@ -102,7 +106,7 @@ def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
     if _is_mine(job, attempt, JobStatus.CANCELLED):
         after: Job | None = job  # an earlier try wrote it, and did not come to its end
     elif _is_mine(job, attempt):
-        after = record_cancelled(app.repo, job.job_id, attempt.token, reason, again=True)
+        after = record_cancelled(app.jobclaim.repo, job.job_id, attempt.token, reason, again=True)
     else:
         return False
     if after is None:
@@ -136,7 +140,7 @@ def insist(settle: Callable[[], Any], *, until: float) -> Any:
 
 
 def _read(app: Celery, attempt: Attempt) -> Job:
-    return app.repo.get_job(attempt.job_id)  # type: ignore[no-any-return]
+    return app.jobclaim.repo.get_job(attempt.job_id)  # type: ignore[no-any-return]
 
 
 def _is_mine(job: Job, attempt: Attempt, status: JobStatus = JobStatus.PROCESSING) -> bool:
@@ -149,9 +153,9 @@ def _is_unclaimed(job: Job, attempt: Attempt) -> bool:
 
 def _send_again(app: Celery, job: Job) -> None:
     """The message was deleted and no claim was made. The limit is recovery's: then it is no message that is missing."""
-    if job.dispatches >= app.settings.max_dispatches:
+    if job.dispatches >= app.jobclaim.settings.max_dispatches:
         return
-    after = rescue.dispatch(app.repo, job)
+    after = rescue.dispatch(app.jobclaim.repo, job)
     if after is not None:
         log.warning("not claimed, message sent again", dispatches=after.dispatches, **job.log_context())
         publish_if_due(app, after)

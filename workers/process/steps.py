@@ -48,7 +48,7 @@ class ProtectionStep(bootsteps.StartStopStep):
 def _about(worker: Any) -> WorkerRecord:
     return WorkerRecord(
         worker_id=worker_id(),
-        started_at=worker.app.repo.clock(),
+        started_at=worker.app.jobclaim.repo.clock(),
         queues=tuple(sorted(worker.app.amqp.queues.consume_from)),
         version=_version(),
         host=socket.gethostname(),

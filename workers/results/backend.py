@@ -52,7 +52,7 @@ class JobBackend(BaseBackend):
     @property
     def notes(self) -> Notes:
         """What the job table holds beside jobs."""
-        return Notes.of(self.app.repo)
+        return Notes.of(self.app.jobclaim.repo)
 
     # --- how a task ended
     def mark_as_done(
@@ -63,10 +63,12 @@ class JobBackend(BaseBackend):
         if job_id is None:
             super().mark_as_done(task_id, result, request, store_result, state)
         elif _saw_cancel(request):
-            self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, BY_ITSELF))
+            self._tell_cancelled(record_cancelled(self.app.jobclaim.repo, job_id, token, BY_ITSELF))
         else:
             try:
-                job = record_success(self.app.repo, job_id, token, result, getattr(request, "result_ttl", None))
+                job = record_success(
+                    self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None)
+                )
             except InvalidPayload as error:
                 raise EncodeError(f"the task's return value cannot be stored: {error}") from error
             if job and request.chord:
@@ -90,8 +92,10 @@ class JobBackend(BaseBackend):
         if job_id is None:
             super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
         elif _saw_cancel(request):
-            self._tell_cancelled(record_cancelled(self.app.repo, job_id, token, exc))
-        elif (job := record_failure(self.app.repo, job_id, token, exc, again=not in_child)) and links.is_news(job):
+            self._tell_cancelled(record_cancelled(self.app.jobclaim.repo, job_id, token, exc))
+        elif (job := record_failure(self.app.jobclaim.repo, job_id, token, exc, again=not in_child)) and links.is_news(
+            job
+        ):
             if in_child:
                 self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:
@@ -138,13 +142,13 @@ class JobBackend(BaseBackend):
     ) -> Any:
         """Write the note of a task that is no job; a job's own states are written where they change."""
         if _claim(request)[0] is None and not _is_of_job(request):
-            prepared, most = super().encode_result(result, state), self.app.settings.max_result_bytes
+            prepared, most = super().encode_result(result, state), self.app.jobclaim.settings.max_result_bytes
             if isinstance(result, BaseException):
                 meta = self._get_result_meta(prepared, state, traceback, request)
             else:
                 try:
                     meta = self._get_result_meta(
-                        self.app.repo.large.fitting(prepared, "result", most), state, traceback, request
+                        self.app.jobclaim.repo.large.fitting(prepared, "result", most), state, traceback, request
                     )
                 except InvalidPayload as error:
                     raise EncodeError(f"the result of {task_id} cannot be stored: {error}") from error
@@ -163,7 +167,7 @@ class JobBackend(BaseBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         job = self._job(task_id)
         if job is not None:
-            meta = meta_of(with_result(job, self.app.repo.large))
+            meta = meta_of(with_result(job, self.app.jobclaim.repo.large))
             successor = successor_of(meta)
             return self._get_task_meta_for(successor) if successor else meta
         text = self.notes.get(Kind.RESULT, task_id)
@@ -218,7 +222,7 @@ class JobBackend(BaseBackend):
 
         Large results are read from S3, large payloads are not: nobody waits for them. Raises as `with_result`.
         """
-        repo, wanted = self.app.repo, list(task_ids)
+        repo, wanted = self.app.jobclaim.repo, list(task_ids)
         now, jobs = repo.clock(), repo.table.get_many(wanted, consistent=True)
         found = {
             job_id: meta_of(with_result(job, repo.large))
@@ -238,7 +242,7 @@ class JobBackend(BaseBackend):
 
         A job that failed or is open stays: it is evidence, and somebody may have to act on it.
         """
-        repo = self.app.repo
+        repo = self.app.jobclaim.repo
         for _ in range(ROUNDS):
             job = self._job(task_id)
             if job is None:
@@ -283,16 +287,16 @@ class JobBackend(BaseBackend):
     # --- helpers
     def _job(self, job_id: str) -> Job | None:
         try:
-            return self.app.repo.get_job(job_id)  # type: ignore[no-any-return]
+            return self.app.jobclaim.repo.get_job(job_id)  # type: ignore[no-any-return]
         except (JobNotFound, InvalidInput):
             return None
 
     def _from_note(self, text: str) -> dict[str, Any]:
         meta = self.meta_from_decoded(self.decode(text))
-        return {**meta, "result": self.app.repo.large.value(meta["result"])}
+        return {**meta, "result": self.app.jobclaim.repo.large.value(meta["result"])}
 
     def _kept_seconds(self) -> float:
-        return float(self.app.settings.dead_retention_days * 86_400)
+        return float(self.app.jobclaim.settings.dead_retention_days * 86_400)
 
 
 def _pauses(timeout: float | None, interval: float, on_interval: Any) -> Iterator[None]:

@@ -69,9 +69,9 @@ def wake(app: Celery, group_id: str) -> None:
     A chord that failed is started again when the member that it failed for was repaired, and all have succeeded.
     """
     try:
-        job = app.repo.get_job(job_id_of(group_id))
+        job = app.jobclaim.repo.get_job(job_id_of(group_id))
         if job.status is JobStatus.FAILED and _all_succeeded(app, job):
-            job = app.repo.retry_job(job.job_id)
+            job = app.jobclaim.repo.retry_job(job.job_id)
             log.info("chord repaired", **job.log_context())
         if job.status is JobStatus.PENDING:
             publish(app, job)
@@ -82,7 +82,7 @@ def wake(app: Celery, group_id: str) -> None:
 def announce(app: Celery, job: Job) -> None:
     """Have a worker tell the links of a job that was ended in its worker's place; once per end of the job."""
     try:
-        if told := links.announcement(app.repo, job):
+        if told := links.announcement(app.jobclaim.repo, job):
             publish_if_due(app, told)
     except JobError as error:
         log.error("links not told", reason=str(error), **job.log_context())
@@ -135,7 +135,7 @@ def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
 def tell_links(self: Any, job_id: str) -> str:
     """Tell a job's chord, chain and error callbacks that it failed or was cancelled."""
     try:
-        job = self.app.repo.get_job(job_id)
+        job = self.app.jobclaim.repo.get_job(job_id)
     except JobNotFound:
         return "gone"
     if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
@@ -205,4 +205,4 @@ def _queue_of(app: Celery, body: Any) -> str:
     while getattr(first, "tasks", None):
         first = maybe_signature(list(first.tasks)[0], app=app)  # noqa: RUF015 - a group's tasks may be a generator
     queue = first.options.get("queue")
-    return str(getattr(queue, "name", queue) or app.settings.queue_of(first.task))
+    return str(getattr(queue, "name", queue) or app.jobclaim.settings.queue_of(first.task))

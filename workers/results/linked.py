@@ -33,7 +33,7 @@ class LinkedTask(Task):
         elif links.has_followers(request):
             insist_until(request.job.lease_expires_at)  # what follows, as long as the result itself
             try:
-                fence.check(self.app.repo, request.job)
+                fence.check(self.jobclaim.repo, request.job)
             except Ignore:
                 insist_until(None)  # Celery ends the task without a word, so `JobTask.after_return` does not
                 raise
@@ -56,7 +56,7 @@ class LinkedTask(Task):
         job: Job = request.job
         insist_until(job.lease_expires_at)
         try:
-            fence.check(self.app.repo, job)
+            fence.check(self.jobclaim.repo, job)
             self._hand_over(job, sig)
         finally:
             insist_until(None)
@@ -68,7 +68,7 @@ class LinkedTask(Task):
         try:
             super().replace(sig)
         except Ignore:
-            record_success(self.app.repo, job.job_id, job.claim_token, replaced_by(request.id))
+            record_success(self.jobclaim.repo, job.job_id, job.claim_token, replaced_by(request.id))
             raise
         finally:
             request.id = own_id

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from jobclaim.settings import ScheduleSpec, Settings
 from jobclaim.specs.cron import parse_cron
 from jobclaim.specs.zones import zone_of
 from jobclaim.workers.schedule.rhythm import CronTicks
+
+RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
+
+
+def beat_schedule(settings: Settings) -> dict[str, Any]:
+    """Schedules of settings, and recovery; a pass that waits longer than its interval leaves its work to the next."""
+    own = entries(settings)
+    if not settings.recovery_by_beat:
+        return own
+    return own | {
+        "jobclaim-recovery": {
+            "task": RECOVERY_TASK,
+            "schedule": float(settings.recovery_interval_seconds),
+            "options": {"queue": settings.recovery_queue, "expires": float(settings.recovery_interval_seconds)},
+        }
+    }
 
 
 def entries(settings: Settings) -> dict[str, Any]:

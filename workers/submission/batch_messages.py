@@ -85,7 +85,7 @@ class Messages:
         """Take the message of a job, unless it waits for a time too far ahead for SQS."""
         if not job.dispatches:
             return
-        delay = max(0, job.available_at - self._app.repo.clock()) / 1000
+        delay = max(0, job.available_at - self._app.jobclaim.repo.clock()) / 1000
         try:
             publish(self._app, job, delay, producer=self._producer)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
@@ -111,7 +111,7 @@ class Messages:
             return
         while len(self._under_way) >= REQUESTS_AT_ONCE:
             self._settle()
-        self._under_way.append((len(entries), self._pool.submit(send_batch, self._app.settings, url, entries)))
+        self._under_way.append((len(entries), self._pool.submit(send_batch, self._app.jobclaim.settings, url, entries)))
 
     def _settle(self) -> None:
         count, done = self._under_way.popleft()

@@ -47,7 +47,7 @@ def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -
 def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
     """Publish unless the job waits for a time too far ahead; a failed send is logged, recovery makes up for it."""
     if job.dispatches:
-        wait = max(0, job.available_at - app.repo.clock()) / 1000
+        wait = max(0, job.available_at - app.jobclaim.repo.clock()) / 1000
         try:
             return publish(app, job, wait, **options)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it

@@ -6,7 +6,12 @@ import logging
 import sys
 from typing import Any, Final
 
+import click
 import structlog
+from celery import signals
+from celery.app.log import Logging
+from celery.utils.log import mlevel
+from celery.utils.nodenames import node_format
 
 from jobclaim.settings import Settings
 from jobclaim.workers import identity
@@ -21,8 +26,29 @@ QUIET: Final = {
 }
 
 
-def configure(settings: Settings) -> None:
-    """Send every log line to standard error in one format, with the context of the running job."""
+class WorkerLogging(Logging):
+    """Set up the log of a worker or a beat in our format, unless the host connected a ``setup_logging`` handler."""
+
+    def setup_logging_subsystem(
+        self, loglevel: int | str | None = None, logfile: str | None = None, hostname: str | None = None, **options: Any
+    ) -> Any:
+        """Configure once per process, with ``--loglevel`` and ``--logfile`` where they are given."""
+        if self.already_setup or signals.setup_logging.receivers:
+            return super().setup_logging_subsystem(loglevel, logfile, hostname=hostname, **options)
+        Logging._setup = True
+        wanted = mlevel(loglevel) if loglevel and _is_asked_for("loglevel") else None
+        configure(self.app.jobclaim.settings, level=wanted, file=node_format(logfile, hostname) if logfile else None)
+        return True
+
+
+def _is_asked_for(option: str) -> bool:
+    """Whether an option of Celery's command line was typed: its default level is not the one of settings."""
+    context = click.get_current_context(silent=True)
+    return context is None or context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+
+
+def configure(settings: Settings, level: int | None = None, file: str | None = None) -> None:
+    """Send every log line to standard error, or a file, in one format, with the context of the running job."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -41,7 +67,7 @@ def configure(settings: Settings) -> None:
     renderer: Any = structlog.processors.JSONRenderer()
     if settings.log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    handler = logging.StreamHandler()
+    handler = logging.FileHandler(file) if file else logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())],
@@ -54,9 +80,9 @@ def configure(settings: Settings) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level)
-    for name, level in QUIET.items():
-        logging.getLogger(name).setLevel(level)
+    root.setLevel(level or settings.log_level)
+    for name, least in QUIET.items():
+        logging.getLogger(name).setLevel(least)
 
 
 def _add_worker(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

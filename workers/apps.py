@@ -1,0 +1,50 @@
+"""Apps by their settings: the default app of ``celery -A jobclaim``, and one to send with for code that has none."""
+
+from __future__ import annotations
+
+import threading
+
+from celery import Celery, _state
+
+from jobclaim.jobs import Job
+from jobclaim.settings import Settings
+from jobclaim.workers.handle import installed_on
+from jobclaim.workers.installation import install
+from jobclaim.workers.submission.dispatch import publish
+
+_lock = threading.Lock()
+_default: list[Celery] = []
+_senders: list[Celery] = []
+
+
+def default_app() -> Celery:
+    """Give the default app; it is made of the project's settings when it is first asked for."""
+    with _lock:
+        if not _default:
+            _default.append(create_app())
+        return _default[0]
+
+
+def create_app(settings: Settings | None = None) -> Celery:
+    """Make an app of settings alone; it does not become the current app."""
+    made = Celery("jobclaim", set_as_current=False)
+    install(made, settings)
+    return made
+
+
+def app_for(settings: Settings) -> Celery:
+    """Give an app that sends to the queues of these settings: one that is installed, else one that is made for them."""
+    with _lock:
+        for app in (*_senders, *_state._get_active_apps()):
+            if (handle := installed_on(app)) and handle.settings == settings:
+                break
+        else:
+            app = create_app(settings)
+        if app not in _senders:
+            _senders.append(app)
+        return app
+
+
+def send(settings: Settings, job: Job, delay_seconds: float = 0.0) -> None:
+    """Publish the message of a job's next attempt, for callers who have settings and no app. Raises as `publish`."""
+    publish(app_for(settings), job, delay_seconds)

@@ -1,0 +1,149 @@
+"""What jobclaim is on one Celery app: `app.jobclaim`, put there by `jobclaim.install`."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from celery import _state
+
+from jobclaim.jobs import JobError, JobRepo
+from jobclaim.jobs.breaker import Breakers
+from jobclaim.jobs.tally import Tally
+from jobclaim.jobs.throttle import FleetLimits
+from jobclaim.settings import Settings
+from jobclaim.workers import projects
+
+
+class NotInstalled(JobError):
+    """A Celery app was asked for something of jobclaim's before ``jobclaim.install(app)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What one process holds of a handle; each is thread-safe."""
+
+    repo: JobRepo
+    limits: FleetLimits
+    breakers: Breakers
+    counts: Tally
+
+    @classmethod
+    def of(cls, repo: JobRepo) -> Parts:
+        """Make the parts that stand on a repo."""
+        return cls(repo, FleetLimits.of(repo), Breakers.of(repo), Tally.of(repo))
+
+
+class Handle:
+    """Everything of jobclaim's that belongs to one app. Tasks find it through their own app, never through a global.
+
+    Parameters
+    ----------
+    app : celery.Celery
+        The app that it is installed on.
+    settings : Settings, optional
+        Default: the project's own, read when they are first needed: the environment, Django's ``JOBCLAIM``,
+        ``pyproject.toml``.
+    """
+
+    def __init__(self, app: Any, settings: Settings | None = None) -> None:
+        self.app = app
+        self._settings = settings
+        self._parts: Parts | None = None
+        self._pid = 0
+        self.merged: dict[str, Any] = {}
+        """What `jobclaim.workers.config.merge` set, by key of the app's configuration."""
+        self._inherited: list[Parts] = []
+        self._locks: dict[int, threading.Lock] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The app's settings. Raises `pydantic.ValidationError` where the project's cannot be read."""
+        if self._settings is None:
+            self._settings = projects.settings_of_project()
+        return self._settings
+
+    @property
+    def repo(self) -> JobRepo:
+        """The jobs of this app."""
+        return self._own().repo
+
+    @property
+    def limits(self) -> FleetLimits:
+        """Rates and concurrency that the whole fleet keeps."""
+        return self._own().limits
+
+    @property
+    def breakers(self) -> Breakers:
+        """Which external services count as down, for the whole fleet."""
+        return self._own().breakers
+
+    @property
+    def counts(self) -> Tally:
+        """What the fleet counts for its alerts."""
+        return self._own().counts
+
+    def use(self, settings: Settings, repo: JobRepo | None = None) -> None:
+        """Take other settings, and optionally a repo that was made elsewhere; for tests."""
+        self._settings = settings
+        self._parts, self._pid = (Parts.of(repo), os.getpid()) if repo is not None else (None, 0)
+
+    def _own(self) -> Parts:
+        """This process's parts. A forked child makes its own: another thread may have held a lock during the fork.
+
+        What was inherited is kept alive: its end would close TLS connections that the parent goes on using.
+        """
+        pid = os.getpid()
+        if self._pid != pid or self._parts is None:
+            with self._locks.setdefault(pid, threading.Lock()):
+                if self._pid != pid or self._parts is None:
+                    if self._parts is not None:
+                        self._inherited.append(self._parts)
+                    self._parts = Parts.of(JobRepo.from_settings(self.settings))
+                    self._pid = pid
+                    if not self._inherited:
+                        atexit.register(self.flush)  # short programs count too
+        return self._parts
+
+    def flush(self) -> None:
+        """Write the counts of this process that are not written yet."""
+        if self._parts is not None and self._pid == os.getpid():
+            self._parts.counts.flush()
+
+
+def is_made_up(app: Any) -> bool:
+    """Whether Celery made the app up, because there was none, and nothing was installed on it."""
+    return bool(app.main == "default" and not app.set_as_current and "jobclaim" not in vars(app))
+
+
+def installed_on(app: Any) -> Handle | None:
+    """Give the handle of an app, or ``None`` where jobclaim is not installed on it."""
+    found = vars(app).get("jobclaim")
+    return found if isinstance(found, Handle) else None
+
+
+def handle_of(app: Any) -> Handle:
+    """Give the handle of an app that jobclaim is installed on.
+
+    The app that Celery makes up where a program has none gets jobclaim installed on it: such a program uses the
+    project's settings alone.
+
+    Raises
+    ------
+    NotInstalled
+        It names the app and says what to add.
+    """
+    if (found := installed_on(app)) is not None:
+        return found
+    if app is _state.default_app and is_made_up(app) and list(_state._get_active_apps()) == [app]:
+        from jobclaim.workers.installation import install  # which imports this module
+
+        return install(app)
+    raise NotInstalled(
+        f"jobclaim is not installed on the Celery app {getattr(app, 'main', None)!r}; add jobclaim.install(app) where "
+        "the app is made. A @shared_task that is called before that module was imported belongs to Celery's own "
+        "default app: import it first"
+    )

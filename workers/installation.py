@@ -1,0 +1,101 @@
+"""``jobclaim.install(app)``: jobclaim on any Celery app, before or after its configuration."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery import Celery, _state
+from celery.app.control import Control
+from celery.app.log import Logging
+
+from jobclaim.settings import Settings
+from jobclaim.workers import config, decorator, limits, signals
+from jobclaim.workers.handle import Handle, installed_on, is_made_up
+from jobclaim.workers.task import JobTask
+
+STEPS: Final = (
+    "jobclaim.workers.process.steps:ParentStep",
+    "jobclaim.workers.process.steps:ProtectionStep",
+    "jobclaim.workers.process.alive:Alive",
+)
+"""By name: only a worker imports them."""
+OURS: Final = {
+    "control_cls": ("jobclaim.workers.cancel:JobControl", Control),
+    "log_cls": ("jobclaim.workers.telemetry.logs:WorkerLogging", Logging),
+}
+"""Classes of an app that become ours, where they are Celery's own."""
+
+
+def install(app: Celery, settings: Settings | None = None) -> Handle:
+    """Install jobclaim on a Celery app; the handle is ``app.jobclaim`` afterwards.
+
+    The app's routes, schedules, time zone, bootsteps and plain tasks go on working. What contradicts the claim rule is
+    overridden, in one warning that names each key, both values and why: now where the app is configured already, else
+    when it is. No environment is read and no AWS is asked before it is needed.
+
+    Parameters
+    ----------
+    app : celery.Celery
+        Any app; several in one process keep apart.
+    settings : Settings, optional
+        Default: the project's own, read when they are first needed (environment, Django's ``JOBCLAIM``,
+        ``pyproject.toml``).
+
+    Returns
+    -------
+    Handle
+        The same one when the app has it already and ``settings`` are not given, or equal.
+
+    Raises
+    ------
+    ValueError
+        The app has other settings already.
+    """
+    if (known := installed_on(app)) is not None:
+        if settings is not None and settings != known.settings:
+            raise ValueError(
+                f"jobclaim is installed on the app {app.main!r} with other settings; install it once, or make a "
+                "Celery app for each settings"
+            )
+        return known
+    handle = Handle(app, settings)
+    app.jobclaim = handle
+    _replace_celerys_own(app)
+    app.backend_cls = "jobclaim.workers.results.backend:JobBackend"
+    app.steps["worker"].update(STEPS)
+    signals.watch(app)
+    decorator.watch(app)
+    _be_found_from_every_thread(app)
+    if app.configured:
+        config.merge(handle)
+    if app.finalized:
+        _adopt_tasks(app, handle)
+    return handle
+
+
+def _replace_celerys_own(app: Any) -> None:
+    """Put our classes in the place of Celery's; what an app made of them already is made anew."""
+    for name, (ours, celerys) in OURS.items():
+        if getattr(app, name) in (f"{celerys.__module__}:{celerys.__name__}", celerys):
+            setattr(app, name, ours)
+    for made in ("control", "log", "amqp"):
+        vars(app).pop(made, None)
+    app._backend_cache = None
+    app._local.__dict__.pop("backend", None)
+
+
+def _be_found_from_every_thread(app: Any) -> None:
+    """Make it the process's default app unless another one was chosen.
+
+    ``set_as_current`` holds in the importing thread alone: elsewhere `@shared_task` would resolve to an app that Celery
+    makes up, without a broker.
+    """
+    if _state.default_app is None or is_made_up(_state.default_app):
+        app.set_default()
+
+
+def _adopt_tasks(app: Any, handle: Handle) -> None:
+    """Give the tasks that were bound before their limits."""
+    for task in app.tasks.values():
+        if isinstance(task, JobTask):
+            limits.adopt(type(task), handle.settings)

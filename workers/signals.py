@@ -1,0 +1,67 @@
+"""What jobclaim does in the life of a worker, a child and a beat: handlers of Celery's signals, keyed by their app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, current_app
+from celery import signals as celerys
+
+from jobclaim.workers import config, identity, limits
+from jobclaim.workers.handle import installed_on
+from jobclaim.workers.process import board, startup
+from jobclaim.workers.schedule import alive as beat_alive
+from jobclaim.workers.task import JobTask
+from jobclaim.workers.telemetry import metrics, traces
+
+
+def watch(app: Celery) -> None:
+    """Connect the handlers; each does nothing for an app that jobclaim is not installed on."""
+    app.on_after_configure.connect(_merge, weak=False)
+    celerys.import_modules.connect(_merge)  # the last word before a worker or beat starts
+    celerys.worker_init.connect(_prepare_to_fork)
+    celerys.worker_process_init.connect(_after_fork)
+    celerys.worker_process_shutdown.connect(_export_the_rest)
+    celerys.worker_shutdown.connect(_export_the_rest)
+    celerys.celeryd_after_setup.connect(_refuse_wrong_tasks)
+    celerys.beat_init.connect(_watch_beat)
+
+
+def _merge(sender: Any, **_: Any) -> None:
+    if handle := installed_on(sender):
+        config.merge(handle)
+
+
+def _prepare_to_fork(sender: Any, **_: Any) -> None:
+    if handle := installed_on(sender.app):
+        identity.adopt()
+        board.put_up()
+        metrics.prepare(handle.settings)
+        metrics.serve(handle.settings)
+        handle.repo.table.client()  # children make their own, but share what it imports
+
+
+def _after_fork(**_: Any) -> None:
+    if handle := installed_on(current_app._get_current_object()):
+        handle.repo.table.client()  # a first claim that makes it would use up the task's time limit
+
+
+def _export_the_rest(**_: Any) -> None:
+    traces.flush()
+    metrics.flush()
+    if handle := installed_on(current_app._get_current_object()):
+        handle.flush()
+
+
+def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
+    """Stop before the first job where a task could not keep the limits that everything is derived from."""
+    if handle := installed_on(instance.app):
+        tasks = [task for task in instance.app.tasks.values() if isinstance(task, JobTask)]
+        if found := limits.problems(tasks, handle.settings):
+            raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
+        startup.refuse_low_visibility(instance, handle.settings)
+
+
+def _watch_beat(sender: Any, **_: Any) -> None:
+    if handle := installed_on(sender.app):
+        beat_alive.watch(sender, handle.settings.run_folder)
