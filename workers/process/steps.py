@@ -54,7 +54,7 @@ def _about(worker: Any) -> WorkerRecord:
         host=socket.gethostname(),
         pid=os.getpid(),
         concurrency=worker.max_concurrency or worker.concurrency,
-        digest=worker.app.repo.settings.digest,
+        digest=worker.app.jobclaim.settings.digest,
     )
 
 
