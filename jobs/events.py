@@ -248,6 +248,13 @@ EVENTS: Final = {
             "JOB error",
             "The job waits for recovery.",
         ),
+        _event(
+            "duplicate was never claimed, its message is sent again",
+            "dispatch",
+            "info",
+            "JOB",
+            "The first submission may have failed between the write and the send; copies start nothing twice.",
+        ),
         _event("message not made, recovery will send it", "bulk", "warning", "JOB error", "As above, of many."),
         _event("messages not sent, recovery will send them", "bulk", "warning", "count error", "As above, a batch."),
         # --- schedules

@@ -16,7 +16,7 @@
     COMPLETED, FAILED, CANCELLED ──submit──▶ PENDING       an equal submission, its window over
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
-    PENDING ──dispatch──▶ PENDING         recovery counts the message that it is about to send
+    PENDING ──dispatch──▶ PENDING         recovery, or an equal submission, counts the message that it is about to send
 
 A claim's ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end to
 the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.

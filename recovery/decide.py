@@ -5,6 +5,7 @@
     PROCESSING   lease over, or its worker dead ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
+                 half of its time to start gone ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
                  too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
     FAILED       `retry_at` is past ──────────────▶ Revive     PENDING: its dead-letter rule has a retry left
@@ -30,6 +31,13 @@ LOOK_AHEAD_MS: Final = 600_000
 Five minutes less than SQS's longest delay: a job that its submitter leaves to recovery is in the index long before a
 pass looks for it there, eventual consistency and clocks that differ included.
 """
+
+EXPIRING_AFTER_MS: Final = 15_000
+"""A pass reads jobs that are due for so long, because of those that expire sooner than others are sent again."""
+EARLY_DISPATCHES: Final = 3
+"""Messages of a job that expires until which recovery does not wait as long as for others."""
+LEAST_LEFT_MS: Final = 2_000
+"""A job that expires sooner gets no message any more: none would reach a worker in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +167,20 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
         return Dispatch(again=False) if job.available_at - now <= LOOK_AHEAD_MS else None
     queue = job.queue if job.queue in settings.queue_names else settings.default_queue
     waited_since = max(job.available_at, job.dispatched_at)
+    if _expires_unsent(job, waited_since, now):
+        return Dispatch(again=True)
     if now - waited_since < settings.redispatch_delay(queue, job.dispatches) * 1000:
         return None
     if job.dispatches >= settings.max_dispatches:
         return GiveUp(_unclaimed(job, now))
     return Dispatch(again=True)
+
+
+def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:
+    """Tell whether a job that expires has lost half of the time that it had when its last message was sent."""
+    if not job.start_by or job.dispatches >= EARLY_DISPATCHES or job.start_by - now < LEAST_LEFT_MS:
+        return False
+    return now - waited_since > (job.start_by - waited_since) / 2
 
 
 def _orphaned(job: Job, cause: str, now: int, *, retry: bool, cancelled: bool) -> Failure:

@@ -27,7 +27,7 @@ from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
 from jobclaim.workers.results import links
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call, envelope, timing
-from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
 from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
 from jobclaim.workers.submission.typed import TypedTask
@@ -111,8 +111,8 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         """Write the job, then send its id; the result's id is the job's.
 
         A message that could not be sent is logged and sent by recovery: the caller has a job either way. A call that
-        equals another one by its idempotency key gets that one's job, with its result where there is one, and sends
-        nothing.
+        equals another one by its idempotency key gets that one's job, with its result where there is one. It sends
+        nothing, unless that job was never claimed and its message may never have been sent.
 
         Parameters
         ----------
@@ -152,7 +152,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             **options,
         )
         if not job.created:
-            return self._duplicate(job)
+            return self._duplicate(job, options)
         return publish_if_due(self.app, job, **envelope.of_one_send(options))
 
     def write_job(
@@ -246,10 +246,11 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             log.info("submitted", **job.log_context(), **self._shown(kwargs))
         return job
 
-    def _duplicate(self, job: Job) -> Any:
+    def _duplicate(self, job: Job, options: Mapping[str, Any]) -> Any:
         """Answer a call whose job is there already: its handle, which knows the result where there is one."""
         log.info("duplicate", job_status=str(job.status), **job.log_context())
         result = self.AsyncResult(job.job_id)
+        result.unsent = not publish_if_unsent(self.app, job, **envelope.of_one_send(options))
         if not is_mark(job.result):  # else S3 did not give it, and whoever asks the handle asks S3 again
             result._maybe_set_cache(self.app.backend.meta_of(job))
         return result

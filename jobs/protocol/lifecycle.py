@@ -20,6 +20,10 @@ from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
 """Bytes of a failure's message that the history keeps."""
+UNSURE_AFTER_MS: Final = 5_000
+"""A send that takes longer counts as one that may not have happened."""
+UNSURE_DISPATCHES: Final = 3
+"""Messages of a job from which on equal submissions leave it to recovery to send more."""
 SQS_LOOKAHEAD_MS: Final = 900_000
 """A job due later than SQS's longest delay gets no message yet; recovery sends it when it comes near."""
 
@@ -173,6 +177,24 @@ def resubmitted(old: Job, new: Job) -> Job:
     succeeded, and was ended since, makes another run.
     """
     return replace(new, attempt=old.attempt, history=old.history, submission=secrets.token_hex(6))
+
+
+def may_be_unsent(job: Job, now: int, most: int) -> bool:
+    """Tell whether an equal submission should send a waiting job's message, because the first one may never have been.
+
+    A submitter may fail, lose its answer or die between the write and the send, and nothing tells. A job that expires
+    cannot wait for recovery; another one is left alone for a moment, in which its submitter is probably still sending.
+    Copies start nothing twice: they are fenced by the attempt. A job that waits behind a backlog gets two at most.
+
+    Parameters
+    ----------
+    most : int
+        Messages after which a job is given up.
+    """
+    if job.status is not JobStatus.PENDING or job.claimed_at or not 1 <= job.dispatches < min(UNSURE_DISPATCHES, most):
+        return False
+    at_once = bool(job.start_by) and job.dispatches == 1
+    return at_once or now - job.dispatched_at >= UNSURE_AFTER_MS
 
 
 def dispatched(job: Job, now: int) -> Job:

@@ -150,7 +150,10 @@ class JobScheduler(Scheduler):
             self._missed.append((entry, due, until))
             log.warning("tick not written, tried again", schedule=entry.name, due=due.isoformat(), reason=str(error))
             return None
-        self._submitted[entry.name] = self.monotonic()
+        if getattr(result, "unsent", False):  # written, but its message was not sent: the job expires with the tick
+            self._missed.append((entry, due, until))
+        else:
+            self._submitted[entry.name] = self.monotonic()
         return result
 
 

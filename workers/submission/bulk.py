@@ -184,4 +184,4 @@ def _outcome(report: BulkReport, position: int, done: Future[Job]) -> Job | None
 
 
 def _waits_for_its_first_claim(job: Job) -> bool:
-    return job.status is JobStatus.PENDING and job.attempt == 0
+    return job.status is JobStatus.PENDING and not job.claimed_at

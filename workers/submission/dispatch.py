@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 from celery import Celery
 
-from jobclaim.jobs import Job
+from jobclaim.jobs import Job, StoreUnavailable
+from jobclaim.jobs.protocol import lifecycle, rescue
 from jobclaim.workers.submission.envelope import unseal
 from jobclaim.workers.submission.message import headers
 
@@ -45,11 +46,35 @@ def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -
 
 
 def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
-    """Publish unless the job waits for a time too far ahead; a failed send is logged, recovery makes up for it."""
+    """Publish unless the job waits for a time too far ahead; a failed send is logged, recovery makes up for it.
+
+    The handle of a job whose send failed says so, to whoever can try again sooner: ``handle.unsent`` is true.
+    """
+    handle = app.AsyncResult(job.job_id)
     if job.dispatches:
         wait = max(0, job.available_at - app.jobclaim.repo.clock()) / 1000
         try:
             return publish(app, job, wait, **options)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
             log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
-    return app.AsyncResult(job.job_id)
+            handle.unsent = True
+    return handle
+
+
+def publish_if_unsent(app: Celery, job: Job, **options: Any) -> bool:
+    """Publish the message of a duplicate that nobody may have sent; ``False`` where that was tried and failed.
+
+    Of several equal submissions one counts the message, and sends it.
+    """
+    repo = app.repo
+    if not lifecycle.may_be_unsent(job, repo.clock(), repo.settings.max_dispatches):
+        return True
+    try:
+        counted = rescue.dispatch(repo, job)
+    except StoreUnavailable as error:
+        log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+        return False
+    if counted is None:
+        return True
+    log.info("duplicate was never claimed, its message is sent again", **job.log_context())
+    return not getattr(publish_if_due(app, counted, **options), "unsent", False)
