@@ -30,6 +30,17 @@ class JobNotFound(JobError, LookupError):
         self.job_id = job_id
 
 
+class JobUnreadable(JobError):
+    """A job's item is not understood: another version of jobclaim wrote it, or somebody by hand."""
+
+    def __init__(self, job_id: str, attribute: str, error: BaseException) -> None:
+        super().__init__(
+            f"job {job_id!r} cannot be read: this version does not understand its attribute {attribute!r} "
+            f"({type(error).__name__}); deploy the version that wrote it, or repair or delete the item"
+        )
+        self.job_id = job_id
+
+
 class IllegalTransition(JobError):
     """The job is not in a state from which this move is allowed."""
 

@@ -393,7 +393,13 @@ EVENTS: Final = {
         _event(
             "partition not read, a later pass goes on", "recovery", "error", "partition reason", "The others go on."
         ),
-        _event("job item cannot be read, repair or delete it", "recovery", "error", "job_id error", "Foreign item."),
+        _event(
+            "job item cannot be read, repair or delete it",
+            "jobs",
+            "error",
+            "job_id reason",
+            "Another version wrote it, or somebody by hand; lists and recovery go on without it.",
+        ),
     )
 }
 """Every event by its name."""

@@ -26,6 +26,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import Submission, id_for_key, new_job
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import codec
+from jobclaim.jobs.storage.large import refuse_mark
 from jobclaim.jobs.transitions import Move
 
 GLOBAL: Final = "global"
@@ -198,6 +199,7 @@ def store_result(
     job_id : str, optional
         The job's id, where it is known and the key that it was derived from is not.
     """
+    refuse_mark(result, "result")
     codec.encode(result, what="result", limit=repo.settings.max_result_bytes)
     key = checks.text(key, "idempotency key", checks.MAX_KEY)
     asked = Submission(task=task, queue=repo.settings.default_queue, idempotency_key=key, ttl=ttl_seconds)

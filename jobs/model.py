@@ -220,7 +220,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of jobs; ``cursor`` continues after it, ``None`` at the end."""
+    """A page of jobs; ``cursor`` continues after it, ``None`` at the end.
+
+    ``unreadable`` holds the ids of jobs in it whose items this version does not understand.
+    """
 
     jobs: tuple[Job, ...]
     cursor: str | None = None
+    unreadable: tuple[str, ...] = ()

@@ -165,6 +165,7 @@ class _Pass:
         self._covered_since: dict[str, int] = {}
         self._unread: set[str] = set()
         self._stamina = Stamina(repo.clock, self.started + PASS_MS // 2)
+        self._table = repo.table
         self._walker = Walker(repo.table, settler.settle, self._stamina, self._settings.sweep_page_size)
 
     @property
@@ -208,7 +209,7 @@ class _Pass:
 
     def _look_at_jobs_of(self, worker: DeadWorker) -> None:
         try:
-            found = self._walker.jobs(list(worker.job_ids))
+            found = self._table.get_many(list(worker.job_ids))
         except JobError as error:
             log.error("jobs of a dead worker not read", worker_id=worker.worker_id, reason=str(error))
             self._unread.add(worker.worker_id)

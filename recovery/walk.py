@@ -93,7 +93,7 @@ class Walker:
                 break
             try:
                 page = self._table.entries(partition, limit=self._page_size, after=last, since=since, up_to=up_to)
-                jobs = self.jobs([entry.job_id for entry in page])
+                jobs = self._table.get_many([entry.job_id for entry in page])
             except JobError as error:
                 self._stamina.read_failures += 1
                 log.error("partition not read, a later pass goes on", partition=partition, reason=str(error))
@@ -109,28 +109,3 @@ class Walker:
             if len(page) < self._page_size:
                 return Stretch(last, clean, finished=True)
         return Stretch(last, clean, finished=False)
-
-    def jobs(self, job_ids: list[str]) -> dict[str, Job]:
-        """Read jobs by id; one whose item cannot be understood is logged and passed over, for the others' sake.
-
-        Raises
-        ------
-        StoreUnavailable
-        """
-        try:
-            return self._table.get_many(job_ids)
-        except JobError:
-            raise
-        except Exception:  # noqa: BLE001 - an item that somebody else wrote may raise anything
-            return self._readable(job_ids)
-
-    def _readable(self, job_ids: list[str]) -> dict[str, Job]:
-        found: dict[str, Job] = {}
-        for job_id in job_ids:
-            try:
-                found |= self._table.get_many([job_id])
-            except JobError:
-                raise
-            except Exception as error:  # noqa: BLE001
-                log.error("job item cannot be read, repair or delete it", job_id=job_id, error=type(error).__name__)
-        return found

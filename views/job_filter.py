@@ -106,10 +106,12 @@ def filtered_page(
     if wanted.is_empty:
         return repo.list_jobs(status, queue=queue, limit=limit, cursor=cursor)
     found: list[Job] = []
+    unreadable: list[str] = []
     for _ in range(PAGES):
         page = repo.list_jobs(status, queue=queue, limit=max(1, limit - len(found)), cursor=cursor)
         found += [job for job in page.jobs if wanted.fits(job, now)]
+        unreadable += page.unreadable
         cursor = page.cursor
         if cursor is None or len(found) >= limit:
             break
-    return Page(tuple(found), cursor)
+    return Page(tuple(found), cursor, tuple(unreadable))

@@ -10,7 +10,7 @@ import structlog
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from jobclaim.jobs import Job, JobError, JobNotFound, StoreUnavailable
+from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
@@ -277,7 +277,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             self._refuse(task_id, is_job=where is not None)
         try:
             job = self._claim(where or self._adopt(task_id, args, kwargs))
-        except (StoreUnavailable, JobNotFound) as error:
+        except (StoreUnavailable, JobNotFound, JobUnreadable) as error:
             log.error("not claimed", job_id=task_id, task=self.name, reason=str(error))
             raise Ignore(str(error)) from error
         if job is None:

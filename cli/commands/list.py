@@ -103,15 +103,18 @@ def _show(
     repo, now = session.repo, session.now()
     pages = [filtered_page(repo, state, wanted, now=now, queue=queue, limit=limit, cursor=cursor) for state in states]
     cursors = {state: page.cursor for state, page in zip(states, pages, strict=True) if page.cursor}
+    unreadable = [job_id for page in pages for job_id in page.unreadable]
     out.many(
         [job_record(job, payload=payload) for page in pages for job in page.jobs],
         columns(now, payload=payload),
         empty=f"No job is {' or '.join(states)}{f' in queue {queue!r}' if queue else ''}{wanted.words()}.",
-        extra={"cursors": cursors},
+        extra={"cursors": cursors} | ({"unreadable": unreadable} if unreadable else {}),
     )
     if out.format != "json":
         for state, more in cursors.items():
             remark(f"More {state} jobs: --status {state} --cursor {more}")
+        for job_id in unreadable:
+            remark(f"Unreadable, written by another version or by hand: {job_id}")
 
 
 def _states(status: str | None) -> tuple[str, ...]:

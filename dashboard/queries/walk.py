@@ -174,6 +174,7 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     streams.ended |= {key for key, position in positions.items() if position.done}
     streams.rows.update({key: [] for key in streams.ended})
     jobs: list[Job] = []
+    unreadable: list[str] = []
     looked_at = 0
     while len(jobs) < walk.limit:
         taken = streams.next(_batch_size(walk, looked_at, len(jobs), meter))
@@ -181,6 +182,7 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
         if not rows:
             break
         found = services.repo.table.get_many([entry.job_id for _, entry in rows])
+        unreadable += found.unreadable
         for key, entry in rows:
             if len(jobs) >= walk.limit:
                 break  # read for nothing: it begins the next page
@@ -193,7 +195,10 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
             break
     cursor = streams.cursor()
     stopped = f"Stopped after {looked_at} jobs, as every view does; continue, or narrow it."
-    return Found(tuple(jobs), cursor, looked_at, stopped if cursor and len(jobs) < walk.limit else "")
+    notes = [stopped] if cursor and len(jobs) < walk.limit else []
+    if unreadable:
+        notes.append(f"Unreadable, written by another version or by hand: {', '.join(unreadable)}.")
+    return Found(tuple(jobs), cursor, looked_at, " ".join(notes))
 
 
 def _batch_size(walk: Walk, looked_at: int, kept: int, meter: Meter) -> int:

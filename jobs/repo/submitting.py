@@ -14,6 +14,7 @@ from jobclaim.jobs.model import Job, OnOrphan
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import Submission, check_same_call, new_job
 from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.storage.large import refuse_mark
 from jobclaim.jobs.transitions import Move
 
 SUBMIT_ROUNDS: Final = 5
@@ -80,6 +81,7 @@ class Submitting(Store):
         InvalidInput, InvalidPayload, PayloadTooLarge, IdempotencyMismatch, StoreUnavailable
             Nothing was written (after `StoreUnavailable` it may have been: submit again under the same key or id).
         """
+        refuse_mark(payload, "payload")
         asked = Submission(
             task=task,
             payload=payload,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from jobclaim.jobs.errors import JobUnreadable
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 from jobclaim.jobs.storage import codec, schema
 
@@ -82,11 +83,23 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
 
 
 def from_item(item: Mapping[str, Mapping[str, Any]]) -> Job:
-    """Read a job; attributes that this version does not know are passed over."""
-    values = {}
-    for name, typed in item.items():
-        decode = DECODERS.get(name)
-        if decode is not None:
-            (raw,) = typed.values()
-            values[name] = decode(raw)
-    return Job(**values)
+    """Read a job; attributes that this version does not know are passed over.
+
+    Raises
+    ------
+    JobUnreadable
+        It holds a value that this version does not understand.
+    """
+    values: dict[str, Any] = {}
+    name = ""
+    try:
+        for name, typed in item.items():
+            decode = DECODERS.get(name)
+            if decode is not None:
+                (raw,) = typed.values()
+                values[name] = decode(raw)
+        return Job(**values)
+    except Exception as error:
+        job_id = item.get("job_id", {}).get("S", "?")
+        missing = next((needed for needed in ("task", "queue", "status") if needed not in values), name)
+        raise JobUnreadable(job_id, missing if isinstance(error, TypeError) else name, error) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from jobclaim.jobs.clock import Clock, system_clock
-from jobclaim.jobs.errors import JobError, PayloadTooLarge
+from jobclaim.jobs.errors import InvalidPayload, JobError, PayloadTooLarge
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.connect import PerProcess
@@ -62,6 +62,7 @@ class Large:
         ------
         InvalidPayload, PayloadTooLarge, StoreUnavailable
         """
+        refuse_mark(value, what)
         try:
             codec.encode(value, what=what, limit=limit)
         except PayloadTooLarge:
@@ -102,6 +103,20 @@ class Large:
             )
         persist = partial(self._persistently, until=until)
         return Offload(self._client, self._settings.bucket, self._settings.bucket_prefix, persist)
+
+
+def refuse_mark(value: Any, what: str) -> None:
+    """Refuse a value of a caller's that looks like a mark of ours: it would be read from S3, where it is not.
+
+    Raises
+    ------
+    InvalidPayload
+    """
+    if is_mark(value):
+        raise InvalidPayload(
+            f"{what} is a map with the one key {LARGE_MARK!r}, which marks what jobclaim keeps in S3; "
+            "put it into a map with a key of your own"
+        )
 
 
 def is_mark(value: Any) -> bool:

@@ -56,14 +56,16 @@ def list_page(
     """
     positions = decode_cursor(cursor, scope, state_keys)
     jobs: list[Job] = []
+    unreadable: list[str] = []
     for _ in range(ROUNDS):
         rows = _merged(table, positions, limit - len(jobs), newest_first)
         found = table.get_many([entry.job_id for _, entry in rows])
         jobs += [job for _, entry in rows if (job := found.get(entry.job_id)) is not None and keep(job)]
+        unreadable += found.unreadable
         if len(jobs) >= limit or all(position.done for position in positions.values()):
             break
     exhausted = all(position.done for position in positions.values())
-    return Page(tuple(jobs), None if exhausted else encode_cursor(positions, scope))
+    return Page(tuple(jobs), None if exhausted else encode_cursor(positions, scope), tuple(unreadable))
 
 
 def _merged(

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import structlog
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.errors import StoreUnavailable
+from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.recognition import is_same_state
@@ -20,6 +21,8 @@ from jobclaim.jobs.storage.expressions import Change, update_request
 from jobclaim.jobs.storage.item import Item, attribute, from_item, place, to_attributes
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobclaim.jobs.transitions import TRANSITIONS, Move
+
+log = structlog.get_logger("jobclaim.jobs")
 
 BATCH: Final = 100
 """Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""
@@ -49,6 +52,30 @@ class Written:
     def made(self) -> Job | None:
         """The job as the write made it; ``None`` where it was refused."""
         return self.job if self.applied else None
+
+
+class Jobs(dict[str, Job]):
+    """Jobs by id.
+
+    Attributes
+    ----------
+    unreadable : dict of str to str
+        By id, why the items of others were not understood.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreadable: dict[str, str] = {}
+
+    def add(self, item: Item) -> None:
+        """Take in an item as DynamoDB gives it."""
+        try:
+            job = from_item(item)
+        except JobUnreadable as error:
+            self.unreadable[error.job_id] = str(error)
+            log.error("job item cannot be read, repair or delete it", job_id=error.job_id, reason=str(error))
+        else:
+            self[job.job_id] = job
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +166,16 @@ class JobTable:
         answer = self._ask("get_item", {"Key": _key(job_id), "ConsistentRead": True})
         return from_item(answer["Item"]) if "Item" in answer else None
 
-    def get_many(self, job_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Job]:
-        """Read jobs by id, a hundred per request; missing ones are left out. A consistent read costs twice as much."""
-        found: dict[str, Job] = {}
+    def get_many(self, job_ids: Sequence[str], *, consistent: bool = False) -> Jobs:
+        """Read jobs by id, a hundred per request. A consistent read costs twice as much.
+
+        Missing ones are left out. So are those whose items are not understood: one of them must not hide the others.
+        """
+        found = Jobs()
         wanted = list(dict.fromkeys(job_ids))  # BatchGetItem refuses a key that is given twice
         for start in range(0, len(wanted), BATCH):
             for item in self._batch([_key(job_id) for job_id in wanted[start : start + BATCH]], consistent):
-                job = from_item(item)
-                found[job.job_id] = job
+                found.add(item)
         return found
 
     def entries(

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from jobclaim.jobs.audit import Audit
-from jobclaim.jobs.errors import InvalidInput, JobError
+from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
@@ -179,9 +179,14 @@ class DeadLetters:
             yield from ((job.job_id, job) for job in self.find(wanted))
             return
         for job_id in wanted:
-            yield job_id, self._repo.table.get(job_id)
+            yield job_id, None
 
     def _one(self, verb: Verb, job_id: str, job: Job | None, by: str, why: str, report: ActReport) -> None:
+        try:
+            job = job or self._repo.table.get(job_id)
+        except JobUnreadable as error:
+            report.refused.append((job_id, str(error)))
+            return
         if job is None or lifecycle.is_gone(job, self._repo.clock()):
             report.refused.append((job_id, NO_SUCH_JOB))
             return
