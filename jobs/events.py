@@ -86,6 +86,7 @@ FIELDS: Final = {
     "state": "raised or continues",
     "status": "SKIPPED where a delivery did nothing",
     "submitted": "how many jobs were submitted",
+    "tick": "id of a schedule's tick: name and time",
     "truncated": "parts of the index with more to look at than one pass may",
     "unsent": "messages that could not be sent",
     "verb": "what a person decided",
@@ -261,6 +262,17 @@ EVENTS: Final = {
         _event("tick not written, tried again", "beat", "warning", "schedule reason due", "DynamoDB did not answer."),
         _event(
             "tick lost: its expiry is over", "beat", "error", "schedule due", "Later than `expires`; not submitted."
+        ),
+        _event("tick refused", "beat", "exception", "schedule due", "Its task does not take the call; it is not sent."),
+        _event(
+            "tick not sent, tried again", "beat", "warning", "task tick error", "Of a plain task; SQS did not take it."
+        ),
+        _event(
+            "tick sent, and not noted: another beat may send it too",
+            "beat",
+            "warning",
+            "tick reason",
+            "Of a plain task; DynamoDB did not answer after the send.",
         ),
         _event(
             "clock was set back, last runs are reset",

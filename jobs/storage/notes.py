@@ -1,4 +1,4 @@
-"""Notes: items of the job table that are no jobs: a plain task's result, the results of a group, who came to a chord.
+"""Notes: items of the job table that are not jobs: plain results, results of a group, members of a chord, ticks.
 
 A note's key holds a unit separator, which `jobs.checks` refuses in the id of a job: no call can take a note for a job,
 or hide one behind the other. A note has no place in the index, so lists and recovery never see one; it ends by its own
@@ -34,6 +34,7 @@ class Kind(StrEnum):
     RESULT = "result"
     GROUP = "group"
     CHORD = "chord"
+    TICK = "tick"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,13 @@ class Notes(Records):
 
     def put(self, kind: Kind, name: str, text: str, *, seconds: float) -> None:
         """Write a note, in the place of an earlier one, that lasts for some seconds."""
-        item = {**_key(kind, name), "text": attribute(text), schema.TTL: attribute(self._end(seconds))}
+        item = {**key(kind, name), "text": attribute(text), schema.TTL: attribute(self._end(seconds))}
         self._ask(lambda: self._client().put_item(TableName=self._table, Item=item))
 
     def get(self, kind: Kind, name: str) -> str | None:
         """Read a note, consistently; ``None`` where there is none, or its time is over."""
         answer = self._ask(
-            lambda: self._client().get_item(TableName=self._table, Key=_key(kind, name), ConsistentRead=True)
+            lambda: self._client().get_item(TableName=self._table, Key=key(kind, name), ConsistentRead=True)
         )
         return self._text(answer.get("Item"))
 
@@ -84,7 +85,7 @@ class Notes(Records):
 
     def delete(self, kind: Kind, name: str) -> None:
         """Remove a note, if there is one."""
-        self._ask(lambda: self._client().delete_item(TableName=self._table, Key=_key(kind, name)))
+        self._ask(lambda: self._client().delete_item(TableName=self._table, Key=key(kind, name)))
 
     def arrive(self, name: str, member: str, *, seconds: float) -> Arrivals:
         """Count a member of a chord, once however often it comes: one write."""
@@ -99,7 +100,7 @@ class Notes(Records):
         answer = self._ask(
             lambda: self._client().update_item(
                 TableName=self._table,
-                Key=_key(Kind.CHORD, name),
+                Key=key(Kind.CHORD, name),
                 UpdateExpression=expression,
                 ExpressionAttributeNames={name: word for name, word in _NAMES.items() if name in expression},
                 ExpressionAttributeValues={**values, ":ttl": attribute(self._end(seconds))},
@@ -118,5 +119,6 @@ class Notes(Records):
         return -(-self._clock() // 1000) + max(1, round(seconds))
 
 
-def _key(kind: Kind, name: str) -> Item:
+def key(kind: Kind, name: str) -> Item:
+    """Give the key of a note."""
     return {schema.KEY: attribute(f"{kind}{SEPARATOR}{name}")}

@@ -5,6 +5,9 @@
     schedule "report", every hour ──12:00──▶ job "report@2026-11-21T12:00:00Z"     beat one: written, message sent
                                     12:00──▶ the same id                          beat two: it is there already
 
+A tick of a plain task, which makes no job, is sent by the beat that took a note of it first
+(`jobclaim.jobs.storage.tick_notes`).
+
 The id follows from the schedule's name and the time at which it was due, not from the time at which a beat noticed. So
 that two beats speak of the same times, all rhythms follow the calendar (`jobclaim.workers.schedule.rhythm`) and not
 the start of a beat. A beat that starts makes up for what was due in the last minute: a restart loses no tick, a
@@ -27,6 +30,7 @@ from celery.beat import BeatLazyFunc, Scheduler
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.workers.schedule.rhythm import CronTicks, Every, Fixed, aware, rhythm
+from jobclaim.workers.schedule.sender import Call, Sender
 from jobclaim.workers.submission import timing
 
 __all__ = ["Every", "JobScheduler", "due_tick", "tick_id"]
@@ -62,6 +66,7 @@ class JobScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._missed: list[tuple[Any, datetime, datetime | None]] = []
         self._submitted: dict[str, float] = {}
+        self._sender = Sender(kwargs.get("app") or args[0])
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -130,30 +135,33 @@ class JobScheduler(Scheduler):
     def _submit_missed(self, now: datetime) -> None:
         missed, self._missed = self._missed, []
         for entry, due, until in missed:
-            if until is None or until > now:
-                self._submit(entry, due, until)
-            else:
+            if until is not None and until <= now:
                 log.error("tick lost: its expiry is over", schedule=entry.name, due=due.isoformat())
+                continue
+            try:
+                self._submit(entry, due, until)
+            except Exception:
+                log.exception("tick refused", schedule=entry.name, due=due.isoformat())
 
     def _submit(self, entry: Any, due: datetime, following: datetime | None) -> Any:
-        options = dict(entry.options)
-        options["expires"] = until = _expires(options.get("expires"), due, following, self.app.timezone)
-        options["task_id"] = tick_id(entry.name, due)
-        task = self.app.tasks.get(entry.task)
-        args, kwargs = _evaluated(entry.args or ()), _evaluated(entry.kwargs or {})
+        """Submit a tick; one that could not be written or sent, or that another beat is sending, is looked at again."""
+        until = _expires(entry.options.get("expires"), due, following, self.app.timezone)
+        tick = tick_id(entry.name, due)
+        call = Call(
+            entry.task,
+            _evaluated(entry.args or ()),
+            _evaluated(entry.kwargs or {}),
+            {**entry.options, "expires": until, "task_id": tick},
+        )
         try:
-            if task is not None:
-                result = task.apply_async(args, kwargs, **options)
-            else:
-                result = self.app.send_task(entry.task, args, kwargs, **options)
+            result, sent = self._sender.send(call)
         except StoreUnavailable as error:
-            self._missed.append((entry, due, until))
             log.warning("tick not written, tried again", schedule=entry.name, due=due.isoformat(), reason=str(error))
-            return None
-        if getattr(result, "unsent", False):  # written, but its message was not sent: the job expires with the tick
-            self._missed.append((entry, due, until))
-        else:
+            result, sent = None, False
+        if sent:
             self._submitted[entry.name] = self.monotonic()
+        else:
+            self._missed.append((entry, due, until))
         return result
 
 

@@ -66,7 +66,7 @@ def publish_if_unsent(app: Celery, job: Job, **options: Any) -> bool:
 
     Of several equal submissions one counts the message, and sends it.
     """
-    repo = app.repo
+    repo = app.jobclaim.repo
     if not lifecycle.may_be_unsent(job, repo.clock(), repo.settings.max_dispatches):
         return True
     try:
