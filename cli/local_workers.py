@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jobclaim.cli.host_app import app_name
 from jobclaim.settings import Settings
 
 POLL_SECONDS: Final = 0.1
@@ -169,7 +170,7 @@ class LocalWorker:
 def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, further: Sequence[str]) -> list[str]:
     """Program and arguments of a worker in the foreground."""
     return [
-        *(sys.executable, "-m", "celery", "-A", "jobclaim", "worker"),
+        *(sys.executable, "-m", "celery", "-A", app_name(), "worker"),
         *("-n", f"{worker.name}@%h", "-Q", ",".join(queues), "-c", str(concurrency)),
         *("--pidfile", str(worker.file("pid"))),
         *further,

@@ -10,6 +10,7 @@ import click
 
 from jobclaim.cli.catalog import COMMANDS, EPILOG, SECTIONS, TEXT
 from jobclaim.cli.errors import debug_option, explain, wants_traceback
+from jobclaim.cli.host_app import app_option
 
 __all__ = ["LazyGroup", "command_line", "main"]
 
@@ -94,7 +95,7 @@ def command_line() -> None:
     pass
 
 
-command_line.params.append(debug_option())
+command_line.params += [app_option(), debug_option()]
 
 
 def main() -> None:

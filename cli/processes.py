@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from jobclaim.cli.host_app import app_name
+
 POLL_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 10.0
 
@@ -129,8 +131,8 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 def celery(*arguments: str) -> list[str]:
-    """Command line of Celery on the default app, in this interpreter."""
-    return [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
+    """Command line of Celery on the app of ``--app``, else the default app, in this interpreter."""
+    return [sys.executable, "-m", "celery", "-A", app_name(), *arguments]
 
 
 def worker(name: str, *, queues: Sequence[str], concurrency: int) -> list[str]:

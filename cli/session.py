@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from jobclaim.cli.host_app import find_host_app
+
 if TYPE_CHECKING:
     from jobclaim.jobs import JobRepo
     from jobclaim.settings import Settings
@@ -19,7 +21,8 @@ class Session:
     Parameters
     ----------
     app : optional
-        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the default app.
+        The Celery app of ``celery -A ... jobs``; `jobclaim` itself uses the one of ``--app``,
+        else the default app.
     """
 
     def __init__(self, app: Any = None) -> None:
@@ -28,10 +31,14 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """The app's settings, else those of the environment."""
+        if (app := self._app or find_host_app()) is not None:
+            from jobclaim.workers.handle import handle_of
+
+            self._app = app
+            return handle_of(app).settings
         from jobclaim.settings import Settings
 
-        handle = getattr(self._app, "jobclaim", None)
-        return handle.settings if handle is not None else Settings()
+        return Settings()
 
     @cached_property
     def app(self) -> Any:
@@ -39,7 +46,7 @@ class Session:
         if self._app is None:
             from jobclaim.workers.apps import default_app
 
-            self._app = default_app()
+            self._app = find_host_app() or default_app()
         return self._app
 
     @cached_property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from celery.app import routes
 from kombu import Queue
 from kombu.utils.url import maybe_sanitize_url
 
@@ -107,8 +108,6 @@ def preferred(settings: Settings) -> dict[str, Any]:
         "task_default_queue": settings.default_queue,
         "worker_max_tasks_per_child": settings.max_tasks_per_child,
         "worker_hijack_root_logger": False,
-        # results of plain tasks are kept as long as those of jobs
-        "result_expires": settings.completed_retention_days * 86_400,
         "beat_scheduler": "jobclaim.workers.schedule.beat:JobScheduler",
     }
 
@@ -141,12 +140,15 @@ def merge(handle: Handle) -> None:
         if not host.says(key):
             host.set(key, value)
     _default_queue(host, settings, overridden)
-    _combine(host, settings)
+    _combine(host, handle)
     if (url := conf.broker_url) != "sqs://":
         raise WrongConfiguration(
             f"the environment variable CELERY_BROKER_URL names the broker {maybe_sanitize_url(url)!r}, which no "
             "configuration can override; unset it: with jobclaim the messages travel on SQS"
         )
+    if not conf.result_backend and not host.says("result_expires"):
+        host.set("result_expires", settings.completed_retention_days * 86_400)  # plain tasks' results, as long as jobs'
+    handle.refusal = None
     if overridden:
         log.warning("configuration overridden", app=str(handle.app.main), overridden=overridden)
 
@@ -238,13 +240,14 @@ def _default_queue(host: HostValues, settings: Settings, overridden: list[dict[s
     host.set("task_default_queue", settings.default_queue)
 
 
-def _combine(host: HostValues, settings: Settings) -> None:
+def _combine(host: HostValues, handle: Handle) -> None:
     """Put the host's queues, routes, modules and schedules beside ours."""
+    settings = handle.settings
     theirs = {getattr(queue, "name", queue): queue for queue in host.get("task_queues") or ()}
     own = {queue.name: Queue(queue.name, routing_key=queue.name) for queue in settings.queues}
     if host.says("task_queues") or "task_queues" not in host:
         host.set("task_queues", list((theirs | own).values()))
-    _combine_routes(host, settings)
+    _combine_routes(host, handle)
     if host.says("imports") or "imports" not in host:
         modules = [*(host.get("imports") or ()), *settings.task_modules, *MODULES]
         host.set("imports", list(dict.fromkeys(modules)))
@@ -252,7 +255,8 @@ def _combine(host: HostValues, settings: Settings) -> None:
         host.set("beat_schedule", merge_schedules(beat_schedule(settings), host.get("beat_schedule")))
 
 
-def _combine_routes(host: HostValues, settings: Settings) -> None:
+def _combine_routes(host: HostValues, handle: Handle) -> None:
+    settings = handle.settings
     own = {name: {"queue": settings.queue_of(name)} for name in settings.tasks}
     theirs = host.get("task_routes")
     if theirs is None:
@@ -260,6 +264,7 @@ def _combine_routes(host: HostValues, settings: Settings) -> None:
             host.set("task_routes", own)
         return
     several = list(theirs) if isinstance(theirs, (list, tuple)) and not _is_pairs(theirs) else [theirs]
+    handle.host_routes = routes.prepare(several)
     host.set("task_routes", [*several, own])
 
 

@@ -56,6 +56,9 @@ class Handle:
         self._pid = 0
         self.merged: dict[str, Any] = {}
         """What `jobclaim.workers.config.merge` set, by key of the app's configuration."""
+        self.refusal: Exception | None = None
+        """Why the app's configuration could not be merged; raised to whoever uses the handle."""
+        self._host_routes: list[Any] = []
         self._inherited: list[Parts] = []
         self._locks: dict[int, threading.Lock] = {}
 
@@ -86,6 +89,17 @@ class Handle:
         """What the fleet counts for its alerts."""
         return self._own().counts
 
+    @property
+    def host_routes(self) -> list[Any]:
+        """The host's own ``task_routes``, as Celery's router takes them."""
+        if not self.merged:
+            self.app.conf.get("task_routes")  # reading anything loads the configuration, and that is merged then
+        return self._host_routes
+
+    @host_routes.setter
+    def host_routes(self, routes: list[Any]) -> None:
+        self._host_routes = routes
+
     def use(self, settings: Settings, repo: JobRepo | None = None) -> None:
         """Take other settings, and optionally a repo that was made elsewhere; for tests."""
         self._settings = settings
@@ -96,6 +110,8 @@ class Handle:
 
         What was inherited is kept alive: its end would close TLS connections that the parent goes on using.
         """
+        if self.refusal is not None:
+            raise self.refusal
         pid = os.getpid()
         if self._pid != pid or self._parts is None:
             with self._locks.setdefault(pid, threading.Lock()):

@@ -98,4 +98,4 @@ def _adopt_tasks(app: Any, handle: Handle) -> None:
     """Give the tasks that were bound before their limits."""
     for task in app.tasks.values():
         if isinstance(task, JobTask):
-            limits.adopt(type(task), handle.settings)
+            limits.adopt(type(task), handle)

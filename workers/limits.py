@@ -7,13 +7,16 @@ that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from celery.app.routes import Router
 
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.throttle import MAX_CONCURRENCY, RateLimit
 from jobclaim.settings import Limits, Settings
+from jobclaim.workers.handle import Handle
 
 
 def time_limits(soft: float | None, hard: float | None, usual: Limits) -> Limits:
@@ -28,10 +31,10 @@ def time_limits(soft: float | None, hard: float | None, usual: Limits) -> Limits
     return Limits(soft=int(soft), hard=int(hard))
 
 
-def adopt(task: Any, settings: Settings) -> None:
+def adopt(task: Any, handle: Handle) -> None:
     """Give a task class its limits before Celery fills in those of the default queue."""
     try:
-        usual = settings.limits(task.name, queue_of(task, settings))
+        usual = handle.settings.limits(task.name, queue_of(task, handle))
     except ValueError:
         return  # an unknown queue: `problems` says so before a worker starts, a submission is refused
     own = vars(task)
@@ -40,10 +43,32 @@ def adopt(task: Any, settings: Settings) -> None:
     task.soft_time_limit, task.time_limit = limits.soft, limits.hard
 
 
-def queue_of(task: Any, settings: Settings) -> str:
-    """Queue of a task's jobs: its own ``queue``, else where settings route it."""
-    own = getattr(task, "queue", None)
-    return str(own) if own else settings.queue_of(task.name)
+def queue_of(task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
+    """Name the queue of a task's jobs: its own ``queue``, else where settings route it, else the app's ``task_routes``.
+
+    Parameters
+    ----------
+    args, kwargs : optional
+        Of the call, for routes that are functions of them.
+    """
+    if own := getattr(task, "queue", None):
+        return str(getattr(own, "name", own))
+    settings = handle.settings
+    if settings.task_spec(task.name).queue is None and (route := host_route(task, handle, args, kwargs)):
+        return route
+    return settings.queue_of(task.name)
+
+
+def host_route(
+    task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+) -> str | None:
+    """Name the queue to which the host's ``task_routes`` send a call; ``None`` where they say nothing of it."""
+    if not handle.host_routes:
+        return None
+    router = Router(routes=handle.host_routes, app=handle.app)
+    route = router.lookup_route(task.name, args, dict(kwargs or {}), {}, task) or {}
+    queue = route if isinstance(route, str) else route.get("queue")
+    return str(getattr(queue, "name", queue)) if queue else None
 
 
 def check_call(task: str, queue: str, hard: float | None, settings: Settings) -> None:
@@ -57,14 +82,14 @@ def check_call(task: str, queue: str, hard: float | None, settings: Settings) ->
         raise InvalidInput(_too_long(task, queue, hard, settings))
 
 
-def problems(tasks: Iterable[Any], settings: Settings) -> list[str]:
+def problems(tasks: Iterable[Any], handle: Handle) -> list[str]:
     """Name everything for which a worker must not start: each with task, value and remedy."""
-    return [problem for task in tasks for problem in _problems_of(task, settings)]
+    return [problem for task in tasks for problem in _problems_of(task, handle)]
 
 
-def _problems_of(task: Any, settings: Settings) -> list[str]:
-    queue = queue_of(task, settings)
-    found = []
+def _problems_of(task: Any, handle: Handle) -> list[str]:
+    queue, settings = queue_of(task, handle), handle.settings
+    found = _two_routes(task, handle)
     try:
         settings.queue(queue)
     except ValueError as error:
@@ -77,6 +102,16 @@ def _problems_of(task: Any, settings: Settings) -> list[str]:
         except InvalidInput as error:
             found.append(f"task {task.name!r}: {error}")
     return found
+
+
+def _two_routes(task: Any, handle: Handle) -> list[str]:
+    ours, theirs = handle.settings.task_spec(task.name).queue, host_route(task, handle)
+    if ours is None or theirs is None or ours == theirs:
+        return []
+    name = f"task {task.name!r}"
+    return [
+        f"{name}: jobclaim's settings route it to queue {ours!r} and the app's task_routes to {theirs!r}; remove one"
+    ]
 
 
 def _wrong_limits(task: Any, queue: str, settings: Settings) -> list[str]:

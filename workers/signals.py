@@ -17,7 +17,7 @@ from jobclaim.workers.telemetry import metrics, traces
 
 def watch(app: Celery) -> None:
     """Connect the handlers; each does nothing for an app that jobclaim is not installed on."""
-    app.on_after_configure.connect(_merge, weak=False)
+    app.on_after_configure.connect(_merge_when_read, weak=False)
     celerys.import_modules.connect(_merge)  # the last word before a worker or beat starts
     celerys.worker_init.connect(_prepare_to_fork)
     celerys.worker_process_init.connect(_after_fork)
@@ -25,6 +25,15 @@ def watch(app: Celery) -> None:
     celerys.worker_shutdown.connect(_export_the_rest)
     celerys.celeryd_after_setup.connect(_refuse_wrong_tasks)
     celerys.beat_init.connect(_watch_beat)
+
+
+def _merge_when_read(sender: Any, **_: Any) -> None:
+    """Merge; Celery would log an error of this handler and go on, so the handle keeps it and refuses to work."""
+    if handle := installed_on(sender):
+        try:
+            config.merge(handle)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, whoever uses the handle is told
+            handle.refusal = error
 
 
 def _merge(sender: Any, **_: Any) -> None:
@@ -57,7 +66,7 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
     """Stop before the first job where a task could not keep the limits that everything is derived from."""
     if handle := installed_on(instance.app):
         tasks = [task for task in instance.app.tasks.values() if isinstance(task, JobTask)]
-        if found := limits.problems(tasks, handle.settings):
+        if found := limits.problems(tasks, handle):
             raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
         startup.refuse_low_visibility(instance, handle.settings)
 

@@ -83,7 +83,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
     def bind(cls, app: Any) -> Any:
         """Bind the task to an app, with the time limits that its settings give it."""
         if handle := installed_on(app):
-            limits.adopt(cls, handle.settings)
+            limits.adopt(cls, handle)
         for error, kind in (cls.failure_kinds or {}).items():
             register_kind(error, kind, task=cls.name)
         return super().bind(app)
@@ -194,9 +194,9 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
 
         return submit_many(self, calls, **options)
 
-    def queue_name(self) -> str:
+    def queue_name(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
         """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
-        return limits.queue_of(self, self.jobclaim.settings)
+        return limits.queue_of(self, self.jobclaim, args, kwargs)
 
     def idempotency_rules(self) -> Rules | None:
         """How equal calls are told; ``None`` where only a key of the caller's own makes calls equal."""
@@ -224,7 +224,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
         queue: str | None,
         **asked: Any,
     ) -> Job:
-        queue = queue or self.queue_name()
+        queue = queue or self.queue_name(args or (), kwargs)
         own_limit = options.get("time_limit")
         limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
         with traces.submitting(self.jobclaim.settings, self.name, options) as carried:

@@ -75,18 +75,18 @@ def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
     """Import the users' tasks; what a worker would refuse is a problem here too."""
     from jobclaim.infra.doctor import TaskView
     from jobclaim.workers import JobTask
+    from jobclaim.workers.handle import handle_of
     from jobclaim.workers.limits import problems, queue_of
 
     try:
         tasks = [task for task in session.app_with_tasks.tasks.values() if isinstance(task, JobTask)]
     except Exception as error:  # noqa: BLE001 - whatever a task module raises, the doctor says so and goes on
         return replace(snapshot, task_problems=(f"cannot be imported: {type(error).__name__}: {error}",))
+    handle = handle_of(session.app)
     views = tuple(
-        TaskView(task.name, queue_of(task, session.settings), float(task.time_limit or 0))
-        for task in tasks
-        if task.name
+        TaskView(task.name, queue_of(task, handle), float(task.time_limit or 0)) for task in tasks if task.name
     )
-    return replace(snapshot, tasks=views, task_problems=tuple(problems(tasks, session.settings)))
+    return replace(snapshot, tasks=views, task_problems=tuple(problems(tasks, handle)))
 
 
 def _level_style(row: Record) -> str:

@@ -64,7 +64,7 @@ def test_a_task_that_lowers_the_hard_limit_of_its_class_gets_a_soft_limit_below_
 
 def faults(app: Any, name: str = "t.any", **options: Any) -> str:
     app.task(name=name, base=JobTask, shared=False, **options)(body)
-    return "\n".join(problems([app.tasks[name]], SETTINGS))
+    return "\n".join(problems([app.tasks[name]], app.jobclaim))
 
 
 def test_a_sound_task_has_no_fault(app: Any) -> None:

@@ -3,7 +3,7 @@
 ::
 
     JobTask     the job itself: state, result, failure
-    plain task  a note under ``result``, as long as its job would be kept
+    plain task  the host's own result backend; where there is none, a note under ``result``, as long as a job's
     group       a note under ``group``, only where somebody calls `GroupResult.save`
     chord       a note under ``chord`` that counts who came; `jobclaim.workers.results.chords` runs the body
 
@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, Final
 
 from celery import states
+from celery.app import backends
 from celery.backends.base import BaseBackend
 from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
@@ -48,6 +50,15 @@ class JobBackend(BaseBackend):
     persistent = True
     supports_autoexpire = True
     supports_native_join = True
+
+    @cached_property
+    def plain(self) -> Any | None:
+        """The host's own backend, which keeps the results of plain tasks; ``None`` where it configured none."""
+        theirs = self.app.conf.result_backend
+        if not theirs or str(theirs).startswith("disabled"):
+            return None
+        made, url = backends.by_url(theirs, self.app.loader)
+        return None if issubclass(made, JobBackend) else made(app=self.app, url=url)
 
     @property
     def notes(self) -> Notes:
@@ -142,6 +153,8 @@ class JobBackend(BaseBackend):
     ) -> Any:
         """Write the note of a task that is no job; a job's own states are written where they change."""
         if _claim(request)[0] is None and not _is_of_job(request):
+            if self.plain is not None:
+                return self.plain.store_result(task_id, result, state, traceback=traceback, request=request)
             prepared, most = super().encode_result(result, state), self.app.jobclaim.settings.max_result_bytes
             if isinstance(result, BaseException):
                 meta = self._get_result_meta(prepared, state, traceback, request)
@@ -170,8 +183,9 @@ class JobBackend(BaseBackend):
             meta = meta_of(with_result(job, self.app.jobclaim.repo.large))
             successor = successor_of(meta)
             return self._get_task_meta_for(successor) if successor else meta
-        text = self.notes.get(Kind.RESULT, task_id)
-        return self._from_note(text) if text else dict(UNKNOWN)
+        if (text := self.notes.get(Kind.RESULT, task_id)) is not None:
+            return self._from_note(text)
+        return dict(UNKNOWN) if self.plain is None else self.plain.get_task_meta(task_id, cache=False)
 
     def wait_for(
         self,
@@ -235,7 +249,11 @@ class JobBackend(BaseBackend):
             if (successor := successor_of(meta))
         }
         notes = self.notes.get_many(Kind.RESULT, [task_id for task_id in wanted if task_id not in found])
-        return found | {task_id: self._from_note(text) for task_id, text in notes.items()}
+        found |= {task_id: self._from_note(text) for task_id, text in notes.items()}
+        if self.plain is not None:
+            rest = {one: self.plain.get_task_meta(one, cache=False) for one in wanted if one not in found}
+            found |= {one: meta for one, meta in rest.items() if meta["status"] != states.PENDING}
+        return found
 
     def _forget(self, task_id: str) -> None:
         """Drop a result: a note is deleted, a completed job is as if its retention were over.
@@ -247,6 +265,8 @@ class JobBackend(BaseBackend):
             job = self._job(task_id)
             if job is None:
                 self.notes.delete(Kind.RESULT, task_id)
+                if self.plain is not None:
+                    self.plain.forget(task_id)
                 return
             if job.status is not JobStatus.COMPLETED:
                 return
