@@ -103,15 +103,15 @@ def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 
 def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Entries whose tick runs twice when two beats run, or a message comes twice."""
+    """Entries whose tick runs twice when a message comes twice or, with Celery's own beat, when two beats run."""
+    cause = "a message that SQS delivers twice" if world.aligned else "a second beat, or a message that comes twice,"
     for entry in entries:
         known = world.tasks is None or entry.task in world.tasks
         if world.idempotent is not None and known and entry.task not in world.idempotent:
             yield _found(
                 "idempotency",
                 entry,
-                f"task {entry.task!r} is not idempotent: with a second beat, or a message that SQS delivers twice, "
-                "one tick runs twice",
+                f"task {entry.task!r} is not idempotent: {cause} runs one tick twice",
                 "give the task base=JobTask (each tick is then one job) or put @with_idempotency above it",
             )
 
