@@ -25,8 +25,6 @@ from jobclaim.workers.schedule.entries import beat_schedule, merge_schedules
 
 log = structlog.get_logger("jobclaim.worker")
 
-MODULES: Final = ("jobclaim.recovery.tasks", "jobclaim.workers.results.chords")
-"""Modules with tasks of our own."""
 UNSAFE_CONTENT: Final = frozenset({"pickle", "application/x-python-serialize"})
 """Content types whose decoding runs what the message says."""
 CELERYS_QUEUE: Final = "celery"
@@ -249,7 +247,7 @@ def _combine(host: HostValues, handle: Handle) -> None:
         host.set("task_queues", list((theirs | own).values()))
     _combine_routes(host, handle)
     if host.says("imports") or "imports" not in host:
-        modules = [*(host.get("imports") or ()), *settings.task_modules, *MODULES]
+        modules = [*(host.get("imports") or ()), *settings.task_modules]
         host.set("imports", list(dict.fromkeys(modules)))
     if host.says("beat_schedule") or "beat_schedule" not in host:
         host.set("beat_schedule", merge_schedules(beat_schedule(settings), host.get("beat_schedule")))

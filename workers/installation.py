@@ -9,7 +9,7 @@ from celery.app.control import Control
 from celery.app.log import Logging
 
 from jobclaim.settings import Settings
-from jobclaim.workers import config, decorator, limits, signals
+from jobclaim.workers import config, decorator, limits, own_tasks, signals
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
 from jobclaim.workers.task import JobTask
 
@@ -63,6 +63,7 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     _replace_celerys_own(app)
     app.backend_cls = "jobclaim.workers.results.backend:JobBackend"
     app.steps["worker"].update(STEPS)
+    own_tasks.register(app)
     signals.watch(app)
     decorator.watch(app)
     _be_found_from_every_thread(app)

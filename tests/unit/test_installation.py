@@ -197,7 +197,6 @@ def test_the_hosts_queues_modules_and_transport_options_stand_beside_ours() -> N
     )
     assert {queue.name for queue in app.conf.task_queues} == {"default", "mail", "recovery"}
     assert "proj.tasks" in app.conf.imports
-    assert "jobclaim.recovery.tasks" in app.conf.imports
     assert app.conf.broker_transport_options["client-config"] == {"connect_timeout": 2}
 
 
@@ -286,6 +285,12 @@ def test_a_route_to_a_queue_that_settings_do_not_know_is_a_reason_not_to_start()
 
 
 # --- installing
+def test_our_own_tasks_are_registered_on_the_app_alone() -> None:
+    ours = {"jobclaim.recovery.sweep", "jobclaim.chord", "jobclaim.tell_links"}
+    assert ours <= set(installed().tasks)
+    assert not ours & set(host().tasks)
+
+
 def test_installing_twice_gives_the_same_handle() -> None:
     app = host()
     assert jobclaim.install(app, SETTINGS) is jobclaim.install(app) is app.jobclaim

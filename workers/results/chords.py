@@ -22,13 +22,14 @@ from __future__ import annotations
 from typing import Any, Final, NoReturn
 
 import structlog
-from celery import Celery, shared_task
+from celery import Celery
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
 from celery.result import allow_join_result, result_from_tuple
 from celery.states import READY_STATES
 
 from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus, OffloadLost
+from jobclaim.workers import limits
 from jobclaim.workers.results import links
 from jobclaim.workers.results.meta import error_of, state_of
 from jobclaim.workers.submission import call
@@ -37,6 +38,7 @@ from jobclaim.workers.task import JobTask
 
 log = structlog.get_logger("jobclaim.chords")
 
+CHORD_TASK: Final = "jobclaim.chord"
 LOOK_SECONDS: Final = 300
 """How often a chord looks after its members by itself."""
 PATIENCE: Final = 20
@@ -55,7 +57,7 @@ class UpkeepTask(JobTask):
 
 def begin(app: Celery, group_id: str, results: list[Any], body: Any) -> None:
     """Write the chord's job; it is found again, not written twice, where the header is sent a second time."""
-    app.tasks[run_chord.name].apply_async(
+    app.tasks[CHORD_TASK].apply_async(
         kwargs={"group_id": group_id, "results": [result.as_tuple() for result in results], "body": _plain(body)},
         task_id=job_id_of(group_id),
         queue=_queue_of(app, body),
@@ -99,7 +101,6 @@ def job_id_of(group_id: str) -> str:
     return f"{group_id}.chord"
 
 
-@shared_task(base=UpkeepTask, bind=True, name="jobclaim.chord")
 def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
     """Submit the body when every member has ended; fail it when one of them failed.
 
@@ -131,7 +132,6 @@ def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
     return str(callback.id)
 
 
-@shared_task(base=UpkeepTask, bind=True, name=links.TELL_TASK)
 def tell_links(self: Any, job_id: str) -> str:
     """Tell a job's chord, chain and error callbacks that it failed or was cancelled."""
     try:
@@ -204,5 +204,7 @@ def _queue_of(app: Celery, body: Any) -> str:
     first = body
     while getattr(first, "tasks", None):
         first = maybe_signature(list(first.tasks)[0], app=app)  # noqa: RUF015 - a group's tasks may be a generator
-    queue = first.options.get("queue")
-    return str(getattr(queue, "name", queue) or app.jobclaim.settings.queue_of(first.task))
+    if queue := first.options.get("queue"):
+        return str(getattr(queue, "name", queue))
+    known = app.tasks.get(first.task)
+    return limits.queue_of(known, app.jobclaim) if known else app.jobclaim.settings.queue_of(first.task)
