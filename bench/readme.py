@@ -19,24 +19,26 @@ END: Final = "<!-- /bench -->"
 
 
 def section(result: Mapping[str, Any]) -> str:
-    """Write what stands between the markers."""
-    rows = figures.rows(result)
-    about = result["about"]
-    return "\n".join(
-        [
-            "![Faults, price and speed of jobclaim and its peers](docs/img/bench.svg)",
-            "",
-            report.faults_table(rows),
-            "",
-            report.numbers_table(result, rows),
-            "",
-            (
-                f"{about['jobs']:,} no-op jobs, concurrency {about['processes']}, medians of {about['rounds']} rounds "
-                f"on {about['cores']} cores; `python -m bench.peers --write` makes it again, [the whole report]"
-                "(bench/results/peers.md) has the setting, the prices and what each cent buys."
-            ),
+    """Write what stands between the markers: the picture, and a line each on faults, price and speed."""
+    rows, about = figures.rows(result), result["about"]
+    ours = next(row for row in rows if row.key == figures.OURS)
+    others = [row for row in rows if row.faults and not row.key.startswith(figures.OURS)]
+    lines = ["![Faults, price and speed of jobclaim and its peers](docs/img/bench.svg)", ""]
+    if ours.faults:
+        passing = sum(row.passes for row in others)
+        lines += [
+            f"- **Faults**: duplicate delivery, `kill -9` while a body runs, two equal submissions. jobclaim passes "
+            f"{sum(passed for passed, _ in ours.faults.values())} of 3; of {len(others)} peers on SQS, {passing} pass all."
         ]
-    )
+    if ours.numbers:
+        latency = about["latency_ms"]
+        lines += [
+            f"- **Price**: {ours.numbers['requests']:.2f} requests and {ours.numbers['write_units']:.2f} write units a "
+            f"job, ${ours.numbers['dollars']:.2f} per million jobs at list prices.",
+            f"- **Speed**: {ours.numbers['per_second_with_latency']:.0f} jobs/s at {latency['sqs']:g}/"
+            f"{latency['dynamodb']:g} ms (SQS/DynamoDB) with {about['processes']} processes on {about['cores']} cores.",
+        ]
+    return "\n".join([*lines, "", "[All tables, the setting, and how to run it](bench/results/peers.md)."])
 
 
 def written(text: str, result: Mapping[str, Any]) -> str:

@@ -156,7 +156,7 @@ class TestReadme:
         assert made.startswith(f"before\n{readme.BEGIN}\n")
         assert made.endswith(f"{readme.END}\nafter\n")
         assert "old" not in made
-        assert "| **jobclaim** |" in made
+        assert "**Faults**" in made
         assert readme.written(made, result) == made
 
     def test_a_readme_without_markers_is_refused(self, result: dict[str, Any]) -> None:
