@@ -51,8 +51,11 @@ def _check_schedules(settings: Configuration) -> None:
         if schedule.queue is not None and schedule.queue not in settings.queue_names:
             problem = not_among(schedule.queue, settings.queue_names)
             raise ValueError(f"schedules[{name!r}].queue={schedule.queue!r} {problem}")
-        if not 0 < len(name) <= 200:
-            raise ValueError(f"schedule name {name!r} must have 1 to 200 characters: the ids of its jobs begin with it")
+        if not name.strip() or len(name) > 200 or not name.isprintable():
+            raise ValueError(
+                f"schedule name {name!r} must have 1 to 200 characters that can be printed: the ids of its jobs begin "
+                "with it; rename it"
+            )
 
 
 def _check_queues(settings: Configuration) -> None:

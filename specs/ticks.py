@@ -26,7 +26,6 @@ MINUTE: Final = timedelta(minutes=1)
 DAY: Final = timedelta(days=1)
 AROUND_MIDNIGHT: Final = 3
 """Hours next to midnight in which a clock change may lead back into the day before, or had led there."""
-LONGEST_SHIFT: Final = timedelta(days=1)
 
 
 def next_tick(cron: Cron, after: datetime, zone: tzinfo) -> datetime | None:
@@ -120,7 +119,7 @@ def _elapsed_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[dateti
                 return
             at = max(at + MINUTE, _floor(_moment(datetime.combine(day, time()), zone)))
             continue
-        at += MINUTE
+        at = _next_minute(cron, at, zone, MINUTE)
 
 
 def _elapsed_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime]:
@@ -138,7 +137,15 @@ def _elapsed_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime
             midnight = datetime.combine(day + DAY, time(AROUND_MIDNIGHT))
             at = min(at - MINUTE, _floor(_moment(midnight, zone)))
             continue
-        at -= MINUTE
+        at = _next_minute(cron, at, zone, -MINUTE)
+
+
+def _next_minute(cron: Cron, at: datetime, zone: tzinfo, step: timedelta) -> datetime:
+    """Go on to the next minute that fits, and only by one minute where the clock changes on the way."""
+    sign = 1 if step > timedelta() else -1
+    shown = _wall(at, zone)
+    far = min((sign * (minute - shown.minute) - 1) % 60 + 1 for minute in cron.minutes)
+    return at + far * step if _wall(at + far * step, zone) == shown + far * step else at + step
 
 
 def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:

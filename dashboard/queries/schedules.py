@@ -136,6 +136,7 @@ def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]
         queue_of={entry.task: settings.queue_of(entry.task) for entry in entries},
         default_queue=settings.default_queue,
         expires_by_default=True,
+        aligned=True,
         year=datetime.now(UTC).year,
     )
     return tuple(sorted(validate(entries, world)))

@@ -193,6 +193,13 @@ def test_a_schedule_that_never_fires_is_a_finding(make_board: Callable[..., Boar
     assert html.count("its day of month, month and day of week never come together") == 1
 
 
+def test_a_clock_change_is_no_finding_where_our_beat_runs(make_board: Callable[..., Board]) -> None:
+    spec = ScheduleSpec(task="t", cron="30 2 * * *", timezone="Europe/Berlin")
+    board = make_board(schedules={"nightly": spec})
+    found = schedules.findings(schedules.entries_of(board.settings), board.settings, frozenset())
+    assert [one.check for one in found if one.subject == "nightly"] == []
+
+
 def test_a_schedule_of_another_zone_says_so(make_board: Callable[..., Board]) -> None:
     spec = ScheduleSpec(task="t", cron="0 12 29 2 *", timezone="Europe/Berlin")
     html = make_board(schedules={"leap": spec}).browser().get("/schedules").text
