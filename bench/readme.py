@@ -26,18 +26,21 @@ def section(result: Mapping[str, Any]) -> str:
     lines = ["![Faults, price and speed of jobclaim and its peers](docs/img/bench.svg)", ""]
     if ours.faults:
         passing = sum(row.passes for row in others)
-        lines += [
-            f"- **Faults**: duplicate delivery, `kill -9` while a body runs, two equal submissions. jobclaim passes "
-            f"{sum(passed for passed, _ in ours.faults.values())} of 3; of {len(others)} peers on SQS, {passing} pass all."
-        ]
+        passed = sum(passed for passed, _ in ours.faults.values())
+        lines.append(
+            "- **Faults**: duplicate delivery, `kill -9` while a body runs, two equal submissions. jobclaim passes "
+            f"{passed} of 3; of {len(others)} peers on SQS, {passing} pass all."
+        )
     if ours.numbers:
-        latency = about["latency_ms"]
-        lines += [
+        latency, speed = about["latency_ms"], ours.numbers["per_second_with_latency"]
+        lines.append(
             f"- **Price**: {ours.numbers['requests']:.2f} requests and {ours.numbers['write_units']:.2f} write units a "
-            f"job, ${ours.numbers['dollars']:.2f} per million jobs at list prices.",
-            f"- **Speed**: {ours.numbers['per_second_with_latency']:.0f} jobs/s at {latency['sqs']:g}/"
-            f"{latency['dynamodb']:g} ms (SQS/DynamoDB) with {about['processes']} processes on {about['cores']} cores.",
-        ]
+            f"job, ${ours.numbers['dollars']:.2f} per million jobs at list prices."
+        )
+        lines.append(
+            f"- **Speed**: {speed:.0f} jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms (SQS/DynamoDB) with "
+            f"{about['processes']} processes on {about['cores']} cores."
+        )
     return "\n".join([*lines, "", "[All tables, the setting, and how to run it](bench/results/peers.md)."])
 
 
