@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from bench import picture
 from bench.peers import figures, report
+from bench.peers.catalog import OURS
 from bench.stub import ROOT
 
 RESULT: Final = ROOT / "bench" / "results" / "peers.json"
@@ -21,8 +22,8 @@ END: Final = "<!-- /bench -->"
 def section(result: Mapping[str, Any]) -> str:
     """Write what stands between the markers: the picture, and a line each on faults, price and speed."""
     rows, about = figures.rows(result), result["about"]
-    ours = next(row for row in rows if row.key == figures.OURS)
-    others = [row for row in rows if row.faults and not row.key.startswith(figures.OURS)]
+    ours = next(row for row in rows if row.key == OURS)
+    others = [row for row in rows if row.faults and not row.key.startswith(OURS)]
     lines = ["![Faults, price and speed of jobclaim and its peers](docs/img/bench.svg)", ""]
     if ours.faults:
         passing = sum(row.passes for row in others)
