@@ -155,7 +155,13 @@ EVENTS: Final = {
         _event("retry dropped", "worker", "warning", "JOB reason", "A retry of a claim that is over: nothing written."),
         _event("held back", "worker", "info", "JOB why available_at", "A limit gives the job back before its body."),
         _event("limits not known", "worker", "error", "JOB reason", "The limits could not be asked; the job waits."),
-        _event("given back", "worker", "info", "JOB", "The worker stops; the job is PENDING again, uncharged."),
+        _event(
+            "given back",
+            "worker",
+            "info",
+            "JOB",
+            "The worker stops, or the claim had no answer; the job is PENDING again, uncharged.",
+        ),
         _event("not given back", "worker", "warning", "JOB reason", "The claim is over; somebody has settled the job."),
         _event(
             "cut off, tried again", "worker", "warning", "JOB exception", "A child was lost or killed; another attempt."

@@ -23,7 +23,7 @@ from jobclaim.workers.breaker import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import board, gate
-from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
+from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.results import links
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call, envelope, timing
@@ -279,7 +279,7 @@ class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
             job = self._claim(where or self._adopt(task_id, args, kwargs))
         except (StoreUnavailable, JobNotFound, JobUnreadable) as error:
             log.error("not claimed", job_id=task_id, task=self.name, reason=str(error))
-            raise Ignore(str(error)) from error
+            raise (Unanswered if isinstance(error, StoreUnavailable) else Ignore)(str(error)) from error
         if job is None:
             raise Ignore("already claimed")
         bind_contextvars(**job.log_context())

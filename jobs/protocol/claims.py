@@ -24,6 +24,7 @@ class ClaimBook:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._claims: OrderedDict[str, Job] = OrderedDict()
+        self._doubts: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, job: Job) -> None:
@@ -45,3 +46,18 @@ class ClaimBook:
             held = self._claims.get(job_id)
             if held is not None and held.claim_token == token:
                 del self._claims[job_id]
+
+    def doubt(self, job_id: str, token: str) -> None:
+        """Keep a claim that had no answer, by its token: it may have been made."""
+        with self._lock:
+            self._doubts[token] = job_id
+            while len(self._doubts) > self._capacity:
+                self._doubts.popitem(last=False)
+
+    def take_doubt(self) -> tuple[str, str] | None:
+        """Take one claim that had no answer, job and token, the oldest first; no other thread gets it too."""
+        with self._lock:
+            if not self._doubts:
+                return None
+            token, job_id = self._doubts.popitem(last=False)
+            return job_id, token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -13,7 +14,8 @@ from jobclaim.jobs.errors import (
     JobNotFound,
     StoreUnavailable,
 )
-from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.failures.description import describe
+from jobclaim.jobs.model import FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.jobs.repo.owning import Owning
@@ -22,6 +24,8 @@ from jobclaim.jobs.storage.table import Written
 from jobclaim.jobs.transitions import Move
 
 log = structlog.get_logger("jobclaim.jobs")
+
+NEVER_STARTED: Final = "its claim had no answer, so its body never started"
 
 
 class Claiming(Owning):
@@ -56,7 +60,8 @@ class Claiming(Owning):
         Raises
         ------
         JobNotFound, InvalidInput, StoreUnavailable
-            After `StoreUnavailable` the job may be claimed; recovery finds it when the lease is over.
+            After `StoreUnavailable` the job may be claimed all the same. The repo gives it back after its next claim,
+            unless the caller named the token and does so itself; else recovery does when the lease is over.
         """
         written = self._claim(job_id, celery_task_id, worker_id, attempt, token)
         if written.job and not written.applied and refused:
@@ -91,7 +96,8 @@ class Claiming(Owning):
         self, job_id: str, celery_task_id: str | None, worker_id: str | None, attempt: int | None, token: str | None
     ) -> Written:
         now = self.clock()
-        token = checks.optional_text(token, "token", checks.MAX_TOKEN) or new_token()
+        known = checks.optional_text(token, "token", checks.MAX_TOKEN)
+        token = known or new_token()
         changes: dict[str, Change] = {
             "claim_token": token,
             "claimed_at": now,
@@ -107,7 +113,13 @@ class Claiming(Owning):
         after = Job(
             job_id=checks.text(job_id, "job_id"), task="", queue="", status=JobStatus.PROCESSING, claim_token=token
         )
-        written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
+        try:
+            written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
+        except StoreUnavailable:
+            if not known:  # else whoever drew the token settles it
+                self._claims.doubt(job_id, token)
+            raise
+        self._settle_doubts()
         job = written.job
         if job is None:
             raise JobNotFound(job_id)
@@ -120,6 +132,22 @@ class Claiming(Owning):
         else:
             log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written
+
+    def _settle_doubts(self) -> None:
+        """Give back claims that had no answer and were made all the same, now that DynamoDB answers again."""
+        while (doubt := self._claims.take_doubt()) is not None:
+            job_id, token = doubt
+            try:
+                job = self.table.get_many([job_id], consistent=True).get(job_id)
+                if job is None or job.status is not JobStatus.PROCESSING or job.claim_token != token:
+                    continue
+                now = self.clock()
+                failure = describe(NEVER_STARTED, now, FailureKind.TRANSIENT)
+                after = lifecycle.pending_again(job, Move.RELEASE, failure, now, now, charge=False, started=False)
+                self.table.apply(job, Move.RELEASE, after)
+            except StoreUnavailable:
+                self._claims.doubt(job_id, token)
+                return
 
     def _give_back(self, job: Job) -> Job:
         """Release a claim whose answer came when its lease was over; give the job as it is now, as far as known.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from jobclaim.jobs import Failure, FailureKind, JobStatus
+import pytest
+
+from jobclaim.jobs import Failure, FailureKind, JobStatus, StoreUnavailable
 from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from tests.contract.stores import LossyClient, Store
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
@@ -37,3 +40,61 @@ def test_a_claim_that_was_answered_in_time_counts_however_long_it_took(store: St
     slow = LossyClient(store.line, meanwhile=lambda: store.clock.advance(job.lease_ms / 1000 - 1))
 
     assert store.repo(slow).claim_job(job.job_id, attempt=0) is not None
+
+
+# --- a claim that has no answer at all
+def test_a_claim_without_an_answer_is_given_back_when_the_store_answers_again(store: Store) -> None:
+    """It is PROCESSING for half an hour otherwise, and then "may have done part of its work"."""
+    line = LossyClient(store.line, times=3)
+    repo, lost, other = store.repo(line), store.pending(), store.pending()
+    with pytest.raises(StoreUnavailable):
+        repo.claim_job(lost.job_id)
+    assert store.repo().get_job(lost.job_id).status is JobStatus.PROCESSING
+
+    assert repo.claim_job(other.job_id) is not None
+
+    after = store.repo().get_job(lost.job_id)
+    assert (after.status, after.charged, after.attempt) == (JobStatus.PENDING, 0, 1)
+    (entry,) = after.history
+    assert (entry.outcome, entry.failure and entry.failure.message) == ("release", NEVER_STARTED)
+    assert store.repo().get_job(other.job_id).status is JobStatus.PROCESSING
+    assert repo.claim_job(lost.job_id) is not None
+
+
+def test_a_claim_that_was_never_made_leaves_its_job_alone(store: Store) -> None:
+    line = LossyClient(store.line, times=3, arrives=False)
+    repo, lost, other = store.repo(line), store.pending(), store.pending()
+    with pytest.raises(StoreUnavailable):
+        repo.claim_job(lost.job_id)
+    claimed = store.repo().claim_job(lost.job_id, worker_id="somebody else")
+
+    assert repo.claim_job(other.job_id) is not None
+
+    assert store.repo().get_job(lost.job_id) == claimed
+
+
+def test_whoever_named_the_token_settles_it(store: Store) -> None:
+    line = LossyClient(store.line, times=3)
+    repo, lost, other = store.repo(line), store.pending(), store.pending()
+    with pytest.raises(StoreUnavailable):
+        repo.claim_job(lost.job_id, token="mine")
+
+    assert repo.claim_job(other.job_id) is not None
+
+    assert store.repo().get_job(lost.job_id).claim_token == "mine"
+    assert repo.release(lost.job_id, started=False, token="mine").status is JobStatus.PENDING
+
+
+def test_what_cannot_be_given_back_yet_is_not_forgotten(store: Store) -> None:
+    line = LossyClient(store.line, times=3)
+    repo, lost = store.repo(line), store.pending()
+    with pytest.raises(StoreUnavailable):
+        repo.claim_job(lost.job_id)
+    line.lose_after(1, times=100, arrives=False)
+    assert repo.claim_job(store.pending().job_id) is not None
+    assert store.repo().get_job(lost.job_id).status is JobStatus.PROCESSING
+
+    line.lose_after(0, times=0)
+    assert repo.claim_job(store.pending().job_id) is not None
+
+    assert store.repo().get_job(lost.job_id).status is JobStatus.PENDING

@@ -20,10 +20,12 @@ from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.settings import Settings
 from jobclaim.workers import JobTask, create_app
-from jobclaim.workers.process import gate, intake, request
+from jobclaim.workers.process import gate, intake, request, settle
 from jobclaim.workers.process.request import JobRequest
+from tests.contract.stores import LossyClient
 from tests.support.clock import ManualClock
 
 DELETED, GIVEN_BACK, LEFT, DEAD_LETTER = "deleted", "given back", "left to its visibility timeout", "dead letter"
@@ -147,6 +149,9 @@ class Owner:
     def started(self) -> None:
         self.heard.append("started")
 
+    def unanswered(self, made: JobRequest) -> None:
+        self.heard.append("unanswered")
+
     def retried(self, made: JobRequest) -> None:
         self.heard.append("retried")
 
@@ -189,6 +194,36 @@ def test_a_jobs_message_is_deleted_when_a_child_has_it(world: World) -> None:
     world.pool.run()
     world.pool.lose()
     assert world.channel.fates == [DELETED]
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_claim_that_had_no_answer_is_told_and_its_job_is_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    job = world.repo.create_job(adopted.name, {"args": [1], "kwargs": {}})
+    made = world.deliver(adopted, headers={"jobclaim": {"job_id": job.job_id, "attempt": 0}})
+    line = LossyClient(world.repo.table.client(), arrives=arrives, times=3)
+    with monkeypatch.context() as bad:
+        bad.setattr(world.repo.table, "client", lambda: line)
+        world.pool.run()
+    assert (world.owner.heard, bodies) == (["started", "unanswered"], [])
+    assert world.repo.get_job(job.job_id).status is (JobStatus.PROCESSING if arrives else JobStatus.PENDING)
+    messages: list[Any] = []
+    monkeypatch.setattr(settle, "publish_if_due", lambda app, after: messages.append(after))
+
+    settle.unanswered(world.app, made.attempt())
+
+    after = world.repo.get_job(job.job_id)
+    assert messages == [after]
+    assert (after.status, after.attempt, after.charged) == (JobStatus.PENDING, int(arrives), 0)
+    assert [entry.failure and entry.failure.message for entry in after.history] == [NEVER_STARTED] * arrives
+
+
+def test_a_claim_that_was_refused_is_no_news(world: World) -> None:
+    job = world.repo.create_job(adopted.name, {"args": [1], "kwargs": {}})
+    world.deliver(adopted, headers={"jobclaim": {"job_id": job.job_id, "attempt": 7}})
+    world.pool.run()
+    assert (world.owner.heard, bodies) == (["started"], [])
 
 
 @pytest.mark.parametrize(("task", "status"), [(rejects, JobStatus.PROCESSING), (retries, JobStatus.PENDING)])

@@ -108,6 +108,16 @@ class Parent:
         if not self._recorder.submit(record):
             self._left_over = True
 
+    def unanswered(self, request: JobRequest) -> None:
+        """The claim of an attempt had no answer: give the job back as soon as DynamoDB answers."""
+        attempt = request.attempt()
+
+        def record() -> None:
+            settle.insist(lambda: settle.unanswered(self._app, attempt), until=time.monotonic() + SETTLE_SECONDS)
+
+        if not self._recorder.submit(record):
+            self._left_over = True
+
     def retried(self, request: JobRequest) -> None:
         """An attempt ended and another one is to follow."""
         if self._is_cancelled(request):

@@ -13,7 +13,7 @@ from celery.worker.state import task_ready
 
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.process import gate
-from jobclaim.workers.process.adoption import NotAdopted, Unadoptable
+from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.process.settle import Attempt
 from jobclaim.workers.submission.message import TOKEN, address
 
@@ -28,6 +28,9 @@ class Owner(Protocol):
 
     def lost(self, request: JobRequest, error: BaseException) -> None:
         """Hear that an attempt's child is gone."""
+
+    def unanswered(self, request: JobRequest) -> None:
+        """Hear that the claim of an attempt had no answer."""
 
     def retried(self, request: JobRequest) -> None:
         """Hear that another attempt is to follow."""
@@ -145,6 +148,8 @@ class JobRequest(Request):
                 self._leave()
                 self._lost(error)  # where it struck before the claim, the message is gone and nothing is written
             self._answered()
+            if isinstance(error, Unanswered) and (known := owner()):
+                known.unanswered(self)
             return super().on_failure(exc_info, send_failed_event, return_ok)
         task_ready(self)
         self._leave()

@@ -27,6 +27,7 @@ from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable
 from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled
 from jobclaim.workers.results import chords
 from jobclaim.workers.submission import call
@@ -81,6 +82,17 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
         publish_if_due(app, after)
     else:
         _fail(attempt, job, error)
+
+
+def unanswered(app: Celery, attempt: Attempt) -> None:
+    """The child's claim had no answer, so its body has not begun: give the job back uncharged, and send its message."""
+    job = _read(app, attempt)
+    if _is_unclaimed(job, attempt):
+        _send_again(app, job)
+    elif _is_mine(job, attempt):
+        after = app.jobclaim.repo.release(job.job_id, reason=NEVER_STARTED, started=False, token=attempt.token)
+        log.info("given back", **job.log_context())
+        publish_if_due(app, after)
 
 
 def unfinished(app: Celery, attempt: Attempt) -> bool:
