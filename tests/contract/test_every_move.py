@@ -99,6 +99,9 @@ def test_a_move_over_a_bad_line_is_made_once_and_is_a_success(store: Store, move
     assert made, "its caller takes it for refused"
     stored = store.repo().get_job(job.job_id)
     assert stored.status is TRANSITIONS[move].target
+    item = store.item(job.job_id)
+    assert item is not None
+    assert ("expires_at" in item) is not stored.status.is_open, "DynamoDB deletes what has an expiry"
     assert stored.attempt - job.attempt == (move in (Move.CLAIM, Move.CANCEL, Move.GIVE_UP))
     assert stored.dispatches - job.dispatches == (move is Move.DISPATCH)
     assert len(stored.decisions) - len(job.decisions) == (move in (Move.REVIVE, Move.RESOLVE, Move.ABANDON))

@@ -282,6 +282,8 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
         jobclaim.recovery.decide, "is_due", lambda job, now: job.dead_state == "SCHEDULED" and job.retry_at > 0
     ),
     "a revived job keeps its name": _unchanged(Move.REVIVE, "submission"),
+    "a revived job keeps its expiry": _unchanged(Move.REVIVE, "expires_at"),
+    "a job run anew keeps its expiry": _unchanged(Move.SUBMIT, "expires_at"),
     "a settled job is still due": _unchanged(Move.ABANDON, "retry_at", "dead_state"),
     "a claim does not count its attempt": _unchanged(Move.CLAIM, "attempt"),
     "a claim is not charged": _unchanged(Move.CLAIM, "charged"),

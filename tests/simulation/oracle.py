@@ -115,6 +115,7 @@ class Oracle:
 
     def _judge(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         require(new.attempt >= old.attempt, "attempts only grow", f"{key}: {old.attempt} -> {new.attempt}")
+        require(new.status not in OPEN or not new.expires_at, "an open job has no expiry", f"{key}: {new.expires_at}")
         require(new.charged <= max(1, new.max_attempts), "never over the maximum", f"{key}: {new.charged}")
         rules: dict[tuple[str, bool], Callable[[str, Facts, Facts, Writer], None]] = {
             ("", True): self._created,
