@@ -38,6 +38,13 @@ def app_name() -> str:
     return os.environ.get(APP) or DEFAULT
 
 
+def see_this_folder() -> None:
+    """Let the working folder's modules be imported, as `celery` does: a console script does not see them."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
 def find_host_app() -> Any | None:
     """Import the app that was named; ``None`` where none was.
 
@@ -55,9 +62,7 @@ def find_host_app() -> Any | None:
 
     from jobclaim.workers.handle import handle_of
 
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)  # a console script does not see the project's folder
+    see_this_folder()
     try:
         app = find_app(name)
     except (ImportError, AttributeError) as error:

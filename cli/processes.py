@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+import jobclaim
 from jobclaim.cli.host_app import app_name
 
 POLL_SECONDS: Final = 0.05
@@ -147,7 +148,7 @@ def beat(schedule: Path) -> list[str]:
 
 def importable() -> str:
     """``PYTHONPATH`` for children: where this code was imported from comes first."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(jobclaim.__file__).parents[1])  # never a folder of ours: a host may have a `jobs` of its own
     return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 

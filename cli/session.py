@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from jobclaim.cli.host_app import find_host_app
+from jobclaim.cli.host_app import find_host_app, see_this_folder
 
 if TYPE_CHECKING:
     from jobclaim.jobs import JobRepo
@@ -51,7 +51,8 @@ class Session:
 
     @cached_property
     def app_with_tasks(self) -> Any:
-        """The Celery app with the users' tasks registered."""
+        """The Celery app with the users' tasks registered; their modules may be in this folder, as for `celery`."""
+        see_this_folder()
         self.app.loader.import_default_modules()
         return self.app
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ManagedProcess
+from tests.support.stack import ROOT
 from tests.support.waiting import wait_until
 
 CLI = [sys.executable, "-m", "jobclaim"]
 TASKS = {
+    "PYTHONPATH": str(ROOT),  # the examples are not installed
     "JOBCLAIM_TASK_MODULES": '["examples"]',
     "JOBCLAIM_WAIT_TIME_SECONDS": "1",
     "JOBCLAIM_POLLING_INTERVAL_SECONDS": "0.1",
