@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self, TypeVar
 
+from botocore.exceptions import ClientError
+
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.resilience import condition_failed
 
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ MEMBER_DIGITS: Final = 14
 """Digits of the hash that stands for a member of a chord: two of 1,000 are alike once in 10**11 chords."""
 
 
+_FREE: Final = "attribute_not_exists(#text) OR #text = :text AND (#owner = :owner OR #at < :stale OR #at > :ahead)"
 _NAMES: Final = {"#ttl": schema.TTL, "#members": "members", "#expected": "expected"}
 
 
@@ -82,6 +86,36 @@ class Notes(Records):
         """Read notes one by one; missing ones are left out."""
         found = {name: self.get(kind, name) for name in dict.fromkeys(names)}
         return {name: text for name, text in found.items() if text is not None}
+
+    def seize(self, kind: Kind, name: str, text: str, owner: str, *, stale_ms: int, seconds: float) -> str | None:
+        """Write a note in one's own name; give ``None``, or the text of the note that stands in the way.
+
+        One with another text stays. One with the same text stays while its owner is somebody else who wrote it less
+        than ``stale_ms`` ago; a time further ahead than that is of a clock that is not to be believed.
+        """
+        now = self._clock()
+        request = {
+            "UpdateExpression": "SET #text = :text, #owner = :owner, #at = :now, #ttl = :ttl",
+            "ConditionExpression": _FREE,
+            "ExpressionAttributeNames": {"#text": "text", "#owner": "owner", "#at": "taken_at", "#ttl": schema.TTL},
+            "ExpressionAttributeValues": {
+                ":text": attribute(text),
+                ":owner": attribute(owner),
+                ":now": attribute(now),
+                ":stale": attribute(now - stale_ms),
+                ":ahead": attribute(now + stale_ms),
+                ":ttl": attribute(self._end(seconds)),
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        try:
+            self._ask(lambda: self._client().update_item(TableName=self._table, Key=key(kind, name), **request))
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            response: Any = error.response
+            return str(response.get("Item", {}).get("text", {}).get("S", ""))
+        return None
 
     def delete(self, kind: Kind, name: str) -> None:
         """Remove a note, if there is one."""

@@ -13,23 +13,15 @@ the mark leaves a tick that another one sends again.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
-from botocore.exceptions import ClientError
-
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
-from jobclaim.jobs.storage.notes import Kind, Notes, key
-from jobclaim.jobs.storage.resilience import condition_failed
+from jobclaim.jobs.storage.notes import Kind, Notes
 
 STALE_MS: Final = 10_000
 """Time after which another beat takes a tick that was taken and not marked as sent."""
 KEPT_SECONDS: Final = 86_400.0
 SENDING: Final = "sending"
 SENT: Final = "sent"
-
-_FREE: Final = "attribute_not_exists(#text) OR #text = :sending AND (#owner = :owner OR #at < :stale OR #at > :ahead)"
-"""Nobody has it; or I have it; or whoever has it is silent, or has a clock that is not to be believed."""
 
 
 class Taken(StrEnum):
@@ -51,29 +43,10 @@ class TickNotes(Notes):
         owner : str
             Names the beat, and no other one that ever ran.
         """
-        now = self._clock()
-        request = {
-            "UpdateExpression": "SET #text = :sending, #owner = :owner, #at = :now, #ttl = :ttl",
-            "ConditionExpression": _FREE,
-            "ExpressionAttributeNames": {"#text": "text", "#owner": "owner", "#at": "taken_at", "#ttl": schema.TTL},
-            "ExpressionAttributeValues": {
-                ":sending": attribute(SENDING),
-                ":owner": attribute(owner),
-                ":now": attribute(now),
-                ":stale": attribute(now - STALE_MS),
-                ":ahead": attribute(now + STALE_MS),
-                ":ttl": attribute(self._end(KEPT_SECONDS)),
-            },
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            self._ask(lambda: self._client().update_item(TableName=self._table, Key=key(Kind.TICK, tick), **request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            response: Any = error.response
-            return Taken.SENT if response.get("Item", {}).get("text", {}).get("S") == SENT else Taken.ELSEWHERE
-        return Taken.MINE
+        before = self.seize(Kind.TICK, tick, SENDING, owner, stale_ms=STALE_MS, seconds=KEPT_SECONDS)
+        if before is None:
+            return Taken.MINE
+        return Taken.SENT if before == SENT else Taken.ELSEWHERE
 
     def mark_as_sent(self, tick: str) -> None:
         """Note that a tick was sent: nobody sends it any more."""
