@@ -10,8 +10,7 @@ import socket
 import threading
 from typing import Any, Final
 
-from moto.moto_server.werkzeug_app import MotoRequestHandler
-from werkzeug.serving import ThreadedWSGIServer
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.test import run_wsgi_app
 
 from jobclaim.infra.local_app import LocalApp
@@ -87,7 +86,7 @@ class _Http(ThreadedWSGIServer):
             thread.join(STOP_SECONDS)
 
 
-class _Handler(MotoRequestHandler):
+class _Handler(WSGIRequestHandler):
     """Werkzeug closes every connection after one answer; here it stays open, for 1.6 times the throughput."""
 
     protocol_version = "HTTP/1.1"
