@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.8
+UV := .cache/lock/bin/uv
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test endpoints tools templates image pin format lint types imports check lock clean
+.PHONY: help install demo test endpoints tools templates image pin format lint types imports check lock oldest versions clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -23,6 +24,9 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 test: $(STAMP) endpoints tools ## Run all tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos --ignore tests/browser --ignore tests/adoption
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile tests/infra tests/integration tests/chaos tests/browser tests/adoption
+
+versions: $(STAMP) endpoints $(UV) ## Test with the oldest and the newest Celery and Python, each in a venv
+	@$(BIN)/python -m tests.versions $(PYTEST_ARGS)
 
 endpoints: $(STAMP) ## Fetch DynamoDB Local, ElasticMQ and axe-core, which the tests need
 	@echo "Looking for DynamoDB Local, ElasticMQ and axe-core (fetched once, about 100 MB) ..."
@@ -65,18 +69,27 @@ imports: $(STAMP) ## Check that imports point down the layers
 
 check: lint types imports ## Lint, types and imports
 
-lock: ## Lock the newest allowed requirements, with hashes
+lock: $(UV) ## Lock the newest allowed requirements, with hashes
 	@echo "Resolving requirements ..."
-	@test -x .cache/lock/bin/uv || { $(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv==$(UV_VERSION); }
-	@.cache/lock/bin/uv $(LOCK_FLAGS) --upgrade --extra dev -o $(LOCK)
-	@.cache/lock/bin/uv $(LOCK_FLAGS) --extra dashboard --extra otel -c $(LOCK) -o requirements/runtime.txt
-	@printf 'cfn-lint\naws-sam-cli\nhadolint-bin\n' | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade - -o requirements/templates.txt
-	@echo 'setuptools>=77' | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade - -o requirements/build.txt
-	@echo awslambdaric | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade -c requirements/runtime.txt - -o requirements/image.txt
-	@echo checkov | .cache/lock/bin/uv $(TOOL_FLAGS) --upgrade - -o requirements/checkov.txt
+	@$(UV) $(LOCK_FLAGS) --upgrade --extra dev -o $(LOCK)
+	@$(UV) $(LOCK_FLAGS) --extra suite -c $(LOCK) -o requirements/newest.txt
+	@$(UV) $(LOCK_FLAGS) --extra dashboard --extra otel -c $(LOCK) -o requirements/runtime.txt
+	@printf 'cfn-lint\naws-sam-cli\nhadolint-bin\n' | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/templates.txt
+	@echo 'setuptools>=77' | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/build.txt
+	@echo awslambdaric | $(UV) $(TOOL_FLAGS) --upgrade -c requirements/runtime.txt - -o requirements/image.txt
+	@echo checkov | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/checkov.txt
+	@$(MAKE) --no-print-directory oldest
 TOOL_FLAGS = $(LOCK_FLAGS:pyproject.toml=)
 LOCK_FLAGS = pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-annotate pyproject.toml
+
+oldest: $(UV) ## Lock the oldest allowed requirements, with hashes
+	@rm -f requirements/oldest.txt
+	@$(UV) $(LOCK_FLAGS) --resolution lowest-direct --extra suite -o requirements/oldest.txt
+
+# The lock's own tool, in a venv of its own.
+$(UV):
+	@$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean: ## Remove .venv, caches and build leftovers
 	@rm -rf $(VENV) .cache .aws-sam build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -52,6 +52,7 @@ def app(stack: Stack) -> Iterator[Celery]:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.versions
 def test_a_chain_hands_each_result_on_and_its_last_id_is_the_result(app: Celery, stack: Stack) -> None:
     result = chain(add.s(1, 2), add.s(10), add_at_second_try.s(100), plain_add.s(1000)).apply_async()
     assert result.get(timeout=WAIT) == 1113
@@ -74,6 +75,7 @@ def test_a_group_of_fifty_gives_fifty_results_in_order(app: Celery) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.versions
 def test_the_body_of_a_chord_with_twenty_headers_runs_once(app: Celery, stack: Stack) -> None:
     header = [add_at_second_try.s(number, 1) if number % 5 == 0 else add.s(number, 1) for number in range(20)]
     result = chord(header)(total.s(more=1000))
@@ -123,6 +125,7 @@ def test_a_failed_member_fails_the_chord_and_its_body_never_runs(app: Celery, st
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.versions
 def test_members_and_steps_whose_process_is_killed_run_again_and_count_once(app: Celery, stack: Stack) -> None:
     header = [add_after_a_crash.s(1, 1), add.s(2, 2), chain(add_after_a_crash.s(3, 3), add.s(4))]
     result = chord(header)(total.s())
@@ -143,6 +146,7 @@ def test_a_job_whose_process_is_killed_tells_its_links(app: Celery, stack: Stack
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.versions
 def test_callbacks_run_once_with_the_result(app: Celery, stack: Stack) -> None:
     linked = add.s(1)
     before = len(stack.bodies())
@@ -153,6 +157,7 @@ def test_callbacks_run_once_with_the_result(app: Celery, stack: Stack) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.versions
 def test_plain_tasks_have_results_and_errors_of_their_class(app: Celery) -> None:
     result = plain_add.delay(1, 2)
     assert result.get(timeout=WAIT) == 3

@@ -63,6 +63,7 @@ def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Call
     assert stack.wait_for([other], JobStatus.COMPLETED, 30)[other].attempt == 1
 
 
+@pytest.mark.versions
 def test_a_killed_childs_job_that_may_run_again_does(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "1", "-Q", "default")
     job_id = submit("tests.suicide_once", on_orphan="retry")

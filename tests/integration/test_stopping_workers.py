@@ -70,6 +70,7 @@ def deploy(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Cal
 
 
 # --- stops
+@pytest.mark.versions
 def test_a_stopped_worker_finishes_what_fits_and_gives_the_rest_back(deploy: Deploy) -> None:
     with deploy(stop_timeout_seconds=8) as here:
         stack = here.stack

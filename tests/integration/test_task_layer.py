@@ -163,6 +163,7 @@ def test_a_decorated_task_is_idempotent_per_user(layer: Layer) -> None:
 
 
 # --- coming back
+@pytest.mark.versions
 def test_retries_follow_the_policy_and_the_last_failure_leaves_the_whole_history(layer: Layer) -> None:
     result = layer.call(tasks.fail, "OSError")
     with pytest.raises(OSError, match="attempt 3"):

@@ -187,6 +187,7 @@ def test_a_poll_under_way_at_the_stop_swallows_no_message(
         assert set(deploy.stack.bodies().values()) == {1}
 
 
+@pytest.mark.versions
 def test_a_worker_polls_again_after_its_consumer_was_reconnected(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from jobclaim.workers.transport.channel import Channel, Transport
 from jobclaim.workers.transport.compatibility import CALLED, READ, differences, ensure_supported
 
 
+@pytest.mark.versions
 def test_the_installed_celery_and_kombu_are_those_that_this_stands_on() -> None:
     assert differences() == []
 
