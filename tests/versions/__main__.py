@@ -102,7 +102,18 @@ def installed(pair: Pair, python: Path, wheel: Path) -> Path:
 
 def passes(python: Path) -> bool:
     """Run the tests: with the wheel, so without ``src`` on the path."""
-    argv = [python, "-m", "pytest", "-q", "-m", "versions", "-o", "pythonpath=.", "-p", "no:cacheprovider"]
+    argv: list[str | Path] = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "versions",
+        "-o",
+        "pythonpath=.",
+        "-p",
+        "no:cacheprovider",
+    ]
     tests = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.versions" in path.read_text())
     return subprocess.run([*argv, *sys.argv[1:], *tests], cwd=ROOT, check=False).returncode == 0
 
