@@ -13,3 +13,8 @@ Clock: TypeAlias = Callable[[], int]
 def system_clock() -> int:
     """Read the machine's clock, epoch milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def wait(seconds: float) -> None:
+    """Sleep, as ``time.sleep`` does at this moment: gevent replaces it, at times after this was imported."""
+    time.sleep(seconds)

@@ -9,7 +9,7 @@ from celery.app.control import Control
 from celery.app.log import Logging
 
 from jobclaim.settings import Settings
-from jobclaim.workers import config, decorator, limits, own_tasks, signals
+from jobclaim.workers import config, decorator, forks, limits, own_tasks, signals
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
 from jobclaim.workers.task import JobTask
 
@@ -66,6 +66,7 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     own_tasks.register(app)
     signals.watch(app)
     decorator.watch(app)
+    forks.watch(app)
     _be_found_from_every_thread(app)
     if app.configured:
         config.merge(handle)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Self
 
 import structlog
 
-from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.jobs.clock import Clock, system_clock, wait
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
@@ -32,7 +31,7 @@ class Store:
         *,
         settings: Settings | None = None,
         clock: Clock = system_clock,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = wait,
     ) -> None:
         self.settings = known = settings or Settings()
         self.clock = clock

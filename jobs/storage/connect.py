@@ -8,11 +8,17 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from jobclaim.jobs.storage.cooperative import sockets_are_patched
 from jobclaim.settings import Settings
 
 Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "cloudwatch"]
 USER_AGENT: Final = "jobclaim/0.1"
 """A fixed text spares botocore the making of one per request: 18 % of an UpdateItem's CPU."""
+
+THREADS: Final = 32
+"""Connections that stay open between requests; more are made when needed, and closed with a warning."""
+GREENLETS: Final = 512
+"""The same where requests of many greenlets are under way at once."""
 
 
 def client(settings: Settings, service: Service) -> Any:
@@ -32,7 +38,7 @@ def client(settings: Settings, service: Service) -> Any:
         retries={"total_max_attempts": 2, "mode": "standard"},
         user_agent=USER_AGENT,
         tcp_keepalive=True,
-        max_pool_connections=32,
+        max_pool_connections=GREENLETS if sockets_are_patched() else THREADS,
         proxies={} if is_loopback(endpoint) else None,  # a proxy of the environment cannot reach our loopback
     )
     session: Any = boto3.session.Session(region_name=settings.region)
@@ -54,6 +60,7 @@ class PerProcess:
         self._locks: dict[int, threading.Lock] = {}
         self._pid = 0
         self._thing: Any = None
+        self._inherited: list[Any] = []
 
     def get(self) -> Any:
         """Give this process's own."""
@@ -61,6 +68,8 @@ class PerProcess:
             # a lock per process: one that another thread held at the fork would stay locked in the child for ever
             with self._locks.setdefault(os.getpid(), threading.Lock()):
                 if self._pid != os.getpid():
+                    if self._thing is not None:
+                        self._inherited.append(self._thing)  # dropped, it would close what the parent goes on using
                     self._thing = self._make()
                     self._pid = os.getpid()
         return self._thing

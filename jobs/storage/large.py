@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.jobs.clock import Clock, system_clock, wait
 from jobclaim.jobs.errors import InvalidPayload, JobError, PayloadTooLarge
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage import codec
@@ -41,7 +40,7 @@ class Large:
         client: Any = None,
         *,
         clock: Clock = system_clock,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = wait,
     ) -> None:
         self._settings = settings
         self._persistently = partial(persistently, clock=clock, sleep=sleep, service="S3")

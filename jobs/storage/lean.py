@@ -4,14 +4,13 @@ botocore builds each request from its service model: it validates, serializes, r
 twenty hooks, for 0.9 ms. A job makes four such requests and most workers do little else, so they are made here by
 hand; what must be right stays botocore's own: credentials, the signature, the endpoint, the exceptions. Everything but
 DynamoDB's ``put_item``, ``update_item`` and ``get_item`` and SQS's ``send_message`` goes to the boto3 client
-underneath, and behind a proxy these too.
+underneath; behind a proxy these too, and where greenlets share the process, which libcurl's sockets would stop.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -23,6 +22,9 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
+from jobclaim.jobs.clock import wait
+from jobclaim.jobs.storage.cooperative import sockets_are_patched
+from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
@@ -34,12 +36,13 @@ TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "Transa
 
 def lean(client: Any) -> Any:
     """Give a DynamoDB or SQS client whose frequent requests cost less; the same client where that cannot be done."""
-    plain = not get_environ_proxies(client.meta.endpoint_url) and _certificates(client)
-    return LeanClient(client) if plain else client
+    if sockets_are_patched() or get_environ_proxies(client.meta.endpoint_url):
+        return client
+    return LeanClient(client) if _certificates(client) else client
 
 
 class LeanClient:
-    """A boto3 client with its most frequent requests made by hand. Thread-safe; not to be shared across a fork.
+    """A boto3 client with its most frequent requests made by hand. Thread-safe; a forked child needs one of its own.
 
     Parameters
     ----------
@@ -49,7 +52,7 @@ class LeanClient:
         Waits that many seconds before the second try.
     """
 
-    def __init__(self, client: Any, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, client: Any, sleep: Callable[[float], None] = wait) -> None:
         config = client.meta.config
         self._client = client
         self._service: str = client.meta.service_model.service_name
@@ -141,7 +144,7 @@ class LeanClient:
         try:
             return self._idle.pop()
         except IndexError:
-            curl = pycurl.Curl()
+            curl = leave_to_parent(pycurl.Curl())
             for option, value in self._options.items():
                 curl.setopt(option, value)
             return curl

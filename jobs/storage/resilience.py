@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
@@ -14,7 +13,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES, spelled
 
@@ -66,7 +65,7 @@ def persistently(
     *,
     clock: Clock,
     until: int | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = wait,
     service: str = "DynamoDB",
 ) -> T:
     """Make a request again after transient errors, with full jitter between the tries.

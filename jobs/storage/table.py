@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,7 +10,7 @@ from typing import Any, Final
 import structlog
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
@@ -103,7 +102,7 @@ class JobTable:
         clock: Clock,
         shards: int,
         index_completed: bool,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = wait,
     ) -> None:
         self.client = client
         self.name = name

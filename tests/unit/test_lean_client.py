@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -260,3 +262,16 @@ class TestOverHttp:
         assert is_transient(caught.value)
         assert len(server.requests) == 2
         assert {headers["X-Amz-Target"] for headers, _ in server.requests} == {"AmazonSQS.SendMessage"}
+
+
+@pytest.mark.parametrize(
+    ("module", "tells"), [("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")]
+)
+@pytest.mark.parametrize("patched", [True, False])
+def test_where_sockets_are_replaced_it_is_boto3_all_the_way(
+    monkeypatch: pytest.MonkeyPatch, module: str, tells: str, patched: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{tells: lambda name: patched and name == "socket"}))
+    boto3s = connect(Settings(), "dynamodb")
+    assert (lean(boto3s) is boto3s) is patched
+    assert boto3s.meta.config.max_pool_connections == (512 if patched else 32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -24,17 +23,13 @@ from jobclaim.workers.transport.poller import Poller
 
 log = structlog.get_logger("jobclaim.transport")
 
-_clients: dict[tuple[str | None, str], PerProcess] = {}
-_clients_lock: Final = threading.Lock()
+_clients: Final[dict[tuple[str | None, str], PerProcess]] = {}
 
 
 def sqs_client(settings: Settings) -> Any:
     """Give this process's one SQS client for these settings; kombu would make one per queue and connection."""
     key = (settings.endpoint("sqs"), settings.region)
-    made = _clients.get(key)
-    if made is None:
-        with _clients_lock:
-            made = _clients.setdefault(key, PerProcess(lambda: lean(client(settings, "sqs"))))
+    made = _clients.get(key) or _clients.setdefault(key, PerProcess(lambda: lean(client(settings, "sqs"))))
     return made.get()
 
 

@@ -16,6 +16,8 @@ from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.asynchronous.http.curl import CurlClient
 from vine import promise
 
+from jobclaim.jobs.storage.inherited import leave_to_parent
+
 MARGIN_SECONDS: Final = 5
 """How much longer than the poll itself an answer may take before the connection counts as dead."""
 MAX_HANDLES: Final = 32
@@ -95,6 +97,8 @@ class PatientClient(CurlClient):
 
     def __init__(self, hub: Any, patience_seconds: float) -> None:
         super().__init__(hub, max_clients=MAX_HANDLES)
+        for handle in (self._multi, *self._curls):
+            leave_to_parent(handle)
         self._patience = patience_seconds
         self._thread: threading.Thread | None = None
         self._ended = False

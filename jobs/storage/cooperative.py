@@ -1,0 +1,16 @@
+"""Whether this process runs on greenlets: then only what Python's own sockets do lets the others run meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+PATCHERS: Final = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
+"""Modules that replace Python's sockets, and their functions that tell whether they did."""
+
+
+def sockets_are_patched() -> bool:
+    """Tell whether gevent or eventlet has replaced Python's sockets: libcurl's would block every greenlet."""
+    return any(
+        getattr(sys.modules[module], tells)("socket") for module, tells in PATCHERS.items() if module in sys.modules
+    )
