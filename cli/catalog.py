@@ -69,3 +69,6 @@ SECTIONS = (
 )
 
 COMMANDS = {name: line for section in SECTIONS for name, line in section.commands.items()}
+
+ALIASES = {"validate-schedules": ("schedule", "validate")}
+"""Other names, by which people know a command from elsewhere: the command and the one below it."""

@@ -40,9 +40,10 @@ def conclude(
     known = _known(baseline, read_baseline)
     new = sorted(one for one in findings if one.fingerprint not in known)
     accepted = f", {len(findings) - len(new)} known from {baseline}" if baseline else ""
-    out.many([one.record() for one in new], COLUMNS, empty=f"No findings in {checked}{accepted}.")
-    if new:
-        remark(f"{len(new)} findings in {checked}{accepted}.")
+    summary = f"{len(new)} {'finding' if len(new) == 1 else 'findings'} in {checked}{accepted}."
+    out.many([one.record() for one in new], COLUMNS, empty=summary)
+    if new or out.format != "table":  # an empty table says it itself
+        remark(summary)
     return ExitCode.CHECK_FAILED if new else ExitCode.OK
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobclaim.cli.catalog import COMMANDS, EPILOG, SECTIONS, TEXT
+from jobclaim.cli.catalog import ALIASES, COMMANDS, EPILOG, SECTIONS, TEXT
 from jobclaim.cli.errors import debug_option, explain, wants_traceback
 from jobclaim.cli.host_app import app_option
 
@@ -24,6 +24,10 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's module, or answer ``None`` to a name that is none."""
+        if cmd_name in ALIASES:
+            name, below = ALIASES[cmd_name]
+            group = self.get_command(ctx, name)
+            return group.get_command(ctx, below) if isinstance(group, click.Group) else None
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"jobclaim.cli.commands.{cmd_name}").command
@@ -35,8 +39,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an unknown one answers with the nearest that exists."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            close = get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS and args[0] not in ALIASES:
+            close = get_close_matches(args[0], [*COMMANDS, *ALIASES], n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)

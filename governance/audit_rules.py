@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from jobclaim.governance.finding import Finding
+from jobclaim.governance.overrides import CLAIMING
 from jobclaim.governance.source import Source, TaskSource
 
 SQS_MAX_DELAY: Final = 900
@@ -15,18 +16,6 @@ SQS_MAX_DELAY: Final = 900
 LIMIT_SETTINGS: Final = frozenset(
     {"task_time_limit", "CELERY_TASK_TIME_LIMIT", "CELERYD_TASK_TIME_LIMIT", "task_soft_time_limit"}
 )
-CLAIMING: Final = frozenset(
-    {
-        "JobTask",
-        "IdempotentTask",
-        "Idempotent",
-        "EmailTask",
-        "ReportTask",
-        "MaintenanceTask",
-        "ExternalAPITask",
-    }
-)
-"""Base classes whose tasks are claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +120,15 @@ def unlimited(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
 def acks_late(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
     """Late acknowledgement: a body longer than the visibility timeout is delivered again beside itself."""
     late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
-    if not source.late:  # else one setting explains them all
+    settings = [one for one in source.settings if one.kind == "acks-late"]
+    if not settings:  # else one setting explains them all
         late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
     places = {task.name: (task.file, task.line) for task in source.tasks}
     named = [(name, *places.get(name, ("", 0))) for name in sorted(late)]
-    for name, file, line in [*named, *((one.name, one.file, one.line) for one in source.late)]:
+    for name, file, line in [
+        *named,
+        *((one.name, one.file, one.line) for one in settings),
+    ]:
         yield Finding(
             "acks-late",
             name,
@@ -216,7 +209,7 @@ def audit(source: Source, fleet: Fleet | None = None, checks: Iterable[str] = ()
 
 
 def _claims(task: TaskSource) -> bool:
-    return str(task.options.get("base", "")).split(".")[-1] in CLAIMING
+    return bool(CLAIMING & set(task.bases))
 
 
 def _registered(source: Source, fleet: Fleet | None) -> Sequence[tuple[Registered, tuple[str, int]]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Final
 
 from jobclaim.governance.finding import Finding
@@ -27,6 +29,12 @@ class World:
     ----------
     tasks : frozenset of str, optional
         Registered names; ``None`` where nothing is known, as for code that is only read.
+    patterns : tuple of str
+        Regular expressions of registered names that are computed in part.
+    known : tuple of str
+        Shell patterns of names that a person says exist.
+    registry : str
+        Where the names come from: what a task is that is among them.
     idempotent : frozenset of str, optional
         Tasks of which two equal ticks are one run.
     queues : frozenset of str, optional
@@ -46,6 +54,9 @@ class World:
     """
 
     tasks: frozenset[str] | None = None
+    patterns: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    registry: str = "registered"
     idempotent: frozenset[str] | None = None
     queues: frozenset[str] | None = None
     queue_of: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +67,15 @@ class World:
     zone: tzinfo = UTC
     year: int = 2025
     hotspot: int = HOTSPOT
+
+    def knows(self, task: str) -> bool:
+        """Whether a task exists: by its name, by a name that is partly computed, or by a person's word."""
+        return (
+            self.tasks is None
+            or task in self.tasks
+            or any(re.fullmatch(pattern, task) for pattern in self.patterns)
+            or any(fnmatchcase(task, pattern) for pattern in self.known)
+        )
 
 
 def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
@@ -106,7 +126,7 @@ def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     """Entries whose tick runs twice when a message comes twice or, with Celery's own beat, when two beats run."""
     cause = "a message that SQS delivers twice" if world.aligned else "a second beat, or a message that comes twice,"
     for entry in entries:
-        known = world.tasks is None or entry.task in world.tasks
+        known = entry.task_known and world.knows(entry.task)
         if world.idempotent is not None and known and entry.task not in world.idempotent:
             yield _found(
                 "idempotency",
@@ -119,12 +139,12 @@ def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 def orphaned_tasks(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     """Entries whose task no worker knows."""
     for entry in entries:
-        if world.tasks is not None and entry.task not in world.tasks:
-            close = get_close_matches(entry.task, world.tasks, n=1, cutoff=0.6)
+        if entry.task_known and not world.knows(entry.task):
+            close = get_close_matches(entry.task, world.tasks or (), n=1, cutoff=0.6)
             yield _found(
                 "orphaned-tasks",
                 entry,
-                f"task {entry.task!r} is not registered, so every tick is an error in a worker",
+                f"task {entry.task!r} is not {world.registry}, so every tick is an error in a worker",
                 f"did you mean {close[0]!r}?" if close else "correct the name, or import the task's module in the app",
             )
 

@@ -4,56 +4,169 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from jobclaim.governance.assignments import assigned, last_name
+from jobclaim.governance.modules import Module, Modules
+
 SCHEDULE_SETTINGS: Final = frozenset({"beat_schedule", "celery_beat_schedule", "celerybeat_schedule"})
+MAX_DEPTH: Final = 8
+CRON: Final = "cron_expression"
+"""Stands for the function that reads a cron expression."""
 
 
-def assigned(node: ast.AST) -> tuple[list[ast.expr], ast.expr] | None:
-    """Give the targets and the value of an assignment, or of a keyword argument as one."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            return targets, value
-        case ast.AnnAssign(target=target, value=ast.expr() as value):
-            return [target], value
-        case ast.keyword(arg=str() as name, value=value):
-            return [ast.Name(name)], value
-    return None
+@dataclass(frozen=True)
+class Row:
+    """One entry as it is written: its name and its table; ``None`` for both where they are computed."""
+
+    module: Module
+    line: int
+    name: ast.expr | None = None
+    value: ast.expr | None = None
+    signature: ast.expr | None = None
 
 
-def schedule_tables(node: ast.AST) -> Iterator[ast.Dict]:
-    """Find ``beat_schedule = {...}``, ``beat_schedule["name"] = {...}``, or a call that adds an entry."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_periodic_task":
-        yield from _of_call(node)
-    targets, value = assigned(node) or ([], None)
+Table = tuple[Row, ...]
+
+
+def schedule_tables(node: ast.AST, module: Module, modules: Modules) -> Iterator[Table]:
+    """Find ``beat_schedule = {...}`` and its like, ``beat_schedule["name"] = {...}``, or a call that adds entries."""
+    if isinstance(node, ast.Call):
+        yield from _of_call(node, module, modules)
+    elif isinstance(node, ast.Dict):
+        yield from _of_dict(node, module, modules)
+    else:
+        yield from _of_assignment(node, module, modules)
+
+
+def _of_call(node: ast.Call, module: Module, modules: Modules) -> Iterator[Table]:
+    match node.func:
+        case ast.Attribute(attr="add_periodic_task"):
+            yield (_periodic(node, module),)
+        case ast.Attribute(attr="update", value=value) if last_name(value) in SCHEDULE_SETTINGS:
+            yield tuple(_of_update(node, module, modules))
+        case ast.Name(id="Settings") | ast.Attribute(attr="Settings"):
+            yield from (_specs(word.value, module) for word in node.keywords if word.arg == "schedules")
+
+
+def _of_dict(node: ast.Dict, module: Module, modules: Modules) -> Iterator[Table]:
+    for key, value in zip(node.keys, node.values, strict=True):
+        if isinstance(key, ast.Constant) and str(key.value).lower() in SCHEDULE_SETTINGS:
+            yield tuple(_rows(value, module, modules))
+
+
+def _of_assignment(node: ast.AST, module: Module, modules: Modules) -> Iterator[Table]:
+    found = assigned(node)
+    if found is None:
+        return
+    targets, value = found
     for target in targets:
-        if isinstance(target, ast.Subscript) and value is not None and _last_name(target.value) in SCHEDULE_SETTINGS:
-            yield ast.Dict(keys=[target.slice], values=[value])
-        elif isinstance(value, ast.Dict) and _last_name(target) in SCHEDULE_SETTINGS:
-            yield value
+        if isinstance(target, ast.Subscript) and last_name(target.value) in SCHEDULE_SETTINGS:
+            yield (Row(module, target.lineno, target.slice, value),)
+        elif last_name(target) in SCHEDULE_SETTINGS or _is_setting(target):
+            yield tuple(_rows(value, module, modules))
+        elif last_name(target) == "jobclaim" and isinstance(value, ast.Dict):
+            yield from (_specs(inner, module) for key, inner in _pairs(value) if key == "schedules")
 
 
-def _last_name(node: ast.expr) -> str:
-    return ast.unparse(node).split(".")[-1].lower()
+def _is_setting(target: ast.expr) -> bool:
+    """Whether it is ``app.conf["beat_schedule"]``."""
+    return (
+        isinstance(target, ast.Subscript)
+        and isinstance(target.slice, ast.Constant)
+        and str(target.slice.value).lower() in SCHEDULE_SETTINGS
+    )
 
 
-def _of_call(call: ast.Call) -> Iterator[ast.Dict]:
+def _rows(value: ast.expr, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Iterator[Row]:
+    """Take a table apart: literals, ``dict(...)``, unions, and the names of other tables."""
+    match value:
+        case ast.Dict(keys=keys, values=values):
+            for key, inner in zip(keys, values, strict=True):
+                yield from _row(key, inner, module, modules, depth)
+        case ast.DictComp(key=key, value=inner):
+            yield Row(module, key.lineno, key, inner)
+        case ast.Call(func=ast.Name(id="dict")):
+            yield from _of_update(value, module, modules, depth)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right) | ast.IfExp(body=left, orelse=right):
+            yield from _rows(left, module, modules, depth - 1)
+            yield from _rows(right, module, modules, depth - 1)
+        case ast.Name() | ast.Attribute():
+            yield from _of_name(value, module, modules, depth)
+        case _ if not (isinstance(value, ast.Constant) and value.value is None):
+            yield Row(module, value.lineno)
+
+
+def _row(key: ast.expr | None, value: ast.expr, module: Module, modules: Modules, depth: int) -> Iterator[Row]:
+    if key is None:  # **others
+        yield from _rows(value, module, modules, depth - 1)
+    else:
+        yield Row(module, key.lineno, key, value)
+
+
+def _of_name(value: ast.expr, module: Module, modules: Modules, depth: int) -> Iterator[Row]:
+    if last_name(value) in SCHEDULE_SETTINGS:
+        return  # read where it is written
+    found = modules.follow(module, ast.unparse(value)) if depth > 0 else None
+    if found and isinstance(found[1], ast.expr) and ast.unparse(found[1]) != ast.unparse(value):
+        yield from _rows(found[1], found[0], modules, depth - 1)
+    else:
+        yield Row(module, value.lineno)
+
+
+def _of_update(call: ast.Call, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Iterator[Row]:
+    """Take apart what a table is updated with, or made of by ``dict``."""
+    for argument in call.args:
+        yield from _rows(argument, module, modules, depth - 1)
+    for word in call.keywords:
+        yield from _row(
+            ast.copy_location(ast.Constant(word.arg), word) if word.arg else None, word.value, module, modules, depth
+        )
+
+
+def _specs(value: ast.expr, module: Module) -> Table:
+    """Read the ``schedules`` of jobclaim's own settings: ``{"name": ScheduleSpec(task=..., cron=...)}``."""
+    if not isinstance(value, ast.Dict):
+        return (Row(module, value.lineno),)
+    return tuple(
+        Row(module, key.lineno, key, _spec(inner)) for key, inner in zip(value.keys, value.values, strict=True) if key
+    )
+
+
+def _spec(value: ast.expr) -> ast.expr:
+    """Write a ``ScheduleSpec`` as a table of Celery's; its ticks expire by themselves."""
+    given = dict(_pairs(value))
+    when = given.pop("every", None)
+    if cron := given.pop("cron", None):
+        when = ast.Call(ast.Name(CRON), [cron], [])
+    if when is None or "task" not in given:
+        return value
+    expires = given.pop("expires", None) or ast.Name("until_the_next_tick")
+    options = {"expires": expires} | ({"queue": given.pop("queue")} if "queue" in given else {})
+    return _table({**given, "schedule": when, "options": _table(options)})
+
+
+def _pairs(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(value, ast.Call):
+        yield from ((word.arg, word.value) for word in value.keywords if word.arg)
+    elif isinstance(value, ast.Dict):
+        for key, inner in zip(value.keys, value.values, strict=True):
+            if isinstance(key, ast.Constant):
+                yield str(key.value), inner
+
+
+def _periodic(call: ast.Call, module: Module) -> Row:
     """Make an entry of ``add_periodic_task(schedule, task.s(1), name="x", expires=60)``."""
     given = {word.arg: word.value for word in call.keywords if word.arg}
     schedule, signature = [*call.args[:2], given.pop("schedule", None), given.pop("sig", None)][:2]
     if schedule is None or signature is None:
-        return
+        return Row(module, call.lineno)
     name = given.pop("name", None) or ast.Constant(ast.unparse(signature))
-    entry = {"task": signature, "schedule": schedule}
+    entry: dict[str, ast.expr] = {"schedule": schedule, "options": _table(given)}
     if isinstance(signature, ast.Call) and isinstance(signature.func, ast.Attribute):
-        entry |= {"task": signature.func.value, "args": ast.List(signature.args), "kwargs": _table(_named(signature))}
-    entry["task"] = ast.Constant(ast.unparse(entry["task"]).split(".")[-1])
-    row = _table({**entry, "options": _table(given)})
-    yield ast.Dict(keys=[ast.copy_location(name, call)], values=[row])
-
-
-def _named(call: ast.Call) -> dict[str, ast.expr]:
-    return {word.arg: word.value for word in call.keywords if word.arg}
+        entry |= {"args": ast.List(signature.args), "kwargs": _table(dict(_pairs(signature)))}
+    return Row(module, call.lineno, name, _table(entry), signature)
 
 
 def _table(fields: Mapping[str, ast.expr]) -> ast.Dict:

@@ -36,6 +36,8 @@ class Entry:
         Whether there is an expiry at all, also one that cannot be understood: a moment, or a name in source code.
     zone : tzinfo, optional
         In which its crontab is read; ``None`` for source code, which does not tell.
+    task_known : bool
+        Whether ``task`` is the task's name; else it is source text that computes it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Entry:
     file: str = ""
     line: int = 0
     zone: tzinfo | None = None
+    task_known: bool = True
 
     def minutes_of_a_week(self, monday: datetime = MONDAY) -> Iterator[int]:
         """Give the minutes of a week, counted from Monday 0:00, in which it fires."""
@@ -119,7 +122,15 @@ def entries_of(app: Any, places: Mapping[str, tuple[str, int]] | None = None) ->
     ]
 
 
-def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0, *, zone: tzinfo | None = None) -> Entry:
+def entry_of(
+    name: str,
+    row: Mapping[str, Any],
+    file: str = "",
+    line: int = 0,
+    *,
+    zone: tzinfo | None = None,
+    task_known: bool = True,
+) -> Entry:
     """Read one entry as Celery has it; ``zone`` is the app's, for crontabs that do not bring their own."""
     options = row.get("options") or {}
     computed = not isinstance(options, Mapping)
@@ -137,6 +148,7 @@ def entry_of(name: str, row: Mapping[str, Any], file: str = "", line: int = 0, *
         file=file,
         line=line,
         zone=getattr(row["schedule"], "zone", zone),
+        task_known=task_known,
     )
 
 

@@ -9,28 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from jobclaim.governance.schedule_tables import assigned, schedule_tables
+from jobclaim.governance.configuration import Setting, settings_of
+from jobclaim.governance.declarations import Declaration, declarations, is_app, is_task, maker_of
+from jobclaim.governance.modules import Module, Modules
+from jobclaim.governance.overrides import Override, mro_names, overrides
+from jobclaim.governance.schedule_tables import Table, schedule_tables
+from jobclaim.governance.writes import claims_by_hand, writes
 
-SKIPPED: Final = frozenset(
-    {"node_modules", "site-packages", "build", "dist", "__pycache__", "migrations", "tests", "test", "testing"}
+CONCERNED: Final = re.compile(
+    rb"task|schedule|apply_async|periodic|time_limit|acks_late|visibility_timeout|serializer|accept_content|"
+    rb"broker_transport|transport_aliases|worker_lost",
+    re.IGNORECASE,
 )
-TESTS: Final = re.compile(r"(test_.*|.*_tests?|tests?|conftest)\.py")
-"""Tests make up tasks and schedules that nobody runs."""
-APPS: Final = ("app", "celery")
-"""Ends of the names that Celery apps have: ``@celery_app.task``."""
-STORE_CALLS: Final = frozenset(
-    {"save", "bulk_create", "bulk_update", "commit", "put_item", "update_item", "transact_write_items"}
-)
-"""Methods that write state wherever they are called. A delete or a get-or-create that comes twice leaves the same."""
-MANAGER_CALLS: Final = frozenset({"create", "update"})
-"""Methods that write state when they are called on a model's manager (``X.objects...``)."""
-CONCERNED: Final = re.compile(rb"task|schedule|apply_async|periodic|time_limit|acks_late", re.IGNORECASE)
 """What a file must hold to be parsed: nine of ten files of a web application have no part in this."""
-NEW_EXCEPT: Final = re.compile(rb"^([ \t]*except[ \t]+)([\w.]+(?:[ \t]*,[ \t]*[\w.]+)+)([ \t]*:)", re.MULTILINE)
-"""``except A, B:`` of Python 3.14, which its elders read with parentheses (PEP 758)."""
-LATE_SETTINGS: Final = frozenset({"task_acks_late", "CELERY_TASK_ACKS_LATE", "CELERY_ACKS_LATE"})
-"""Settings that make every task acknowledge late."""
-CLAIMS: Final = frozenset({"claim_job", "conditional_update_status_to_processing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +32,24 @@ class TaskSource:
     ----------
     name : str
         As it will be registered: the one that is given, else module and function.
+    other_names : tuple of str
+        Under which it may be registered instead, where the source does not tell which folder is on the path.
+    pattern : str
+        Regular expression of a name of which parts are computed; else empty.
     decorator : str
-        ``shared_task``, or ``app.task`` whatever the app is called.
+        ``shared_task``, ``app.task`` whatever the app is called, or ``class``.
     options : mapping
         Those of the decorator that are constants; ``base`` is the class's name.
+    bases : tuple of str
+        Names of the base class and of all that it stands on, as far as the source tells.
+    wraps : tuple of str
+        Names of the function's other decorators.
     writes : tuple of (int, str)
         Calls in the body that write state: line, call.
     claims : bool
         Whether the body claims a job by hand.
+    imports_app : bool
+        Whether the module imports the app that the decorator belongs to.
     """
 
     name: str
@@ -60,6 +61,11 @@ class TaskSource:
     writes: tuple[tuple[int, str], ...] = ()
     claims: bool = False
     given_name: bool = False
+    other_names: tuple[str, ...] = ()
+    pattern: str = ""
+    bases: tuple[str, ...] = ()
+    wraps: tuple[str, ...] = ()
+    imports_app: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +78,18 @@ class EtaCall:
     countdown: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class LateSetting:
-    """A setting, or a class of tasks, that acknowledges late: its name and its place."""
-
-    name: str
-    file: str
-    line: int
-
-
 @dataclass(slots=True)
 class Source:
     """What was read.
 
     Attributes
     ----------
-    late : list of LateSetting
-        Where more than one task is told to acknowledge late.
+    settings : list of Setting
+        Celery settings that concern the claim rule, and where they stand.
+    overrides : list of Override
+        Methods of task classes that keep jobclaim's own from running.
+    errbacks : set of str
+        Functions that are given as ``link_error``.
     texts : dict
         Lines on which each text stands, as first seen: (file, line); places of names in settings.
     unread : list of str
@@ -97,57 +98,128 @@ class Source:
 
     tasks: list[TaskSource] = field(default_factory=list)
     etas: list[EtaCall] = field(default_factory=list)
-    late: list[LateSetting] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
+    overrides: list[Override] = field(default_factory=list)
+    errbacks: set[str] = field(default_factory=set)
     texts: dict[str, tuple[str, int]] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
-    schedules: list[tuple[str, ast.Dict]] = field(default_factory=list)
+    schedules: list[Table] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     files: int = 0
+    modules: Modules = field(default_factory=lambda: Modules(Path()))
+    names_are_own: bool = False
 
 
 def read(roots: Iterable[Path], *, relative_to: Path | None = None) -> Source:
     """Read all Python files under some folders, but no tests, and nothing that is installed or generated."""
-    found = Source()
-    base = relative_to or Path.cwd()
-    for root in roots:
-        for path in sorted([root] if root.is_file() else root.rglob("*.py")):
-            parts = path.relative_to(root).parts[:-1] if path != root else ()
-            if any(part in SKIPPED or part.startswith(".") for part in parts) or (
-                path != root and TESTS.fullmatch(path.name)
-            ):
-                continue
-            name = str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
-            found.files += 1
-            text = path.read_bytes()
-            if not CONCERNED.search(text):
-                continue
-            try:
-                tree = ast.parse(NEW_EXCEPT.sub(rb"\1(\2)\3", text))
-            except (SyntaxError, ValueError):
-                found.files -= 1
-                found.unread.append(name)
-                continue
-            _read_module(found, tree, name, _module(path, root))
+    modules = Modules.under(roots, relative_to or Path.cwd())
+    found = Source(modules=modules)
+    declared: list[Declaration] = []
+    concerned = _concerned(modules)
+    found.unread = list(modules.unread)
+    for module in concerned:
+        declared += declarations(module, modules)
+        _read_module(found, module)
+    used_as_base = {ast.unparse(one.options["base"]) for one in declared if "base" in one.options}
+    found.tasks = [
+        _task(one, modules) for one in _once(declared) if one.kind != "class" or one.node.name not in used_as_base
+    ]
+    found.files = len(modules.paths) - len(found.unread)
     return found
 
 
-def _module(path: Path, root: Path) -> str:
-    """Name the module of a file: up to the last folder that is a package."""
-    parts = [path.stem] if path.stem != "__init__" else []
-    folder = path.parent
-    while (folder / "__init__.py").exists() or (folder != root and root in folder.parents and folder.name != "src"):
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    return ".".join(parts)
+def _concerned(modules: Modules) -> list[Module]:
+    """Parse the files that may hold tasks, then those that use the project's own decorators and task classes."""
+    others = []
+    found = []
+    for place in modules.paths:
+        if not CONCERNED.search(place[0].read_bytes()):
+            others.append(place)
+        elif module := modules.module(*place):
+            found.append(module)
+    own = [name for module in found for name in _own_words(module, modules)]
+    if own:
+        named = re.compile(rf"\b({'|'.join(map(re.escape, own))})\b".encode())
+        found += [
+            module for place in others if named.search(place[0].read_bytes()) and (module := modules.module(*place))
+        ]
+    return found
 
 
-def _read_module(found: Source, tree: ast.Module, file: str, module: str) -> None:
-    for node in ast.walk(tree):
+def _own_words(module: Module, modules: Modules) -> Iterator[str]:
+    """Name the project's own decorators and task classes that a file can use without a word of tasks."""
+    for name, what in module.definitions.items():
+        if "." in name or "task" in name.lower() or "task" not in ast.unparse(what).lower():
+            continue
+        if isinstance(what, ast.ClassDef):
+            if is_task(what, module, modules):
+                yield name
+        elif isinstance(what, ast.FunctionDef | ast.expr) and maker_of(ast.Name(name), module, modules):
+            yield name
+
+
+def _once(declared: Iterable[Declaration]) -> Iterator[Declaration]:
+    seen = set()
+    for one in declared:
+        if id(one.node) not in seen:
+            seen.add(id(one.node))
+            yield one
+
+
+def _task(one: Declaration, modules: Modules) -> TaskSource:
+    module, node = one.module, one.node
+    given = one.text(modules)
+    derived = tuple(f"{name}.{node.name}" for name in module.names)
+    body = _body(node)
+    base = one.options.get("base")
+    computed = given.exact is None
+    return TaskSource(
+        name=given.exact or derived[0],
+        function=node.name,
+        file=module.file,
+        line=node.lineno,
+        decorator=one.kind,
+        options={name: _constant(value) for name, value in one.options.items()},
+        writes=tuple(writes(body, module, modules)),
+        claims=claims_by_hand(body),
+        given_name=bool(given.exact) or computed,
+        other_names=() if given.exact or computed else derived[1:],
+        pattern=given.pattern if computed else "",
+        bases=mro_names(base if base is not None else node, module, modules),
+        wraps=tuple(_wraps(node)),
+        imports_app=one.kind == "app.task" and _imports_app(module, modules),
+    )
+
+
+def _body(node: ast.AST) -> list[ast.AST]:
+    if isinstance(node, ast.ClassDef):
+        run = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "run"), None)
+        return _body(run) if run else []
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    return [inner for statement in node.body for inner in ast.walk(statement)]
+
+
+def _wraps(node: ast.AST) -> Iterator[str]:
+    for decorator in getattr(node, "decorator_list", ()):
+        named = decorator.func if isinstance(decorator, ast.Call) else decorator
+        yield ast.unparse(named).split(".")[-1]
+
+
+def _imports_app(module: Module, modules: Modules) -> bool:
+    """Whether no Celery app is made in the module: then the one that it uses is imported."""
+    return not any(
+        isinstance(what, ast.Call) and is_app(ast.Name(name), module, modules)
+        for name, what in module.definitions.items()
+    )
+
+
+def _read_module(found: Source, module: Module) -> None:
+    file = module.file
+    for node in module.nodes:
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                found.tasks += _tasks(node, file, module)
             case ast.Call():
                 found.etas += _etas(node, file)
+                found.errbacks |= set(_errbacks(node))
             case ast.Constant(value=str() as text):
                 found.texts.setdefault(text, (file, node.lineno))
                 found.words.add(text)
@@ -157,39 +229,13 @@ def _read_module(found: Source, tree: ast.Module, file: str, module: str) -> Non
                 found.words.add(word)
             case ast.keyword(arg=str() as word):
                 found.words.add(word)
-        found.schedules += [(file, table) for table in schedule_tables(node)]
-        found.late += _late(node, file)
-
-
-def _tasks(function: ast.FunctionDef | ast.AsyncFunctionDef, file: str, module: str) -> Iterator[TaskSource]:
-    for decorator in function.decorator_list:
-        call = decorator if isinstance(decorator, ast.Call) else None
-        kind = _decorator(call.func if call else decorator)
-        if kind is None:
-            continue
-        options = {word.arg: _constant(word.value) for word in (call.keywords if call else []) if word.arg}
-        name = options.get("name")
-        body = [node for statement in function.body for node in ast.walk(statement)]
-        yield TaskSource(
-            name=name if isinstance(name, str) else f"{module}.{function.name}",
-            function=function.name,
-            file=file,
-            line=function.lineno,
-            decorator=kind,
-            options=options,
-            writes=tuple(_writes(body)),
-            claims=any(isinstance(node, ast.Attribute) and node.attr in CLAIMS for node in body),
-            given_name=isinstance(name, str),
-        )
-
-
-def _decorator(node: ast.expr) -> str | None:
-    words = ast.unparse(node).split(".")
-    if words[-1] == "shared_task":
-        return "shared_task"
-    if words[-1] in ("task", "periodic_task") and len(words) > 1 and words[-2].lower().endswith(APPS):
-        return "app.task"
-    return None
+            case ast.ClassDef():
+                found.overrides += overrides(node, module, found.modules)
+                found.names_are_own |= any(
+                    isinstance(one, ast.FunctionDef) and one.name == "gen_task_name" for one in node.body
+                )
+        found.schedules += schedule_tables(node, module, found.modules)
+        found.settings += settings_of(node, module, found.modules)
 
 
 def _constant(node: ast.expr) -> Any:
@@ -199,28 +245,12 @@ def _constant(node: ast.expr) -> Any:
         return ast.unparse(node)
 
 
-def _writes(body: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
-    for node in body:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            called, on = node.func.attr, ast.unparse(node.func.value)
-            if called in STORE_CALLS or (called in MANAGER_CALLS and ".objects" in on and not _constant_write(node)):
-                yield node.lineno, f"{on.splitlines()[0][:60]}.{called}()"
-
-
-def _constant_write(call: ast.Call) -> bool:
-    """Whether a call sets constants alone: what comes twice writes the same."""
-    assert isinstance(call.func, ast.Attribute)
-    return call.func.attr == "update" and all(isinstance(word.value, ast.Constant) for word in call.keywords)
-
-
 def _etas(call: ast.Call, file: str) -> Iterator[EtaCall]:
-    if not (isinstance(call.func, ast.Attribute) and call.func.attr in ("apply_async", "signature", "s", "retry")):
-        return
-    if call.func.attr != "apply_async":
+    if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_async"):
         return
     for word in call.keywords:
         if word.arg in ("countdown", "eta"):
-            value = _constant(word.value)
+            value = _number(word.value)
             if value is None:
                 continue
             number = float(value) if word.arg == "countdown" and isinstance(value, (int, float)) else None
@@ -228,17 +258,21 @@ def _etas(call: ast.Call, file: str) -> Iterator[EtaCall]:
                 yield EtaCall(ast.unparse(call.func.value), file, call.lineno, number)
 
 
-def _late(node: ast.AST, file: str) -> Iterator[LateSetting]:
-    """Find what tells more than one task to acknowledge late: a setting, or the attribute of a class."""
-    if isinstance(node, ast.ClassDef):
-        own = (line for statement in node.body for name, line in _switched_on(statement) if name == "acks_late")
-        yield from (LateSetting(node.name, file, line) for line in own)
-    yield from (LateSetting(name, file, line) for name, line in _switched_on(node) if name in LATE_SETTINGS)
+def _number(node: ast.expr) -> Any:
+    """Read a number, products of numbers included: ``60 * 60``."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        left, right = _number(node.left), _number(node.right)
+        if isinstance(left, (int, float)) and isinstance(right, (int, float)):
+            return left * right
+    return _constant(node)
 
 
-def _switched_on(node: ast.AST) -> list[tuple[str, int]]:
-    """Names that are set to ``True``, and the line."""
-    targets, value = assigned(node) or ([], None)
-    if not (isinstance(value, ast.Constant) and value.value is True):
-        return []
-    return [(ast.unparse(target).split(".")[-1], value.lineno) for target in targets]
+def _errbacks(call: ast.Call) -> Iterator[str]:
+    """Name the functions that are called when another task fails."""
+    given = [word.value for word in call.keywords if word.arg == "link_error"]
+    if isinstance(call.func, ast.Attribute) and call.func.attr in ("on_error", "link_error"):
+        given += call.args
+    for value in given:
+        for node in ast.walk(value):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("s", "si"):
+                yield ast.unparse(node.func.value).split(".")[-1]

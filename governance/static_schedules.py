@@ -4,50 +4,95 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from jobclaim.governance.schedule_rules import World
+from jobclaim.governance.schedule_tables import CRON, Row
 from jobclaim.governance.schedules import NEVER, Entry, entry_of
 from jobclaim.governance.source import Source
+from jobclaim.governance.texts import text_of
 
 
 def static_entries(source: Source) -> tuple[list[Entry], list[str]]:
     """Read the entries of all schedules in the code; also the places of those that cannot be understood."""
+    tasks = TaskNames(source)
     found: list[Entry] = []
-    functions = Counter(task.function for task in source.tasks)
-    named = {task.function: task.name for task in source.tasks if functions[task.function] == 1}
     unread: list[str] = []
-    for file, table in source.schedules:
-        for key, value in zip(table.keys, table.values, strict=True):
-            line = (key or value).lineno
-            try:
-                name = ast.literal_eval(key) if key is not None else None
-                row = _row(value)
-                if not isinstance(name, str) or "task" not in row or "schedule" not in row:
-                    raise ValueError("computed")
-                found.append(entry_of(name, row | {"task": named.get(row["task"], row["task"])}, file, line))
-            except (ValueError, TypeError, KeyError):
-                unread.append(f"{file}:{line}")
+    seen: set[int] = set()
+    for row in (row for table in source.schedules for row in table):
+        if id(row.value or row) in seen:
+            continue
+        seen.add(id(row.value or row))
+        try:
+            found.append(_entry(row, tasks))
+        except (ValueError, TypeError, KeyError):
+            unread.append(f"{row.module.file}:{row.line}")
     return found, unread
 
 
-def static_world(source: Source, *, hotspot: int) -> World:
-    """Tell the rules what source code alone tells of tasks."""
-    return World(
-        expiring=frozenset(task.name for task in source.tasks if task.options.get("expires") is not None),
-        hotspot=hotspot,
-    )
+class TaskNames:
+    """The names of the tasks in the code, by what refers to them."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        functions = Counter(task.function for task in source.tasks)
+        self._unique = {task.function: task.name for task in source.tasks if functions[task.function] == 1}
+        self._at = {(task.file, task.function): task.name for task in source.tasks}
+
+    def of_entry(self, row: Row, written: ast.expr) -> str | None:
+        """Give the task that an entry names; ``None`` where only running the code would tell."""
+        text = text_of(written, row.module, self._source.modules).exact
+        if text is not None:
+            return self._unique.get(text, text)
+        if isinstance(written, ast.Attribute) and written.attr == "name":
+            return self.of_object(row, written.value)
+        return None
+
+    def of_signature(self, row: Row, signature: ast.expr) -> str | None:
+        """Give the task of ``task.s(1)``, ``app.signature("name")`` or ``app.tasks["name"].s()``."""
+        target = signature
+        if isinstance(signature, ast.Call):
+            if ast.unparse(signature.func).split(".")[-1] in ("signature", "Signature", "subtask") and signature.args:
+                return text_of(signature.args[0], row.module, self._source.modules).exact
+            target = signature.func.value if isinstance(signature.func, ast.Attribute) else signature.func
+        if isinstance(target, ast.Subscript):
+            return text_of(target.slice, row.module, self._source.modules).exact
+        return self.of_object(row, target)
+
+    def of_object(self, row: Row, target: ast.expr) -> str | None:
+        """Give the name of a task that is referred to as an object."""
+        dotted = ast.unparse(target)
+        found = self._source.modules.follow(row.module, dotted)
+        if found and isinstance(found[1], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = found[1].name
+            return self._at.get((found[0].file, name), f"{found[0].name}.{name}")  # else a function, and not a task
+        return self._unique.get(dotted.split(".")[-1])
 
 
-def _row(node: ast.expr) -> dict[str, Any]:
-    if not isinstance(node, ast.Dict):
+def _entry(row: Row, tasks: TaskNames) -> Entry:
+    if row.name is None or row.value is None:
+        raise ValueError("computed")
+    fields = dict(_fields(row.value))
+    written = fields.pop("task", None)
+    if "schedule" not in fields or (written is None and row.signature is None):
+        raise ValueError("computed")
+    name = row.name.value if isinstance(row.name, ast.Constant) else ast.unparse(row.name)
+    task = tasks.of_signature(row, row.signature) if row.signature else tasks.of_entry(row, written)  # type: ignore[arg-type]
+    shown = task or ast.unparse(row.signature or written)  # type: ignore[arg-type]
+    values = {field: _value(value) for field, value in fields.items()}
+    return entry_of(str(name), values | {"task": shown}, row.module.file, row.line, task_known=task is not None)
+
+
+def _fields(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
+        yield from ((word.arg, word.value) for word in node.keywords if word.arg)
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is not None:
+                yield str(ast.literal_eval(key)), value
+    else:
         raise ValueError("no table")
-    return {
-        str(ast.literal_eval(key)): _value(value)
-        for key, value in zip(node.keys, node.values, strict=True)
-        if key is not None
-    }
 
 
 class Computed(str):
@@ -58,7 +103,11 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call):
         return _call(node)
     if isinstance(node, ast.Dict):
-        return _row(node)
+        return {
+            str(ast.literal_eval(key)): _value(value)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if key is not None
+        }
     if isinstance(node, ast.BinOp):
         return _arithmetic(node)
     try:
@@ -78,6 +127,10 @@ def _call(node: ast.Call) -> Any:
             return timedelta(*args, **kwargs)
         case "schedule":
             return kwargs.get("run_every", args[0] if args else None)
+        case "dict" if known and not args:
+            return kwargs
+        case name if name == CRON and known:
+            return _expression(args[0])
     return Computed(ast.unparse(node))
 
 
@@ -87,6 +140,15 @@ def _crontab(args: list[Any], kwargs: dict[str, Any]) -> Any:
     try:
         return crontab(*args, **kwargs)
     except (ValueError, ParseException):
+        return NEVER
+
+
+def _expression(text: Any) -> Any:
+    from jobclaim.specs.cron import parse_cron
+
+    try:
+        return parse_cron(str(text))
+    except ValueError:
         return NEVER
 
 
@@ -101,6 +163,6 @@ def _arithmetic(node: ast.BinOp) -> Any:
             return left + right
         case ast.Sub():
             return left - right
-        case ast.Div():
+        case ast.Div() if right:
             return left / right
     return Computed(ast.unparse(node))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Column, Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from jobclaim.governance.schedule_rules import World
     from jobclaim.governance.schedules import Entry
 
+NEEDS_THE_APP = {
+    "idempotency": "which base class makes a task idempotent",
+    "queues": "which queues are consumed",
+    "daylight-saving": "the app's time zone",
+}
+"""Checks that source code alone does not allow, and what they would have to know."""
 CHECKS = (
     "duplicates",
     "hotspots",
@@ -32,6 +40,7 @@ CHECKS = (
 Examples:
   jobclaim schedule validate
   jobclaim schedule validate --static src/            source only: nothing is imported
+  jobclaim schedule validate --static . --check-orphaned-tasks -v
   jobclaim schedule validate --app shop.celery:app --check-duplicates --check-hotspots
   jobclaim schedule list
   jobclaim schedule next -n 5
@@ -68,6 +77,9 @@ Examples:
 @click.option("--hotspot", type=click.IntRange(min=2), default=5, show_default=True, help="Entries in one minute.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Findings in this file are known.")
 @click.option("--write-baseline", is_flag=True, help="Write --baseline with what is found now.")
+@click.option(
+    "--known-task", "known", multiple=True, metavar="PATTERN", help="A task that is declared elsewhere, as 'library.*'."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say what was looked at.")
 @_check_options
 @output_option
@@ -81,6 +93,7 @@ def validate(
     hotspot: int,
     baseline: Path | None,
     write_baseline: bool,
+    known: tuple[str, ...],
     verbose: bool,
     output: Format | None,
     **flags: bool,
@@ -88,29 +101,27 @@ def validate(
     """Find duplicates, hotspots, missing idempotency, orphaned tasks, expires, queues that nobody consumes, crontabs
     that never fire, and clock changes.
 
-    Exits with 4 when something was found.
+    Exits with 4 when something was found, and with 1 when a check that was asked for could not be made.
     """
     from jobclaim.cli.findings import conclude
     from jobclaim.governance.schedule_rules import validate as check
 
     chosen = [name for name in CHECKS if flags[f"check_{name.replace('-', '_')}"]]
-    if roots:
-        entries, world = _static(roots, verbose, hotspot)
-    else:
-        entries, world = _known(session, app, live, hotspot)
+    looked = _static(roots, chosen, hotspot, known) if roots else _of_app(session, app, live, hotspot, known)
+    entries, world = looked.entries, looked.world
     if verbose:
         for entry in entries:
             remark(f"{entry.name}: {entry.task}, {times(entry)}, {len(list(entry.minutes_of_a_week()))} minutes a week")
-        remark(f"checks: {', '.join(chosen or CHECKS)}")
-    found = check(entries, world, chosen)
+        remark(f"checks: {', '.join(chosen or looked.checks)}")
+    found = check(entries, world, chosen or looked.checks)
     code = conclude(
         found,
         Output(output, id_field="subject"),
-        checked=f"{len(entries)} schedule entries",
+        checked=looked.what,
         baseline=baseline,
         write=write_baseline,
     )
-    click.get_current_context().exit(code)
+    click.get_current_context().exit(_judged(code, looked.incomplete, "orphaned-tasks" in chosen))
 
 
 @command.command(
@@ -205,15 +216,55 @@ def _live(session: Session) -> frozenset[str]:
     return frozenset(queue for record in alive for queue in record.queues)
 
 
-def _static(roots: tuple[Path, ...], verbose: bool, hotspot: int) -> tuple[list[Entry], World]:
-    from jobclaim.governance.source import read
-    from jobclaim.governance.static_schedules import static_entries, static_world
+@dataclass(frozen=True)
+class Looked:
+    """What is checked, and what could not be read of it."""
 
+    entries: list[Entry]
+    world: World
+    what: str
+    checks: tuple[str, ...] = CHECKS
+    incomplete: tuple[str, ...] = ()
+
+
+def _of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> Looked:
+    entries, world = _known(session, app, live, hotspot)
+    return Looked(entries, replace(world, known=known), f"{len(entries)} schedule entries")
+
+
+def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> Looked:
+    from jobclaim.governance.project_files import schedules_of_project
+    from jobclaim.governance.source import read
+    from jobclaim.governance.static_schedules import static_entries
+    from jobclaim.governance.static_world import static_world
+
+    if impossible := [name for name in chosen if name in NEEDS_THE_APP]:
+        needs = "; ".join(f"--check-{name} has to know {NEEDS_THE_APP[name]}" for name in impossible)
+        raise click.UsageError(f"{needs}: leave --static out and name the app by --app MODULE:NAME")
     source = read(roots)
     entries, unread = static_entries(source)
-    if unread and verbose:
-        remark(f"computed, so not understood: {', '.join(unread)}")
-    return entries, static_world(source, hotspot=hotspot)
+    entries += schedules_of_project(roots)
+    return Looked(
+        entries,
+        static_world(source, hotspot=hotspot, entries=entries, known=known),
+        f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",
+        tuple(name for name in CHECKS if name not in NEEDS_THE_APP),
+        (
+            *(f"{place}: the schedule is computed" for place in unread),
+            *(f"{one.file}:{one.line}: the task of {one.name!r} is computed" for one in entries if not one.task_known),
+            *(f"{file}: not Python that this version reads" for file in source.unread),
+        ),
+    )
+
+
+def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCode:
+    """Say what could not be checked; a check that was asked for and could not be made whole does not pass."""
+    if not incomplete:
+        return code
+    remark("Not checked for orphaned tasks, as only the running app knows them (--app MODULE:NAME):")
+    for place in incomplete:
+        remark(f"  {place}")
+    return ExitCode.ERROR if asked and code is ExitCode.OK else code
 
 
 LIST = [

@@ -316,7 +316,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim dashboard --host 0.0.0.0": Scenario(says("JOBCLAIM_DASHBOARD_USERS"), exit=1),  # nobody signs in here
     "jobclaim dashboard hash-password": Scenario(values(r"\S{40,}"), answer="correct horse battery staple\n"),
     # --- schedules
-    "jobclaim schedule validate": Scenario(both(silent, says("No findings in|^$"))),
+    "jobclaim schedule validate": Scenario(both(silent, says("0 findings in|^$"))),
     "jobclaim schedule validate --live": Scenario(FOUND, worker, exit=4),  # nobody does recovery here
     "jobclaim schedule validate --app shop.celery:app": Scenario(
         FOUND, exit=4, columns=("check", "where", "what", "fix")
@@ -325,6 +325,8 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim schedule validate --check-idempotency --check-orphaned-tasks": Scenario(silent),
     "jobclaim schedule validate --static . -o table": Scenario(says(FINDING_TABLE), exit=4),
     "jobclaim schedule validate --static src/": Scenario(FOUND, exit=4),
+    "jobclaim schedule validate --static . --check-orphaned-tasks -v": Scenario(silent),
+    "jobclaim validate-schedules": Scenario(both(silent, says("0 findings in|^$"))),
     "jobclaim schedule validate --static . --baseline .jobclaim-schedules.json": Scenario(silent, known_schedules),
     "jobclaim schedule list": Scenario(
         rows("name", "task", "when", "queue", "expires_seconds", "next"), columns=("name", "task", "when", "next")

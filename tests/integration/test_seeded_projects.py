@@ -18,7 +18,7 @@ from jobclaim.governance.schedule_rules import RULES as SCHEDULE_RULES
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MARK = re.compile(r"# fault: ([\w-]+)")
-NEEDS_THE_APP = {"idempotency", "orphaned-tasks", "queues", "daylight-saving", "unrouted", "unused-queues"}
+NEEDS_THE_APP = {"idempotency", "queues", "daylight-saving", "unrouted", "unused-queues"}
 NEEDS_THE_SOURCE = {"never-firing"}
 """Celery refuses such a crontab, so no app has one."""
 NO_PLACE = {"unused-queues"}

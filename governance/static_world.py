@@ -1,0 +1,61 @@
+"""What source code alone tells the rules of schedules: the tasks' names, their bases, queues, routes and time zone."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from jobclaim.governance.schedule_rules import World
+from jobclaim.governance.schedules import Entry
+from jobclaim.governance.source import Source, TaskSource, read
+
+BUILT_IN: Final = frozenset(
+    {f"celery.{name}" for name in ("accumulate", "backend_cleanup", "chain", "chord", "chord_unlock", "chunks")}
+    | {f"celery.{name}" for name in ("group", "map", "starmap")}
+    | {"jobclaim.chord", "jobclaim.recovery.sweep"}
+)
+"""Tasks that Celery and jobclaim register themselves."""
+
+
+def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (), known: Iterable[str] = ()) -> World:
+    """Tell the rules what source code alone tells of tasks.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Those that will be checked: libraries whose tasks they name are read too, where they are installed.
+    known : iterable of str
+        Patterns of names of tasks that are declared elsewhere.
+    """
+    world = World(
+        tasks=BUILT_IN | {name for task in source.tasks for name in (task.name, *task.other_names) if not task.pattern},
+        patterns=(*(task.pattern for task in source.tasks if task.pattern), *_own_names(source)),
+        known=tuple(known),
+        registry="declared in the source that was read",
+        expiring=frozenset(task.name for task in source.tasks if task.options.get("expires") is not None),
+        hotspot=hotspot,
+    )
+    return replace(world, tasks=(world.tasks or frozenset()) | _library_tasks(source, entries, world))
+
+
+def _own_names(source: Source) -> Iterable[str]:
+    """Match names that the app makes itself by the function's, the only part that the source tells."""
+    return [rf".*\b{task.function}" for task in source.tasks if source.names_are_own and not task.given_name]
+
+
+def _library_tasks(source: Source, entries: Sequence[Entry], world: World) -> frozenset[str]:
+    missing = {entry.task for entry in entries if entry.task_known and not world.knows(entry.task)}
+    tops = {name.split(".")[0] for name in missing if "." in name and not source.modules.is_ours(name)}
+    return frozenset(task.name for top in sorted(tops) for task in _installed(top))
+
+
+def _installed(top: str) -> list[TaskSource]:
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return []
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return read(folders).tasks
