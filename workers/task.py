@@ -27,6 +27,7 @@ from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswere
 from jobclaim.workers.results import links
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call, envelope, timing
+from jobclaim.workers.submission.asynchronous import AwaitableTask
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
 from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
@@ -46,7 +47,7 @@ ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(LinkedTask, TypedTask, GuardedTask, ReturningTask):
+class JobTask(AwaitableTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
