@@ -14,7 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.adoption.building import ROOT, build_wheel, copy_of_sources
+
 CACHE = ROOT / ".cache" / "versions"
 UV = ROOT / ".cache" / "lock" / "bin" / "uv"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -44,7 +45,7 @@ PAIRS = (Pair("3.11", "oldest"), Pair("3.12", "newest"), Pair("3.13", "newest"))
 def main() -> int:
     """Test every pair; give the exit code."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    wheel = build_wheel()
+    wheel = released()
     failed, tested = [], 0
     for pair in PAIRS:
         python = interpreter(pair.python)
@@ -79,13 +80,12 @@ def runs(python: Path, release: str) -> bool:
     return answer.returncode == 0 and answer.stdout.strip() == release
 
 
-def build_wheel() -> Path:
+def released() -> Path:
     """Build jobclaim's wheel as it is released."""
     target = CACHE / "wheel"
     shutil.rmtree(target, ignore_errors=True)
-    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would put what was deleted since into the wheel
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(ROOT))
-    return next(target.glob("jobclaim-*.whl"))
+    target.mkdir()
+    return build_wheel(copy_of_sources(target), target)
 
 
 def installed(pair: Pair, python: Path, wheel: Path) -> Path:
@@ -121,13 +121,6 @@ def passes(python: Path) -> bool:
 def uv(*arguments: str) -> None:
     """Install with uv, which shares one cache between the venvs."""
     subprocess.run([UV, "pip", "install", "--quiet", *arguments], check=True, cwd=ROOT)
-
-
-def pip(*arguments: str) -> None:
-    """Run this Python's pip."""
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True, cwd=ROOT
-    )
 
 
 def say(line: str) -> None:
