@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
-
 from jobclaim.jobs import IllegalTransition, JobError
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.log import get_logger
 from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
 
-log = structlog.get_logger("jobclaim.dashboard")
+log = get_logger("jobclaim.dashboard")
 
 AT_ONCE: Final = 2
 """Operations that run at the same time; more would only share DynamoDB's throughput."""

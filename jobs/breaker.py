@@ -19,18 +19,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
 from jobclaim.jobs.storage.resilience import condition_failed
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 PREFIX: Final = "#breaker#"
 TRUSTED_MS: Final = 5_000

@@ -12,18 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
-
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.failures import dead, hooks
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 PREFIX: Final = "#tally#"
 WINDOW_MS: Final = 300_000

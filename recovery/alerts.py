@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import schema
@@ -33,7 +33,7 @@ from jobclaim.jobs.tally import Counts, Tally
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings
 
-log = structlog.get_logger("jobclaim.recovery")
+log = get_logger("jobclaim.recovery")
 
 KEY: Final = "#alerts"
 FEWEST_SUBMISSIONS: Final = 20

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-import structlog
-
+from jobclaim.jobs.log import get_logger
 from jobclaim.recovery.sweep import SweepReport
 
-log = structlog.get_logger("jobclaim.recovery")
+log = get_logger("jobclaim.recovery")
 
 
 def run_every(

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-import structlog
-
 from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import rescue
 from jobclaim.jobs.repo import JobRepo
@@ -16,7 +15,7 @@ from jobclaim.jobs.tally import announce_failure
 from jobclaim.recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
 from jobclaim.workers.telemetry import traces
 
-log = structlog.get_logger("jobclaim.recovery")
+log = get_logger("jobclaim.recovery")
 
 Send: TypeAlias = Callable[[Job, float], None]
 """Publishes the message of a job's next attempt, to be kept back for that many seconds."""

@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Final, TypeVar
 
-import structlog
-
 from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import schema
 from jobclaim.recovery.cursor import Cursor, Mark
@@ -33,7 +32,7 @@ from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
 from jobclaim.recovery.walk import Stamina, Walker
 from jobclaim.settings import Settings
 
-log = structlog.get_logger("jobclaim.recovery")
+log = get_logger("jobclaim.recovery")
 T = TypeVar("T")
 
 REDISPATCH_CAP: Final = 25

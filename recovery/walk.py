@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage.table import IndexEntry, JobTable
 
-log = structlog.get_logger("jobclaim.recovery")
+log = get_logger("jobclaim.recovery")
 
 READ_FAILURES: Final = 3
 """Reads that fail in a row before a pass reads no more: DynamoDB is down, and each try takes seconds."""

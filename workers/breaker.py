@@ -21,15 +21,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Final, NoReturn
 
-import structlog
 from celery import Task, current_app
 from celery.exceptions import Ignore, Retry
 
 from jobclaim.jobs import FailureKind, StoreUnavailable, classify
 from jobclaim.jobs.breaker import Breaker
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.handle import handle_of
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 SPREAD: Final = 0.5
 """Share of the open time over which jobs come back: all at once would be the next outage."""

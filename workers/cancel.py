@@ -7,17 +7,17 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from celery.app.control import Control
 
 from jobclaim.jobs import IllegalTransition, Job, JobRepo, JobStatus
 from jobclaim.jobs.failures.description import describe
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
 from jobclaim.jobs.protocol import rescue
 from jobclaim.workers.fleet import CANCEL, FleetRecords
 from jobclaim.workers.results.links import announcement
 
-log = structlog.get_logger("jobclaim.cancel")
+log = get_logger("jobclaim.cancel")
 
 ROUNDS: Final = 4
 """Looks at a job that changes under our hands."""

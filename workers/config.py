@@ -13,17 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from celery.app import routes
 from kombu import Queue
 from kombu.utils.url import maybe_sanitize_url
 
 from jobclaim.jobs import JobError
+from jobclaim.jobs.log import get_logger
 from jobclaim.settings import Settings
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.schedule.entries import beat_schedule, merge_schedules
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 UNSAFE_CONTENT: Final = frozenset({"pickle", "application/x-python-serialize"})
 """Content types whose decoding runs what the message says."""

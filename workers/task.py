@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
-import structlog
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -14,6 +13,7 @@ from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavai
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.jobs.storage.resilience import insist_until
@@ -37,7 +37,7 @@ from jobclaim.workers.telemetry import traces
 if TYPE_CHECKING:
     from jobclaim.workers.submission.bulk import BulkReport
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 CALLABLES: Final = ("concurrency_key", "idempotency_scope", "idempotency_key_from")
 """Attributes that may be functions of the arguments; as methods they would get the task."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import structlog
+from jobclaim.jobs.log import get_logger
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -18,7 +18,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 HEALTH: Final = "/healthz"
 """Answers without a host name and without a person: load balancers ask it by address. It tells nothing but health."""
 
-log = structlog.get_logger("jobclaim.dashboard")
+log = get_logger("jobclaim.dashboard")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
-import structlog
-
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 Hook: TypeAlias = Callable[[Job], object]
 H = TypeVar("H", bound=Hook)

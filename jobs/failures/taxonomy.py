@@ -15,13 +15,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
-import structlog
-
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.failures.known_errors import DATABASE_API, DRIVERS, KINDS, RULES
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 Telling: TypeAlias = FailureKind | Callable[[BaseException], FailureKind | None]
 """A kind, or a function that looks at the exception and may leave the decision to others."""

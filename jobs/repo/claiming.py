@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from jobclaim.jobs import checks
 from jobclaim.jobs.errors import (
     ClaimLost,
@@ -15,6 +13,7 @@ from jobclaim.jobs.errors import (
     StoreUnavailable,
 )
 from jobclaim.jobs.failures.description import describe
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
@@ -23,7 +22,7 @@ from jobclaim.jobs.storage.expressions import Change, Increment, PlusAttribute
 from jobclaim.jobs.storage.table import Written
 from jobclaim.jobs.transitions import Move
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 NEVER_STARTED: Final = "its claim had no answer, so its body never started"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-import structlog
-
 from jobclaim.jobs.clock import Clock, system_clock, wait
 from jobclaim.jobs.failures import dead
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import ClaimBook
@@ -18,7 +17,7 @@ from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 
 class Store:

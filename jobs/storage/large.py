@@ -7,10 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from jobclaim.jobs.clock import Clock, system_clock, wait
 from jobclaim.jobs.errors import InvalidPayload, JobError, PayloadTooLarge
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.connect import PerProcess
@@ -22,7 +21,7 @@ from jobclaim.settings import Settings
 if TYPE_CHECKING:
     from jobclaim.jobs.storage.offload import Offload
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 
 class Large:

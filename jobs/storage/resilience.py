@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-import structlog
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -16,6 +15,7 @@ from tenacity.wait import wait_base
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES, spelled
+from jobclaim.jobs.log import get_logger
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ LOUD_AFTER_MS: Final = 5_000
 LOUD_EVERY_MS: Final = 60_000
 """A request that fails for some seconds is told in the log, and again each minute."""
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 _insisting: ContextVar[int | None] = ContextVar("insisting", default=None)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import structlog
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.recognition import is_same_state
@@ -21,7 +21,7 @@ from jobclaim.jobs.storage.item import Item, attribute, from_item, place, to_att
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 
-log = structlog.get_logger("jobclaim.jobs")
+log = get_logger("jobclaim.jobs")
 
 BATCH: Final = 100
 """Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""

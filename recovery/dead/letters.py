@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
-
 from jobclaim.jobs.audit import Audit
 from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
@@ -22,7 +21,7 @@ from jobclaim.recovery.dead.filter import Filter
 from jobclaim.recovery.dead.groups import Group, grouped
 from jobclaim.recovery.settle import Send
 
-log = structlog.get_logger("jobclaim.recovery")
+log = get_logger("jobclaim.recovery")
 
 PAGE: Final = 100
 """Index entries and items that are read at a time."""

@@ -153,13 +153,14 @@ class TestOutage:
         assert ceilings == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
         assert backoff(5, draw=lambda: 0.0) == 0.0
 
-    def test_an_outage_is_told_once_and_so_is_its_end(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_outage_is_told_once_and_so_is_its_end(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "jobclaim")
         outage = Outage("polling SQS", queue="a")
         for _ in range(50):
             outage.failed("HTTP 503")
         for _ in range(3):
             outage.succeeded()
-        told = capsys.readouterr().out
+        told = caplog.text
         assert told.count("SQS fails, tried until it works") == 1
         assert told.count("SQS works again") == 1
         assert "failures=50" in told

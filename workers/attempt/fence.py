@@ -9,12 +9,12 @@ would give it, so it runs once; only its argument may be the zombie's.
 
 from __future__ import annotations
 
-import structlog
 from celery.exceptions import Ignore
 
 from jobclaim.jobs import Job, JobNotFound, JobRepo, JobStatus
+from jobclaim.jobs.log import get_logger
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 
 def check(repo: JobRepo, claimed: Job) -> None:

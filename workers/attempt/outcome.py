@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
 from jobclaim.jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.tally import announce_failure
 from jobclaim.workers.attempt import soft_limit
 from jobclaim.workers.submission.typed import CallDoesNotFit
 from jobclaim.workers.telemetry import traces
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 
 def record_success(repo: JobRepo, job_id: str, token: str, result: Any, ttl: float | None = None) -> Job | None:

@@ -18,11 +18,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, NoReturn
 
-import structlog
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage import codec
 from jobclaim.workers.attempt import admission
 from jobclaim.workers.attempt.outcome import kind_of
@@ -31,7 +31,7 @@ from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.idempotency import bind
 from jobclaim.workers.telemetry import traces
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 
 class Snoozed(Ignore):

@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Final
 
-import structlog
+from jobclaim.jobs.log import get_logger
 
-log = structlog.get_logger("jobclaim.ecs")
+log = get_logger("jobclaim.ecs")
 
 LOOK_SECONDS: Final = 0.5
 """Between two looks at whether the worker is busy; the agent is only called when that changes."""

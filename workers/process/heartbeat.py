@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import structlog
-
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from jobclaim.workers.process import gate
 
-log = structlog.get_logger("jobclaim.heartbeat")
+log = get_logger("jobclaim.heartbeat")
 
 SHORTEST_PAUSE: Final = 1.0
 """Seconds between two writes: jobs that start in between are in the second one together."""

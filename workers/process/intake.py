@@ -11,17 +11,17 @@ import time
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from celery import bootsteps
 from celery.worker import state
 from kombu.message import Message
 
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.process import gate
 from jobclaim.workers.process.poison import PoisonDesk
 from jobclaim.workers.transport.channel import sqs_client
 from jobclaim.workers.transport.compatibility import ensure_supported
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 MAX_WAIT_SECONDS: Final = 1.0
 """How long a message that was fetched ahead of a free process may wait for one; then it is given back."""

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from celery.worker import state
 
 from jobclaim.jobs import JobError, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.cancel import Answer, cancel
 from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.identity import worker_id
@@ -33,7 +33,7 @@ from jobclaim.workers.process.request import JobRequest
 if TYPE_CHECKING:
     from celery import Celery
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 TICK_SECONDS: Final = 0.2
 SETTLE_SECONDS: Final = 600.0

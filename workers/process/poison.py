@@ -11,9 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.tally import announce_failure
 from jobclaim.settings import dead_letters_of
 from jobclaim.workers.identity import worker_id
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from jobclaim.workers.transport.channel import Poisoned
 
-log = structlog.get_logger("jobclaim.poison")
+log = get_logger("jobclaim.poison")
 
 MAX_REASON: Final = 500
 

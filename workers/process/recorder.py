@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import structlog
+from jobclaim.jobs.log import get_logger
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 THREADS: Final = 4
 CAPACITY: Final = 1_000

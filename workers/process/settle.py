@@ -19,13 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from billiard.einfo import ExceptionInfo
 from celery import Celery, signals
 from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled
@@ -35,7 +35,7 @@ from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.message import HEADER, TOKEN
 from jobclaim.workers.telemetry import traces
 
-log = structlog.get_logger("jobclaim.worker")
+log = get_logger("jobclaim.worker")
 
 LONGEST_PAUSE: Final = 5.0
 AFTER_KILL_MS: Final = 1_000

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import structlog
-
+from jobclaim.jobs.log import get_logger
 from jobclaim.settings import Settings
 
-log = structlog.get_logger("jobclaim.startup")
+log = get_logger("jobclaim.startup")
 
 
 def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import Any, Final, NoReturn
 
-import structlog
 from celery import Celery
 from celery.canvas import maybe_signature
 from celery.exceptions import ChordError
@@ -29,6 +28,7 @@ from celery.result import allow_join_result, result_from_tuple
 from celery.states import READY_STATES
 
 from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus, OffloadLost
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers import limits
 from jobclaim.workers.results import links
 from jobclaim.workers.results.meta import error_of, state_of
@@ -36,7 +36,7 @@ from jobclaim.workers.submission import call
 from jobclaim.workers.submission.dispatch import publish, publish_if_due
 from jobclaim.workers.task import JobTask
 
-log = structlog.get_logger("jobclaim.chords")
+log = get_logger("jobclaim.chords")
 
 CHORD_TASK: Final = "jobclaim.chord"
 LOOK_SECONDS: Final = 300

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
+from jobclaim.jobs.log import get_logger
 
-log = structlog.get_logger("jobclaim.beat")
+log = get_logger("jobclaim.beat")
 
 BEAT: Final = "beat"
 

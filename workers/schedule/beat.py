@@ -25,17 +25,17 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
-import structlog
 from celery.beat import BeatLazyFunc, Scheduler
 
 from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.schedule.rhythm import CronTicks, Every, Fixed, aware, rhythm
 from jobclaim.workers.schedule.sender import Call, Sender
 from jobclaim.workers.submission import timing
 
 __all__ = ["Every", "JobScheduler", "due_tick", "tick_id"]
 
-log = structlog.get_logger("jobclaim.beat")
+log = get_logger("jobclaim.beat")
 
 LOOK_BACK: Final = timedelta(seconds=60)
 """What was due that long before a beat started is still submitted."""

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from kombu.exceptions import OperationalError
 
 from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.tick_notes import Taken, TickNotes
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from jobclaim.workers.task import JobTask
 
-log = structlog.get_logger("jobclaim.beat")
+log = get_logger("jobclaim.beat")
 
 SEND_ERRORS: Final = (OperationalError, OSError, BotoCoreError, ClientError)
 """What a send of plain Celery raises that may pass; anything else is the entry's own fault."""

@@ -8,15 +8,15 @@ from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from typing import Any, Final, Protocol, Self
 
-import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from celery import Celery
 
 from jobclaim.jobs import Job
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.transport.channel import sqs_client
 
-log = structlog.get_logger("jobclaim.bulk")
+log = get_logger("jobclaim.bulk")
 
 PER_REQUEST: Final = 10
 """Entries of one SendMessageBatch (AWS, "Amazon SQS message quotas")."""

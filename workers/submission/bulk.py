@@ -20,12 +20,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import structlog
-
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.submission.batch_messages import Messages
 
-log = structlog.get_logger("jobclaim.bulk")
+log = get_logger("jobclaim.bulk")
 
 THREADS: Final = 8
 WINDOW: Final = 64

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import structlog
 from celery import Celery
 
 from jobclaim.jobs import Job, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle, rescue
 from jobclaim.workers.submission.envelope import unseal
 from jobclaim.workers.submission.message import headers
 
-log = structlog.get_logger("jobclaim.dispatch")
+log = get_logger("jobclaim.dispatch")
 
 
 def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -> Any:

@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import structlog
-
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.transport.outage import Outage
 
-log = structlog.get_logger("jobclaim.transport")
+log = get_logger("jobclaim.transport")
 
 BATCH: Final = 10
 """Entries that a batch request takes (AWS, "Amazon SQS message quotas")."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from kombu.asynchronous import set_event_loop
 from kombu.transport import SQS, virtual
 from kombu.transport.virtual.base import queue_declare_ok_t
 
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.connect import PerProcess, client
 from jobclaim.jobs.storage.lean import lean
 from jobclaim.settings import Settings
@@ -21,7 +21,7 @@ from jobclaim.workers.transport.inspect import Poison, build_message, read_envel
 from jobclaim.workers.transport.plan import Policy, Poll
 from jobclaim.workers.transport.poller import Poller
 
-log = structlog.get_logger("jobclaim.transport")
+log = get_logger("jobclaim.transport")
 
 _clients: Final[dict[tuple[str | None, str], PerProcess]] = {}
 

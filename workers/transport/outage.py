@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import structlog
+from jobclaim.jobs.log import get_logger
 
-log = structlog.get_logger("jobclaim.transport")
+log = get_logger("jobclaim.transport")
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 LONGEST_BACKOFF_SECONDS: Final = 5.0

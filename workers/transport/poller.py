@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-import structlog
-
+from jobclaim.jobs.log import get_logger
 from jobclaim.workers.transport.http import Answer, Failed
 from jobclaim.workers.transport.outage import Outage
 from jobclaim.workers.transport.plan import NEVER, Policy, Poll, QueueState, ahead_of, plan, slots
 
-log = structlog.get_logger("jobclaim.transport")
+log = get_logger("jobclaim.transport")
 
 PACE_SECONDS: Final = 0.5
 
