@@ -31,6 +31,7 @@ from jobclaim.workers.submission.asynchronous import AwaitableTask
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
 from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
+from jobclaim.workers.submission.on_commit import OnCommitTask
 from jobclaim.workers.submission.typed import TypedTask
 from jobclaim.workers.telemetry import traces
 
@@ -47,7 +48,7 @@ ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(AwaitableTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
+class JobTask(AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 

@@ -117,7 +117,16 @@ def test_a_faulty_project_is_told_place_and_remedy(hooks: Hooks) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.count("Failed") == 2
     assert done.stdout.count("exit code: 4") == 2
-    for words in ("shop/celery.py:", "duplicates", "orphaned-tasks", "mail.newslettr", "did you mean 'mail.newsletter'?", "shop/tasks.py:", "acks-late", "remove it; with base=JobTask"):
+    for words in (
+        "shop/celery.py:",
+        "duplicates",
+        "orphaned-tasks",
+        "mail.newslettr",
+        "did you mean 'mail.newsletter'?",
+        "shop/tasks.py:",
+        "acks-late",
+        "remove it; with base=JobTask",
+    ):
         assert words in done.stdout, words
 
 
