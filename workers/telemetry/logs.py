@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import click
@@ -13,6 +14,7 @@ from celery.app.log import Logging
 from celery.utils.log import mlevel
 from celery.utils.nodenames import node_format
 
+from jobclaim.jobs.log import as_line
 from jobclaim.settings import Settings
 from jobclaim.workers import identity
 from jobclaim.workers.telemetry import metrics, redaction
@@ -25,6 +27,8 @@ QUIET: Final = {
     "urllib3": logging.WARNING,
 }
 
+OF_THE_RECORD: Final = frozenset({"event", "level", "logger", "timestamp"})
+
 
 class WorkerLogging(Logging):
     """Set up the log of a worker or a beat in our format, unless the host connected a ``setup_logging`` handler."""
@@ -34,7 +38,9 @@ class WorkerLogging(Logging):
     ) -> Any:
         """Configure once per process, with ``--loglevel`` and ``--logfile`` where they are given."""
         if self.already_setup or signals.setup_logging.receivers:
-            return super().setup_logging_subsystem(loglevel, logfile, hostname=hostname, **options)
+            receivers = super().setup_logging_subsystem(loglevel, logfile, hostname=hostname, **options)
+            follow(self.app.jobclaim.settings)
+            return receivers
         Logging._setup = True
         wanted = mlevel(loglevel) if loglevel and _is_asked_for("loglevel") else None
         configure(self.app.jobclaim.settings, level=wanted, file=node_format(logfile, hostname) if logfile else None)
@@ -47,17 +53,21 @@ def _is_asked_for(option: str) -> bool:
     return context is None or context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
+def follow(settings: Settings) -> None:
+    """Send our lines to the handlers that the host has set up, measured; a structlog of the host's own stays."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[*_shared(settings), _as_record],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
 def configure(settings: Settings, level: int | None = None, file: str | None = None) -> None:
     """Send every log line to standard error, or a file, in one format, with the context of the running job."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        _add_worker,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        redaction.redact,
-        *([metrics.Measuring(settings)] if settings.telemetry != "off" else []),
-    ]
+    shared = _shared(settings)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -83,6 +93,25 @@ def configure(settings: Settings, level: int | None = None, file: str | None = N
     root.setLevel(level or settings.log_level)
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(least)
+
+
+def _shared(settings: Settings) -> list[Any]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        _add_worker,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redaction.redact,
+        *([metrics.Measuring(settings)] if settings.telemetry != "off" else []),
+    ]
+
+
+def _as_record(_: Any, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[str, str], dict[str, Any]]:
+    """Make a line of `logging` of an event: time, level and logger's name are the host's format to show."""
+    fields = {name: value for name, value in event.items() if name not in OF_THE_RECORD}
+    text, given = as_line(str(event["event"]), fields)
+    return ("%s", text), given
 
 
 def _add_worker(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
