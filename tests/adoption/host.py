@@ -59,9 +59,9 @@ class Host:
     def start_crew(self, app: str, queues: str) -> dict[str, ManagedProcess]:
         """Start what the guides name, all at once: a worker on the project's queues, one on recovery's, and a beat."""
         lines = {
-            "worker": (READY, "worker", "-Q", queues, "-c", "2"),
-            "recovery": (READY, "worker", "-Q", "recovery", "-c", "1"),
-            "beat": ("beat: Starting", "beat"),
+            "worker": (READY, "worker", "--loglevel", "INFO", "-Q", queues, "-c", "2"),
+            "recovery": (READY, "worker", "--loglevel", "INFO", "-Q", "recovery", "-c", "1"),
+            "beat": ("beat: Starting", "beat", "--loglevel", "INFO"),
         }
         crew = {name: self.start(name, "celery", "-A", app, *words) for name, (_, *words) in lines.items()}
         for name, (ready, *_) in lines.items():
@@ -126,4 +126,4 @@ def adopted_host(name: str, folder: Path, python: Path, environment: Mapping[str
     """Give an adopted project; what it started ends with the block."""
     copy = copy_host(name, folder, adopted=True)
     with ExitStack() as exits:
-        yield Host(copy, python, {**clean_environment(), **environment}, folder, exits)
+        yield Host(copy, python, {**clean_environment(), "HOME": str(folder), **environment}, folder, exits)

@@ -389,6 +389,21 @@ ELSEWHERE: dict[str, str] = {
     "python -m bench.scale --write": "tests/unit/test_scale.py",
     "python -m bench.peers --write": "tests/unit/test_bench_peers.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
+    "celery -A proj beat": "tests/adoption/test_existing_celery.py",
+    "celery -A proj jobs list": "tests/adoption/test_existing_celery.py",
+    "celery -A proj jobs up": "tests/adoption/test_existing_celery.py",
+    "celery -A proj worker -Q recovery -c 1": "tests/adoption/test_existing_celery.py",
+    "celery -A proj worker -Q default,math -c 4": "tests/adoption/test_existing_celery.py",
+    "celery -A shop beat": "tests/adoption/test_django.py",
+    "celery -A shop jobs list": "tests/adoption/test_django.py",
+    "celery -A shop jobs up": "tests/adoption/test_django.py",
+    "celery -A shop worker -Q recovery -c 1": "tests/adoption/test_django.py",
+    "celery -A shop worker -Q default,mail -c 4": "tests/adoption/test_django.py",
+    "celery -A workers.celery_app beat": "tests/adoption/test_fastapi.py",
+    "celery -A workers.celery_app jobs list": "tests/adoption/test_fastapi.py",
+    "celery -A workers.celery_app jobs up": "tests/adoption/test_fastapi.py",
+    "celery -A workers.celery_app worker -Q recovery -c 1": "tests/adoption/test_fastapi.py",
+    "celery -A workers.celery_app worker -Q default,images -c 4": "tests/adoption/test_fastapi.py",
 }
 """Lines that another test runs, because they take long; the file must name the command."""
 
