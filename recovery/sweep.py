@@ -26,7 +26,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import schema
 from jobclaim.recovery.cursor import Cursor, Mark
-from jobclaim.recovery.decide import EXPIRING_AFTER_MS, LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
+from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
 from jobclaim.recovery.fleet import Fleet, FleetTable, FleetView
 from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
 from jobclaim.recovery.walk import Stamina, Walker
@@ -241,10 +241,6 @@ class _Pass:
         self.counts["failed"] += stretch.failures
         self.counts["truncated"] += not stretch.finished
 
-    def _young_ms(self, queue: str) -> int:
-        """Tell for how long a job is due before a pass reads it."""
-        return min(EXPIRING_AFTER_MS, worth_reading_after_ms(self._settings, queue))
-
     def _look_back(self, queue: str, partition: str) -> None:
         """Look at due jobs, from where the round before stopped."""
         mark = self.marks.get(partition, Mark())
@@ -253,7 +249,7 @@ class _Pass:
             partition,
             after=mark.overdue,
             since=None,
-            up_to=self.started - (0 if haunted else self._young_ms(queue)),
+            up_to=self.started - (0 if haunted else worth_reading_after_ms(self._settings, queue)),
             pages=self._settings.sweep_pages_per_shard * (DEAD_WORKER_PAGES if haunted else 1),
         )
         self.counts["failed"] += stretch.failures

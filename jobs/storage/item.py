@@ -12,6 +12,10 @@ from jobclaim.jobs.storage import codec, schema
 Item = dict[str, dict[str, Any]]
 """A DynamoDB item in the low-level form, ``{"job_id": {"S": "..."}}``."""
 
+EXPIRES_EARLIER_MS: Final = 45_000
+"""How much earlier a job that expires stands in the index: recovery, which reads no job that is due for less than a
+minute, must find it while it can still start."""
+
 ALWAYS_STORED: Final = frozenset(
     {"job_id", "task", "queue", "status", "attempt", "charged", "max_attempts", "lease_ms", "dispatches"}
 )
@@ -72,7 +76,8 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
     """Give a job's place in the index `by_state`; empty for a completed job that is not listed."""
     shard = schema.shard_of(job.job_id, shards)
     if job.status.is_open:
-        return {schema.INDEX_HASH: schema.open_key(job.queue, shard), schema.INDEX_RANGE: job.available_at}
+        at = max(1, job.available_at - EXPIRES_EARLIER_MS) if job.start_by else job.available_at
+        return {schema.INDEX_HASH: schema.open_key(job.queue, shard), schema.INDEX_RANGE: at}
     if job.status is JobStatus.COMPLETED and not index_completed:
         return {}
     if job.status is JobStatus.FAILED and job.dead_state == DeadState.SCHEDULED:
