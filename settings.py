@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobclaim.specs import timings
+from jobclaim.specs import run_folder, timings
 from jobclaim.specs.base import Count, Seconds, TableName
 from jobclaim.specs.checks import check
 from jobclaim.specs.dashboard import SCRYPT_HASH, DashboardAlb, DashboardUser, HostNames, Users
@@ -394,8 +394,8 @@ class Settings(BaseSettings):
 
     @property
     def run_folder(self) -> Path:
-        """`run_dir`, else ``jobclaim`` in ``$XDG_RUNTIME_DIR``, else one of this user's own in the temporary folder."""
-        return timings.run_folder(self)
+        """`run_dir`, else ``jobclaim`` below ``$XDG_RUNTIME_DIR``, else below ``~/.local/state``."""
+        return run_folder.path_of(self)
 
     def lease_seconds(self, queue: str, hard_limit: int | None = None) -> int:
         """How long a claim lasts, seconds: the queue's ``lease_seconds``, else hard limit + ``lease_grace_seconds``.

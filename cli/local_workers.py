@@ -21,9 +21,11 @@ from typing import Final
 
 from jobclaim.cli.host_app import app_name
 from jobclaim.settings import Settings
+from jobclaim.specs import run_folder
 
 POLL_SECONDS: Final = 0.1
 LOG_TAIL: Final = 15
+LOG_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 MAX_SILENCE: Final = 30.0
 """Seconds since the last touch after which an event loop counts as stuck; it touches every five."""
 
@@ -62,6 +64,8 @@ class LocalWorker:
     @property
     def pid(self) -> int | None:
         """Its process id; ``None`` where no worker of this name runs."""
+        if self.folder.exists():
+            run_folder.claim(self.folder)
         try:
             pid = int(self.file("pid").read_text())
         except (OSError, ValueError):
@@ -108,9 +112,9 @@ class LocalWorker:
         """
         if self.pid is not None:
             raise RuntimeError(f"worker {self.name!r} runs already, as process {self.pid}; stop or restart it")
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run_folder.claim(self.folder)
         self.file("alive").unlink(missing_ok=True)
-        with self.file("log").open("ab") as log:
+        with os.fdopen(os.open(self.file("log"), LOG_FLAGS, 0o600), "ab") as log:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), start_new_session=True
             )
@@ -155,6 +159,7 @@ class LocalWorker:
         RuntimeError
             It was never started from here.
         """
+        run_folder.claim(self.folder)
         try:
             return [str(word) for word in json.loads(self.file("json").read_text())]
         except (OSError, ValueError):

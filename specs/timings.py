@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
-from pathlib import Path
 
 from jobclaim.specs.configuration import Configuration
 from jobclaim.specs.quotas import SQS_MAX_VISIBILITY
@@ -67,11 +64,3 @@ def redispatch_delay(settings: Configuration, queue: str, dispatches: int) -> fl
     """Seconds that a due job may stay unclaimed before its message is taken for lost; doubled by each dispatch."""
     first = max(float(settings.redispatch_min_seconds), 2 * settings.queue(queue).sla_seconds)
     return float(min(first * 2 ** min(dispatches - 1, 20), SQS_MAX_VISIBILITY))
-
-
-def run_folder(settings: Configuration) -> Path:
-    """Folder of this machine's pid and liveness files, this user's own unless it is configured."""
-    if settings.run_dir:
-        return Path(settings.run_dir)
-    own = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(own) / "jobclaim" if own else Path(tempfile.gettempdir()) / f"jobclaim-{os.getuid()}"

@@ -35,7 +35,11 @@ def test_files_of_a_worker_carry_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert Settings().run_folder == tmp_path / "jobclaim"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert Settings().run_folder.name.startswith("jobclaim-")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert Settings().run_folder == tmp_path / "state" / "jobclaim"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert Settings().run_folder == tmp_path / "home" / ".local" / "state" / "jobclaim"
 
 
 def test_a_workers_name_is_no_path() -> None:

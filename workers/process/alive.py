@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from celery import bootsteps
 
+from jobclaim.specs import run_folder
+
 TOUCH_SECONDS: Final = 5.0
 
 
@@ -23,7 +25,7 @@ class Alive(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Touch it now and every few seconds."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run_folder.claim(self._path.parent)
         self._path.unlink(missing_ok=True)
         self.touch()
         self._timer = worker.timer.call_repeatedly(TOUCH_SECONDS, self.touch)

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobclaim.jobs.log import get_logger
+from jobclaim.specs import run_folder
 
 log = get_logger("jobclaim.beat")
 
 BEAT: Final = "beat"
 
 
-def watch(service: Any, run_folder: Path) -> None:
+def watch(service: Any, folder: Path) -> None:
     """Touch the file now and in each of the scheduler's turns; name overdue schedules in the other one after each."""
-    path = run_folder / f"{BEAT}.alive"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = run_folder.claim(folder) / f"{BEAT}.alive"
     scheduler, tick = service.scheduler, service.scheduler.tick
-    late = _Overdue(run_folder / f"{BEAT}.overdue")
+    late = _Overdue(folder / f"{BEAT}.overdue")
 
     def touch_and_tick(*args: Any, **kwargs: Any) -> Any:
         path.touch()

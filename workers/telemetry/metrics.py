@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from jobclaim.settings import Settings
+from jobclaim.specs import run_folder
 
 LABELS: Final = frozenset({"task", "queue", "outcome", "kind"})
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 1800, 3600)
@@ -182,7 +183,7 @@ def prepare(settings: Settings) -> None:
     """Before the first metric of a worker and before its forks: an empty folder for the children's counts."""
     if settings.telemetry != "prometheus":
         return
-    folder = settings.run_folder / f"{settings.worker_name}.metrics"
+    folder = run_folder.claim(settings.run_folder) / f"{settings.worker_name}.metrics"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     os.environ[MULTIPROCESS] = str(folder)
