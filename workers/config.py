@@ -167,7 +167,7 @@ class HostValues:
 
     def says(self, key: str) -> bool:
         """Whether the host sets it to anything."""
-        if not self._conf.value_set_for(key):
+        if not self._is_given(key):
             return False
         return key not in self._merged or self._conf[key] != self._merged[key]
 
@@ -179,9 +179,19 @@ class HostValues:
         """The host's value; ``None`` where there is none."""
         return self._conf[key] if self.says(key) else None
 
+    def _is_given(self, key: str) -> bool:
+        """Tell whether it stands anywhere but in Celery's defaults; `value_set_for` of Celery 5.6 knows the key only as
+        it is written here, neither with the host's prefix nor by its name of Celery 3."""
+        conf = self._conf
+        conf.finalize()
+        names = {*conf._to_keys(key), *(convert(key) for convert in conf._keys or ())}
+        return any(name in given for given in conf.maps[:-1] for name in names)
+
     def set(self, key: str, value: Any) -> None:
         """Set our value."""
         self._conf[key] = self._merged[key] = value
+        for name in self._conf._to_keys(key):
+            self._conf.changes[name] = value  # Celery 5.6 lets the host's prefixed name win over ours without one
 
 
 def _require(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:

@@ -20,6 +20,7 @@ from jobclaim.workers import limits
 from jobclaim.workers.config import WrongConfiguration
 from jobclaim.workers.handle import NotInstalled, handle_of
 
+pytestmark = pytest.mark.versions
 SETTINGS = Settings(queues=(QueueSpec(name="default"), QueueSpec(name="mail", soft_limit=50, hard_limit=60)))
 
 
