@@ -50,7 +50,8 @@ class Host:
     def start(self, name: str, *words: str, ready: str | None = None) -> ManagedProcess:
         """Start one of the venv's programs; it ends with the project. ``ready`` is a line to wait for."""
         argv = [str(self.python.parent / words[0]), *words[1:]]
-        process = ManagedProcess(name, argv, log_dir=self.log_dir, env=self.environment, cwd=self.folder)
+        options: Any = {"log_dir": self.log_dir, "env": self.environment, "cwd": self.folder}
+        process = ManagedProcess(name, argv, **options, stop_seconds=0)  # nobody asks what it leaves
         self._exits.enter_context(process)
         if ready:
             process.wait_for_line(ready, 60)
