@@ -7,9 +7,11 @@ environment and touches no Celery state.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
 
+TYPE_CHECKING = False  # type checkers know the name; `typing` would cost most of what this import costs
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from jobclaim.infra.local import local_aws
     from jobclaim.infra.provision import provision
     from jobclaim.jobs import (

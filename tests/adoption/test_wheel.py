@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.adoption.building import build_sdist, build_wheel, clean_environment, run
 
-HEAVY = ("boto3", "botocore", "celery", "click", "kombu", "pydantic", "structlog")
+HEAVY = ("asyncio", "boto3", "botocore", "celery", "click", "kombu", "logging", "pydantic", "structlog", "typing")
 IMPORT_PROBE = """
 import json, os, sys
 
