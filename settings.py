@@ -1,9 +1,10 @@
 """The one source of configuration: a frozen, validated `Settings`, and every number that is derived from it.
 
-Values come from, strongest first: arguments, ``JOBCLAIM_*`` environment variables, a ``.env`` file, the project's
-configuration file, the defaults below. The file is the one that ``JOBCLAIM_CONFIG`` names, else the table
-``[tool.jobclaim]`` in the ``pyproject.toml`` of the working folder or of the nearest folder above it that has one, up
-to the root of the repository; ``.env`` stands beside it. Nothing else reads the environment.
+Values come from, strongest first: arguments, ``JOBCLAIM_*`` environment variables, a ``.env`` file, the dictionary
+``JOBCLAIM`` in a Django project's settings, the project's configuration file, the defaults below. The file is the one
+that ``JOBCLAIM_CONFIG`` names, else the table ``[tool.jobclaim]`` in the ``pyproject.toml`` of the working folder or of
+the nearest folder above it that has one, up to the root of the repository; ``.env`` stands beside it. Nothing else
+reads the environment.
 
 The tables inside, what is checked between them and how numbers are derived is in `jobclaim.specs`.
 """

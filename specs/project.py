@@ -23,6 +23,8 @@ REPOSITORY: Final = (".git", ".hg", ".svn", ".jj")
 class ConfigError(ValueError):
     """A configuration file cannot be used; the message names it and says what to do."""
 
+    source = CONFIG
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

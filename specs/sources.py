@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
 
+from jobclaim.specs.django import table_of_django
 from jobclaim.specs.project import ConfigError, find
-from jobclaim.specs.variables import CONFIG
 
 DOTENV: Final = ".env"
 
@@ -26,17 +26,18 @@ def ordered(
     Raises
     ------
     ConfigError
-        The project's configuration file cannot be used.
+        The project's configuration file, or the table in Django's settings, cannot be used.
     """
     project = find(os.environ)
     if isinstance(dotenv, DotEnvSettingsSource) and dotenv.env_file == DOTENV:
         dotenv = DotEnvSettingsSource(settings, env_file=project.folder / DOTENV if project.folder else None)
-    return arguments, environment, dotenv, InitSettingsSource(settings, dict(project.table))
+    django, file = table_of_django(settings.model_fields), dict(project.table)
+    return arguments, environment, dotenv, InitSettingsSource(settings, django), InitSettingsSource(settings, file)
 
 
 def refused(error: ConfigError) -> ValidationError:
     """Say that a configuration file cannot be used in the way in which every other refusal of settings is said."""
     problem = PydanticCustomError("value_error", "{error}", {"error": str(error)})
     return ValidationError.from_exception_data(
-        "Settings", [InitErrorDetails(type=problem, loc=(CONFIG,), input=os.environ.get(CONFIG, ""))]
+        "Settings", [InitErrorDetails(type=problem, loc=(error.source,), input=os.environ.get(error.source, ""))]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from celery import Celery, _state
@@ -80,10 +81,19 @@ def _replace_celerys_own(app: Any) -> None:
     for name, (ours, celerys) in OURS.items():
         if getattr(app, name) in (f"{celerys.__module__}:{celerys.__name__}", celerys):
             setattr(app, name, ours)
+    if type(app).Beat is Celery.Beat:
+        app.Beat = partial(_make_beat, app)
     for made in ("control", "log", "amqp"):
         vars(app).pop(made, None)
     app._backend_cache = None
     app._local.__dict__.pop("backend", None)
+
+
+def _make_beat(app: Any, **options: Any) -> Any:
+    """Make the program of ``celery beat``, which only that imports."""
+    from jobclaim.workers.schedule.foreign import JobBeat
+
+    return JobBeat(**{"app": app, **options})
 
 
 def _be_found_from_every_thread(app: Any) -> None:

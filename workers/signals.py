@@ -68,6 +68,10 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
         tasks = [task for task in instance.app.tasks.values() if isinstance(task, JobTask)]
         if found := limits.problems(tasks, handle):
             raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
+        if (embedded := getattr(instance, "beat", None)) is not None:
+            from jobclaim.workers.schedule import foreign
+
+            foreign.refuse(embedded.service.scheduler_cls, handle.settings)
         startup.refuse_low_visibility(instance, handle.settings)
 
 

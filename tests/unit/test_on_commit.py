@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from celery import shared_task
 
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
+from jobclaim.workers.submission.on_commit import NoDjango
 
 
 @shared_task(base=JobTask, name="on_commit.job")
@@ -57,4 +59,17 @@ def test_a_transaction_that_is_rolled_back_writes_none(
     greet.delay_on_commit("Ada")
     commits.clear()
     jobclaim.drain()
+    jobclaim.assert_not_submitted(greet)
+
+
+@pytest.mark.parametrize("call", ["delay", "apply_async"])
+def test_without_django_it_says_what_to_call_instead(
+    jobclaim: Harness, greet: Any, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "django"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "path_importer_cache", {})
+    with pytest.raises(NoDjango, match=f"not installed; call {greet.name}.{call}$"):
+        getattr(greet, f"{call}_on_commit")()
     jobclaim.assert_not_submitted(greet)

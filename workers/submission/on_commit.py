@@ -8,6 +8,12 @@ from typing import Any
 
 from celery import Task
 
+from jobclaim.jobs import JobError
+
+
+class NoDjango(JobError):
+    """A task was to be submitted when a transaction of Django's is committed, and Django is not installed."""
+
 
 class OnCommitTask(Task):
     """A task that is submitted when Django's transaction is committed.
@@ -18,15 +24,19 @@ class OnCommitTask(Task):
     abstract = True
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
-        """Do as ``delay`` after the commit; at once where no transaction is open."""
-        _after_commit(partial(self.delay, *args, **kwargs))
+        """Do as ``delay`` after the commit; at once where no transaction is open. Raises `NoDjango`."""
+        _after_commit(partial(self.delay, *args, **kwargs), f"{self.name}.delay")
 
     def apply_async_on_commit(self, *args: Any, **options: Any) -> None:
-        """Do as ``apply_async`` after the commit; takes the same options."""
-        _after_commit(partial(self.apply_async, *args, **options))
+        """Do as ``apply_async`` after the commit; takes the same options. Raises `NoDjango`."""
+        _after_commit(partial(self.apply_async, *args, **options), f"{self.name}.apply_async")
 
 
-def _after_commit(submit: Callable[[], Any]) -> None:
-    from django.db import transaction
-
+def _after_commit(submit: Callable[[], Any], call: str) -> None:
+    try:
+        from django.db import transaction
+    except ModuleNotFoundError as error:
+        if error.name != "django":
+            raise
+        raise NoDjango(f"{call}_on_commit needs Django, which is not installed; call {call}") from error
     transaction.on_commit(submit)

@@ -1,0 +1,62 @@
+"""Which schedulers of others may be beat's, beside `jobclaim.workers.schedule.beat.JobScheduler`.
+
+A scheduler that keeps its schedules elsewhere, as django-celery-beat does in a database, gives each tick a random id:
+two beats double it. And it would keep recovery's tick as it was when it was first started, whatever settings say later.
+So it is for the ticks of plain tasks alone, where recovery and the schedules of settings run without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery.apps.beat import Beat
+from celery.utils.imports import load_extension_class_names, symbol_by_name
+
+from jobclaim.settings import Settings
+from jobclaim.workers.schedule.beat import JobScheduler
+
+OURS: Final = f"{JobScheduler.__module__}:{JobScheduler.__name__}"
+EXTENSIONS: Final = "celery.beat_schedulers"
+"""Entry points that give schedulers short names: ``-S django``."""
+
+
+def problem(scheduler: Any, settings: Settings) -> str | None:
+    """Say why beat cannot work with a scheduler, a class or its name, and what to do; ``None`` where it can."""
+    chosen = symbol_by_name(scheduler, aliases=dict(load_extension_class_names(EXTENSIONS)))
+    if issubclass(chosen, JobScheduler):
+        return None
+    needed, remedies = [], []
+    if settings.recovery_by_beat:
+        needed.append("recovery's tick")
+        remedies.append("run `jobclaim recover --every 60s` beside it and set recovery_by_beat=false")
+    if settings.schedules:
+        needed.append(f"the schedules of jobclaim's settings ({', '.join(settings.schedules)})")
+        remedies.append("move these schedules to it")
+    if not needed:
+        return None
+    return (
+        f"the scheduler {chosen.__module__}:{chosen.__qualname__} would run {' and '.join(needed)}, and doubles ticks "
+        f"when two beats run. Leave beat_scheduler and -S out, or set {OURS}; or, to keep it for plain tasks: "
+        f"{'; '.join(remedies)}"
+    )
+
+
+def refuse(scheduler: Any, settings: Settings) -> None:
+    """Stop a beat that cannot do its work with its scheduler, before that writes its schedules anywhere.
+
+    Raises
+    ------
+    SystemExit
+        It says why, and what to do.
+    """
+    if found := problem(scheduler, settings):
+        raise SystemExit(f"jobclaim: beat does not start: {found}")
+
+
+class JobBeat(Beat):
+    """Celery's beat program, which looks at its scheduler before it makes it."""
+
+    def start_scheduler(self) -> None:
+        """Start, or refuse to."""
+        refuse(self.scheduler_cls, self.app.jobclaim.settings)
+        super().start_scheduler()
