@@ -10,16 +10,18 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.redaction import redact
 from jobclaim.settings import Settings
 from jobclaim.workers.submission import envelope
 from jobclaim.workers.telemetry import logs, metrics, traces
-from jobclaim.workers.telemetry.redaction import redact
 
 ROUNDS = 2_000
 
@@ -58,7 +60,7 @@ def lines(*, redacting: bool) -> float:
     handler = logging.getLogger().handlers[0]
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(io.StringIO())
-    log = structlog.get_logger("jobclaim.worker")
+    log = get_logger("jobclaim.worker")
     fields = {"job_id": "a" * 36, "task": "shop.charge", "queue": "default", "attempt": 1}
 
     def body() -> None:
@@ -99,16 +101,16 @@ def spans(settings: Settings) -> float:
 
         from opentelemetry.sdk.trace import TracerProvider
 
-        traces._providers[os.getpid()] = TracerProvider(id_generator=traces.ChosenIds())  # type: ignore[arg-type]
+        key = os.getpid(), settings.telemetry_endpoint or ""
+        traces._providers[key] = TracerProvider(id_generator=traces.ChosenIds())  # type: ignore[arg-type]
 
     def body() -> None:
         with traces.submitting(settings, job.task, {}) as carried:
             sealed = replace(job, envelope=envelope.seal(carried))
         traces.enter(settings, sealed)
         traces.ended(settings, sealed, "completed", at=1_200)
-        traces.leave(settings)
 
-    return cpu(body)
+    return cpu(lambda: copy_context().run(body))
 
 
 if __name__ == "__main__":

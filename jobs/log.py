@@ -1,69 +1,171 @@
-"""Log lines go where the program wants them: to structlog where it was configured, else to standard `logging`.
+"""Loggers of jobclaim: events with fields, to standard ``logging`` or to structlog, as the program has it.
 
-structlog by itself prints to standard output, where a program that only submits jobs has its own results. Under the
-name ``jobclaim`` of `logging` a line is seen as soon as the program, or its framework, configures that.
+::
+
+    structlog is configured (by the host, or by a worker's own log)   its processors and its output
+    else                                                              logging.getLogger("jobclaim.…")
+
+A program that configures neither sees warnings and errors on standard error, as with any library, and nothing on
+standard output. Either way a line's fields are masked first, as `jobclaim.jobs.redaction` says, and one that cannot be
+written, because its stream is closed, never breaks the work that it is about.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 import structlog
+from structlog.contextvars import get_contextvars
 
-NOT_FIELDS: Final = frozenset({"exc_info", "stack_info"})
-"""What `logging` takes itself."""
+from jobclaim.jobs import redaction
+from jobclaim.jobs.events import JOB
+
+Observer = Callable[[Any, str, dict[str, Any]], Any]
+"""Called as a structlog processor is, with every event, written or not."""
+
+CALLER: Final = 4
+"""Frames from the call of standard logging to the line of code that speaks."""
 
 
-class Log:
-    """A logger with an event's name and its fields, as structlog's.
+class Speaker(Protocol):
+    """Whom lines are about: an app that jobclaim is installed on."""
+
+    @property
+    def name(self) -> str:
+        """The app's name, on each of its lines where the process has several apps."""
+
+
+_speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
+_speakers: Final[WeakSet[Any]] = WeakSet()
+_observers: Final[dict[str, tuple[Speaker | None, Observer]]] = {}
+
+
+class Logger:
+    """A logger whose lines are an event's name and its fields, as `jobclaim.jobs.events` registers them."""
+
+    __slots__ = ("_lines", "_structured", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._lines = logging.getLogger(name)
+        self._structured = structlog.wrap_logger(None, logger_factory_args=(name,))
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Log what only a developer of jobclaim wants to know."""
+        self._log(logging.DEBUG, "debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Log what is normal."""
+        self._log(logging.INFO, "info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log what may need attention."""
+        self._log(logging.WARNING, "warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Log what needs attention."""
+        self._log(logging.ERROR, "error", event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """Log an error with the frames of the exception that is being handled."""
+        self._log(logging.ERROR, "error", event, {"exc_info": True, **fields})
+
+    def _log(self, level: int, method: str, event: str, fields: dict[str, Any]) -> None:
+        if _observers:
+            _observe(self.name, method, event, fields)
+        structured = structlog.is_configured()
+        if not structured and not self._lines.isEnabledFor(level):
+            return
+        if len(_speakers) > 1 and (speaker := _speaker.get()) is not None:
+            fields.setdefault("app", speaker.name)
+        redaction.mask(fields)
+        try:
+            if structured:
+                redaction.shorten(fields)
+                getattr(self._structured, method)(event, **fields)
+            else:
+                self._write(level, event, fields)
+        except (OSError, ValueError) as error:
+            if not _is_closed_stream(error):
+                raise
+
+    def _write(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        context, error = get_contextvars(), redaction.masked_exception(fields.pop("exc_info", None))
+        shown: dict[str, Any] = {name: context[name] for name in JOB if name in context}
+        shown.update(fields)
+        if shown:
+            self._lines.log(level, f"{event} %s", Fields(shown), exc_info=error, extra=shown, stacklevel=CALLER)
+        else:
+            self._lines.log(level, event, exc_info=error, stacklevel=CALLER)
+
+
+class Fields:
+    """A line's fields for people; put together only where a handler writes the line."""
+
+    __slots__ = ("_shown",)
+
+    def __init__(self, shown: Mapping[str, Any]) -> None:
+        self._shown = shown
+
+    def __str__(self) -> str:
+        """Write ``key=value`` pairs."""
+        return " ".join(f"{name}={_shown(value)}" for name, value in self._shown.items())
+
+
+def get_logger(name: str) -> Logger:
+    """Give the logger of a part of jobclaim, ``jobclaim.…``."""
+    return Logger(name)
+
+
+def add_speaker(speaker: Speaker) -> None:
+    """Note an app of this process: with a second one, lines say which app they are about."""
+    _speakers.add(speaker)
+
+
+@contextmanager
+def speaks(speaker: Speaker) -> Iterator[None]:
+    """Say whose lines the block's are, where the process has several apps."""
+    token = _speaker.set(speaker)
+    try:
+        yield
+    finally:
+        _speaker.reset(token)
+
+
+def observe(name: str, observer: Observer | None, speaker: Speaker | None = None) -> None:
+    """Have every event observed, whatever becomes of its line; ``None`` ends it.
 
     Parameters
     ----------
     name : str
-        Of the logger, ``jobclaim.`` and the component.
+        Of the observer; another one of the same name is replaced.
+    speaker : Speaker, optional
+        Observe nothing of other apps.
     """
-
-    def __init__(self, name: str) -> None:
-        self._plain = logging.getLogger(name)
-        self._structured = structlog.get_logger(name)
-
-    def debug(self, event: str, **fields: Any) -> None:
-        """Tell what helps while a fault is looked for."""
-        self._write("debug", logging.DEBUG, event, fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Tell what happened."""
-        self._write("info", logging.INFO, event, fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Tell what may need somebody's attention."""
-        self._write("warning", logging.WARNING, event, fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        """Tell what went wrong."""
-        self._write("error", logging.ERROR, event, fields)
-
-    def exception(self, event: str, **fields: Any) -> None:
-        """Tell what went wrong, with the exception that is being handled."""
-        self._write("error", logging.ERROR, event, {"exc_info": True, **fields})
-
-    def _write(self, method: str, level: int, event: str, fields: dict[str, Any]) -> None:
-        if structlog.is_configured():
-            getattr(self._structured, method)(event, **fields)
-        elif self._plain.isEnabledFor(level):
-            text, given = as_line(event, fields)
-            self._plain.log(level, "%s", text, stacklevel=3, **given)  # an argument: a value may hold a percent sign
+    if observer is None:
+        _observers.pop(name, None)
+    else:
+        _observers[name] = (speaker, observer)
 
 
-def as_line(event: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Write an event as a line of text; beside it what `logging` takes as arguments of its own."""
-    given = {name: fields[name] for name in NOT_FIELDS & fields.keys()}
-    shown = " ".join(f"{name}={value}" for name, value in fields.items() if name not in NOT_FIELDS)
-    return f"{event} {shown}".rstrip(), given
+def _observe(logger: str, method: str, event: str, fields: dict[str, Any]) -> None:
+    heard = _speaker.get()
+    line = {**get_contextvars(), **fields, "event": event, "logger": logger}
+    for speaker, observer in list(_observers.values()):
+        if speaker is None or heard is None or heard is speaker:
+            observer(None, method, line)
 
 
-def get_logger(name: str) -> Log:
-    """Give the logger of a component."""
-    return Log(name)
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if text and not any(letter in text for letter in " \"'=\n") else repr(text)
+
+
+def _is_closed_stream(error: Exception) -> bool:
+    """Whether a line had nowhere to go: a program's streams end before what it registered for its exit."""
+    return isinstance(error, BrokenPipeError) or "closed file" in str(error)

@@ -17,6 +17,7 @@ from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.testing.table import in_memory
+from jobclaim.workers.attempt.scope import contained
 from jobclaim.workers.handle import handle_of
 from jobclaim.workers.results.links import FIELDS
 from jobclaim.workers.submission import call
@@ -202,7 +203,7 @@ class Harness:
         }
         before, self._delivering = self._delivering, True
         try:
-            tracer = build_tracer(task.name, task, app=self.app)
+            tracer = contained(build_tracer(task.name, task, app=self.app), task)
             tracer(message.task_id, list(message.args), dict(message.kwargs), request)
         finally:
             self._delivering = before

@@ -105,7 +105,6 @@ def preferred(settings: Settings) -> dict[str, Any]:
         "task_soft_time_limit": default.soft,
         "task_default_queue": settings.default_queue,
         "worker_max_tasks_per_child": settings.max_tasks_per_child,
-        "worker_hijack_root_logger": False,
         "beat_scheduler": "jobclaim.workers.schedule.beat:JobScheduler",
     }
 

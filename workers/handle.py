@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import _state
 
-from jobclaim.jobs import JobError, JobRepo
+from jobclaim.jobs import JobError, JobRepo, log
 from jobclaim.jobs.breaker import Breakers
 from jobclaim.jobs.tally import Tally
 from jobclaim.jobs.throttle import FleetLimits
@@ -60,6 +60,12 @@ class Handle:
         self._host_routes: list[Any] = []
         self._inherited: list[Parts] = []
         self._locks: dict[int, threading.Lock] = {}
+        log.add_speaker(self)
+
+    @property
+    def name(self) -> str:
+        """The app's name, on its log lines where the process has several apps."""
+        return str(self.app.main)
 
     @property
     def settings(self) -> Settings:
@@ -126,7 +132,8 @@ class Handle:
     def flush(self) -> None:
         """Write the counts of this process that are not written yet."""
         if self._parts is not None and self._pid == os.getpid():
-            self._parts.counts.flush()
+            with log.speaks(self):
+                self._parts.counts.flush()
 
 
 def is_made_up(app: Any) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from celery.exceptions import Ignore
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars
 
 from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.failures.dead import seal_policy
@@ -15,10 +15,11 @@ from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import OnOrphan
+from jobclaim.jobs.redaction import MASK
 from jobclaim.jobs.storage.large import is_mark
-from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
+from jobclaim.workers.attempt.scope import ScopedTask
 from jobclaim.workers.breaker import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
@@ -48,7 +49,7 @@ ENDLESS = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
+class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
@@ -68,6 +69,7 @@ class JobTask(AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, R
 
     abstract = True
     Request = "jobclaim.workers.process.request:JobRequest"
+    Strategy = "jobclaim.workers.process.request:receive"
     on_orphan: ClassVar[OnOrphan | None] = None
     dead_letters: ClassVar[Mapping[str, Any] | None] = None
     critical: ClassVar[bool] = False
@@ -271,9 +273,6 @@ class JobTask(AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, R
         """
         if self.request.called_directly or self.request.is_eager:
             return
-        clear_contextvars()
-        insist_until(None)
-        traces.leave(self.jobclaim.settings)
         where = address(self.request)
         if not gate.is_open():
             self._refuse(task_id, is_job=where is not None)
@@ -287,6 +286,7 @@ class JobTask(AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, R
         bind_contextvars(**job.log_context())
         traces.enter(self.jobclaim.settings, job)
         self.request.job = job
+        self.request.argsrepr = self.request.kwargsrepr = MASK  # what Celery's own log lines would show
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
         kwargs.clear()
@@ -299,11 +299,8 @@ class JobTask(AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, R
         log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(given))
 
     def after_return(self, *_: Any) -> None:
-        """Make room for the next job under the same limit, and forget this one in the process's log lines."""
+        """Make room for the next job under the same limit."""
         self._make_room()
-        insist_until(None)
-        clear_contextvars()
-        traces.leave(self.jobclaim.settings)
 
     @property
     def cancelled(self) -> bool:

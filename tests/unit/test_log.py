@@ -26,10 +26,10 @@ def test_nothing_is_printed_to_standard_output(capsys: pytest.CaptureFixture[str
 
 def test_standard_logging_gets_the_event_and_its_fields(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "jobclaim"):
-        log.info("submitted", job_id="1", share="50%")
+        log.info("submitted", job_id="1", queue="50%")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("jobclaim.unit", logging.INFO)
-    assert record.getMessage() == "submitted job_id=1 share=50%"
+    assert record.getMessage() == "submitted job_id=1 queue=50%"
     assert record.funcName == "test_standard_logging_gets_the_event_and_its_fields"
 
 

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobclaim.jobs import JobError
+from jobclaim.jobs.redaction import MASK, redact, without_quotes
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.telemetry import logs
-from jobclaim.workers.telemetry.redaction import MASK, redact, without_quotes
 
 SECRETS = st.text(alphabet="abcdefghijklmnopqrstuvwxyz'\" =\\", min_size=3, max_size=12).map(
     lambda text: f"s3cret-{text}"

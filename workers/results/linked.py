@@ -32,11 +32,7 @@ class LinkedTask(Task):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
         elif links.has_followers(request):
             insist_until(request.job.lease_expires_at)  # what follows, as long as the result itself
-            try:
-                fence.check(self.jobclaim.repo, request.job)
-            except Ignore:
-                insist_until(None)  # Celery ends the task without a word, so `JobTask.after_return` does not
-                raise
+            fence.check(self.jobclaim.repo, request.job)
         return result
 
     def replace(self, sig: Any) -> NoReturn:

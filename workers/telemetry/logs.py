@@ -4,98 +4,121 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from logging.handlers import WatchedFileHandler
 from typing import Any, Final
 
 import click
 import structlog
 from celery import signals
-from celery.app.log import Logging
-from celery.utils.log import mlevel
-from celery.utils.nodenames import node_format
+from celery._state import get_current_task
+from celery.app.log import MP_LOG, Logging
+from celery.utils.log import get_logger, get_multiprocessing_logger, mlevel, reset_multiprocessing_logger
+from celery.utils.nodenames import anon_nodename, gethostname, node_format
 
-from jobclaim.jobs.log import as_line
+from jobclaim.jobs import redaction
 from jobclaim.settings import Settings
 from jobclaim.workers import identity
-from jobclaim.workers.telemetry import metrics, redaction
+from jobclaim.workers.task import JobTask
+from jobclaim.workers.telemetry import metrics
 
-QUIET: Final = {
-    # one line per message that says less than ours, and the results of tasks in clear text
-    "celery.app.trace": logging.CRITICAL,
-    "celery.worker.strategy": logging.WARNING,
-    "botocore": logging.WARNING,
-    "urllib3": logging.WARNING,
-}
-
-OF_THE_RECORD: Final = frozenset({"event", "level", "logger", "timestamp"})
+QUIET: Final = ("botocore", "urllib3")
+"""Libraries whose INFO says nothing to whoever runs a worker; a level that the host set for them stays."""
+CELERYS_TASK_LOG: Final = "celery.task"
+"""Parent of what `celery.utils.log.get_task_logger` gives."""
 
 
 class WorkerLogging(Logging):
-    """Set up the log of a worker or a beat in our format, unless the host connected a ``setup_logging`` handler."""
+    """Set up the log of a worker or a beat: in our format, unless the host does it.
+
+    ::
+
+        a setup_logging handler of the host                     it does all, as with Celery
+        worker_hijack_root_logger false, root has handlers      they stay, as with Celery
+        structlog configured by the host                        stays; our format for the lines of standard logging
+        else                                                    our format
+    """
+
+    _structlog_is_ours: bool = False
+
+    def setup(self, loglevel: int | str | None = None, *args: Any, **options: Any) -> Any:
+        """Set up once per process, at the level that was typed, else the settings' own."""
+        return super().setup(self._level(loglevel), *args, **options)
 
     def setup_logging_subsystem(
-        self, loglevel: int | str | None = None, logfile: str | None = None, hostname: str | None = None, **options: Any
+        self,
+        loglevel: int | str | None = None,
+        logfile: str | None = None,
+        format: str | None = None,  # noqa: A002 - as Celery calls it
+        colorize: bool | None = None,
+        hostname: str | None = None,
+        **options: Any,
     ) -> Any:
-        """Configure once per process, with ``--loglevel`` and ``--logfile`` where they are given."""
-        if self.already_setup or signals.setup_logging.receivers:
-            receivers = super().setup_logging_subsystem(loglevel, logfile, hostname=hostname, **options)
-            follow(self.app.jobclaim.settings)
-            return receivers
+        """Set up handlers and tell the host's ``after_setup_logger`` and ``after_setup_task_logger`` of them.
+
+        Returns
+        -------
+        list
+            Those of the host's ``setup_logging`` handlers; empty where the log is ours or Celery's. ``None`` where it
+            was set up before.
+        """
+        if self.already_setup:
+            return None
+        handle = self.app.jobclaim
+        metrics.observe(handle.settings, handle)
+        if signals.setup_logging.receivers or self._host_keeps_its_handlers():
+            return super().setup_logging_subsystem(
+                loglevel, logfile, format=format, colorize=colorize, hostname=hostname, **options
+            )
         Logging._setup = True
-        wanted = mlevel(loglevel) if loglevel and _is_asked_for("loglevel") else None
-        configure(self.app.jobclaim.settings, level=wanted, file=node_format(logfile, hostname) if logfile else None)
-        return True
+        file = node_format(logfile, hostname or anon_nodename(gethostname(), "beat")) if logfile else None
+        told = {"loglevel": mlevel(loglevel), "logfile": file, "format": format or self.format, "colorize": colorize}
+        self._set_up_ours(handle.settings, mlevel(loglevel), file, told)
+        return []
 
+    def _level(self, given: int | str | None) -> int:
+        """Decide the level; the default of Celery's command line is nobody's wish."""
+        wanted = given if given and _is_typed("loglevel") else self.app.jobclaim.settings.log_level
+        return int(mlevel(wanted))
 
-def _is_asked_for(option: str) -> bool:
-    """Whether an option of Celery's command line was typed: its default level is not the one of settings."""
-    context = click.get_current_context(silent=True)
-    return context is None or context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+    def _host_keeps_its_handlers(self) -> bool:
+        return not self.app.conf.worker_hijack_root_logger and self._has_handler(logging.getLogger())
 
-
-def follow(settings: Settings) -> None:
-    """Send our lines to the handlers that the host has set up, measured; a structlog of the host's own stays."""
-    if structlog.is_configured():
-        return
-    structlog.configure(
-        processors=[*_shared(settings), _as_record],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    def _set_up_ours(self, settings: Settings, level: int, file: str | None, told: dict[str, Any]) -> None:
+        if WorkerLogging._structlog_is_ours or not structlog.is_configured():
+            WorkerLogging._structlog_is_ours = True
+            _configure_structlog()
+        reset_multiprocessing_logger()
+        root, tasks, pool = logging.getLogger(), get_logger(CELERYS_TASK_LOG), get_multiprocessing_logger()
+        for logger in (root, get_logger("celery"), get_logger("celery.redirected"), tasks, pool):
+            logger.handlers = []
+        for logger in (root, tasks, pool):
+            logger.addHandler(_handler(settings, file))
+            logger.setLevel(level)
+        pool.setLevel(level if MP_LOG else logging.ERROR)
+        _hush(settings)
+        signals.after_setup_logger.send(sender=None, logger=root, **told)
+        tasks.propagate = False
+        signals.after_setup_task_logger.send(sender=None, logger=tasks, **told)
 
 
 def configure(settings: Settings, level: int | None = None, file: str | None = None) -> None:
     """Send every log line to standard error, or a file, in one format, with the context of the running job."""
-    shared = _shared(settings)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    renderer: Any = structlog.processors.JSONRenderer()
-    if settings.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    handler = logging.FileHandler(file) if file else logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-            ],
-        )
-    )
+    metrics.observe(settings)
+    _configure_structlog()
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_handler(settings, file, sys.stderr)]
     root.setLevel(level or settings.log_level)
-    for name, least in QUIET.items():
-        logging.getLogger(name).setLevel(least)
+    _hush(settings)
 
 
-def _shared(settings: Settings) -> list[Any]:
+def _is_typed(option: str) -> bool:
+    """Whether an option of Celery's command line was typed; what a program passes counts as typed."""
+    context = click.get_current_context(silent=True)
+    return context is None or context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+
+
+def _shared() -> list[Any]:
+    """Give the processors of every line, ours, users' and libraries'."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -103,17 +126,63 @@ def _shared(settings: Settings) -> list[Any]:
         _add_worker,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redaction.redact,
-        *([metrics.Measuring(settings)] if settings.telemetry != "off" else []),
+        _add_plain_task,
     ]
 
 
-def _as_record(_: Any, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[str, str], dict[str, Any]]:
-    """Make a line of `logging` of an event: time, level and logger's name are the host's format to show."""
-    fields = {name: value for name, value in event.items() if name not in OF_THE_RECORD}
-    text, given = as_line(str(event["event"]), fields)
-    return ("%s", text), given
+def _configure_structlog() -> None:
+    structlog.configure(
+        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _handler(settings: Settings, file: str | None, stream: Any = None) -> logging.Handler:
+    """Make a handler. Not ``sys.stderr`` in a worker, which Celery may redirect into the log."""
+    stream = stream or sys.__stderr__
+    handler = WatchedFileHandler(file, encoding="utf-8") if file else logging.StreamHandler(stream)
+    renderer: Any = structlog.processors.JSONRenderer()
+    if settings.log_format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=not file and stream is not None and stream.isatty())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_shared(), structlog.stdlib.ExtraAdder(allow=())],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    return handler
+
+
+def _hush(settings: Settings) -> None:
+    for name in QUIET:
+        if (logger := logging.getLogger(name)).level == logging.NOTSET:
+            logger.setLevel(max(logging.WARNING, mlevel(settings.log_level)))
+    trace = logging.getLogger("celery.app.trace")
+    if _is_of_no_job not in trace.filters:
+        trace.addFilter(_is_of_no_job)
+
+
+def _is_of_no_job(_: logging.LogRecord) -> bool:
+    """Drop Celery's lines on an attempt: ours say more, and Celery's show results in clear text."""
+    return not isinstance(get_current_task(), JobTask)
 
 
 def _add_worker(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     event.setdefault("worker", identity.worker_id())
+    return event
+
+
+def _add_plain_task(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Name the plain task that a user's line comes from, as Celery's task formatter does; a job is named already."""
+    if "job_id" in event or str(event.get("logger", "")).startswith(redaction.OURS):
+        return event
+    if (task := get_current_task()) is not None and task.request.id:
+        event.setdefault("task", task.name)
+        event.setdefault("task_id", task.request.id)
     return event

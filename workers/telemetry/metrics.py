@@ -12,6 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from jobclaim.jobs import log
 from jobclaim.settings import Settings
 from jobclaim.specs import run_folder
 
@@ -103,7 +104,7 @@ def measure(sink: Sink, event: Mapping[str, Any]) -> None:
 
 
 class Measuring:
-    """A structlog processor that measures; the sink is made on the first event, in each process anew."""
+    """Measures each event, written or not; the sink is made on the first one, in each process anew."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -113,6 +114,11 @@ class Measuring:
         if str(event.get("logger", "")).startswith("jobclaim."):
             measure(_sink(self._settings.telemetry, self._settings.telemetry_endpoint or ""), event)
         return event
+
+
+def observe(settings: Settings, speaker: log.Speaker | None = None) -> None:
+    """Measure this process's events by these settings; those of another app than ``speaker`` are not."""
+    log.observe("metrics", Measuring(settings) if settings.telemetry != "off" else None, speaker)
 
 
 _sinks: dict[tuple[str, str, int], Sink] = {}

@@ -28,6 +28,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +51,9 @@ NANOSECONDS: Final = 1_000_000
 OK_ENDS: Final = frozenset({"completed", "retry", "release"})
 
 _local = threading.local()
-_providers: dict[int, TracerProvider] = {}
+_claim_ended: ContextVar[int | None] = ContextVar("claim_ended", default=None)
+_providers: dict[tuple[int, str], TracerProvider] = {}
+"""By process and endpoint: apps with endpoints of their own keep apart."""
 
 
 def is_on(settings: Settings) -> bool:
@@ -76,24 +79,14 @@ def submitting(settings: Settings, task: str, options: Mapping[str, Any]) -> Ite
 
 
 def enter(settings: Settings, job: Job) -> None:
-    """Make the attempt's span the parent of whatever the body traces; `leave` ends that."""
+    """Make the attempt's span the parent of whatever the body traces, as long as the present context lasts."""
     if not is_on(settings):
         return
     from opentelemetry import context
     from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
-    leave(settings)
-    _local.claim_ended = _now_ms()
-    _local.token = context.attach(set_span_in_context(NonRecordingSpan(_attempt(job, job.attempt))))
-
-
-def leave(settings: Settings) -> None:
-    """End what `enter` began; without it nothing."""
-    if is_on(settings) and (token := getattr(_local, "token", None)) is not None:
-        from opentelemetry import context
-
-        context.detach(token)
-        _local.token = _local.claim_ended = None
+    _claim_ended.set(_now_ms())
+    context.attach(set_span_in_context(NonRecordingSpan(_attempt(job, job.attempt))))
 
 
 def crashed(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = "", exception: str = "") -> None:
@@ -137,7 +130,7 @@ def ended(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = ""
         "jobclaim.queue": job.queue,
         "jobclaim.attempt": job.attempt,
     }
-    claim_ended = max(getattr(_local, "claim_ended", None) or job.claimed_at, job.claimed_at)
+    claim_ended = max(_claim_ended.get() or 0, job.claimed_at)
     due = min(max(job.available_at, job.created_at), job.claimed_at)
     for name, begin, end in (("queue", due, job.claimed_at), ("claim", job.claimed_at, min(claim_ended, at))):
         with _chosen(_span_id(job, job.attempt, name)):
@@ -163,8 +156,9 @@ def ended(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = ""
 
 def flush() -> None:
     """Export what this process has told and not exported yet; called when it ends."""
-    if (provider := _providers.get(os.getpid())) is not None:
-        provider.force_flush(FLUSH_MS)
+    for (pid, _), provider in _providers.items():
+        if pid == os.getpid():
+            provider.force_flush(FLUSH_MS)
 
 
 # --- ids
@@ -231,11 +225,12 @@ def _parent(job: Job) -> Any:
 # --- exporting
 def _tracer(settings: Settings) -> Any:
     """Give this process's tracer: its exporting thread is made anew in each process."""
-    pid = os.getpid()
-    if pid not in _providers:
-        _providers.clear()
-        _providers[pid] = _provider(settings)
-    return _providers[pid].get_tracer("jobclaim")
+    key = (os.getpid(), settings.telemetry_endpoint or "")
+    if key not in _providers:
+        for inherited in [known for known in _providers if known[0] != key[0]]:
+            del _providers[inherited]
+        _providers[key] = _provider(settings)
+    return _providers[key].get_tracer("jobclaim")
 
 
 def _provider(settings: Settings) -> TracerProvider:

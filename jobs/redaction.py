@@ -1,0 +1,123 @@
+"""The last step before a log line is written: what may carry an argument's value is masked.
+
+::
+
+    field of a registered event          written
+    free text (`reason`, `why`)          written; of what it quotes, names and ids are, values are masked
+    any other field                      masked
+    exception                            type and frames, without the message
+
+Messages of exceptions quote what they refuse, and that may be a password. Lines of other libraries and of users' own
+loggers are theirs, except those of Celery, kombu and uvicorn that speak of messages and requests, whose tracebacks are
+shortened in the same way. What Celery says of a plain task stays as Celery says it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from types import TracebackType
+from typing import Any, Final
+
+from structlog.contextvars import get_contextvars
+
+from jobclaim.jobs.events import CONTEXT, FIELDS
+
+MASK: Final = "[masked]"
+FREE_TEXT: Final = frozenset({"reason", "why", "error"})
+OURS: Final = "jobclaim."
+SHORTENED: Final = (OURS, "celery.", "kombu.", "uvicorn.")
+OF_PLAIN_TASKS: Final = frozenset({"celery.app.trace", "celery.worker.request"})
+KNOWN: Final = frozenset(FIELDS) | frozenset(CONTEXT) | {"exc_info", "stack_info", "_record", "_from_structlog"}
+
+NOUNS: Final = (
+    "task", "queue", "job", "schedule", "breaker", "table", "index", "worker", "group", "app", "header", "parameter",
+)  # fmt: skip
+"""What a quoted name stands behind, in our own messages."""
+_NAMED: Final = re.compile(rf"\b(?:{'|'.join(NOUNS)})(?: (?:has|with) the)?(?: name| id)? $")
+_NAMED_KEY: Final = re.compile(r"\b(?:task|queue|job_id|schedule|breaker|worker|worker_id)=$")
+_NAME: Final = re.compile(r"[\w.:/@+-]{1,255}")
+_QUOTED: Final = re.compile(
+    r"""
+    (?<!\w)[bBuU]?'(?:[^'\\]|\\.|'(?=\w))*(?:'(?!\w)|$)     # an apostrophe within a word quotes nothing
+    | (?<!\w)[bBuU]?"(?:[^"\\]|\\.)*(?:"|$)                 # a text that was cut off may not close what it opened
+    | (?<==)[^\s,;:)]+
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask a line's fields; a structlog processor, after the logger's name was added."""
+    logger = str(event.get("logger", ""))
+    if logger.startswith(OURS):
+        shorten(event)
+        mask(event)
+    elif logger.startswith(SHORTENED) and logger not in OF_PLAIN_TASKS:
+        shorten(event)
+    return event
+
+
+def mask(fields: MutableMapping[str, Any]) -> None:
+    """Mask the fields of one of our own lines, in place; not its exception."""
+    for name, value in fields.items():
+        if name not in KNOWN:
+            fields[name] = MASK
+        elif name in FREE_TEXT and isinstance(value, str):
+            fields[name] = without_quotes(value, {**get_contextvars(), **fields})
+
+
+def without_quotes(text: str, event: Mapping[str, Any]) -> str:
+    """Mask what a text quotes or sets equal, unless it is a name or an id.
+
+    A name is what another field of the line says openly, and what stands behind a word such as task, queue or job and
+    looks like a name.
+    """
+    open_values = {str(value) for name, value in event.items() if name in FIELDS and name not in FREE_TEXT}
+
+    def masked(found: re.Match[str]) -> str:
+        inner = found[0].strip("'\"")
+        if inner in open_values or (_NAME.fullmatch(inner) and _is_named(text[: found.start()])):
+            return found[0]
+        return MASK
+
+    return _QUOTED.sub(masked, text)
+
+
+def _is_named(before: str) -> bool:
+    return bool(_NAMED.search(before) or _NAMED_KEY.search(before))
+
+
+class Masked(Exception):  # noqa: N818 - it stands for an error in a log line, and is never raised
+    """An exception without its message, for standard logging to write."""
+
+
+def masked_exception(given: Any) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+    """Give the ``exc_info`` of a line with the type and the frames that it has, and no message."""
+    if (error := _error(given)) is None:
+        return None
+    return type(error), Masked(_name(error)), error.__traceback__
+
+
+def shorten(event: MutableMapping[str, Any]) -> None:
+    """Put type and frames of a line's exception in its place."""
+    if (error := _error(event.pop("exc_info", None))) is not None:
+        event["exception"] = frames(error, error.__traceback__)
+
+
+def frames(error: BaseException, trace: TracebackType | None) -> str:
+    """Write the type of an exception and where it was raised, without its message."""
+    return "".join([*traceback.format_tb(trace), _name(error)])
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def _error(given: Any) -> BaseException | None:
+    if given is True:
+        given = sys.exc_info()
+    error = given[1] if isinstance(given, tuple) else given
+    return error if isinstance(error, BaseException) else None

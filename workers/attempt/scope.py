@@ -1,0 +1,47 @@
+"""What an attempt sets in its process ends with it, however it ends: success, failure, retry, snooze, Ignore, a limit.
+
+Each attempt runs in a copy of the process's context (`contextvars`). The job's fields on log lines, the time until
+which AWS is asked again, the parent of spans, and whatever the body bound itself are gone when Celery's tracer returns
+or raises, and none of its exits needs to think of it. What the host bound when the process started is seen as by any
+task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+from celery import Task
+
+from jobclaim.jobs import log
+from jobclaim.workers.handle import handle_of
+
+Tracer = Callable[..., Any]
+"""What `celery.app.trace.build_tracer` makes: it runs one message of a task, from its first hook to its last."""
+
+
+class ScopedTask(Task):
+    """A task whose every attempt runs in a context of its own."""
+
+    abstract = True
+    _tracer: Tracer | None = None
+
+    @property
+    def __trace__(self) -> Tracer | None:
+        """Celery's tracer of this task, which worker processes set; contained."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: Tracer | None) -> None:
+        self._tracer = None if tracer is None else contained(tracer, self)
+
+
+def contained(tracer: Tracer, task: Any) -> Tracer:
+    """Make a tracer whose context ends with it, and whose log lines are the task's app's."""
+
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        with log.speaks(handle_of(task.app)):
+            return tracer(*args, **kwargs)
+
+    return lambda *args, **kwargs: copy_context().run(trace, *args, **kwargs)
