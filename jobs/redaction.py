@@ -90,7 +90,7 @@ def _is_named(before: str) -> bool:
     return bool(_NAMED.search(before) or _NAMED_KEY.search(before))
 
 
-class Masked(Exception):  # noqa: N818 - it stands for an error in a log line, and is never raised
+class Masked(Exception):
     """An exception without its message, for standard logging to write."""
 
 
