@@ -143,11 +143,11 @@ EVENTS: Final = {
             "JOB status job_status",
             "A claim was refused: somebody has the job, or it is over. Normal on SQS, which delivers twice.",
         ),
-        _event("completed", "worker", "info", "JOB duration_seconds", "The result is written."),
+        _event("completed", "jobs", "info", "JOB duration_seconds", "The result is written."),
         _event(
-            "failed", "worker", "error", "JOB duration_seconds kind exception", "FAILED is written; no attempt follows."
+            "failed", "jobs", "error", "JOB duration_seconds kind exception", "FAILED is written; no attempt follows."
         ),
-        _event("cancelled", "worker", "warning", "JOB duration_seconds", "CANCELLED is written; the body was ended."),
+        _event("cancelled", "jobs", "warning", "JOB duration_seconds", "CANCELLED is written; the body was ended."),
         _event(
             "retry scheduled", "worker", "info", "JOB available_at exception", "The attempt failed, another follows."
         ),
@@ -176,17 +176,24 @@ EVENTS: Final = {
         _event("not started in time", "jobs recovery", "warning", "JOB status start_by", "Ended CANCELLED: `expires`."),
         _event(
             "claim lost, outcome dropped",
-            "worker",
+            "worker jobs",
             "warning",
             "JOB outcome reason",
             "A zombie ended: its job was given up before, so the fence refused its result.",
         ),
         _event(
             "outcome not written, recovery will find the job",
-            "worker",
+            "worker jobs",
             "error",
             "JOB outcome reason",
             "DynamoDB did not answer until the lease ended.",
+        ),
+        _event(
+            "claim not noted, its lease alone bounds it",
+            "worker",
+            "error",
+            "job_id count",
+            "A body holds more claims at once than the worker can note, or its job's id is too long to be noted.",
         ),
         _event(
             "not recorded, recovery will find the job",
@@ -218,7 +225,7 @@ EVENTS: Final = {
         ),
         _event(
             "not claimed, heartbeats fail and recovery sends it again",
-            "worker",
+            "worker jobs",
             "error",
             "job_id task",
             "A worker that cannot write heartbeats takes no job.",
@@ -250,7 +257,7 @@ EVENTS: Final = {
         # --- sending
         _event(
             "message not sent, recovery will send it",
-            "dispatch recovery",
+            "dispatch recovery worker",
             "warning",
             "JOB error",
             "The job waits for recovery.",

@@ -10,17 +10,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.failures import dead, hooks
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
+
+if TYPE_CHECKING:
+    from jobclaim.jobs.repo.store import Store
 
 log = get_logger("jobclaim.jobs")
 
@@ -118,10 +120,23 @@ def _key(at: int) -> Item:
     return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
 
 
-def announce_failure(repo: JobRepo, job: Job) -> None:
+def announce_failure(repo: Store, job: Job) -> None:
     """Tell the user's hooks of a job that failed, and the fleet's counts where its task is critical."""
     if job.status is not JobStatus.FAILED:
         return
     if dead.is_critical(job, repo.settings):
         Tally.of(repo).failed_critically(job)
     hooks.tell(job)
+
+
+def announce_end(repo: Store, job: Job) -> None:
+    """Say in the log how an attempt ended, then tell of a failure as `announce_failure`."""
+    duration = round((job.finished_at - job.claimed_at) / 1000, 3)
+    if job.status is JobStatus.CANCELLED:
+        log.warning("cancelled", duration_seconds=duration, **job.log_context())
+    elif job.failure is not None:
+        failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
+        log.error("failed", duration_seconds=duration, **failure, **job.log_context())
+    else:
+        log.info("completed", duration_seconds=duration, **job.log_context())
+    announce_failure(repo, job)

@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
@@ -107,7 +107,7 @@ class FleetLimits(Records):
         self._busy: dict[str, bool] = {}
 
     @classmethod
-    def of(cls, repo: JobRepo) -> Self:
+    def of(cls, repo: Store) -> Self:
         """Use the repo's client, clock and settings."""
         table = repo.table
         return cls(table.client, repo.settings.fleet_table, read_job=table.get, clock=repo.clock, sleep=table.sleep)

@@ -8,6 +8,7 @@ that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from celery.app.routes import Router
@@ -82,14 +83,55 @@ def check_call(task: str, queue: str, hard: float | None, settings: Settings) ->
         raise InvalidInput(_too_long(task, queue, hard, settings))
 
 
+def adopt_plain(task: Any, handle: Handle) -> None:
+    """Give a task that is no `JobTask` the limits of its queue where neither it nor the host says any.
+
+    Celery has filled in those of the app's configuration, which are the default queue's.
+    """
+    merged = handle.merged
+    if task.time_limit not in (None, merged.get("task_time_limit")):
+        return
+    soft = task.soft_time_limit if task.soft_time_limit != merged.get("task_soft_time_limit") else None
+    with suppress(ValueError):  # a queue of the host's own
+        limits = time_limits(soft, None, handle.settings.limits(task.name, queue_of(task, handle)))
+        task.soft_time_limit, task.time_limit = limits.soft, limits.hard
+
+
 def problems(tasks: Iterable[Any], handle: Handle) -> list[str]:
-    """Name everything for which a worker must not start: each with task, value and remedy."""
-    return [problem for task in tasks for problem in _problems_of(task, handle)]
+    """Name everything for which a worker must not start: each with task, value and remedy.
+
+    Of a task that is no `JobTask` too: any body may claim, so none may run longer than its queue's lease.
+    """
+    return [
+        problem
+        for task in tasks
+        for problem in (_problems_of if hasattr(task, "idempotency_rules") else _plain_problems_of)(task, handle)
+    ]
+
+
+def _plain_problems_of(task: Any, handle: Handle) -> list[str]:
+    adopt_plain(task, handle)
+    queue, settings = queue_of(task, handle), handle.settings
+    found = _late_acks(task)
+    if queue in settings.queue_names:
+        found += _wrong_limits(task, queue, settings)
+    return found
+
+
+def _late_acks(task: Any) -> list[str]:
+    if not task.acks_late:
+        return []
+    problem = (
+        f"task {task.name!r}: acks_late=True contradicts the claim rule: its message would come back while its claim "
+        "holds, and the claim, not the message, is the authority. Remove acks_late, or task_acks_late where it comes "
+        "from the app's configuration; recovery finds what is lost"
+    )
+    return [problem]
 
 
 def _problems_of(task: Any, handle: Handle) -> list[str]:
     queue, settings = queue_of(task, handle), handle.settings
-    found = _two_routes(task, handle)
+    found = [*_two_routes(task, handle), *_late_acks(task)]
     try:
         settings.queue(queue)
     except ValueError as error:

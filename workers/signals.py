@@ -7,11 +7,11 @@ from typing import Any
 from celery import Celery, current_app
 from celery import signals as celerys
 
-from jobclaim.workers import config, identity, limits
+from jobclaim.workers import config, identity, limits, plain
+from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
-from jobclaim.workers.process import board, startup
+from jobclaim.workers.process import board, held, startup
 from jobclaim.workers.schedule import alive as beat_alive
-from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics, traces
 
 
@@ -24,6 +24,8 @@ def watch(app: Celery) -> None:
     celerys.worker_process_shutdown.connect(_export_the_rest)
     celerys.worker_shutdown.connect(_export_the_rest)
     celerys.celeryd_after_setup.connect(_refuse_wrong_tasks)
+    celerys.task_prerun.connect(body.begin)
+    celerys.task_postrun.connect(body.end)
     celerys.beat_init.connect(_watch_beat)
 
 
@@ -45,6 +47,7 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
         identity.adopt()
         board.put_up()
+        held.make()
         metrics.prepare(handle.settings)
         metrics.serve(handle.settings)
         handle.repo.table.client()  # children make their own, but share what it imports
@@ -65,14 +68,14 @@ def _export_the_rest(**_: Any) -> None:
 def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
     """Stop before the first job where a task could not keep the limits that everything is derived from."""
     if handle := installed_on(instance.app):
-        tasks = [task for task in instance.app.tasks.values() if isinstance(task, JobTask)]
-        if found := limits.problems(tasks, handle):
+        if found := limits.problems(instance.app.tasks.values(), handle):
             raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
         if (embedded := getattr(instance, "beat", None)) is not None:
             from jobclaim.workers.schedule import foreign
 
             foreign.refuse(embedded.service.scheduler_cls, handle.settings)
         startup.refuse_low_visibility(instance, handle.settings)
+        plain.equip(instance.app)
 
 
 def _watch_beat(sender: Any, **_: Any) -> None:

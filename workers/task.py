@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars
 
-from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
+from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable, delivery
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
@@ -323,14 +323,15 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
 
     def _claim(self, where: Address) -> Job | None:
         request = self.request
-        return self.jobclaim.repo.claim_job(
-            where.job_id,
-            attempt=where.attempt,
-            celery_task_id=request.id,
-            worker_id=worker_id(),
-            token=request.get(TOKEN),
-            refused=self._tell_if_late,
-        )
+        with delivery.outside():  # the main process knows this claim from the request
+            return self.jobclaim.repo.claim_job(
+                where.job_id,
+                attempt=where.attempt,
+                celery_task_id=request.id,
+                worker_id=worker_id(),
+                token=request.get(TOKEN),
+                refused=self._tell_if_late,
+            )
 
     def _tell_if_late(self, refused: Job) -> None:
         from jobclaim.workers.results.chords import announce_late  # which are tasks themselves

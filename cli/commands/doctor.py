@@ -79,14 +79,14 @@ def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
     from jobclaim.workers.limits import problems, queue_of
 
     try:
-        tasks = [task for task in session.app_with_tasks.tasks.values() if isinstance(task, JobTask)]
+        registered = list(session.app_with_tasks.tasks.values())
     except Exception as error:  # noqa: BLE001 - whatever a task module raises, the doctor says so and goes on
         return replace(snapshot, task_problems=(f"cannot be imported: {type(error).__name__}: {error}",))
-    handle = handle_of(session.app)
+    handle, tasks = handle_of(session.app), [task for task in registered if isinstance(task, JobTask)]
     views = tuple(
         TaskView(task.name, queue_of(task, handle), float(task.time_limit or 0)) for task in tasks if task.name
     )
-    return replace(snapshot, tasks=views, task_problems=tuple(problems(tasks, handle)))
+    return replace(snapshot, tasks=views, task_problems=tuple(problems(registered, handle)))
 
 
 def _level_style(row: Record) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from jobclaim.jobs.repo.claiming import Claiming
 from jobclaim.jobs.repo.deciding import Deciding
+from jobclaim.jobs.repo.scoped import Scoped
 from jobclaim.jobs.repo.submitting import Submitting
 
 __all__ = ["JobRepo"]
 
 
-class JobRepo(Submitting, Claiming, Deciding):
+class JobRepo(Submitting, Scoped, Deciding):
     """Submit, claim and end jobs.
 
     A repo remembers the claims that were made through it, thread-safely, so that ``update_status(job_id, "COMPLETED")``
-    after ``claim_job(job_id)`` is fenced by that claim.
+    after ``claim_job(job_id)`` is fenced by that claim. ``with repo.claimed(job_id) as job:`` does both.
 
     Parameters
     ----------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from jobclaim.jobs import checks
+from jobclaim.jobs import checks, delivery
 from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
@@ -39,17 +40,29 @@ class Claiming(Owning):
         attempt: int | None = None,
         token: str | None = None,
         refused: Callable[[Job], object] | None = None,
+        detached: bool = False,
     ) -> Job | None:
         """Take a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
 
+        In the body of a worker's task the claim is recorded with its worker and Celery task by itself, and the worker
+        looks after it: a lost process, a time limit, a cancel or a stop ends the job as they end a `JobTask`'s, and
+        what the body raises, or that it returns without an outcome, is recorded. Elsewhere the claim is bounded by its
+        lease alone.
+
         Parameters
         ----------
+        celery_task_id, worker_id : str, optional
+            Who claims; default, in a worker's task, that task and worker.
         attempt : int, optional
-            The attempt that the message names (claims before this one); a stale message is refused.
+            The attempt that the message names (claims before this one); a stale message is refused. Default, in a
+            worker's task, what its message says of this job.
         token : str, optional
             The claim's token, where the caller must know it beforehand; never one that was used before.
         refused : callable, optional
             Called with the job as it is now where the claim is refused.
+        detached : bool
+            The work ends elsewhere, by whoever gets the claim's token: the body may return without an outcome, and no
+            worker is recorded, so that the lease alone bounds the claim.
 
         Returns
         -------
@@ -62,13 +75,18 @@ class Claiming(Owning):
             After `StoreUnavailable` the job may be claimed all the same. The repo gives it back after its next claim,
             unless the caller named the token and does so itself; else recovery does when the lease is over.
         """
-        written = self._claim(job_id, celery_task_id, worker_id, attempt, token)
+        written = self._claim(job_id, celery_task_id, worker_id, attempt, token, detached=detached)
         if written.job and not written.applied and refused:
             refused(written.job)
         return self._with_payload(written.job) if written.applied and written.job else None
 
     def conditional_update_status_to_processing(
-        self, job_id: str, celery_task_id: str | None = None, expected_status: str = "PENDING"
+        self,
+        job_id: str,
+        celery_task_id: str | None = None,
+        expected_status: str = "PENDING",
+        *,
+        detached: bool = False,
     ) -> tuple[bool, Job]:
         """Take a PENDING job, as `claim_job`; say whether it worked, and give the job as it is now.
 
@@ -79,7 +97,7 @@ class Claiming(Owning):
         """
         if checks.status(expected_status) is not JobStatus.PENDING:
             raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
-        written = self._claim(job_id, celery_task_id, None, None, None)
+        written = self._claim(job_id, celery_task_id, None, None, None, detached=detached)
         assert written.job is not None
         return written.applied, self._with_payload(written.job) if written.applied else written.job
 
@@ -92,11 +110,24 @@ class Claiming(Owning):
             raise
 
     def _claim(
-        self, job_id: str, celery_task_id: str | None, worker_id: str | None, attempt: int | None, token: str | None
+        self,
+        job_id: str,
+        celery_task_id: str | None,
+        worker_id: str | None,
+        attempt: int | None,
+        token: str | None,
+        *,
+        detached: bool = False,
     ) -> Written:
-        now = self.clock()
+        job_id, where = checks.text(job_id, "job_id"), delivery.current()
         known = checks.optional_text(token, "token", checks.MAX_TOKEN)
         token = known or new_token()
+        if not where.may_claim():
+            return self._not_now(job_id)
+        celery_task_id = celery_task_id or where.celery_task_id
+        worker_id = worker_id or ("" if detached else where.worker_id)
+        attempt = where.attempt_of(job_id) if attempt is None else attempt
+        now = self.clock()
         changes: dict[str, Change] = {
             "claim_token": token,
             "claimed_at": now,
@@ -106,28 +137,25 @@ class Claiming(Owning):
             "attempt": Increment(1),
             "charged": Increment(1),
         }
-        expected = {"now": now}
+        expected: dict[str, str | int] = {"now": now}
         if attempt is not None:
             expected["attempt"] = checks.count(attempt, "attempt", least=0)
-        after = Job(
-            job_id=checks.text(job_id, "job_id"), task="", queue="", status=JobStatus.PROCESSING, claim_token=token
-        )
-        try:
+        after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
+        with self._telling(delivery.NOWHERE if detached else where, after, settles=not known) as tell:
             written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
-        except StoreUnavailable:
-            if not known:  # else whoever drew the token settles it
-                self._claims.doubt(job_id, token)
-            raise
+            tell(written)
         self._settle_doubts()
+        return self._answered(job_id, written, now)
+
+    def _answered(self, job_id: str, written: Written, now: int) -> Written:
         job = written.job
         if job is None:
             raise JobNotFound(job_id)
         if written.applied:
-            self._claims.remember(job)
             if self.clock() >= job.lease_expires_at:
-                written = Written(False, self._give_back(job))
+                return Written(False, self._give_back(job))
         elif lifecycle.is_late(job, now):
-            written = Written(False, self._end_late(job))
+            return Written(False, self._end_late(job))
         else:
             log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written
@@ -148,6 +176,11 @@ class Claiming(Owning):
                 self._claims.doubt(job_id, token)
                 return
 
+    def _not_now(self, job_id: str) -> Written:
+        """Refuse a claim while the worker's heartbeats fail: recovery may soon settle its jobs."""
+        log.error("not claimed, heartbeats fail and recovery sends it again", job_id=job_id)
+        return Written(False, self.get_job(job_id))
+
     def _give_back(self, job: Job) -> Job:
         """Release a claim whose answer came when its lease was over; give the job as it is now, as far as known.
 
@@ -161,3 +194,29 @@ class Claiming(Owning):
             )
         except (ClaimLost, JobNotFound, StoreUnavailable):
             return job
+
+    @contextmanager
+    def _telling(self, where: delivery.Delivery, wanted: Job, *, settles: bool) -> Iterator[Callable[[Written], None]]:
+        """Tell the delivery of a claim before it is asked for, and what became of it.
+
+        After `StoreUnavailable` it may have been made: then it stays known until the delivery ends. Where the caller
+        named the token, the caller settles it; else the repo does (``settles``).
+        """
+
+        def tell(written: Written) -> None:
+            if written.applied and written.job:
+                self._claims.remember(written.job)
+                where.claimed(self, written.job)
+            else:
+                where.refused(wanted.job_id, wanted.claim_token)
+
+        where.asks(wanted.job_id, wanted.claim_token)
+        try:
+            yield tell
+        except StoreUnavailable:
+            if settles:
+                self._claims.doubt(wanted.job_id, wanted.claim_token)
+            raise
+        except Exception:
+            where.refused(wanted.job_id, wanted.claim_token)
+            raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from jobclaim.jobs import checks
+from jobclaim.jobs import checks, delivery
 from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
@@ -18,6 +19,7 @@ from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import lease_ms, queue_name
 from jobclaim.jobs.repo.reading import Reading
+from jobclaim.jobs.tally import announce_end
 from jobclaim.jobs.transitions import Move, owner_move
 
 UNCHANGED: Final[Any] = object()
@@ -40,12 +42,15 @@ class Owning(Reading):
     ) -> Job:
         """End the attempt that this repo claimed: COMPLETED, FAILED or CANCELLED. Tried again until the lease ends.
 
+        Then the log, the hooks and, for a critical task, the alerts are told, whoever calls it.
+
         Parameters
         ----------
         result
             Plain JSON values; with COMPLETED only.
         error : exception, str or Failure, optional
-            With FAILED only.
+            With FAILED and CANCELLED only. Default, with FAILED: the exception that is being handled, where there is
+            one.
         ttl : float, optional
             With COMPLETED only: seconds for which the job answers equal submissions, instead of what was submitted.
         token : str, optional
@@ -74,10 +79,18 @@ class Owning(Reading):
             result = self.large.fitting(result, "result", limit, until=until)
             window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
-            return self._end(claim, move, done)
+            return self._told(self._end(claim, move, done))
+        if error is None and wanted is JobStatus.FAILED:
+            error = sys.exc_info()[1]
         cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
         failure = describe(error, now, kind or cancelled, task=claim.task)
-        return self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
+        return self._told(
+            self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
+        )
+
+    def _told(self, job: Job) -> Job:
+        announce_end(self, job)
+        return job
 
     def reschedule(
         self,
@@ -156,11 +169,16 @@ class Owning(Reading):
         return job
 
     def _end(self, claim: Job, move: Move, after: Job) -> Job:
-        written = self.table.apply(claim, move, after, until=claim.lease_expires_at)
+        where = delivery.current()
+        with where.writing():
+            written = self.table.apply(claim, move, after, until=claim.lease_expires_at)
         self._claims.forget(claim.job_id, claim.claim_token)
         if written.made:
+            where.ended(self, claim, written.made)
             return written.made
-        raise _lost(claim.job_id, written.job)
+        lost = _lost(claim.job_id, written.job)
+        where.lost(claim, str(lost))
+        raise lost
 
 
 def _lost(job_id: str, now: Job | None) -> ClaimLost:

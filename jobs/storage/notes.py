@@ -15,7 +15,7 @@ from typing import Any, Final, Self, TypeVar
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
@@ -66,7 +66,7 @@ class Notes(Records):
     """Requests on the notes of one job table; all of them raise `StoreUnavailable`."""
 
     @classmethod
-    def of(cls, repo: JobRepo) -> Self:
+    def of(cls, repo: Store) -> Self:
         """Give the notes of a repo's table, through the repo's own client."""
         return cls(repo.table.client, repo.table.name, clock=repo.clock, sleep=repo.table.sleep)
 

@@ -9,7 +9,7 @@ from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.storage.resilience import persistently
 
 if TYPE_CHECKING:
-    from jobclaim.jobs.repo import JobRepo
+    from jobclaim.jobs.repo.store import Store
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Records:
         self._sleep = sleep
 
     @classmethod
-    def of(cls, repo: JobRepo) -> Self:
+    def of(cls, repo: Store) -> Self:
         """Use the fleet table that the repo's settings name, through the repo's own client."""
         return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 

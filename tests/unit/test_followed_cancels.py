@@ -18,6 +18,7 @@ from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import parent
 from jobclaim.workers.process.parent import Parent
+from jobclaim.workers.submission.message import TOKEN
 from tests.support.clock import ManualClock
 
 
@@ -74,12 +75,15 @@ def test_a_cancel_for_a_job_not_seen_yet_is_told_again_until_it_is_seen(
     cancelled: list[Any] = []
 
     class Seen:
-        job_id = job.job_id
+        key = TOKEN
+
+        def job_ids(self) -> set[str]:
+            return {job.job_id}
 
     monkeypatch.setattr(parent, "_active", lambda: [Seen()])
-    monkeypatch.setattr(world.parent, "cancel", cancelled.append)
+    monkeypatch.setattr(world.parent, "cancel", lambda _, job_id: cancelled.append(job_id))
     world.beat()
-    assert [request.job_id for request in cancelled] == [job.job_id]
+    assert cancelled == [job.job_id]
 
 
 def test_a_cancel_follows_a_job_that_is_tried_again_and_ends_with_it(world: World) -> None:

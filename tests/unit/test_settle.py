@@ -303,15 +303,21 @@ def own_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
+def holding() -> MagicMock:
+    """A request whose child holds one job."""
+    return MagicMock(**{"attempts.return_value": [Attempt("j", 0, "t")], "job_ids.return_value": {"j"}})
+
+
 def test_a_child_that_stands_still_at_the_stop_is_ended_whatever_breaks(own_parent: Any) -> None:
     with pytest.raises(RuntimeError):
-        own_parent._give_back(MagicMock(token="t"))
+        own_parent._give_back(holding())
     assert own_parent._children.sent == ["freeze", "kill"]
     assert own_parent._left_over, "recovery is not told that all is settled"
 
 
 def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = MagicMock(token="t")
+    held = holding()
+    own_parent._wanted[held] = {"j": "t"}
     monkeypatch.setattr(parent, "_active", lambda: [held])
     with pytest.raises(RuntimeError):
         own_parent._stop_cancelled(held)
@@ -330,8 +336,8 @@ def test_a_lost_job_that_was_to_be_cancelled_is_not_tried_again_after_an_outage(
     monkeypatch.setattr(settle, "cancelled", away)
     monkeypatch.setattr(settle, "lost", lambda *_: done.append("lost"))
     monkeypatch.setattr(parent, "SETTLE_SECONDS", 0.0)
-    held = MagicMock(token="t")
-    own_parent._cancels[held] = 0.0
+    held = holding()
+    own_parent._wanted[held] = {"j": "t"}
     own_parent.lost(held, LOST)
     assert own_parent._recorder.flush(10)
     assert done == ["cancelled"]

@@ -1,4 +1,4 @@
-"""Writing the end of an attempt, fenced by its claim, and saying so in the log."""
+"""Writing the end of an attempt, fenced by its claim, and telling its spans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLo
 
 from jobclaim.jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.tally import announce_failure
+from jobclaim.jobs.repo.store import Store
 from jobclaim.workers.attempt import soft_limit
 from jobclaim.workers.submission.typed import CallDoesNotFit
 from jobclaim.workers.telemetry import traces
@@ -51,6 +51,11 @@ def record_cancelled(
     return _write(repo, job_id, token, JobStatus.CANCELLED, again=again, error=reason, kind=FailureKind.CANCELLED)
 
 
+def record_fault(repo: JobRepo, job_id: str, token: str, reason: str) -> Job | None:
+    """Write FAILED for a fault of the program or its configuration; ``None`` where the claim is over."""
+    return _write(repo, job_id, token, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION)
+
+
 def kind_of(error: BaseException) -> FailureKind | None:
     """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
     if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
@@ -74,8 +79,12 @@ def _write(
             raise
         log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
         return None
-    _tell(job)
-    announce_failure(repo, job)
+    told(repo, job)
+    return job
+
+
+def told(repo: Store, job: Job) -> None:
+    """Tell the spans of an attempt that has ended."""
     failure = job.failure if job.status is not JobStatus.COMPLETED else None
     traces.ended(
         repo.settings,
@@ -85,15 +94,3 @@ def _write(
         kind=str(failure.kind) if failure else "",
         exception=failure.exception if failure else "",
     )
-    return job
-
-
-def _tell(job: Job) -> None:
-    duration = round((job.finished_at - job.claimed_at) / 1000, 3)
-    if job.status is JobStatus.CANCELLED:
-        log.warning("cancelled", duration_seconds=duration, **job.log_context())
-    elif job.failure is not None:
-        failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
-        log.error("failed", duration_seconds=duration, **failure, **job.log_context())
-    else:
-        log.info("completed", duration_seconds=duration, **job.log_context())

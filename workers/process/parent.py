@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from celery.exceptions import WorkerLostError
 from celery.worker import state
 
 from jobclaim.jobs import JobError, StoreUnavailable
@@ -24,11 +25,13 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.workers.cancel import Answer, cancel
 from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.identity import worker_id
-from jobclaim.workers.process import board, settle
+from jobclaim.workers.process import board, held, settle
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.heartbeat import Heartbeat, Pace
 from jobclaim.workers.process.recorder import Recorder
-from jobclaim.workers.process.request import JobRequest
+from jobclaim.workers.process.request import JobRequest, OwnedRequest
+from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.submission.message import TOKEN
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -43,6 +46,7 @@ LOOK_AGAIN_SECONDS: Final = 0.05
 GENTLE_SECONDS: Final = 1.0
 """Between SIGTERM and SIGKILL of a child whose job is cancelled."""
 CANCELLED: Final = "cancelled by a person while it ran"
+BESIDE: Final = "its process was ended: another job that the same task held was cancelled"
 
 
 class Parent:
@@ -69,7 +73,9 @@ class Parent:
             self._records, about, self.running, self._obey, pace=pace, clock=app.jobclaim.repo.clock
         )
         self._grace = settings.cancel_grace_seconds
-        self._cancels: dict[JobRequest, float] = {}
+        self._cancels: dict[OwnedRequest, float] = {}
+        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # by job to be cancelled, the token that was marked
+        self._seen: frozenset[str] = frozenset()
         self._following: set[str] = set()
         self._over: set[str] = set()
         self._drain_seconds = settings.drain_seconds
@@ -86,31 +92,35 @@ class Parent:
 
     def running(self) -> list[str]:
         """Ids of the jobs that children work on now."""
-        return sorted({request.job_id for request in _active()})
+        notes = held.current()
+        noted = notes.all().values() if notes else ()
+        started = (request.job_ids() for request in _active() if request.key == TOKEN)
+        return sorted({claim.job_id for claims in noted for claim in claims}.union(*started))
 
     # --- what the event loop tells
     def started(self) -> None:
         """A job has started."""
         self._heartbeat.tell()
 
-    def lost(self, request: JobRequest, error: BaseException) -> None:
+    def lost(self, request: OwnedRequest, error: BaseException) -> None:
         """The child of an attempt is gone, or is being killed for its time limit."""
-        attempt, wanted = request.attempt(), self._is_cancelled(request)
+        for attempt in request.attempts():
+            if not self._recorder.submit(
+                partial(self._record_lost, attempt, error, self._is_cancelled(request, attempt))
+            ):
+                self._left_over = True
 
-        def record() -> None:
-            until = time.monotonic() + SETTLE_SECONDS
-            ended: bool | None = False  # ``None``: DynamoDB was away for too long, recovery settles it
-            if wanted:
-                ended = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
-            if ended is False:
-                settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
-
-        if not self._recorder.submit(record):
-            self._left_over = True
+    def _record_lost(self, attempt: Attempt, error: BaseException, wanted: bool) -> None:
+        until = time.monotonic() + SETTLE_SECONDS
+        ended: bool | None = False  # ``None``: DynamoDB was away for too long, recovery settles it
+        if wanted:
+            ended = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
+        if ended is False:
+            settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
 
     def unanswered(self, request: JobRequest) -> None:
         """The claim of an attempt had no answer: give the job back as soon as DynamoDB answers."""
-        attempt = request.attempt()
+        attempt = request.attempts()[0]
 
         def record() -> None:
             settle.insist(lambda: settle.unanswered(self._app, attempt), until=time.monotonic() + SETTLE_SECONDS)
@@ -118,32 +128,35 @@ class Parent:
         if not self._recorder.submit(record):
             self._left_over = True
 
-    def retried(self, request: JobRequest) -> None:
+    def retried(self, request: OwnedRequest) -> None:
         """An attempt ended and another one is to follow."""
-        if self._is_cancelled(request):
-            self._recorder.submit(partial(self._follow, request.job_id))
+        for job_id in self._wanted.get(request, ()):
+            self._recorder.submit(partial(self._follow, job_id))
 
     # --- cancelling
-    def cancel(self, request: JobRequest) -> None:
-        """Tell the task, and stop it when its grace is over."""
-        if request in self._cancels:
-            return
-        known = board.current()
-        told = known is not None and known.mark(request.token)
-        self._cancels[request] = time.monotonic() + (self._grace if told else 0)
-        log.warning("cancel requested", job_id=request.job_id, task=request.name, grace_seconds=self._grace)
+    def cancel(self, request: OwnedRequest, job_id: str | None = None) -> None:
+        """Tell the task, and stop it when its grace is over; all that its body holds, unless one job is named."""
+        wanted = self._wanted.setdefault(request, {})
+        known, told = board.current(), False
+        for attempt in request.attempts():
+            if job_id in (None, attempt.job_id) and attempt.job_id not in wanted:
+                wanted[attempt.job_id] = attempt.token
+                told |= known is not None and known.mark(attempt.token)
+                log.warning("cancel requested", job_id=attempt.job_id, task=request.name, grace_seconds=self._grace)
+        if request not in self._cancels:
+            self._cancels[request] = time.monotonic() + (self._grace if told else 0)
 
     def _obey(self, record: WorkerRecord) -> Sequence[str]:
         """Carry out the commands; give the job ids of those that are over and may be forgotten."""
         if record.drain and not state.should_stop:
             log.warning("asked to stop")
             os.kill(os.getpid(), signal.SIGTERM)
-        held = {request.job_id: request for request in _active()}
+        runs = {job_id: request for request in _active() for job_id in request.job_ids()}
         done = [job_id for job_id in record.commands if job_id in self._over]
         self._over.clear()
         for job_id in set(record.commands).difference(done, self._following):
-            if record.commands[job_id] == CANCEL and job_id in held:
-                self.cancel(held[job_id])
+            if record.commands[job_id] == CANCEL and job_id in runs:
+                self.cancel(runs[job_id], job_id)
             else:
                 self._following.add(job_id)
                 if not self._recorder.submit(partial(self._follow, job_id)):
@@ -172,18 +185,19 @@ class Parent:
             log.info("cancel is over", job_id=job_id, reason=str(error))
             return True
 
-    def _stop_cancelled(self, request: JobRequest) -> None:
+    def _stop_cancelled(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
         if not self._children.freeze(pid):
-            log.warning("cannot be stopped, it is left to see that it is cancelled", job_id=request.job_id)
+            log.warning("cannot be stopped, it is left to see that it is cancelled", job_id=_shown(request))
             return
         time.sleep(LOOK_AGAIN_SECONDS)
         request.settled = request in _active()
-        until, ended = time.monotonic() + SETTLE_SECONDS, False
+        attempts = request.attempts()
+        wanted = [attempt for attempt in attempts if self._is_cancelled(request, attempt)]
+        ended = False
         try:
-            ended = request.settled and bool(
-                settle.insist(lambda: settle.cancelled(self._app, request.attempt(), CANCELLED), until=until)
-            )
+            ends = [self._end_cancelled(attempt) for attempt in wanted if request.settled]
+            ended = any(ends)
         finally:  # whatever went wrong, nobody else thaws it
             if not ended:
                 request.settled = False
@@ -193,33 +207,48 @@ class Parent:
             time.sleep(GENTLE_SECONDS)
             if request in _active():
                 self._children.kill(pid)
+            for attempt in attempts:
+                if attempt not in wanted:
+                    self._record_lost(attempt, WorkerLostError(BESIDE), False)
 
-    def _is_cancelled(self, request: JobRequest) -> bool:
+    def _end_cancelled(self, attempt: Attempt) -> bool:
+        until = time.monotonic() + SETTLE_SECONDS
+        return bool(settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until))
+
+    def _is_cancelled(self, request: OwnedRequest, attempt: Attempt) -> bool:
         known = board.current()
-        return request in self._cancels or (known is not None and known.is_marked(request.token))
+        marked = known is not None and known.is_marked(attempt.token)
+        return marked or attempt.job_id in self._wanted.get(request, {})
 
     # --- the stop
-    def give_back(self, request: JobRequest) -> None:
-        """The attempt does not end in time: release its claim or fail it, then kill its child."""
-        if not request.settled:
+    def give_back(self, request: OwnedRequest) -> None:
+        """The attempts do not end in time: release their claims or fail them, then kill their child."""
+        if not request.settled and request.job_ids():
             request.settled = True
             self._recorder.submit(lambda: self._give_back(request))
 
-    def _give_back(self, request: JobRequest) -> None:
-        pid, attempt = request.worker_pid, request.attempt()
+    def _give_back(self, request: OwnedRequest) -> None:
+        pid = request.worker_pid
         self._children.freeze(pid)
-        act = settle.unfinished
-        if self._is_cancelled(request):
-            act = lambda app, attempt: settle.cancelled(app, attempt, CANCELLED)  # noqa: E731
-        ended = None
+        ends: list[bool | None] = [None]
         try:
-            ended = settle.insist(lambda: act(self._app, attempt), until=time.monotonic() + self._last_seconds / 2)
-            if ended is False:  # it was over, and its child may still have something to tell
+            ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
+            if False in ends:  # it was over, and its child may still have something to tell
                 self._children.thaw(pid)
                 time.sleep(GENTLE_SECONDS)
         finally:  # the pool waits for a child that stands still, whatever went wrong
-            self._left_over |= ended is None
+            self._left_over |= None in ends
             self._children.kill(pid)
+
+    def _end_unfinished(self, request: OwnedRequest, attempt: Attempt) -> bool | None:
+        """Give back or fail, or cancel where that is wanted; ``None`` where DynamoDB was away for too long."""
+        until, wanted = time.monotonic() + self._last_seconds / 2, self._is_cancelled(request, attempt)
+
+        def act() -> bool:
+            return settle.cancelled(self._app, attempt, CANCELLED) if wanted else settle.unfinished(self._app, attempt)
+
+        ended: bool | None = settle.insist(act, until=until)
+        return ended
 
     def close(self) -> None:
         """The pool is empty: finish what is to be recorded, then say farewell."""
@@ -247,16 +276,25 @@ class Parent:
 
     def _tick(self, now: float) -> None:
         active = set(_active())
+        self._notice_new_claims()
         self._notice_ended_children(active)
         self._stop_what_is_due(active, now)
         self._mind_the_stop(active, now)
 
-    def _notice_ended_children(self, active: set[JobRequest]) -> None:
+    def _notice_ended_children(self, active: set[OwnedRequest]) -> None:
         """Celery looks once when a child's pipe closes, which is a moment too early, and then every 5 s."""
         if self._hub is not None and self._children.have_ended(request.worker_pid for request in active):
             self._hub.call_soon(self._pool.maintain_pool)
 
-    def _stop_what_is_due(self, active: set[JobRequest], now: float) -> None:
+    def _notice_new_claims(self) -> None:
+        """A body may claim long after its message was taken: the fleet is to know within about a second."""
+        notes = held.current()
+        now = frozenset(claim.token for claims in notes.all().values() for claim in claims) if notes else frozenset()
+        if now - self._seen:
+            self._heartbeat.tell()
+        self._seen = now
+
+    def _stop_what_is_due(self, active: set[OwnedRequest], now: float) -> None:
         for request, deadline in list(self._cancels.items()):
             if request not in active:
                 self._forget(request)
@@ -264,7 +302,7 @@ class Parent:
                 self._cancels[request] = now + SETTLE_SECONDS
                 self._recorder.submit(partial(self._stop_cancelled, request))
 
-    def _mind_the_stop(self, active: set[JobRequest], now: float) -> None:
+    def _mind_the_stop(self, active: set[OwnedRequest], now: float) -> None:
         if state.should_stop is None or state.should_stop is False:
             return
         if self._give_back_at is None:
@@ -274,16 +312,22 @@ class Parent:
             for request in active:
                 self.give_back(request)
 
-    def _forget(self, request: JobRequest) -> None:
+    def _forget(self, request: OwnedRequest) -> None:
         self._cancels.pop(request, None)
-        if known := board.current():
-            known.unmark(request.token)
+        known = board.current()
+        for token in self._wanted.pop(request, {}).values():
+            if known is not None:
+                known.unmark(token)
 
 
-def _active() -> list[JobRequest]:
+def _shown(request: OwnedRequest) -> str:
+    return ", ".join(sorted(request.job_ids()))
+
+
+def _active() -> list[OwnedRequest]:
     """The requests that children work on; the event loop may change Celery's set at any moment."""
     while True:
         try:
-            return [request for request in state.active_requests if isinstance(request, JobRequest)]
+            return [request for request in state.active_requests if isinstance(request, OwnedRequest)]
         except RuntimeError:
             continue

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.tally import announce_failure
 from jobclaim.settings import dead_letters_of
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process.recorder import Recorder
@@ -81,7 +80,6 @@ class PoisonDesk:
                     job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token
                 )
                 chords.announce(self._app, failed)
-                announce_failure(repo, failed)
         except (JobNotFound, InvalidInput):  # InvalidInput: an id that no job can have
             return False
         except ClaimLost:

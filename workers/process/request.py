@@ -1,24 +1,37 @@
-"""The request as the worker's main process sees it: it knows the claim's token before the child makes the claim."""
+"""The request as the worker's main process sees it: it knows the claims that the child makes, before they are made.
+
+::
+
+    JobRequest      a `JobTask`'s: the claim has the token that the request drew
+    PlainRequest    any other task's: its body may claim, and leaves a note of each claim (`workers.process.held`)
+
+Of both, what is decided when a child is gone is the same.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
+from jobclaim.jobs import JobError
 from jobclaim.jobs.protocol.claims import new_token
-from jobclaim.workers.process import gate
+from jobclaim.workers.process import gate, held
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.process.settle import Attempt
-from jobclaim.workers.submission.message import TOKEN, address
+from jobclaim.workers.submission.message import DELIVERY, TOKEN, address, delivery_of
 
 logger = get_logger("celery.worker.request")
+
+NOTED: Final = -1
+"""Number of an attempt that is known from a note: no message is to be sent again for it."""
 
 
 def receive(task: Any, app: Any, consumer: Any) -> Any:
@@ -32,20 +45,20 @@ class Owner(Protocol):
     def started(self) -> None:
         """Hear that a child has taken a job."""
 
-    def lost(self, request: JobRequest, error: BaseException) -> None:
+    def lost(self, request: OwnedRequest, error: BaseException) -> None:
         """Hear that an attempt's child is gone."""
 
     def unanswered(self, request: JobRequest) -> None:
         """Hear that the claim of an attempt had no answer."""
 
-    def retried(self, request: JobRequest) -> None:
+    def retried(self, request: OwnedRequest) -> None:
         """Hear that another attempt is to follow."""
 
-    def cancel(self, request: JobRequest) -> None:
-        """End the attempt as cancelled."""
+    def cancel(self, request: OwnedRequest) -> None:
+        """End the attempts as cancelled."""
 
-    def give_back(self, request: JobRequest) -> None:
-        """Put the job back before its child is killed."""
+    def give_back(self, request: OwnedRequest) -> None:
+        """Put the jobs back before their child is killed."""
 
 
 _owner: Owner | None = None
@@ -63,8 +76,8 @@ def owner() -> Owner | None:
     return _owner if _pid == os.getpid() else None  # children that are forked later inherit both
 
 
-class JobRequest(Request):
-    """A delivery of a job's message. Each delivery draws its own token: two of one message must not share a claim.
+class OwnedRequest(Request):
+    """A delivery of a message. Each draws a token of its own: two deliveries of one message must not share a claim.
 
     Celery calls it in the event loop, which must not wait for DynamoDB: what the child cannot tell is handed to the
     `Owner`.
@@ -72,40 +85,48 @@ class JobRequest(Request):
     Attributes
     ----------
     settled : bool
-        Whether the worker itself ends the attempt, so that the end of its child is no news.
+        Whether the worker itself ends the attempts, so that the end of their child is no news.
     """
 
     acknowledged: bool = False
+    key: str = TOKEN
     _celerys_on_success = Request.on_success
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Celery makes a class for each task, whose ``on_success`` calls nobody's: have ours called, and that by it."""
         super().__init_subclass__(**options)
-        if made := vars(cls).get("on_success"):
+        made = vars(cls).get("on_success")
+        if made and "execute_using_pool" in vars(cls):
             cls._celerys_on_success = made
             del cls.on_success
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._request_dict[TOKEN] = new_token()
+        for stale in (TOKEN, DELIVERY):  # Celery copies what a retry's request held into its message
+            self._request_dict.pop(stale, None)
+        self._request_dict[self.key] = new_token()
         self.settled = False
-        self._awaits_job = False
 
     @property
     def token(self) -> str:
-        """Token of the claim that the child makes."""
-        return str(self._request_dict[TOKEN])
+        """What the request drew."""
+        return delivery_of(self._request_dict)
 
-    @property
-    def job_id(self) -> str:
-        """The job's id; a message that names none becomes a job under its task id."""
-        where = address(self._request_dict)
-        return where.job_id if where else str(self.id)
+    def attempts(self) -> list[Attempt]:
+        """What the main process knows of the attempts that the child holds now."""
+        notes = held.current()
+        claims = notes.of(self.token) if notes else []
+        return [Attempt(claim.job_id, NOTED, claim.token) for claim in claims]
 
-    def attempt(self) -> Attempt:
-        """What the main process knows of the attempt."""
-        where = address(self._request_dict)
-        return Attempt(self.job_id, where.attempt if where else 0, self.token, self.task, self._context)
+    def job_ids(self) -> set[str]:
+        """Give the ids of the jobs that the child holds now."""
+        return {attempt.job_id for attempt in self.attempts()}
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A child has taken it: the fleet is to know."""
+        super().on_accepted(pid, time_accepted)
+        if known := owner():
+            known.started()
 
     def revoked(self) -> bool:
         """Tell whether not to start; while heartbeats fail the message goes back to its queue."""
@@ -115,17 +136,51 @@ class JobRequest(Request):
             return True
         return bool(super().revoked())
 
+    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
+        """The child has answered."""
+        return self._celerys_on_success(failed__retval__runtime, **kwargs)
+
+    def _retried(self) -> None:
+        if known := owner():
+            known.retried(self)
+
+    def _lost(self, error: BaseException, *, gone: bool = True) -> None:
+        known = owner()
+        if known is not None and not self.settled:
+            self.settled = True
+            known.lost(self, error)
+        if gone and (notes := held.current()):
+            notes.clear(self.token)
+
+
+class JobRequest(OwnedRequest):
+    """A delivery of the message of a `JobTask`'s job."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._awaits_job = False
+
+    @property
+    def job_id(self) -> str:
+        """The job's id; a message that names none becomes a job under its task id."""
+        where = address(self._request_dict)
+        return where.job_id if where else str(self.id)
+
+    def attempts(self) -> list[Attempt]:
+        """The request's own attempt, and those of claims that its body made beside it."""
+        where = address(self._request_dict)
+        own = Attempt(self.job_id, where.attempt if where else 0, self.token, self.task, self._context)
+        return [own, *super().attempts()]
+
     def acknowledge(self) -> None:
         """Delete the message; not while it is all that there is of its work."""
         if not self._awaits_job:
             super().acknowledge()
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A child has taken it: the fleet is to know."""
+        """A child has taken it; its message is kept where it is no job yet."""
         self._awaits_job = address(self._request_dict) is None
         super().on_accepted(pid, time_accepted)
-        if known := owner():
-            known.started()
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Over a time limit. The soft one is an exception in the child; the hard one kills it right after this call."""
@@ -141,7 +196,7 @@ class JobRequest(Request):
         """The child has answered."""
         if not failed__retval__runtime[0]:
             self._answered()
-        return self._celerys_on_success(failed__retval__runtime, **kwargs)
+        return super().on_success(failed__retval__runtime, **kwargs)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The attempt raised, which its child has written (``return_ok``), or the child is gone."""
@@ -152,7 +207,8 @@ class JobRequest(Request):
         if return_ok:
             if isinstance(error, SoftTimeLimitExceeded):
                 self._leave()
-                self._lost(error)  # where it struck before the claim, the message is gone and nothing is written
+                # where it struck before the claim, the message is gone and nothing is written
+                self._lost(error, gone=False)
             self._answered()
             if isinstance(error, Unanswered) and (known := owner()):
                 known.unanswered(self)
@@ -167,8 +223,7 @@ class JobRequest(Request):
         """The child has rescheduled the job; where it was to be cancelled, that takes effect now."""
         self._answered()
         super().on_retry(exc_info)
-        if known := owner():
-            known.retried(self)
+        self._retried()
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """A cold shutdown: give the job back before its child is killed."""
@@ -206,8 +261,67 @@ class JobRequest(Request):
         else:
             self._leave()
 
-    def _lost(self, error: BaseException) -> None:
-        known = owner()
-        if known is not None and not self.settled:
-            self.settled = True
-            known.lost(self, error)
+
+class PlainRequest(OwnedRequest):
+    """A delivery of any other task's message: Celery's own request, whose body may hold claims."""
+
+    key = DELIVERY
+
+    def attempts(self) -> list[Attempt]:
+        """The claims that the body holds, and the message's own job where it was not claimed yet."""
+        found, where = super().attempts(), address(self._request_dict)
+        if where and where.job_id not in {attempt.job_id for attempt in found}:
+            found.append(Attempt(where.job_id, where.attempt, self.token))
+        return found
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Over a time limit; the hard one kills the child right after this call."""
+        if not soft:
+            self._lost(TimeLimitExceeded(timeout))
+        self._as_celery(super().on_timeout, soft, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The body raised, which its child has written (``return_ok``), or the child is gone."""
+        error = exc_info.exception
+        error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        if return_ok:
+            if isinstance(error, SoftTimeLimitExceeded):
+                self._lost(error, gone=False)  # it may have struck before the claim
+        elif not isinstance(error, TimeLimitExceeded):  # else `on_timeout` is called next
+            self._lost(error)
+        return self._as_celery(super().on_failure, exc_info, send_failed_event, return_ok)
+
+    def on_retry(self, exc_info: Any) -> None:
+        """The child has rescheduled its jobs; where one was to be cancelled, that takes effect now."""
+        super().on_retry(exc_info)
+        self._retried()
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """A cold shutdown: give what the body holds back before its child is killed."""
+        if (known := owner()) and self.attempts():
+            known.give_back(self)
+        else:
+            super().cancel(pool, signal, emit_retry)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End what the body holds as cancelled."""
+        if (known := owner()) and self.attempts():
+            known.cancel(self)
+        else:
+            super().terminate(pool, signal)
+
+    def _as_celery(self, handle: Any, *args: Any) -> Any:
+        """Do what Celery does; a result that cannot be written must not end the event loop."""
+        try:
+            return handle(*args)
+        except JobError as error:
+            logger.error("The result of %s[%s] is not written: %s", self.name, self.id, error)
+            return None
+
+
+def of_task(task: Any) -> type[Request]:
+    """Give the class of a task's requests: ours, below the task's own where it has one."""
+    theirs = symbol_by_name(task.Request)
+    if issubclass(theirs, OwnedRequest):
+        return theirs  # type: ignore[no-any-return]
+    return PlainRequest if theirs is Request else type(f"Owned{theirs.__name__}", (PlainRequest, theirs), {})

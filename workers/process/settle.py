@@ -28,7 +28,7 @@ from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailab
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
-from jobclaim.workers.attempt.outcome import kind_of, record_cancelled
+from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
 from jobclaim.workers.results import chords
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.dispatch import publish_if_due
@@ -52,6 +52,8 @@ class Attempt:
         Claims before this one, as the message names them.
     token : str
         Token of the claim that the child makes.
+    task : optional
+        The `JobTask`; ``None`` for a claim that a body made, whose hooks and links Celery itself tells.
     context : optional
         Celery's context of the request: its chord, chain and error callbacks.
     """
@@ -81,7 +83,7 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
         log.warning("cut off, tried again", exception=type(error).__name__, **job.log_context())
         publish_if_due(app, after)
     else:
-        _fail(attempt, job, error)
+        _fail(app, attempt, job, error)
 
 
 def unanswered(app: Celery, attempt: Attempt) -> None:
@@ -108,7 +110,9 @@ def unfinished(app: Celery, attempt: Attempt) -> bool:
         log.info("given back", **job.log_context())
         publish_if_due(app, after)
     else:
-        _fail(attempt, job, WorkerLostError("the worker was stopped and the job did not end in the time left to it"))
+        _fail(
+            app, attempt, job, WorkerLostError("the worker was stopped and the job did not end in the time left to it")
+        )
     return True
 
 
@@ -123,10 +127,11 @@ def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
         return False
     if after is None:
         return False
-    chords.announce(app, after)
-    signals.task_revoked.send(
-        sender=attempt.task, request=_context(attempt), terminated=True, signum=None, expired=False
-    )
+    if attempt.task is not None:
+        chords.announce(app, after)
+        signals.task_revoked.send(
+            sender=attempt.task, request=_context(attempt), terminated=True, signum=None, expired=False
+        )
     return True
 
 
@@ -180,12 +185,15 @@ def _context(attempt: Attempt) -> Context:
     return context
 
 
-def _fail(attempt: Attempt, job: Job, error: BaseException) -> None:
+def _fail(app: Celery, attempt: Attempt, job: Job, error: BaseException) -> None:
     """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal.
 
     Hook and signal are all that a main process runs of the users' code. What they raise is logged and changes nothing.
     """
     task = attempt.task
+    if task is None:
+        record_failure(app.jobclaim.repo, job.job_id, attempt.token, error, again=True)
+        return
     task.backend.mark_as_failure(attempt.job_id, error, request=_context(attempt))
     (args, kwargs), einfo = call.from_payload(job.payload), _einfo(error)
     try:

@@ -11,6 +11,8 @@ from jobclaim.jobs import Job
 HEADER: Final = "jobclaim"
 TOKEN: Final = "claim_token"  # noqa: S105 - the name of a header
 """Added to a request by the worker's main process when the message arrives, never sent."""
+DELIVERY: Final = "jobclaim_delivery"
+"""The same for a task that is no `JobTask`: names the delivery under which its body may claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,8 @@ def address(request: Any) -> Address | None:
     if not isinstance(job_id, str) or not isinstance(attempt, int):
         return None
     return Address(job_id, attempt)
+
+
+def delivery_of(request: Any) -> str:
+    """Read what names a delivery in its worker; empty for a request that no worker made."""
+    return str(request.get(TOKEN) or request.get(DELIVERY) or "")

@@ -1,0 +1,112 @@
+"""``with repo.claimed(job_id) as job:`` claims a job, and ends its attempt as the block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from jobclaim.jobs import delivery
+from jobclaim.jobs.errors import ClaimLost, JobNotFound, StoreUnavailable
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.repo.claiming import Claiming
+
+log = get_logger("jobclaim.jobs")
+
+RETRY: Final = "celery.exceptions.Retry"
+"""Raised by Celery where another attempt is to follow; by name, for this layer knows no Celery."""
+
+
+class ClaimedJob:
+    """A job that the block holds: it has the attributes of `Job`, and the result that the block sets.
+
+    Attributes
+    ----------
+    result
+        Plain JSON values, written when the block ends; ``None`` unless it is set.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.result: Any = None
+
+    def set_result(self, result: Any) -> None:
+        """Say what the job comes to."""
+        self.result = result
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person wants the job to end: then clean up and return within `Settings.cancel_grace_seconds`."""
+        return delivery.current().cancelled(self.job.claim_token)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.job, name)
+
+    def __repr__(self) -> str:
+        return f"ClaimedJob({self.job!r})"
+
+
+class Scoped(Claiming):
+    """Ends a claim with the block that it was made for."""
+
+    @contextmanager
+    def claimed(
+        self,
+        job_id: str,
+        *,
+        celery_task_id: str | None = None,
+        worker_id: str | None = None,
+        attempt: int | None = None,
+    ) -> Iterator[ClaimedJob | None]:
+        """Claim a job for a block, and end its attempt as the block ends.
+
+        ::
+
+            with repo.claimed(job_id) as job:
+                if job is None:
+                    return SKIPPED  # somebody else has it: that is normal
+                job.set_result(work(job.payload))
+
+        Returning completes the job with the result that was set. An exception fails it, with its kind and its
+        traceback, and goes on. Celery's ``Retry`` lets another attempt follow. An outcome that the block recorded
+        itself stands. Parameters and errors are those of `claim_job`; the end raises as `update_status`.
+
+        Yields
+        ------
+        ClaimedJob or None
+            The job with its payload; ``None`` where the claim was refused.
+        """
+        job = self.claim_job(job_id, celery_task_id=celery_task_id, worker_id=worker_id, attempt=attempt)
+        if job is None:
+            yield None
+            return
+        held = ClaimedJob(job)
+        try:
+            yield held
+        except BaseException as error:
+            if self._is_held(job):
+                self._end_raised(job, error)
+            raise
+        if self._is_held(job):
+            self.update_status(job.job_id, JobStatus.COMPLETED, result=held.result, token=job.claim_token)
+
+    def _is_held(self, job: Job) -> bool:
+        held = self._claims.get(job.job_id)
+        return held is not None and held.claim_token == job.claim_token
+
+    def _end_raised(self, job: Job, error: BaseException) -> None:
+        """Record what the block raised; what cannot be written is logged, for the block's own error goes on."""
+        try:
+            if RETRY in {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}:
+                self.reschedule(job.job_id, error=getattr(error, "exc", None), token=job.claim_token)
+            else:
+                self.update_status(job.job_id, JobStatus.FAILED, error=error, token=job.claim_token)
+        except (ClaimLost, JobNotFound) as lost:
+            log.warning("claim lost, outcome dropped", outcome=str(JobStatus.FAILED), reason=str(lost))
+        except StoreUnavailable as unavailable:
+            log.error(
+                "outcome not written, recovery will find the job",
+                outcome=str(JobStatus.FAILED),
+                reason=str(unavailable),
+            )

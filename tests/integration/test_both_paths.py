@@ -1,0 +1,245 @@
+"""A claim of plain task code gets what a `JobTask` gets: the same faults on each path, with real workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobclaim.jobs import FailureKind, Job, JobStatus
+from jobclaim.workers import create_app
+from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.fleet import FleetRecords
+from jobclaim.workers.submission.dispatch import publish
+from tests.integration.test_lost_workers import process_of, recovering
+from tests.support.endpoints import Endpoint
+from tests.support.stack import Stack, deployed
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.real
+PATHS = ("both.job", "both.plain", "both.short", "both.block")
+PLAIN = PATHS[1:]
+CHILD_SECONDS = 2.0
+
+
+@pytest.fixture
+def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iterator[Stack]:
+    with deployed(
+        dynamodb_local,
+        elasticmq,
+        tmp_path,
+        task_modules=("tests.support.both_paths",),
+        run_dir=str(tmp_path),
+        heartbeat_seconds=2,
+        worker_dead_after_seconds=8,
+        recovery_interval_seconds=2,
+        cancel_grace_seconds=1,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def submit(stack: Stack) -> Callable[..., str]:
+    app = create_app(stack.settings)
+
+    def send(task: str, *args: Any, copies: int = 1, **options: Any) -> str:
+        job = app.jobclaim.repo.create_job(task, {"args": list(args), "kwargs": {}}, **options)
+        for _ in range(copies):
+            publish(app, job)
+        return str(job.job_id)
+
+    return send
+
+
+def evidence(job: Job) -> tuple[Any, ...]:
+    """What `jobclaim show` tells of a job's end, without names that differ by run."""
+    failure = job.failure
+    return (
+        job.status,
+        job.attempt,
+        failure and (failure.kind, failure.exception),
+        [(past.outcome, bool(past.worker_id)) for past in job.history],
+        bool(job.worker_id),
+        bool(job.celery_task_id),
+    )
+
+
+def one_each(submit: Callable[..., str], *args: Any, **options: Any) -> list[str]:
+    return [submit(path, *args, **options) for path in PATHS]
+
+
+def same(jobs: dict[str, Job]) -> Job:
+    """Give one of the jobs, whose ends must all be alike."""
+    ends = {str(evidence(job)) for job in jobs.values()}
+    assert len(ends) == 1, ends
+    return next(iter(jobs.values()))
+
+
+def wait_for_bodies(stack: Stack, ids: list[str]) -> None:
+    wait_until(lambda: set(ids) <= {job_id for job_id, _ in stack.bodies()}, 30, "all bodies run")
+
+
+def test_a_killed_workers_jobs_are_orphans_of_a_known_worker(stack: Stack, submit: Callable[..., str]) -> None:
+    worker = stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "sleep", 600)
+    wait_for_bodies(stack, ids)
+    with recovering(stack.settings):
+        worker.send(signal.SIGKILL)
+        killed = time.monotonic()
+        jobs = stack.wait_for(ids, JobStatus.FAILED, 30)
+    assert time.monotonic() - killed < 20
+    job = same(jobs)
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.ORPHANED
+
+
+def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "sleep", 600)
+    wait_for_bodies(stack, ids)
+    killed = time.monotonic()
+    for job_id in ids:
+        pid = process_of(stack, job_id)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    jobs = stack.wait_for(ids, JobStatus.FAILED, 15)
+    assert max(job.finished_at for job in jobs.values()) / 1000 - time.time() + time.monotonic() - killed < 4
+    job = same(jobs)
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.ORPHANED
+
+
+def test_a_killed_childs_job_that_may_run_again_does(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "sleep once", 600, on_orphan="retry")
+    wait_for_bodies(stack, ids)
+    for job_id in ids:
+        os.kill(process_of(stack, job_id) or 0, signal.SIGKILL)
+    job = same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
+    assert (job.attempt, job.result["attempt"]) == (2, 2)
+
+
+def test_a_running_job_is_cancelled(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "sleep", 600)
+    wait_for_bodies(stack, ids)
+    assert [cancel(stack.repo, job_id) for job_id in ids] == [Answer.REQUESTED] * len(ids)
+    job = same(stack.wait_for(ids, JobStatus.CANCELLED, 20))
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.CANCELLED
+
+
+def test_the_heartbeat_names_what_bodies_hold(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "sleep", 600)
+    wait_for_bodies(stack, ids)
+    records = FleetRecords.of(stack.repo)
+    wait_until(lambda: set(ids) == set(records.all()[0].jobs), 5, "the record names the jobs")
+
+
+def test_a_failure_is_recorded_with_its_exception(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "4", "-Q", "default")
+    jobs = stack.wait_for(one_each(submit, "raise", "the shop is closed"), JobStatus.FAILED, 30)
+    job = same(jobs)
+    assert job.failure is not None
+    assert (job.failure.kind, job.failure.exception) == (FailureKind.TRANSIENT, "ConnectionError")
+    assert all("the shop is closed" in str(each.failure and each.failure.message) for each in jobs.values())
+    assert all("in act" in str(each.failure and each.failure.traceback) for each in jobs.values())
+
+
+def test_celerys_retry_makes_the_job_wait_for_its_next_attempt(stack: Stack, submit: Callable[..., str]) -> None:
+    worker = stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "retry", 1)
+    job = same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
+    assert (job.attempt, job.charged, [past.outcome for past in job.history]) == (2, 2, ["retry"])
+    assert set(stack.bodies().values()) == {1}
+    assert worker.log().count('"retry scheduled"') == len(PATHS)
+
+
+def test_a_message_delivered_five_times_starts_one_body(stack: Stack, submit: Callable[..., str]) -> None:
+    worker = stack.worker("worker", "-c", "4", "-Q", "default")
+    ids = one_each(submit, "sleep", 1, copies=5)
+    same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
+    wait_until(lambda: worker.log().count('"already claimed"') == 4 * len(PATHS), 20, "copies are refused")
+    assert set(stack.bodies().values()) == {1}
+
+
+def test_a_stop_gives_back_what_may_run_again_and_fails_the_rest(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with deployed(
+        dynamodb_local,
+        elasticmq,
+        tmp_path,
+        task_modules=("tests.support.both_paths",),
+        run_dir=str(tmp_path),
+        stop_timeout_seconds=20,
+    ) as stack:
+        app = create_app(stack.settings)
+
+        def send(task: str, **options: Any) -> str:
+            job = app.jobclaim.repo.create_job(task, {"args": ["sleep once", 600], "kwargs": {}}, **options)
+            publish(app, job)
+            return str(job.job_id)
+
+        worker = stack.worker("worker", "-c", "8", "-Q", "default")
+        again = [send(path, on_orphan="retry") for path in PATHS]
+        failing = [send(path) for path in PATHS]
+        wait_for_bodies(stack, again + failing)
+        worker.send(signal.SIGTERM)
+        failed = same(stack.wait_for(failing, JobStatus.FAILED, 40))
+        waiting = same(stack.wait_for(again, JobStatus.PENDING, 40))
+        assert failed.failure is not None
+        assert failed.failure.kind is FailureKind.ORPHANED
+        assert (waiting.attempt, waiting.charged, [past.outcome for past in waiting.history]) == (1, 0, ["release"])
+        worker.wait_for_exit(30)
+        stack.worker("heir", "-c", "4", "-Q", "default")
+        assert same(stack.wait_for(again, JobStatus.COMPLETED, 40)).attempt == 2
+
+
+def test_a_hard_limit_is_recorded_at_once(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> None:
+    limits = {name: {"soft_limit": 1, "hard_limit": 3} for name in PATHS}
+    modules = ("tests.support.both_paths",)
+    with deployed(
+        dynamodb_local, elasticmq, tmp_path, task_modules=modules, run_dir=str(tmp_path), tasks=limits
+    ) as stack:
+        app = create_app(stack.settings)
+        stack.worker("worker", "-c", "4", "-Q", "default")
+        made = [app.jobclaim.repo.create_job(name, {"args": ["stubborn", 60], "kwargs": {}}) for name in PATHS]
+        for job in made:
+            publish(app, job)
+        jobs = stack.wait_for([job.job_id for job in made], JobStatus.FAILED, 30)
+        job = same(jobs)
+        assert job.failure is not None
+        assert job.failure.kind is FailureKind.TIMEOUT
+        assert all(2.9 <= (each.finished_at - each.claimed_at) / 1000 <= 3 + CHILD_SECONDS for each in jobs.values())
+
+
+def test_a_body_that_records_nothing_is_told_what_to_do(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "4", "-Q", "default")
+    forgotten, elsewhere = submit("both.forgets"), submit("both.detached")
+    job = stack.wait_for([forgotten], JobStatus.FAILED, 30)[forgotten]
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.CONFIGURATION
+    assert "detached=True" in job.failure.message
+    kept = stack.wait_for([elsewhere], JobStatus.PROCESSING, 30)[elsewhere]
+    assert (kept.worker_id, bool(kept.celery_task_id)) == ("", True)
+    done = stack.repo.update_status(elsewhere, "COMPLETED", result="there", token=kept.claim_token)
+    assert done.result == "there"
+
+
+def test_several_claims_of_one_body_are_each_looked_after(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "2", "-Q", "default")
+    app = create_app(stack.settings)
+    ids = [app.jobclaim.repo.create_job("both.short", None).job_id for _ in range(3)]
+    app.send_task("both.several", args=[ids, "/nowhere"], queue="default")
+    wait_for_bodies(stack, ids)
+    os.kill(process_of(stack, ids[1]) or 0, signal.SIGKILL)
+    assert stack.wait_for(ids[:1], JobStatus.COMPLETED, 10)[ids[0]].result == "first"
+    lost = stack.wait_for(ids[1:], JobStatus.FAILED, 10)
+    assert {job.failure.kind for job in lost.values() if job.failure} == {FailureKind.ORPHANED}

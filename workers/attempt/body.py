@@ -1,0 +1,263 @@
+"""The claims that a task's body makes itself, by `JobRepo.claim_job`: known to the worker, and never left open.
+
+::
+
+    task_prerun ──▶ BodyDelivery ──▶ body ──▶ claim_job ──▶ noted for the main process, then asked for
+                                      │
+                                      ├── update_status, release, claimed(...)   the outcome is the body's
+                                      ▼
+    task_postrun ◀── what is still open: raised → FAILED with the exception; Celery's Retry → PENDING, its message
+                     sent; returned → FAILED (CONFIGURATION), for nobody would ever end it
+
+It holds for every task of an app that jobclaim is installed on; a `JobTask`'s own claim is not among these.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+
+from celery import states
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+
+from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import delivery as place
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo.store import Store
+from jobclaim.workers import identity
+from jobclaim.workers.attempt import outcome, soft_limit
+from jobclaim.workers.handle import installed_on
+from jobclaim.workers.process import board, gate, held
+from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.submission.message import address, delivery_of
+from jobclaim.workers.telemetry import traces
+
+log = get_logger("jobclaim.worker")
+
+BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
+NOT_RECORDED: Final = (
+    "task {task!r} claimed the job and returned without recording an outcome; call update_status(job_id, ...) before "
+    "it returns, use `with repo.claimed(job_id) as job:`, or claim with detached=True where the work ends elsewhere"
+)
+
+
+class BodyDelivery(place.Delivery):
+    """The message that a child works on, and the claims that its body holds.
+
+    Parameters
+    ----------
+    key : str
+        Names the delivery to the main process.
+    """
+
+    def __init__(self, task: Any, key: str) -> None:
+        self.worker_id = identity.worker_id()
+        self.celery_task_id = task.request.id
+        self._task, self._key = task, key
+        self._address = address(task.request)
+        self._asked: set[str] = set()
+        self._claims: dict[str, tuple[JobRepo, Job]] = {}
+        self._lock = threading.Lock()
+        self.is_retrying = False
+        self._cause: BaseException | None = None
+
+    # --- what the repo tells
+    def may_claim(self) -> bool:
+        """Not while heartbeats fail."""
+        return gate.is_open()
+
+    def attempt_of(self, job_id: str) -> int | None:
+        """The attempt of the message's own job, once: a body that gives it back may claim it again."""
+        named = self._address
+        return named.attempt if named and named.job_id == job_id and job_id not in self._asked else None
+
+    def asks(self, job_id: str, token: str) -> None:
+        """Note the claim for the main process."""
+        self._asked.add(job_id)
+        if notes := held.current():
+            notes.put(self._key, held.Claim(job_id, token))
+
+    def refused(self, job_id: str, token: str) -> None:
+        """Forget the claim."""
+        self._drop(token)
+
+    def claimed(self, repo: Store, claim: Job) -> None:
+        """Say so in the log, and let what the body logs and traces belong to the job."""
+        assert isinstance(repo, JobRepo)
+        with self._lock:
+            self._claims[claim.claim_token] = (repo, claim)
+        self._show()
+        if not self._is_job_task:
+            traces.enter(repo.settings, claim)
+        wait = round(claim.wait_ms / 1000, 3)
+        settings = repo.settings
+        missed = claim.queue in settings.queue_names and wait > settings.queue(claim.queue).sla_seconds
+        log.info("claimed", wait_seconds=wait, sla_missed=missed, **claim.log_context())
+
+    def cancelled(self, token: str) -> bool:
+        """Whether the main process was told to end the attempt."""
+        known = board.current()
+        return known is not None and known.is_marked(token)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Let the soft time limit pass by: the body has come to its outcome."""
+        return soft_limit.passes_by()
+
+    def ended(self, repo: Store, claim: Job, after: Job) -> None:
+        """Forget the claim, and tell its spans."""
+        if not self._forget(claim):
+            return
+        if after.status is not JobStatus.PENDING:
+            outcome.told(repo, after)
+            return
+        failure = after.failure.exception if after.failure else ""
+        move = "retry" if after.charged == claim.charged else "release"
+        traces.ended(repo.settings, claim, move, at=repo.clock(), exception=failure)
+        if move == "retry":
+            log.info("retry scheduled", available_at=after.available_at, exception=failure, **claim.log_context())
+
+    def lost(self, claim: Job, reason: str) -> None:
+        """Forget a claim that is over."""
+        if self._forget(claim):
+            log.warning("claim lost, outcome dropped", reason=reason, **claim.log_context())
+
+    # --- what the worker asks
+    def open_claims(self) -> list[tuple[JobRepo, Job]]:
+        """Give the claims without an outcome, the message's own job first."""
+        with self._lock:
+            found = list(self._claims.values())
+        own = self._address.job_id if self._address else ""
+        return sorted(found, key=lambda pair: pair[1].job_id != own)
+
+    def is_of(self, task: Any) -> bool:
+        """Whether it is a task's own body that runs, not one that it calls."""
+        return task is self._task or task.name == self._task.name
+
+    @contextmanager
+    def retrying(self, cause: BaseException | None) -> Iterator[None]:
+        """Let a message that Celery sends meanwhile be the retry's."""
+        self.is_retrying, self._cause = True, cause
+        try:
+            yield
+        finally:
+            self.is_retrying, self._cause = False, None
+
+    def retry(self, at: int | None) -> Job | None:
+        """Make the open claims' jobs PENDING; gives the one that the retry's own message is for, where there is one.
+
+        Raises
+        ------
+        ClaimLost, JobNotFound, StoreUnavailable
+            Of that one: nothing may be sent.
+        """
+        cause = self._cause
+        kind = outcome.kind_of(cause) if cause else None
+        own: Job | None = None
+        for repo, claim in self.open_claims():
+            is_own = own is None and claim.task == self._task.name
+            try:
+                after = repo.reschedule(claim.job_id, available_at=at, error=cause, kind=kind, token=claim.claim_token)
+            except (ClaimLost, JobNotFound, StoreUnavailable) as error:
+                if is_own:
+                    raise
+                log.warning("retry dropped", reason=str(error), **claim.log_context())
+                continue
+            if is_own:
+                own = after
+            else:
+                publish_if_due(self._task.app, after)
+        return own
+
+    def close(self, state: str | None, value: Any) -> None:
+        """End what the body left open."""
+        for repo, claim in self.open_claims():
+            self._forget(claim)
+            try:
+                self._end(repo, claim, state, value)
+            except Exception:
+                log.exception("not recorded, recovery will find the job")
+        self._drop_rest()
+
+    def _end(self, repo: JobRepo, claim: Job, state: str | None, value: Any) -> None:
+        error = value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
+        if self.cancelled(claim.claim_token) and state != states.RETRY:
+            outcome.record_cancelled(repo, claim.job_id, claim.claim_token, error or BY_ITSELF)
+        elif state == states.RETRY:
+            self._send_back(repo, claim, value)
+        elif error is not None and state not in (states.IGNORED, states.REJECTED):
+            outcome.record_failure(repo, claim.job_id, claim.claim_token, error)
+        else:
+            outcome.record_fault(repo, claim.job_id, claim.claim_token, NOT_RECORDED.format(task=self._task.name))
+
+    def _send_back(self, repo: JobRepo, claim: Job, retry: Any) -> None:
+        """A ``Retry`` that was raised by hand has sent no message."""
+        try:
+            after = repo.reschedule(claim.job_id, error=getattr(retry, "exc", None), token=claim.claim_token)
+        except (ClaimLost, JobNotFound, StoreUnavailable) as error:
+            log.warning("retry dropped", reason=str(error), **claim.log_context())
+            return
+        traces.ended(repo.settings, claim, "retry", at=repo.clock())
+        publish_if_due(self._task.app, after)
+
+    # --- the notes
+    def _forget(self, claim: Job) -> bool:
+        with self._lock:
+            known = self._claims.pop(claim.claim_token, None)
+        if known is None:
+            return False
+        self._drop(claim.claim_token)
+        self._show()
+        if not self._is_job_task:
+            traces.leave(known[0].settings)
+        return True
+
+    def _show(self) -> None:
+        """Let the body's log lines name the job that it claimed last and still holds."""
+        with self._lock:
+            claims = [claim for _, claim in self._claims.values()]
+        if self._is_job_task:
+            return
+        if claims:
+            bind_contextvars(**claims[-1].log_context())
+        else:
+            unbind_contextvars("job_id", "task", "queue", "attempt")
+
+    @property
+    def _is_job_task(self) -> bool:
+        """Whether lines and spans belong to a job that the task claimed before its body."""
+        return getattr(self._task.request, "job", None) is not None
+
+    def _drop(self, token: str) -> None:
+        if notes := held.current():
+            notes.drop(token)
+
+    def _drop_rest(self) -> None:
+        """Claims of which nobody knows whether they were made are recovery's now."""
+        if notes := held.current():
+            for claim in notes.of(self._key):
+                notes.drop(claim.token)
+
+
+def begin(task: Any, **_: Any) -> None:
+    """Handle ``task_prerun``: let claims know the message."""
+    key = _key(task)
+    place.enter(BodyDelivery(task, key) if key else place.current())
+
+
+def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
+    """Handle ``task_postrun``, which comes however a task ends."""
+    current = place.current()
+    if _key(task) and isinstance(current, BodyDelivery):
+        place.enter(place.NOWHERE)
+        current.close(state, retval)
+
+
+def _key(task: Any) -> str:
+    """Name of the delivery that a worker runs; empty for eager and direct calls, which are part of another one."""
+    request = task.request
+    if installed_on(task.app) is None or request.called_directly or request.is_eager:
+        return ""
+    return delivery_of(request)

@@ -1,0 +1,87 @@
+"""Tasks that are no `JobTask`: in a worker of an installed app their bodies' claims are looked after all the same.
+
+A worker gives each its request (`workers.process.request.PlainRequest`) and a ``retry`` that writes before it sends:
+Celery's own publishes first, so that the next attempt could meet a job that is still PROCESSING, and be refused.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from functools import partial
+from typing import Any, NoReturn
+
+from celery import Celery
+from celery.exceptions import Ignore, Reject
+
+from jobclaim.jobs import ClaimLost, Job, JobNotFound, StoreUnavailable
+from jobclaim.jobs import delivery as place
+from jobclaim.jobs.log import get_logger
+from jobclaim.workers.attempt.body import BodyDelivery
+from jobclaim.workers.process.request import of_task
+from jobclaim.workers.submission import timing
+from jobclaim.workers.submission.message import headers
+from jobclaim.workers.task import JobTask
+
+log = get_logger("jobclaim.worker")
+
+
+def equip(app: Celery) -> None:
+    """Prepare the tasks of a worker that is about to start; a second time changes nothing."""
+    for task in app.tasks.values():
+        if not isinstance(task, JobTask) and not isinstance(vars(task).get("retry"), partial):
+            task.Request = of_task(task)
+            task.retry = partial(_retry, task, task.retry)
+            task.apply_async = partial(_apply_async, task, task.apply_async)
+
+
+def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
+    """Retry as Celery does; where the body holds jobs, they are PENDING before the message is sent."""
+    body = place.current()
+    if not (isinstance(body, BodyDelivery) and body.is_of(task) and body.open_claims()):
+        return celerys(*args, **options)
+    positional = dict(zip(("args", "kwargs", "exc"), args, strict=False))
+    cause = options.get("exc") or positional.get("exc") or sys.exc_info()[1]
+    try:
+        with body.retrying(cause):
+            return celerys(*args, **options)
+    except Reject as rejected:
+        _not_retried(rejected.reason)
+
+
+def _not_retried(error: Any) -> NoReturn:
+    """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
+    if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
+        log.warning("retry dropped", reason=str(error))
+        raise Ignore(str(error)) from error
+    if isinstance(error, BaseException):
+        raise error
+    raise Reject(error, requeue=False)
+
+
+def _apply_async(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    """Send as Celery does; a retry of a body that holds jobs gives them back first."""
+    body = place.current()
+    if not (isinstance(body, BodyDelivery) and body.is_retrying):
+        return celerys(args, kwargs, **options)
+    now, zone = task.app.jobclaim.repo.clock(), task.app.timezone
+    due = timing.due_at(options.get("countdown"), options.get("eta"), now, zone)
+    job = body.retry(due)
+    if job is None:  # the jobs are other tasks': each has its own message, and this one goes as it is
+        return celerys(args, kwargs, **options)
+    return _send(task, celerys, job, args, kwargs, options)
+
+
+def _send(task: Any, celerys: Any, job: Job, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+    """Send the retry's message for the job's next attempt; SQS, not a worker's memory, keeps it until it is due."""
+    if not job.dispatches:
+        return task.AsyncResult(job.job_id)  # due too far ahead: recovery sends it
+    wait = max(0, job.available_at - task.app.jobclaim.repo.clock()) / 1000
+    kept = {name: value for name, value in options.items() if name not in ("countdown", "eta", "headers")}
+    if wait:
+        kept["DelaySeconds"] = math.ceil(wait)
+    try:
+        return celerys(args, kwargs, headers={**(options.get("headers") or {}), **headers(job)}, **kept)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+        log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+        return task.AsyncResult(job.job_id)

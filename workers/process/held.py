@@ -1,0 +1,129 @@
+"""What a worker's children hold: a page of memory in which a child notes each claim before it asks for it.
+
+::
+
+    0                    16,384
+    | one byte a slot:   | slot: delivery 16 | claim token 64 | length 2 | job id |  slot ...
+    | is it in use       |
+
+A `JobTask` claims the job that its message names, with a token that the main process drew. A body that calls
+`JobRepo.claim_job` decides by itself, so it leaves a note here: when its process is gone, the main process knows the
+claims all the same. Each child writes to a region of its own, by its place in the pool, so nothing is locked and a
+child that is stopped in the middle of a note holds up no other. The main process reads, and clears what a dead child
+left.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from billiard import current_process
+
+from jobclaim.jobs.log import get_logger
+
+log = get_logger("jobclaim.worker")
+
+REGIONS: Final = 256
+"""Children of one pool that can leave notes."""
+PER_REGION: Final = 64
+"""Claims that one child can hold at once."""
+SLOTS: Final = REGIONS * PER_REGION
+USED: Final = b"\1"
+FREE: Final = b"\0"
+LONGEST_ID: Final = 302
+"""Bytes of a job id that a note can hold."""
+_SLOT: Final = struct.Struct(f"=16s64sH{LONGEST_ID}s")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim that a body made, or is about to make."""
+
+    job_id: str
+    token: str
+
+
+class Held:
+    """The notes of one worker; made before its pool forks."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SLOTS * (1 + _SLOT.size))
+        self._places: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def put(self, delivery: str, claim: Claim) -> bool:
+        """Note a claim; ``False`` where it has no room: then the lease alone bounds it, which is logged."""
+        job_id = claim.job_id.encode()
+        with self._lock:
+            place = self._free() if len(job_id) <= LONGEST_ID else -1
+            if place < 0:
+                log.error("claim not noted, its lease alone bounds it", job_id=claim.job_id, count=len(self._places))
+                return False
+            content = _SLOT.pack(delivery.encode(), claim.token.encode(), len(job_id), job_id)
+            at = SLOTS + place * _SLOT.size
+            self._memory[at : at + _SLOT.size] = content
+            self._memory[place : place + 1] = USED  # last: a note that is cut off is none
+            self._places[claim.token] = place
+            return True
+
+    def drop(self, token: str) -> None:
+        """Forget a claim of this process that is over."""
+        with self._lock:
+            if (place := self._places.pop(token, None)) is not None:
+                self._memory[place : place + 1] = FREE
+
+    def clear(self, delivery: str) -> None:
+        """Forget what is noted under a delivery whose child is gone."""
+        for place in self._used():
+            if self._read(place)[0] == delivery:
+                self._memory[place : place + 1] = FREE
+
+    def of(self, delivery: str) -> list[Claim]:
+        """Give the claims that are held under a delivery."""
+        return [claim for owner, claim in map(self._read, self._used()) if owner == delivery]
+
+    def all(self) -> dict[str, list[Claim]]:
+        """Give all claims by delivery."""
+        found: dict[str, list[Claim]] = {}
+        for owner, claim in map(self._read, self._used()):
+            found.setdefault(owner, []).append(claim)
+        return found
+
+    def _used(self) -> Iterator[int]:
+        place = self._memory.find(USED, 0, SLOTS)
+        while place >= 0:
+            yield place
+            place = self._memory.find(USED, place + 1, SLOTS)
+
+    def _free(self) -> int:
+        index = getattr(current_process(), "index", None)  # ``None``: not a child, so nobody else writes
+        if index is None:
+            return self._memory.find(FREE, 0, SLOTS)
+        if index >= REGIONS:
+            return -1
+        return self._memory.find(FREE, index * PER_REGION, (index + 1) * PER_REGION)
+
+    def _read(self, place: int) -> tuple[str, Claim]:
+        at = SLOTS + place * _SLOT.size
+        delivery, token, length, job_id = _SLOT.unpack(self._memory[at : at + _SLOT.size])
+        return delivery.rstrip(FREE).decode(), Claim(job_id[:length].decode(), token.rstrip(FREE).decode())
+
+
+_held: Held | None = None
+
+
+def make() -> Held:
+    """Make this worker's; called once, before the pool forks."""
+    global _held  # noqa: PLW0603 - one process is one worker
+    _held = Held()
+    return _held
+
+
+def current() -> Held | None:
+    """Give the worker's; ``None`` outside a worker."""
+    return _held
