@@ -52,6 +52,10 @@ class Delivery:
         """Whether a person wants the attempt with this claim to end."""
         return False
 
+    def leaves_to_worker(self, error: BaseException) -> bool:
+        """Whether the process is ending, so that its worker's main process records what becomes of its claims."""
+        return False
+
     def writing(self) -> AbstractContextManager[None]:
         """Surround the write of an outcome: nothing cuts it short."""
         return nullcontext()

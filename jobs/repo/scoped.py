@@ -85,7 +85,7 @@ class Scoped(Claiming):
         try:
             yield held
         except BaseException as error:
-            if self._is_held(job):
+            if self._is_held(job) and not delivery.current().leaves_to_worker(error):
                 self._end_raised(job, error)
             raise
         if self._is_held(job):

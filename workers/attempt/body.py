@@ -102,6 +102,10 @@ class BodyDelivery(place.Delivery):
         known = board.current()
         return known is not None and known.is_marked(token)
 
+    def leaves_to_worker(self, error: BaseException) -> bool:
+        """``SystemExit`` and its like end the child: by a time limit, a cancel, a stop, or the body's own will."""
+        return not isinstance(error, Exception)
+
     def writing(self) -> AbstractContextManager[None]:
         """Let the soft time limit pass by: the body has come to its outcome."""
         return soft_limit.passes_by()
@@ -173,6 +177,8 @@ class BodyDelivery(place.Delivery):
 
     def close(self, state: str | None, value: Any) -> None:
         """End what the body left open."""
+        if (ending := sys.exc_info()[1]) is not None and self.leaves_to_worker(ending):
+            return
         for repo, claim in self.open_claims():
             self._forget(claim)
             try:
