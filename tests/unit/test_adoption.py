@@ -211,7 +211,7 @@ def test_a_claim_that_had_no_answer_is_told_and_its_job_is_given_back(
     messages: list[Any] = []
     monkeypatch.setattr(settle, "publish_if_due", lambda app, after: messages.append(after))
 
-    settle.unanswered(world.app, made.attempt())
+    settle.unanswered(world.app, made.attempts()[0])
 
     after = world.repo.get_job(job.job_id)
     assert messages == [after]
