@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jobclaim.jobs.audit import Audit
@@ -78,8 +78,8 @@ class DeadLetters:
 
     def find(self, wanted: Filter) -> Iterator[Job]:
         """Give the jobs that are meant, each shard oldest first, a page at a time."""
-        for partition in self._partitions(wanted.states):
-            for page in self._pages(partition):
+        for partition, by_failure in self._partitions(wanted.states):
+            for page in self._pages(partition, wanted.until if by_failure else 0):
                 found = self._repo.table.get_many([entry.job_id for entry in page])
                 now = self._repo.clock()
                 for entry in page:
@@ -130,6 +130,9 @@ class DeadLetters:
     ) -> ActReport:
         """Retry, resolve or abandon all that are meant, or jobs by id, one conditional write each.
 
+        A filter means the jobs that have failed when this begins. One that fails again meanwhile is left alone, also
+        where its worker's clock is behind: each job is acted on once.
+
         Parameters
         ----------
         by, reason : str
@@ -175,7 +178,9 @@ class DeadLetters:
 
     def _meant(self, wanted: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:
         if isinstance(wanted, Filter):
-            yield from ((job.job_id, job) for job in self.find(wanted))
+            began = self._repo.clock()
+            ended = replace(wanted, until=min(wanted.until or began, max(began, wanted.since)))
+            yield from ((job.job_id, job) for job in self.find(ended) if not _was_decided(job, since=began))
             return
         for job_id in wanted:
             yield job_id, None
@@ -224,26 +229,31 @@ class DeadLetters:
             report.unsent += 1
             log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
 
-    def _partitions(self, states: Iterable[str]) -> list[str]:
+    def _partitions(self, states: Iterable[str]) -> list[tuple[str, bool]]:
+        """Name the partitions to read, and tell of each whether its order is the one in which jobs failed."""
         shards, wanted = range(self._repo.table.shards), set(states)
-        keys: list[str] = []
+        keys: list[tuple[str, bool]] = []
         if DeadState.WAITING in wanted:
-            keys += [schema.closed_key(JobStatus.FAILED, shard) for shard in shards]
+            keys += [(schema.closed_key(JobStatus.FAILED, shard), True) for shard in shards]
         if DeadState.SCHEDULED in wanted:
-            keys += [schema.retry_key(shard) for shard in shards]
+            keys += [(schema.retry_key(shard), False) for shard in shards]
         if wanted & {DeadState.RESOLVED, DeadState.ABANDONED}:
-            keys += [schema.settled_key(shard) for shard in shards]
+            keys += [(schema.settled_key(shard), True) for shard in shards]
         return keys
 
-    def _pages(self, partition: str) -> Iterator[list[IndexEntry]]:
+    def _pages(self, partition: str, up_to: int) -> Iterator[list[IndexEntry]]:
         after: IndexEntry | None = None
         while True:
-            page = self._repo.table.entries(partition, limit=PAGE, after=after)
+            page = self._repo.table.entries(partition, limit=PAGE, after=after, up_to=up_to or None)
             if page:
                 yield page
             if len(page) < PAGE:
                 return
             after = page[-1]
+
+
+def _was_decided(job: Job, *, since: int) -> bool:
+    return any(decision.at >= since for decision in job.decisions)
 
 
 def _words(wanted: Filter | Sequence[str]) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import FailureKind, IllegalTransition, Job, JobStatus
+from jobclaim.jobs import FailureKind, IllegalTransition, Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol.rescue import revive
+from jobclaim.recovery.dead import letters
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, before, bench_settings, store
 
@@ -199,3 +200,51 @@ def cost(bench: Bench) -> tuple[int, float]:
         events.unregister("provide-client-params.dynamodb.*", unique_id="ask")
         events.unregister("after-call.dynamodb.*", unique_id="count")
     return requests.total, units
+
+
+# --- a retry of everything
+ENOUGH = 40
+"""Retries after which a test takes a retry of everything for endless."""
+
+
+class FailingAgain:
+    """Sends each message to a worker that runs it at once, into the same failure; its clock may be behind.
+
+    Attributes
+    ----------
+    ran : list
+        Ids of the jobs that it ran.
+    """
+
+    def __init__(self, bench: Bench, kind: str, behind_ms: int) -> None:
+        self._bench, self._kind, self._behind_ms = bench, FailureKind(kind), behind_ms
+        self.ran: list[str] = []
+
+    def __call__(self, job: Job, _: float) -> None:
+        self._bench.clock.advance(0.001)
+        if len(self.ran) >= ENOUGH:
+            return
+        self.ran.append(job.job_id)
+        worker = JobRepo(
+            self._bench.client,
+            settings=self._bench.settings,
+            clock=lambda: self._bench.clock() - self._behind_ms,
+            sleep=lambda _: None,
+        )
+        worker.claim_job(job.job_id)
+        worker.update_status(job.job_id, "FAILED", error="it broke again", kind=self._kind)
+
+
+@pytest.mark.parametrize("behind_ms", [0, 30_000])
+@pytest.mark.parametrize("kind", ["PERMANENT", "TRANSIENT"])
+def test_a_retry_of_everything_ends_although_jobs_fail_again_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str, behind_ms: int
+) -> None:
+    monkeypatch.setattr(letters, "PAGE", 2)
+    for number in range(6):
+        submitted(bench, f"j{number}")
+        fail(bench, f"j{number}", kind)
+        bench.clock.advance(0.5)
+    send = FailingAgain(bench, kind, behind_ms)
+    report = letters.DeadLetters(bench.repo, send=send, sleep=lambda _: None).act("retry", letters.Filter(), by="ada")
+    assert (report.done, sorted(send.ran)) == (6, [f"j{number}" for number in range(6)])
