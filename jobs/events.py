@@ -37,6 +37,7 @@ FIELDS: Final = {
     "claims": "whether the worker goes on claiming",
     "count": "how many",
     "dead_workers": "dead workers whose jobs are all settled",
+    "delay_seconds": "until SQS delivers the message, seconds",
     "dispatches": "messages sent for this attempt",
     "due": "the schedule's tick, ISO 8601",
     "duration_seconds": "from the claim to the end, seconds",
@@ -368,6 +369,14 @@ EVENTS: Final = {
             "message cannot be run, left to the redrive policy", "transport", "error", "queue reason", "A poison pill."
         ),
         _event("poison taken out", "poison", "error", "queue reason kept_in job_id", "A message that cannot be run."),
+        _event(
+            "task not registered here, sent again",
+            "poison",
+            "warning",
+            "JOB reason delay_seconds",
+            "Once for each task: another worker may know it.",
+        ),
+        _event("sent again for another worker", "poison", "info", "JOB delay_seconds", "Its task is unknown here."),
         _event("poison left to SQS", "poison", "error", "queue reason error", "It could not be moved by hand."),
         _event("claim lost before its failure was written", "poison", "warning", "job_id", "Somebody has the job."),
         # --- dead letters and circuit breakers

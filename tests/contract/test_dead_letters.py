@@ -12,7 +12,7 @@ from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol.rescue import revive
-from jobclaim.recovery.dead import letters
+from jobclaim.recovery.dead import Filter, letters
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, before, bench_settings, store
 
@@ -246,5 +246,5 @@ def test_a_retry_of_everything_ends_although_jobs_fail_again_at_once(
         fail(bench, f"j{number}", kind)
         bench.clock.advance(0.5)
     send = FailingAgain(bench, kind, behind_ms)
-    report = letters.DeadLetters(bench.repo, send=send, sleep=lambda _: None).act("retry", letters.Filter(), by="ada")
+    report = letters.DeadLetters(bench.repo, send=send, sleep=lambda _: None).act("retry", Filter(), by="ada")
     assert (report.done, sorted(send.ran)) == (6, [f"j{number}" for number in range(6)])

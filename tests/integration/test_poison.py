@@ -113,15 +113,37 @@ def test_mutated_messages_end_and_the_good_jobs_between_are_done(deploy: Deploym
     deploy.stack.wait_for([last], JobStatus.COMPLETED, 20)
 
 
-def test_a_job_of_a_task_that_is_not_registered_fails_with_the_reason(deploy: Deployment) -> None:
-    job_id = deploy.submit("tests.of_next_week")
-    deploy.stack.worker("worker", "-c", "1", "-Q", "default")
-    job = deploy.failed(job_id)
-    assert job.failure is not None
-    assert job.failure.kind is FailureKind.CONFIGURATION
-    assert "'tests.of_next_week' is not registered in this worker" in job.failure.message
+def test_a_new_task_is_left_to_the_workers_that_know_it_while_a_release_is_rolled_out(deploy: Deployment) -> None:
+    old = deploy.stack.worker("old", "-c", "1", "-Q", "default")
+    job_ids = [deploy.submit("tests.polite", {"args": [0.01], "kwargs": {}}) for _ in range(3)]
+    wait_until(
+        lambda: all(job.dispatches > 1 for job in deploy.stack.repo.table.get_many(job_ids).values()),
+        30,
+        "the old worker sends all three again",
+    )
+    env = {"JOBCLAIM_TASK_MODULES": '["tests.support.tasks", "tests.support.stopping"]'}
+    deploy.stack.worker("new", "-c", "1", "-Q", "default", env=env)
+    jobs = deploy.stack.wait_for(job_ids, JobStatus.COMPLETED, 90)
+    assert {(job.attempt, job.charged) for job in jobs.values()} == {(1, 1)}
+    assert old.log().count("task not registered here, sent again") == 1, "it warns once of a task"
     deploy.wait_until_empty()
-    assert deploy.dead_letters() == [], "the job holds everything"
+    assert deploy.dead_letters() == []
+
+
+def test_a_job_of_a_task_that_no_worker_knows_fails_with_the_reason_after_its_last_message(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    queue = QueueSpec(name="default", soft_limit=30, hard_limit=40)
+    with deployed(dynamodb_local, elasticmq, tmp_path, queues=(queue,), max_dispatches=2) as stack:
+        deploy = Deployment(stack, elasticmq)
+        job_id = deploy.submit("tests.of_next_week")
+        deploy.stack.worker("worker", "-c", "1", "-Q", "default")
+        job = deploy.failed(job_id)
+        assert job.failure is not None
+        assert (job.dispatches, job.failure.kind) == (2, FailureKind.CONFIGURATION)
+        assert "'tests.of_next_week' is not registered in this worker" in job.failure.message
+        deploy.wait_until_empty()
+        assert deploy.dead_letters() == [], "the job holds everything"
 
 
 def test_a_stale_message_of_an_unregistered_task_does_not_touch_the_later_attempt(deploy: Deployment) -> None:

@@ -14,6 +14,7 @@ from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.tally import Tally
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
+from jobclaim.workers.process import poison
 from jobclaim.workers.process.poison import PoisonDesk
 from jobclaim.workers.submission.envelope import seal
 from jobclaim.workers.submission.message import headers
@@ -41,9 +42,10 @@ class Desk:
         """Write a step of a chain whose task is registered nowhere."""
         return self.harness.repo.create_job(TASK, queue="default", envelope=seal({"chain": [NEXT]}), **options)
 
-    def settle(self, job: Job) -> Job:
+    def settle(self, job: Job, *, unregistered: bool = False) -> Job:
         """Deal with the job's message; give the job as it is then."""
-        message = Poisoned("default", "http://queue", "receipt", "", f"{TASK} is not registered", headers(job))
+        reason = f"{TASK} is not registered"
+        message = Poisoned("default", "http://queue", "receipt", "", reason, headers(job), unregistered)
         self._desk.settle(message)
         return self.harness.job(job)
 
@@ -101,3 +103,44 @@ def test_a_failure_that_was_not_written_leaves_the_message(desk: Desk, monkeypat
         assert desk.settle(job).status is JobStatus.PROCESSING
     assert desk.deleted == []
     assert desk.harness.submitted == [job]
+
+
+# --- a task that another worker may know
+def test_a_job_is_sent_again_later_each_time_until_it_has_had_its_messages(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays: list[float] = []
+    monkeypatch.setattr(poison, "publish", lambda _app, _job, delay: delays.append(delay))
+    job, most = desk.step(), desk.harness.repo.settings.max_dispatches
+    for number in range(2, most + 1):
+        job = desk.settle(job, unregistered=True)
+        assert (job.status, job.attempt, job.charged, job.dispatches) == (JobStatus.PENDING, 0, 0, number)
+    assert delays == [5, 10, 20, 40, 80, 160, 320, 640, 900, 900, 900]
+    job = desk.settle(job, unregistered=True)
+    assert job.status is JobStatus.FAILED
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.CONFIGURATION
+    assert len(desk.deleted) == most
+
+
+def test_a_message_that_could_not_be_sent_again_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise ConnectionError("SQS is away")
+
+    monkeypatch.setattr(poison, "publish", away)
+    assert desk.settle(desk.step(), unregistered=True).status is JobStatus.PENDING
+    assert desk.deleted == []
+
+
+def test_a_step_that_is_too_late_is_not_sent_again(desk: Desk) -> None:
+    job = desk.step(start_by=desk.harness.clock() + 1_000)
+    desk.harness.travel(2)
+    assert desk.settle(job, unregistered=True).status is JobStatus.CANCELLED
+
+
+def test_a_stale_message_of_a_task_that_is_not_registered_changes_nothing(desk: Desk) -> None:
+    job = desk.step()
+    assert desk.harness.repo.claim_job(job.job_id) is not None
+    after = desk.settle(job, unregistered=True)
+    assert (after.status, after.dispatches) == (JobStatus.PROCESSING, 1)
+    assert desk.deleted == ["receipt"]

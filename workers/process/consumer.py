@@ -52,11 +52,12 @@ class JobConsumer(Consumer):
         message.channel.poisoned(message, "the message names no task")
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """A task that is not registered here."""
+        """A task that is not registered here, and may be elsewhere."""
         name = message.headers.get("task")
         message.channel.poisoned(
             message,
             f"task {name!r} is not registered in this worker; add its module to task_modules or mend the name",
+            unregistered=True,
         )
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:

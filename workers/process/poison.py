@@ -1,8 +1,12 @@
 """What becomes of a message that no worker can run: its job fails with the reason, or it is kept as a dead letter.
 
-Either way it leaves the queue, so it cannot come back and go round for ever. Where SQS or DynamoDB cannot be reached it
-is left alone: it comes back after the visibility timeout, and SQS's redrive policy ends it after `max_receive_count`
-times.
+A job whose task is not registered here may be known to another worker: while a new version is rolled out, the old one
+meets tasks that only the new one has. So its message is sent again, later each time, and the job fails when it has had
+`Settings.max_dispatches` messages.
+
+Either way the message leaves the queue, so it cannot come back and go round for ever. Where SQS or DynamoDB cannot be
+reached it is left alone: it comes back after the visibility timeout, and SQS's redrive policy ends it after
+`max_receive_count` times.
 """
 
 from __future__ import annotations
@@ -11,12 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, JobNotFound, JobStatus
+from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, Job, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
-from jobclaim.settings import dead_letters_of
+from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.results import chords
+from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.submission.message import Address, address
 
 if TYPE_CHECKING:
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
 log = get_logger("jobclaim.poison")
 
 MAX_REASON: Final = 500
+FIRST_DELAY_SECONDS: Final = 5
+"""Until another worker may get the message of a task that is not registered here; doubled with each message."""
 
 
 class PoisonDesk:
@@ -46,6 +54,7 @@ class PoisonDesk:
         self._sqs = sqs
         self._delete = delete
         self._recorder: Recorder | None = None
+        self._warned: set[str] = set()
 
     def put(self, poisoned: Poisoned) -> None:
         """Take a message; returns at once."""
@@ -62,13 +71,51 @@ class PoisonDesk:
         """Deal with one message."""
         where = address(poisoned.headers)
         try:
-            kept = "job" if where is not None and self._fail(where, poisoned.reason) else self._keep(poisoned)
+            kept = self._end(poisoned, where)
         except Exception as error:  # noqa: BLE001 - whatever is down, the message stays where it is
             log.error("poison left to SQS", queue=poisoned.queue, reason=poisoned.reason, error=f"{error}")
             return
         self._delete(poisoned.queue_url, poisoned.receipt)
-        job_id = where.job_id if where is not None else None
-        log.error("poison taken out", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
+        if kept:
+            job_id = where.job_id if where is not None else None
+            log.error("poison taken out", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
+
+    def _end(self, poisoned: Poisoned, where: Address | None) -> str:
+        """Tell what keeps the message now; empty where it was sent again, for a worker that knows its task."""
+        if where is None:
+            return self._keep(poisoned)
+        if poisoned.unregistered and self._send_later(where, poisoned):
+            return ""
+        return "job" if self._fail(where, poisoned.reason) else self._keep(poisoned)
+
+    def _send_later(self, where: Address, poisoned: Poisoned) -> bool:
+        """Send the message again after a while, without a claim: no attempt is begun, so none is charged.
+
+        ``False`` where that is over: the job has had all its messages, is too late to start, or does not wait for this
+        message at all.
+        """
+        repo = self._app.jobclaim.repo
+        try:
+            job = repo.get_job(where.job_id)
+        except (JobNotFound, InvalidInput):
+            return False
+        waits = job.status is JobStatus.PENDING and job.attempt == where.attempt
+        if not waits or lifecycle.is_late(job, repo.clock()) or job.dispatches >= repo.settings.max_dispatches:
+            return False
+        counted = rescue.dispatch(repo, job)
+        if counted is not None:
+            delay = delay_seconds(counted.dispatches - 1)
+            publish(self._app, counted, delay)
+            self._tell(counted, poisoned.reason, delay)
+        return True
+
+    def _tell(self, job: Job, reason: str, delay: int) -> None:
+        """Warn once of each task: a release may bring thousands of its jobs before the last old worker has ended."""
+        if job.task in self._warned:
+            log.info("sent again for another worker", delay_seconds=delay, **job.log_context())
+            return
+        self._warned.add(job.task)
+        log.warning("task not registered here, sent again", reason=reason, delay_seconds=delay, **job.log_context())
 
     def _fail(self, where: Address, reason: str) -> bool:
         """Fail the attempt that the message is for, and say so; ``False`` where there is no such job."""
@@ -98,6 +145,11 @@ class PoisonDesk:
             },
         )
         return url.rsplit("/", 1)[-1]
+
+
+def delay_seconds(messages: int) -> int:
+    """Seconds until a job whose task was not registered where its message came is offered again."""
+    return min(SQS_MAX_DELAY, FIRST_DELAY_SECONDS << min(max(0, messages - 1), 10))
 
 
 def _plain(text: str) -> str:

@@ -45,6 +45,8 @@ class Poisoned:
         As it came, not decoded.
     headers : dict
         Celery's; empty where they could not be read.
+    unregistered : bool
+        Whether its task is unknown to this worker, and all else may be well.
     """
 
     queue: str
@@ -53,6 +55,7 @@ class Poisoned:
     body: str
     reason: str
     headers: dict[str, Any]
+    unregistered: bool = False
 
 
 class Channel(SQS.Channel):
@@ -178,14 +181,16 @@ class Channel(SQS.Channel):
             self.qos.ack(message.delivery_tag)
             self._give_back([(url, message.delivery_tag)])
 
-    def poisoned(self, message: Any, reason: str) -> None:
+    def poisoned(self, message: Any, reason: str, *, unregistered: bool = False) -> None:
         """Take a delivered message out of the worker: it cannot be run, for this reason."""
         info = message.delivery_info
         queue = next((name for name, url in self._queue_cache.items() if url == info["sqs_queue"]), "")
         self.qos.ack(message.delivery_tag)
         message._state = "ACK"
         body = info["sqs_message"].get("Body") or ""
-        self.on_poison(Poisoned(queue, info["sqs_queue"], message.delivery_tag, body, reason, message.headers))
+        self.on_poison(
+            Poisoned(queue, info["sqs_queue"], message.delivery_tag, body, reason, message.headers, unregistered)
+        )
 
     # --- the end of a delivery
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
