@@ -18,6 +18,7 @@ from jobclaim.jobs import ClaimLost, Job, JobNotFound, StoreUnavailable
 from jobclaim.jobs import delivery as place
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt.body import BodyDelivery
+from jobclaim.workers.attempt.scope import ScopedTask, contained
 from jobclaim.workers.process.request import of_task
 from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.message import headers
@@ -33,6 +34,13 @@ def equip(app: Celery) -> None:
             task.Request = of_task(task)
             task.retry = partial(_retry, task, task.retry)
             task.apply_async = partial(_apply_async, task, task.apply_async)
+
+
+def contain(app: Celery) -> None:
+    """Let what a body's claims set in a child's context end with the task, as a `JobTask`'s does."""
+    for task in app.tasks.values():
+        if not isinstance(task, ScopedTask) and task.__trace__ is not None:
+            task.__trace__ = contained(task.__trace__, task)
 
 
 def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:

@@ -54,7 +54,8 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
 
 
 def _after_fork(**_: Any) -> None:
-    if handle := installed_on(current_app._get_current_object()):
+    if handle := installed_on(app := current_app._get_current_object()):
+        plain.contain(app)
         handle.repo.table.client()  # a first claim that makes it would use up the task's time limit
 
 

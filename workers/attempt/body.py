@@ -216,8 +216,6 @@ class BodyDelivery(place.Delivery):
             return False
         self._drop(claim.claim_token)
         self._show()
-        if not self._is_job_task:
-            traces.leave(known[0].settings)
         return True
 
     def _show(self) -> None:
