@@ -94,6 +94,10 @@ def test_the_command_line_sees_a_job_that_a_script_submits(shop: Host) -> None:
     assert job_id in shop.run("celery", "-A", "shop", "jobs", "list", "-o", "ids").split()
 
 
+def test_recovery_runs_by_itself_too(shop: Host) -> None:
+    shop.start("recover", "celery", "-A", "shop", "jobs", "recover", "--every", "60", ready='"examined"')
+
+
 def test_what_is_overridden_is_one_warning_that_names_it(crew: dict[str, ManagedProcess]) -> None:
     lines = [line for line in crew["worker"].log().splitlines() if "configuration overridden" in line]
     assert len(lines) == 1
