@@ -199,7 +199,6 @@ SCENARIOS: dict[str, Scenario] = {
     "celery -A jobclaim worker": Scenario(says(READY), until=READY, by=SIGTERM),
     "celery -A jobclaim worker -Q default -c 4": Scenario(says(READY), until=READY, by=SIGTERM),
     "celery -A jobclaim worker -Q recovery -c 1 -B": Scenario(says(READY), until=READY, by=SIGTERM),
-    "celery -A jobclaim beat": Scenario(says("beat: Starting"), until="Sending due task", by=SIGTERM),
     "celery -A jobclaim jobs": Scenario(says("Submit, list, show, retry, cancel and recover jobs"), exit=2),
     "jobclaim dev -q documents -q default": Scenario(says("export JOBCLAIM_ENDPOINT_URL="), until=r"worker@\S+ ready"),
     # --- jobs
@@ -286,6 +285,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim worker stop --id W": Scenario(one("worker", state="stopping"), mail_by_id),
     "jobclaim worker stop --id web-1:4711:ab12cd34": Scenario(one("worker", state="stopping"), mail_by_id),
     "jobclaim worker health": Scenario(one("why", worker="worker", ok=True), worker),
+    "jobclaim worker health beat": Scenario(one("why", worker="beat", ok=False), exit=4),  # no beat runs here
     "jobclaim worker monitor": Scenario(rows(*WORKER_FIELDS), worker, columns=("worker", "state", "seen", "queues")),
     "jobclaim worker monitor --watch 5s": Scenario(says('"worker_id"'), worker, until='"worker_id"'),
     "jobclaim recover": Scenario(one(*PASS)),
@@ -387,7 +387,6 @@ ELSEWHERE: dict[str, str] = {
     "make demo": "tests/integration/test_demo.py",
     "python -m tests.chaos --minutes 20 --jobs 20000 --seed 20261121": "tests/chaos/test_chaos.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
-    "python -m bench.peers --write": "tests/unit/test_bench_peers.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
     "celery -A proj beat": "tests/adoption/test_existing_celery.py",
     "celery -A proj jobs list": "tests/adoption/test_existing_celery.py",
