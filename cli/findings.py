@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +12,41 @@ import click
 
 from jobclaim.cli.errors import Refused
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Column, Output, remark
+from jobclaim.cli.output import Column, Output, Record, remark
 
 if TYPE_CHECKING:
-    from jobclaim.governance.finding import Finding
+    from jobclaim.specs.finding import Finding
+
+STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
+
+
+def _where(row: Record) -> str:
+    """Name the place, or the first of several; ``-o json`` has all of them."""
+    more = f" and {row['count'] - 1} more" if row["count"] > 1 else ""
+    return f"{row['place'] or 'the running system'}{more}"
+
 
 COLUMNS = [
-    Column("check", lambda row: str(row["check"]), "bold red", fold=False),
-    Column("where", lambda row: str(row["place"] or "settings or the running app"), "dim"),
+    Column("", lambda row: str(row["level"]), lambda row: STYLES[row["level"]], fold=False),
+    Column("check", lambda row: str(row["check"]), "bold", fold=False),
+    Column("where", _where, "dim"),
     Column("what", lambda row: f"{row['subject']}: {row['problem']}"),
     Column("fix", lambda row: str(row["fix"])),
 ]
+
+
+def show(
+    findings: Sequence[Finding], out: Output, *, empty: str, extra: Callable[[Finding], Record] = lambda _: {}
+) -> None:
+    """Write findings as a table for people, or as records: the same for every command that checks something."""
+    out.many([{**one.record(), **extra(one)} for one in findings], COLUMNS, empty=empty)
 
 
 def conclude(
     findings: Sequence[Finding], out: Output, *, checked: str, baseline: Path | None = None, write: bool = False
 ) -> ExitCode:
     """Write the findings that the baseline does not know; `ExitCode.CHECK_FAILED` where there are some."""
-    from jobclaim.governance.finding import read_baseline, write_baseline
+    from jobclaim.governance.finding import grouped, read_baseline, write_baseline
 
     if write:
         if baseline is None:
@@ -38,10 +55,11 @@ def conclude(
         remark(f"{len(findings)} findings are known from now on: {baseline}")
         return ExitCode.OK
     known = _known(baseline, read_baseline)
-    new = sorted(one for one in findings if one.fingerprint not in known)
-    accepted = f", {len(findings) - len(new)} known from {baseline}" if baseline else ""
+    unknown = [one for one in findings if one.fingerprint not in known]
+    new = grouped(unknown)
+    accepted = f", {len(findings) - len(unknown)} known from {baseline}" if baseline else ""
     summary = f"{len(new)} {'finding' if len(new) == 1 else 'findings'} in {checked}{accepted}."
-    out.many([one.record() for one in new], COLUMNS, empty=summary)
+    show(new, out, empty=summary)
     if new or out.format != "table":  # an empty table says it itself
         remark(summary)
     return ExitCode.CHECK_FAILED if new else ExitCode.OK

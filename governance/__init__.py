@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jobclaim.governance.finding import Finding
+from jobclaim.specs.finding import Finding
 
 __all__ = ["Finding"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from jobclaim.governance.assignments import assigned_pairs
+from jobclaim.governance.assignments import assigned_pairs, last_name
 from jobclaim.governance.modules import Module, Modules
 from jobclaim.governance.texts import text_of
 
@@ -24,7 +24,7 @@ SERIALIZERS: Final = frozenset(
     }
 )
 TRANSPORTS: Final = frozenset({"broker_transport"})
-UNSAFE: Final = re.compile(r"pickle|yaml|dill", re.IGNORECASE)
+UNSAFE: Final = re.compile(r"pickle|yaml|dill|python-serialize", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,23 @@ def settings_of(node: ast.AST, module: Module, modules: Modules) -> Iterator[Set
     """Find the settings that a node gives a value."""
     if isinstance(node, ast.ClassDef):
         yield from _of_class(node, module)
+    for value in _time_zones(node):
+        if zone := text_of(value, module, modules).exact:
+            yield Setting("timezone", "timezone", zone, module.file, value.lineno)
     for written, value in assigned_pairs(node):
         found = _kind(written, value, module, modules)
         if found:
             yield Setting(found, written, ast.unparse(value)[:80], module.file, value.lineno)
+
+
+def _time_zones(node: ast.AST) -> Iterator[ast.expr]:
+    """Find ``CELERY_TIMEZONE = ...``, ``app.conf.timezone = ...`` and ``app.conf.update(timezone=...)``."""
+    match node:
+        case ast.Assign(targets=[target], value=value):
+            if ast.unparse(target) == "CELERY_TIMEZONE" or ast.unparse(target).endswith("conf.timezone"):
+                yield value
+        case ast.Call(func=ast.Attribute(attr="update", value=owner)) if last_name(owner) == "conf":
+            yield from (word.value for word in node.keywords if word.arg == "timezone")
 
 
 def _kind(written: str, value: ast.expr, module: Module, modules: Modules) -> str:
@@ -69,7 +82,7 @@ def _plain(written: str) -> tuple[str, bool]:
     name = written.lower()
     if name.startswith("celery_"):
         return name.removeprefix("celery_"), True
-    return name, name not in ("acks_late", "reject_on_worker_lost", "accept_content")
+    return name, name not in ("acks_late", "reject_on_worker_lost")
 
 
 def _of_class(node: ast.ClassDef, module: Module) -> Iterator[Setting]:

@@ -1,53 +1,44 @@
-"""What a check found: where, what it means, and how to mend it."""
+"""Findings as people are shown them: known ones left out by a baseline, those of one cause as one."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Final
+
+from jobclaim.specs.finding import Finding
+
+NAMED: Final = 3
+"""Subjects that a finding of many names; its places name all."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """One fault.
+def grouped(findings: Iterable[Finding]) -> list[Finding]:
+    """Make one finding of all that have one cause, with their number and places; give the rest as they are."""
+    alone: list[Finding] = []
+    together: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for one in findings:
+        if one.cause:
+            together[one.check, one.cause].append(one)
+        else:
+            alone.append(one)
+    return sorted([*alone, *(_one(sorted(same)) for same in together.values())])
 
-    Attributes
-    ----------
-    check : str
-        Name of the check, as in ``--check-duplicates``: ``duplicates``.
-    subject : str
-        The schedule, task or queue that it is about.
-    file : str
-        Where it is, relative to the folder that was checked; empty where only the running app knows it.
-    line : int
-        0 where it is not known.
-    problem, fix : str
-        What is wrong and why that matters; what to do.
-    """
 
-    check: str
-    subject: str
-    file: str
-    line: int
-    problem: str
-    fix: str
-
-    @property
-    def place(self) -> str:
-        """File and line, as editors open them."""
-        return f"{self.file}:{self.line}" if self.file and self.line else self.file
-
-    @property
-    def fingerprint(self) -> str:
-        """What stays when lines move: check, subject and file."""
-        return hashlib.sha256(f"{self.check}\0{self.subject}\0{self.file}".encode()).hexdigest()[:16]
-
-    def record(self) -> dict[str, Any]:
-        """Give the JSON record."""
-        return {**asdict(self), "place": self.place, "fingerprint": self.fingerprint}
+def _one(same: list[Finding]) -> Finding:
+    first = same[0]
+    if len(same) == 1:
+        return first
+    names = ", ".join(one.subject for one in same[:NAMED])
+    more = f" and {len(same) - NAMED} more" if len(same) > NAMED else ""
+    return replace(
+        first,
+        subject=first.cause,
+        problem=f"{len(same)} times: {first.problem} ({names}{more})",
+        places=tuple(one.place or one.subject for one in same),
+    )
 
 
 def read_baseline(path: Path) -> frozenset[str]:

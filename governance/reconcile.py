@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobclaim.governance.finding import Finding
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.jobs.storage import schema
 from jobclaim.settings import Settings
+from jobclaim.specs.finding import Finding
 from jobclaim.workers.submission.message import HEADER
 
 HIDDEN_SECONDS: Final = 60

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobclaim.governance.audit_rules import Fleet
-from jobclaim.governance.finding import Finding
+from jobclaim.governance.finding import grouped
 from jobclaim.governance.source import Source
+from jobclaim.specs.finding import Finding
 
 
 def report(source: Source, fleet: Fleet | None, findings: Sequence[Finding]) -> str:
     """Write the report. It holds no time, so that it changes only when the code does."""
+    shown = grouped(findings)
     lines = [
         "# Tasks",
         "",
-        f"{len(source.tasks)} tasks in {source.files} files, {len(findings)} findings.",
+        f"{len(source.tasks)} tasks in {source.files} files ({source.shared_share}), {len(shown)} findings.",
         "",
         "## Findings",
         "",
-        *(_findings(findings) if findings else ["None."]),
+        *(_findings(shown) if shown else ["None."]),
         "",
         "## Inventory",
         "",
@@ -42,9 +44,13 @@ def report(source: Source, fleet: Fleet | None, findings: Sequence[Finding]) -> 
 def _findings(findings: Sequence[Finding]) -> list[str]:
     head = ["| check | subject | where | problem | fix |", "|---|---|---|---|---|"]
     return head + [
-        f"| {one.check} | `{one.subject}` | {one.place} | {_cell(one.problem)} | {_cell(one.fix)} |"
+        f"| {one.check} | `{one.subject}` | {_places(one)} | {_cell(one.problem)} | {_cell(one.fix)} |"
         for one in sorted(findings)
     ]
+
+
+def _places(finding: Finding) -> str:
+    return "<br>".join(finding.places) or finding.place
 
 
 def _cell(text: str) -> str:

@@ -12,9 +12,9 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final
 
-from jobclaim.governance.finding import Finding
 from jobclaim.governance.schedules import MONDAY, Entry, clock_changes
 from jobclaim.specs.cron import Cron
+from jobclaim.specs.finding import Finding
 
 HOTSPOT: Final = 5
 """Entries in one minute from which it is called a hotspot."""
@@ -133,6 +133,7 @@ def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
                 entry,
                 f"task {entry.task!r} is not idempotent: {cause} runs one tick twice",
                 "give the task base=JobTask (each tick is then one job) or put @with_idempotency above it",
+                cause="entries whose task is not idempotent",
             )
 
 
@@ -161,6 +162,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
                     entry,
                     "has no expires: after an outage all missed ticks run, one after the other",
                     f'add "options": {{"expires": {best}}}',
+                    cause="entries without expires",
                 )
         elif gap is not None and entry.expires > gap:
             yield _found(
@@ -175,7 +177,7 @@ def unconsumed_queues(entries: Sequence[Entry], world: World) -> Iterator[Findin
     """Entries that go where nobody listens."""
     for entry in entries:
         queue = entry.queue or world.queue_of.get(entry.task) or world.default_queue
-        if world.queues is not None and queue not in world.queues:
+        if world.queues is not None and queue and queue not in world.queues:
             close = get_close_matches(queue, world.queues, n=1, cutoff=0.6)
             yield _found(
                 "queues",
@@ -247,8 +249,8 @@ def _minutes(entry: Entry, world: World) -> Iterable[int]:
     return entry.minutes_of_a_week(MONDAY.replace(tzinfo=world.zone)) if known else ()
 
 
-def _found(check: str, entry: Entry, problem: str, fix: str) -> Finding:
-    return Finding(check, entry.name, entry.file, entry.line, problem, fix)
+def _found(check: str, entry: Entry, problem: str, fix: str, cause: str = "") -> Finding:
+    return Finding(check, entry.name, entry.file, entry.line, problem, fix, cause=cause)
 
 
 def _where(entry: Entry) -> str:

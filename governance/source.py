@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from jobclaim.governance.configuration import Setting, settings_of
 from jobclaim.governance.declarations import Declaration, declarations, is_app, is_task, maker_of
+from jobclaim.governance.eta_calls import EtaCall, eta_calls
 from jobclaim.governance.modules import Module, Modules
 from jobclaim.governance.overrides import Override, mro_names, overrides
 from jobclaim.governance.schedule_tables import Table, schedule_tables
+from jobclaim.governance.texts import Text, text_of
 from jobclaim.governance.writes import claims_by_hand, writes
 
 CONCERNED: Final = re.compile(
@@ -68,16 +70,6 @@ class TaskSource:
     imports_app: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EtaCall:
-    """A call that asks for a time: ``countdown`` in seconds where it is a constant, ``None`` for an ETA."""
-
-    target: str
-    file: str
-    line: int
-    countdown: float | None
-
-
 @dataclass(slots=True)
 class Source:
     """What was read.
@@ -88,6 +80,8 @@ class Source:
         Celery settings that concern the claim rule, and where they stand.
     overrides : list of Override
         Methods of task classes that keep jobclaim's own from running.
+    queues : list of Text
+        Names of the queues that are declared.
     errbacks : set of str
         Functions that are given as ``link_error``.
     texts : dict
@@ -103,11 +97,19 @@ class Source:
     errbacks: set[str] = field(default_factory=set)
     texts: dict[str, tuple[str, int]] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
+    queues: list[Text] = field(default_factory=list)
     schedules: list[Table] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     files: int = 0
     modules: Modules = field(default_factory=lambda: Modules(Path()))
     names_are_own: bool = False
+
+    @property
+    def shared_share(self) -> str:
+        """How many of the tasks use ``@shared_task``, in words."""
+        shared = sum(task.decorator == "shared_task" for task in self.tasks)
+        percent = f", {100 * shared // len(self.tasks)} %" if self.tasks else ""
+        return f"{shared} by @shared_task{percent}"
 
 
 def read(roots: Iterable[Path], *, relative_to: Path | None = None) -> Source:
@@ -218,8 +220,9 @@ def _read_module(found: Source, module: Module) -> None:
     for node in module.nodes:
         match node:
             case ast.Call():
-                found.etas += _etas(node, file)
+                found.etas += eta_calls(node, module, found.modules)
                 found.errbacks |= set(_errbacks(node))
+                found.queues += _queues(node, module, found.modules)
             case ast.Constant(value=str() as text):
                 found.texts.setdefault(text, (file, node.lineno))
                 found.words.add(text)
@@ -245,26 +248,13 @@ def _constant(node: ast.expr) -> Any:
         return ast.unparse(node)
 
 
-def _etas(call: ast.Call, file: str) -> Iterator[EtaCall]:
-    if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_async"):
-        return
-    for word in call.keywords:
-        if word.arg in ("countdown", "eta"):
-            value = _number(word.value)
-            if value is None:
-                continue
-            number = float(value) if word.arg == "countdown" and isinstance(value, (int, float)) else None
-            if word.arg == "eta" or number is not None:
-                yield EtaCall(ast.unparse(call.func.value), file, call.lineno, number)
-
-
-def _number(node: ast.expr) -> Any:
-    """Read a number, products of numbers included: ``60 * 60``."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        left, right = _number(node.left), _number(node.right)
-        if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-            return left * right
-    return _constant(node)
+def _queues(call: ast.Call, module: Module, modules: Modules) -> Iterator[Text]:
+    """Read the name of a queue that is declared: ``Queue("mail")``, ``QueueSpec(name="mail")``."""
+    if isinstance(call.func, ast.Name | ast.Attribute):
+        made = modules.origin(module, ast.unparse(call.func))
+        if made.split(".")[-1] == "QueueSpec" or made in ("kombu.Queue", "kombu.entity.Queue"):
+            given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
+            yield from (text_of(one, module, modules) for one in given[:1])
 
 
 def _errbacks(call: ast.Call) -> Iterator[str]:

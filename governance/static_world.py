@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from jobclaim.governance.delivery_rules import is_claimed
+from jobclaim.governance.inspection import ONCE
 from jobclaim.governance.schedule_rules import World
 from jobclaim.governance.schedules import Entry
 from jobclaim.governance.source import Source, TaskSource, read
@@ -35,6 +39,12 @@ def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (),
         patterns=(*(task.pattern for task in source.tasks if task.pattern), *_own_names(source)),
         known=tuple(known),
         registry="declared in the source that was read",
+        idempotent=BUILT_IN | {task.name for task in source.tasks if _is_idempotent(task)},
+        queues=_queues(source),
+        default_queue="",
+        aligned="jobclaim" in source.words,
+        zone=_zone(source),
+        year=datetime.now(UTC).year,
         expiring=frozenset(task.name for task in source.tasks if task.options.get("expires") is not None),
         hotspot=hotspot,
     )
@@ -44,6 +54,29 @@ def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (),
 def _own_names(source: Source) -> Iterable[str]:
     """Match names that the app makes itself by the function's, the only part that the source tells."""
     return [rf".*\b{task.function}" for task in source.tasks if source.names_are_own and not task.given_name]
+
+
+def _is_idempotent(task: TaskSource) -> bool:
+    """Each tick of a claimed task is one job; other bases and decorators are believed by their names."""
+    named = [name.lower() for name in (*task.bases, *task.wraps)]
+    return is_claimed(task) or task.claims or any(word in name for name in named for word in ONCE)
+
+
+def _queues(source: Source) -> frozenset[str] | None:
+    """Name the queues that the source declares; ``None`` where it declares none, or computes a name."""
+    named = [text.exact for text in source.queues]
+    return frozenset(name for name in named if name) if named and all(named) else None
+
+
+def _zone(source: Source) -> tzinfo:
+    """Give the time zone that the source sets, else Celery's default."""
+    for one in source.settings:
+        if one.kind == "timezone":
+            try:
+                return ZoneInfo(one.value)
+            except (ValueError, ZoneInfoNotFoundError):
+                continue
+    return UTC
 
 
 def _library_tasks(source: Source, entries: Sequence[Entry], world: World) -> frozenset[str]:

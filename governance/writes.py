@@ -16,7 +16,9 @@ from jobclaim.governance.modules import Module, Modules
 
 CLAIMS: Final = frozenset({"claim_job", "claimed", "conditional_update_status_to_processing"})
 ITEM_CALLS: Final = frozenset({"put_item", "update_item", "transact_write_items"})
-NO_DATABASE: Final = re.compile(r"(repo|git|index|writer|consumer|offsets?|storage|image|img|thumb\w*)", re.IGNORECASE)
+NO_DATABASE: Final = re.compile(
+    r"(repo|git|index|writer|consumer|offsets?|storage|image|img|thumb\w*|transaction)", re.IGNORECASE
+)
 """Last names of what is saved or committed without being a row."""
 INDEX: Final = re.compile(r"(Document|Index)\b", re.IGNORECASE)
 COUNTS: Final = frozenset({"F", "Concat"})
@@ -53,7 +55,7 @@ def _writes(
         case "update":
             return ".objects" in on and any(_counts(value) for value in given.values())
         case "bulk_update":
-            return any(isinstance(node, ast.AugAssign) or _counts(node) for node in body)
+            return any(_counts_up(node) or _counts(node) for node in body)
         case name if name in ITEM_CALLS:
             return "ConditionExpression" not in given
     return False
@@ -66,6 +68,10 @@ def _counts(node: ast.AST) -> bool:
         or _is_call_of(one, frozenset({"Concat"}))
         for one in ast.walk(node)
     )
+
+
+def _counts_up(node: ast.AST) -> bool:
+    return isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Attribute)
 
 
 def _is_call_of(node: ast.AST, names: frozenset[str]) -> bool:

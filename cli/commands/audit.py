@@ -6,8 +6,12 @@ from pathlib import Path
 
 import click
 
+from jobclaim.cli.errors import Refused
 from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
+
+REPORT = "tasks.md"
+"""Name of the report where a folder is given for it."""
 
 
 @click.command(
@@ -25,7 +29,12 @@ Examples:
 @click.option("--static", is_flag=True, help="Read the source only; import nothing.")
 @click.option("-A", "--app", "app", metavar="MODULE:NAME", help="Default: jobclaim's app, by settings.")
 @click.option("--duplicates-only", is_flag=True, help="Only names that are taken twice.")
-@click.option("--generate-report", "report_to", type=click.Path(path_type=Path), help="Write an inventory in Markdown.")
+@click.option(
+    "--generate-report",
+    "report_to",
+    type=click.Path(path_type=Path),
+    help="Write an inventory in Markdown: a file, or a folder that gets tasks.md.",
+)
 @click.option("--baseline", type=click.Path(path_type=Path), help="Findings in this file are known.")
 @click.option("--write-baseline", is_flag=True, help="Write --baseline with what is found now.")
 @click.option("--reconcile", is_flag=True, help="Compare the job table with the queues instead.")
@@ -62,12 +71,23 @@ def command(
     fleet = None if static else fleet_of(find_app(app) if app else session.app_with_tasks)
     found = audit(source, fleet, ["duplicate-names"] if duplicates_only else [])
     if report_to is not None:
-        report_to.write_text(report(source, fleet, found))
-        remark(f"wrote {report_to}")
+        _write_report(report_to, report(source, fleet, found))
     for file in source.unread:
         remark(f"not read, it is no Python of this version: {file}")
-    checked = f"{len(source.tasks)} tasks of {source.files} files"
+    checked = f"{len(source.tasks)} tasks of {source.files} files ({source.shared_share})"
     click.get_current_context().exit(conclude(found, out, checked=checked, baseline=baseline, write=write_baseline))
+
+
+def _write_report(path: Path, text: str) -> None:
+    """Write the report to a file, or into a folder that exists."""
+    target = path / REPORT if path.is_dir() else path
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise Refused(
+            f"--generate-report {str(path)!r} cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from error
+    remark(f"wrote {target}")
 
 
 def _reconcile(session: Session, out: Output) -> int:

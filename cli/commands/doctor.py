@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Column, Format, Output, Record, output_option, remark
+from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session, quiet_logs
 
 if TYPE_CHECKING:
-    from jobclaim.infra.doctor import Snapshot
+    from jobclaim.infra.doctor import Finding, Snapshot
 
-STYLES: Final = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 ACTORS: Final = ("submitter", "worker", "beat", "recovery", "dashboard")
 
 
@@ -40,6 +39,7 @@ def command(
     Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start. With --actor, what the actor
     may not look at is a WARN: none needs it for its work.
     """
+    from jobclaim.cli.findings import show
     from jobclaim.infra.doctor import Level, diagnose, gather
 
     quiet_logs()
@@ -49,8 +49,7 @@ def command(
         snapshot = _with_tasks(session, snapshot)
     findings = diagnose(snapshot, session.settings)
     shown = [each for each in findings if not problems or each.level is not Level.OK]
-    records = [{**asdict(each), "level": str(each.level)} for each in shown]
-    Output(output, id_field="subject").many(records, COLUMNS, empty="Nothing to complain about.")
+    show(shown, Output(output, id_field="subject"), empty="No problems found.", extra=_former_names)
     counts = {level: sum(each.level is level for each in findings) for level in Level}
     remark(f"{counts[Level.FAIL]} FAIL, {counts[Level.WARN]} WARN, {counts[Level.OK]} OK.")
     click.get_current_context().exit(ExitCode.CHECK_FAILED if counts[Level.FAIL] else ExitCode.OK)
@@ -86,16 +85,15 @@ def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
     views = tuple(
         TaskView(task.name, queue_of(task, handle), float(task.time_limit or 0)) for task in tasks if task.name
     )
-    return replace(snapshot, tasks=views, task_problems=tuple(problems(registered, handle)))
+    return replace(
+        snapshot,
+        tasks=views,
+        task_problems=tuple(problems(registered, handle)),
+        registered=frozenset(session.app.tasks),
+        schedules={name: str(row["task"]) for name, row in (session.app.conf.beat_schedule or {}).items()},
+    )
 
 
-def _level_style(row: Record) -> str:
-    return STYLES[row["level"]]
-
-
-COLUMNS: Final = (
-    Column("", lambda row: str(row["level"]), _level_style, fold=False),
-    Column("what", lambda row: str(row["subject"])),
-    Column("found", lambda row: str(row["what"])),
-    Column("remedy", lambda row: str(row["remedy"]), "bold"),
-)
+def _former_names(finding: Finding) -> dict[str, str]:
+    """Give problem and fix under the names that they had in this command's records; for programs that read those."""
+    return {"what": finding.problem, "remedy": finding.fix}

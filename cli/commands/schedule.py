@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from jobclaim.governance.schedule_rules import World
     from jobclaim.governance.schedules import Entry
 
-NEEDS_THE_APP = {
-    "idempotency": "which base class makes a task idempotent",
-    "queues": "which queues are consumed",
-    "daylight-saving": "the app's time zone",
-}
-"""Checks that source code alone does not allow, and what they would have to know."""
 CHECKS = (
     "duplicates",
     "hotspots",
@@ -112,8 +106,8 @@ def validate(
     if verbose:
         for entry in entries:
             remark(f"{entry.name}: {entry.task}, {times(entry)}, {len(list(entry.minutes_of_a_week()))} minutes a week")
-        remark(f"checks: {', '.join(chosen or looked.checks)}")
-    found = check(entries, world, chosen or looked.checks)
+        remark(f"checks: {', '.join(chosen or CHECKS)}")
+    found = check(entries, world, chosen)
     code = conclude(
         found,
         Output(output, id_field="subject"),
@@ -223,7 +217,6 @@ class Looked:
     entries: list[Entry]
     world: World
     what: str
-    checks: tuple[str, ...] = CHECKS
     incomplete: tuple[str, ...] = ()
 
 
@@ -238,17 +231,19 @@ def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tup
     from jobclaim.governance.static_schedules import static_entries
     from jobclaim.governance.static_world import static_world
 
-    if impossible := [name for name in chosen if name in NEEDS_THE_APP]:
-        needs = "; ".join(f"--check-{name} has to know {NEEDS_THE_APP[name]}" for name in impossible)
-        raise click.UsageError(f"{needs}: leave --static out and name the app by --app MODULE:NAME")
     source = read(roots)
     entries, unread = static_entries(source)
     entries += schedules_of_project(roots)
+    world = static_world(source, hotspot=hotspot, entries=entries, known=known)
+    if "queues" in chosen and world.queues is None:
+        raise click.UsageError(
+            "--check-queues finds no queue that the source declares by a name that is written out; leave --static out "
+            "and name the app by --app MODULE:NAME"
+        )
     return Looked(
         entries,
-        static_world(source, hotspot=hotspot, entries=entries, known=known),
+        world,
         f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",
-        tuple(name for name in CHECKS if name not in NEEDS_THE_APP),
         (
             *(f"{place}: the schedule is computed" for place in unread),
             *(f"{one.file}:{one.line}: the task of {one.name!r} is computed" for one in entries if not one.task_known),

@@ -17,10 +17,10 @@ from jobclaim.dashboard.queries.fleet import Fleet
 from jobclaim.dashboard.queries.opened import Opened
 from jobclaim.dashboard.queries.queues import QueuesView
 from jobclaim.dashboard.services import Services
-from jobclaim.governance.finding import Finding
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
+from jobclaim.specs.finding import Finding
 from jobclaim.views.humane import span
 
 SETTLES_MS: Final = 30_000

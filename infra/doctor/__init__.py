@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jobclaim.infra.doctor.checks import diagnose
-from jobclaim.infra.doctor.finding import Finding, Level
 from jobclaim.infra.doctor.gather import gather
 from jobclaim.infra.doctor.snapshot import Snapshot, TaskView
+from jobclaim.specs.finding import Finding, Level
 
 __all__ = ["Finding", "Level", "Snapshot", "TaskView", "diagnose", "gather"]

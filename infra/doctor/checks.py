@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Final
 
 from jobclaim.infra.attributes import TLS_ONLY
-from jobclaim.infra.doctor.finding import Finding, fail, ok, warn
 from jobclaim.infra.doctor.permissions import GET_QUEUE_URL
 from jobclaim.infra.doctor.snapshot import QueueView, Snapshot, TableView
 from jobclaim.infra.queues import DEAD_LETTER_RETENTION
 from jobclaim.infra.tables import TableSpec, table_specs
 from jobclaim.settings import Settings
 from jobclaim.specs.agreement import REMEDY, compare
+from jobclaim.specs.finding import Finding, fail, ok, warn
 
 UP: Final = "run `jobclaim up`, or deploy the current template.yaml"
 OWNER: Final = (
@@ -37,6 +38,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
         *_tables(snapshot, settings),
         *_queues(snapshot, settings),
         *_tasks(snapshot, settings),
+        *_schedules(snapshot),
         *_limits(settings),
         *_fleet(snapshot, settings),
         *_permissions(snapshot),
@@ -181,6 +183,20 @@ def _tasks(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
             )
     if not snapshot.task_problems:
         yield ok("tasks", f"{len(names)} registered, each with a queue")
+
+
+def _schedules(snapshot: Snapshot) -> Iterator[Finding]:
+    if snapshot.tasks is None or not snapshot.schedules:
+        return
+    orphaned = {name: task for name, task in snapshot.schedules.items() if task not in snapshot.registered}
+    for name, task in orphaned.items():
+        close = get_close_matches(task, snapshot.registered, n=1, cutoff=0.6)
+        remedy = f"did you mean {close[0]!r}?" if close else "correct the name, or import the task's module in the app"
+        yield fail(
+            f"schedule {name}", f"its task {task!r} is not registered: every tick is an error in a worker", remedy
+        )
+    if not orphaned:
+        yield ok("schedules", f"{len(snapshot.schedules)}, each with a registered task")
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:

@@ -78,6 +78,10 @@ class Snapshot:
         Registered tasks; ``None`` where nobody looked.
     task_problems : tuple of str
         Why task modules could not be imported, and what the worker would refuse of their tasks.
+    registered : frozenset of str
+        Names of all registered tasks, claimed or plain, where somebody looked.
+    schedules : mapping of str to str
+        Name of the task by schedule of the app's beat.
     permissions : tuple
         Of the actor that was asked about.
     workers : mapping of str to str, optional
@@ -91,5 +95,7 @@ class Snapshot:
     skew_seconds: float | None = None
     tasks: tuple[TaskView, ...] | None = None
     task_problems: tuple[str, ...] = ()
+    registered: frozenset[str] = frozenset()
+    schedules: Mapping[str, str] = field(default_factory=dict)
     permissions: tuple[Permission, ...] = ()
     workers: Mapping[str, str] | None = None

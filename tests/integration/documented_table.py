@@ -189,7 +189,7 @@ UP = rows("resource", "kind", "action", "detail")
 FOUND = rows(*FINDING)
 FINDING_TABLE = r"^ *check +where +what +fix"
 COMPLETED = one(*JOB, status="COMPLETED")
-CHECKED = ("level", "subject", "what", "remedy")
+CHECKED = ("level", "check", "subject", "problem", "fix")
 
 SCENARIOS: dict[str, Scenario] = {
     # --- start
@@ -292,7 +292,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim recover --every 10": Scenario(says('"examined"'), until='"examined"'),
     "jobclaim recover --every 30": Scenario(says('"examined"'), until='"examined"'),
     "jobclaim recover -o json | jq .orphaned": Scenario(values(r"\d+")),
-    "jobclaim doctor": Scenario(rows(*CHECKED), columns=("what", "found", "remedy")),
+    "jobclaim doctor": Scenario(rows(*CHECKED), columns=("check", "where", "what", "fix")),
     "jobclaim doctor --problems -o json": Scenario(items(*CHECKED)),
     "jobclaim doctor --actor worker -q default": Scenario(rows(*CHECKED)),
     "jobclaim doctor --actor worker -q email": Scenario(rows(*CHECKED)),

@@ -104,10 +104,10 @@ def test_without_a_dead_letter_queue_it_is_left_out_and_the_refusal_says_which_t
 
 def test_the_doctor_names_a_remedy_that_helps_and_is_content_once_it_was_followed(world: World) -> None:
     before = [each for each in world.doctor() if each.level is Level.FAIL]
-    assert ["no redrive policy" in each.what for each in before] == [True]
+    assert ["no redrive policy" in each.problem for each in before] == [True]
     for each in world.doctor():
-        assert "legacy-mail-dlq" in each.remedy or each.level is Level.OK
-        assert "run `jobclaim up`" not in each.remedy
+        assert "legacy-mail-dlq" in each.fix or each.level is Level.OK
+        assert "run `jobclaim up`" not in each.fix
     dead = world.make_dead_letter_queue()
     world.sqs.set_queue_attributes(QueueUrl=dead, Attributes={"MessageRetentionPeriod": "1209600"})
     arn = world.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -115,4 +115,4 @@ def test_the_doctor_names_a_remedy_that_helps_and_is_content_once_it_was_followe
     world.sqs.set_queue_attributes(QueueUrl=world.home, Attributes={"RedrivePolicy": policy})
     after = world.doctor()
     assert Level.FAIL not in {each.level for each in after}
-    assert "gives up after 5 deliveries, to legacy-mail-dlq" in {each.what for each in after}
+    assert "gives up after 5 deliveries, to legacy-mail-dlq" in {each.problem for each in after}

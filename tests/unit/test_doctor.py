@@ -49,7 +49,7 @@ WELL = Snapshot(
 def worst(snapshot: Snapshot, settings: Settings = SETTINGS) -> Finding:
     """The one finding that is not OK."""
     (found,) = [each for each in diagnose(snapshot, settings) if each.level is not Level.OK]
-    assert found.remedy
+    assert found.fix
     return found
 
 
@@ -126,24 +126,24 @@ WARNS = [
 def test_a_broken_promise_fails(snapshot: Snapshot, what: str) -> None:
     found = worst(snapshot)
     assert found.level is Level.FAIL
-    assert what in found.what
+    assert what in found.problem
 
 
 @pytest.mark.parametrize(("snapshot", "what"), [row[1:] for row in WARNS], ids=[row[0] for row in WARNS])
 def test_what_works_but_costs_is_a_warning(snapshot: Snapshot, what: str) -> None:
     found = worst(snapshot)
     assert found.level is Level.WARN
-    assert what in found.what
+    assert what in found.problem
 
 
 def test_a_route_to_no_task_is_a_warning() -> None:
     routed = SETTINGS.model_copy(update={"tasks": {"tests.nite": TaskSpec()}})
-    assert "tasks['tests.nite'] routes no registered task" in worst(WELL, routed).what
+    assert "tasks['tests.nite'] routes no registered task" in worst(WELL, routed).problem
 
 
 def test_a_longer_time_limit_in_the_settings_alone_fails_against_what_is_deployed() -> None:
     longer = Settings(queues=(QueueSpec(name="default", soft_limit=550, hard_limit=600),))
-    assert "the time limits need 1200 s" in worst(WELL, longer).what
+    assert "the time limits need 1200 s" in worst(WELL, longer).problem
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_a_longer_time_limit_in_the_settings_alone_fails_against_what_is_deploye
     ],
 )
 def test_limits_that_aws_does_not_share_are_warnings(changes: dict[str, Any], what: str) -> None:
-    assert what in worst(WELL, SETTINGS.model_copy(update=changes)).what
+    assert what in worst(WELL, SETTINGS.model_copy(update=changes)).problem

@@ -61,9 +61,9 @@ def test_digests_are_compared(workers: dict[str, str], differs: bool, words: str
 def test_the_doctor_warns_of_workers_with_other_settings() -> None:
     (finding,) = _about_workers(Snapshot(workers={"w-1": OTHER, "w-2": OWN}))
 
-    assert (finding.level, finding.remedy) == (Level.WARN, REMEDY)
-    assert "w-1" in finding.what
-    assert OTHER in finding.what
+    assert (finding.level, finding.fix) == (Level.WARN, REMEDY)
+    assert "w-1" in finding.problem
+    assert OTHER in finding.problem
 
 
 @pytest.mark.parametrize("digest", [OWN, ""])

@@ -1,0 +1,165 @@
+"""What in tasks and settings works against the claim: who acknowledges when, what comes twice, what hides the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from jobclaim.governance.configuration import UNSAFE
+from jobclaim.governance.overrides import CLAIMING
+from jobclaim.governance.registry import Fleet
+from jobclaim.governance.source import Source, TaskSource
+from jobclaim.specs.finding import Finding
+
+SQS_MAX_DELAY: Final = 900
+"""Seconds that SQS can keep a message back; Celery holds longer ones in a worker's memory."""
+
+
+def is_claimed(task: TaskSource) -> bool:
+    """Whether a task's base class claims."""
+    return bool(CLAIMING & set(task.bases))
+
+
+def acks_late(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+    """Late acknowledgement: a body longer than the visibility timeout is delivered again beside itself."""
+    late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
+    settings = [one for one in source.settings if one.kind == "acks-late"]
+    if not settings:  # else one setting explains them all
+        late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
+    places = {task.name: (task.file, task.line) for task in source.tasks}
+    of_tasks = [(name, *places.get(name, ("", 0)), "tasks with acks_late=True") for name in sorted(late)]
+    of_settings = [(one.name, one.file, one.line, "settings of late acknowledgement") for one in settings]
+    for name, file, line, cause in [*of_tasks, *of_settings]:
+        yield Finding(
+            "acks-late",
+            name,
+            file,
+            line,
+            "acks_late=True keeps the message until the body has ended: past the visibility timeout it runs twice",
+            "remove it; with base=JobTask the claim decides, and recovery finds the jobs of lost workers",
+            cause=cause,
+        )
+
+
+def reject_on_worker_lost(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Messages that come back when their worker is lost: recovery and they would start the work twice."""
+    rows = [
+        (task.name, task.file, task.line) for task in source.tasks if task.options.get("reject_on_worker_lost") is True
+    ]
+    rows += [(one.name, one.file, one.line) for one in source.settings if one.kind == "reject-on-worker-lost"]
+    for name, file, line in rows:
+        yield Finding(
+            "reject-on-worker-lost",
+            name,
+            file,
+            line,
+            "reject_on_worker_lost=True gives the message back when the worker is lost: it has effect with acks_late "
+            "only, and the body runs again from its beginning",
+            "remove it; recovery finds the jobs of lost workers, and on_orphan= says what happens to them",
+            cause="reject_on_worker_lost=True",
+        )
+
+
+def visibility_timeouts(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Visibility timeouts by hand: jobclaim derives them from the time limits, and refuses queues that differ."""
+    for one in source.settings:
+        if one.kind == "visibility-timeout":
+            yield Finding(
+                "visibility-timeout",
+                one.name,
+                one.file,
+                one.line,
+                f"visibility_timeout={one.value} is set by hand: with another time limit it is wrong without a word",
+                "remove it; it is derived from the queue's time limits, and `jobclaim doctor` compares the deployed",
+            )
+
+
+def serializers(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Serializers that can make any object: jobs are JSON, and a worker refuses other messages."""
+    rows = [(one.name, one.value, one.file, one.line) for one in source.settings if one.kind == "unsafe-serializer"]
+    rows += [
+        (task.name, repr(given), task.file, task.line)
+        for task in source.tasks
+        if isinstance(given := task.options.get("serializer"), str) and UNSAFE.search(given)
+    ]
+    for name, value, file, line in rows:
+        yield Finding(
+            "serializers",
+            name,
+            file,
+            line,
+            f"uses {value}: jobs are JSON, so arguments and results of other types are refused, and who can write to "
+            "the queue can run code in a worker",
+            "use json, and give tasks ids and plain values",
+            cause="serializers other than JSON",
+        )
+
+
+def own_transports(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Transports of the project's own: jobclaim brings one, and only one can be in use."""
+    for one in source.settings:
+        if one.kind == "own-transport":
+            yield Finding(
+                "own-transport",
+                one.name,
+                one.file,
+                one.line,
+                f"sets a transport of its own, {one.value}: jobclaim's, which outlives errors of SQS, is not used then",
+                "remove it, and see in docs/workers.md which of its repairs jobclaim's transport has",
+            )
+
+
+def far_etas(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Calls far ahead of plain tasks: Celery holds them in a worker's memory, and SQS delivers them again."""
+    claimed = {task.function for task in source.tasks if is_claimed(task)}
+    for call in source.etas:
+        if call.target.split(".")[-1] in claimed or (call.countdown is not None and call.countdown <= SQS_MAX_DELAY):
+            continue
+        when = "an eta" if call.countdown is None else f"countdown={call.countdown:g}"
+        yield Finding(
+            "far-eta",
+            call.target,
+            call.file,
+            call.line,
+            f"asks for {when} on a plain task: beyond {SQS_MAX_DELAY} s a worker holds the message in memory, and it "
+            "is delivered again after each visibility timeout",
+            "give the task base=JobTask: a job far ahead waits in DynamoDB and starts on the second, once",
+        )
+
+
+def unclaimed_writes(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+    """Bodies that write state without a claim: what SQS delivers twice is written twice."""
+    claimed = {name for name, task in fleet.tasks.items() if task.claims} if fleet else set()
+    for task in source.tasks:
+        if task.writes and not task.claims and not is_claimed(task) and task.name not in claimed:
+            line, call = task.writes[0]
+            more = f" and {len(task.writes) - 1} more" if len(task.writes) > 1 else ""
+            yield Finding(
+                "unclaimed-writes",
+                task.name,
+                task.file,
+                line,
+                f"writes state ({call}{more}) without a claim: a message that comes twice writes twice",
+                _claim_it(task, source),
+            )
+
+
+def _claim_it(task: TaskSource, source: Source) -> str:
+    if task.function in source.errbacks:
+        return (
+            "it is an errback, which runs for a task that failed and has no job of its own: make the write one that "
+            "can be repeated, as update_or_create by the failed task's id"
+        )
+    return "give it base=JobTask, or claim the job first: `if repo.claim_job(job_id) is None: return`"
+
+
+def claim_overrides(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Classes of claimed tasks that hide the method in which the claim is made or recorded."""
+    for one in source.overrides:
+        if one.method == "Request":
+            problem = "sets a Request of its own: outcomes that only the main process sees are not recorded"
+            fix = "remove it, or derive it from JobTask.Request"
+        else:
+            problem = f"overrides {one.method}() without super(): what JobTask does there, claim or record, is hidden"
+            fix = f"call super().{one.method}(...) in it"
+        yield Finding("claim-overrides", one.owner, one.file, one.line, problem, fix)
