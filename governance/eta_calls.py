@@ -41,7 +41,7 @@ def eta_calls(call: ast.Call, module: Module, modules: Modules) -> Iterator[EtaC
 
 
 def _ahead(eta: ast.expr, call: ast.Call, module: Module, modules: Modules) -> float | None:
-    """Tell how far ahead a moment is: the ``timedelta`` of which it is made, where there is one that is known."""
+    """Tell how far ahead a moment is: the ``timedelta`` of which it is made, if any; a computed one is short."""
     values = [eta]
     if isinstance(eta, ast.Name):
         values += [
@@ -57,7 +57,7 @@ def _ahead(eta: ast.expr, call: ast.Call, module: Module, modules: Modules) -> f
         for node in ast.walk(value)
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "timedelta"
     ]
-    return sum(known) if (known := [one for one in steps if one is not None]) and len(known) == len(steps) else None
+    return sum(one or 0 for one in steps) if steps else None
 
 
 def _timedelta(call: ast.Call, module: Module, modules: Modules) -> float | None:

@@ -49,9 +49,11 @@ def _writes(
         case "commit":
             return not NO_DATABASE.fullmatch(on.rsplit(".", maxsplit=1)[-1])
         case "create":
-            return ".objects" in on
+            return ".objects" in on and not _refuses_twins(on, module, modules)
         case "bulk_create":
-            return not given.keys() & {"ignore_conflicts", "update_conflicts"}
+            return not given.keys() & {"ignore_conflicts", "update_conflicts"} and not _refuses_twins(
+                on, module, modules
+            )
         case "update":
             return ".objects" in on and any(_counts(value) for value in given.values())
         case "bulk_update":
@@ -59,6 +61,21 @@ def _writes(
         case name if name in ITEM_CALLS:
             return "ConditionExpression" not in given
     return False
+
+
+def _refuses_twins(on: str, module: Module, modules: Modules) -> bool:
+    """Whether the model of ``Model.objects`` has a constraint that refuses a second row of the same."""
+    found = modules.follow(module, on.split(".objects", maxsplit=1)[0])
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        return False
+    text = ast.unparse(found[1])
+    return "unique_together" in text or "UniqueConstraint" in text
+
+
+def _is_loaded(on: str, body: Sequence[ast.AST]) -> bool:
+    """Whether an object is loaded in this body: what is then saved, unchanged here, is most often the same."""
+    loops = (node for node in body if isinstance(node, ast.For) and ast.unparse(node.target) == on)
+    return any(".objects" in ast.unparse(value) for value in (*_assigned(on, body), *(loop.iter for loop in loops)))
 
 
 def _counts(node: ast.AST) -> bool:
@@ -91,7 +108,7 @@ def _saves_other_state(receiver: ast.expr, body: Sequence[ast.AST], module: Modu
     if any(_is_row(value, module, modules) for value in made):
         return True
     changes = list(_changes(on, body))
-    return not changes or any(changes)
+    return any(changes) if changes else not _is_loaded(on, body)
 
 
 def _assigned(on: str, body: Sequence[ast.AST]) -> Iterator[ast.expr]:

@@ -46,6 +46,8 @@ WRITES = {
     "a bulk of counts": ("for row in rows:\n        row.n += 1\n    Order.objects.bulk_update(rows, ['n'])", 1),
     "an update to an argument": ("Order.objects.filter(pk=1).update(note=note)", 0),
     "an update that counts": ("Order.objects.filter(pk=1).update(n=F('n') + 1)", 1),
+    "a row that its model refuses twice": ("Once.objects.create(note=note)", 0),
+    "a loaded row that is reckoned anew": ("order = Order.objects.get(pk=1)\n    order.sync()\n    order.save()", 0),
     "a session": ("db.session.commit()", 1),
     "a git repository": ("repo.commit()", 0),
     "an item": ("table.put_item(Item=item)", 1),
@@ -56,7 +58,8 @@ WRITES = {
 @pytest.mark.parametrize("case", WRITES)
 def test_a_write_counts_where_a_second_one_leaves_something_else(case: str, tmp_path: Path) -> None:
     body, expected = WRITES[case]
-    text = f"class Classifier:\n    def save(self): ...\n@shared_task\ndef pay(note, rows):\n    {body}\n"
+    once = "class Once(Model):\n    class Meta:\n        unique_together = ('note',)\n"
+    text = f"{once}class Classifier:\n    def save(self): ...\n@shared_task\ndef pay(note, rows):\n    {body}\n"
     assert len(audited(tmp_path, "unclaimed-writes", tasks=text)) == expected
 
 
@@ -133,6 +136,7 @@ ETAS = {
     "apply_async(eta=now() + timedelta(minutes=10))": 0,
     "apply_async(eta=now() + timedelta(hours=2))": 1,
     "apply_async(eta=now() + timedelta(seconds=LONG))": 1,
+    "apply_async(eta=now() + timedelta(seconds=backoff()))": 0,
     "apply_async(eta=None)": 0,
 }
 
