@@ -19,7 +19,7 @@ from jobclaim.jobs.redaction import MASK
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
-from jobclaim.workers.attempt.scope import ScopedTask
+from jobclaim.workers.attempt.scope import ScopedTask, speaking
 from jobclaim.workers.breaker import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
@@ -98,6 +98,7 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
         return handle_of(self.app)
 
     # --- submitting
+    @speaking
     def apply_async(
         self,
         args: Sequence[Any] | None = None,
@@ -159,6 +160,7 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
             return self._duplicate(job, options)
         return publish_if_due(self.app, job, **envelope.of_one_send(options))
 
+    @speaking
     def write_job(
         self,
         args: Sequence[Any] | None = None,
@@ -192,6 +194,7 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
             ttl=window_seconds(ttl) if identity else None,
         )
 
+    @speaking
     def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
         """Submit any number of calls, 1.1 requests each, in bounded memory: `workers.submission.bulk.submit_many`."""
         from jobclaim.workers.submission.bulk import submit_many

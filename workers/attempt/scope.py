@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from celery import Task
 
 from jobclaim.jobs import log
-from jobclaim.workers.handle import handle_of
+from jobclaim.workers.handle import handle_of, installed_on
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 Tracer = Callable[..., Any]
 """What `celery.app.trace.build_tracer` makes: it runs one message of a task, from its first hook to its last."""
@@ -35,6 +38,19 @@ class ScopedTask(Task):
     @__trace__.setter
     def __trace__(self, tracer: Tracer | None) -> None:
         self._tracer = None if tracer is None else contained(tracer, self)
+
+
+def speaking(method: F) -> F:
+    """Make a task's method whose log lines are its app's, where it is called outside an attempt too."""
+
+    @wraps(method)
+    def call(self: Task, *args: Any, **kwargs: Any) -> Any:
+        if (handle := installed_on(self.app)) is None:
+            return method(self, *args, **kwargs)
+        with log.speaks(handle):
+            return method(self, *args, **kwargs)
+
+    return cast(F, call)
 
 
 def contained(tracer: Tracer, task: Any) -> Tracer:

@@ -13,7 +13,7 @@ from celery import signals
 from celery._state import get_current_task
 from celery.app.log import MP_LOG, Logging
 from celery.utils.log import get_logger, get_multiprocessing_logger, mlevel, reset_multiprocessing_logger
-from celery.utils.nodenames import anon_nodename, gethostname, node_format
+from celery.utils.nodenames import gethostname, node_format, nodename
 
 from jobclaim.jobs import redaction
 from jobclaim.settings import Settings
@@ -70,7 +70,7 @@ class WorkerLogging(Logging):
                 loglevel, logfile, format=format, colorize=colorize, hostname=hostname, **options
             )
         Logging._setup = True
-        file = node_format(logfile, hostname or anon_nodename(gethostname(), "beat")) if logfile else None
+        file = node_format(logfile, hostname or nodename("beat", gethostname())) if logfile else None
         told = {"loglevel": mlevel(loglevel), "logfile": file, "format": format or self.format, "colorize": colorize}
         self._set_up_ours(handle.settings, mlevel(loglevel), file, told)
         return []
