@@ -133,8 +133,11 @@ def _submit_plain(
         available_at=at,
         hard_limit=task.time_limit,
     )
+    app.jobclaim.counts.count("submitted")
     if job.created:
         publish_if_due(app, job)
+    else:
+        app.jobclaim.counts.count("duplicates")
     return job
 
 

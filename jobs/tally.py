@@ -1,7 +1,7 @@
 """Counts that the whole fleet adds up for alerts: one small item of the fleet table per five minutes.
 
-Each process adds what it counted every few seconds, so a submission costs no request of its own; what a process counted
-last may be lost with it. Failures of critical tasks are rare and written at once.
+Each process adds what it counted every few seconds, and at its end, so a submission costs no request of its own; what a
+process that is killed counted last is lost with it. Failures of critical tasks are rare and written at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.errors import StoreUnavailable
@@ -30,6 +32,8 @@ PREFIX: Final = "#tally#"
 WINDOW_MS: Final = 300_000
 FLUSH_MS: Final = 10_000
 KEPT_SECONDS: Final = 86_400
+LAST_SECONDS: Final = 3.0
+"""How long a process that ends waits for its last counts to be written."""
 COUNTERS: Final = ("submitted", "duplicates", "critical")
 
 
@@ -69,13 +73,13 @@ class Tally(Records):
         if due:
             self.flush()
 
-    def flush(self) -> None:
-        """Write what was counted."""
+    def flush(self, *, last: bool = False) -> None:
+        """Write what was counted; ``last``: by one short try, for a process that is about to end."""
         with self._lock:
             counted, self._counted = self._counted, Counter()
             self._flushed_at = self._clock()
         if counted:
-            self._add(counted, {})
+            self._add(counted, {}, last=last)
 
     def failed_critically(self, job: Job) -> None:
         """Note the failure of a critical task: one write."""
@@ -93,7 +97,7 @@ class Tally(Records):
             last.update({name: item[name]["S"] for name in last if name in item})
         return Counts(**{name: totals[name] for name in COUNTERS}, **last)  # type: ignore[arg-type]
 
-    def _add(self, counted: Counter[str], notes: Item) -> None:
+    def _add(self, counted: Counter[str], notes: Item, *, last: bool = False) -> None:
         now = self._clock()
         names = {"#ttl": schema.FLEET_TTL} | {f"#{name}": name for name in (*counted, *notes)}
         values = {f":{name}": attribute(number) for name, number in counted.items()}
@@ -111,9 +115,18 @@ class Tally(Records):
             },
         }
         try:
-            self._ask(lambda: self._client().update_item(**request))
-        except StoreUnavailable as error:
+            if last:
+                _hurried(self._client()).update_item(**request)
+            else:
+                self._ask(lambda: self._client().update_item(**request))
+        except (StoreUnavailable, ClientError, BotoCoreError) as error:
             log.warning("not counted", reason=str(error))
+
+
+def _hurried(client: Any) -> Any:
+    """Give a client that takes little time, where there is one; boto3's own takes its timeouts, twice."""
+    hurried = getattr(client, "hurried", None)
+    return client if hurried is None else hurried(LAST_SECONDS)
 
 
 def _key(at: int) -> Item:

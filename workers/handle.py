@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -125,15 +126,21 @@ class Handle:
                         self._inherited.append(self._parts)
                     self._parts = Parts.of(JobRepo.from_settings(self.settings))
                     self._pid = pid
-                    if not self._inherited:
-                        atexit.register(self.flush)  # short programs count too
+                    self._flush_at_exit()
         return self._parts
 
+    def _flush_at_exit(self) -> None:
+        """Have short programs count too, and children of `multiprocessing`, whose end is no end of an interpreter."""
+        if not self._inherited:
+            atexit.register(self.flush)
+        if (forking := sys.modules.get("multiprocessing.util")) is not None:
+            forking.Finalize(None, self.flush, exitpriority=0)
+
     def flush(self) -> None:
-        """Write the counts of this process that are not written yet."""
+        """Write the counts of this process that are not written yet; takes some seconds at most."""
         if self._parts is not None and self._pid == os.getpid():
             with log.speaks(self):
-                self._parts.counts.flush()
+                self._parts.counts.flush(last=True)
 
 
 def is_made_up(app: Any) -> bool:

@@ -50,10 +50,22 @@ class LeanClient:
         A boto3 client of DynamoDB or SQS.
     sleep : callable
         Waits that many seconds before the second try.
+    tries : int
+        Requests that are made of one.
+    longest_seconds : float
+        Bound of each try, where the client's own timeouts are longer.
     """
 
-    def __init__(self, client: Any, sleep: Callable[[float], None] = wait) -> None:
+    def __init__(
+        self,
+        client: Any,
+        sleep: Callable[[float], None] = wait,
+        *,
+        tries: int = TRIES,
+        longest_seconds: float = float("inf"),
+    ) -> None:
         config = client.meta.config
+        self._tries = tries
         self._client = client
         self._service: str = client.meta.service_model.service_name
         self._sleep = sleep
@@ -61,8 +73,8 @@ class LeanClient:
         self._options = {
             pycurl.URL: self._url,
             pycurl.POST: 1,
-            pycurl.CONNECTTIMEOUT_MS: int(1000 * config.connect_timeout),
-            pycurl.TIMEOUT_MS: int(1000 * config.read_timeout),
+            pycurl.CONNECTTIMEOUT_MS: int(1000 * min(config.connect_timeout, longest_seconds)),
+            pycurl.TIMEOUT_MS: int(1000 * min(config.read_timeout, longest_seconds)),
             pycurl.CAINFO: _certificates(client),
             pycurl.PROXY: "",
             pycurl.NOSIGNAL: 1,
@@ -73,6 +85,10 @@ class LeanClient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    def hurried(self, seconds: float) -> LeanClient:
+        """Give a client that tries once, for so many seconds at most: for a process that is about to end."""
+        return type(self)(self._client, self._sleep, tries=1, longest_seconds=seconds)
 
     def put_item(self, **request: Any) -> Any:
         """As boto3's."""
@@ -96,7 +112,7 @@ class LeanClient:
             return self._client.send_message(**request)
 
     def _ask(self, operation: str, request: Mapping[str, Any]) -> Any:
-        """Make a request, twice at most.
+        """Make a request, as often as the client tries.
 
         Raises
         ------
@@ -104,7 +120,7 @@ class LeanClient:
             What boto3's client would raise.
         """
         body = json.dumps(request, separators=(",", ":")).encode()
-        for tries_left in reversed(range(TRIES)):
+        for tries_left in reversed(range(self._tries)):
             try:
                 status, answer = self._send(operation, body)
             except pycurl.error as error:
@@ -115,7 +131,7 @@ class LeanClient:
                     return answer
                 code = str(answer.get("__type", status)).rpartition("#")[2]
                 if not tries_left or not (status >= 500 or any(word in code for word in TOO_OFTEN)):
-                    raise self._error(operation, status, code, answer, retries=TRIES - 1 - tries_left)
+                    raise self._error(operation, status, code, answer, retries=self._tries - 1 - tries_left)
             self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS))
         raise AssertionError
 
