@@ -119,6 +119,7 @@ def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
             by_name[group[0]].line,
             f"{len(group)} entries fire in the same minute, {len(when)} times a week: {', '.join(group)}",
             "move some of them by a few minutes; nobody needs all of them on the full hour",
+            cause="minutes in which many entries fire",
         )
 
 

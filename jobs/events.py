@@ -277,6 +277,13 @@ EVENTS: Final = {
         _event(
             "tick lost: its expiry is over", "beat", "error", "schedule due", "Later than `expires`; not submitted."
         ),
+        _event(
+            "schedule names a task that does not exist",
+            "beat",
+            "error",
+            "schedule task",
+            "At a beat's start, where its app has registered other tasks. Every tick is an error in a worker.",
+        ),
         _event("tick refused", "beat", "exception", "schedule due", "Its task does not take the call; it is not sent."),
         _event(
             "tick not sent, tried again", "beat", "warning", "task tick error", "Of a plain task; SQS did not take it."

@@ -11,13 +11,14 @@ from celery import shared_task
 from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from jobclaim.jobs import JobStatus, StoreUnavailable
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.schedule.beat import Every, JobScheduler, due_tick, tick_id
-from jobclaim.workers.schedule.entries import entries
+from jobclaim.workers.schedule.entries import entries, orphaned
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -177,6 +178,27 @@ def test_a_tick_with_a_moment_of_expiry_is_tried_again_until_then(
     turn(beat)
     told = [(job.job_id, job.start_by) for job in jobclaim.submitted]
     assert told == ([] if over else [(tick_id("report", due), round(MOMENT.timestamp() * 1000))])
+
+
+def test_a_schedule_whose_task_does_not_exist_is_an_error_at_the_start(jobclaim: Harness) -> None:
+    good, bad = ({"task": name, "every": 3600} for name in (report.name, "beat.gone"))
+    with capture_logs() as lines:
+        scheduler(jobclaim, good=good, bad=bad)
+    said = [line for line in lines if line["event"] == "schedule names a task that does not exist"]
+    assert [(line["schedule"], line["task"], line["log_level"]) for line in said] == [("bad", "beat.gone", "error")]
+
+
+@pytest.mark.parametrize(
+    ("registered", "known", "found"),
+    [
+        ({"shop.pay"}, (), {"tick": "shop.gone"}),
+        ({"shop.pay", "shop.gone"}, (), {}),
+        ({"shop.pay"}, {"shop.gone"}, {}),
+        ({"celery.chord", "jobclaim.chord"}, (), {}),  # this beat imports no modules of tasks: it cannot tell
+    ],
+)
+def test_a_beat_tells_orphaned_schedules_where_it_can(registered: set[str], known: Any, found: dict[str, str]) -> None:
+    assert orphaned({"tick": "shop.gone"}, registered, known) == found
 
 
 def test_nonsense_is_refused_by_name() -> None:

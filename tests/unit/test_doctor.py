@@ -156,3 +156,13 @@ def test_a_longer_time_limit_in_the_settings_alone_fails_against_what_is_deploye
 )
 def test_limits_that_aws_does_not_share_are_warnings(changes: dict[str, Any], what: str) -> None:
     assert what in worst(WELL, SETTINGS.model_copy(update=changes)).problem
+
+
+def test_a_schedule_of_a_task_that_is_not_registered_fails() -> None:
+    names = frozenset({"shop.pay", "shop.night"})
+    snapshot = replace(WELL, registered=names, schedules={"daily": "shop.night", "hourly": "shop.pya"}, tasks=())
+    found = {one.subject: one for one in diagnose(snapshot, SETTINGS) if one.check.startswith("schedule")}
+    assert [(one.level, one.fix) for one in found.values()] == [(Level.FAIL, "did you mean 'shop.pay'?")]
+    assert "'shop.pya' is not registered" in found["schedule hourly"].problem
+    whole = replace(snapshot, schedules={"daily": "shop.night"})
+    assert "1, each with a registered task" in [one.problem for one in diagnose(whole, SETTINGS)]

@@ -29,6 +29,8 @@ from celery.beat import BeatLazyFunc, Scheduler
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.workers.handle import installed_on
+from jobclaim.workers.schedule.entries import orphaned
 from jobclaim.workers.schedule.rhythm import CronTicks, Every, Fixed, aware, rhythm
 from jobclaim.workers.schedule.sender import Call, Sender
 from jobclaim.workers.submission import timing
@@ -74,6 +76,15 @@ class JobScheduler(Scheduler):
         super().setup_schedule()
         for entry in self.schedule.values():
             entry.last_run_at = self.clock() - LOOK_BACK
+        self._report_orphaned()
+
+    def _report_orphaned(self) -> None:
+        """Log the schedules whose task does not exist; they are submitted all the same, as a worker may know it."""
+        handle = installed_on(self.app)
+        known = handle.settings.tasks if handle else ()
+        tasks = {name: str(entry.task) for name, entry in self.schedule.items()}
+        for name, task in orphaned(tasks, self.app.tasks, known).items():
+            log.error("schedule names a task that does not exist", schedule=name, task=task)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Submit all that is due, after what could not be submitted before; give the seconds until the next turn."""

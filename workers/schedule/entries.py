@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from jobclaim.settings import ScheduleSpec, Settings
@@ -11,6 +11,8 @@ from jobclaim.specs.zones import zone_of
 from jobclaim.workers.schedule.rhythm import CronTicks
 
 RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
+OWN: Final = ("celery.", "jobclaim.")
+"""Beginnings of the names of tasks that are registered without any module of the user's."""
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
@@ -68,3 +70,21 @@ def _entry(spec: ScheduleSpec) -> dict[str, Any]:
 def _ticks(spec: ScheduleSpec) -> CronTicks:
     text = spec.cron or ""
     return CronTicks(parse_cron(text), zone_of(spec.timezone), text)
+
+
+def orphaned(tasks: Mapping[str, str], registered: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """Give the schedules whose task does not exist, as far as a beat can tell.
+
+    Parameters
+    ----------
+    tasks : mapping of str to str
+        Task by schedule.
+    registered : collection of str
+        Names of the app's tasks. Where they are Celery's and jobclaim's alone, the beat imports no modules of tasks,
+        and nothing can be told.
+    known : collection of str
+        Names that settings give to tasks.
+    """
+    if all(name.startswith(OWN) for name in registered):
+        return {}
+    return {name: task for name, task in tasks.items() if task not in registered and task not in known}
