@@ -16,6 +16,7 @@ from celery import Celery, shared_task
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 import jobclaim
+from jobclaim.jobs import JobStatus
 from jobclaim.jobs.storage import connect
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
@@ -182,6 +183,15 @@ def test_options_and_errors_pass_through(jobclaim: Harness) -> None:
     assert first.id == "own-id"
     assert jobclaim.repo.get_job("own-id").available_at > jobclaim.repo.clock() + 50_000
     assert twice[0].id == twice[1].id
+
+
+def test_a_plain_call_works_where_a_loop_runs_already_as_in_a_notebook(jobclaim: Harness) -> None:
+    async def cell() -> list[Any]:
+        return [note.delay(1), await note.adelay(2), *[await call for call in (note.adelay(3), note.adelay(4))]]
+
+    assert len({result.id for result in asyncio.run(cell())}) == 4
+    assert jobclaim.drain() == 4
+    assert jobclaim.states() == {JobStatus.COMPLETED: 4}
 
 
 def test_bulk_submissions_can_be_awaited(jobclaim: Harness) -> None:
