@@ -11,7 +11,7 @@ ExternalAPITask    3        up to 60, 120, 240                    10 min      1 
 =================  =======  ====================================  ==========  ===============================
 
 "Up to" is full jitter: jobs that failed together because a service was down must not come back together. Every figure
-is a class attribute and can be set per task: ``@shared_task(base=EmailTask, max_retries=2)``.
+is a class attribute and can be set per task: ``@shared_task(base=EmailTask, max_retries=2, default_retry_delay=30)``.
 """
 
 from __future__ import annotations

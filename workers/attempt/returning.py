@@ -45,6 +45,8 @@ class ReturningTask(Task):
     ----------
     max_retries : int, optional
         Celery's own: attempts after the first; ``None`` for no end.
+    default_retry_delay : float
+        Celery's own: seconds before each retry that names no delay; it takes the place of an inherited policy's delays.
     retry_policy : RetryPolicy, optional
         Delays of retries that name none themselves. A class that sets it is tried again after any exception, unless it
         sets ``autoretry_for`` too, and as often as the policy says, unless it sets ``max_retries`` too.
@@ -69,7 +71,9 @@ class ReturningTask(Task):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         own = vars(cls)
-        if (policy := own.get("retry_policy")) is not None:
+        if "retry_policy" not in own and (delay := own.get("default_retry_delay")) is not None and cls.retry_policy:
+            cls.retry_policy = _constant(cls.retry_policy, delay)
+        elif (policy := own.get("retry_policy")) is not None:
             if "max_retries" not in own:
                 cls.max_retries = None if policy.max_attempts is None else policy.max_attempts - 1
             if "autoretry_for" not in own:
@@ -227,3 +231,8 @@ class ReturningTask(Task):
             return
         traces.ended(self.jobclaim.settings, job, "release", at=self.jobclaim.repo.clock())
         publish_if_due(self.app, after)
+
+
+def _constant(policy: RetryPolicy, delay: float) -> RetryPolicy:
+    """Give a policy that differs in its delays alone: each is the same."""
+    return replace(policy, base=delay, factor=1, ceiling=delay, full_jitter=False)
