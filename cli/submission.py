@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobclaim.jobs import InvalidInput, Job, JobRepo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def submit(
@@ -24,6 +24,7 @@ def submit(
     key: str | None = None,
     ttl_ms: int | None = None,
     at: int | None = None,
+    is_sure: Callable[[str], bool] | None = None,
 ) -> Job:
     """Write the job of a registered task and send its message; a job that was there already is given back, not sent.
 
@@ -33,15 +34,19 @@ def submit(
         Window of the idempotency key after the job completed, milliseconds.
     at : int, optional
         When it may start, epoch milliseconds.
+    is_sure : callable, optional
+        Asked about a task that is not known to claim its job, with what would be called; default: it is refused.
 
     Raises
     ------
     jobs.JobError, ValueError
-        The task is not registered, its arguments do not fit, or the job was refused; nothing was written or sent.
+        The task is not registered, or does not claim; its arguments do not fit, or the job was refused. Nothing was
+        written or sent.
     """
     task = find_task(app, name)
     queue = queue and repo.settings.queue(queue).name
     if not _is_job_task(task):
+        _check_claims(task, is_sure)
         return _submit_plain(app, repo, task, args, kwargs, queue, key, ttl_ms, at)
     check_arguments(task, args, kwargs)
     _check_window(task, key, ttl_ms)
@@ -93,6 +98,27 @@ def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         raise InvalidInput(
             f"the arguments do not fit task {task.name!r}: {error}; correct --args or --kwargs"
         ) from None
+
+
+def _check_claims(task: Any, is_sure: Callable[[str], bool] | None) -> None:
+    """Refuse a task whose body would take the job's id for something else, and would be run again by recovery.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    from jobclaim.workers.submission.claiming import claims
+
+    if claims(task):
+        return
+    called = f"{task.name}('<the job's id>')"
+    if is_sure is not None and is_sure(called):
+        return
+    raise InvalidInput(
+        f"task {task.name!r} is no JobTask and does not claim its job: the worker would call {called}, and no call of "
+        "claim_job(), claimed() or conditional_update_status_to_processing() is seen in it. Give it base=JobTask, send "
+        "it by Celery's own delay(), or, where it does claim, say so with @shared_task(claims=True) or --plain"
+    )
 
 
 def _is_job_task(task: Any) -> bool:

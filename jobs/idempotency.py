@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
@@ -146,10 +146,37 @@ class IdempotencyService:
         task : str or task
             Its name, or the task itself.
         scope : str or mapping
-            The key as text (`Job.idempotency_key`), or the identifying values by name of a call in the global scope.
+            The identifying arguments of a call by name: the task's scope, defaults and types count, as when it was
+            submitted. Or the key as text (`Job.idempotency_key`). ``"global"`` is the call without arguments.
+
+        Raises
+        ------
+        InvalidInput
+            Which key is meant cannot be decided: an identifying argument or the scope's owner is missing, or the task
+            is not known in this program and nothing stands under the values as they are.
         """
-        name = getattr(task, "name", task)
-        return self._find(name, _key(name, scope))
+        return self._named(task, scope)[2]
+
+    def _named(self, task: Any, scope: Any) -> tuple[str, str, Job | None]:
+        """Give the task's name, the key that is meant, and its job."""
+        known = task if hasattr(task, "idempotency_rules") else _registered(getattr(task, "name", task))
+        name: str = getattr(task, "name", task)
+        if not isinstance(scope, Mapping):
+            job = self._find(name, checks.text(scope, "scope", checks.MAX_KEY))
+            if job is not None or not _is_undecided(known, scope):
+                return name, scope, job
+            scope = {}
+        if known is not None and known.idempotency_rules() is not None:
+            key = _key_of(known, scope)
+            return name, key, self._find(name, key)
+        key = derive_key(name, dict(scope))
+        job = self._find(name, key)
+        if job is None:
+            raise InvalidInput(
+                f"which key of task {name!r} is meant cannot be decided: the task is not known in this program, or has "
+                "no idempotency of its own; pass the task itself, or the whole key as `jobclaim show JOB` prints it"
+            )
+        return name, key, job
 
     def clear_idempotency_key(self, task: Any, scope: Any) -> bool:
         """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
@@ -166,8 +193,7 @@ class IdempotencyService:
         IllegalTransition
             The job runs at this moment: cancel it, or wait for its end.
         """
-        name = getattr(task, "name", task)
-        key = _key(name, scope)
+        name, key, _ = self._named(task, scope)
         for _ in range(ROUNDS):
             job = self._find(name, key)
             if job is None or not lifecycle.answers_duplicate(job, self._repo.clock()):
@@ -225,7 +251,42 @@ def _answers(job: Job, now: int) -> bool:
     return not lifecycle.is_gone(job, now) and lifecycle.answers_duplicate(job, now)
 
 
-def _key(task: str, scope: Any) -> str:
-    if isinstance(scope, Mapping):
-        return derive_key(task, dict(scope))
-    return checks.text(scope, "scope", checks.MAX_KEY)
+class KnowsTasks(Protocol):
+    """What the layer of tasks tells this one, which knows none."""
+
+    def registered(self, name: str) -> Any:
+        """Give the task of that name; ``None`` where it is not known in this program."""
+
+    def key_of(self, task: Any, values: Mapping[str, Any]) -> str:
+        """Give the key of a task's call."""
+
+
+_tasks: list[KnowsTasks] = []
+
+
+def learn_tasks(known: KnowsTasks) -> None:
+    """Let keys follow the rules of tasks; called where an app is installed."""
+    _tasks[:] = [known]
+
+
+def _registered(name: str) -> Any:
+    return _tasks[0].registered(name) if _tasks else None
+
+
+def _key_of(task: Any, values: Mapping[str, Any]) -> str:
+    return _tasks[0].key_of(task, values)
+
+
+def _is_undecided(task: Any, text: str) -> bool:
+    """Whether a text under which nothing stands need not be the whole key."""
+    if text == GLOBAL:
+        return True
+    rules = task.idempotency_rules() if task is not None else None
+    if rules is None or rules.scope == GLOBAL:
+        return False
+    if "=" in text and "/" in text:
+        return False  # as `jobclaim show` prints the key of a scope
+    raise InvalidInput(
+        f"which key of task {task.name!r} is meant cannot be decided: its keys are within a scope, and {text!r} names "
+        "no owner; give the identifying arguments by name, or the whole key as `jobclaim show JOB` prints it"
+    )

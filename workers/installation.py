@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -9,9 +10,11 @@ from celery import Celery, _state
 from celery.app.control import Control
 from celery.app.log import Logging
 
+from jobclaim.jobs import idempotency
 from jobclaim.settings import Settings
 from jobclaim.workers import config, decorator, forks, limits, own_tasks, signals
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
+from jobclaim.workers.submission.idempotency import key_of
 from jobclaim.workers.task import JobTask
 
 STEPS: Final = (
@@ -66,6 +69,7 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     app.steps["worker"].update(STEPS)
     own_tasks.register(app)
     signals.watch(app)
+    idempotency.learn_tasks(InstalledTasks())
     decorator.watch(app)
     forks.watch(app)
     _be_found_from_every_thread(app)
@@ -74,6 +78,21 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     if app.finalized:
         _adopt_tasks(app, handle)
     return handle
+
+
+class InstalledTasks:
+    """The tasks of all apps that jobclaim is installed on, for whoever knows a task's name alone."""
+
+    def registered(self, name: str) -> Any:
+        """Give the `JobTask` of that name; ``None`` where no app has it."""
+        for app in _state._get_active_apps():
+            if installed_on(app) is not None and isinstance(task := app.tasks.get(name), JobTask):
+                return task
+        return None
+
+    def key_of(self, task: Any, values: Mapping[str, Any]) -> str:
+        """Give the key of a task's call."""
+        return key_of(task, values)
 
 
 def _replace_celerys_own(app: Any) -> None:

@@ -26,8 +26,8 @@ Examples:
 def command() -> None:
     """Look up and clear idempotency keys.
 
-    A key is named as it was given to the submission, as `jobclaim show` prints it, or by --values: the arguments by
-    name of a call in the global scope.
+    A key is named as `jobclaim show` prints it, or by --values: the arguments by name that identify a call. The
+    task's scope, defaults and types count, as when it was submitted.
     """
 
 
@@ -81,7 +81,7 @@ def clear(session: Session, task: str, key: str | None, values: str | None, outp
 
     scope = _scope(key, values)
     job = _find(session, task, scope)
-    cleared = IdempotencyService(session.repo).clear_idempotency_key(task, scope)
+    cleared = IdempotencyService(session.repo).clear_idempotency_key(_task(session, task), scope)
     Output(output).fact(
         {"job_id": job.job_id, "task": task, "cleared": cleared},
         f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key."
@@ -107,10 +107,15 @@ def _scope(key: str | None, values: str | None) -> Any:
 def _find(session: Session, task: str, scope: Any) -> Job:
     from jobclaim.jobs.idempotency import IdempotencyService
 
-    job = IdempotencyService(session.repo).check_idempotency_key(task, scope)
+    job = IdempotencyService(session.repo).check_idempotency_key(_task(session, task), scope)
     if job is None:
         raise NotFound(f"no job of task {task!r} stands under this key; `jobclaim show JOB` prints the key of a job")
     return job
+
+
+def _task(session: Session, name: str) -> Any:
+    """Give the task itself, whose rules say what its key is; its name where it is not registered here."""
+    return session.app_with_tasks.tasks.get(name, name)
 
 
 def _draw(console: Any, session: Session, job: Job, answers: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,6 +57,8 @@ Examples:
 @click.option("--ttl", type=Duration(), help="How long the key answers after the job completed. Default by settings.")
 @click.option("--at", "at", type=Moment(), help="When it may start: ISO 8601 with its zone.")
 @click.option("--in", "delay", type=Duration(), help="In how long it may start: 90, 10s, 5m, 2h, 1d.")
+@click.option("--plain", is_flag=True, help="TASK claims its job itself, though that is not seen in its code.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask about --plain.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
 @click.option("--timeout", type=Duration(), default="10m", show_default=True, help="Longest --wait.")
 @output_option
@@ -70,6 +73,8 @@ def command(
     ttl: int | None,
     at: int | None,
     delay: int | None,
+    plain: bool,
+    yes: bool,
     wait: bool,
     timeout: int,
     output: Format | None,
@@ -84,7 +89,8 @@ def command(
     if at is not None and delay is not None:
         raise click.UsageError("--at and --in exclude each other: give the moment or the distance")
     when = session.now() + delay if delay is not None else at
-    job = submit(session.app_with_tasks, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when)
+    app, is_sure = session.app_with_tasks, partial(_is_sure, yes) if plain else None
+    job = submit(app, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when, is_sure=is_sure)
     if not job.created:
         remark(f"Job {job.job_id} was there already under this key; nothing was submitted.")
     code = ExitCode.OK
@@ -92,6 +98,13 @@ def command(
         job, code = _follow(session, job, timeout)
     _print(session, job, Output(output), detailed=wait)
     click.get_current_context().exit(code)
+
+
+def _is_sure(yes: bool, called: str) -> bool:
+    """Ask, unless ``--yes`` answered already."""
+    return yes or click.confirm(
+        f"The worker will call {called}; a body that does not claim that job is run again by recovery. Go on?", err=True
+    )
 
 
 def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]:

@@ -31,9 +31,15 @@ def charge(self: JobTask, invoice: int, *, currency: str = "EUR") -> int:
     return invoice
 
 
-@shared_task(name="shop.by_hand")
+@shared_task(name="shop.by_hand", claims=True)
 def by_hand(job_id: str) -> None:
     """Stand for a task that makes its claim itself."""
+
+
+@shared_task(name="shop.never_claims")
+def never_claims(customer: str) -> str:
+    """Take its argument for a customer."""
+    return f"invoice to customer {customer!r}"
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +114,16 @@ def test_submit_of_a_task_that_claims_by_hand_sends_the_jobs_id_alone(session: S
     refused = run(session, "submit", "shop.by_hand", "--args", "[1]")
     assert (refused.exit_code, waiting_messages(session)) == (ExitCode.ERROR, 1)
     assert "use --kwargs" in refused.stderr
+
+
+def test_submit_refuses_a_task_that_does_not_claim_and_says_what_it_would_call(session: Session) -> None:
+    refused = run(session, "submit", "shop.never_claims", "--kwargs", '{"customer": "Ann"}')
+    assert (refused.exit_code, waiting_messages(session)) == (ExitCode.ERROR, 0)
+    assert "shop.never_claims('<the job's id>')" in " ".join(refused.stderr.split())
+    assert run(session, "submit", "shop.never_claims", "--plain").exit_code != ExitCode.OK  # nobody answered
+    assert waiting_messages(session) == 0
+    told = run(session, "submit", "shop.never_claims", "--plain", "--yes")
+    assert (told.exit_code, waiting_messages(session)) == (ExitCode.OK, 1)
 
 
 def test_submit_shows_no_arguments(session: Session) -> None:

@@ -31,13 +31,18 @@ from jobclaim.workers import identity
 from jobclaim.workers.attempt import outcome, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.process import board, gate, held
+from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.dispatch import publish_if_due
-from jobclaim.workers.submission.message import address, delivery_of
+from jobclaim.workers.submission.message import DELIVERY, address, delivery_of
 from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")
 
 BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
+NOT_CLAIMED: Final = (
+    "task {task!r} is no JobTask and did not claim the job that its message named: its body got the job's id as its "
+    "argument; give it base=JobTask, claim with claim_job(job_id), or say with @shared_task(claims=True) that it does"
+)
 NOT_RECORDED: Final = (
     "task {task!r} claimed the job and returned without recording an outcome; call update_status(job_id, ...) before "
     "it returns, use `with repo.claimed(job_id) as job:`, or claim with detached=True where the work ends elsewhere"
@@ -57,7 +62,7 @@ class BodyDelivery(place.Delivery):
         self.worker_id = identity.worker_id()
         self.celery_task_id = task.request.id
         self._task, self._key = task, key
-        self._address = address(task.request)
+        self._address, self._is_plain = address(task.request), bool(task.request.get(DELIVERY))
         self._asked: set[str] = set()
         self._claims: dict[str, tuple[JobRepo, Job]] = {}
         self._lock = threading.Lock()
@@ -179,6 +184,8 @@ class BodyDelivery(place.Delivery):
         """End what the body left open."""
         if (ending := sys.exc_info()[1]) is not None and self.leaves_to_worker(ending):
             return
+        if state == states.SUCCESS and self._is_plain and not self._asked:
+            self._end_unclaimed()
         for repo, claim in self.open_claims():
             self._forget(claim)
             try:
@@ -186,6 +193,26 @@ class BodyDelivery(place.Delivery):
             except Exception:
                 log.exception("not recorded, recovery will find the job")
         self._drop_rest()
+
+    def _end_unclaimed(self) -> None:
+        """End a job whose task does not claim: recovery would have its body run again and again."""
+        named = self._address
+        if named is None or claims(self._task):
+            return
+        repo = self._task.app.jobclaim.repo
+        try:
+            with place.outside():
+                job = repo.claim_job(
+                    named.job_id,
+                    attempt=named.attempt,
+                    worker_id=self.worker_id,
+                    celery_task_id=self.celery_task_id,
+                )
+        except (JobNotFound, StoreUnavailable) as error:
+            log.error("not claimed", job_id=named.job_id, task=self._task.name, reason=str(error))
+            return
+        if job is not None:
+            outcome.record_fault(repo, job.job_id, job.claim_token, NOT_CLAIMED.format(task=self._task.name))
 
     def _end(self, repo: JobRepo, claim: Job, state: str | None, value: Any) -> None:
         error = value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]

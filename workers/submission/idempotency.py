@@ -75,8 +75,15 @@ class Rules:
             )
 
 
-def bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, partial: bool = False
+) -> dict[str, Any]:
     """Give the arguments of a call by name, defaults applied; extra ones under ``*name`` and ``**name``.
+
+    Parameters
+    ----------
+    partial : bool
+        Whether arguments may be missing.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def bind(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
         The arguments do not fit the function.
     """
     signature = inspect.signature(function)
-    bound = signature.bind(*args, **kwargs)
+    bound = (signature.bind_partial if partial else signature.bind)(*args, **kwargs)
     given = set(bound.arguments)
     bound.apply_defaults()
     values: dict[str, Any] = {}
@@ -122,6 +129,43 @@ def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = 
         return Identity(_own_key(key, scope, owner), _digest(canonical(values)))
     derived = derive_key(task, _identifying(task, values, rules.key_from), scope=scope, owner=owner)
     return Identity(derived, derived[:16])
+
+
+def key_of(task: Any, given: Mapping[str, Any]) -> str:
+    """Give the key under which a task's call stands, from the arguments by name that identify it.
+
+    Its scope, its defaults and its types count, as at a submission. Arguments that do not identify a call may be left
+    out.
+
+    Raises
+    ------
+    InvalidInput
+        An argument that identifies a call is missing, or one is unknown: which key is meant cannot be decided.
+    """
+    rules: Rules = task.idempotency_rules() or Rules()
+    try:
+        args, kwargs = task.to_json((), dict(given))
+        values = bind(task.run, args, kwargs, partial=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"the values do not fit task {task.name!r}, so that its key is not known: {error}") from None
+    if missing := _missing(task, values, rules):
+        raise InvalidInput(
+            f"which key of task {task.name!r} is meant cannot be decided: {', '.join(missing)} identify its calls too; "
+            "give their values, or the whole key as `jobclaim show JOB` prints it"
+        )
+    return identify(task.name, values, rules).key
+
+
+def _missing(task: Any, values: Mapping[str, Any], rules: Rules) -> list[str]:
+    if rules.key_from is not None and not callable(rules.key_from):
+        return []  # `identify` names them
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(task.run).parameters.values()
+    return [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in variable and each.name not in values
+    ]
 
 
 def _owner(task: str, values: dict[str, Any], rules: Rules) -> Any:
