@@ -50,22 +50,12 @@ class LeanClient:
         A boto3 client of DynamoDB or SQS.
     sleep : callable
         Waits that many seconds before the second try.
-    tries : int
-        Requests that are made of one.
-    longest_seconds : float
-        Bound of each try, where the client's own timeouts are longer.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        sleep: Callable[[float], None] = wait,
-        *,
-        tries: int = TRIES,
-        longest_seconds: float = float("inf"),
-    ) -> None:
+    def __init__(self, client: Any, sleep: Callable[[float], None] = wait) -> None:
         config = client.meta.config
-        self._tries = tries
+        self._tries = TRIES
+        self._longest_ms = int(1000 * config.read_timeout)
         self._client = client
         self._service: str = client.meta.service_model.service_name
         self._sleep = sleep
@@ -73,8 +63,7 @@ class LeanClient:
         self._options = {
             pycurl.URL: self._url,
             pycurl.POST: 1,
-            pycurl.CONNECTTIMEOUT_MS: int(1000 * min(config.connect_timeout, longest_seconds)),
-            pycurl.TIMEOUT_MS: int(1000 * min(config.read_timeout, longest_seconds)),
+            pycurl.CONNECTTIMEOUT_MS: int(1000 * config.connect_timeout),
             pycurl.CAINFO: _certificates(client),
             pycurl.PROXY: "",
             pycurl.NOSIGNAL: 1,
@@ -87,8 +76,11 @@ class LeanClient:
         return getattr(self._client, name)
 
     def hurried(self, seconds: float) -> LeanClient:
-        """Give a client that tries once, for so many seconds at most: for a process that is about to end."""
-        return type(self)(self._client, self._sleep, tries=1, longest_seconds=seconds)
+        """Give a client of the same connections that tries once, for so many seconds: for a process about to end."""
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made._tries, made._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
+        return made
 
     def put_item(self, **request: Any) -> Any:
         """As boto3's."""
@@ -150,6 +142,7 @@ class LeanClient:
             lines = [f"{name}: {value}" for name, value in request.headers.items()]
             curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
+            curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # the last one who used it may have been in a hurry
             answer = curl.perform_rb()
             return curl.getinfo(pycurl.RESPONSE_CODE), _parsed(answer)
         finally:

@@ -112,7 +112,8 @@ def test_a_program_ends_soon_and_quietly_where_the_counts_cannot_be_written(
     over.set()
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
-    assert server.count("UpdateItem") == 1
+    # libcurl itself asks again where a connection that was open before is cut
+    assert server.count("UpdateItem") == (1 if away == "silent" else 2)
 
 
 @pytest.mark.parametrize(("task", "kwargs"), [("note", "--args=[1]"), ("plain", '--kwargs={"number": 1}')])
