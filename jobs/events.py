@@ -15,6 +15,7 @@ CONTEXT: Final = {
     "logger": "the part of jobclaim that speaks",
     "event": "the name of the event, one of those below",
     "worker": "the worker process that speaks; see `jobclaim workers`",
+    "app": "name of the Celery app that it is about, where the process has several",
     "exception": "type and frames of an exception, without its message",
 }
 """Fields that any line may have."""

@@ -75,6 +75,15 @@ if HOST == "setup_logging":
         logging.getLogger().setLevel(loglevel)
 
 
+if HOST == "keep":
+    from celery import current_app
+
+    current_app.conf.worker_hijack_root_logger = False
+    current_app.conf.worker_redirect_stdouts = False
+    kept = logging.FileHandler(os.environ["HOST_LOG"])
+    kept.setFormatter(logging.Formatter("KEPT %(name)s: %(message)s"))
+    logging.getLogger().addHandler(kept)
+
 if HOST == "after_setup":
 
     def _note(which: str, logger: logging.Logger) -> None:

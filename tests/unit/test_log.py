@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import subprocess
+import sys
 
 import pytest
 import structlog
@@ -53,6 +56,53 @@ def test_an_exception_goes_along(caplog: pytest.LogCaptureFixture) -> None:
     assert record.exc_info[0] is ValueError
     assert record.funcName == "test_an_exception_goes_along"
     assert record.getMessage() == "pass failed queue=default"
+
+
+def test_standard_logging_sees_no_value_that_was_not_registered(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("s3cret")
+    except ValueError:
+        log.exception("tick refused", password="s3cret", reason="payload 's3cret' of task 'shop.pay'")
+    assert "s3cret" not in caplog.text.replace('raise ValueError("s3cret")', "")
+    assert "of task 'shop.pay'" in caplog.text
+    assert "builtins.ValueError" in caplog.text
+
+
+def test_fields_are_attributes_of_the_record_for_formatters_that_write_json(caplog: pytest.LogCaptureFixture) -> None:
+    structlog.contextvars.bind_contextvars(job_id="j-1", customer="c-1")
+    log.warning("message not sent", attempt=2)
+    [record] = caplog.records
+    assert (vars(record)["job_id"], vars(record)["attempt"]) == ("j-1", 2)
+    assert "customer" not in vars(record)
+
+
+@pytest.mark.parametrize("how", ["structlog", "logging"])
+def test_a_line_whose_stream_is_closed_breaks_nothing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    if how == "structlog":
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(closed))
+    else:
+        logging.getLogger().handlers[:] = [logging.StreamHandler(closed)]
+        monkeypatch.setattr(sys, "stderr", closed)
+    log.error("not counted", reason="the program ends")
+
+
+def test_an_error_of_the_programs_own_structlog_is_not_hidden() -> None:
+    def broken(*_: object) -> object:
+        raise ValueError("a processor's mistake")
+
+    structlog.configure(processors=[broken])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="mistake"):
+        log.error("not counted")
+
+
+def test_a_program_that_configured_nothing_prints_warnings_to_standard_error_alone() -> None:
+    code = (
+        "from jobclaim.jobs.log import get_logger; x = get_logger('jobclaim.x'); x.info('a'); x.warning('b', count=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("", "b count=1\n")
 
 
 def test_structlog_gets_them_where_the_program_configured_it(caplog: pytest.LogCaptureFixture) -> None:

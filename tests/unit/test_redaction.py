@@ -120,6 +120,16 @@ def test_users_own_lines_are_theirs() -> None:
         ('it says "x\\"y" twice', f"it says {MASK} twice"),
         ("limit=77 is low", f"limit={MASK} is low"),
         ("job 'j-1' is over", "job 'j-1' is over"),
+        ("'j-1' is over", "'j-1' is over"),
+        ("task 'shop.pay' is not registered in this worker", "task 'shop.pay' is not registered in this worker"),
+        ("no job has the id 'a:b-2'", "no job has the id 'a:b-2'"),
+        ("queue name 'mail' and header 'x-id'", "queue name 'mail' and header 'x-id'"),
+        ("task=shop.pay with card=4111", f"task=shop.pay with card={MASK}"),
+        ("task 'my card is 4111'", f"task {MASK}"),
+        ("the queue's 'a b' isn't the job's 'c d'", f"the queue's {MASK} isn't the job's {MASK}"),
+        ("jobs' payload can't hold 'it's mine' here", f"jobs' payload can't hold {MASK} here"),
+        ("bytes b'4111' and b\"41'11\"", f"bytes {MASK} and {MASK}"),
+        ("cut off: 'secret that goes", f"cut off: {MASK}"),
     ],
 )
 def test_free_text_keeps_its_words_and_loses_what_it_quotes(text: str, masked: str) -> None:
