@@ -25,7 +25,7 @@ jobclaim.install(app)
 def note(number=0): ...
 
 @app.task(name="plain")
-def plain(number=0): ...
+def plain(job_id): app.jobclaim.repo.claim_job(job_id)
 """
 BEGINNING = "import os, sys, multiprocessing, threading, concurrent.futures; from shop import app, note\n"
 CHILD = """
