@@ -8,9 +8,9 @@
     def tell_the_channel(job): ...
 
 They are called in the process that wrote the failure, after it was written: a worker's child, its main process (lost
-children, time limits, stops, messages that no child can run) or recovery. What they raise is logged and changes
-nothing. A process that dies in between has not called them, and neither has code of your own that ends jobs by
-`JobRepo.update_status`: `jobclaim dead list` is the truth.
+children, time limits, stops, messages that no child can run), recovery, or code of your own that ends a job by
+`JobRepo.update_status`. What they raise is logged and changes nothing. A process that dies in between has not called
+them: `jobclaim dead list` is the truth.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _on_dead: Final[list[Hook]] = []
 
 
 def on_failure(hook: H) -> H:
-    """Have a function hear of each job that a worker or recovery FAILED, whether recovery starts it again or not."""
+    """Have a function hear of each job that FAILED, whether recovery starts it again or not."""
     _on_failure.append(hook)
     return hook
 
 
 def on_dead(hook: H) -> H:
-    """Have a function hear of each job that a worker or recovery FAILED and that now waits for a person."""
+    """Have a function hear of each job that FAILED and that now waits for a person."""
     _on_dead.append(hook)
     return hook
 

@@ -67,7 +67,7 @@ class Claiming(Owning):
         Returns
         -------
         Job or None
-            The job with its payload; ``None`` when somebody else has it, or it is over: that is normal, skip it.
+            The job with its payload; ``None`` when another worker has it, or it is over: that is normal, skip it.
 
         Raises
         ------

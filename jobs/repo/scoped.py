@@ -65,7 +65,7 @@ class Scoped(Claiming):
 
             with repo.claimed(job_id) as job:
                 if job is None:
-                    return SKIPPED  # somebody else has it: that is normal
+                    return SKIPPED  # another worker has it: that is normal
                 job.set_result(work(job.payload))
 
         Returning completes the job with the result that was set. An exception fails it, with its kind and its

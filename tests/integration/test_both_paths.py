@@ -18,12 +18,13 @@ from jobclaim.workers.fleet import FleetRecords
 from jobclaim.workers.submission.dispatch import publish
 from tests.integration.test_lost_workers import process_of, recovering
 from tests.support.endpoints import Endpoint
+from tests.support.faults import faulty
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real
 PATHS = ("both.job", "both.plain", "both.short", "both.block")
-PLAIN = PATHS[1:]
+MODULES = ("tests.support.both_paths",)
 CHILD_SECONDS = 2.0
 
 
@@ -33,7 +34,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
         dynamodb_local,
         elasticmq,
         tmp_path,
-        task_modules=("tests.support.both_paths",),
+        task_modules=MODULES,
         run_dir=str(tmp_path),
         heartbeat_seconds=2,
         worker_dead_after_seconds=8,
@@ -176,7 +177,7 @@ def test_a_stop_gives_back_what_may_run_again_and_fails_the_rest(
         dynamodb_local,
         elasticmq,
         tmp_path,
-        task_modules=("tests.support.both_paths",),
+        task_modules=MODULES,
         run_dir=str(tmp_path),
         stop_timeout_seconds=20,
     ) as stack:
@@ -204,9 +205,8 @@ def test_a_stop_gives_back_what_may_run_again_and_fails_the_rest(
 
 def test_a_hard_limit_is_recorded_at_once(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> None:
     limits = {name: {"soft_limit": 1, "hard_limit": 3} for name in PATHS}
-    modules = ("tests.support.both_paths",)
     with deployed(
-        dynamodb_local, elasticmq, tmp_path, task_modules=modules, run_dir=str(tmp_path), tasks=limits
+        dynamodb_local, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path), tasks=limits
     ) as stack:
         app = create_app(stack.settings)
         stack.worker("worker", "-c", "4", "-Q", "default")
@@ -218,6 +218,71 @@ def test_a_hard_limit_is_recorded_at_once(dynamodb_local: Endpoint, elasticmq: E
         assert job.failure is not None
         assert job.failure.kind is FailureKind.TIMEOUT
         assert all(2.9 <= (each.finished_at - each.claimed_at) / 1000 <= 3 + CHILD_SECONDS for each in jobs.values())
+
+
+def test_an_outage_during_the_last_write_costs_time_and_nothing_else(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    with (
+        faulty(dynamodb_local) as (proxy, through),
+        deployed(through, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path)) as stack,
+    ):
+        app, flag = create_app(stack.settings), tmp_path / "flag"
+        worker = stack.worker("worker", "-c", "4", "-Q", "default")
+        ids = [
+            app.jobclaim.repo.create_job(name, {"args": ["wait for file", str(flag)], "kwargs": {}}) for name in PATHS
+        ]
+        for job in ids:
+            publish(app, job)
+        names = [job.job_id for job in ids]
+        wait_for_bodies(stack, names)
+        proxy.refuse()
+        flag.touch()
+        tried = "AWS fails, tried again while the lease lasts"
+        wait_until(lambda: worker.log().count(tried) >= len(names), 40, "each end is tried to be written")
+        proxy.accept()
+        job = same(stack.wait_for(names, JobStatus.COMPLETED, 40))
+        assert (job.attempt, set(stack.bodies().values())) == (1, {1})
+
+
+def test_a_zombies_late_write_changes_nothing(stack: Stack, submit: Callable[..., str], tmp_path: Path) -> None:
+    worker = stack.worker("worker", "-c", "4", "-Q", "default")
+    flag = tmp_path / "flag"
+    ids = one_each(submit, "wait for file", str(flag))
+    wait_for_bodies(stack, ids)
+    for job_id in ids:  # as recovery does: the claim is over, and its owner does not know
+        job = stack.repo.get_job(job_id)
+        stack.repo.update_status(job_id, "FAILED", error="given up", token=job.claim_token)
+    flag.touch()
+    wait_until(lambda: worker.log().count('"claim lost, outcome dropped"') >= len(PATHS), 30, "zombies are told")
+    assert {job.failure.message for job in stack.wait_for(ids, JobStatus.FAILED, 5).values() if job.failure} == {
+        "given up"
+    }
+
+
+def test_a_deploy_loses_and_doubles_nothing(stack: Stack, submit: Callable[..., str], tmp_path: Path) -> None:
+    """The old worker ends what it has while the new one takes what comes."""
+    old = stack.worker("old", "-c", "4", "-Q", "default")
+    flag = tmp_path / "flag"
+    running = one_each(submit, "wait for file", str(flag))
+    wait_for_bodies(stack, running)
+    old.send(signal.SIGTERM)
+    stack.worker("new", "-c", "4", "-Q", "default")
+    fresh = one_each(submit, "sleep", 0)
+    stack.wait_for(fresh, JobStatus.COMPLETED, 30)
+    flag.touch()
+    job = same(stack.wait_for(running, JobStatus.COMPLETED, 30))
+    assert old.wait_for_exit(40) == 0
+    assert (job.attempt, set(stack.bodies().values())) == (1, {1})
+
+
+def test_a_task_that_does_not_claim_is_run_once_and_its_job_says_why(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-c", "1", "-Q", "default")
+    job_id = submit("both.never")
+    job = stack.wait_for([job_id], JobStatus.FAILED, 30)[job_id]
+    assert job.failure is not None
+    assert job.failure.kind is FailureKind.CONFIGURATION
+    assert "did not claim" in job.failure.message
 
 
 def test_a_body_that_records_nothing_is_told_what_to_do(stack: Stack, submit: Callable[..., str]) -> None:

@@ -99,6 +99,12 @@ def by_block(self: Any, job_id: str) -> Any:
     return None
 
 
+@shared_task(name="both.never")
+def never(customer: str) -> str:
+    """Take the argument for a customer, and claim nothing."""
+    return customer
+
+
 @shared_task(name="both.forgets")
 def forgets(job_id: str) -> str:
     """Claims, and records nothing."""

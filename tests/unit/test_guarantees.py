@@ -37,6 +37,11 @@ def test_every_promise_has_a_test(row: list[str]) -> None:
     assert "::test_" in row[2]
 
 
+@pytest.mark.parametrize("row", PROMISES, ids=[row[0].strip("|* ")[:40] for row in PROMISES])
+def test_every_promise_says_for_which_paths_it_holds(row: list[str]) -> None:
+    assert row[1].startswith(("Both paths", "`JobTask` only")), "a claim of plain task code is promised it too, or not"
+
+
 def test_the_clocks_are_those_of_the_simulation_and_of_the_settings() -> None:
     simulated, real = simulated_settings(False, False), Settings(_env_file=None)
 
