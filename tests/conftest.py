@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+import hypothesis
 import pytest
 import structlog
 
@@ -32,6 +33,11 @@ FAKE_AWS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 TEST_SWITCHES = {"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"}
+
+
+# no test depends on the machine's speed
+hypothesis.settings.register_profile("jobclaim", deadline=None)
+hypothesis.settings.load_profile("jobclaim")
 
 
 def pytest_configure(config: pytest.Config) -> None:

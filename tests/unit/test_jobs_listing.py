@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jobclaim.jobs import InvalidInput, Job, JobStatus
 from jobclaim.jobs.storage.listing import ROUNDS, Position, decode_cursor, encode_cursor, list_page, state_keys
-from jobclaim.jobs.storage.table import IndexEntry, JobTable
+from jobclaim.jobs.storage.table import IndexEntry, Jobs, JobTable
 
 ENTRIES = st.builds(IndexEntry, job_id=st.text(min_size=1, max_size=20), at=st.integers(0, 10**15))
 POSITIONS = st.dictionaries(
@@ -38,8 +38,10 @@ class Partitions:
         start = rows.index(after) + 1 if after else 0
         return rows[start : start + limit]
 
-    def get_many(self, job_ids: list[str]) -> dict[str, Job]:
-        return {job_id: Job(job_id=job_id, task="t", queue="q", status=JobStatus.PENDING) for job_id in job_ids}
+    def get_many(self, job_ids: list[str]) -> Jobs:
+        found = Jobs()
+        found |= {job_id: Job(job_id=job_id, task="t", queue="q", status=JobStatus.PENDING) for job_id in job_ids}
+        return found
 
 
 def page(rows: Partitions, **options: Any) -> Any:

@@ -287,8 +287,8 @@ def test_scheduled_and_settled_dead_letters_have_tabs_of_their_own(board: Board)
 
 
 def test_groups_do_not_show_what_an_exception_quotes(board: Board) -> None:
-    board.failed(error=ValueError("no such card: 4111"))
-    assert "4111" not in board.browser().get("/dead").text
+    board.failed(error=ValueError("no such card: card-4111-1111"))
+    assert "card-4111-1111" not in board.browser().get("/dead").text
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("DynamoDB did not answer"), RuntimeError("a bug")])

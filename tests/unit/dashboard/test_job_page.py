@@ -202,10 +202,12 @@ def test_a_notice_about_no_verb_says_nothing(board: Board) -> None:
 
 
 def test_what_settings_hide_is_hidden_and_the_page_says_how_to_see_it(board: Board) -> None:
-    job = board.failed(payload={"args": ["tok_1"], "kwargs": {"card": "4111"}}, error=ValueError("no 4111"))
+    job = board.failed(
+        payload={"args": ["tok_1"], "kwargs": {"card": "card-4111-1111"}}, error=ValueError("no card-4111-1111")
+    )
     text = text_of(board, job)
     assert "tok_1" not in text
-    assert "4111" not in text
+    assert "card-4111-1111" not in text
     assert "JOBCLAIM_DASHBOARD_ARGUMENTS" in text
     assert "JOBCLAIM_DASHBOARD_RESULTS" in text
 
@@ -213,13 +215,14 @@ def test_what_settings_hide_is_hidden_and_the_page_says_how_to_see_it(board: Boa
 def test_names_that_settings_allow_are_shown_and_no_others(make_board: Callable[..., Board]) -> None:
     board = make_board(dashboard_arguments=("currency",), dashboard_results=True)
     job = board.failed(
-        payload={"args": ["tok_1"], "kwargs": {"card": "4111", "currency": "EUR"}}, error=ValueError("declined")
+        payload={"args": ["tok_1"], "kwargs": {"card": "card-4111-1111", "currency": "EUR"}},
+        error=ValueError("declined"),
     )
     text = text_of(board, job)
     assert "EUR" in text
     assert "declined" in text
     assert "tok_1" not in text
-    assert "4111" not in text
+    assert "card-4111-1111" not in text
 
 
 def test_everything_is_shown_by_a_star(make_board: Callable[..., Board]) -> None:

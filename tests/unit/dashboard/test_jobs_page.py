@@ -193,11 +193,13 @@ def test_completed_jobs_are_listed_where_the_table_has_them(make_board: Callable
 
 
 def test_no_argument_and_no_message_is_shown_unless_settings_allow_it(board: Board) -> None:
-    board.failed(payload={"args": ["tok_secret"], "kwargs": {"card": "4111"}}, error="declined 4111")
+    board.failed(
+        payload={"args": ["tok_secret"], "kwargs": {"card": "card-4111-1111"}}, error="declined card-4111-1111"
+    )
     for address in ("/jobs?status=FAILED", "/api/v1/jobs?status=FAILED"):
         text = board.browser().get(address).text
         assert "tok_secret" not in text
-        assert "4111" not in text
+        assert "card-4111-1111" not in text
 
 
 def test_viewers_of_the_same_second_share_one_read(board: Board) -> None:
