@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from jobclaim.cli.bulk import exit_code
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Output, remark
+from jobclaim.cli.output import Output, remark, say
 
 if TYPE_CHECKING:
     from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
@@ -47,7 +45,7 @@ def tell_plan(
     if out.format == "ids":
         meant = (job.job_id for job in dead.find(wanted)) if isinstance(wanted, Filter) else iter(wanted)
         for job_id in islice(meant, matched):
-            click.echo(job_id)
+            say(job_id)
     elif out.format != "table":
         report = ActReport(matched=matched, limited=matched < count)
         out.one(act_record(verb, report, dry_run=True), lambda _: None)

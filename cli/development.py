@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import remark
+from jobclaim.cli.output import remark, say
 from jobclaim.cli.processes import POLL_SECONDS, Child, beat, end_all, importable, signals_as_interrupt, worker
 from jobclaim.infra import LocalAws, local_aws, provision
 from jobclaim.settings import Settings
@@ -120,13 +120,13 @@ class Printer:
     def __call__(self, line: str) -> None:
         """Write one line."""
         with _printing:
-            click.echo(f"{self._prefix} {line}", color=False if os.environ.get("NO_COLOR") else None)
+            say(line, prefix=f"{self._prefix} ")
 
 
 def _tell_environment(aws: LocalAws) -> None:
     remark(f"A local AWS runs at {aws.endpoint_url}, with all tables and queues. For other terminals:\n")
     for name, value in aws.environment().items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+        say(f"export {name}={shlex.quote(value)}")
     if not aws.settings.task_modules:
         remark(
             "\nNo task modules are set: the worker knows no task of yours. Try JOBCLAIM_TASK_MODULES='[\"examples\"]'."

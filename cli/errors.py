@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, Final
 
 import click
 
 from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import say
 
 _DEBUG: Final = "jobclaim.debug"
 
@@ -37,7 +37,7 @@ class Refused(click.ClickException):
     def show(self, file: Any = None) -> None:
         """Write the message to standard error."""
         for line in self.message.splitlines():
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {line}", err=True, color=_colours())
+            say(line, err=True, prefix=f"{click.style('error:', fg='red', bold=True)} ")
 
 
 class NotFound(Refused):
@@ -92,7 +92,3 @@ def _setting(row: dict[str, Any]) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _colours() -> bool | None:
-    return False if os.environ.get("NO_COLOR") else None

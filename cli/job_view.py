@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobclaim.cli.job_columns import STYLES
+from jobclaim.cli.output import cell
 from jobclaim.jobs import Job
 from jobclaim.settings import Settings
 from jobclaim.views.humane import clock_time, relative
@@ -18,42 +19,39 @@ if TYPE_CHECKING:
 
 def draw_job(console: Console, job: Job, *, now: int, settings: Settings, payload: bool = False) -> None:
     """Print the job's fields, its timeline and, for a failure, the traceback."""
-    from rich.text import Text
-
     console.print(_fields(job, now, settings, payload))
     console.print(_timeline(job, now))
     if job.failure and job.failure.traceback:
-        console.print(Text(job.failure.traceback.rstrip(), style="dim"))
+        console.print(cell(job.failure.traceback.rstrip(), style="dim"))
 
 
 def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
     from rich.table import Table
-    from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     rows = [
-        ("job", Text(job.job_id)),
-        ("task", Text(job.task)),
-        ("queue", Text(job.queue)),
-        ("status", Text(str(job.status), style=STYLES[job.status])),
-        ("next", Text(waiting_reason(job, now, settings))),
+        ("job", cell(job.job_id)),
+        ("task", cell(job.task)),
+        ("queue", cell(job.queue)),
+        ("status", cell(str(job.status), style=STYLES[job.status])),
+        ("next", cell(waiting_reason(job, now, settings))),
         (
             "attempt",
-            Text(f"{job.attempt}; {job.charged} of {job.max_attempts} charged; an orphan will {job.on_orphan}"),
+            cell(f"{job.attempt}; {job.charged} of {job.max_attempts} charged; an orphan will {job.on_orphan}"),
         ),
-        ("created", Text(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
+        ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
     ]
     if job.idempotency_key:
-        rows.append(("key", Text(job.idempotency_key)))
+        rows.append(("key", cell(job.idempotency_key)))
     if job.failure:
         what = f"{job.failure.kind} {job.failure.exception}: {job.failure.message}".replace(" :", ":")
-        rows.append(("failure", Text(what, style="red")))
+        rows.append(("failure", cell(what, style="red")))
     if job.result is not None:
-        rows.append(("result", Text(compact(job.result))))
+        rows.append(("result", cell(compact(job.result))))
     if payload:
-        rows.append(("payload", Text(compact(job.payload))))
+        rows.append(("payload", cell(compact(job.payload))))
     for name, value in rows:
         grid.add_row(name, value)
     return grid
@@ -62,13 +60,12 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
 def _timeline(job: Job, now: int) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("when", "", "what", "detail"):
         drawn.add_column(title, overflow="fold")
     for moment in timeline(job):
         drawn.add_row(
-            clock_time(moment.at), Text(relative(moment.at, now), style="dim"), Text(moment.what), Text(moment.detail)
+            clock_time(moment.at), cell(relative(moment.at, now), style="dim"), cell(moment.what), cell(moment.detail)
         )
     return drawn

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from difflib import get_close_matches
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
 import click
@@ -11,6 +14,7 @@ import click
 from jobclaim.cli.catalog import ALIASES, COMMANDS, EPILOG, SECTIONS, TEXT
 from jobclaim.cli.errors import debug_option, explain, wants_traceback
 from jobclaim.cli.host_app import app_option
+from jobclaim.cli.output import say
 
 __all__ = ["LazyGroup", "command_line", "main"]
 
@@ -102,6 +106,12 @@ def command_line() -> None:
 command_line.params += [app_option(), debug_option()]
 
 
+def _print_traceback(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    """Print what ``--debug`` asks for; the message of an exception may carry what others wrote."""
+    say("".join(traceback.format_exception(error)).rstrip(), err=True)
+
+
 def main() -> None:
     """Run the command line; never returns."""
+    sys.excepthook = _print_traceback
     command_line(prog_name="jobclaim")

@@ -2,12 +2,13 @@
 
 The format is the one of ``-o``; without it a terminal gets ``table``, anything else ``jsonl``. Records are the same in
 ``json`` and ``jsonl``: one schema, documented in `views.records`. Records go to standard output, remarks to standard
-error.
+error. What others wrote into a job never commands the terminal: `jobclaim.specs.visible`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import click
 
+from jobclaim.specs.visible import visible, visible_json
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 Format: TypeAlias = Literal["table", "json", "jsonl", "ids"]
 Record: TypeAlias = Mapping[str, Any]
@@ -55,7 +59,7 @@ class Output:
         """Write a list; with ``-o json`` as ``{"items": [...], **extra}``, so that a cursor has its place."""
         rows = list(records)
         if self.format == "json":
-            click.echo(_pretty({"items": rows, **(extra or {})}))
+            say(_pretty({"items": rows, **(extra or {})}))
         elif self.format == "table":
             if rows:
                 console().print(table(rows, columns))
@@ -63,42 +67,41 @@ class Output:
                 remark(empty)
         else:
             for row in rows:
-                click.echo(self._line(row))
+                say(self._line(row))
 
     def one(self, record: Record, render: Callable[[Console], None]) -> None:
         """Write a single record; ``render`` draws it for people."""
         if self.format == "table":
             render(console())
         elif self.format == "json":
-            click.echo(_pretty(record))
+            say(_pretty(record))
         else:
-            click.echo(self._line(record))
+            say(self._line(record))
 
     def fact(self, record: Record, text: str) -> None:
         """Write a single record; people get this sentence instead."""
         if self.format == "table":
-            click.echo(text)
+            say(text)
         else:
             self.one(record, lambda _: None)
 
     def _line(self, record: Record) -> str:
         if self.format == "ids":
             return str(record[self.id_field])
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+        return visible_json(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Make rich's console; it honours ``NO_COLOR`` by itself."""
-    from rich.console import Console
+    """Make rich's console; it honours ``NO_COLOR`` by itself and writes no control character that is not rich's own."""
+    from jobclaim.cli.console import VisibleConsole
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return VisibleConsole(stderr=stderr, highlight=False, soft_wrap=False)
 
 
 def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | None = None) -> RenderableType:
     """Draw records as a table; long words such as ids are folded, never cut, so that they can be copied."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for column in columns:
@@ -107,14 +110,26 @@ def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | Non
         cells = []
         for column in columns:
             style = column.style(row) if callable(column.style) else column.style
-            cells.append(Text(column.cell(row), style=style))
+            cells.append(cell(column.cell(row), style))
         drawn.add_row(*cells)
     return drawn
 
 
+def cell(text: str, style: str = "") -> Text:
+    """Make a text that rich draws as it is: no markup, and control characters as escapes, which widths allow for."""
+    from rich.text import Text
+
+    return Text(visible(text), style=style)
+
+
+def say(text: str, *, err: bool = False, prefix: str = "") -> None:
+    """Write a line, on standard output unless ``err``; all of it but our own coloured prefix is made visible."""
+    click.echo(f"{prefix}{visible(text)}", err=err, color=False if os.environ.get("NO_COLOR") else None)
+
+
 def remark(text: str) -> None:
     """Say something to people, on standard error, where it disturbs no pipe."""
-    click.echo(text, err=True)
+    say(text, err=True)
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,4 +154,4 @@ def _option(formats: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    return visible_json(json.dumps(value, ensure_ascii=False, indent=2))

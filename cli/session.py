@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from jobclaim.cli.host_app import find_host_app, see_this_folder
+from jobclaim.specs.visible import visible_event
 
 if TYPE_CHECKING:
     from jobclaim.jobs import JobRepo
@@ -80,9 +81,12 @@ def quiet_logs(level: int = 30, file: TextIO | None = None) -> None:
     file : optional
         Where the others go; default standard error.
     """
-    from structlog import PrintLoggerFactory, configure, make_filtering_bound_logger
+    from structlog import PrintLoggerFactory, configure, get_config, make_filtering_bound_logger
+    from structlog.processors import format_exc_info
 
+    *before, renderer = [each for each in get_config()["processors"] if each not in (format_exc_info, visible_event)]
     configure(
+        processors=[*before, format_exc_info, visible_event, renderer],
         wrapper_class=make_filtering_bound_logger(level),
         logger_factory=PrintLoggerFactory(file=file or sys.stderr),
         cache_logger_on_first_use=False,

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from jobclaim.dashboard.pages import ROOT_KEY, render
+from jobclaim.dashboard.pages import ROOT_KEY, VisibleJSON, render
 from jobclaim.jobs import IllegalTransition, InvalidInput, JobError, JobNotFound, StoreUnavailable
 
 STATUS: Final[Mapping[type[Exception], int]] = {
@@ -56,7 +56,7 @@ def answer(request: Request, status: int, message: str, *, headers: Mapping[str,
     title = TITLES.get(status, "Refused")
     response: Response
     if is_api(request):
-        response = JSONResponse({"error": {"status": status, "title": title, "message": message}}, status_code=status)
+        response = VisibleJSON({"error": {"status": status, "title": title, "message": message}}, status_code=status)
     else:
         response = render(request, "error.html", {"status": status, "title": title, "message": message}, status=status)
     response.headers.update(headers or {})

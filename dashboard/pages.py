@@ -26,7 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from jobclaim.dashboard import charts
@@ -35,6 +35,7 @@ from jobclaim.dashboard.meter import Budget, Meter, metered
 from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.services import Services
 from jobclaim.settings import Settings
+from jobclaim.specs.visible import visible, visible_json
 from jobclaim.views import humane
 from jobclaim.views.records import compact
 
@@ -62,6 +63,14 @@ def environment() -> Environment:
     made.filters.update(pretty=pretty, ticked=ticked)
     made.globals["charts"] = charts
     return made
+
+
+class VisibleJSON(JSONResponse):
+    """JSON in which control characters stand as escapes: a program reads them as they were, a terminal shows them."""
+
+    def render(self, content: Any) -> bytes:
+        """Write the body."""
+        return visible_json(super().render(content).decode("utf-8", "surrogatepass")).encode()
 
 
 class PageRoute(Route):
@@ -139,7 +148,7 @@ def render(request: Request, template: str, context: Mapping[str, Any], *, statu
         "static": lambda path: link(request, "static", path=path),
     }
     made: Environment = request.app.state.templates
-    return HTMLResponse(made.get_template(template).render({**known, **context}), status_code=status)
+    return HTMLResponse(visible(made.get_template(template).render({**known, **context})), status_code=status)
 
 
 def link(request: HTTPConnection, name: str, /, query: Mapping[str, Any] | None = None, **path: Any) -> str:

@@ -24,6 +24,7 @@ from structlog.contextvars import get_contextvars
 
 from jobclaim.jobs import redaction
 from jobclaim.jobs.events import JOB
+from jobclaim.specs.visible import visible
 
 Observer = Callable[[Any, str, dict[str, Any]], Any]
 """Called as a structlog processor is, with every event, written or not."""
@@ -162,7 +163,7 @@ def _observe(logger: str, method: str, event: str, fields: dict[str, Any]) -> No
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
+    text = visible(str(value))
     return text if text and not any(letter in text for letter in " \"'=\n") else repr(text)
 
 

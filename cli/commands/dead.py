@@ -9,7 +9,7 @@ import click
 
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.humane import Duration, Moment
-from jobclaim.cli.output import Format, Output, output_option, remark
+from jobclaim.cli.output import Format, Output, output_option, remark, say
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.views.person import whoami
 
@@ -233,7 +233,7 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
         limit=limit,
         rate=options["rate"],
         progress=tell_progress(verb),
-        on_done=click.echo if out.format == "ids" else None,
+        on_done=say if out.format == "ids" else None,
     )
     return tell_report(verb, report, out)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from jobclaim.dashboard import acts
 from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
-from jobclaim.dashboard.pages import METER_KEY, form, page, services_of
+from jobclaim.dashboard.pages import METER_KEY, VisibleJSON, form, page, services_of
 from jobclaim.dashboard.person import Person, person_of
 from jobclaim.dashboard.queries import dead, fleet, job, jobs, queues
 from jobclaim.dashboard.queries.queues import QueueView
@@ -245,7 +245,7 @@ CALLS: Final = (
 def _route(call: Call) -> BaseRoute:
     def answer(request: Request, asked: Any) -> Response:
         made = call.handler(services_of(request), asked, person_of(request))
-        return JSONResponse(made, headers={"X-Jobclaim-Cost": request.scope[METER_KEY].words()})
+        return VisibleJSON(made, headers={"X-Jobclaim-Cost": request.scope[METER_KEY].words()})
 
     path, name = f"/api/v1{call.path}", f"api_{call.name}"
     if call.method == "POST":

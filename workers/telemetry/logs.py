@@ -17,6 +17,7 @@ from celery.utils.nodenames import gethostname, node_format, nodename
 
 from jobclaim.jobs import redaction
 from jobclaim.settings import Settings
+from jobclaim.specs.visible import visible_event
 from jobclaim.workers import identity
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
@@ -143,16 +144,17 @@ def _handler(settings: Settings, file: str | None, stream: Any = None) -> loggin
     """Make a handler. Not ``sys.stderr`` in a worker, which Celery may redirect into the log."""
     stream = stream or sys.__stderr__
     handler = WatchedFileHandler(file, encoding="utf-8") if file else logging.StreamHandler(stream)
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderers: list[Any] = [structlog.processors.JSONRenderer()]
     if settings.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=not file and stream is not None and stream.isatty())
+        colours = not file and stream is not None and stream.isatty()
+        renderers = [visible_event, structlog.dev.ConsoleRenderer(colors=colours)]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_shared(), structlog.stdlib.ExtraAdder(allow=())],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                renderer,
+                *renderers,
             ],
         )
     )

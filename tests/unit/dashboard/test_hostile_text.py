@@ -8,7 +8,9 @@ from urllib.parse import quote, urljoin
 
 import pytest
 
+from jobclaim.jobs import Failure, FailureKind
 from jobclaim.settings import ScheduleSpec
+from jobclaim.specs.visible import UNSAFE
 from tests.support.hostile import PROBE, SCHEME, Page, fill
 from tests.unit.dashboard.conftest import Board
 
@@ -110,3 +112,25 @@ def test_a_redirect_after_a_form_stays_here(board: Board) -> None:
         location = answer.headers.get("location", "/")
         assert location.startswith("/")
         assert not location.startswith(("//", "/\\"))
+
+
+CONTROLS = "".join(("\x9b31m", "\x85", "\u202e", "\u2066", "\u200f", "\u061c", "\u2028"))
+
+
+def test_no_page_and_no_record_holds_a_control_character_or_one_that_turns_the_text(
+    make_board: Callable[..., Board],
+) -> None:
+    board = make_board(dashboard_arguments=("*",), dashboard_results=True, index_completed=True)
+    message = f"\x1b]52;c;YQ==\x07{CONTROLS}"
+    failure = Failure(kind=FailureKind.PERMANENT, exception=CONTROLS, message=message, traceback=CONTROLS)
+    job = board.job(f"shop.{CONTROLS}", payload={"args": ["\x1b[8m"], "kwargs": {CONTROLS: CONTROLS}})
+    board.repo.claim_job(job.job_id, worker_id=CONTROLS)
+    board.repo.update_status(job.job_id, "FAILED", error=failure)
+    browser = board.browser()
+    shown = 0
+    pages = (*START, *(f"/jobs?status={state}" for state in STATES), f"/job?id={job.job_id}", f"/jobs?task={CONTROLS}")
+    for address in (*pages, f"/api/v1/job?id={job.job_id}", "/api/v1/jobs?status=FAILED", f"/api/v1/job?id={CONTROLS}"):
+        text = browser.get(address).content.decode()
+        assert UNSAFE.search(text) is None, address
+        shown += text.count("\\u202e")
+    assert shown > 5

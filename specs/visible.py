@@ -1,0 +1,56 @@
+"""The one place where characters that command a terminal, or reorder what is read, become visible.
+
+Exceptions, task names, reasons and tracebacks are written by others. In them may stand a terminal's commands (write to
+the clipboard, hide a line, fake a link) or the controls by which Unicode turns the direction of a text. Every face,
+terminal, log for people, page and JSON, shows them as the escapes that Python and JSON write: ``\\x1b``, ``\\u202e``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+UNSAFE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the controls of direction
+    "\u2028\u2029\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # line breaks of Unicode's own, and letters without a shape
+    "\ud800-\udfff]"  # lone surrogates, which no output can carry
+)
+"""What is never written as it is. Newline and tab stay: a traceback is read by its lines."""
+
+
+def visible(text: str) -> str:
+    r"""Show every control character as an escape, ``\x1b`` or ``\u202e``; newlines and tabs stay."""
+    return UNSAFE.sub(_escape, text)
+
+
+def visible_json(text: str) -> str:
+    r"""Do the same to JSON, by JSON's own escapes (``\u001b``), so that a parser reads the text as it was."""
+    return UNSAFE.sub(_json_escape, text)
+
+
+def visible_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Do it to a log event's names and texts, as a structlog processor; it stands before a renderer for people.
+
+    The renderer's colours stay, and it writes what is not text by ``repr``. A renderer of JSON escapes by itself.
+    """
+    shown = {visible(name): visible(value) if isinstance(value, str) else value for name, value in event.items()}
+    event.clear()
+    event.update(shown)
+    return event
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
