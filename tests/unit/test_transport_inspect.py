@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
@@ -12,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.virtual import Channel, Message
 
-from jobclaim.workers.transport.inspect import Poison, build_message, check_call, check_headers, read_envelope
+from jobclaim.jobs import PayloadTooLarge
+from jobclaim.workers.submission.envelope import PACKED, seal, unseal
+from jobclaim.workers.submission.inflate import TooLarge
+from jobclaim.workers.transport.inspect import Poison, bounded, build_message, check_call, check_headers, read_envelope
 from tests.support.poison import CORPUS, envelope, mutants, wire
 
 JSON = st.recursive(
@@ -31,7 +36,7 @@ class Decoder(Channel):
 
 def inspect(body: Any) -> Message:
     """Look at a message as the channel does."""
-    payload = read_envelope(body)
+    payload = bounded(read_envelope(body))
     payload["properties"]["delivery_tag"] = "tag"
     return build_message(lambda: Message(payload, channel=Decoder()))
 
@@ -99,3 +104,49 @@ def test_a_reason_shows_no_value_of_the_message() -> None:
     with pytest.raises(Poison) as caught:
         check_call(["a secret argument", {}, {}])
     assert "secret" not in str(caught.value)
+
+
+def compressed(call: bytes, method: str = "application/x-gzip") -> str:
+    """A message whose call is compressed, as ``task.apply_async(compression="zlib")`` sends it."""
+    made = envelope(compression=method)
+    return wire({**made, "body": base64.b64encode(zlib.compress(call, 9)).decode()})
+
+
+@pytest.mark.parametrize("method", ["application/x-gzip", "gzip", "zlib"])
+def test_a_compressed_call_passes(method: str) -> None:
+    assert inspect(compressed(b"[[1, 2], {}, {}]", method)).payload[0] == [1, 2]
+
+
+def test_a_bomb_is_refused_before_it_has_gone_off() -> None:
+    bomb = compressed(b'[["' + b"a" * 200_000_000 + b'"], {}, {}]')
+    assert len(bomb) < 600_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(Poison, match="inflates to more than 8388608 bytes"):
+            inspect(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_compressed_call_that_is_cut_off_is_refused() -> None:
+    made = envelope(compression="zlib")
+    cut = zlib.compress(b"[[1], {}, {}]")[:-3]
+    with pytest.raises(Poison, match="cut off"):
+        inspect(wire({**made, "body": base64.b64encode(cut).decode()}))
+
+
+def test_an_envelope_that_could_not_be_read_again_is_not_written() -> None:
+    with pytest.raises(PayloadTooLarge, match="link fewer tasks"):
+        seal({"shadow": "a" * 9_000_000})
+
+
+def test_a_bomb_in_a_stored_envelope_is_refused() -> None:
+    bomb = PACKED + base64.b85encode(zlib.compress(b" " * 200_000_000, 9)).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match="more than 8388608 bytes"):
+            unseal(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from kombu.utils import json
 
+from jobclaim.jobs import PayloadTooLarge
+from jobclaim.workers.submission.inflate import MOST_BYTES, inflate
 from jobclaim.workers.submission.message import HEADER
 
 KEPT: Final = frozenset(
@@ -53,7 +55,7 @@ def seal(options: Mapping[str, Any]) -> str:
 def unseal(envelope: str) -> dict[str, Any]:
     """Read what `seal` wrote."""
     if envelope.startswith(PACKED):
-        envelope = zlib.decompress(base64.b85decode(envelope[len(PACKED) :])).decode()
+        envelope = inflate(base64.b85decode(envelope[len(PACKED) :])).decode()
     return dict(json.loads(envelope)) if envelope else {}
 
 
@@ -61,7 +63,11 @@ def _packed(text: str) -> str:
     """Signatures repeat themselves: a group of fifty takes a tenth of its room when it is compressed."""
     if len(text) <= PACK_ABOVE:
         return text
-    return PACKED + base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+    if len(data := text.encode()) > MOST_BYTES:
+        raise PayloadTooLarge(
+            f"the call's links and headers take {len(data)} bytes, {MOST_BYTES} are allowed; link fewer tasks to one call"
+        )
+    return PACKED + base64.b85encode(zlib.compress(data, 9)).decode()
 
 
 def of_one_send(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from jobclaim.jobs.storage.lean import lean
 from jobclaim.settings import Settings
 from jobclaim.workers.transport import batches
 from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
-from jobclaim.workers.transport.inspect import Poison, build_message, read_envelope
+from jobclaim.workers.transport.inspect import Poison, bounded, build_message, read_envelope
 from jobclaim.workers.transport.plan import Policy, Poll
 from jobclaim.workers.transport.poller import Poller
 
@@ -165,6 +165,7 @@ class Channel(SQS.Channel):
         try:
             envelope = read_envelope(raw.get("Body"))
             headers = envelope.get("headers") or {}
+            envelope = bounded(envelope)
             payload = self._envelope_payload(envelope, "", raw, url)
             message = build_message(lambda: self.Message(payload, channel=self))
         except Poison as poison:
