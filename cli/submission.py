@@ -146,10 +146,13 @@ def _submit_plain(
     at: int | None,
 ) -> Job:
     """Write the job of a task that makes its claim itself: it gets the job's id, and reads the kwargs as payload."""
+    from jobclaim.jobs.failures.dead import seal_policy
+    from jobclaim.workers.limits import adopt_plain
     from jobclaim.workers.submission.dispatch import publish_if_due
 
     if args:
         raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")
+    adopt_plain(task, app.jobclaim)
     job = repo.create_job(
         task.name,
         kwargs,
@@ -158,6 +161,8 @@ def _submit_plain(
         ttl=None if ttl_ms is None else ttl_ms / 1000,
         available_at=at,
         hard_limit=task.time_limit,
+        on_orphan=getattr(task, "on_orphan", None),
+        failure_policy=seal_policy(getattr(task, "dead_letters", None), critical=getattr(task, "critical", False)),
     )
     app.jobclaim.counts.count("submitted")
     if job.created:

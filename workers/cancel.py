@@ -102,8 +102,9 @@ def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> N
 def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> Answer | None:
     if not job.worker_id:
         raise IllegalTransition(
-            f"job {job.job_id!r} is PROCESSING outside a worker, so that nobody can be told; stop that code, or "
-            f"wait for its lease to end at {job.lease_expires_at} (epoch milliseconds)"
+            f"job {job.job_id!r} is PROCESSING and was claimed outside a worker's task, or detached: no worker can be "
+            f"asked to end it; stop that code, or wait for its lease to end at {job.lease_expires_at} (epoch "
+            "milliseconds)"
         )
     record = records.ask(job.worker_id, job.job_id, CANCEL)
     if record is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from kombu.message import Message
 
 from jobclaim.jobs import SKIPPED, IdempotencyService, InvalidInput, JobRepo
 from jobclaim.settings import QueueSpec, Settings
@@ -71,6 +73,45 @@ def test_each_task_gets_a_request_that_its_worker_owns(app: Any) -> None:
     plain.equip(app)
     assert app.tasks["t.plain"].retry is retry
     assert issubclass(of_task(app.tasks["t.plain"]), PlainRequest)
+
+
+def request_for(app: Any, name: str, queue: str, limits: list[float | None]) -> PlainRequest:
+    sent = app.amqp.as_task_v2("id-1", name, (), {})
+    message = Message(
+        body=json.dumps(sent.body),
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={**sent.headers, "timelimit": limits},
+        delivery_tag="receipt",
+        delivery_info={"routing_key": queue, "exchange": ""},
+        channel=None,
+    )
+    return PlainRequest(message, app=app, task=app.tasks[name])
+
+
+@pytest.mark.parametrize(
+    ("queue", "limits", "kept"),
+    [
+        ("default", [7200, 7000], (100, 100)),
+        ("default", [7200, None], (100, 80)),
+        ("default", [50, 40], (50, 40)),
+        ("default", [None, None], (None, None)),
+        ("quick", [None, None], (10, 10)),
+        ("the host's", [7200, 7000], (7200, 7000)),
+    ],
+)
+def test_no_call_of_a_plain_task_outruns_the_lease_of_its_queue(
+    app: Any, queue: str, limits: list[float | None], kept: tuple[float | None, float | None]
+) -> None:
+    app.task(name="t.plain", shared=False, time_limit=100, soft_time_limit=80)(body)
+    assert tuple(request_for(app, "t.plain", queue, limits).time_limits) == kept
+
+
+def test_each_delivery_of_a_plain_task_has_a_name_of_its_own(app: Any) -> None:
+    app.task(name="t.plain", shared=False)(body)
+    names = {request_for(app, "t.plain", "default", [None, None]).token for _ in range(10)}
+    assert len(names) == 10
+    assert "" not in names
 
 
 # --- notes of claims

@@ -89,6 +89,7 @@ class OwnedRequest(Request):
     """
 
     acknowledged: bool = False
+    time_limits: tuple[float | None, float | None] = (None, None)
     key: str = TOKEN
     _celerys_on_success = Request.on_success
 
@@ -266,6 +267,22 @@ class PlainRequest(OwnedRequest):
     """A delivery of any other task's message: Celery's own request, whose body may hold claims."""
 
     key = DELIVERY
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._keep_to_queue()
+
+    def _keep_to_queue(self) -> None:
+        """Lower a limit of the call's own, or of a task sent to another queue, to what the queue's lease allows."""
+        settings, queue = self.app.jobclaim.settings, self._delivery_info.get("routing_key")
+        if queue not in settings.queue_names:
+            return
+        hard, soft = self.time_limits
+        wanted, most = hard or self.task.time_limit, settings.longest_hard_limit(queue)
+        if wanted and wanted > most:
+            soft = soft or self.task.soft_time_limit
+            self.time_limits = (most, min(soft, most) if soft else None)
+            logger.warning("time_limit=%s of %s[%s] is lowered to its queue's, %s s", wanted, self.name, self.id, most)
 
     def attempts(self) -> list[Attempt]:
         """The claims that the body holds, and the message's own job where it was not claimed yet."""
