@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Clock: TypeAlias = Callable[[], int]
 """Gives the current time in epoch milliseconds, UTC."""
+
+BELIEVED_AHEAD_MS: Final = 60_000
+"""A stored time that only a clock further ahead than this can have written is not believed."""
 
 
 def system_clock() -> int:

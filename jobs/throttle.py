@@ -1,96 +1,45 @@
 """Limits that the whole fleet keeps: how often a task may start, and how many jobs of one key may run at once.
 
-Both are one small record each in the fleet table, changed by conditional writes only.
-
-A rate is a schedule, not a gate that everybody hammers on (the "generic cell rate algorithm"): the record holds
-the time at which the bucket will be full again, and whoever asks moves it on by one interval. What stood there before
-is the asker's turn, so a job that must wait is given its turn at once and comes back exactly once::
-
-    tat    ──▶|now                          nobody waits: start now
-           now|──────────▶ tat              start at tat (less the burst), and tat moves on by one interval
-
-Who runs under a key is a map of job ids to claim tokens. A holder that crashed is recognised by its job, which is no
-longer PROCESSING under that token: the job table is the truth, so nothing leaks and no lease has to run out.
+Rates are in `jobs.rates`. Who runs under a key is a map of job ids to claim tokens, one small record each in the fleet
+table, changed by conditional writes only. A holder that crashed is recognised by its job, which is no longer PROCESSING
+under that token: the job table is the truth, so nothing leaks and no lease has to run out. All holders of a key are
+looked at in one request, and by each process once a second at most.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.errors import InvalidInput
-from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.rates import HORIZON_MS, LONGEST_PATIENCE_MS, Coming, RateLimit, Rates, Turn
 from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
-from jobclaim.jobs.storage.records import Records
-from jobclaim.jobs.storage.resilience import condition_failed
+from jobclaim.jobs.storage.item import attribute
 
-ROUNDS: Final = 6
-"""Writes of one question: more than that many others at the same moment, and the answer is "later"."""
-HORIZON_MS: Final = 7 * 86_400_000
-"""Turns are given out that far ahead; who comes after that asks again."""
-KEPT_SECONDS: Final = 8 * 86_400
-"""A record that nobody has used for so long is deleted by DynamoDB."""
+__all__ = ["HORIZON_MS", "MAX_CONCURRENCY", "Coming", "FleetLimits", "RateLimit", "Turn"]
+
+ROUNDS: Final = 3
+"""Writes that make a new record, or find it made by another."""
+LOOK_AGAIN_MS: Final = 1_000
+"""A process looks at the holders of one key at most that often."""
+KEYS_REMEMBERED: Final = 1_000
 MAX_CONCURRENCY: Final = 100
 """Holders of one key: each write pays for the whole map, about 100 bytes per holder."""
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """How often something may start, over the whole fleet.
-
-    Attributes
-    ----------
-    interval_us : int
-        Microseconds from one start to the next.
-    burst : int
-        Starts that may come at once after a quiet time.
-    """
-
-    interval_us: int
-    burst: int = 1
-
-    @classmethod
-    def parse(cls, rate: str | float, burst: int = 1) -> Self:
-        """Read a rate as Celery writes them: ``"10/s"``, ``"100/m"``, ``"1000/h"``, or a number per second.
-
-        Raises
-        ------
-        InvalidInput
-            Anything else, or a rate of nothing.
-        """
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*", str(rate))
-        per_second = float(found[1]) / _UNITS[found[2] or "s"] if found else 0.0
-        if not 1e-5 <= per_second <= 1000 or isinstance(burst, bool) or not 1 <= burst <= 100_000:
-            raise InvalidInput(
-                f"rate {rate!r} with burst {burst!r}: write '10/s', '100/m' or '1000/h', at most 1000/s, and a burst "
-                "of 1 or more"
-            )
-        return cls(max(1, round(1_000_000 / per_second)), burst)
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """When the asker may start, epoch milliseconds; ``reserved`` says that this turn is its own."""
-
-    at: int
-    reserved: bool
-
-
-class FleetLimits(Records):
+class FleetLimits(Rates):
     """Asks the fleet table.
 
     Parameters
     ----------
     client : callable
         Gives a boto3 DynamoDB client, this process's own.
-    read_job : callable
-        Gives a job by id as it is now, or ``None``.
+    read_tokens : callable
+        Gives the claim tokens of jobs by id as they are now, in one request; empty for one that does not run. A job
+        that could not be read is left out.
+    longest_patience_ms : int
+        Bounds the time for which a job waits inside its process for its start.
     """
 
     def __init__(
@@ -98,59 +47,34 @@ class FleetLimits(Records):
         client: Callable[[], Any],
         table: str,
         *,
-        read_job: Callable[[str], Job | None],
+        read_tokens: Callable[[Sequence[str]], Mapping[str, str]],
         clock: Clock,
         sleep: Callable[[float], None],
+        longest_patience_ms: int = LONGEST_PATIENCE_MS,
     ) -> None:
         super().__init__(client, table, clock=clock, sleep=sleep)
-        self._read_job = read_job
-        self._busy: dict[str, bool] = {}
+        self.longest_patience_ms = longest_patience_ms
+        self._read_tokens = read_tokens
+        self._looked: dict[str, int] = {}
 
     @classmethod
     def of(cls, repo: Store) -> Self:
         """Use the repo's client, clock and settings."""
         table = repo.table
-        return cls(table.client, repo.settings.fleet_table, read_job=table.get, clock=repo.clock, sleep=table.sleep)
-
-    # --- rates
-    def reserve(self, name: str, limit: RateLimit) -> Turn:
-        """Take the next turn under a rate. One request under load, two after a quiet time.
-
-        Raises
-        ------
-        StoreUnavailable
-        """
-        now_us = self._clock() * 1000
-        horizon = now_us + HORIZON_MS * 1000
-        for _ in range(ROUNDS):
-            busy = self._busy.get(name, False)
-            move_on = self._queue_up if busy else self._start_anew
-            applied, full_again = move_on(name, limit, now_us, horizon)
-            if applied:
-                at_us = full_again - limit.burst * limit.interval_us
-                return Turn(max(now_us, at_us) // 1000, reserved=True)
-            if full_again > horizon:
-                return Turn(horizon // 1000, reserved=False)
-            self._busy[name] = not busy
-        return Turn((now_us + max(limit.interval_us, 1_000_000)) // 1000, reserved=False)
-
-    def _queue_up(self, name: str, limit: RateLimit, now_us: int, horizon: int) -> tuple[bool, int]:
-        values = {":step": limit.interval_us, ":now": now_us, ":horizon": horizon}
-        return self._advance(name, "#tat + :step", "#tat BETWEEN :now AND :horizon", values)
-
-    def _start_anew(self, name: str, limit: RateLimit, now_us: int, _: int) -> tuple[bool, int]:
-        values = {":fresh": now_us + limit.interval_us, ":now": now_us}
-        return self._advance(name, ":fresh", "attribute_not_exists(#tat) OR #tat < :now", values)
-
-    def _advance(self, name: str, value: str, condition: str, values: dict[str, int]) -> tuple[bool, int]:
-        applied, item = self._update(
-            f"#rate/{name}", f"SET #tat = {value}, #ttl = :ttl", condition, {"#tat": "tat"}, _numbers(values)
+        return cls(
+            table.client,
+            repo.settings.fleet_table,
+            read_tokens=table.tokens_of,
+            clock=repo.clock,
+            sleep=table.sleep,
+            longest_patience_ms=min(LONGEST_PATIENCE_MS, round(repo.settings.drain_seconds * 500)),
         )
-        return applied, int(item["tat"]["N"]) if item else 0
 
-    # --- concurrency
     def enter(self, name: str, limit: int, job: Job) -> bool:
-        """Count a claimed job among those that run under a key, unless ``limit`` others do. Mostly one request.
+        """Count a claimed job among those that run under a key, unless ``limit`` others do.
+
+        Mostly one request; a refusal takes two at most, one more where a place that its holder left behind goes to
+        another job at the same moment.
 
         Raises
         ------
@@ -160,8 +84,9 @@ class FleetLimits(Records):
             applied, holders = self._join(name, limit, job)
             if applied or (holders is None and self._open(name, job)):
                 return True
-            if holders is not None and not self._evict(name, self._ghosts(holders)):
-                return False
+            if holders is not None:
+                ghosts = self._ghosts(name, holders)
+                return bool(ghosts) and self._evict(name, ghosts, joins=job, limit=limit)
         return False
 
     def leave(self, name: str, job: Job) -> None:
@@ -188,58 +113,32 @@ class FleetLimits(Records):
             first,
         )[0]
 
-    def _ghosts(self, holders: dict[str, str]) -> dict[str, str]:
-        """Holders whose jobs do not run any more under the claim that took the place."""
-        ghosts = {}
-        for job_id, token in holders.items():
-            job = self._read_job(job_id)
-            if job is None or job.status is not JobStatus.PROCESSING or job.claim_token != token:
-                ghosts[job_id] = token
-        return ghosts
+    def _ghosts(self, name: str, holders: dict[str, str]) -> dict[str, str]:
+        """Find holders whose jobs do not run any more under the claim that took the place."""
+        now = self._clock()
+        if 0 <= now - self._looked.get(name, -LOOK_AGAIN_MS) < LOOK_AGAIN_MS:
+            return {}
+        if len(self._looked) >= KEYS_REMEMBERED:
+            self._looked.clear()
+        self._looked[name] = now
+        found = self._read_tokens(list(holders))
+        return {job_id: token for job_id, token in holders.items() if found.get(job_id, token) != token}
 
-    def _evict(self, name: str, holders: dict[str, str]) -> bool:
-        """Remove holders, if they are still the same; tell whether there were any to remove."""
-        if not holders:
-            return False
+    def _evict(self, name: str, holders: dict[str, str], *, joins: Job | None = None, limit: int = 0) -> bool:
+        """Remove holders, if they are still the same, and let a job in for them; tell whether that was done."""
         rows = list(enumerate(holders.items()))
-        self._update(
-            f"#running/{name}",
-            "REMOVE " + ", ".join(f"#holders.#job{n}" for n, _ in rows) + " SET #ttl = :ttl",
-            " AND ".join(f"#holders.#job{n} = :token{n}" for n, _ in rows),
-            {"#holders": "holders", **{f"#job{n}": job_id for n, (job_id, _) in rows}},
-            {f":token{n}": attribute(token) for n, (_, token) in rows},
-        )
-        return True
-
-    # --- requests
-    def _update(
-        self, key: str, expression: str, condition: str, names: dict[str, str], values: Item
-    ) -> tuple[bool, dict[str, Any] | None]:
-        """Make one conditional write; give whether it was applied, and the record after it or in its way."""
-        from botocore.exceptions import ClientError
-
-        request = {
-            "TableName": self._table,
-            "Key": {schema.FLEET_KEY: attribute(key)},
-            "UpdateExpression": expression,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": {**names, "#ttl": schema.FLEET_TTL},
-            "ExpressionAttributeValues": {**values, ":ttl": attribute(self._clock() // 1000 + KEPT_SECONDS)},
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            answer = self._ask(lambda: self._client().update_item(**request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            item: Any = error.response.get("Item")
-            return False, item or None
-        return True, answer["Attributes"]
-
-
-def _numbers(values: dict[str, int]) -> Item:
-    return {name: attribute(value) for name, value in values.items()}
+        conditions = [f"#holders.#job{n} = :token{n}" for n, _ in rows]
+        names = {"#holders": "holders", **{f"#job{n}": job_id for n, (job_id, _) in rows}}
+        values = {f":token{n}": attribute(token) for n, (_, token) in rows}
+        entry = ""
+        if joins is not None:
+            entry = "#holders.#joins = :joins, "
+            conditions.append("size(#holders) < :room")
+            names["#joins"] = joins.job_id
+            values |= {":joins": attribute(joins.claim_token), ":room": attribute(limit + len(holders))}
+        removed = ", ".join(f"#holders.#job{n}" for n, _ in rows)
+        expression = f"REMOVE {removed} SET {entry}#ttl = :ttl"
+        return self._update(f"#running/{name}", expression, " AND ".join(conditions), names, values)[0]
 
 
 def _holders(item: dict[str, Any]) -> dict[str, str]:

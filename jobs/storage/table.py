@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.model import Job
+from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.recognition import is_same_state
 from jobclaim.jobs.storage import schema
@@ -175,6 +175,28 @@ class JobTable:
         for start in range(0, len(wanted), BATCH):
             for item in self._batch([_key(job_id) for job_id in wanted[start : start + BATCH]], consistent):
                 found.add(item)
+        return found
+
+    def tokens_of(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Read the claim tokens of at most a hundred jobs, consistently, in one request; empty where none runs.
+
+        What DynamoDB leaves unread is left out.
+        """
+        names = {"#key": schema.KEY, "#status": "status", "#token": "claim_token"}
+        asked = {
+            "Keys": [_key(job_id) for job_id in job_ids],
+            "ConsistentRead": True,
+            "ProjectionExpression": "#key, #status, #token",
+            "ExpressionAttributeNames": names,
+        }
+        answer = self._ask_client("batch_get_item", {"RequestItems": {self.name: asked}})
+        unread = answer.get("UnprocessedKeys", {}).get(self.name, {"Keys": []})["Keys"]
+        found = dict.fromkeys(job_ids, "")
+        for key in unread:
+            del found[key[schema.KEY]["S"]]
+        for item in answer["Responses"].get(self.name, []):
+            runs = item["status"]["S"] == JobStatus.PROCESSING
+            found[item[schema.KEY]["S"]] = item.get("claim_token", {"S": ""})["S"] if runs else ""
         return found
 
     def entries(

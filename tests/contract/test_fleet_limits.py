@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from jobclaim.jobs import Job, JobRepo, StoreUnavailable
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.throttle import HORIZON_MS, FleetLimits, RateLimit
+from jobclaim.jobs.throttle import HORIZON_MS, Coming, FleetLimits, RateLimit
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.recovery import Bench, Requests, bench_settings
@@ -79,7 +80,7 @@ def test_different_names_do_not_wait_for_each_other(bench: Bench) -> None:
     assert turns(bench, unique_name("a"), TEN_A_SECOND, 1) == turns(bench, unique_name("b"), TEN_A_SECOND, 1) == [0]
 
 
-def test_a_turn_costs_one_request_under_load_and_two_after_a_quiet_time(bench: Bench) -> None:
+def test_a_turn_costs_one_request_under_load_and_after_a_quiet_time(bench: Bench) -> None:
     name, fleet = unique_name("r"), limits(bench)
     fleet.reserve(name, TEN_A_SECOND)
     fleet.reserve(name, TEN_A_SECOND)
@@ -88,7 +89,7 @@ def test_a_turn_costs_one_request_under_load_and_two_after_a_quiet_time(bench: B
         assert requests.counts == {"UpdateItem": 1}
         bench.clock.advance(60)
         fleet.reserve(name, TEN_A_SECOND)
-        assert requests.counts == {"UpdateItem": 3}
+        assert requests.counts == {"UpdateItem": 2}
 
 
 def test_turns_are_not_given_out_beyond_the_horizon(bench: Bench) -> None:
@@ -97,6 +98,44 @@ def test_turns_are_not_given_out_beyond_the_horizon(bench: Bench) -> None:
     given = [fleet.reserve(name, limit) for _ in range(4)]
     assert [turn.reserved for turn in given] == [True, True, False, False]
     assert {turn.at - bench.clock() for turn in given[2:]} == {HORIZON_MS}
+
+
+PROMPT, LATE, HOLDER = Coming(), Coming(late=True), Coming(holder=True, late=True)
+
+
+def test_a_turn_that_its_holder_has_not_come_for_goes_to_who_comes(bench: Bench) -> None:
+    name, fleet = unique_name("r"), limits(bench)
+    turns(bench, name, TEN_A_SECOND, 30)
+    bench.clock.advance(1)
+    assert not limits(bench).reserve(name, TEN_A_SECOND, PROMPT).starts, "holders come within seconds, it is theirs"
+    assert limits(bench).reserve(name, TEN_A_SECOND, LATE).starts
+    assert fleet.reserve(name, TEN_A_SECOND, HOLDER).at == bench.clock() + 100
+    bench.clock.advance(0.1)
+    assert fleet.reserve(name, TEN_A_SECOND, HOLDER).starts
+
+
+def test_of_holders_that_all_come_late_at_once_no_more_start_than_may(bench: Bench) -> None:
+    name, patient = unique_name("r"), Coming(patience_ms=1000, holder=True, late=True)
+    turns(bench, name, TEN_A_SECOND, 40)
+    bench.clock.advance(600)
+    fleet = [limits(bench) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(lambda n: fleet[n % 8].reserve(name, TEN_A_SECOND, patient), range(40)))
+    now = bench.clock()
+    assert sorted(turn.at - now for turn in given if turn.starts) == [100 * n for n in range(11)]
+    assert sorted(turn.at - now for turn in given if not turn.starts) == [100 * n for n in range(1, 30)]
+
+
+@pytest.mark.parametrize("coming", [PROMPT, LATE, HOLDER])
+def test_a_worker_whose_clock_is_an_hour_ahead_holds_nobody_up(bench: Bench, coming: Coming) -> None:
+    name, ahead = unique_name("r"), bench.new_repo()
+    ahead.clock = lambda: bench.clock() + 3_600_000
+    wrong, right = FleetLimits.of(ahead), limits(bench)
+    for _ in range(3):
+        wrong.reserve(name, TEN_A_SECOND, coming)
+    given = [right.reserve(name, TEN_A_SECOND, coming).at - bench.clock() for _ in range(3)]
+    assert given[0] == 0
+    assert max(given) <= 300
 
 
 # --- concurrency
@@ -170,6 +209,33 @@ def test_room_costs_one_request(bench: Bench) -> None:
         assert requests.counts == {"UpdateItem": 2}
 
 
+@pytest.mark.parametrize("limit", [1, 100])
+def test_a_refusal_costs_two_requests_at_most_however_many_run_and_wait(bench: Bench, limit: int) -> None:
+    name, fleet = unique_name("k"), [limits(bench) for _ in range(4)]
+    holders = [bench.claimed(unique_name("j"))[1] for _ in range(limit)]
+    assert all(fleet[0].enter(name, limit, job) for job in holders)
+    waiting = [replace(holders[0], job_id=f"w{n}", claim_token=f"t{n}") for n in range(400)]
+    with Requests(bench.client) as requests:
+        assert not any(fleet[n % 4].enter(name, limit, job) for n, job in enumerate(waiting))
+        assert requests.counts == {"UpdateItem": 400, "BatchGetItem": 4}, "each process looks once a second"
+        bench.clock.advance(1)
+        assert not fleet[0].enter(name, limit, waiting[0])
+        assert requests.counts == {"UpdateItem": 401, "BatchGetItem": 5}
+
+
+def test_of_many_that_find_a_crashed_holder_one_takes_its_place(bench: Bench) -> None:
+    name = unique_name("k")
+    held = running(bench, 20)
+    assert all(limits(bench).enter(name, 20, job) for _, job in held)
+    for owner, crashed in held[:2]:
+        owner.update_status(crashed.job_id, "FAILED", error="killed")
+    waiting = [job for _, job in running(bench, 8)]
+    fleet = [limits(bench) for _ in waiting]
+    with ThreadPoolExecutor(8) as pool:
+        entered = list(pool.map(lambda n: fleet[n].enter(name, 20, waiting[n]), range(8)))
+    assert 1 <= sum(entered) <= 2
+
+
 def test_recovery_takes_no_limit_for_a_worker(bench: Bench) -> None:
     fleet = limits(bench)
     fleet.reserve(unique_name("r"), TEN_A_SECOND)
@@ -180,7 +246,7 @@ def test_recovery_takes_no_limit_for_a_worker(bench: Bench) -> None:
 
 def test_a_missing_table_is_said_so(bench: Bench) -> None:
     nowhere: Any = FleetLimits(
-        lambda: bench.client, "nowhere", read_job=lambda _: None, clock=bench.clock, sleep=lambda _: None
+        lambda: bench.client, "nowhere", read_tokens=lambda _: {}, clock=bench.clock, sleep=lambda _: None
     )
     with pytest.raises(StoreUnavailable, match="ResourceNotFoundException"):
         nowhere.reserve("r", TEN_A_SECOND)

@@ -5,9 +5,9 @@
     concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: come back in a while, longer each time
     rate_limit         "100/m" ──────────────▶ 100 a minute have started: your turn is at 12:00:07, come back then
 
-Either way the job goes back without charging an attempt. A turn that was given is kept with the job; one that is missed
-by more than a few seconds, because no worker was free, is void: else a fleet that comes back would start all of them at
-once.
+Either way the job goes back without charging an attempt. A turn that was given is noted in the job, and makes it one of
+those that go before newcomers. It may come late for it, because its message waited: then it starts as soon as the rate
+allows, for which it waits some seconds in its process, the longer the oftener it came.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ from typing import Any, Final
 
 from jobclaim.jobs import Job
 from jobclaim.jobs.idempotency import canonical, derive_key
-from jobclaim.jobs.throttle import FleetLimits, RateLimit
+from jobclaim.jobs.throttle import Coming, FleetLimits, RateLimit
 
 TURN_GRACE_MS: Final = 5_000
-"""How late a job may come for its turn."""
+"""How late a job may come for its turn and still count as one whose message did not wait."""
 TURN_EARLY_MS: Final = 1_000
 """How early, by the clock of another machine than the one that reserved it."""
+PATIENCE: Final = ((4, 5_000, 20_000), (20, 15_000, 60_000))
+"""For how long a job waits in its process for its start, when it comes for the first turn and for later ones: intervals
+of the rate, but milliseconds at least and at most."""
+PATIENCE_SHARE: Final = 10
+"""A soft time limit is at least that many times as long: the wait counts against it."""
 LONGEST_VALUE: Final = 200
 """Characters of a concurrency key's value that are kept as they are, for people to read."""
 FIRST_WAIT_MS: Final = 1_000
@@ -64,10 +69,15 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
     if name and not limits.enter(name, task.concurrency_limit, job):
         wait = backoff_ms(job.attempt - job.charged)
         return Hold(now + wait, 0, f"{task.concurrency_limit} of its concurrency key run already")
-    if not task.rate_limit or has_turn(job, now):
+    if not task.rate_limit:
         return None
-    turn = limits.reserve(task.name, RateLimit.parse(task.rate_limit, task.rate_burst))
-    if turn.reserved and turn.at <= now:
+    limit = RateLimit.parse(task.rate_limit, task.rate_burst)
+    most = min(
+        limits.longest_patience_ms, round((task.soft_time_limit or task.time_limit or 60) * 1000 / PATIENCE_SHARE)
+    )
+    turn = limits.reserve(task.name, limit, coming_of(job, limit, now, most))
+    if turn.starts:
+        limits.wait_until(turn.at)
         return None
     if name:
         limits.leave(name, job)
@@ -89,6 +99,23 @@ def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:
 def has_turn(job: Job, now: int) -> bool:
     """Whether a job comes in time for the turn that a rate limit gave it."""
     return job.slot > 0 and job.slot - TURN_EARLY_MS <= now <= job.slot + TURN_GRACE_MS
+
+
+def coming_of(job: Job, limit: RateLimit, now: int, most_ms: int) -> Coming:
+    """Tell how a job comes to ask for its start: for the first time or for its turn, in time or late, how patient.
+
+    Parameters
+    ----------
+    most_ms : int
+        Bounds its patience.
+    """
+    holder = job.slot > 0
+    late = not has_turn(job, now) if holder else job.wait_ms > TURN_GRACE_MS
+    if not holder and not late:
+        return Coming()
+    intervals, least, most = PATIENCE[job.attempt - job.charged > 1]
+    patience = max(least, min(most, intervals * limit.interval_us // 1000))
+    return Coming(min(most_ms, patience), holder, late)
 
 
 def backoff_ms(given_back: int, *, draw: Callable[[], float] = random.random) -> int:
