@@ -10,7 +10,7 @@ UV := .cache/lock/bin/uv
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test endpoints tools templates image pin format lint types imports check lock oldest versions clean
+.PHONY: help install demo test quick endpoints tools templates image pin format lint types imports check lock oldest versions clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -22,8 +22,14 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 	@$(BIN)/jobclaim demo
 
 test: $(STAMP) endpoints tools ## Run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile --ignore tests/integration --ignore tests/infra --ignore tests/chaos --ignore tests/browser --ignore tests/adoption
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile tests/infra tests/integration tests/chaos tests/browser tests/adoption
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile
+# Most tests of processes wait: more of them than cores run at a time.
+TEST_PROCESSES ?= 3
+
+quick: $(STAMP) ## Run the unit tests that start no process and draw no page, for the inner loop
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile -m "not real and not browser" $(QUICK)
+QUICK = $(wildcard tests/unit/test_jobs_*.py tests/unit/test_recovery_*.py tests/unit/test_settings*.py \
+	tests/unit/test_task_*.py tests/unit/test_installation.py tests/unit/test_events.py tests/unit/test_guarantees.py)
 
 versions: $(STAMP) endpoints $(UV) ## Test with the oldest and the newest Celery and Python, each in a venv
 	@$(BIN)/python -m tests.versions $(PYTEST_ARGS)
