@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jobclaim.cli.job_columns import STYLES
 from jobclaim.cli.output import cell
 from jobclaim.jobs import Job
+from jobclaim.jobs.storage import codec
 from jobclaim.settings import Settings
 from jobclaim.views.humane import clock_time, relative
 from jobclaim.views.records import compact
@@ -49,9 +50,9 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
         what = f"{job.failure.kind} {job.failure.exception}: {job.failure.message}".replace(" :", ":")
         rows.append(("failure", cell(what, style="red")))
     if job.result is not None:
-        rows.append(("result", cell(compact(job.result))))
+        rows.append(("result", cell(compact(codec.plain(job.result)))))
     if payload:
-        rows.append(("payload", cell(compact(job.payload))))
+        rows.append(("payload", cell(compact(codec.plain(job.payload)))))
     for name, value in rows:
         grid.add_row(name, value)
     return grid

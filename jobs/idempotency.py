@@ -8,7 +8,9 @@ Two calls are equal when task, scope and the values that identify them have the 
 - Text is compared code point by code point. Nothing is normalised: two spellings of "é" are two file names, two keys in
   S3, two passwords. Who wants them to be one normalises before the call.
 - ``None`` is a value; a map with a key whose value is ``None`` differs from one without the key.
-- What JSON cannot carry exactly (NaN, bytes, sets, objects, lone surrogates) is refused.
+- Dates, times, decimals, UUIDs and bytes are compared as they are stored: ``Decimal("1.0")`` is not ``1``, and one
+  moment in two time zones is two values. NaN equals NaN. Keys are compared as text: ``{1: "a"}`` equals ``{"1": "a"}``.
+- What a payload cannot carry (sets, objects, lone surrogates) is refused.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ def canonical(value: Any) -> str:
     InvalidPayload
         JSON cannot carry the value exactly.
     """
-    codec.encode(value, what="idempotent argument")
-    return json.dumps(_normal(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    plain = json.loads(codec.encode(value, what="idempotent argument"))
+    return json.dumps(_normal(plain), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def derive_key(task: str, values: Any, *, scope: str = GLOBAL, owner: Any = None) -> str:
@@ -89,7 +91,7 @@ def _normal(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {str(key): _normal(inner) for key, inner in value.items()}
+        return {key: _normal(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_normal(inner) for inner in value]
     return value

@@ -272,7 +272,8 @@ class Harness:
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that a message carries."""
-    kept = {*FIELDS, "headers", "retries", "time_limit", "soft_time_limit", "shadow"}
+    kept = {*FIELDS, "MessageGroupId", "headers", "message_attributes", "retries", "shadow"}
+    kept |= {"soft_time_limit", "time_limit"}
     return {name: value for name, value in options.items() if name in kept and value is not None}
 
 

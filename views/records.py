@@ -36,6 +36,8 @@ TIMES: Final = (
 
 def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
     """Make the JSON record of a job; the payload only where it was asked for."""
+    from jobclaim.jobs.storage import codec
+
     return {
         "job_id": job.job_id,
         "task": job.task,
@@ -51,8 +53,8 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "idempotency_key": job.idempotency_key or None,
         "on_orphan": job.on_orphan,
         "dispatches": job.dispatches,
-        "payload": job.payload if payload else redacted(job.payload),
-        "result": job.result,
+        "payload": codec.plain(job.payload) if payload else redacted(job.payload),
+        "result": codec.plain(job.result),
         "failure": failure_record(job.failure),
         "dead_state": job.dead_state or None,
         "dead_retries": job.dead_retries,

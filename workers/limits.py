@@ -15,9 +15,9 @@ from celery.app.routes import Router
 
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.idempotency import window_seconds
-from jobclaim.jobs.throttle import MAX_CONCURRENCY, RateLimit
 from jobclaim.settings import Limits, Settings
 from jobclaim.workers.handle import Handle
+from jobclaim.workers.submission import attributes
 
 
 def time_limits(soft: float | None, hard: float | None, usual: Limits) -> Limits:
@@ -138,11 +138,11 @@ def _problems_of(task: Any, handle: Handle) -> list[str]:
         found.append(f"task {task.name!r}: {error}")
     else:
         found += _wrong_limits(task, queue, settings)
-    for check in (_check_rate, _check_concurrency, _check_idempotency):
-        try:
-            check(task)
-        except InvalidInput as error:
-            found.append(f"task {task.name!r}: {error}")
+    found += [f"task {task.name!r}: {problem}" for problem in attributes.problems(task)]
+    try:
+        _check_idempotency(task)
+    except InvalidInput as error:
+        found.append(f"task {task.name!r}: {error}")
     return found
 
 
@@ -175,17 +175,6 @@ def _too_long(task: str, queue: str, hard: float, settings: Settings) -> str:
         f"of queue {queue!r}; visibility timeout and lease follow from that. Route it to a queue for longer tasks, "
         f"lower its limit, or raise it in settings (tasks[{task!r}].hard_limit or the queue's hard_limit)"
     )
-
-
-def _check_rate(task: Any) -> None:
-    if task.rate_limit:
-        RateLimit.parse(task.rate_limit, task.rate_burst)
-
-
-def _check_concurrency(task: Any) -> None:
-    limit = task.concurrency_limit
-    if task.concurrency_key is not None and not (type(limit) is int and 1 <= limit <= MAX_CONCURRENCY):
-        raise InvalidInput(f"concurrency_limit={limit!r} must be a whole number from 1 to {MAX_CONCURRENCY}")
 
 
 def _check_idempotency(task: Any) -> None:

@@ -29,6 +29,7 @@ from jobclaim.workers.results import links
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call, envelope, timing
 from jobclaim.workers.submission.asynchronous import AwaitableTask
+from jobclaim.workers.submission.checked import CheckedTask
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
 from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
@@ -41,15 +42,13 @@ if TYPE_CHECKING:
 
 log = get_logger("jobclaim.worker")
 
-CALLABLES: Final = ("concurrency_key", "idempotency_scope", "idempotency_key_from")
+CALLABLES: Final = ("concurrency_key", "fair_by", "idempotency_scope", "idempotency_key_from")
 """Attributes that may be functions of the arguments; as methods they would get the task."""
 MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, AttributeError)
 """What `write_job` raises of a call that can never be a job; anything else may pass."""
-ENDLESS = 1_000_000
-"""Attempts of a task with ``max_retries=None``."""
 
 
-class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
+class JobTask(ScopedTask, AwaitableTask, OnCommitTask, CheckedTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
@@ -135,11 +134,15 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
         TypeError
             The arguments do not fit the task.
         jobs.JobError
-            The job was refused; nothing was written or sent.
+            The job was refused; nothing was written or sent. `jobs.IdempotencyMismatch` where ``task_id`` belongs to a
+            job with other arguments.
         """
-        if self.app.conf.task_always_eager:
-            return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         queue = getattr(queue, "name", queue)
+        if self.app.conf.task_always_eager:
+            self._check_call(args, kwargs, queue, options)
+            timing.window(countdown, eta, expires, self.jobclaim.repo.clock(), self.app.timezone)
+            args, kwargs = self.to_json(args, kwargs)
+            return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         if getattr(self.request, "is_retrying", False):
             args, kwargs = self.to_json(args, kwargs)
             due = timing.due_at(countdown, eta, self.jobclaim.repo.clock(), self.app.timezone)
@@ -176,23 +179,28 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
         **options: Any,
     ) -> Job:
         """Write the job of a call without sending its message; everything else is as with `apply_async`."""
-        self._check_arguments(args, kwargs)
+        queue = getattr(queue, "name", queue)
+        self._check_call(args, kwargs, queue, options)
         args, kwargs = self.to_json(args, kwargs)
         identity = self._identity(args, kwargs, idempotency_key, task_id)
         ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
-        now, zone = self.jobclaim.repo.clock(), self.app.timezone
-        return self._create(
+        until = self.expires if expires is None else expires
+        due, start_by = timing.window(countdown, eta, until, self.jobclaim.repo.clock(), self.app.timezone)
+        job = self._create(
             args,
             kwargs,
             options,
             job_id=None if identity else task_id,
-            queue=getattr(queue, "name", queue),
-            available_at=timing.due_at(countdown, eta, now, zone),
-            start_by=timing.start_by(self.expires if expires is None else expires, now, zone),
+            queue=queue,
+            available_at=due,
+            start_by=start_by,
             idempotency_key=identity.key if identity else None,
             fingerprint=identity.fingerprint if identity else None,
             ttl=window_seconds(ttl) if identity else None,
         )
+        if not job.created and task_id is not None and identity is None:
+            self._check_same_call(job, args, kwargs, options)
+        return job
 
     @speaking
     def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
@@ -218,10 +226,6 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
             return None
         return identify(self.name, bind(self.run, args, kwargs), rules or Rules(), key)
 
-    def _check_arguments(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> None:
-        if self.typing and (check := getattr(self, "__header__", None)):
-            check(*(args or ()), **(kwargs or {}))
-
     def _create(
         self,
         args: Sequence[Any] | None,
@@ -233,17 +237,19 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, LinkedTask, TypedTask, Gu
     ) -> Job:
         queue = queue or self.queue_name(args or (), kwargs)
         own_limit = options.get("time_limit")
+        options = self._with_group(args, kwargs, options)
         limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
         with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
             job: Job = self.jobclaim.repo.create_job(
                 self.name,
                 call.to_payload(args, kwargs),
                 queue=queue,
-                max_attempts=ENDLESS if self.max_retries is None else self.max_retries + 1,
+                max_attempts=self._most_attempts(),
                 on_orphan=self.on_orphan,
                 hard_limit=own_limit or self.time_limit,
                 envelope=envelope.seal(links.prepare(self.app, carried)),
                 failure_policy=seal_policy(self.dead_letters, critical=self.critical),
+                must_match=False,  # `_check_same_call` knows more: arguments by name, and what a canvas sends twice
                 **asked,
             )
         self.jobclaim.counts.count("submitted")

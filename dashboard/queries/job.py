@@ -16,6 +16,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job, JobNotFound, JobStatus, checks
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
@@ -121,8 +122,8 @@ def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: i
     cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
     return JobView(
         record=job_record(shown, payload=True),
-        payload=shown.payload,
-        result=shown.result,
+        payload=codec.plain(shown.payload),
+        result=codec.plain(shown.result),
         payload_in_s3=is_mark(job.payload),
         result_in_s3=is_mark(job.result),
         next=waiting_reason(job, now, settings),

@@ -105,6 +105,19 @@ def check_same_call(existing: Job, asked: Job) -> None:
         )
 
 
+def check_same_payload(existing: Job, asked: Job) -> None:
+    """Refuse a chosen id whose job has another payload; of large ones in S3 the marks, which hold hashes, are equal."""
+    if _sorted(existing.payload) != _sorted(asked.payload):
+        raise IdempotencyMismatch(
+            f"job id {asked.job_id!r} belongs to a job of task {asked.task!r} with another payload; use another id, or "
+            "get_job() to look at that job"
+        )
+
+
+def _sorted(payload: Any) -> str:
+    return json.dumps(json.loads(codec.encode(payload)), sort_keys=True)
+
+
 def queue_name(queue: str | None, task: str, settings: Settings, any_queue: bool) -> str:
     """Check a queue's logical name, or find the one that settings route the task to."""
     name = checks.text(queue, "queue", 80) if queue is not None else settings.queue_of(task)

@@ -12,7 +12,7 @@ from jobclaim.jobs.errors import (
 )
 from jobclaim.jobs.model import Job, OnOrphan
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.protocol.submission import Submission, check_same_call, new_job
+from jobclaim.jobs.protocol.submission import Submission, check_same_call, check_same_payload, new_job
 from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage.large import refuse_mark
 from jobclaim.jobs.transitions import Move
@@ -41,6 +41,7 @@ class Submitting(Store):
         start_by: int | datetime | None = None,
         envelope: str = "",
         failure_policy: str = "",
+        must_match: bool = True,
     ) -> Job:
         """Write a PENDING job. Costs one request and, at 1 KB, two write units (one of them in the index).
 
@@ -70,6 +71,8 @@ class Submitting(Store):
             Text that the caller wants on each of the job's messages.
         failure_policy : str
             What follows a failure, where the task says so itself: made by `jobclaim.jobs.failures.dead.seal_policy`.
+        must_match : bool
+            Refuse a ``job_id`` whose job has another payload, instead of answering with that job.
 
         Returns
         -------
@@ -105,8 +108,12 @@ class Submitting(Store):
                 raise
             asked = replace(asked, payload=self.large.fitting(payload, "payload", self.settings.max_payload_bytes))
             job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
-        job = self._submit(job)
-        return replace(job, payload=payload) if job.created else self.large.readable(job)
+        written = self._submit(job)
+        if written.created:
+            return replace(written, payload=payload)
+        if must_match and job_id is not None:
+            check_same_payload(written, job)
+        return self.large.readable(written)
 
     def _submit(self, job: Job) -> Job:
         """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""

@@ -1,4 +1,8 @@
-"""Payloads and results as compact JSON text: exact for floats, cheaper than DynamoDB maps, checked before any write."""
+"""Payloads and results as compact JSON text: exact for floats, cheaper than DynamoDB maps, checked before any write.
+
+What kombu's JSON carries for a plain task is carried: `jobclaim.jobs.storage.tagged`. As there, keys that are numbers,
+booleans or ``None`` become text, tuples become lists, and NaN and infinity pass.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any, Final
 
 from jobclaim.jobs.errors import InvalidPayload, PayloadTooLarge
 from jobclaim.jobs.model import Attempt, Decision, Failure, FailureKind
+from jobclaim.jobs.storage.tagged import RICH, is_lazy_text, tag, untag
 
 MAX_DEPTH: Final = 100
 
@@ -19,7 +24,7 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
     Parameters
     ----------
     value
-        Anything JSON carries exactly: ``None``, booleans, numbers, text, lists, and maps whose keys are text.
+        ``None``, booleans, numbers, text, bytes, dates, times, decimals, UUIDs, and lists and maps of these.
     what : str
         Word for the value in an error.
     limit : int, optional
@@ -28,13 +33,13 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
     Raises
     ------
     InvalidPayload
-        NaN, infinity, bytes, keys that are no text, or an object that JSON does not know; names the place.
+        Keys that JSON does not know or that become the same text, or an object of another type; names the place.
     PayloadTooLarge
         Longer than ``limit``.
     """
-    _refuse_inexact(value, what, depth=0)
+    _refuse_alien(value, what, depth=0)
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=tag)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"{what} cannot be written as JSON: {error}; pass plain JSON values") from error
@@ -57,7 +62,12 @@ def cut(text: str, limit: int, *, from_end: bool = False) -> str:
 
 def decode(text: str) -> Any:
     """Read a value that `encode` wrote."""
-    return json.loads(text)
+    return json.loads(text, object_hook=untag)
+
+
+def plain(value: Any) -> Any:
+    """Give a value as `encode` writes it, of JSON's own types; NaN and infinity as text: for pages and programs."""
+    return json.loads(encode(value), parse_constant=str)
 
 
 def encode_failure(failure: Failure) -> str:
@@ -124,9 +134,9 @@ _KINDS: Final = frozenset(FailureKind)
 _PLAIN: Final = (str, bool, int, float, type(None))
 
 
-def _refuse_inexact(value: Any, path: str, depth: int) -> None:
-    """Walk the value: ``json.dumps`` would turn keys that are no text into text without a word."""
-    if isinstance(value, _PLAIN):
+def _refuse_alien(value: Any, path: str, depth: int) -> None:
+    """Walk the value for what cannot be carried, to name its place."""
+    if isinstance(value, (*_PLAIN, *RICH)) or is_lazy_text(value):
         return
     if depth > MAX_DEPTH:
         raise InvalidPayload(f"{path} is nested more than {MAX_DEPTH} deep; flatten it")
@@ -135,17 +145,23 @@ def _refuse_inexact(value: Any, path: str, depth: int) -> None:
         inside: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, (list, tuple)):
         inside = enumerate(value)
+    elif (own := getattr(value, "__json__", None)) is not None and not isinstance(value, type):
+        inside = [("__json__", own())]
     else:
         raise InvalidPayload(
-            f"{path} is of type {type(value).__name__}, which JSON does not know; convert it first "
-            "(bytes to base64 text, dates to ISO text, objects to maps)"
+            f"{path} is of type {type(value).__name__}, which JSON does not know; convert it first (a set to a list, "
+            "an object to a map, an enum to its value), or give a task typed arguments with validate=True"
         )
     for place, inner in inside:
         if not isinstance(inner, _PLAIN):  # most values are: no path is written for them
-            _refuse_inexact(inner, f"{path}[{place!r}]", depth + 1)
+            _refuse_alien(inner, f"{path}[{place!r}]", depth + 1)
 
 
 def _refuse_keys(value: dict[Any, Any], path: str) -> None:
-    for key in value:
-        if not isinstance(key, str):
+    """Refuse keys that JSON cannot turn into text, and those of which only one would be left."""
+    others = [key for key in value if not isinstance(key, str)]
+    for key in others:
+        if not isinstance(key, _PLAIN):
             raise InvalidPayload(f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are text")
+        if (text := next(iter(json.loads(json.dumps({key: 0}))))) in value:
+            raise InvalidPayload(f"{path} has the keys {key!r} and {text!r}, which are the same in JSON; rename one")

@@ -26,7 +26,7 @@ LONG, SURROGATE = "x" * 256, "a\ud800b"
 NO_TEXT: list[Any] = [5, 1.5, True, b"id", ["id"], {"id": 1}]
 NO_NAME: list[Any] = [*NO_TEXT, None, "", "  ", LONG, SURROGATE, "a\0b", "a\nb"]
 
-ALIEN: list[Any] = [object(), datetime.now(UTC), {"a": [{"b": -math.inf}]}]
+ALIEN: list[Any] = [object(), timedelta(1), {"a": [{"b": {1}}]}]
 
 POLICIES = ["{", "[]", "5", '"x"', '{"NONSENSE":{}}', '{"TRANSIENT":5}', '{"TRANSIENT":{"retries":-1}}', "x" * 2049]
 
@@ -39,7 +39,7 @@ SUBMISSIONS: list[tuple[dict[str, Any], type[JobError]]] = [
     *(({"ttl": bad, "idempotency_key": "k"}, InvalidInput) for bad in [0, -1, "1", True, math.nan, math.inf, 1e300]),
     ({"ttl": 5}, InvalidInput),
     ({"job_id": "j", "idempotency_key": "k"}, InvalidInput),
-    *(({"payload": bad}, InvalidPayload) for bad in [math.nan, [math.inf], b"x", {1: 1}, {"a": {1, 2}}, SURROGATE]),
+    *(({"payload": bad}, InvalidPayload) for bad in [{1}, {(1,): 1}, {"a": {1, 2}}, SURROGATE]),
     *(({"payload": bad}, InvalidPayload) for bad in ALIEN),
     ({"payload": "x" * 200_000}, PayloadTooLarge),
     ({"payload": "é" * 100_000}, PayloadTooLarge),
@@ -87,7 +87,7 @@ BAD_CALLS: dict[str, tuple[Call, list[Any], type[JobError]]] = {
     ),
     "result": (
         lambda repo, bad: repo.update_status("runs", "COMPLETED", result=bad),
-        [math.nan, b"x", {1: 1}, {1, 2}, object(), SURROGATE],
+        [{(1,): 1}, {1, 2}, object(), SURROGATE],
         InvalidPayload,
     ),
     "large result": (
@@ -127,7 +127,7 @@ BAD_CALLS: dict[str, tuple[Call, list[Any], type[JobError]]] = {
         InvalidInput,
     ),
     "retry error": (lambda repo, bad: repo.reschedule("runs", error=bad), [5, b"x"], InvalidInput),
-    "retry payload": (lambda repo, bad: repo.reschedule("runs", payload=bad), [math.nan, b"x"], InvalidPayload),
+    "retry payload": (lambda repo, bad: repo.reschedule("runs", payload=bad), [{1}, object()], InvalidPayload),
     "retry queue": (lambda repo, bad: repo.reschedule("runs", queue=bad), ["", "unknown", 5], InvalidInput),
     "release time": (lambda repo, bad: repo.release("runs", available_at=bad), [-1, "x", 10**18], InvalidInput),
     "release reason": (lambda repo, bad: repo.release("runs", reason=bad), [5, b"x", ["x"]], InvalidInput),

@@ -80,7 +80,7 @@ def test_recovery_and_lists_pass_results_over(bench: Bench, service: Idempotency
     assert bench.repo.list_jobs("PENDING").jobs == ()
 
 
-@pytest.mark.parametrize(("key", "result"), [("", 1), (None, 1), ("k" * 1025, 1), ("k", float("nan")), ("k", b"x")])
+@pytest.mark.parametrize(("key", "result"), [("", 1), (None, 1), ("k" * 1025, 1), ("k", {1}), ("k", object())])
 def test_what_cannot_be_stored_is_refused_and_nothing_is_written(service: Any, key: Any, result: Any) -> None:
     with pytest.raises((InvalidInput, InvalidPayload)):
         service.store_result(key, result)

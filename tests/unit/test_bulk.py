@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from celery import shared_task
 
-from jobclaim.jobs import InvalidInput, InvalidPayload, JobStatus
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
 from jobclaim.workers.submission import batch_messages
@@ -53,7 +53,7 @@ def test_every_call_gets_a_job_and_a_message(jobclaim: Harness) -> None:
 
 
 def test_calls_that_are_refused_are_named_and_the_others_go_on(jobclaim: Harness) -> None:
-    report = note.submit_many([1, (1, 2, 3, 4), b"bytes", 4], threads=1)
+    report = note.submit_many([1, (1, 2, 3, 4), {1}, 4], threads=1)
     assert (report.submitted, report.failed, report.ok) == (2, 2, False)
     assert [failure.position for failure in report.failures] == [1, 2]
     assert isinstance(report.failures[0].error, TypeError)
@@ -61,12 +61,22 @@ def test_calls_that_are_refused_are_named_and_the_others_go_on(jobclaim: Harness
 
 
 def test_a_repeated_batch_adds_only_what_was_missing(jobclaim: Harness) -> None:
-    first = note.submit_many([1, b"bytes", 3], threads=1)
+    first = note.submit_many([1, {1}, 3], threads=1)
     jobclaim.drain()
     again = note.submit_many([1, "text", 3], batch=first.batch, threads=1)
     assert (again.submitted, again.duplicates, again.failed) == (1, 2, 0)
     jobclaim.drain()
     assert ran == [1, 3, "text"]
+
+
+def test_a_batch_name_reused_for_other_calls_is_a_failure_not_the_old_result(jobclaim: Harness) -> None:
+    note.submit_many([1, 2, 3], batch="monday", threads=1)
+    jobclaim.drain()
+    report = note.submit_many([1, {"value": 2, "factor": 1}, 4], batch="monday", threads=1)
+    assert (report.duplicates, report.failed, report.ok) == (2, 1, False)
+    assert isinstance(report.failures[0].error, IdempotencyMismatch)
+    jobclaim.drain()
+    assert ran == [1, 2, 3]
 
 
 def test_a_repeated_batch_sends_messages_that_were_lost(jobclaim: Harness) -> None:

@@ -29,6 +29,7 @@ from jobclaim.workers.attempt.outcome import kind_of
 from jobclaim.workers.submission import call, envelope, timing
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.idempotency import bind
+from jobclaim.workers.submission.options import check_retry
 from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")
@@ -151,6 +152,7 @@ class ReturningTask(Task):
         again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
         if request.called_directly or getattr(request, "job", None) is None:
             return again(eta=eta, countdown=countdown)
+        check_retry(self.name, options)
         self._blame_service(exc or sys.exc_info()[1])
         if eta is None and countdown is None and self.retry_policy is not None:
             countdown = self._policy_delay(exc or sys.exc_info()[1])

@@ -19,12 +19,14 @@ from jobclaim.workers.submission.message import HEADER
 
 KEPT: Final = frozenset(
     {
+        "MessageGroupId",
         "chain",
         "chord",
         "group_id",
         "group_index",
         "link",
         "link_error",
+        "message_attributes",
         "parent_id",
         "replaced_task_nesting",
         "reply_to",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -175,7 +176,7 @@ def _owner(task: str, values: dict[str, Any], rules: Rules) -> Any:
         owner, source = rules.scope(values), "idempotency_scope"
     else:
         source = rules.argument or OWNERS[rules.scope]
-        owner = _named(values).get(source)
+        owner = named(values).get(source)
     if owner is None or owner == "":
         raise InvalidInput(
             f"task {task!r} is idempotent within a scope, and {source} gives no owner for this call ({owner!r}); "
@@ -189,15 +190,15 @@ def _identifying(task: str, values: dict[str, Any], key_from: KeyFrom | None) ->
         return values
     if callable(key_from):
         return key_from(values)
-    named = _named(values)
-    missing = [name for name in key_from if name not in named]
+    known = named(values)
+    missing = [name for name in key_from if name not in known]
     if missing:
-        raise InvalidInput(f"idempotency_key_from of task {task!r} names {missing}, its arguments are {sorted(named)}")
-    return {name: named[name] for name in key_from}
+        raise InvalidInput(f"idempotency_key_from of task {task!r} names {missing}, its arguments are {sorted(known)}")
+    return {name: known[name] for name in key_from}
 
 
-def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, those caught by ``**kwargs`` among them."""
+def named(values: dict[str, Any]) -> dict[str, Any]:
+    """Give arguments by name, those caught by ``**kwargs`` among them."""
     caught = [value for name, value in values.items() if name.startswith("**")]
     return {**(caught[0] if caught else {}), **values}
 
@@ -217,7 +218,8 @@ def _digest(text: str) -> str:
 
 def _is_json(value: Any) -> bool:
     try:
+        json.dumps(value)  # without dates and the like: a default such as datetime.now() differs between processes
         canonical(value)
-    except InvalidPayload:
+    except (InvalidPayload, TypeError, ValueError):
         return False
     return True

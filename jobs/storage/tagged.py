@@ -1,0 +1,84 @@
+"""Values that JSON does not know, in the form that kombu's JSON has for them: ``{"__type__": …, "__value__": …}``.
+
+What a plain Celery task takes and returns under the JSON serializer is stored here in the same text, so that a task
+which becomes a job sees the same values. ``jobs`` knows no kombu, hence the second copy of its rules; a test holds the
+two together.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Final
+
+RICH: Final = (datetime, date, time, Decimal, uuid.UUID, bytes)
+"""Types beyond JSON's own that are carried."""
+TYPE: Final = "__type__"
+VALUE: Final = "__value__"
+KEYS: Final = frozenset({TYPE, VALUE})
+
+
+def tag(value: Any) -> Any:
+    """Write a value of a type in `RICH`, or one that says by ``__json__`` what stands for it.
+
+    Raises
+    ------
+    TypeError
+        Any other type.
+    """
+    if (own := getattr(value, "__json__", None)) is not None:
+        return own()
+    if is_lazy_text(value):
+        return str(value)
+    for kind, (marker, write) in _WRITERS.items():
+        if isinstance(value, kind):
+            return {TYPE: marker, VALUE: write(value)}
+    if isinstance(value, bytes):
+        return _tag_bytes(value)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def untag(value: dict[str, Any]) -> Any:
+    """Read what `tag` wrote; a map that only looks like it, of an older payload for instance, stays a map."""
+    if value.keys() != KEYS:
+        return value
+    read = _READERS.get(value[TYPE]) if isinstance(value[TYPE], str) else None
+    try:
+        return value if read is None else read(value[VALUE])
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return value
+
+
+def is_lazy_text(value: Any) -> bool:
+    """Whether a value is a text of Django's that is translated when it is used."""
+    functional = sys.modules.get("django.utils.functional")  # nobody has such a text without it
+    return functional is not None and isinstance(value, functional.Promise)
+
+
+def _tag_bytes(value: bytes) -> dict[str, str]:
+    try:
+        return {TYPE: "bytes", VALUE: value.decode()}
+    except UnicodeDecodeError:
+        return {TYPE: "base64", VALUE: base64.b64encode(value).decode()}
+
+
+_WRITERS: Final[Mapping[type, tuple[str, Callable[[Any], Any]]]] = {
+    datetime: ("datetime", datetime.isoformat),  # before date, which a datetime is too
+    date: ("date", date.isoformat),
+    time: ("time", time.isoformat),
+    Decimal: ("decimal", str),
+    uuid.UUID: ("uuid", lambda value: {"hex": value.hex}),
+}
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "datetime": datetime.fromisoformat,
+    "date": lambda text: datetime.fromisoformat(text).date(),
+    "time": time.fromisoformat,
+    "decimal": Decimal,
+    "uuid": lambda parts: uuid.UUID(**parts),
+    "bytes": lambda text: text.encode(),
+    "base64": lambda text: base64.b64decode(text.encode()),
+}

@@ -1,0 +1,164 @@
+"""What a call may say beside its arguments. Every option is honoured or refused; none is dropped without a word.
+
+::
+
+    option of a call ──▶ ours, or stored with the job, or of one sending     honoured
+                    ──▶ needs another broker, or contradicts the claim rule  refused, with the reason
+                    ──▶ any other name                                       refused, with the nearest name there is
+
+``docs/celery.md`` has the same table for readers, and tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import kombu
+
+from jobclaim.jobs import InvalidInput
+from jobclaim.specs.refusals import did_you_mean
+from jobclaim.workers.submission.envelope import KEPT, OF_ONE_SEND
+
+GROUP: Final = "MessageGroupId"
+OURS: Final = frozenset(
+    {"args", "countdown", "eta", "expires", "headers", "idempotency_key", "idempotency_ttl", "kwargs", "queue"}
+    | {"task_id"}
+)
+"""Options that the job itself keeps."""
+OF_CELERY: Final = frozenset({"argsrepr", "ignore_result", "kwargsrepr", "origin", "retries", "route_name"})
+"""Options that Celery's canvas passes by itself, and those whose wish is granted anyway: no log line shows arguments,
+and nobody has to read a result."""
+SAME_ANYWAY: Final[Mapping[str, Any]] = {
+    "serializer": "json",
+    "content_type": "application/json",
+    "content_encoding": "utf-8",
+}
+"""Options with the one value that is what happens anyway."""
+NOT_ON_SQS: Final = "SQS has no {}; remove it"
+REFUSED: Final[Mapping[str, str]] = {
+    "compression": "a message carries the job's id only; large arguments go to S3 (JOBCLAIM_BUCKET). Remove it",
+    "content_encoding": "arguments are stored as JSON in UTF-8; remove it",
+    "content_type": "arguments are stored as JSON; remove it",
+    "declare": "queues are made by `jobclaim up` or your template; remove it",
+    "delay_seconds": "use countdown, which the job keeps over retries and which reaches beyond 15 minutes",
+    "DelaySeconds": "use countdown, which the job keeps over retries and which reaches beyond 15 minutes",
+    "delivery_mode": NOT_ON_SQS.format("delivery modes: every message is persistent"),
+    "exchange": NOT_ON_SQS.format("exchanges: name the queue instead, queue=...; the job goes there directly"),
+    "exchange_type": NOT_ON_SQS.format("exchanges"),
+    "expiration": "a message that expires by itself would leave its job waiting; use expires",
+    "immediate": NOT_ON_SQS.format("immediate delivery"),
+    "mandatory": NOT_ON_SQS.format("mandatory routing"),
+    "MessageDeduplicationId": "FIFO queues are not supported; use idempotency_key, which holds for days",
+    "MessageAttributes": "it is called message_attributes in kombu; write it so",
+    "priority": "SQS delivers without priorities; send the job to a queue of higher priority, queue=...",
+    "publisher": "it was Celery's old name of producer; write producer",
+    "result_cls": "a job's result is read from the job table; remove it",
+    "router": "routes are settings, JOBCLAIM_TASKS or the app's task_routes, or queue=...; remove it",
+    "serializer": "arguments are stored as JSON, serializer='json'; convert what JSON does not carry, or validate=True",
+    "task_type": "it is Celery's own; remove it",
+}
+LEGAL_GROUP: Final = re.compile(r"[\w!-/:-@\[-`{-~]{1,128}", re.ASCII)
+"""What SQS takes as a ``MessageGroupId`` (AWS, "SendMessage")."""
+FIRST_KOMBU: Final = (5, 7)
+"""Version of kombu that passes ``MessageGroupId`` on to standard queues."""
+
+
+def check(task: str, queue: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a call that would have no effect.
+
+    Parameters
+    ----------
+    queue : str
+        Where the job goes, with which a ``routing_key`` must agree.
+
+    Raises
+    ------
+    InvalidInput
+        It names task, option, value, and what to write instead.
+    """
+    check_names(task, options)
+    for name in REFUSED.keys() & options.keys():
+        value = options[name]
+        if value not in (None, "", SAME_ANYWAY.get(name)):
+            raise InvalidInput(f"task {task!r} was called with {name}={value!r}: {REFUSED[name]}")
+    routing_key = options.get("routing_key")
+    if routing_key not in (None, "", queue):
+        raise InvalidInput(
+            f"task {task!r} was called with routing_key={routing_key!r}, and its job goes to queue {queue!r}: SQS has "
+            "no routing keys; name the queue instead, queue=..."
+        )
+    if options.get(GROUP) is not None:
+        check_group(options[GROUP])
+    _check_attributes(task, options.get("message_attributes"))
+
+
+def check_names(task: str, options: Mapping[str, Any]) -> None:
+    """Refuse names that are not options of a call; stamps, which are headers of their own names, are.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    stamps = frozenset(options.get("stamped_headers") or ())
+    for name in options:
+        if name not in KNOWN and name not in stamps:
+            raise InvalidInput(
+                f"task {task!r} was called with the unknown option {name}={options[name]!r}"
+                f"{did_you_mean(name, sorted(KNOWN - REFUSED.keys()))}; see docs/celery.md for the options there are, "
+                "and pass arguments of the task in args or kwargs"
+            )
+
+
+def check_retry(task: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of ``self.retry`` that would have no effect: a retry keeps what its job's call said.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    check_names(task, options)
+    for name, value in options.items():
+        if name not in OF_RETRIES and value is not None:
+            raise InvalidInput(
+                f"task {task!r} retries with {name}={value!r}: a retry keeps what the job's call said of it. Say it "
+                f"there, or submit another job; a retry takes {sorted(OF_RETRIES - OF_CELERY)} and its own arguments"
+            )
+
+
+def check_group(value: Any) -> str:
+    """Require a message group that SQS takes, and a kombu that sends it.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if not isinstance(value, str) or not LEGAL_GROUP.fullmatch(value):
+        raise InvalidInput(
+            f"{GROUP}={value!r} must be text of 1 to 128 ASCII letters, digits and punctuation, without spaces"
+        )
+    if tuple(kombu.VERSION[:2]) < FIRST_KOMBU:
+        raise InvalidInput(
+            f"{GROUP}={value!r} would not reach SQS: kombu {kombu.__version__} sends it to FIFO queues only; install "
+            "kombu 5.7, or remove it"
+        )
+    return value
+
+
+def _check_attributes(task: str, value: Any) -> None:
+    if value is None:
+        return
+    fits = isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(inner, Mapping) and "DataType" in inner for name, inner in value.items()
+    )
+    if not fits or len(value) > 10:
+        raise InvalidInput(
+            f"task {task!r} was called with message_attributes={value!r}: write at most 10 as boto3 has them, "
+            "{'tier': {'DataType': 'String', 'StringValue': 'gold'}}"
+        )
+
+
+OF_RETRIES: Final = OF_ONE_SEND | OF_CELERY | {"queue"}
+KNOWN: Final = OURS | OF_CELERY | KEPT | OF_ONE_SEND | REFUSED.keys() | {"routing_key"}
+"""Every option that is known, the refused ones among them."""
