@@ -10,6 +10,9 @@
 What a process read is trusted for a few seconds: a breaker that is asked a thousand times a second costs a read every
 few seconds and process. A process that has not yet heard of the opening learns it from its own first failure, whose
 write brings the record back: at most one call per process reaches a service after its breaker opened, and the probes.
+
+Times are the askers' own. One that only a clock more than a minute ahead can have written is not believed: such an
+opening is due for its probe, such a probe is given up, such a row of failures is begun anew.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs import checks
-from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage import schema
@@ -101,7 +104,7 @@ class Breakers(Records):
             view = self._read(breaker)
         if not view.open_until:
             return 0
-        if now < view.open_until:
+        if _is_open(breaker, view, now):
             return view.open_until
         return self._probe(breaker, view, now)
 
@@ -109,7 +112,7 @@ class Breakers(Records):
         """Tell that a call failed for the service's fault; gives the time until which the breaker is open now, or 0."""
         now = self._clock()
         view = self._count(breaker, now)
-        if view.open_until > now:
+        if _is_open(breaker, view, now):
             return view.open_until
         if not view.open_until and view.streak < breaker.failures:
             return 0
@@ -118,7 +121,7 @@ class Breakers(Records):
     def succeeded(self, breaker: Breaker) -> None:
         """Tell that a call succeeded: no request where nothing had failed. Only a probe's success closes a breaker."""
         view = self._views.get(breaker.name)
-        if view is None or not (view.streak or view.open_until) or view.open_until > self._clock():
+        if view is None or not (view.streak or view.open_until) or _is_open(breaker, view, self._clock()):
             return
         condition = "open_until = :seen" if view.open_until else "attribute_not_exists(open_until)"
         values = {":seen": attribute(view.open_until)} if view.open_until else {}
@@ -135,8 +138,13 @@ class Breakers(Records):
         return self._keep(breaker, _view(answer.get("Item"), self._clock()))
 
     def _count(self, breaker: Breaker, now: int) -> View:
-        since = {":since": attribute(now - round(breaker.window_seconds * 1000)), ":one": attribute(1)}
-        applied, view = self._update(breaker, "ADD streak :one", "streak_at >= :since", since, now=now)
+        since = {
+            ":since": attribute(now - round(breaker.window_seconds * 1000)),
+            ":ahead": attribute(now + BELIEVED_AHEAD_MS),
+            ":one": attribute(1),
+        }
+        condition = "streak_at BETWEEN :since AND :ahead"
+        applied, view = self._update(breaker, "ADD streak :one", condition, since, now=now)
         if not applied:
             first = {":one": attribute(1), ":now": attribute(now)}
             _, view = self._update(breaker, "SET streak = :one, streak_at = :now", "", first, now=now)
@@ -158,18 +166,20 @@ class Breakers(Records):
             ":seen": attribute(view.open_until),
             ":now": attribute(now),
             ":until": attribute(now + round(breaker.probe_seconds * 1000)),
+            ":wild": attribute(now + round(breaker.probe_seconds * 1000) + BELIEVED_AHEAD_MS),
         }
         applied, view_now = self._update(
             breaker,
             "SET probe_until = :until",
-            "open_until = :seen AND (attribute_not_exists(probe_until) OR probe_until <= :now)",
+            "open_until = :seen AND (attribute_not_exists(probe_until) OR probe_until <= :now OR probe_until > :wild)",
             values,
             now=now,
         )
         self._keep(breaker, view_now)
         if applied or not view_now.open_until:
             return 0
-        return max(view_now.open_until, now + min(TRUSTED_MS, round(breaker.open_seconds * 1000)))
+        opens = view_now.open_until if _is_open(breaker, view_now, now) else 0
+        return max(opens, now + min(TRUSTED_MS, round(breaker.open_seconds * 1000)))
 
     def _update(
         self, breaker: Breaker, expression: str, condition: str, values: Mapping[str, Any], *, now: int
@@ -201,6 +211,11 @@ class Breakers(Records):
         with self._lock:
             self._views[breaker.name] = view
         return view
+
+
+def _is_open(breaker: Breaker, view: View, now: int) -> bool:
+    """Whether it lets nothing through, by a time that a clock can have written."""
+    return now < view.open_until <= now + round(breaker.open_seconds * 1000) + BELIEVED_AHEAD_MS
 
 
 def _key(breaker: Breaker) -> Item:

@@ -330,6 +330,13 @@ EVENTS: Final = {
         ),
         _event("asked to stop", "worker", "warning", "", "A drain command came with a heartbeat."),
         _event("stopping", "worker", "info", "running seconds_left", "The worker takes no more jobs and ends."),
+        _event(
+            "children ended at the stop",
+            "worker",
+            "warning",
+            "count running",
+            "They did not end by themselves, though they had nothing to do or the time was over.",
+        ),
         _event("messages given back", "worker", "info", "count", "Prefetched messages are visible again."),
         _event("messages given back, no process came free", "worker", "info", "count", "They had waited too long."),
         _event(

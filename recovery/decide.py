@@ -6,6 +6,7 @@
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  half of its time to start gone ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
+                 sent by a clock an hour ahead ──▶ Dispatch   again: the wait cannot be told from that time
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
                  too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
     FAILED       `retry_at` is past ──────────────▶ Revive     PENDING: its dead-letter rule has a retry left
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
+from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.failures.dead import is_due
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol.lifecycle import is_late
@@ -168,11 +170,18 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
     waited_since = max(job.available_at, job.dispatched_at)
     if _expires_unsent(job, waited_since, now):
         return Dispatch(again=True)
+    if _sent_in_the_future(job, now) and job.dispatches < settings.max_dispatches:
+        return Dispatch(again=True)
     if now - waited_since < settings.redispatch_delay(queue, job.dispatches) * 1000:
         return None
     if job.dispatches >= settings.max_dispatches:
         return GiveUp(_unclaimed(job, now))
     return Dispatch(again=True)
+
+
+def _sent_in_the_future(job: Job, now: int) -> bool:
+    """Tell whether a clock that was ahead wrote when a job's message was sent; the next one is counted from now."""
+    return job.dispatched_at > now + BELIEVED_AHEAD_MS and job.available_at - now <= LOOK_AHEAD_MS
 
 
 def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:

@@ -116,3 +116,38 @@ def test_a_thousand_questions_cost_one_read(bench: Bench) -> None:
 def test_nonsense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         Breaker(**{"name": "bank", **options})  # type: ignore[arg-type]
+
+
+# --- a clock that is ahead
+def ahead(bench: Bench) -> Breakers:
+    """A process whose clock is an hour ahead."""
+    repo = bench.new_repo()
+    repo.clock = lambda: bench.clock() + 3_600_000
+    return Breakers.of(repo)
+
+
+def test_a_breaker_that_a_clock_an_hour_ahead_has_opened_is_open_for_nobody_for_an_hour(bench: Bench) -> None:
+    wrong, one, other = ahead(bench), process(bench), process(bench)
+    for _ in range(3):
+        wrong.failed(BANK)
+    assert one.ask(BANK) == 0, "one probe"
+    assert bench.clock() < other.ask(BANK) <= bench.clock() + 30_000
+    one.succeeded(BANK)
+    bench.clock.advance(TRUSTED)
+    assert other.ask(BANK) == 0
+
+
+def test_a_probe_of_a_clock_an_hour_ahead_is_given_up(bench: Bench) -> None:
+    one, other = opened(bench)
+    wrong = ahead(bench)
+    assert wrong.ask(BANK) == 0, "to it the breaker is due"
+    bench.clock.advance(30)
+    assert other.ask(BANK) == 0
+    assert one.failed(BANK) == bench.clock() + 30_000
+
+
+def test_failures_that_a_clock_an_hour_ahead_has_counted_are_not_in_a_row_with_later_ones(bench: Bench) -> None:
+    wrong, one = ahead(bench), process(bench)
+    wrong.failed(BANK)
+    bench.clock.advance(600)
+    assert (one.failed(BANK), one.failed(BANK)) == (0, 0)

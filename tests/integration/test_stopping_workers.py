@@ -25,6 +25,8 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.real
 TASKS = ("tests.support.tasks", "tests.support.stopping")
 CANCEL_SECONDS = 15.0
+DEAF = "TESTS_CHILDREN_ARE_DEAF"
+"""Makes the children of `tests.support.stuck` deaf to SIGTERM."""
 
 Deploy = Callable[..., Any]
 
@@ -111,6 +113,29 @@ def test_jobs_in_flight_at_a_stop_start_elsewhere_at_once(deploy: Deploy) -> Non
         assert {job.attempt for job in done.values()} == {1}
         assert set(stack.bodies().values()) == {1}
         assert '"event": "claimed"' in old.log()
+
+
+@pytest.mark.parametrize("deaf", ["", "deaf to SIGTERM"])
+@pytest.mark.parametrize("timeout", [2, 30])
+def test_a_stop_does_not_wait_for_children_that_have_nothing_to_do(deploy: Deploy, timeout: int, deaf: str) -> None:
+    with deploy(stop_timeout_seconds=timeout, task_modules=(*TASKS, "tests.support.stuck")) as here:
+        worker = here.stack.worker("worker", "-c", "2", "-Q", "default", env={DEAF: deaf})
+        done = [here.submit("note", number) for number in range(8)]
+        here.stack.wait_for(done, JobStatus.COMPLETED, 30)
+        worker.send(signal.SIGTERM)
+        assert worker.wait_for_exit(10) == 0
+        assert "children ended at the stop" in worker.log() or not deaf
+        assert here.fleet.all() == [], "it left in order"
+
+
+def test_the_deadline_of_a_stop_holds_for_children_that_work_and_do_not_end(deploy: Deploy) -> None:
+    with deploy(stop_timeout_seconds=2, task_modules=(*TASKS, "tests.support.stuck")) as here:
+        worker = here.stack.worker("worker", "-c", "2", "-Q", "default", env={DEAF: "1"})
+        again = here.submit("sleep_or_again", 900, on_orphan="retry")
+        here.started(again)
+        worker.send(signal.SIGTERM)
+        worker.wait_for_exit(10)
+        assert here.stack.repo.get_job(again).status is JobStatus.PENDING
 
 
 def test_a_clean_stop_leaves_no_record_and_a_command_can_ask_for_it(deploy: Deploy) -> None:

@@ -250,3 +250,22 @@ def test_whatever_is_done_about_a_young_job_is_done_where_a_pass_reads_it(job: J
     )
     if NOW - sane.available_at < worth_reading_after_ms(SETTINGS, "default"):
         assert decide(sane, NOW, FIGURES) is None
+
+
+# --- a clock that was ahead
+def test_a_message_that_was_sent_by_a_clock_an_hour_ahead_is_not_waited_for_an_hour() -> None:
+    ahead = waiting(available_at=NOW - 1, dispatched_at=NOW + 3_600_000)
+    assert decide(ahead, NOW, FIGURES) == Dispatch(again=True)
+    assert decide(replace(ahead, dispatches=2, dispatched_at=NOW), NOW, FIGURES) is None, "counted from now"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"dispatched_at": NOW + 60_000},
+        {"dispatched_at": NOW + 3_600_000, "available_at": NOW + LOOK_AHEAD_MS + 1},
+        {"dispatched_at": NOW + 3_600_000, "dispatches": SETTINGS.max_dispatches},
+    ],
+)
+def test_within_the_grace_before_its_time_and_after_its_last_message_it_is_left_alone(values: dict[str, Any]) -> None:
+    assert decide(waiting(**values), NOW, FIGURES) is None

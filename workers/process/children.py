@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
+from billiard.pool import RUN
+
 
 class Children:
     """The processes of a prefork pool. A pool of threads has none: then nothing can be stopped from outside.
@@ -36,6 +38,18 @@ class Children:
     def kill(self, pid: int | None) -> None:
         """End a child at once."""
         self._end(pid, signal.SIGKILL)
+
+    def left(self) -> list[int]:
+        """Give the children of a pool that is closing, or none while it works: each was told to end after its job."""
+        inner = getattr(self._pool, "_pool", None)
+        if not hasattr(self._pool, "terminate_job") or inner is None or inner._state == RUN:
+            return []
+        return [child.pid for child in list(inner._pool) if child.pid is not None and not _has_ended(child.pid)]
+
+    def end_now(self, pids: Iterable[int], *, gently: bool) -> None:
+        """End children of a pool that is closing: by SIGTERM, or at once. The pool expects them to end."""
+        for pid in pids:
+            self._signal(pid, signal.SIGTERM if gently else signal.SIGKILL)
 
     def _end(self, pid: int | None, number: signal.Signals) -> None:
         if self._is_child(pid):

@@ -45,6 +45,8 @@ LOOK_AGAIN_SECONDS: Final = 0.05
 """Time for the event loop to hear from a child that had just ended its job when it was frozen."""
 GENTLE_SECONDS: Final = 1.0
 """Between SIGTERM and SIGKILL of a child whose job is cancelled."""
+IDLE_SECONDS: Final = 2.0
+"""At a stop, for children that work on nothing to end by themselves: they may have counts and traces to write."""
 CANCELLED: Final = "cancelled by a person while it ran"
 BESIDE: Final = "its process was ended: another job that the same task held was cancelled"
 
@@ -81,6 +83,8 @@ class Parent:
         self._drain_seconds = settings.drain_seconds
         self._last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
         self._give_back_at: float | None = None
+        self._idle_since = 0.0
+        self._told_to_end = False
         self._left_over = False
         self._stopped = threading.Event()
         self._warden = threading.Thread(target=self._watch, name="warden", daemon=True)
@@ -311,6 +315,25 @@ class Parent:
         elif self._give_back_at <= now:
             for request in active:
                 self.give_back(request)
+        self._end_children(active, now)
+
+    def _end_children(self, active: set[OwnedRequest], now: float) -> None:
+        """Wait for no child that has nothing to do, and for none at all beyond the deadline.
+
+        A child that has ended its last job waits until the pool has read all it said, up to 30 s. The event loop reads
+        no more, so that may be never; and the pool waits for the child.
+        """
+        assert self._give_back_at is not None
+        left = self._children.left()
+        if active or not left:
+            self._idle_since = now
+        idle = now - self._idle_since
+        if left and (now >= self._give_back_at + self._last_seconds or idle >= IDLE_SECONDS + GENTLE_SECONDS):
+            log.warning("children ended at the stop", count=len(left), running=len(active))
+            self._children.end_now(left, gently=False)
+        elif idle >= IDLE_SECONDS and not self._told_to_end:
+            self._told_to_end = True
+            self._children.end_now(left, gently=True)
 
     def _forget(self, request: OwnedRequest) -> None:
         self._cancels.pop(request, None)
