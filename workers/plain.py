@@ -19,7 +19,7 @@ from jobclaim.jobs import delivery as place
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.attempt.scope import ScopedTask, contained
-from jobclaim.workers.process.request import of_task
+from jobclaim.workers.process.plain_request import of_task
 from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.message import headers
 from jobclaim.workers.task import JobTask

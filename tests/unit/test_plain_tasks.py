@@ -13,7 +13,7 @@ from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import IdempotentTask, JobTask, create_app, plain
 from jobclaim.workers.limits import problems
 from jobclaim.workers.process.held import PER_REGION, Claim, Held
-from jobclaim.workers.process.request import PlainRequest, of_task
+from jobclaim.workers.process.plain_request import PlainRequest, of_task
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.idempotency import key_of
 from tests.unit.test_task_limits import body

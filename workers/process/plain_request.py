@@ -1,0 +1,99 @@
+"""The request of a task that is no `JobTask`, in the worker's main process: its body may hold claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.utils.imports import symbol_by_name
+from celery.utils.log import get_logger
+from celery.worker.request import Request
+
+from jobclaim.jobs import JobError
+from jobclaim.workers.process.request import OwnedRequest, owner
+from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.submission.message import DELIVERY, address
+
+logger = get_logger("celery.worker.request")
+
+
+class PlainRequest(OwnedRequest):
+    """A delivery of any other task's message: Celery's own request, whose body may hold claims."""
+
+    key = DELIVERY
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._keep_to_queue()
+
+    def _keep_to_queue(self) -> None:
+        """Lower a limit of the call's own, or of a task sent to another queue, to what the queue's lease allows."""
+        settings, queue = self.app.jobclaim.settings, self._delivery_info.get("routing_key")
+        if queue not in settings.queue_names:
+            return
+        hard, soft = self.time_limits
+        wanted, most = hard or self.task.time_limit, settings.longest_hard_limit(queue)
+        if wanted and wanted > most:
+            soft = soft or self.task.soft_time_limit
+            self.time_limits = (most, min(soft, most) if soft else None)
+            logger.warning("time_limit=%s of %s[%s] is lowered to its queue's, %s s", wanted, self.name, self.id, most)
+
+    def attempts(self) -> list[Attempt]:
+        """The claims that the body holds, and the message's own job where it was not claimed yet."""
+        found, where = super().attempts(), address(self._request_dict)
+        if where and where.job_id not in {attempt.job_id for attempt in found}:
+            found.append(Attempt(where.job_id, where.attempt, self.token))
+        return found
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Over a time limit; the hard one kills the child right after this call."""
+        if not soft:
+            self._lost(TimeLimitExceeded(timeout))
+        self._as_celery(super().on_timeout, soft, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The body raised, which its child has written (``return_ok``), or the child is gone."""
+        error = exc_info.exception
+        error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        if return_ok:
+            if isinstance(error, SoftTimeLimitExceeded):
+                self._lost(error, gone=False)  # it may have struck before the claim
+        elif not isinstance(error, TimeLimitExceeded):  # else `on_timeout` is called next
+            self._lost(error)
+        return self._as_celery(super().on_failure, exc_info, send_failed_event, return_ok)
+
+    def on_retry(self, exc_info: Any) -> None:
+        """The child has rescheduled its jobs; where one was to be cancelled, that takes effect now."""
+        super().on_retry(exc_info)
+        self._retried()
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """A cold shutdown: give what the body holds back before its child is killed."""
+        if (known := owner()) and self.attempts():
+            known.give_back(self)
+        else:
+            super().cancel(pool, signal, emit_retry)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End what the body holds as cancelled."""
+        if (known := owner()) and self.attempts():
+            known.cancel(self)
+        else:
+            super().terminate(pool, signal)
+
+    def _as_celery(self, handle: Any, *args: Any) -> Any:
+        """Do what Celery does; a result that cannot be written must not end the event loop."""
+        try:
+            return handle(*args)
+        except JobError as error:
+            logger.error("The result of %s[%s] is not written: %s", self.name, self.id, error)
+            return None
+
+
+def of_task(task: Any) -> type[Request]:
+    """Give the class of a task's requests: ours, below the task's own where it has one."""
+    theirs = symbol_by_name(task.Request)
+    if issubclass(theirs, OwnedRequest):
+        return theirs  # type: ignore[no-any-return]
+    return PlainRequest if theirs is Request else type(f"Owned{theirs.__name__}", (PlainRequest, theirs), {})
