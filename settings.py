@@ -41,7 +41,7 @@ from jobclaim.specs.quotas import (
 from jobclaim.specs.refusals import not_among, refuse_unknown
 from jobclaim.specs.sources import DOTENV, ordered, refused
 from jobclaim.specs.tasks import Limits, ScheduleSpec, TaskSpec, spec_of
-from jobclaim.specs.variables import PREFIX, refuse_misplaced, refuse_unknown_variables
+from jobclaim.specs.variables import PREFIX, refuse_misplaced, refuse_unknown_variables, regions_default
 
 __all__ = [
     "DEAD_LETTER_RULES",
@@ -91,7 +91,8 @@ class Settings(BaseSettings):
 
     # --- AWS
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Of the tables and the queues. A process in another region sees an empty fleet of its own."""
+    """Of the tables and the queues; default ``AWS_REGION``, then ``AWS_DEFAULT_REGION``, which AWS sets where code runs.
+    A process in another region sees an empty fleet of its own."""
     endpoint_url: EndpointUrl = None
     """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker looks."""
     dynamodb_endpoint_url: EndpointUrl = None
@@ -283,6 +284,7 @@ class Settings(BaseSettings):
         if isinstance(values, Mapping):
             refuse_misplaced(values)
             refuse_unknown(values, cls.model_fields, cls.__name__)
+            values = {**regions_default(os.environ), **values}
         refuse_unknown_variables(os.environ, cls.model_fields)
         return values
 

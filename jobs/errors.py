@@ -12,7 +12,7 @@ class InvalidInput(JobError, ValueError):
 
 
 class InvalidPayload(InvalidInput):
-    """A payload or result that JSON cannot carry exactly: NaN, bytes, keys that are no strings, other objects."""
+    """A payload or result that kombu's JSON cannot carry: a set, an object, keys that it cannot make text of."""
 
 
 class PayloadTooLarge(InvalidPayload):

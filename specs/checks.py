@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from jobclaim.specs.configuration import Configuration
+from jobclaim.specs.queues import FIFO_SUFFIX, NO_FIFO
 from jobclaim.specs.quotas import ITEM_BUDGET, SQS_MAX_NAME, SQS_MAX_VISIBILITY
 from jobclaim.specs.refusals import check_limits, not_among
 from jobclaim.specs.timings import longest_hard_limit, visibility_timeout
@@ -73,9 +74,11 @@ def _check_queues(settings: Configuration) -> None:
                 f"queue {queue.name!r}: lease_seconds={queue.lease_seconds} must be above the longest hard limit "
                 f"routed to it, {hard}; raise lease_seconds or leave it out"
             )
-    for name in settings.queue_urls:
+    for name, url in settings.queue_urls.items():
         if name not in settings.queue_names:
             raise ValueError(f"queue_urls[{name!r}] {not_among(name, settings.queue_names)}")
+        if url.endswith(FIFO_SUFFIX):
+            raise ValueError(f"queue_urls[{name!r}]={url!r}: {NO_FIFO}")
 
 
 def _check_queue_name(settings: Configuration, queue: str) -> None:

@@ -12,6 +12,12 @@ from jobclaim.specs.base import Count, Seconds, Spec
 from jobclaim.specs.quotas import DEAD_LETTER_SUFFIX
 from jobclaim.specs.refusals import check_limits
 
+FIFO_SUFFIX: Final = ".fifo"
+NO_FIFO: Final = (
+    "FIFO queues are not supported: a job is claimed once whatever the queue delivers, equal calls are made one by "
+    "idempotency_key, and fair_by keeps tenants fair to each other; use a standard queue"
+)
+
 
 class QueueSpec(Spec):
     """One queue: how long its jobs may wait, and how long its tasks may run."""
@@ -41,6 +47,8 @@ class QueueSpec(Spec):
     @field_validator("name")
     @classmethod
     def _legal_name(cls, name: str) -> str:
+        if name.endswith(FIFO_SUFFIX):
+            raise ValueError(f"queue name {name!r}: {NO_FIFO}")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise ValueError(f"queue name {name!r} is illegal in SQS; use letters, digits, '-' and '_' only")
         if name.endswith(DEAD_LETTER_SUFFIX):

@@ -12,9 +12,17 @@ CONFIG: Final = "JOBCLAIM_CONFIG"
 """Names the file that is read instead of the project's ``pyproject.toml``."""
 APP: Final = "JOBCLAIM_APP"
 """Names the host's Celery application, as ``jobclaim --app`` does."""
+AWS_REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
+"""AWS's own variables, which Lambda and ECS set; the first that is set counts."""
 TEST_SWITCHES: Final = frozenset({"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE", "JOBCLAIM_TEST_EVIDENCE"})
 """Read by the test suite alone."""
 NOT_SETTINGS: Final = TEST_SWITCHES | {CONFIG, APP}
+
+
+def regions_default(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the region that AWS's own variables name, for settings that name none; nothing where they do not either."""
+    named = [environment[name] for name in AWS_REGIONS if environment.get(name)]
+    return {"region": named[0]} if named else {}
 
 
 def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[str]) -> None:

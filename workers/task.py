@@ -10,12 +10,14 @@ from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars
 
 from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable, delivery
+from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
+from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
@@ -31,6 +33,7 @@ from jobclaim.workers.submission import call, envelope, timing
 from jobclaim.workers.submission.asynchronous import AwaitableTask
 from jobclaim.workers.submission.checked import CheckedTask
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
+from jobclaim.workers.submission.eager import EagerTask
 from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
 from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
 from jobclaim.workers.submission.on_commit import OnCommitTask
@@ -48,7 +51,9 @@ MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, Attribute
 """What `write_job` raises of a call that can never be a job; anything else may pass."""
 
 
-class JobTask(ScopedTask, AwaitableTask, OnCommitTask, CheckedTask, LinkedTask, TypedTask, GuardedTask, ReturningTask):
+class JobTask(
+    ScopedTask, AwaitableTask, OnCommitTask, CheckedTask, LinkedTask, EagerTask, TypedTask, GuardedTask, ReturningTask
+):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
 
@@ -140,8 +145,9 @@ class JobTask(ScopedTask, AwaitableTask, OnCommitTask, CheckedTask, LinkedTask, 
         queue = getattr(queue, "name", queue)
         if self.app.conf.task_always_eager:
             self._check_call(args, kwargs, queue, options)
-            timing.window(countdown, eta, expires, self.jobclaim.repo.clock(), self.app.timezone)
+            timing.window(countdown, eta, expires, system_clock(), self.app.timezone)
             args, kwargs = self.to_json(args, kwargs)
+            codec.encode(call.to_payload(args, kwargs))  # refuses, by name, what no job could carry
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         if getattr(self.request, "is_retrying", False):
             args, kwargs = self.to_json(args, kwargs)

@@ -141,7 +141,7 @@ REFUSED_QUEUES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("an empty name", {"name": ""}, ["queue name ''", "letters, digits"]),
     ("a name with a space", {"name": "a b"}, ["queue name 'a b'", "letters, digits"]),
     ("a name with a line end", {"name": "a\n"}, ["queue name 'a\\n'", "letters, digits"]),
-    ("a FIFO queue", {"name": "a.fifo"}, ["queue name 'a.fifo'", "letters, digits"]),
+    ("a FIFO queue", {"name": "a.fifo"}, ["queue name 'a.fifo'", "FIFO queues are not supported", "standard queue"]),
     ("a dead-letter queue's name", {"name": "a-dlq"}, ["'a-dlq'", "rename"]),
     ("a soft limit on the hard one", {"soft_limit": 10, "hard_limit": 10}, ["soft_limit=10", "hard_limit=10", "lower"]),
     ("a soft limit over the hard one", {"soft_limit": 11, "hard_limit": 10}, ["soft_limit=11", "hard_limit=10"]),
@@ -471,3 +471,29 @@ def test_a_check_of_the_whole_quotes_no_secret_beside_the_fault() -> None:
         Settings(regon="x", dashboard_users={"ann": {"password": PASSWORD}})  # type: ignore[call-arg]
 
     assert PASSWORD not in str(refused.value)
+
+
+def test_the_url_of_a_fifo_queue_is_refused() -> None:
+    with pytest.raises(ValueError, match="FIFO queues are not supported"):
+        Settings(queue_urls={"default": "https://sqs.eu-west-1.amazonaws.com/1/mail.fifo"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({}, "us-east-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-west-1"}, "eu-central-1"),
+        ({"AWS_REGION": "eu-central-1", "JOBCLAIM_REGION": "eu-north-1"}, "eu-north-1"),
+        ({"AWS_REGION": ""}, "us-east-1"),
+    ],
+)
+def test_the_region_is_ours_then_that_of_awss_own_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], region: str
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "JOBCLAIM_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().region == region
+    assert Settings(region="sa-east-1").region == "sa-east-1"

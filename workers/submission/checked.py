@@ -58,7 +58,8 @@ class CheckedTask(Task):
         if self.typing and (check := getattr(self, "__header__", None)):
             check(*(args or ()), **(kwargs or {}))
         if asked:
-            options.check(self.name, queue or self.queue_name(args or (), kwargs), asked)
+            where = queue or (self.queue_name(args or (), kwargs) if asked.get("routing_key") else "")
+            options.check(self.name, where, asked)
 
     def _most_attempts(self) -> int:
         """Attempts of a job; Celery's ``retry_kwargs`` may allow more than ``max_retries``."""

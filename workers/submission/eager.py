@@ -1,0 +1,86 @@
+"""Calls that run at once, by ``apply()`` or in eager mode: the same values, and the same refusals, as through a worker.
+
+::
+
+    args ──to the text of a payload and back──▶ body ──its result, too──▶ EagerResult
+         └ InvalidPayload: the body is not run        └ FAILURE with EncodeError: no worker could store it either
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import states
+from celery.app.task import Context
+from kombu.exceptions import EncodeError
+
+from jobclaim.jobs import InvalidPayload
+from jobclaim.jobs.storage import codec
+from jobclaim.workers.handle import installed_on
+from jobclaim.workers.submission import call
+from jobclaim.workers.submission.typed import TypedTask
+
+NO_JOB = (
+    "self.request.job: this call has no job, because it was made directly, by apply() or in eager mode "
+    "(task_always_eager). Use getattr(self.request, 'job', None) where the body may run so, or test it with "
+    "jobclaim.testing, which claims a job"
+)
+
+
+class JobContext(Context):
+    """A request that says why it has no job."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "job":
+            raise AttributeError(NO_JOB)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class EagerTask(TypedTask):
+    """A task that a test may call without a worker and that then behaves as in one."""
+
+    abstract = True
+
+    def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Run the task at once, without a job: Celery's own, with arguments and result as a worker's.
+
+        Raises
+        ------
+        jobs.InvalidPayload
+            The arguments could not be submitted.
+        """
+        sent = call.to_payload(*self.to_json(args, kwargs))
+        given: Any = call.from_payload(codec.decode(codec.encode(sent, limit=_limit(self.app))))
+        if self._plan.adapters:
+            given = self.from_json(*given)
+        result = super().apply(*given, **options)
+        if result.state == states.SUCCESS:
+            throw = options.get("throw")
+            _store(result, throw=self.app.conf.task_eager_propagates if throw is None else throw)
+        return result
+
+    def _get_request(self) -> Any:
+        request = super()._get_request()
+        if type(request) is Context:  # one that Celery made for this call
+            request.__class__ = JobContext
+        return request
+
+    request = property(_get_request)
+
+
+def _limit(app: Any) -> int | None:
+    """Bytes that a payload may take; unlimited where large ones go to S3, or where a test has no jobclaim installed."""
+    handle = installed_on(app)
+    return None if handle is None or handle.settings.bucket else handle.settings.max_payload_bytes
+
+
+def _store(result: Any, *, throw: bool) -> None:
+    """Give the result as it would be stored, or fail as the job would."""
+    try:
+        result._result = codec.decode(codec.encode(result._result, what="result"))
+    except InvalidPayload as error:
+        failure = EncodeError(f"the task's return value cannot be stored: {error}")
+        if throw:
+            raise failure from error
+        result._state, result._result = states.FAILURE, failure
