@@ -91,7 +91,7 @@ class Settings(BaseSettings):
 
     # --- AWS
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Of the tables and the queues; default ``AWS_REGION``, then ``AWS_DEFAULT_REGION``, which AWS sets where code runs.
+    """Of the tables and the queues; default ``AWS_REGION``, then ``AWS_DEFAULT_REGION``, set by AWS where code runs.
     A process in another region sees an empty fleet of its own."""
     endpoint_url: EndpointUrl = None
     """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker looks."""
