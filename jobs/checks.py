@@ -20,6 +20,8 @@ MAX_AHEAD_MS: Final = 400 * 86_400_000
 MAX_WINDOW_SECONDS: Final = 400 * 86_400
 """Longest window of an idempotency key."""
 MAX_COUNT: Final = 1_000_000
+MAX_ATTEMPT: Final = 10**15
+"""Of a message; a job that is given back uncharged for years has more than a million attempts and must go on."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 

@@ -147,6 +147,8 @@ class Job:
         Seconds after its end for which a completed job answers equal submissions.
     start_by : int
         Epoch milliseconds after which its body may not start any more; 0 for no such time, and once it started.
+    releases : int
+        How often bodies of this run have given the job back uncharged; it is slowed by that.
     slot : int
         Epoch milliseconds of the turn that a rate limit reserved for it; 0 for none.
     envelope : str
@@ -195,6 +197,7 @@ class Job:
     lease_ms: int = 0
     start_by: int = 0
     slot: int = 0
+    releases: int = 0
     envelope: str = ""
     retry_at: int = 0
     dead_retries: int = 0

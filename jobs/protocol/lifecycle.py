@@ -26,6 +26,9 @@ UNSURE_DISPATCHES: Final = 3
 """Messages of a job from which on equal submissions leave it to recovery to send more."""
 SQS_LOOKAHEAD_MS: Final = 900_000
 """A job due later than SQS's longest delay gets no message yet; recovery sends it when it comes near."""
+RELEASE_PACES: Final = ((10_000, 60_000), (1_000, 10_000), (10, 1_000))
+"""A job that bodies of its run have given back so often waits at least so many milliseconds: a body may ask each second
+whether something is ready, and one that does not wait at all is slowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,16 @@ def pending_again(
         history=_with_attempt(job, move, failure, now),
         start_by=0 if started else job.start_by,
         slot=slot,
+        releases=job.releases + (move is Move.RELEASE and started),
         available_at=available_at,
         dispatches=first_dispatches(available_at, now),
         dispatched_at=now,
     )
+
+
+def least_wait_ms(job: Job) -> int:
+    """Tell for how long at least a job waits that its body gives back uncharged, by how often that was done."""
+    return next((pace for often, pace in RELEASE_PACES if job.releases >= often), 0)
 
 
 def revived(job: Job, now: int, available_at: int, *, by: str = "a person", why: str = "") -> Job:
@@ -154,6 +163,7 @@ def _open_again(job: Job, now: int, available_at: int) -> Job:
         submission=secrets.token_hex(6),
         start_by=0,
         slot=0,
+        releases=0,
     )
 
 

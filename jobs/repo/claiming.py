@@ -139,7 +139,7 @@ class Claiming(Owning):
         }
         expected: dict[str, str | int] = {"now": now}
         if attempt is not None:
-            expected["attempt"] = checks.count(attempt, "attempt", least=0)
+            expected["attempt"] = checks.count(attempt, "attempt", least=0, most=checks.MAX_ATTEMPT)
         after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
         with self._telling(delivery.NOWHERE if detached else where, after, settles=not known) as tell:
             written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)

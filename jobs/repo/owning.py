@@ -138,6 +138,9 @@ class Owning(Reading):
     ) -> Job:
         """Give the job back without charging the attempt: a shutdown, a snooze, a limit. The caller sends its message.
 
+        A job whose body ran and that was given back often waits longer than it asked for: a body that always gives its
+        job back at once would go round without end (`lifecycle.RELEASE_PACES`).
+
         Parameters
         ----------
         started : bool
@@ -148,7 +151,8 @@ class Owning(Reading):
         Raises as `update_status`.
         """
         claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
-        at = max(now, checks.moment(available_at, "available_at", now))
+        soonest = now + lifecycle.least_wait_ms(claim) if started else now
+        at = max(soonest, checks.moment(available_at, "available_at", now))
         failure = describe(reason, now, FailureKind.TRANSIENT) if reason else None
         after = lifecycle.pending_again(
             claim, Move.RELEASE, failure, now, at, charge=False, started=started, slot=checks.moment(slot, "slot", now)

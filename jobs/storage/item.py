@@ -27,7 +27,7 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     ),
     **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy"), str),
     **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
-    **dict.fromkeys(("start_by", "slot", "retry_at", "dead_retries"), int),
+    **dict.fromkeys(("start_by", "slot", "releases", "retry_at", "dead_retries"), int),
     **dict.fromkeys(
         ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int
     ),

@@ -182,11 +182,11 @@ class JobTable:
 
         What DynamoDB leaves unread is left out.
         """
-        names = {"#key": schema.KEY, "#status": "status", "#token": "claim_token"}
+        names = {"#key": schema.KEY, "#state": "status", "#token": "claim_token"}
         asked = {
             "Keys": [_key(job_id) for job_id in job_ids],
             "ConsistentRead": True,
-            "ProjectionExpression": "#key, #status, #token",
+            "ProjectionExpression": "#key, #state, #token",
             "ExpressionAttributeNames": names,
         }
         answer = self._ask_client("batch_get_item", {"RequestItems": {self.name: asked}})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobStatus, NotClaimed
+from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, NotClaimed
 from jobclaim.jobs.protocol import rescue
 from tests.contract.stores import Store
 
@@ -345,3 +345,49 @@ def test_a_job_that_is_started_in_time_may_be_retried_after_it(store: Store) -> 
     owner.reschedule(job.job_id)
 
     assert store.repo().claim_job(job.job_id, attempt=1) is not None
+
+
+# --- jobs that go round
+def after_releases(store: Store, job_id: str, uncharged: int) -> JobRepo:
+    """Claim a job that its bodies have given back so often; its owner's repo."""
+    store.repo().table.client().update_item(
+        TableName=store.settings.job_table,
+        Key={"job_id": {"S": job_id}},
+        UpdateExpression="SET attempt = :n, releases = :n",
+        ExpressionAttributeValues={":n": {"N": str(uncharged)}},
+    )
+    owner = store.repo()
+    assert owner.claim_job(job_id, attempt=uncharged) is not None
+    return owner
+
+
+@pytest.mark.parametrize(
+    ("uncharged", "least"),
+    [(0, 0), (9, 0), (10, 1_000), (999, 1_000), (1_000, 10_000), (10_000, 60_000), (2_000_000, 60_000)],
+)
+def test_a_job_that_is_always_given_back_at_once_is_slowed(store: Store, uncharged: int, least: int) -> None:
+    job = store.pending()
+    owner = after_releases(store, job.job_id, uncharged)
+    after = owner.release(job.job_id)
+    assert (after.available_at - store.clock(), after.attempt) == (least, uncharged + 1)
+    assert store.repo().claim_job(job.job_id, attempt=uncharged + 1) is not None, "a million attempts are no end"
+
+
+def test_a_wait_that_is_longer_than_the_pace_and_a_body_that_did_not_run_are_left_as_they_are(store: Store) -> None:
+    job, other = store.pending(), store.pending()
+    longer = store.clock() + 5_000
+    assert after_releases(store, job.job_id, 500).release(job.job_id, available_at=longer).available_at == longer
+    released = after_releases(store, other.job_id, 500).release(other.job_id, started=False)
+    assert (released.available_at, released.releases) == (store.clock(), 500)
+
+
+def test_a_new_run_is_not_slowed_by_what_the_runs_before_did(store: Store) -> None:
+    job = store.pending()
+    owner = after_releases(store, job.job_id, 20_000)
+    owner.update_status(job.job_id, "FAILED", error="no more")
+    again = store.repo().retry_job(job.job_id)
+    assert (again.attempt, again.releases) == (20_001, 0)
+    owner = store.repo()
+    assert owner.claim_job(job.job_id) is not None
+    released = owner.release(job.job_id)
+    assert (released.available_at, released.releases) == (store.clock(), 1)

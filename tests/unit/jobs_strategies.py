@@ -81,6 +81,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "envelope": WORDS,
     "dead_state": st.sampled_from(["", *map(str, DeadState)]),
     "dead_retries": COUNTS,
+    "releases": COUNTS,
     "retry_at": MILLISECONDS,
     "failure_policy": WORDS,
     "decisions": st.lists(DECISIONS, max_size=3).map(tuple),
@@ -123,6 +124,7 @@ def fullest_job(character: str, payload_bytes: int) -> Job:
         finished_at=LATE,
         dead_state=DeadState.SCHEDULED,
         dead_retries=checks.MAX_COUNT,
+        releases=checks.MAX_COUNT,
         retry_at=LATE,
         failure_policy='{"critical":true' + " " * (MAX_POLICY - 17) + "}",
     )
