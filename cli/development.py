@@ -9,7 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import click
 
 from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.host_app import DEFAULT, app_name, see_this_folder
 from jobclaim.cli.output import remark, say
 from jobclaim.cli.processes import POLL_SECONDS, Child, beat, end_all, importable, signals_as_interrupt, worker
 from jobclaim.infra import LocalAws, local_aws, provision
@@ -24,6 +26,8 @@ from jobclaim.settings import Settings
 
 COLOURS: Final = ("cyan", "magenta", "blue", "yellow")
 DASHBOARD_PORT: Final = 8484
+OF_THIS_TERMINAL: Final = ("JOBCLAIM_APP", "JOBCLAIM_CONFIG", "JOBCLAIM_TASK_MODULES")
+"""Variables that say which tasks and settings there are: another terminal without them knows no task."""
 _printing = threading.Lock()
 
 
@@ -42,6 +46,7 @@ def run(
         _tell_environment(aws)
         children: list[Child] = []
         try:
+            wait_for_modules(settings.task_modules)
             named = commands(settings, queues=queues, concurrency=concurrency, scratch=Path(scratch))
             if with_dashboard and _has_dashboard():
                 named["dashboard"] = dashboard(settings, dashboard_port)
@@ -127,11 +132,31 @@ def _tell_environment(aws: LocalAws) -> None:
     remark(f"A local AWS runs at {aws.endpoint_url}, with all tables and queues. For other terminals:\n")
     for name, value in aws.environment().items():
         say(f"export {name}={shlex.quote(value)}")
-    if not aws.settings.task_modules:
+    for name in OF_THIS_TERMINAL:
+        if given := os.environ.get(name):
+            say(f"export {name}={shlex.quote(given)}")
+    if not aws.settings.task_modules and app_name() == DEFAULT:
         remark(
-            "\nNo task modules are set: the worker knows no task of yours. Try JOBCLAIM_TASK_MODULES='[\"examples\"]'."
+            "\nNo task modules are set: the worker knows no task of yours. Name them and start again, as in "
+            "JOBCLAIM_TASK_MODULES='[\"tasks\"]' for tasks.py, or name your Celery app by --app."
         )
     remark("")
+
+
+def wait_for_modules(names: Sequence[str], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until the packages of the task modules are there, so that the first task may be written now.
+
+    A worker that starts without them ends with a traceback. No module is imported.
+    """
+    see_this_folder()
+    told: list[str] = []
+    while missing := [name for name in names if find_spec(name.partition(".")[0]) is None]:
+        if missing != told:
+            listed = ", ".join(repr(name) for name in missing)
+            remark(f"Waiting for {listed}, of JOBCLAIM_TASK_MODULES, in {Path.cwd()}; Ctrl-C ends.")
+            told = missing
+        sleep(POLL_SECONDS * 4)
+        invalidate_caches()
 
 
 def _watch(children: Sequence[Child]) -> ExitCode:

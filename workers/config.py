@@ -126,7 +126,7 @@ def merge(handle: Handle) -> None:
     Raises
     ------
     WrongConfiguration
-        An environment variable of Celery's own names another broker.
+        `celery --broker` or an environment variable of Celery's own names another broker.
     ValueError
         A schedule is defined twice.
     """
@@ -138,16 +138,24 @@ def merge(handle: Handle) -> None:
             host.set(key, value)
     _default_queue(host, settings, overridden)
     _combine(host, handle)
-    if (url := conf.broker_url) != "sqs://":
-        raise WrongConfiguration(
-            f"the environment variable CELERY_BROKER_URL names the broker {maybe_sanitize_url(url)!r}, which no "
-            "configuration can override; unset it: with jobclaim the messages travel on SQS"
-        )
+    _refuse_another_broker(conf)
     if not conf.result_backend and not host.says("result_expires"):
         host.set("result_expires", settings.completed_retention_days * 86_400)  # plain tasks' results, as long as jobs'
     handle.refusal = None
     if overridden:
         log.warning("configuration overridden", app=str(handle.app.main), overridden=overridden)
+
+
+def _refuse_another_broker(conf: Any) -> None:
+    """Refuse a broker of the environment, which Celery prefers to every configuration, if it is not plain SQS."""
+    for key in ("broker_url", "broker_read_url", "broker_write_url"):
+        if (url := getattr(conf, key)) != "sqs://":
+            by_option = " (or `celery --broker`, which sets it)" if key == "broker_url" else ""
+            raise WrongConfiguration(
+                f"the environment variable CELERY_{key.upper()}{by_option} names the broker "
+                f"{maybe_sanitize_url(url)!r}, which no configuration can override; unset it: with jobclaim the "
+                "messages travel on SQS, and boto3 finds the credentials"
+            )
 
 
 class HostValues:

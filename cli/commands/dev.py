@@ -10,7 +10,8 @@ from jobclaim.cli.session import Session, pass_session
 @click.command(
     epilog="""\b
 Examples:
-  JOBCLAIM_TASK_MODULES='["examples"]' jobclaim dev
+  JOBCLAIM_TASK_MODULES='["tasks"]' jobclaim dev     the tasks of tasks.py
+  jobclaim --app proj dev                           those of your Celery app
   jobclaim dev --concurrency 4 --port 5000
   jobclaim dev -q documents -q default
 """
@@ -35,7 +36,8 @@ def command(
 
     Ctrl-C ends all of them.
 
-    Prints the environment that points other terminals here. Nothing is kept: the next run starts empty.
+    Prints the environment that points other terminals here. A task module that is not there yet is waited for.
+    Nothing is kept: the next run starts empty.
     """
     from jobclaim.cli.development import run
 

@@ -202,7 +202,7 @@ SCENARIOS: dict[str, Scenario] = {
     "celery -A jobclaim jobs": Scenario(says("Submit, list, show, retry, cancel and recover jobs"), exit=2),
     "jobclaim dev -q documents -q default": Scenario(says("export JOBCLAIM_ENDPOINT_URL="), until=r"worker@\S+ ready"),
     # --- jobs
-    "jobclaim submit documents.process --args '[\"README.md\"]' --wait": Scenario(COMPLETED, worker),
+    "jobclaim submit documents.process --args '[\"tasks.py\"]' --wait": Scenario(COMPLETED, worker),
     "jobclaim submit shop.tasks.invoice --args '[42]' --wait": Scenario(COMPLETED, worker),
     "jobclaim submit examples.process_document --args '[\"letter.txt\"]' --wait": Scenario(COMPLETED, worker),
     "jobclaim submit examples.generate_analytics_report"
@@ -376,6 +376,8 @@ SCENARIOS: dict[str, Scenario] = {
 
 ELSEWHERE: dict[str, str] = {
     "JOBCLAIM_TASK_MODULES='[\"examples\"]' jobclaim dev": "tests/integration/test_dev.py",
+    "JOBCLAIM_TASK_MODULES='[\"tasks\"]' jobclaim dev     the tasks of tasks.py": "tests/integration/test_dev.py",
+    "jobclaim --app proj dev                           those of your Celery app": "tests/unit/test_cli_development.py",
     "jobclaim dev --concurrency 4 --port 5000": "tests/integration/test_dev.py",
     "jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim dashboard": "tests/integration/test_dashboard_process.py",

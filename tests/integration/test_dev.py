@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -48,7 +49,7 @@ def children_of(pid: int) -> list[int]:
 def printed_environment(dev: ManagedProcess) -> dict[str, str]:
     """Read the lines that a user would paste."""
     lines = [line.removeprefix("export ") for line in dev.log().splitlines() if line.startswith("export ")]
-    return dict(line.split("=", 1) for line in lines)
+    return dict(shlex.split(line)[0].split("=", 1) for line in lines)
 
 
 def run(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -96,3 +97,30 @@ def test_a_part_that_dies_ends_the_others_and_says_so(dev: ManagedProcess) -> No
     assert dev.wait_for_exit(30) == 1
     assert "ended by itself with -9" in dev.log()
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
+
+
+def test_tasks_written_after_the_start_run_and_the_printed_environment_names_them(tmp_path: Path) -> None:
+    """The README's order: `jobclaim dev`, then tasks.py."""
+    tasks = TASKS | {"PYTHONPATH": "", "JOBCLAIM_TASK_MODULES": '["late_tasks.letters"]'}
+    argv = [*CLI, "dev", "--no-dashboard", "--concurrency", "1"]
+    with ManagedProcess("late", argv, log_dir=tmp_path, env=os.environ | tasks, cwd=tmp_path) as late:
+        late.wait_for_line(r"Waiting for 'late_tasks.letters', of JOBCLAIM_TASK_MODULES", 30)
+        (tmp_path / "making").mkdir()
+        (tmp_path / "making" / "letters.py").write_text(
+            "from celery import shared_task\nfrom jobclaim import JobTask\n\n\n"
+            "@shared_task(base=JobTask, name='late.double')\ndef double(x):\n    return 2 * x\n"
+        )
+        (tmp_path / "making").rename(tmp_path / "late_tasks")
+        late.wait_for_line(r"worker@\S+ ready", 60)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
+        done = subprocess.run(
+            [*CLI, "submit", "late.double", "--args", "[21]", "--wait"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=env | printed_environment(late),
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + late.describe()
+        assert json.loads(done.stdout)["result"] == 42

@@ -156,11 +156,15 @@ def test_nothing_is_said_where_nothing_is_overridden(configuration: dict[str, An
     assert [line["event"] for line in lines] == []
 
 
-def test_another_broker_in_celerys_own_environment_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CELERY_BROKER_URL", "amqp://user:secret@rabbit//")
+@pytest.mark.parametrize("variable", ["CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"])
+@pytest.mark.parametrize("url", ["amqp://user:secret@rabbit//", "sqs://user:secret@"])
+def test_another_broker_in_celerys_own_environment_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    monkeypatch.setenv(variable, url)
     app = installed()
     assert app.conf.task_acks_late is False
-    with pytest.raises(WrongConfiguration, match="CELERY_BROKER_URL") as refused:
+    with pytest.raises(WrongConfiguration, match=f"{variable} ") as refused:
         _ = app.jobclaim.repo
     assert "secret" not in str(refused.value)
     with pytest.raises(WrongConfiguration):
