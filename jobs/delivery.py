@@ -26,10 +26,13 @@ class Delivery:
     ----------
     worker_id, celery_task_id : str
         What claims are recorded with, unless the caller names others.
+    waits : bool
+        Whether a job may not be claimed before its time: anybody who may send a message could start it.
     """
 
     worker_id: str = ""
     celery_task_id: str = ""
+    waits: bool = False
 
     def may_claim(self) -> bool:
         """Whether jobs may be claimed now; a worker's may not while its heartbeats fail."""
@@ -38,6 +41,10 @@ class Delivery:
     def attempt_of(self, job_id: str) -> int | None:
         """Claims before the one that the message asks for; ``None`` where the message names another job or none."""
         return None
+
+    def task_of(self, job_id: str) -> str:
+        """Give the task that the message runs, where it names this job; empty where it names another one or none."""
+        return ""
 
     def asks(self, job_id: str, token: str) -> None:
         """Hear that a claim is about to be asked for: from now on the job may be held."""

@@ -32,6 +32,7 @@ FIELDS: Final = {
     "alert": "name of a rule, and of what it is about",
     "answer": "what became of a person's cancel",
     "arguments": "values of those arguments that `log_arguments` allows, by name",
+    "asked": "the task that the message runs",
     "available_at": "when it may start, epoch milliseconds",
     "batch": "id of a bulk submission: submitting it again repairs it",
     "breaker": "name of a circuit breaker: an external service",
@@ -144,6 +145,20 @@ EVENTS: Final = {
             "info",
             "JOB status job_status",
             "A claim was refused: somebody has the job, or it is over. Normal on SQS, which delivers twice.",
+        ),
+        _event(
+            "claim of another task refused",
+            "jobs",
+            "error",
+            "JOB asked",
+            "A message names a job of another task than it runs. The job is left alone, the message is a dead letter.",
+        ),
+        _event(
+            "claimed too early, refused",
+            "jobs",
+            "warning",
+            "JOB available_at",
+            "A message came long before its job is due. The job waits on, and its message comes again in time.",
         ),
         _event("completed", "jobs", "info", "JOB duration_seconds", "The result is written."),
         _event(

@@ -90,6 +90,8 @@ class Transition:
         Guards that apply only where the mover knows a value.
     deadline : str
         Attribute that, where it is stored, must not be before the mover's ``now``, where the mover tells one.
+    not_before : str
+        Attribute that must not be after the mover's ``due``, where the mover tells one.
     fresh : tuple of str
         Attributes that the move must write anew: a request that comes a second time, late, is refused.
     creates : bool
@@ -105,6 +107,7 @@ class Transition:
     guards: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     deadline: str = ""
+    not_before: str = ""
     fresh: tuple[str, ...] = ()
     creates: bool = False
     brings: bool = False
@@ -137,8 +140,9 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
             _R,
             Actor.WORKER,
             by.same_claim,
-            optional=("attempt",),
+            optional=("attempt", "task"),
             deadline="start_by",
+            not_before="available_at",
             fresh=("claim_token",),
             brings=True,
         ),

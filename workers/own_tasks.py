@@ -17,7 +17,9 @@ RUN_RECOVERY: Final = "jobclaim.recovery.tasks:run_pass"
 def register(app: Celery) -> None:
     """Register recovery, chords, and what tells the links of a job that ended without its worker."""
     app.task(name=RECOVERY_TASK, base=Task, bind=True, ignore_result=True, shared=False)(_recover)
-    app.task(name=chords.CHORD_TASK, base=chords.UpkeepTask, bind=True, shared=False)(chords.run_chord)
+    app.task(name=chords.CHORD_TASK, base=chords.UpkeepTask, bind=True, shared=False, starts_early=True)(
+        chords.run_chord  # which looks itself whether its members have ended
+    )
     app.task(name=links.TELL_TASK, base=chords.UpkeepTask, bind=True, shared=False)(chords.tell_links)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from celery.exceptions import Ignore
@@ -17,8 +18,10 @@ from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
+from jobclaim.jobs.repo.claiming import early
 from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.large import is_mark
+from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.attempt.scope import ScopedTask, speaking
@@ -26,7 +29,7 @@ from jobclaim.workers.breaker import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import board, gate
-from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
+from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.results import links
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call, envelope, timing
@@ -67,6 +70,9 @@ class JobTask(
         ``{"EXTERNAL": {"retries": 2, "after_seconds": 600, "factor": 2}}``.
     critical : bool
         Whether any failure raises an alert.
+    starts_early : bool
+        Whether a message may start a job before its time. Whoever may send a message can then do so: set it only where
+        the body itself sees whether its time has come.
     failure_kinds : mapping, optional
         What exceptions mean in this task: from class, or dotted name, to `jobs.FailureKind` or a function.
     """
@@ -78,6 +84,7 @@ class JobTask(
     dead_letters: ClassVar[Mapping[str, Any] | None] = None
     critical: ClassVar[bool] = False
     failure_kinds: ClassVar[Mapping[type[BaseException] | str, Any] | None] = None
+    starts_early: ClassVar[bool] = False
     idempotency_ttl: ClassVar[float | str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -301,6 +308,7 @@ class JobTask(
         bind_contextvars(**job.log_context())
         traces.enter(self.jobclaim.settings, job)
         self.request.job = job
+        self.request.update(links.of_claim(job))
         self.request.argsrepr = self.request.kwargsrepr = MASK  # what Celery's own log lines would show
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
@@ -345,8 +353,35 @@ class JobTask(
                 celery_task_id=request.id,
                 worker_id=worker_id(),
                 token=request.get(TOKEN),
-                refused=self._tell_if_late,
+                refused=partial(self._refused, where),
+                task=self.name,
+                when_due=not self.starts_early,
             )
+
+    def _refused(self, where: Address, job: Job) -> None:
+        """See whether the message, not another claim, is what was refused.
+
+        Raises
+        ------
+        workers.process.adoption.Misaddressed
+            The job is another task's.
+        celery.exceptions.Ignore
+            It is not due; its message comes again in time.
+        """
+        if job.task != self.name:
+            raise Misaddressed(
+                f"it runs task {self.name!r} and names job {job.job_id!r}, which is of task {job.task!r}"
+            )
+        if not self.starts_early and job.attempt == where.attempt and early(job, self.jobclaim.repo.clock()):
+            self._send_in_time(job)
+        self._tell_if_late(job)
+
+    def _send_in_time(self, job: Job) -> NoReturn:
+        """Keep a message that came too early in SQS until its time; recovery sends what is due later than SQS keeps."""
+        wait = (job.available_at - self.jobclaim.repo.clock()) / 1000
+        if job.dispatches and wait <= SQS_MAX_DELAY:
+            publish_if_due(self.app, job)
+        raise Ignore("it is not due")
 
     def _tell_if_late(self, refused: Job) -> None:
         from jobclaim.workers.results.chords import announce_late  # which are tasks themselves

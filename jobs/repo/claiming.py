@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -25,7 +25,14 @@ from jobclaim.jobs.transitions import Move
 
 log = get_logger("jobclaim.jobs")
 
+EARLY_MS: Final = 120_000
+"""How far two machines' clocks may differ: a worker claims no job that is due later than that by its own clock."""
 NEVER_STARTED: Final = "its claim had no answer, so its body never started"
+
+
+def early(job: Job, now: int) -> bool:
+    """Whether a job waits for a time that no difference of clocks explains."""
+    return job.status is JobStatus.PENDING and job.available_at > now + EARLY_MS
 
 
 class Claiming(Owning):
@@ -41,6 +48,8 @@ class Claiming(Owning):
         token: str | None = None,
         refused: Callable[[Job], object] | None = None,
         detached: bool = False,
+        task: str | None = None,
+        when_due: bool | None = None,
     ) -> Job | None:
         """Take a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
 
@@ -60,6 +69,12 @@ class Claiming(Owning):
             The claim's token, where the caller must know it beforehand; never one that was used before.
         refused : callable, optional
             Called with the job as it is now where the claim is refused.
+        task : str, optional
+            The task that is about to run: a job of another one is refused. Default, in a worker's task, that task
+            where its message names this job: a message says which job, and the job says what runs.
+        when_due : bool, optional
+            Whether a job is refused before its ``available_at``, as far as clocks may differ (`EARLY_MS`). Default: in
+            a worker's task.
         detached : bool
             The work ends elsewhere, by whoever gets the claim's token: the body may return without an outcome, and no
             worker is recorded, so that the lease alone bounds the claim.
@@ -75,7 +90,7 @@ class Claiming(Owning):
             After `StoreUnavailable` the job may be claimed all the same. The repo gives it back after its next claim,
             unless the caller named the token and does so itself; else recovery does when the lease is over.
         """
-        written = self._claim(job_id, celery_task_id, worker_id, attempt, token, detached=detached)
+        written = self._claim(job_id, celery_task_id, worker_id, attempt, token, task, when_due, detached=detached)
         if written.job and not written.applied and refused:
             refused(written.job)
         return self._with_payload(written.job) if written.applied and written.job else None
@@ -116,6 +131,8 @@ class Claiming(Owning):
         worker_id: str | None,
         attempt: int | None,
         token: str | None,
+        task: str | None = None,
+        when_due: bool | None = None,
         *,
         detached: bool = False,
     ) -> Written:
@@ -140,15 +157,19 @@ class Claiming(Owning):
         expected: dict[str, str | int] = {"now": now}
         if attempt is not None:
             expected["attempt"] = checks.count(attempt, "attempt", least=0, most=checks.MAX_ATTEMPT)
+        if task := where.task_of(job_id) if task is None else checks.text(task, "task"):
+            expected["task"] = task
+        if where.waits if when_due is None else when_due:
+            expected["due"] = now + EARLY_MS
         after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
         with self._telling(delivery.NOWHERE if detached else where, after, settles=not known) as tell:
             written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
             tell(written)
         self._settle_doubts()
-        return self._answered(job_id, written, now)
+        return self._answered(job_id, written, expected)
 
-    def _answered(self, job_id: str, written: Written, now: int) -> Written:
-        job = written.job
+    def _answered(self, job_id: str, written: Written, expected: Mapping[str, str | int]) -> Written:
+        job, now = written.job, int(expected["now"])
         if job is None:
             raise JobNotFound(job_id)
         if written.applied:
@@ -156,6 +177,10 @@ class Claiming(Owning):
                 return Written(False, self._give_back(job))
         elif lifecycle.is_late(job, now):
             return Written(False, self._end_late(job))
+        elif job.task != expected.get("task", job.task):
+            log.error("claim of another task refused", asked=expected["task"], **job.log_context())
+        elif early(job, now) and "due" in expected:
+            log.warning("claimed too early, refused", available_at=job.available_at, **job.log_context())
         else:
             log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written

@@ -42,12 +42,15 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
     deadline = transition.deadline if "now" in expected else ""
     absent = tuple(name for name, value in guards.items() if not value and name not in ALWAYS_STORED)
     fresh = tuple(name for name in transition.fresh if name in changes)
-    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, fresh)
+    not_before = transition.not_before if "due" in expected else ""
+    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, not_before, fresh)
     values = {":status": attribute(str(transition.target))}
     values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
     values |= {f":if_{name}": attribute(value) for name, value in guards.items() if name not in absent}
     if deadline:
         values[":now"] = attribute(expected["now"])
+    if not_before:
+        values[":due"] = attribute(expected["due"])
     values |= {f":{name}": _operand(change) for name, change in changes.items() if change is not None}
     return {
         "UpdateExpression": expression,
@@ -66,6 +69,7 @@ def _expressions(
     absent: tuple[str, ...],
     shape: tuple[tuple[str, str], ...],
     deadline: str,
+    not_before: str,
     fresh: tuple[str, ...],
 ) -> tuple[str, str, dict[str, str]]:
     sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
@@ -74,6 +78,9 @@ def _expressions(
     if deadline:
         clauses.append(f"(attribute_not_exists(#{deadline}) OR #{deadline} >= :now)")
         terms.add(deadline)
+    if not_before:
+        clauses.append(f"#{not_before} <= :due")
+        terms.add(not_before)
     clauses += [f"#{name} <> :{name}" for name in fresh]
     sets = ["#status = :status"]
     sets += [f"#{name} = :{name}" for name, kind in shape if kind == "set"]

@@ -16,11 +16,11 @@ from jobclaim.recovery import dead, sweep
 from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.simulation.line import Process, Shared
 from tests.simulation.oracle import Body, Oracle
-from tests.simulation.queues import Message, Queue
+from tests.simulation.queues import TASK, Message, Queue
 from tests.simulation.scenario import CROWDED, FAULTY_MS, SWEEP_MS, Scenario
 from tests.simulation.world import Crash
 
-TASK: Final = "work"
+ANOTHER_TASK: Final = "another"
 KEYS: Final = ("a", "b")
 CHOICES: Final = ("complete", "fail", "fail for good", "release", "stop")
 BEAT_MS: Final = 10_000
@@ -73,6 +73,9 @@ class Stage:
 
     def publish(self, process: Process, job: Job, *, named: bool = True) -> None:
         """Send a job's message unless it waits for a time too far ahead; recovery makes up for a failure."""
+        if self.scenario.strangers:
+            for task in (TASK, ANOTHER_TASK):
+                self.queue.forge(job.job_id, job.attempt, task)
         if job.dispatches:
             try:
                 delay = max(0, job.available_at - process.clock()) / 1000
@@ -130,6 +133,12 @@ class PlainDelivery(delivery.Delivery):
         self.celery_task_id = message.job_id
         self._message = message
 
+    waits = True
+
+    def task_of(self, job_id: str) -> str:
+        """What the message says."""
+        return self._message.task if job_id == self._message.job_id else ""
+
     def attempt_of(self, job_id: str) -> int | None:
         """What the message says."""
         return self._message.attempt if job_id == self._message.job_id else None
@@ -182,6 +191,7 @@ class Worker:
         try:
             job = self._claim(message)
             if job is not None:
+                self._stage.oracle.rightful(job, message.task, self._process.shared.world.now)
                 self._hold(job)
         except JobError:
             return
@@ -211,7 +221,9 @@ class Worker:
         if message.attempt is None and self._random.random() < 0.3:
             claimed, job = self._repo.conditional_update_status_to_processing(message.job_id)
             return job if claimed else None
-        return self._repo.claim_job(message.job_id, worker_id=self._process.name, attempt=message.attempt)
+        return self._repo.claim_job(
+            message.job_id, worker_id=self._process.name, attempt=message.attempt, task=message.task, when_due=True
+        )
 
     def _claims_in_its_body(self, message: Message) -> bool:
         """Half of the deliveries are of plain task code. No random number is drawn, so seeds stay what they were."""

@@ -96,6 +96,8 @@ LIKELY: Final[Mapping[str, dict[str, Any]]] = {
         "rates": {"hesitate": 0.1, "late": 0.3, "crash": 0.05},
     },
     "claim without claim_token": {"theme": "orphans", "rates": {"late": 0.3, "stall": 0.01, "hesitate": 0.01}},
+    "claim without available_at": {"theme": "orphans", "strangers": True, "far": True},
+    "claim without task": {"theme": "orphans", "strangers": True},
     "give-up without attempt": {"theme": "silence", "brief": True},
     "give-up without dispatches": {"theme": "silence", "brief": True},
     "a late heartbeat puts the clock back": {"theme": "heartbeats"},
@@ -130,7 +132,8 @@ def mutants() -> list[Mutant]:
 def conditions(transition: Transition) -> list[str]:
     """Name what a move's condition consists of."""
     deadline = [transition.deadline] if transition.deadline else []
-    return [SOURCES, *transition.guards, *transition.optional, *deadline, *transition.fresh]
+    not_before = [transition.not_before] if transition.not_before else []
+    return [SOURCES, *transition.guards, *transition.optional, *deadline, *not_before, *transition.fresh]
 
 
 def hunt(mutant: Mutant, seeds: int = SEEDS) -> Outcome | None:
@@ -170,6 +173,7 @@ def without(transition: Transition, names: Collection[str]) -> Transition:
         guards=tuple(guard for guard in transition.guards if guard not in names),
         optional=tuple(guard for guard in transition.optional if guard not in names),
         deadline="" if transition.deadline in names else transition.deadline,
+        not_before="" if transition.not_before in names else transition.not_before,
         fresh=tuple(name for name in transition.fresh if name not in names),
     )
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jobclaim.jobs import Job
+from jobclaim.jobs.repo.claiming import EARLY_MS
 from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Write, write_units
 from tests.simulation.expressions import Item, plain
@@ -32,6 +33,10 @@ from tests.simulation.world import Broken, World
 ENDS: Final = ("COMPLETED", "FAILED", "CANCELLED")
 TEXTS: Final = ("status", "claim_token", "submission", "result", "dead_state")
 OPEN: Final = ("PENDING", "PROCESSING")
+
+
+EARLIEST_MS: Final = EARLY_MS + 60_000
+"""How early a body may start: what is allowed for clocks that differ, and what these clocks differ by at most."""
 
 
 @dataclass
@@ -109,7 +114,10 @@ class Oracle:
             require(not mine, "the current claim is not refused", key)
             due = now.status == "PENDING" and writer.attempt in (None, now.attempt)
             late = 0 < now.start_by < process.clock()
-            require(not claims or not due or late, "a waiting job is not refused", key)
+            foreign = values.get(":if_task", stored["task"]) != stored["task"]
+            early = now.available_at > process.clock() + EARLY_MS and ":due" in values
+            refusable = late or foreign or early
+            require(not claims or not due or refusable, "a waiting job is not refused", key)
         else:
             require(stored is not writer.seen, "nobody is refused who has read what is stored", key)
 
@@ -246,6 +254,12 @@ class Oracle:
             require(not both_well, "no two bodies at once", f"{job.job_id}: {attempt} and {job.attempt}")
         bodies[job.attempt] = Body(process, since)
         return bodies[job.attempt]
+
+    def rightful(self, job: Job, task: str, now: int) -> None:
+        """Judge a claim by what the job says, whatever the message said."""
+        require(job.task == task, "a job runs its own task only", f"{job.job_id}: {task} runs, not {job.task}")
+        early = job.available_at - now
+        require(early <= EARLIEST_MS, "no job starts long before its time", f"{job.job_id}: {early} ms too early")
 
     def told(self, job: Job, token: str, status: str | None) -> None:
         """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`.

@@ -10,6 +10,7 @@ from typing import Final
 from tests.simulation.faults import Faults
 from tests.simulation.world import World
 
+TASK: Final = "work"
 SLOWNESS_MS: Final = (500, 5_000, 40_000, 150_000)
 
 
@@ -20,6 +21,7 @@ class Message:
     job_id: str
     attempt: int | None
     visible_at: int
+    task: str = TASK
 
 
 class Queue:
@@ -48,6 +50,10 @@ class Queue:
         self._messages.append(Message(job_id, attempt, self._world.now + round(delay_seconds * 1000) + slow))
         if fails:
             raise ConnectionError("the queue did not answer")
+
+    def forge(self, job_id: str, attempt: int | None, task: str) -> None:
+        """Take the message of a stranger: at once, and of whatever task he likes."""
+        self._messages.append(Message(job_id, attempt, self._world.now, task))
 
     def receive(self) -> Message | None:
         """Give any of the messages that wait, and forget it, or not."""

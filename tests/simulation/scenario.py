@@ -71,6 +71,8 @@ class Scenario:
         Whether clocks stand still between ticks, within the same bound, so that different times look the same.
     brief : bool
         Whether a job is given up after its first message.
+    strangers : bool
+        Whether somebody who knows the jobs' ids sends messages of his own, of another task and at once.
     theme : str
         What there is more of in a dense run: ``orphans``, ``silence`` of the queue, ``people`` and what they decide,
         dead ``letters``, or ``heartbeats`` that come late.
@@ -89,6 +91,7 @@ class Scenario:
     theme: str = ""
     ticking: bool = False
     brief: bool = False
+    strangers: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Self:

@@ -22,11 +22,13 @@ KNOWN: dict[str, str | int] = {
     "dispatches": 2,
     "dead_state": "WAITING",
     "now": 5000,
+    "task": "shop.charge",
+    "due": 7000,
 }
 
 CONDITIONS = {
-    Move.CLAIM: "(status = PENDING) AND attempt = 3 AND (attribute_not_exists(start_by) OR start_by >= 5000) "
-    "-> PROCESSING",
+    Move.CLAIM: "(status = PENDING) AND attempt = 3 AND task = shop.charge "
+    "AND (attribute_not_exists(start_by) OR start_by >= 5000) AND available_at <= 7000 -> PROCESSING",
     Move.COMPLETE: "(status = PROCESSING) AND claim_token = T -> COMPLETED",
     Move.FAIL: "(status = PROCESSING) AND claim_token = T -> FAILED",
     Move.RETRY: "(status = PROCESSING) AND claim_token = T -> PENDING",

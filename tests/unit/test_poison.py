@@ -45,7 +45,9 @@ class Desk:
     def settle(self, job: Job, *, unregistered: bool = False) -> Job:
         """Deal with the job's message; give the job as it is then."""
         reason = f"{TASK} is not registered"
-        message = Poisoned("default", "http://queue", "receipt", "", reason, headers(job), unregistered)
+        message = Poisoned(
+            "default", "http://queue", "receipt", "", reason, {"task": TASK, **headers(job)}, unregistered
+        )
         self._desk.settle(message)
         return self.harness.job(job)
 

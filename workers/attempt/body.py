@@ -69,6 +69,8 @@ class BodyDelivery(place.Delivery):
         self.is_retrying = False
         self._cause: BaseException | None = None
 
+    waits = True
+
     # --- what the repo tells
     def may_claim(self) -> bool:
         """Not while heartbeats fail."""
@@ -78,6 +80,10 @@ class BodyDelivery(place.Delivery):
         """The attempt of the message's own job, once: a body that gives it back may claim it again."""
         named = self._address
         return named.attempt if named and named.job_id == job_id and job_id not in self._asked else None
+
+    def task_of(self, job_id: str) -> str:
+        """The running task, where its message names the job."""
+        return str(self._task.name) if self._address and self._address.job_id == job_id else ""
 
     def asks(self, job_id: str, token: str) -> None:
         """Note the claim for the main process."""

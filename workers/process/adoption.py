@@ -22,5 +22,9 @@ class Unadoptable(NotAdopted):
     """No job can ever be made of it: the message becomes a dead letter, with the reason."""
 
 
+class Misaddressed(Unadoptable):
+    """It names a job of another task, which is left alone: the message becomes a dead letter, with the reason."""
+
+
 class Unanswered(Ignore):
     """The claim had no answer: the body has not begun, and DynamoDB may hold the claim all the same."""

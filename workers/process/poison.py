@@ -12,12 +12,12 @@ reached it is left alone: it comes back after the visibility timeout, and SQS's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, Job, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process.recorder import Recorder
@@ -84,11 +84,12 @@ class PoisonDesk:
         """Tell what keeps the message now; empty where it was sent again, for a worker that knows its task."""
         if where is None:
             return self._keep(poisoned)
-        if poisoned.unregistered and self._send_later(where, poisoned):
+        task = str(poisoned.headers.get("task") or "")
+        if poisoned.unregistered and self._send_later(where, poisoned, task):
             return ""
-        return "job" if self._fail(where, poisoned.reason) else self._keep(poisoned)
+        return "job" if self._fail(where, task, poisoned.reason) else self._keep(poisoned)
 
-    def _send_later(self, where: Address, poisoned: Poisoned) -> bool:
+    def _send_later(self, where: Address, poisoned: Poisoned, task: str) -> bool:
         """Send the message again after a while, without a claim: no attempt is begun, so none is charged.
 
         ``False`` where that is over: the job has had all its messages, is too late to start, or does not wait for this
@@ -99,7 +100,7 @@ class PoisonDesk:
             job = repo.get_job(where.job_id)
         except (JobNotFound, InvalidInput):
             return False
-        waits = job.status is JobStatus.PENDING and job.attempt == where.attempt
+        waits = job.status is JobStatus.PENDING and job.attempt == where.attempt and job.task == task
         if not waits or lifecycle.is_late(job, repo.clock()) or job.dispatches >= repo.settings.max_dispatches:
             return False
         counted = rescue.dispatch(repo, job)
@@ -117,11 +118,27 @@ class PoisonDesk:
         self._warned.add(job.task)
         log.warning("task not registered here, sent again", reason=reason, delay_seconds=delay, **job.log_context())
 
-    def _fail(self, where: Address, reason: str) -> bool:
-        """Fail the attempt that the message is for, and say so; ``False`` where there is no such job."""
-        repo, late = self._app.jobclaim.repo, partial(chords.announce_late, self._app)
+    def _fail(self, where: Address, task: str, reason: str) -> bool:
+        """Fail the attempt that the message is for, and say so.
+
+        ``False`` where there is no such job, or it is another task's or not due: it is left alone.
+        """
+        repo, seen = self._app.jobclaim.repo, list[Job]()
+        if not task:
+            return False
         try:
-            job = repo.claim_job(where.job_id, attempt=where.attempt, worker_id=worker_id(), refused=late)
+            job = repo.claim_job(
+                where.job_id,
+                attempt=where.attempt,
+                worker_id=worker_id(),
+                refused=seen.append,
+                task=task,
+                when_due=True,
+            )
+            if any(other.task != task or early(other, repo.clock()) for other in seen):
+                return False
+            for refused in seen:
+                chords.announce_late(self._app, refused)
             if job is not None:  # else the message is stale: its attempt is somebody's, or over
                 failed = repo.update_status(
                     job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token

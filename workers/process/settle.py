@@ -29,7 +29,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
-from jobclaim.workers.results import chords
+from jobclaim.workers.results import chords, links
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.message import HEADER, TOKEN
@@ -130,7 +130,7 @@ def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
     if attempt.task is not None:
         chords.announce(app, after)
         signals.task_revoked.send(
-            sender=attempt.task, request=_context(attempt), terminated=True, signum=None, expired=False
+            sender=attempt.task, request=_context(attempt, job), terminated=True, signum=None, expired=False
         )
     return True
 
@@ -178,9 +178,13 @@ def _send_again(app: Celery, job: Job) -> None:
         publish_if_due(app, after)
 
 
-def _context(attempt: Attempt) -> Context:
-    """Give Celery's context, which names the job and its claim even where the message, of plain Celery, names none."""
+def _context(attempt: Attempt, job: Job) -> Context:
+    """Give Celery's context, which names the job and its claim even where the message, of plain Celery, names none.
+
+    The links are the job's: what the message says of them is not asked.
+    """
     context = Context() if attempt.context is None else attempt.context
+    context.update(links.of_claim(job))
     context.update({HEADER: {"job_id": attempt.job_id, "attempt": attempt.number}, TOKEN: attempt.token})
     return context
 
@@ -194,7 +198,7 @@ def _fail(app: Celery, attempt: Attempt, job: Job, error: BaseException) -> None
     if task is None:
         record_failure(app.jobclaim.repo, job.job_id, attempt.token, error, again=True)
         return
-    task.backend.mark_as_failure(attempt.job_id, error, request=_context(attempt))
+    task.backend.mark_as_failure(attempt.job_id, error, request=_context(attempt, job))
     (args, kwargs), einfo = call.from_payload(job.payload), _einfo(error)
     try:
         task.on_failure(error, attempt.job_id, args, kwargs, einfo)

@@ -59,6 +59,12 @@ def of_job(job: Job) -> dict[str, Any]:
     return {field: options[option] for option, field in FIELDS.items() if option in options}
 
 
+def of_claim(job: Job) -> dict[str, Any]:
+    """Give all links of the request that runs a job: what the message says of them is not asked."""
+    none: dict[str, Any] = dict.fromkeys(FIELDS.values())
+    return {**none, "replaced_task_nesting": 0, "root_id": job.job_id, **of_job(job)}
+
+
 def context(job: Job) -> Context:
     """Make the request of a job outside its worker: enough of it to tell the job's links how it ended."""
     known = {"root_id": job.job_id, **of_job(job)}
