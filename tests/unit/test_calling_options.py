@@ -12,8 +12,9 @@ import pytest
 from celery import Celery, Task, group, shared_task
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, JobError, JobStatus
+from jobclaim.settings import Settings
 from jobclaim.testing import Harness
-from jobclaim.workers import IdempotentTask, JobTask
+from jobclaim.workers import IdempotentTask, JobTask, install
 from jobclaim.workers.limits import problems
 from jobclaim.workers.submission import options
 from jobclaim.workers.submission.attributes import REFUSED_ATTRIBUTES
@@ -219,6 +220,17 @@ def test_an_attribute_that_would_have_no_effect_stops_the_call_and_the_worker(
     finally:
         jobclaim.app.tasks.unregister("said.faulty")
     assert not jobclaim.repo.submitted
+
+
+def test_attributes_of_a_task_that_is_not_evaluated_yet_are_seen() -> None:
+    app = Celery("lazy", set_as_current=False)
+    handle = install(app, Settings())
+
+    @app.task(base=JobTask, shared=False, name="said.lazy", priority=7)
+    def lazy() -> None:
+        """Do nothing."""
+
+    assert any("priority=7" in problem for problem in problems([lazy], handle))
 
 
 def test_attributes_of_ones_own_and_methods_are_left_alone(jobclaim: Harness) -> None:

@@ -44,8 +44,11 @@ def problems(task: Any) -> list[str]:
 
 
 def given(task: Any) -> Iterator[tuple[str, Any]]:
-    """Give the attributes that the task or its users' base classes set, without their methods."""
-    for cls in type(task).__mro__:
+    """Give the attributes that the task or its users' base classes set, without their methods.
+
+    The class is asked for as `__class__`: a task that is not evaluated yet is a proxy of Celery's, by `type`.
+    """
+    for cls in task.__class__.__mro__:
         if cls is Task or (cls.__module__.startswith(LIBRARIES) and "run" not in vars(cls)):
             continue
         for name, value in vars(cls).items():
@@ -71,7 +74,8 @@ def _misspelt(task: Any) -> Iterator[str]:
 
 def _jobs_own(task: Any) -> type:
     """The nearest base class that is ours: what it has is known."""
-    return next(cls for cls in type(task).__mro__ if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
+    bases: tuple[type, ...] = task.__class__.__mro__
+    return next(cls for cls in bases if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
 
 
 def _without_effect(task: Any) -> Iterator[str]:
