@@ -163,14 +163,15 @@ def test_the_database_scheduler_runs_plain_tasks_where_recovery_runs_elsewhere(p
     migrate = "import shop_celery, django; django.setup(); from django.core.management import call_command as call; "
     assert run(project, "-c", migrate + 'call("migrate", verbosity=0)').returncode == 0
     program = """
-import shop_celery, django; django.setup()
+import shop_celery, django, sys; django.setup()
 from django_celery_beat.schedulers import DatabaseScheduler
 from django_celery_beat.models import PeriodicTask
 def end(self): raise KeyboardInterrupt
 DatabaseScheduler.tick = end
 shop_celery.app.conf.beat_schedule = {"mine": {"task": "shop_celery.note", "schedule": 60.0}}
 shop_celery.app.Beat(quiet=True, scheduler="django").start_scheduler()
-print("names:", *sorted(PeriodicTask.objects.values_list("name", flat=True)))
+names = PeriodicTask.objects.values_list("name", flat=True)
+print("names:", *sorted(names), file=sys.__stdout__)  # what beat prints goes to its log
 """
     done = run(project, "-c", program, JOBCLAIM_RECOVERY_BY_BEAT="false")
     assert done.returncode == 0, done.stderr
