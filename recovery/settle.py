@@ -202,8 +202,6 @@ class Settler:
 
     def _tell_links(self, job: Job) -> None:
         """Have a worker tell the job's chord, its chain and its error callbacks: recovery runs no task."""
-        if not job.envelope:
-            return
         from jobclaim.workers.results.links import announcement
 
         try:

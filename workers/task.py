@@ -160,18 +160,21 @@ class JobTask(
             args, kwargs = self.to_json(args, kwargs)
             due = timing.due_at(countdown, eta, self.jobclaim.repo.clock(), self.app.timezone)
             return self._again(args, kwargs, due, queue, options)
-        job = self.write_job(
-            args,
-            kwargs,
-            task_id,
-            countdown=countdown,
-            eta=eta,
-            expires=expires,
-            queue=queue,
-            idempotency_key=idempotency_key,
-            idempotency_ttl=idempotency_ttl,
-            **options,
-        )
+        try:
+            job = self.write_job(
+                args,
+                kwargs,
+                task_id,
+                countdown=countdown,
+                eta=eta,
+                expires=expires,
+                queue=queue,
+                idempotency_key=idempotency_key,
+                idempotency_ttl=idempotency_ttl,
+                **options,
+            )
+        except MESSAGES_FAULT as error:
+            return self.refused(task_id, options, error)
         if not job.created:
             return self._duplicate(job, options)
         return publish_if_due(self.app, job, **envelope.of_one_send(options))

@@ -7,62 +7,24 @@ or hide one behind the other. A note has no place in the index, so lists and rec
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
-from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.members import Arrivals, Members
+from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind, key
 from jobclaim.jobs.storage.resilience import condition_failed
 
-T = TypeVar("T")
-
-SEPARATOR: Final = "\x1f"
-MEMBER_DIGITS: Final = 14
-"""Digits of the hash that stands for a member of a chord: two of 1,000 are alike once in 10**11 chords."""
-
+__all__ = ["SEPARATOR", "Arrivals", "Kind", "Notes", "key"]
 
 _FREE: Final = "attribute_not_exists(#text) OR #text = :text AND (#owner = :owner OR #at < :stale OR #at > :ahead)"
-_NAMES: Final = {"#ttl": schema.TTL, "#members": "members", "#expected": "expected"}
 
 
-class Kind(StrEnum):
-    """What a note is about."""
-
-    RESULT = "result"
-    GROUP = "group"
-    CHORD = "chord"
-    TICK = "tick"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """Who came to a chord so far.
-
-    Attributes
-    ----------
-    count : int
-        Different members; one that comes twice is one.
-    expected : int
-        0 while it is not known.
-    """
-
-    count: int
-    expected: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether everybody is there."""
-        return 0 < self.expected <= self.count
-
-
-class Notes(Records):
+class Notes(Members):
     """Requests on the notes of one job table; all of them raise `StoreUnavailable`."""
 
     @classmethod
@@ -121,38 +83,7 @@ class Notes(Records):
         """Remove a note, if there is one."""
         self._ask(lambda: self._client().delete_item(TableName=self._table, Key=key(kind, name)))
 
-    def arrive(self, name: str, member: str, *, seconds: float) -> Arrivals:
-        """Count a member of a chord, once however often it comes: one write."""
-        digest = hashlib.sha256(member.encode()).hexdigest()[:MEMBER_DIGITS]
-        return self._count(name, "ADD #members :it SET #ttl = :ttl", {":it": {"SS": [digest]}}, seconds)
-
-    def expect(self, name: str, members: int, *, seconds: float) -> Arrivals:
-        """Tell how many members a chord has: one write."""
-        return self._count(name, "SET #expected = :it, #ttl = :ttl", {":it": attribute(members)}, seconds)
-
-    def _count(self, name: str, expression: str, values: Item, seconds: float) -> Arrivals:
-        answer = self._ask(
-            lambda: self._client().update_item(
-                TableName=self._table,
-                Key=key(Kind.CHORD, name),
-                UpdateExpression=expression,
-                ExpressionAttributeNames={name: word for name, word in _NAMES.items() if name in expression},
-                ExpressionAttributeValues={**values, ":ttl": attribute(self._end(seconds))},
-                ReturnValues="ALL_NEW",
-            )
-        )
-        item = answer["Attributes"]
-        return Arrivals(len(item.get("members", {}).get("SS", ())), int(item.get("expected", {}).get("N", 0)))
-
     def _text(self, item: Mapping[str, Any] | None) -> str | None:
         if not item or "text" not in item or int(item[schema.TTL]["N"]) * 1000 <= self._clock():
             return None
         return str(item["text"]["S"])
-
-    def _end(self, seconds: float) -> int:
-        return -(-self._clock() // 1000) + max(1, round(seconds))
-
-
-def key(kind: Kind, name: str) -> Item:
-    """Give the key of a note."""
-    return {schema.KEY: attribute(f"{kind}{SEPARATOR}{name}")}

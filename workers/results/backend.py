@@ -25,7 +25,7 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, JobStatus, StoreUnavailable
+from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.idempotency import ROUNDS
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.notes import Kind, Notes
@@ -47,6 +47,7 @@ BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
 class JobBackend(BaseBackend):
     """Results are jobs. Called by the child on success and failure, by the main process for what no child can tell."""
 
+    _notes: tuple[JobRepo, Notes] | None = None
     persistent = True
     supports_autoexpire = True
     supports_native_join = True
@@ -63,7 +64,10 @@ class JobBackend(BaseBackend):
     @property
     def notes(self) -> Notes:
         """What the job table holds beside jobs."""
-        return Notes.of(self.app.jobclaim.repo)
+        repo = self.app.jobclaim.repo
+        if self._notes is None or self._notes[0] is not repo:
+            self._notes = (repo, Notes.of(repo))  # kept: it remembers what it knows of chords
+        return self._notes[1]
 
     # --- how a task ended
     def mark_as_done(
@@ -126,11 +130,11 @@ class JobBackend(BaseBackend):
             super().mark_as_revoked(task_id, reason, request, store_result, state)
             return
         job = self._job(job_id)
-        if job is not None and job.envelope:
+        if job is not None:
             chords.announce(self.app, job)
 
     def _tell_cancelled(self, job: Job | None) -> None:
-        if job is not None and job.envelope:
+        if job is not None and (job.envelope or job.task == chords.CHORD_TASK):
             self.tell_links(job, error_of(job), call_errbacks=False, state=states.REVOKED)
 
     def tell_links(
@@ -147,6 +151,8 @@ class JobBackend(BaseBackend):
         super().mark_as_failure(
             job.job_id, error, traceback, request, store_result=True, call_errbacks=call_errbacks, state=state
         )
+        if job.task == chords.CHORD_TASK and error is not None:
+            chords.fail_for(self.app, job, error)
 
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
@@ -165,7 +171,7 @@ class JobBackend(BaseBackend):
                     )
                 except InvalidPayload as error:
                     raise EncodeError(f"the result of {task_id} cannot be stored: {error}") from error
-            self.notes.put(Kind.RESULT, task_id, self.encode(meta), seconds=self.expires or self._kept_seconds())
+            self.notes.put(Kind.RESULT, task_id, self.encode(meta), seconds=self.expires or self.kept_seconds())
         return result
 
     def encode_result(self, result: Any, state: str) -> Any:
@@ -277,7 +283,7 @@ class JobBackend(BaseBackend):
     # --- groups and chords
     def _save_group(self, group_id: str, result: Any) -> Any:
         text = self.encode(result.as_tuple())
-        self.notes.put(Kind.GROUP, group_id, text, seconds=self.expires or self._kept_seconds())
+        self.notes.put(Kind.GROUP, group_id, text, seconds=self.expires or self.kept_seconds())
         return result
 
     def _restore_group(self, group_id: str) -> dict[str, Any] | None:
@@ -290,18 +296,21 @@ class JobBackend(BaseBackend):
     def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
         """Write the chord as a job of its own, before its header is sent."""
         group_id, results = header_result_args
-        chords.begin(self.app, group_id, list(results), body)
+        results = list(results)
+        chords.begin(self.app, group_id, results, body)
+        self.notes.plan(group_id, chords.member_ids(results), seconds=self.kept_seconds())
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Tell how many members come; said before the last of them is sent."""
-        if self.notes.expect(group_id, chord_size, seconds=self._kept_seconds()).complete:
+        if self.notes.expect(group_id, chord_size, seconds=self.kept_seconds()).complete:
             chords.wake(self.app, group_id)  # the header was sent before, by an attempt that was cut off
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """Count a member that ended, however it did; the last one has the chord look at its results at once."""
         if not request.group or not request.id:
             return
-        if self.notes.arrive(request.group, request.id, seconds=self._kept_seconds()).complete:
+        member = links.original_id(request.id)
+        if self.notes.arrive(request.group, member, seconds=self.kept_seconds()).complete:
             chords.wake(self.app, request.group)
 
     # --- helpers
@@ -315,7 +324,8 @@ class JobBackend(BaseBackend):
         meta = self.meta_from_decoded(self.decode(text))
         return {**meta, "result": self.app.jobclaim.repo.large.value(meta["result"])}
 
-    def _kept_seconds(self) -> float:
+    def kept_seconds(self) -> float:
+        """How long notes last."""
         return float(self.app.jobclaim.settings.dead_retention_days * 86_400)
 
 

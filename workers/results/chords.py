@@ -6,11 +6,12 @@
       │ one job per chord, under the group's id: payload = ids of the header's results, and the body
       │ header tasks are sent
       ▼
-    each member that ended, however it did, is counted on a note: a set of hashes, one write
+    each member that ended, however it did, is counted (`jobs.storage.members`): one write
       │ the last one sends the chord's message                     nobody did (a crash): it wakes up by itself
       ▼
     the chord's job is claimed ── all ended ──▶ results joined, body submitted under its fixed id; or the body fails
-                               └─ some have not ──▶ snooze
+                               ├─ some have not ──▶ snooze
+                               └─ one never will (`workers.results.waiting`), or the body is refused ──▶ the body fails
 
 Nothing here depends on a member counting exactly once: a set counts a retried or doubled one once, and the body, a job
 with an id fixed before, exists once. A member that never counts, because its worker died in between, because recovery
@@ -19,18 +20,23 @@ or a person ended it, only delays the chord until it next wakes up by itself.
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, NoReturn
 
 from celery import Celery
-from celery.canvas import maybe_signature
+from celery.canvas import group, maybe_signature
 from celery.exceptions import ChordError
 from celery.result import allow_join_result, result_from_tuple
 from celery.states import READY_STATES
+from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps, loads
 
-from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus, OffloadLost
+from jobclaim.jobs import FailureKind, Job, JobError, JobNotFound, JobStatus, OffloadLost
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.notes import SEPARATOR, Kind
 from jobclaim.workers import limits
-from jobclaim.workers.results import links
+from jobclaim.workers.results import followups, links, waiting
 from jobclaim.workers.results.meta import error_of, state_of
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.dispatch import publish, publish_if_due
@@ -38,11 +44,17 @@ from jobclaim.workers.task import JobTask
 
 log = get_logger("jobclaim.chords")
 
-CHORD_TASK: Final = "jobclaim.chord"
+CHORD_TASK: Final = links.CHORD_TASK
 LOOK_SECONDS: Final = 300
 """How often a chord looks after its members by itself."""
 PATIENCE: Final = 20
 """Attempts of the small jobs below: what they do may be done any number of times."""
+INLINE: Final = 20_000
+"""Characters of a header that stand in the chord's job; each KB costs a write unit per move, so more goes to notes."""
+SHEET: Final = 300_000
+"""Characters of a header in one note: DynamoDB takes 400 KB."""
+MOST_PLAIN: Final = 50
+"""Plain members that a chord's job names; with more, all members are taken for such."""
 
 
 class UpkeepTask(JobTask):
@@ -52,16 +64,22 @@ class UpkeepTask(JobTask):
     on_orphan = "retry"
     max_retries = PATIENCE
     default_retry_delay = 10
-    autoretry_for = (JobError, OSError)
+    autoretry_for = (JobError, OSError, OperationalError)
+    failure_kinds: ClassVar[Mapping[Any, Any]] = {ChordError: FailureKind.PERMANENT}
 
 
 def begin(app: Celery, group_id: str, results: list[Any], body: Any) -> None:
     """Write the chord's job; it is found again, not written twice, where the header is sent a second time."""
+    told: dict[str, Any] = {"group_id": group_id, "body": _plain(body)}
+    if plain := [leaf.id for leaf in _leaves(results) if not _is_job(leaf)]:
+        told["plain"] = plain if len(plain) <= MOST_PLAIN else True
+    text = dumps([result.as_tuple() for result in results])
+    if len(text) <= INLINE:
+        told["results"] = loads(text)
+    else:
+        told["sheets"] = _write_header(app, group_id, text)
     app.tasks[CHORD_TASK].apply_async(
-        kwargs={"group_id": group_id, "results": [result.as_tuple() for result in results], "body": _plain(body)},
-        task_id=job_id_of(group_id),
-        queue=_queue_of(app, body),
-        countdown=LOOK_SECONDS,
+        kwargs=told, task_id=job_id_of(group_id), queue=_queue_of(app, body), countdown=LOOK_SECONDS
     )
 
 
@@ -101,8 +119,27 @@ def job_id_of(group_id: str) -> str:
     return f"{group_id}.chord"
 
 
-def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
-    """Submit the body when every member has ended; fail it when one of them failed.
+def member_ids(results: list[Any]) -> list[str]:
+    """Ids of the members of a header, those of groups in it among them."""
+    return [leaf.id for leaf in _leaves(results)]
+
+
+def run_chord(
+    self: Any,
+    group_id: str,
+    body: Any,
+    results: list[Any] | None = None,
+    sheets: int = 0,
+    plain: Sequence[str] | bool = (),
+) -> str:
+    """Submit the body when every member has ended; fail it when one of them failed, or will never end.
+
+    Parameters
+    ----------
+    results : list, optional
+        Results of the header; default: they are in ``sheets`` notes.
+    plain : sequence of str, or bool
+        Members that may be plain tasks; ``True`` for all.
 
     Returns
     -------
@@ -112,24 +149,39 @@ def run_chord(self: Any, group_id: str, results: list[Any], body: Any) -> str:
     Raises
     ------
     celery.exceptions.ChordError
-        A member failed, or its result is gone from S3. The body's result has the same error; repair the member, and the
-        body runs after all.
+        A member failed, its result is gone, or the body was refused. The body's result has the same error; repair the
+        member, and the body runs after all.
     """
-    header = self.app.GroupResult(group_id, [result_from_tuple(result, self.app) for result in results])
     callback = maybe_signature(body, app=self.app)
+    header = _header(self.app, group_id, results, sheets)
+    if header is None:
+        _fail_body(self.app, callback, "The list of its members has expired. Submit the chord again")
     try:
-        all_ended = _all_ended(self.app, header)
+        missing = _not_ended(self.app, header)
     except OffloadLost as error:
         _fail_body(self.app, callback, f"The result of a member is lost: {error!r}", error)
-    if not all_ended:
+    if missing:
+        if lost := _lost(self, group_id, missing, plain):
+            total = sum(1 for _ in _leaves(header.results))
+            _fail_body(self.app, callback, waiting.explain(lost, total))
         self.snooze(LOOK_SECONDS, reason="not all of its members have ended")
     try:
         with allow_join_result():
             values = header.join(propagate=True)
     except Exception as error:  # noqa: BLE001 - whatever the member raised
         _fail_body(self.app, callback, _blame(header, error), error)
-    callback.apply_async((values,), parent_id=_last_of(header))
+    _start_body(self.app, callback, values, _last_of(header))
     return str(callback.id)
+
+
+def fail_for(app: Celery, job: Job, error: BaseException) -> None:
+    """Fail the body of a chord whose own job failed or was cancelled: nobody else would."""
+    if isinstance(error, ChordError):
+        return  # by `run_chord`, which has done so
+    _, given = call.from_payload(job.payload)
+    failed = ChordError(f"The chord's own job {job.job_id} ended without starting the body: {error!r}")
+    failed.__cause__ = error
+    followups.fail(app, given["body"], failed)
 
 
 def tell_links(self: Any, job_id: str) -> str:
@@ -150,60 +202,124 @@ def tell_links(self: Any, job_id: str) -> str:
     return str(job.status)
 
 
-def _all_ended(app: Celery, header: Any) -> bool:
-    """Read all members at once; results that were read need not be asked for again when they are joined."""
-    leaves = list(_leaves(header))
+def _start_body(app: Celery, callback: Any, values: list[Any], parent_id: str | None) -> None:
+    try:
+        with followups.submitting() as refused:
+            callback.apply_async((values,), parent_id=parent_id)
+    except followups.PASSING:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a task's own checks raise of arguments that do not fit it
+        _fail_body(app, callback, f"Callback error: {error!r}", error)
+    if refused:  # and has failed under its own id
+        raise ChordError(f"Callback error: {refused[0]!r}") from refused[0]
+
+
+def _not_ended(app: Celery, header: Any) -> list[Any]:
+    """Read all members at once, and pick those without an end; others need not be asked for when they are joined."""
+    leaves = list(_leaves(header.results))
     metas = app.backend.metas([leaf.id for leaf in leaves])
+    missing = []
     for leaf in leaves:
         meta = metas.get(leaf.id)
         if meta is None or meta["status"] not in READY_STATES:
-            return False
-        leaf._maybe_set_cache(meta)
-    return True
+            missing.append(leaf)
+        else:
+            leaf._maybe_set_cache(meta)
+    return missing
+
+
+def _lost(self: Any, group_id: str, missing: Sequence[Any], plain: Sequence[str] | bool) -> list[str]:
+    """Read what tells whether the missing members are to come: their jobs, those before them, and who was counted."""
+    repo, notes = self.app.jobclaim.repo, self.app.backend.notes
+    now, names = repo.clock(), [links.original_id(leaf.id) for leaf in missing]
+    wanted = [*names, *(leaf.id for leaf in missing)]
+    for leaf in missing:
+        wanted += waiting.ancestors(leaf, job_id_of)
+    jobs = repo.table.get_many(wanted, consistent=True)
+    return waiting.lost(
+        missing,
+        {job_id: job for job_id, job in jobs.items() if not lifecycle.is_gone(job, now)},
+        counted=notes.arrived(group_id, names),
+        plain={leaf.id for leaf in missing} if plain is True else set(plain or ()),
+        announced=notes.is_announced(group_id),
+        begun_at=self.request.job.created_at,
+        now=now,
+        chord_job_id=job_id_of,
+    )
 
 
 def _all_succeeded(app: Celery, chord_job: Job) -> bool:
-    _, given = call.from_payload(chord_job.payload)
-    header = app.GroupResult(given["group_id"], [result_from_tuple(result, app) for result in given["results"]])
-    return _all_ended(app, header) and all(leaf.successful() for leaf in _leaves(header))
+    _, given = call.from_payload(app.jobclaim.repo.large.value(chord_job.payload))
+    header = _header(app, given["group_id"], given.get("results"), given.get("sheets", 0))
+    return (
+        header is not None and not _not_ended(app, header) and all(one.successful() for one in _leaves(header.results))
+    )
 
 
-def _fail_body(app: Celery, callback: Any, message: str, cause: Exception) -> NoReturn:
+def _write_header(app: Celery, group_id: str, text: str) -> int:
+    """Write a header that has no room in the chord's job; give the number of its notes."""
+    sheets = [text[start : start + SHEET] for start in range(0, len(text), SHEET)]
+    for number, sheet in enumerate(sheets):
+        app.backend.notes.put(Kind.HEADER, f"{group_id}{SEPARATOR}{number}", sheet, seconds=app.backend.kept_seconds())
+    return len(sheets)
+
+
+def _header(app: Celery, group_id: str, results: list[Any] | None, sheets: int) -> Any:
+    if results is None:
+        found = [app.backend.notes.get(Kind.HEADER, f"{group_id}{SEPARATOR}{number}") for number in range(sheets)]
+        if None in found:
+            return None
+        results = loads("".join(map(str, found)))
+    return app.GroupResult(group_id, [result_from_tuple(result, app) for result in results])
+
+
+def _fail_body(app: Celery, callback: Any, message: str, cause: BaseException | None = None) -> NoReturn:
     failed = ChordError(message)
     failed.__cause__ = cause
-    app.backend.chord_error_from_stack(callback, exc=failed)
+    # Celery tells a body that is a group the member's own error
+    followups.fail(app, callback, cause if cause is not None and isinstance(callback, group) else failed)
     raise failed from cause
 
 
-def _leaves(result: Any) -> Any:
-    for member in result.results:
+def _is_job(result: Any) -> bool:
+    """Whether a result, and all that comes before it, is known to be a job's."""
+    if hasattr(result, "results"):
+        own = all(_is_job(member) for member in result.results)
+    else:
+        own = getattr(result, "is_job", False)
+    return own and (result.parent is None or _is_job(result.parent))
+
+
+def _leaves(results: Any) -> Iterator[Any]:
+    for member in results:
         if hasattr(member, "results"):
-            yield from _leaves(member)
+            yield from _leaves(member.results)
         else:
             yield member
 
 
 def _blame(header: Any, error: Exception) -> str:
-    culprit = next((leaf.id for leaf in _leaves(header) if not leaf.successful()), "?")
+    culprit = next((leaf.id for leaf in _leaves(header.results) if not leaf.successful()), "?")
     return f"Dependency {culprit} raised {error!r}"
 
 
 def _last_of(header: Any) -> str | None:
-    return next((leaf.id for leaf in reversed(list(_leaves(header)))), None)
+    return next((leaf.id for leaf in reversed(list(_leaves(header.results)))), None)
 
 
 def _plain(body: Any) -> Any:
     """A signature as plain JSON values: what a payload may be made of."""
-    from kombu.utils.json import dumps, loads
-
     return loads(dumps(body))
 
 
 def _queue_of(app: Celery, body: Any) -> str:
-    """Where the body is to run there are workers; a body that is a chain or a group says it of its first task."""
-    first = body
-    while getattr(first, "tasks", None):
-        first = maybe_signature(list(first.tasks)[0], app=app)  # noqa: RUF015 - a group's tasks may be a generator
+    """Where the body is to run there are workers; a body of several tasks says it of its first one."""
+    first = maybe_signature(body, app=app)
+    while (tasks := getattr(first, "tasks", None)) is not None:
+        inner = list(getattr(tasks, "tasks", tasks))  # of a chord they are a group, and a group is a dict
+        if not inner:
+            return str(app.jobclaim.settings.default_queue)
+        first = maybe_signature(inner[0], app=app)
     if queue := first.options.get("queue"):
         return str(getattr(queue, "name", queue))
     known = app.tasks.get(first.task)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from celery import Task
 from celery.exceptions import Ignore
+from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import Job
+from jobclaim.jobs import InvalidPayload, Job
+from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.outcome import record_success
-from jobclaim.workers.results import links
+from jobclaim.workers.results import followups, links
 from jobclaim.workers.results.meta import replaced_by
 from jobclaim.workers.submission.typed import plain_result
 
@@ -33,7 +36,31 @@ class LinkedTask(Task):
         elif links.has_followers(request):
             insist_until(request.job.lease_expires_at)  # what follows, as long as the result itself
             fence.check(self.jobclaim.repo, request.job)
+            self._check_result(result)
+            followups.send(self.app, request, result)
+            request.callbacks = request.chain = None  # Celery has nothing left to send
         return result
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
+        """Give the handle of a call of this task, which a chord tells from a plain task's."""
+        made = super().AsyncResult(task_id, **kwargs)
+        made.is_job = True
+        return made
+
+    def refused(self, task_id: str | None, options: Mapping[str, Any], error: BaseException) -> Any:
+        """Fail a call that follows from another task's end under its own id; any other raises ``error``."""
+        if not followups.take(self.app, self.name, task_id, options, error):
+            raise error
+        return self.AsyncResult(str(task_id))
+
+    def _check_result(self, result: Any) -> None:
+        """Nothing follows from a result that cannot be stored: such a job fails."""
+        settings = self.jobclaim.settings
+        limit = None if self.jobclaim.repo.large.enabled else settings.max_result_bytes
+        try:
+            codec.encode(result, what="result", limit=limit)
+        except InvalidPayload as error:
+            raise EncodeError(f"the task's return value cannot be stored: {error}") from error
 
     def replace(self, sig: Any) -> NoReturn:
         """Hand the job's work over to other tasks: Celery's own, and the job is completed.
@@ -60,7 +87,7 @@ class LinkedTask(Task):
 
     def _hand_over(self, job: Job, sig: Any) -> None:
         request = self.request
-        own_id, request.id = request.id, f"{job.job_id}.replaced"
+        own_id, request.id = request.id, f"{job.job_id}{links.REPLACED}"
         try:
             super().replace(sig)
         except Ignore:

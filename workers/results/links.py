@@ -34,6 +34,9 @@ FIELDS: Final[Mapping[str, str]] = {
 }
 """Options of a call, and what Celery calls them in a request."""
 TELL_TASK: Final = "jobclaim.tell_links"
+CHORD_TASK: Final = "jobclaim.chord"
+REPLACED: Final = ".replaced"
+"""Behind the id of a job whose work was handed over stands the id of what took its place."""
 TELL_ATTEMPTS: Final = 20
 LONGEST_PLAIN_ID: Final = 200
 """Ids up to here stand in the id of the job that tells their links; of longer ones a hash does, for it needs room."""
@@ -72,8 +75,8 @@ def context(job: Job) -> Context:
 
 
 def has_consequences(job: Job) -> bool:
-    """Whether anybody is to be told when the job fails or is cancelled."""
-    return bool(TOLD_OF_FAILURE & unseal(job.envelope).keys())
+    """Whether anybody is to be told when the job fails or is cancelled; a chord's body is by its chord."""
+    return job.task == CHORD_TASK or bool(TOLD_OF_FAILURE & unseal(job.envelope).keys())
 
 
 def announcement(repo: JobRepo, job: Job) -> Job | None:
@@ -102,7 +105,14 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
 
 def is_news(job: Job) -> bool:
     """Whether its links were not told before: an automatic retry of a dead letter that fails again is no news."""
-    return bool(job.envelope) and not job.dead_retries
+    return bool(job.envelope or job.task == CHORD_TASK) and not job.dead_retries
+
+
+def original_id(job_id: str) -> str:
+    """The id that a job had before its work was handed over, however often: that is what a chord knows it by."""
+    while job_id.endswith(REPLACED):
+        job_id = job_id.removesuffix(REPLACED)
+    return job_id
 
 
 def has_followers(request: Any) -> bool:

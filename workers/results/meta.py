@@ -39,7 +39,11 @@ def replaced_by(job_id: str) -> dict[str, str]:
 
 def successor_of(meta: Mapping[str, Any]) -> str | None:
     """Whose result stands for this one; ``None`` for its own."""
-    result = meta["result"]
+    return successor_of_result(meta["result"])
+
+
+def successor_of_result(result: Any) -> str | None:
+    """As `successor_of`, of a job's own result."""
     return str(result[REPLACED_BY]) if isinstance(result, dict) and result.keys() == {REPLACED_BY} else None
 
 
