@@ -330,6 +330,17 @@ EVENTS: Final = {
         _event("chord not told, it looks by itself later", "chords", "warning", "JOB group_id error", "It polls."),
         _event("chord repaired", "chords", "info", "JOB", "All members of a failed chord have succeeded: it goes on."),
         _event("links not told", "chords recovery", "error", "JOB reason", "Callbacks of an ended job were not sent."),
+        _event(
+            "follow-up refused",
+            "chords",
+            "error",
+            "job_id task error",
+            "What was to follow from a job's end can never be submitted: it is recorded as failed.",
+        ),
+        _event(
+            "given back, what follows the job could not be read", "worker", "error", "JOB reason", "S3 did not answer."
+        ),
+        _event("links lost, nobody is told", "worker", "error", "JOB reason", "S3 no longer has them."),
         _event("links not told at once", "cancel", "warning", "JOB error", "Recovery sends the callbacks."),
         # --- cancelling and stopping
         _event("cancel", "cancel", "info", "JOB answer", "Somebody asked to cancel a job."),

@@ -255,15 +255,17 @@ class JobTask(
         own_limit = options.get("time_limit")
         options = self._with_group(args, kwargs, options)
         limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
+        repo, payload = self.jobclaim.repo, call.to_payload(args, kwargs)
         with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
-            job: Job = self.jobclaim.repo.create_job(
+            bound = links.prepare(self.app, carried)
+            job: Job = repo.create_job(
                 self.name,
-                call.to_payload(args, kwargs),
+                payload,
                 queue=queue,
                 max_attempts=self._most_attempts(),
                 on_orphan=self.on_orphan,
                 hard_limit=own_limit or self.time_limit,
-                envelope=envelope.seal(links.prepare(self.app, carried)),
+                envelope=envelope.fit(bound, payload, repo.large, repo.settings.max_payload_bytes),
                 failure_policy=seal_policy(self.dead_letters, critical=self.critical),
                 must_match=False,  # `_check_same_call` knows more: arguments by name, and what a canvas sends twice
                 **asked,
@@ -313,6 +315,7 @@ class JobTask(
         self.request.job = job
         self.request.update(links.of_claim(job))
         self.request.argsrepr = self.request.kwargsrepr = MASK  # what Celery's own log lines would show
+        self.restore_links(job)
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
         kwargs.clear()

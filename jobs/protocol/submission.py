@@ -42,7 +42,7 @@ class Submission:
 
 MAX_POLICY: Final = 2_048
 MAX_ENVELOPE: Final = 16_384
-"""Bytes; `settings.ITEM_BUDGET` leaves room for it."""
+"""Bytes of an envelope that do not count as payload; `settings.ITEM_BUDGET` leaves room for them."""
 
 
 def id_for_key(task: str, idempotency_key: str) -> str:
@@ -87,7 +87,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         on_orphan=_on_orphan(settings.on_orphan if asked.on_orphan is None else asked.on_orphan),
         lease_ms=lease_ms(asked.hard_limit, queue, task, settings),
         start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
-        envelope=_envelope(asked.envelope),
+        envelope=_envelope(asked.envelope, len(text), settings.max_payload_bytes),
         failure_policy=_policy(asked.failure_policy),
     )
 
@@ -156,13 +156,15 @@ def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[s
     return key, ttl, fingerprint or hashlib.sha256(payload.encode()).hexdigest()[:16]
 
 
-def _envelope(text: Any) -> str:
+def _envelope(text: Any, payload: int, limit: int) -> str:
     if not isinstance(text, str):
         raise InvalidInput(f"envelope must be text, not {type(text).__name__}")
-    if (size := len(text.encode("utf-8", "replace"))) > MAX_ENVELOPE:
+    size = len(text.encode("utf-8", "replace"))
+    if size > MAX_ENVELOPE and size - MAX_ENVELOPE + payload > limit:
         raise PayloadTooLarge(
-            f"what the job's messages carry (links, chain, chord) takes {size} bytes, {MAX_ENVELOPE} are allowed; pass "
-            "smaller arguments to the linked tasks, a reference for instance"
+            f"what follows the job (links, chain, chord) takes {size} bytes and its payload {payload}; "
+            f"max_payload_bytes={limit} and {MAX_ENVELOPE} more are allowed together. Pass smaller arguments to the "
+            "linked tasks, references for instance, or set JOBCLAIM_BUCKET"
         )
     return text.encode("utf-8", "replace").decode()
 

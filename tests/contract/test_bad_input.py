@@ -50,7 +50,7 @@ SUBMISSIONS: list[tuple[dict[str, Any], type[JobError]]] = [
     *(({"hard_limit": bad}, InvalidInput) for bad in [0, -1, 1.5, True, "30", 43_201, 10**40]),
     *(({"on_orphan": bad}, InvalidInput) for bad in ["", "RETRY", True, 1, [], "ignore"]),
     *(({"envelope": bad}, InvalidInput) for bad in NO_TEXT),
-    ({"envelope": "x" * 16_385}, PayloadTooLarge),
+    ({"envelope": "x" * 216_385}, PayloadTooLarge),
     *(({"failure_policy": bad}, InvalidInput) for bad in [*NO_TEXT, *POLICIES]),
 ]
 

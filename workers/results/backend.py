@@ -25,8 +25,18 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import result_from_tuple
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import InvalidInput, InvalidPayload, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import (
+    InvalidInput,
+    InvalidPayload,
+    Job,
+    JobNotFound,
+    JobRepo,
+    JobStatus,
+    OffloadLost,
+    StoreUnavailable,
+)
 from jobclaim.jobs.idempotency import ROUNDS
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
@@ -35,6 +45,8 @@ from jobclaim.workers.process.request import owner
 from jobclaim.workers.results import chords, links
 from jobclaim.workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
 from jobclaim.workers.submission.message import TOKEN, address
+
+log = get_logger("jobclaim.worker")
 
 FIRST_PAUSE: Final = 0.05
 PAUSE_SHARE: Final = 0.1
@@ -147,7 +159,11 @@ class JobBackend(BaseBackend):
         state: str = states.FAILURE,
     ) -> None:
         """Do what follows from a job's failure or cancelling, by Celery's rules."""
-        request = links.context(job)
+        try:
+            request = links.context(job, self.app.jobclaim.repo.large)
+        except OffloadLost as lost:
+            log.error("links lost, nobody is told", reason=str(lost), **job.log_context())
+            return
         super().mark_as_failure(
             job.job_id, error, traceback, request, store_result=True, call_errbacks=call_errbacks, state=state
         )

@@ -9,14 +9,18 @@ from celery import Task
 from celery.exceptions import Ignore
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import InvalidPayload, Job
+from jobclaim.jobs import InvalidPayload, Job, StoreUnavailable
+from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.outcome import record_success
 from jobclaim.workers.results import followups, links
 from jobclaim.workers.results.meta import replaced_by
+from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.typed import plain_result
+
+log = get_logger("jobclaim.worker")
 
 
 class LinkedTask(Task):
@@ -46,6 +50,18 @@ class LinkedTask(Task):
         made = super().AsyncResult(task_id, **kwargs)
         made.is_job = True
         return made
+
+    def restore_links(self, job: Job) -> None:
+        """Put what the job's message had no room for into the request; where S3 does not answer, give the job back."""
+        try:
+            links.restore(self.request, job, self.jobclaim.repo.large)
+        except StoreUnavailable as error:
+            log.error("given back, what follows the job could not be read", reason=str(error), **job.log_context())
+            again = self.jobclaim.repo.release(
+                job.job_id, reason="what follows it could not be read", started=False, token=job.claim_token
+            )
+            publish_if_due(self.app, again)
+            raise Ignore(str(error)) from error
 
     def refused(self, task_id: str | None, options: Mapping[str, Any], error: BaseException) -> Any:
         """Fail a call that follows from another task's end under its own id; any other raises ``error``."""

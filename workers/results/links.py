@@ -18,8 +18,9 @@ from celery.app.task import Context
 from celery.canvas import maybe_signature
 
 from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.submission.call import to_payload
-from jobclaim.workers.submission.envelope import unseal
+from jobclaim.workers.submission.envelope import is_left_out, names, restored, unseal
 
 FIELDS: Final[Mapping[str, str]] = {
     "link": "callbacks",
@@ -57,8 +58,11 @@ def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_job(job: Job) -> dict[str, Any]:
-    """Read a job's links, under the names that Celery's requests have for them."""
-    options = unseal(job.envelope)
+    """Read a job's links that are not in S3, under the names that Celery's requests have for them."""
+    return _as_fields(unseal(job.envelope))
+
+
+def _as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return {field: options[option] for option, field in FIELDS.items() if option in options}
 
 
@@ -68,15 +72,31 @@ def of_claim(job: Job) -> dict[str, Any]:
     return {**none, "replaced_task_nesting": 0, "root_id": job.job_id, **of_job(job)}
 
 
-def context(job: Job) -> Context:
-    """Make the request of a job outside its worker: enough of it to tell the job's links how it ended."""
-    known = {"root_id": job.job_id, **of_job(job)}
+def restore(request: Any, job: Job, large: Large) -> None:
+    """Put into a request what its message had no room for.
+
+    Raises
+    ------
+    OffloadLost, StoreUnavailable
+    """
+    if is_left_out(job.envelope):
+        request.update(_as_fields(restored(job.envelope, large)))
+
+
+def context(job: Job, large: Large) -> Context:
+    """Make the request of a job outside its worker: enough of it to tell the job's links how it ended.
+
+    Raises
+    ------
+    OffloadLost, StoreUnavailable
+    """
+    known = {"root_id": job.job_id, **_as_fields(restored(job.envelope, large))}
     return Context(id=job.job_id, task=job.task, delivery_info={}, retries=max(0, job.charged - 1), **known)
 
 
 def has_consequences(job: Job) -> bool:
     """Whether anybody is to be told when the job fails or is cancelled; a chord's body is by its chord."""
-    return job.task == CHORD_TASK or bool(TOLD_OF_FAILURE & unseal(job.envelope).keys())
+    return job.task == CHORD_TASK or bool(TOLD_OF_FAILURE & names(job.envelope))
 
 
 def announcement(repo: JobRepo, job: Job) -> Job | None:

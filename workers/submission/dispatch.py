@@ -10,7 +10,7 @@ from celery import Celery
 from jobclaim.jobs import Job, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle, rescue
-from jobclaim.workers.submission.envelope import unseal
+from jobclaim.workers.submission.envelope import carried
 from jobclaim.workers.submission.message import headers
 
 log = get_logger("jobclaim.dispatch")
@@ -29,7 +29,7 @@ def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -
     kombu.exceptions.OperationalError, botocore.exceptions.ClientError
         The message was not sent, or its answer was lost.
     """
-    options = {**unseal(job.envelope), **options}
+    options = {**carried(job.envelope), **options}
     if delay_seconds > 0:
         options["DelaySeconds"] = math.ceil(delay_seconds)
     return app.send_task(

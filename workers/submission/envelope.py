@@ -2,6 +2,14 @@
 
 It is stored with the job, as text that `jobs` does not read, because the message that runs a job need not be the first
 one: retries, recovery and jobs far ahead send others, and a chain must go on from those as well.
+
+::
+
+    up to 16 KB packed, 200 KB unpacked
+                     in the job, and in each of its messages
+    more             in the job; whoever claims it puts its links into the request: SQS takes 1 MiB, base64 twice
+    more than the payload's limit leaves room for
+                     the links in S3, where a bucket is set; the rest in the job. Without a bucket: refused
 """
 
 from __future__ import annotations
@@ -14,6 +22,9 @@ from typing import Any, Final
 from kombu.utils import json
 
 from jobclaim.jobs import PayloadTooLarge
+from jobclaim.jobs.protocol.submission import MAX_ENVELOPE
+from jobclaim.jobs.storage import codec
+from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.submission.inflate import MOST_BYTES, inflate
 from jobclaim.workers.submission.message import HEADER
 
@@ -38,6 +49,14 @@ KEPT: Final = frozenset(
     }
 )
 """Options of a call that Celery's messages carry and that mean something to whoever runs it."""
+LINKS: Final = ("chain", "chord", "link", "link_error")
+"""Options that hold signatures, and so may be large."""
+AWAY: Final = "links_in_s3"
+AWAY_PREFIX: Final = "s3:"
+LEFT_OUT: Final = "j:"
+"""Before an envelope whose links are in the job alone."""
+MOST_IN_A_MESSAGE: Final = 200_000
+"""Characters, unpacked: a message is about 1.8 times as large, and SQS takes 1 MiB."""
 PACK_ABOVE: Final = 512
 """Characters of an envelope above which it is compressed."""
 PACKED: Final = "z:"
@@ -47,15 +66,71 @@ OF_ONE_SEND: Final = frozenset({"add_to_parent", "connection", "producer", "retr
 
 def seal(options: Mapping[str, Any]) -> str:
     """Write down the options of a call that each of its messages carries; empty where there are none."""
-    names = KEPT | set(options.get("stamped_headers") or ())
-    kept = {name: value for name, value in options.items() if name in names and value not in (None, [], {}, ())}
+    known = KEPT | {AWAY} | set(options.get("stamped_headers") or ())
+    kept = {name: value for name, value in options.items() if name in known and value not in (None, [], {}, ())}
     if own := {name: value for name, value in (options.get("headers") or {}).items() if name != HEADER}:
         kept["headers"] = own
-    return _packed(json.dumps(kept)) if kept else ""
+    if not kept:
+        return ""
+    text = json.dumps(kept)
+    packed = _packed(text)
+    is_large = len(text) > MOST_IN_A_MESSAGE or len(packed) > MAX_ENVELOPE
+    return LEFT_OUT + packed if is_large else packed
+
+
+def fit(options: Mapping[str, Any], payload: Any, large: Large, limit: int) -> str:
+    """As `seal`, with the links in S3 where the job has no room for them beside its payload and there is a bucket.
+
+    Raises
+    ------
+    PayloadTooLarge, StoreUnavailable
+        Too large even for S3, or S3 did not take it.
+    """
+    text = seal(options)
+    if len(text) <= MAX_ENVELOPE or not large.enabled:
+        return text  # where it is too large, the submission says so
+    if len(text) - MAX_ENVELOPE + len(codec.encode(payload)) <= limit:
+        return text
+    links = {name: options[name] for name in LINKS if options.get(name)}
+    mark = large.fitting(json.dumps(links), "what follows the job", 0)
+    rest = {name: value for name, value in options.items() if name not in LINKS}
+    return AWAY_PREFIX + seal({**rest, AWAY: {"names": list(links), "mark": mark}})
+
+
+def is_left_out(envelope: str) -> bool:
+    """Whether the job's messages carry no links: who claims the job takes them from there."""
+    return envelope.startswith((AWAY_PREFIX, LEFT_OUT))
+
+
+def carried(envelope: str) -> dict[str, Any]:
+    """Read what each message of a job carries."""
+    options = unseal(envelope)
+    if is_left_out(envelope):
+        return {name: value for name, value in options.items() if name not in (*LINKS, AWAY)}
+    return options
+
+
+def restored(envelope: str, large: Large) -> dict[str, Any]:
+    """Read all that was sealed, from S3 too.
+
+    Raises
+    ------
+    OffloadLost, StoreUnavailable
+    """
+    options = unseal(envelope)
+    away = options.pop(AWAY, None)
+    return {**options, **json.loads(large.value(away["mark"]))} if away else options
+
+
+def names(envelope: str) -> set[str]:
+    """Names of the options that were sealed, of those in S3 too."""
+    options = unseal(envelope)
+    return {*options, *options.get(AWAY, {}).get("names", ())}
 
 
 def unseal(envelope: str) -> dict[str, Any]:
-    """Read what `seal` wrote."""
+    """Read what `seal` wrote; of links in S3, where they are."""
+    envelope = envelope.removeprefix(AWAY_PREFIX).removeprefix(LEFT_OUT)
     if envelope.startswith(PACKED):
         envelope = inflate(base64.b85decode(envelope[len(PACKED) :])).decode()
     return dict(json.loads(envelope)) if envelope else {}
