@@ -316,6 +316,10 @@ class JobBackend(BaseBackend):
         chords.begin(self.app, group_id, results, body)
         self.notes.plan(group_id, chords.member_ids(results), seconds=self.kept_seconds())
 
+    def has_begun(self, group_id: str) -> bool:
+        """Whether a chord's own job was written."""
+        return self._job(chords.job_id_of(group_id)) is not None
+
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Tell how many members come; said before the last of them is sent."""
         if self.notes.expect(group_id, chord_size, seconds=self.kept_seconds()).complete:

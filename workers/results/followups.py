@@ -113,10 +113,14 @@ def fail(app: Celery, given: Any, error: BaseException, *, chain: Any = None) ->
 
 
 def _fail_chord(app: Celery, signature: Any, error: BaseException, options: Mapping[str, Any]) -> None:
-    """Its header was not sent, or not all of it; the chord's result is its body's."""
-    for member in _members(signature.tasks if isinstance(signature.tasks, group) else group(signature.tasks, app=app)):
+    """Its header was not sent, or not all of it; the chord's result is its body's, which the chord's own job fails."""
+    header = signature.tasks if isinstance(signature.tasks, group) else group(signature.tasks, app=app)
+    for member in _members(header):
         for one in _ids(app, member):
             app.backend.store_result(one, error, "FAILURE")
+            app.backend.on_chord_part_return(Context(id=one, group=header.id), "FAILURE", error)
+    if header.id and app.backend.has_begun(header.id):
+        return
     if signature.body is not None:
         _with_errbacks(app, signature.body, _list(options.get("link_error")), error)
     app.backend._fail_chain(options.get("chain"), error)
