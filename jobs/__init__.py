@@ -1,6 +1,7 @@
 """The job: its model, its legal moves and its store. Knows no Celery; users' code imports from here."""
 
 from jobclaim.jobs.errors import (
+    CancelUnderWay,
     ClaimLost,
     IdempotencyMismatch,
     IllegalTransition,
@@ -27,6 +28,7 @@ SKIPPED = {"status": "SKIPPED"}
 __all__ = [
     "SKIPPED",
     "Attempt",
+    "CancelUnderWay",
     "ClaimLost",
     "Failure",
     "FailureKind",

@@ -63,6 +63,10 @@ class IdempotencyMismatch(JobError):
     """The same idempotency key was used for other arguments, or the same job id for another task."""
 
 
+class CancelUnderWay(JobError):
+    """The job that would answer an equal call is about to end as cancelled: the call would get no result."""
+
+
 class OffloadLost(JobError):
     """A large payload or result that was written to S3 is gone, or is not what was written."""
 

@@ -344,6 +344,7 @@ EVENTS: Final = {
         _event("links not told at once", "cancel", "warning", "JOB error", "Recovery sends the callbacks."),
         # --- cancelling and stopping
         _event("cancel", "cancel", "info", "JOB answer", "Somebody asked to cancel a job."),
+        _event("cancel refused", "cancel", "warning", "JOB reason", "The job runs outside of a worker."),
         _event("cancel requested", "worker", "warning", "job_id task grace_seconds", "A running job is asked to end."),
         _event("cancel not carried out yet", "worker", "warning", "job_id reason", "DynamoDB did not answer."),
         _event("cancel is over", "worker", "info", "job_id reason", "The job had ended before its cancel."),

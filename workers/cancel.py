@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from celery.app.control import Control
 
-from jobclaim.jobs import IllegalTransition, Job, JobRepo, JobStatus
+from jobclaim.jobs import IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
@@ -122,7 +122,49 @@ class JobControl(Control):
     def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
         """Cancel jobs, running ones too whether or not ``terminate`` is given; say of each what has become of it.
 
-        Raises as `cancel`, at the first job that is refused.
+        A job that has ended stays as it is, and its answer is its status: that is no error, as in Celery. Of several
+        ids each is answered: "unknown" for one that no job has, "refused" for a job that runs outside of a worker.
+
+        Raises
+        ------
+        JobNotFound
+            The one id that was given is no job's.
+        StoreUnavailable
+            DynamoDB did not answer for some; all others were cancelled.
         """
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        return {job_id: str(cancel(self.app.jobclaim.repo, job_id)) for job_id in ids}
+        if isinstance(task_id, str):
+            return {task_id: self._answer(task_id)}
+        answers: dict[str, str] = {}
+        unanswered: list[StoreUnavailable] = []
+        for job_id in task_id:
+            try:
+                answers[job_id] = self._answer(job_id)
+            except JobNotFound:
+                answers[job_id] = "unknown"
+            except StoreUnavailable as error:
+                unanswered.append(error)
+        if unanswered:
+            raise StoreUnavailable(
+                f"{len(unanswered)} of {len(unanswered) + len(answers)} jobs were not cancelled, revoke them again: "
+                f"{unanswered[0]}"
+            ) from unanswered[0]
+        return answers
+
+    def _answer(self, job_id: str) -> str:
+        repo = self.app.jobclaim.repo
+        try:
+            return str(cancel(repo, job_id))
+        except IllegalTransition as error:
+            job = repo.get_job(job_id)
+            if not job.status.is_open:
+                return str(job.status)
+            log.warning("cancel refused", reason=str(error), **job.log_context())
+            return "refused"
+
+
+def is_under_way(repo: JobRepo, job: Job) -> bool:
+    """Whether a running job was asked to end, and its worker has not ended it yet; one read of the fleet table."""
+    if job.status is not JobStatus.PROCESSING or not job.worker_id:
+        return False
+    record = FleetRecords.of(repo).get(job.worker_id)
+    return record is not None and record.commands.get(job.job_id) == CANCEL

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars
 
-from jobclaim.jobs import Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable, delivery
+from jobclaim.jobs import CancelUnderWay, Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable, delivery
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
@@ -26,6 +26,7 @@ from jobclaim.workers import limits
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.attempt.scope import ScopedTask, speaking
 from jobclaim.workers.breaker import GuardedTask
+from jobclaim.workers.cancel import is_under_way
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import board, gate
@@ -147,7 +148,8 @@ class JobTask(
             The arguments do not fit the task.
         jobs.JobError
             The job was refused; nothing was written or sent. `jobs.IdempotencyMismatch` where ``task_id`` belongs to a
-            job with other arguments.
+            job with other arguments. `jobs.CancelUnderWay`
+            where an equal job is being cancelled.
         """
         queue = getattr(queue, "name", queue)
         if self.app.conf.task_always_eager:
@@ -216,6 +218,11 @@ class JobTask(
         )
         if not job.created and task_id is not None and identity is None:
             self._check_same_call(job, args, kwargs, options)
+        if identity and not job.created and is_under_way(self.jobclaim.repo, job):
+            raise CancelUnderWay(
+                f"job {job.job_id!r}, which an equal call of task {self.name!r} would get, is being cancelled; submit "
+                "again when it has ended"
+            )
         return job
 
     @speaking
