@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jobclaim.infra.provision import provision
     from jobclaim.jobs import (
         SKIPPED,
+        CancelUnderWay,
         ClaimLost,
         FailureKind,
         IdempotencyMismatch,
@@ -60,6 +61,7 @@ _HOMES: Final = {
     "jobclaim.infra.provision": ("provision",),
     "jobclaim.jobs": (
         "SKIPPED",
+        "CancelUnderWay",
         "ClaimLost",
         "FailureKind",
         "IdempotencyMismatch",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group, signature
 from celery.app.trace import build_tracer
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
@@ -212,7 +212,6 @@ def sides() -> Iterator[tuple[Yardstick, Ours]]:
 def compare(sides: tuple[Yardstick, Ours], shape: Shape) -> None:
     yardstick, ours = sides
     name, build = shape
-    note(name)
     *theirs, they_told = outcome(build, yardstick, yardstick.drain)
     *here, we_told = outcome(build, ours, ours.harness.drain)
     assert here == theirs, name
