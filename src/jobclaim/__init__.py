@@ -106,6 +106,7 @@ _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in 
 __all__ = [
     "SKIPPED",
     "BreakerOpen",
+    "CancelUnderWay",
     "ClaimLost",
     "EmailTask",
     "ExternalAPITask",
