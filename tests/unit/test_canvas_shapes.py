@@ -192,7 +192,7 @@ def outcome(build: Build, side: Any, drain: Callable[[], Any]) -> Any:
         drain()
         return "refused", type(error).__name__, Counter()
     drain()
-    states = []
+    states: list[Any] = []
     node = result
     while node is not None and len(states) < MOST_LOOKS:  # some of Celery's results are their own ancestors
         states.append(flat(node, side.app))
