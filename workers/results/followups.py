@@ -115,11 +115,12 @@ def fail(app: Celery, given: Any, error: BaseException, *, chain: Any = None) ->
 def _fail_chord(app: Celery, signature: Any, error: BaseException, options: Mapping[str, Any]) -> None:
     """Its header was not sent, or not all of it; the chord's result is its body's, which the chord's own job fails."""
     header = signature.tasks if isinstance(signature.tasks, group) else group(signature.tasks, app=app)
+    group_id = header.id or signature.options.get("task_id")
     for member in _members(header):
         for one in _ids(app, member):
             app.backend.store_result(one, error, "FAILURE")
-            app.backend.on_chord_part_return(Context(id=one, group=header.id), "FAILURE", error)
-    if header.id and app.backend.has_begun(header.id):
+            app.backend.on_chord_part_return(Context(id=one, group=group_id), "FAILURE", error)
+    if group_id and app.backend.has_begun(group_id):
         return
     if signature.body is not None:
         _with_errbacks(app, signature.body, _list(options.get("link_error")), error)
