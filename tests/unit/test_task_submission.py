@@ -121,7 +121,7 @@ def test_a_message_never_expires_by_itself_for_the_job_would_wait_for_ever(desk:
 
 def test_links_too_large_for_an_item_are_refused_before_anything_is_written(desk: Desk) -> None:
     with pytest.raises(PayloadTooLarge, match="linked tasks"):
-        desk.call(plain, 1, link=desk.app.tasks[plain.name].s(secrets.token_hex(40_000)))
+        desk.call(plain, 1, link=desk.app.tasks[plain.name].s(secrets.token_hex(200_000)))
     assert desk.sent == []
 
 
