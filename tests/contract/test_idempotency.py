@@ -93,7 +93,7 @@ def test_an_end_of_the_same_millisecond_is_not_mistaken_for_the_one_that_was_rea
     first, worker = submit(store), store.repo()
     worker.claim_job(first.job_id)
     read = worker.update_status(first.job_id, "FAILED")
-    recorded = store_result(store.repo(), "tasks.work", "k", "done by hand")
+    recorded = store_result(store.repo(), "tasks.work", "k", "done")
     assert (recorded.attempt, recorded.finished_at) == (read.attempt, read.finished_at)
     before = store.items()
 

@@ -376,8 +376,8 @@ SCENARIOS: dict[str, Scenario] = {
 
 ELSEWHERE: dict[str, str] = {
     "JOBCLAIM_TASK_MODULES='[\"examples\"]' jobclaim dev": "tests/integration/test_dev.py",
-    "JOBCLAIM_TASK_MODULES='[\"tasks\"]' jobclaim dev     the tasks of tasks.py": "tests/integration/test_dev.py",
-    "jobclaim --app proj dev                           those of your Celery app": "tests/unit/test_cli_development.py",
+    "JOBCLAIM_TASK_MODULES='[\"tasks\"]' jobclaim dev": "tests/integration/test_dev.py",
+    "jobclaim --app proj dev": "tests/unit/test_cli_development.py",
     "jobclaim dev --concurrency 4 --port 5000": "tests/integration/test_dev.py",
     "jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim dashboard": "tests/integration/test_dashboard_process.py",

@@ -95,8 +95,13 @@ def _tells(transition: Transition, known: tuple[str, ...], name: str) -> bool:
 
 
 def _holds(transition: Transition, guards: list[str] | tuple[str, ...], read: Job, stored: Job) -> bool:
-    same = all(lifecycle.as_read(read)[guard] == lifecycle.as_read(stored)[guard] for guard in guards)
+    same = all(_value(read, guard) == _value(stored, guard) for guard in guards)
     return same and stored.status in transition.sources
+
+
+def _value(job: Job, guard: str) -> object:
+    """What a guard compares; a job's task is one, though no move changes it."""
+    return lifecycle.as_read(job)[guard] if guard in lifecycle.as_read(job) else getattr(job, guard)
 
 
 @lru_cache(maxsize=4096)

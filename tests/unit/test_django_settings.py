@@ -107,7 +107,7 @@ def test_what_cannot_be_used_is_refused_with_its_place(
 @pytest.mark.parametrize("values", [{}, {"JOBCLAIM": None}, {"JOBCLAIM": {}}])
 def test_a_project_without_the_table_has_the_defaults(project: Callable[..., None], values: dict[str, Any]) -> None:
     project(**values)
-    assert Settings().model_dump(exclude_unset=True) == {}
+    assert Settings().model_dump(exclude_unset=True, exclude={"region"}) == {}  # AWS_REGION of every test gives that
 
 
 def test_settings_that_are_made_while_djangos_are_being_read_do_without_them(tmp_path: Path) -> None:

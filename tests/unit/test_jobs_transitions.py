@@ -159,7 +159,7 @@ def test_nothing_but_the_table_module_writes_jobs() -> None:
 
     Pruning deletes jobs, on the condition that their retention, which only an ended job has, is still the one it read.
     """
-    names = ("audit", "breaker", "storage/notes", "storage/pruning", "tally", "rates")
+    names = ("audit", "breaker", "storage/members", "storage/notes", "storage/pruning", "tally", "rates")
     no_jobs, pruning = {f"jobs/{name}.py" for name in names}, "jobs/storage/pruning.py"
     writes = {"batch_write_item", "transact_write_items", "execute_statement"}
     writes |= {"put_item", "update_item", "delete_item"}
