@@ -44,7 +44,7 @@ def test_every_documented_line_has_exactly_one_scenario() -> None:
 
 def test_what_is_left_to_other_tests_is_run_there() -> None:
     for line, file in ELSEWHERE.items():
-        [name] = re.findall(r"(?:jobclaim |make |python -m (?:\w+\.)+|celery -A \S+ (?:jobs )?)(\w+)", line)
+        [name] = re.findall(r"(?:jobclaim (?:--app \S+ )?|make |python -m (?:\w+\.)+|celery -A \S+ (?:jobs )?)(\w+)", line)
         assert re.search(rf"\b{name}\b", (ROOT / file).read_text()), line
 
 
