@@ -375,7 +375,6 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 ELSEWHERE: dict[str, str] = {
-    "JOBCLAIM_TASK_MODULES='[\"examples\"]' jobclaim dev": "tests/integration/test_dev.py",
     "JOBCLAIM_TASK_MODULES='[\"tasks\"]' jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim --app proj dev": "tests/unit/test_cli_development.py",
     "jobclaim dev --concurrency 4 --port 5000": "tests/integration/test_dev.py",
