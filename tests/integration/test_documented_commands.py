@@ -44,7 +44,8 @@ def test_every_documented_line_has_exactly_one_scenario() -> None:
 
 def test_what_is_left_to_other_tests_is_run_there() -> None:
     for line, file in ELSEWHERE.items():
-        [name] = re.findall(r"(?:jobclaim (?:--app \S+ )?|make |python -m (?:\w+\.)+|celery -A \S+ (?:jobs )?)(\w+)", line)
+        programs = r"jobclaim (?:--app \S+ )?|make |python -m (?:\w+\.)+|celery -A \S+ (?:jobs )?"
+        [name] = re.findall(rf"(?:{programs})(\w+)", line)
         assert re.search(rf"\b{name}\b", (ROOT / file).read_text()), line
 
 
