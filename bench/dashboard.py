@@ -29,10 +29,10 @@ from typing import Any, Final
 
 from bench import many_jobs
 from bench.stub import ROOT
+from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import provision
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.settings import Settings
-from jobclaim.workers.fleet import FleetRecords
 from tests.support.endpoints import dynamodb_local, elasticmq
 from tests.support.processes import ManagedProcess
 

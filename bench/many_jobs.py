@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.storage.item import attribute, place, to_attributes
 from jobclaim.settings import QueueSpec, Settings
-from jobclaim.workers.fleet import WorkerRecord
 
 BATCH: Final = 25
 """Items that one BatchWriteItem takes."""

@@ -102,7 +102,7 @@ def _mover(verb: str, text: str, examples: str) -> None:
 
 
 def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], options: dict[str, Any]) -> None:
-    from jobclaim.jobs.audit import Audit
+    from jobclaim.fleet.audit import Audit
     from jobclaim.recovery.dead.queues import DeadQueues
     from jobclaim.views.person import whoami
 

@@ -9,8 +9,8 @@ from typing import Final, Literal, TypeAlias, cast
 
 from jobclaim.dashboard.person import Person
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import IllegalTransition, InvalidInput, checks
-from jobclaim.jobs.audit import Audit
 from jobclaim.recovery.dead import VERBS as DEAD_VERBS
 from jobclaim.recovery.dead import Verb
 

@@ -14,12 +14,12 @@ from jobclaim.dashboard.meter import Metered
 from jobclaim.dashboard.operations import Operations
 from jobclaim.dashboard.reading import reading
 from jobclaim.dashboard.sharing import Shared
+from jobclaim.fleet.breaker import Breakers
+from jobclaim.fleet.workers import FleetRecords
 from jobclaim.jobs import Job, JobRepo
-from jobclaim.jobs.breaker import Breakers
 from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings
-from jobclaim.workers.fleet import FleetRecords
 
 T = TypeVar("T")
 

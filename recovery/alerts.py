@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import JobStatus
@@ -29,7 +30,6 @@ from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.connect import client
 from jobclaim.jobs.storage.item import attribute
 from jobclaim.jobs.storage.resilience import condition_failed, persistently
-from jobclaim.jobs.tally import Counts, Tally
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings
 

@@ -11,7 +11,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import rescue
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.tally import announce_failure
+from jobclaim.jobs.repo.announcing import announce_failure
 from jobclaim.recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
 from jobclaim.workers.telemetry import traces
 

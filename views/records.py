@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from jobclaim.views.humane import iso, relative, span
 
 if TYPE_CHECKING:
+    from jobclaim.fleet.audit import Entry
+    from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.jobs import Attempt, Failure, Job
-    from jobclaim.jobs.audit import Entry
     from jobclaim.recovery.dead import Group
-    from jobclaim.workers.fleet import WorkerRecord
 
 TIMES: Final = (
     "created_at",

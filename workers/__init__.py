@@ -1,6 +1,6 @@
 """Celery on jobs: the app, the base classes of tasks, and what makes a worker survive SQS."""
 
-from jobclaim.jobs.breaker import Breaker
+from jobclaim.fleet.breaker import Breaker
 from jobclaim.workers.apps import create_app
 from jobclaim.workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
 from jobclaim.workers.breaker import BreakerOpen, circuit_breaker

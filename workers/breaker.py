@@ -24,8 +24,8 @@ from typing import Any, ClassVar, Final, NoReturn
 from celery import Task, current_app
 from celery.exceptions import Ignore, Retry
 
+from jobclaim.fleet.breaker import Breaker
 from jobclaim.jobs import FailureKind, StoreUnavailable, classify
-from jobclaim.jobs.breaker import Breaker
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.handle import handle_of
 

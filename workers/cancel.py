@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from celery.app.control import Control
 
+from jobclaim.fleet.workers import CANCEL, FleetRecords
 from jobclaim.jobs import IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
 from jobclaim.jobs.protocol import rescue
-from jobclaim.workers.fleet import CANCEL, FleetRecords
 from jobclaim.workers.results.links import announcement
 
 log = get_logger("jobclaim.cancel")

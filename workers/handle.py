@@ -11,10 +11,10 @@ from typing import Any
 
 from celery import _state
 
+from jobclaim.fleet.breaker import Breakers
+from jobclaim.fleet.limits import FleetLimits
+from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import JobError, JobRepo, log
-from jobclaim.jobs.breaker import Breakers
-from jobclaim.jobs.tally import Tally
-from jobclaim.jobs.throttle import FleetLimits
 from jobclaim.settings import Settings
 
 

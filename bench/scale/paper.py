@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from jobclaim.fleet.tally import FLUSH_MS
 from jobclaim.infra import cost
-from jobclaim.jobs.tally import FLUSH_MS
 
 PARTITION_WRITES: Final = 1_000
 """Write units of one DynamoDB partition, so of one partition key (AWS, "Designing partition keys effectively")."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from bench.scale.crowd import Asked, Clock, Crowd, CrowdedTable
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.storage import schema
@@ -18,7 +19,6 @@ from jobclaim.recovery import sweep
 from jobclaim.recovery.decide import LOOK_AHEAD_MS
 from jobclaim.recovery.sweep import SweepReport
 from jobclaim.settings import QueueSpec, Settings
-from jobclaim.workers.fleet import WorkerRecord
 
 SECOND: Final = 1_000
 HOUR: Final = 3_600_000

@@ -169,7 +169,7 @@ Examples:
 def audit(session: Session, limit: int, output: Format | None) -> None:
     """Show who retried, resolved, abandoned, redrove or discarded what, newest first."""
     from jobclaim.cli.dead_view import AUDIT_COLUMNS
-    from jobclaim.jobs.audit import Audit
+    from jobclaim.fleet.audit import Audit
     from jobclaim.views.records import audit_record
 
     rows = [audit_record(entry) for entry in Audit.of(session.repo).entries(limit=limit)]

@@ -57,8 +57,8 @@ def command(
 
 def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
     """Read with which settings the living workers run, where there is a fleet table that may be read."""
+    from jobclaim.fleet.workers import FleetRecords
     from jobclaim.jobs import StoreUnavailable
-    from jobclaim.workers.fleet import FleetRecords
 
     if snapshot.unreachable or not snapshot.tables.get(session.settings.fleet_table):
         return snapshot

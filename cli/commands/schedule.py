@@ -203,7 +203,7 @@ def _known(session: Session, app: str | None, live: bool, hotspot: int) -> tuple
 
 
 def _live(session: Session) -> frozenset[str]:
-    from jobclaim.workers.fleet import FleetRecords
+    from jobclaim.fleet.workers import FleetRecords
 
     oldest = session.now() - session.settings.worker_dead_after_seconds * 1000
     alive = [record for record in FleetRecords.of(session.repo).all() if record.seen_at > oldest]

@@ -17,8 +17,8 @@ from jobclaim.views.humane import relative, span
 
 if TYPE_CHECKING:
     from jobclaim.cli.local_workers import LocalWorker
+    from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.settings import Settings
-    from jobclaim.workers.fleet import WorkerRecord
 
 START_SECONDS = 60.0
 SLACK_SECONDS = 10.0
@@ -183,7 +183,7 @@ Examples:
 @pass_session
 def monitor(session: Session, watch: int | None, output: Format | None) -> None:
     """Show the fleet: every worker, when it was last seen, and what it runs."""
-    from jobclaim.workers.fleet import FleetRecords
+    from jobclaim.fleet.workers import FleetRecords
 
     fleet, out = FleetRecords.of(session.repo), Output(output, id_field="worker_id")
 
@@ -269,7 +269,7 @@ def _stop(settings: Settings, worker: LocalWorker) -> bool:
 
 
 def _ask_to_stop(session: Session, worker_id: str, out: Output) -> None:
-    from jobclaim.workers.fleet import FleetRecords
+    from jobclaim.fleet.workers import FleetRecords
 
     if FleetRecords.of(session.repo).ask_to_drain(worker_id) is None:
         raise NotFound(f"no worker has the id {worker_id!r}; see `jobclaim worker monitor`")

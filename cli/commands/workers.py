@@ -40,8 +40,8 @@ def command(session: Session, queue: str | None, with_jobs: bool, watch: int | N
 
 
 def _show(session: Session, queue: str | None, with_jobs: bool, out: Output) -> None:
+    from jobclaim.fleet.workers import FleetRecords
     from jobclaim.views.records import worker_record
-    from jobclaim.workers.fleet import FleetRecords
 
     now = session.now()
     found = [record for record in FleetRecords.of(session.repo).all() if queue is None or queue in record.queues]

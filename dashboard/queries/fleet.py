@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import breaker, tally
-from jobclaim.jobs.storage import schema
+from jobclaim.fleet import breaker, tally
+from jobclaim.fleet.workers import WorkerRecord, record_of
+from jobclaim.jobs.storage import counters, schema
 from jobclaim.jobs.storage.item import Item
 from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.recovery import alerts
 from jobclaim.settings import Settings
 from jobclaim.specs.agreement import compare
-from jobclaim.workers.fleet import WorkerRecord, record_of
 
 PAGES: Final = 2
 """Pages of a megabyte that one view reads: several thousand workers."""
@@ -142,7 +142,7 @@ def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
     return Fleet(
         workers=tuple(sorted(workers, key=lambda one: (one.started_at, one.worker_id))),
         breakers=tuple(_each(keyed, breaker.PREFIX, lambda name, item: _breaker(name, item, now))),
-        windows=tuple(sorted(_each(keyed, tally.PREFIX, _window), key=lambda window: window.at)),
+        windows=tuple(sorted(_each(keyed, counters.PREFIX, _window), key=lambda window: window.at)),
         alerts=_alerts(known),
         evaluated_at=_number(known, "evaluated_at"),
         more=more,

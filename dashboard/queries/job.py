@@ -13,6 +13,7 @@ from jobclaim.dashboard.queries.attempts import Held, attempts
 from jobclaim.dashboard.queries.links import MOST, Links, links_of
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.workers import CANCEL, WorkerRecord
 from jobclaim.jobs import Job, JobNotFound, JobStatus, checks
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
@@ -22,7 +23,6 @@ from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
 from jobclaim.views.records import job_record
 from jobclaim.views.timeline import Moment, timeline, waiting_reason
-from jobclaim.workers.fleet import CANCEL, WorkerRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,12 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries import fleet, opened
 from jobclaim.dashboard.queries.opened import Opened
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.views.humane import span
 from jobclaim.views.queue_status import COUNTS
-from jobclaim.workers.fleet import WorkerRecord
 
 URL_KEPT_MS: Final = 600_000
 """How long the URL of a queue is remembered."""

@@ -17,6 +17,7 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries import fleet, opened
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.governance.schedule_rules import World, validate
 from jobclaim.governance.schedules import Entry, entry_of, next_fires
 from jobclaim.jobs import Job
@@ -26,7 +27,6 @@ from jobclaim.specs.cron import Cron
 from jobclaim.specs.finding import Finding
 from jobclaim.specs.ticks import ticks_before
 from jobclaim.views.humane import span
-from jobclaim.workers.fleet import WorkerRecord
 
 TICKS: Final = 5
 """Last ticks of a schedule that are looked at."""

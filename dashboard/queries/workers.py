@@ -11,11 +11,11 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries import fleet, opened
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.workers import CANCEL, WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import Settings
 from jobclaim.views.humane import span
 from jobclaim.views.records import worker_record
-from jobclaim.workers.fleet import CANCEL, WorkerRecord
 
 READ: Final = 120
 """Running jobs that are read; of the others one sees the ids."""

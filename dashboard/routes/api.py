@@ -18,8 +18,8 @@ from jobclaim.dashboard.queries.queues import QueueView
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.routes import actions
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import FailureKind, JobStatus
-from jobclaim.jobs.audit import Audit
 from jobclaim.jobs.model import DeadState
 from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record

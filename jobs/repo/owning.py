@@ -18,8 +18,8 @@ from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import lease_ms, queue_name
+from jobclaim.jobs.repo.announcing import announce_end
 from jobclaim.jobs.repo.reading import Reading
-from jobclaim.jobs.tally import announce_end
 from jobclaim.jobs.transitions import Move, owner_move
 
 UNCHANGED: Final[Any] = object()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from jobclaim.jobs.audit import Audit
+from jobclaim.fleet.audit import Audit
 from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import DeadState, Job, JobStatus

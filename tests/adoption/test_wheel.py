@@ -84,12 +84,12 @@ def test_every_public_name_is_there(venv_python: Path, tmp_path: Path) -> None:
 def test_installing_beside_a_project_of_the_same_folder_names_shadows_nothing(
     venv_python: Path, tmp_path: Path
 ) -> None:
-    for name in ("jobs", "workers", "recovery", "infra", "views", "cli", "dashboard", "governance", "testing"):
+    for name in ("jobs", "fleet", "workers", "recovery", "infra", "views", "cli", "dashboard", "governance", "testing"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("MINE = True\n")
     (tmp_path / "settings.py").write_text("MINE = True\n")
     program = (
-        "import jobs, workers, recovery, infra, views, cli, dashboard, governance, testing, settings\n"
+        "import jobs, fleet, workers, recovery, infra, views, cli, dashboard, governance, testing, settings\n"
         "import jobclaim; [getattr(jobclaim, name) for name in jobclaim.__all__]\n"
         "import jobclaim.cli.main, jobclaim.dashboard, jobclaim.governance, jobclaim.testing.plugin\n"
         "assert jobs.MINE and settings.MINE and not hasattr(settings, 'Settings')\n"

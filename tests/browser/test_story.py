@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from celery import chain
 
+from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.audit import Audit
 from tests.browser.conftest import Shop
 from tests.support.browser import visiting
 from tests.support.story_tasks import add_tax, deliver, invoice, pick, price

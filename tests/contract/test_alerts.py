@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs import FailureKind, Job
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.hooks import forget, on_dead, on_failure, tell
-from jobclaim.jobs.tally import Counts, Tally
 from jobclaim.recovery.alerts import Facts, Message, Said, damped, evaluate, firing
 from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
@@ -98,7 +98,7 @@ def test_an_alert_that_nobody_heard_is_said_again(bench: Bench) -> None:
         raise ConnectionError
 
     heard: list[Message] = []
-    Tally.of(bench.repo).failed_critically(failed(bench, "j"))
+    Tally.of(bench.repo).add({"critical": 1}, {"last_task": "t", "last_job": failed(bench, "j").job_id})
     evaluate(bench.repo, publish=deaf)
     bench.clock.advance(60)
     evaluate(bench.repo, publish=heard.append)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobclaim.fleet.breaker import TRUSTED_MS, Breaker, Breakers
 from jobclaim.jobs import InvalidInput
-from jobclaim.jobs.breaker import TRUSTED_MS, Breaker, Breakers
 from jobclaim.jobs.clock import system_clock
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, bench_settings, store

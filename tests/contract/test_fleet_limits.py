@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from jobclaim.fleet.limits import HORIZON_MS, Coming, FleetLimits, RateLimit
 from jobclaim.jobs import Job, JobRepo, StoreUnavailable
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.throttle import HORIZON_MS, Coming, FleetLimits, RateLimit
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.recovery import Bench, Requests, bench_settings

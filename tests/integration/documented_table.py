@@ -131,7 +131,7 @@ def mail_by_id(world: World) -> dict[str, str]:
 
 def reports_worker(world: World) -> None:
     """Have a worker in the fleet that listens on reports and runs a job."""
-    from jobclaim.workers.fleet import FleetRecords, WorkerRecord
+    from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 
     job = world.waiting()
     world.repo.claim_job(job.job_id, worker_id="host:1:reports")

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from jobclaim.cli.local_workers import LocalWorker
+from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import local_aws, provision
 from jobclaim.jobs import Job, JobRepo
 from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
-from jobclaim.workers.fleet import FleetRecords
 from tests.support.command_forks import CommandForks
 from tests.support.documented import ROOT
 from tests.support.processes import ManagedProcess

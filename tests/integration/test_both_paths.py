@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from jobclaim.fleet.workers import FleetRecords
 from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.fleet import FleetRecords
 from jobclaim.workers.submission.dispatch import publish
 from tests.integration.test_lost_workers import process_of, recovering
 from tests.support.endpoints import Endpoint

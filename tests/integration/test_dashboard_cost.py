@@ -22,8 +22,8 @@ from jobclaim.dashboard import Person, Role, create_app
 from jobclaim.dashboard.pages import PageRoute
 from jobclaim.dashboard.routes import ROUTES
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import provision
-from jobclaim.workers.fleet import FleetRecords
 from tests.support.endpoints import Endpoint, unique_name
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]

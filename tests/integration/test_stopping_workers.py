@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import provision
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.fleet import FleetRecords
 from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed

@@ -9,11 +9,11 @@ from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import ClaimLost, FailureKind, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable, delivery
 from jobclaim.jobs.idempotency import IdempotencyService, store_result
 from jobclaim.jobs.model import DeadState
 from jobclaim.recovery import dead, sweep
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.simulation.line import Process, Shared
 from tests.simulation.oracle import Body, Oracle
 from tests.simulation.queues import TASK, Message, Queue

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task
 
-from jobclaim.jobs.breaker import Breaker
+from jobclaim.fleet.breaker import Breaker
 from jobclaim.workers import JobTask
 from jobclaim.workers.breaker import circuit_breaker
 

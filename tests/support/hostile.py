@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
+from jobclaim.fleet.audit import Audit
+from jobclaim.fleet.breaker import Breaker, Breakers
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobRepo
-from jobclaim.jobs.audit import Audit
-from jobclaim.jobs.breaker import Breaker, Breakers
 from jobclaim.jobs.model import Failure, FailureKind
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import attribute
 from jobclaim.recovery import alerts
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from jobclaim.workers.submission.envelope import seal
 
 PROBE = (

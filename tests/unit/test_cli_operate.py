@@ -10,11 +10,11 @@ import pytest
 from jobclaim.cli.commands import list as list_command
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.session import Session
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobStatus
 from jobclaim.jobs.idempotency import IdempotencyService
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import attribute
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
 
 __all__ = ["aws", "session"]  # fixtures

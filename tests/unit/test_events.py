@@ -12,7 +12,7 @@ import pytest
 from jobclaim.jobs.events import EVENTS, FIELDS, JOB, page
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("jobs", "workers", "recovery", "infra", "cli", "governance", "testing", "dashboard")
+PACKAGES = ("jobs", "fleet", "workers", "recovery", "infra", "cli", "governance", "testing", "dashboard")
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 

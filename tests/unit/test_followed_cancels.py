@@ -9,12 +9,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import parent
 from jobclaim.workers.process.parent import Parent

@@ -12,10 +12,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from moto import mock_aws
 
+from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
-from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.process import board, gate
 from jobclaim.workers.process.heartbeat import Heartbeat, Pace
 from tests.support.clock import ManualClock

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from celery import shared_task
 
+from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import FailureKind, Job, JobStatus, StoreUnavailable, on_failure
 from jobclaim.jobs.failures import hooks
 from jobclaim.jobs.failures.dead import seal_policy
-from jobclaim.jobs.tally import Tally
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.process import poison

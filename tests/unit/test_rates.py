@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from jobclaim.fleet.limits import FleetLimits, RateLimit
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.jobs.throttle import FleetLimits, RateLimit
 from jobclaim.workers.attempt.admission import ask
 from tests.simulation.client import ModelClient
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from celery import group, shared_task
 
+from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import CancelUnderWay, JobNotFound, JobStatus, StoreUnavailable
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
-from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 
 
 @shared_task(base=JobTask, bind=True, name="revoke.work")

@@ -15,6 +15,7 @@ import pytest
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from moto import mock_aws
 
+from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import (
     ClaimLost,
@@ -30,7 +31,6 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.process import parent, request, settle
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.process.settle import Attempt

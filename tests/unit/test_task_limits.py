@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from celery import current_app
 
+from jobclaim.fleet.limits import RateLimit
 from jobclaim.jobs import InvalidInput, Job, JobStatus
-from jobclaim.jobs.throttle import RateLimit
 from jobclaim.settings import QUEUE_PRESETS, Limits, QueueSpec, Settings
 from jobclaim.workers import EmailTask, JobTask, create_app
 from jobclaim.workers.attempt.admission import FIRST_WAIT_MS, LONGEST_WAIT_MS, backoff_ms, concurrency_name, has_turn

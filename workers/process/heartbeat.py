@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from jobclaim.workers.process import gate
 
 log = get_logger("jobclaim.heartbeat")

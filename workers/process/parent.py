@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.exceptions import WorkerLostError
 from celery.worker import state
 
+from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.fleet import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import board, held, settle
 from jobclaim.workers.process.children import Children

@@ -10,7 +10,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.worker import state
 
-from jobclaim.workers.fleet import WorkerRecord
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import ecs
 from jobclaim.workers.process.parent import Parent

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from celery import Task
 
+from jobclaim.fleet.limits import MAX_CONCURRENCY, RateLimit
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.checks import MAX_COUNT
-from jobclaim.jobs.throttle import MAX_CONCURRENCY, RateLimit
 from jobclaim.specs.refusals import did_you_mean
 from jobclaim.workers.submission.idempotency import OWNERS
 from jobclaim.workers.submission.options import REFUSED

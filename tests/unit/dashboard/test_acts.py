@@ -10,9 +10,9 @@ import pytest
 from jobclaim.dashboard import Person, Role
 from jobclaim.dashboard.meter import Metered
 from jobclaim.dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM
+from jobclaim.fleet.audit import Audit, Entry
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobStatus, StoreUnavailable
-from jobclaim.jobs.audit import Audit, Entry
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.dashboard.conftest import Board
 
 

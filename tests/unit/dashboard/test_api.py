@@ -18,10 +18,10 @@ from jobclaim.dashboard import describe
 from jobclaim.dashboard.openapi import Call, document
 from jobclaim.dashboard.redaction import shown
 from jobclaim.dashboard.routes.api import CALLS
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job
 from jobclaim.views.records import job_record
 from jobclaim.views.schemas import SCHEMAS
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.dashboard.conftest import Board
 from tests.unit.jobs_strategies import jobs
 

@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 from jobclaim.dashboard import create_app
 from jobclaim.dashboard.queries import attempts, links
 from jobclaim.dashboard.queries.job import actions, notice, read
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.model import Attempt
 from jobclaim.recovery import sweep
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from jobclaim.workers.submission.envelope import seal
 from tests.unit.dashboard.conftest import Board
 

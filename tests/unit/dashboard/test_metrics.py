@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from jobclaim.dashboard.meter import Budget
 from jobclaim.dashboard.queries import metrics
 from jobclaim.dashboard.queries.metrics import Gauge, text
-from jobclaim.workers.fleet import WorkerRecord
+from jobclaim.fleet.workers import WorkerRecord
 from tests.unit.dashboard.conftest import Board
 
 
@@ -67,7 +67,7 @@ def test_it_tells_depths_age_fleet_and_dead_letters(board: Board) -> None:
 
 
 def test_it_tells_which_breaker_is_open(board: Board) -> None:
-    from jobclaim.jobs.breaker import Breaker
+    from jobclaim.fleet.breaker import Breaker
 
     shop = Breaker(name="shop", failures=1)
     board.services.breakers.failed(shop)

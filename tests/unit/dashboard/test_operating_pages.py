@@ -13,11 +13,11 @@ from jobclaim.dashboard import Person, Role
 from jobclaim.dashboard.meter import Meter, metered
 from jobclaim.dashboard.queries import fleet, queues, reconcile, schedules, workers
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.governance.schedules import NEVER, Entry
 from jobclaim.jobs import Job
 from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
 from jobclaim.specs.cron import Cron
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.support.clock import START_MS, ManualClock
 from tests.unit.dashboard.conftest import Board
 

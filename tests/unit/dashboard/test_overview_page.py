@@ -9,12 +9,12 @@ from collections.abc import Callable
 from jobclaim.dashboard.meter import metered
 from jobclaim.dashboard.queries import ended, overview
 from jobclaim.dashboard.queries.overview import Overview
+from jobclaim.fleet.tally import Tally
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.item import attribute
 from jobclaim.jobs.storage.table import IndexEntry
-from jobclaim.jobs.tally import Tally
 from jobclaim.recovery import alerts
-from jobclaim.workers.fleet import FleetRecords, WorkerRecord
 from tests.unit.dashboard.conftest import Board
 
 NOW = 1_750_000_000_000

@@ -1,6 +1,6 @@
 """Limits that the whole fleet keeps: how often a task may start, and how many jobs of one key may run at once.
 
-Rates are in `jobs.rates`. Who runs under a key is a map of job ids to claim tokens, one small record each in the fleet
+Rates are in `fleet.rates`. Who runs under a key is a map of job ids to claim tokens, one small record each in the fleet
 table, changed by conditional writes only. A holder that crashed is recognised by its job, which is no longer PROCESSING
 under that token: the job table is the truth, so nothing leaks and no lease has to run out. All holders of a key are
 looked at in one request, and by each process once a second at most.
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
+from jobclaim.fleet.rates import HORIZON_MS, LONGEST_PATIENCE_MS, Coming, RateLimit, Rates, Turn
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.rates import HORIZON_MS, LONGEST_PATIENCE_MS, Coming, RateLimit, Rates, Turn
 from jobclaim.jobs.repo.store import Store
 from jobclaim.jobs.storage.item import attribute
 

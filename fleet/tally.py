@@ -1,0 +1,77 @@
+"""Counts that the whole fleet adds up for alerts: one small item of the fleet table per five minutes.
+
+Each process adds what it counted every few seconds, and at its end, so a submission costs no request of its own; what a
+process that is killed counted last is lost with it. Failures of critical tasks are rare and written at once, by
+`jobclaim.jobs.repo.announcing`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.storage.counters import WINDOW_MS, Counters, window_key
+
+FLUSH_MS: Final = 10_000
+COUNTERS: Final = ("submitted", "duplicates", "critical")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the fleet counted in this window and the one before.
+
+    Attributes
+    ----------
+    critical : int
+        Failures of critical tasks.
+    last_task, last_job : str
+        Task and id of the last of them.
+    """
+
+    submitted: int = 0
+    duplicates: int = 0
+    critical: int = 0
+    last_task: str = ""
+    last_job: str = ""
+
+
+class Tally(Counters):
+    """Adds to the fleet's counts, and reads them; thread-safe. A count that cannot be written is logged and dropped."""
+
+    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        super().__init__(client, table, clock=clock, sleep=sleep)
+        self._counted: Counter[str] = Counter()
+        self._flushed_at = clock()
+        self._lock = threading.Lock()
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something; written with the first count that comes ten seconds after the last write."""
+        with self._lock:
+            self._counted[name] += by
+            due = self._clock() - self._flushed_at >= FLUSH_MS
+        if due:
+            self.flush()
+
+    def flush(self, *, last: bool = False) -> None:
+        """Write what was counted; ``last``: by one short try, for a process that is about to end."""
+        with self._lock:
+            counted, self._counted = self._counted, Counter()
+            self._flushed_at = self._clock()
+        if counted:
+            self.add(counted, last=last)
+
+    def read(self) -> Counts:
+        """Give the counts of this window and the one before. Raises `StoreUnavailable`."""
+        now = self._clock()
+        totals: Counter[str] = Counter()
+        last = {"last_task": "", "last_job": ""}
+        for key in (window_key(now - WINDOW_MS), window_key(now)):
+            answer = self._ask(lambda key=key: self._client().get_item(TableName=self._table, Key=key))  # type: ignore[misc]
+            item = answer.get("Item", {})
+            totals.update({name: int(item[name]["N"]) for name in COUNTERS if name in item})
+            last.update({name: item[name]["S"] for name in last if name in item})
+        return Counts(**{name: totals[name] for name in COUNTERS}, **last)  # type: ignore[arg-type]

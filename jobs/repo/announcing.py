@@ -1,0 +1,33 @@
+"""What the process that recorded a job's end tells of it: a log event, the user's hooks, the fleet's counts."""
+
+from __future__ import annotations
+
+from jobclaim.jobs.failures import dead, hooks
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.storage.counters import Counters
+
+log = get_logger("jobclaim.jobs")
+
+
+def announce_failure(repo: Store, job: Job) -> None:
+    """Tell the user's hooks of a job that failed, and the fleet's counts where its task is critical: one write then."""
+    if job.status is not JobStatus.FAILED:
+        return
+    if dead.is_critical(job, repo.settings):
+        Counters.of(repo).add({"critical": 1}, {"last_task": job.task, "last_job": job.job_id})
+    hooks.tell(job)
+
+
+def announce_end(repo: Store, job: Job) -> None:
+    """Say in the log how an attempt ended, then tell of a failure as `announce_failure`."""
+    duration = round((job.finished_at - job.claimed_at) / 1000, 3)
+    if job.status is JobStatus.CANCELLED:
+        log.warning("cancelled", duration_seconds=duration, **job.log_context())
+    elif job.failure is not None:
+        failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
+        log.error("failed", duration_seconds=duration, **failure, **job.log_context())
+    else:
+        log.info("completed", duration_seconds=duration, **job.log_context())
+    announce_failure(repo, job)

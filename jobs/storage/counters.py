@@ -1,0 +1,64 @@
+"""Counters that many processes add to: one small item of the fleet table per five minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobclaim.jobs.errors import StoreUnavailable
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.storage import schema
+from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.storage.records import Records
+
+log = get_logger("jobclaim.jobs")
+
+PREFIX: Final = "#tally#"
+WINDOW_MS: Final = 300_000
+KEPT_SECONDS: Final = 86_400
+LAST_SECONDS: Final = 3.0
+"""How long a process that ends waits for its last counts to be written."""
+
+
+class Counters(Records):
+    """Adds to the item of the current five minutes. A count that cannot be written is logged and dropped."""
+
+    def add(self, counted: Mapping[str, int], notes: Mapping[str, str] | None = None, *, last: bool = False) -> None:
+        """Add to counters, and write notes beside them: one request; ``last``: by one short try."""
+        request = self._addition(counted, notes or {})
+        try:
+            if last:
+                _hurried(self._client()).update_item(**request)
+            else:
+                self._ask(lambda: self._client().update_item(**request))
+        except (StoreUnavailable, ClientError, BotoCoreError) as error:
+            log.warning("not counted", reason=str(error))
+
+    def _addition(self, counted: Mapping[str, int], notes: Mapping[str, str]) -> dict[str, Any]:
+        now = self._clock()
+        sets = ", ".join(["#ttl = :ttl", *(f"#{name} = :{name}" for name in notes)])
+        adds = ", ".join(f"#{name} :{name}" for name in counted)
+        return {
+            "TableName": self._table,
+            "Key": window_key(now),
+            "UpdateExpression": f"SET {sets} ADD {adds}",
+            "ExpressionAttributeNames": {"#ttl": schema.FLEET_TTL} | {f"#{name}": name for name in (*counted, *notes)},
+            "ExpressionAttributeValues": {
+                ":ttl": attribute(now // 1000 + KEPT_SECONDS),
+                **{f":{name}": attribute(number) for name, number in counted.items()},
+                **{f":{name}": attribute(text) for name, text in notes.items()},
+            },
+        }
+
+
+def window_key(at: int) -> Item:
+    """Give the key of the five minutes that a time falls into."""
+    return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
+
+
+def _hurried(client: Any) -> Any:
+    """Give a client that takes little time, where there is one; boto3's own takes its timeouts, twice."""
+    hurried = getattr(client, "hurried", None)
+    return client if hurried is None else hurried(LAST_SECONDS)
