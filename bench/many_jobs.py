@@ -19,8 +19,8 @@ import orjson
 
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.encoding.item import attribute, place, to_attributes
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.storage.item import attribute, place, to_attributes
 from jobclaim.settings import QueueSpec, Settings
 
 BATCH: Final = 25

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jobclaim.cli.job_columns import STYLES
 from jobclaim.cli.output import cell
 from jobclaim.jobs import Job
-from jobclaim.jobs.storage import codec
+from jobclaim.jobs.encoding import codec
 from jobclaim.settings import Settings
 from jobclaim.views.humane import clock_time, relative
 from jobclaim.views.records import compact

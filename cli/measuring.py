@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from jobclaim.infra.cost import READ_UNIT, SQS_REQUEST, WRITE_UNIT
 from jobclaim.jobs import JobRepo
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.storage.connect import client
-from jobclaim.jobs.storage.item import attribute
 from jobclaim.jobs.storage.lean import lean
 from jobclaim.settings import QueueSpec, Settings
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Self, TypeVar
 
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding import codec, schema
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage import codec, schema
-from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.notes import SEPARATOR
 from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.jobs.storage.table import JobTable

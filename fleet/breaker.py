@@ -26,10 +26,10 @@ from botocore.exceptions import ClientError
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
 from jobclaim.jobs.storage.resilience import condition_failed
 

@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 
 from jobclaim.fleet.rates import HORIZON_MS, LONGEST_PATIENCE_MS, Coming, RateLimit, Rates, Turn
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.storage.records import HasTable
 
 __all__ = ["HORIZON_MS", "MAX_CONCURRENCY", "Coming", "FleetLimits", "RateLimit", "Turn"]
 
@@ -58,7 +58,7 @@ class FleetLimits(Rates):
         self._looked: dict[str, int] = {}
 
     @classmethod
-    def of(cls, repo: Store) -> Self:
+    def of(cls, repo: HasTable) -> Self:
         """Use the repo's client, clock and settings."""
         table = repo.table
         return cls(

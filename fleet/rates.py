@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.errors import InvalidInput
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
 from jobclaim.jobs.storage.resilience import condition_failed
 

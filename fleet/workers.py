@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.storage.records import Records
 from jobclaim.jobs.storage.resilience import condition_failed
 

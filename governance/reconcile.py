@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.jobs import Job, JobRepo, JobStatus
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 from jobclaim.specs.finding import Finding
 from jobclaim.workers.submission.message import HEADER

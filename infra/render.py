@@ -15,7 +15,7 @@ from jobclaim.infra.fragment import fill
 from jobclaim.infra.queues import DEAD_LETTER_RETENTION
 from jobclaim.infra.signals import SIGNALS
 from jobclaim.infra.sums import age_alarm, backlog_target, visibility_timeout
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings, WorkerGroup
 
 BANNER: Final = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jobclaim.infra.errors import ProvisionError, TableMismatch
 from jobclaim.infra.report import ProvisionRow
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 
 if TYPE_CHECKING:

@@ -34,9 +34,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from jobclaim.jobs.model import JobStatus
-from jobclaim.jobs.protocol import recognition as by
-from jobclaim.jobs.protocol.recognition import Recognition
+from jobclaim.jobs import recognition as by
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.recognition import Recognition
 
 
 class Move(StrEnum):
@@ -82,7 +82,7 @@ class Transition:
         States the job may be in.
     target : JobStatus
     recognises : callable
-        Whether a refused write was applied before, see `jobclaim.jobs.protocol.recognition`.
+        Whether a refused write was applied before, see `jobclaim.jobs.recognition`.
     guards : tuple of str
         Attributes that must still hold the value the mover knows: ``claim_token`` fences by the claim, the others by
         what was read.
@@ -164,6 +164,17 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.FORGET: Transition((_C,), _C, Actor.PERSON, by.run_is_over, ("submission",)),
     }
 )
+
+
+def as_read(job: Job) -> dict[str, str | int]:
+    """What a mover knows of the job that it read: the values that guards may hold it to."""
+    return {
+        "claim_token": job.claim_token,
+        "attempt": job.attempt,
+        "submission": job.submission,
+        "dispatches": job.dispatches,
+        "dead_state": job.dead_state,
+    }
 
 
 def owner_move(status: JobStatus) -> Move | None:

@@ -22,13 +22,13 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobclaim.fleet.tally import Counts, Tally
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.connect import client
-from jobclaim.jobs.storage.item import attribute
 from jobclaim.jobs.storage.resilience import condition_failed, persistently
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings

@@ -139,7 +139,7 @@ def worth_reading_after_ms(settings: Settings, queue: str) -> int:
     """Milliseconds after its due time before which no job of a queue can need anything, a dead worker's apart.
 
     The shorter of the first re-dispatch delay and the shortest lease: the queue's fixed one, else the grace, because
-    every other lease is longer than that. A job that expires is in the index `jobs.storage.item.EXPIRES_EARLIER_MS`
+    every other lease is longer than that. A job that expires is in the index `jobs.encoding.item.EXPIRES_EARLIER_MS`
     earlier, so it is read that much sooner without any other one being read.
     """
     fixed = settings.queue(queue).lease_seconds

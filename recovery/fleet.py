@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
 from jobclaim.jobs.storage.resilience import condition_failed, persistently
 from jobclaim.recovery.cursor import Cursor
 from jobclaim.recovery.decide import DeadWorker

@@ -9,8 +9,7 @@ from typing import Final, TypeAlias
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.protocol import rescue
-from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.repo import JobRepo, rescue
 from jobclaim.jobs.repo.announcing import announce_failure
 from jobclaim.recovery.decide import Action, Dispatch, Expire, Figures, GiveUp, Orphan, Revive, decide, delay_seconds
 from jobclaim.workers.telemetry import traces

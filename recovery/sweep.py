@@ -21,10 +21,10 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Final, TypeVar
 
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage import schema
 from jobclaim.recovery.cursor import Cursor, Mark
 from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
 from jobclaim.recovery.fleet import Fleet, FleetTable, FleetView

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from jobclaim.jobs import Job, JobRepo, JobStatus
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 
 PAGE: Final = 100

@@ -36,7 +36,7 @@ TIMES: Final = (
 
 def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
     """Make the JSON record of a job; the payload only where it was asked for."""
-    from jobclaim.jobs.storage import codec
+    from jobclaim.jobs.encoding import codec
 
     return {
         "job_id": job.job_id,
@@ -163,7 +163,7 @@ def _running(job_id: str, job: Job | None, now: int) -> dict[str, Any]:
 
 def redacted(payload: Any) -> dict[str, Any]:
     """Stand for a payload that is not shown."""
-    from jobclaim.jobs.storage import codec
+    from jobclaim.jobs.encoding import codec
 
     return {"redacted": True, "bytes": len(codec.encode(payload).encode())}
 

@@ -19,10 +19,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from jobclaim.jobs import InvalidInput, JobStatus, RetryPolicy, RetryRule
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.idempotency import GLOBAL, IdempotencyService, store_result, window_seconds
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import id_for_key
-from jobclaim.jobs.storage import codec
 from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
 from jobclaim.workers.task import JobTask
 

@@ -14,7 +14,7 @@ from jobclaim.jobs import IllegalTransition, Job, JobNotFound, JobRepo, JobStatu
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from jobclaim.workers.results.links import announcement
 
 log = get_logger("jobclaim.cancel")

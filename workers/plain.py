@@ -15,8 +15,8 @@ from celery import Celery
 from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, StoreUnavailable
-from jobclaim.jobs import delivery as place
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo import delivery as place
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.attempt.scope import ScopedTask, contained
 from jobclaim.workers.process.plain_request import of_task

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars
 
-from jobclaim.jobs import CancelUnderWay, Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable, delivery
+from jobclaim.jobs import CancelUnderWay, Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
+from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import early
-from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import limits

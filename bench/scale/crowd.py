@@ -17,8 +17,8 @@ from typing import Any, Final
 from bench.stub_aws.tables import PAGE_BYTES, READ_UNIT, Table, size, write_units
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute, place, to_attributes
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute, place, to_attributes
 from jobclaim.settings import Settings
 
 Item = dict[str, Any]

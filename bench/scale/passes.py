@@ -13,8 +13,8 @@ import structlog
 from bench.scale.crowd import Asked, Clock, Crowd, CrowdedTable
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.storage import schema
 from jobclaim.recovery import sweep
 from jobclaim.recovery.decide import LOOK_AHEAD_MS
 from jobclaim.recovery.sweep import SweepReport

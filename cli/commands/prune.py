@@ -29,7 +29,7 @@ def command(session: Session, dry_run: bool, limit: int | None, rate: float, out
     DynamoDB deletes them by itself where TTL is on (`jobclaim up` turns it on). This reads the whole table, once, so
     run it seldom. Open jobs are never touched. Exits with 5 when --limit left some.
     """
-    from jobclaim.jobs.storage.pruning import prune
+    from jobclaim.jobs.repo.pruning import prune
 
     done = prune(session.repo, limit=limit, dry_run=dry_run, per_second=rate)
     left = "" if done.complete else "; --limit left more"

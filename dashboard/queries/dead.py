@@ -13,9 +13,9 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, Found, Walk, find
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import InvalidInput, Job, JobStatus
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.storage import schema
 from jobclaim.recovery.dead import VERBS, Filter, Verb, grouped
 from jobclaim.settings import Settings
 from jobclaim.views.humane import iso

@@ -9,7 +9,7 @@ from typing import Final
 from jobclaim.dashboard.meter import Budget
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 

@@ -15,8 +15,9 @@ from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.services import Services
 from jobclaim.fleet import breaker, tally
 from jobclaim.fleet.workers import WorkerRecord, record_of
-from jobclaim.jobs.storage import counters, schema
-from jobclaim.jobs.storage.item import Item
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item
+from jobclaim.jobs.storage import counters
 from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.recovery import alerts
 from jobclaim.settings import Settings

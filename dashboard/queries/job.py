@@ -15,9 +15,9 @@ from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
 from jobclaim.fleet.workers import CANCEL, WorkerRecord
 from jobclaim.jobs import Job, JobNotFound, JobStatus, checks
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings

@@ -15,7 +15,7 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries import fleet, opened, queues
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 
 FRESH_MS: Final = 5_000

@@ -14,7 +14,7 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import Job
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 

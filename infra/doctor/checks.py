@@ -102,7 +102,7 @@ def _table_parts(subject: str, view: TableView, spec: TableSpec) -> Iterator[Fin
 
 
 def _index(subject: str, view: TableView) -> Finding:
-    from jobclaim.jobs.storage.schema import INDEX_HASH, INDEX_RANGE
+    from jobclaim.jobs.encoding.schema import INDEX_HASH, INDEX_RANGE
 
     if not view.index_key:
         return fail(subject, "does not exist: recovery finds nothing", UP)

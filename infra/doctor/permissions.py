@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from jobclaim.infra.doctor.snapshot import Permission
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 
 Actor = Literal["submitter", "worker", "beat", "recovery", "dashboard"]

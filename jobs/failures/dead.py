@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.model import DeadState, Decision, FailureKind, Job
-from jobclaim.jobs.storage import codec
 from jobclaim.settings import DeadLetterRule, Settings
 
 DECISIONS: Final = 20

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from jobclaim.jobs import checks
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.failures import fingerprint
 from jobclaim.jobs.failures.taxonomy import classify
 from jobclaim.jobs.model import Failure, FailureKind
-from jobclaim.jobs.storage import codec
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 12_000

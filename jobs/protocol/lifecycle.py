@@ -1,21 +1,19 @@
 """What each move makes of a job: pure functions from the job that was read to the job that is wanted.
 
-`changes` then tells DynamoDB the difference. Times are epoch milliseconds.
+`jobclaim.jobs.encoding.changes` then tells DynamoDB the difference. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
-from jobclaim.jobs.storage import codec
-from jobclaim.jobs.storage.expressions import Change
-from jobclaim.jobs.storage.item import ALWAYS_STORED, ENCODERS, is_absent, place
 from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
@@ -212,17 +210,6 @@ def dispatched(job: Job, now: int) -> Job:
     return replace(job, dispatches=job.dispatches + 1, dispatched_at=now)
 
 
-def as_read(job: Job) -> dict[str, str | int]:
-    """What a mover knows of the job that it read: the values that guards may hold it to."""
-    return {
-        "claim_token": job.claim_token,
-        "attempt": job.attempt,
-        "submission": job.submission,
-        "dispatches": job.dispatches,
-        "dead_state": job.dead_state,
-    }
-
-
 def as_duplicate(existing: Job) -> Job:
     """The answer to a submission that found an equal job."""
     return replace(existing, created=False)
@@ -248,40 +235,6 @@ def answers_duplicate(existing: Job, now: int) -> bool:
     if existing.status.is_open:
         return True
     return existing.status is JobStatus.COMPLETED and now < existing.finished_at + existing.idempotency_ttl * 1000
-
-
-def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
-    """Tell what an update must set and remove to make ``after`` of ``before``; ``status`` is the move's own."""
-    difference: dict[str, Change] = {}
-    for name in _CHANGEABLE:
-        value = getattr(after, name)
-        old = getattr(before, name)
-        if value is not old and not _same(name, value, old):
-            difference[name] = _stored(name, value)
-    old_place = place(before, shards=shards, index_completed=index_completed)
-    new_place = place(after, shards=shards, index_completed=index_completed)
-    for name in old_place.keys() | new_place.keys():
-        if old_place.get(name) != new_place.get(name):
-            difference[name] = new_place.get(name)
-    return difference
-
-
-_CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in ("job_id", "status", "created"))
-
-
-def _same(name: str, value: Any, old: Any) -> bool:
-    """Whether two values are stored alike: to Python 1, 1.0 and True are equal, to JSON they are not."""
-    if name in ENCODERS and value is not None and old is not None:
-        return ENCODERS[name](value) == ENCODERS[name](old)
-    return bool(value == old)
-
-
-def _stored(name: str, value: Any) -> Change:
-    if name in ENCODERS:
-        return None if is_absent(name, value) else ENCODERS[name](value)
-    if not value and name not in ALWAYS_STORED:
-        return None
-    return str(value) if isinstance(value, str) else value
 
 
 def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tuple[Attempt, ...]:

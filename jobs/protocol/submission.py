@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import Job, JobStatus, OnOrphan
 from jobclaim.jobs.protocol.lifecycle import first_dispatches
-from jobclaim.jobs.storage import codec
 from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from jobclaim.jobs import checks, delivery
+from jobclaim.jobs import checks
+from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
 from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
@@ -18,8 +19,8 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.owning import Owning
-from jobclaim.jobs.storage.expressions import Change, Increment, PlusAttribute
 from jobclaim.jobs.storage.table import Written
 from jobclaim.jobs.transitions import Move
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from jobclaim.jobs import checks, delivery
+from jobclaim.jobs import checks
 from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
@@ -18,6 +18,7 @@ from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import lease_ms, queue_name
+from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.announcing import announce_end
 from jobclaim.jobs.repo.reading import Reading
 from jobclaim.jobs.transitions import Move, owner_move

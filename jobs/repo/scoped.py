@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jobclaim.jobs import delivery
 from jobclaim.jobs.errors import ClaimLost, JobNotFound, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import Claiming
 
 log = get_logger("jobclaim.jobs")

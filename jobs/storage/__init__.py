@@ -1,1 +1,1 @@
-"""The job table, the requests to it, and the forms that values have in it."""
+"""The requests to the job table and its neighbours: large payloads in S3, notes, small records."""

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
 
 log = get_logger("jobclaim.jobs")

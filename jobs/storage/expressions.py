@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jobclaim.jobs.storage.item import ALWAYS_STORED, attribute
+from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
+from jobclaim.jobs.encoding.item import ALWAYS_STORED, attribute
 from jobclaim.jobs.transitions import TRANSITIONS, Move
-
-
-@dataclass(frozen=True, slots=True)
-class PlusAttribute:
-    """A new value that DynamoDB adds up itself: ``value`` plus another attribute of the same item."""
-
-    value: int
-    attribute: str
-
-
-@dataclass(frozen=True, slots=True)
-class Increment:
-    """A counter that grows by ``by``."""
-
-    by: int
-
-
-Change = str | int | float | PlusAttribute | Increment | None
-"""A new value; ``None`` removes the attribute."""
 
 
 def update_request(move: Move, expected: Mapping[str, str | int], changes: Mapping[str, Change]) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobclaim.jobs.clock import Clock, system_clock, wait
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.errors import InvalidPayload, JobError, PayloadTooLarge
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
-from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.connect import PerProcess
 from jobclaim.jobs.storage.connect import client as connect
 from jobclaim.jobs.storage.resilience import persistently
-from jobclaim.jobs.storage.schema import LARGE_MARK
 from jobclaim.settings import Settings
 
 if TYPE_CHECKING:

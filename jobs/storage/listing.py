@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.model import Job, JobStatus, Page
-from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.table import IndexEntry, JobTable
 
 ROUNDS: Final = 10

@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind, key
 from jobclaim.jobs.storage.records import Records
 from jobclaim.jobs.storage.resilience import condition_failed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import Item, attribute
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item, attribute
 
 SEPARATOR: Final = "\x1f"
 

@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 
 from botocore.exceptions import ClientError
 
-from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.storage.members import Arrivals, Members
 from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind, key
+from jobclaim.jobs.storage.records import HasTable
 from jobclaim.jobs.storage.resilience import condition_failed
 
 __all__ = ["SEPARATOR", "Arrivals", "Kind", "Notes", "key"]
@@ -28,7 +28,7 @@ class Notes(Members):
     """Requests on the notes of one job table; all of them raise `StoreUnavailable`."""
 
     @classmethod
-    def of(cls, repo: Store) -> Self:
+    def of(cls, repo: HasTable) -> Self:
         """Give the notes of a repo's table, through the repo's own client."""
         return cls(repo.table.client, repo.table.name, clock=repo.clock, sleep=repo.table.sleep)
 

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.errors import OffloadLost, PayloadTooLarge, StoreUnavailable
-from jobclaim.jobs.storage import codec
-from jobclaim.jobs.storage.schema import LARGE_MARK
 
 MOST_BYTES: Final = 50_000_000
 """A payload is read into the memory of each process that runs its job; beyond this it should be a file of its own."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.storage.resilience import persistently
-
-if TYPE_CHECKING:
-    from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.storage.table import JobTable
+from jobclaim.settings import Settings
 
 T = TypeVar("T")
+
+
+class HasTable(Protocol):
+    """A `JobRepo`, as far as records need it: the table's client, the clock and the settings."""
+
+    settings: Settings
+    clock: Clock
+    table: JobTable
 
 
 class Records:
@@ -32,7 +39,7 @@ class Records:
         self._sleep = sleep
 
     @classmethod
-    def of(cls, repo: Store) -> Self:
+    def of(cls, repo: HasTable) -> Self:
         """Use the fleet table that the repo's settings name, through the repo's own client."""
         return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 

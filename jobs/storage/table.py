@@ -10,16 +10,16 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.clock import Clock, wait
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.changes import Change, changes
+from jobclaim.jobs.encoding.item import Item, attribute, from_item, place, to_attributes
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.protocol.recognition import is_same_state
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.expressions import Change, update_request
-from jobclaim.jobs.storage.item import Item, attribute, from_item, place, to_attributes
+from jobclaim.jobs.recognition import is_same_state
+from jobclaim.jobs.storage.expressions import update_request
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
-from jobclaim.jobs.transitions import TRANSITIONS, Move
+from jobclaim.jobs.transitions import TRANSITIONS, Move, as_read
 
 log = get_logger("jobclaim.jobs")
 
@@ -139,8 +139,8 @@ class JobTable:
             if not TRANSITIONS[move].creates:
                 raise KeyError(f"the move {move} needs a job that was read before")
             return _judged(self.put_new(after), move, after)
-        difference = lifecycle.changes(before, after, shards=self.shards, index_completed=self.index_completed)
-        known = lifecycle.as_read(before)
+        difference = changes(before, after, shards=self.shards, index_completed=self.index_completed)
+        known = as_read(before)
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
 
     def move(

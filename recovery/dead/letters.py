@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jobclaim.fleet.audit import Audit
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage import schema
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
 from jobclaim.recovery.dead.filter import Filter

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from tests.contract.racers import run_race
 from tests.contract.stores import Store
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from celery.exceptions import Retry
 
-from jobclaim.jobs import FailureKind, Job, JobStatus, delivery, on_failure
-from jobclaim.jobs.delivery import Delivery
+from jobclaim.jobs import FailureKind, Job, JobStatus, on_failure
 from jobclaim.jobs.failures import hooks
+from jobclaim.jobs.repo import delivery
+from jobclaim.jobs.repo.delivery import Delivery
 from tests.contract.stores import Store
 
 

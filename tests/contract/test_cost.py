@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo
-from jobclaim.jobs.protocol import rescue
-from jobclaim.jobs.storage.schema import INDEX
+from jobclaim.jobs.encoding.schema import INDEX
+from jobclaim.jobs.repo import rescue
 from tests.contract.stores import Store
 
 pytestmark = pytest.mark.real

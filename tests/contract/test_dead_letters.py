@@ -11,7 +11,7 @@ from jobclaim.jobs import FailureKind, IllegalTransition, Job, JobRepo, JobStatu
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.protocol.rescue import revive
+from jobclaim.jobs.repo.rescue import revive
 from jobclaim.recovery.dead import Filter, letters
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, before, bench_settings, store

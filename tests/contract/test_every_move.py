@@ -11,7 +11,7 @@ import pytest
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
 from jobclaim.jobs.idempotency import IdempotencyService, store_result
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 from jobclaim.recovery.dead import decisions
 from tests.contract.stores import LossyClient, Store, TwiceClient

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.storage.item import attribute, place, to_attributes
+from jobclaim.jobs.encoding.item import attribute, place, to_attributes
 from jobclaim.settings import ITEM_BUDGET
 from tests.contract.stores import Store
 from tests.unit.jobs_strategies import fullest_job, longest_failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobclaim.jobs import Failure, FailureKind, JobStatus, StoreUnavailable
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from tests.contract.stores import LossyClient, Store
 

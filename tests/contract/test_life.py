@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, NotClaimed
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from tests.contract.stores import Store
 
 LEASE_MS = (1800 + 60) * 1000

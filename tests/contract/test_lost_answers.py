@@ -17,7 +17,8 @@ from botocore.exceptions import (
 from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.idempotency import store_result
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.transitions import Move
 from tests.contract.stores import LossyClient, Store, TwiceClient
 

@@ -12,9 +12,10 @@ from moto import mock_aws
 
 from jobclaim.jobs import ClaimLost, Failure, FailureKind, IllegalTransition, Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.encoding.item import DECODERS, place
 from jobclaim.jobs.model import HISTORY_LIMIT
-from jobclaim.jobs.protocol import lifecycle, rescue
-from jobclaim.jobs.storage.item import DECODERS, place
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo import rescue
 from tests.contract.stores import LossyClient, Store
 from tests.support.clock import ManualClock
 

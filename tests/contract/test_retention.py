@@ -8,7 +8,7 @@ import pytest
 
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.idempotency import store_result
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from jobclaim.recovery.dead import retry
 from tests.contract.stores import Store, contract_settings
 

@@ -12,8 +12,8 @@ import pytest
 from moto import mock_aws
 
 from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.encoding.schema import shard_of
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.storage.schema import shard_of
 from jobclaim.settings import QueueSpec
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint

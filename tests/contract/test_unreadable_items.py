@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import InvalidPayload, Job, JobUnreadable
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.idempotency import store_result
-from jobclaim.jobs.storage.schema import LARGE_MARK
 from jobclaim.recovery import sweep
 from jobclaim.recovery.dead import DeadLetters, Filter
 from jobclaim.views.job_filter import JobFilter, filtered_page

@@ -9,7 +9,8 @@ import pytest
 
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo import rescue
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 from tests.support.recovery import Bench, bench_settings

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jobclaim.jobs import ClaimLost, Failure, FailureKind, Job, JobRepo
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from tests.contract.stores import Store
 
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")

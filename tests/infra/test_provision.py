@@ -11,7 +11,7 @@ import pytest
 
 from jobclaim.infra import ProvisionReport, provision, resolve_queue_urls
 from jobclaim.infra.errors import ProvisionError, QueueNotFound, TableMismatch
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from tests.infra.conftest import Stack, named_settings
 from tests.support.endpoints import free_port
 from tests.support.waiting import wait_until

@@ -34,7 +34,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 
 def load(stack: Stack) -> dict[str, list[str]]:
     """Put dead jobs of seven causes; give their ids by fingerprint."""
-    from jobclaim.jobs.storage.item import attribute, to_attributes
+    from jobclaim.jobs.encoding.item import attribute, to_attributes
 
     repo, table, now = stack.repo, stack.settings.job_table, stack.repo.clock()
     groups: dict[str, list[str]] = {}

@@ -22,9 +22,9 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
 from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim.jobs.encoding.item import attribute, to_attributes
 from jobclaim.jobs.model import Failure, FailureKind
 from jobclaim.jobs.protocol.submission import Submission, new_job
-from jobclaim.jobs.storage.item import attribute, to_attributes
 from jobclaim.workers import create_app
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed

@@ -10,9 +10,10 @@ from zlib import crc32
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
-from jobclaim.jobs import ClaimLost, FailureKind, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable, delivery
+from jobclaim.jobs import ClaimLost, FailureKind, Job, JobError, JobRepo, RetryPolicy, StoreUnavailable
 from jobclaim.jobs.idempotency import IdempotencyService, store_result
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.repo import delivery
 from jobclaim.recovery import dead, sweep
 from tests.simulation.line import Process, Shared
 from tests.simulation.oracle import Body, Oracle

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from tests.simulation.dynamodb import Database, Index
 
 BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)

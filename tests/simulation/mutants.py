@@ -17,8 +17,8 @@ from unittest.mock import patch
 
 import click
 
-import jobclaim.jobs.protocol.rescue
 import jobclaim.jobs.repo.claiming
+import jobclaim.jobs.repo.rescue
 import jobclaim.jobs.storage.expressions
 import jobclaim.jobs.storage.table
 import jobclaim.recovery.decide
@@ -279,7 +279,7 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "one claim token for all": _same_token,
     "an ended wait does not pass over its attempt": _patched(lifecycle, "ended_badly", _ended_badly),
     "a job is put over what is there": _put_without_condition,
-    "a message is sent that was not counted": _patched(jobclaim.jobs.protocol.rescue, "dispatch", _uncounted),
+    "a message is sent that was not counted": _patched(jobclaim.jobs.repo.rescue, "dispatch", _uncounted),
     "a retry by its rule is not counted": _unchanged(Move.REVIVE, "dead_retries"),
     "a retry by its rule is forgotten": _patched(jobclaim.recovery.decide, "is_due", lambda job, now: False),
     "a retry by its rule comes early": _patched(

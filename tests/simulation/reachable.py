@@ -15,7 +15,7 @@ from typing import Final
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.lifecycle import Retention
-from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
+from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition, as_read
 from tests.simulation.mutants import SOURCES, without
 
 NOW: Final = 1
@@ -101,7 +101,7 @@ def _holds(transition: Transition, guards: list[str] | tuple[str, ...], read: Jo
 
 def _value(job: Job, guard: str) -> object:
     """What a guard compares; a job's task is one, though no move changes it."""
-    return lifecycle.as_read(job)[guard] if guard in lifecycle.as_read(job) else getattr(job, guard)
+    return as_read(job)[guard] if guard in as_read(job) else getattr(job, guard)
 
 
 @lru_cache(maxsize=4096)

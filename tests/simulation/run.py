@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import structlog
 
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from tests.simulation.actors import Stage, Worker, meddle, recover, submit
 from tests.simulation.client import BY_STATE
 from tests.simulation.dynamodb import Database

@@ -21,14 +21,14 @@ from jobclaim.fleet.breaker import PREFIX as BREAKER
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import FailureKind, JobRepo, JobStatus
 from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, Job
-from jobclaim.jobs.protocol import rescue
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.storage.connect import client
 from jobclaim.jobs.storage.counters import PREFIX as TALLY
 from jobclaim.jobs.storage.counters import WINDOW_MS
-from jobclaim.jobs.storage.item import attribute
 from jobclaim.recovery.alerts import KEY as ALERTS
 from jobclaim.settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
 from jobclaim.testing.table import in_memory

@@ -11,9 +11,9 @@ from jobclaim.fleet.audit import Audit
 from jobclaim.fleet.breaker import Breaker, Breakers
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.model import Failure, FailureKind
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
 from jobclaim.recovery import alerts
 from jobclaim.workers.submission.envelope import seal
 

@@ -10,7 +10,7 @@ from celery import shared_task
 
 from jobclaim.jobs import JobRepo, RetryPolicy, RetryRule
 from jobclaim.jobs.model import Failure, FailureKind
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from jobclaim.workers import IdempotentTask, JobTask, with_idempotency
 from tests.support.tasks import leave_evidence
 

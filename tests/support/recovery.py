@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus
-from jobclaim.jobs.storage.item import attribute, place, to_attributes
+from jobclaim.jobs.encoding.item import attribute, place, to_attributes
 from jobclaim.recovery import FleetTable, SweepReport, sweep
 from jobclaim.settings import Settings
 from tests.support.clock import ManualClock

@@ -12,9 +12,9 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.session import Session
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobStatus
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.idempotency import IdempotencyService
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
 from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
 
 __all__ = ["aws", "session"]  # fixtures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobclaim.jobs.storage import schema
+from jobclaim.jobs.encoding import schema
 from jobclaim.recovery import FleetTable
 from tests.simulation.client import ModelClient
 from tests.simulation.dynamodb import Database

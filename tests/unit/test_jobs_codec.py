@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kombu.utils import json as kombu_json
 
 from jobclaim.jobs import Failure, FailureKind, InvalidPayload, PayloadTooLarge
-from jobclaim.jobs.storage import codec
+from jobclaim.jobs.encoding import codec
 from tests.unit.jobs_strategies import ATTEMPTS, FAILURES, JSON
 
 

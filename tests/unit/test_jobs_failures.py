@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobclaim.jobs import Failure, FailureKind, InvalidInput
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures.description import MAX_EXCEPTION, MAX_MESSAGE, MAX_TRACEBACK, describe
-from jobclaim.jobs.storage import codec
 
 NOW = 1_750_000_000_000
 

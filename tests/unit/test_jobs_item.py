@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.item import DECODERS, attribute, from_item, place, to_attributes
 from jobclaim.jobs.failures.description import bounded
 from jobclaim.jobs.model import HISTORY_LIMIT
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.storage import codec
-from jobclaim.jobs.storage.item import DECODERS, attribute, from_item, place, to_attributes
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import ITEM_BUDGET
 from tests.unit.jobs_strategies import FIELDS, fullest_job, jobs, longest_failure

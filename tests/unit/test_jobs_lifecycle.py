@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.encoding.changes import changes
+from jobclaim.jobs.encoding.item import place, to_attributes
 from jobclaim.jobs.model import HISTORY_LIMIT
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.lifecycle import Retention
-from jobclaim.jobs.storage.item import place, to_attributes
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 from tests.unit.jobs_strategies import jobs
 
@@ -45,7 +46,7 @@ def test_the_changes_make_the_stored_item_of_one_job_that_of_the_other(
         return to_attributes(job) | place(job, shards=shards, index_completed=index_completed)
 
     item = stored(before)
-    for name, change in lifecycle.changes(before, after, shards=shards, index_completed=index_completed).items():
+    for name, change in changes(before, after, shards=shards, index_completed=index_completed).items():
         item.pop(name, None)
         if change is not None:
             item[name] = change
@@ -56,19 +57,19 @@ def test_the_changes_make_the_stored_item_of_one_job_that_of_the_other(
 
 @pytest.mark.parametrize(("old", "new"), [(1, True), (1, 1.0), ([0], [False]), ({"a": 0.0}, {"a": -0.0})])
 def test_values_that_only_python_takes_for_equal_are_stored_anew(old: Any, new: Any) -> None:
-    difference = lifecycle.changes(pending(payload=old), pending(payload=new), shards=1, index_completed=False)
+    difference = changes(pending(payload=old), pending(payload=new), shards=1, index_completed=False)
 
     assert difference == {"payload": json.dumps(new, separators=(",", ":"))}
 
 
 def test_a_value_that_is_stored_alike_is_not_sent() -> None:
-    assert not lifecycle.changes(pending(payload=[1, 2]), pending(payload=(1, 2)), shards=1, index_completed=False)
+    assert not changes(pending(payload=[1, 2]), pending(payload=(1, 2)), shards=1, index_completed=False)
 
 
 def test_completing_a_job_neither_sends_its_payload_again_nor_touches_the_claim() -> None:
     job = claimed(payload={"large": "x" * 1000}, history=failed(claimed()).history)
 
-    sent = lifecycle.changes(job, lifecycle.completed(job, 1, NOW, RETENTION), shards=4, index_completed=False)
+    sent = changes(job, lifecycle.completed(job, 1, NOW, RETENTION), shards=4, index_completed=False)
 
     assert set(sent) == {"result", "finished_at", "expires_at", "state_key", "state_at"}
     assert sent["state_key"] is sent["state_at"] is None

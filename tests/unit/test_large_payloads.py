@@ -16,8 +16,8 @@ from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.storage.connect import client
-from jobclaim.jobs.storage.schema import LARGE_MARK
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from tests.support.clock import ManualClock
 from tests.support.recovery import Bench, Requests, bench_settings, store
 

@@ -20,7 +20,7 @@ from bench.scale.paper import (
 from bench.scale.passes import CASES, JOB, Case, passed, scaled_settings
 from jobclaim.infra.cost import WRITE_UNITS_PER_JOB
 from jobclaim.jobs import JobRepo, JobStatus
-from jobclaim.jobs.storage.schema import open_key
+from jobclaim.jobs.encoding.schema import open_key
 
 BY_NAME = {case.name: case for case in CASES}
 ENDED = BY_NAME["ended; the fleet is busy"]

@@ -24,8 +24,8 @@ from celery import states
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
-from jobclaim.jobs import delivery as place
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
 from jobclaim.workers import identity
 from jobclaim.workers.attempt import outcome, soft_limit

@@ -22,8 +22,8 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage import codec
 from jobclaim.workers.attempt import admission
 from jobclaim.workers.attempt.outcome import kind_of
 from jobclaim.workers.submission import call, envelope, timing

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, Job, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
 from jobclaim.workers.identity import worker_id

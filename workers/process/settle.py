@@ -26,7 +26,7 @@ from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.protocol import rescue
+from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
 from jobclaim.workers.results import chords, links

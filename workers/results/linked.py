@@ -10,8 +10,8 @@ from celery.exceptions import Ignore
 from kombu.exceptions import EncodeError
 
 from jobclaim.jobs import InvalidPayload, Job, StoreUnavailable
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.outcome import record_success

@@ -9,7 +9,8 @@ from celery import Celery
 
 from jobclaim.jobs import Job, StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.protocol import lifecycle, rescue
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo import rescue
 from jobclaim.workers.submission.envelope import carried
 from jobclaim.workers.submission.message import headers
 

@@ -16,7 +16,7 @@ from celery.app.task import Context
 from kombu.exceptions import EncodeError
 
 from jobclaim.jobs import InvalidPayload
-from jobclaim.jobs.storage import codec
+from jobclaim.jobs.encoding import codec
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.typed import TypedTask

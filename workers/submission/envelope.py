@@ -22,8 +22,8 @@ from typing import Any, Final
 from kombu.utils import json
 
 from jobclaim.jobs import PayloadTooLarge
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.protocol.submission import MAX_ENVELOPE
-from jobclaim.jobs.storage import codec
 from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.submission.inflate import MOST_BYTES, inflate
 from jobclaim.workers.submission.message import HEADER

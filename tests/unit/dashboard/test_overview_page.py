@@ -11,8 +11,8 @@ from jobclaim.dashboard.queries import ended, overview
 from jobclaim.dashboard.queries.overview import Overview
 from jobclaim.fleet.tally import Tally
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.recovery import alerts
 from tests.unit.dashboard.conftest import Board

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from jobclaim.jobs.encoding import codec, schema
 from jobclaim.jobs.errors import JobUnreadable
 from jobclaim.jobs.model import DeadState, Job, JobStatus
-from jobclaim.jobs.storage import codec, schema
 
 Item = dict[str, dict[str, Any]]
 """A DynamoDB item in the low-level form, ``{"job_id": {"S": "..."}}``."""

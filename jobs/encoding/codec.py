@@ -1,6 +1,6 @@
 """Payloads and results as compact JSON text: exact for floats, cheaper than DynamoDB maps, checked before any write.
 
-What kombu's JSON carries for a plain task is carried: `jobclaim.jobs.storage.tagged`. As there, keys that are numbers,
+What kombu's JSON carries for a plain task is carried: `jobclaim.jobs.encoding.tagged`. As there, keys that are numbers,
 booleans or ``None`` become text, tuples become lists, and NaN and infinity pass.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any, Final
 
+from jobclaim.jobs.encoding.tagged import RICH, is_lazy_text, tag, untag
 from jobclaim.jobs.errors import InvalidPayload, PayloadTooLarge
 from jobclaim.jobs.model import Attempt, Decision, Failure, FailureKind
-from jobclaim.jobs.storage.tagged import RICH, is_lazy_text, tag, untag
 
 MAX_DEPTH: Final = 100
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from jobclaim.jobs.model import Job
-
-if TYPE_CHECKING:
-    from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.repo.store import Store
 
 
 class Delivery:

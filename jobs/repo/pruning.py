@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage import schema
-from jobclaim.jobs.storage.item import attribute
 from jobclaim.jobs.storage.resilience import condition_failed, persistently
 
 

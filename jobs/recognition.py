@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
+from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.model import Attempt, Job, JobStatus
-from jobclaim.jobs.storage import codec
 
 Recognition: TypeAlias = Callable[[Job, Job], bool]
 """Called with the stored job and the job that the move was to make of it."""

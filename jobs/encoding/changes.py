@@ -1,0 +1,62 @@
+"""What an update must set and remove to make one job of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from jobclaim.jobs.encoding.item import ALWAYS_STORED, ENCODERS, is_absent, place
+from jobclaim.jobs.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class PlusAttribute:
+    """A new value that DynamoDB adds up itself: ``value`` plus another attribute of the same item."""
+
+    value: int
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """A counter that grows by ``by``."""
+
+    by: int
+
+
+Change = str | int | float | PlusAttribute | Increment | None
+"""A new value; ``None`` removes the attribute."""
+
+
+def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
+    """Tell what an update must set and remove to make ``after`` of ``before``; ``status`` is the move's own."""
+    difference: dict[str, Change] = {}
+    for name in _CHANGEABLE:
+        value = getattr(after, name)
+        old = getattr(before, name)
+        if value is not old and not _same(name, value, old):
+            difference[name] = _stored(name, value)
+    old_place = place(before, shards=shards, index_completed=index_completed)
+    new_place = place(after, shards=shards, index_completed=index_completed)
+    for name in old_place.keys() | new_place.keys():
+        if old_place.get(name) != new_place.get(name):
+            difference[name] = new_place.get(name)
+    return difference
+
+
+_CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in ("job_id", "status", "created"))
+
+
+def _same(name: str, value: Any, old: Any) -> bool:
+    """Whether two values are stored alike: to Python 1, 1.0 and True are equal, to JSON they are not."""
+    if name in ENCODERS and value is not None and old is not None:
+        return ENCODERS[name](value) == ENCODERS[name](old)
+    return bool(value == old)
+
+
+def _stored(name: str, value: Any) -> Change:
+    if name in ENCODERS:
+        return None if is_absent(name, value) else ENCODERS[name](value)
+    if not value and name not in ALWAYS_STORED:
+        return None
+    return str(value) if isinstance(value, str) else value
