@@ -147,8 +147,8 @@ def _submit_plain(
 ) -> Job:
     """Write the job of a task that makes its claim itself: it gets the job's id, and reads the kwargs as payload."""
     from jobclaim.jobs.failures.dead import seal_policy
-    from jobclaim.workers.limits import adopt_plain
     from jobclaim.workers.submission.dispatch import publish_if_due
+    from jobclaim.workers.time_limits import adopt_plain
 
     if args:
         raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")

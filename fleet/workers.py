@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
-from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.storage.records import HasTable, Records
 from jobclaim.jobs.storage.resilience import condition_failed
 
 T = TypeVar("T")
@@ -174,6 +175,14 @@ class FleetRecords(Records):
             if not condition_failed(error):
                 raise
             return None
+
+
+def is_cancel_under_way(repo: HasTable, job: Job) -> bool:
+    """Whether a running job was asked to end, and its worker has not ended it yet; one read of the fleet table."""
+    if job.status is not JobStatus.PROCESSING or not job.worker_id:
+        return False
+    record = FleetRecords.of(repo).get(job.worker_id)
+    return record is not None and record.commands.get(job.job_id) == CANCEL
 
 
 def _heartbeat(record: WorkerRecord) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from jobclaim.fleet.breaker import Breaker
 from jobclaim.workers.apps import create_app
 from jobclaim.workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
-from jobclaim.workers.breaker import BreakerOpen, circuit_breaker
 from jobclaim.workers.decorator import with_idempotency
+from jobclaim.workers.guarded import BreakerOpen, circuit_breaker
 from jobclaim.workers.handle import Handle, NotInstalled
 from jobclaim.workers.installation import install
 from jobclaim.workers.task import JobTask

@@ -160,11 +160,3 @@ class JobControl(Control):
                 return str(job.status)
             log.warning("cancel refused", reason=str(error), **job.log_context())
             return "refused"
-
-
-def is_under_way(repo: JobRepo, job: Job) -> bool:
-    """Whether a running job was asked to end, and its worker has not ended it yet; one read of the fleet table."""
-    if job.status is not JobStatus.PROCESSING or not job.worker_id:
-        return False
-    record = FleetRecords.of(repo).get(job.worker_id)
-    return record is not None and record.commands.get(job.job_id) == CANCEL

@@ -7,15 +7,19 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from celery import _state
+from celery.utils.imports import symbol_by_name
 
 from jobclaim.fleet.breaker import Breakers
 from jobclaim.fleet.limits import FleetLimits
 from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import JobError, JobRepo, log
 from jobclaim.settings import Settings
+
+INSTALL: Final = "jobclaim.workers.installation:install"
+"""By name: it puts this module's handle on an app, and stands above it."""
 
 
 class NotInstalled(JobError):
@@ -168,9 +172,7 @@ def handle_of(app: Any) -> Handle:
     if (found := installed_on(app)) is not None:
         return found
     if app is _state.default_app and is_made_up(app) and list(_state._get_active_apps()) == [app]:
-        from jobclaim.workers.installation import install  # which imports this module
-
-        return install(app)
+        return symbol_by_name(INSTALL)(app)  # type: ignore[no-any-return]
     raise NotInstalled(
         f"jobclaim is not installed on the Celery app {getattr(app, 'main', None)!r}; add jobclaim.install(app) where "
         "the app is made. A @shared_task that is called before that module was imported belongs to Celery's own "

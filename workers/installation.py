@@ -12,7 +12,7 @@ from celery.app.log import Logging
 
 from jobclaim.jobs import idempotency
 from jobclaim.settings import Settings
-from jobclaim.workers import config, decorator, forks, limits, own_tasks, signals
+from jobclaim.workers import config, decorator, forks, own_tasks, signals, time_limits
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
 from jobclaim.workers.submission.idempotency import key_of
 from jobclaim.workers.task import JobTask
@@ -129,4 +129,4 @@ def _adopt_tasks(app: Any, handle: Handle) -> None:
     """Give the tasks that were bound before their limits."""
     for task in app.tasks.values():
         if isinstance(task, JobTask):
-            limits.adopt(type(task), handle)
+            time_limits.adopt(type(task), handle)

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
 
 from celery import Celery, Task
+from celery.exceptions import ChordError
 from celery.utils.imports import symbol_by_name
+from kombu.exceptions import OperationalError
 
-from jobclaim.workers.results import chords, links
+from jobclaim.jobs import FailureKind, JobError
+from jobclaim.workers.results import joining, links, telling
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
+from jobclaim.workers.task import JobTask
 
 RUN_RECOVERY: Final = "jobclaim.recovery.tasks:run_pass"
 """By name: recovery stands above this layer, and only its own worker imports it."""
+PATIENCE: Final = 20
+"""Attempts of the small jobs below: what they do may be done any number of times."""
+
+
+class UpkeepTask(JobTask):
+    """A small job of the framework's own, safe to repeat at any point."""
+
+    abstract = True
+    on_orphan = "retry"
+    max_retries = PATIENCE
+    default_retry_delay = 10
+    autoretry_for = (JobError, OSError, OperationalError)
+    failure_kinds: ClassVar[Mapping[Any, Any]] = {ChordError: FailureKind.PERMANENT}
 
 
 def register(app: Celery) -> None:
     """Register recovery, chords, and what tells the links of a job that ended without its worker."""
     app.task(name=RECOVERY_TASK, base=Task, bind=True, ignore_result=True, shared=False)(_recover)
-    app.task(name=chords.CHORD_TASK, base=chords.UpkeepTask, bind=True, shared=False, starts_early=True)(
-        chords.run_chord  # which looks itself whether its members have ended
+    app.task(name=links.CHORD_TASK, base=UpkeepTask, bind=True, shared=False, starts_early=True)(
+        joining.run_chord  # which looks itself whether its members have ended
     )
-    app.task(name=links.TELL_TASK, base=chords.UpkeepTask, bind=True, shared=False)(chords.tell_links)
+    app.task(name=links.TELL_TASK, base=UpkeepTask, bind=True, shared=False)(telling.tell_links)
 
 
 def _recover(self: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery, current_app
 from celery import signals as celerys
 
-from jobclaim.workers import config, identity, limits, plain
+from jobclaim.workers import config, identity, plain, time_limits
 from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.process import board, held, startup
@@ -69,7 +69,7 @@ def _export_the_rest(**_: Any) -> None:
 def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
     """Stop before the first job where a task could not keep the limits that everything is derived from."""
     if handle := installed_on(instance.app):
-        if found := limits.problems(instance.app.tasks.values(), handle):
+        if found := time_limits.problems(instance.app.tasks.values(), handle):
             raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
         if (embedded := getattr(instance, "beat", None)) is not None:
             from jobclaim.workers.schedule import foreign

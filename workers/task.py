@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from celery.exceptions import Ignore
 from structlog.contextvars import bind_contextvars
 
+from jobclaim.fleet.workers import is_cancel_under_way
 from jobclaim.jobs import CancelUnderWay, Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding import codec
@@ -23,16 +24,15 @@ from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import early
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.settings import SQS_MAX_DELAY
-from jobclaim.workers import limits
+from jobclaim.workers import time_limits
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.attempt.scope import ScopedTask, speaking
-from jobclaim.workers.breaker import GuardedTask
-from jobclaim.workers.cancel import is_under_way
+from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import board, gate
 from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
-from jobclaim.workers.results import links
+from jobclaim.workers.results import links, telling
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call, envelope, timing
 from jobclaim.workers.submission.asynchronous import AwaitableTask
@@ -100,7 +100,7 @@ class JobTask(
     def bind(cls, app: Any) -> Any:
         """Bind the task to an app, with the time limits that its settings give it."""
         if handle := installed_on(app):
-            limits.adopt(cls, handle)
+            time_limits.adopt(cls, handle)
         for error, kind in (cls.failure_kinds or {}).items():
             register_kind(error, kind, task=cls.name)
         return super().bind(app)
@@ -219,7 +219,7 @@ class JobTask(
         )
         if not job.created and task_id is not None and identity is None:
             self._check_same_call(job, args, kwargs, options)
-        if identity and not job.created and is_under_way(self.jobclaim.repo, job):
+        if identity and not job.created and is_cancel_under_way(self.jobclaim.repo, job):
             raise CancelUnderWay(
                 f"job {job.job_id!r}, which an equal call of task {self.name!r} would get, is being cancelled; submit "
                 "again when it has ended"
@@ -235,7 +235,7 @@ class JobTask(
 
     def queue_name(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
         """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
-        return limits.queue_of(self, self.jobclaim, args, kwargs)
+        return time_limits.queue_of(self, self.jobclaim, args, kwargs)
 
     def idempotency_rules(self) -> Rules | None:
         """How equal calls are told; ``None`` where only a key of the caller's own makes calls equal."""
@@ -262,7 +262,7 @@ class JobTask(
         queue = queue or self.queue_name(args or (), kwargs)
         own_limit = options.get("time_limit")
         options = self._with_group(args, kwargs, options)
-        limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
+        time_limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
         repo, payload = self.jobclaim.repo, call.to_payload(args, kwargs)
         with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
             bound = links.prepare(self.app, carried)
@@ -388,7 +388,7 @@ class JobTask(
             )
         if not self.starts_early and job.attempt == where.attempt and early(job, self.jobclaim.repo.clock()):
             self._send_in_time(job)
-        self._tell_if_late(job)
+        telling.announce_late(self.app, job)
 
     def _send_in_time(self, job: Job) -> NoReturn:
         """Keep a message that came too early in SQS until its time; recovery sends what is due later than SQS keeps."""
@@ -396,11 +396,6 @@ class JobTask(
         if job.dispatches and wait <= SQS_MAX_DELAY:
             publish_if_due(self.app, job)
         raise Ignore("it is not due")
-
-    def _tell_if_late(self, refused: Job) -> None:
-        from jobclaim.workers.results.chords import announce_late  # which are tasks themselves
-
-        announce_late(self.app, refused)
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
         """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job.

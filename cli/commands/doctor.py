@@ -75,7 +75,7 @@ def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
     from jobclaim.infra.doctor import TaskView
     from jobclaim.workers import JobTask
     from jobclaim.workers.handle import handle_of
-    from jobclaim.workers.limits import problems, queue_of
+    from jobclaim.workers.time_limits import problems, queue_of
 
     try:
         registered = list(session.app_with_tasks.tasks.values())

@@ -10,7 +10,7 @@ from celery import shared_task
 
 from jobclaim.fleet.breaker import Breaker
 from jobclaim.workers import JobTask
-from jobclaim.workers.breaker import circuit_breaker
+from jobclaim.workers.guarded import circuit_breaker
 
 FAKE = Breaker(name="fake", failures=1, open_seconds=3, probe_seconds=10)
 

@@ -15,10 +15,10 @@ from jobclaim.jobs import IdempotencyMismatch, InvalidInput, JobError, JobStatus
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask, install
-from jobclaim.workers.limits import problems
 from jobclaim.workers.submission import options
 from jobclaim.workers.submission.attributes import REFUSED_ATTRIBUTES
 from jobclaim.workers.submission.dispatch import publish
+from jobclaim.workers.time_limits import problems
 
 PAGE = (Path(__file__).parents[2] / "docs" / "celery.md").read_text()
 

@@ -15,7 +15,8 @@ from jobclaim.jobs import JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.cancel import cancel
-from jobclaim.workers.results.chords import LOOK_SECONDS, PATIENCE, job_id_of
+from jobclaim.workers.own_tasks import PATIENCE
+from jobclaim.workers.results.chords import LOOK_SECONDS, job_id_of
 from jobclaim.workers.results.waiting import QUEUE_SECONDS, SUBMISSION_SECONDS
 
 told: list[str] = []

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 import jobclaim
 from jobclaim import JobTask, QueueSpec, ScheduleSpec, Settings, TaskSpec
-from jobclaim.workers import limits
+from jobclaim.workers import time_limits
 from jobclaim.workers.config import WrongConfiguration
 from jobclaim.workers.handle import NotInstalled, handle_of
 
@@ -278,7 +278,7 @@ def test_two_routes_of_one_task_are_a_reason_not_to_start() -> None:
     settings = SETTINGS.model_copy(update={"tasks": {"mails.send": TaskSpec(queue="default")}})
     app = installed(settings, task_routes={"mails.send": "mail"})
     task = app.task(name="mails.send", base=JobTask, shared=False)(work)
-    [problem] = limits.problems([task], app.jobclaim)
+    [problem] = time_limits.problems([task], app.jobclaim)
     for words in ("'mails.send'", "'default'", "'mail'", "task_routes", "remove one"):
         assert words in problem
 
@@ -286,7 +286,7 @@ def test_two_routes_of_one_task_are_a_reason_not_to_start() -> None:
 def test_a_route_to_a_queue_that_settings_do_not_know_is_a_reason_not_to_start() -> None:
     app = installed(task_routes={"send": "nowhere"})
     task = app.task(name="send", base=JobTask, shared=False)(work)
-    assert any("nowhere" in problem for problem in limits.problems([task], app.jobclaim))
+    assert any("nowhere" in problem for problem in time_limits.problems([task], app.jobclaim))
 
 
 # --- installing

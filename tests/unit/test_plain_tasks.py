@@ -11,11 +11,11 @@ from kombu.message import Message
 from jobclaim.jobs import SKIPPED, IdempotencyService, InvalidInput, JobRepo
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import IdempotentTask, JobTask, create_app, plain
-from jobclaim.workers.limits import problems
 from jobclaim.workers.process.held import PER_REGION, Claim, Held
 from jobclaim.workers.process.plain_request import PlainRequest, of_task
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.idempotency import key_of
+from jobclaim.workers.time_limits import problems
 from tests.unit.test_task_limits import body
 
 SETTINGS = Settings(

@@ -13,7 +13,7 @@ from jobclaim.jobs import InvalidInput, Job, JobStatus
 from jobclaim.settings import QUEUE_PRESETS, Limits, QueueSpec, Settings
 from jobclaim.workers import EmailTask, JobTask, create_app
 from jobclaim.workers.attempt.admission import FIRST_WAIT_MS, LONGEST_WAIT_MS, backoff_ms, concurrency_name, has_turn
-from jobclaim.workers.limits import check_call, problems, time_limits
+from jobclaim.workers.time_limits import check_call, problems, time_limits
 
 USUAL = Limits(soft=80, hard=100)
 SETTINGS = Settings(

@@ -105,7 +105,7 @@ class ReturningTask(Task):
         raise Ignore(hold.reason)
 
     def _blame_service(self, error: BaseException | None) -> None:
-        """See `jobclaim.workers.breaker.GuardedTask`."""
+        """See `jobclaim.workers.guarded.GuardedTask`."""
 
     def _make_room(self) -> None:
         name = getattr(self.request, "takes_place", "")

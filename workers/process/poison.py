@@ -22,7 +22,7 @@ from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process.recorder import Recorder
-from jobclaim.workers.results import chords
+from jobclaim.workers.results import telling
 from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.submission.message import Address, address
 
@@ -139,12 +139,12 @@ class PoisonDesk:
             if any(other.task != task or early(other, repo.clock()) for other in seen):
                 return False
             for refused in seen:
-                chords.announce_late(self._app, refused)
+                telling.announce_late(self._app, refused)
             if job is not None:  # else the message is stale: its attempt is somebody's, or over
                 failed = repo.update_status(
                     job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token
                 )
-                chords.announce(self._app, failed)
+                telling.announce(self._app, failed)
         except (JobNotFound, InvalidInput):  # InvalidInput: an id that no job can have
             return False
         except ClaimLost:

@@ -29,7 +29,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
-from jobclaim.workers.results import chords, links
+from jobclaim.workers.results import links, telling
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.message import HEADER, TOKEN
@@ -128,7 +128,7 @@ def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
     if after is None:
         return False
     if attempt.task is not None:
-        chords.announce(app, after)
+        telling.announce(app, after)
         signals.task_revoked.send(
             sender=attempt.task, request=_context(attempt, job), terminated=True, signum=None, expired=False
         )

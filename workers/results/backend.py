@@ -5,7 +5,7 @@
     JobTask     the job itself: state, result, failure
     plain task  the host's own result backend; where there is none, a note under ``result``, as long as a job's
     group       a note under ``group``, only where somebody calls `GroupResult.save`
-    chord       a note under ``chord`` that counts who came; `jobclaim.workers.results.chords` runs the body
+    chord       a note under ``chord`` that counts who came; `jobclaim.workers.results.joining` runs the body
 
 A callback is sent before the result is written, an error callback after it. Nobody speaks for a job whose claim is
 over: what follows a write that the fence refused is not done.
@@ -42,7 +42,7 @@ from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.process.request import owner
-from jobclaim.workers.results import chords, links
+from jobclaim.workers.results import chords, header, links, telling
 from jobclaim.workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
 from jobclaim.workers.submission.message import TOKEN, address
 
@@ -126,7 +126,7 @@ class JobBackend(BaseBackend):
             if in_child:
                 self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:
-                chords.announce(self.app, job)
+                telling.announce(self.app, job)
 
     def mark_as_revoked(
         self,
@@ -143,10 +143,10 @@ class JobBackend(BaseBackend):
             return
         job = self._job(job_id)
         if job is not None:
-            chords.announce(self.app, job)
+            telling.announce(self.app, job)
 
     def _tell_cancelled(self, job: Job | None) -> None:
-        if job is not None and (job.envelope or job.task == chords.CHORD_TASK):
+        if job is not None and (job.envelope or job.task == links.CHORD_TASK):
             self.tell_links(job, error_of(job), call_errbacks=False, state=states.REVOKED)
 
     def tell_links(
@@ -167,7 +167,7 @@ class JobBackend(BaseBackend):
         super().mark_as_failure(
             job.job_id, error, traceback, request, store_result=True, call_errbacks=call_errbacks, state=state
         )
-        if job.task == chords.CHORD_TASK and error is not None:
+        if job.task == links.CHORD_TASK and error is not None:
             chords.fail_for(self.app, job, error)
 
     def _store_result(
@@ -314,7 +314,7 @@ class JobBackend(BaseBackend):
         group_id, results = header_result_args
         results = list(results)
         chords.begin(self.app, group_id, results, body)
-        self.notes.plan(group_id, chords.member_ids(results), seconds=self.kept_seconds())
+        self.notes.plan(group_id, header.member_ids(results), seconds=self.kept_seconds())
 
     def has_begun(self, group_id: str) -> bool:
         """Whether a chord's own job was written."""

@@ -1,0 +1,73 @@
+"""The header of a chord: the results of its members, kept in the chord's own job, or in notes where it is long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from celery import Celery
+from celery.result import result_from_tuple
+from celery.states import READY_STATES
+from kombu.utils.json import loads
+
+from jobclaim.jobs.storage.notes import SEPARATOR, Kind
+
+INLINE: Final = 20_000
+"""Characters of a header that stand in the chord's job; each KB costs a write unit per move, so more goes to notes."""
+SHEET: Final = 300_000
+"""Characters of a header in one note: DynamoDB takes 400 KB."""
+
+
+def member_ids(results: list[Any]) -> list[str]:
+    """Ids of the members of a header, those of groups in it among them."""
+    return [leaf.id for leaf in leaves(results)]
+
+
+def leaves(results: Any) -> Iterator[Any]:
+    """Walk over the members, those of groups among them one by one."""
+    for member in results:
+        if hasattr(member, "results"):
+            yield from leaves(member.results)
+        else:
+            yield member
+
+
+def is_job(result: Any) -> bool:
+    """Whether a result, and all that comes before it, is known to be a job's."""
+    if hasattr(result, "results"):
+        own = all(is_job(member) for member in result.results)
+    else:
+        own = getattr(result, "is_job", False)
+    return own and (result.parent is None or is_job(result.parent))
+
+
+def write(app: Celery, group_id: str, text: str) -> int:
+    """Write a header that has no room in the chord's job; give the number of its notes."""
+    sheets = [text[start : start + SHEET] for start in range(0, len(text), SHEET)]
+    for number, sheet in enumerate(sheets):
+        app.backend.notes.put(Kind.HEADER, f"{group_id}{SEPARATOR}{number}", sheet, seconds=app.backend.kept_seconds())
+    return len(sheets)
+
+
+def read(app: Celery, group_id: str, results: list[Any] | None, sheets: int) -> Any:
+    """Make the group of a header's results, from its notes where it is not given; ``None`` where those have expired."""
+    if results is None:
+        found = [app.backend.notes.get(Kind.HEADER, f"{group_id}{SEPARATOR}{number}") for number in range(sheets)]
+        if None in found:
+            return None
+        results = loads("".join(map(str, found)))
+    return app.GroupResult(group_id, [result_from_tuple(result, app) for result in results])
+
+
+def not_ended(app: Celery, header: Any) -> list[Any]:
+    """Read all members at once, and pick those without an end; others need not be asked for when they are joined."""
+    members = list(leaves(header.results))
+    metas = app.backend.metas([leaf.id for leaf in members])
+    missing = []
+    for leaf in members:
+        meta = metas.get(leaf.id)
+        if meta is None or meta["status"] not in READY_STATES:
+            missing.append(leaf)
+        else:
+            leaf._maybe_set_cache(meta)
+    return missing

@@ -1,0 +1,48 @@
+"""Tell the chord, the chain and the error callbacks of a job that ended without its worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus
+from jobclaim.jobs.log import get_logger
+from jobclaim.workers.results import links
+from jobclaim.workers.results.meta import error_of, state_of
+from jobclaim.workers.submission.dispatch import publish_if_due
+
+log = get_logger("jobclaim.chords")
+
+
+def announce(app: Celery, job: Job) -> None:
+    """Have a worker tell the links of a job that was ended in its worker's place; once per end of the job."""
+    try:
+        if told := links.announcement(app.jobclaim.repo, job):
+            publish_if_due(app, told)
+    except JobError as error:
+        log.error("links not told", reason=str(error), **job.log_context())
+
+
+def announce_late(app: Celery, refused: Job) -> None:
+    """Announce a job whose claim was refused because its `expires` is over: the claim ended it, and told nobody."""
+    if refused.status is JobStatus.CANCELLED and refused.start_by:
+        announce(app, refused)
+
+
+def tell_links(self: Any, job_id: str) -> str:
+    """Tell a job's chord, chain and error callbacks that it failed or was cancelled."""
+    try:
+        job = self.app.jobclaim.repo.get_job(job_id)
+    except JobNotFound:
+        return "gone"
+    if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        traceback = job.failure.traceback if job.failure else None
+        self.app.backend.tell_links(
+            job,
+            error_of(job),
+            traceback,
+            call_errbacks=job.status is JobStatus.FAILED,
+            state=state_of(job),
+        )
+    return str(job.status)
