@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
@@ -81,6 +82,42 @@ def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+
+
+@contextmanager
+def same_celery_apps() -> Iterator[None]:
+    """Put back the current and the default app of Celery's process state.
+
+    A test's own app that stayed the current one would be asked for shared tasks by later tests; and one that is closed
+    by then does not know those of modules that are imported after it.
+    """
+
+    def state() -> Any:
+        return sys.modules.get("celery._state")  # where nothing has imported Celery yet, nothing is current
+
+    known = state()
+    before = (known._tls.current_app, known.default_app) if known else (None, None)
+    yield
+    if (known := state()) is None:
+        return
+    known._tls.current_app, default = before
+    apps = sys.modules.get("jobclaim.workers.apps")
+    if known.default_app not in (apps._default if apps else ()):  # made once a process, and so the default for good
+        known.default_app = default
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_celery_apps_of_the_module() -> Iterator[None]:
+    """What a module's fixtures make current, the next module does not see."""
+    with same_celery_apps():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_celery_apps(own_celery_apps_of_the_module: None) -> Iterator[None]:
+    """What one test makes current, another does not see."""
+    with same_celery_apps():
+        yield
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from signal import SIGKILL
 from typing import Any
 
 import pytest
-from celery import current_app
 
 from jobclaim.jobs import JobStatus
 from jobclaim.recovery import sweep
@@ -92,13 +91,11 @@ class Layer:
 @pytest.fixture(scope="module")
 def layer(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Layer]:
     """One stack with one worker for all tests that do not kill it."""
-    before = current_app._get_current_object()
     with deployed(dynamodb_local, elasticmq, tmp_path_factory.mktemp("layer"), **SETTINGS) as stack:
         made = Layer(stack)
         made.worker = stack.worker("layer", "-Q", "default,quick", "-c", "3")
         made.ahead = made.call(tasks.when, countdown=AHEAD, queue="quick")  # waits while the other tests run
         yield made
-    before.set_current()
 
 
 class Submitters:

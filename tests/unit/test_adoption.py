@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from billiard.einfo import ExceptionInfo
-from celery import current_app, shared_task
+from celery import shared_task
 from celery.app.trace import trace_task_ret
 from celery.exceptions import Reject, SoftTimeLimitExceeded, WorkerLostError
 from celery.worker import state
@@ -161,13 +161,11 @@ class Owner:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> Iterator[World]:
-    before = current_app._get_current_object()
     bodies.clear()
     with mock_aws():
         yield World(monkeypatch, clock)
     state.active_requests.clear()
     state.reserved_requests.clear()
-    before.set_current()
 
 
 def fail_with(error: Exception) -> Callable[..., Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from celery import current_app
 
 from jobclaim.fleet.limits import RateLimit
 from jobclaim.jobs import InvalidInput, Job, JobStatus
@@ -27,10 +25,8 @@ def body() -> None:
 
 
 @pytest.fixture
-def app() -> Iterator[Any]:
-    before = current_app._get_current_object()
-    yield create_app(SETTINGS)
-    before.set_current()
+def app() -> Any:
+    return create_app(SETTINGS)
 
 
 @pytest.mark.parametrize(

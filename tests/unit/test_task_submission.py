@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
-from celery import current_app, shared_task
+from celery import shared_task
 from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
@@ -89,10 +89,8 @@ class Desk:
 
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> Iterator[Desk]:
-    before = current_app._get_current_object()
     with mock_aws():
         yield Desk(monkeypatch, clock)
-    before.set_current()
 
 
 # --- messages
