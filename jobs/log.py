@@ -108,14 +108,14 @@ class Logger:
 class Fields:
     """A line's fields for people; put together only where a handler writes the line."""
 
-    __slots__ = ("_shown",)
+    __slots__ = ("shown",)
 
     def __init__(self, shown: Mapping[str, Any]) -> None:
-        self._shown = shown
+        self.shown = shown
 
     def __str__(self) -> str:
         """Write ``key=value`` pairs."""
-        return " ".join(f"{name}={_shown(value)}" for name, value in self._shown.items())
+        return " ".join(f"{name}={_shown(value)}" for name, value in self.shown.items())
 
 
 def get_logger(name: str) -> Logger:

@@ -16,6 +16,7 @@ from jobclaim.workers import config, decorator, forks, own_tasks, signals, time_
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
 from jobclaim.workers.submission.idempotency import key_of
 from jobclaim.workers.task import JobTask
+from jobclaim.workers.telemetry import sentry
 
 STEPS: Final = (
     "jobclaim.workers.process.steps:ParentStep",
@@ -72,6 +73,7 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     idempotency.learn_tasks(InstalledTasks())
     decorator.watch(app)
     forks.watch(app)
+    sentry.adopt()
     _be_found_from_every_thread(app)
     if app.configured:
         config.merge(handle)

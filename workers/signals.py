@@ -12,7 +12,7 @@ from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.process import board, held, startup
 from jobclaim.workers.schedule import alive as beat_alive
-from jobclaim.workers.telemetry import metrics, traces
+from jobclaim.workers.telemetry import metrics, sentry, traces
 
 
 def watch(app: Celery) -> None:
@@ -45,6 +45,7 @@ def _merge(sender: Any, **_: Any) -> None:
 
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
+        sentry.adopt()
         identity.adopt()
         board.put_up()
         held.make()
@@ -55,6 +56,7 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
 
 def _after_fork(**_: Any) -> None:
     if handle := installed_on(app := current_app._get_current_object()):
+        sentry.adopt()
         plain.contain(app)
         handle.repo.table.client()  # a first claim that makes it would use up the task's time limit
 

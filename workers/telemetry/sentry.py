@@ -1,0 +1,83 @@
+"""Where the host uses Sentry: one event for a failure, grouped by the exception, and not one more for its log lines.
+
+Sentry makes an event of every error line. A failure has the exception, which Sentry's Celery integration reports, and
+our line, which names the job and so would be a new issue each time.
+
+::
+
+    our "job failed", its exception is being handled   that exception, once
+    our "job failed" of what no code raised here       an event grouped by task and exception: a lost child, recovery
+    our other error lines                              grouped by their code
+    Celery's on a child that was killed                dropped: its job's failure is told
+
+Nothing is imported and nothing is done where the host does not use it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from celery._state import get_current_task
+
+from jobclaim.jobs.redaction import OURS
+
+FAILED: Final = "failed"
+OF_BILLIARD: Final = "multiprocessing"
+ENDED: Final = "Process %r pid:%r exited with %r"
+HARD_LIMIT: Final = "Hard time limit (%ss) exceeded for %s[%s]"
+OF_CELERY: Final = {OF_BILLIARD: ENDED, "celery.worker.request": HARD_LIMIT}
+"""By logger, the line that tells what a job's failure tells as well."""
+
+
+def adopt() -> None:
+    """Look at what Sentry is about to send from this process; done once, whenever it is initialised."""
+    scope: Any = sys.modules.get("sentry_sdk.scope")
+    if scope is not None and process not in scope.global_event_processors:
+        scope.add_global_event_processor(process)
+
+
+def process(event: Any, hint: Mapping[str, Any] | None) -> Any:
+    """Give the event of a log line as it is to be sent, or ``None`` where another one tells the same."""
+    record = (hint or {}).get("log_record")
+    if not isinstance(record, logging.LogRecord):
+        return event
+    if record.msg == OF_CELERY.get(record.name):
+        return None
+    if not record.name.startswith(OURS) or event.get("exception"):
+        return event
+    code, fields = _line(record)
+    if code == FAILED:
+        return _failure(event, fields)
+    return {**event, "logentry": {"message": code}, "fingerprint": ["jobclaim", record.name, code], "extra": fields}
+
+
+def _failure(event: Any, fields: Mapping[str, Any]) -> Any:
+    task, name = str(fields.get("task")), str(fields.get("exception"))
+    raised = sys.exc_info()[1]
+    if raised is not None and type(raised).__name__ == name.rsplit(".", 1)[-1]:
+        if not isinstance(raised, tuple(getattr(get_current_task(), "throws", ()) or ())):
+            import sentry_sdk
+
+            sentry_sdk.capture_exception(raised)  # which drops what it has just had of Celery's integration
+        return None
+    module, _, short = name.rpartition(".")
+    return {
+        **event,
+        "exception": {"values": [{"type": short, "module": module or None, "value": f"{task} failed"}]},
+        "fingerprint": ["jobclaim", task, name],
+        "tags": {**event.get("tags", {}), "celery_task_id": fields.get("job_id"), "celery_task": task},
+        "extra": dict(fields),
+        "logentry": None,
+    }
+
+
+def _line(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """Read the code and the fields of a line of ours, written through structlog or standard logging."""
+    if isinstance(record.msg, Mapping):
+        return str(record.msg.get("event")), {key: value for key, value in record.msg.items() if key != "event"}
+    args = record.args if isinstance(record.args, tuple) else ()
+    fields = getattr(args[0], "shown", {}) if args else {}
+    return str(record.msg).removesuffix(" %s"), dict(fields)
