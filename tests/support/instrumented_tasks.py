@@ -14,14 +14,14 @@ from typing import Any
 import sentry_sdk
 from billiard.process import current_process
 from celery import shared_task, signals
-from celery.exceptions import Ignore
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
-from jobclaim.jobs import RetryPolicy
+from jobclaim.jobs import JobRepo, RetryPolicy
+from jobclaim.settings import Settings
 from jobclaim.workers import JobTask
 
 SEEN = "SEEN_BY_HANDLERS"
@@ -47,8 +47,9 @@ def of_task(name: str) -> Any:
     def handle(sender: Any = None, task_id: Any = None, request: Any = None, **given: Any) -> None:
         task_id = task_id or getattr(request, "id", None)
         shown = {key: value for key, value in given.items() if key in ("args", "kwargs", "state", "result", "reason")}
-        task = getattr(sender, "name", None) or getattr(request, "task", None)
-        tell(f"task_{name}", task_id=task_id, task=task, exception=type(given.get("exception")).__name__, **shown)
+        task_id = task_id or given.get("id") or getattr(getattr(sender, "request", None), "id", None)
+        error = given.get("exception") or given.get("exc")
+        tell(f"task_{name}", task_id=task_id, exception=type(error).__name__ if error else None, **shown)
 
     return handle
 
@@ -59,8 +60,8 @@ def of_publish(name: str) -> Any:
     def handle(sender: Any = None, headers: Any = None, body: Any = None, **given: Any) -> None:
         if name == "before_task_publish":
             headers["tenant"] = "acme"
-        named = (headers["id"], headers["task"], headers["retries"], given["routing_key"])
-        tell(name, task_id=named[0], task=named[1], retries=named[2], queue=named[3], sender=sender, body=body)
+        queue, kept = given["routing_key"], headers.get("tenant")
+        tell(name, task_id=headers["id"], task=sender, retries=headers["retries"], queue=queue, args=body[0], kept=kept)
 
     return handle
 
@@ -125,7 +126,8 @@ def instrument(**_: Any) -> None:
     """Instrument this process, as OpenTelemetry's documentation has it: each child after its fork."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(SpansToFile()))
-    CeleryInstrumentor().instrument(tracer_provider=provider)
+    made: Any = CeleryInstrumentor
+    made().instrument(tracer_provider=provider)
 
 
 signals.worker_process_init.connect(instrument, weak=False)
@@ -135,7 +137,7 @@ signals.worker_process_init.connect(instrument, weak=False)
 @shared_task(base=JobTask, bind=True, name="seen.ok")
 def ok(self: Any, number: int, *, secret: str = "") -> int:
     """Succeed."""
-    tell("body", task_id=self.request.id, headers=self.request.headers, tenant=self.request.get("tenant"))
+    tell("body", task_id=self.request.id, tenant=self.request.tenant)
     return 2 * number
 
 
@@ -183,14 +185,20 @@ def hard() -> None:
     while True:
         try:
             time.sleep(30)
-        except Exception:  # noqa: BLE001, PERF203, S112 - that is the point
+        except Exception:  # noqa: BLE001, S112 - that is the point
             continue
 
 
-@shared_task(base=JobTask, name="seen.ignores")
-def ignores() -> None:
-    """Leave without an outcome."""
-    raise Ignore
+@shared_task(base=JobTask, name="seen.throws", throws=(LookupError,))
+def throws() -> None:
+    """Raise what the task declares as normal."""
+    raise LookupError("not there")
+
+
+@shared_task(base=JobTask, bind=True, name="seen.exhausted", max_retries=0)
+def exhausted(self: Any) -> None:
+    """Ask for a retry that there is not."""
+    raise self.retry(countdown=0)
 
 
 @shared_task(base=JobTask, bind=True, name="seen.waits")
@@ -206,3 +214,16 @@ def plain(*, fail: bool) -> str:
     if fail:
         raise LookupError("plain")
     return "done"
+
+
+@shared_task(name="seen.by_hand")
+def by_hand(job_id: str, *, silently: bool) -> None:
+    """Claim in the body, and record the failure by hand."""
+    repo = JobRepo.from_settings(Settings())
+    assert repo.claim_job(job_id)
+    try:
+        raise LookupError("by hand")
+    except LookupError:
+        repo.update_status(job_id, "FAILED")
+        if not silently:
+            raise

@@ -49,11 +49,13 @@ class JobConsumer(Consumer):
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """No task's name in it."""
+        signals.task_rejected.send(sender=self, message=message, exc=None)
         message.channel.poisoned(message, "the message names no task")
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A task that is not registered here, and may be elsewhere."""
         name = message.headers.get("task")
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=message.headers.get("id"))
         message.channel.poisoned(
             message,
             f"task {name!r} is not registered in this worker; add its module to task_modules or mend the name",
@@ -62,6 +64,7 @@ class JobConsumer(Consumer):
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """Headers that are refused when the request is made."""
+        signals.task_rejected.send(sender=self, message=message, exc=exc)
         message.channel.poisoned(message, f"the message is no valid request: {exc}")
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
