@@ -10,7 +10,7 @@ EPILOG = (
     "",
     "Examples:",
     "  jobclaim demo",
-    "  jobclaim submit examples.process_document --args '[\"letter.txt\"]' --wait",
+    "  jobclaim submit documents.process --args '[\"tasks.py\"]' --wait",
     "  jobclaim list --status FAILED -o ids | xargs jobclaim retry",
 )
 

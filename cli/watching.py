@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from jobclaim.cli.humane import Duration
+from jobclaim.cli.times import Duration
 
 
 def watch_option(command: Callable[..., Any]) -> Callable[..., Any]:

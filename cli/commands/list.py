@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from jobclaim.cli.humane import Duration
 from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.times import Duration
 from jobclaim.cli.watching import repeat, watch_option
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.humane import Duration
 from jobclaim.cli.output import Format, Output, report_option
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.times import Duration
 
 if TYPE_CHECKING:
     from jobclaim.jobs import Job

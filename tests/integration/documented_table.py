@@ -204,9 +204,7 @@ SCENARIOS: dict[str, Scenario] = {
     # --- jobs
     "jobclaim submit documents.process --args '[\"tasks.py\"]' --wait": Scenario(COMPLETED, worker),
     "jobclaim submit shop.tasks.invoice --args '[42]' --wait": Scenario(COMPLETED, worker),
-    "jobclaim submit examples.process_document --args '[\"letter.txt\"]' --wait": Scenario(COMPLETED, worker),
-    "jobclaim submit examples.generate_analytics_report"
-    ' --args \'["sales.csv", "region", "amount"]\' --in 10m': Scenario(one(*JOB, status="PENDING")),
+    "jobclaim submit shop.tasks.invoice --args '[42]' --in 10m": Scenario(one(*JOB, status="PENDING")),
     "jobclaim submit billing.charge --args '[42]' --key invoice-42 --ttl 4h": Scenario(
         one(*JOB, task="billing.charge")
     ),

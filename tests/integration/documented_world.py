@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from jobclaim.cli.local_workers import LocalWorker
+from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import local_aws, provision
 from jobclaim.jobs import Job, JobRepo

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.local_workers import LocalWorker
 from jobclaim.jobs import JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.submission.dispatch import publish

@@ -14,7 +14,7 @@ from celery import Celery, shared_task
 from celery.schedules import BaseSchedule, crontab, schedstate, schedule
 from structlog.testing import capture_logs
 
-from jobclaim.cli.local_workers import LocalWorker
+from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.settings import ScheduleSpec, Settings
 from jobclaim.workers import JobTask
 from jobclaim.workers.schedule import alive

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from jobclaim.cli import measuring
+from jobclaim.cli.commands.bench import measuring
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobclaim.cli import development
+from jobclaim.cli.commands.dev import running
 from jobclaim.settings import Settings
 
 
 def told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Give what is printed, and what is remarked."""
     aws = SimpleNamespace(endpoint_url="http://127.0.0.1:1", environment=dict, settings=settings)
-    development._tell_environment(aws)  # type: ignore[arg-type]
+    running._tell_environment(aws)  # type: ignore[arg-type]
     return capsys.readouterr()
 
 
@@ -41,11 +41,11 @@ def test_a_task_module_that_is_missing_is_waited_for(
         if len(turns) == 2:
             (tmp_path / "written_late.py").write_text("raise AssertionError('it is not imported')\n")
 
-    development.wait_for_modules(["json", "written_late"], sleep=write_it)
+    running.wait_for_modules(["json", "written_late"], sleep=write_it)
     assert len(turns) == 2
     assert capsys.readouterr().err.count("Waiting for 'written_late'") == 1
 
 
 def test_no_waiting_where_all_modules_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    development.wait_for_modules(["json", "jobclaim.workers"], sleep=lambda _: pytest.fail("it waits"))
+    running.wait_for_modules(["json", "jobclaim.workers"], sleep=lambda _: pytest.fail("it waits"))
     assert capsys.readouterr().err == ""

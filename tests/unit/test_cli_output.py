@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.humane import Duration, Moment
 from jobclaim.cli.job_columns import columns
 from jobclaim.cli.main import command_line
 from jobclaim.cli.output import Column, Format, Output
 from jobclaim.cli.session import Session
+from jobclaim.cli.times import Duration, Moment
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus
 from jobclaim.views.humane import iso, relative, span
 from jobclaim.views.records import job_record, remark_on

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobclaim.cli.local_workers import LocalWorker
+from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.settings import Settings
 from jobclaim.specs import run_folder
 from jobclaim.workers.telemetry import metrics

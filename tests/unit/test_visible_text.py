@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from jobclaim.cli import main
-from jobclaim.cli.dead_view import COLUMNS as DEAD_COLUMNS
+from jobclaim.cli.commands.dead.columns import COLUMNS as DEAD_COLUMNS
 from jobclaim.cli.errors import Refused
 from jobclaim.cli.job_columns import columns
 from jobclaim.cli.job_view import draw_job

@@ -9,14 +9,14 @@ import click
 
 from jobclaim.cli.errors import NotFound, Refused
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.humane import Duration
 from jobclaim.cli.output import Column, Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.times import Duration
 from jobclaim.cli.watching import repeat, watch_option
 from jobclaim.views.humane import relative, span
 
 if TYPE_CHECKING:
-    from jobclaim.cli.local_workers import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker
     from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.settings import Settings
 
@@ -66,7 +66,7 @@ def run(
     session: Session, name: str | None, queues: tuple[str, ...], concurrency: int | None, further: tuple[str, ...]
 ) -> None:
     """Become a worker, in the foreground. SIGTERM stops it: it finishes what fits, and gives the rest back."""
-    from jobclaim.cli.local_workers import LocalWorker, environment
+    from jobclaim.cli.commands.worker.local import LocalWorker, environment
 
     worker = LocalWorker.of(session.settings, name)
     worker.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def start(
     output: Format | None,
 ) -> None:
     """Start a worker in the background, and wait until it is ready."""
-    from jobclaim.cli.local_workers import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
     _start(worker, _argv(session.settings, worker, queues, concurrency, further), _out(output))
@@ -115,7 +115,7 @@ def stop(session: Session, name: str | None, worker_id: str | None, output: Form
     if worker_id is not None:
         _ask_to_stop(session, worker_id, _out(output))
         return
-    from jobclaim.cli.local_workers import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
     if not _stop(session.settings, worker):
@@ -134,7 +134,7 @@ Examples:
 @pass_session
 def restart(session: Session, name: str | None, output: Format | None) -> None:
     """Stop a worker of this machine, and start it as it was started before."""
-    from jobclaim.cli.local_workers import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
     try:
@@ -160,7 +160,7 @@ def health(session: Session, name: str | None, max_silence: int, output: Format 
 
     Exits with 4 when it is stuck or gone. Asks neither AWS nor the worker.
     """
-    from jobclaim.cli.local_workers import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker, out = LocalWorker.of(session.settings, name), _out(output)
     found = worker.health(max_silence / 1000)
@@ -233,7 +233,7 @@ def _argv(
     concurrency: int | None,
     further: tuple[str, ...],
 ) -> list[str]:
-    from jobclaim.cli.local_workers import celery_argv
+    from jobclaim.cli.commands.worker.local import celery_argv
 
     chosen = [settings.queue(name) for name in queues or settings.queue_names]
     return celery_argv(
@@ -249,7 +249,7 @@ def _out(output: Format | None) -> Output:
 
 
 def _start(worker: LocalWorker, argv: list[str], out: Output) -> None:
-    from jobclaim.cli.local_workers import environment
+    from jobclaim.cli.commands.worker.local import environment
 
     try:
         pid = worker.start(argv, environment(worker), START_SECONDS)

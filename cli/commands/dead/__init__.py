@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.humane import Duration, Moment
 from jobclaim.cli.output import Format, Output, output_option, remark, say
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.times import Duration, Moment
 from jobclaim.views.person import whoami
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def list_(
     """List dead letters, or the groups of them; by default those that are WAITING or SCHEDULED."""
     from itertools import islice
 
-    from jobclaim.cli.dead_view import COLUMNS, GROUP_COLUMNS
+    from jobclaim.cli.commands.dead.columns import COLUMNS, GROUP_COLUMNS
     from jobclaim.views.records import group_record, job_record
 
     wanted = made_filter(session, asked, states)
@@ -150,7 +150,7 @@ Examples:
 @pass_session
 def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
     """Count dead letters by state, kind, task, queue and time of failure."""
-    from jobclaim.cli.dead_view import STAT_COLUMNS
+    from jobclaim.cli.commands.dead.columns import STAT_COLUMNS
     from jobclaim.views.records import stat_records
 
     counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
@@ -168,7 +168,7 @@ Examples:
 @pass_session
 def audit(session: Session, limit: int, output: Format | None) -> None:
     """Show who retried, resolved, abandoned, redrove or discarded what, newest first."""
-    from jobclaim.cli.dead_view import AUDIT_COLUMNS
+    from jobclaim.cli.commands.dead.columns import AUDIT_COLUMNS
     from jobclaim.fleet.audit import Audit
     from jobclaim.views.records import audit_record
 
@@ -212,7 +212,7 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
 
 
 def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> int:
-    from jobclaim.cli.dead_act import preview, tell_plan, tell_progress, tell_report
+    from jobclaim.cli.commands.dead.acting import preview, tell_plan, tell_progress, tell_report
     from jobclaim.recovery.dead import ActReport
 
     wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])
@@ -254,7 +254,7 @@ _act("abandon", "Say that nobody wants the work of dead letters any more.", OPEN
 
 
 def _add_queue() -> None:
-    from jobclaim.cli.dead_queue import queue
+    from jobclaim.cli.commands.dead.queues import queue
 
     command.add_command(queue)
 

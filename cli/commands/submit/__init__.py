@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.humane import Duration, Moment
 from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.times import Duration, Moment
 
 if TYPE_CHECKING:
     AnyValue = click.ParamType[Any]
@@ -44,8 +44,8 @@ class JsonValue(AnyValue):
 @click.command(
     epilog="""\b
 Examples:
-  jobclaim submit examples.process_document --args '["letter.txt"]' --wait
-  jobclaim submit examples.generate_analytics_report --args '["sales.csv", "region", "amount"]' --in 10m
+  jobclaim submit documents.process --args '["tasks.py"]' --wait
+  jobclaim submit shop.tasks.invoice --args '[42]' --in 10m
   jobclaim submit billing.charge --args '[42]' --key invoice-42 --ttl 4h
 """
 )
@@ -84,7 +84,7 @@ def command(
     With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout is over
     and the job is not.
     """
-    from jobclaim.cli.submission import submit
+    from jobclaim.cli.commands.submit.submission import submit
 
     if at is not None and delay is not None:
         raise click.UsageError("--at and --in exclude each other: give the moment or the distance")
@@ -108,7 +108,7 @@ def _is_sure(yes: bool, called: str) -> bool:
 
 
 def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]:
-    from jobclaim.cli.following import follow
+    from jobclaim.cli.commands.submit.following import follow
 
     job = follow(session.repo, job, timeout_ms=timeout_ms)
     if job.status.is_open:

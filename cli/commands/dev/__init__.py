@@ -39,7 +39,7 @@ def command(
     Prints the environment that points other terminals here. A task module that is not there yet is waited for.
     Nothing is kept: the next run starts empty.
     """
-    from jobclaim.cli.development import run
+    from jobclaim.cli.commands.dev.running import run
 
     for queue in queues:
         session.settings.queue(queue)

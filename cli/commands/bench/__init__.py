@@ -33,7 +33,7 @@ def command(session: Session, jobs: int, threads: int, yes: bool, output: Format
     queue: no worker sees them, nothing else is touched. Units are those that DynamoDB reports, dollars are list prices
     of us-east-1 (100 jobs cost less than a tenth of a cent). Needs the rights to create and delete a queue.
     """
-    from jobclaim.cli.measuring import measure
+    from jobclaim.cli.commands.bench.measuring import measure
 
     settings = session.settings
     where = settings.endpoint("dynamodb") or f"AWS in {settings.region}"
