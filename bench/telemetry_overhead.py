@@ -64,9 +64,9 @@ def lines(*, redacting: bool) -> float:
     fields = {"job_id": "a" * 36, "task": "shop.charge", "queue": "default", "attempt": 1}
 
     def body() -> None:
-        log.info("submitted", **fields)
-        log.info("claimed", wait_seconds=0.1, sla_missed=False, **fields)
-        log.info("completed", duration_seconds=0.2, **fields)
+        log.info("job.submitted", **fields)
+        log.info("claim.acquired", wait_seconds=0.1, sla_missed=False, **fields)
+        log.info("job.completed", duration_seconds=0.2, **fields)
 
     return cpu(body)
 
@@ -77,9 +77,9 @@ def measuring(kind: str) -> float:
     fields = {"task": "shop.charge", "queue": "default"}
 
     def body() -> None:
-        metrics.measure(sink, {"event": "submitted", **fields})
-        metrics.measure(sink, {"event": "claimed", "wait_seconds": 0.1, **fields})
-        metrics.measure(sink, {"event": "completed", "duration_seconds": 0.2, **fields})
+        metrics.measure(sink, {"event": "job.submitted", **fields})
+        metrics.measure(sink, {"event": "claim.acquired", "wait_seconds": 0.1, **fields})
+        metrics.measure(sink, {"event": "job.completed", "duration_seconds": 0.2, **fields})
 
     return cpu(body)
 

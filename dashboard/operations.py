@@ -167,7 +167,7 @@ class Operations:
             operation.state, operation.error = "failed", f"{error}; start it again: it goes on with the rest"
         except Exception as error:
             operation.state, operation.error = "failed", f"{type(error).__name__}; start it again: it goes on"
-            log.exception("operation failed", error=type(error).__name__)
+            log.exception("operation.failed", error=type(error).__name__)
         finally:
             operation.ended_at = self._clock()
 

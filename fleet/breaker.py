@@ -130,7 +130,7 @@ class Breakers(Records):
         )
         self._keep(breaker, view_now)
         if applied and view.open_until:
-            log.warning("breaker closed", breaker=breaker.name)
+            log.warning("breaker.closed", breaker=breaker.name)
 
     # --- the record
     def _read(self, breaker: Breaker) -> View:
@@ -158,7 +158,7 @@ class Breakers(Records):
             breaker, "SET open_until = :until REMOVE probe_until", condition, values, now=now
         )
         if applied:
-            log.error("breaker opened", breaker=breaker.name, failures=view.streak, open_seconds=breaker.open_seconds)
+            log.error("breaker.opened", breaker=breaker.name, failures=view.streak, open_seconds=breaker.open_seconds)
         return self._keep(breaker, view_now).open_until
 
     def _probe(self, breaker: Breaker, view: View, now: int) -> int:

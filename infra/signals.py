@@ -1,15 +1,15 @@
-"""Log events that alarms stand on: the metric filters of `template.yaml`. Whoever renames an event renames it here."""
+"""Log events that alarms stand on: the metric filters of `template.yaml`. A renamed event is renamed here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-CLAIMED: Final = "claimed"
-CLAIM_REFUSED: Final = "already claimed"
-COMPLETED: Final = "completed"
-FAILED: Final = "failed"
-SWEPT: Final = "recovery pass"
+CLAIMED: Final = "claim.acquired"
+CLAIM_REFUSED: Final = "claim.refused"
+COMPLETED: Final = "job.completed"
+FAILED: Final = "job.failed"
+SWEPT: Final = "recovery.pass_completed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Every event that jobclaim logs: its name, its fields, what it means. The one registry, for code, docs and alarms.
+"""Every event that jobclaim logs: its code, its fields, what it means. The one registry, for code, docs and alarms.
 
-A name is a promise: metric filters, alarms and searches match it, so it is changed as an API is, with a note in the
+A code is a promise: metric filters, alarms and searches match it, so it is changed as an API is, with a note in the
 changelog. ``python -m jobclaim.jobs.events`` writes ``docs/events.md``; a test holds both to the code.
 """
 
@@ -13,7 +13,8 @@ CONTEXT: Final = {
     "timestamp": "when, ISO 8601 in UTC",
     "level": "debug, info, warning, error",
     "logger": "the part of jobclaim that speaks",
-    "event": "the name of the event, one of those below",
+    "event": "the code of the event, one of those below",
+    "message": "the event in a sentence",
     "worker": "the worker process that speaks; see `jobclaim workers`",
     "app": "name of the Celery app that it is about, where the process has several",
     "exception": "type and frames of an exception, without its message",
@@ -108,377 +109,431 @@ class Event:
 
     Attributes
     ----------
+    code : str
+        What alarms and searches match: the subject, a dot, what happened to it.
     loggers, levels : tuple of str
-        Who says it, how loudly.
+        The loggers that write it, and the levels that they use.
     fields : tuple of str
-        Its own, the job's (`JOB`) among them where it is about one; not all of them are on each line.
+        Its fields, with those of the job (`JOB`) if it is about one; a line need not have all of them.
+    message : str
+        The sentence that is written beside the code.
     meaning : str
-        What happened, and what follows from it.
+        What follows from it.
     """
 
-    name: str
+    code: str
     loggers: tuple[str, ...]
     levels: tuple[str, ...]
     fields: tuple[str, ...]
+    message: str
     meaning: str
 
 
-def _event(name: str, loggers: str, levels: str, fields: str, meaning: str) -> Event:
-    named = tuple(part for word in fields.split() for part in (JOB if word == "JOB" else (word,)))
-    return Event(name, tuple(f"jobclaim.{part}" for part in loggers.split()), tuple(levels.split()), named, meaning)
+REGISTRY: Final = """
+# a job's life
+job.submitted | worker | info | JOB arguments
+    A job was written.
+    Its message is sent next.
+job.duplicate | worker | info | JOB job_status
+    An equal submission found its job there already.
+    The existing job is returned.
+bulk.submitted | bulk | info | task batch submitted failed
+    A bulk submission has ended.
+    `failed` counts the calls that were refused.
+claim.acquired | worker | info | JOB arguments wait_seconds sla_missed
+    The worker claimed the job.
+    The body starts.
+claim.refused | jobs | info | JOB status job_status
+    The claim was refused.
+    Another delivery has claimed the job, or the job has ended. Normal on SQS, which delivers twice.
+claim.task_mismatch | jobs | error | JOB asked
+    The message runs another task than its job has, so the claim was refused.
+    The job is left alone and the message becomes a dead letter.
+claim.too_early | jobs | warning | JOB available_at
+    The message came long before its job is due, so the claim was refused.
+    The job waits and its message comes again in time.
+job.completed | jobs | info | JOB duration_seconds
+    The job completed.
+    The result is stored.
+job.failed | jobs | error | JOB duration_seconds kind exception
+    The job failed.
+    FAILED is stored; no attempt follows.
+job.cancelled | jobs | warning | JOB duration_seconds
+    The job was cancelled.
+    CANCELLED is stored; the body was ended.
+job.retry_scheduled | worker | info | JOB available_at exception
+    The attempt failed and another follows.
+    It starts at `available_at`.
+job.not_retried | worker | info | JOB why
+    The retry policy does not try this failure again.
+    The job ends with this failure.
+job.retry_dropped | worker | warning | JOB reason
+    The claim had ended, so its retry was dropped.
+    Nothing was written.
+job.held | worker | info | JOB why available_at
+    A limit makes the job wait.
+    The job is released before its body starts.
+limits.unavailable | worker | error | JOB reason
+    The limits could not be read, so the job waits.
+    DynamoDB did not answer.
+job.released | worker | info | JOB
+    The job was released uncharged.
+    The worker stops, or the answer to its claim came too late; the job is PENDING again.
+job.release_refused | worker | warning | JOB reason
+    The claim had ended, so the job was not released.
+    Recovery or another claim has changed the job.
+job.interrupted | worker | warning | JOB exception
+    The attempt lost its process and the job is tried again.
+    A child was lost or killed; another attempt follows.
+limits.slot_not_released | worker | warning | JOB reason
+    A concurrency slot could not be released.
+    The next job that needs the slot finds it free.
+job.expired | jobs recovery | warning | JOB status start_by
+    The job did not start before it expired and was cancelled.
+    Ended CANCELLED because of `expires`.
+claim.lost | worker jobs | warning | JOB outcome reason
+    The claim was lost, so the outcome of the attempt was dropped.
+    The fence refused the result of an attempt that recovery had ended before.
+job.outcome_not_recorded | worker jobs | error | JOB outcome reason
+    The outcome could not be written, so recovery handles the job.
+    DynamoDB did not answer until the lease ended.
+claim.not_tracked | worker | error | job_id count
+    The worker cannot track this claim, so only its lease bounds it.
+    The body holds too many claims at once, or the job's id is too long.
+worker.outcomes_not_recorded | worker | error exception | waiting
+    The main process could not record outcomes, so recovery handles the jobs.
+    DynamoDB did not answer the main process.
+job.outcome_already_recorded | worker | info | JOB reason
+    The child process had recorded the outcome itself.
+    The main process has nothing to record.
+payload.unavailable | jobs | warning | JOB reason
+    A large payload or result could not be read.
+    S3 did not return the object.
+aws.failing | jobs | error | reason
+    Requests to AWS fail and are tried again until the lease ends.
+    Resolve what the reason names before the lease ends; otherwise the finished work is lost.
+claim.answered_late | jobs | warning | JOB status
+    The claim was answered after its lease had ended, so the body is not started.
+    The job is released or becomes an orphan.
+
+# before the claim
+claim.unavailable | worker | error | job_id task reason
+    The job could not be claimed and recovery sends it again.
+    DynamoDB did not answer.
+claim.paused | worker jobs | error | job_id task
+    The worker's heartbeats fail, so it claims no job.
+    Recovery sends the job's message again.
+job.resent | worker | warning | JOB dispatches
+    A child died before its claim, so the message was sent again.
+    No attempt was charged.
+message.refused | worker | error | job_id task reason
+    The plain Celery message cannot become a job and was moved to the dead-letter queue.
+    Its arguments, task or form do not allow a job.
+message.kept | worker | error | job_id task reason
+    The plain Celery message could not become a job yet.
+    It comes back when its visibility timeout ends.
+message.released | worker | error | job_id task
+    The worker's heartbeats fail, so it released a plain Celery message.
+    Other workers receive it at once.
+
+# sending
+message.not_sent | dispatch recovery worker | warning | JOB error
+    The job's message could not be sent, so recovery sends it.
+    SQS did not accept it; the job waits.
+job.duplicate_resent | dispatch | info | JOB
+    An equal job was never claimed, so its message is sent again.
+    Its first submission may have failed between write and send; copies start nothing twice.
+message.not_built | bulk | warning | JOB error
+    The job's message could not be built, so recovery sends it.
+    As `message.not_sent`, within a bulk submission.
+messages.not_sent | bulk | warning | count error
+    A batch of messages could not be sent, so recovery sends them.
+    As `message.not_sent`, for a batch.
+
+# schedules
+tick.not_written | beat | warning | schedule reason due
+    The tick could not be written and is tried again.
+    DynamoDB did not answer.
+tick.expired | beat | error | schedule due
+    The tick expired before it could be submitted.
+    Later than `expires`; not submitted.
+schedule.unknown_task | beat | error | schedule task
+    The schedule names a task that is not registered.
+    Logged when beat starts. Each tick will be a dead letter.
+tick.refused | beat | exception | schedule due
+    The schedule's task does not accept the call.
+    It is not sent.
+tick.not_sent | beat | warning | task tick error
+    The tick of a plain task could not be sent and is tried again.
+    SQS did not accept it.
+tick.not_recorded | beat | warning | tick reason
+    The tick was sent but not recorded, so another beat may send it too.
+    DynamoDB did not answer after the send.
+schedule.clock_reset | beat | warning | ahead_seconds count
+    The clock was set back, so last runs in the future were reset.
+    What is due now is submitted; ticks that did run are not repeated.
+schedule.overdue | beat | error | schedules
+    Schedules are overdue.
+    No tick was submitted for two minutes longer than the schedule allows; the health check fails.
+schedule.recovered | beat | info | schedules
+    No schedule is overdue any more.
+    The health check passes again.
+
+# canvas
+chord.not_notified | chords | warning | JOB group_id error
+    The chord could not be notified and polls its members.
+    It finds out later than usual.
+chord.repaired | chords | info | JOB
+    All members of a failed chord have succeeded, so it continues.
+    Its body is submitted.
+links.not_sent | chords recovery | error | JOB reason
+    The callbacks of a finished job could not be sent.
+    Recovery or the next try sends them.
+links.refused | chords | error | job_id task error
+    A follow-up can never be submitted and was recorded as failed.
+    Its result and errback are told the reason.
+links.unavailable | worker | error | JOB reason
+    The job's follow-ups could not be read, so it was released.
+    S3 did not answer.
+links.lost | worker | error | JOB reason
+    The job's follow-ups no longer exist in S3.
+    The callbacks are not sent.
+links.delayed | cancel | warning | JOB error
+    The callbacks of a cancelled job are sent by recovery.
+    They could not be sent at once.
+
+# cancelling and stopping
+cancel.requested | cancel | info | JOB answer
+    The cancellation of a job was requested.
+    By a person or a program.
+cancel.refused | cancel | warning | JOB reason
+    The job runs outside a worker and cannot be cancelled.
+    No worker can end it.
+cancel.started | worker | warning | job_id task grace_seconds
+    The running job was asked to end.
+    The body has `grace_seconds` to end by itself.
+cancel.delayed | worker | warning | job_id reason
+    The cancellation could not be carried out yet.
+    DynamoDB did not answer; it is tried again.
+cancel.too_late | worker | info | job_id reason
+    The job had ended before its cancellation.
+    Nothing was changed.
+cancel.cooperative | worker | warning | job_id
+    The job cannot be stopped and has to check for its cancellation.
+    The pool has no processes to kill.
+worker.drain_requested | worker | warning |
+    The worker was asked to drain.
+    A drain command came with a heartbeat.
+worker.stopping | worker | info | running seconds_left
+    The worker accepts no more jobs and stops.
+    Running jobs have `seconds_left` to end.
+worker.children_killed | worker | warning | count running
+    Children that did not end by themselves were killed.
+    They were idle, or the time for stopping was over.
+messages.released | worker | info | count
+    Prefetched messages were released.
+    Other workers receive them at once.
+messages.released_unserved | worker | info | count
+    Prefetched messages were released, because no process came free.
+    They had waited too long for a free process.
+worker.stopped_with_open_jobs | worker | warning |
+    The worker stopped before all outcomes were recorded.
+    The time for stopping was over; recovery handles these jobs.
+worker.deregister_failed | worker | warning | reason
+    The worker stopped but could not deregister.
+    Recovery treats it as a lost worker.
+
+# heartbeats
+heartbeat.failed | heartbeat | error | reason claims missed
+    The heartbeat could not be written.
+    The fleet table did not answer.
+heartbeat.recovered | heartbeat | info | missed
+    Heartbeats are written again.
+    The worker claims jobs again.
+commands.failed | heartbeat | exception |
+    Commands could not be carried out and come again.
+    They come with the next heartbeat.
+supervisor.failed | worker | exception |
+    The supervisor raised an error and continues.
+    A bug: please report it.
+protection.changed | ecs | info | on
+    Scale-in protection was changed.
+    ECS knows whether this task may be stopped.
+protection.not_changed | ecs | warning | wanted reason
+    Scale-in protection could not be changed and is tried again.
+    ECS refused.
+protection.failed | ecs | exception |
+    Scale-in protection raised an error and continues.
+    A bug: please report it.
+queue.visibility_unknown | startup | warning | queue error
+    The queue's visibility timeout could not be read.
+    SQS did not answer; the worker starts without this check.
+queue.visibility_too_low | startup | warning | problems
+    Visibility timeouts are too low and the worker was told to start anyway.
+    `allow_low_visibility` is set; a waiting message may be delivered twice.
+config.overridden | worker | warning | app overridden
+    Values of the Celery configuration were overridden.
+    They contradict the claim rule: each key, both values and the reason.
+
+# transport
+sqs.failing | transport | warning | request reason queue
+    Requests to SQS fail and are tried until they succeed.
+    The first failure in a row.
+sqs.recovered | transport | info | request failures outage_seconds queue
+    Requests to SQS succeed again.
+    The row of failures has ended.
+sqs.request_abandoned | transport | warning | request messages reason
+    A request to SQS was abandoned, so SQS delivers its messages again.
+    Its messages were not deleted.
+sqs.requests_skipped | transport | warning | request left
+    Requests to SQS were skipped, because the worker stops.
+    They were not made.
+message.intake_failed | transport | exception | queue
+    The message could not be handled and was released.
+    A bug in message handling: please report it.
+poison.left_to_redrive | transport | error | queue reason
+    The message cannot be run and is left to the redrive policy.
+    SQS moves it to the dead-letter queue.
+poison.moved | poison | error | queue reason kept_in job_id
+    A poison message was moved to the dead-letter queue.
+    It cannot be run; the reason is kept with it.
+task.unregistered | poison | warning | JOB reason delay_seconds
+    The task is not registered in this worker, so its messages are sent again.
+    Logged once for each task: another worker may know it, during a deploy for example.
+message.forwarded | poison | info | JOB delay_seconds
+    The message was sent again for another worker.
+    Its task is not registered in this worker.
+poison.not_moved | poison | error | queue reason error
+    A poison message could not be moved and is left to SQS.
+    SQS or DynamoDB did not answer.
+poison.claim_lost | poison | warning | job_id
+    The job changed before the failure of its message was written.
+    The job is left alone.
+
+# dead letters and circuit breakers
+dead_letter.decided | recovery | info | JOB verb
+    A dead letter was retried, resolved or abandoned.
+    By a person.
+dead_letter.retried | recovery | info | JOB retry
+    Recovery retried a dead letter.
+    By the rule of its failure kind.
+breaker.opened | worker | error | breaker failures open_seconds
+    The circuit breaker opened.
+    Its jobs wait, uncharged.
+breaker.closed | worker | warning | breaker
+    The circuit breaker closed.
+    The service answers again and its jobs run.
+breaker.not_updated | worker | warning | breaker reason
+    The circuit breaker could not be updated.
+    DynamoDB did not answer; one result is not counted.
+breaker.unavailable | worker | warning | breaker reason error
+    The circuit breaker could not be read, so the job runs.
+    DynamoDB did not answer.
+
+# alerts
+alert.firing | recovery | error | alert state why since
+    An alert is firing.
+    `state` says whether it was raised now or continues.
+alert.cleared | recovery | info | alert why since
+    An alert was cleared.
+    Its rule has not fired for a while.
+alert.not_published | recovery | error | alert error
+    The alert could not be published and is tried again.
+    SNS did not accept it.
+alert.not_evaluated | recovery | warning | reason
+    Alerts could not be evaluated.
+    DynamoDB did not answer; the next pass tries again.
+counts.not_written | jobs | warning | reason
+    Counts could not be written.
+    Counts for alerts are lower than they should be.
+failure.classifier_failed | jobs | warning | exception error reason
+    A function that classifies failures raised or returned no kind.
+    The failure was classified without it. See `failure_kinds` and `register_kind`.
+hook.failed | jobs worker | warning | JOB error
+    A hook raised an exception.
+    A user's on_failure or on_dead; the job's outcome is not changed.
+
+# dashboard
+request.refused | dashboard | warning | rule http_status
+    The dashboard refused a request.
+    `rule` names the guard.
+operation.failed | dashboard | exception | error
+    An operation on a group of dead letters ended early.
+    Dead letters that were not reached are unchanged.
+
+# recovery
+recovery.pass_completed | recovery | info | examined orphaned retried redispatched scheduled given_up expired \
+revived refused held unsent failed dead_workers truncated
+    A recovery pass has ended.
+    With the number of jobs for each action.
+recovery.pass_failed | recovery | exception | error
+    A recovery pass failed.
+    The next pass runs as planned.
+job.orphaned | recovery | warning | JOB job_status worker_id why
+    The job lost its worker or outran its lease.
+    It fails or is retried, as `on_orphan` says.
+job.dispatched | recovery | info | JOB dispatches
+    The job's message was sent.
+    For the first time, or again.
+job.dispatch_limit_reached | recovery | error | JOB why
+    The job's messages were never claimed, so it failed.
+    FAILED with kind CONFIGURATION: no worker claims its messages.
+recovery.job_failed | recovery | error | JOB error reason
+    Recovery could not handle a job and tries again in a later pass.
+    The other jobs were handled. If it happens again, inspect the job.
+queue.backlog_unknown | recovery | warning | queue error
+    The queue's backlog could not be read, so nothing is sent again.
+    SQS did not answer.
+lost_worker.recovered | recovery | warning | worker_id removed
+    The jobs of a lost worker were handled.
+    All its jobs were examined.
+lost_worker.jobs_unavailable | recovery | error | worker_id reason
+    The jobs of a lost worker could not be read.
+    The next pass reads them.
+lost_worker.not_removed | recovery | error | worker_id reason
+    The record of a lost worker could not be removed.
+    The next pass removes it.
+fleet.unavailable | recovery | warning | reason
+    The fleet table could not be read, so only leases count.
+    Lost workers are found by a later pass.
+recovery.cursor_not_saved | recovery | error | reason
+    The position of the pass could not be saved.
+    The next pass repeats some work.
+recovery.partition_unavailable | recovery | error | partition reason
+    A partition of the index could not be read.
+    The other partitions are handled; a later pass continues.
+job.unreadable | jobs | error | job_id reason
+    A job's item cannot be read.
+    Another version or a person wrote it; lists and recovery continue without it. Repair or delete it.
+"""
+"""Code, loggers, levels and fields; below them the message, then the meaning. ``JOB`` stands for the job's fields."""
 
 
-# name, loggers, levels, fields, meaning
-EVENTS: Final = {
-    event.name: event
-    for event in (
-        # --- a job's life
-        _event("submitted", "worker", "info", "JOB arguments", "A job was written; its message is sent next."),
-        _event("duplicate", "worker", "info", "JOB job_status", "An equal call found a job there already."),
-        _event("bulk", "bulk", "info", "task batch submitted failed", "A bulk submission has ended."),
-        _event(
-            "claimed", "worker", "info", "JOB arguments wait_seconds sla_missed", "The claim was made, the body starts."
-        ),
-        _event(
-            "already claimed",
-            "jobs",
-            "info",
-            "JOB status job_status",
-            "A claim was refused: somebody has the job, or it is over. Normal on SQS, which delivers twice.",
-        ),
-        _event(
-            "claim of another task refused",
-            "jobs",
-            "error",
-            "JOB asked",
-            "A message names a job of another task than it runs. The job is left alone, the message is a dead letter.",
-        ),
-        _event(
-            "claimed too early, refused",
-            "jobs",
-            "warning",
-            "JOB available_at",
-            "A message came long before its job is due. The job waits on, and its message comes again in time.",
-        ),
-        _event("completed", "jobs", "info", "JOB duration_seconds", "The result is written."),
-        _event(
-            "failed", "jobs", "error", "JOB duration_seconds kind exception", "FAILED is written; no attempt follows."
-        ),
-        _event("cancelled", "jobs", "warning", "JOB duration_seconds", "CANCELLED is written; the body was ended."),
-        _event(
-            "retry scheduled", "worker", "info", "JOB available_at exception", "The attempt failed, another follows."
-        ),
-        _event("not tried again", "worker", "info", "JOB why", "The retry policy ends the job with this failure."),
-        _event("retry dropped", "worker", "warning", "JOB reason", "A retry of a claim that is over: nothing written."),
-        _event("held back", "worker", "info", "JOB why available_at", "A limit gives the job back before its body."),
-        _event("limits not known", "worker", "error", "JOB reason", "The limits could not be asked; the job waits."),
-        _event(
-            "given back",
-            "worker",
-            "info",
-            "JOB",
-            "The worker stops, or the claim had no answer; the job is PENDING again, uncharged.",
-        ),
-        _event("not given back", "worker", "warning", "JOB reason", "The claim is over; somebody has settled the job."),
-        _event(
-            "cut off, tried again", "worker", "warning", "JOB exception", "A child was lost or killed; another attempt."
-        ),
-        _event(
-            "its place stays taken until somebody asks for it",
-            "worker",
-            "warning",
-            "JOB reason",
-            "A concurrency limit's place could not be given up; it is found free by the next who asks.",
-        ),
-        _event("not started in time", "jobs recovery", "warning", "JOB status start_by", "Ended CANCELLED: `expires`."),
-        _event(
-            "claim lost, outcome dropped",
-            "worker jobs",
-            "warning",
-            "JOB outcome reason",
-            "A zombie ended: its job was given up before, so the fence refused its result.",
-        ),
-        _event(
-            "outcome not written, recovery will find the job",
-            "worker jobs",
-            "error",
-            "JOB outcome reason",
-            "DynamoDB did not answer until the lease ended.",
-        ),
-        _event(
-            "claim not noted, its lease alone bounds it",
-            "worker",
-            "error",
-            "job_id count",
-            "A body holds more claims at once than the worker can note, or its job's id is too long to be noted.",
-        ),
-        _event(
-            "not recorded, recovery will find the job",
-            "worker",
-            "error exception",
-            "waiting",
-            "The main process could not write what became of a child's job.",
-        ),
-        _event("settled already", "worker", "info", "JOB reason", "The child had ended the attempt itself."),
-        _event("not settled, recovery will find the job", "worker", "error", "JOB reason", "DynamoDB did not answer."),
-        _event("large value not read", "jobs", "warning", "JOB reason", "S3 did not give a large payload or result."),
-        _event(
-            "AWS fails, tried again while the lease lasts",
-            "jobs",
-            "error",
-            "reason",
-            "Finished work cannot be written: mend what the reason names before the lease ends, or the work is lost.",
-        ),
-        _event(
-            "claim answered after its lease",
-            "jobs",
-            "warning",
-            "JOB status",
-            "The claim was made, but its answer came when the lease was over: the body is not started.",
-        ),
-        # --- before the claim
-        _event(
-            "not claimed", "worker", "error", "job_id task reason", "DynamoDB did not answer; recovery sends again."
-        ),
-        _event(
-            "not claimed, heartbeats fail and recovery sends it again",
-            "worker jobs",
-            "error",
-            "job_id task",
-            "A worker that cannot write heartbeats takes no job.",
-        ),
-        _event(
-            "not claimed, message sent again", "worker", "warning", "JOB dispatches", "A child died before its claim."
-        ),
-        _event(
-            "message refused",
-            "worker",
-            "error",
-            "job_id task reason",
-            "A plain Celery message can never be a job: it is made a dead letter.",
-        ),
-        _event(
-            "message kept, no job is made of it yet",
-            "worker",
-            "error",
-            "job_id task reason",
-            "A plain Celery message comes back when its visibility timeout ends.",
-        ),
-        _event(
-            "message given back, heartbeats fail",
-            "worker",
-            "error",
-            "job_id task",
-            "A plain Celery message, which is no job yet, is shown to other workers at once.",
-        ),
-        # --- sending
-        _event(
-            "message not sent, recovery will send it",
-            "dispatch recovery worker",
-            "warning",
-            "JOB error",
-            "The job waits for recovery.",
-        ),
-        _event(
-            "duplicate was never claimed, its message is sent again",
-            "dispatch",
-            "info",
-            "JOB",
-            "The first submission may have failed between the write and the send; copies start nothing twice.",
-        ),
-        _event("message not made, recovery will send it", "bulk", "warning", "JOB error", "As above, of many."),
-        _event("messages not sent, recovery will send them", "bulk", "warning", "count error", "As above, a batch."),
-        # --- schedules
-        _event("tick not written, tried again", "beat", "warning", "schedule reason due", "DynamoDB did not answer."),
-        _event(
-            "tick lost: its expiry is over", "beat", "error", "schedule due", "Later than `expires`; not submitted."
-        ),
-        _event(
-            "schedule names a task that does not exist",
-            "beat",
-            "error",
-            "schedule task",
-            "At a beat's start, where its app has registered other tasks. Every tick is an error in a worker.",
-        ),
-        _event("tick refused", "beat", "exception", "schedule due", "Its task does not take the call; it is not sent."),
-        _event(
-            "tick not sent, tried again", "beat", "warning", "task tick error", "Of a plain task; SQS did not take it."
-        ),
-        _event(
-            "tick sent, and not noted: another beat may send it too",
-            "beat",
-            "warning",
-            "tick reason",
-            "Of a plain task; DynamoDB did not answer after the send.",
-        ),
-        _event(
-            "clock was set back, last runs are reset",
-            "beat",
-            "warning",
-            "ahead_seconds count",
-            "Schedules had run by a clock that was ahead; what is due now is submitted, ticks that did run stay one.",
-        ),
-        _event(
-            "ticks are overdue",
-            "beat",
-            "error",
-            "schedules",
-            "None was submitted for two minutes more than the schedule says; the health check fails.",
-        ),
-        _event("ticks are submitted again", "beat", "info", "schedules", "None is overdue any more."),
-        # --- canvas
-        _event("chord not told, it looks by itself later", "chords", "warning", "JOB group_id error", "It polls."),
-        _event("chord repaired", "chords", "info", "JOB", "All members of a failed chord have succeeded: it goes on."),
-        _event("links not told", "chords recovery", "error", "JOB reason", "Callbacks of an ended job were not sent."),
-        _event(
-            "follow-up refused",
-            "chords",
-            "error",
-            "job_id task error",
-            "What was to follow from a job's end can never be submitted: it is recorded as failed.",
-        ),
-        _event(
-            "given back, what follows the job could not be read", "worker", "error", "JOB reason", "S3 did not answer."
-        ),
-        _event("links lost, nobody is told", "worker", "error", "JOB reason", "S3 no longer has them."),
-        _event("links not told at once", "cancel", "warning", "JOB error", "Recovery sends the callbacks."),
-        # --- cancelling and stopping
-        _event("cancel", "cancel", "info", "JOB answer", "Somebody asked to cancel a job."),
-        _event("cancel refused", "cancel", "warning", "JOB reason", "The job runs outside of a worker."),
-        _event("cancel requested", "worker", "warning", "job_id task grace_seconds", "A running job is asked to end."),
-        _event("cancel not carried out yet", "worker", "warning", "job_id reason", "DynamoDB did not answer."),
-        _event("cancel is over", "worker", "info", "job_id reason", "The job had ended before its cancel."),
-        _event(
-            "cannot be stopped, it is left to see that it is cancelled",
-            "worker",
-            "warning",
-            "job_id",
-            "The pool has no processes to kill.",
-        ),
-        _event("asked to stop", "worker", "warning", "", "A drain command came with a heartbeat."),
-        _event("stopping", "worker", "info", "running seconds_left", "The worker takes no more jobs and ends."),
-        _event(
-            "children ended at the stop",
-            "worker",
-            "warning",
-            "count running",
-            "They did not end by themselves, though they had nothing to do or the time was over.",
-        ),
-        _event("messages given back", "worker", "info", "count", "Prefetched messages are visible again."),
-        _event("messages given back, no process came free", "worker", "info", "count", "They had waited too long."),
-        _event(
-            "stopped with jobs that are not settled, recovery will settle them",
-            "worker",
-            "warning",
-            "",
-            "The time for stopping was over.",
-        ),
-        _event(
-            "stopped without a farewell, recovery will look after it", "worker", "warning", "reason", "No last record."
-        ),
-        # --- heartbeats
-        _event("heartbeat not written", "heartbeat", "error", "reason claims missed", "The fleet table is away."),
-        _event("heartbeat is back", "heartbeat", "info", "missed", "It works again."),
-        _event("commands not carried out, they come again", "heartbeat", "exception", "", "With the next heartbeat."),
-        _event("warden failed, it goes on", "worker", "exception", "", "A bug: report it."),
-        _event("scale-in protection", "ecs", "info", "on", "ECS was told whether this task may be stopped."),
-        _event("scale-in protection not changed, tried again", "ecs", "warning", "wanted reason", "ECS refused."),
-        _event("scale-in protection failed, it goes on", "ecs", "exception", "", "A bug: report it."),
-        _event(
-            "visibility timeout not known, the worker starts", "startup", "warning", "queue error", "SQS did not say."
-        ),
-        _event(
-            "visibility timeouts are too low, started nevertheless",
-            "startup",
-            "warning",
-            "problems",
-            "`allow_low_visibility` is set: a waiting message may be delivered twice.",
-        ),
-        _event(
-            "configuration overridden",
-            "worker",
-            "warning",
-            "app overridden",
-            "Values of the host's Celery configuration contradict the claim rule: each key, both values, why.",
-        ),
-        # --- transport
-        _event("SQS fails, tried until it works", "transport", "warning", "request reason queue", "First of a row."),
-        _event("SQS works again", "transport", "info", "request failures outage_seconds queue", "The row has ended."),
-        _event("given up, SQS will deliver again", "transport", "warning", "request messages reason", "Not deleted."),
-        _event("cut short by the stop", "transport", "warning", "request left", "Requests not made at a stop."),
-        _event("message not taken, given back", "transport", "exception", "queue", "A bug in taking a message."),
-        _event(
-            "message cannot be run, left to the redrive policy", "transport", "error", "queue reason", "A poison pill."
-        ),
-        _event("poison taken out", "poison", "error", "queue reason kept_in job_id", "A message that cannot be run."),
-        _event(
-            "task not registered here, sent again",
-            "poison",
-            "warning",
-            "JOB reason delay_seconds",
-            "Once for each task: another worker may know it.",
-        ),
-        _event("sent again for another worker", "poison", "info", "JOB delay_seconds", "Its task is unknown here."),
-        _event("poison left to SQS", "poison", "error", "queue reason error", "It could not be moved by hand."),
-        _event("claim lost before its failure was written", "poison", "warning", "job_id", "Somebody has the job."),
-        # --- dead letters and circuit breakers
-        _event("dead letter decided", "recovery", "info", "JOB verb", "A person retried, resolved or abandoned it."),
-        _event("dead letter retried", "recovery", "info", "JOB retry", "Recovery started it again by its kind's rule."),
-        _event("breaker opened", "worker", "error", "breaker failures open_seconds", "Its jobs wait, uncharged."),
-        _event("breaker closed", "worker", "warning", "breaker", "The service answers again; its jobs run."),
-        _event("breaker not told", "worker", "warning", "breaker reason", "DynamoDB did not take it; it counts less."),
-        _event("breaker not known", "worker", "warning", "breaker reason error", "DynamoDB did not say; jobs run."),
-        # --- alerts
-        _event("alert", "recovery", "error", "alert state why since", "A rule fires: raised, or continues."),
-        _event("alert cleared", "recovery", "info", "alert why since", "A rule has not fired for a while."),
-        _event("alert not published, tried again", "recovery", "error", "alert error", "SNS did not take it."),
-        _event("alerts not evaluated", "recovery", "warning", "reason", "DynamoDB did not answer; the next pass does."),
-        _event("not counted", "jobs", "warning", "reason", "Counts for alerts could not be written; they are lower."),
-        _event(
-            "failure kind not told, classified without it",
-            "jobs",
-            "warning",
-            "exception error reason",
-            "A function of `failure_kinds` or `register_kind` raised, or gave no kind.",
-        ),
-        _event("hook failed", "jobs worker", "warning", "JOB error", "A user's on_failure or on_dead raised."),
-        # --- dashboard
-        _event("request refused", "dashboard", "warning", "rule http_status", "A guard of the dashboard refused it."),
-        _event("operation failed", "dashboard", "exception", "error", "An act on a group of dead letters ended early."),
-        # --- recovery
-        _event(
-            "recovery pass",
-            "recovery",
-            "info",
-            "examined orphaned retried redispatched scheduled given_up expired revived refused held unsent failed "
-            "dead_workers truncated",
-            "What one pass did.",
-        ),
-        _event("recovery pass failed, the next one is tried", "recovery", "exception", "error", "It goes on."),
-        _event("orphan", "recovery", "warning", "JOB job_status worker_id why", "The job's worker is lost."),
-        _event("dispatched", "recovery", "info", "JOB dispatches", "A message was sent: first, or again."),
-        _event("given up", "recovery", "error", "JOB why", "No worker takes its messages: FAILED/CONFIGURATION."),
-        _event("message not sent, a later pass sends it", "recovery", "warning", "JOB error", "SQS did not take it."),
-        _event("job not settled, a later pass tries again", "recovery", "error", "JOB error reason", "Look at it."),
-        _event("backlog unknown, taken for one", "recovery", "warning", "queue error", "So nothing is sent again."),
-        _event("dead worker settled", "recovery", "warning", "worker_id removed", "All its jobs were looked at."),
-        _event("jobs of a dead worker not read", "recovery", "error", "worker_id reason", "The next pass reads them."),
-        _event("dead worker's record not removed", "recovery", "error", "worker_id reason", "The next pass does it."),
-        _event("fleet table not read, the pass does without", "recovery", "warning", "reason", "Leases still count."),
-        _event("cursor not saved, the next pass looks again", "recovery", "error", "reason", "Work is repeated."),
-        _event(
-            "partition not read, a later pass goes on", "recovery", "error", "partition reason", "The others go on."
-        ),
-        _event(
-            "job item cannot be read, repair or delete it",
-            "jobs",
-            "error",
-            "job_id reason",
-            "Another version wrote it, or somebody by hand; lists and recovery go on without it.",
-        ),
+def _read(registry: str) -> dict[str, Event]:
+    events: list[list[str]] = []
+    for line in registry.splitlines():
+        if line.startswith("    "):
+            events[-1].append(line.strip())
+        elif line and not line.startswith("#"):
+            events.append([line])
+    return {event.code: event for event in (_event(*lines) for lines in events)}
+
+
+def _event(row: str, message: str, *meaning: str) -> Event:
+    code, loggers, levels, fields = (part.strip() for part in row.split("|"))
+    named = tuple(name for word in fields.split() for name in (JOB if word == "JOB" else (word,)))
+    return Event(
+        code,
+        tuple(f"jobclaim.{part}" for part in loggers.split()),
+        tuple(levels.split()),
+        named,
+        message.removesuffix("."),
+        " ".join(meaning),
     )
-}
-"""Every event by its name."""
+
+
+EVENTS: Final = _read(REGISTRY)
+"""Every event by its code."""
 
 
 def page() -> str:
@@ -488,9 +543,10 @@ def page() -> str:
         "",
         "Made of `jobs/events.py` by `python -m jobclaim.jobs.events > docs/events.md`; do not edit.",
         "",
-        "Every line that jobclaim logs is one JSON object. `event` is one of the names below; names and fields are",
-        "stable, so that metric filters, alarms and searches may rely on them. A field that is not listed here is",
-        "masked before it is written, and so are arguments, except those named in `JOBCLAIM_LOG_ARGUMENTS`.",
+        "Every line that jobclaim logs is one JSON object. `event` is one of the codes below and `message` says the",
+        "same in a sentence. Codes and fields are stable, so metric filters, alarms and searches may rely on them;",
+        "messages may be reworded. A field that is not listed here is masked before it is written, and so are",
+        "arguments, except those named in `JOBCLAIM_LOG_ARGUMENTS`.",
         "",
         "## On every line",
         "",
@@ -502,7 +558,7 @@ def page() -> str:
         "",
         "*job* stands for " + ", ".join(f"`{name}`" for name in JOB) + ".",
         "",
-        "| event | logger | level | fields | meaning |",
+        "| event | logger | level | fields | message and meaning |",
         "|---|---|---|---|---|",
         *(_row(event) for event in EVENTS.values()),
         "",
@@ -521,7 +577,7 @@ def _row(event: Event) -> str:
     fields = ", ".join((["*job*"] if about_a_job else []) + own) or "-"
     levels = ", ".join(dict.fromkeys("error" if level == "exception" else level for level in event.levels))
     loggers = ", ".join(f"`{name}`" for name in event.loggers)
-    return f"| `{event.name}` | {loggers} | {levels} | {fields} | {event.meaning} |"
+    return f"| `{event.code}` | {loggers} | {levels} | {fields} | {event.message}. {event.meaning} |"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import structlog
 from structlog.contextvars import get_contextvars
 
 from jobclaim.jobs import redaction
-from jobclaim.jobs.events import JOB
+from jobclaim.jobs.events import EVENTS, JOB
 from jobclaim.specs.visible import visible
 
 Observer = Callable[[Any, str, dict[str, Any]], Any]
@@ -47,7 +47,7 @@ _observers: Final[dict[str, tuple[Speaker | None, Observer]]] = {}
 
 
 class Logger:
-    """A logger whose lines are an event's name and its fields, as `jobclaim.jobs.events` registers them."""
+    """A logger of events: a line is a code, its message and its fields, as `jobclaim.jobs.events` registers them."""
 
     __slots__ = ("_lines", "_structured", "name")
 
@@ -88,7 +88,7 @@ class Logger:
         try:
             if structured:
                 redaction.shorten(fields)
-                getattr(self._structured, method)(event, **fields)
+                getattr(self._structured, method)(event, **_message(event), **fields)
             else:
                 self._write(level, event, fields)
         except (OSError, ValueError) as error:
@@ -99,10 +99,11 @@ class Logger:
         context, error = get_contextvars(), redaction.masked_exception(fields.pop("exc_info", None))
         shown: dict[str, Any] = {name: context[name] for name in JOB if name in context}
         shown.update(fields)
+        line = ": ".join([event, *_message(event).values()])
         if shown:
-            self._lines.log(level, f"{event} %s", Fields(shown), exc_info=error, extra=shown, stacklevel=CALLER)
+            self._lines.log(level, f"{line} %s", Fields(shown), exc_info=error, extra=shown, stacklevel=CALLER)
         else:
-            self._lines.log(level, event, exc_info=error, stacklevel=CALLER)
+            self._lines.log(level, line, exc_info=error, stacklevel=CALLER)
 
 
 class Fields:
@@ -160,6 +161,10 @@ def _observe(logger: str, method: str, event: str, fields: dict[str, Any]) -> No
     for speaker, observer in list(_observers.values()):
         if speaker is None or heard is None or heard is speaker:
             observer(None, method, line)
+
+
+def _message(code: str) -> dict[str, str]:
+    return {"message": EVENTS[code].message} if code in EVENTS else {}
 
 
 def _shown(value: Any) -> str:

@@ -149,7 +149,7 @@ def evaluate(repo: JobRepo, *, publish: Callable[[Message], None] | None = None)
     try:
         return _evaluate(repo, publish or _publisher(repo.settings))
     except (JobError, ClientError, BotoCoreError) as error:
-        log.warning("alerts not evaluated", reason=str(error))
+        log.warning("alert.not_evaluated", reason=str(error))
         return []
 
 
@@ -198,13 +198,13 @@ def _late(repo: JobRepo, queue: str) -> int:
 
 def _say(message: Message, publish: Callable[[Message], None]) -> bool:
     if message.state == "cleared":
-        log.info("alert cleared", alert=message.alert, why=message.text, since=message.since)
+        log.info("alert.cleared", alert=message.alert, why=message.text, since=message.since)
     else:
-        log.error("alert", alert=message.alert, state=message.state, why=message.text, since=message.since)
+        log.error("alert.firing", alert=message.alert, state=message.state, why=message.text, since=message.since)
     try:
         publish(message)
     except Exception as error:  # noqa: BLE001 - whatever the channel raises, the next evaluation tries again
-        log.error("alert not published, tried again", alert=message.alert, error=type(error).__name__)
+        log.error("alert.not_published", alert=message.alert, error=type(error).__name__)
         return False
     return True
 

@@ -43,11 +43,11 @@ def run_every(
             (on_report or log_report)(report)
             succeeded += 1
         except Exception as error:
-            log.exception("recovery pass failed, the next one is tried", error=type(error).__name__)
+            log.exception("recovery.pass_failed", error=type(error).__name__)
         stop.wait(max(0.0, seconds - (time.monotonic() - started)))
     return succeeded
 
 
 def log_report(report: SweepReport) -> None:
     """Write a report as one line."""
-    log.info("recovery pass", **report.counts())
+    log.info("recovery.pass_completed", **report.counts())

@@ -59,7 +59,7 @@ class Messages:
             try:
                 self._waiting[queue] = self._backlog(queue)
             except Exception as error:  # noqa: BLE001 - a queue that cannot be measured must not stop the others
-                log.warning("backlog unknown, taken for one", queue=queue, error=type(error).__name__)
+                log.warning("queue.backlog_unknown", queue=queue, error=type(error).__name__)
                 self._waiting[queue] = None
         return self._waiting[queue] != 0
 
@@ -69,7 +69,7 @@ class Messages:
             self._send(job, float(delay))
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and a later pass sends it
             self._failures += 1
-            log.warning("message not sent, a later pass sends it", error=type(error).__name__, **job.log_context())
+            log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
             return False
         self._failures = 0
         return True
@@ -99,7 +99,7 @@ class Settler:
             self.counts["failed"] += 1
             reason = str(error) if isinstance(error, JobError) else ""
             log.error(
-                "job not settled, a later pass tries again",
+                "recovery.job_failed",
                 error=type(error).__name__,
                 reason=reason,
                 **job.log_context(),
@@ -131,7 +131,7 @@ class Settler:
             return self._refused()
         self.counts["orphaned"] += 1
         log.warning(
-            "orphan",
+            "job.orphaned",
             job_status=str(after.status),
             worker_id=job.worker_id,
             why=action.failure.message,
@@ -165,7 +165,7 @@ class Settler:
             return self._refused()
         if self._send(after):
             self.counts[counted_as] += 1
-            log.info("dispatched", dispatches=after.dispatches, **job.log_context())
+            log.info("job.dispatched", dispatches=after.dispatches, **job.log_context())
         return True
 
     def _give_up(self, job: Job, action: GiveUp) -> bool:
@@ -175,7 +175,7 @@ class Settler:
         self._tell_links(after)
         announce_failure(self._repo, after)
         self.counts["given_up"] += 1
-        log.error("given up", why=action.failure.message, **job.log_context())
+        log.error("job.dispatch_limit_reached", why=action.failure.message, **job.log_context())
         return True
 
     def _expire(self, job: Job) -> bool:
@@ -184,7 +184,7 @@ class Settler:
             return self._refused()
         self._tell_links(after)
         self.counts["expired"] += 1
-        log.warning("not started in time", start_by=job.start_by, **job.log_context())
+        log.warning("job.expired", start_by=job.start_by, **job.log_context())
         return True
 
     def _revive(self, job: Job) -> bool:
@@ -195,7 +195,7 @@ class Settler:
         if after is None:
             return self._refused()
         self.counts["revived"] += 1
-        log.info("dead letter retried", retry=after.dead_retries, **job.log_context())
+        log.info("dead_letter.retried", retry=after.dead_retries, **job.log_context())
         self._send(after)
         return True
 
@@ -206,7 +206,7 @@ class Settler:
         try:
             told = announcement(self._repo, job)
         except JobError as error:
-            log.error("links not told", reason=str(error), **job.log_context())
+            log.error("links.not_sent", reason=str(error), **job.log_context())
             return
         if told is not None:
             self._send(told)

@@ -210,7 +210,7 @@ class _Pass:
         try:
             found = self._table.get_many(list(worker.job_ids))
         except JobError as error:
-            log.error("jobs of a dead worker not read", worker_id=worker.worker_id, reason=str(error))
+            log.error("lost_worker.jobs_unavailable", worker_id=worker.worker_id, reason=str(error))
             self._unread.add(worker.worker_id)
             self.counts["failed"] += 1
             return
@@ -269,7 +269,7 @@ def _look(fleet: Fleet, now: int) -> FleetView:
     try:
         return fleet.read()
     except JobError as error:
-        log.warning("fleet table not read, the pass does without", reason=str(error))
+        log.warning("fleet.unavailable", reason=str(error))
         return FleetView(now, known=False)
 
 
@@ -279,12 +279,12 @@ def _bury(fleet: Fleet, one: _Pass) -> None:
         try:
             removed = fleet.remove(worker)
         except JobError as error:
-            log.error("dead worker's record not removed", worker_id=worker.worker_id, reason=str(error))
+            log.error("lost_worker.not_removed", worker_id=worker.worker_id, reason=str(error))
             one.counts["failed"] += 1
             continue
         del one.dead[worker.worker_id]
         one.counts["dead_workers"] += removed
-        log.warning("dead worker settled", worker_id=worker.worker_id, removed=removed)
+        log.warning("lost_worker.recovered", worker_id=worker.worker_id, removed=removed)
 
 
 def _save(fleet: Fleet, one: _Pass, before: Cursor) -> None:
@@ -293,7 +293,7 @@ def _save(fleet: Fleet, one: _Pass, before: Cursor) -> None:
     try:
         fleet.save(one.cursor)
     except JobError as error:
-        log.error("cursor not saved, the next pass looks again", reason=str(error))
+        log.error("recovery.cursor_not_saved", reason=str(error))
         one.counts["failed"] += 1
 
 

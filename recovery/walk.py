@@ -95,7 +95,7 @@ class Walker:
                 jobs = self._table.get_many([entry.job_id for entry in page])
             except JobError as error:
                 self._stamina.read_failures += 1
-                log.error("partition not read, a later pass goes on", partition=partition, reason=str(error))
+                log.error("recovery.partition_unavailable", partition=partition, reason=str(error))
                 return Stretch(last, clean, finished=False, failures=1)
             self._stamina.read_failures = 0
             for entry in page:

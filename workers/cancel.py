@@ -71,7 +71,7 @@ def cancel(
         else:
             raise IllegalTransition(f"job {job_id!r} is {job.status}: it is over, there is nothing to cancel")
         if answer is not None:
-            log.info("cancel", answer=str(answer), **job.log_context())
+            log.info("cancel.requested", answer=str(answer), **job.log_context())
             return answer
     raise IllegalTransition(
         f"job {job_id!r} changed {ROUNDS} times while it was to be cancelled, or its worker {job.worker_id!r} keeps no "
@@ -96,7 +96,7 @@ def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> N
 
             (send or partial(apps.send, repo.settings))(told)
     except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news
-        log.warning("links not told at once", error=type(error).__name__, **job.log_context())
+        log.warning("links.delayed", error=type(error).__name__, **job.log_context())
 
 
 def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> Answer | None:
@@ -158,5 +158,5 @@ class JobControl(Control):
             job = repo.get_job(job_id)
             if not job.status.is_open:
                 return str(job.status)
-            log.warning("cancel refused", reason=str(error), **job.log_context())
+            log.warning("cancel.refused", reason=str(error), **job.log_context())
             return "refused"

@@ -143,7 +143,7 @@ def merge(handle: Handle) -> None:
         host.set("result_expires", settings.completed_retention_days * 86_400)  # plain tasks' results, as long as jobs'
     handle.refusal = None
     if overridden:
-        log.warning("configuration overridden", app=str(handle.app.main), overridden=overridden)
+        log.warning("config.overridden", app=str(handle.app.main), overridden=overridden)
 
 
 def _refuse_another_broker(conf: Any) -> None:

@@ -83,7 +83,7 @@ def ask(breakers: Any, one: Breaker) -> int:
     try:
         return int(breakers.ask(one))
     except StoreUnavailable as error:
-        log.warning("breaker not known", breaker=one.name, reason=str(error))
+        log.warning("breaker.unavailable", breaker=one.name, reason=str(error))
         return 0
 
 
@@ -98,7 +98,7 @@ def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -
     try:
         return int(breakers.failed(one))
     except StoreUnavailable as unavailable:
-        log.warning("breaker not told", breaker=one.name, reason=str(unavailable))
+        log.warning("breaker.not_updated", breaker=one.name, reason=str(unavailable))
         return 0
 
 
@@ -107,7 +107,7 @@ def tell_success(breakers: Any, one: Breaker) -> None:
     try:
         breakers.succeeded(one)
     except StoreUnavailable as error:
-        log.warning("breaker not told", breaker=one.name, reason=str(error))
+        log.warning("breaker.not_updated", breaker=one.name, reason=str(error))
 
 
 class GuardedTask(Task):
@@ -158,7 +158,7 @@ class GuardedTask(Task):
     def _hold(self, held: BreakerOpen, *, started: bool = True) -> NoReturn:
         at = held.until + round(random.random() * SPREAD * held.breaker.open_seconds * 1000)
         reason = f"{held}"
-        log.info("held back", why=reason, available_at=at)
+        log.info("job.held", why=reason, available_at=at)
         if started:
             self._make_room()
         self._give_back(partial(self.jobclaim.repo.release, available_at=at, reason=reason, started=started))

@@ -60,7 +60,7 @@ def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
 def _not_retried(error: Any) -> NoReturn:
     """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
     if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
-        log.warning("retry dropped", reason=str(error))
+        log.warning("job.retry_dropped", reason=str(error))
         raise Ignore(str(error)) from error
     if isinstance(error, BaseException):
         raise error
@@ -91,5 +91,5 @@ def _send(task: Any, celerys: Any, job: Job, args: Any, kwargs: Any, options: di
     try:
         return celerys(args, kwargs, headers={**(options.get("headers") or {}), **headers(job)}, **kept)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
-        log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+        log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
         return task.AsyncResult(job.job_id)

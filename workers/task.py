@@ -282,12 +282,12 @@ class JobTask(
         if not job.created:
             self.jobclaim.counts.count("duplicates")
         if job.created:
-            log.info("submitted", **job.log_context(), **self._shown(kwargs))
+            log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
         return job
 
     def _duplicate(self, job: Job, options: Mapping[str, Any]) -> Any:
         """Answer a call whose job is there already: its handle, which knows the result where there is one."""
-        log.info("duplicate", job_status=str(job.status), **job.log_context())
+        log.info("job.duplicate", job_status=str(job.status), **job.log_context())
         result = self.AsyncResult(job.job_id)
         result.unsent = not publish_if_unsent(self.app, job, **envelope.of_one_send(options))
         if not is_mark(job.result):  # else S3 did not give it, and whoever asks the handle asks S3 again
@@ -314,7 +314,7 @@ class JobTask(
         try:
             job = self._claim(where or self._adopt(task_id, args, kwargs))
         except (StoreUnavailable, JobNotFound, JobUnreadable) as error:
-            log.error("not claimed", job_id=task_id, task=self.name, reason=str(error))
+            log.error("claim.unavailable", job_id=task_id, task=self.name, reason=str(error))
             raise (Unanswered if isinstance(error, StoreUnavailable) else Ignore)(str(error)) from error
         if job is None:
             raise Ignore("already claimed")
@@ -333,7 +333,7 @@ class JobTask(
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
-        log.info("claimed", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(given))
+        log.info("claim.acquired", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(given))
 
     def after_return(self, *_: Any) -> None:
         """Make room for the next job under the same limit."""
@@ -353,9 +353,9 @@ class JobTask(
     def _refuse(self, task_id: str, *, is_job: bool) -> NoReturn:
         """Claim nothing while heartbeats fail: recovery may take this worker for dead soon."""
         if not is_job:
-            log.error("message given back, heartbeats fail", job_id=task_id, task=self.name)
+            log.error("message.released", job_id=task_id, task=self.name)
             raise NotAdopted("heartbeats fail", requeue=True)
-        log.error("not claimed, heartbeats fail and recovery sends it again", job_id=task_id, task=self.name)
+        log.error("claim.paused", job_id=task_id, task=self.name)
         raise Ignore("heartbeats fail")
 
     def _claim(self, where: Address) -> Job | None:
@@ -410,9 +410,9 @@ class JobTask(
             # the text of an error that is not ours may show arguments
             reason = str(error) if isinstance(error, JobError) else type(error).__name__
             if isinstance(error, MESSAGES_FAULT) and not isinstance(error, StoreUnavailable):
-                log.error("message refused", job_id=task_id, task=self.name, reason=reason)
+                log.error("message.refused", job_id=task_id, task=self.name, reason=reason)
                 raise Unadoptable(f"no job can be made of it: {reason}") from error
-            log.error("message kept, no job is made of it yet", job_id=task_id, task=self.name, reason=reason)
+            log.error("message.kept", job_id=task_id, task=self.name, reason=reason)
             raise NotAdopted(reason) from error
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})
         return Address(task_id, 0)

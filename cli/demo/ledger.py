@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jobclaim.jobs import Job
 
-REFUSED: Final = "already claimed"
+REFUSED: Final = "claim.refused"
 """The event that a worker logs when its claim is refused."""
 
 

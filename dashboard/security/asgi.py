@@ -76,7 +76,7 @@ def path_of(scope: Scope) -> str:
 
 async def refuse(refusal: Refusal, send: Send) -> None:
     """Answer with a refusal, and log its rule: nothing of the request, which its sender chose."""
-    log.warning("request refused", rule=refusal.rule, http_status=refusal.status)
+    log.warning("request.refused", rule=refusal.rule, http_status=refusal.status)
     body = f"{refusal.status}: {refusal.text}\n".encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),

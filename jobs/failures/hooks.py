@@ -56,4 +56,4 @@ def tell(job: Job) -> None:
         try:
             hook(job)
         except Exception as error:  # noqa: BLE001 - a channel that is down must not fail the job twice
-            log.warning("hook failed", error=type(error).__name__, **job.log_context())
+            log.warning("hook.failed", error=type(error).__name__, **job.log_context())

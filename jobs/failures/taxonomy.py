@@ -124,7 +124,7 @@ def _told(telling: Telling, error: BaseException) -> FailureKind | None:
         return FailureKind(kind) if kind else None
     except Exception as broken:  # noqa: BLE001
         log.warning(
-            "failure kind not told, classified without it",
+            "failure.classifier_failed",
             exception=type(error).__name__,
             error=type(broken).__name__,
             reason=f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or gave no kind",

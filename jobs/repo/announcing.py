@@ -24,10 +24,10 @@ def announce_end(repo: Store, job: Job) -> None:
     """Say in the log how an attempt ended, then tell of a failure as `announce_failure`."""
     duration = round((job.finished_at - job.claimed_at) / 1000, 3)
     if job.status is JobStatus.CANCELLED:
-        log.warning("cancelled", duration_seconds=duration, **job.log_context())
+        log.warning("job.cancelled", duration_seconds=duration, **job.log_context())
     elif job.failure is not None:
         failure = {"kind": str(job.failure.kind), "exception": job.failure.exception}
-        log.error("failed", duration_seconds=duration, **failure, **job.log_context())
+        log.error("job.failed", duration_seconds=duration, **failure, **job.log_context())
     else:
-        log.info("completed", duration_seconds=duration, **job.log_context())
+        log.info("job.completed", duration_seconds=duration, **job.log_context())
     announce_failure(repo, job)

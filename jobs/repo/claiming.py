@@ -179,11 +179,11 @@ class Claiming(Owning):
         elif lifecycle.is_late(job, now):
             return Written(False, self._end_late(job))
         elif job.task != expected.get("task", job.task):
-            log.error("claim of another task refused", asked=expected["task"], **job.log_context())
+            log.error("claim.task_mismatch", asked=expected["task"], **job.log_context())
         elif early(job, now) and "due" in expected:
-            log.warning("claimed too early, refused", available_at=job.available_at, **job.log_context())
+            log.warning("claim.too_early", available_at=job.available_at, **job.log_context())
         else:
-            log.info("already claimed", status="SKIPPED", job_status=str(job.status), **job.log_context())
+            log.info("claim.refused", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written
 
     def _settle_doubts(self) -> None:
@@ -204,7 +204,7 @@ class Claiming(Owning):
 
     def _not_now(self, job_id: str) -> Written:
         """Refuse a claim while the worker's heartbeats fail: recovery may soon settle its jobs."""
-        log.error("not claimed, heartbeats fail and recovery sends it again", job_id=job_id)
+        log.error("claim.paused", job_id=job_id)
         return Written(False, self.get_job(job_id))
 
     def _give_back(self, job: Job) -> Job:
@@ -213,7 +213,7 @@ class Claiming(Owning):
         The process or its line stood still for that long. Recovery may have let the next attempt start: this one's
         body must not run beside it, and where recovery has not come yet, nothing has happened that it must fear.
         """
-        log.warning("claim answered after its lease", status="SKIPPED", **job.log_context())
+        log.warning("claim.answered_late", status="SKIPPED", **job.log_context())
         try:
             return self.release(
                 job.job_id, reason="its claim was answered too late", started=False, token=job.claim_token

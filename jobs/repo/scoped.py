@@ -103,10 +103,10 @@ class Scoped(Claiming):
             else:
                 self.update_status(job.job_id, JobStatus.FAILED, error=error, token=job.claim_token)
         except (ClaimLost, JobNotFound) as lost:
-            log.warning("claim lost, outcome dropped", outcome=str(JobStatus.FAILED), reason=str(lost))
+            log.warning("claim.lost", outcome=str(JobStatus.FAILED), reason=str(lost))
         except StoreUnavailable as unavailable:
             log.error(
-                "outcome not written, recovery will find the job",
+                "job.outcome_not_recorded",
                 outcome=str(JobStatus.FAILED),
                 reason=str(unavailable),
             )

@@ -61,7 +61,7 @@ class Store:
         """Cancel a job that was not started in time; give it as it is now, whoever ended it."""
         written = self.table.apply(job, Move.CANCEL, lifecycle.late(job, self.clock(), self.retention))
         if written.applied:
-            log.warning("not started in time", status="SKIPPED", start_by=job.start_by, **job.log_context())
+            log.warning("job.expired", status="SKIPPED", start_by=job.start_by, **job.log_context())
         return written.job or job
 
 

@@ -34,7 +34,7 @@ class Counters(Records):
             else:
                 self._ask(lambda: self._client().update_item(**request))
         except (StoreUnavailable, ClientError, BotoCoreError) as error:
-            log.warning("not counted", reason=str(error))
+            log.warning("counts.not_written", reason=str(error))
 
     def _addition(self, counted: Mapping[str, int], notes: Mapping[str, str]) -> dict[str, Any]:
         now = self._clock()

@@ -89,7 +89,7 @@ class Large:
         try:
             return self.restored(job)
         except JobError as error:
-            log.warning("large value not read", reason=str(error), **job.log_context())
+            log.warning("payload.unavailable", reason=str(error), **job.log_context())
             return job
 
     def _offload(self, until: int | None = None) -> Offload:

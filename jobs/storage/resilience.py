@@ -123,7 +123,7 @@ class _Complaint:
         if self.clock() >= self.next_at:
             self.next_at = self.clock() + LOUD_EVERY_MS
             reason = _explain(retry_state.outcome.exception(), self.service)
-            log.error("AWS fails, tried again while the lease lasts", reason=reason)
+            log.error("aws.failing", reason=reason)
 
 
 class _stop_at(stop_base):  # noqa: N801 - named as tenacity names its own

@@ -72,7 +72,7 @@ class Jobs(dict[str, Job]):
             job = from_item(item)
         except JobUnreadable as error:
             self.unreadable[error.job_id] = str(error)
-            log.error("job item cannot be read, repair or delete it", job_id=error.job_id, reason=str(error))
+            log.error("job.unreadable", job_id=error.job_id, reason=str(error))
         else:
             self[job.job_id] = job
 

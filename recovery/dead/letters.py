@@ -213,7 +213,7 @@ class DeadLetters:
             report.refused.append((job_id, "it changed meanwhile; look again"))
             return
         report.done += 1
-        log.info("dead letter decided", verb=verb, **job.log_context())
+        log.info("dead_letter.decided", verb=verb, **job.log_context())
         if verb == "retry":
             self._publish(after, report)
 
@@ -227,7 +227,7 @@ class DeadLetters:
                 self._send(job, 0.0)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and recovery sends it
             report.unsent += 1
-            log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+            log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
 
     def _partitions(self, states: Iterable[str]) -> list[tuple[str, bool]]:
         """Name the partitions to read, and tell of each whether its order is the one in which jobs failed."""

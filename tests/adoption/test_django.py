@@ -99,7 +99,7 @@ def test_recovery_runs_by_itself_too(shop: Host) -> None:
 
 
 def test_what_is_overridden_is_one_warning_that_names_it(crew: dict[str, ManagedProcess]) -> None:
-    lines = [line for line in crew["worker"].log().splitlines() if "configuration overridden" in line]
+    lines = [line for line in crew["worker"].log().splitlines() if "config.overridden" in line]
     assert len(lines) == 1
     assert "visibility_timeout" in lines[0]
     assert "7200" in lines[0]

@@ -88,6 +88,6 @@ def test_both_of_celerys_commands_list_the_projects_jobs(api: Host, celery: tupl
 
 
 def test_late_acks_are_overridden_with_one_warning(crew: dict[str, ManagedProcess]) -> None:
-    lines = [line for line in crew["worker"].log().splitlines() if "configuration overridden" in line]
+    lines = [line for line in crew["worker"].log().splitlines() if "config.overridden" in line]
     assert len(lines) == 1
     assert "task_acks_late" in lines[0]

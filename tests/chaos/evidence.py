@@ -11,18 +11,18 @@ from typing import Any, Final
 from tests.chaos.verdict import Start
 
 TOLD: Final = {
-    "already claimed": "duplicates refused",
-    "claim lost, outcome dropped": "zombies refused",
-    "claim answered after its lease": "zombies refused",
-    "retry dropped": "zombies refused",
-    "not given back": "zombies refused",
-    "cut off, tried again": "children lost, job tried again",
-    "dispatched": "messages sent again by recovery",
-    "message not sent, recovery will send it": "messages left to recovery",
-    "dead worker settled": "dead workers settled",
-    "dead letter retried": "dead letters retried",
-    "given back": "jobs given back at a deploy",
-    "heartbeat not written": "heartbeats missed",
+    "claim.refused": "duplicates refused",
+    "claim.lost": "zombies refused",
+    "claim.answered_late": "zombies refused",
+    "job.retry_dropped": "zombies refused",
+    "job.release_refused": "zombies refused",
+    "job.interrupted": "children lost, job tried again",
+    "job.dispatched": "messages sent again by recovery",
+    "message.not_sent": "messages left to recovery",
+    "lost_worker.recovered": "dead workers settled",
+    "dead_letter.retried": "dead letters retried",
+    "job.released": "jobs given back at a deploy",
+    "heartbeat.failed": "heartbeats missed",
 }
 """What log lines are counted as."""
 
@@ -39,7 +39,7 @@ def told(logs: Iterable[Path]) -> Counter[str]:
     for event in _events(logs):
         if (name := TOLD.get(str(event.get("event")))) is not None:
             found[name] += 1
-        if event.get("event") == "recovery pass":
+        if event.get("event") == "recovery.pass_completed":
             for count in ("orphaned", "retried", "refused"):
                 found[f"recovery: {count}"] += int(event.get(count, 0))
     return found

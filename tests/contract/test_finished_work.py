@@ -31,7 +31,7 @@ CODES = [
     "ThrottlingException",
     "ReplicatedWriteConflictException",
 ]
-LOUD = "AWS fails, tried again while the lease lasts"
+LOUD = "aws.failing"
 ENDS: dict[str, Callable[[JobRepo, Job], Job]] = {
     "complete": lambda repo, job: repo.update_status(job.job_id, "COMPLETED", result=[1], token=job.claim_token),
     "fail": lambda repo, job: repo.update_status(job.job_id, "FAILED", error="no", token=job.claim_token),

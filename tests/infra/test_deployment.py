@@ -121,7 +121,7 @@ def test_a_worker_runs_jobs_on_the_tables_and_queues_of_the_stack(aws: str, tmp_
         for job_id in job_ids:
             wait_for(repo, job_id, JobStatus.COMPLETED)
         assert [repo.get_job(job_id).result for job_id in job_ids] == [0, 2]
-        assert {"claimed", "completed"} <= events(worker)  # what the metric filters count
+        assert {"claim.acquired", "job.completed"} <= events(worker)  # what the metric filters count
 
 
 def test_beat_and_the_recovery_service_send_a_lost_message_again(aws: str, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_beat_and_the_recovery_service_send_a_lost_message_again(aws: str, tmp_p
             container(stack, "workers", tmp_path),
         ):
             wait_for(repo, job_id, JobStatus.COMPLETED, 60)
-            assert "recovery pass" in events(recovery)
+            assert "recovery.pass_completed" in events(recovery)
             health = [JOBCLAIM, "worker", "health", "beat", "--max-silence=10m"]
             environment = stack.environment("beat", tmp_path / "beat")
             assert subprocess.run(health, env=environment, cwd=ROOT, timeout=30, check=False).returncode == 0
@@ -175,7 +175,7 @@ def test_the_function_sends_a_lost_message_again(aws: str, tmp_path: Path) -> No
             check=False,
         )
         assert run.stdout.strip() == "1", run.stderr
-        assert '"event": "recovery pass"' in run.stderr
+        assert '"event": "recovery.pass_completed"' in run.stderr
         assert sqs.receive_message(QueueUrl=url, WaitTimeSeconds=5)["Messages"]
 
 
@@ -206,7 +206,7 @@ def test_a_worker_that_is_told_so_starts_on_a_low_visibility_timeout(aws: str, t
         argv = [JOBCLAIM, "worker", "run", "-q", "default", "-c", "1"]
         with ManagedProcess("low", argv, log_dir=tmp_path, env=environment, cwd=ROOT) as process:
             process.wait_for_line(READY, 60)
-            assert "visibility timeouts are too low, started nevertheless" in process.log()
+            assert "queue.visibility_too_low" in process.log()
 
 
 def variables_of(stack: DeployedStack, built: Settings, folder: Path) -> dict[str, str]:

@@ -40,6 +40,6 @@ def test_two_beats_run_each_tick_once(dynamodb_local: Endpoint, elasticmq: Endpo
         assert set(stack.bodies().values()) == {1}
         times = ticks(stack)
         assert {later - earlier for earlier, later in itertools.pairwise(times)} == {timedelta(seconds=EVERY)}
-        assert sum(log.count('"duplicate"') for log in both) >= TICKS - 1
+        assert sum(log.count('"job.duplicate"') for log in both) >= TICKS - 1
         job_ids = [job_id for job_id, _ in stack.bodies()]
         assert {job.result for job in stack.wait_for(job_ids, JobStatus.COMPLETED, 10).values()} == {42}

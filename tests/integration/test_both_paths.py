@@ -170,14 +170,14 @@ def test_celerys_retry_makes_the_job_wait_for_its_next_attempt(stack: Stack, sub
     job = same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
     assert (job.attempt, job.charged, [past.outcome for past in job.history]) == (2, 2, ["retry"])
     assert set(stack.bodies().values()) == {1}
-    assert worker.log().count('"retry scheduled"') == len(PATHS)
+    assert worker.log().count('"job.retry_scheduled"') == len(PATHS)
 
 
 def test_a_message_delivered_five_times_starts_one_body(stack: Stack, submit: Callable[..., str]) -> None:
     worker = stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 1, copies=5)
     same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
-    wait_until(lambda: worker.log().count('"already claimed"') == 4 * len(PATHS), 20, "copies are refused")
+    wait_until(lambda: worker.log().count('"claim.refused"') == 4 * len(PATHS), 20, "copies are refused")
     assert set(stack.bodies().values()) == {1}
 
 
@@ -249,7 +249,7 @@ def test_an_outage_during_the_last_write_costs_time_and_nothing_else(
         wait_for_bodies(stack, names)
         proxy.refuse()
         flag.touch()
-        tried = "AWS fails, tried again while the lease lasts"
+        tried = "aws.failing"
         wait_until(lambda: worker.log().count(tried) >= len(names), 40, "each end is tried to be written")
         proxy.accept()
         job = same(stack.wait_for(names, JobStatus.COMPLETED, 40))
@@ -265,7 +265,7 @@ def test_a_zombies_late_write_changes_nothing(stack: Stack, submit: Callable[...
         job = stack.repo.get_job(job_id)
         stack.repo.update_status(job_id, "FAILED", error="given up", token=job.claim_token)
     flag.touch()
-    wait_until(lambda: worker.log().count('"claim lost, outcome dropped"') >= len(PATHS), 30, "zombies are told")
+    wait_until(lambda: worker.log().count('"claim.lost"') >= len(PATHS), 30, "zombies are told")
     assert {job.failure.message for job in stack.wait_for(ids, JobStatus.FAILED, 5).values() if job.failure} == {
         "given up"
     }

@@ -43,7 +43,7 @@ def test_every_message_sent_twice_runs_each_body_once(
         for worker in workers:
             assert worker.stop(30) == 0
         assert stack.bodies() == {(job_id, 1): 1 for job_id in job_ids}
-        refused = sum(worker.log().count('"already claimed"') for worker in workers)
+        refused = sum(worker.log().count('"claim.refused"') for worker in workers)
         assert refused == JOBS
 
 

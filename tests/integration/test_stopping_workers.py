@@ -112,7 +112,7 @@ def test_jobs_in_flight_at_a_stop_start_elsewhere_at_once(deploy: Deploy) -> Non
         done = stack.wait_for(jobs, JobStatus.COMPLETED, 30)
         assert {job.attempt for job in done.values()} == {1}
         assert set(stack.bodies().values()) == {1}
-        assert '"event": "claimed"' in old.log()
+        assert '"event": "claim.acquired"' in old.log()
 
 
 @pytest.mark.parametrize("deaf", ["", "deaf to SIGTERM"])
@@ -124,7 +124,7 @@ def test_a_stop_does_not_wait_for_children_that_have_nothing_to_do(deploy: Deplo
         here.stack.wait_for(done, JobStatus.COMPLETED, 30)
         worker.send(signal.SIGTERM)
         assert worker.wait_for_exit(10) == 0
-        assert "children ended at the stop" in worker.log() or not deaf
+        assert "worker.children_killed" in worker.log() or not deaf
         assert here.fleet.all() == [], "it left in order"
 
 
@@ -186,7 +186,7 @@ def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Dep
         assert job.failure is not None
         assert job.failure.kind is FailureKind.CANCELLED
         assert worker.running
-        assert '"event": "cancelled"' in worker.log()
+        assert '"event": "job.cancelled"' in worker.log()
         more = [here.submit("note", n) for n in range(6)]
         stack.wait_for(more, JobStatus.COMPLETED, 60)
         assert stack.repo.get_job(wanted).status is JobStatus.PROCESSING
@@ -228,7 +228,7 @@ def test_a_cancelled_job_does_not_come_back_when_its_worker_stops(deploy: Deploy
         job_id = here.submit("sleep_or_again", 900, on_orphan="retry")
         here.started(job_id)
         cancel(here.stack.repo, job_id)
-        worker.wait_for_line("cancel requested", 10)
+        worker.wait_for_line("cancel.started", 10)
         worker.send(signal.SIGTERM)
         assert worker.wait_for_exit(10) == 0
         assert here.stack.repo.get_job(job_id).status is JobStatus.CANCELLED

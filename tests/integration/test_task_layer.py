@@ -198,8 +198,8 @@ def test_a_retry_that_the_fence_refuses_sends_nothing(layer: Layer) -> None:
     result = layer.call(tasks.usurped)
     job = layer.settled(result.id)
     assert job.failure.message == "taken away"
-    layer.worker.wait_for_line("retry dropped", 20)
-    assert not [line for line in layer.worker.log().splitlines() if result.id in line and "retry scheduled" in line]
+    layer.worker.wait_for_line("job.retry_dropped", 20)
+    assert not [line for line in layer.worker.log().splitlines() if result.id in line and "job.retry_scheduled" in line]
     assert layer.runs(result.id) == [1]
     assert layer.stack.repo.get_job(result.id) == job
 

@@ -101,7 +101,7 @@ def test_a_thousand_jobs_survive_a_minute_of_faults(
         outages = len(FAULTS) + 1
         assert 1 <= lines(worker, "SQS fails") <= outages, "each outage is told once"
         fails = lines(worker, "SQS fails")
-        wait_until(lambda: lines(worker, "SQS works again") >= fails, 30, "each outage's end is told")
+        wait_until(lambda: lines(worker, "sqs.recovered") >= fails, 30, "each outage's end is told")
         worker.send(signal.SIGTERM)
         assert worker.wait_for_exit(30) == 0
 

@@ -65,7 +65,7 @@ def test_the_next_plain_task_finds_nothing_of_a_job_however_its_attempt_ended(st
     job = stack.wait_for([job_id], JobStatus.FAILED, 30)[job_id]
     after = len(worker.log())
     apps.send(stack.settings, job)
-    worker.wait_for_line("already claimed", 30, after=after)
+    worker.wait_for_line("claim.refused", 30, after=after)
     assert_nothing_is_left(worker, app, "refused claim")
 
 
@@ -90,7 +90,7 @@ def test_a_plain_task_that_raises_is_logged_as_by_celery_and_a_job_once(stack: S
     assert json.loads(worker.wait_for_line("printed by a plain task", 30))["logger"] == "celery.redirected"
     job_id = app.tasks["logs.end"].delay("failure").id
     stack.wait_for([job_id], JobStatus.FAILED, 30)
-    worker.wait_for_line('"event": "failed"', 30)
+    worker.wait_for_line('"event": "job.failed"', 30)
     of_job = {line["logger"] for line in events(worker.log()) if job_id in json.dumps(line)}
     assert of_job >= {"jobclaim.worker", MODULE}
     assert not {name for name in of_job if name.startswith("celery.")}
@@ -104,8 +104,12 @@ def test_log_level_and_log_file_are_those_that_were_typed(stack: Stack, app: Cel
     wait_until(lambda: main.exists() and " ready." in main.read_text(), 60, "the main process logs to its file")
     job_id = app.tasks["logs.end"].delay("success").id
     stack.wait_for([job_id], JobStatus.COMPLETED, 30)
-    wait_until(lambda: '"event": "completed"' in child.read_text(), 30, "the child logs to its own file")
-    assert {line["event"] for line in events(child.read_text())} >= {"claimed", "body of success", "completed"}
+    wait_until(lambda: '"event": "job.completed"' in child.read_text(), 30, "the child logs to its own file")
+    assert {line["event"] for line in events(child.read_text())} >= {
+        "claim.acquired",
+        "body of success",
+        "job.completed",
+    }
 
 
 def test_a_log_level_that_was_not_typed_is_that_of_the_settings(stack: Stack, tmp_path: Path) -> None:

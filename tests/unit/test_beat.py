@@ -184,7 +184,7 @@ def test_a_schedule_whose_task_does_not_exist_is_an_error_at_the_start(jobclaim:
     good, bad = ({"task": name, "every": 3600} for name in (report.name, "beat.gone"))
     with capture_logs() as lines:
         scheduler(jobclaim, good=good, bad=bad)
-    said = [line for line in lines if line["event"] == "schedule names a task that does not exist"]
+    said = [line for line in lines if line["event"] == "schedule.unknown_task"]
     assert [(line["schedule"], line["task"], line["log_level"]) for line in said] == [("bad", "beat.gone", "error")]
 
 

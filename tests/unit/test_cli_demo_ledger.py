@@ -33,9 +33,9 @@ def test_a_torn_signature_is_an_error_and_not_overlooked(tmp_path: Path) -> None
 
 def test_refusals_are_counted_by_job_over_all_logs(tmp_path: Path) -> None:
     first, second = tmp_path / "worker-1.log", tmp_path / "worker-2.log"
-    refusal = {"event": "already claimed", "job_id": "a"}
+    refusal = {"event": "claim.refused", "job_id": "a"}
     first.write_text(
-        "a banner {\n" + json.dumps(refusal) + "\n" + json.dumps({"event": "claimed", "job_id": "a"}) + "\n"
+        "a banner {\n" + json.dumps(refusal) + "\n" + json.dumps({"event": "claim.acquired", "job_id": "a"}) + "\n"
     )
     second.write_text(json.dumps(refusal) + "\n" + json.dumps({**refusal, "job_id": "b"}) + '\n{"event": "already cl')
     assert read_refusals([first, second, tmp_path / "missing.log"]) == {"a": 2, "b": 1}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from jobclaim.jobs.events import EVENTS, FIELDS, JOB, page
+from jobclaim.jobs.events import EVENTS, FIELDS, JOB, Event, page
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("jobs", "fleet", "workers", "recovery", "infra", "cli", "governance", "testing", "dashboard")
@@ -91,3 +92,11 @@ def test_every_field_of_an_event_is_explained_and_every_explained_field_is_used(
 
 def test_the_page_is_current() -> None:
     assert (ROOT / "docs" / "events.md").read_text() == page(), "run `python -m jobclaim.jobs.events > docs/events.md`"
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.code)
+def test_a_code_is_a_subject_and_what_happened_and_its_message_is_a_sentence(event: Event) -> None:
+    assert re.fullmatch(r"[a-z_]+\.[a-z_]+", event.code)
+    assert event.message[0].isupper()
+    assert not event.message.endswith(".")
+    assert event.meaning[-1] == "."

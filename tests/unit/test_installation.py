@@ -126,7 +126,7 @@ def test_what_contradicts_the_claim_rule_is_overridden_with_key_both_values_and_
     with capture_logs() as lines:
         app = installed(**{key: OVERRIDDEN[key]})
         app.conf.get("task_routes")
-    [line] = [line for line in lines if line["event"] == "configuration overridden"]
+    [line] = [line for line in lines if line["event"] == "config.overridden"]
     assert line["log_level"] == "warning"
     assert line["app"] == "proj"
     for told in line["overridden"]:
@@ -140,7 +140,7 @@ def test_what_contradicts_the_claim_rule_is_overridden_with_key_both_values_and_
 def test_all_that_is_overridden_is_one_warning() -> None:
     with capture_logs() as lines:
         installed(**OVERRIDDEN).conf.get("task_routes")
-    [line] = [line for line in lines if line["event"] == "configuration overridden"]
+    [line] = [line for line in lines if line["event"] == "config.overridden"]
     named = {told["key"].split("[")[0] for told in line["overridden"]}
     assert named == set(OVERRIDDEN)
 

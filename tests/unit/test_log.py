@@ -11,6 +11,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from jobclaim.jobs.events import EVENTS
 from jobclaim.jobs.log import get_logger
 
 log = get_logger("jobclaim.unit")
@@ -22,17 +23,17 @@ def unconfigured() -> None:
 
 
 def test_nothing_is_printed_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    log.info("submitted", job_id="1")
+    log.info("job.submitted", job_id="1")
     log.warning("message not sent", job_id="1")
     assert capsys.readouterr().out == ""
 
 
 def test_standard_logging_gets_the_event_and_its_fields(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "jobclaim"):
-        log.info("submitted", job_id="1", queue="50%")
+        log.info("job.submitted", job_id="1", queue="50%")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("jobclaim.unit", logging.INFO)
-    assert record.getMessage() == "submitted job_id=1 queue=50%"
+    assert record.getMessage() == "job.submitted: A job was written job_id=1 queue=50%"
     assert record.funcName == "test_standard_logging_gets_the_event_and_its_fields"
 
 
@@ -42,7 +43,7 @@ def test_a_level_that_is_off_costs_no_text(caplog: pytest.LogCaptureFixture) -> 
             raise AssertionError("it was written")
 
     with caplog.at_level(logging.ERROR, "jobclaim"):
-        log.info("submitted", job=Costly())
+        log.info("job.submitted", job=Costly())
     assert caplog.records == []
 
 
@@ -62,7 +63,7 @@ def test_standard_logging_sees_no_value_that_was_not_registered(caplog: pytest.L
     try:
         raise ValueError("s3cret")
     except ValueError:
-        log.exception("tick refused", password="s3cret", reason="payload 's3cret' of task 'shop.pay'")
+        log.exception("tick.refused", password="s3cret", reason="payload 's3cret' of task 'shop.pay'")
     assert "s3cret" not in caplog.text.replace('raise ValueError("s3cret")', "")
     assert "of task 'shop.pay'" in caplog.text
     assert "builtins.ValueError" in caplog.text
@@ -85,7 +86,7 @@ def test_a_line_whose_stream_is_closed_breaks_nothing(how: str, monkeypatch: pyt
     else:
         logging.getLogger().handlers[:] = [logging.StreamHandler(closed)]
         monkeypatch.setattr(sys, "stderr", closed)
-    log.error("not counted", reason="the program ends")
+    log.error("counts.not_written", reason="the program ends")
 
 
 def test_an_error_of_the_programs_own_structlog_is_not_hidden() -> None:
@@ -94,7 +95,7 @@ def test_an_error_of_the_programs_own_structlog_is_not_hidden() -> None:
 
     structlog.configure(processors=[broken])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="mistake"):
-        log.error("not counted")
+        log.error("counts.not_written")
 
 
 def test_a_program_that_configured_nothing_prints_warnings_to_standard_error_alone() -> None:
@@ -108,6 +109,7 @@ def test_a_program_that_configured_nothing_prints_warnings_to_standard_error_alo
 def test_structlog_gets_them_where_the_program_configured_it(caplog: pytest.LogCaptureFixture) -> None:
     structlog.configure()
     with capture_logs() as lines:
-        log.warning("message not sent", job_id="1")
-    assert lines == [{"event": "message not sent", "job_id": "1", "log_level": "warning"}]
+        log.warning("limits.unavailable", job_id="1")
+    message = EVENTS["limits.unavailable"].message
+    assert lines == [{"event": "limits.unavailable", "message": message, "job_id": "1", "log_level": "warning"}]
     assert caplog.records == []

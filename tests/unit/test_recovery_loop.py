@@ -50,7 +50,7 @@ def test_a_failed_pass_is_logged_and_the_next_one_is_tried() -> None:
 
     with capture_logs() as lines:
         assert run_every(0.001, run, stop) == 1
-    assert [line["event"] for line in lines] == ["recovery pass failed, the next one is tried"] * 2 + ["recovery pass"]
+    assert [line["event"] for line in lines] == ["recovery.pass_failed"] * 2 + ["recovery.pass_completed"]
     assert lines[-1]["orphaned"] == 0
     assert "cursor" not in lines[-1]
 
@@ -107,7 +107,7 @@ def test_the_task_runs_a_pass_on_the_apps_repo_and_sends_through_the_app(
     assert (counts["orphaned"], counts["retried"]) == (2, 1)
     assert bench.sent.messages == [("again", 1, 0.0)]
     report = lines[-1]
-    assert (report["event"], report["orphaned"]) == ("recovery pass", 2)
+    assert (report["event"], report["orphaned"]) == ("recovery.pass_completed", 2)
 
 
 def test_no_payload_and_no_token_is_ever_logged(bench: Bench) -> None:
@@ -119,6 +119,6 @@ def test_no_payload_and_no_token_is_ever_logged(bench: Bench) -> None:
     bench.clock.advance(1860)
     with capture_logs() as lines:
         bench.sweep()
-    assert {line["event"] for line in lines} == {"orphan", "dispatched"}
+    assert {line["event"] for line in lines} == {"job.orphaned", "job.dispatched"}
     assert all({"job_id", "task", "queue", "attempt"} <= line.keys() for line in lines)
     assert not any(secret in str(lines) for secret in ("s3cret", *tokens))

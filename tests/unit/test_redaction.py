@@ -84,8 +84,8 @@ def test_no_line_of_a_jobs_life_shows_its_arguments(jobclaim: Harness, lines: Li
         body.apply_async(("fine",), {"secret": secret}, queue=secret)
     with pytest.raises(JobError):
         body.delay("fine", secret={secret: object()})
-    assert lines.of("submitted")
-    assert lines.of("claimed")
+    assert lines.of("job.submitted")
+    assert lines.of("claim.acquired")
     assert MARK not in lines.text
 
 
@@ -93,14 +93,14 @@ def test_an_allowed_argument_is_shown_and_no_other(jobclaim: Harness, lines: Lin
     jobclaim.use(log_arguments=("invoice",))
     body.delay("fine", secret="s3cret-x", invoice=4711)
     jobclaim.drain()
-    for event in ("submitted", "claimed"):
+    for event in ("job.submitted", "claim.acquired"):
         assert lines.of(event)[0]["arguments"] == {"invoice": 4711}
     assert MARK not in lines.text
 
 
 def line(**fields: Any) -> dict[str, Any]:
     """Pass a line through."""
-    return dict(redact(None, "info", {"logger": "jobclaim.worker", "event": "claimed", **fields}))
+    return dict(redact(None, "info", {"logger": "jobclaim.worker", "event": "claim.acquired", **fields}))
 
 
 def test_a_field_that_nobody_registered_is_masked() -> None:

@@ -154,7 +154,7 @@ def test_a_users_rule_that_fails_leaves_the_kind_to_others_and_the_failure_keeps
         failure = describe(caught(lambda: _raise(Declined("no"))), NOW, task="shop.charge")
     assert failure.kind is FailureKind.EXTERNAL
     assert "Declined: no" in failure.traceback
-    assert [line["event"] for line in lines] == ["failure kind not told, classified without it"]
+    assert [line["event"] for line in lines] == ["failure.classifier_failed"]
 
 
 def test_without_any_other_rule_the_failure_is_what_it_is_by_default() -> None:

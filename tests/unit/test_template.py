@@ -135,7 +135,7 @@ def test_neither_the_dashboards_users_nor_a_developers_endpoint_reach_the_templa
 
 # --- events
 def test_every_metric_filter_is_over_an_event_and_a_field_that_are_logged() -> None:
-    known = {event.name: event.fields for event in events.EVENTS.values()}
+    known = {event.code: event.fields for event in events.EVENTS.values()}
     for signal in SIGNALS:
         assert signal.event in known, f"{signal.metric} counts {signal.event!r}, which nobody logs"
         assert signal.field is None or signal.field in known[signal.event]

@@ -161,6 +161,6 @@ class TestOutage:
         for _ in range(3):
             outage.succeeded()
         told = caplog.text
-        assert told.count("SQS fails, tried until it works") == 1
-        assert told.count("SQS works again") == 1
+        assert told.count("sqs.failing") == 1
+        assert told.count("sqs.recovered") == 1
         assert "failures=50" in told

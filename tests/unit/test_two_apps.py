@@ -91,7 +91,7 @@ def test_lines_say_which_app_they_are_about_and_show_what_its_settings_allow(two
     with capture_logs() as lines:
         for app in two_apps.values():
             app.tasks["work"].delay(number=7)
-    told = {line["app"]: line.get("arguments") for line in lines if line["event"] == "submitted"}
+    told = {line["app"]: line.get("arguments") for line in lines if line["event"] == "job.submitted"}
     assert told == {"shop": {"number": 7}, "mail": None}
 
 
@@ -112,11 +112,11 @@ def test_only_the_observed_apps_events_are_measured(two_apps: dict[str, Celery])
         for name in NAMES:
             two_apps[name].tasks["work"].delay()
         with log.speaks(mail):
-            log.get_logger("jobclaim.worker").info("completed")
-        log.get_logger("jobclaim.worker").info("recovery pass")  # a thread of the process's own: its worker's
+            log.get_logger("jobclaim.worker").info("job.completed")
+        log.get_logger("jobclaim.worker").info("recovery.pass_completed")  # a thread of the process's own: its worker's
     finally:
         log.observe("test", None)
-    assert heard == ["submitted", "recovery pass"]
+    assert heard == ["job.submitted", "recovery.pass_completed"]
 
 
 def test_a_job_context_ends_with_its_attempt_even_where_it_raises(two_apps: dict[str, Celery]) -> None:

@@ -106,7 +106,7 @@ class BodyDelivery(place.Delivery):
         wait = round(claim.wait_ms / 1000, 3)
         settings = repo.settings
         missed = claim.queue in settings.queue_names and wait > settings.queue(claim.queue).sla_seconds
-        log.info("claimed", wait_seconds=wait, sla_missed=missed, **claim.log_context())
+        log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **claim.log_context())
 
     def cancelled(self, token: str) -> bool:
         """Whether the main process was told to end the attempt."""
@@ -132,12 +132,12 @@ class BodyDelivery(place.Delivery):
         move = "retry" if after.charged == claim.charged else "release"
         traces.ended(repo.settings, claim, move, at=repo.clock(), exception=failure)
         if move == "retry":
-            log.info("retry scheduled", available_at=after.available_at, exception=failure, **claim.log_context())
+            log.info("job.retry_scheduled", available_at=after.available_at, exception=failure, **claim.log_context())
 
     def lost(self, claim: Job, reason: str) -> None:
         """Forget a claim that is over."""
         if self._forget(claim):
-            log.warning("claim lost, outcome dropped", reason=reason, **claim.log_context())
+            log.warning("claim.lost", reason=reason, **claim.log_context())
 
     # --- what the worker asks
     def open_claims(self) -> list[tuple[JobRepo, Job]]:
@@ -178,7 +178,7 @@ class BodyDelivery(place.Delivery):
             except (ClaimLost, JobNotFound, StoreUnavailable) as error:
                 if is_own:
                     raise
-                log.warning("retry dropped", reason=str(error), **claim.log_context())
+                log.warning("job.retry_dropped", reason=str(error), **claim.log_context())
                 continue
             if is_own:
                 own = after
@@ -197,7 +197,7 @@ class BodyDelivery(place.Delivery):
             try:
                 self._end(repo, claim, state, value)
             except Exception:
-                log.exception("not recorded, recovery will find the job")
+                log.exception("worker.outcomes_not_recorded")
         self._drop_rest()
 
     def _end_unclaimed(self) -> None:
@@ -215,7 +215,7 @@ class BodyDelivery(place.Delivery):
                     celery_task_id=self.celery_task_id,
                 )
         except (JobNotFound, StoreUnavailable) as error:
-            log.error("not claimed", job_id=named.job_id, task=self._task.name, reason=str(error))
+            log.error("claim.unavailable", job_id=named.job_id, task=self._task.name, reason=str(error))
             return
         if job is not None:
             outcome.record_fault(repo, job.job_id, job.claim_token, NOT_CLAIMED.format(task=self._task.name))
@@ -236,7 +236,7 @@ class BodyDelivery(place.Delivery):
         try:
             after = repo.reschedule(claim.job_id, error=getattr(retry, "exc", None), token=claim.claim_token)
         except (ClaimLost, JobNotFound, StoreUnavailable) as error:
-            log.warning("retry dropped", reason=str(error), **claim.log_context())
+            log.warning("job.retry_dropped", reason=str(error), **claim.log_context())
             return
         traces.ended(repo.settings, claim, "retry", at=repo.clock())
         publish_if_due(self._task.app, after)

@@ -29,7 +29,7 @@ def check(repo: JobRepo, claimed: Job) -> None:
     """
     reason = _over(repo, claimed)
     if reason:
-        log.warning("claim lost, outcome dropped", reason=reason)
+        log.warning("claim.lost", reason=reason)
         raise Ignore(reason)
 
 

@@ -72,12 +72,12 @@ def _write(
         with soft_limit.passes_by():
             job = repo.update_status(job_id, status, token=token, **outcome)
     except (ClaimLost, JobNotFound) as error:
-        log.warning("claim lost, outcome dropped", outcome=str(status), reason=str(error))
+        log.warning("claim.lost", outcome=str(status), reason=str(error))
         return None
     except StoreUnavailable as error:
         if again:
             raise
-        log.error("outcome not written, recovery will find the job", outcome=str(status), reason=str(error))
+        log.error("job.outcome_not_recorded", outcome=str(status), reason=str(error))
         return None
     told(repo, job)
     return job

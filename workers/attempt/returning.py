@@ -93,12 +93,12 @@ class ReturningTask(Task):
         try:
             hold = admission.ask(self, job, name, self.jobclaim.limits, repo.clock())
         except StoreUnavailable as error:
-            log.error("limits not known", reason=str(error))
+            log.error("limits.unavailable", reason=str(error))
             hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
         if hold is None:
             self.request.takes_place = name  # kept: a body may change what its arguments hold
             return
-        log.info("held back", why=hold.reason, available_at=hold.until)
+        log.info("job.held", why=hold.reason, available_at=hold.until)
         self._give_back(
             partial(repo.release, available_at=hold.until, reason=hold.reason, started=False, slot=hold.slot)
         )
@@ -115,7 +115,7 @@ class ReturningTask(Task):
         try:
             self.jobclaim.limits.leave(name, self._job)
         except JobError as error:
-            log.warning("its place stays taken until somebody asks for it", reason=str(error))
+            log.warning("limits.slot_not_released", reason=str(error))
 
     def _values(self) -> dict[str, Any]:
         try:
@@ -188,7 +188,7 @@ class ReturningTask(Task):
         assert self.retry_policy is not None
         decision = replace(self.retry_policy, max_attempts=None).decide(error, self._job.charged)
         if not decision.retry and error is not None:
-            log.info("not tried again", why=decision.reason)
+            log.info("job.not_retried", why=decision.reason)
             raise error
         return decision.delay
 
@@ -212,13 +212,13 @@ class ReturningTask(Task):
             at=self.jobclaim.repo.clock(),
             exception=type(cause).__name__ if cause else "",
         )
-        log.info("retry scheduled", available_at=after.available_at)
+        log.info("job.retry_scheduled", available_at=after.available_at)
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
 
     def _not_retried(self, error: Any) -> NoReturn:
         """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
         if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
-            log.warning("retry dropped", reason=str(error))
+            log.warning("job.retry_dropped", reason=str(error))
             raise Ignore(str(error)) from error
         if isinstance(error, BaseException):
             raise error
@@ -229,7 +229,7 @@ class ReturningTask(Task):
         try:
             after = release(job.job_id, token=job.claim_token)
         except (ClaimLost, JobNotFound, StoreUnavailable) as error:
-            log.warning("not given back", reason=str(error))
+            log.warning("job.release_refused", reason=str(error))
             return
         traces.ended(self.jobclaim.settings, job, "release", at=self.jobclaim.repo.clock())
         publish_if_due(self.app, after)

@@ -95,14 +95,14 @@ class Protection:
             failure = str(error) or type(error).__name__
         if failure:
             self._retry_at = self._clock() + RETRY_SECONDS
-            log.warning("scale-in protection not changed, tried again", wanted=on, reason=str(failure))
+            log.warning("protection.not_changed", wanted=on, reason=str(failure))
             return
         self._protected, self._told_at = on, self._clock()
-        log.info("scale-in protection", on=on)
+        log.info("protection.changed", on=on)
 
     def _run(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             try:
                 self.look()
             except Exception:
-                log.exception("scale-in protection failed, it goes on")
+                log.exception("protection.failed")

@@ -107,13 +107,13 @@ class Heartbeat:
             return False
         gate.open(opened + self._pace.open_for)
         if self._failures:
-            log.info("heartbeat is back", missed=self._failures)
+            log.info("heartbeat.recovered", missed=self._failures)
         self._failures = 0
         self._told = frozenset(jobs)
         try:
             self._done = tuple(self._obey(answer))
         except Exception:
-            log.exception("commands not carried out, they come again")
+            log.exception("commands.failed")
             self._done = ()
         return True
 
@@ -122,7 +122,7 @@ class Heartbeat:
         self._jitter = random.uniform(0.5, 1.0)
         if self._failures == 1 or not gate.is_open():
             log.error(
-                "heartbeat not written",
+                "heartbeat.failed",
                 reason=str(error) or type(error).__name__,
                 claims="go on for now" if gate.is_open() else "are not made until it is back",
             )

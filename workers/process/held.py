@@ -62,7 +62,7 @@ class Held:
         with self._lock:
             place = self._free() if len(job_id) <= LONGEST_ID else -1
             if place < 0:
-                log.error("claim not noted, its lease alone bounds it", job_id=claim.job_id, count=len(self._places))
+                log.error("claim.not_tracked", job_id=claim.job_id, count=len(self._places))
                 return False
             content = _SLOT.pack(delivery.encode(), claim.token.encode(), len(job_id), job_id)
             at = SLOTS + place * _SLOT.size

@@ -56,7 +56,7 @@ class Intake(bootsteps.StartStopStep):
             _run_pending_acks(consumer.hub)
             given_back = consumer.task_consumer.channel.retire()
             if given_back:
-                log.info("messages given back", count=given_back)
+                log.info("messages.released", count=given_back)
 
     def terminate(self, consumer: Any) -> None:
         """The same for a cold shutdown, which waits for nothing."""
@@ -83,7 +83,7 @@ class Intake(bootsteps.StartStopStep):
         for request in late:
             state.task_ready(request)
             channel.give_back(request.message.delivery_tag)
-        log.info("messages given back, no process came free", count=len(late))
+        log.info("messages.released_unserved", count=len(late))
 
 
 def _started() -> int:

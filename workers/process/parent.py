@@ -146,14 +146,14 @@ class Parent:
             if job_id in (None, attempt.job_id) and attempt.job_id not in wanted:
                 wanted[attempt.job_id] = attempt.token
                 told |= known is not None and known.mark(attempt.token)
-                log.warning("cancel requested", job_id=attempt.job_id, task=request.name, grace_seconds=self._grace)
+                log.warning("cancel.started", job_id=attempt.job_id, task=request.name, grace_seconds=self._grace)
         if request not in self._cancels:
             self._cancels[request] = time.monotonic() + (self._grace if told else 0)
 
     def _obey(self, record: WorkerRecord) -> Sequence[str]:
         """Carry out the commands; give the job ids of those that are over and may be forgotten."""
         if record.drain and not state.should_stop:
-            log.warning("asked to stop")
+            log.warning("worker.drain_requested")
             os.kill(os.getpid(), signal.SIGTERM)
         runs = {job_id: request for request in _active() for job_id in request.job_ids()}
         done = [job_id for job_id in record.commands if job_id in self._over]
@@ -183,16 +183,16 @@ class Parent:
         try:
             return cancel(self._app.jobclaim.repo, job_id, records=self._records) is Answer.CANCELLED
         except StoreUnavailable as error:
-            log.warning("cancel not carried out yet", job_id=job_id, reason=str(error))
+            log.warning("cancel.delayed", job_id=job_id, reason=str(error))
             return False
         except JobError as error:
-            log.info("cancel is over", job_id=job_id, reason=str(error))
+            log.info("cancel.too_late", job_id=job_id, reason=str(error))
             return True
 
     def _stop_cancelled(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
         if not self._children.freeze(pid):
-            log.warning("cannot be stopped, it is left to see that it is cancelled", job_id=_shown(request))
+            log.warning("cancel.cooperative", job_id=_shown(request))
             return
         time.sleep(LOOK_AGAIN_SECONDS)
         request.settled = request in _active()
@@ -260,12 +260,12 @@ class Parent:
         flushed = self._recorder.flush(max(1.0, self._last_seconds / 2))
         self._heartbeat.stop(timeout=2.0)
         if self._left_over or not flushed:
-            log.warning("stopped with jobs that are not settled, recovery will settle them")
+            log.warning("worker.stopped_with_open_jobs")
             return
         try:
             last = self._records.remove(worker_id())
         except JobError as error:
-            log.warning("stopped without a farewell, recovery will look after it", reason=str(error))
+            log.warning("worker.deregister_failed", reason=str(error))
             return
         for job_id in last.commands if last else ():
             self._cancel_wherever(job_id)
@@ -276,7 +276,7 @@ class Parent:
             try:
                 self._tick(time.monotonic())
             except Exception:
-                log.exception("warden failed, it goes on")
+                log.exception("supervisor.failed")
 
     def _tick(self, now: float) -> None:
         active = set(_active())
@@ -311,7 +311,7 @@ class Parent:
             return
         if self._give_back_at is None:
             self._give_back_at = now + self._drain_seconds
-            log.info("stopping", running=len(active), seconds_left=self._drain_seconds)
+            log.info("worker.stopping", running=len(active), seconds_left=self._drain_seconds)
         elif self._give_back_at <= now:
             for request in active:
                 self.give_back(request)
@@ -329,7 +329,7 @@ class Parent:
             self._idle_since = now
         idle = now - self._idle_since
         if left and (now >= self._give_back_at + self._last_seconds or idle >= IDLE_SECONDS + GENTLE_SECONDS):
-            log.warning("children ended at the stop", count=len(left), running=len(active))
+            log.warning("worker.children_killed", count=len(left), running=len(active))
             self._children.end_now(left, gently=False)
         elif idle >= IDLE_SECONDS and not self._told_to_end:
             self._told_to_end = True

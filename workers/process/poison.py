@@ -74,12 +74,12 @@ class PoisonDesk:
         try:
             kept = self._end(poisoned, where)
         except Exception as error:  # noqa: BLE001 - whatever is down, the message stays where it is
-            log.error("poison left to SQS", queue=poisoned.queue, reason=poisoned.reason, error=f"{error}")
+            log.error("poison.not_moved", queue=poisoned.queue, reason=poisoned.reason, error=f"{error}")
             return
         self._delete(poisoned.queue_url, poisoned.receipt)
         if kept:
             job_id = where.job_id if where is not None else None
-            log.error("poison taken out", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
+            log.error("poison.moved", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
 
     def _end(self, poisoned: Poisoned, where: Address | None) -> str:
         """Tell what keeps the message now; empty where it was sent again, for a worker that knows its task."""
@@ -114,10 +114,10 @@ class PoisonDesk:
     def _tell(self, job: Job, reason: str, delay: int) -> None:
         """Warn once of each task: a release may bring thousands of its jobs before the last old worker has ended."""
         if job.task in self._warned:
-            log.info("sent again for another worker", delay_seconds=delay, **job.log_context())
+            log.info("message.forwarded", delay_seconds=delay, **job.log_context())
             return
         self._warned.add(job.task)
-        log.warning("task not registered here, sent again", reason=reason, delay_seconds=delay, **job.log_context())
+        log.warning("task.unregistered", reason=reason, delay_seconds=delay, **job.log_context())
 
     def _fail(self, where: Address, task: str, reason: str) -> bool:
         """Fail the attempt that the message is for, and say so.
@@ -148,7 +148,7 @@ class PoisonDesk:
         except (JobNotFound, InvalidInput):  # InvalidInput: an id that no job can have
             return False
         except ClaimLost:
-            log.warning("claim lost before its failure was written", job_id=where.job_id)
+            log.warning("poison.claim_lost", job_id=where.job_id)
         return True
 
     def _keep(self, poisoned: Poisoned) -> str:

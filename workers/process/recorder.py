@@ -31,7 +31,7 @@ class Recorder:
         try:
             self._waiting.put_nowait(record)
         except queue.Full:
-            log.error("not recorded, recovery will find the job", waiting=self._waiting.qsize())
+            log.error("worker.outcomes_not_recorded", waiting=self._waiting.qsize())
             return False
         return True
 
@@ -52,6 +52,6 @@ class Recorder:
             try:
                 record()
             except Exception:
-                log.exception("not recorded, recovery will find the job")
+                log.exception("worker.outcomes_not_recorded")
             finally:
                 self._waiting.task_done()

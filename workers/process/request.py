@@ -33,7 +33,7 @@ NOTED: Final = -1
 
 
 def receive(task: Any, app: Any, consumer: Any) -> Any:
-    """Give Celery's strategy for a task's messages, without its line for each one: "claimed" says more."""
+    """Give Celery's strategy for a task's messages, without its line for each one: "claim.acquired" says more."""
     return default(task, app, consumer, info=lambda *_, **__: None)
 
 

@@ -80,7 +80,7 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
         traces.crashed(
             app.jobclaim.repo.settings, job, "retry", at=app.jobclaim.repo.clock(), exception=type(error).__name__
         )
-        log.warning("cut off, tried again", exception=type(error).__name__, **job.log_context())
+        log.warning("job.interrupted", exception=type(error).__name__, **job.log_context())
         publish_if_due(app, after)
     else:
         _fail(app, attempt, job, error)
@@ -93,7 +93,7 @@ def unanswered(app: Celery, attempt: Attempt) -> None:
         _send_again(app, job)
     elif _is_mine(job, attempt):
         after = app.jobclaim.repo.release(job.job_id, reason=NEVER_STARTED, started=False, token=attempt.token)
-        log.info("given back", **job.log_context())
+        log.info("job.released", **job.log_context())
         publish_if_due(app, after)
 
 
@@ -107,7 +107,7 @@ def unfinished(app: Celery, attempt: Attempt) -> bool:
     elif job.on_orphan == "retry":
         after = app.jobclaim.repo.release(job.job_id, reason="its worker was stopped", token=attempt.token)
         traces.ended(app.jobclaim.repo.settings, job, "release", at=app.jobclaim.repo.clock())
-        log.info("given back", **job.log_context())
+        log.info("job.released", **job.log_context())
         publish_if_due(app, after)
     else:
         _fail(
@@ -146,11 +146,11 @@ def insist(settle: Callable[[], Any], *, until: float) -> Any:
         try:
             return settle()
         except (ClaimLost, JobNotFound) as error:
-            log.info("settled already", reason=str(error))
+            log.info("job.outcome_already_recorded", reason=str(error))
             return False
         except StoreUnavailable as error:
             if time.monotonic() + pause > until:
-                log.error("not settled, recovery will find the job", reason=str(error))
+                log.error("job.outcome_not_recorded", reason=str(error))
                 return None
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
@@ -174,7 +174,7 @@ def _send_again(app: Celery, job: Job) -> None:
         return
     after = rescue.dispatch(app.jobclaim.repo, job)
     if after is not None:
-        log.warning("not claimed, message sent again", dispatches=after.dispatches, **job.log_context())
+        log.warning("job.resent", dispatches=after.dispatches, **job.log_context())
         publish_if_due(app, after)
 
 
@@ -203,7 +203,7 @@ def _fail(app: Celery, attempt: Attempt, job: Job, error: BaseException) -> None
     try:
         task.on_failure(error, attempt.job_id, args, kwargs, einfo)
     except Exception as raised:  # noqa: BLE001 - the job has failed; its child is still to be ended
-        log.warning("hook failed", error=type(raised).__name__, **job.log_context())
+        log.warning("hook.failed", error=type(raised).__name__, **job.log_context())
     signals.task_failure.send(
         sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=einfo
     )

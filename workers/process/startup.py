@@ -41,7 +41,7 @@ def live_visibility(sqs: Any, urls: Mapping[str, str], queues: Iterable[str]) ->
             answer = sqs.get_queue_attributes(QueueUrl=urls[queue], AttributeNames=["VisibilityTimeout"])
             found[queue] = int(answer["Attributes"]["VisibilityTimeout"])
         except (BotoCoreError, ClientError) as error:
-            log.warning("visibility timeout not known, the worker starts", queue=queue, error=type(error).__name__)
+            log.warning("queue.visibility_unknown", queue=queue, error=type(error).__name__)
     return found
 
 
@@ -60,6 +60,6 @@ def refuse_low_visibility(worker: Any, settings: Settings) -> None:
     urls = {name: known[name]["url"] for name in queues}
     problems = low_visibility(live_visibility(client(settings, "sqs"), urls, queues), settings)
     if problems and settings.allow_low_visibility:
-        log.warning("visibility timeouts are too low, started nevertheless", problems=problems)
+        log.warning("queue.visibility_too_low", problems=problems)
     elif problems:
         raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in problems))

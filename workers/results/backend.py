@@ -162,7 +162,7 @@ class JobBackend(BaseBackend):
         try:
             request = links.context(job, self.app.jobclaim.repo.large)
         except OffloadLost as lost:
-            log.error("links lost, nobody is told", reason=str(lost), **job.log_context())
+            log.error("links.lost", reason=str(lost), **job.log_context())
             return
         super().mark_as_failure(
             job.job_id, error, traceback, request, store_result=True, call_errbacks=call_errbacks, state=state

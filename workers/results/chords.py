@@ -66,11 +66,11 @@ def wake(app: Celery, group_id: str) -> None:
         job = app.jobclaim.repo.get_job(job_id_of(group_id))
         if job.status is JobStatus.FAILED and _all_succeeded(app, job):
             job = app.jobclaim.repo.retry_job(job.job_id)
-            log.info("chord repaired", **job.log_context())
+            log.info("chord.repaired", **job.log_context())
         if job.status is JobStatus.PENDING:
             publish(app, job)
     except Exception as error:  # noqa: BLE001 - the member that came last has ended, whatever becomes of the message
-        log.warning("chord not told, it looks by itself later", group_id=group_id, error=type(error).__name__)
+        log.warning("chord.not_notified", group_id=group_id, error=type(error).__name__)
 
 
 def job_id_of(group_id: str) -> str:

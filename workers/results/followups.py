@@ -149,7 +149,7 @@ def _fail_task(app: Celery, task: str, options: Mapping[str, Any], error: BaseEx
         return  # nobody can wait for it
     known = {name: _list(value) if name in ("callbacks", "errbacks") else value for name, value in known.items()}
     request = Context(**{"root_id": known["id"], **known}, task=task, delivery_info={})
-    log.error("follow-up refused", job_id=request.id, task=task, error=type(error).__name__)
+    log.error("links.refused", job_id=request.id, task=task, error=type(error).__name__)
     app.backend.mark_as_failure(request.id, error, None, request)
 
 

@@ -56,7 +56,7 @@ class LinkedTask(Task):
         try:
             links.restore(self.request, job, self.jobclaim.repo.large)
         except StoreUnavailable as error:
-            log.error("given back, what follows the job could not be read", reason=str(error), **job.log_context())
+            log.error("links.unavailable", reason=str(error), **job.log_context())
             again = self.jobclaim.repo.release(
                 job.job_id, reason="what follows it could not be read", started=False, token=job.claim_token
             )

@@ -21,7 +21,7 @@ def announce(app: Celery, job: Job) -> None:
         if told := links.announcement(app.jobclaim.repo, job):
             publish_if_due(app, told)
     except JobError as error:
-        log.error("links not told", reason=str(error), **job.log_context())
+        log.error("links.not_sent", reason=str(error), **job.log_context())
 
 
 def announce_late(app: Celery, refused: Job) -> None:

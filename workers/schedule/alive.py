@@ -46,9 +46,9 @@ class _Overdue:
         """Write it, log what changed, or remove it."""
         if schedules != self._told:
             if schedules:
-                log.error("ticks are overdue", schedules=schedules)
+                log.error("schedule.overdue", schedules=schedules)
             else:
-                log.info("ticks are submitted again", schedules=self._told)
+                log.info("schedule.recovered", schedules=self._told)
             self._told = schedules
         if schedules:
             self._path.write_text("\n".join(schedules))

@@ -84,7 +84,7 @@ class JobScheduler(Scheduler):
         known = handle.settings.tasks if handle else ()
         tasks = {name: str(entry.task) for name, entry in self.schedule.items()}
         for name, task in orphaned(tasks, self.app.tasks, known).items():
-            log.error("schedule names a task that does not exist", schedule=name, task=task)
+            log.error("schedule.unknown_task", schedule=name, task=task)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Submit all that is due, after what could not be submitted before; give the seconds until the next turn."""
@@ -141,18 +141,18 @@ class JobScheduler(Scheduler):
         seconds = max((aware(entry.last_run_at, UTC) - now).total_seconds() for entry in ahead)
         for entry in ahead:
             entry.last_run_at = now - LOOK_BACK
-        log.warning("clock was set back, last runs are reset", ahead_seconds=round(seconds, 3), count=len(ahead))
+        log.warning("schedule.clock_reset", ahead_seconds=round(seconds, 3), count=len(ahead))
 
     def _submit_missed(self, now: datetime) -> None:
         missed, self._missed = self._missed, []
         for entry, due, until in missed:
             if until is not None and until <= now:
-                log.error("tick lost: its expiry is over", schedule=entry.name, due=due.isoformat())
+                log.error("tick.expired", schedule=entry.name, due=due.isoformat())
                 continue
             try:
                 self._submit(entry, due, until)
             except Exception:
-                log.exception("tick refused", schedule=entry.name, due=due.isoformat())
+                log.exception("tick.refused", schedule=entry.name, due=due.isoformat())
 
     def _submit(self, entry: Any, due: datetime, following: datetime | None) -> Any:
         """Submit a tick; one that could not be written or sent, or that another beat is sending, is looked at again."""
@@ -167,7 +167,7 @@ class JobScheduler(Scheduler):
         try:
             result, sent = self._sender.send(call)
         except StoreUnavailable as error:
-            log.warning("tick not written, tried again", schedule=entry.name, due=due.isoformat(), reason=str(error))
+            log.warning("tick.not_written", schedule=entry.name, due=due.isoformat(), reason=str(error))
             result, sent = None, False
         if sent:
             self._submitted[entry.name] = self.monotonic()

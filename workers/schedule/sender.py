@@ -65,7 +65,7 @@ class Sender:
         try:
             notes.mark_as_sent(tick)
         except StoreUnavailable as error:
-            log.warning("tick sent, and not noted: another beat may send it too", tick=tick, reason=str(error))
+            log.warning("tick.not_recorded", tick=tick, reason=str(error))
         return result, True
 
     def _notes(self, name: str) -> TickNotes | None:
@@ -79,9 +79,7 @@ class Sender:
         try:
             return self._submit(call)
         except SEND_ERRORS as error:
-            log.warning(
-                "tick not sent, tried again", task=call.task, tick=call.options["task_id"], error=type(error).__name__
-            )
+            log.warning("tick.not_sent", task=call.task, tick=call.options["task_id"], error=type(error).__name__)
             return None
 
     def _submit(self, call: Call) -> Any:

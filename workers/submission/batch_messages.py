@@ -90,7 +90,7 @@ class Messages:
             publish(self._app, job, delay, producer=self._producer)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
             self._tally.unsent += 1
-            log.warning("message not made, recovery will send it", error=type(error).__name__, **job.log_context())
+            log.warning("message.not_built", error=type(error).__name__, **job.log_context())
             return
         for request in self._catcher.caught:
             self._take(request)
@@ -129,7 +129,7 @@ def send_batch(settings: Any, url: str, entries: Sequence[dict[str, Any]]) -> in
             request = [{"Id": number, **entry} for number, entry in left.items()]
             answer = client.send_message_batch(QueueUrl=url, Entries=request)
         except (ClientError, BotoCoreError) as error:
-            log.warning("messages not sent, recovery will send them", count=len(left), error=type(error).__name__)
+            log.warning("messages.not_sent", count=len(left), error=type(error).__name__)
             break
         for done in answer.get("Successful", ()):
             left.pop(done["Id"], None)

@@ -133,7 +133,7 @@ def submit_many(
                 progress(report)
     if progress is not None:
         progress(report)
-    log.info("bulk", task=task.name, batch=report.batch, submitted=report.submitted, failed=report.failed)
+    log.info("bulk.submitted", task=task.name, batch=report.batch, submitted=report.submitted, failed=report.failed)
     return report
 
 

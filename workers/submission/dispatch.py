@@ -57,7 +57,7 @@ def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
         try:
             return publish(app, job, wait, **options)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
-            log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+            log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
             handle.unsent = True
     return handle
 
@@ -73,9 +73,9 @@ def publish_if_unsent(app: Celery, job: Job, **options: Any) -> bool:
     try:
         counted = rescue.dispatch(repo, job)
     except StoreUnavailable as error:
-        log.warning("message not sent, recovery will send it", error=type(error).__name__, **job.log_context())
+        log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
         return False
     if counted is None:
         return True
-    log.info("duplicate was never claimed, its message is sent again", **job.log_context())
+    log.info("job.duplicate_resent", **job.log_context())
     return not getattr(publish_if_due(app, counted, **options), "unsent", False)

@@ -32,7 +32,7 @@ class Metric:
     field : str
         Field of the event that holds the value; empty counts events.
     labels : tuple of str
-        Among `LABELS`; ``outcome`` is the event's name.
+        Among `LABELS`; ``outcome`` is the event's code after the dot.
     """
 
     name: str
@@ -67,22 +67,22 @@ SWEPT: Final = tuple(
     for name in ("examined", "orphaned", "redispatched", "scheduled", "given_up", "expired", "held", "unsent", "failed")
 )
 OF_EVENT: Final[Mapping[str, tuple[Metric, ...]]] = {
-    "submitted": (SUBMITTED,),
-    "duplicate": (DUPLICATES,),
-    "claimed": (CLAIMS, WAIT),
-    "already claimed": (REFUSED,),
-    "completed": (ENDED, DURATION),
-    "failed": (ENDED, DURATION, DEAD),
-    "cancelled": (ENDED, DURATION),
-    "given up": (ENDED,),
-    "retry scheduled": (RETRIES,),
-    "cut off, tried again": (RETRIES,),
-    "held back": (HELD,),
-    "orphan": (ORPHANS,),
-    "claim lost, outcome dropped": (LOST,),
-    "heartbeat not written": (HEARTBEATS,),
-    "breaker opened": (BREAKERS,),
-    "recovery pass": SWEPT,
+    "job.submitted": (SUBMITTED,),
+    "job.duplicate": (DUPLICATES,),
+    "claim.acquired": (CLAIMS, WAIT),
+    "claim.refused": (REFUSED,),
+    "job.completed": (ENDED, DURATION),
+    "job.failed": (ENDED, DURATION, DEAD),
+    "job.cancelled": (ENDED, DURATION),
+    "job.dispatch_limit_reached": (ENDED,),
+    "job.retry_scheduled": (RETRIES,),
+    "job.interrupted": (RETRIES,),
+    "job.held": (HELD,),
+    "job.orphaned": (ORPHANS,),
+    "claim.lost": (LOST,),
+    "heartbeat.failed": (HEARTBEATS,),
+    "breaker.opened": (BREAKERS,),
+    "recovery.pass_completed": SWEPT,
 }
 """Which events count for what."""
 
@@ -97,7 +97,7 @@ class Sink(Protocol):
 def measure(sink: Sink, event: Mapping[str, Any]) -> None:
     """Measure what a log event says."""
     for metric in OF_EVENT.get(str(event.get("event")), ()):
-        known = {**event, "outcome": str(event["event"])}
+        known = {**event, "outcome": str(event["event"]).partition(".")[2]}
         value = known.get(metric.field, 0) if metric.field else 1
         if isinstance(value, (int, float)):
             sink.add(metric, float(value), {name: str(known.get(name, "")) for name in metric.labels})

@@ -90,7 +90,7 @@ class Batcher:
         with self._changed:
             left = sum(map(len, self._waiting.values()))
         if left or self._thread.is_alive():
-            log.warning("cut short by the stop", request=self._what, left=left)
+            log.warning("sqs.requests_skipped", request=self._what, left=left)
 
     def _run(self) -> None:
         while True:
@@ -132,7 +132,7 @@ class Batcher:
                 return self._outage.succeeded()
             pause = self._outage.failed(reason)
             time.sleep(min(pause, self._linger) if self._closing else pause)
-        log.warning("given up, SQS will deliver again", request=self._what, messages=len(left), reason=reason)
+        log.warning("sqs.request_abandoned", request=self._what, messages=len(left), reason=reason)
         return None
 
     def _try(self, url: str, receipts: Sequence[str]) -> tuple[list[str], str]:

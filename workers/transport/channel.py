@@ -178,7 +178,7 @@ class Channel(SQS.Channel):
         try:
             taker(message)
         except Exception:  # a worker must outlive every message; SQS counts the deliveries and ends it
-            log.exception("message not taken, given back", queue=queue)
+            log.exception("message.intake_failed", queue=queue)
             self.qos.ack(message.delivery_tag)
             self._give_back([(url, message.delivery_tag)])
 
@@ -278,4 +278,4 @@ class Transport(SQS.Transport):
 
 
 def _leave(poisoned: Poisoned) -> None:
-    log.error("message cannot be run, left to the redrive policy", queue=poisoned.queue, reason=poisoned.reason)
+    log.error("poison.left_to_redrive", queue=poisoned.queue, reason=poisoned.reason)

@@ -43,7 +43,7 @@ class Outage:
         self.failures += 1
         if self.failures == 1:
             self._since = self._clock()
-            log.warning("SQS fails, tried until it works", request=self._what, reason=reason, **self._context)
+            log.warning("sqs.failing", request=self._what, reason=reason, **self._context)
         return backoff(self.failures)
 
     def succeeded(self) -> None:
@@ -51,5 +51,5 @@ class Outage:
         if self.failures:
             lasted = round(self._clock() - self._since, 1)
             counts = {"failures": self.failures, "outage_seconds": lasted}
-            log.info("SQS works again", request=self._what, **counts, **self._context)
+            log.info("sqs.recovered", request=self._what, **counts, **self._context)
             self.failures = 0
