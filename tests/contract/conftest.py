@@ -30,8 +30,9 @@ def open_store(name: str, request: pytest.FixtureRequest) -> Iterator[Store]:
         yield Store(name, ModelClient(clock), clock)
     else:
         opened: Store = request.getfixturevalue("real_store")
-        opened.clock = present()
+        opened.clock, settings = present(), opened.settings
         yield opened
+        opened.settings = settings  # one store for the session: what a test set would hold for all that follow
         opened.empty()
 
 
