@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobclaim.infra.local import LocalAws, local_aws
-from jobclaim.infra.provision import provision
+from jobclaim.infra.provisioning import provision
 from jobclaim.infra.queues import resolve_queue_urls
 from jobclaim.infra.report import ProvisionReport, ProvisionRow
 

@@ -6,6 +6,6 @@ from jobclaim.recovery.cursor import Cursor
 from jobclaim.recovery.decide import DeadWorker
 from jobclaim.recovery.fleet import FleetTable, FleetView
 from jobclaim.recovery.loop import run_every
-from jobclaim.recovery.sweep import SweepReport, sweep
+from jobclaim.recovery.sweeping import SweepReport, sweep
 
 __all__ = ["Cursor", "DeadWorker", "FleetTable", "FleetView", "SweepReport", "run_every", "sweep"]

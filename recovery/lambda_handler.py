@@ -17,7 +17,7 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     """
     from jobclaim.recovery.alerts import evaluate
     from jobclaim.recovery.loop import log_report
-    from jobclaim.recovery.sweep import sweep
+    from jobclaim.recovery.sweeping import sweep
     from jobclaim.workers.apps import default_app
     from jobclaim.workers.submission.dispatch import publish
     from jobclaim.workers.telemetry import logs

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event
 
 from jobclaim.jobs.log import get_logger
-from jobclaim.recovery.sweep import SweepReport
+from jobclaim.recovery.sweeping import SweepReport
 
 log = get_logger("jobclaim.recovery")
 

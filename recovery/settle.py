@@ -81,7 +81,7 @@ class Settler:
     Attributes
     ----------
     counts : Counter
-        By the names of `jobclaim.recovery.sweep.SweepReport`'s fields.
+        By the names of `jobclaim.recovery.sweeping.SweepReport`'s fields.
     """
 
     def __init__(self, repo: JobRepo, messages: Messages, figures: Figures) -> None:

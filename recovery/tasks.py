@@ -8,7 +8,7 @@ from celery import Celery
 
 from jobclaim.recovery.alerts import evaluate
 from jobclaim.recovery.loop import log_report
-from jobclaim.recovery.sweep import sweep
+from jobclaim.recovery.sweeping import sweep
 from jobclaim.workers.submission.dispatch import publish
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobclaim.infra.doctor.checks import diagnose
-from jobclaim.infra.doctor.gather import gather
+from jobclaim.infra.doctor.gathering import gather
 from jobclaim.infra.doctor.snapshot import Snapshot, TaskView
 from jobclaim.specs.finding import Finding, Level
 

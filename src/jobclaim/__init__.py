@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from jobclaim.infra.local import local_aws
-    from jobclaim.infra.provision import provision
+    from jobclaim.infra.provisioning import provision
     from jobclaim.jobs import (
         SKIPPED,
         CancelUnderWay,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         on_failure,
         register_kind,
     )
-    from jobclaim.recovery.sweep import sweep
+    from jobclaim.recovery.sweeping import sweep
     from jobclaim.settings import QueueSpec, ScheduleSpec, Settings, TaskSpec
     from jobclaim.workers import (
         BreakerOpen,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "jobclaim.infra.local": ("local_aws",),
-    "jobclaim.infra.provision": ("provision",),
+    "jobclaim.infra.provisioning": ("provision",),
     "jobclaim.jobs": (
         "SKIPPED",
         "CancelUnderWay",
@@ -84,7 +84,7 @@ _HOMES: Final = {
         "on_failure",
         "register_kind",
     ),
-    "jobclaim.recovery.sweep": ("sweep",),
+    "jobclaim.recovery.sweeping": ("sweep",),
     "jobclaim.settings": ("QueueSpec", "ScheduleSpec", "Settings", "TaskSpec"),
     "jobclaim.workers": (
         "BreakerOpen",

@@ -1,0 +1,73 @@
+"""How modules stand to each other: no name of a package hides a module, and no import comes back to where it began."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import jobclaim
+
+ROOT = Path(jobclaim.__file__).parent
+
+
+def test_no_name_of_a_package_hides_one_of_its_modules() -> None:
+    hidden = [
+        f"{package}.{name}"
+        for package, tree in _packages()
+        for name in _bound(tree, package)
+        if f"{package}.{name}" in MODULES
+    ]
+    assert not hidden, f"a name in __init__.py and a module are called alike, rename the module: {hidden}"
+
+
+def test_imports_run_in_no_circle() -> None:
+    """Those within functions and for type checkers count as well."""
+    try:
+        TopologicalSorter({name: _imports(name) for name in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(f"move what both need below them: {' -> '.join(error.args[1])}")
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for folder, _, files in os.walk(ROOT, followlinks=True):
+        for file in (Path(folder, name) for name in files if name.endswith(".py")):
+            parts = file.relative_to(ROOT.parent).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), file
+
+
+def _packages() -> Iterator[tuple[str, ast.Module]]:
+    for name, file in MODULES.items():
+        if file.name == "__init__.py":
+            yield name, TREES[name]
+
+
+def _bound(tree: ast.Module, package: str) -> Iterator[str]:
+    """Names that a package gives to something else than a module of its own."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module != package:
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+
+
+def _imports(name: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+    return (found & MODULES.keys()) - {name}
+
+
+MODULES = dict(_modules())
+TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
