@@ -67,6 +67,10 @@ class CancelUnderWay(JobError):
     """The job that would answer an equal call is about to end as cancelled: the call would get no result."""
 
 
+class JobCancelled(JobError):
+    """Raised in a body by ``check_cancelled()``: a person wants its job to end. The job ends CANCELLED."""
+
+
 class OffloadLost(JobError):
     """A large payload or result that was written to S3 is gone, or is not what was written."""
 

@@ -2,6 +2,7 @@
 
 from jobclaim.fleet.breaker import Breaker
 from jobclaim.workers.apps import create_app
+from jobclaim.workers.attempt.checking import check_cancelled
 from jobclaim.workers.bases import EmailTask, ExternalAPITask, IdempotentTask, MaintenanceTask, ReportTask
 from jobclaim.workers.decorator import with_idempotency
 from jobclaim.workers.guarded import BreakerOpen, circuit_breaker
@@ -20,6 +21,7 @@ __all__ = [
     "MaintenanceTask",
     "NotInstalled",
     "ReportTask",
+    "check_cancelled",
     "circuit_breaker",
     "create_app",
     "install",

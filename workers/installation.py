@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from celery import Celery, _state
+from celery import Celery, Task, _state
 from celery.app.control import Control
 from celery.app.log import Logging
 
 from jobclaim.jobs import idempotency
 from jobclaim.settings import Settings
 from jobclaim.workers import config, decorator, forks, own_tasks, signals, time_limits
+from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
 from jobclaim.workers.submission.idempotency import key_of
 from jobclaim.workers.task import JobTask
@@ -26,6 +27,7 @@ STEPS: Final = (
 """By name: only a worker imports them."""
 OURS: Final = {
     "control_cls": ("jobclaim.workers.cancel:JobControl", Control),
+    "task_cls": ("jobclaim.workers.attempt.coroutines:PlainTask", Task),
     "log_cls": ("jobclaim.workers.telemetry.logs:WorkerLogging", Logging),
 }
 """Classes of an app that become ours, where they are Celery's own."""
@@ -74,11 +76,13 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     decorator.watch(app)
     forks.watch(app)
     sentry.adopt()
+    app.on_after_finalize.connect(_prepare_bodies, weak=False)
     _be_found_from_every_thread(app)
     if app.configured:
         config.merge(handle)
     if app.finalized:
         _adopt_tasks(app, handle)
+        _prepare_bodies(app)
     return handle
 
 
@@ -125,6 +129,12 @@ def _be_found_from_every_thread(app: Any) -> None:
     """
     if _state.default_app is None or is_made_up(_state.default_app):
         app.set_default()
+
+
+def _prepare_bodies(sender: Any, **_: Any) -> None:
+    """Let ``async def`` bodies run, in workers and in eager mode; a task that is made later is prepared by its class."""
+    for task in list(sender.tasks.values()):
+        coroutines.prepare_instance(task)
 
 
 def _adopt_tasks(app: Any, handle: Handle) -> None:

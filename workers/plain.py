@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
-from jobclaim.jobs import ClaimLost, Job, JobNotFound, StoreUnavailable
+from jobclaim.jobs import ClaimLost, Job, JobCancelled, JobNotFound, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
+from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.attempt.scope import ScopedTask, contained
 from jobclaim.workers.process.plain_request import of_task
@@ -31,6 +32,7 @@ def equip(app: Celery) -> None:
     """Prepare the tasks of a worker that is about to start; a second time changes nothing."""
     for task in app.tasks.values():
         if not isinstance(task, JobTask) and not isinstance(vars(task).get("retry"), partial):
+            coroutines.prepare_instance(task)
             task.Request = of_task(task)
             task.retry = partial(_retry, task, task.retry)
             task.apply_async = partial(_apply_async, task, task.apply_async)
@@ -50,6 +52,8 @@ def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
         return celerys(*args, **options)
     positional = dict(zip(("args", "kwargs", "exc"), args, strict=False))
     cause = options.get("exc") or positional.get("exc") or sys.exc_info()[1]
+    if isinstance(cause, JobCancelled):
+        raise cause
     try:
         with body.retrying(cause):
             return celerys(*args, **options)

@@ -10,6 +10,7 @@ from celery import signals as celerys
 from jobclaim.workers import config, identity, plain, time_limits
 from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
+from jobclaim.workers.pools import choice
 from jobclaim.workers.process import board, held, startup
 from jobclaim.workers.schedule import alive as beat_alive
 from jobclaim.workers.telemetry import metrics, sentry, traces
@@ -45,6 +46,7 @@ def _merge(sender: Any, **_: Any) -> None:
 
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
+        choice.choose(sender)
         sentry.adopt()
         identity.adopt()
         board.put_up()

@@ -25,6 +25,8 @@ from jobclaim.jobs.repo.claiming import early
 from jobclaim.jobs.storage.large import is_mark
 from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import time_limits
+from jobclaim.workers.attempt import coroutines
+from jobclaim.workers.attempt.checking import check_cancelled
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.attempt.scope import ScopedTask, speaking
 from jobclaim.workers.guarded import GuardedTask
@@ -91,6 +93,7 @@ class JobTask(
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        coroutines.prepare(cls)
         own = vars(cls)
         for name in CALLABLES:
             if callable(own.get(name)) and not isinstance(own[name], staticmethod):
@@ -349,6 +352,10 @@ class JobTask(
             return False
         self.request.cancel_seen = True
         return True
+
+    def check_cancelled(self) -> None:
+        """Raise where this attempt is to end: `jobclaim.check_cancelled`, which any code below the body may call."""
+        check_cancelled()
 
     def _refuse(self, task_id: str, *, is_job: bool) -> NoReturn:
         """Claim nothing while heartbeats fail: recovery may take this worker for dead soon."""

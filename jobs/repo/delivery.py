@@ -57,6 +57,10 @@ class Delivery:
         """Whether a person wants the attempt with this claim to end."""
         return False
 
+    def sees_cancel(self) -> bool:
+        """Whether a person wants an attempt of this delivery to end; the body is told with the answer."""
+        return False
+
     def leaves_to_worker(self, error: BaseException) -> bool:
         """Whether the process is ending, so that its worker's main process records what becomes of its claims."""
         return False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jobclaim.jobs.errors import ClaimLost, JobNotFound, StoreUnavailable
+from jobclaim.jobs.errors import ClaimLost, JobCancelled, JobNotFound, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.repo import delivery
@@ -100,6 +100,8 @@ class Scoped(Claiming):
         try:
             if RETRY in {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}:
                 self.reschedule(job.job_id, error=getattr(error, "exc", None), token=job.claim_token)
+            elif isinstance(error, JobCancelled):
+                self.update_status(job.job_id, JobStatus.CANCELLED, error=error, token=job.claim_token)
             else:
                 self.update_status(job.job_id, JobStatus.FAILED, error=error, token=job.claim_token)
         except (ClaimLost, JobNotFound) as lost:

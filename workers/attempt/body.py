@@ -61,7 +61,7 @@ class BodyDelivery(place.Delivery):
     def __init__(self, task: Any, key: str) -> None:
         self.worker_id = identity.worker_id()
         self.celery_task_id = task.request.id
-        self._task, self._key = task, key
+        self._task, self._key, self._request = task, key, task.request
         self._address, self._is_plain = address(task.request), bool(task.request.get(DELIVERY))
         self._asked: set[str] = set()
         self._claims: dict[str, tuple[JobRepo, Job]] = {}
@@ -112,6 +112,15 @@ class BodyDelivery(place.Delivery):
         """Whether the main process was told to end the attempt."""
         known = board.current()
         return known is not None and known.is_marked(token)
+
+    def sees_cancel(self) -> bool:
+        """Whether the main process was told to end any attempt that the body holds."""
+        with self._lock:
+            tokens = [self._key, *self._claims]
+        if not any(map(self.cancelled, tokens)):
+            return False
+        self._request.cancel_seen = True
+        return True
 
     def leaves_to_worker(self, error: BaseException) -> bool:
         """``SystemExit`` and its like end the child: by a time limit, a cancel, a stop, or the body's own will."""

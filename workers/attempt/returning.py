@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
-from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobError, JobNotFound, RetryPolicy, StoreUnavailable
+from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobCancelled, JobError, JobNotFound, RetryPolicy, StoreUnavailable
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import admission
@@ -153,6 +153,8 @@ class ReturningTask(Task):
         if request.called_directly or getattr(request, "job", None) is None:
             return again(eta=eta, countdown=countdown)
         check_retry(self.name, options)
+        if isinstance(cancelled := exc or sys.exc_info()[1], JobCancelled):
+            raise cancelled  # `autoretry_for` would have it wait, only to be cancelled then
         self._blame_service(exc or sys.exc_info()[1])
         if eta is None and countdown is None and self.retry_policy is not None:
             countdown = self._policy_delay(exc or sys.exc_info()[1])

@@ -1,4 +1,4 @@
-"""The soft time limit while an attempt's end is written: the body is over, so there is nothing to cut short.
+"""The soft time limit's signal in a child of the pool: who gets it, and when nobody does.
 
 An end is written as long as the lease lasts, through an outage too. The limit's signal, raised in the middle of that,
 would make a failure of a body that returned in time. The hard limit, which is the main process's, still holds.
@@ -8,24 +8,44 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
+
+Handler = Callable[..., Any]
+
+_of_body: Handler | None = None
 
 
 @contextmanager
 def passes_by() -> Iterator[None]:
     """Drop the signal inside the block; does nothing outside a child of the pool."""
-    in_child = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(SIG_SOFT_TIMEOUT) is soft_timeout_sighandler
-    )
-    if not in_child:
+    with _replaced(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def handled_by(handler: Handler) -> Iterator[None]:
+    """Let a body that runs an event loop get the signal inside the block; nothing outside a child of the pool."""
+    global _of_body  # noqa: PLW0603 - a child runs one body at a time, in its main thread
+    before, _of_body = _of_body, handler
+    try:
+        with _replaced(handler):
+            yield
+    finally:
+        _of_body = before
+
+
+@contextmanager
+def _replaced(handler: Any) -> Iterator[None]:
+    known = signal.getsignal(SIG_SOFT_TIMEOUT) if threading.current_thread() is threading.main_thread() else None
+    if known is None or (known is not soft_timeout_sighandler and known is not _of_body):
         yield
         return
-    signal.signal(SIG_SOFT_TIMEOUT, signal.SIG_IGN)
+    signal.signal(SIG_SOFT_TIMEOUT, handler)
     try:
         yield
     finally:
-        signal.signal(SIG_SOFT_TIMEOUT, soft_timeout_sighandler)
+        signal.signal(SIG_SOFT_TIMEOUT, known)

@@ -40,6 +40,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
+from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.process.request import owner
 from jobclaim.workers.results import chords, header, links, telling
@@ -88,6 +89,7 @@ class JobBackend(BaseBackend):
         """Complete the request's job, whether or not the task ignores its result: the job's state is the truth."""
         job_id, token = _claim(request)
         if job_id is None:
+            _refuse_awaitable(result, request)
             super().mark_as_done(task_id, result, request, store_result, state)
         elif _saw_cancel(request):
             self._tell_cancelled(record_cancelled(self.app.jobclaim.repo, job_id, token, BY_ITSELF))
@@ -361,6 +363,14 @@ def _pauses(timeout: float | None, interval: float, on_interval: Any) -> Iterato
             on_interval()
         pause = min(max(FIRST_PAUSE, PAUSE_SHARE * waited), LONGEST_PAUSE_FACTOR * max(interval, FIRST_PAUSE))
         time.sleep(pause if timeout is None else min(pause, timeout - waited))
+
+
+def _refuse_awaitable(result: Any, request: Any) -> None:
+    """Fail a plain task that returned a coroutine: Celery would record a success where the result is ignored."""
+    try:
+        refuse_awaitable(result, str(getattr(request, "task", "")))
+    except TypeError as error:
+        raise EncodeError(str(error)) from error
 
 
 def _saw_cancel(request: Any) -> bool:

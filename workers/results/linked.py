@@ -14,6 +14,7 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers.attempt import fence
+from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.outcome import record_success
 from jobclaim.workers.results import followups, links
 from jobclaim.workers.results.meta import replaced_by
@@ -35,6 +36,7 @@ class LinkedTask(Task):
             return super().__call__(*args, **kwargs)
         request._protected = 1
         result = plain_result(self._guarded_run(args, kwargs))
+        refuse_awaitable(result, self.name)
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
         elif links.has_followers(request):

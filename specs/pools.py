@@ -1,0 +1,46 @@
+"""Which of Celery's pools a worker runs on, and what to do instead of the others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PREFORK: Final = ("prefork", "processes")
+THREADS: Final = ("threads",)
+INSTEAD: Final = (
+    "run it with -P prefork, the default, or with -P threads for bodies that wait on networks, `async def` ones "
+    "among them (docs/pools.md)"
+)
+WHERE: Final = "the pool comes from -P, the app's worker_pool, or CELERY_CUSTOM_WORKER_POOL"
+
+REFUSED: Final = {
+    "solo": "it runs bodies in the worker's main thread, so that neither a cancel, a time limit nor a stop reaches "
+    "them; -c 1 runs one job at a time",
+    "gevent": "it has no event loop that the SQS transport could run in",
+    "eventlet": "it has no event loop that the SQS transport could run in",
+}
+"""Why, by the names that Celery gives them."""
+
+
+def refusal(name: str) -> str | None:
+    """Say why a worker does not run on a pool, and what to do; ``None`` for one that it runs on.
+
+    Parameters
+    ----------
+    name : str
+        Celery's name of it, or the path of a class.
+    """
+    if name in PREFORK or name in THREADS:
+        return None
+    why = REFUSED.get(name, "it is neither Celery's prefork pool nor its pool of threads, and claims are kept by these")
+    return f"pool {name!r} is not supported: {why}. {INSTEAD[0].upper()}{INSTEAD[1:]}; {WHERE}"
+
+
+def asked_for(options: tuple[str, ...]) -> str | None:
+    """Give the pool that options of ``celery worker`` name; ``None`` where they name none."""
+    for position, option in enumerate(options):
+        if option in ("-P", "--pool"):
+            return options[position + 1] if position + 1 < len(options) else None
+        for prefix in ("--pool=", "-P"):
+            if option.startswith(prefix):
+                return option.removeprefix(prefix).removeprefix("=")
+    return None

@@ -1,0 +1,277 @@
+"""``async def`` bodies: each attempt runs its coroutine to the end in an event loop of its own.
+
+::
+
+    tracer ──▶ task.run(...) ──▶ coroutine ──▶ Coroutine.run ──▶ the result, or what it raised
+                                                   ▲
+    soft limit ── SoftTimeLimitExceeded ───────────┤  thrown in where the body awaits
+    cancel ────── asyncio.CancelledError ──────────┘
+
+Called directly, ``await task(...)``, the body is the coroutine that it is. In a child of a prefork pool the soft limit's
+signal may come while the loop waits: it must not end the loop, which would leave the body no time to clean up, so it is
+handed to the body. In a thread the loop's own timer brings it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, Final, TypeVar
+
+from celery import Task, _state
+from celery.exceptions import SoftTimeLimitExceeded
+
+from jobclaim.workers.attempt import checking, running, soft_limit
+from jobclaim.workers.submission.message import delivery_of
+
+T = TypeVar("T")
+
+MARK: Final = "_jobclaim_runs_coroutine"
+"""Attribute of a ``run`` that was prepared."""
+
+_inside: ContextVar[Any] = ContextVar("inside", default=None)
+_bodies: Final[dict[str, AsyncBody]] = {}
+"""Async bodies of this process's threads, by the name of their delivery."""
+
+
+class BodyCancelled(RuntimeError):
+    """An async body ended with ``asyncio.CancelledError``, and nobody had cancelled its job."""
+
+
+class AsyncBody:
+    """A coroutine that runs as the body of an attempt, and what is thrown into it from outside.
+
+    Parameters
+    ----------
+    coroutine
+        What an ``async def`` gave.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._error: BaseException | None = None
+        self._early: list[BaseException | None] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> Any:
+        """Run it; to be awaited once."""
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        timer = self._at_soft_limit()
+        for error in self._early:
+            self._loop.call_soon(self._throw, error)
+        try:
+            return await self._drive()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its own code is being executed just now, in this thread."""
+        return self._task is not None and asyncio.current_task(self._loop) is self._task
+
+    def interrupt(self, error: BaseException | None = None) -> None:
+        """Throw an exception into it where it awaits; ``None`` cancels it. From any thread, or a signal's handler."""
+        if self._loop is None:
+            self._early.append(error)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._throw, error)
+
+    def _throw(self, error: BaseException | None) -> None:
+        if self._task is not None and not self._task.done():
+            self._error = error
+            self._task.cancel()
+
+    def _at_soft_limit(self) -> asyncio.TimerHandle | None:
+        attempt = running.current()
+        if attempt is None or attempt.soft_at is None or self._loop is None:
+            return None
+        wait = attempt.soft_at - time.monotonic()
+        return self._loop.call_later(max(0.0, wait), self._throw, SoftTimeLimitExceeded(attempt.soft_limit))
+
+    @types.coroutine
+    def _drive(self) -> Generator[Any, None, Any]:
+        """Step through the coroutine; a cancel of its task becomes the exception that is wanted."""
+        raised: BaseException | None = None
+        while True:
+            try:
+                waits_for = self._coroutine.send(None) if raised is None else self._coroutine.throw(raised)
+            except StopIteration as stop:
+                return stop.value
+            raised = None
+            try:
+                yield waits_for
+            except BaseException as error:  # noqa: BLE001 - the body's to handle, whatever it is
+                raised = self._wanted(error)
+
+    def _wanted(self, error: BaseException) -> BaseException:
+        wanted, self._error = self._error, None
+        if wanted is None or not isinstance(error, asyncio.CancelledError) or self._task is None:
+            return error
+        self._task.uncancel()
+        return wanted
+
+
+# --- a task's ``run``
+class PlainTask(Task):
+    """Base of an app's tasks that name none: Celery's own, whose body may be an ``async def``."""
+
+    abstract = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        prepare(cls)
+
+
+def prepare(task: type[Any]) -> None:
+    """Let an ``async def`` body of a task class run to its end wherever an attempt calls it."""
+    static = inspect.getattr_static(task, "run", None)
+    run = static.__func__ if isinstance(static, staticmethod) else static
+    if run is None or not is_async(run) or getattr(run, MARK, False):
+        return
+    made = _to_its_end(run, task)
+    task.run = staticmethod(made) if isinstance(static, staticmethod) else made
+
+
+def prepare_instance(task: Any) -> None:
+    """Do the same for a task that Celery made already; what it wrapped for retries stays round it."""
+    original = vars(task).get("_orig_run")
+    if original is None:
+        prepare(type(task))
+    elif is_async(original) and not getattr(original, MARK, False):
+        task._orig_run = _to_its_end(original, type(task))
+
+
+def is_async(run: Any) -> bool:
+    """Whether a function, or what its decorators wrap, is an ``async def``."""
+    return inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(inspect.unwrap(run))
+
+
+def refuse_awaitable(result: Any, task: str) -> None:
+    """Refuse what a body returned without having awaited it: its work has not been done.
+
+    Raises
+    ------
+    TypeError
+    """
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that it was never awaited, which this says better
+    elif not inspect.isawaitable(result) and not inspect.isasyncgen(result):
+        return
+    raise TypeError(
+        f"the body of task {task!r} returned {type(result).__name__} without awaiting it, so its work was not done; "
+        "write `async def` and `await` it, or run it with asyncio.run()"
+    )
+
+
+def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]:
+    @wraps(run)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        made = run(*args, **kwargs)
+        task = _state.get_current_task()
+        if not inspect.iscoroutine(made) or not _is_attempt(task, owner):
+            return made
+        return complete(made, task)
+
+    setattr(call, MARK, True)
+    return call
+
+
+def _is_attempt(task: Any, owner: type[Any]) -> bool:
+    """Whether a worker, or an eager call, runs the task, and not its own body, which awaits what it calls."""
+    if not isinstance(task, owner):
+        return False
+    request = task.request_stack.top
+    return request is not None and not request.called_directly and _inside.get() is not request
+
+
+def complete(coroutine: Coroutine[Any, Any, Any], task: Any) -> Any:
+    """Run the coroutine of an attempt to its end; what it bound in its context stays bound.
+
+    Raises
+    ------
+    jobs.JobCancelled
+        Its job was cancelled.
+    BodyCancelled
+    """
+    request = task.request_stack.top
+    if asyncio._get_running_loop() is not None:
+        return _in_a_thread(coroutine, task, request)  # an eager call by code that runs in a loop itself
+    body, context = AsyncBody(coroutine), contextvars.copy_context()
+    context.run(_inside.set, request)
+    with _known(delivery_of(request), body), _signalled(body), asyncio.Runner() as runner:
+        try:
+            return runner.run(body.run(), context=context)
+        except asyncio.CancelledError as error:
+            checking.check_cancelled()
+            raise BodyCancelled(
+                f"the body of task {task.name!r} ended with asyncio.CancelledError, and its job was not cancelled; "
+                "catch it where something that the body awaits may be cancelled"
+            ) from error
+        finally:
+            _keep(context)
+
+
+def interrupt(key: str) -> bool:
+    """Cancel the async body of a delivery that runs in a thread of this process; ``False`` where there is none."""
+    body = _bodies.get(key)
+    if body is not None:
+        body.interrupt()
+    return body is not None
+
+
+def _in_a_thread(coroutine: Coroutine[Any, Any, Any], task: Any, request: Any) -> Any:
+    def work() -> Any:
+        _state._task_stack.push(task)
+        task.request_stack.push(request)
+        try:
+            return complete(coroutine, task)
+        finally:
+            task.request_stack.pop()
+            _state._task_stack.pop()
+
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(context.run, work).result()
+
+
+@contextmanager
+def _known(key: str, body: AsyncBody) -> Iterator[None]:
+    if not key:
+        yield
+        return
+    _bodies[key] = body
+    try:
+        yield
+    finally:
+        del _bodies[key]
+
+
+@contextmanager
+def _signalled(body: AsyncBody) -> Iterator[None]:
+    """Hand the soft limit's signal to the body: raised in its own code, else thrown in where it awaits."""
+
+    def on_signal(*_: Any) -> None:
+        error = SoftTimeLimitExceeded()
+        if body.is_at_work:
+            raise error
+        body.interrupt(error)
+
+    with soft_limit.handled_by(on_signal):
+        yield
+
+
+def _keep(context: contextvars.Context) -> None:
+    """Take over what the body set: its log lines' job, its spans' parent."""
+    for variable, value in context.items():
+        if variable is not _inside and variable.get(None) is not value:
+            variable.set(value)

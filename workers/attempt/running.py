@@ -1,0 +1,70 @@
+"""The attempt that this thread runs in a pool of threads: its time limits, which no signal can bring to it.
+
+A child of a prefork pool gets the soft limit as an exception and is killed at the hard one. A thread can be neither
+interrupted nor ended from outside, so its body asks (`jobclaim.workers.attempt.checking`), and the worker's heartbeat
+vouches for it past its lease (`is_vouched_for`).
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+from jobclaim.workers.process import gate
+
+WRITING_MS: Final = 60_000
+"""For how long an end is tried to be written by an attempt whose lease is over and for which its worker vouches."""
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt in a thread.
+
+    Attributes
+    ----------
+    soft_at : float, optional
+        When its soft limit is over, by ``time.monotonic()``; ``None`` for never.
+    soft_limit : float, optional
+        Seconds.
+    """
+
+    soft_at: float | None = None
+    soft_limit: float | None = None
+    _told: bool = field(default=False, init=False)
+
+    def tells_limit(self) -> bool:
+        """Whether the soft limit is over and the body was not told yet; it is from now on."""
+        if self._told or self.soft_at is None or time.monotonic() < self.soft_at:
+            return False
+        self._told = True
+        return True
+
+
+_running: ContextVar[Running | None] = ContextVar("running", default=None)
+
+
+def enter(soft_limit: float | None) -> None:
+    """Begin an attempt in this thread."""
+    _running.set(Running(None if soft_limit is None else time.monotonic() + soft_limit, soft_limit))
+
+
+def leave() -> None:
+    """The attempt is over."""
+    _running.set(None)
+
+
+def current() -> Running | None:
+    """Give the attempt that this code is part of; ``None`` outside a pool of threads."""
+    return _running.get()
+
+
+def is_vouched_for() -> bool:
+    """Whether the worker's heartbeat names this attempt and is written, so that recovery leaves it alone."""
+    return _running.get() is not None and gate.is_open()
+
+
+def write_until(lease_expires_at: int, now: int) -> int:
+    """Until when the end of this attempt is tried to be written, epoch milliseconds."""
+    return max(lease_expires_at, now + WRITING_MS) if is_vouched_for() else lease_expires_at

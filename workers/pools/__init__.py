@@ -1,0 +1,1 @@
+"""What a worker runs bodies in: processes, which is Celery's own pool, or threads."""

@@ -1,0 +1,47 @@
+"""The pool of a worker that starts: prefork as it is, threads by our own, everything else refused."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery import concurrency
+from celery.concurrency import prefork, thread
+
+from jobclaim.specs import pools
+from jobclaim.workers.pools.threads import TaskPool
+
+CELERYS: Final = "celery.concurrency."
+
+
+def choose(worker: Any) -> None:
+    """Put our pool of threads in the place of Celery's, or end the start of the worker.
+
+    Raises
+    ------
+    SystemExit
+        It names the pool, why it is not supported, and what to do instead.
+    """
+    name, made = _resolved(worker.pool_cls)
+    if made is not None and issubclass(made, prefork.TaskPool):
+        return
+    if made is None or made not in (thread.TaskPool, TaskPool):
+        _refuse(pools.refusal(name) or f"pool {name!r} cannot be imported")
+    if worker.options.get("autoscale"):
+        _refuse("--autoscale grows and shrinks processes; threads are started as they are needed: give -c alone")
+    worker.pool_cls = TaskPool
+
+
+def _resolved(pool: Any) -> tuple[str, type[Any] | None]:
+    """Name a pool and give its class; a pool of greenlets is not imported for that."""
+    if isinstance(pool, str):
+        if pool in pools.REFUSED:
+            return pool, None
+        pool = concurrency.get_implementation(pool)
+    module = str(pool.__module__)
+    return (
+        (module.removeprefix(CELERYS), pool) if module.startswith(CELERYS) else (f"{module}:{pool.__qualname__}", pool)
+    )
+
+
+def _refuse(problem: str) -> None:
+    raise SystemExit(f"jobclaim: this worker does not start:\n- {problem}")
