@@ -42,6 +42,9 @@ class WorkerRecord:
         Logical queues that it listens on.
     jobs : tuple of str
         Ids of the jobs that it runs.
+    claims : tuple of str, optional
+        Tokens of the claims that it vouches for: while it lives recovery leaves these jobs alone, past their lease too.
+        Only a worker of threads says any, which cannot end an attempt at its hard limit.
     commands : mapping of str to str
         By job id, not yet carried out.
     drain : bool
@@ -55,6 +58,7 @@ class WorkerRecord:
     started_at: int = 0
     queues: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
+    claims: tuple[str, ...] | None = None
     version: str = ""
     host: str = ""
     pid: int = 0
@@ -197,6 +201,7 @@ def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
         "pid": attribute(record.pid),
         "concurrency": attribute(record.concurrency),
         "digest": attribute(record.digest),
+        **({} if record.claims is None else {"claims": {"L": [attribute(token) for token in record.claims]}}),
         schema.FLEET_TTL: attribute(record.seen_at // 1000 + KEPT_SECONDS),
     }
 
@@ -211,6 +216,7 @@ def record_of(item: Mapping[str, Any]) -> WorkerRecord:
         worker_id=row[schema.FLEET_KEY],
         queues=tuple(row.get("queues") or ()),
         jobs=tuple(row.get("jobs") or ()),
+        claims=tuple(row["claims"]) if "claims" in row else None,
         version=row.get("version", ""),
         host=row.get("host", ""),
         commands=dict(row.get("commands") or {}),

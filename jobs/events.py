@@ -324,6 +324,12 @@ cancel.cooperative | worker | warning | job_id
 worker.drain_requested | worker | warning |
     The worker was asked to drain.
     A drain command came with a heartbeat.
+worker.threads_abandoned | worker | warning | count
+    Bodies still run in threads while the worker stops, and its process ends under them.
+    A thread cannot be ended: the jobs were released or failed before.
+job.hard_limit_exceeded | worker | warning | job_id task
+    The job exceeds its hard time limit, which a thread cannot enforce.
+    Its worker's heartbeat keeps the claim past its lease. Cancel the job, or bound what its body waits for.
 worker.stopping | worker | info | running seconds_left
     The worker accepts no more jobs and stops.
     Running jobs have `seconds_left` to end.

@@ -3,6 +3,7 @@
 ::
 
     PROCESSING   lease over, or its worker dead ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
+                 its living worker vouches for it ▶ nothing    a thread runs on past its lease
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  half of its time to start gone ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
@@ -115,10 +116,13 @@ class Figures:
     settings : Settings
     dead : mapping of str to DeadWorker
         By worker id.
+    vouched : frozenset of str
+        Tokens of the claims that living workers vouch for.
     """
 
     settings: Settings
     dead: Mapping[str, DeadWorker] = field(default_factory=dict)
+    vouched: frozenset[str] = frozenset()
 
 
 def decide(job: Job, now: int, figures: Figures) -> Action:
@@ -151,6 +155,8 @@ def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     worker = figures.dead.get(job.worker_id) if job.worker_id else None
     if worker is not None and job.claimed_at < worker.dead_at:
         cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and is taken for dead"
+    elif job.claim_token in figures.vouched:
+        return None  # a thread cannot be ended at its limit: it runs on, and its worker says so
     elif job.lease_expires_at <= now:
         holder = f"worker {job.worker_id!r}" if job.worker_id else "its worker"
         cause = f"{holder} did not end it before its lease was over at {_text(job.lease_expires_at)}"

@@ -36,6 +36,8 @@ class FleetView:
         When one looked, epoch milliseconds: all workers that had died by then are in ``dead``.
     dead : mapping of str to DeadWorker
         By worker id.
+    vouched : frozenset of str
+        Tokens of the claims that living workers vouch for.
     cursor : Cursor
     known : bool
         ``False`` where the fleet table could not be read: nothing may be concluded, nothing is written back.
@@ -43,6 +45,7 @@ class FleetView:
 
     at: int
     dead: Mapping[str, DeadWorker] = field(default_factory=dict)
+    vouched: frozenset[str] = frozenset()
     cursor: Cursor = field(default_factory=Cursor)
     known: bool = True
 
@@ -106,6 +109,7 @@ class FleetTable:
             Also where the table does not exist.
         """
         dead: dict[str, DeadWorker] = {}
+        vouched: set[str] = set()
         cursor = Cursor()
         now = self._clock()
         for item in self._items():
@@ -115,7 +119,9 @@ class FleetTable:
                 worker = _worker(item, self._dead_after_ms)
                 if worker is not None and worker.dead_at <= now:
                     dead[worker.worker_id] = worker
-        return FleetView(now, dead, cursor)
+                elif worker is not None:
+                    vouched |= _names(item.get("claims"))
+        return FleetView(now, dead, frozenset(vouched), cursor)
 
     def save(self, cursor: Cursor) -> None:
         """Put the cursor. Without a condition: whichever of two passes wrote last, what it says is true."""

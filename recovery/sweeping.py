@@ -134,7 +134,7 @@ def sweep(
     fleet = fleet or FleetTable.of(repo)
     view = _look(fleet, repo.clock())
     messages = Messages(send or _default_send(repo.settings), backlog or _default_backlog(repo), redispatch_cap)
-    settler = Settler(repo, messages, Figures(repo.settings, view.dead))
+    settler = Settler(repo, messages, Figures(repo.settings, view.dead, view.vouched))
     one = _Pass(repo, settler, view)
     one.run()
     if view.known:

@@ -132,7 +132,7 @@ def _be_found_from_every_thread(app: Any) -> None:
 
 
 def _prepare_bodies(sender: Any, **_: Any) -> None:
-    """Let ``async def`` bodies run, in workers and in eager mode; a task that is made later is prepared by its class."""
+    """Let ``async def`` bodies run, in workers and in eager mode; later tasks are prepared by their class."""
     for task in list(sender.tasks.values()):
         coroutines.prepare_instance(task)
 

@@ -57,6 +57,17 @@ class Delivery:
         """Whether a person wants the attempt with this claim to end."""
         return False
 
+    def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
+        """Give the claim on a job that this code holds; ``remembered`` is the last one of the repo that is asked.
+
+        Threads share a repo: an attempt that lost its claim must not speak under that of a later one beside it.
+        """
+        return remembered
+
+    def write_until(self, claim: Job, now: int) -> int:
+        """Until when the end of a claim's attempt is tried to be written, epoch milliseconds."""
+        return claim.lease_expires_at
+
     def sees_cancel(self) -> bool:
         """Whether a person wants an attempt of this delivery to end; the body is told with the answer."""
         return False

@@ -76,7 +76,7 @@ class Owning(Reading):
             raise InvalidInput("error goes with FAILED, not with COMPLETED; pass result instead")
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
-            limit, until = self.settings.max_result_bytes, claim.lease_expires_at
+            limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
             result = self.large.fitting(result, "result", limit, until=until)
             window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
@@ -118,7 +118,7 @@ class Owning(Reading):
         failure = describe(error, now, kind, task=claim.task) if error is not None else None
         after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
         if payload is not UNCHANGED:
-            limit, until = self.settings.max_payload_bytes, claim.lease_expires_at
+            limit, until = self.settings.max_payload_bytes, delivery.current().write_until(claim, now)
             payload = self.large.fitting(payload, "payload", limit, until=until)
             after = replace(after, payload=payload)
         if queue is not None:
@@ -164,6 +164,8 @@ class Owning(Reading):
         held = self._claims.get(checks.text(job_id, "job_id"))
         if token is not None:
             checks.text(token, "token", checks.MAX_TOKEN)
+        if token is None:
+            held = delivery.current().claim_of(job_id, held)
         if held is not None and token in (None, held.claim_token):
             return held
         if token is None:
@@ -176,7 +178,7 @@ class Owning(Reading):
     def _end(self, claim: Job, move: Move, after: Job) -> Job:
         where = delivery.current()
         with where.writing():
-            written = self.table.apply(claim, move, after, until=claim.lease_expires_at)
+            written = self.table.apply(claim, move, after, until=where.write_until(claim, self.clock()))
         self._claims.forget(claim.job_id, claim.claim_token)
         if written.made:
             where.ended(self, claim, written.made)

@@ -153,9 +153,8 @@ def test_a_failure_is_recorded_with_its_exception(stack: Stack, submit: Callable
     assert all("in act" in str(each.failure and each.failure.traceback) for each in jobs.values())
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
-def test_outcomes_are_the_same_in_a_pool_without_processes(stack: Stack, submit: Callable[..., str], pool: str) -> None:
-    stack.worker("worker", "-P", pool, "-c", "4", "-Q", "default")
+def test_outcomes_are_the_same_in_a_pool_without_processes(stack: Stack, submit: Callable[..., str]) -> None:
+    stack.worker("worker", "-P", "threads", "-c", "4", "-Q", "default")
     failing, again = one_each(submit, "raise", "closed"), one_each(submit, "retry", 1)
     job = same(stack.wait_for(failing, JobStatus.FAILED, 30))
     assert job.failure is not None

@@ -148,7 +148,7 @@ def test_the_database_scheduler_is_refused_while_beat_does_recovery(project: Pat
         "option": ("beat", "-S", "django"),
         "name": ("beat", "-S", "django_celery_beat.schedulers:DatabaseScheduler"),
         "configuration": ("beat",),
-        "embedded": ("worker", "-B", "--scheduler", "django", "-P", "solo"),
+        "embedded": ("worker", "-B", "--scheduler", "django"),
     }[by]
     if by == "configuration":
         scheduler = 'CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"\n'

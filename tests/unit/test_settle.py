@@ -293,7 +293,7 @@ class Signals:
 def own_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A main process whose children are noted, and whose settling breaks in a way that nobody thought of."""
 
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("not thought of")
 
     monkeypatch.setattr(settle, "unfinished", broken)

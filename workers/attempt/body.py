@@ -28,7 +28,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
 from jobclaim.workers import identity
-from jobclaim.workers.attempt import outcome, soft_limit
+from jobclaim.workers.attempt import outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.process import board, gate, held
 from jobclaim.workers.submission.claiming import claims
@@ -112,6 +112,21 @@ class BodyDelivery(place.Delivery):
         """Whether the main process was told to end the attempt."""
         known = board.current()
         return known is not None and known.is_marked(token)
+
+    def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
+        """The claim that this body made, or that its `JobTask` made before it; in a thread no other one."""
+        with self._lock:
+            mine = [claim for _, claim in self._claims.values() if claim.job_id == job_id]
+        own = getattr(self._request, "job", None)
+        if mine:
+            return mine[-1]
+        if own is not None and own.job_id == job_id:
+            return remembered if remembered is not None and remembered.claim_token == own.claim_token else None
+        return remembered if running.current() is None else None
+
+    def write_until(self, claim: Job, now: int) -> int:
+        """Beyond its lease in a thread for which the worker vouches."""
+        return running.write_until(claim.lease_expires_at, now)
 
     def sees_cancel(self) -> bool:
         """Whether the main process was told to end any attempt that the body holds."""

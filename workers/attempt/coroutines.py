@@ -7,9 +7,9 @@
     soft limit ── SoftTimeLimitExceeded ───────────┤  thrown in where the body awaits
     cancel ────── asyncio.CancelledError ──────────┘
 
-Called directly, ``await task(...)``, the body is the coroutine that it is. In a child of a prefork pool the soft limit's
-signal may come while the loop waits: it must not end the loop, which would leave the body no time to clean up, so it is
-handed to the body. In a thread the loop's own timer brings it.
+Called directly, ``await task(...)``, the body is the coroutine that it is. In a child of a prefork pool the soft
+limit's signal may come while the loop waits: it must not end the loop, which would leave the body no time to clean up,
+so it is handed to the body. In a thread the loop's own timer brings it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from celery.exceptions import Ignore
 
 from jobclaim.jobs import Job, JobNotFound, JobRepo, JobStatus
 from jobclaim.jobs.log import get_logger
+from jobclaim.workers.attempt import running
 
 log = get_logger("jobclaim.worker")
 
@@ -34,7 +35,7 @@ def check(repo: JobRepo, claimed: Job) -> None:
 
 
 def _over(repo: JobRepo, claimed: Job) -> str:
-    if repo.clock() >= claimed.lease_expires_at:
+    if repo.clock() >= claimed.lease_expires_at and not running.is_vouched_for():
         return "its lease is over"
     try:
         job = repo.get_job(claimed.job_id)

@@ -21,7 +21,16 @@ from typing import Any, ClassVar, NoReturn
 from celery import Task
 from celery.exceptions import Ignore, Reject
 
-from jobclaim.jobs import ClaimLost, InvalidInput, Job, JobCancelled, JobError, JobNotFound, RetryPolicy, StoreUnavailable
+from jobclaim.jobs import (
+    ClaimLost,
+    InvalidInput,
+    Job,
+    JobCancelled,
+    JobError,
+    JobNotFound,
+    RetryPolicy,
+    StoreUnavailable,
+)
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import admission

@@ -78,7 +78,9 @@ class TaskPool(BasePool):
         self._answers: deque[tuple[Answer, bool]] = deque()
         self._threads: list[threading.Thread] = []
         self._unanswered = 0
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reader, self._writer = os.pipe()
+        for end in (self._reader, self._writer):
+            os.set_blocking(end, False)
         self._woken = False
         self._abandoned = threading.Event()
 

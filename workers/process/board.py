@@ -17,7 +17,8 @@ import struct
 import threading
 from typing import Final
 
-SIZE: Final = 4096
+SIZE: Final = 32_768
+"""Room for 2,046 attempts that are cancelled at once: a worker of threads may run hundreds."""
 HEAD: Final = 16
 SLOT: Final = 16
 """Bytes of a claim token."""

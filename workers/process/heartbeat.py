@@ -54,6 +54,8 @@ class Heartbeat:
         Gives the ids of the jobs that run now.
     obey : callable
         Gets the record as it came back; gives the ids of commands that need not be told again.
+    vouched : callable
+        Gives the tokens of the claims that recovery is to leave alone while the worker lives.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Heartbeat:
         *,
         pace: Pace,
         clock: Clock,
+        vouched: Callable[[], Sequence[str] | None] = lambda: None,
     ) -> None:
         self._records = records
         self._about = about
@@ -72,6 +75,7 @@ class Heartbeat:
         self._obey = obey
         self._pace = pace
         self._clock = clock
+        self._vouched = vouched
         self._told: frozenset[str] = frozenset()
         self._done: tuple[str, ...] = ()
         self._failures = 0
@@ -101,7 +105,9 @@ class Heartbeat:
         self._last = time.monotonic()
         try:
             jobs = tuple(self._running())
-            answer = self._records.beat(replace(self._about, seen_at=self._clock(), jobs=jobs), self._done)
+            claims = None if (vouched := self._vouched()) is None else tuple(vouched)
+            record = replace(self._about, seen_at=self._clock(), jobs=jobs, claims=claims)
+            answer = self._records.beat(record, self._done)
         except Exception as error:  # noqa: BLE001 - boto3 also raises RuntimeError and OSError, for stale credentials
             self._failed(error)
             return False

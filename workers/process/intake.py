@@ -16,6 +16,8 @@ from celery.worker import state
 from kombu.message import Message
 
 from jobclaim.jobs.log import get_logger
+from jobclaim.workers import plain
+from jobclaim.workers.pools.threads import TaskPool
 from jobclaim.workers.process import gate
 from jobclaim.workers.process.poison import PoisonDesk
 from jobclaim.workers.transport.channel import sqs_client
@@ -41,6 +43,8 @@ class Intake(bootsteps.StartStopStep):
 
     def start(self, consumer: Any) -> None:
         """Begin to share out the processes; the event loop has not started yet."""
+        if isinstance(consumer.pool, TaskPool):
+            plain.contain(consumer.app)  # a child does this itself; Celery has just made the tracers of this process
         channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
         poller = channel.poller
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
@@ -52,6 +56,8 @@ class Intake(bootsteps.StartStopStep):
 
     def stop(self, consumer: Any) -> None:
         """Take nothing more, and give back what is not started; the pool still works on the rest."""
+        if isinstance(consumer.pool, TaskPool):
+            consumer.pool.withdraw()
         if consumer.task_consumer:
             _run_pending_acks(consumer.hub)
             given_back = consumer.task_consumer.channel.retire()

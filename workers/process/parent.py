@@ -23,8 +23,11 @@ from celery.worker import state
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError, StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.cancel import Answer, cancel
 from jobclaim.workers.identity import worker_id
+from jobclaim.workers.pools.stop import ThreadStop
+from jobclaim.workers.pools.threads import TaskPool
 from jobclaim.workers.process import board, held, settle
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.heartbeat import Heartbeat, Pace
@@ -72,7 +75,13 @@ class Parent:
         self._records = FleetRecords.of(app.jobclaim.repo)
         pace = Pace(settings.heartbeat_seconds, settings.claims_stop_after_seconds)
         self._heartbeat = Heartbeat(
-            self._records, about, self.running, self._obey, pace=pace, clock=app.jobclaim.repo.clock
+            self._records,
+            about,
+            self.running,
+            self._obey,
+            pace=pace,
+            clock=app.jobclaim.repo.clock,
+            vouched=self.vouched,
         )
         self._grace = settings.cancel_grace_seconds
         self._cancels: dict[OwnedRequest, float] = {}
@@ -82,6 +91,8 @@ class Parent:
         self._over: set[str] = set()
         self._drain_seconds = settings.drain_seconds
         self._last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
+        self._thread_stop = ThreadStop(pool, self._last_seconds / 2) if isinstance(pool, TaskPool) else None
+        self._overdue: set[OwnedRequest] = set()
         self._give_back_at: float | None = None
         self._idle_since = 0.0
         self._told_to_end = False
@@ -100,6 +111,15 @@ class Parent:
         noted = notes.all().values() if notes else ()
         started = (request.job_ids() for request in _active() if request.key == TOKEN)
         return sorted({claim.job_id for claims in noted for claim in claims}.union(*started))
+
+    def vouched(self) -> list[str] | None:
+        """Tokens of the claims that threads hold; ``None`` in a worker that ends its attempts at their hard limit."""
+        if self._thread_stop is None:
+            return None
+        notes = held.current()
+        noted = notes.all().values() if notes else ()
+        started = {request.token for request in _active() if request.key == TOKEN}
+        return sorted({claim.token for claims in noted for claim in claims} | started)
 
     # --- what the event loop tells
     def started(self) -> None:
@@ -191,6 +211,8 @@ class Parent:
 
     def _stop_cancelled(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
+        if coroutines.interrupt(request.token):
+            return
         if not self._children.freeze(pid):
             log.warning("cancel.cooperative", job_id=_shown(request))
             return
@@ -229,7 +251,18 @@ class Parent:
         """The attempts do not end in time: release their claims or fail them, then kill their child."""
         if not request.settled and request.job_ids():
             request.settled = True
-            self._recorder.submit(lambda: self._give_back(request))
+            give_back = self._give_back if self._thread_stop is None else self._give_back_of_thread
+            self._recorder.submit(partial(give_back, request))
+
+    def _give_back_of_thread(self, request: OwnedRequest) -> None:
+        """The thread runs on until the process ends; a body that awaits is cancelled, once its claim is given back."""
+        ends: list[bool | None] = [None]
+        try:
+            ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
+            coroutines.interrupt(request.token)
+        finally:
+            self._left_over |= None in ends
+            request.settled = False not in ends  # it has ended by itself, and is about to say so
 
     def _give_back(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
@@ -247,16 +280,28 @@ class Parent:
     def _end_unfinished(self, request: OwnedRequest, attempt: Attempt) -> bool | None:
         """Give back or fail, or cancel where that is wanted; ``None`` where DynamoDB was away for too long."""
         until, wanted = time.monotonic() + self._last_seconds / 2, self._is_cancelled(request, attempt)
+        after = None
+        if self._thread_stop is not None:
+            until, after = self._thread_stop.plan(), self._thread_stop.available_at(self._app.jobclaim.repo.clock())
 
         def act() -> bool:
-            return settle.cancelled(self._app, attempt, CANCELLED) if wanted else settle.unfinished(self._app, attempt)
+            if wanted:
+                return settle.cancelled(self._app, attempt, CANCELLED)
+            return settle.unfinished(self._app, attempt, available_at=after)
 
         ended: bool | None = settle.insist(act, until=until)
         return ended
 
     def close(self) -> None:
-        """The pool is empty: finish what is to be recorded, then say farewell."""
+        """The pool is empty, or its threads are abandoned: finish what is to be recorded, and deregister."""
         self._stopped.set()
+        try:
+            self._deregister()
+        finally:
+            if self._thread_stop is not None:
+                self._thread_stop.leave()
+
+    def _deregister(self) -> None:
         flushed = self._recorder.flush(max(1.0, self._last_seconds / 2))
         self._heartbeat.stop(timeout=2.0)
         if self._left_over or not flushed:
@@ -284,6 +329,9 @@ class Parent:
         self._notice_ended_children(active)
         self._stop_what_is_due(active, now)
         self._mind_the_stop(active, now)
+        if self._thread_stop is not None:
+            self._note_overdue(active)
+            self._thread_stop.mind(active, lambda: self._recorder.flush(0))
 
     def _notice_ended_children(self, active: set[OwnedRequest]) -> None:
         """Celery looks once when a child's pipe closes, which is a moment too early, and then every 5 s."""
@@ -313,6 +361,8 @@ class Parent:
             self._give_back_at = now + self._drain_seconds
             log.info("worker.stopping", running=len(active), seconds_left=self._drain_seconds)
         elif self._give_back_at <= now:
+            if self._thread_stop is not None:
+                self._thread_stop.plan()
             for request in active:
                 self.give_back(request)
         self._end_children(active, now)
@@ -334,6 +384,14 @@ class Parent:
         elif idle >= IDLE_SECONDS and not self._told_to_end:
             self._told_to_end = True
             self._children.end_now(left, gently=True)
+
+    def _note_overdue(self, active: set[OwnedRequest]) -> None:
+        """Say once that a thread runs longer than its hard limit, which nothing enforces there."""
+        self._overdue &= active
+        for request in active - self._overdue:
+            if request.is_overdue(time.time()):
+                self._overdue.add(request)
+                log.warning("job.hard_limit_exceeded", job_id=_shown(request), task=request.name)
 
     def _forget(self, request: OwnedRequest) -> None:
         self._cancels.pop(request, None)

@@ -21,6 +21,7 @@ from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.workers.attempt import running
 from jobclaim.workers.process import gate, held
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.process.settle import Attempt
@@ -70,8 +71,9 @@ def set_owner(made: Owner) -> None:
 
 
 def owner() -> Owner | None:
-    """Give this worker's; ``None`` outside the main process of a worker."""
-    return _owner if _pid == os.getpid() else None  # children that are forked later inherit both
+    """Give this worker's; ``None`` outside the main process of a worker, and in a thread of it that runs a body."""
+    # children that are forked later inherit both
+    return _owner if _pid == os.getpid() and running.current() is None else None
 
 
 class OwnedRequest(Request):
@@ -116,6 +118,11 @@ class OwnedRequest(Request):
         notes = held.current()
         claims = notes.of(self.token) if notes else []
         return [Attempt(claim.job_id, NOTED, claim.token) for claim in claims]
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it runs longer than its hard limit, at a ``time.time()``."""
+        limit = self.time_limits[0] or self.task.time_limit
+        return bool(limit and self.time_start and now - self.time_start > limit)
 
     def job_ids(self) -> set[str]:
         """Give the ids of the jobs that the child holds now."""

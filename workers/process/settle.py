@@ -97,15 +97,23 @@ def unanswered(app: Celery, attempt: Attempt) -> None:
         publish_if_due(app, after)
 
 
-def unfinished(app: Celery, attempt: Attempt) -> bool:
-    """The worker stops and the attempt has not ended: give the job back, or fail it; ``False`` where it had ended."""
+def unfinished(app: Celery, attempt: Attempt, *, available_at: int | None = None) -> bool:
+    """The worker stops and the attempt has not ended: give the job back, or fail it; ``False`` where it had ended.
+
+    Parameters
+    ----------
+    available_at : int, optional
+        When its body has surely ended, epoch milliseconds: the next attempt starts no sooner.
+    """
     job = _read(app, attempt)
     if _is_unclaimed(job, attempt):
         _send_again(app, job)
     elif not _is_mine(job, attempt):
         return False
     elif job.on_orphan == "retry":
-        after = app.jobclaim.repo.release(job.job_id, reason="its worker was stopped", token=attempt.token)
+        after = app.jobclaim.repo.release(
+            job.job_id, reason="its worker was stopped", token=attempt.token, available_at=available_at
+        )
         traces.ended(app.jobclaim.repo.settings, job, "release", at=app.jobclaim.repo.clock())
         log.info("job.released", **job.log_context())
         publish_if_due(app, after)
