@@ -180,7 +180,10 @@ class Settings(BaseSettings):
     idempotency_ttl_seconds: Seconds = 3600
     """How long an equal submission gets the stored result instead of running; a task's own ``idempotency_ttl`` wins."""
     max_payload_bytes: Count = 200_000
-    """Largest payload in an item; larger ones go to ``bucket`` or are refused. Each KB costs a write unit per move."""
+    """Largest payload in the table; larger ones go to ``bucket`` or are refused. Each KB costs a write unit once."""
+    inline_payload_bytes: Count = 3_072
+    """Largest payload in the job's own item; a larger one has an item beside it, which lists and recovery do not read.
+    Below 1 KB nothing is saved; set it to ``max_payload_bytes`` while workers of the first release run."""
     max_result_bytes: Count = 100_000
     """Largest result in an item; as ``max_payload_bytes``."""
     bucket: str | None = None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job
-from jobclaim.jobs.storage.large import is_mark
+from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.settings import Settings
 
 HIDDEN: Final = "[hidden]"

@@ -208,7 +208,10 @@ job.outcome_already_recorded | worker | info | JOB reason
     The main process has nothing to record.
 payload.unavailable | jobs | warning | JOB reason
     A large payload or result could not be read.
-    S3 did not return the object.
+    Its item is gone, or S3 did not return the object.
+payload.extension_refused | jobs | warning | JOB reason
+    The retention of a payload's item could not be extended.
+    The item is gone, or another process has just extended it further.
 aws.failing | jobs | error | reason
     Requests to AWS fail and are tried again until the lease ends.
     Resolve what the reason names before the lease ends; otherwise the finished work is lost.

@@ -23,12 +23,12 @@ from typing import Any, Final, Protocol
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.marks import refuse_mark
 from jobclaim.jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import Submission, id_for_key, new_job
 from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage.large import refuse_mark
 from jobclaim.jobs.transitions import Move
 
 GLOBAL: Final = "global"

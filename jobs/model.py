@@ -163,6 +163,8 @@ class Job:
         What the task's author says of its failures, see `jobclaim.jobs.failures.dead`; empty where settings say it all.
     decisions : tuple of Decision
         The last 20, oldest first.
+    payload_mark : map or None
+        Not stored by this name: what stands in the item in the place of a large payload, where that was read.
     created : bool
         Not stored: ``False`` when `create_job` found an equal job instead.
     """
@@ -204,6 +206,7 @@ class Job:
     dead_state: str = ""
     failure_policy: str = ""
     decisions: tuple[Decision, ...] = ()
+    payload_mark: Any = field(default=None, repr=False, compare=False)
     created: bool = field(default=True, compare=False)
 
     def log_context(self) -> dict[str, Any]:

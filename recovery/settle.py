@@ -148,7 +148,8 @@ class Settler:
         return True
 
     def _dispatch_again(self, job: Job) -> bool:
-        if not self._messages.may_send() or not self._messages.may_send_again(job.queue):
+        may_wait = not self._repo.table.payloads.ends_soon(job)  # the write that counts the message prolongs it
+        if not self._messages.may_send() or (not self._messages.may_send_again(job.queue) and may_wait):
             self.counts["held"] += 1
             return True
         return self._dispatch(job, "redispatched")

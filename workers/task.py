@@ -14,6 +14,7 @@ from jobclaim.fleet.workers import is_cancel_under_way
 from jobclaim.jobs import CancelUnderWay, Job, JobError, JobNotFound, JobUnreadable, StoreUnavailable
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.failures.taxonomy import register_kind
 from jobclaim.jobs.idempotency import window_seconds
@@ -22,7 +23,6 @@ from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import early
-from jobclaim.jobs.storage.large import is_mark
 from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import time_limits
 from jobclaim.workers.attempt import coroutines

@@ -16,9 +16,9 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet.workers import CANCEL, WorkerRecord
 from jobclaim.jobs import Job, JobNotFound, JobStatus, checks
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.storage.large import is_mark
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
 from jobclaim.views.records import job_record

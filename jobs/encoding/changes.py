@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from jobclaim.jobs.encoding.item import ALWAYS_STORED, ENCODERS, is_absent, place
+from jobclaim.jobs.encoding.item import ALWAYS_STORED, ENCODERS, is_absent, place, stored_value
 from jobclaim.jobs.model import Job
 
 
@@ -32,8 +32,7 @@ def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> d
     """Tell what an update must set and remove to make ``after`` of ``before``; ``status`` is the move's own."""
     difference: dict[str, Change] = {}
     for name in _CHANGEABLE:
-        value = getattr(after, name)
-        old = getattr(before, name)
+        value, old = stored_value(after, name), stored_value(before, name)
         if value is not old and not _same(name, value, old):
             difference[name] = _stored(name, value)
     old_place = place(before, shards=shards, index_completed=index_completed)
@@ -44,7 +43,8 @@ def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> d
     return difference
 
 
-_CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in ("job_id", "status", "created"))
+_NOT_CHANGED: Final = ("job_id", "status", "payload_mark", "created")
+_CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in _NOT_CHANGED)
 
 
 def _same(name: str, value: Any, old: Any) -> bool:

@@ -43,12 +43,18 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"{what} cannot be written as JSON: {error}; pass plain JSON values") from error
-    if limit is not None and size > limit:
+    if limit is not None:
+        check_size(size, what, limit)
+    return text
+
+
+def check_size(size: int, what: str, limit: int) -> None:
+    """Refuse a value of so many bytes where fewer are allowed. Raises `PayloadTooLarge`."""
+    if size > limit:
         raise PayloadTooLarge(
             f"{what} takes {size} bytes, {limit} are allowed; store the data elsewhere (S3) and pass a reference, or "
             f"raise JOBCLAIM_MAX_{what.upper()}_BYTES"
         )
-    return text
 
 
 def cut(text: str, limit: int, *, from_end: bool = False) -> str:

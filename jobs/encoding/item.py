@@ -59,11 +59,17 @@ def is_absent(name: str, value: Any) -> bool:
     return value is None or (name in ("history", "decisions") and not value)
 
 
+def stored_value(job: Job, name: str) -> Any:
+    """Give the value of an attribute as the item holds it: a mark in the place of a payload that is elsewhere."""
+    is_elsewhere = name == "payload" and job.payload_mark is not None
+    return job.payload_mark if is_elsewhere else getattr(job, name)
+
+
 def to_attributes(job: Job) -> dict[str, str | int | float]:
     """Give a job's stored attributes as plain text and numbers, its place in the index not among them."""
     attributes: dict[str, str | int | float] = {}
     for name in DECODERS:
-        value = getattr(job, name)
+        value = stored_value(job, name)
         if name in ENCODERS:
             if not is_absent(name, value):
                 attributes[name] = ENCODERS[name](value)

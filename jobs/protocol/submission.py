@@ -13,6 +13,7 @@ from typing import Any, Final
 from jobclaim.jobs import checks
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.marks import is_mark, is_of
 from jobclaim.jobs.errors import IdempotencyMismatch, InvalidInput, PayloadTooLarge
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import Job, JobStatus, OnOrphan
@@ -22,10 +23,17 @@ from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a caller asks for; see `jobclaim.jobs.repo.JobRepo.create_job` for the meaning of each field."""
+    """What a caller asks for; see `jobclaim.jobs.repo.JobRepo.create_job` for the meaning of each field.
+
+    Attributes
+    ----------
+    text : str, optional
+        The payload's JSON, where the caller has written it already.
+    """
 
     task: str
     payload: Any = None
+    text: str | None = None
     queue: str | None = None
     job_id: str | None = None
     idempotency_key: str | None = None
@@ -66,7 +74,8 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
     now = clock()
     task = checks.text(asked.task, "task")
     queue = queue_name(asked.queue, task, settings, any_queue)
-    text = codec.encode(asked.payload, limit=settings.max_payload_bytes)
+    text = codec.encode(asked.payload) if asked.text is None else asked.text
+    codec.check_size(len(text.encode()), "payload", settings.max_payload_bytes)
     available_at = max(now, checks.moment(asked.available_at, "available_at", now))
     key, ttl, fingerprint = _idempotency(asked, text, settings)
     return Job(
@@ -105,17 +114,21 @@ def check_same_call(existing: Job, asked: Job) -> None:
         )
 
 
-def check_same_payload(existing: Job, asked: Job) -> None:
-    """Refuse a chosen id whose job has another payload; of large ones in S3 the marks, which hold hashes, are equal."""
-    if _sorted(existing.payload) != _sorted(asked.payload):
+def check_same_payload(existing: Job, asked: Job, text: str) -> None:
+    """Refuse a chosen id whose job has another payload than that with the JSON ``text``.
+
+    A large one that could not be read is compared by the hash in its mark.
+    """
+    known = existing.payload
+    if not (is_of(known, text) if is_mark(known) else _sorted(codec.encode(known)) == _sorted(text)):
         raise IdempotencyMismatch(
             f"job id {asked.job_id!r} belongs to a job of task {asked.task!r} with another payload; use another id, or "
             "get_job() to look at that job"
         )
 
 
-def _sorted(payload: Any) -> str:
-    return json.dumps(json.loads(codec.encode(payload)), sort_keys=True)
+def _sorted(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)
 
 
 def queue_name(queue: str | None, task: str, settings: Settings, any_queue: bool) -> str:

@@ -118,12 +118,15 @@ class Claiming(Owning):
         return written.applied, self._with_payload(written.job) if written.applied else written.job
 
     def _with_payload(self, job: Job) -> Job:
-        """Read a large payload of a job that was just claimed; where S3 does not answer, give the job back."""
+        """Read a large payload of a job that was just claimed; where it is not given now, give the job back."""
         try:
-            return self.large.restored(job)
+            restored = self.large.restored(job)
         except StoreUnavailable:
             self.release(job.job_id, reason="its payload could not be read", started=False, token=job.claim_token)
             raise
+        if restored is not job:
+            self._claims.remember(restored)  # what its end tells hooks is the payload, not its mark
+        return restored
 
     def _claim(
         self,
@@ -205,7 +208,7 @@ class Claiming(Owning):
     def _not_now(self, job_id: str) -> Written:
         """Refuse a claim while the worker's heartbeats fail: recovery may soon settle its jobs."""
         log.error("claim.paused", job_id=job_id)
-        return Written(False, self.get_job(job_id))
+        return Written(False, self.get_job(job_id, large=False))
 
     def _give_back(self, job: Job) -> Job:
         """Release a claim whose answer came when its lease was over; give the job as it is now, as far as known.

@@ -38,13 +38,13 @@ class Deciding(Reading):
         IllegalTransition
             It is not FAILED, or somebody retried it just now.
         """
-        job, now = self.get_job(job_id), self.clock()
+        job, now = self.get_job(job_id, large=False), self.clock()
         if job.status is not JobStatus.FAILED:
             raise IllegalTransition(f"job {job_id!r} is {job.status}; only a FAILED job can be retried")
         at = max(now, checks.moment(available_at, "available_at", now))
         written = self.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, at, by=by, why=reason))
         if written.made:
-            return written.made
+            return self.large.readable(written.made)
         raise _changed(job_id, "retried", written.job)
 
     def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person") -> Job:

@@ -118,9 +118,7 @@ class Owning(Reading):
         failure = describe(error, now, kind, task=claim.task) if error is not None else None
         after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
         if payload is not UNCHANGED:
-            limit, until = self.settings.max_payload_bytes, delivery.current().write_until(claim, now)
-            payload = self.large.fitting(payload, "payload", limit, until=until)
-            after = replace(after, payload=payload)
+            after = self.large.replaced(after, payload, until=delivery.current().write_until(claim, now))
         if queue is not None:
             name = queue_name(queue, claim.task, self.settings, self._any_queue)
             longest = max(claim.lease_ms, lease_ms(None, name, claim.task, self.settings))
@@ -170,7 +168,7 @@ class Owning(Reading):
             return held
         if token is None:
             raise NotClaimed(job_id, wanted)
-        job = self.get_job(job_id)  # claimed elsewhere, by whoever gave us the token
+        job = self.get_job(job_id, large=False)  # claimed elsewhere, by whoever gave us the token
         if job.status is not JobStatus.PROCESSING or job.claim_token != token:
             raise _lost(job_id, job)
         return job

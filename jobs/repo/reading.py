@@ -16,8 +16,13 @@ from jobclaim.jobs.storage.listing import list_page, state_keys
 class Reading(Store):
     """Finds jobs."""
 
-    def get_job(self, job_id: str) -> Job:
-        """Read one job, consistently: one request.
+    def get_job(self, job_id: str, *, large: bool = True) -> Job:
+        """Read one job, consistently: one request, and one more for each large value that it has.
+
+        Parameters
+        ----------
+        large : bool
+            Whether large values are read too; else their marks stand for them, as in a list.
 
         Raises
         ------
@@ -27,7 +32,7 @@ class Reading(Store):
         job = self.table.get(checks.text(job_id, "job_id"))
         if job is None or lifecycle.is_gone(job, self.clock()):
             raise JobNotFound(job_id)
-        return self.large.readable(job)
+        return self.large.readable(job) if large else job
 
     def list_jobs(
         self, status: str | JobStatus, *, queue: str | None = None, limit: int = 50, cursor: str | None = None
@@ -35,6 +40,7 @@ class Reading(Store):
         """List jobs by state: open ones by their due time, ended ones newest first. Bounded requests, never a scan.
 
         A page may be short before the end where many jobs do not match; ``page.cursor`` is ``None`` only at the end.
+        Large payloads are not read: their marks stand for them, and `get_job` gives them.
 
         Raises
         ------

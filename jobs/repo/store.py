@@ -36,7 +36,6 @@ class Store:
         self.clock = clock
         self._any_queue = settings is None
         self._claims = ClaimBook()
-        self.large = Large(known, clock=clock, sleep=sleep)
         self.retention = lifecycle.Retention(
             completed=round(known.completed_retention_days * 86_400_000),
             dead=round(known.dead_retention_days * 86_400_000),
@@ -51,6 +50,7 @@ class Store:
             index_completed=known.index_completed,
             sleep=sleep,
         )
+        self.large = Large(known, self.table.payloads, clock=clock, sleep=sleep)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, client: Any = None, clock: Clock = system_clock) -> Self:

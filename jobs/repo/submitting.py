@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.marks import refuse_mark
 from jobclaim.jobs.errors import (
     PayloadTooLarge,
     StoreUnavailable,
@@ -14,7 +16,6 @@ from jobclaim.jobs.model import Job, OnOrphan
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import Submission, check_same_call, check_same_payload, new_job
 from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.storage.large import refuse_mark
 from jobclaim.jobs.transitions import Move
 
 SUBMIT_ROUNDS: Final = 5
@@ -85,9 +86,11 @@ class Submitting(Store):
             Nothing was written (after `StoreUnavailable` it may have been: submit again under the same key or id).
         """
         refuse_mark(payload, "payload")
+        text = codec.encode(payload)
         asked = Submission(
             task=task,
             payload=payload,
+            text=text,
             queue=queue,
             job_id=job_id,
             idempotency_key=idempotency_key,
@@ -102,18 +105,20 @@ class Submitting(Store):
             failure_policy=failure_policy,
         )
         try:
-            job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
+            job = self.large.beside(new_job(asked, self.settings, self.clock, any_queue=self._any_queue), text)
         except PayloadTooLarge:
             if not self.large.enabled:
                 raise
-            asked = replace(asked, payload=self.large.fitting(payload, "payload", self.settings.max_payload_bytes))
+            mark = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
+            asked = replace(asked, payload=mark, text=None)
             job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
         written = self._submit(job)
         if written.created:
             return replace(written, payload=payload)
+        existing = self.large.readable(written)
         if must_match and job_id is not None:
-            check_same_payload(written, job)
-        return self.large.readable(written)
+            check_same_payload(existing, job, text)
+        return existing
 
     def _submit(self, job: Job) -> Job:
         """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""

@@ -1,4 +1,12 @@
-"""A payload or result that an item has no room for: refused, or in S3 where a bucket is set."""
+"""A payload or result that its job's item has no room for: in an item of its own, in S3, or refused.
+
+::
+
+    payload up to `inline_payload_bytes`   in the job's item: a claim brings it, in one request
+            up to `max_payload_bytes`      in an item of its own (`jobclaim.jobs.storage.payload_items`)
+    result  up to `max_result_bytes`       in the job's item
+    more                                   in S3, or refused where no bucket is set
+"""
 
 from __future__ import annotations
 
@@ -9,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from jobclaim.jobs.clock import Clock, system_clock, wait
 from jobclaim.jobs.encoding import codec
-from jobclaim.jobs.encoding.schema import LARGE_MARK
-from jobclaim.jobs.errors import InvalidPayload, JobError, PayloadTooLarge
+from jobclaim.jobs.encoding.marks import is_in_table, is_mark, refuse_mark
+from jobclaim.jobs.errors import JobError, PayloadTooLarge
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage.connect import PerProcess
 from jobclaim.jobs.storage.connect import client as connect
+from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import persistently
 from jobclaim.settings import Settings
 
@@ -29,6 +38,8 @@ class Large:
 
     Parameters
     ----------
+    items : PayloadItems
+        Those of the repo's table.
     client : optional
         A boto3 S3 client; default: made from settings on first use, in each process anew.
     """
@@ -36,12 +47,14 @@ class Large:
     def __init__(
         self,
         settings: Settings,
+        items: PayloadItems,
         client: Any = None,
         *,
         clock: Clock = system_clock,
         sleep: Callable[[float], None] = wait,
     ) -> None:
         self._settings = settings
+        self._items = items
         self._persistently = partial(persistently, clock=clock, sleep=sleep, service="S3")
         own = PerProcess(lambda: connect(settings, "s3"))
         self._client = own.get if client is None else lambda: client
@@ -69,6 +82,27 @@ class Large:
             return self._offload(until).store(value, what=what)
         return value
 
+    def beside(self, job: Job, text: str, *, until: int | None = None) -> Job:
+        """Write a job's payload, whose JSON is ``text``, into an item of its own where it is large enough for one.
+
+        ``until`` as in `fitting`.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        most = self._settings.inline_payload_bytes
+        if len(text) <= most and len(text.encode()) <= most:
+            return job
+        kept_ms = max(self._settings.completed_retention_days * 86_400_000, job.idempotency_ttl * 1000)
+        return replace(job, payload_mark=self._items.put(job, text, kept_ms=round(kept_ms), until=until))
+
+    def replaced(self, job: Job, payload: Any, *, until: int | None = None) -> Job:
+        """Give a job with another payload, stored where one of its size belongs. Parameters and errors as `fitting`."""
+        fitting = self.fitting(payload, "payload", self._settings.max_payload_bytes, until=until)
+        job = replace(job, payload=fitting, payload_mark=None)
+        return job if is_mark(fitting) else self.beside(job, codec.encode(payload), until=until)
+
     def restored(self, job: Job) -> Job:
         """Give a job with its large values read back.
 
@@ -78,14 +112,17 @@ class Large:
         """
         if not (is_mark(job.payload) or is_mark(job.result)):
             return job
-        return replace(job, payload=self.value(job.payload), result=self.value(job.result))
+        mark = job.payload if is_mark(job.payload) else job.payload_mark
+        return replace(job, payload=self.value(job.payload), payload_mark=mark, result=self.value(job.result))
 
     def value(self, value: Any) -> Any:
         """Read one value back, if it is a mark. Raises as `restored`."""
+        if is_in_table(value):
+            return self._items.get(value)
         return self._offload().fetch(value) if is_mark(value) else value
 
     def readable(self, job: Job) -> Job:
-        """As `restored`, for whoever looks at a job: where S3 does not give a value, its mark stands for it."""
+        """As `restored`, for whoever looks at a job: where a value cannot be read, its mark stands for it."""
         try:
             return self.restored(job)
         except JobError as error:
@@ -101,22 +138,3 @@ class Large:
             )
         persist = partial(self._persistently, until=until)
         return Offload(self._client, self._settings.bucket, self._settings.bucket_prefix, persist)
-
-
-def refuse_mark(value: Any, what: str) -> None:
-    """Refuse a value of a caller's that looks like a mark of ours: it would be read from S3, where it is not.
-
-    Raises
-    ------
-    InvalidPayload
-    """
-    if is_mark(value):
-        raise InvalidPayload(
-            f"{what} is a map with the one key {LARGE_MARK!r}, which marks what jobclaim keeps in S3; "
-            "put it into a map with a key of your own"
-        )
-
-
-def is_mark(value: Any) -> bool:
-    """Whether a stored value only tells where the real one is."""
-    return isinstance(value, dict) and value.keys() == {LARGE_MARK}

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     CHORD = "chord"
     HEADER = "header"
     TICK = "tick"
+    PAYLOAD = "payload"
 
 
 def key(kind: Kind, name: str) -> Item:

@@ -1,4 +1,4 @@
-"""Notes: items of the job table that are not jobs: plain results, results of a group, members of a chord, ticks.
+"""Notes: items of the job table that are not jobs: plain results, results of a group, chord members, ticks, payloads.
 
 A note's key holds a unit separator, which `jobs.checks` refuses in the id of a job: no call can take a note for a job,
 or hide one behind the other. A note has no place in the index, so lists and recovery never see one; it ends by its own

@@ -18,6 +18,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.recognition import is_same_state
 from jobclaim.jobs.storage.expressions import update_request
+from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobclaim.jobs.transitions import TRANSITIONS, Move, as_read
 
@@ -110,6 +111,7 @@ class JobTable:
         self.index_completed = index_completed
         self._clock = clock
         self.sleep = sleep
+        self.payloads = PayloadItems(client, name, clock=clock, sleep=sleep)
 
     def put_new(self, job: Job) -> Written:
         """Put a job unless its id is taken."""
@@ -139,6 +141,7 @@ class JobTable:
             if not TRANSITIONS[move].creates:
                 raise KeyError(f"the move {move} needs a job that was read before")
             return _judged(self.put_new(after), move, after)
+        after = self.payloads.outlasting(before, after, until=until)
         difference = changes(before, after, shards=self.shards, index_completed=self.index_completed)
         known = as_read(before)
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo
+from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.schema import INDEX
 from jobclaim.jobs.repo import rescue
+from jobclaim.jobs.storage.lean import LeanClient
+from jobclaim.recovery import SweepReport, sweep
 from tests.contract.stores import Store
+from tests.support.clock import ManualClock
+from tests.support.endpoints import Endpoint
 
 pytestmark = pytest.mark.real
 
@@ -167,6 +174,92 @@ def test_every_other_move_is_one_request_and_at_most_three_write_units(atomic_st
 
     assert bill.written == expected
     assert bill.requests == {"UpdateItem": 1}
+
+
+# --- large payloads, in an item of their own
+LARGE_BYTES = 190_000
+UNITS_OF_ONE = 186
+"""Write units of an item with such a payload: one a kilobyte, its key and end included."""
+READ_UNITS_OF_ONE = 47.0
+"""Read units, consistently: one for 4 KB."""
+
+
+def test_a_large_payload_is_written_once_and_read_once_in_its_jobs_whole_life(atomic_store: Store) -> None:
+    """Inside the job's item it would be written three times: 563 write units in three requests, not 191 in five."""
+    repo = plain(atomic_store)
+    with billed(atomic_store) as bill:
+        job = repo.create_job("tasks.work", {"text": "x" * LARGE_BYTES})
+    assert (bill.requests, bill.written) == ({"PutItem": 2}, [UNITS_OF_ONE + 1, 1])
+
+    with billed(atomic_store) as bill:
+        claimed = repo.claim_job(job.job_id, attempt=0)
+    assert claimed is not None
+    assert (bill.requests, bill.table, bill.index) == ({"UpdateItem": 1, "GetItem": 1}, 1 + READ_UNITS_OF_ONE, 0)
+
+    with billed(atomic_store) as bill:
+        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
+    assert (bill.requests, bill.written) == ({"UpdateItem": 1}, [1, 1])
+
+
+@pytest.mark.parametrize("move", OTHER_MOVES)
+def test_no_other_move_writes_a_large_payload_again_but_a_failure_that_keeps_it_longer(
+    atomic_store: Store, move: str
+) -> None:
+    repo = plain(atomic_store)
+    claim = repo.claim_job(repo.create_job("tasks.work", {"text": "x" * LARGE_BYTES}).job_id)
+    assert claim is not None
+    act, expected = OTHER_MOVES[move]
+    atomic_store.clock.advance(1)
+
+    with billed(atomic_store) as bill:
+        act(repo, claim)
+
+    longer = UNITS_OF_ONE if "fail" in move else 0
+    assert bill.written == [expected[0] + longer, expected[1]]
+
+
+WAITING = 400
+
+
+@pytest.fixture(scope="module")
+def passes(dynamodb_local: Endpoint) -> dict[int, tuple[Bill, SweepReport, Bill]]:
+    """By bytes of their payloads: what a pass over 400 waiting jobs costs, what it says, and what a list costs."""
+    found = {}
+    for size in (200, LARGE_BYTES):
+        store = Store("passes", dynamodb_local.client(max_pool_connections=16), ManualClock(system_clock()))
+        submit = partial(store.repo(LeanClient(store.client)).create_job, "t", "x" * size)
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _, submit=submit: submit(), range(WAITING)))
+        store.clock.advance(3600)
+        repo = plain(store)
+        with billed(store) as passed:
+            report = sweep(repo, send=lambda job, delay: None, backlog=lambda queue: 0)
+        with billed(store) as listed:
+            assert len(repo.list_jobs("PENDING", limit=1000).jobs) == WAITING
+        store.client.delete_table(TableName=store.settings.job_table)
+        found[size] = passed, report, listed
+    return found
+
+
+def test_a_pass_over_waiting_jobs_costs_the_same_however_large_their_payloads(
+    passes: dict[int, tuple[Bill, SweepReport, Bill]],
+) -> None:
+    small, report, _ = passes[200]
+    large, same, _ = passes[LARGE_BYTES]
+
+    assert report.redispatched == same.redispatched == WAITING
+    assert (large.requests, large.table, large.index) == (small.requests, small.table, small.index)
+    assert small.requests["UpdateItem"] == WAITING
+    assert small.table == WAITING * (0.5 + 1), "half a read unit each to look at it, and one write unit each to send it"
+
+
+def test_a_list_of_waiting_jobs_costs_the_same_however_large_their_payloads(
+    passes: dict[int, tuple[Bill, SweepReport, Bill]],
+) -> None:
+    small, large = passes[200][2], passes[LARGE_BYTES][2]
+
+    assert (large.requests, large.table, large.index) == (small.requests, small.table, small.index)
+    assert small.table == WAITING * 0.5
 
 
 def test_a_refused_claim_is_one_request(atomic_store: Store) -> None:

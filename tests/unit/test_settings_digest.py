@@ -67,6 +67,7 @@ CHANGED: dict[str, Any] = {
     "on_orphan": "retry",
     "idempotency_ttl_seconds": 60,
     "max_payload_bytes": 100_000,
+    "inline_payload_bytes": 2_048,
     "max_result_bytes": 50_000,
     "bucket": "their-bucket",
     "bucket_prefix": "their's/",

@@ -200,10 +200,10 @@ def short_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[int
     def after(reads: int) -> None:
         read, turns = world.repo.get_job, iter(range(reads + 1))
 
-        def get_job(job_id: str) -> Job:
+        def get_job(job_id: str, *, large: bool = True) -> Job:
             if next(turns, None) == reads:
                 raise StoreUnavailable("away")
-            return read(job_id)
+            return read(job_id, large=large)
 
         monkeypatch.setattr(world.repo, "get_job", get_job)
 

@@ -12,7 +12,8 @@ from celery import states
 from celery.exceptions import TaskRevokedError, WorkerLostError
 
 from jobclaim.jobs import FailureKind, Job, JobError, JobStatus
-from jobclaim.jobs.storage.large import Large, is_mark
+from jobclaim.jobs.encoding.marks import is_mark
+from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.results.links import of_job
 from jobclaim.workers.submission import call
 

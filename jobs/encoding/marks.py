@@ -1,0 +1,62 @@
+"""Marks: what stands in an item in the place of a large value, and tells where the value is."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from jobclaim.jobs.encoding.schema import LARGE_MARK
+from jobclaim.jobs.errors import InvalidPayload
+from jobclaim.jobs.model import Job
+
+TABLE: Final = "table"
+"""Value of ``in`` in the mark of a payload that has an item of its own; the marks of values in S3 have none."""
+
+
+def table_mark(key: str, size: int, until: int) -> dict[str, Any]:
+    """Make the mark of a payload that has an item of its own, which lasts until then, epoch seconds.
+
+    The first release reads it as the mark of a value in S3 and fails its job, rather than run it on a wrong payload.
+    """
+    return {LARGE_MARK: {"key": key, "bytes": size, "in": TABLE, "until": until}}
+
+
+def is_mark(value: Any) -> bool:
+    """Whether a stored value only tells where the real one is."""
+    return isinstance(value, dict) and value.keys() == {LARGE_MARK}
+
+
+def is_in_table(value: Any) -> bool:
+    """Whether a stored value is the mark of a payload that has an item of its own."""
+    return is_mark(value) and isinstance(value[LARGE_MARK], dict) and value[LARGE_MARK].get("in") == TABLE
+
+
+def table_mark_of(job: Job) -> dict[str, Any] | None:
+    """Give the mark of a job's payload where that has an item of its own, whether it was read or not."""
+    mark = job.payload if job.payload_mark is None else job.payload_mark
+    return mark if is_in_table(mark) else None
+
+
+def refuse_mark(value: Any, what: str) -> None:
+    """Refuse a value of a caller's that looks like a mark of ours: it would be looked for where it is not.
+
+    Raises
+    ------
+    InvalidPayload
+    """
+    if is_mark(value):
+        raise InvalidPayload(
+            f"{what} is a map with the one key {LARGE_MARK!r}, which marks what jobclaim keeps elsewhere; "
+            "put it into a map with a key of your own"
+        )
+
+
+def digest(text: str) -> str:
+    """Hash a value's JSON: 64 hexadecimal digits, by which a large value is named and checked."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_of(mark: Any, text: str) -> bool:
+    """Whether a mark is that of a value with this JSON."""
+    known = mark[LARGE_MARK]
+    return isinstance(known, dict) and digest(text) in str(known.get("key", ""))

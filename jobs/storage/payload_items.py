@@ -1,0 +1,161 @@
+"""Payloads that have an item of their own beside the job's, so that who looks at the job does not pay for them.
+
+::
+
+    create_job(payload)  ──above `inline_payload_bytes`──▶ PutItem payload item ──▶ PutItem job {"jobclaim:s3": mark}
+    claim_job, get_job   ◀── GetItem, checked against its hash ◀────────────────── job
+    any write of the job ──its payload ends too soon──▶ UpdateItem payload item ──▶ UpdateItem job, with the new end
+
+The payload's item is written before the job's, so a job never points to nothing. One whose job was then refused is left
+behind; DynamoDB deletes it when its time is over. Its key holds the job's id and the hash of its content: a submission
+that is made twice writes one item, two payloads of one job never overwrite each other, and equal payloads of many jobs
+do not meet in one hot key. Its end only ever moves later.
+
+The end is written when the item is, because to write it when the job ends costs as much as to write it all again: an
+update is billed by the size of the item. So it lasts `FULL_MS` from the time at which the job is due, and whoever
+writes the job moves the end while that costs nothing extra in risk: `PayloadItems.outlasting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding import codec, schema
+from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.marks import digest, table_mark, table_mark_of
+from jobclaim.jobs.encoding.schema import LARGE_MARK
+from jobclaim.jobs.errors import OffloadLost
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind
+from jobclaim.jobs.storage.note_keys import key as note_key
+from jobclaim.jobs.storage.resilience import condition_failed, persistently
+
+log = get_logger("jobclaim.jobs")
+
+DAY_MS: Final = 86_400_000
+FULL_MS: Final = 15 * DAY_MS
+"""How long a payload lasts from the time at which its job is due: no message lasts longer in SQS than 14 days."""
+LEAST_MS: Final = 7 * DAY_MS
+"""An open job whose payload ends sooner than that gets it prolonged by the next write, which recovery sees to."""
+
+
+class PayloadItems:
+    """Requests on the payload items of one job table.
+
+    Parameters
+    ----------
+    client : callable
+        Gives a boto3 DynamoDB client, this process's own.
+    """
+
+    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._sleep = sleep
+
+    def put(self, job: Job, text: str, *, kept_ms: int = 0, until: int | None = None) -> dict[str, Any]:
+        """Write a payload's JSON; give the mark that stands for it in its job.
+
+        Parameters
+        ----------
+        kept_ms : int
+            How long the job is kept once it completed.
+        until : int, optional
+            As in `jobclaim.jobs.storage.resilience.persistently`.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        name = f"{job.job_id}{SEPARATOR}{digest(text)}"
+        ends_at = (max(self._clock(), job.available_at) + max(FULL_MS, kept_ms + DAY_MS)) // 1000
+        request = {
+            "Item": {**note_key(Kind.PAYLOAD, name), "text": attribute(text), schema.TTL: attribute(ends_at)},
+            "ConditionExpression": "attribute_not_exists(#key) OR #ttl < :ttl",
+            "ExpressionAttributeNames": {"#key": schema.KEY, "#ttl": schema.TTL},
+            "ExpressionAttributeValues": {":ttl": attribute(ends_at)},
+        }
+        try:
+            self._ask("put_item", request, until)
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+        return table_mark(name, len(text.encode()), ends_at)
+
+    def get(self, mark: dict[str, Any]) -> Any:
+        """Read a payload back, consistently.
+
+        Raises
+        ------
+        OffloadLost
+            The item is gone, or is not what was written.
+        StoreUnavailable
+        """
+        name = mark[LARGE_MARK]["key"]
+        answer = self._ask("get_item", {"Key": note_key(Kind.PAYLOAD, name), "ConsistentRead": True}, None)
+        text = answer.get("Item", {}).get("text", {}).get("S")
+        job_id, _, expected = name.rpartition(SEPARATOR)
+        if text is None:
+            raise OffloadLost(
+                f"the payload item of job {job_id!r} is gone from table {self._table!r}: it was deleted by hand, or "
+                "recovery did not run for a week; submit the job again"
+            )
+        if digest(text) != expected:
+            raise OffloadLost(
+                f"the payload item of job {job_id!r} is not what was written: its hash differs; find who else writes "
+                f"to table {self._table!r}, and submit the job again"
+            )
+        return codec.decode(text)
+
+    def ends_soon(self, job: Job) -> bool:
+        """Whether a job's payload, in an item of its own, ends so soon that the job must be written for its sake."""
+        mark = table_mark_of(job)
+        return mark is not None and mark[LARGE_MARK]["until"] * 1000 < self._clock() + LEAST_MS
+
+    def outlasting(self, before: Job, after: Job, *, until: int | None = None) -> Job:
+        """Give a job that is about to be written with a payload that lasts as long as the job may need it.
+
+        Nothing is asked of DynamoDB where it does, which is nearly always so. Raises `StoreUnavailable`.
+        """
+        mark = table_mark_of(after)
+        if mark is None or mark != table_mark_of(before):
+            return after  # none, or it was written a moment ago
+        is_open = after.status.is_open
+        base = max(self._clock(), after.available_at)
+        needed = base + LEAST_MS if is_open else after.expires_at * 1000
+        if mark[LARGE_MARK]["until"] * 1000 >= needed:
+            return after
+        ends_at = (base + FULL_MS if is_open else needed + DAY_MS) // 1000
+        self._prolong(mark[LARGE_MARK]["key"], ends_at, after, until)
+        longer = {LARGE_MARK: {**mark[LARGE_MARK], "until": ends_at}}
+        return replace(after, payload=longer) if after.payload_mark is None else replace(after, payload_mark=longer)
+
+    def _prolong(self, name: str, ends_at: int, job: Job, until: int | None) -> None:
+        key: Item = note_key(Kind.PAYLOAD, name)
+        request = {
+            "Key": key,
+            "UpdateExpression": "SET #ttl = :ttl",
+            "ConditionExpression": "attribute_exists(#key) AND #ttl < :ttl",
+            "ExpressionAttributeNames": {"#key": schema.KEY, "#ttl": schema.TTL},
+            "ExpressionAttributeValues": {":ttl": attribute(ends_at)},
+            "ReturnValuesOnConditionCheckFailure": "NONE",
+        }
+        try:
+            self._ask("update_item", request, until)
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            log.warning("payload.extension_refused", reason="it is gone, or lasts longer already", **job.log_context())
+
+    def _ask(self, operation: str, request: dict[str, Any], until: int | None) -> Any:
+        call = getattr(self._client(), operation)
+        return persistently(
+            lambda: call(TableName=self._table, **request), clock=self._clock, until=until, sleep=self._sleep
+        )
