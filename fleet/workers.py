@@ -51,6 +51,10 @@ class WorkerRecord:
         Whether it was asked to stop.
     digest : str
         `Settings.digest` of the worker; empty in the record of an older release.
+    node : str
+        Celery's name of the worker, ``celery@host``, which several may share; empty in the record of an older release.
+    tasks : str
+        `fleet.registered.digest_of` its tasks; empty in the record of an older release.
     """
 
     worker_id: str
@@ -66,6 +70,8 @@ class WorkerRecord:
     commands: Mapping[str, str] = field(default_factory=dict)
     drain: bool = False
     digest: str = ""
+    node: str = ""
+    tasks: str = ""
 
 
 class FleetRecords(Records):
@@ -202,6 +208,8 @@ def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
         "concurrency": attribute(record.concurrency),
         "digest": attribute(record.digest),
         **({} if record.claims is None else {"claims": {"L": [attribute(token) for token in record.claims]}}),
+        "node": attribute(record.node),
+        "tasks": attribute(record.tasks),
         schema.FLEET_TTL: attribute(record.seen_at // 1000 + KEPT_SECONDS),
     }
 
@@ -222,6 +230,8 @@ def record_of(item: Mapping[str, Any]) -> WorkerRecord:
         commands=dict(row.get("commands") or {}),
         drain=bool(row.get("drain")),
         digest=row.get("digest", ""),
+        node=row.get("node", ""),
+        tasks=row.get("tasks", ""),
         **{name: int(row.get(name, 0)) for name in ("seen_at", "started_at", "pid", "concurrency")},
     )
 

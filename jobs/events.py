@@ -356,6 +356,9 @@ worker.deregister_failed | worker | warning | reason
 heartbeat.failed | heartbeat | error | reason claims missed
     The heartbeat could not be written.
     The fleet table did not answer.
+worker.tasks_not_recorded | heartbeat | warning | reason
+    The names of the worker's tasks could not be written.
+    `celery inspect registered` does not know them yet; the next heartbeat tries again.
 heartbeat.recovered | heartbeat | info | missed
     Heartbeats are written again.
     The worker claims jobs again.

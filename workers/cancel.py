@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
-from celery.app.control import Control
-
 from jobclaim.fleet.workers import CANCEL, FleetRecords
-from jobclaim.jobs import IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import IllegalTransition, Job, JobRepo, JobStatus
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
@@ -114,49 +112,3 @@ def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> 
         failure = describe(f"{reason}; its worker was dead", repo.clock(), FailureKind.CANCELLED)
         return Answer.CANCELLED if rescue.orphan_stop(repo, job, failure) else None
     return Answer.REQUESTED
-
-
-class JobControl(Control):
-    """Celery's remote control, which has nothing to travel on with SQS: revoking goes through the fleet table."""
-
-    def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
-        """Cancel jobs, running ones too whether or not ``terminate`` is given; say of each what has become of it.
-
-        A job that has ended stays as it is, and its answer is its status: that is no error, as in Celery. Of several
-        ids each is answered: "unknown" for one that no job has, "refused" for a job that runs outside of a worker.
-
-        Raises
-        ------
-        JobNotFound
-            The one id that was given is no job's.
-        StoreUnavailable
-            DynamoDB did not answer for some; all others were cancelled.
-        """
-        if isinstance(task_id, str):
-            return {task_id: self._answer(task_id)}
-        answers: dict[str, str] = {}
-        unanswered: list[StoreUnavailable] = []
-        for job_id in task_id:
-            try:
-                answers[job_id] = self._answer(job_id)
-            except JobNotFound:
-                answers[job_id] = "unknown"
-            except StoreUnavailable as error:
-                unanswered.append(error)
-        if unanswered:
-            raise StoreUnavailable(
-                f"{len(unanswered)} of {len(unanswered) + len(answers)} jobs were not cancelled, revoke them again: "
-                f"{unanswered[0]}"
-            ) from unanswered[0]
-        return answers
-
-    def _answer(self, job_id: str) -> str:
-        repo = self.app.jobclaim.repo
-        try:
-            return str(cancel(repo, job_id))
-        except IllegalTransition as error:
-            job = repo.get_job(job_id)
-            if not job.status.is_open:
-                return str(job.status)
-            log.warning("cancel.refused", reason=str(error), **job.log_context())
-            return "refused"

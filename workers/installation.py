@@ -26,7 +26,7 @@ STEPS: Final = (
 )
 """By name: only a worker imports them."""
 OURS: Final = {
-    "control_cls": ("jobclaim.workers.cancel:JobControl", Control),
+    "control_cls": ("jobclaim.workers.control:JobControl", Control),
     "task_cls": ("jobclaim.workers.attempt.coroutines:PlainTask", Task),
     "log_cls": ("jobclaim.workers.telemetry.logs:WorkerLogging", Logging),
 }

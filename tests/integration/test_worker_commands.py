@@ -59,6 +59,11 @@ def test_a_worker_is_started_watched_restarted_and_stopped(stack: Stack) -> None
         [row] = [json.loads(line) for line in jobclaim(stack, "worker", "monitor").stdout.splitlines()]
         assert (row["state"], row["pid"], row["queues"], row["concurrency"]) == ("alive", first, ["default"], 1)
         assert jobclaim(stack, "worker", "health", "mail").returncode == ExitCode.OK
+        inspect = create_app(stack.settings).control.inspect()
+        [(node, tasks)] = inspect.registered().items()
+        assert "tests.note" in tasks
+        assert node.startswith("mail@")
+        assert inspect.stats()[node]["pid"] == first
 
         restarted = jobclaim(stack, "worker", "restart", "mail")
         assert restarted.returncode == ExitCode.OK, restarted.stderr

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from jobclaim.jobs.events import EVENTS
 from jobclaim.jobs.log import Fields
 from jobclaim.workers.telemetry import sentry
 
 ORPHAN = {"task": "shop.mail", "job_id": "j-1", "exception": "billiard.exceptions.WorkerLostError", "kind": "ORPHANED"}
+BEAT = "jobclaim.heartbeat"
 EVENT = {"level": "error", "logentry": {"message": "as Sentry has it"}}
 
 
@@ -24,7 +26,9 @@ def record(name: str, message: Any, *args: Any) -> dict[str, Any]:
     "hint",
     [
         pytest.param(record("jobclaim.jobs", {"event": sentry.FAILED, **ORPHAN}), id="structlog"),
-        pytest.param(record("jobclaim.jobs", f"{sentry.FAILED} %s", Fields(ORPHAN)), id="standard logging"),
+        pytest.param(
+            record("jobclaim.jobs", f"{sentry.FAILED}: The job failed. %s", Fields(ORPHAN)), id="standard logging"
+        ),
     ],
 )
 def test_a_failure_that_no_code_raised_is_grouped_by_task_and_exception(hint: Any) -> None:
@@ -38,17 +42,21 @@ def test_a_failure_that_no_code_raised_is_grouped_by_task_and_exception(hint: An
 @pytest.mark.parametrize(
     "hint",
     [
-        pytest.param(record("jobclaim.heartbeat", {"event": "heartbeat not written", "missed": 2}), id="structlog"),
         pytest.param(
-            record("jobclaim.heartbeat", "heartbeat not written %s", Fields({"missed": 2})), id="standard logging"
+            record("jobclaim.heartbeat", {"event": "heartbeat.failed", "message": "It failed.", "missed": 2}),
+            id="structlog",
         ),
-        pytest.param(record("jobclaim.heartbeat", "heartbeat not written"), id="no fields"),
+        pytest.param(
+            record(BEAT, "heartbeat.failed: It failed. %s", Fields({"missed": 2})),
+            id="standard logging",
+        ),
+        pytest.param(record(BEAT, "heartbeat.failed: It failed."), id="no fields"),
     ],
 )
 def test_another_line_of_ours_is_grouped_by_its_code_whatever_its_fields(hint: Any) -> None:
     told = sentry.process(EVENT, hint)
-    assert told["fingerprint"] == ["jobclaim", "jobclaim.heartbeat", "heartbeat not written"]
-    assert told["logentry"] == {"message": "heartbeat not written"}
+    assert told["fingerprint"] == ["jobclaim", BEAT, "heartbeat.failed"]
+    assert told["logentry"] == {"message": "heartbeat.failed: It failed."}
     assert told["extra"] in ({"missed": 2}, {})
 
 
@@ -78,3 +86,7 @@ def test_the_processor_is_added_once_and_only_where_sentry_is_used(monkeypatch: 
     sentry.adopt()
     sentry.adopt()
     assert known == [sentry.process]
+
+
+def test_the_code_of_a_failure_is_that_of_the_registry() -> None:
+    assert sentry.FAILED in EVENTS

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.exceptions import WorkerLostError
 from celery.worker import state
 
+from jobclaim.fleet.registered import Announcement, RegisteredTasks, own
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError, StoreUnavailable
 from jobclaim.jobs.log import get_logger
@@ -83,6 +84,7 @@ class Parent:
             clock=app.jobclaim.repo.clock,
             vouched=self.vouched,
         )
+        self._announcement = Announcement(RegisteredTasks.of(app.jobclaim.repo), own(app.tasks))
         self._grace = settings.cancel_grace_seconds
         self._cancels: dict[OwnedRequest, float] = {}
         self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # by job to be cancelled, the token that was marked
@@ -172,6 +174,7 @@ class Parent:
 
     def _obey(self, record: WorkerRecord) -> Sequence[str]:
         """Carry out the commands; give the job ids of those that are over and may be forgotten."""
+        self._announcement.tell(self._app.jobclaim.repo.clock())
         if record.drain and not state.should_stop:
             log.warning("worker.drain_requested")
             os.kill(os.getpid(), signal.SIGTERM)

@@ -10,6 +10,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.worker import state
 
+from jobclaim.fleet.registered import digest_of, own
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import ecs
@@ -55,6 +56,8 @@ def _about(worker: Any) -> WorkerRecord:
         pid=os.getpid(),
         concurrency=worker.max_concurrency or worker.concurrency,
         digest=worker.app.jobclaim.settings.digest,
+        node=worker.hostname,
+        tasks=digest_of(own(worker.app.tasks)),
     )
 
 

@@ -24,7 +24,7 @@ from celery._state import get_current_task
 
 from jobclaim.jobs.redaction import OURS
 
-FAILED: Final = "failed"
+FAILED: Final = "job.failed"
 OF_BILLIARD: Final = "multiprocessing"
 ENDED: Final = "Process %r pid:%r exited with %r"
 HARD_LIMIT: Final = "Hard time limit (%ss) exceeded for %s[%s]"
@@ -48,10 +48,10 @@ def process(event: Any, hint: Mapping[str, Any] | None) -> Any:
         return None
     if not record.name.startswith(OURS) or event.get("exception"):
         return event
-    code, fields = _line(record)
+    code, message, fields = _line(record)
     if code == FAILED:
         return _failure(event, fields)
-    return {**event, "logentry": {"message": code}, "fingerprint": ["jobclaim", record.name, code], "extra": fields}
+    return {**event, "logentry": {"message": message}, "fingerprint": ["jobclaim", record.name, code], "extra": fields}
 
 
 def _failure(event: Any, fields: Mapping[str, Any]) -> Any:
@@ -74,10 +74,12 @@ def _failure(event: Any, fields: Mapping[str, Any]) -> Any:
     }
 
 
-def _line(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
-    """Read the code and the fields of a line of ours, written through structlog or standard logging."""
+def _line(record: logging.LogRecord) -> tuple[str, str, dict[str, Any]]:
+    """Read the code, the sentence and the fields of a line of ours, written through structlog or standard logging."""
     if isinstance(record.msg, Mapping):
-        return str(record.msg.get("event")), {key: value for key, value in record.msg.items() if key != "event"}
+        fields = {name: value for name, value in record.msg.items() if name not in ("event", "message")}
+        code = str(record.msg.get("event"))
+        return code, f"{code}: {record.msg.get('message', '')}", fields
     args = record.args if isinstance(record.args, tuple) else ()
-    fields = getattr(args[0], "shown", {}) if args else {}
-    return str(record.msg).removesuffix(" %s"), dict(fields)
+    line = str(record.msg).removesuffix(" %s")
+    return line.split(":")[0], line, dict(getattr(args[0], "shown", {}) if args else {})

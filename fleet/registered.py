@@ -1,0 +1,92 @@
+"""The tasks that workers have registered: one small item for all workers with the same tasks.
+
+A heartbeat bills its whole record, so the names are not in it: the record says which item has them. Each worker writes
+that item when it starts, and again long before DynamoDB may delete it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from typing import Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobclaim.fleet.workers import KEPT_SECONDS
+from jobclaim.jobs import StoreUnavailable
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import attribute
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.storage.records import Records
+
+log = get_logger("jobclaim.heartbeat")
+
+PREFIX: Final = "#tasks#"
+OF_CELERY: Final = "celery."
+AGAIN_MS: Final = KEPT_SECONDS * 1000 // 4
+"""Between two writes of the item by one worker."""
+
+
+def own(names: Iterable[str]) -> list[str]:
+    """Give the names that are worth telling, sorted: all but those of Celery itself, as `celery inspect` has them."""
+    return sorted(name for name in names if not name.startswith(OF_CELERY))
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """Name a set of tasks: equal in all workers that have the same."""
+    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:16]
+
+
+class RegisteredTasks(Records):
+    """Requests on the fleet table about sets of tasks."""
+
+    def write(self, names: Iterable[str]) -> None:
+        """Write the item of a set of tasks, and have it kept for a day. Raises what boto3 raises."""
+        names = sorted(names)
+        self._client().update_item(
+            TableName=self._table,
+            Key={schema.FLEET_KEY: attribute(PREFIX + digest_of(names))},
+            UpdateExpression="SET #names = :names, #expires = :expires",
+            ExpressionAttributeNames={"#names": "names", "#expires": schema.FLEET_TTL},
+            ExpressionAttributeValues={
+                ":names": attribute(base64.b64encode(zlib.compress(json.dumps(names).encode())).decode()),
+                ":expires": attribute(self._clock() // 1000 + KEPT_SECONDS),
+            },
+        )
+
+    def read(self, digest: str) -> list[str] | None:
+        """Give the names, sorted; ``None`` where there is no such item. Raises `StoreUnavailable`."""
+        key = {schema.FLEET_KEY: attribute(PREFIX + digest)}
+        answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=key))
+        if "Item" not in answer:
+            return None
+        return list(json.loads(zlib.decompress(base64.b64decode(answer["Item"]["names"]["S"]))))
+
+
+class Announcement:
+    """Keeps the item of one worker's tasks written.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The worker's registered tasks.
+    """
+
+    def __init__(self, records: RegisteredTasks, names: Iterable[str]) -> None:
+        self._records = records
+        self._names = tuple(names)
+        self._again_at = 0
+
+    def tell(self, now: int) -> None:
+        """Write where it is time to; a failed write is tried again with the next call."""
+        if now < self._again_at:
+            return
+        try:
+            self._records.write(self._names)
+        except (ClientError, BotoCoreError, StoreUnavailable) as error:
+            log.warning("worker.tasks_not_recorded", reason=str(error))
+        else:
+            self._again_at = now + AGAIN_MS

@@ -1,0 +1,214 @@
+"""Celery's remote control without a broadcast: what worker records can answer is answered, all else is refused by name.
+
+::
+
+    app.control.*, app.control.inspect().*, celery inspect|status|control
+        ├──▶ asks what workers do     their records, the jobs that they run
+        ├──▶ revoke, terminate        cancels jobs
+        ├──▶ shutdown                 leaves the command in the records
+        └──▶ anything else            refused, with the command of jobclaim that does it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
+
+from celery.app.control import Control
+from kombu.matcher import match
+
+from jobclaim.fleet.workers import FleetRecords
+from jobclaim.jobs import IllegalTransition, JobError, JobNotFound, StoreUnavailable
+from jobclaim.jobs.log import get_logger
+from jobclaim.specs.refusals import did_you_mean
+from jobclaim.workers.answers import ANSWERS, Fleet
+from jobclaim.workers.cancel import cancel
+
+log = get_logger("jobclaim.cancel")
+
+EVENTS: Final = "workers send no events on SQS; use `jobclaim dashboard`, `jobclaim workers` and docs/observability.md"
+POOL: Final = "a worker's processes are fixed when it starts: `jobclaim worker restart`, or more workers"
+QUEUES: Final = (
+    "a worker's queues are fixed when it starts: `jobclaim worker start NAME -q QUEUE`, or your service's command"
+)
+MEMORY: Final = (
+    "workers are asked nothing on SQS; measure the process where it runs, `jobclaim workers` names host and pid"
+)
+REFUSED: Final[Mapping[str, str]] = {
+    "add_consumer": QUEUES,
+    "autoscale": POOL,
+    "cancel_consumer": QUEUES,
+    "clock": "workers keep no logical clock on SQS; `jobclaim workers` shows when each was last seen",
+    "conf": "workers tell a digest of their settings, which `jobclaim workers` compares; see `jobclaim doctor`",
+    "disable_events": EVENTS,
+    "election": "workers hold no elections on SQS",
+    "enable_events": EVENTS,
+    "heartbeat": "each worker writes its record by itself; see `jobclaim workers`",
+    "hello": "workers do not mingle on SQS",
+    "memdump": MEMORY,
+    "memsample": MEMORY,
+    "objgraph": MEMORY,
+    "pool_grow": POOL,
+    "pool_restart": POOL,
+    "pool_shrink": POOL,
+    "rate_limit": "the whole fleet keeps a task's rate_limit: change the attribute and deploy; see docs/tasks.md",
+    "reserved": "a worker holds no job that it does not run; `jobclaim queues` shows what waits",
+    "revoke_by_stamped_headers": "no index knows stamps; name the jobs: `jobclaim list -o ids`, then `jobclaim cancel`",
+    "scheduled": "no worker holds a job until its time; `jobclaim list --status pending` shows when each is due",
+    "time_limit": "leases and visibility timeouts are derived from time limits: change JOBCLAIM_TASKS or the task, and "
+    "deploy; `jobclaim doctor` checks them",
+}
+"""By Celery's name of the command, why it cannot be, and what to do instead."""
+EVERYWHERE: Final = "jobclaim"
+"""Node in whose name it is answered what no single worker does."""
+
+
+class NoRemoteControl(JobError):
+    """A command to workers that SQS cannot carry; the message says what to do instead."""
+
+
+class JobControl(Control):
+    """Celery's remote control, which has nothing to travel on with SQS: it goes through the fleet table."""
+
+    def broadcast(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        destination: Any = None,
+        connection: Any = None,
+        reply: bool = False,
+        timeout: float = 1.0,
+        limit: int | None = None,
+        callback: Any = None,
+        channel: Any = None,
+        pattern: str | None = None,
+        matcher: Any = None,
+        **further: Any,
+    ) -> list[dict[str, Any]] | None:
+        """Answer a command as workers would.
+
+        Parameters
+        ----------
+        destination : list of str, optional
+            Workers by Celery's name or by id; default all that live.
+        reply : bool
+            Give the answers; ``connection``, ``channel`` and ``timeout`` have no effect.
+
+        Raises
+        ------
+        NoRemoteControl
+            It cannot be carried out on SQS, or no living worker is named so.
+        """
+        given = {name: value for name, value in {**(arguments or {}), **further}.items() if value is not None}
+        if command in ("revoke", "terminate"):
+            answers = {EVERYWHERE: self._revoked(given["task_id"])}
+        elif command == "shutdown":
+            answers = self._shut_down(self._named(command, destination, pattern, matcher))
+        elif command in ANSWERS:
+            fleet = self._fleet(destination, pattern, matcher)
+            answers = {node: ANSWERS[command](fleet, node, **given) for node in fleet.nodes}
+            _refuse_unknown_ids(command, given, answers)
+        else:
+            _refuse(command)
+        told = [{node: answer} for node, answer in answers.items()][:limit]
+        for each in told if callback else ():
+            callback(each)
+        return told if reply else None
+
+    def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
+        """Cancel jobs, running ones too whether or not ``terminate`` is given; say of each what has become of it.
+
+        A job that has ended stays as it is, and its answer is its status: that is no error, as in Celery. Of several
+        ids each is answered: "unknown" for one that no job has, "refused" for a job that runs outside of a worker.
+
+        Raises
+        ------
+        JobNotFound
+            The one id that was given is no job's.
+        StoreUnavailable
+            DynamoDB did not answer for some; all others were cancelled.
+        """
+        if isinstance(task_id, str):
+            return {task_id: self._answer(task_id)}
+        answers: dict[str, str] = {}
+        unanswered: list[StoreUnavailable] = []
+        for job_id in task_id:
+            try:
+                answers[job_id] = self._answer(job_id)
+            except JobNotFound:
+                answers[job_id] = "unknown"
+            except StoreUnavailable as error:
+                unanswered.append(error)
+        if unanswered:
+            raise StoreUnavailable(
+                f"{len(unanswered)} of {len(unanswered) + len(answers)} jobs were not cancelled, revoke them again: "
+                f"{unanswered[0]}"
+            ) from unanswered[0]
+        return answers
+
+    def revoke_by_stamped_headers(self, headers: Any, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: no index knows stamps."""
+        _refuse("revoke_by_stamped_headers")
+
+    def _answer(self, job_id: str) -> str:
+        repo = self.app.jobclaim.repo
+        try:
+            return str(cancel(repo, job_id))
+        except IllegalTransition as error:
+            job = repo.get_job(job_id)
+            if not job.status.is_open:
+                return str(job.status)
+            log.warning("cancel.refused", reason=str(error), **job.log_context())
+            return "refused"
+
+    def _revoked(self, ids: Any) -> dict[str, str]:
+        answers = self.revoke([ids] if isinstance(ids, str) else list(ids))
+        told = "\n".join(f"{job_id}: {answer}" for job_id, answer in answers.items())
+        return {"error" if {"unknown", "refused"}.intersection(answers.values()) else "ok": told}
+
+    def _shut_down(self, fleet: Fleet) -> dict[str, Any]:
+        repo = self.app.jobclaim.repo
+        records, seconds = FleetRecords.of(repo), repo.settings.heartbeat_seconds
+        return {
+            node: {"error": "its record is gone: it has stopped"}
+            if records.ask_to_drain(record.worker_id) is None
+            else {"ok": f"stops when it has read this with its next heartbeat, within {seconds} s"}
+            for node, record in fleet.nodes.items()
+        }
+
+    def _fleet(self, destination: Any, pattern: str | None, matcher: Any) -> Fleet:
+        fleet = Fleet.of(self.app)
+        if destination:
+            fleet = fleet.only([destination] if isinstance(destination, str) else destination)
+        if pattern:
+            fleet = fleet.only([node for node in fleet.nodes if match(node, pattern, matcher)])
+        return fleet
+
+    def _named(self, command: str, destination: Any, pattern: str | None, matcher: Any) -> Fleet:
+        fleet = self._fleet(destination, pattern, matcher)
+        if not fleet.nodes:
+            living = sorted(Fleet.of(self.app).nodes)
+            raise NoRemoteControl(
+                f"{command} reached no worker: none that lives is {destination or pattern or 'there'}; living workers: "
+                f"{', '.join(living) or 'none'} (`jobclaim workers`)"
+            )
+        return fleet
+
+
+def _refuse(command: str) -> NoReturn:
+    why = REFUSED.get(command)
+    if why is None:
+        known = [*ANSWERS, "revoke", "terminate", "shutdown"]
+        why = (
+            f"workers cannot be asked on SQS, which has no broadcast{did_you_mean(command, known)}; answered are "
+            f"{', '.join(sorted(known))}"
+        )
+    raise NoRemoteControl(f"remote control command {command!r}: {why}")
+
+
+def _refuse_unknown_ids(command: str, given: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
+    """An empty answer would say that the jobs are nowhere: they run on no worker, and may wait or have ended."""
+    if command == "query_task" and not any(answers.values()):
+        raise NoRemoteControl(
+            f"none of the jobs {given.get('ids')} runs on a living worker; `jobclaim show ID` tells its state"
+        )
