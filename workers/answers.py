@@ -18,7 +18,7 @@ from jobclaim.fleet.registered import RegisteredTasks
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.encoding.codec import plain
-from jobclaim.jobs.storage.large import is_mark
+from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.workers.submission import call
 
 TOLD_BY_DEFAULT: Final = ("exchange", "routing_key", "rate_limit")

@@ -7,11 +7,11 @@ from typing import Any
 from celery import Celery, current_app
 from celery import signals as celerys
 
-from jobclaim.workers import config, identity, plain, time_limits
+from jobclaim.workers import config, plain, time_limits
 from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.pools import choice
-from jobclaim.workers.process import board, held, startup
+from jobclaim.workers.process import startup, worker
 from jobclaim.workers.schedule import alive as beat_alive
 from jobclaim.workers.telemetry import metrics, sentry, traces
 
@@ -48,9 +48,7 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
         choice.choose(sender)
         sentry.adopt()
-        identity.adopt()
-        board.put_up()
-        held.make()
+        worker.begin()
         metrics.prepare(handle.settings)
         metrics.serve(handle.settings)
         handle.repo.table.client()  # children make their own, but share what it imports

@@ -31,8 +31,7 @@ from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.attempt.scope import ScopedTask, speaking
 from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
-from jobclaim.workers.identity import worker_id
-from jobclaim.workers.process import board, gate
+from jobclaim.workers.process import worker
 from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.results import links, telling
 from jobclaim.workers.results.linked import LinkedTask
@@ -312,7 +311,7 @@ class JobTask(
         if self.request.called_directly or self.request.is_eager:
             return
         where = address(self.request)
-        if not gate.is_open():
+        if not worker.current().may_claim():
             self._refuse(task_id, is_job=where is not None)
         try:
             job = self._claim(where or self._adopt(task_id, args, kwargs))
@@ -347,8 +346,7 @@ class JobTask(
         """Whether somebody wants this job to end. A body that asks now and then can clean up and return within
         `Settings.cancel_grace_seconds`; it is stopped after that. What it returns or raises then is dropped: CANCELLED.
         """
-        known = board.current()
-        if known is None or not known.is_marked(self.request.get(TOKEN) or ""):
+        if not worker.current().is_cancelled(self.request.get(TOKEN) or ""):
             return False
         self.request.cancel_seen = True
         return True
@@ -372,7 +370,7 @@ class JobTask(
                 where.job_id,
                 attempt=where.attempt,
                 celery_task_id=request.id,
-                worker_id=worker_id(),
+                worker_id=worker.current().worker_id,
                 token=request.get(TOKEN),
                 refused=partial(self._refused, where),
                 task=self.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -23,7 +23,7 @@ from jobclaim.jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.settings import Settings
 from jobclaim.workers import JobTask, create_app
-from jobclaim.workers.process import gate, intake, request, settle
+from jobclaim.workers.process import intake, settle, worker
 from jobclaim.workers.process.request import JobRequest
 from tests.contract.stores import LossyClient
 from tests.support.clock import ManualClock
@@ -110,7 +110,8 @@ class World:
         self.sent: list[str] = []
         monkeypatch.setattr(self.app, "send_task", lambda name, **options: self.sent.append(options["task_id"]))
         self.owner = Owner()
-        monkeypatch.setattr(request, "owner", lambda: self.owner)
+        monkeypatch.setattr(worker, "_current", [worker.Worker(shares=False)])
+        worker.current().owner = cast("worker.Owner", self.owner)
         self.channel, self.pool = Channel(), Pool()
 
     def deliver(self, task: Any, value: int = 1, headers: dict[str, Any] | None = None, known: str = "") -> JobRequest:
@@ -258,7 +259,7 @@ def test_while_no_job_can_be_written_the_message_is_kept(
 
 def test_a_worker_whose_heartbeats_fail_gives_it_to_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.deliver(adopted)
-    monkeypatch.setattr(gate, "is_open", lambda: False)
+    monkeypatch.setattr(worker.Worker, "may_claim", lambda _: False)
     world.pool.run()
     assert (world.channel.fates, bodies) == ([GIVEN_BACK], [])
 

@@ -15,8 +15,7 @@ from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.identity import worker_id
-from jobclaim.workers.process import parent
+from jobclaim.workers.process import parent, worker
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.submission.message import TOKEN
 from tests.support.clock import ManualClock
@@ -33,7 +32,7 @@ class World:
         self.repo = JobRepo.from_settings(settings, client=client, clock=clock)
         self.app.jobclaim.use(settings, self.repo)
         self.fleet = FleetRecords.of(self.repo)
-        self.about = WorkerRecord(worker_id=worker_id(), seen_at=clock(), started_at=clock())
+        self.about = WorkerRecord(worker_id=worker.current().worker_id, seen_at=clock(), started_at=clock())
         self.done: tuple[str, ...] = ()
         self.parent = Parent(self.app, object(), None, self.about)
         self.beat()
@@ -53,7 +52,7 @@ class World:
     def claimed(self) -> Job:
         """Give a job that runs on this worker, unseen by its main process."""
         job = self.repo.create_job("t.work")
-        claimed = self.repo.claim_job(job.job_id, attempt=0, worker_id=worker_id())
+        claimed = self.repo.claim_job(job.job_id, attempt=0, worker_id=worker.current().worker_id)
         assert claimed is not None
         assert cancel(self.repo, job.job_id, records=self.fleet) is Answer.REQUESTED
         return claimed

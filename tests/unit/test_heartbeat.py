@@ -16,7 +16,7 @@ from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
-from jobclaim.workers.process import board, gate
+from jobclaim.workers.process import worker
 from jobclaim.workers.process.heartbeat import Heartbeat, Pace
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
@@ -47,9 +47,10 @@ class Fleet:
 
 
 @pytest.fixture(autouse=True)
-def _own_board(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "_board", None)
-    board.put_up()
+def _own_worker() -> Iterator[None]:
+    worker.begin()
+    yield
+    worker.end()
 
 
 @pytest.fixture
@@ -103,15 +104,15 @@ def test_a_job_that_has_ended_already_is_not_worth_a_write() -> None:
 def test_each_success_opens_the_gate_and_a_failure_leaves_it_to_close() -> None:
     fleet = Fleet()
     beating = heartbeat(fleet, [], open_for=0.2)
-    assert not gate.is_open()
+    assert not worker.current().may_claim()
     assert beating.beat()
-    assert gate.is_open()
+    assert worker.current().may_claim()
     fleet.broken = True
     assert not beating.beat()
-    wait_until(lambda: not gate.is_open(), 5, "the gate has closed")
+    wait_until(lambda: not worker.current().may_claim(), 5, "the gate has closed")
     fleet.broken = False
     assert beating.beat()
-    assert gate.is_open()
+    assert worker.current().may_claim()
 
 
 @pytest.mark.parametrize(
@@ -129,10 +130,10 @@ def test_whatever_a_heartbeat_raises_the_thread_goes_on_and_opens_the_gate_again
     beating = heartbeat(fleet, [])
     beating.start()
     wait_until(lambda: beating._failures, 5, "the first heartbeat failed")
-    assert not gate.is_open()
+    assert not worker.current().may_claim()
     fleet.broken = False
     wait_until(lambda: fleet.written, 10, "it is tried again")
-    wait_until(gate.is_open, 5, "claims are made again")
+    wait_until(lambda: worker.current().may_claim(), 5, "claims are made again")
     beating.stop(5)
 
 

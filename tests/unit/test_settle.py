@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, Mock
 
 import boto3
 import pytest
@@ -31,7 +30,7 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import parent, request, settle
+from jobclaim.workers.process import parent, settle, worker
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.process.settle import Attempt
 from jobclaim.workers.submission.envelope import seal
@@ -212,8 +211,8 @@ def short_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[int
 
 @pytest.fixture
 def in_main_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "_owner", object())
-    monkeypatch.setattr(request, "_pid", os.getpid())
+    monkeypatch.setattr(worker, "_current", [worker.Worker(shares=False)])
+    worker.current().owner = Mock()
 
 
 @pytest.mark.parametrize("reads", [0, 1])

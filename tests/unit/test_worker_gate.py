@@ -1,37 +1,45 @@
-"""The board that a worker shares with its children, and the gate on it."""
+"""What a worker shares with its children: the board of cancelled attempts, the gate; and its begin and end."""
 
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from jobclaim.jobs.protocol.claims import new_token
-from jobclaim.workers.process import board, gate
+from jobclaim.workers.process import board, worker
+from jobclaim.workers.process.worker import Worker
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def own_board(monkeypatch: pytest.MonkeyPatch) -> board.Board:
-    monkeypatch.setattr(board, "_board", None)
-    return board.put_up()
+def own_board() -> board.Board:
+    return board.Board()
 
 
-def test_a_child_sees_what_its_parent_notes_after_the_fork(own_board: board.Board) -> None:
+@pytest.fixture
+def own_worker() -> Iterator[Worker]:
+    yield worker.begin()
+    worker.end()
+
+
+def test_a_child_sees_what_its_parent_notes_after_the_fork(own_worker: Worker) -> None:
     token = new_token()
     ready, go = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            before = own_board.is_marked(token) or gate.is_open()
+            before = own_worker.is_cancelled(token) or own_worker.may_claim()
             os.write(ready[1], b"x")
             os.read(go[0], 1)
-            os._exit(0 if not before and own_board.is_marked(token) and gate.is_open() else 1)
+            os._exit(0 if not before and own_worker.is_cancelled(token) and own_worker.may_claim() else 1)
         finally:
             os._exit(2)
     os.read(ready[0], 1)
-    own_board.mark(token)
-    gate.open(gate.now() + 60)
+    own_worker.mark_cancelled(token)
+    own_worker.let_claim(worker.now() + 60)
     os.write(go[1], b"x")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
@@ -65,20 +73,34 @@ def test_what_is_no_token_is_never_marked(own_board: board.Board, text: str) -> 
     assert not own_board.is_marked(text)
 
 
-def test_the_gate_is_closed_until_the_first_heartbeat_and_closes_by_itself(own_board: board.Board) -> None:
-    assert not gate.is_open()
-    gate.open(gate.now() + 0.05)
-    assert gate.is_open()
-    deadline = time.monotonic() + 5
-    while gate.is_open() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert not gate.is_open()
-    gate.open(gate.now() + 60)
-    gate.close()
-    assert not gate.is_open()
+def test_the_gate_is_closed_until_the_first_heartbeat_and_closes_by_itself(own_worker: Worker) -> None:
+    assert not own_worker.may_claim()
+    own_worker.let_claim(worker.now() + 0.05)
+    assert own_worker.may_claim()
+    wait_until(lambda: not own_worker.may_claim(), 5, "the gate has closed")
+    own_worker.let_claim(worker.now() + 60)
+    own_worker.let_claim(0)
+    assert not own_worker.may_claim()
 
 
-def test_outside_a_worker_the_gate_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "_board", None)
-    gate.close()
-    assert gate.is_open()
+def test_a_worker_that_has_ended_leaves_the_process_as_it_was_before(own_worker: Worker) -> None:
+    token = new_token()
+    assert own_worker.mark_cancelled(token)
+    assert worker.current().is_cancelled(token)
+    worker.end()
+    outside = worker.current()
+    outside.let_claim(0)
+    assert outside.may_claim()
+    assert not outside.mark_cancelled(token)
+    assert not outside.is_cancelled(token)
+    assert outside.owner is None
+    assert outside.worker_id != own_worker.worker_id
+    assert worker.current() is outside
+
+
+def test_only_the_main_process_has_an_owner(own_worker: Worker) -> None:
+    own_worker.owner = Mock()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if worker.current() is own_worker and worker.current().owner is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -27,10 +27,9 @@ from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, Store
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
-from jobclaim.workers import identity
 from jobclaim.workers.attempt import outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
-from jobclaim.workers.process import board, gate, held
+from jobclaim.workers.process import worker
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.message import DELIVERY, address, delivery_of
@@ -59,7 +58,7 @@ class BodyDelivery(place.Delivery):
     """
 
     def __init__(self, task: Any, key: str) -> None:
-        self.worker_id = identity.worker_id()
+        self.worker_id = worker.current().worker_id
         self.celery_task_id = task.request.id
         self._task, self._key, self._request = task, key, task.request
         self._address, self._is_plain = address(task.request), bool(task.request.get(DELIVERY))
@@ -74,7 +73,7 @@ class BodyDelivery(place.Delivery):
     # --- what the repo tells
     def may_claim(self) -> bool:
         """Not while heartbeats fail."""
-        return gate.is_open()
+        return worker.current().may_claim()
 
     def attempt_of(self, job_id: str) -> int | None:
         """The attempt of the message's own job, once: a body that gives it back may claim it again."""
@@ -88,8 +87,7 @@ class BodyDelivery(place.Delivery):
     def asks(self, job_id: str, token: str) -> None:
         """Note the claim for the main process."""
         self._asked.add(job_id)
-        if notes := held.current():
-            notes.put(self._key, held.Claim(job_id, token))
+        worker.current().note(self._key, job_id, token)
 
     def refused(self, job_id: str, token: str) -> None:
         """Forget the claim."""
@@ -110,8 +108,7 @@ class BodyDelivery(place.Delivery):
 
     def cancelled(self, token: str) -> bool:
         """Whether the main process was told to end the attempt."""
-        known = board.current()
-        return known is not None and known.is_marked(token)
+        return worker.current().is_cancelled(token)
 
     def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
         """The claim that this body made, or that its `JobTask` made before it; in a thread no other one."""
@@ -292,14 +289,12 @@ class BodyDelivery(place.Delivery):
         return getattr(self._task.request, "job", None) is not None
 
     def _drop(self, token: str) -> None:
-        if notes := held.current():
-            notes.drop(token)
+        worker.current().drop(token)
 
     def _drop_rest(self) -> None:
         """Claims of which nobody knows whether they were made are recovery's now."""
-        if notes := held.current():
-            for claim in notes.of(self._key):
-                notes.drop(claim.token)
+        for claim in worker.current().claims_of(self._key):
+            self._drop(claim.token)
 
 
 def begin(task: Any, **_: Any) -> None:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobclaim.workers.process import gate
+from jobclaim.workers.process import worker
 
 WRITING_MS: Final = 60_000
 """For how long an end is tried to be written by an attempt whose lease is over and for which its worker vouches."""
@@ -62,7 +62,7 @@ def current() -> Running | None:
 
 def is_vouched_for() -> bool:
     """Whether the worker's heartbeat names this attempt and is written, so that recovery leaves it alone."""
-    return _running.get() is not None and gate.is_open()
+    return _running.get() is not None and worker.current().may_claim()
 
 
 def write_until(lease_expires_at: int, now: int) -> int:

@@ -36,7 +36,7 @@ class Board:
 
     @property
     def open_until(self) -> float:
-        """Up to when claims may be made, seconds of `jobclaim.workers.process.gate.now`."""
+        """Up to when claims may be made, seconds of `jobclaim.workers.process.worker.now`."""
         return float(_OPEN_UNTIL.unpack_from(self._memory, 0)[0])
 
     @open_until.setter
@@ -72,18 +72,3 @@ class Board:
         while at >= 0 and at % SLOT:  # the end of one token and the start of the next are no token
             at = self._memory.find(slot, at + 1)
         return at
-
-
-_board: Board | None = None
-
-
-def put_up() -> Board:
-    """Make this worker's board; called once, before the pool forks."""
-    global _board  # noqa: PLW0603 - one process is one worker
-    _board = Board()
-    return _board
-
-
-def current() -> Board | None:
-    """Give the worker's board; ``None`` outside a worker."""
-    return _board

@@ -13,7 +13,7 @@ from typing import Final
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.process import gate
+from jobclaim.workers.process import worker
 
 log = get_logger("jobclaim.heartbeat")
 
@@ -101,7 +101,7 @@ class Heartbeat:
 
     def beat(self) -> bool:
         """Write one heartbeat and obey what comes back; ``False`` where it failed, which is logged when it begins."""
-        opened = gate.now()
+        opened = worker.now()
         self._last = time.monotonic()
         try:
             jobs = tuple(self._running())
@@ -111,7 +111,7 @@ class Heartbeat:
         except Exception as error:  # noqa: BLE001 - boto3 also raises RuntimeError and OSError, for stale credentials
             self._failed(error)
             return False
-        gate.open(opened + self._pace.open_for)
+        worker.current().let_claim(opened + self._pace.open_for)
         if self._failures:
             log.info("heartbeat.recovered", missed=self._failures)
         self._failures = 0
@@ -126,11 +126,11 @@ class Heartbeat:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         self._jitter = random.uniform(0.5, 1.0)
-        if self._failures == 1 or not gate.is_open():
+        if self._failures == 1 or not worker.current().may_claim():
             log.error(
                 "heartbeat.failed",
                 reason=str(error) or type(error).__name__,
-                claims="go on for now" if gate.is_open() else "are not made until it is back",
+                claims="go on for now" if worker.current().may_claim() else "are not made until it is back",
             )
 
     def _run(self) -> None:

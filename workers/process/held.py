@@ -112,18 +112,3 @@ class Held:
         at = SLOTS + place * _SLOT.size
         delivery, token, length, job_id = _SLOT.unpack(self._memory[at : at + _SLOT.size])
         return delivery.rstrip(FREE).decode(), Claim(job_id[:length].decode(), token.rstrip(FREE).decode())
-
-
-_held: Held | None = None
-
-
-def make() -> Held:
-    """Make this worker's; called once, before the pool forks."""
-    global _held  # noqa: PLW0603 - one process is one worker
-    _held = Held()
-    return _held
-
-
-def current() -> Held | None:
-    """Give the worker's; ``None`` outside a worker."""
-    return _held

@@ -18,7 +18,7 @@ from kombu.message import Message
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers import plain
 from jobclaim.workers.pools.threads import TaskPool
-from jobclaim.workers.process import gate
+from jobclaim.workers.process import worker
 from jobclaim.workers.process.poison import PoisonDesk
 from jobclaim.workers.transport.channel import sqs_client
 from jobclaim.workers.transport.compatibility import ensure_supported
@@ -49,7 +49,7 @@ class Intake(bootsteps.StartStopStep):
         poller = channel.poller
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
         poller.held = lambda: _started() + channel.unstarted() - len(consumer.awaiting_eta)
-        poller.paused = lambda: not gate.is_open()
+        poller.paused = lambda: not worker.current().may_claim()
         self._desk = PoisonDesk(consumer.app, partial(sqs_client, consumer.app.jobclaim.settings), channel.deletes.put)
         channel.on_poison = self._desk.put
         consumer.timer.call_repeatedly(MAX_WAIT_SECONDS / 2, self._look_for_waiting, (consumer, channel))

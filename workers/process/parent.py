@@ -26,10 +26,9 @@ from jobclaim.jobs import JobError, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.identity import worker_id
 from jobclaim.workers.pools.stop import ThreadStop
 from jobclaim.workers.pools.threads import TaskPool
-from jobclaim.workers.process import board, held, settle
+from jobclaim.workers.process import settle, worker
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.heartbeat import Heartbeat, Pace
 from jobclaim.workers.process.recorder import Recorder
@@ -109,19 +108,15 @@ class Parent:
 
     def running(self) -> list[str]:
         """Ids of the jobs that children work on now."""
-        notes = held.current()
-        noted = notes.all().values() if notes else ()
         started = (request.job_ids() for request in _active() if request.key == TOKEN)
-        return sorted({claim.job_id for claims in noted for claim in claims}.union(*started))
+        return sorted({claim.job_id for claim in worker.current().claims()}.union(*started))
 
     def vouched(self) -> list[str] | None:
         """Tokens of the claims that threads hold; ``None`` in a worker that ends its attempts at their hard limit."""
         if self._thread_stop is None:
             return None
-        notes = held.current()
-        noted = notes.all().values() if notes else ()
         started = {request.token for request in _active() if request.key == TOKEN}
-        return sorted({claim.token for claims in noted for claim in claims} | started)
+        return sorted({claim.token for claim in worker.current().claims()} | started)
 
     # --- what the event loop tells
     def started(self) -> None:
@@ -163,11 +158,11 @@ class Parent:
     def cancel(self, request: OwnedRequest, job_id: str | None = None) -> None:
         """Tell the task, and stop it when its grace is over; all that its body holds, unless one job is named."""
         wanted = self._wanted.setdefault(request, {})
-        known, told = board.current(), False
+        told = False
         for attempt in request.attempts():
             if job_id in (None, attempt.job_id) and attempt.job_id not in wanted:
                 wanted[attempt.job_id] = attempt.token
-                told |= known is not None and known.mark(attempt.token)
+                told |= worker.current().mark_cancelled(attempt.token)
                 log.warning("cancel.started", job_id=attempt.job_id, task=request.name, grace_seconds=self._grace)
         if request not in self._cancels:
             self._cancels[request] = time.monotonic() + (self._grace if told else 0)
@@ -245,9 +240,7 @@ class Parent:
         return bool(settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until))
 
     def _is_cancelled(self, request: OwnedRequest, attempt: Attempt) -> bool:
-        known = board.current()
-        marked = known is not None and known.is_marked(attempt.token)
-        return marked or attempt.job_id in self._wanted.get(request, {})
+        return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
 
     # --- the stop
     def give_back(self, request: OwnedRequest) -> None:
@@ -311,7 +304,7 @@ class Parent:
             log.warning("worker.stopped_with_open_jobs")
             return
         try:
-            last = self._records.remove(worker_id())
+            last = self._records.remove(worker.current().worker_id)
         except JobError as error:
             log.warning("worker.deregister_failed", reason=str(error))
             return
@@ -343,8 +336,7 @@ class Parent:
 
     def _notice_new_claims(self) -> None:
         """A body may claim long after its message was taken: the fleet is to know within about a second."""
-        notes = held.current()
-        now = frozenset(claim.token for claims in notes.all().values() for claim in claims) if notes else frozenset()
+        now = frozenset(claim.token for claim in worker.current().claims())
         if now - self._seen:
             self._heartbeat.tell()
         self._seen = now
@@ -398,10 +390,8 @@ class Parent:
 
     def _forget(self, request: OwnedRequest) -> None:
         self._cancels.pop(request, None)
-        known = board.current()
         for token in self._wanted.pop(request, {}).values():
-            if known is not None:
-                known.unmark(token)
+            worker.current().unmark(token)
 
 
 def _shown(request: OwnedRequest) -> str:

@@ -11,7 +11,8 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request
 
 from jobclaim.jobs import JobError
-from jobclaim.workers.process.request import OwnedRequest, owner
+from jobclaim.workers.process import worker
+from jobclaim.workers.process.request import OwnedRequest
 from jobclaim.workers.process.settle import Attempt
 from jobclaim.workers.submission.message import DELIVERY, address
 
@@ -70,14 +71,14 @@ class PlainRequest(OwnedRequest):
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """A cold shutdown: give what the body holds back before its child is killed."""
-        if (known := owner()) and self.attempts():
+        if (known := worker.current().owner) and self.attempts():
             known.give_back(self)
         else:
             super().cancel(pool, signal, emit_retry)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """End what the body holds as cancelled."""
-        if (known := owner()) and self.attempts():
+        if (known := worker.current().owner) and self.attempts():
             known.cancel(self)
         else:
             super().terminate(pool, signal)

@@ -20,7 +20,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
-from jobclaim.workers.identity import worker_id
+from jobclaim.workers.process import worker
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.results import telling
 from jobclaim.workers.submission.dispatch import publish
@@ -131,7 +131,7 @@ class PoisonDesk:
             job = repo.claim_job(
                 where.job_id,
                 attempt=where.attempt,
-                worker_id=worker_id(),
+                worker_id=worker.current().worker_id,
                 refused=seen.append,
                 task=task,
                 when_due=True,

@@ -10,8 +10,7 @@ Of both, what is decided when a child is gone is the same.
 
 from __future__ import annotations
 
-import os
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -21,8 +20,7 @@ from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
 from jobclaim.jobs.protocol.claims import new_token
-from jobclaim.workers.attempt import running
-from jobclaim.workers.process import gate, held
+from jobclaim.workers.process import worker
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.process.settle import Attempt
 from jobclaim.workers.submission.message import DELIVERY, TOKEN, address, delivery_of
@@ -38,49 +36,11 @@ def receive(task: Any, app: Any, consumer: Any) -> Any:
     return default(task, app, consumer, info=lambda *_, **__: None)
 
 
-class Owner(Protocol):
-    """What a worker's main process does with its requests: `jobclaim.workers.process.parent.Parent`."""
-
-    def started(self) -> None:
-        """Hear that a child has taken a job."""
-
-    def lost(self, request: OwnedRequest, error: BaseException) -> None:
-        """Hear that an attempt's child is gone."""
-
-    def unanswered(self, request: JobRequest) -> None:
-        """Hear that the claim of an attempt had no answer."""
-
-    def retried(self, request: OwnedRequest) -> None:
-        """Hear that another attempt is to follow."""
-
-    def cancel(self, request: OwnedRequest) -> None:
-        """End the attempts as cancelled."""
-
-    def give_back(self, request: OwnedRequest) -> None:
-        """Put the jobs back before their child is killed."""
-
-
-_owner: Owner | None = None
-_pid = 0
-
-
-def set_owner(made: Owner) -> None:
-    """Make it this process's own."""
-    global _owner, _pid
-    _owner, _pid = made, os.getpid()
-
-
-def owner() -> Owner | None:
-    """Give this worker's; ``None`` outside the main process of a worker, and in a thread of it that runs a body."""
-    # children that are forked later inherit both
-    return _owner if _pid == os.getpid() and running.current() is None else None
-
-
 class OwnedRequest(Request):
     """A delivery of a message. Each draws a token of its own: two deliveries of one message must not share a claim.
 
     Celery calls it in the event loop, which must not wait for DynamoDB: what the child cannot tell is handed to the
-    `Owner`.
+    `jobclaim.workers.process.worker.Owner`.
 
     Attributes
     ----------
@@ -115,9 +75,7 @@ class OwnedRequest(Request):
 
     def attempts(self) -> list[Attempt]:
         """What the main process knows of the attempts that the child holds now."""
-        notes = held.current()
-        claims = notes.of(self.token) if notes else []
-        return [Attempt(claim.job_id, NOTED, claim.token) for claim in claims]
+        return [Attempt(claim.job_id, NOTED, claim.token) for claim in worker.current().claims_of(self.token)]
 
     def is_overdue(self, now: float) -> bool:
         """Whether it runs longer than its hard limit, at a ``time.time()``."""
@@ -131,12 +89,12 @@ class OwnedRequest(Request):
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken it: the fleet is to know."""
         super().on_accepted(pid, time_accepted)
-        if known := owner():
+        if known := worker.current().owner:
             known.started()
 
     def revoked(self) -> bool:
         """Tell whether not to start; while heartbeats fail the message goes back to its queue."""
-        if not gate.is_open():
+        if not worker.current().may_claim():
             self.reject(requeue=True)
             task_ready(self)
             return True
@@ -147,16 +105,16 @@ class OwnedRequest(Request):
         return self._celerys_on_success(failed__retval__runtime, **kwargs)
 
     def _retried(self) -> None:
-        if known := owner():
+        if known := worker.current().owner:
             known.retried(self)
 
     def _lost(self, error: BaseException, *, gone: bool = True) -> None:
-        known = owner()
+        known = worker.current().owner
         if known is not None and not self.settled:
             self.settled = True
             known.lost(self, error)
-        if gone and (notes := held.current()):
-            notes.clear(self.token)
+        if gone:
+            worker.current().clear(self.token)
 
 
 class JobRequest(OwnedRequest):
@@ -216,7 +174,7 @@ class JobRequest(OwnedRequest):
                 # where it struck before the claim, the message is gone and nothing is written
                 self._lost(error, gone=False)
             self._answered()
-            if isinstance(error, Unanswered) and (known := owner()):
+            if isinstance(error, Unanswered) and (known := worker.current().owner):
                 known.unanswered(self)
             return super().on_failure(exc_info, send_failed_event, return_ok)
         task_ready(self)
@@ -233,14 +191,14 @@ class JobRequest(OwnedRequest):
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """A cold shutdown: give the job back before its child is killed."""
-        if known := owner():
+        if known := worker.current().owner:
             known.give_back(self)
         else:
             super().cancel(pool, signal, emit_retry)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """End the attempt as cancelled."""
-        if known := owner():
+        if known := worker.current().owner:
             known.cancel(self)
         else:
             super().terminate(pool, signal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,10 +13,9 @@ from celery.worker import state
 
 from jobclaim.fleet.registered import digest_of, own
 from jobclaim.fleet.workers import WorkerRecord
-from jobclaim.workers.identity import worker_id
 from jobclaim.workers.process import ecs
+from jobclaim.workers.process import worker as this
 from jobclaim.workers.process.parent import Parent
-from jobclaim.workers.process.request import set_owner
 
 
 class ParentStep(bootsteps.StartStopStep):
@@ -28,9 +28,9 @@ class ParentStep(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """Begin."""
         made = Parent(worker.app, worker.pool, worker.hub, _about(worker))
-        set_owner(made)
+        this.current().owner = made
         made.start()
-        signals.worker_shutdown.connect(lambda **_: made.close(), weak=False)
+        signals.worker_shutdown.connect(partial(_end, made), weak=False)
 
 
 class ProtectionStep(bootsteps.StartStopStep):
@@ -46,9 +46,16 @@ class ProtectionStep(bootsteps.StartStopStep):
             signals.worker_shutdown.connect(lambda **_: protection.stop(), weak=False)
 
 
+def _end(made: Parent, **_: Any) -> None:
+    try:
+        made.close()
+    finally:
+        this.end()
+
+
 def _about(worker: Any) -> WorkerRecord:
     return WorkerRecord(
-        worker_id=worker_id(),
+        worker_id=this.current().worker_id,
         started_at=worker.app.jobclaim.repo.clock(),
         queues=tuple(sorted(worker.app.amqp.queues.consume_from)),
         version=_version(),

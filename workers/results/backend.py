@@ -40,9 +40,10 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
+from jobclaim.workers.attempt import running
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
-from jobclaim.workers.process.request import owner
+from jobclaim.workers.process import worker
 from jobclaim.workers.results import chords, header, links, telling
 from jobclaim.workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
 from jobclaim.workers.submission.message import TOKEN, address
@@ -117,7 +118,7 @@ class JobBackend(BaseBackend):
 
         A worker's main process, which tries again, gets `StoreUnavailable`; and it runs no callback of the users' code.
         """
-        (job_id, token), in_child = _claim(request), owner() is None
+        (job_id, token), in_child = _claim(request), _in_child()
         if job_id is None:
             super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
         elif _saw_cancel(request):
@@ -388,3 +389,8 @@ def _claim(request: Any) -> tuple[str | None, str]:
     where = address(request) if request else None
     token = request.get(TOKEN) if where else None
     return (where.job_id, token) if where and token else (None, "")
+
+
+def _in_child() -> bool:
+    """Whether this code runs where bodies run: in a child, or in a thread of the main process that runs one."""
+    return worker.current().owner is None or running.current() is not None

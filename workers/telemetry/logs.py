@@ -18,7 +18,7 @@ from celery.utils.nodenames import gethostname, node_format, nodename
 from jobclaim.jobs import redaction
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible_event
-from jobclaim.workers import identity
+from jobclaim.workers.process import worker
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
 
@@ -176,7 +176,7 @@ def _is_of_no_job(_: logging.LogRecord) -> bool:
 
 
 def _add_worker(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    event.setdefault("worker", identity.worker_id())
+    event.setdefault("worker", worker.current().worker_id)
     return event
 
 
