@@ -1,10 +1,14 @@
 """The job: its model, its legal moves and its store. Knows no Celery; users' code imports from here."""
 
+from jobclaim.jobs.effects.collected import Effects
 from jobclaim.jobs.errors import (
+    AlreadySubmitted,
     CancelUnderWay,
     ClaimLost,
+    EffectRefused,
     IdempotencyMismatch,
     IllegalTransition,
+    InvalidEffect,
     InvalidInput,
     InvalidPayload,
     JobCancelled,
@@ -28,14 +32,18 @@ SKIPPED = {"status": "SKIPPED"}
 
 __all__ = [
     "SKIPPED",
+    "AlreadySubmitted",
     "Attempt",
     "CancelUnderWay",
     "ClaimLost",
+    "EffectRefused",
+    "Effects",
     "Failure",
     "FailureKind",
     "IdempotencyMismatch",
     "IdempotencyService",
     "IllegalTransition",
+    "InvalidEffect",
     "InvalidInput",
     "InvalidPayload",
     "Job",

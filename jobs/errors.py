@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class JobError(Exception):
     """Something about a job was refused; nothing was written."""
@@ -17,6 +19,69 @@ class InvalidPayload(InvalidInput):
 
 class PayloadTooLarge(InvalidPayload):
     """A payload or result that has no room in a DynamoDB item."""
+
+
+class InvalidEffect(InvalidInput):
+    """A write of the caller's that no transaction of DynamoDB's can make beside the job's own."""
+
+
+class EffectRefused(JobError):
+    """DynamoDB refused one of the caller's writes, and so all of them and the job's own: nothing was changed.
+
+    Attributes
+    ----------
+    table : str
+        The table of the refused write, as the caller named it.
+    key : dict
+        What names its item, as the caller wrote it; of a put, the attributes that its condition asks for.
+    operation : str
+        ``Put``, ``Update``, ``Delete`` or ``ConditionCheck``.
+    index : int
+        Its place among the caller's writes, 0 for the first.
+    reason : str
+        DynamoDB's code: ``ConditionalCheckFailed``, ``ValidationError``, ``ItemCollectionSizeLimitExceeded``, or
+        ``AccessDenied`` and ``ResourceNotFound`` where the table is not this role's, or not there.
+    item : dict or None
+        The item as it stands, where the write asked for it: ``ReturnValuesOnConditionCheckFailure="ALL_OLD"``.
+    failure_kind : FailureKind or str
+        Empty, which counts as PERMANENT: the same writes would be refused again. CONFIGURATION where access or a table
+        is missing. A task whose conditions may hold later says ``failure_kinds = {EffectRefused: "TRANSIENT"}``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table: str = "",
+        key: dict[str, Any] | None = None,
+        operation: str = "",
+        index: int = 0,
+        reason: str = "",
+        item: dict[str, Any] | None = None,
+        failure_kind: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.key = key or {}
+        self.operation = operation
+        self.index = index
+        self.reason = reason
+        self.item = item
+        self.failure_kind = failure_kind
+
+
+class AlreadySubmitted(JobError):
+    """A submission in a transaction found an equal job, so nothing of the transaction was written: it was before.
+
+    Attributes
+    ----------
+    jobs : tuple of Job
+        The jobs that are there, with their states and results.
+    """
+
+    def __init__(self, message: str, jobs: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.jobs = jobs
 
 
 class JobNotFound(JobError, LookupError):

@@ -165,6 +165,11 @@ class Job:
         The last 20, oldest first.
     payload_mark : map or None
         Not stored by this name: what stands in the item in the place of a large payload, where that was read.
+    effects : str
+        Number and digest of the caller's writes that were made with its completion; empty for none.
+    unsent : int
+        1 where it was written in a transaction, whose end its message waits for: should its submitter die in between,
+        recovery sends it within seconds.
     created : bool
         Not stored: ``False`` when `create_job` found an equal job instead.
     """
@@ -207,6 +212,8 @@ class Job:
     failure_policy: str = ""
     decisions: tuple[Decision, ...] = ()
     payload_mark: Any = field(default=None, repr=False, compare=False)
+    effects: str = ""
+    unsent: int = 0
     created: bool = field(default=True, compare=False)
 
     def log_context(self) -> dict[str, Any]:

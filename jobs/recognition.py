@@ -23,9 +23,12 @@ def same_claim(stored: Job, after: Job) -> bool:
 
 
 def same_result(stored: Job, after: Job) -> bool:
-    """Recognise a completion by its claim and its result: another result of the same attempt is refused."""
+    """Recognise a completion by its claim, its effects and its result: another one of the same attempt is refused.
+
+    Effects are recognised by their digest: a completion without them must not pass for one with them.
+    """
     mine = stored.status is JobStatus.COMPLETED and stored.claim_token == after.claim_token
-    return mine and codec.encode(stored.result) == codec.encode(after.result)
+    return mine and stored.effects == after.effects and codec.encode(stored.result) == codec.encode(after.result)
 
 
 def same_end(stored: Job, after: Job) -> bool:

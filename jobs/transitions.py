@@ -16,6 +16,7 @@
     COMPLETED, FAILED, CANCELLED ──submit──▶ PENDING       an equal submission, its window over
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
+    complete-with-effects, submit-with-writes: as complete and submit, in one transaction with the caller's own writes
     PENDING ──dispatch──▶ PENDING         recovery, or an equal submission, counts the message that it is about to send
 
 A claim's ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end to
@@ -43,8 +44,10 @@ class Move(StrEnum):
     """Names of the moves; they appear in the history and in logs."""
 
     SUBMIT = "submit"
+    SUBMIT_WITH_WRITES = "submit-with-writes"
     CLAIM = "claim"
     COMPLETE = "complete"
+    COMPLETE_WITH_EFFECTS = "complete-with-effects"
     FAIL = "fail"
     RETRY = "retry"
     RELEASE = "release"
@@ -135,6 +138,9 @@ _C, _F, _X = JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
 TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
     {
         Move.SUBMIT: Transition((_C, _F, _X), _P, Actor.SUBMITTER, by.same_submission, ("submission",), creates=True),
+        Move.SUBMIT_WITH_WRITES: Transition(
+            (_C, _F, _X), _P, Actor.SUBMITTER, by.same_submission, ("submission",), creates=True
+        ),
         Move.CLAIM: Transition(
             (_P,),
             _R,
@@ -147,6 +153,7 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
             brings=True,
         ),
         Move.COMPLETE: Transition((_R,), _C, Actor.OWNER, by.same_result, ("claim_token",)),
+        Move.COMPLETE_WITH_EFFECTS: Transition((_R,), _C, Actor.OWNER, by.same_result, ("claim_token",)),
         Move.FAIL: Transition((_R,), _F, Actor.OWNER, by.same_end, ("claim_token",)),
         Move.RETRY: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token",)),
         Move.RELEASE: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token",)),

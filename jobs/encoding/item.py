@@ -15,6 +15,8 @@ Item = dict[str, dict[str, Any]]
 EXPIRES_EARLIER_MS: Final = 45_000
 """How much earlier a job that expires stands in the index: recovery, which reads no job that is due for less than a
 minute, must find it while it can still start."""
+UNSENT_EARLIER_MS: Final = 55_000
+"""The same of a job that was written in a transaction: its submitter may have died before it sent the message."""
 
 ALWAYS_STORED: Final = frozenset(
     {"job_id", "task", "queue", "status", "attempt", "charged", "max_attempts", "lease_ms", "dispatches"}
@@ -25,9 +27,9 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(
         ("job_id", "task", "queue", "claim_token", "worker_id", "celery_task_id", "idempotency_key", "fingerprint"), str
     ),
-    **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy"), str),
+    **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy", "effects"), str),
     **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
-    **dict.fromkeys(("start_by", "slot", "releases", "retry_at", "dead_retries"), int),
+    **dict.fromkeys(("start_by", "slot", "releases", "retry_at", "dead_retries", "unsent"), int),
     **dict.fromkeys(
         ("created_at", "available_at", "claimed_at", "lease_expires_at", "finished_at", "dispatched_at"), int
     ),
@@ -52,6 +54,11 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
 def attribute(value: str | int | float) -> dict[str, str]:
     """One value in DynamoDB's low-level form."""
     return {"S": value} if isinstance(value, str) else {"N": repr(value)}
+
+
+def key_of(job_id: str) -> Item:
+    """Give the key of a job's item."""
+    return {schema.KEY: attribute(job_id)}
 
 
 def is_absent(name: str, value: Any) -> bool:
@@ -82,7 +89,8 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
     """Give a job's place in the index `by_state`; empty for a completed job that is not listed."""
     shard = schema.shard_of(job.job_id, shards)
     if job.status.is_open:
-        at = max(1, job.available_at - EXPIRES_EARLIER_MS) if job.start_by else job.available_at
+        earlier = UNSENT_EARLIER_MS if job.unsent else EXPIRES_EARLIER_MS if job.start_by else 0
+        at = max(1, job.available_at - earlier) if earlier else job.available_at
         return {schema.INDEX_HASH: schema.open_key(job.queue, shard), schema.INDEX_RANGE: at}
     if job.status is JobStatus.COMPLETED and not index_completed:
         return {}

@@ -18,6 +18,8 @@ from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
 """Bytes of a failure's message that the history keeps."""
+SUBMIT_ROUNDS: Final = 5
+"""Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
 UNSURE_AFTER_MS: Final = 5_000
 """A send that takes longer counts as one that may not have happened."""
 UNSURE_DISPATCHES: Final = 3
@@ -60,6 +62,7 @@ def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
         finished_at=now,
         expires_at=_expiry(now, kept),
         dead_state=DeadState.RESOLVED if job.dead_state else "",
+        unsent=0,
     )
 
 
@@ -112,6 +115,7 @@ def pending_again(
         start_by=0 if started else job.start_by,
         slot=slot,
         releases=job.releases + (move is Move.RELEASE and started),
+        unsent=0,
         available_at=available_at,
         dispatches=first_dispatches(available_at, now),
         dispatched_at=now,
@@ -162,6 +166,7 @@ def _open_again(job: Job, now: int, available_at: int) -> Job:
         start_by=0,
         slot=0,
         releases=0,
+        unsent=0,
     )
 
 
@@ -207,7 +212,7 @@ def may_be_unsent(job: Job, now: int, most: int) -> bool:
 
 def dispatched(job: Job, now: int) -> Job:
     """One more message is about to be sent."""
-    return replace(job, dispatches=job.dispatches + 1, dispatched_at=now)
+    return replace(job, dispatches=job.dispatches + 1, dispatched_at=now, unsent=0)
 
 
 def as_duplicate(existing: Job) -> Job:

@@ -21,7 +21,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.owning import Owning
-from jobclaim.jobs.storage.table import Written
+from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
 
 log = get_logger("jobclaim.jobs")

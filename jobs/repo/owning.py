@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from jobclaim.jobs import checks
-from jobclaim.jobs.errors import (
-    ClaimLost,
-    IllegalTransition,
-    InvalidInput,
-    NotClaimed,
-)
+from jobclaim.jobs.effects.collected import Effects, digest
+from jobclaim.jobs.effects.write import Write
+from jobclaim.jobs.errors import ClaimLost, IllegalTransition, InvalidInput, JobError, NotClaimed
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
@@ -40,6 +38,8 @@ class Owning(Reading):
         kind: FailureKind | None = None,
         ttl: float | None = None,
         token: str | None = None,
+        effects: Effects | Iterable[Any] = (),
+        beside: Sequence[Job] = (),
     ) -> Job:
         """End the attempt that this repo claimed: COMPLETED, FAILED or CANCELLED. Tried again until the lease ends.
 
@@ -57,9 +57,19 @@ class Owning(Reading):
         token : str, optional
             Token of the claim; default the last claim of this repo on the job. Needed where one process may claim a job
             again while an older attempt of it is still running.
+        effects : Effects, or iterable of dict, optional
+            With COMPLETED only: writes to tables of the caller's that are made with the completion in one transaction,
+            or not at all, as `Effects` collects them or as TransactWriteItems takes them.
+        beside : sequence of Job, optional
+            New jobs that are made with the completion, likewise: planned in a `Transaction`, for instance.
 
         Raises
         ------
+        EffectRefused
+            A condition of an effect did not hold, or DynamoDB could not make it. Nothing was changed, and the claim
+            still stands: the caller ends the attempt otherwise, or raises and its worker does.
+        InvalidEffect
+            DynamoDB could never make the effects in one transaction. The claim stands.
         NotClaimed
             No claim was made through this repo.
         ClaimLost
@@ -74,13 +84,20 @@ class Owning(Reading):
             raise InvalidInput(f"result goes with COMPLETED, not with {wanted}; pass error instead")
         if error is not None and wanted is JobStatus.COMPLETED:
             raise InvalidInput("error goes with FAILED, not with COMPLETED; pass result instead")
+        if effects and wanted is not JobStatus.COMPLETED:
+            raise InvalidInput(
+                f"effects go with COMPLETED, not with {wanted}: they are made with success or not at all"
+            )
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
             limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
             result = self.large.fitting(result, "result", limit, until=until)
             window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
-            return self._told(self._end(claim, move, done))
+            collected = Effects.of(effects, self.own_tables)
+            if not (len(collected) or beside):
+                return self._told(self._end(claim, move, done))
+            return self._told(self._end_with(claim, done, collected, beside))
         if error is None and wanted is JobStatus.FAILED:
             error = sys.exc_info()[1]
         cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
@@ -173,10 +190,23 @@ class Owning(Reading):
             raise _lost(job_id, job)
         return job
 
-    def _end(self, claim: Job, move: Move, after: Job) -> Job:
+    def _end_with(self, claim: Job, done: Job, effects: Effects, beside: Sequence[Job]) -> Job:
+        """Complete with effects; where they are refused, the caller may collect others and try again."""
+        writes = effects.seal()
+        try:
+            done = replace(done, effects=digest(writes))
+            return self._end(claim, Move.COMPLETE_WITH_EFFECTS, done, beside=beside, along=writes)
+        except JobError:
+            effects.reopen()
+            raise
+
+    def _end(
+        self, claim: Job, move: Move, after: Job, *, beside: Sequence[Job] = (), along: Sequence[Write] = ()
+    ) -> Job:
         where = delivery.current()
         with where.writing():
-            written = self.table.apply(claim, move, after, until=where.write_until(claim, self.clock()))
+            until = where.write_until(claim, self.clock())
+            written = self.table.apply(claim, move, after, until=until, beside=beside, along=along)
         self._claims.forget(claim.job_id, claim.claim_token)
         if written.made:
             where.ended(self, claim, written.made)

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jobclaim.jobs.errors import ClaimLost, JobCancelled, JobNotFound, StoreUnavailable
+from jobclaim.jobs.effects.collected import Effects
+from jobclaim.jobs.errors import (
+    ClaimLost,
+    EffectRefused,
+    InvalidEffect,
+    JobCancelled,
+    JobNotFound,
+    StoreUnavailable,
+)
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.repo import delivery
@@ -25,11 +33,14 @@ class ClaimedJob:
     ----------
     result
         Plain JSON values, written when the block ends; ``None`` unless it is set.
+    effects : Effects
+        Writes to tables of yours that are made with the job's completion in one transaction, or not at all.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, effects: Effects) -> None:
         self.job = job
         self.result: Any = None
+        self.effects = effects
 
     def set_result(self, result: Any) -> None:
         """Say what the job comes to."""
@@ -66,9 +77,11 @@ class Scoped(Claiming):
             with repo.claimed(job_id) as job:
                 if job is None:
                     return SKIPPED  # another worker has it: that is normal
+                job.effects.put(TableName="invoices", Item=...)
                 job.set_result(work(job.payload))
 
-        Returning completes the job with the result that was set. An exception fails it, with its kind and its
+        Returning completes the job with the result that was set and the effects that were collected; a refused effect
+        fails it with `EffectRefused`. An exception fails it, with its kind and its
         traceback, and goes on. Celery's ``Retry`` lets another attempt follow. An outcome that the block recorded
         itself stands. Parameters and errors are those of `claim_job`; the end raises as `update_status`.
 
@@ -81,7 +94,7 @@ class Scoped(Claiming):
         if job is None:
             yield None
             return
-        held = ClaimedJob(job)
+        held = ClaimedJob(job, Effects(self.own_tables))
         try:
             yield held
         except BaseException as error:
@@ -89,7 +102,15 @@ class Scoped(Claiming):
                 self._end_raised(job, error)
             raise
         if self._is_held(job):
-            self.update_status(job.job_id, JobStatus.COMPLETED, result=held.result, token=job.claim_token)
+            self._complete(job, held)
+
+    def _complete(self, job: Job, held: ClaimedJob) -> None:
+        token, effects = job.claim_token, held.effects
+        try:
+            self.update_status(job.job_id, JobStatus.COMPLETED, result=held.result, token=token, effects=effects)
+        except (EffectRefused, InvalidEffect) as refused:
+            self._end_raised(job, refused)
+            raise
 
     def _is_held(self, job: Job) -> bool:
         held = self._claims.get(job.job_id)

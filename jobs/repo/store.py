@@ -57,6 +57,11 @@ class Store:
         """Make a repo on the table, endpoint and queues of the settings."""
         return cls(client, settings=settings, clock=clock)
 
+    @property
+    def own_tables(self) -> frozenset[str]:
+        """Tables that jobclaim alone writes to."""
+        return frozenset({self.table.name, self.settings.job_table, self.settings.fleet_table})
+
     def _end_late(self, job: Job) -> Job:
         """Cancel a job that was not started in time; give it as it is now, whoever ended it."""
         written = self.table.apply(job, Move.CANCEL, lifecycle.late(job, self.clock(), self.retention))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.encoding.marks import refuse_mark
@@ -16,10 +18,8 @@ from jobclaim.jobs.model import Job, OnOrphan
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import Submission, check_same_call, check_same_payload, new_job
 from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.repo.transaction import Transaction, joined
 from jobclaim.jobs.transitions import Move
-
-SUBMIT_ROUNDS: Final = 5
-"""Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
 
 
 class Submitting(Store):
@@ -112,18 +112,46 @@ class Submitting(Store):
             mark = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
             asked = replace(asked, payload=mark, text=None)
             job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)
+        check = partial(check_same_payload, asked=job, text=text) if must_match and job_id is not None else _matches
+        if (transaction := joined()) is not None:
+            return replace(transaction.plan(self, job, check), payload=payload)
         written = self._submit(job)
         if written.created:
             return replace(written, payload=payload)
         existing = self.large.readable(written)
-        if must_match and job_id is not None:
-            check_same_payload(existing, job, text)
+        check(existing)
         return existing
+
+    def transaction(self) -> Transaction:
+        """Begin a transaction: a caller's writes and new jobs, written together as its block ends, or not at all.
+
+        ::
+
+            with repo.transaction() as tx:
+                tx.put(TableName="orders", Item={"order_id": "7"}, ConditionExpression="attribute_not_exists(order_id)")
+                job = tx.create_job("shop.process_order", {"order_id": "7"})
+        """
+        return Transaction(self)
+
+    def duplicates_of(self, asked: Sequence[Job], found: Sequence[Job | None]) -> dict[int, Job]:
+        """Of jobs that took the ids of new ones, give by place those that answer for them.
+
+        Raises
+        ------
+        IdempotencyMismatch
+        """
+        answers: dict[int, Job] = {}
+        for index, (job, existing) in enumerate(zip(asked, found, strict=True)):
+            is_late = existing is not None and lifecycle.is_late(existing, self.clock())
+            now = self._end_late(existing) if existing and is_late else existing
+            if now and self._answers(now, job):
+                answers[index] = self.large.readable(lifecycle.as_duplicate(now))
+        return answers
 
     def _submit(self, job: Job) -> Job:
         """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
         existing, after = None, job
-        for _ in range(SUBMIT_ROUNDS):
+        for _ in range(lifecycle.SUBMIT_ROUNDS):
             written = self.table.apply(existing, Move.SUBMIT, after)
             if written.applied:
                 return after
@@ -133,7 +161,9 @@ class Submitting(Store):
             if existing and self._answers(existing, job):
                 return lifecycle.as_duplicate(existing)
             after = lifecycle.resubmitted(existing, job) if existing else job
-        raise StoreUnavailable(f"job {job.job_id!r} changed {SUBMIT_ROUNDS} times while it was submitted; submit again")
+        raise StoreUnavailable(
+            f"job {job.job_id!r} changed {lifecycle.SUBMIT_ROUNDS} times while it was submitted; submit again"
+        )
 
     def _answers(self, existing: Job, asked: Job) -> bool:
         """Whether the job that has the id already is the one that is asked for; else its time is over."""
@@ -144,3 +174,7 @@ class Submitting(Store):
             return False
         check_same_call(existing, asked)
         return True
+
+
+def _matches(_: Job) -> None:
+    """Take whatever job has the id: its caller knows better what is equal."""

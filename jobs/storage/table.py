@@ -4,54 +4,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.clock import Clock, wait
+from jobclaim.jobs.effects.write import Write
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.changes import Change, changes
-from jobclaim.jobs.encoding.item import Item, attribute, from_item, place, to_attributes
+from jobclaim.jobs.encoding.item import Item, attribute, from_item, key_of, place, to_attributes
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.recognition import is_same_state
 from jobclaim.jobs.storage.expressions import update_request
 from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
+from jobclaim.jobs.storage.together import Planned, write_together
+from jobclaim.jobs.storage.written import Written, judged
 from jobclaim.jobs.transitions import TRANSITIONS, Move, as_read
 
 log = get_logger("jobclaim.jobs")
+T = TypeVar("T")
 
 BATCH: Final = 100
 """Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""
 BATCH_ROUNDS: Final = 8
 """Times that keys left unprocessed are asked for again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Answer to a conditional write.
-
-    Attributes
-    ----------
-    applied : bool
-        Whether the write was made, by this try or by an earlier one whose answer was lost.
-    job : Job or None
-        The job as the write made it, or as it stood in the way of a refused one; ``None`` where there is no item.
-    tries : int
-        Requests that were made: a refusal of any but the first may be of a write that was applied before.
-    """
-
-    applied: bool
-    job: Job | None = None
-    tries: int = 1
-
-    @property
-    def made(self) -> Job | None:
-        """The job as the write made it; ``None`` where it was refused."""
-        return self.job if self.applied else None
 
 
 class Jobs(dict[str, Job]):
@@ -113,19 +92,16 @@ class JobTable:
         self.sleep = sleep
         self.payloads = PayloadItems(client, name, clock=clock, sleep=sleep)
 
-    def put_new(self, job: Job) -> Written:
-        """Put a job unless its id is taken."""
-        stored = to_attributes(job) | self.place(job)
-        return self._conditional(
-            "put_item",
-            {
-                "Item": {name: attribute(value) for name, value in stored.items()},
-                "ConditionExpression": f"attribute_not_exists({schema.KEY})",
-                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            },
-        )
-
-    def apply(self, before: Job | None, move: Move, after: Job, *, until: int | None = None) -> Written:
+    def apply(
+        self,
+        before: Job | None,
+        move: Move,
+        after: Job,
+        *,
+        until: int | None = None,
+        beside: Sequence[Job] = (),
+        along: Sequence[Write] = (),
+    ) -> Written:
         """Make one move of the transitions' table: the one way to write a job, safe against answers that get lost.
 
         Parameters
@@ -136,14 +112,21 @@ class JobTable:
             What the move makes of it; only the difference is written.
         until : int, optional
             As in `jobclaim.jobs.storage.resilience.persistently`.
+        beside : sequence of Job, optional
+            New jobs, made in one transaction with this job's write.
+        along : sequence of Write, optional
+            A caller's own writes, likewise: `jobclaim.jobs.storage.together`.
         """
+        if before is None and not TRANSITIONS[move].creates:
+            raise KeyError(f"the move {move} needs a job that was read before")
+        if before is not None:
+            after = self.payloads.outlasting(before, after, until=until)
+        if along or beside:
+            planned = [Planned(before, move, after), *(Planned(None, Move.SUBMIT_WITH_WRITES, job) for job in beside)]
+            return write_together(self, planned, along, until=until)[0]
         if before is None:
-            if not TRANSITIONS[move].creates:
-                raise KeyError(f"the move {move} needs a job that was read before")
-            return _judged(self.put_new(after), move, after)
-        after = self.payloads.outlasting(before, after, until=until)
-        difference = changes(before, after, shards=self.shards, index_completed=self.index_completed)
-        known = as_read(before)
+            return judged(self._conditional("put_item", self.put_request(after)), move, after)
+        known, difference = as_read(before), self.changes(before, after)
         return self.move(before.job_id, move, after, expected=known, changes=difference, until=until)
 
     def move(
@@ -161,11 +144,11 @@ class JobTable:
         Other moves go through `apply`.
         """
         request = update_request(move, expected, changes)
-        return _judged(self._conditional("update_item", {"Key": _key(job_id), **request}, until), move, after)
+        return judged(self._conditional("update_item", {"Key": key_of(job_id), **request}, until), move, after)
 
     def get(self, job_id: str) -> Job | None:
         """Read one job, consistently."""
-        answer = self._ask("get_item", {"Key": _key(job_id), "ConsistentRead": True})
+        answer = self._ask("get_item", {"Key": key_of(job_id), "ConsistentRead": True})
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, job_ids: Sequence[str], *, consistent: bool = False) -> Jobs:
@@ -176,7 +159,7 @@ class JobTable:
         found = Jobs()
         wanted = list(dict.fromkeys(job_ids))  # BatchGetItem refuses a key that is given twice
         for start in range(0, len(wanted), BATCH):
-            for item in self._batch([_key(job_id) for job_id in wanted[start : start + BATCH]], consistent):
+            for item in self._batch([key_of(job_id) for job_id in wanted[start : start + BATCH]], consistent):
                 found.add(item)
         return found
 
@@ -187,7 +170,7 @@ class JobTable:
         """
         names = {"#key": schema.KEY, "#state": "status", "#token": "claim_token"}
         asked = {
-            "Keys": [_key(job_id) for job_id in job_ids],
+            "Keys": [key_of(job_id) for job_id in job_ids],
             "ConsistentRead": True,
             "ProjectionExpression": "#key, #state, #token",
             "ExpressionAttributeNames": names,
@@ -231,7 +214,7 @@ class JobTable:
         }
         if after is not None:
             request["ExclusiveStartKey"] = {
-                **_key(after.job_id),
+                **key_of(after.job_id),
                 schema.INDEX_HASH: attribute(state_key),
                 schema.INDEX_RANGE: attribute(after.at),
             }
@@ -243,9 +226,27 @@ class JobTable:
                 return rows
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
+    # --- what transactions are made of
+    def put_request(self, job: Job) -> dict[str, Any]:
+        """Give the request that puts a job unless its id is taken."""
+        stored = to_attributes(job) | self.place(job)
+        return {
+            "Item": {name: attribute(value) for name, value in stored.items()},
+            "ConditionExpression": f"attribute_not_exists({schema.KEY})",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    def changes(self, before: Job, after: Job) -> dict[str, Change]:
+        """Tell what an update must set and remove."""
+        return changes(before, after, shards=self.shards, index_completed=self.index_completed)
+
     def place(self, job: Job) -> dict[str, str | int]:
         """Give the job's place in this table's index."""
         return place(job, shards=self.shards, index_completed=self.index_completed)
+
+    def persist(self, request: Callable[[], T], until: int | None = None) -> T:
+        """Make a request again while it may pass: `jobclaim.jobs.storage.resilience.persistently`."""
+        return persistently(request, clock=self._clock, until=until, sleep=self.sleep)
 
     def _conditional(self, operation: str, request: dict[str, Any], until: int | None = None) -> Written:
         call, tries = getattr(self.client(), operation), 0
@@ -256,7 +257,7 @@ class JobTable:
             return call(**{"TableName": self.name, **request})
 
         try:
-            answer = persistently(write, clock=self._clock, until=until, sleep=self.sleep)
+            answer = self.persist(write, until)
         except ClientError as error:
             if not condition_failed(error):
                 raise
@@ -286,18 +287,4 @@ class JobTable:
 
     def _ask_client(self, operation: str, request: dict[str, Any]) -> Any:
         call = getattr(self.client(), operation)
-        return persistently(lambda: call(**request), clock=self._clock, sleep=self.sleep)
-
-
-def _key(job_id: str) -> Item:
-    return {schema.KEY: attribute(job_id)}
-
-
-def _judged(written: Written, move: Move, after: Job) -> Written:
-    """Count a refused write as made where the job that stands in its way shows that an earlier try was applied."""
-    row, stored = TRANSITIONS[move], written.job
-    if written.applied or stored is None:
-        return replace(written, job=stored or (after if written.applied else None))
-    if not (written.tries > 1 or row.is_repeatable) or not row.recognises(stored, after):
-        return written
-    return Written(True, stored if row.brings or is_same_state(stored, after) else after, written.tries)
+        return self.persist(lambda: call(**request))

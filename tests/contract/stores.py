@@ -18,6 +18,15 @@ from tests.support.endpoints import unique_name
 
 QUEUES = (QueueSpec(name="default"), QueueSpec(name="ai"), QueueSpec(name="email"))
 Answer = Callable[[], Any]
+LEDGER = unique_name("ledger")
+"""A caller's own table; its key is ``id``."""
+WRITES = ("put_item", "update_item", "transact_write_items")
+
+
+def entry(table: str = LEDGER, name: str = "") -> dict[str, Any]:
+    """An effect that can be made once: a new item of the caller's table."""
+    item = {"id": name or unique_name("entry"), "amount": 9.5}
+    return {"Put": {"TableName": table, "Item": item, "ConditionExpression": "attribute_not_exists(id)"}}
 
 
 def contract_settings(**changes: Any) -> Settings:
@@ -50,13 +59,22 @@ class Store:
         self.line = self.line or self.client
         if isinstance(self.client, ModelClient):
             self.client.make_tables(self.settings.job_table, self.settings.fleet_table)
+            self.client.make_table(LEDGER, "id")
         else:
             list(ensure_table(self.client, table_specs(self.settings)[0], 30))
+            self.client.create_table(
+                TableName=LEDGER,
+                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
 
     def empty(self) -> None:
         """Delete all items."""
         for job_id in self.items():
             self.client.delete_item(TableName=self.settings.job_table, Key={"job_id": {"S": job_id}})
+        for name in self.ledger():
+            self.client.delete_item(TableName=LEDGER, Key={"id": {"S": name}})
 
     def repo(self, client: Any = None, settings: Settings | None = None) -> JobRepo:
         """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test."""
@@ -76,6 +94,11 @@ class Store:
         """Read the whole table."""
         pages = self.client.get_paginator("scan").paginate(TableName=self.settings.job_table, ConsistentRead=True)
         return {item["job_id"]["S"]: item for page in pages for item in page["Items"]}
+
+    def ledger(self) -> dict[str, dict[str, Any]]:
+        """Read the caller's own table, by id."""
+        found = self.client.scan(TableName=LEDGER, ConsistentRead=True)["Items"]
+        return {item["id"]["S"]: item for item in found}
 
     def pending(self, **options: Any) -> Job:
         """Submit a job, as somebody else."""
@@ -133,7 +156,7 @@ class LossyClient:
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
-        return self._lossy(call) if name in ("put_item", "update_item") else call
+        return self._lossy(call) if name in WRITES else call
 
     def lose_after(self, spared: int, *, times: int = 1, arrives: bool = True) -> None:
         """Let that many further writes through before the line gets bad for ``times`` writes."""
@@ -164,7 +187,7 @@ class TwiceClient:
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
-        if name not in ("put_item", "update_item"):
+        if name not in WRITES:
             return call
 
         def request(**parameters: Any) -> Any:

@@ -14,7 +14,7 @@ from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 from jobclaim.recovery.dead import decisions
-from tests.contract.stores import LossyClient, Store, TwiceClient
+from tests.contract.stores import LEDGER, LossyClient, Store, TwiceClient, entry
 
 TASK, KEY = "tasks.work", "k"
 ORPHANED = Failure(kind=FailureKind.ORPHANED, message="lease over")
@@ -40,13 +40,27 @@ def _rescued(rescued: Callable[[JobRepo, Job, Failure], Job | None], needed: Cal
     return Way(needed, lambda repo, job: rescued(repo, job, ORPHANED))
 
 
+def completed_with(repo: JobRepo, job: Job) -> Job:
+    return repo.update_status(
+        job.job_id, "COMPLETED", result=[1], token=job.claim_token, effects=[entry(LEDGER, job.job_id)]
+    )
+
+
+def submitted_with(repo: JobRepo, job: Job) -> bool:
+    with repo.transaction() as tx:
+        tx.put(TableName=LEDGER, Item={"id": f"order-{job.job_id}"}, ConditionExpression="attribute_not_exists(id)")
+        return tx.create_job(TASK, {"n": 1}, idempotency_key=KEY).created
+
+
 WAYS: Final[Mapping[Move, Way]] = {
     Move.SUBMIT: Way(
         lambda store: store.failed(idempotency_key=KEY),
         lambda repo, job: repo.create_job(TASK, {"n": 1}, idempotency_key=KEY).created,
     ),
+    Move.SUBMIT_WITH_WRITES: Way(lambda store: store.failed(idempotency_key=KEY), submitted_with),
     Move.CLAIM: Way(Store.pending, lambda repo, job: repo.claim_job(job.job_id, attempt=job.attempt)),
     Move.COMPLETE: _ends("COMPLETED", result=[1]),
+    Move.COMPLETE_WITH_EFFECTS: Way(claimed, completed_with),
     Move.FAIL: _ends("FAILED", error=ValueError("no")),
     Move.STOP: _ends("CANCELLED"),
     Move.RETRY: Way(claimed, lambda repo, job: repo.reschedule(job.job_id, error="busy", token=job.claim_token)),
@@ -71,6 +85,7 @@ WAYS: Final[Mapping[Move, Way]] = {
 }
 FROM_NOTHING: Final = {
     Move.SUBMIT: WAYS[Move.SUBMIT].made,
+    Move.SUBMIT_WITH_WRITES: WAYS[Move.SUBMIT_WITH_WRITES].made,
     Move.RECORD: WAYS[Move.RECORD].made,
 }
 BAD_LINES: Final[Mapping[str, Callable[[Any], Any]]] = {

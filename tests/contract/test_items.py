@@ -9,6 +9,7 @@ import pytest
 
 from jobclaim.jobs import JobStatus
 from jobclaim.jobs.encoding.item import attribute, place, to_attributes
+from jobclaim.jobs.transitions import Move
 from jobclaim.settings import ITEM_BUDGET
 from tests.contract.stores import Store
 from tests.unit.jobs_strategies import fullest_job, longest_failure
@@ -42,7 +43,7 @@ def test_the_fullest_job_there_can_be_can_still_be_ended(atomic_store: Store, ch
         available_at=now,
         claimed_at=now,
     )
-    assert repo.table.put_new(job).applied
+    assert repo.table.apply(None, Move.SUBMIT, job).applied
 
     arguments: dict[str, Any] = {"token": job.claim_token}
     if end == "COMPLETED":

@@ -6,11 +6,13 @@ import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from jobclaim.jobs import InvalidInput, Job, JobRepo, JobStatus
+from jobclaim.jobs.transitions import Move
 from tests.contract.stores import QUEUES, Store, contract_settings
 
 QUEUE_NAMES = [queue.name for queue in QUEUES]
@@ -41,7 +43,7 @@ def full(store: Store) -> tuple[JobRepo, list[Job]]:
     settings = store.settings.model_copy(update={"index_completed": True})
     repo, jobs = store.repo(settings=settings), many(100 if store.name == "moto" else 1000, store.clock())
     with ThreadPoolExecutor(1 if store.name == "moto" else 8) as pool:
-        assert all(written.applied for written in pool.map(repo.table.put_new, jobs))
+        assert all(written.applied for written in pool.map(partial(repo.table.apply, None, Move.SUBMIT), jobs))
     return repo, jobs
 
 
@@ -171,7 +173,7 @@ def test_a_page_of_the_index_that_ends_at_a_megabyte_is_read_to_its_end(atomic_s
         job = Job(
             job_id="🦀" * 251 + f"{n:04}", task="t", queue="default", status=JobStatus.PENDING, available_at=n + 1
         )
-        repo.table.put_new(job)
+        repo.table.apply(None, Move.SUBMIT, job)
 
     page = repo.list_jobs("PENDING", limit=1000)
 

@@ -24,6 +24,10 @@ class ModelClient:
         self._database.make_table(job_table, schema.KEY, BY_STATE)
         self._database.make_table(fleet_table, schema.FLEET_KEY)
 
+    def make_table(self, name: str, key: str) -> None:
+        """Make a table of a caller's, empty."""
+        self._database.make_table(name, key)
+
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         return partial(self._ask, operation)
 

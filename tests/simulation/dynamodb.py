@@ -15,6 +15,8 @@ from tests.simulation.expressions import Item, condition, number, plain, update
 ITEM_LIMIT: Final = 400 * 1024
 WRITE_UNIT: Final = 1024
 BATCH_LIMIT: Final = 100
+TRANSACTION_LIMIT: Final = 100
+TOKEN_MS: Final = 600_000
 KEY_BYTES: Final = 2048
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -56,6 +58,7 @@ class Database:
         self._now = now
         self._lag = lag
         self._tables: dict[str, Table] = {}
+        self._transactions = Transactions(self, now)
         self.units: Counter[str] = Counter()
 
     def make_table(self, name: str, key: str, index: Index | None = None) -> None:
@@ -98,6 +101,10 @@ class Database:
         old = self._checked(table, key, request)
         write = self._write(table, key, old, None)
         return ({"Attributes": old} if old and request.get("ReturnValues") == "ALL_OLD" else {}), write
+
+    def transact_write_items(self, request: Request) -> tuple[Answer, list[Write]]:
+        """Make all operations or none; a token that comes again within ten minutes makes none and is a success."""
+        return self._transactions.make(request)
 
     def get_item(self, request: Request) -> tuple[Answer, None]:
         """Read an item."""
@@ -188,6 +195,58 @@ class Database:
             if holds(item, names, values):
                 rows.append((plain(item[index.range]), key, plain(item[index.hash])))
         return rows
+
+
+class Transactions:
+    """TransactWriteItems: two-phase, idempotent by token, a reason for each operation that stood in the way."""
+
+    def __init__(self, database: Database, now: Callable[[], int]) -> None:
+        self._database, self._now = database, now
+        self._tokens: dict[str, tuple[int, str]] = {}
+
+    def make(self, request: Request) -> tuple[Answer, list[Write]]:
+        """Make a transaction."""
+        operations = [next(iter(item.items())) for item in request["TransactItems"]]
+        text, token = repr(operations), request["ClientRequestToken"]
+        at, known = self._tokens.get(token, (0, ""))
+        if known and self._now() - at <= TOKEN_MS:
+            if known == text:
+                return {}, []
+            raise refusal("IdempotentParameterMismatchException", "the token was used for another transaction")
+        self._refuse_twice(operations)
+        reasons = [self._reason(one) for _, one in operations]
+        if any(reason["Code"] != "None" for reason in reasons):
+            codes = ", ".join(reason["Code"] for reason in reasons)
+            raise refusal("TransactionCanceledException", f"cancelled [{codes}]", CancellationReasons=reasons)
+        self._tokens[token] = (self._now(), text)
+        made = [self._made(kind, one) for kind, one in operations]
+        return {}, [write for write in made if write is not None]
+
+    def _refuse_twice(self, operations: list[tuple[str, Request]]) -> None:
+        items = [self._item_of(one) for _, one in operations]
+        if len(items) > TRANSACTION_LIMIT or len(set(items)) < len(items):
+            raise refusal("ValidationException", "too many operations, or two of them on one item")
+
+    def _item_of(self, request: Request) -> tuple[str, str]:
+        table = self._database._table(request)
+        return table.name, table.key_of(request.get("Key") or request["Item"])
+
+    def _reason(self, request: Request) -> dict[str, Any]:
+        table, (_, key) = self._database._table(request), self._item_of(request)
+        try:
+            self._database._checked(table, key, request)
+        except ClientError as error:
+            item = error.response.get("Item")
+            return {"Code": "ConditionalCheckFailed", "Message": "refused", **({"Item": item} if item else {})}
+        return {"Code": "None"}
+
+    def _made(self, kind: str, request: Request) -> Write | None:
+        makers = {
+            "Put": self._database.put_item,
+            "Update": self._database.update_item,
+            "Delete": self._database.delete_item,
+        }
+        return makers[kind](request)[1] if kind in makers else None
 
 
 class Table:

@@ -21,6 +21,7 @@ import jobclaim.jobs.repo.claiming
 import jobclaim.jobs.repo.rescue
 import jobclaim.jobs.storage.expressions
 import jobclaim.jobs.storage.table
+import jobclaim.jobs.storage.written
 import jobclaim.recovery.decide
 import jobclaim.recovery.settle
 from jobclaim.jobs.model import JobStatus
@@ -205,7 +206,7 @@ def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextM
 def _recognising(answer: bool) -> Callable[[], AbstractContextManager[Any]]:
     """Let every move recognise every refused write, or none."""
     rows = {move: replace(row, recognises=lambda *_: answer) for move, row in TRANSITIONS.items()}
-    return _patched(jobclaim.jobs.storage.table, "TRANSITIONS", MappingProxyType(rows))
+    return _patched(jobclaim.jobs.storage.written, "TRANSITIONS", MappingProxyType(rows))
 
 
 def _same_token() -> AbstractContextManager[Any]:

@@ -1,0 +1,49 @@
+"""Which items a transaction touches: DynamoDB takes one operation for each, so a second one is refused early.
+
+Only a table knows which attributes of a put are its key. The first operation that names a key tells; puts before it are
+looked at then, and a table on which nothing but puts are made is left to DynamoDB.
+"""
+
+from __future__ import annotations
+
+import json
+
+from jobclaim.jobs.effects.values import canonical
+from jobclaim.jobs.effects.write import Write
+from jobclaim.jobs.errors import InvalidEffect
+
+
+class ItemsOfTable:
+    """The items of one table that a transaction has operations on."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._puts: list[Write] = []
+        self._seen: set[str] = set()
+
+    def add(self, write: Write) -> None:
+        """Take one more operation.
+
+        Raises
+        ------
+        InvalidEffect
+            There is one on the same item already.
+        """
+        if "Key" in write.request and not self._names:
+            self._names = tuple(sorted(write.request["Key"]))
+            self._seen = {key for put in self._puts if (key := self._key_of(put))}
+        key = self._key_of(write)
+        if key and key in self._seen:
+            raise InvalidEffect(
+                f"{write.what}: a second operation on one item of table {write.table_name!r}, found by its key "
+                f"{list(self._names)}; a transaction takes one for each item: say all of it in one update"
+            )
+        self._seen.add(key)
+        if not self._names:
+            self._puts.append(write)
+
+    def _key_of(self, write: Write) -> str:
+        values = write.request.get("Key") or write.request["Item"]
+        if not self._names or not all(name in values for name in self._names):
+            return ""
+        return json.dumps([canonical(values[name]) for name in self._names])

@@ -1,0 +1,172 @@
+"""One write of a caller's, in DynamoDB's own terms, checked as far as that can be done without asking DynamoDB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobclaim.jobs.effects.values import size, to_typed
+from jobclaim.jobs.encoding.item import Item
+from jobclaim.jobs.errors import InvalidEffect
+from jobclaim.specs.refusals import did_you_mean
+
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "Put": ("TableName", "Item"),
+    "Update": ("TableName", "Key", "UpdateExpression"),
+    "Delete": ("TableName", "Key"),
+    "ConditionCheck": ("TableName", "Key", "ConditionExpression"),
+}
+"""Operations of TransactWriteItems, and what each request must hold."""
+OPTIONAL: Final = (
+    "ConditionExpression",
+    "ExpressionAttributeNames",
+    "ExpressionAttributeValues",
+    "ReturnValuesOnConditionCheckFailure",
+)
+VALUES: Final = ("Key", "Item", "ExpressionAttributeValues")
+"""Parameters that hold values."""
+METHODS: Final[Mapping[str, str]] = {"Put": "put", "Update": "update", "Delete": "delete", "ConditionCheck": "check"}
+ITEM_LIMIT: Final = 400 * 1024
+"""Bytes of an item (AWS, "Quotas in Amazon DynamoDB")."""
+KEY_ATTRIBUTES: Final = 2
+_NAMED_BY_CONDITION: Final = re.compile(r"attribute_(?:not_)?exists\s*\(\s*([#\w.-]+)\s*\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One operation of a transaction.
+
+    Attributes
+    ----------
+    operation : str
+        ``Put``, ``Update``, ``Delete`` or ``ConditionCheck``.
+    request : dict
+        Its arguments, values in DynamoDB's typed form.
+    is_plain : bool
+        Whether the caller wrote plain Python values, and is shown such.
+    what : str
+        The caller's call, for an error: ``effects.put``.
+    """
+
+    operation: str
+    request: dict[str, Any]
+    is_plain: bool = False
+    what: str = ""
+
+    @property
+    def table(self) -> str:
+        """The table's name, as the caller wrote it: a name, or an ARN."""
+        return str(self.request["TableName"])
+
+    @property
+    def table_name(self) -> str:
+        """The table's name, without what an ARN says before it."""
+        return self.table.rpartition(":table/")[2].partition("/")[0]
+
+    @property
+    def octets(self) -> int:
+        """Bytes that it certainly adds to its transaction."""
+        return size(self.request.get("Item") or self.request["Key"])
+
+    def as_item(self) -> dict[str, Any]:
+        """Give it as TransactWriteItems takes it."""
+        return {self.operation: self.request}
+
+    def refuse_table(self, refused: Collection[str]) -> None:
+        """Refuse to write to a table that is jobclaim's own. Raises `InvalidEffect`."""
+        if self.table_name in refused:
+            raise InvalidEffect(
+                f"{self.what}: table {self.table_name!r} is jobclaim's own, and jobclaim alone writes its items; write "
+                "to a table of yours (a job's result goes with its completion, a new job through a submission)"
+            )
+
+    def shown_key(self) -> Item:
+        """Give what names its item: the key, or, of a put, the attributes that its condition asks for.
+
+        Of a put only the table knows which attributes are the key. One without a condition is never refused by one.
+        """
+        if "Key" in self.request:
+            return dict(self.request["Key"])
+        names = self.request.get("ExpressionAttributeNames", {})
+        asked = _NAMED_BY_CONDITION.findall(self.request.get("ConditionExpression", ""))
+        item = self.request["Item"]
+        return {name: item[name] for name in dict.fromkeys(names.get(one, one) for one in asked) if name in item}
+
+
+def make(
+    operation: str, request: Mapping[str, Any], refused_tables: Collection[str] = (), collector: str = "effects"
+) -> Write:
+    """Check a request and make the write of it.
+
+    Parameters
+    ----------
+    refused_tables : collection of str
+        Tables that no caller writes to: jobclaim's own.
+
+    Raises
+    ------
+    InvalidEffect
+    """
+    what = f"{collector}.{METHODS[operation]}"
+    given = {name: value for name, value in request.items() if value is not None}
+    _check_names(operation, given, what)
+    given = _with_built_condition(given, what)
+    groups: dict[str, Any] = {name: given[name] for name in VALUES if name in given}
+    for name, values in groups.items():
+        if not isinstance(values, Mapping) or not values or not all(isinstance(one, str) for one in values):
+            raise InvalidEffect(f"{what}: {name}={values!r} must be a map of attributes that is not empty")
+    typed, is_plain = to_typed(groups, what)
+    write = Write(operation, {**given, **typed}, is_plain, what)
+    write.refuse_table(refused_tables)
+    _check_sizes(write, what)
+    return write
+
+
+def _check_names(operation: str, given: Mapping[str, Any], what: str) -> None:
+    known = (*NEEDED[operation], *OPTIONAL)
+    for name in given:
+        if name not in known:
+            raise InvalidEffect(
+                f"{what} has no parameter {name!r}{did_you_mean(name, known)}; its parameters are DynamoDB's own in "
+                f"TransactWriteItems: {', '.join(dict.fromkeys(known))}"
+            )
+    if missing := [name for name in NEEDED[operation] if name not in given]:
+        raise InvalidEffect(f"{what} needs {', '.join(missing)}, as DynamoDB's {operation} does")
+    for name in ("TableName", "UpdateExpression"):
+        if name in given and not (isinstance(given[name], str) and given[name].strip()):
+            raise InvalidEffect(f"{what}: {name}={given[name]!r} must be text")
+
+
+def _with_built_condition(given: dict[str, Any], what: str) -> dict[str, Any]:
+    """Write out a condition that was built with ``boto3.dynamodb.conditions``, as boto3's resources do."""
+    asked = given.get("ConditionExpression")
+    if asked is None or isinstance(asked, str):
+        return given
+    from boto3.dynamodb.conditions import ConditionBase, ConditionExpressionBuilder
+
+    if not isinstance(asked, ConditionBase):
+        raise InvalidEffect(f"{what}: ConditionExpression={asked!r} must be text, or Attr(...) of boto3")
+    built = ConditionExpressionBuilder().build_expression(asked)
+    names = {**given.get("ExpressionAttributeNames", {}), **built.attribute_name_placeholders}
+    values = {**given.get("ExpressionAttributeValues", {}), **built.attribute_value_placeholders}
+    optional = {"ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
+    return {
+        **given,
+        "ConditionExpression": built.condition_expression,
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+def _check_sizes(write: Write, what: str) -> None:
+    key = write.request.get("Key", {})
+    if len(key) > KEY_ATTRIBUTES:
+        raise InvalidEffect(
+            f"{what}: Key has {len(key)} attributes, a key has one or two; pass the item as Item to put"
+        )
+    if (octets := write.octets) > ITEM_LIMIT:
+        raise InvalidEffect(
+            f"{what}: the item for table {write.table_name!r} takes {octets:,} bytes, DynamoDB stores {ITEM_LIMIT:,}; "
+            "keep the large part elsewhere (S3) and store a reference"
+        )

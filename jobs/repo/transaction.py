@@ -1,0 +1,195 @@
+"""``with repo.transaction() as tx:`` writes a caller's items and new jobs together, or nothing.
+
+::
+
+    block ──▶ one TransactWriteItems ──▶ messages, which are the caller's or `jobclaim.transaction`'s to send
+      │            │                       └ a process that dies here: recovery sends them within seconds (`Job.unsent`)
+      │            ├ a condition of the caller's refused ──▶ EffectRefused     ┐
+      │            └ an equal job is there already ────────▶ AlreadySubmitted  ├ nothing is written
+      └ raises ────────────────────────────────────────────▶ what it raised   ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from jobclaim.jobs.effects.collected import Effects
+from jobclaim.jobs.effects.write import Write
+from jobclaim.jobs.errors import AlreadySubmitted, InvalidInput, StoreUnavailable
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.together import Planned, write_together
+from jobclaim.jobs.transitions import Move
+
+if TYPE_CHECKING:
+    from jobclaim.jobs.repo.submitting import Submitting
+
+MOST_OPERATIONS: Final = 100
+"""Operations of one TransactWriteItems."""
+PATIENCE_MS: Final = 5_000
+"""For so long a transaction that meets another one on an item is tried again."""
+
+_open: ContextVar[Transaction | None] = ContextVar("open_transaction", default=None)
+_joined: ContextVar[Transaction | None] = ContextVar("joined_transaction", default=None)
+
+
+class Transaction:
+    """A caller's writes, in DynamoDB's own terms, and new jobs: written together as the block ends, or not at all.
+
+    Parameters
+    ----------
+    repo : JobRepo, optional
+        Of the jobs; default: that of the first job.
+    """
+
+    def __init__(self, repo: Submitting | None = None) -> None:
+        self._repo = repo
+        self._effects = Effects(repo.own_tables if repo else (), room=MOST_OPERATIONS, name="tx")
+        self._jobs: list[tuple[Job, Callable[[Job], object]]] = []
+        self._afterwards: list[Callable[[], object]] = []
+        self._entered: Token[Transaction | None] | None = None
+        self.put = self._effects.put
+        self.update = self._effects.update
+        self.delete = self._effects.delete
+        self.check = self._effects.check
+
+    # --- the block
+    def __enter__(self) -> Self:
+        if _open.get() is not None:
+            raise InvalidInput(
+                "a transaction is open in this context already, and one inside it would be written even if the outer "
+                "one is not; pass the outer one's tx to the code that wants to join it"
+            )
+        if self._entered is not None:
+            raise InvalidInput("this transaction was used before; make a new one for each block")
+        self._entered = _open.set(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._leave()
+        if kind is None:
+            self.commit()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._leave()
+        if kind is None:
+            await asyncio.shield(asyncio.to_thread(self.commit))
+
+    def _leave(self) -> None:
+        assert self._entered is not None
+        _open.reset(self._entered)
+        self._effects.seal()
+
+    # --- jobs
+    def create_job(self, task: str, payload: Any = None, **options: Any) -> Job:
+        """Plan a job, as `JobRepo.create_job`; it is there when the block has ended. Its message is the caller's.
+
+        Raises as `JobRepo.create_job`, but for an equal job, which only the end of the block meets.
+        """
+        with self.joining():
+            return self._known_repo().create_job(task, payload, **options)
+
+    @contextmanager
+    def joining(self) -> Iterator[None]:
+        """Have jobs that are created in this block be part of the transaction."""
+        token = _joined.set(self)
+        try:
+            yield
+        finally:
+            _joined.reset(token)
+
+    def plan(self, repo: Submitting, job: Job, check: Callable[[Job], object]) -> Job:
+        """Take a new job; ``check`` refuses a job that has its id and is another one."""
+        if self._repo is None:
+            self._repo = repo
+        elif self._repo.table is not repo.table:
+            raise InvalidInput(
+                f"task {job.task!r} belongs to another app than the other jobs of this transaction; use one "
+                "transaction for each app"
+            )
+        self._effects.reserve()
+        planned = replace(job, unsent=1) if job.dispatches else job
+        self._jobs.append((planned, check))
+        return planned
+
+    def afterwards(self, call: Callable[[], object]) -> None:
+        """Have something done when all is written."""
+        self._afterwards.append(call)
+
+    # --- the write
+    def commit(self) -> None:
+        """Write everything, once; an empty transaction makes no request.
+
+        Raises
+        ------
+        AlreadySubmitted, EffectRefused, InvalidEffect, IdempotencyMismatch
+            Nothing was written.
+        StoreUnavailable
+            DynamoDB did not answer: all of it may have been written, or none.
+        """
+        writes = self._effects.seal()
+        if writes or self._jobs:
+            repo = self._known_repo()
+            self._effects.refuse_tables(repo.own_tables)
+            self._write(repo, writes)
+        for call in self._afterwards:
+            call()
+
+    def _write(self, repo: Submitting, writes: Sequence[Write]) -> None:
+        planned = [Planned(None, Move.SUBMIT_WITH_WRITES, job) for job, _ in self._jobs]
+        for _ in range(lifecycle.SUBMIT_ROUNDS):
+            written = write_together(repo.table, planned, writes, until=repo.clock() + PATIENCE_MS)
+            if all(one.applied for one in written):
+                return
+            found = [one.job for one in written]
+            if duplicates := repo.duplicates_of([job for job, _ in self._jobs], found):
+                raise _already(duplicates, self._jobs)
+            planned = [
+                Planned(before, Move.SUBMIT_WITH_WRITES, _anew(repo, before, job))
+                for before, (job, _) in zip(found, self._jobs, strict=True)
+            ]
+        raise StoreUnavailable(
+            "the jobs of a transaction changed each time it was tried; nothing was written, try again"
+        )
+
+    def _known_repo(self) -> Submitting:
+        if self._repo is None:
+            raise InvalidInput("this transaction has no job and names no app; give it one: transaction(app=...)")
+        return self._repo
+
+
+def _anew(repo: Submitting, before: Job | None, job: Job) -> Job:
+    return job if before is None else repo.table.payloads.outlasting(before, lifecycle.resubmitted(before, job))
+
+
+def joined() -> Transaction | None:
+    """Give the transaction that jobs which are created now are part of."""
+    return _joined.get()
+
+
+def afterwards(call: Callable[[], object]) -> None:
+    """Have something done when the job that was just created is written: at once, or at its transaction's end."""
+    transaction = _joined.get()
+    if transaction is None:
+        call()
+    else:
+        transaction.afterwards(call)
+
+
+def _already(duplicates: dict[int, Job], jobs: Sequence[tuple[Job, Callable[[Job], object]]]) -> AlreadySubmitted:
+    for index, existing in duplicates.items():
+        jobs[index][1](existing)
+    shown = ", ".join(f"{job.job_id!r} of task {job.task!r} ({job.status})" for job in duplicates.values())
+    return AlreadySubmitted(
+        f"an equal submission was made before: job {shown}. Nothing of this transaction was written: the writes that "
+        "belong to that job were made with it. Take its job from this error, or use another idempotency key",
+        tuple(duplicates.values()),
+    )

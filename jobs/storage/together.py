@@ -1,0 +1,213 @@
+"""Jobs' writes and a caller's own in one TransactWriteItems: all of them are made, or none.
+
+::
+
+    [ jobs' own writes, each under its move's condition | the caller's writes ]   ClientRequestToken: their digest
+
+    answered               all are made; the same request sent again within ten minutes changes nothing
+    a job's own refused    made before, where the stored job shows it; else the claim is over, or the id is taken
+    a caller's refused     `EffectRefused`, unless an earlier try, whose answer was lost, had been applied
+    a conflict, a throttle nothing is made: tried again, like any error that passes
+    not a transaction      `InvalidEffect`: two operations on one item, an expression DynamoDB cannot read
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+from jobclaim.jobs.effects.values import canonical, to_plain
+from jobclaim.jobs.effects.write import Write
+from jobclaim.jobs.encoding.item import from_item, key_of
+from jobclaim.jobs.errors import EffectRefused, InvalidEffect
+from jobclaim.jobs.failures.aws_codes import ACCESS, spelled
+from jobclaim.jobs.model import FailureKind, Job
+from jobclaim.jobs.storage.expressions import update_request
+from jobclaim.jobs.storage.written import Written, judged
+from jobclaim.jobs.transitions import Move, as_read
+
+if TYPE_CHECKING:
+    from jobclaim.jobs.storage.table import JobTable
+
+CONDITION: Final = "ConditionalCheckFailed"
+PASSING: Final[Mapping[str, str]] = {
+    "TransactionConflict": "TransactionConflictException",
+    "ThrottlingError": "ThrottlingException",
+    "ProvisionedThroughputExceeded": "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded": "RequestLimitExceeded",
+    "InternalServerError": "ThrottlingException",
+}
+"""Reasons for which the same transaction may be made later, as the errors of single requests that mean the same."""
+NEVER: Final = "None"
+"""How a reason says that its operation would have been made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One job's own write: as with `jobclaim.jobs.storage.table.JobTable.apply`."""
+
+    before: Job | None
+    move: Move
+    after: Job
+
+    def as_item(self, table: JobTable) -> dict[str, Any]:
+        """Give it as TransactWriteItems takes it."""
+        if self.before is None:
+            return {"Put": {"TableName": table.name, **table.put_request(self.after)}}
+        known = as_read(self.before)
+        request = update_request(self.move, known, table.changes(self.before, self.after))
+        request.pop("ReturnValues")
+        return {"Update": {"TableName": table.name, "Key": key_of(self.before.job_id), **request}}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why DynamoDB made nothing: a reason for each operation, or one word for the whole."""
+
+    reasons: tuple[Mapping[str, Any], ...] = ()
+    code: str = ""
+    message: str = ""
+
+
+def write_together(
+    table: JobTable, planned: Sequence[Planned], writes: Sequence[Write], *, until: int | None = None
+) -> list[Written]:
+    """Make all writes in one transaction; give what became of the jobs' own, in their order.
+
+    Where one of these is refused, none is applied. ``until`` as in `jobclaim.jobs.storage.resilience.persistently`.
+
+    Raises
+    ------
+    EffectRefused, InvalidEffect, StoreUnavailable
+    """
+    items = [one.as_item(table) for one in planned] + [write.as_item() for write in writes]
+    refusal, tries = _ask(table, items, len(planned), until)
+    if refusal is None:
+        return [judged(Written(True, None, tries), one.move, one.after) for one in planned]
+    if refusal.code:
+        raise _rejected(refusal, writes, table.name)
+    own = _own(table, planned, refusal, tries)
+    if own is not None:
+        return own
+    for index, reason in enumerate(refusal.reasons[len(planned) :]):
+        if reason.get("Code", NEVER) not in (NEVER, *PASSING):
+            raise _refused(writes[index], index, reason)
+    raise InvalidEffect(f"DynamoDB refused the transaction and named no operation: {refusal.reasons}; see its message")
+
+
+def _ask(table: JobTable, items: list[dict[str, Any]], own: int, until: int | None) -> tuple[Refusal | None, int]:
+    """Make the request as long as it may pass; give why it was refused, and how often it was made."""
+    text = json.dumps(canonical(items), sort_keys=True)
+    request = {"TransactItems": items, "ClientRequestToken": hashlib.sha256(text.encode()).hexdigest()[:36]}
+    call, tries = table.client().transact_write_items, 0
+
+    def write() -> Refusal | None:
+        nonlocal tries
+        tries += 1
+        try:
+            call(**request)
+        except ClientError as error:
+            tries += error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+            return _understood(error, own, table.name)
+        return None
+
+    return table.persist(write, until), tries
+
+
+def _understood(error: ClientError, own: int, own_table: str) -> Refusal:
+    """Give what a refusal says; an error that may pass is raised, as the one of a single request.
+
+    A conflict on a job's own item passes whatever else is refused: it may be with an earlier try of this very write.
+
+    Raises
+    ------
+    botocore.exceptions.ClientError
+    """
+    answer: Any = error.response
+    code, message = spelled(answer["Error"].get("Code", "")), str(answer["Error"].get("Message", ""))
+    if code == "TransactionCanceled":
+        reasons = tuple(answer.get("CancellationReasons") or ())
+        codes = [reason.get("Code") or NEVER for reason in reasons]
+        passing_codes = [code for code in codes if code in PASSING]
+        if set(codes) <= {NEVER, *PASSING} or any(code in PASSING for code in codes[:own]):
+            passing = PASSING[passing_codes[0]] if passing_codes else "TransactionConflictException"
+            answer = {**answer, "Error": {"Code": passing, "Message": message}}
+            raise ClientError(answer, error.operation_name)
+        return Refusal(reasons)
+    if code == "Validation" or (code in ACCESS and f"table/{own_table}" not in message and ":table/" in message):
+        return Refusal(code=code, message=message)
+    if code == "ResourceNotFound":
+        return Refusal(code=code, message=message)
+    raise error
+
+
+def _own(table: JobTable, planned: Sequence[Planned], refusal: Refusal, tries: int) -> list[Written] | None:
+    """Tell what became of the jobs' own writes; ``None`` where it is a caller's that stands in the way.
+
+    A job whose stored item shows that its write was made before shows it of all: they are made together. So the first
+    job is read where an earlier try may have been applied and no job's own write is among the refused.
+    """
+    reasons = dict(enumerate(refusal.reasons[: len(planned)]))
+    refused = [index for index, reason in reasons.items() if reason.get("Code") == CONDITION]
+    found: dict[int, Written] = {}
+    for index in refused or ([0] if tries > 1 and planned else []):
+        one, item = planned[index], reasons.get(index, {}).get("Item")
+        stored = from_item(item) if item else table.get(one.after.job_id)
+        found[index] = judged(Written(False, stored, tries), one.move, one.after)
+        if found[index].applied:
+            return [judged(Written(True, None, tries), other.move, other.after) for other in planned]
+    if not refused:
+        return None
+    return [found.get(index, Written(False, planned[index].before, tries)) for index in range(len(planned))]
+
+
+def _refused(write: Write, index: int, reason: Mapping[str, Any]) -> EffectRefused:
+    shape: Callable[[Any], Any] = to_plain if write.is_plain else dict
+    key, item, code = shape(write.shown_key()), reason.get("Item"), str(reason.get("Code", ""))
+    if code == CONDITION:
+        why = "its condition did not hold"
+        remedy = "Look at the item; where the condition may hold later, have the task retried for EffectRefused"
+    else:
+        why = f"DynamoDB says {code}: {reason.get('Message') or 'nothing more'}"
+        remedy = "Correct the write"
+    return EffectRefused(
+        f"{write.what}, number {index}, on {key or 'an item'} of table {write.table!r}, was refused: "
+        f"{why}. Nothing was written, for the job neither. {remedy}",
+        table=write.table,
+        key=key,
+        operation=write.operation,
+        index=index,
+        reason=code,
+        item=shape(item) if item else None,
+    )
+
+
+def _rejected(refusal: Refusal, writes: Sequence[Write], own_table: str) -> EffectRefused | InvalidEffect:
+    """Make the error of a transaction that DynamoDB did not even look at the items of."""
+    tables = sorted({write.table for write in writes})
+    if refusal.code == "Validation":
+        return InvalidEffect(
+            f"DynamoDB refused the effects on {', '.join(tables)}: {refusal.message}. Nothing was written. One "
+            "operation for each item, 4 MB in all; check keys against the table's schema, and each expression's names "
+            "and values"
+        )
+    table = next((one for one in tables if f"table/{one.rpartition('/')[2]}" in refusal.message), "")
+    missing = refusal.code == "ResourceNotFound"
+    remedy = (
+        f"Create the table in this account and region (one of {', '.join(tables)}; jobclaim's own is {own_table!r})"
+        if missing
+        else "Give this role PutItem, UpdateItem, DeleteItem and ConditionCheckItem on the table, as its policy in "
+        "template.yaml does with the parameter EffectTables"
+    )
+    return EffectRefused(
+        f"DynamoDB refused the effects on {table or ', '.join(tables)} with {refusal.code}: {refusal.message}. Nothing "
+        f"was written, for the job neither. {remedy}",
+        table=table or (tables[0] if len(tables) == 1 else ""),
+        reason=refusal.code,
+        failure_kind=FailureKind.CONFIGURATION,
+    )
