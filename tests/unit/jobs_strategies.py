@@ -87,7 +87,6 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "decisions": st.lists(DECISIONS, max_size=3).map(tuple),
     "effects": WORDS,
     "unsent": st.sampled_from([0, 1]),
-    "unfollowed": st.sampled_from([0, 1]),
 }
 """Every field that is stored."""
 
@@ -136,7 +135,7 @@ def fullest_job(character: str, payload_bytes: int) -> Job:
     for _ in range(HISTORY_LIMIT + 1):
         job = lifecycle.pending_again(job, Move.ORPHAN_RETRY, longest_failure(character), LATE, LATE, charge=True)
         job = replace(job, status=JobStatus.PROCESSING, start_by=LATE, slot=LATE)
-    return replace(job, effects=f"99:{'f' * 16}", unsent=1, unfollowed=1)
+    return replace(job, effects=f"99:{'f' * 16}", unsent=1)
 
 
 def longest_failure(character: str) -> Failure:
