@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import pickle
 import tracemalloc
 import zlib
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kombu.serialization import dumps
 from kombu.transport.virtual import Channel, Message
 
 from jobclaim.jobs import PayloadTooLarge
+from jobclaim.workers.process.poison import MAX_REASON
 from jobclaim.workers.submission.envelope import PACKED, seal, unseal
 from jobclaim.workers.submission.inflate import TooLarge
 from jobclaim.workers.transport.inspect import Poison, bounded, build_message, check_call, check_headers, read_envelope
@@ -150,3 +153,52 @@ def test_a_bomb_in_a_stored_envelope_is_refused() -> None:
         assert tracemalloc.get_traced_memory()[1] < 40_000_000
     finally:
         tracemalloc.stop()
+
+
+def sent_with(serializer: str) -> str:
+    """A call as kombu sends it with another serializer."""
+    content_type, content_encoding, data = dumps([["secret"], {}, {}], serializer=serializer)
+    raw = data if isinstance(data, bytes) else data.encode()
+    made = envelope() | {"content-type": content_type, "content-encoding": content_encoding}
+    return wire(made | {"body": base64.b64encode(raw).decode()})
+
+
+PICKLE = base64.b64encode(pickle.dumps({"secret": 1})).decode()
+FOREIGN = [
+    pytest.param(sent_with("pickle"), "pickled call", "task_serializer = 'json'", id="pickle"),
+    pytest.param(sent_with("yaml"), "YAML call", "task_serializer = 'json'", id="yaml"),
+    pytest.param(
+        wire(envelope() | {"content-type": "application/x-msgpack", "content-encoding": "binary", "body": "k5GhYQ=="}),
+        "msgpack call",
+        "task_serializer = 'json'",
+        id="msgpack",
+    ),
+    pytest.param(wire(envelope() | {"content-type": "text/csv"}), "text/csv", "task_serializer = 'json'", id="csv"),
+    pytest.param(wire(envelope() | {"content-type": "a secret"}), "no type", "'json'", id="nonsense for a type"),
+    pytest.param(PICKLE, "pickled data", "task_serializer = 'json'", id="bare pickle"),
+    pytest.param(base64.b64encode(b"\x93\xa6secret\x01\xc0").decode(), "msgpack", "'json'", id="bare msgpack"),
+    pytest.param(base64.b64encode(b"\xff\xfesecret").decode(), "binary data", "'json'", id="bare bytes"),
+    pytest.param("task: mail\nargs: [secret]\n", "YAML", "jobclaim submit", id="bare yaml"),
+    pytest.param("---\n- secret\n", "YAML", "jobclaim submit", id="yaml document"),
+    pytest.param('{"task": "mail", "args": ["secret"]}', "bare JSON", "jobclaim submit", id="bare json"),
+    pytest.param('["mail", "secret"]', "bare JSON (list)", "jobclaim submit", id="bare json list"),
+    pytest.param(wire("secret"), "bare JSON (str)", "jobclaim submit", id="bare json text"),
+    pytest.param('{"task": "mail", "secret', "cut off", "jobclaim submit", id="half of JSON"),
+    pytest.param("secret", "plain text", "jobclaim submit", id="text"),
+    pytest.param('{"Records": [{"s3": "secret"}]}', "S3", "queue of its own", id="S3"),
+    pytest.param('{"Type": "Notification", "TopicArn": "a", "Message": "secret"}', "SNS", "own", id="SNS"),
+    pytest.param('{"detail-type": "x", "detail": {"a": "secret"}}', "EventBridge", "own", id="EventBridge"),
+    pytest.param(CORPUS["protocol 1"], "protocol 1", "task_protocol = 2", id="protocol 1"),
+    pytest.param(CORPUS["no task"], "'task' is missing", "jobclaim submit", id="no task"),
+]
+
+
+@pytest.mark.parametrize(("body", "what", "remedy"), FOREIGN)
+def test_a_reason_says_what_the_message_is_and_what_to_do(body: str, what: str, remedy: str) -> None:
+    with pytest.raises(Poison) as caught:
+        inspect(body)
+    reason = str(caught.value)
+    assert what in reason
+    assert remedy in reason
+    assert "secret" not in reason
+    assert len(reason) <= MAX_REASON

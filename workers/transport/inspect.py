@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from jobclaim.workers.submission.inflate import inflate
+from jobclaim.workers.transport import foreign
 
 CONTENT_TYPE: Final = "application/json"
 INFLATED: Final = frozenset({"application/x-gzip", "gzip", "zlib"})
@@ -30,14 +31,17 @@ def read_envelope(body: Any) -> dict[str, Any]:
     """
     if not isinstance(body, str) or not body:
         raise Poison("the body is empty")
-    text = body if body.lstrip().startswith("{") else _from_base64(body)
+    text = body if body.lstrip().startswith(("{", "[")) else _from_base64(body)
     try:
         envelope = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Poison(f"the body is not JSON: {error}") from error
-    _must(isinstance(envelope, dict), "the body is not a JSON object", envelope)
+        raise Poison(foreign.of_text(text)) from error
+    if not isinstance(envelope, dict):
+        raise Poison(foreign.of_value(envelope))
+    if "properties" not in envelope:
+        raise Poison(foreign.of_object(envelope))
     _check_envelope(envelope)
-    return envelope  # type: ignore[no-any-return]
+    return envelope
 
 
 def bounded(envelope: dict[str, Any]) -> dict[str, Any]:
@@ -91,10 +95,12 @@ def check_message(message: Any) -> None:
     Poison
     """
     if message.content_type != CONTENT_TYPE:
-        raise Poison(f"content type {_show(message.content_type)} is not accepted; send {CONTENT_TYPE}")
+        raise Poison(foreign.of_content_type(message.content_type))
     message.accept = {CONTENT_TYPE}
     if message.errors:
         raise Poison(f"the message cannot be decoded: {type(message.errors[0]).__name__}")
+    if "task" not in message.headers:
+        raise Poison(_without_headers(message))
     check_headers(message.headers)
     try:
         payload = message.payload
@@ -161,9 +167,24 @@ def _check_envelope(envelope: Mapping[str, Any]) -> None:
 
 def _from_base64(body: str) -> str:
     try:
-        return base64.b64decode(body.strip(), validate=True).decode()
+        data = base64.b64decode(body.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Poison("the body is neither JSON nor base64 of UTF-8 text") from error
+        raise Poison(foreign.of_text(body)) from error
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Poison(foreign.of_bytes(data)) from error
+
+
+def _without_headers(message: Any) -> str:
+    """Tell why a message names no task: Celery's first protocol has it in the call."""
+    try:
+        payload = message.payload
+    except Exception:  # noqa: BLE001 - whatever it is, it is no call
+        payload = None
+    if isinstance(payload, dict) and "task" in payload:
+        return foreign.of_protocol_one()
+    return "header 'task' is missing: another library sent it; submit the job instead (jobclaim submit)"
 
 
 def _is_optional(value: Any, kind: type) -> bool:

@@ -1,0 +1,78 @@
+"""What a message is that Celery did not send as JSON, and what to do about it: the reason on its dead letter.
+
+A reason names kinds and never values: they may be somebody's arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+SET_JSON: Final = "have its sender set task_serializer = 'json' (docs/migration.md), then send it again"
+SUBMIT: Final = "call the task where it comes from (delay, apply_async), or use jobclaim submit or JobRepo.create_job"
+CONTENT_TYPES: Final[Mapping[str, str]] = {
+    "application/x-python-serialize": "a pickled call, and unpickling runs what it is sent: {json}",
+    "application/x-yaml": "a YAML call: {json}",
+    "application/x-msgpack": "a msgpack call: {json}",
+    "application/x-msgpack-numpy": "a msgpack call: {json}",
+    "application/data": "raw bytes (kombu's serializer 'raw'): {json}",
+    "text/plain": "plain text: {json}",
+}
+"""By content type of kombu, what the call is."""
+TOKEN: Final = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
+PICKLED: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+YAML: Final = re.compile(r"(---\s|[A-Za-z_][\w-]*:(\s|$)|- )")
+SERVICES: Final[tuple[tuple[frozenset[str], str], ...]] = (
+    (frozenset({"Records"}), "a notification of an AWS service (S3, SES or the like): {own}"),
+    (frozenset({"TopicArn", "Message"}), "a notification of SNS: {own}"),
+    (frozenset({"detail-type", "detail"}), "an event of EventBridge: {own}"),
+    (frozenset({"Event", "Bucket"}), "a test notification of S3: {own}"),
+)
+"""By the names that they have, messages of AWS's own."""
+OWN_QUEUE: Final = "point it to a queue of its own, and submit a job from what reads that"
+
+
+def of_content_type(value: Any) -> str:
+    """Name the kind of a call by its content type."""
+    if value in CONTENT_TYPES:
+        return f"it is {CONTENT_TYPES[value].format(json=SET_JSON)}"
+    named = value if isinstance(value, str) and TOKEN.fullmatch(value) else "nothing" if value is None else "no type"
+    return f"its content type is {named}, and only application/json is accepted: {SET_JSON}"
+
+
+def of_object(message: Mapping[str, Any]) -> str:
+    """Name a JSON object that is no message of kombu."""
+    for names, kind in SERVICES:
+        if names <= message.keys():
+            return f"it is {kind.format(own=OWN_QUEUE)}"
+    return f"it is bare JSON, not a message of Celery: {SUBMIT}"
+
+
+def of_value(value: Any) -> str:
+    """Name a JSON value that is no object."""
+    kind = "null" if value is None else type(value).__name__
+    return f"it is bare JSON ({kind}), not a message of Celery: {SUBMIT}"
+
+
+def of_bytes(data: bytes) -> str:
+    """Name what base64 held and is no text."""
+    if data[:2] in PICKLED:
+        return f"it is pickled data, which is never read: {SET_JSON}"
+    if data[:1] and (0x80 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD, 0xDE, 0xDF)):
+        return f"it is msgpack or other binary data: {SET_JSON}"
+    return f"it is binary data: {SET_JSON}"
+
+
+def of_text(text: str) -> str:
+    """Name text that is no JSON."""
+    if YAML.match(text.lstrip()):
+        return f"it is YAML or other text, not a message of Celery: {SUBMIT}"
+    if text.lstrip()[:1] in ("{", "["):
+        return f"it is JSON that is cut off or broken: {SUBMIT}"
+    return f"it is plain text, not a message of Celery: {SUBMIT}"
+
+
+def of_protocol_one() -> str:
+    """Name a message without Celery's headers."""
+    return "it is of Celery's message protocol 1: have its sender set task_protocol = 2, then send it again"
