@@ -186,6 +186,11 @@ class Settings(BaseSettings):
     Below 1 KB nothing is saved; set it to ``max_payload_bytes`` while workers of the first release run."""
     max_result_bytes: Count = 100_000
     """Largest result in an item; as ``max_payload_bytes``."""
+    max_steps_bytes: Count = 100_000
+    """What a job's finished steps, resumes and checkpoint may take together in its item; as ``max_payload_bytes``. Each
+    KB costs a write unit per step and move."""
+    progress_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """Least time between two writes of a job's progress: a write unit each, for each running job that tells it."""
     bucket: str | None = None
     """S3 bucket for larger payloads and results; without it they are refused. See jobs/storage/offload.py."""
     bucket_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9!_.*'()/-]*$", max_length=200)] = "jobclaim/"

@@ -18,7 +18,11 @@ from jobclaim.jobs.errors import (
     NotClaimed,
     OffloadLost,
     PayloadTooLarge,
+    ResumeRefused,
+    StepMismatch,
     StoreUnavailable,
+    Suspended,
+    WaitTimeout,
 )
 from jobclaim.jobs.failures.hooks import on_dead, on_failure
 from jobclaim.jobs.failures.retry import RetryDecision, RetryPolicy, RetryRule
@@ -57,10 +61,14 @@ __all__ = [
     "OffloadLost",
     "Page",
     "PayloadTooLarge",
+    "ResumeRefused",
     "RetryDecision",
     "RetryPolicy",
     "RetryRule",
+    "StepMismatch",
     "StoreUnavailable",
+    "Suspended",
+    "WaitTimeout",
     "classify",
     "on_dead",
     "on_failure",

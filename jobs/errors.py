@@ -142,3 +142,22 @@ class OffloadLost(JobError):
 
 class StoreUnavailable(JobError):
     """DynamoDB did not answer in time, or refused for a reason that has nothing to do with the job."""
+
+
+class StepMismatch(JobError):
+    """A step's name was used before in this run, for another function or with other arguments."""
+
+
+class WaitTimeout(JobError):
+    """Nobody resumed the job before the deadline of its wait. Raised in the body, again in each later attempt."""
+
+
+class ResumeRefused(JobError):
+    """The job does not wait for that name, was resumed otherwise, or the token is wrong. Nothing was written."""
+
+
+class Suspended(BaseException):
+    """Ends a body that waits without a worker; not an `Exception`, so that no handler of the body's own takes it.
+
+    `JobRepo.claimed` and `JobTask` handle it; nothing else should.
+    """

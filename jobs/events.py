@@ -97,6 +97,11 @@ FIELDS: Final = {
     "wait_seconds": "from the time it was due to the claim, seconds",
     "waiting": "outcomes that wait to be written",
     "wanted": "protection that was asked for",
+    "step": "name of a step",
+    "took_ms": "how long it ran, milliseconds",
+    "until": "the deadline, epoch milliseconds",
+    "wait": "name that a job waits for",
+    "early": "whether it came before the body waited",
     "why": "why, in words; quoted values are masked",
     "worker_id": "the worker that is spoken of",
 }
@@ -194,6 +199,24 @@ job.expired | jobs recovery | warning | JOB status start_by
 claim.lost | worker jobs | warning | JOB outcome reason
     The claim was lost, so the outcome of the attempt was dropped.
     The fence refused the result of an attempt that recovery had ended before.
+step.recorded | jobs | debug | JOB step took_ms
+    A step of the job is finished and its result is stored.
+    Later attempts do not run it again.
+progress.not_written | jobs | warning | JOB reason
+    The job's progress could not be written.
+    The body goes on; the next report is written in its time.
+checkpoint.not_written | jobs | warning | JOB reason
+    The attempt ended and its last checkpoint could not be stored.
+    The next attempt finds the one before.
+wait.begun | jobs | info | JOB wait until
+    The attempt ended and the job waits without a worker.
+    A resume starts it again, else its deadline does. No attempt was charged.
+wait.resumed | jobs | info | JOB wait early
+    The job was resumed with what it waits for.
+    Its message is sent, unless its body has not come to the wait yet.
+wait.timed_out | jobs | warning | JOB wait
+    The deadline of a wait is over and the body is told so.
+    `WaitTimeout` is raised in it; a later resume is refused.
 job.outcome_not_recorded | worker jobs | error | JOB outcome reason
     The outcome could not be written, so recovery handles the job.
     DynamoDB did not answer until the lease ended.
@@ -240,7 +263,7 @@ message.released | worker | error | job_id task
     Other workers receive it at once.
 
 # sending
-message.not_sent | dispatch recovery worker | warning | JOB error
+message.not_sent | dispatch jobs recovery worker | warning | JOB error
     The job's message could not be sent, so recovery sends it.
     SQS did not accept it; the job waits.
 job.duplicate_resent | dispatch | info | JOB

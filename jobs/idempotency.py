@@ -16,13 +16,13 @@ Two calls are equal when task, scope and the values that identify them have the 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.encoding.marks import refuse_mark
 from jobclaim.jobs.errors import IllegalTransition, InvalidInput, StoreUnavailable
 from jobclaim.jobs.model import Job, JobStatus
@@ -45,18 +45,6 @@ WINDOWS: Final[Mapping[str, int]] = {
 """Seconds for which a completed job answers equal submissions, by category of work."""
 ROUNDS: Final = 5
 """Times that a write is tried anew on a job that changes at that moment."""
-
-
-def canonical(value: Any) -> str:
-    """Write a value as canonical JSON: equal values, in the sense of this module's text, give equal text.
-
-    Raises
-    ------
-    InvalidPayload
-        JSON cannot carry the value exactly.
-    """
-    plain = json.loads(codec.encode(value, what="idempotent argument"))
-    return json.dumps(_normal(plain), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def derive_key(task: str, values: Any, *, scope: str = GLOBAL, owner: Any = None) -> str:
@@ -85,16 +73,6 @@ def window_seconds(ttl: float | str | None) -> float | None:
     if ttl not in WINDOWS:
         raise InvalidInput(f"idempotency window {ttl!r} is none of the categories {sorted(WINDOWS)}; or give seconds")
     return WINDOWS[ttl]
-
-
-def _normal(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _normal(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_normal(inner) for inner in value]
-    return value
 
 
 class IdempotencyService:

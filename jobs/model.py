@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from jobclaim.jobs.kept import Progress, Step, Wait
+
 OnOrphan = Literal["fail", "retry"]
 HISTORY_LIMIT: Final = 10
 """Ended attempts that a job remembers."""
@@ -170,6 +172,22 @@ class Job:
     unsent : int
         1 where it was written in a transaction, whose end its message waits for: should its submitter die in between,
         recovery sends it within seconds.
+    steps : tuple of Step
+        Finished steps of the run, in the order in which they were recorded.
+    step_count : int
+        Their number: whoever records one more holds the job to it.
+    waits : tuple of Wait
+        What its run waited for, waits for or was resumed with.
+    wait_changes : int
+        How often ``waits`` was written: whoever changes it holds the job to that.
+    wait_secret : str
+        What the tokens of its waits are made from; empty until the body asks for one.
+    waits_for : str
+        The name that it waits for while it is PENDING; empty otherwise. Stays while the next attempt runs.
+    progress : Progress or None
+        What an attempt told last of how far it is.
+    checkpoint : JSON value
+        What an attempt left for the next one.
     created : bool
         Not stored: ``False`` when `create_job` found an equal job instead.
     """
@@ -214,6 +232,14 @@ class Job:
     payload_mark: Any = field(default=None, repr=False, compare=False)
     effects: str = ""
     unsent: int = 0
+    steps: tuple[Step, ...] = ()
+    step_count: int = 0
+    waits: tuple[Wait, ...] = ()
+    wait_changes: int = 0
+    wait_secret: str = field(default="", repr=False)
+    waits_for: str = ""
+    progress: Progress | None = None
+    checkpoint: Any = field(default=None, repr=False)
     created: bool = field(default=True, compare=False)
 
     def log_context(self) -> dict[str, Any]:
@@ -224,6 +250,26 @@ class Job:
     def wait_ms(self) -> int:
         """Milliseconds from the time at which the current attempt was due to its claim: what an SLA is about."""
         return max(0, self.claimed_at - self.available_at) if self.claimed_at else 0
+
+    @property
+    def waiting(self) -> Wait | None:
+        """What it waits for without a worker; ``None`` where it does not."""
+        return self.wait_named(self.waits_for) if self.status is JobStatus.PENDING and self.waits_for else None
+
+    @property
+    def told(self) -> Progress | None:
+        """What the running attempt told of how far it is; ``None`` where it told nothing, and after its end."""
+        known = self.progress
+        mine = self.status is JobStatus.PROCESSING and known is not None and known.attempt == self.attempt
+        return known if mine else None
+
+    def wait_named(self, name: str) -> Wait | None:
+        """Give what is known of a wait; ``None`` for nothing."""
+        return next((wait for wait in self.waits if wait.name == name), None)
+
+    def step_named(self, name: str) -> Step | None:
+        """Give a finished step; ``None`` where it is not finished."""
+        return next((step for step in self.steps if step.name == name), None)
 
     @property
     def attempts_left(self) -> int:

@@ -40,6 +40,28 @@ def same_end(stored: Job, after: Job) -> bool:
     return _timeless(after.history[-1]) in map(_timeless, stored.history)
 
 
+def same_step(stored: Job, after: Job) -> bool:
+    """Recognise a step by its record, while the claim that wrote it holds: a step of a claim that is over counts for
+    the next attempt, and its writer must learn that it is over."""
+    return same_claim(stored, after) and after.steps[-1] in stored.steps
+
+
+def same_progress(stored: Job, after: Job) -> bool:
+    """Recognise what was told last, while the claim holds."""
+    told = (stored.progress, codec.encode(stored.checkpoint)) == (after.progress, codec.encode(after.checkpoint))
+    return same_claim(stored, after) and told
+
+
+def same_note(stored: Job, after: Job) -> bool:
+    """Recognise what the body wrote about its waits, while the claim holds."""
+    return same_claim(stored, after) and stored.wait_changes >= after.wait_changes and _has_waits(stored, after)
+
+
+def same_resume(stored: Job, after: Job) -> bool:
+    """Recognise a resume by what was drawn for it, wherever the job has come to since."""
+    return {wait.nonce for wait in after.waits} <= {wait.nonce for wait in stored.waits}
+
+
 def same_rescue(stored: Job, after: Job) -> bool:
     """Recognise an end that recovery wrote, to the millisecond: another pass may have come to the same end."""
     return after.history[-1] in stored.history
@@ -74,6 +96,17 @@ def run_is_over(stored: Job, after: Job) -> bool:
 def is_same_state(stored: Job, after: Job) -> bool:
     """Whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
     return stored.status is after.status and _run(stored) == _run(after)
+
+
+def _has_waits(stored: Job, after: Job) -> bool:
+    """Whether the waits of one are among those of the other, whatever was resumed since."""
+    known = {wait.name: wait for wait in stored.waits}
+    return all(
+        (mine := known.get(wait.name)) is not None
+        and (mine.since, mine.until, mine.timed_out, mine.announced)
+        == (wait.since, wait.until, wait.timed_out, wait.announced)
+        for wait in after.waits
+    )
 
 
 def _run(job: Job) -> tuple[str, int]:

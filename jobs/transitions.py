@@ -17,6 +17,9 @@
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
     complete-with-effects, submit-with-writes: as complete and submit, in one transaction with the caller's own writes
+    PROCESSING ──step, progress, note──▶ PROCESSING        its owner: what the next attempt finds
+    PROCESSING ──wait──▶ PENDING ──resume──▶ PENDING       without a worker, until it is resumed or its deadline comes
+    PROCESSING ──resume-early──▶ PROCESSING                a resume that comes before the wait
     PENDING ──dispatch──▶ PENDING         recovery, or an equal submission, counts the message that it is about to send
 
 A claim's ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end to
@@ -63,6 +66,12 @@ class Move(StrEnum):
     DISPATCH = "dispatch"
     RECORD = "record"
     FORGET = "forget"
+    STEP = "step"
+    PROGRESS = "progress"
+    NOTE = "note"
+    WAIT = "wait"
+    RESUME = "resume"
+    RESUME_EARLY = "resume-early"
 
 
 class Actor(StrEnum):
@@ -169,6 +178,12 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, by.same_dispatch, ("attempt", "dispatches")),
         Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, by.same_submission, ("submission",), creates=True),
         Move.FORGET: Transition((_C,), _C, Actor.PERSON, by.run_is_over, ("submission",)),
+        Move.STEP: Transition((_R,), _R, Actor.OWNER, by.same_step, ("claim_token", "step_count")),
+        Move.PROGRESS: Transition((_R,), _R, Actor.OWNER, by.same_progress, ("claim_token",)),
+        Move.NOTE: Transition((_R,), _R, Actor.OWNER, by.same_note, ("claim_token", "wait_changes")),
+        Move.WAIT: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token", "wait_changes")),
+        Move.RESUME: Transition((_P,), _P, Actor.PERSON, by.same_resume, ("attempt", "submission", "wait_changes")),
+        Move.RESUME_EARLY: Transition((_R,), _R, Actor.PERSON, by.same_resume, ("claim_token", "wait_changes")),
     }
 )
 
@@ -181,6 +196,8 @@ def as_read(job: Job) -> dict[str, str | int]:
         "submission": job.submission,
         "dispatches": job.dispatches,
         "dead_state": job.dead_state,
+        "step_count": job.step_count,
+        "wait_changes": job.wait_changes,
     }
 
 

@@ -13,5 +13,7 @@ The fixture ``jobclaim`` comes with the package, as a plugin of pytest. `Harness
 """
 
 from jobclaim.testing.harness import Harness, Message
+from jobclaim.workers.attempt.eagerly import TIMES_OUT
+from jobclaim.workers.attempt.eagerly import resumed_with as resumed
 
-__all__ = ["Harness", "Message"]
+__all__ = ["TIMES_OUT", "Harness", "Message", "resumed"]

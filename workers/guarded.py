@@ -25,7 +25,7 @@ from celery import Task, current_app
 from celery.exceptions import Ignore, Retry
 
 from jobclaim.fleet.breaker import Breaker
-from jobclaim.jobs import FailureKind, StoreUnavailable, classify
+from jobclaim.jobs import FailureKind, StoreUnavailable, Suspended, classify
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.handle import handle_of
 
@@ -138,6 +138,8 @@ class GuardedTask(Task):
             self._hold(held)
         except (Ignore, Retry):
             raise
+        except Suspended as suspended:
+            self._suspended(suspended)
         except Exception as error:
             self._blame_service(error)
             raise

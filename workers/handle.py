@@ -15,7 +15,7 @@ from celery.utils.imports import symbol_by_name
 from jobclaim.fleet.breaker import Breakers
 from jobclaim.fleet.limits import FleetLimits
 from jobclaim.fleet.tally import Tally
-from jobclaim.jobs import JobError, JobRepo, log
+from jobclaim.jobs import Job, JobError, JobRepo, log
 from jobclaim.settings import Settings
 
 INSTALL: Final = "jobclaim.workers.installation:install"
@@ -114,6 +114,14 @@ class Handle:
         """Take other settings, and optionally a repo that was made elsewhere; for tests."""
         self._settings = settings
         self._parts, self._pid = (Parts.of(repo), os.getpid()) if repo is not None else (None, 0)
+        if repo is not None and repo.sender is None:
+            repo.sender = self._send
+
+    def _send(self, job: Job) -> None:
+        """Publish the message of a job that the app's repo has started again."""
+        from jobclaim.workers.submission.dispatch import publish  # which stands on what this module gives
+
+        publish(self.app, job, max(0, job.available_at - self.repo.clock()) / 1000)
 
     def _own(self) -> Parts:
         """This process's parts. A forked child makes its own: another thread may have held a lock during the fork.
@@ -129,6 +137,7 @@ class Handle:
                     if self._parts is not None:
                         self._inherited.append(self._parts)
                     self._parts = Parts.of(JobRepo.from_settings(self.settings))
+                    self._parts.repo.sender = self._send
                     self._pid = pid
                     self._flush_at_exit()
         return self._parts

@@ -27,6 +27,7 @@ from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import time_limits
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.checking import check_cancelled
+from jobclaim.workers.attempt.lasting import LastingTask
 from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.attempt.scope import ScopedTask, speaking
 from jobclaim.workers.guarded import GuardedTask
@@ -58,7 +59,16 @@ MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, Attribute
 
 
 class JobTask(
-    ScopedTask, AwaitableTask, OnCommitTask, CheckedTask, LinkedTask, EagerTask, TypedTask, GuardedTask, ReturningTask
+    ScopedTask,
+    AwaitableTask,
+    OnCommitTask,
+    CheckedTask,
+    LinkedTask,
+    EagerTask,
+    TypedTask,
+    GuardedTask,
+    LastingTask,
+    ReturningTask,
 ):
     """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
     and limits.
@@ -182,7 +192,15 @@ class JobTask(
             return self.refused(task_id, options, error)
         if not job.created:
             return self._duplicate(job, options)
-        return publish_if_due(self.app, job, **envelope.of_one_send(options))
+        return self._as_own(publish_if_due(self.app, job, **envelope.of_one_send(options)))
+
+    def _as_own(self, handle: Any) -> Any:
+        """Give a result's handle of the task's own class, as `celery.contrib.abortable` has one."""
+        own = self.AsyncResult(handle.id)
+        if type(own) is type(handle):
+            return handle
+        own.unsent = getattr(handle, "unsent", False)
+        return own
 
     @speaking
     def write_job(
@@ -332,6 +350,7 @@ class JobTask(
         kwargs.update(given)
         self._guard()
         self._admit(job)
+        self._enter_body(job)
         args[:], typed = self.from_json(args, kwargs)
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)

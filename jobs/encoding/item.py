@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from jobclaim.jobs.encoding import codec, schema
+from jobclaim.jobs.encoding import codec, kept, schema
 from jobclaim.jobs.errors import JobUnreadable
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 
@@ -40,6 +40,12 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "failure": codec.decode_failure,
     "history": codec.decode_history,
     "decisions": codec.decode_decisions,
+    "steps": kept.decode_steps,
+    "waits": kept.decode_waits,
+    "progress": kept.decode_progress,
+    "checkpoint": codec.decode,
+    **dict.fromkeys(("wait_secret", "waits_for"), str),
+    **dict.fromkeys(("step_count", "wait_changes"), int),
 }
 
 ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
@@ -48,7 +54,13 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "failure": codec.encode_failure,
     "history": codec.encode_history,
     "decisions": codec.encode_decisions,
+    "steps": kept.encode_steps,
+    "waits": kept.encode_waits,
+    "progress": kept.encode_progress,
+    "checkpoint": codec.encode,
 }
+
+LISTS: Final = frozenset({"history", "decisions", "steps", "waits"})
 
 
 def attribute(value: str | int | float) -> dict[str, str]:
@@ -63,7 +75,7 @@ def key_of(job_id: str) -> Item:
 
 def is_absent(name: str, value: Any) -> bool:
     """Whether a value stored as JSON is left out: nothing at all, or an empty list of ours; an empty payload is one."""
-    return value is None or (name in ("history", "decisions") and not value)
+    return value is None or (name in LISTS and not value)
 
 
 def stored_value(job: Job, name: str) -> Any:

@@ -47,6 +47,11 @@ class ClaimBook:
             if held is not None and held.claim_token == token:
                 del self._claims[job_id]
 
+    def of_task(self, task: str) -> list[Job]:
+        """Give the claimed jobs of one task."""
+        with self._lock:
+            return [job for job in self._claims.values() if job.task == task]
+
     def doubt(self, job_id: str, token: str) -> None:
         """Keep a claim that had no answer, by its token: it may have been made."""
         with self._lock:

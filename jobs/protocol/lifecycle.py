@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures import dead
+from jobclaim.jobs.kept import Wait
 from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.transitions import Move
 
@@ -59,6 +60,7 @@ def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
         status=JobStatus.COMPLETED,
         result=result,
         failure=None,
+        waits_for="",
         finished_at=now,
         expires_at=_expiry(now, kept),
         dead_state=DeadState.RESOLVED if job.dead_state else "",
@@ -80,6 +82,7 @@ def ended_badly(
         status=status,
         attempt=job.attempt if claimed else job.attempt + 1,
         failure=failure,
+        waits_for="",
         history=_with_attempt(job, move, failure, now) if claimed else job.history,
         finished_at=now,
         expires_at=_expiry(now, retention.dead),
@@ -111,6 +114,7 @@ def pending_again(
         status=JobStatus.PENDING,
         charged=job.charged if charge else max(0, job.charged - 1),
         failure=failure,
+        waits_for="",
         history=_with_attempt(job, move, failure, now),
         start_by=0 if started else job.start_by,
         slot=slot,
@@ -167,6 +171,17 @@ def _open_again(job: Job, now: int, available_at: int) -> Job:
         slot=0,
         releases=0,
         unsent=0,
+        waits=_waits_of_next_run(job),
+        wait_changes=job.wait_changes + bool(job.waits),
+    )
+
+
+def _waits_of_next_run(job: Job) -> tuple[Wait, ...]:
+    """What was resumed stays; tokens that were given out stay good; deadlines start anew."""
+    return tuple(
+        wait if wait.resumed_at else Wait(name=wait.name, announced=True)
+        for wait in job.waits
+        if wait.resumed_at or wait.announced
     )
 
 
@@ -244,8 +259,8 @@ def answers_duplicate(existing: Job, now: int) -> bool:
 
 def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tuple[Attempt, ...]:
     before = job.history
-    if move is Move.RELEASE and before and before[-1].outcome == move:
-        before = before[:-1]  # a job that waits for a limit must not push its real attempts out of its history
+    if move in (Move.RELEASE, Move.WAIT) and before and before[-1].outcome == move:
+        before = before[:-1]  # a job that often waits must not push its real attempts out of its history
     entry = Attempt(
         attempt=job.attempt,
         outcome=str(move),

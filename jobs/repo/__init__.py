@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from jobclaim.jobs.repo.deciding import Deciding
+from jobclaim.jobs.repo.resuming import Resuming
 from jobclaim.jobs.repo.scoped import Scoped
 from jobclaim.jobs.repo.submitting import Submitting
 
 __all__ = ["JobRepo"]
 
 
-class JobRepo(Submitting, Scoped, Deciding):
+class JobRepo(Submitting, Scoped, Deciding, Resuming):
     """Submit, claim and end jobs.
 
     A repo remembers the claims that were made through it, thread-safely, so that ``update_status(job_id, "COMPLETED")``

@@ -20,7 +20,7 @@ from jobclaim.jobs.model import FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.jobs.repo import delivery
-from jobclaim.jobs.repo.owning import Owning
+from jobclaim.jobs.repo.lasting import Lasting
 from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
 
@@ -36,7 +36,7 @@ def early(job: Job, now: int) -> bool:
     return job.status is JobStatus.PENDING and job.available_at > now + EARLY_MS
 
 
-class Claiming(Owning):
+class Claiming(Lasting):
     """Takes jobs."""
 
     def claim_job(

@@ -10,7 +10,7 @@ from jobclaim.jobs.errors import (
 )
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import FailureKind, Job, JobStatus
-from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol import durable, lifecycle
 from jobclaim.jobs.repo.reading import Reading
 from jobclaim.jobs.transitions import Move
 
@@ -25,13 +25,18 @@ class Deciding(Reading):
         available_at: int | datetime | None = None,
         by: str = "a person",
         reason: str = "",
+        clear_steps: bool = False,
     ) -> Job:
         """Start a FAILED job again, with all its attempts before it. The caller sends its message, or recovery does.
+
+        What it kept stays: finished steps are not run again, its checkpoint is there, and what it was resumed with.
 
         Parameters
         ----------
         by, reason : str
             Kept with the job: who wants it, and why.
+        clear_steps : bool
+            Drop its finished steps, its checkpoint and its waits: everything is done anew.
 
         Raises
         ------
@@ -42,7 +47,8 @@ class Deciding(Reading):
         if job.status is not JobStatus.FAILED:
             raise IllegalTransition(f"job {job_id!r} is {job.status}; only a FAILED job can be retried")
         at = max(now, checks.moment(available_at, "available_at", now))
-        written = self.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, at, by=by, why=reason))
+        after = lifecycle.revived(job, now, at, by=by, why=reason)
+        written = self.table.apply(job, Move.REVIVE, durable.cleared(after) if clear_steps else after)
         if written.made:
             return self.large.readable(written.made)
         raise _changed(job_id, "retried", written.job)

@@ -182,7 +182,8 @@ class Owning(Reading):
         if token is None:
             held = delivery.current().claim_of(job_id, held)
         if held is not None and token in (None, held.claim_token):
-            return held
+            run = self._runs.get(held.claim_token)
+            return run.job if run else held
         if token is None:
             raise NotClaimed(job_id, wanted)
         job = self.get_job(job_id, large=False)  # claimed elsewhere, by whoever gave us the token
@@ -203,17 +204,30 @@ class Owning(Reading):
     def _end(
         self, claim: Job, move: Move, after: Job, *, beside: Sequence[Job] = (), along: Sequence[Write] = ()
     ) -> Job:
+        if run := self._runs.get(claim.claim_token):
+            after = run.with_last_report(after)
         where = delivery.current()
         with where.writing():
             until = where.write_until(claim, self.clock())
             written = self.table.apply(claim, move, after, until=until, beside=beside, along=along)
-        self._claims.forget(claim.job_id, claim.claim_token)
         if written.made:
-            where.ended(self, claim, written.made)
+            self.attempt_ended(claim, written.made)
             return written.made
-        lost = _lost(claim.job_id, written.job)
-        where.lost(claim, str(lost))
-        raise lost
+        raise self.attempt_lost(claim, written.job)
+
+    def attempt_ended(self, claim: Job, after: Job) -> None:
+        """Forget a claim whose end is written, and tell where it was made."""
+        self._claims.forget(claim.job_id, claim.claim_token)
+        self._runs.forget(claim.claim_token)
+        delivery.current().ended(self, claim, after)
+
+    def attempt_lost(self, claim: Job, now: Job | None) -> ClaimLost:
+        """Forget a claim that is over, tell where it was made, and give the error that says so."""
+        self._claims.forget(claim.job_id, claim.claim_token)
+        self._runs.forget(claim.claim_token)
+        lost = _lost(claim.job_id, now)
+        delivery.current().lost(claim, str(lost))
+        return lost
 
 
 def _lost(job_id: str, now: Job | None) -> ClaimLost:

@@ -14,11 +14,13 @@ from jobclaim.jobs.errors import (
     JobCancelled,
     JobNotFound,
     StoreUnavailable,
+    Suspended,
 )
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import Claiming
+from jobclaim.jobs.repo.running import Running
 
 log = get_logger("jobclaim.jobs")
 
@@ -37,10 +39,24 @@ class ClaimedJob:
         Writes to tables of yours that are made with the job's completion in one transaction, or not at all.
     """
 
-    def __init__(self, job: Job, effects: Effects) -> None:
+    def __init__(self, job: Job, running: Running, effects: Effects) -> None:
         self.job = job
         self.result: Any = None
         self.effects = effects
+        self.step = running.step
+        """Runs a function once in the job's life: see `JobRepo.step`."""
+        self.astep = running.astep
+        """The same for an asynchronous function, in the block's own event loop."""
+        self.progress = running.progress
+        """Tells how far the job is: see `JobRepo.progress`."""
+        self.wait_token = running.wait_token
+        """Gives the token that resumes a wait of this job: see `JobRepo.wait_token`."""
+        self.wait_for = running.wait_for
+        """Gives what the job was resumed with; where nobody did yet, leaves the block, and the job waits for it."""
+        self.sleep = running.sleep
+        """Leaves the block, and has the job started again after some seconds."""
+        self.sleep_until = running.sleep_until
+        """Leaves the block, and has the job started again at a time."""
 
     def set_result(self, result: Any) -> None:
         """Say what the job comes to."""
@@ -81,9 +97,11 @@ class Scoped(Claiming):
                 job.set_result(work(job.payload))
 
         Returning completes the job with the result that was set and the effects that were collected; a refused effect
-        fails it with `EffectRefused`. An exception fails it, with its kind and its
-        traceback, and goes on. Celery's ``Retry`` lets another attempt follow. An outcome that the block recorded
-        itself stands. Parameters and errors are those of `claim_job`; the end raises as `update_status`.
+        fails it with `EffectRefused`. An exception fails it, with its kind and its traceback, and goes on. Celery's
+        ``Retry`` lets another attempt follow. An outcome that the block recorded itself stands. A wait
+        (``job.wait_for``, ``job.sleep``) leaves the block without an exception: what stands after the block is run, and
+        the block itself from its beginning when the wait is over. Parameters and errors are those of `claim_job`; the
+        end raises as `update_status`.
 
         Yields
         ------
@@ -94,9 +112,14 @@ class Scoped(Claiming):
         if job is None:
             yield None
             return
-        held = ClaimedJob(job, Effects(self.own_tables))
+        held = ClaimedJob(job, self.running(job_id, token=job.claim_token), Effects(self.own_tables))
         try:
             yield held
+        except Suspended as suspended:
+            if not self._is_held(job):
+                return
+            self._end_raised(job, suspended)  # it is another job that waits, and its body leaves this block
+            raise
         except BaseException as error:
             if self._is_held(job) and not delivery.current().leaves_to_worker(error):
                 self._end_raised(job, error)

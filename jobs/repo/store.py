@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from importlib import import_module
+from typing import Any, Final, Self
 
 from jobclaim.jobs.clock import Clock, system_clock, wait
 from jobclaim.jobs.failures import dead
@@ -11,6 +12,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import ClaimBook
+from jobclaim.jobs.repo.runs import Runs
 from jobclaim.jobs.storage.connect import PerProcess
 from jobclaim.jobs.storage.large import Large
 from jobclaim.jobs.storage.table import JobTable
@@ -18,6 +20,9 @@ from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
 
 log = get_logger("jobclaim.jobs")
+
+SENDER: Final = "jobclaim.workers.apps:send"
+"""What sends for a repo that no app has; by name, for this layer knows no Celery."""
 
 
 class Store:
@@ -36,6 +41,9 @@ class Store:
         self.clock = clock
         self._any_queue = settings is None
         self._claims = ClaimBook()
+        self._runs = Runs()
+        self.sender: Callable[[Job], object] | None = None
+        """Publishes a job's message; default: through an app with the repo's settings."""
         self.retention = lifecycle.Retention(
             completed=round(known.completed_retention_days * 86_400_000),
             dead=round(known.dead_retention_days * 86_400_000),
@@ -61,6 +69,22 @@ class Store:
     def own_tables(self) -> frozenset[str]:
         """Tables that jobclaim alone writes to."""
         return frozenset({self.table.name, self.settings.job_table, self.settings.fleet_table})
+
+    def send(self, job: Job) -> bool:
+        """Send the message of a job that is due soon; where that fails, recovery sends it. Says whether it was sent."""
+        if not job.dispatches:
+            return False
+        try:
+            (self.sender or self._send_by_settings)(job)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+            log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
+            return False
+        return True
+
+    def _send_by_settings(self, job: Job) -> None:
+        module, _, name = SENDER.partition(":")
+        delay = max(0, job.available_at - self.clock()) / 1000
+        getattr(import_module(module), name)(self.settings, job, delay)
 
     def _end_late(self, job: Job) -> Job:
         """Cancel a job that was not started in time; give it as it is now, whoever ended it."""

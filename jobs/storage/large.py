@@ -110,10 +110,16 @@ class Large:
         ------
         OffloadLost, StoreUnavailable
         """
-        if not (is_mark(job.payload) or is_mark(job.result)):
+        if not (is_mark(job.payload) or is_mark(job.result) or is_mark(job.checkpoint)):
             return job
         mark = job.payload if is_mark(job.payload) else job.payload_mark
-        return replace(job, payload=self.value(job.payload), payload_mark=mark, result=self.value(job.result))
+        return replace(
+            job,
+            payload=self.value(job.payload),
+            payload_mark=mark,
+            result=self.value(job.result),
+            checkpoint=self.value(job.checkpoint),
+        )
 
     def value(self, value: Any) -> Any:
         """Read one value back, if it is a mark. Raises as `restored`."""

@@ -54,6 +54,7 @@ class Store:
     endpoint_url: str = ""
     line: Any = None
     settings: Settings = field(default_factory=contract_settings)
+    sent: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.line = self.line or self.client
@@ -77,10 +78,15 @@ class Store:
             self.client.delete_item(TableName=LEDGER, Key={"id": {"S": name}})
 
     def repo(self, client: Any = None, settings: Settings | None = None) -> JobRepo:
-        """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test."""
-        return JobRepo(
+        """Give a repo with its own memory of claims, as another process has; its waits move the clock, not the test.
+
+        What it sends is kept in ``sent``.
+        """
+        made = JobRepo(
             client or self.line, settings=settings or self.settings, clock=self.clock, sleep=self.clock.advance
         )
+        made.sender = self.sent.append
+        return made
 
     def item(self, job_id: str) -> dict[str, Any] | None:
         """Read the stored item as it is."""

@@ -12,6 +12,7 @@ from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
 from jobclaim.jobs.idempotency import IdempotencyService, store_result
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo import rescue
+from jobclaim.jobs.repo.running import Running
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 from jobclaim.recovery.dead import decisions
 from tests.contract.stores import LEDGER, LossyClient, Store, TwiceClient, entry
@@ -30,6 +31,23 @@ class Way:
 
 def claimed(store: Store) -> Job:
     return store.claimed()[1]
+
+
+def waiting(store: Store) -> Job:
+    """A job that waits without a worker."""
+    owner, job = store.claimed()
+    assert owner.wait_for(job.job_id, "go", timeout=3600) is None
+    return store.repo().get_job(job.job_id)
+
+
+def running(repo: JobRepo, job: Job) -> Running:
+    return repo.running(job.job_id, token=job.claim_token)
+
+
+def progressed(repo: JobRepo, job: Job) -> Job:
+    run = running(repo, job)
+    run.progress(1, 2)
+    return run.job
 
 
 def _ends(status: str, **outcome: Any) -> Way:
@@ -82,6 +100,12 @@ WAYS: Final[Mapping[Move, Way]] = {
         lambda store: store.completed(idempotency_key=KEY),
         lambda repo, job: IdempotencyService(repo).clear_idempotency_key(TASK, KEY),
     ),
+    Move.STEP: Way(claimed, lambda repo, job: running(repo, job).step("one", len, "abc")),
+    Move.PROGRESS: Way(claimed, progressed),
+    Move.NOTE: Way(claimed, lambda repo, job: running(repo, job).wait_token("go")),
+    Move.WAIT: Way(claimed, lambda repo, job: running(repo, job).wait("go", timeout=3600) is None),
+    Move.RESUME: Way(waiting, lambda repo, job: repo.resume(job.job_id, "go", {"ok": True})),
+    Move.RESUME_EARLY: Way(claimed, lambda repo, job: repo.resume(job.job_id, "go", {"ok": True})),
 }
 FROM_NOTHING: Final = {
     Move.SUBMIT: WAYS[Move.SUBMIT].made,
@@ -118,7 +142,9 @@ def test_a_move_over_a_bad_line_is_made_once_and_is_a_success(store: Store, move
     assert item is not None
     assert ("expires_at" in item) is not stored.status.is_open, "DynamoDB deletes what has an expiry"
     assert stored.attempt - job.attempt == (move in (Move.CLAIM, Move.CANCEL, Move.GIVE_UP))
-    assert stored.dispatches - job.dispatches == (move is Move.DISPATCH)
+    assert stored.dispatches - job.dispatches == (move in (Move.DISPATCH, Move.RESUME)) - (move is Move.WAIT)
+    assert stored.step_count - job.step_count == (move is Move.STEP)
+    assert stored.wait_changes - job.wait_changes == (move in (Move.NOTE, Move.WAIT, Move.RESUME, Move.RESUME_EARLY))
     assert len(stored.decisions) - len(job.decisions) == (move in (Move.REVIVE, Move.RESOLVE, Move.ABANDON))
     if isinstance(made, Job):
         assert made == stored

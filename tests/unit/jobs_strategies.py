@@ -8,11 +8,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks
+from jobclaim.jobs.durable.reports import MAX_MESSAGE, MAX_STATE, Reports
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.failures.description import describe
+from jobclaim.jobs.kept import Progress, Step, Wait
 from jobclaim.jobs.model import HISTORY_LIMIT, DeadState, Decision
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import MAX_ENVELOPE, MAX_POLICY
+from jobclaim.jobs.repo.running import MAX_NAME
 from jobclaim.jobs.transitions import Move
 
 LATE = 10**14
@@ -43,6 +46,34 @@ ATTEMPTS = st.builds(
     lease_expires_at=MILLISECONDS,
     ended_at=MILLISECONDS,
     failure=st.none() | FAILURES,
+)
+STEPS = st.builds(
+    Step, name=IDS, function=WORDS, arguments=WORDS, result=JSON, attempt=COUNTS, at=MILLISECONDS, took_ms=COUNTS
+)
+WAITS = st.builds(
+    Wait,
+    name=IDS,
+    since=MILLISECONDS,
+    until=MILLISECONDS,
+    resumed_at=MILLISECONDS,
+    payload=JSON,
+    by=WORDS,
+    nonce=WORDS,
+    timed_out=st.booleans(),
+    announced=st.booleans(),
+)
+UNITS = st.none() | st.integers(0, 10**9) | st.floats(allow_nan=False, allow_infinity=False)
+PROGRESS = st.builds(
+    Progress,
+    done=UNITS,
+    total=UNITS,
+    message=WORDS,
+    state=IDS,
+    meta=JSON,
+    attempt=COUNTS,
+    at=MILLISECONDS,
+    first_done=UNITS,
+    first_at=MILLISECONDS,
 )
 DECISIONS = st.builds(Decision, verb=WORDS, by=WORDS, why=WORDS, at=MILLISECONDS)
 
@@ -87,6 +118,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "decisions": st.lists(DECISIONS, max_size=3).map(tuple),
     "effects": WORDS,
     "unsent": st.sampled_from([0, 1]),
+    "steps": st.lists(STEPS, max_size=3).map(tuple),
+    "step_count": COUNTS,
+    "waits": st.lists(WAITS, max_size=3).map(tuple),
+    "wait_changes": COUNTS,
+    "wait_secret": WORDS,
+    "waits_for": WORDS,
+    "progress": st.none() | PROGRESS,
+    "checkpoint": JSON,
 }
 """Every field that is stored."""
 
@@ -130,12 +169,24 @@ def fullest_job(character: str, payload_bytes: int) -> Job:
         retry_at=LATE,
         failure_policy='{"critical":true' + " " * (MAX_POLICY - 17) + "}",
     )
+    reports = Reports(job, 1)
+    reports.tell_state("s" * MAX_STATE, {"current": 1}, LATE)
+    job = replace(
+        job,
+        progress=replace(reports.progress or Progress(), message=character * MAX_MESSAGE),
+        steps=(Step(name="s", function="f", arguments="a"),),
+        step_count=1,
+        waits=(Wait(name=character * MAX_NAME, since=LATE, until=LATE),),
+        wait_changes=LATE,
+        wait_secret="s" * 32,
+        checkpoint=1,
+    )
     for _ in range(dead.DECISIONS + 1):
         job = dead.decided(job, "abandon", text, character * 5000, LATE)
     for _ in range(HISTORY_LIMIT + 1):
         job = lifecycle.pending_again(job, Move.ORPHAN_RETRY, longest_failure(character), LATE, LATE, charge=True)
         job = replace(job, status=JobStatus.PROCESSING, start_by=LATE, slot=LATE)
-    return replace(job, effects=f"99:{'f' * 16}", unsent=1)
+    return replace(job, effects=f"99:{'f' * 16}", unsent=1, waits_for=character * MAX_NAME)
 
 
 def longest_failure(character: str) -> Failure:

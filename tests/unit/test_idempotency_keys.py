@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import InvalidInput, InvalidPayload
-from jobclaim.jobs.idempotency import WINDOWS, canonical, derive_key, window_seconds
+from jobclaim.jobs.encoding.canonical import canonical
+from jobclaim.jobs.idempotency import WINDOWS, derive_key, window_seconds
 from jobclaim.workers.submission.idempotency import Rules, bind, identify
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -69,6 +69,8 @@ CHANGED: dict[str, Any] = {
     "max_payload_bytes": 100_000,
     "inline_payload_bytes": 2_048,
     "max_result_bytes": 50_000,
+    "max_steps_bytes": 50_000,
+    "progress_seconds": 1.0,
     "bucket": "their-bucket",
     "bucket_prefix": "their's/",
     "index_shards": 8,

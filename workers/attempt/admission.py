@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from jobclaim.fleet.limits import Coming, FleetLimits, RateLimit
 from jobclaim.jobs import Job
-from jobclaim.jobs.idempotency import canonical, derive_key
+from jobclaim.jobs.encoding.canonical import canonical
+from jobclaim.jobs.idempotency import derive_key
 
 TURN_GRACE_MS: Final = 5_000
 """How late a job may come for its turn and still count as one whose message did not wait."""

@@ -45,6 +45,7 @@ from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.process import worker
 from jobclaim.workers.results import chords, header, links, telling
+from jobclaim.workers.results import states as own_states
 from jobclaim.workers.results.meta import UNKNOWN, error_of, meta_of, successor_of, with_result
 from jobclaim.workers.submission.message import TOKEN, address
 
@@ -176,7 +177,12 @@ class JobBackend(BaseBackend):
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
-        """Write the note of a task that is no job; a job's own states are written where they change."""
+        """Write the note of a task that is no job; a job's own states are written where they change.
+
+        A state that Celery does not know tells how far a running job is: it goes to the job.
+        """
+        if own_states.take(self.app, task_id, state, result, request):
+            return result
         if _claim(request)[0] is None and not _is_of_job(request):
             if self.plain is not None:
                 return self.plain.store_result(task_id, result, state, traceback=traceback, request=request)
@@ -205,7 +211,7 @@ class JobBackend(BaseBackend):
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         job = self._job(task_id)
         if job is not None:
-            meta = meta_of(with_result(job, self.app.jobclaim.repo.large))
+            meta = own_states.with_abort(meta_of(with_result(job, self.app.jobclaim.repo.large)), job)
             successor = successor_of(meta)
             return self._get_task_meta_for(successor) if successor else meta
         if (text := self.notes.get(Kind.RESULT, task_id)) is not None:

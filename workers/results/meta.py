@@ -13,6 +13,7 @@ from celery.exceptions import TaskRevokedError, WorkerLostError
 
 from jobclaim.jobs import FailureKind, Job, JobError, JobStatus
 from jobclaim.jobs.encoding.marks import is_mark
+from jobclaim.jobs.kept import PROGRESS, SLEEP
 from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.results.links import of_job
 from jobclaim.workers.submission import call
@@ -24,6 +25,8 @@ STATES: Final = {
     JobStatus.FAILED: states.FAILURE,
     JobStatus.CANCELLED: states.REVOKED,
 }
+WAITING: Final = "WAITING"
+"""State of a job that waits without a worker, for a resume or a time; none of Celery's own."""
 REPLACED_BY: Final = "jobclaim:replaced_by"
 UNKNOWN: Final = {"status": states.PENDING, "result": None, "traceback": None, "children": None, "date_done": None}
 """What Celery says of an id that it never saw: nobody can tell it from a task that waits."""
@@ -49,7 +52,14 @@ def successor_of_result(result: Any) -> str | None:
 
 
 def state_of(job: Job) -> str:
-    """Celery's state of a job. One that waits after an attempt that was charged is RETRY."""
+    """Celery's state of a job. One that waits after an attempt that was charged is RETRY.
+
+    One that waits without a worker is WAITING; one that tells its progress is PROGRESS, or what its task calls it.
+    """
+    if job.waiting is not None:
+        return WAITING
+    if (told := job.told) is not None:
+        return told.state
     if job.status is JobStatus.PENDING and job.charged > 0:
         return str(states.RETRY)
     return str(STATES[job.status])
@@ -66,6 +76,18 @@ def with_result(job: Job, large: Large) -> Job:
     return replace(job, result=large.value(job.result)) if is_mark(job.result) else job
 
 
+def info_of(job: Job) -> Any:
+    """What a result's ``info`` tells of a job that has no result yet; ``None`` for nothing."""
+    if (wait := job.waiting) is not None:
+        sleeps = wait.name.startswith(SLEEP)
+        return {"waits_for": None if sleeps else wait.name, "since": wait.since, "until": wait.until}
+    if (told := job.told) is None:
+        return None
+    if told.meta is not None or told.state != PROGRESS:
+        return told.meta
+    return {"done": told.done, "total": told.total, "message": told.message}
+
+
 def meta_of(job: Job) -> dict[str, Any]:
     """Celery's meta data of a job. Children are not stored: what a job submitted has it as ``parent_id``.
 
@@ -75,7 +97,7 @@ def meta_of(job: Job) -> dict[str, Any]:
     args, kwargs = (None, None) if is_mark(job.payload) else call.from_payload(job.payload)
     return {
         "status": state,
-        "result": error_of(job) if state in states.EXCEPTION_STATES else job.result,
+        "result": error_of(job) if state in states.EXCEPTION_STATES else _value(job),
         "traceback": job.failure.traceback if job.failure else None,
         "children": [],
         "date_done": datetime.fromtimestamp(job.finished_at / 1000, UTC) if job.finished_at else None,
@@ -88,6 +110,10 @@ def meta_of(job: Job) -> dict[str, Any]:
         "retries": max(0, job.charged - 1),
         "queue": job.queue,
     }
+
+
+def _value(job: Job) -> Any:
+    return info_of(job) if job.status.is_open else job.result
 
 
 def error_of(job: Job) -> BaseException | None:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final
 from celery import Task
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job
+from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.encoding.marks import is_mark
-from jobclaim.jobs.idempotency import canonical
 from jobclaim.workers.submission import attributes, call, options
 from jobclaim.workers.submission.idempotency import bind, named
 

@@ -23,7 +23,8 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 from jobclaim.jobs import InvalidInput, InvalidPayload
-from jobclaim.jobs.idempotency import GLOBAL, canonical, derive_key
+from jobclaim.jobs.encoding.canonical import canonical
+from jobclaim.jobs.idempotency import GLOBAL, derive_key
 
 Scope: TypeAlias = str | Callable[[dict[str, Any]], Any]
 """``"global"``, ``"user"``, ``"tenant"``, or a function from the arguments by name to the owner of the scope."""

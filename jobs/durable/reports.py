@@ -1,0 +1,100 @@
+"""What a body tells of its progress, kept until it is due to be written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Final
+
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.errors import InvalidInput
+from jobclaim.jobs.kept import Progress
+from jobclaim.jobs.model import Job
+
+MAX_MESSAGE: Final = 500
+"""Bytes of a message that are kept."""
+MAX_META: Final = 4_000
+"""Bytes of what Celery's ``update_state`` may carry."""
+MAX_STATE: Final = 50
+
+
+class Reports:
+    """The reports of one attempt; of several between two writes the last one counts.
+
+    Attributes
+    ----------
+    progress : Progress or None
+        Told and not written yet; ``None`` for nothing.
+    checkpoint
+        Likewise; ``...`` for nothing.
+    written_at : int
+        When a write was last tried, epoch milliseconds.
+    """
+
+    def __init__(self, claim: Job, seconds: float) -> None:
+        self.progress: Progress | None = None
+        self.checkpoint: Any = ...
+        self.written_at: int | None = None
+        self._attempt = claim.attempt
+        self._every_ms = round(seconds * 1000)
+        self._first: tuple[float, int] | None = None
+
+    def tell(self, done: float | None, total: float | None, message: str, checkpoint: Any, now: int) -> None:
+        """Take a report in. Raises `InvalidInput`, `InvalidPayload`."""
+        done, total = _number(done, "done"), _number(total, "total")
+        if not isinstance(message, str):
+            raise InvalidInput(f"message={message!r} must be text")
+        if checkpoint is not ...:
+            self.checkpoint = _copied(checkpoint)
+        elif done is None and total is None and not message:
+            raise InvalidInput("progress() was told nothing; give done and total, a message or a checkpoint")
+        if done is None and total is None and not message:
+            return
+        self._take(Progress(done=done, total=total, message=codec.cut(message, MAX_MESSAGE)), now)
+
+    def tell_state(self, state: Any, meta: Any, now: int) -> None:
+        """Take in what Celery's ``update_state`` was given. Raises `InvalidInput`, `InvalidPayload`."""
+        if not isinstance(state, str) or not 0 < len(state) <= MAX_STATE:
+            raise InvalidInput(f"state={state!r} must be text of 1 to {MAX_STATE} characters")
+        codec.encode(meta, what="meta", limit=MAX_META)
+        given = meta if isinstance(meta, dict) else {}
+        done, total = _maybe(given.get("current", given.get("done"))), _maybe(given.get("total"))
+        self._take(Progress(done=done, total=total, state=state, meta=_copied(meta)), now)
+
+    def is_due(self, now: int) -> bool:
+        """Whether the last report is to be written now: the first one of an attempt is."""
+        return self.written_at is None or now - self.written_at >= self._every_ms
+
+    def written(self, now: int) -> None:
+        """Take note that a write of any kind carried what was told."""
+        if self.progress is not None or self.checkpoint is not ...:
+            self.progress, self.checkpoint, self.written_at = None, ..., now
+
+    def _take(self, told: Progress, now: int) -> None:
+        if self._first is None and told.done is not None:
+            self._first = (told.done, now)
+        first_done, first_at = self._first or (None, 0)
+        self.progress = replace(told, attempt=self._attempt, at=now, first_done=first_done, first_at=first_at)
+
+
+def _number(value: Any, what: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidInput(f"{what}={value!r} must be a number, or None where it is not known")
+    return value
+
+
+def _maybe(value: Any) -> float | None:
+    """Give a number that somebody's meta data may hold."""
+    try:
+        return _number(value, "")
+    except InvalidInput:
+        return None
+
+
+def _copied(value: Any) -> Any:
+    """Keep what was told, whatever the body does with its list or map afterwards."""
+    if isinstance(value, (str, int, float, type(None))):
+        return value
+    return codec.decode(codec.encode(value, what="checkpoint"))

@@ -1,0 +1,33 @@
+"""Tokens of waits: whoever has one may resume that job's wait of that name, and nothing else.
+
+A token is an HMAC of job and name under a secret of the run, which is in the job's item and nowhere else. So a body
+gets the same token in every attempt, and only who may read the table, or was given it, knows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from typing import Final
+
+from jobclaim.jobs.model import Job
+
+DIGITS: Final = 40
+"""Hexadecimal digits of a token: 160 bits."""
+
+
+def new_secret() -> str:
+    """Draw the secret of a run's tokens."""
+    return secrets.token_hex(16)
+
+
+def token_of(job_id: str, name: str, secret: str) -> str:
+    """Give the token of one wait."""
+    return hmac.new(secret.encode(), f"{job_id}\n{name}".encode(), hashlib.sha256).hexdigest()[:DIGITS]
+
+
+def is_token_of(job: Job, name: str, token: str) -> bool:
+    """Whether a token is a wait's, in a time that tells nothing of how much of it is right."""
+    secret = job.wait_secret or new_secret()  # a job that gave no token out is compared too
+    return hmac.compare_digest(token_of(job.job_id, name, secret).encode(), token.encode("utf-8", "replace"))

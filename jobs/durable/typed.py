@@ -1,0 +1,65 @@
+"""Results of steps in their types: written as JSON values, read back by the function's own annotation.
+
+As with a task's arguments: an annotation that holds a pydantic model is used, any other leaves the value as JSON has
+it. A step gives what was stored, in the attempt that ran it too, so that a body sees one kind of value.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
+
+
+def holds_model(annotation: Any) -> bool:
+    """Whether an annotation is a pydantic model, or holds one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return True
+    return any(holds_model(inner) for inner in typing.get_args(annotation))
+
+
+def to_json(value: Any, function: Callable[..., Any]) -> Any:
+    """Give a step's result as JSON values, models inside it too."""
+    adapter = _adapter_of(function)
+    if adapter is not None:
+        return adapter.dump_python(value, mode="json")
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def from_json(value: Any, function: Callable[..., Any]) -> Any:
+    """Give a stored result in the type that the function is annotated with.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        It was stored by another version of the function, whose result this one's annotation refuses.
+    """
+    adapter = _adapter_of(function)
+    return value if adapter is None else adapter.validate_python(value)
+
+
+def _adapter_of(function: Any) -> TypeAdapter[Any] | None:
+    while isinstance(function, partial):
+        function = function.func
+    try:
+        return _adapter(function)
+    except TypeError:  # it cannot be hashed
+        return None
+
+
+@lru_cache(maxsize=256)
+def _adapter(function: Any) -> TypeAdapter[Any] | None:
+    try:
+        annotation = typing.get_type_hints(inspect.unwrap(function)).get("return")
+    except (NameError, TypeError, AttributeError):
+        return None  # names that only a type checker sees
+    if annotation is None or not holds_model(annotation):
+        return None
+    try:
+        return TypeAdapter(annotation)
+    except PydanticUserError:
+        return None

@@ -1,0 +1,83 @@
+"""Steps, waits and progress as the compact JSON text that an item stores; what is empty is left out.
+
+What a newer version added is passed over: while one is deployed, old workers read its items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
+from typing import Any, Final, TypeVar
+
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.kept import Progress, Step, Wait
+
+R = TypeVar("R", Step, Wait, Progress)
+
+SHORT: Final = {
+    "name": "n",
+    "function": "f",
+    "arguments": "h",
+    "result": "r",
+    "attempt": "a",
+    "at": "t",
+    "took_ms": "ms",
+}
+"""Names of a step's fields as they are stored: an item holds hundreds of them."""
+LONG: Final = {short: name for name, short in SHORT.items()}
+
+
+def encode_steps(steps: Iterable[Step]) -> str:
+    """Write finished steps in the order in which they were recorded."""
+    return codec.encode([{SHORT[key]: value for key, value in _filled(step).items()} for step in steps], what="steps")
+
+
+def decode_steps(text: str) -> tuple[Step, ...]:
+    """Read what `encode_steps` wrote."""
+    return tuple(_known(Step, {LONG.get(key, key): value for key, value in row.items()}) for row in codec.decode(text))
+
+
+def encode_waits(waits: Iterable[Wait]) -> str:
+    """Write what a job waits for, in the order in which it became known."""
+    return codec.encode([_filled(wait) for wait in waits], what="waits")
+
+
+def decode_waits(text: str) -> tuple[Wait, ...]:
+    """Read what `encode_waits` wrote."""
+    return tuple(_known(Wait, row) for row in codec.decode(text))
+
+
+def encode_progress(progress: Progress) -> str:
+    """Write how far a job is."""
+    return codec.encode(_filled(progress), what="progress")
+
+
+def decode_progress(text: str) -> Progress:
+    """Read what `encode_progress` wrote."""
+    return _known(Progress, codec.decode(text))
+
+
+def _filled(record: Step | Wait | Progress) -> dict[str, Any]:
+    """Give the fields that differ from their defaults."""
+    values = {each.name: (getattr(record, each.name), each.default) for each in fields(record)}
+    return {
+        name: value
+        for name, (value, default) in values.items()
+        if default is MISSING or not _is_default(value, default)
+    }
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if default is MISSING or default is None:
+        return value is default
+    return type(value) is type(default) and bool(value == default)
+
+
+def _known(kind: Callable[..., R], row: dict[str, Any]) -> R:
+    names = _FIELDS[kind]  # type: ignore[index]
+    return kind(**{key: value for key, value in row.items() if key in names})
+
+
+_FIELDS: Final[dict[type, frozenset[str]]] = {
+    kind: frozenset(each.name for each in fields(kind)) for kind in (Step, Wait, Progress)
+}

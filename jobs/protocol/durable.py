@@ -1,0 +1,73 @@
+"""What a step, a report of progress, a wait and a resume make of a job: pure functions. Times are epoch milliseconds.
+
+::
+
+    body waits ──▶ PENDING, due at the deadline, no message ──▶ resumed: due now, its message is sent
+                                                          └───▶ the deadline comes: recovery sends a message as for any
+                                                                job that is due, and the body is told that none came
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from jobclaim.jobs.kept import Progress, Step, Wait
+from jobclaim.jobs.model import Job
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.transitions import Move
+
+
+def with_step(job: Job, step: Step) -> Job:
+    """One more step is finished."""
+    return replace(job, steps=(*job.steps, step), step_count=job.step_count + 1)
+
+
+def with_progress(job: Job, progress: Progress, checkpoint: Any) -> Job:
+    """The body told how far it is."""
+    return replace(job, progress=progress, checkpoint=checkpoint)
+
+
+def announced(job: Job, name: str, secret: str) -> Job:
+    """The body gives the token of a wait out."""
+    known = job.wait_named(name) or Wait(name=name)
+    return _with_wait(replace(job, wait_secret=secret), replace(known, announced=True))
+
+
+def timed_out(job: Job, name: str) -> Job:
+    """The body is told that nobody resumed it in time; a resume that comes later is refused."""
+    known = job.wait_named(name) or Wait(name=name)
+    return _with_wait(job, replace(known, timed_out=True))
+
+
+def waiting(job: Job, name: str, now: int, until: int) -> Job:
+    """The attempt ends uncharged, and the job waits for a name without a worker.
+
+    It is due at its deadline, so that the index shows it to recovery then and not before.
+    """
+    known = job.wait_named(name) or Wait(name=name)
+    again = lifecycle.pending_again(job, Move.WAIT, None, now, max(now, until), charge=False)
+    noted = _with_wait(again, replace(known, since=known.since or now, until=until))
+    return replace(noted, waits_for=name)
+
+
+def resumed(job: Job, wait: Wait, now: int) -> Job:
+    """A waiting job is due now with what its body waits for; any other one finds it when its body comes to that."""
+    noted = _with_wait(job, wait)
+    if job.waiting is None or job.waits_for != wait.name:
+        return noted
+    return replace(noted, waits_for="", available_at=now, dispatches=1, dispatched_at=now)
+
+
+def cleared(job: Job) -> Job:
+    """The next attempt starts from nothing."""
+    changes = job.wait_changes + bool(job.waits)
+    return replace(
+        job, steps=(), step_count=0, waits=(), wait_changes=changes, wait_secret="", progress=None, checkpoint=None
+    )
+
+
+def _with_wait(job: Job, wait: Wait) -> Job:
+    known = job.wait_named(wait.name)
+    others = job.waits if known is None else tuple(one for one in job.waits if one is not known)
+    return replace(job, waits=(*others, wait), wait_changes=job.wait_changes + 1)

@@ -1,0 +1,121 @@
+"""Steps, progress and waits of a call that has no job: made directly, by ``apply()`` or in eager mode.
+
+Values and refusals are those of a worker: a result that no worker could store is refused, and a name that is used for
+two calls too. Nothing is stored: with the call its steps are forgotten.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Final
+
+from jobclaim.jobs import InvalidInput, Job, JobStatus, WaitTimeout, checks
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.durable import calls, typed
+from jobclaim.jobs.durable.reports import Reports
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.kept import Step
+from jobclaim.jobs.repo.running import completed_now, step_name, wait_name
+
+TIMES_OUT: Final = object()
+"""Stands for a wait that nobody resumes in time."""
+
+_resumes: ContextVar[Mapping[str, Any]] = ContextVar("resumes", default={})  # noqa: B039 - never changed
+
+
+@contextmanager
+def resumed_with(payloads: Mapping[str, Any]) -> Iterator[None]:
+    """Give eager calls in the block what their waits are resumed with, by name."""
+    token = _resumes.set({**_resumes.get(), **payloads})
+    try:
+        yield
+    finally:
+        _resumes.reset(token)
+
+
+class Eagerly:
+    """What one call keeps while it runs."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._steps: dict[str, tuple[Step, Any]] = {}
+        self._reports = Reports(Job(job_id="", task=task, queue="", status=JobStatus.PROCESSING), 0)
+
+    @classmethod
+    def of(cls, request: Any, task: str) -> Eagerly:
+        """Give what a request's call keeps; each call without a request keeps nothing."""
+        if request is None:
+            return cls(task)
+        known = vars(request).get("eagerly")
+        if known is None:
+            known = request.eagerly = cls(task)
+        return known  # type: ignore[no-any-return]
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run it, once in this call."""
+        call = self._call(name, function, args, kwargs)
+        if name not in self._steps:
+            self._keep(name, function, call, completed_now(function(*args, **kwargs), name))
+        return self._given(name, function, call)
+
+    async def astep(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run it, once in this call."""
+        call = self._call(name, function, args, kwargs)
+        if name not in self._steps:
+            result = function(*args, **kwargs)
+            self._keep(name, function, call, await result if inspect.isawaitable(result) else result)
+        return self._given(name, function, call)
+
+    def progress(
+        self,
+        done: float | None = None,
+        total: float | None = None,
+        message: str = "",
+        *,
+        checkpoint: Any = ...,
+        flush: bool = False,
+    ) -> None:
+        """Refuse what a worker would refuse."""
+        self._reports.tell(done, total, message, checkpoint, system_clock())
+
+    def wait_for(self, name: str, *, timeout: float | None = None) -> Any:
+        """Give what the test set."""
+        wait_name(name)
+        payload = _resumes.get().get(name, ...)
+        if payload is TIMES_OUT:
+            raise WaitTimeout(f"the eager call of task {self._task!r} was told that {name!r} times out")
+        if payload is ...:
+            raise InvalidInput(
+                f"task {self._task!r} waits for {name!r}, and this call has no job that could wait: it was made "
+                f"directly, by apply() or in eager mode; set its payload: jobclaim.testing.resumed({{{name!r}: ...}})"
+            )
+        return codec.decode(codec.encode(payload))
+
+    def wait_token(self, name: str) -> str:
+        """Give a token that opens nothing."""
+        return f"eager-{wait_name(name)}"
+
+    def sleep(self, seconds: float, *, name: str | None = None) -> None:
+        """Pass at once."""
+        checks.positive(seconds, "seconds", checks.MAX_WINDOW_SECONDS)
+
+    def sleep_until(self, when: datetime | int, *, name: str | None = None) -> None:
+        """Pass at once."""
+        checks.moment(when, "when", system_clock())
+
+    def _call(self, name: str, function: Any, args: Any, kwargs: Any) -> tuple[str, str]:
+        step_name(name)
+        return calls.name_of(function), calls.hash_of(function, args, kwargs)
+
+    def _keep(self, name: str, function: Callable[..., Any], call: tuple[str, str], result: Any) -> None:
+        text = codec.encode(typed.to_json(result, function), what=f"the result of step {name!r}")
+        self._steps[name] = (Step(name=name, function=call[0], arguments=call[1]), text)
+
+    def _given(self, name: str, function: Callable[..., Any], call: tuple[str, str]) -> Any:
+        step, text = self._steps[name]
+        calls.check_same_call(step, *call)
+        return typed.from_json(codec.decode(text), function)
