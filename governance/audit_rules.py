@@ -145,6 +145,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "reject-on-worker-lost": delivery_rules.reject_on_worker_lost,
     "visibility-timeout": delivery_rules.visibility_timeouts,
     "serializers": delivery_rules.serializers,
+    "argument-types": delivery_rules.argument_types,
     "own-transport": delivery_rules.own_transports,
     "far-eta": delivery_rules.far_etas,
     "unclaimed-writes": delivery_rules.unclaimed_writes,

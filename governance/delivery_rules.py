@@ -95,6 +95,22 @@ def serializers(source: Source, _: Fleet | None) -> Iterator[Finding]:
         )
 
 
+def argument_types(source: Source, _: Fleet | None) -> Iterator[Finding]:
+    """Arguments and results that JSON has no form for: a call with one is refused, a result fails its job."""
+    for task in source.tasks:
+        for name, kind, instead in task.types:
+            what = "its result" if name == "return" else f"argument {name!r}"
+            when = "the job fails after its body has run" if name == "return" else "its calls are refused"
+            yield Finding(
+                "argument-types",
+                task.name,
+                task.file,
+                task.line,
+                f"{what} is annotated {kind}, which no job can carry: {when}",
+                f"{instead}; see docs/migration.md for what jobs carry",
+            )
+
+
 def own_transports(source: Source, _: Fleet | None) -> Iterator[Finding]:
     """Transports of the project's own: jobclaim brings one, and only one can be in use."""
     for one in source.settings:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from jobclaim.governance.argument_types import refused_types
 from jobclaim.governance.configuration import Setting, settings_of
 from jobclaim.governance.declarations import Declaration, declarations, is_app, is_task, maker_of
 from jobclaim.governance.eta_calls import EtaCall, eta_calls
@@ -52,6 +53,8 @@ class TaskSource:
         Whether the body claims a job by hand.
     imports_app : bool
         Whether the module imports the app that the decorator belongs to.
+    types : tuple of (str, str, str)
+        Annotations that name what no job can carry: parameter or "return", type, what to pass instead.
     """
 
     name: str
@@ -68,6 +71,7 @@ class TaskSource:
     bases: tuple[str, ...] = ()
     wraps: tuple[str, ...] = ()
     imports_app: bool = False
+    types: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -190,7 +194,13 @@ def _task(one: Declaration, modules: Modules) -> TaskSource:
         bases=mro_names(base if base is not None else node, module, modules),
         wraps=tuple(_wraps(node)),
         imports_app=one.kind == "app.task" and _imports_app(module, modules),
+        types=tuple(refused_types(node, module, modules, typed=_is_typed(one))),
     )
+
+
+def _is_typed(one: Declaration) -> bool:
+    given = one.options.get("validate")
+    return isinstance(given, ast.Constant) and given.value is True
 
 
 def _body(node: ast.AST) -> list[ast.AST]:

@@ -216,3 +216,75 @@ def test_a_report_goes_into_a_folder_and_a_place_that_cannot_be_is_an_error(tmp_
     assert (reports / "tasks.md").read_text().startswith("# Tasks\n\n2 tasks in 1 files (2 by @shared_task, 100 %)")
     result = run("audit", "--static", "--generate-report", str(tmp_path / "no" / "r.md"), str(tmp_path))
     assert (result.exit_code, "no/r.md" in result.stderr, "bug" in result.stderr) == (ExitCode.ERROR, True, False)
+
+
+TYPES = {
+    "x: set[int]": "pass a list",
+    "x: 'frozenset[str] | None'": "pass a list",
+    "x: t.Optional[t.Set[int]]": "pass a list",
+    "x: dict[str, list[timedelta]]": "pass its seconds",
+    "*, x: Path": "pass its text",
+    "x: t.Annotated[Path, 'a set']": "pass its text",
+    "x: Alias": "pass a list",
+    "x: Colour": "StrEnum",
+    "x: Point": "pydantic model",
+    "x: Order": "pass its id",
+    "x: Client = None": "fields as a dict",
+    "x: bytearray": "pass bytes",
+    "x: t.Callable[[int], str]": "name of a task",
+    "x: int) -> (set[int]": "its result is annotated set",
+    "x: int, y: str, z: bytes": "",
+    "x: datetime.datetime, y: Decimal, z: UUID": "",
+    "x: Level, y: Word, z: Model": "",
+    "x: t.Literal['set', 'Path']": "",
+    "x: list[dict[str, t.Any]] | None = None": "",
+    "x, y: Unknown": "",
+    "x: tuple[int, ...]": "",
+}
+TYPED_MODULE = """
+import datetime
+import typing as t
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import Path
+from uuid import UUID
+from celery import shared_task
+from django.db import models
+from pydantic import BaseModel
+from elsewhere import Unknown
+
+Alias = set[int]
+class Colour(Enum): RED = 1
+class Level(IntEnum): HIGH = 1
+class Word(str, Enum): A = "a"
+@dataclass
+class Point: x: int
+class Order(models.Model): pass
+class Client: pass
+class Model(BaseModel): x: set[int]
+
+@shared_task(name="shop.work"OPTIONS)
+def work(PARAMETERS):
+    pass
+"""
+
+
+def types_found(folder: Path, parameters: str, options: str = "") -> list[Finding]:
+    text = TYPED_MODULE.replace("PARAMETERS", parameters).replace("OPTIONS", options)
+    return audited(folder, "argument-types", tasks=text)
+
+
+@pytest.mark.parametrize("parameters", TYPES)
+def test_types_that_no_job_can_carry_are_named_with_what_to_pass_instead(parameters: str, tmp_path: Path) -> None:
+    expected = TYPES[parameters]
+    found = types_found(tmp_path, parameters)
+    assert len(found) == bool(expected), found
+    assert all(expected in f"{one.problem}; {one.fix}" for one in found)
+
+
+def test_typed_arguments_are_converted_and_results_are_not(tmp_path: Path) -> None:
+    assert types_found(tmp_path, "x: set[int]", ", validate=True") == []
+    [result] = types_found(tmp_path, "x: set[int]) -> (set[int]", ", validate=True")
+    assert "its result" in result.problem

@@ -1,0 +1,133 @@
+"""Types of a task's arguments and result that no job can carry, as far as its annotations tell.
+
+A job's call and result are kombu's JSON. What that has no form for is refused when a call is submitted, and as a result
+fails the job after its body has done its work; so it is better known before.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
+
+from jobclaim.governance.modules import Module, Modules
+
+Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
+LISTS: Final = "pass a list"
+NUMBERS: Final = "pass its seconds"
+PATHS: Final = "pass its text"
+KEYS: Final = "pass what it is made of: a path, a URL, a key in S3"
+REFUSED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("set", "frozenset"), LISTS),
+    **{f"typing.{name}": LISTS for name in ("Set", "FrozenSet", "AbstractSet", "MutableSet")},
+    **{f"collections.abc.{name}": LISTS for name in ("Set", "MutableSet")},
+    **{f"{module}.{name}": LISTS for module in ("typing", "collections.abc") for name in ("Iterator", "Generator")},
+    "bytearray": "pass bytes",
+    "memoryview": "pass bytes",
+    "complex": "pass two numbers",
+    "datetime.timedelta": NUMBERS,
+    **{f"pathlib.{name}": PATHS for name in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath")},
+    **{f"typing.{name}": KEYS for name in ("IO", "TextIO", "BinaryIO")},
+    **{f"io.{name}": KEYS for name in ("BytesIO", "StringIO", "IOBase", "TextIOWrapper")},
+    **{f"{module}.Callable": "pass the name of a task" for module in ("typing", "collections.abc")},
+    "fractions.Fraction": "pass two numbers",
+    "collections.deque": LISTS,
+}
+"""By origin, what to pass instead."""
+ROWS: Final = ("Model", "DeclarativeBase", "Base")
+"""Ends of the base classes that rows of a database have."""
+CARRIED: Final = frozenset({"BaseModel", "TypedDict", "NamedTuple", "IntEnum", "StrEnum", "IntFlag", "Protocol"})
+"""Base classes of what is carried, as itself or through typed arguments."""
+VALUES: Final = frozenset({"int", "str", "float", "bytes", "Decimal", "datetime", "date", "UUID"})
+MAX_DEPTH: Final = 6
+
+
+def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: bool) -> Iterator[tuple[str, str, str]]:
+    """Find annotations that name what no job can carry: the parameter or "return", the type, what to pass instead.
+
+    Parameters
+    ----------
+    typed : bool
+        Whether arguments are converted as they are annotated (``validate = True``); results never are.
+    """
+    function = _run_of(node)
+    if function is None:
+        return
+    given = function.args
+    for one in () if typed else (*given.posonlyargs, *given.args, *given.kwonlyargs):
+        for name, instead in _refused(one.annotation, module, modules):
+            yield one.arg, name, instead
+    for name, instead in _refused(function.returns, module, modules):
+        yield "return", name, instead
+
+
+def _run_of(node: ast.AST) -> Function | None:
+    if isinstance(node, ast.ClassDef):
+        return next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "run"), None)
+    return node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
+
+
+def _refused(
+    node: ast.expr | None, module: Module, modules: Modules, depth: int = MAX_DEPTH
+) -> Iterator[tuple[str, str]]:
+    match node if depth else None:
+        case ast.Constant(value=str() as text):
+            try:
+                inner = ast.parse(text, mode="eval").body
+            except SyntaxError:
+                return
+            yield from _refused(inner, module, modules, depth - 1)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            yield from _refused(left, module, modules, depth)
+            yield from _refused(right, module, modules, depth)
+        case ast.Subscript(value=outer, slice=inner):
+            yield from _of_generic(outer, inner, module, modules, depth)
+        case ast.Name() | ast.Attribute() as named:
+            yield from _of_name(named, module, modules, depth)
+
+
+def _of_generic(
+    outer: ast.expr, inner: ast.expr, module: Module, modules: Modules, depth: int
+) -> Iterator[tuple[str, str]]:
+    named = ast.unparse(outer).split(".")[-1]
+    if named == "Literal":
+        return
+    found = list(_refused(outer, module, modules, depth))
+    yield from found
+    parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    for part in () if found else parts[:1] if named == "Annotated" else parts:
+        yield from _refused(part, module, modules, depth - 1)
+
+
+def _of_name(node: ast.expr, module: Module, modules: Modules, depth: int) -> Iterator[tuple[str, str]]:
+    dotted = ast.unparse(node)
+    found = modules.follow(module, dotted)
+    if found is None:
+        if instead := REFUSED.get(modules.origin(module, dotted)):
+            yield dotted, instead
+    elif isinstance(found[1], ast.ClassDef):
+        if instead := _of_class(found[1], found[0], modules):
+            yield dotted, instead
+    elif isinstance(found[1], ast.expr) and ast.unparse(found[1]) != dotted:
+        yield from _refused(found[1], found[0], modules, depth - 1)
+
+
+def _of_class(node: ast.ClassDef, module: Module, modules: Modules) -> str:
+    """What to pass instead of an object of the project's own class; empty where it is carried."""
+    bases = set(_bases(node, module, modules))
+    if bases & CARRIED or ("Enum" in bases and bases & VALUES):
+        return ""
+    if "Enum" in bases or "Flag" in bases:
+        return "pass its value, or make it a StrEnum or IntEnum"
+    if any(base.endswith(ROWS) for base in bases):
+        return "pass its id"
+    return "pass its fields as a dict, or make it a pydantic model"
+
+
+def _bases(node: ast.ClassDef, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Iterator[str]:
+    for base in node.bases if depth else ():
+        dotted = ast.unparse(base)
+        yield dotted.split("[")[0].split(".")[-1]
+        found = modules.follow(module, dotted)
+        if found and isinstance(found[1], ast.ClassDef):
+            yield from _bases(found[1], found[0], modules, depth - 1)
