@@ -6,6 +6,7 @@
                  its living worker vouches for it ▶ nothing    a thread runs on past its lease
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
+                 written in a transaction ───────▶ Dispatch   again, after seconds: its submitter may have died
                  half of its time to start gone ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
                  sent by a clock an hour ahead ──▶ Dispatch   again: the wait cannot be told from that time
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
@@ -25,7 +26,7 @@ from typing import Final, TypeAlias
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.failures.dead import is_due
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
-from jobclaim.jobs.protocol.lifecycle import is_late
+from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS, is_late
 from jobclaim.settings import SQS_MAX_DELAY, Settings
 
 LOOK_AHEAD_MS: Final = 600_000
@@ -174,7 +175,7 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
         return Dispatch(again=False) if job.available_at - now <= LOOK_AHEAD_MS else None
     queue = job.queue if job.queue in settings.queue_names else settings.default_queue
     waited_since = max(job.available_at, job.dispatched_at)
-    if _expires_unsent(job, waited_since, now):
+    if _expires_unsent(job, waited_since, now) or (job.unsent and now - waited_since >= UNSURE_AFTER_MS):
         return Dispatch(again=True)
     if _sent_in_the_future(job, now) and job.dispatches < settings.max_dispatches:
         return Dispatch(again=True)

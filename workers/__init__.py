@@ -8,6 +8,7 @@ from jobclaim.workers.decorator import with_idempotency
 from jobclaim.workers.guarded import BreakerOpen, circuit_breaker
 from jobclaim.workers.handle import Handle, NotInstalled
 from jobclaim.workers.installation import install
+from jobclaim.workers.submission.transaction import transaction
 from jobclaim.workers.task import JobTask
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "circuit_breaker",
     "create_app",
     "install",
+    "transaction",
     "with_idempotency",
 ]

@@ -23,6 +23,7 @@ from jobclaim.jobs.model import OnOrphan
 from jobclaim.jobs.redaction import MASK
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.claiming import early
+from jobclaim.jobs.repo.transaction import afterwards
 from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import time_limits
 from jobclaim.workers.attempt import coroutines
@@ -298,12 +299,15 @@ class JobTask(
                 must_match=False,  # `_check_same_call` knows more: arguments by name, and what a canvas sends twice
                 **asked,
             )
+        afterwards(partial(self._tell_submitted, job, kwargs))
+        return job
+
+    def _tell_submitted(self, job: Job, kwargs: Mapping[str, Any] | None) -> None:
         self.jobclaim.counts.count("submitted")
         if not job.created:
             self.jobclaim.counts.count("duplicates")
         if job.created:
             log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
-        return job
 
     def _duplicate(self, job: Job, options: Mapping[str, Any]) -> Any:
         """Answer a call whose job is there already: its handle, which knows the result where there is one."""
@@ -341,6 +345,7 @@ class JobTask(
         bind_contextvars(**job.log_context())
         traces.enter(self.jobclaim.settings, job)
         self.request.job = job
+        self._begin_effects()
         self.request.update(links.of_claim(job))
         self.request.argsrepr = self.request.kwargsrepr = MASK  # what Celery's own log lines would show
         self.restore_links(job)

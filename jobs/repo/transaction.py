@@ -45,12 +45,18 @@ class Transaction:
     ----------
     repo : JobRepo, optional
         Of the jobs; default: that of the first job.
+
+    Attributes
+    ----------
+    written : dict of str to Job
+        By id, the jobs as they were written; empty before the block has ended.
     """
 
     def __init__(self, repo: Submitting | None = None) -> None:
         self._repo = repo
         self._effects = Effects(repo.own_tables if repo else (), room=MOST_OPERATIONS, name="tx")
         self._jobs: list[tuple[Job, Callable[[Job], object]]] = []
+        self.written: dict[str, Job] = {}
         self._afterwards: list[Callable[[], object]] = []
         self._entered: Token[Transaction | None] | None = None
         self.put = self._effects.put
@@ -96,6 +102,11 @@ class Transaction:
         """
         with self.joining():
             return self._known_repo().create_job(task, payload, **options)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that were planned."""
+        return [job for job, _ in self._jobs]
 
     @contextmanager
     def joining(self) -> Iterator[None]:
@@ -148,6 +159,7 @@ class Transaction:
         for _ in range(lifecycle.SUBMIT_ROUNDS):
             written = write_together(repo.table, planned, writes, until=repo.clock() + PATIENCE_MS)
             if all(one.applied for one in written):
+                self.written = {one.after.job_id: one.after for one in planned}
                 return
             found = [one.job for one in written]
             if duplicates := repo.duplicates_of([job for job, _ in self._jobs], found):

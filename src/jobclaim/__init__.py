@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         check_cancelled,
         circuit_breaker,
         install,
+        transaction,
         with_idempotency,
     )
 
@@ -116,6 +117,7 @@ _HOMES: Final = {
         "check_cancelled",
         "circuit_breaker",
         "install",
+        "transaction",
         "with_idempotency",
     ),
 }
@@ -172,6 +174,7 @@ __all__ = [
     "provision",
     "register_kind",
     "sweep",
+    "transaction",
     "with_idempotency",
 ]
 

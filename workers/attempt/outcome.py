@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 
-from jobclaim.jobs import ClaimLost, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs import ClaimLost, Effects, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo.store import Store
 from jobclaim.workers.attempt import soft_limit
@@ -16,20 +17,33 @@ from jobclaim.workers.telemetry import traces
 log = get_logger("jobclaim.worker")
 
 
-def record_success(repo: JobRepo, job_id: str, token: str, result: Any, ttl: float | None = None) -> Job | None:
+def record_success(
+    repo: JobRepo,
+    job_id: str,
+    token: str,
+    result: Any,
+    ttl: float | None = None,
+    *,
+    effects: Effects | tuple[()] = (),
+    beside: Sequence[Job] = (),
+) -> Job | None:
     """Write COMPLETED with the result; ``None`` where the claim is over and the result is dropped.
 
     Parameters
     ----------
     ttl : float, optional
         Seconds for which it answers equal submissions, instead of what was submitted.
+    effects, beside : optional
+        As in `jobclaim.jobs.JobRepo.update_status`.
 
     Raises
     ------
     InvalidPayload, PayloadTooLarge
         The result cannot be stored; nothing was written.
+    EffectRefused, InvalidEffect
     """
-    return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl)
+    together: dict[str, Any] = {"effects": effects, "beside": beside} if effects else {}
+    return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl, **together)
 
 
 def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException, *, again: bool = False) -> Job | None:

@@ -97,7 +97,7 @@ class JobBackend(BaseBackend):
             self._tell_cancelled(record_cancelled(self.app.jobclaim.repo, job_id, token, BY_ITSELF))
         else:
             try:
-                job = record_success(
+                job = getattr(request, "completed", None) or record_success(  # with effects it is written already
                     self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None)
                 )
             except InvalidPayload as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from celery import Task
 from celery.exceptions import Ignore
 from kombu.exceptions import EncodeError
 
@@ -15,6 +14,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.resilience import insist_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
+from jobclaim.workers.attempt.effects import EffectfulTask
 from jobclaim.workers.attempt.outcome import record_success
 from jobclaim.workers.results import followups, links
 from jobclaim.workers.results.meta import replaced_by
@@ -24,7 +24,7 @@ from jobclaim.workers.submission.typed import plain_result
 log = get_logger("jobclaim.worker")
 
 
-class LinkedTask(Task):
+class LinkedTask(EffectfulTask):
     """A task whose job may be a step of a chain, a member of a chord, or have callbacks."""
 
     abstract = True
@@ -39,6 +39,8 @@ class LinkedTask(Task):
         refuse_awaitable(result, self.name)
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
+        elif self._has_effects():
+            self._complete_with_effects(result)
         elif links.has_followers(request):
             insist_until(request.job.lease_expires_at)  # what follows, as long as the result itself
             fence.check(self.jobclaim.repo, request.job)
@@ -94,6 +96,7 @@ class LinkedTask(Task):
         request = self.request
         if getattr(request, "job", None) is None:
             super().replace(sig)
+        self._refuse_effects("replace()")
         job: Job = request.job
         insist_until(job.lease_expires_at)
         try:

@@ -123,6 +123,21 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
     return told if told.created else None
 
 
+def following(repo: JobRepo, job: Job) -> Job:
+    """Write, or plan, the small job that sends what follows a job's success: its callbacks and the rest of its chain.
+
+    For a completion in a transaction: nothing may be sent before it, and what is sent after it may be lost.
+    """
+    return repo.create_job(
+        TELL_TASK,
+        to_payload([job.job_id], {}),
+        job_id=f"{_short(job.job_id)}.followed.{job.attempt}",
+        queue=job.queue,
+        max_attempts=TELL_ATTEMPTS,
+        on_orphan="retry",
+    )
+
+
 def is_news(job: Job) -> bool:
     """Whether its links were not told before: an automatic retry of a dead letter that fails again is no news."""
     return bool(job.envelope or job.task == CHORD_TASK) and not job.dead_retries

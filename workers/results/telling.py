@@ -8,8 +8,8 @@ from celery import Celery
 
 from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.results import links
-from jobclaim.workers.results.meta import error_of, state_of
+from jobclaim.workers.results import followups, links
+from jobclaim.workers.results.meta import error_of, state_of, with_result
 from jobclaim.workers.submission.dispatch import publish_if_due
 
 log = get_logger("jobclaim.chords")
@@ -31,7 +31,10 @@ def announce_late(app: Celery, refused: Job) -> None:
 
 
 def tell_links(self: Any, job_id: str) -> str:
-    """Tell a job's chord, chain and error callbacks that it failed or was cancelled."""
+    """Tell a job's chord, chain and error callbacks that it failed or was cancelled.
+
+    Of one that completed with effects, send its callbacks and the rest of its chain.
+    """
     try:
         job = self.app.jobclaim.repo.get_job(job_id)
     except JobNotFound:
@@ -45,4 +48,7 @@ def tell_links(self: Any, job_id: str) -> str:
             call_errbacks=job.status is JobStatus.FAILED,
             state=state_of(job),
         )
+    elif job.status is JobStatus.COMPLETED:
+        large = self.app.jobclaim.repo.large
+        followups.send(self.app, links.context(job, large), with_result(job, large).result)
     return str(job.status)

@@ -15,9 +15,11 @@ from celery import states
 from celery.app.task import Context
 from kombu.exceptions import EncodeError
 
-from jobclaim.jobs import InvalidPayload
+from jobclaim.jobs import Effects, InvalidPayload, JobError, JobRepo
 from jobclaim.jobs.encoding import codec
-from jobclaim.workers.handle import installed_on
+from jobclaim.jobs.storage.together import write_together
+from jobclaim.workers.attempt.effects import collecting
+from jobclaim.workers.handle import handle_of, installed_on
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.typed import TypedTask
 
@@ -54,10 +56,14 @@ class EagerTask(TypedTask):
         given: Any = call.from_payload(codec.decode(codec.encode(sent, limit=_limit(self.app))))
         if self._plan.adapters:
             given = self.from_json(*given)
-        result = super().apply(*given, **options)
+        with collecting(Effects()) as effects:
+            result = super().apply(*given, **options)
         if result.state == states.SUCCESS:
             throw = options.get("throw")
-            _store(result, throw=self.app.conf.task_eager_propagates if throw is None else throw)
+            throw = self.app.conf.task_eager_propagates if throw is None else throw
+            _store(result, throw=throw)
+            if len(effects):
+                _make(effects, result, handle_of(self.app).repo, throw=throw)
         return result
 
     def _get_request(self) -> Any:
@@ -67,6 +73,17 @@ class EagerTask(TypedTask):
         return request
 
     request = property(_get_request)
+
+
+def _make(effects: Effects, result: Any, repo: JobRepo, *, throw: bool) -> None:
+    """Make the body's effects, in one transaction without a job, or fail as the job would."""
+    try:
+        effects.refuse_tables(repo.own_tables)
+        write_together(repo.table, (), effects.seal())
+    except JobError as error:
+        if throw:
+            raise
+        result._state, result._result = states.FAILURE, error
 
 
 def _limit(app: Any) -> int | None:
