@@ -82,6 +82,26 @@ class View:
     probe_until: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class BreakerState:
+    """One circuit breaker.
+
+    Attributes
+    ----------
+    state : str
+        ``closed``; ``open``: nobody calls the service; ``half open``: one probe may.
+    streak : int
+        Failures in a row so far.
+    open_until : int
+        Epoch milliseconds, 0 for none.
+    """
+
+    name: str
+    state: str
+    streak: int
+    open_until: int
+
+
 class Breakers(Records):
     """Asks and tells the breakers of one fleet table; thread-safe. All methods raise `StoreUnavailable`.
 
@@ -220,6 +240,13 @@ def _is_open(breaker: Breaker, view: View, now: int) -> bool:
 
 def _key(breaker: Breaker) -> Item:
     return {schema.FLEET_KEY: attribute(f"{PREFIX}{breaker.name}")}
+
+
+def state_in(name: str, item: Item, now: int) -> BreakerState:
+    """Read a breaker's record for people."""
+    view = _view(item, now)
+    state = "closed" if not view.open_until else "open" if now < view.open_until else "half open"
+    return BreakerState(name, state, view.streak, view.open_until)
 
 
 def _view(item: Mapping[str, Any] | None, now: int) -> View:

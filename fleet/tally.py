@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding.item import Item
 from jobclaim.jobs.storage.counters import WINDOW_MS, Counters, window_key
 
 FLUSH_MS: Final = 10_000
@@ -37,6 +38,16 @@ class Counts:
     critical: int = 0
     last_task: str = ""
     last_job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the fleet counted in five minutes; ``at`` is their beginning, epoch milliseconds."""
+
+    at: int
+    submitted: int = 0
+    duplicates: int = 0
+    critical: int = 0
 
 
 class Tally(Counters):
@@ -75,3 +86,8 @@ class Tally(Counters):
             totals.update({name: int(item[name]["N"]) for name in COUNTERS if name in item})
             last.update({name: item[name]["S"] for name in last if name in item})
         return Counts(**{name: totals[name] for name in COUNTERS}, **last)  # type: ignore[arg-type]
+
+
+def window_in(name: str, item: Item) -> Window:
+    """Read the counts of five minutes, whose beginning is the name of the record."""
+    return Window(int(name), **{counter: int(item[counter]["N"]) for counter in COUNTERS if counter in item})

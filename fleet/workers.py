@@ -11,14 +11,14 @@ cancelled ones as such, and removes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import attribute
+from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.storage.records import HasTable, Records
 from jobclaim.jobs.storage.resilience import condition_failed
@@ -128,7 +128,7 @@ class FleetRecords(Records):
         return record_of(answer["Attributes"])
 
     def remove(self, worker_id: str) -> WorkerRecord | None:
-        """Say farewell: delete the record, and give it with the commands that came last.
+        """Deregister the worker: delete its record, and give it with the commands that came last.
 
         Raises
         ------
@@ -139,6 +139,21 @@ class FleetRecords(Records):
             lambda: self._client().delete_item(TableName=self._table, Key=_key(worker_id), ReturnValues="ALL_OLD")
         )
         return record_of(answer["Attributes"]) if "Attributes" in answer else None
+
+    def remove_unseen(self, worker_id: str, seen_at: int) -> bool:
+        """Delete a lost worker's record on the heartbeat that was read; ``False`` where there is a later one."""
+        request = {
+            "Key": _key(worker_id),
+            "ConditionExpression": "seen_at = :seen_at",
+            "ExpressionAttributeValues": {":seen_at": attribute(seen_at)},
+        }
+        try:
+            self._ask(lambda: self._client().delete_item(TableName=self._table, **request))
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return False
+        return True
 
     # --- people
     def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
@@ -167,14 +182,22 @@ class FleetRecords(Records):
         return record_of(answer["Item"]) if "seen_at" in answer.get("Item", {}) else None
 
     def all(self) -> list[WorkerRecord]:
-        """Read the records of all workers, longest running first. A scan: the table holds one small item per worker."""
-        found: list[WorkerRecord] = []
-        request: dict[str, Any] = {"TableName": self._table}
+        """Read the records of all workers, longest running first."""
+        return workers_in(item for items, _ in self.pages() for item in items)
+
+    def pages(self, *, consistent: bool = False) -> Iterator[tuple[list[Item], bool]]:
+        """Scan the table page by page; each comes with whether it is the last one.
+
+        A scan is right here: the table holds one small record per worker, breaker and five minutes of a day, so a fleet
+        of a thousand workers is some 50 read units.
+        """
+        request: dict[str, Any] = {"TableName": self._table, "ConsistentRead": consistent}
         while True:
             answer = self._ask(lambda: self._client().scan(**request))
-            found += [record_of(item) for item in answer["Items"] if "seen_at" in item]
-            if "LastEvaluatedKey" not in answer:
-                return sorted(found, key=lambda record: (record.started_at, record.worker_id))
+            is_last = "LastEvaluatedKey" not in answer
+            yield answer["Items"], is_last
+            if is_last:
+                return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
@@ -214,26 +237,43 @@ def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
     }
 
 
-def record_of(item: Mapping[str, Any]) -> WorkerRecord:
-    """Read a worker's record as DynamoDB gives it."""
+def workers_in(items: Iterable[Item]) -> list[WorkerRecord]:
+    """Pick the workers among the table's records, longest running first; the other records have no heartbeat."""
+    found = [record_of(item) for item in items if "N" in item.get("seen_at", {}) and not _is_ours(item)]
+    return sorted(found, key=lambda record: (record.started_at, record.worker_id))
+
+
+def _is_ours(item: Item) -> bool:
+    """Whether it is a record of the framework's own; no worker's name starts so."""
+    return str(item[schema.FLEET_KEY]["S"]).startswith("#")
+
+
+def record_of(item: Item) -> WorkerRecord:
+    """Read a worker's record; a value of an unexpected kind counts as none, so that one odd record ends no pass."""
     from boto3.dynamodb.types import TypeDeserializer
 
     read = TypeDeserializer().deserialize
-    row = {name: read(value) for name, value in item.items()}
+    row: dict[str, Any] = {name: read(value) for name, value in item.items()}  # type: ignore[arg-type]
     return WorkerRecord(
         worker_id=row[schema.FLEET_KEY],
-        queues=tuple(row.get("queues") or ()),
-        jobs=tuple(row.get("jobs") or ()),
-        claims=tuple(row["claims"]) if "claims" in row else None,
+        queues=_names(row.get("queues")),
+        jobs=_names(row.get("jobs")),
+        claims=_names(row["claims"]) if "claims" in row else None,
         version=row.get("version", ""),
         host=row.get("host", ""),
-        commands=dict(row.get("commands") or {}),
+        commands=dict(commands) if isinstance(commands := row.get("commands"), Mapping) else {},
         drain=bool(row.get("drain")),
         digest=row.get("digest", ""),
         node=row.get("node", ""),
         tasks=row.get("tasks", ""),
         **{name: int(row.get(name, 0)) for name in ("seen_at", "started_at", "pid", "concurrency")},
     )
+
+
+def _names(several: Any) -> tuple[str, ...]:
+    if isinstance(several, (set, frozenset)):
+        return tuple(sorted(map(str, several)))
+    return tuple(map(str, several)) if isinstance(several, (list, tuple)) else ()
 
 
 def _key(worker_id: str) -> dict[str, Any]:

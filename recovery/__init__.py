@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jobclaim.recovery.cursor import Cursor
 from jobclaim.recovery.decide import DeadWorker
-from jobclaim.recovery.fleet import FleetTable, FleetView
+from jobclaim.recovery.fleet import FleetView, RecoveryFleet
 from jobclaim.recovery.loop import run_every
 from jobclaim.recovery.sweeping import SweepReport, sweep
 
-__all__ = ["Cursor", "DeadWorker", "FleetTable", "FleetView", "SweepReport", "run_every", "sweep"]
+__all__ = ["Cursor", "DeadWorker", "FleetView", "RecoveryFleet", "SweepReport", "run_every", "sweep"]

@@ -17,25 +17,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobclaim.fleet.alerts import Said, SaidAlerts
 from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage.connect import client
-from jobclaim.jobs.storage.resilience import condition_failed, persistently
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings
 
 log = get_logger("jobclaim.recovery")
 
-KEY: Final = "#alerts"
 FEWEST_SUBMISSIONS: Final = 20
 """Below that a rate of duplicates means nothing."""
 LOOKED_AT: Final = 25
@@ -60,16 +58,6 @@ class Facts:
     waiting: int = 0
     late: Mapping[str, int] = field(default_factory=dict)
     silent_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What was said of one alert. Times are epoch milliseconds; ``said_at`` is 0 until it was heard."""
-
-    since: int
-    fired_at: int
-    said_at: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +142,7 @@ def evaluate(repo: JobRepo, *, publish: Callable[[Message], None] | None = None)
 
 
 def _evaluate(repo: JobRepo, publish: Callable[[Message], None]) -> list[Message]:
-    now, record = repo.clock(), _Record(repo)
+    now, record = repo.clock(), SaidAlerts.of(repo)
     evaluated_at, said = record.read()
     if now - evaluated_at < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
         return []
@@ -220,50 +208,3 @@ def _publisher(settings: Settings) -> Callable[[Message], None]:
         sns.publish(TopicArn=topic, Subject=subject, Message=json.dumps(asdict(message), ensure_ascii=False))
 
     return publish
-
-
-class _Record:
-    """What was said, in the fleet table."""
-
-    def __init__(self, repo: JobRepo) -> None:
-        self._repo = repo
-        self._key = {schema.FLEET_KEY: attribute(KEY)}
-
-    def read(self) -> tuple[int, dict[str, Said]]:
-        item = self._ask("get_item").get("Item", {})
-        try:
-            said = (
-                {alert: Said(**row) for alert, row in json.loads(item["said"]["S"]).items()} if "said" in item else {}
-            )
-        except (ValueError, TypeError):
-            said = {}
-        return int(item["evaluated_at"]["N"]) if "evaluated_at" in item else 0, said
-
-    def take(self, seen: int, now: int) -> bool:
-        """Be the one that evaluates now."""
-        condition = "evaluated_at = :seen" if seen else "attribute_not_exists(evaluated_at)"
-        values = {":now": attribute(now)} | ({":seen": attribute(seen)} if seen else {})
-        try:
-            self._ask(
-                "update_item",
-                UpdateExpression="SET evaluated_at = :now",
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return False
-        return True
-
-    def write(self, said: Mapping[str, Said]) -> None:
-        text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
-        self._ask(
-            "update_item", UpdateExpression="SET said = :said", ExpressionAttributeValues={":said": attribute(text)}
-        )
-
-    def _ask(self, operation: str, **request: Any) -> Any:
-        table = self._repo.table
-        call = getattr(table.client(), operation)
-        request = {"TableName": self._repo.settings.fleet_table, "Key": self._key, **request}
-        return persistently(lambda: call(**request), clock=self._repo.clock, sleep=table.sleep)

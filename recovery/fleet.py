@@ -1,28 +1,23 @@
 """What recovery knows of the fleet table: the workers that died, and where the last pass stopped.
 
-One Scan per pass brings both. A scan is right here: the table holds one small record per living worker and few others,
-so a fleet of a thousand workers is some 50 read units. It is a consistent one: by an old heartbeat a worker that is
-just back would look dead, and the jobs that it has claimed since like orphans.
+One consistent scan per pass brings both: by an old heartbeat a worker that is just back would look dead, and the jobs
+that it has claimed since like orphans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Self
 
-from jobclaim.jobs.clock import Clock
+from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord, workers_in
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import attribute
-from jobclaim.jobs.repo import JobRepo
-from jobclaim.jobs.storage.resilience import condition_failed, persistently
+from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.storage.records import HasTable
 from jobclaim.recovery.cursor import Cursor
 from jobclaim.recovery.decide import DeadWorker
 
-T = TypeVar("T")
-
 CURSOR_KEY: Final = "#recovery"
-"""Key of the cursor's record; no worker's name starts with '#'."""
 CURSOR: Final = "cursor"
 
 
@@ -50,138 +45,63 @@ class FleetView:
     known: bool = True
 
 
-class Fleet(Protocol):
-    """What a pass needs of the fleet table."""
-
-    def read(self) -> FleetView:
-        """Give the dead workers and the cursor."""
-
-    def save(self, cursor: Cursor) -> None:
-        """Store the cursor for the next pass."""
-
-    def remove(self, worker: DeadWorker) -> bool:
-        """Remove a dead worker's record unless it was seen since; tell whether it is gone."""
-
-
-class FleetTable:
-    """The fleet table in DynamoDB.
+class RecoveryFleet(FleetRecords):
+    """The fleet table as recovery reads and writes it; all methods raise `StoreUnavailable`.
 
     Parameters
     ----------
-    client : callable
-        Gives a boto3 DynamoDB client, this process's own.
     dead_after_seconds : int
         Silence after which a worker counts as dead.
     """
 
-    def __init__(
-        self,
-        client: Callable[[], Any],
-        name: str,
-        *,
-        dead_after_seconds: int,
-        clock: Clock,
-        sleep: Callable[[float], None],
-    ) -> None:
-        self.name = name
-        self._client = client
+    def __init__(self, *args: Any, dead_after_seconds: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._dead_after_ms = dead_after_seconds * 1000
-        self._clock = clock
-        self._sleep = sleep
 
     @classmethod
-    def of(cls, repo: JobRepo) -> Self:
-        """Give the fleet table that the repo's settings name, through the repo's own client."""
+    def of(cls, repo: HasTable) -> Self:
+        """Use the fleet table that the repo's settings name, through the repo's own client."""
         return cls(
             repo.table.client,
             repo.settings.fleet_table,
-            dead_after_seconds=repo.settings.worker_dead_after_seconds,
             clock=repo.clock,
             sleep=repo.table.sleep,
+            dead_after_seconds=repo.settings.worker_dead_after_seconds,
         )
 
     def read(self) -> FleetView:
-        """Scan the table.
-
-        Raises
-        ------
-        StoreUnavailable
-            Also where the table does not exist.
-        """
+        """Read the whole table; also raises where there is none."""
+        now = self._clock()
+        items = [item for page, _ in self.pages(consistent=True) for item in page]
         dead: dict[str, DeadWorker] = {}
         vouched: set[str] = set()
-        cursor = Cursor()
-        now = self._clock()
-        for item in self._items():
-            if item[schema.FLEET_KEY] == CURSOR_KEY:
-                cursor = Cursor.decode(str(item.get(CURSOR, "")))
+        for record in workers_in(items):
+            worker = self._lost(record)
+            if worker.dead_at <= now:
+                dead[worker.worker_id] = worker
             else:
-                worker = _worker(item, self._dead_after_ms)
-                if worker is not None and worker.dead_at <= now:
-                    dead[worker.worker_id] = worker
-                elif worker is not None:
-                    vouched |= _names(item.get("claims"))
-        return FleetView(now, dead, frozenset(vouched), cursor)
+                vouched.update(record.claims or ())
+        return FleetView(now, dead, frozenset(vouched), _cursor(items))
 
     def save(self, cursor: Cursor) -> None:
-        """Put the cursor. Without a condition: whichever of two passes wrote last, what it says is true."""
+        """Store the cursor. Without a condition: whichever of two passes wrote last, what it says is true."""
         item = {schema.FLEET_KEY: attribute(CURSOR_KEY), CURSOR: attribute(cursor.encode())}
-        self._ask(lambda: self._client().put_item(TableName=self.name, Item=item))
+        self._ask(lambda: self._client().put_item(TableName=self._table, Item=item))
 
-    def remove(self, worker: DeadWorker) -> bool:
-        """Delete the record on exactly the heartbeat that was read."""
-        from botocore.exceptions import ClientError
-
-        request = {
-            "TableName": self.name,
-            "Key": {schema.FLEET_KEY: attribute(worker.worker_id)},
-            "ConditionExpression": "seen_at = :seen_at",
-            "ExpressionAttributeValues": {":seen_at": attribute(worker.seen_at)},
-        }
-        try:
-            self._ask(lambda: self._client().delete_item(**request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return False
-        return True
-
-    def _items(self) -> Iterator[dict[str, Any]]:
-        from boto3.dynamodb.types import TypeDeserializer
-
-        read = TypeDeserializer().deserialize
-        request: dict[str, Any] = {"TableName": self.name, "ConsistentRead": True}
-        while True:
-            answer = self._ask(lambda: self._client().scan(**request))
-            for item in answer["Items"]:
-                yield {name: read(value) for name, value in item.items()}
-            if "LastEvaluatedKey" not in answer:
-                return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-    def _ask(self, request: Callable[[], T]) -> T:
-        return persistently(request, clock=self._clock, sleep=self._sleep)
+    def _lost(self, record: WorkerRecord) -> DeadWorker:
+        cancelled = frozenset(job_id for job_id, command in record.commands.items() if command == CANCEL)
+        return DeadWorker(
+            worker_id=record.worker_id,
+            seen_at=record.seen_at,
+            dead_at=record.seen_at + self._dead_after_ms,
+            queues=tuple(sorted(record.queues)),
+            job_ids=tuple(sorted({*record.jobs, *cancelled})),
+            cancelled=cancelled,
+        )
 
 
-def _worker(item: Mapping[str, Any], dead_after_ms: int) -> DeadWorker | None:
-    """Read a worker's record; other records of the table have no heartbeat."""
-    try:
-        seen_at = int(item["seen_at"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    commands = item.get("commands")
-    known = commands if isinstance(commands, Mapping) else {}
-    cancelled = frozenset(str(job_id) for job_id, command in known.items() if command == "cancel")
-    return DeadWorker(
-        worker_id=str(item[schema.FLEET_KEY]),
-        seen_at=seen_at,
-        dead_at=seen_at + dead_after_ms,
-        queues=tuple(sorted(_names(item.get("queues")))),
-        job_ids=tuple(sorted(_names(item.get("jobs")) | cancelled)),
-        cancelled=cancelled,
-    )
-
-
-def _names(several: Any) -> set[str]:
-    """Read a list or a set of names; anything else names nothing, so that one odd record cannot end every pass."""
-    return {str(name) for name in several} if isinstance(several, (list, tuple, set, frozenset)) else set()
+def _cursor(items: Iterable[Item]) -> Cursor:
+    for item in items:
+        if item[schema.FLEET_KEY]["S"] == CURSOR_KEY:
+            return Cursor.decode(str(item.get(CURSOR, {}).get("S", "")))
+    return Cursor()

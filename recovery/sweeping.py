@@ -27,7 +27,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.recovery.cursor import Cursor, Mark
 from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
-from jobclaim.recovery.fleet import Fleet, FleetTable, FleetView
+from jobclaim.recovery.fleet import FleetView, RecoveryFleet
 from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
 from jobclaim.recovery.walk import Stamina, Walker
 from jobclaim.settings import Settings
@@ -107,7 +107,7 @@ def sweep(
     *,
     send: Send | None = None,
     backlog: Backlog | None = None,
-    fleet: Fleet | None = None,
+    fleet: RecoveryFleet | None = None,
     redispatch_cap: int = REDISPATCH_CAP,
 ) -> SweepReport:
     """Find orphans, lost messages and jobs that are due soon, and act on them.
@@ -120,7 +120,7 @@ def sweep(
         ``send(job, delay_seconds)`` publishes a job's message; default `jobclaim.workers.apps.send`.
     backlog : callable, optional
         ``backlog(queue)`` gives the number of waiting messages; default: SQS is asked, when it matters.
-    fleet : Fleet, optional
+    fleet : RecoveryFleet, optional
         Dead workers and the place to go on; default: the settings' fleet table. A pass that cannot read it does
         without: it starts from the oldest jobs, and leases find what dead workers left.
     redispatch_cap : int
@@ -131,7 +131,7 @@ def sweep(
     SweepReport
         Single failures are logged and counted in it; they never end the pass.
     """
-    fleet = fleet or FleetTable.of(repo)
+    fleet = fleet or RecoveryFleet.of(repo)
     view = _look(fleet, repo.clock())
     messages = Messages(send or _default_send(repo.settings), backlog or _default_backlog(repo), redispatch_cap)
     settler = Settler(repo, messages, Figures(repo.settings, view.dead, view.vouched))
@@ -265,7 +265,7 @@ class _Pass:
         self.marks[partition] = after
 
 
-def _look(fleet: Fleet, now: int) -> FleetView:
+def _look(fleet: RecoveryFleet, now: int) -> FleetView:
     try:
         return fleet.read()
     except JobError as error:
@@ -273,11 +273,11 @@ def _look(fleet: Fleet, now: int) -> FleetView:
         return FleetView(now, known=False)
 
 
-def _bury(fleet: Fleet, one: _Pass) -> None:
+def _bury(fleet: RecoveryFleet, one: _Pass) -> None:
     """Remove the records of dead workers that left nothing; one that was seen again meanwhile keeps its."""
     for worker in one.settled_workers():
         try:
-            removed = fleet.remove(worker)
+            removed = fleet.remove_unseen(worker.worker_id, worker.seen_at)
         except JobError as error:
             log.error("lost_worker.not_removed", worker_id=worker.worker_id, reason=str(error))
             one.counts["failed"] += 1
@@ -287,7 +287,7 @@ def _bury(fleet: Fleet, one: _Pass) -> None:
         log.warning("lost_worker.recovered", worker_id=worker.worker_id, removed=removed)
 
 
-def _save(fleet: Fleet, one: _Pass, before: Cursor) -> None:
+def _save(fleet: RecoveryFleet, one: _Pass, before: Cursor) -> None:
     if one.cursor == before:
         return
     try:

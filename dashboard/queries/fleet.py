@@ -6,20 +6,21 @@ that show something of it share one read of the last second.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from jobclaim.dashboard.meter import Budget, Meter, current
+from jobclaim.dashboard.meter import Budget, current
 from jobclaim.dashboard.services import Services
-from jobclaim.fleet import breaker, tally
-from jobclaim.fleet.workers import WorkerRecord, record_of
+from jobclaim.fleet import alerts, breaker
+from jobclaim.fleet.alerts import said_in
+from jobclaim.fleet.breaker import BreakerState, state_in
+from jobclaim.fleet.tally import Window, window_in
+from jobclaim.fleet.workers import WorkerRecord, workers_in
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item
 from jobclaim.jobs.storage import counters
-from jobclaim.jobs.storage.resilience import persistently
-from jobclaim.recovery import alerts
 from jobclaim.settings import Settings
 from jobclaim.specs.agreement import compare
 
@@ -28,36 +29,6 @@ PAGES: Final = 2
 PAGE_UNITS: Final = 128.5
 """Read units of a page of the scan at its largest."""
 BUDGET: Final = Budget(requests=PAGES, read_units=PAGES * PAGE_UNITS)
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerState:
-    """One circuit breaker.
-
-    Attributes
-    ----------
-    state : str
-        ``closed``; ``open``: nobody calls the service; ``half open``: one probe may.
-    streak : int
-        Failures in a row so far.
-    open_until : int
-        Epoch milliseconds, 0 for none.
-    """
-
-    name: str
-    state: str
-    streak: int
-    open_until: int
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What the fleet counted in five minutes; ``at`` is their beginning, epoch milliseconds."""
-
-    at: int
-    submitted: int = 0
-    duplicates: int = 0
-    critical: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,68 +81,30 @@ def differing(living: Sequence[WorkerRecord], settings: Settings) -> str:
 
 def _read(services: Services) -> Fleet:
     items: list[Item] = []
-    request: dict[str, Any] = {"TableName": services.settings.fleet_table}
     meter = current()
-    for _ in range(PAGES):
-        answer = _scan(services, request)
-        items += answer["Items"]
-        if "LastEvaluatedKey" not in answer:
+    for number, (page, is_last) in enumerate(services.fleet.pages(), start=1):
+        items += page
+        if is_last:
             return of_items(items, services.clock(), more=False)
-        if meter is not None and not _room(meter):
+        if number == PAGES or (meter is not None and not meter.room(1, PAGE_UNITS)):
             break
-        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
     return of_items(items, services.clock(), more=True)
-
-
-def _room(meter: Meter) -> bool:
-    return meter.room(1, PAGE_UNITS)
-
-
-def _scan(services: Services, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    def ask() -> Mapping[str, Any]:
-        answer: Mapping[str, Any] = services.dynamodb.scan(**request)
-        return answer
-
-    return persistently(ask, clock=services.clock, sleep=services.repo.table.sleep)
 
 
 def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
     """Sort the table's items out; what is of no known kind is passed over."""
     keyed = {str(item[schema.FLEET_KEY]["S"]): item for item in items}
-    workers = [record_of(item) for key, item in keyed.items() if "seen_at" in item and not key.startswith("#")]
-    known = keyed.get(alerts.KEY, {})
+    evaluated_at, said = said_in(keyed.get(alerts.KEY, {}))
+    alerted = [Alert(name, one.text, one.since) for name, one in said.items()]
     return Fleet(
-        workers=tuple(sorted(workers, key=lambda one: (one.started_at, one.worker_id))),
-        breakers=tuple(_each(keyed, breaker.PREFIX, lambda name, item: _breaker(name, item, now))),
-        windows=tuple(sorted(_each(keyed, counters.PREFIX, _window), key=lambda window: window.at)),
-        alerts=_alerts(known),
-        evaluated_at=_number(known, "evaluated_at"),
+        workers=tuple(workers_in(items)),
+        breakers=tuple(_each(keyed, breaker.PREFIX, partial(state_in, now=now))),
+        windows=tuple(sorted(_each(keyed, counters.PREFIX, window_in), key=lambda window: window.at)),
+        alerts=tuple(sorted(alerted, key=lambda one: one.since)),
+        evaluated_at=evaluated_at,
         more=more,
     )
 
 
 def _each(keyed: Mapping[str, Item], prefix: str, make: Callable[[str, Item], Any]) -> list[Any]:
     return [make(key.removeprefix(prefix), item) for key, item in sorted(keyed.items()) if key.startswith(prefix)]
-
-
-def _breaker(name: str, item: Item, now: int) -> BreakerState:
-    until = _number(item, "open_until")
-    state = "closed" if not until else "open" if now < until else "half open"
-    return BreakerState(name, state, _number(item, "streak"), until)
-
-
-def _window(name: str, item: Item) -> Window:
-    return Window(int(name), *(_number(item, counter) for counter in tally.COUNTERS))
-
-
-def _alerts(item: Item) -> tuple[Alert, ...]:
-    try:
-        said = json.loads(item["said"]["S"])
-        found = [Alert(name, str(row["text"]), int(row["since"])) for name, row in said.items()]
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return ()
-    return tuple(sorted(found, key=lambda one: one.since))
-
-
-def _number(item: Item, name: str) -> int:
-    return int(item[name]["N"]) if name in item else 0

@@ -13,6 +13,7 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries import fleet, opened
 from jobclaim.dashboard.queries.opened import Opened
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.breaker import BreakerState
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.storage.table import IndexEntry
@@ -86,7 +87,7 @@ class QueuesView:
     """All queues, most important first, and the breakers."""
 
     queues: tuple[QueueView, ...]
-    breakers: tuple[fleet.BreakerState, ...]
+    breakers: tuple[BreakerState, ...]
     fleet_more: bool
 
     @property

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobclaim.fleet.alerts import Said
 from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs import FailureKind, Job
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.hooks import forget, on_dead, on_failure, tell
-from jobclaim.recovery.alerts import Facts, Message, Said, damped, evaluate, firing
+from jobclaim.recovery.alerts import Facts, Message, damped, evaluate, firing
 from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
 from tests.support.recovery import MOTO_AND_REAL, Bench, bench_settings, store

@@ -17,6 +17,7 @@ from typing import Any, Final
 from jobclaim.dashboard.meter import Metered
 from jobclaim.dashboard.services import Services
 from jobclaim.dashboard.sharing import Shared
+from jobclaim.fleet.alerts import KEY as ALERTS
 from jobclaim.fleet.breaker import PREFIX as BREAKER
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import FailureKind, JobRepo, JobStatus
@@ -29,7 +30,6 @@ from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.storage.connect import client
 from jobclaim.jobs.storage.counters import PREFIX as TALLY
 from jobclaim.jobs.storage.counters import WINDOW_MS
-from jobclaim.recovery.alerts import KEY as ALERTS
 from jobclaim.settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
 from jobclaim.testing.table import in_memory
 from jobclaim.workers.submission.envelope import seal

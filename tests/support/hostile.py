@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
+from jobclaim.fleet import alerts
 from jobclaim.fleet.audit import Audit
 from jobclaim.fleet.breaker import Breaker, Breakers
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
@@ -14,7 +15,6 @@ from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.model import Failure, FailureKind
-from jobclaim.recovery import alerts
 from jobclaim.workers.submission.envelope import seal
 
 PROBE = (

@@ -17,7 +17,7 @@ from moto import mock_aws
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.jobs.encoding.item import attribute, place, to_attributes
-from jobclaim.recovery import FleetTable, SweepReport, sweep
+from jobclaim.recovery import RecoveryFleet, SweepReport, sweep
 from jobclaim.settings import Settings
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
@@ -87,9 +87,9 @@ class Bench:
         return JobRepo(client or self.client, settings=self.settings, clock=self.clock, sleep=no_wait)
 
     @property
-    def fleet(self) -> FleetTable:
+    def fleet(self) -> RecoveryFleet:
         """The fleet table as recovery sees it."""
-        return FleetTable.of(self.repo)
+        return RecoveryFleet.of(self.repo)
 
     def sweep(self, repo: JobRepo | None = None, **options: Any) -> SweepReport:
         """Run one pass."""

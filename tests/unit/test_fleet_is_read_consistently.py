@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobclaim.jobs.encoding import schema
-from jobclaim.recovery import FleetTable
+from jobclaim.recovery import RecoveryFleet
 from tests.simulation.client import ModelClient
 from tests.simulation.dynamodb import Database
 from tests.support.clock import ManualClock
@@ -13,7 +13,7 @@ def test_a_worker_that_is_just_back_is_not_taken_for_dead_while_reads_lag(clock:
     client = ModelClient(clock)
     client._database = Database(clock, lambda: 5_000)
     client._database.make_table("fleet", schema.FLEET_KEY)
-    fleet = FleetTable(lambda: client, "fleet", dead_after_seconds=60, clock=clock, sleep=clock.advance)
+    fleet = RecoveryFleet(lambda: client, "fleet", dead_after_seconds=60, clock=clock, sleep=clock.advance)
 
     def beat() -> None:
         client.put_item(TableName="fleet", Item={"worker_id": {"S": "w1"}, "seen_at": {"N": str(clock())}})

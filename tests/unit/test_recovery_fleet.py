@@ -94,10 +94,11 @@ def test_only_the_record_that_was_read_is_removed(bench: Bench) -> None:
     bench.clock.advance(60)
     worker = bench.fleet.read().dead["w1"]
     bench.beat("w1")
-    assert not bench.fleet.remove(worker)
+    assert not bench.fleet.remove_unseen(worker.worker_id, worker.seen_at)
     assert bench.workers() == {"w1"}
     bench.clock.advance(60)
-    assert bench.fleet.remove(bench.fleet.read().dead["w1"])
+    worker = bench.fleet.read().dead["w1"]
+    assert bench.fleet.remove_unseen(worker.worker_id, worker.seen_at)
     assert bench.workers() == set()
 
 

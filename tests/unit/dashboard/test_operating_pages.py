@@ -291,7 +291,7 @@ def test_dynamodb_that_does_not_answer_says_what_to_do(board: Board, monkeypatch
     def down(*_: object) -> None:
         raise StoreUnavailable("DynamoDB did not answer for 10 s")
 
-    monkeypatch.setattr(fleet, "_scan", down)
+    monkeypatch.setattr(board.services.fleet, "pages", down)
     answer = board.browser().get("/workers")
     assert answer.status_code == 503
     assert "DynamoDB did not answer for 10 s" in answer.text

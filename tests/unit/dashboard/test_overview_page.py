@@ -9,6 +9,7 @@ from collections.abc import Callable
 from jobclaim.dashboard.meter import metered
 from jobclaim.dashboard.queries import ended, overview
 from jobclaim.dashboard.queries.overview import Overview
+from jobclaim.fleet.alerts import KEY as ALERTS
 from jobclaim.fleet.tally import Tally
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs.encoding import schema
@@ -88,7 +89,7 @@ def test_an_alert_that_was_raised_is_told_once(board: Board) -> None:
     alive(board)
     said = {"sla:default": {"since": board.clock(), "fired_at": board.clock(), "said_at": 1, "text": "it waits 9 s"}}
     item = {
-        schema.FLEET_KEY: attribute(alerts.KEY),
+        schema.FLEET_KEY: attribute(ALERTS),
         "said": attribute(json.dumps(said)),
         "evaluated_at": attribute(board.clock()),
     }

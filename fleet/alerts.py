@@ -1,0 +1,71 @@
+"""What was said of alerts, and when they were last evaluated: one record of the fleet table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.resilience import condition_failed
+
+KEY: Final = "#alerts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What was said of one alert. Times are epoch milliseconds; ``said_at`` is 0 until it was heard."""
+
+    since: int
+    fired_at: int
+    said_at: int
+    text: str
+
+
+class SaidAlerts(Records):
+    """The record in DynamoDB; all methods raise `StoreUnavailable`."""
+
+    def read(self) -> tuple[int, dict[str, Said]]:
+        """Give when the alerts were last evaluated, epoch milliseconds, and what was said of each."""
+        return said_in(self._request("get_item").get("Item", {}))
+
+    def take(self, seen: int, now: int) -> bool:
+        """Be the one that evaluates now."""
+        condition = "evaluated_at = :seen" if seen else "attribute_not_exists(evaluated_at)"
+        values = {":now": attribute(now)} | ({":seen": attribute(seen)} if seen else {})
+        try:
+            self._request(
+                "update_item",
+                UpdateExpression="SET evaluated_at = :now",
+                ConditionExpression=condition,
+                ExpressionAttributeValues=values,
+            )
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            return False
+        return True
+
+    def write(self, said: Mapping[str, Said]) -> None:
+        """Remember what was said."""
+        text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
+        values = {":said": attribute(text)}
+        self._request("update_item", UpdateExpression="SET said = :said", ExpressionAttributeValues=values)
+
+    def _request(self, operation: str, **request: Any) -> Any:
+        key = {schema.FLEET_KEY: attribute(KEY)}
+        return self._ask(lambda: getattr(self._client(), operation)(TableName=self._table, Key=key, **request))
+
+
+def said_in(item: Item) -> tuple[int, dict[str, Said]]:
+    """Read the record; text that cannot be read counts as nothing said."""
+    at = int(item["evaluated_at"]["N"]) if "evaluated_at" in item else 0
+    try:
+        return at, {alert: Said(**row) for alert, row in json.loads(item["said"]["S"]).items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return at, {}
