@@ -8,17 +8,15 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from jobclaim.jobs.storage.cooperative import sockets_are_patched
 from jobclaim.settings import Settings
 
 Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "cloudwatch"]
 USER_AGENT: Final = "jobclaim/0.1"
 """A fixed text spares botocore the making of one per request: 18 % of an UpdateItem's CPU."""
 
-THREADS: Final = 32
-"""Connections that stay open between requests; more are made when needed, and closed with a warning."""
-GREENLETS: Final = 512
-"""The same where requests of many greenlets are under way at once."""
+CONNECTIONS: Final = 512
+"""Connections that may stay open between requests: as many as threads or greenlets have asked at once. Beyond these,
+one is made for each request, and closed with a warning."""
 
 
 def client(settings: Settings, service: Service) -> Any:
@@ -38,7 +36,7 @@ def client(settings: Settings, service: Service) -> Any:
         retries={"total_max_attempts": 2, "mode": "standard"},
         user_agent=USER_AGENT,
         tcp_keepalive=True,
-        max_pool_connections=GREENLETS if sockets_are_patched() else THREADS,
+        max_pool_connections=CONNECTIONS,
         proxies={} if is_loopback(endpoint) else None,  # a proxy of the environment cannot reach our loopback
     )
     session: Any = boto3.session.Session(region_name=settings.region)

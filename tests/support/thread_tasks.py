@@ -19,11 +19,19 @@ from tests.support.both_paths import _leave_evidence
 repo = JobRepo.from_settings(Settings())
 
 
+async def _waiting(until: float | str) -> None:
+    if not isinstance(until, str):
+        await asyncio.sleep(until)
+        return
+    while not Path(until).exists():
+        await asyncio.sleep(0.2)
+
+
 @shared_task(base=JobTask, bind=True, name="threads.wait")
-async def wait(self: Any, seconds: float) -> str:
-    """Wait, and say so."""
+async def wait(self: Any, until: float | str) -> str:
+    """Wait some seconds, or until a file exists, and say so."""
     _leave_evidence(self.request.job)
-    await asyncio.sleep(seconds)
+    await _waiting(until)
     return f"waited in attempt {self.request.job.attempt}"
 
 
@@ -43,7 +51,7 @@ async def claim(self: Any, job_id: str) -> Any:
         if job is None:
             return SKIPPED
         _leave_evidence(job.job)
-        await asyncio.sleep(job.payload["args"][0])
+        await _waiting(job.payload["args"][0])
         job.set_result("claimed by hand")
     return None
 
@@ -139,3 +147,20 @@ def forgot(self: Any, seconds: float) -> Any:
     """Return a coroutine by mistake."""
     _leave_evidence(self.request.job)
     return asyncio.sleep(seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="threads.ask_slowly")
+def ask_slowly(self: Any, seconds: float) -> str:
+    """As `ask`, with the limits of its queue."""
+    _leave_evidence(self.request.job)
+    return _asking(seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="threads.block_asks")
+def block_asks(self: Any, path: str) -> str:
+    """As `block`, and ask whether to end when nothing blocks any more."""
+    _leave_evidence(self.request.job)
+    while not Path(path).exists():
+        time.sleep(0.05)
+    self.check_cancelled()
+    return "blocked"
