@@ -6,6 +6,8 @@ from typing import Final
 
 PREFORK: Final = ("prefork", "processes")
 THREADS: Final = ("threads",)
+CUSTOM: Final = "custom"
+"""Whatever CELERY_CUSTOM_WORKER_POOL names: judged by its class, when the worker starts."""
 INSTEAD: Final = (
     "run it with -P prefork, the default, or with -P threads for bodies that wait on networks, `async def` ones "
     "among them (docs/pools.md)"
@@ -29,7 +31,7 @@ def refusal(name: str) -> str | None:
     name : str
         Celery's name of it, or the path of a class.
     """
-    if name in PREFORK or name in THREADS:
+    if name in (*PREFORK, *THREADS, CUSTOM):
         return None
     why = REFUSED.get(name, "it is neither Celery's prefork pool nor its pool of threads, and claims are kept by these")
     return f"pool {name!r} is not supported: {why}. {INSTEAD[0].upper()}{INSTEAD[1:]}; {WHERE}"

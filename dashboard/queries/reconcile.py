@@ -151,13 +151,14 @@ def judge(job: Job, seen: Fleet, empty: frozenset[str], settings: Settings, now:
 
 def _of_running(job: Job, seen: Fleet, settings: Settings, now: int) -> Iterator[Finding]:
     over = now - job.lease_expires_at
-    if over > SETTLES_MS:
+    living = seen.alive(now, settings.worker_dead_after_seconds)
+    if over > SETTLES_MS and job.claim_token not in {token for one in living for token in one.claims or ()}:
         fix = "recovery ends it with its next pass: does it run? jobclaim recover"
         yield _found("lease-over", job, f"runs, and its lease is over for {span(over)}", fix)
         return
     if not job.worker_id or now - job.claimed_at < SETTLES_MS:
         return
-    workers = {one.worker_id: one for one in seen.alive(now, settings.worker_dead_after_seconds)}
+    workers = {one.worker_id: one for one in living}
     worker = workers.get(job.worker_id)
     if worker is None:
         fix = "recovery settles it within about a minute; if it stays, look whether recovery runs"

@@ -240,3 +240,16 @@ def test_a_fleet_of_more_than_one_page_is_read_to_its_end(bench: Bench) -> None:
         bench.beat(f"w{n}")
     bench.clock.advance(60)
     assert bench.sweep(bench.new_repo(Paged())).dead_workers == 7
+
+
+def test_a_living_workers_word_keeps_a_claim_past_its_lease_and_a_lost_workers_does_not(bench: Bench) -> None:
+    """Its word is for claims, not for jobs: a claim that it does not name is an orphan when its lease is over."""
+    _, named = bench.claimed("named", worker_id="w1")
+    bench.claimed("forgotten", worker_id="w1")
+    bench.clock.advance(named.lease_ms / 1000 + 1)
+    bench.beat("w1", job_ids=["named", "forgotten"], claims=[named.claim_token])
+    assert bench.sweep().orphaned == 1
+    assert (bench.status("named"), bench.status("forgotten")) == (JobStatus.PROCESSING, JobStatus.FAILED)
+    bench.clock.advance(60)
+    assert bench.sweep().orphaned == 1
+    assert bench.status("named") is JobStatus.FAILED

@@ -113,12 +113,15 @@ class Bench:
         *,
         queues: list[str] | None = None,
         job_ids: list[str] | None = None,
+        claims: list[str] | None = None,
         commands: dict[str, str] | None = None,
     ) -> None:
         """Write a worker's record as its heartbeat does, with commands that it has not come to."""
         item: dict[str, Any] = {"worker_id": attribute(worker_id), "seen_at": attribute(self.clock())}
         item["queues"] = {"L": [attribute(queue) for queue in queues or ["default"]]}
         item["jobs"] = {"L": [attribute(job_id) for job_id in job_ids or []]}
+        if claims is not None:
+            item["claims"] = {"L": [attribute(token) for token in claims]}
         item["commands"] = {"M": {job_id: attribute(command) for job_id, command in (commands or {}).items()}}
         self.client.put_item(TableName=self.settings.fleet_table, Item=item)
 

@@ -66,6 +66,14 @@ def test_queues_ask_a_bounded_number_of_times(session: Session, monkeypatch: pyt
 
 
 # --- workers
+@pytest.mark.parametrize("options", [("-P", "gevent"), ("--pool=eventlet",), ("-P", "solo")])
+def test_a_worker_on_a_pool_that_is_not_supported_is_not_started(session: Session, options: tuple[str, ...]) -> None:
+    result = run(session, "worker", "run", "--", *options)
+    assert result.exit_code == ExitCode.ERROR
+    assert "is not supported" in result.stderr
+    assert "-P threads" in result.stderr
+
+
 def test_workers_show_the_fleet_with_what_it_runs(session: Session) -> None:
     job = session.repo.create_job("shop.charge")
     session.repo.claim_job(job.job_id, worker_id="w-1")

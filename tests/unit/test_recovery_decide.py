@@ -111,6 +111,22 @@ def test_the_table_of_decisions(job: Job, expected: str) -> None:
     assert kind_of(decide(job, NOW, FIGURES)) == expected
 
 
+@pytest.mark.parametrize(
+    ("job", "vouched", "expected"),
+    [
+        (running(lease_expires_at=NOW - 1), {"t"}, "nothing"),
+        (running(lease_expires_at=NOW - 10**9), {"t"}, "nothing"),
+        (running(lease_expires_at=NOW - 1), {"another"}, "fail"),
+        (running(lease_expires_at=NOW - 1, on_orphan="retry"), set(), "retry"),
+        (running(worker_id="dead", lease_expires_at=NOW - 1), {"t"}, "fail"),
+        (replace(waiting(start_by=NOW - 1), claim_token="t"), {"t"}, "expire"),
+    ],
+    ids=["just over", "long over", "not this claim", "nobody vouches", "its worker is lost", "it does not run"],
+)
+def test_a_living_workers_word_counts_for_a_claim_that_it_names(job: Job, vouched: set[str], expected: str) -> None:
+    assert kind_of(decide(job, NOW, replace(FIGURES, vouched=frozenset(vouched)))) == expected
+
+
 def test_a_lease_that_is_over_is_explained() -> None:
     action = decide(running(lease_expires_at=NOW - 5_000, worker_id="w7"), NOW, FIGURES)
     assert isinstance(action, Orphan)

@@ -27,7 +27,7 @@ from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, Store
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
-from jobclaim.workers.attempt import outcome, running, soft_limit
+from jobclaim.workers.attempt import coroutines, outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.process import worker
 from jobclaim.workers.submission.claiming import claims
@@ -300,6 +300,8 @@ class BodyDelivery(place.Delivery):
 def begin(task: Any, **_: Any) -> None:
     """Handle ``task_prerun``: let claims know the message."""
     key = _key(task)
+    if task.request.is_eager:
+        coroutines.prepare_instance(task)  # the app may not have been finalized, so nothing has looked at its tasks
     place.enter(BodyDelivery(task, key) if key else place.current())
 
 

@@ -13,6 +13,7 @@ from jobclaim.cli.output import Column, Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.times import Duration
 from jobclaim.cli.watching import repeat, watch_option
+from jobclaim.specs import pools
 from jobclaim.views.humane import relative, span
 
 if TYPE_CHECKING:
@@ -235,6 +236,8 @@ def _argv(
 ) -> list[str]:
     from jobclaim.cli.commands.worker.local import celery_argv
 
+    if problem := pools.refusal(pools.asked_for(further) or "prefork"):
+        raise Refused(problem)
     chosen = [settings.queue(name) for name in queues or settings.queue_names]
     return celery_argv(
         worker,

@@ -256,6 +256,8 @@ def test_a_lease_that_is_over_is_told_whatever_the_worker_says(board: Board) -> 
     board.clock.advance(board.settings.lease_seconds("default") + 31)
     beat(board, WorkerRecord(worker_id="w", jobs=(job.job_id,)))
     assert judged(board, job) == ["lease-over"]
+    beat(board, WorkerRecord(worker_id="w", jobs=(job.job_id,), claims=(job.claim_token,)))
+    assert judged(board, job) == [], "a worker of threads vouches for the claim"
 
 
 def test_a_due_job_in_an_empty_queue_has_lost_its_message(board: Board) -> None:
