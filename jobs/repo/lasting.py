@@ -29,7 +29,7 @@ class Lasting(Owning):
         NotClaimed, ClaimLost
         """
         claim = self._claim_on(job_id, JobStatus.PROCESSING, token)
-        known = self._runs.get(claim.claim_token)
+        known: Running | None = self._runs.get(claim.claim_token)
         return known or self._runs.keep(claim.claim_token, Running(self, claim))
 
     def held_of(self, task: str) -> list[Job]:

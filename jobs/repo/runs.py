@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from jobclaim.jobs.protocol.claims import CAPACITY
 
-if TYPE_CHECKING:
-    from jobclaim.jobs.repo.running import Running
+Run = TypeVar("Run")
 
 
-class Runs:
+class Runs(Generic[Run]):
     """Thread-safe, bounded memory of running bodies, by their claims' tokens."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._runs: OrderedDict[str, Running] = OrderedDict()
+        self._runs: OrderedDict[str, Run] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, token: str) -> Running | None:
+    def get(self, token: str) -> Run | None:
         """Give what a body keeps; ``None`` where it keeps nothing."""
         return self._runs.get(token)
 
-    def keep(self, token: str, run: Running) -> Running:
+    def keep(self, token: str, run: Run) -> Run:
         """Keep it; the first of two of one claim stays, and is given."""
         with self._lock:
             run = self._runs.setdefault(token, run)

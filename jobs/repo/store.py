@@ -41,7 +41,7 @@ class Store:
         self.clock = clock
         self._any_queue = settings is None
         self._claims = ClaimBook()
-        self._runs = Runs()
+        self._runs: Runs[Any] = Runs()
         self.sender: Callable[[Job], object] | None = None
         """Publishes a job's message; default: through an app with the repo's settings."""
         self.retention = lifecycle.Retention(

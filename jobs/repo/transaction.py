@@ -16,18 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
+from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.effects.collected import Effects
 from jobclaim.jobs.effects.write import Write
 from jobclaim.jobs.errors import AlreadySubmitted, InvalidInput, StoreUnavailable
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.storage.together import Planned, write_together
 from jobclaim.jobs.transitions import Move
-
-if TYPE_CHECKING:
-    from jobclaim.jobs.repo.submitting import Submitting
 
 MOST_OPERATIONS: Final = 100
 """Operations of one TransactWriteItems."""
@@ -36,6 +35,24 @@ PATIENCE_MS: Final = 5_000
 
 _open: ContextVar[Transaction | None] = ContextVar("open_transaction", default=None)
 _joined: ContextVar[Transaction | None] = ContextVar("joined_transaction", default=None)
+
+
+class Submits(Protocol):
+    """A `JobRepo`, as far as a transaction needs it."""
+
+    table: JobTable
+    clock: Clock
+
+    @property
+    def own_tables(self) -> frozenset[str]:
+        """Tables that jobclaim alone writes to."""
+
+    @property
+    def create_job(self) -> Callable[..., Job]:
+        """See `JobRepo.create_job`."""
+
+    def duplicates_of(self, asked: Sequence[Job], found: Sequence[Job | None]) -> dict[int, Job]:
+        """Of jobs that took the ids of new ones, give by place those that answer for them."""
 
 
 class Transaction:
@@ -52,7 +69,7 @@ class Transaction:
         By id, the jobs as they were written; empty before the block has ended.
     """
 
-    def __init__(self, repo: Submitting | None = None) -> None:
+    def __init__(self, repo: Submits | None = None) -> None:
         self._repo = repo
         self._effects = Effects(repo.own_tables if repo else (), room=MOST_OPERATIONS, name="tx")
         self._jobs: list[tuple[Job, Callable[[Job], object]]] = []
@@ -117,7 +134,7 @@ class Transaction:
         finally:
             _joined.reset(token)
 
-    def plan(self, repo: Submitting, job: Job, check: Callable[[Job], object]) -> Job:
+    def plan(self, repo: Submits, job: Job, check: Callable[[Job], object]) -> Job:
         """Take a new job; ``check`` refuses a job that has its id and is another one."""
         if self._repo is None:
             self._repo = repo
@@ -154,7 +171,7 @@ class Transaction:
         for call in self._afterwards:
             call()
 
-    def _write(self, repo: Submitting, writes: Sequence[Write]) -> None:
+    def _write(self, repo: Submits, writes: Sequence[Write]) -> None:
         planned = [Planned(None, Move.SUBMIT_WITH_WRITES, job) for job, _ in self._jobs]
         for _ in range(lifecycle.SUBMIT_ROUNDS):
             written = write_together(repo.table, planned, writes, until=repo.clock() + PATIENCE_MS)
@@ -172,13 +189,13 @@ class Transaction:
             "the jobs of a transaction changed each time it was tried; nothing was written, try again"
         )
 
-    def _known_repo(self) -> Submitting:
+    def _known_repo(self) -> Submits:
         if self._repo is None:
             raise InvalidInput("this transaction has no job and names no app; give it one: transaction(app=...)")
         return self._repo
 
 
-def _anew(repo: Submitting, before: Job | None, job: Job) -> Job:
+def _anew(repo: Submits, before: Job | None, job: Job) -> Job:
     return job if before is None else repo.table.payloads.outlasting(before, lifecycle.resubmitted(before, job))
 
 

@@ -17,12 +17,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from botocore.exceptions import ClientError
 
 from jobclaim.jobs.effects.values import canonical, to_plain
 from jobclaim.jobs.effects.write import Write
+from jobclaim.jobs.encoding.changes import Change
 from jobclaim.jobs.encoding.item import from_item, key_of
 from jobclaim.jobs.errors import EffectRefused, InvalidEffect
 from jobclaim.jobs.failures.aws_codes import ACCESS, spelled
@@ -31,8 +32,7 @@ from jobclaim.jobs.storage.expressions import update_request
 from jobclaim.jobs.storage.written import Written, judged
 from jobclaim.jobs.transitions import Move, as_read
 
-if TYPE_CHECKING:
-    from jobclaim.jobs.storage.table import JobTable
+T = TypeVar("T")
 
 CONDITION: Final = "ConditionalCheckFailed"
 PASSING: Final[Mapping[str, str]] = {
@@ -47,6 +47,25 @@ NEVER: Final = "None"
 """How a reason says that its operation would have been made."""
 
 
+class Jobs(Protocol):
+    """A `jobclaim.jobs.storage.table.JobTable`, as far as its writes are part of a transaction."""
+
+    name: str
+    client: Callable[[], Any]
+
+    def get(self, job_id: str) -> Job | None:
+        """Read one job, consistently."""
+
+    def put_request(self, job: Job) -> dict[str, Any]:
+        """Give the request that puts a job unless its id is taken."""
+
+    def changes(self, before: Job, after: Job) -> dict[str, Change]:
+        """Tell what an update must set and remove."""
+
+    def persist(self, request: Callable[[], T], until: int | None = None) -> T:
+        """Make a request again while it may pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One job's own write: as with `jobclaim.jobs.storage.table.JobTable.apply`."""
@@ -55,7 +74,7 @@ class Planned:
     move: Move
     after: Job
 
-    def as_item(self, table: JobTable) -> dict[str, Any]:
+    def as_item(self, table: Jobs) -> dict[str, Any]:
         """Give it as TransactWriteItems takes it."""
         if self.before is None:
             return {"Put": {"TableName": table.name, **table.put_request(self.after)}}
@@ -75,7 +94,7 @@ class Refusal:
 
 
 def write_together(
-    table: JobTable, planned: Sequence[Planned], writes: Sequence[Write], *, until: int | None = None
+    table: Jobs, planned: Sequence[Planned], writes: Sequence[Write], *, until: int | None = None
 ) -> list[Written]:
     """Make all writes in one transaction; give what became of the jobs' own, in their order.
 
@@ -100,7 +119,7 @@ def write_together(
     raise InvalidEffect(f"DynamoDB refused the transaction and named no operation: {refusal.reasons}; see its message")
 
 
-def _ask(table: JobTable, items: list[dict[str, Any]], own: int, until: int | None) -> tuple[Refusal | None, int]:
+def _ask(table: Jobs, items: list[dict[str, Any]], own: int, until: int | None) -> tuple[Refusal | None, int]:
     """Make the request as long as it may pass; give why it was refused, and how often it was made."""
     text = json.dumps(canonical(items), sort_keys=True)
     request = {"TransactItems": items, "ClientRequestToken": hashlib.sha256(text.encode()).hexdigest()[:36]}
@@ -146,7 +165,7 @@ def _understood(error: ClientError, own: int, own_table: str) -> Refusal:
     raise error
 
 
-def _own(table: JobTable, planned: Sequence[Planned], refusal: Refusal, tries: int) -> list[Written] | None:
+def _own(table: Jobs, planned: Sequence[Planned], refusal: Refusal, tries: int) -> list[Written] | None:
     """Tell what became of the jobs' own writes; ``None`` where it is a caller's that stands in the way.
 
     A job whose stored item shows that its write was made before shows it of all: they are made together. So the first
