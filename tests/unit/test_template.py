@@ -17,7 +17,7 @@ from jobclaim.infra.render import TemplateError, logical_id, render
 from jobclaim.infra.signals import SIGNALS
 from jobclaim.infra.sums import backlog_target, visibility_timeout
 from jobclaim.jobs import events
-from jobclaim.settings import QueueSpec, Settings, WorkerGroup
+from jobclaim.settings import QueueSpec, ScheduleSpec, Settings, WorkerGroup
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +57,7 @@ def test_a_task_may_own_what_its_processes_start_within_the_sla() -> None:
 
 # --- fragments
 def test_a_fragment_with_a_value_nobody_gives_is_refused_by_name() -> None:
-    with pytest.raises(FragmentError, match=r"filter\.yaml asks for @\{Metric\}"):
+    with pytest.raises(FragmentError, match=r"filter\.yaml asks for .*'Metric' is undefined"):
         fill("filter", {"pattern": "", "value": ""})
 
 
@@ -66,6 +66,11 @@ def test_a_block_takes_the_indentation_of_its_line_and_an_empty_one_takes_the_li
     assert "      AssumeRolePolicyDocument:\n        Version:" in rendered
     assert "@{" not in rendered
     assert "Condition: RecoverByBeat" in rendered
+
+
+def test_text_of_the_settings_that_looks_like_a_value_stays_as_it_is() -> None:
+    rendered = render(Settings(schedules={"a": ScheduleSpec(task="t", cron="0 1 * * *", args=("@{group}{% if x %}",))}))
+    assert "@{group}{% if x %}" in rendered
 
 
 # --- what is refused
