@@ -104,6 +104,8 @@ def _exact(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_exact(inner) for inner in value]
     if isinstance(value, Set):
+        if not value:
+            raise ValueError("an empty set, which DynamoDB does not store")
         return {_exact(inner) for inner in value}
     return value
 

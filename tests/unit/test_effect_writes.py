@@ -1,0 +1,188 @@
+"""What a caller's write is refused for before anything is sent, and what it becomes."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from boto3.dynamodb.conditions import Attr
+
+from jobclaim.jobs import Effects, InvalidEffect, InvalidInput
+from jobclaim.jobs.effects.collected import digest
+from jobclaim.jobs.effects.values import size, to_plain
+from jobclaim.jobs.effects.write import Write, make
+
+KEY: dict[str, Any] = {"id": "1"}
+TYPED: dict[str, Any] = {"id": {"S": "1"}}
+SET = "SET a = :a"
+
+
+def one(call: Callable[[Effects], object]) -> Write:
+    effects = Effects({"jobs"})
+    call(effects)
+    (write,) = effects.seal()
+    return write
+
+
+@pytest.mark.parametrize(
+    ("plain", "typed"),
+    [
+        ({"id": "1", "n": 9.5}, {"id": {"S": "1"}, "n": {"N": "9.5"}}),
+        ({"id": "1", "n": 0.1}, {"id": {"S": "1"}, "n": {"N": "0.1"}}),
+        ({"id": 1, "n": [1, {"S": "mine"}]}, {"id": {"N": "1"}, "n": {"L": [{"N": "1"}, {"M": {"S": {"S": "mine"}}}]}}),
+        ({"id": b"x", "n": {Decimal("1.5")}}, {"id": {"B": b"x"}, "n": {"NS": ["1.5"]}}),
+        ({"id": "1", "n": None, "m": True}, {"id": {"S": "1"}, "n": {"NULL": True}, "m": {"BOOL": True}}),
+        ({"id": "1", "n": (1, 2)}, {"id": {"S": "1"}, "n": {"L": [{"N": "1"}, {"N": "2"}]}}),
+    ],
+)
+def test_plain_and_typed_values_are_one(plain: dict[str, Any], typed: dict[str, Any]) -> None:
+    from_plain = one(lambda effects: effects.put(TableName="t", Item=plain))
+    from_typed = one(lambda effects: effects.put(TableName="t", Item=typed))
+
+    assert from_plain.request == from_typed.request == {"TableName": "t", "Item": typed}
+    assert (from_plain.is_plain, from_typed.is_plain) == (True, False)
+
+
+def test_a_condition_of_boto3s_resources_is_written_out() -> None:
+    write = one(
+        lambda effects: effects.update(
+            TableName="t",
+            Key=KEY,
+            UpdateExpression=SET,
+            ConditionExpression=Attr("balance").gte(5) & Attr("id").exists(),
+            ExpressionAttributeValues={":a": 1},
+        )
+    )
+
+    assert write.request["ConditionExpression"] == "(#n0 >= :v0 AND attribute_exists(#n1))"
+    assert write.request["ExpressionAttributeNames"] == {"#n0": "balance", "#n1": "id"}
+    assert write.request["ExpressionAttributeValues"] == {":a": {"N": "1"}, ":v0": {"N": "5"}}
+
+
+REFUSED: list[tuple[Callable[[Effects], object], str]] = [
+    (lambda e: e.put(TableName="t", Item={"id": {"S": "1"}, "n": 5}), "in one form"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": {"N": "5"}}), "in one form"),
+    (
+        lambda e: e.update(TableName="t", Key=KEY, UpdateExpression=SET, ExpressionAttributeValues={":a": {"N": "1"}}),
+        "one form",
+    ),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": datetime.date(2030, 1, 1)}), r"Item\['n'\].*a date as text"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": set()}), "not empty"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": float("nan")}), "cannot be stored"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": 10**200}), "cannot be stored"),
+    (lambda e: e.put(TableName="t", Item={}), "not empty"),
+    (lambda e: e.put(TableName="t", Item=[("id", "1")]), "must be a map"),
+    (lambda e: e.put(TableName="t"), "needs Item"),
+    (lambda e: e.put(TableName="t", Key=KEY), "no parameter 'Key'"),
+    (lambda e: e.put(TableName="t", item=KEY), "did you mean 'Item'"),
+    (lambda e: e.put(TableName="t", Item=KEY, ReturnValues="ALL_OLD"), "no parameter 'ReturnValues'"),
+    (lambda e: e.put(TableName=7, Item=KEY), "must be text"),
+    (lambda e: e.put(TableName="", Item=KEY), "must be text"),
+    (lambda e: e.update(TableName="t", Key=KEY), "needs UpdateExpression"),
+    (lambda e: e.check(TableName="t", Key=KEY), "needs ConditionExpression"),
+    (lambda e: e.check(TableName="t", Key=KEY, ConditionExpression=7), "must be text, or Attr"),
+    (lambda e: e.delete(TableName="t", Key={"a": 1, "b": 2, "c": 3}), "a key one or two"),
+    (lambda e: e.put(TableName="jobs", Item=KEY), "jobclaim's own"),
+    (lambda e: e.put(TableName="arn:aws:dynamodb:eu-west-1:1:table/jobs", Item=KEY), "jobclaim's own"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "text": "x" * 410_000}), "409,600"),
+    (lambda e: e.extend([{"Put": {"TableName": "t", "Item": KEY}, "Delete": {}}]), "map of one operation"),
+    (lambda e: e.extend([{"Insert": {}}]), "map of one operation"),
+    (lambda e: e.extend(["Put"]), "map of one operation"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_what_dynamodb_could_not_make_is_refused_where_it_is_said(number: int) -> None:
+    call, message = REFUSED[number]
+    effects = Effects({"jobs"})
+
+    with pytest.raises(InvalidEffect, match=message) as error:
+        call(effects)
+
+    assert isinstance(error.value, InvalidInput)
+    assert len(effects) == 0
+
+
+TWICE: list[list[Callable[[Effects], object]]] = [
+    [lambda e: e.delete(TableName="t", Key=KEY), lambda e: e.delete(TableName="t", Key=KEY)],
+    [lambda e: e.delete(TableName="t", Key=KEY), lambda e: e.check(TableName="t", Key=TYPED, ConditionExpression="x")],
+    [lambda e: e.delete(TableName="t", Key=KEY), lambda e: e.put(TableName="t", Item={"id": "1", "more": 1})],
+    [lambda e: e.put(TableName="t", Item={"id": "1", "more": 1}), lambda e: e.delete(TableName="t", Key=KEY)],
+    [lambda e: e.delete(TableName="t", Key={"a": 1, "b": 2}), lambda e: e.delete(TableName="t", Key={"b": 2, "a": 1})],
+    [
+        lambda e: e.delete(TableName="arn:aws:dynamodb:eu-west-1:1:table/t", Key=KEY),
+        lambda e: e.delete(TableName="t", Key=KEY),
+    ],
+]
+
+
+@pytest.mark.parametrize("number", range(len(TWICE)))
+def test_two_operations_on_one_item_are_refused_as_far_as_its_key_is_known(number: int) -> None:
+    first, second = TWICE[number]
+    effects = Effects()
+    first(effects)
+
+    with pytest.raises(InvalidEffect, match="a second operation on one item"):
+        second(effects)
+
+
+def test_other_items_and_other_tables_are_others() -> None:
+    effects = Effects()
+    effects.delete(TableName="t", Key={"id": "1"})
+    effects.delete(TableName="t", Key={"id": "2"})
+    effects.delete(TableName="u", Key={"id": "1"})
+    effects.delete(TableName="t", Key={"id": 1})
+
+    assert len(effects) == 4
+
+
+def test_ninety_nine_writes_are_a_completions_most() -> None:
+    effects = Effects()
+    for number in range(99):
+        effects.delete(TableName="t", Key={"id": number})
+
+    with pytest.raises(InvalidEffect, match="write 100, and a transaction has room for 99"):
+        effects.delete(TableName="t", Key={"id": "one more"})
+
+
+def test_four_megabytes_are_a_transactions_most() -> None:
+    effects = Effects()
+    for number in range(10):
+        effects.put(TableName="t", Item={"id": str(number), "text": "x" * 400_000})
+
+    with pytest.raises(InvalidEffect, match="DynamoDB takes 4,194,304"):
+        effects.put(TableName="t", Item={"id": "more", "text": "x" * 400_000})
+
+
+def test_a_refused_put_is_named_by_what_its_condition_asks_for() -> None:
+    write = make(
+        "Put",
+        {
+            "TableName": "t",
+            "Item": {"order": "7", "secret": "s"},
+            "ConditionExpression": "attribute_not_exists(#o)",
+            "ExpressionAttributeNames": {"#o": "order"},
+        },
+    )
+
+    assert to_plain(write.shown_key()) == {"order": "7"}
+
+
+def test_equal_writes_have_one_digest_whatever_the_order_of_their_sets() -> None:
+    def named(*values: str) -> str:
+        return digest([make("Put", {"TableName": "t", "Item": {"id": {"S": "1"}, "s": {"SS": list(values)}}})])
+
+    assert named("a", "b") == named("b", "a")
+    assert named("a") != named("b")
+    assert named("a").startswith("1:")
+    assert digest([]) == ""
+
+
+def test_sizes_are_dynamodbs() -> None:
+    item = {"id": {"S": "ä"}, "n": {"N": "-12.50"}, "l": {"L": [{"NULL": True}]}, "m": {"M": {"k": {"BOOL": True}}}}
+
+    assert size(item) == (2 + 2) + (1 + 3) + (1 + 3 + 2) + (1 + 3 + 2 + 1)
+    assert size({"b": {"B": b"abc"}, "s": {"SS": ["a", "bc"]}, "n": {"NS": ["1", "100"]}}) == 4 + 4 + 1 + 2 + 2
