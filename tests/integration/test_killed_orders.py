@@ -21,7 +21,7 @@ from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real
-EVERY: Final = int(os.environ.get("JOBCLAIM_TEST_KILL_EVERY", "30"))
+EVERY: Final = int(os.environ.get("TEST_KILL_EVERY", "30"))
 """Of the framework's own statements every thirtieth; of the example's, each. With 1 all of them, in some minutes."""
 START: Final = 1_000
 

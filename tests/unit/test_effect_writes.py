@@ -84,7 +84,7 @@ REFUSED: list[tuple[Callable[[Effects], object], str]] = [
     (lambda e: e.update(TableName="t", Key=KEY), "needs UpdateExpression"),
     (lambda e: e.check(TableName="t", Key=KEY), "needs ConditionExpression"),
     (lambda e: e.check(TableName="t", Key=KEY, ConditionExpression=7), "must be text, or Attr"),
-    (lambda e: e.delete(TableName="t", Key={"a": 1, "b": 2, "c": 3}), "a key one or two"),
+    (lambda e: e.delete(TableName="t", Key={"a": 1, "b": 2, "c": 3}), "a key has one or two|and a key one or two"),
     (lambda e: e.put(TableName="jobs", Item=KEY), "jobclaim's own"),
     (lambda e: e.put(TableName="arn:aws:dynamodb:eu-west-1:1:table/jobs", Item=KEY), "jobclaim's own"),
     (lambda e: e.put(TableName="t", Item={"id": "1", "text": "x" * 410_000}), "409,600"),
@@ -182,7 +182,12 @@ def test_equal_writes_have_one_digest_whatever_the_order_of_their_sets() -> None
 
 
 def test_sizes_are_dynamodbs() -> None:
-    item = {"id": {"S": "ä"}, "n": {"N": "-12.50"}, "l": {"L": [{"NULL": True}]}, "m": {"M": {"k": {"BOOL": True}}}}
+    item: dict[str, Any] = {
+        "id": {"S": "ä"},
+        "n": {"N": "-12.50"},
+        "l": {"L": [{"NULL": True}]},
+        "m": {"M": {"k": {"BOOL": True}}},
+    }
 
     assert size(item) == (2 + 2) + (1 + 3) + (1 + 3 + 2) + (1 + 3 + 2 + 1)
     assert size({"b": {"B": b"abc"}, "s": {"SS": ["a", "bc"]}, "n": {"NS": ["1", "100"]}}) == 4 + 4 + 1 + 2 + 2
