@@ -153,11 +153,11 @@ def test_a_stop_gives_back_what_blocks_and_the_heir_starts_it_after_the_process_
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
     with deployed(
-        dynamodb_local, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path), stop_timeout_seconds=8
+        dynamodb_local, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path), stop_timeout_seconds=6
     ) as stack:
         send = _sender(stack)
         old = stack.worker("old", "-P", "threads", "-c", "20", "-Q", "default")
-        fits, fails = send("threads.wait", 3.0), send("threads.block", "/nowhere")
+        fits, fails = send("threads.wait", 2.0), send("threads.block", "/nowhere")
         again = [
             send("threads.block_again", "/nowhere", on_orphan="retry"),
             send("threads.wait_again", 600, on_orphan="retry"),

@@ -13,6 +13,7 @@ import pytest
 from celery import concurrency
 from celery.concurrency import prefork, solo, thread
 from celery.exceptions import WorkerLostError
+from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from jobclaim.specs import pools
 from jobclaim.workers.attempt import running
@@ -192,6 +193,20 @@ def test_a_callback_that_fails_ends_neither_the_loop_nor_the_count(pool: TaskPoo
     caller.call(len, "four")
     assert caller.answers(1) == [("succeeded", 4)]
     assert pool.left_behind == 0
+
+
+def test_a_request_that_waits_for_a_thread_starts_when_one_is_free() -> None:
+    """As with processes: what waits is known to the worker, which gives it back when it waits for too long."""
+    semaphore = LaxBoundedSemaphore(1)
+    pool = TaskPool(1, semaphore=semaphore)
+    caller, gate = Caller(pool), threading.Event()
+    semaphore.acquire(caller.call, gate.wait, 10)
+    semaphore.acquire(caller.call, len, "four")
+    assert len(semaphore._waiting) == 1
+    gate.set()
+    assert caller.answers(2) == [("succeeded", True), ("succeeded", 4)]
+    pool.stop()
+    assert semaphore.value == 1
 
 
 def test_a_body_in_a_thread_tells_its_links_itself(pool: TaskPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ class TaskPool(BasePool):
 
     body_can_be_buffer = True
     signal_safe = False
+    uses_semaphore = True  # so that a message that waits for a thread is known, and given back, as one for a process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,6 +79,7 @@ class TaskPool(BasePool):
         self._answers: deque[tuple[Answer, bool]] = deque()
         self._threads: list[threading.Thread] = []
         self._unanswered = 0
+        self._semaphore = self.options.get("semaphore")
         self._reader, self._writer = os.pipe()
         for end in (self._reader, self._writer):
             os.set_blocking(end, False)
@@ -118,6 +120,8 @@ class TaskPool(BasePool):
                 act()
             except Exception:
                 logger.exception("a request's callback failed")
+            if is_last and self._semaphore is not None:
+                self._semaphore.release()  # starts the next request that waits for a thread
 
     # --- the stop
     def withdraw(self) -> int:
