@@ -145,8 +145,8 @@ def _queue_outputs(settings: Settings) -> str:
 # --- actors
 def _policies(settings: Settings) -> str:
     names = settings.queue_names
-    roles = [f"- !Ref {logical_id(name)}TaskRole" for name in settings.groups]
-    roles += ["- !Ref BeatTaskRole", '- !If [RecoverByBeat, !Ref RecoveryTaskRole, !Ref "AWS::NoValue"]']
+    workers = [f"- !Ref {logical_id(name)}TaskRole" for name in settings.groups]
+    roles = [*workers, "- !Ref BeatTaskRole", '- !If [RecoverByBeat, !Ref RecoveryTaskRole, !Ref "AWS::NoValue"]']
     return fill(
         "policies",
         {
@@ -154,6 +154,7 @@ def _policies(settings: Settings) -> str:
             "dead_letter_arns": _dead_letter_arns(names),
             "index": schema.INDEX,
             "exec_roles": "\n".join(roles),
+            "worker_roles": "\n".join(workers),
             "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
             "alerts": fill("alerts", {"topic": settings.alert_topic_arn}) if settings.alert_topic_arn else "",
             "read_large_payloads": _large_payloads(settings, "s3:GetObject"),

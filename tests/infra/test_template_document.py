@@ -235,6 +235,20 @@ def test_large_payloads_are_readable_where_they_are_needed_and_only_under_their_
     assert rights["DashboardReadPolicy"]["Action"] == ["s3:GetObject"]
 
 
+def test_workers_may_write_to_the_tables_that_are_named_and_to_no_other(document: dict[str, Any]) -> None:
+    policy = document["Resources"]["EffectsPolicy"]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+
+    assert policy["Condition"] == "HasEffectTables"
+    assert statement["Resource"] == {"Ref": "EffectTables"}
+    assert [action.partition(":")[2] for action in statement["Action"]] == [
+        "PutItem",
+        "UpdateItem",
+        "DeleteItem",
+        "ConditionCheckItem",
+    ]
+
+
 def test_recovery_may_publish_to_the_alert_topic_of_the_settings_and_to_no_other() -> None:
     topic = "arn:aws:sns:us-east-1:100000000001:alerts"
     rights = [
