@@ -91,10 +91,12 @@ class Claiming(Lasting):
             After `StoreUnavailable` the job may be claimed all the same. The repo gives it back after its next claim,
             unless the caller named the token and does so itself; else recovery does when the lease is over.
         """
-        written = self._claim(job_id, celery_task_id, worker_id, attempt, token, task, when_due, detached=detached)
+        written = self._with_payload(
+            self._claim(job_id, celery_task_id, worker_id, attempt, token, task, when_due, detached=detached)
+        )
         if written.job and not written.applied and refused:
             refused(written.job)
-        return self._with_payload(written.job) if written.applied and written.job else None
+        return written.made
 
     def conditional_update_status_to_processing(
         self,
@@ -113,20 +115,26 @@ class Claiming(Lasting):
         """
         if checks.status(expected_status) is not JobStatus.PENDING:
             raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
-        written = self._claim(job_id, celery_task_id, None, None, None, detached=detached)
+        written = self._with_payload(self._claim(job_id, celery_task_id, None, None, None, detached=detached))
         assert written.job is not None
-        return written.applied, self._with_payload(written.job) if written.applied else written.job
+        return written.applied, written.job
 
-    def _with_payload(self, job: Job) -> Job:
-        """Read a large payload of a job that was just claimed; where it is not given now, give the job back."""
+    def _with_payload(self, written: Written) -> Written:
+        """Read a large payload of a job that was just claimed; where S3 answers late, or not, give the job back."""
+        job = written.made
+        if job is None:
+            return written
         try:
             restored = self.large.restored(job)
         except StoreUnavailable:
             self.release(job.job_id, reason="its payload could not be read", started=False, token=job.claim_token)
             raise
-        if restored is not job:
-            self._claims.remember(restored)  # what its end tells hooks is the payload, not its mark
-        return restored
+        if restored is job:
+            return written
+        if self.clock() >= job.lease_expires_at:
+            return Written(False, self._give_back(job))
+        self._claims.remember(restored)  # what its end tells hooks is the payload, not its mark
+        return Written(True, restored)
 
     def _claim(
         self,

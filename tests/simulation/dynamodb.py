@@ -52,11 +52,19 @@ class Database:
         Gives epoch milliseconds, the true time.
     lag : callable
         Gives the age, milliseconds, of what an eventually consistent read of one item, or of its index entry, shows.
+    cut : callable
+        Gives how many of so many rows, or keys of a batch, an answer holds: at least one.
     """
 
-    def __init__(self, now: Callable[[], int], lag: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        now: Callable[[], int],
+        lag: Callable[[], int] = lambda: 0,
+        cut: Callable[[int], int] = lambda wanted: wanted,
+    ) -> None:
         self._now = now
         self._lag = lag
+        self._cut = cut
         self._tables: dict[str, Table] = {}
         self._transactions = Transactions(self, now)
         self.units: Counter[str] = Counter()
@@ -115,14 +123,18 @@ class Database:
     def batch_get_item(self, request: Request) -> tuple[Answer, None]:
         """Read up to a hundred items."""
         found: dict[str, list[Item]] = {}
+        unread: dict[str, Any] = {}
         for name, asked in request["RequestItems"].items():
             table = self._tables[name]
             keys = [table.key_of(key) for key in asked["Keys"]]
             if len(keys) > BATCH_LIMIT or len(set(keys)) < len(keys):
                 raise refusal("ValidationException", "too many keys, or one of them twice")
-            items = [self._seen(table, key, bool(asked.get("ConsistentRead"))) for key in keys]
+            read = self._cut(len(keys))
+            items = [self._seen(table, key, bool(asked.get("ConsistentRead"))) for key in keys[:read]]
             found[name] = [item for item in items if item is not None]
-        return {"Responses": found, "UnprocessedKeys": {}}, None
+            if read < len(keys):
+                unread[name] = {**asked, "Keys": asked["Keys"][read:]}
+        return {"Responses": found, "UnprocessedKeys": unread}, None
 
     def query(self, request: Request) -> tuple[Answer, None]:
         """Read a page of an index partition; each entry is as old as the index happens to be behind."""
@@ -136,7 +148,7 @@ class Database:
             at = (number(start[index.range]["N"]), start[table.key]["S"])
             forward = request.get("ScanIndexForward", True)
             rows = [row for row in rows if (row[:2] > at if forward else row[:2] < at)]
-        limit = request.get("Limit", len(rows) + 1)
+        limit = min(request.get("Limit", len(rows) + 1), self._cut(len(rows) + 1))
         page = [
             {table.key: {"S": key}, index.hash: {"S": partition}, index.range: {"N": str(at)}}
             for at, key, partition in rows[:limit]

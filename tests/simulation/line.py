@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from jobclaim.jobs import JobRepo
+from jobclaim.jobs.storage.large import Large
 from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Database, Write, refusal
 from tests.simulation.expressions import Item
@@ -22,6 +23,13 @@ ENDPOINT: Final = "http://dynamodb"
 TIMEOUT_MS: Final = 2_000
 STALLS_MS: Final = (500, 5_000, 40_000, 50_000, 60_000, 100_000)
 PONDERING_MS: Final = (3_000, 8_000, 20_000, 40_000)
+CODES: Final = (
+    *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "LimitExceededException"),
+    *("TransactionConflictException", "TransactionInProgressException", "RequestTimeout", "KMSThrottlingException"),
+    *("AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException"),
+    *("KMSAccessDeniedException", "RequestExpired", "MissingAuthenticationTokenException"),
+)
+"""Refusals that pass by themselves, as DynamoDB spells them."""
 LATENESS_MS: Final = (100, 3_000, 30_000)
 """How late a request may arrive that its sender has given up: a heartbeat of then must not put the clock back."""
 
@@ -57,6 +65,7 @@ class Shared:
     judge: Judge
     instant: bool = False
     tick: int = 0
+    objects: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -121,7 +130,14 @@ class Process:
 
     def repo(self) -> JobRepo:
         """Give a repo with its own memory of claims."""
-        return JobRepo(Line(self), settings=self.shared.settings, clock=self.clock, sleep=self.sleep)
+        from tests.simulation.s3 import BucketLine  # which speaks of processes
+
+        settings = self.shared.settings
+        repo = JobRepo(Line(self), settings=settings, clock=self.clock, sleep=self.sleep)
+        if settings.bucket:
+            bucket = BucketLine(self, self.shared.objects)
+            repo.large = Large(settings, repo.table.payloads, bucket, clock=self.clock, sleep=self.sleep)
+        return repo
 
 
 class Line:
@@ -145,10 +161,22 @@ class Line:
             self._disturbed(f"{operation}: answer lost", TIMEOUT_MS)
             raise ReadTimeoutError(endpoint_url=ENDPOINT)
         if error is not None:
-            self._read(error.response)
+            self._rest_on(error.response)
             raise error
-        self._read(answer if read is None else {"Item": read})
+        if read is None:
+            self._read(answer)
+        else:
+            self._rest_on({"Item": read})
         return answer
+
+    def _rest_on(self, answer: Any) -> None:
+        """Take note of what the answer to a write shows: all but recovery go on from there.
+
+        Recovery lets a refused write be. An index that lags may show a job at two places, and both looks rest on one
+        read.
+        """
+        if self._process.kind != "recovery":
+            self._read(answer)
 
     def _lose_request(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
         process, faults = self._process, self._process.shared.faults
@@ -159,6 +187,10 @@ class Line:
         if faults.strike("throttle", process.random):
             self._disturbed(f"{operation}: throttled")
             raise refusal("ThrottlingException", "slow down")
+        if faults.strike("refusal", process.random):
+            code = process.random.choice(CODES)
+            self._disturbed(f"{operation}: {code}")
+            raise refusal(code, "not now")
         if faults.strike("unreachable", process.random):
             self._disturbed(f"{operation}: no connection")
             raise EndpointConnectionError(endpoint_url=ENDPOINT)

@@ -148,7 +148,7 @@ def hunt(mutant: Mutant, seeds: int = SEEDS) -> Outcome | None:
 def _scenarios(mutant: Mutant, numbers: Iterable[int]) -> Iterator[Scenario]:
     like = LIKELY.get(mutant.name)
     for number in numbers:
-        scenario = Scenario.of(number)
+        scenario = Scenario.plain(number)
         if like is not None:
             yield scenario.themed(**like)
         elif scenario.dense:

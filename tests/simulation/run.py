@@ -15,14 +15,20 @@ from unittest.mock import patch
 import structlog
 
 from jobclaim.jobs.encoding import schema
-from tests.simulation.actors import Stage, Worker, meddle, recover, submit
+from tests.simulation.actors.person import meddle
+from tests.simulation.actors.recovery import recover
+from tests.simulation.actors.releases import plant
+from tests.simulation.actors.stage import Stage
+from tests.simulation.actors.submitter import submit
+from tests.simulation.actors.ttl import delete_expired
+from tests.simulation.actors.worker import Worker
 from tests.simulation.client import BY_STATE
 from tests.simulation.dynamodb import Database
 from tests.simulation.faults import Faults
+from tests.simulation.judge.oracle import Oracle
 from tests.simulation.line import Shared
-from tests.simulation.oracle import Oracle
 from tests.simulation.queues import Queue
-from tests.simulation.scenario import FAULTY_MS, LAG_MS, SWEEPS, TICK_MS, Scenario, simulated_settings
+from tests.simulation.scenario import FAULTY_MS, LAG_MS, MESSAGE_MS, SWEEPS, TICK_MS, Scenario, simulated_settings
 from tests.simulation.world import Broken, World
 
 
@@ -61,7 +67,7 @@ def run(scenario: Scenario, *, traced: bool = False) -> Outcome:
         finally:
             world.end()
     oracle = stage.oracle
-    bodies = sum(map(len, oracle.bodies.values()))
+    bodies = oracle.started
     writes = sum(map(len, oracle.lives.values()))
     trace = tuple(world.trace or ())
     return Outcome(scenario, rule, what, len(oracle.lives), bodies, stage.calm_sweeps, writes, trace)
@@ -80,16 +86,24 @@ def shrunk(failed: Outcome) -> Outcome:
 
 
 def _stage(world: World, scenario: Scenario) -> Stage:
-    settings, lags = simulated_settings(scenario.listed, scenario.brief), world.stream("lag")
+    settings = simulated_settings(scenario.listed, scenario.brief, scenario.dimensions)
+    lags = world.stream("lag")
     faults = Faults(world, scenario)
     longest = lags.choice(LAG_MS) if faults.possible("lag") else 1
-    database = Database(lambda: world.now, lambda: lags.randrange(longest))
+    short = "short" in scenario.dimensions
+    database = Database(lambda: world.now, lambda: lags.randrange(longest), lambda most: 1 if short else most)
     database.make_table(settings.job_table, schema.KEY, BY_STATE)
     database.make_table(settings.fleet_table, schema.FLEET_KEY)
     oracle = Oracle(world, scenario, settings)
     tick = TICK_MS if scenario.ticking else 0
     shared = Shared(world, database, faults, settings, oracle, instant=scenario.coarse, tick=tick)
-    stage = Stage(shared, scenario, oracle, Queue(world, faults, oracle.sent), [])
+    kept_ms = _kept_ms(world, scenario)
+    queues = {spec.name: Queue(world, faults, oracle.sent, name=spec.name, kept_ms=kept_ms) for spec in settings.queues}
+    stage = Stage(shared, scenario, oracle, queues, [])
+    if "releases" in scenario.dimensions:
+        plant(stage)
+    if "ttl" in scenario.dimensions:
+        world.spawn("ttl", partial(delete_expired, stage))
     for n in range(scenario.submitters):
         world.spawn(f"submitter{n}", partial(submit, stage, stage.process("submitter", n)))
     for n in range(scenario.workers):
@@ -99,6 +113,13 @@ def _stage(world: World, scenario: Scenario) -> Stage:
     for n in range(scenario.people):
         world.spawn(f"person{n}", partial(meddle, stage, stage.process("person", n)))
     return stage
+
+
+def _kept_ms(world: World, scenario: Scenario) -> int | None:
+    """How long SQS keeps a message: bounded where jobs are deleted, short where it is to forget some."""
+    if "ttl" in scenario.dimensions:
+        return MESSAGE_MS
+    return world.stream("retention").choice((5_000, 20_000)) if "retention" in scenario.dimensions else None
 
 
 def _play(world: World, stage: Stage) -> None:

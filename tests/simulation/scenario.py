@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from jobclaim.settings import QueueSpec, Settings
+from tests.simulation.dimensions import DIMENSIONS, drawn, faults_of
 
 FAULTS: Final = (
     "crash",  # a process dies between any two of its steps, and another takes its place
@@ -47,6 +48,14 @@ TICK_MS: Final = 4_000
 LAG_MS: Final = (300, 3_000, 30_000)
 FAULTY_MS: Final = 120_000
 SWEEP_MS: Final = 30_000
+FORGETFUL: Final = frozenset({"ttl", "retention"})
+MESSAGE_MS: Final = 60_000
+"""How long SQS keeps a message where jobs are deleted: jobs must be kept longer."""
+KEPT_MS: Final = 72_000
+WINDOW_SECONDS: Final = 100
+"""A window that is longer than jobs are kept."""
+SECOND: Final = "second"
+LARGE_BYTES: Final = 2_000
 SWEEPS: Final = 60
 """Passes, of all recovery processes together, after which every job must have ended once the faults have stopped."""
 
@@ -73,6 +82,8 @@ class Scenario:
         Whether a job is given up after its first message.
     strangers : bool
         Whether somebody who knows the jobs' ids sends messages of his own, of another task and at once.
+    dimensions : frozenset of str
+        See `tests.simulation.dimensions`.
     theme : str
         What there is more of in a dense run: ``orphans``, ``silence`` of the queue, ``people`` and what they decide,
         dead ``letters``, or ``heartbeats`` that come late.
@@ -92,10 +103,16 @@ class Scenario:
     ticking: bool = False
     brief: bool = False
     strangers: bool = False
+    dimensions: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, seed: int) -> Self:
         """Draw the scenario of a seed."""
+        return cls.plain(seed).within(drawn(seed))
+
+    @classmethod
+    def plain(cls, seed: int) -> Self:
+        """Draw it without any of the dimensions."""
         random = Random(f"{seed}/scenario")
         rates = {fault: random.choice((0.01, 0.03, 0.1)) for fault in FAULTS if random.random() < 0.5}
         rates |= {fault: random.choice((0.05, 0.2, 0.5)) for fault in OFTEN if fault in rates}
@@ -117,6 +134,14 @@ class Scenario:
             brief=random.random() < 0.2,
         )
 
+    def within(self, dimensions: frozenset[str]) -> Self:
+        """Give the same run with other dimensions."""
+        kept = {fault: rate for fault, rate in self.rates.items() if fault in FAULTS}
+        if dimensions & FORGETFUL:  # a message that waits for longer than SQS keeps it is nobody's case
+            kept.pop("slow-message", None)
+        far = self.far and not dimensions & FORGETFUL
+        return replace(self, dimensions=dimensions, rates=kept | faults_of(dimensions), far=far)
+
     def themed(self, theme: str, rates: Mapping[str, float] = MappingProxyType({}), **changes: Any) -> Self:
         """Give a dense run on a theme with the same seed, some faults more often still."""
         people = max(3, self.people) if theme in CROWDED else self.people
@@ -127,6 +152,7 @@ class Scenario:
         """Give the scenarios that leave out one thing more."""
         found = [self._with(name, count - 1) for name, count in self._all() if count > LEAST[name]]
         found += [replace(self, rates={k: v for k, v in self.rates.items() if k != fault}) for fault in self.rates]
+        found += [self._outside(name) for name in sorted(self.dimensions)]
         return found + [self._with(name, False) for name in FEATURES if getattr(self, name)]
 
     def _with(self, name: str, value: Any) -> Self:
@@ -138,6 +164,7 @@ class Scenario:
         words = [f"--seed {self.seed}"]
         words += [f"--{name} {count}" for name, count in self._all() if count != getattr(drawn, name)]
         left_out = sorted(drawn.rates.keys() - self.rates.keys())
+        left_out += sorted(drawn.dimensions - self.dimensions)
         left_out += [name for name in FEATURES if getattr(drawn, name) and not getattr(self, name)]
         return " ".join(words + ([f"--without {','.join(left_out)}"] if left_out else []))
 
@@ -146,31 +173,51 @@ class Scenario:
 
     def without(self, names: list[str]) -> Self:
         """Leave out faults and features by name."""
-        unknown = set(names) - {*FAULTS, *FEATURES}
+        known = [*FAULTS, *FEATURES, *DIMENSIONS, *faults_of(frozenset(DIMENSIONS))]
+        unknown = set(names) - set(known)
         if unknown:
-            raise ValueError(f"unknown faults {sorted(unknown)}; there are {[*FAULTS, *FEATURES]}")
+            raise ValueError(f"unknown faults {sorted(unknown)}; there are {known}")
         switched: dict[str, Any] = {name: False for name in FEATURES if name in names}
         kept = {fault: rate for fault, rate in self.rates.items() if fault not in names}
-        return replace(self, rates=kept, **switched)
+        found = replace(self, rates=kept, **switched)
+        for name in self.dimensions & set(names):
+            found = found._outside(name)
+        return found
+
+    def _outside(self, name: str) -> Self:
+        """Leave out a dimension and the faults that it brings."""
+        brought = faults_of(frozenset({name}))
+        kept = {fault: rate for fault, rate in self.rates.items() if fault not in brought}
+        return replace(self, dimensions=self.dimensions - {name}, rates=kept)
 
 
 SOON: Final = {"retries": 1, "after_seconds": 15, "factor": 1}
 
 
-@lru_cache(maxsize=4)
-def simulated_settings(listed: bool, brief: bool) -> Settings:
+@lru_cache(maxsize=256)
+def simulated_settings(listed: bool, brief: bool, dimensions: frozenset[str] = frozenset()) -> Settings:
     """Settings with short times, few tries and small pages: little time has to pass until everything has happened."""
+    names = ("default", SECOND) if "queues" in dimensions else ("default",)
+    more: dict[str, Any] = {}
+    if "ttl" in dimensions:
+        days = KEPT_MS / 86_400_000
+        more |= {"completed_retention_days": days, "dead_retention_days": days}
+    if "large" in dimensions:
+        more |= {"bucket": "simulated", "max_payload_bytes": LARGE_BYTES // 2}
+    if "beside" in dimensions:
+        more |= {"inline_payload_bytes": LARGE_BYTES // 4}
     return Settings(
-        queues=(QueueSpec(name="default", soft_limit=15, hard_limit=20, sla_seconds=5),),
+        queues=tuple(QueueSpec(name=name, soft_limit=15, hard_limit=20, sla_seconds=5) for name in names),
         lease_grace_seconds=10,
         heartbeat_seconds=10,
         worker_dead_after_seconds=40,
         redispatch_min_seconds=20,
         max_dispatches=1 if brief else 2,
         dead_letters={"TRANSIENT": SOON | {"retries": 2}, "CONFIGURATION": SOON},
-        idempotency_ttl_seconds=20,
-        index_shards=1,
+        idempotency_ttl_seconds=WINDOW_SECONDS if "ttl" in dimensions else 20,
+        index_shards=len(names),
         index_completed=listed,
         sweep_page_size=2,
         sweep_pages_per_shard=2,
+        **more,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.simulation.dimensions import DIMENSIONS, REFUSED
 from tests.simulation.dynamodb import Database
 from tests.simulation.mutants import OTHERS
 from tests.simulation.run import run, shrunk
@@ -37,13 +38,16 @@ def test_the_seeds_of_a_run_meet_every_fault_and_do_real_work() -> None:
     scenarios = [Scenario.of(seed) for seed in range(50)]
     outcomes = [run(scenario) for scenario in scenarios]
 
-    assert {fault for scenario in scenarios for fault in scenario.rates} == set(FAULTS)
+    assert {fault for scenario in scenarios for fault in scenario.rates} == {*FAULTS, *REFUSED}
+    assert {name for scenario in scenarios for name in scenario.dimensions} == set(DIMENSIONS)
     assert sum(outcome.bodies for outcome in outcomes) > 50
     assert sum(outcome.sweeps for outcome in outcomes) > 20
 
 
 def test_without_faults_every_body_runs_once_and_no_pass_has_to_repair_anything() -> None:
-    peaceful = replace(Scenario.of(3), rates={}, submitters=3, workers=2, people=0, dense=False, far=False)
+    peaceful = replace(
+        Scenario.of(3), rates={}, submitters=3, workers=2, people=0, dense=False, far=False, dimensions=frozenset()
+    )
     outcome = run(peaceful, traced=True)
 
     assert not outcome.rule

@@ -15,7 +15,7 @@ from kombu.exceptions import EncodeError
 from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
-from jobclaim.jobs import FailureKind, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs import FailureKind, Job, JobRepo, JobStatus, OffloadLost, PayloadTooLarge, StoreUnavailable
 from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import Settings
@@ -165,6 +165,23 @@ def test_a_claim_whose_payload_s3_does_not_give_is_given_back_uncharged(
             repo.claim_job(job.job_id)
     after = repo.get_job(job.job_id)
     assert (after.status, after.charged, after.payload) == (JobStatus.PENDING, 0, {"text": LARGE})
+
+
+def test_a_claim_whose_payload_comes_after_its_lease_is_given_back(
+    repo: JobRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = repo.create_job("import", LARGE, queue="default")
+    restored, now = repo.large.restored, repo.clock
+
+    def slow(claimed: Job) -> Job:
+        monkeypatch.setattr(repo, "clock", lambda: now() + claimed.lease_ms)
+        return restored(claimed)
+
+    monkeypatch.setattr(repo.large, "restored", slow)
+
+    assert repo.claim_job(job.job_id) is None
+    after = repo.get_job(job.job_id)
+    assert (after.status, after.charged) == (JobStatus.PENDING, 0)
 
 
 def test_a_bucket_that_is_missing_refuses_the_submission(repo: JobRepo) -> None:

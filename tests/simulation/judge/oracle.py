@@ -16,77 +16,36 @@ An update that is refused is judged too: whoever holds the claim, or has read wh
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jobclaim.jobs import Job
 from jobclaim.jobs.repo.claiming import EARLY_MS
-from jobclaim.settings import Settings
+from jobclaim.jobs.storage.note_keys import SEPARATOR
 from tests.simulation.dynamodb import Write, write_units
-from tests.simulation.expressions import Item, plain
-from tests.simulation.line import Process, Writer
-from tests.simulation.scenario import Scenario
-from tests.simulation.world import Broken, World
+from tests.simulation.expressions import Item
+from tests.simulation.judge.bodies import BodyJudge
+from tests.simulation.judge.facts import OPEN, Facts, is_over, require, same_as_read
+from tests.simulation.judge.times import TimeJudge
+from tests.simulation.line import Writer
+from tests.simulation.scenario import SKEW_MS
 
-ENDS: Final = ("COMPLETED", "FAILED", "CANCELLED")
-TEXTS: Final = ("status", "claim_token", "submission", "result", "dead_state")
-OPEN: Final = ("PENDING", "PROCESSING")
-
-
-EARLIEST_MS: Final = EARLY_MS + 60_000
-"""How early a body may start: what is allowed for clocks that differ, and what these clocks differ by at most."""
+SIMPLE: Final = [">PENDING", "PENDING>PROCESSING", "PROCESSING>COMPLETED"]
 
 
-@dataclass
-class Body:
-    """A body: when it was claimed, and when it ended (``None`` while it runs), true times."""
+class Oracle(BodyJudge, TimeJudge):
+    """Looks on; raises `Broken` at the first promise that is broken."""
 
-    process: Process
-    since: int
-    until: int | None = None
-
-    @property
-    def undisturbed(self) -> bool:
-        """Whether it still runs and nothing has held its process up since it began."""
-        return self.until is None and self.process.disturbed_at < self.since
-
-
-@dataclass
-class Oracle:
-    """Looks on; raises `Broken` at the first promise that is broken.
-
-    Attributes
-    ----------
-    ended : dict
-        How a claim's owner ended its attempt, by job and token.
-    counted, messages : Counter
-        By job, run and attempt: dispatches that are stored, and messages that were sent.
-    """
-
-    world: World
-    scenario: Scenario
-    settings: Settings
-    bodies: dict[str, dict[int, Body]] = field(default_factory=lambda: defaultdict(dict))
-    ended: dict[tuple[str, str], str] = field(default_factory=dict)
-    claimed_at: dict[tuple[str, str], int] = field(default_factory=dict)
-    owners: dict[tuple[str, str], Process] = field(default_factory=dict)
-    submissions: dict[str, str] = field(default_factory=dict)
-    current: dict[str, str] = field(default_factory=dict)
-    attempts: dict[str, int] = field(default_factory=dict)
-    counted: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    messages: Counter[tuple[str, int | None]] = field(default_factory=Counter)
-    units: Counter[str] = field(default_factory=Counter)
-    lives: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    # --- writes
     def observe(self, write: Write, writer: Writer) -> None:
         """Judge a write."""
         if write.table != self.settings.job_table:
             self._judge_fleet(write, writer)
             return
-        require(write.new is not None, "no job is lost", f"{write.key} was deleted")
+        if SEPARATOR in write.key:  # a note: no job
+            return
+        if write.new is None:
+            self._deleted(write, writer)
+            return
+        require(write.key not in self.strange, "what is not understood is left alone", write.key)
         old, new = Facts(write.old), Facts(write.new)
         self._judge(write.key, old, new, writer)
         self._bill(write, old, new)
@@ -104,7 +63,7 @@ class Oracle:
 
     def refused(self, request: dict[str, Any], stored: Item | None, writer: Writer) -> None:
         """Judge that an update was refused, by what is stored."""
-        if request["TableName"] != self.settings.job_table or stored is None:
+        if request["TableName"] != self.settings.job_table or stored is None or SEPARATOR in stored["job_id"]["S"]:
             return
         key, now, process = stored["job_id"]["S"], Facts(stored), writer.process
         if process.kind == "worker":
@@ -124,7 +83,8 @@ class Oracle:
     def _judge(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         require(new.attempt >= old.attempt, "attempts only grow", f"{key}: {old.attempt} -> {new.attempt}")
         require(new.status not in OPEN or not new.expires_at, "an open job has no expiry", f"{key}: {new.expires_at}")
-        require(new.charged <= max(1, new.max_attempts), "never over the maximum", f"{key}: {new.charged}")
+        if new.submission not in self.allowed:
+            self._allow(key, old, new, writer)
         rules: dict[tuple[str, bool], Callable[[str, Facts, Facts, Writer], None]] = {
             ("", True): self._created,
             ("PENDING", True): self._from_pending,
@@ -135,6 +95,23 @@ class Oracle:
         rules.get((old.status, new.status in OPEN), self._after_the_end if old.status else self._created)(
             key, old, new, writer
         )
+
+    def _allow(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
+        """Note how many bodies a run may have: what its submission said, again after a person, one more by a rule."""
+        if writer.process.kind == "submitter" or key not in self.usual:
+            self.usual[key] = max(1, new.max_attempts)
+        by_rule = writer.process.kind == "recovery" and old.status == "FAILED"
+        self.allowed[new.submission] = 1 if by_rule else self.usual[key]
+
+    def _deleted(self, write: Write, writer: Writer) -> None:
+        """DynamoDB deletes what has expired: ended jobs, and none that still answers for its window."""
+        key, old, now = write.key, Facts(write.old), self.world.now
+        by_ttl = writer.process.kind == "ttl" and old.status not in OPEN
+        require(by_ttl, "no job is lost", f"{key} was deleted by {writer.process.kind}, {old.status}")
+        window = old.finished_at + old.idempotency_ttl * 1000 - SKEW_MS if old.status == "COMPLETED" else 0
+        require(window <= now, "a result is there for its window", f"{key}: deleted {window - now} ms too early")
+        self.deleted.add(key)
+        self.bodies[key], self.current[key] = {}, ""
 
     def _created(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         legal = {"submitter": "PENDING", "person": "COMPLETED"}.get(writer.process.kind) == new.status
@@ -168,6 +145,8 @@ class Oracle:
             mine = self.owners.get((key, old.claim_token)) is process and writer.token in ("", old.claim_token)
             require(mine, "the current claim writes the end", f"{key}: {process.name} with a claim that is over")
             self.ended[key, old.claim_token] = new.status
+            if new.status == "PENDING" and self.meant.get(old.claim_token) == "release":
+                self.charged[old.submission] -= 1
         else:
             require(process.kind == "recovery", "owners and recovery end attempts", f"{key}: {process.name}")
             same_as_read(key, old, writer, "status", "claim_token")
@@ -242,89 +221,35 @@ class Oracle:
         right = promised is None or write.index_units in promised
         require(right, "write units as promised", f"{write.key}: {write.index_units} in the index, not {promised}")
 
-    # --- bodies and answers
-    def starts(self, process: Process, job: Job) -> Body:
-        """Take note that a body starts."""
-        in_time = process.clock() < job.lease_expires_at
-        require(in_time, "no body starts after its lease", f"{job.job_id}: attempt {job.attempt}")
-        bodies, since = self.bodies[job.job_id], self.claimed_at[job.job_id, job.claim_token]
-        require(job.attempt not in bodies, "one body per attempt", f"{job.job_id}: attempt {job.attempt} again")
-        for attempt, other in bodies.items():
-            both_well = other.undisturbed and process.disturbed_at < since
-            require(not both_well, "no two bodies at once", f"{job.job_id}: {attempt} and {job.attempt}")
-        bodies[job.attempt] = Body(process, since)
-        return bodies[job.attempt]
-
-    def rightful(self, job: Job, task: str, now: int) -> None:
-        """Judge a claim by what the job says, whatever the message said."""
-        require(job.task == task, "a job runs its own task only", f"{job.job_id}: {task} runs, not {job.task}")
-        early = job.available_at - now
-        require(early <= EARLIEST_MS, "no job starts long before its time", f"{job.job_id}: {early} ms too early")
-
-    def told(self, job: Job, token: str, status: str | None) -> None:
-        """Judge the answer that a claim's owner got: the state it wrote, or ``None`` for `ClaimLost`.
-
-        Two limits: whoever asks again only after an equal submission took the completed job's place finds no trace of
-        it, nor of a release after another one, for the history keeps the last of several.
-        """
-        found = self.ended.get((job.job_id, token))
-        replaced = found == "COMPLETED" and self.current[job.job_id] != job.submission
-        gone_on = found == "PENDING" and self.attempts[job.job_id] > job.attempt
-        if status is None and (replaced or gone_on):
-            return
-        require(found == status, "owners learn the truth", f"{job.job_id}: told {status}, and it was {found}")
-
-    def submitted(self, job: Job) -> None:
-        """Judge the answer that a submitter got."""
-        if job.created:
-            made = self.submissions.get(job.submission) == job.job_id
-            require(made, "a submission that was accepted is stored", job.job_id)
-
-    # --- the end
     def all_over(self, items: dict[str, Item]) -> bool:
         """Whether every job has ended for good: none is open, none is to be started again by its rule."""
-        return all(is_over(item) for item in items.values())
+        return all(self._is_over(key, item) for key, item in items.items())
+
+    def _is_over(self, key: str, item: Item) -> bool:
+        return key in self.strange or SEPARATOR in key or is_over(item)
+
+    def planted(self, key: str, item: Item) -> None:
+        """Take note of an item that another release has written."""
+        found = Facts(item)
+        if found.status not in OPEN:
+            self.strange.add(key)
+            return
+        self.lives[key].append("planted")
+        self.usual[key] = self.allowed[found.submission] = found.max_attempts
+        self.current[key], self.attempts[key] = found.submission, found.attempt
+        self.submissions[found.submission] = key
 
     def conclude(self, items: dict[str, Item]) -> None:
         """Judge the whole run."""
-        open_still = {key: item["status"]["S"] for key, item in items.items() if not is_over(item)}
+        open_still = {key: item["status"]["S"] for key, item in items.items() if not self._is_over(key, item)}
         require(not open_still, "every job ends", f"{open_still}")
-        lost = set(self.submissions.values()) - items.keys()
+        lost = set(self.submissions.values()) - items.keys() - self.deleted
         require(not lost, "no job is lost", f"{lost}")
         for key, life in self.lives.items():
-            if life == [">PENDING", "PENDING>PROCESSING", "PROCESSING>COMPLETED"] and write_units(items[key]) == 1:
+            if (
+                key in items
+                and life == [">PENDING", "PENDING>PROCESSING", "PROCESSING>COMPLETED"]
+                and write_units(items[key]) == 1
+            ):
                 promised = 6 if self.scenario.listed else 5
                 require(self.units[key] == promised, "write units as promised", f"{key}: {self.units[key]} in all")
-
-
-class Facts:
-    """The attributes of an item that rules speak of; what is not stored is 0 or empty."""
-
-    def __init__(self, item: Item | None) -> None:
-        self._item = item or {}
-
-    def __getattr__(self, name: str) -> Any:
-        typed = self._item.get(name)
-        if typed is not None:
-            return plain(typed)
-        return "" if name in TEXTS else 0
-
-
-def is_over(item: Item) -> bool:
-    """Whether nothing happens to a job any more unless somebody wants it."""
-    return item["status"]["S"] in ENDS and item.get("dead_state") != {"S": "SCHEDULED"}
-
-
-def same_as_read(key: str, old: Facts, writer: Writer, *names: str) -> None:
-    """Require that what is replaced is what the writer had read."""
-    require(writer.seen is not None, "writes rest on what was read", f"{key}: {writer.process.name} read nothing")
-    read = Facts(writer.seen)
-    changed = {name: (getattr(read, name), getattr(old, name)) for name in names}
-    changed = {name: pair for name, pair in changed.items() if pair[0] != pair[1]}
-    require(not changed, "writes rest on what was read", f"{key}: {writer.process.name} read otherwise: {changed}")
-
-
-def require(holds: bool, rule: str, what: str) -> None:
-    """Raise unless a rule holds."""
-    if not holds:
-        raise Broken(rule, what)

@@ -1,0 +1,34 @@
+"""What a run may have beside its faults: each dimension is drawn apart, so that older seeds stay what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Final
+
+DIMENSIONS: Final[Mapping[str, str]] = {
+    "queues": "two queues and two shards of the index",
+    "short": "pages of a query end before their limit, and a batch leaves keys unread, in calm times too",
+    "refusals": "DynamoDB answers with any of the 4xx that pass by themselves, refused access among them",
+    "ttl": "DynamoDB deletes what has expired, at some time; jobs are kept for little longer than messages",
+    "retention": "SQS forgets what it has kept for long",
+    "releases": "the table holds items of the release before and of the next one",
+    "large": "payloads are in S3, which fails as well",
+    "beside": "payloads are in items of their own",
+}
+ALONE: Final = 0.3
+"""Probability of each."""
+REFUSED: Final = {"refusal": 0.1}
+"""Rate of the fault that a dimension brings."""
+BRINGS: Final[Mapping[str, Mapping[str, float]]] = {"refusals": REFUSED}
+
+
+def drawn(seed: int) -> frozenset[str]:
+    """Draw the dimensions of a seed."""
+    random = Random(f"{seed}/dimensions")
+    return frozenset(name for name in DIMENSIONS if random.random() < ALONE)
+
+
+def faults_of(dimensions: frozenset[str]) -> dict[str, float]:
+    """Give the faults that dimensions bring."""
+    return {fault: rate for name in sorted(dimensions) for fault, rate in BRINGS.get(name, {}).items()}

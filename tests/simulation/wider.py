@@ -1,0 +1,130 @@
+"""What only a dimension notices: code broken in a way that the same seeds do not see without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from unittest.mock import patch
+
+import jobclaim.jobs.repo.claiming
+import jobclaim.jobs.storage.resilience
+import jobclaim.jobs.storage.table
+import jobclaim.recovery.decide
+import jobclaim.recovery.settle
+from jobclaim.jobs.encoding.item import from_item
+from jobclaim.jobs.errors import StoreUnavailable
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.table import Jobs, JobTable
+from jobclaim.recovery.sweeping import _Pass
+from tests.simulation.run import Outcome, run
+from tests.simulation.scenario import SECOND, Scenario
+
+SEEDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class WiderMutant:
+    """A way of breaking the code, and the dimension without which nothing notices it.
+
+    Attributes
+    ----------
+    changes : mapping
+        What else the runs have, or have not.
+    likely : tuple of int
+        Seeds that have noticed it, tried first.
+    """
+
+    name: str
+    dimension: str
+    apply: Callable[[], AbstractContextManager[Any]]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    likely: tuple[int, ...] = ()
+
+    def scenario(self, seed: int, *, wider: bool) -> Scenario:
+        """Give a run with the dimension, or the same one without it."""
+        found = replace(Scenario.plain(seed), **self.changes)
+        return found.within(frozenset({self.dimension})) if wider else found
+
+    def hunt(self, *, wider: bool, seeds: int = SEEDS) -> Outcome | None:
+        """Run seeds until one notices."""
+        with self.apply():
+            numbers = dict.fromkeys((*self.likely, *range(seeds)))
+            outcomes = (run(self.scenario(number, wider=wider)) for number in numbers)
+            return next((outcome for outcome in outcomes if outcome.rule), None)
+
+
+def _patched(where: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: patch.object(where, name, value)
+
+
+def _batch_in_one_answer(self: JobTable, keys: list[Any], consistent: bool) -> list[Any]:
+    """Take keys that were left unread for an outage."""
+    answer = self._ask_client("batch_get_item", {"RequestItems": {self.name: {"Keys": keys}}})
+    if answer["UnprocessedKeys"]:
+        raise StoreUnavailable("keys were left unread")
+    found: list[Any] = answer["Responses"].get(self.name, [])
+    return found
+
+
+def _kept_for_its_retention(job: Any, result: Any, now: int, retention: Any) -> Any:
+    done = COMPLETED(job, result, now, retention)
+    return replace(done, expires_at=-(-(now + retention.completed) // 1000))
+
+
+COMPLETED: Final = lifecycle.completed
+
+
+def _strict(self: Jobs, item: Any) -> None:
+    job = from_item(item)
+    self[job.job_id] = job
+
+
+def _unread(self: Any, written: Any) -> Any:
+    return written
+
+
+PARTITIONS: Final = _Pass._partitions
+
+
+def _first_queue(self: _Pass) -> list[tuple[str, str]]:
+    return [(queue, partition) for queue, partition in PARTITIONS(self) if queue != SECOND]
+
+
+CROWD: Final = {"submitters": 6, "dense": False, "rates": {"lost-message": 0.6, "send-failure": 0.5}}
+"""Many jobs that only recovery can help."""
+WIDER: Final = (
+    WiderMutant("recovery forgets a queue", "queues", _patched(_Pass, "_partitions", _first_queue)),
+    WiderMutant(
+        "keys that were left unread are taken for an outage",
+        "short",
+        _patched(JobTable, "_batch", _batch_in_one_answer),
+        CROWD,
+    ),
+    WiderMutant(
+        "refused access throws finished work away",
+        "refusals",
+        _patched(jobclaim.jobs.storage.resilience, "may_pass", jobclaim.jobs.storage.resilience.is_transient),
+    ),
+    WiderMutant(
+        "a result is kept for its retention only", "ttl", _patched(lifecycle, "completed", _kept_for_its_retention)
+    ),
+    WiderMutant(
+        "what SQS has forgotten is not sent again",
+        "retention",
+        _patched(jobclaim.recovery.decide, "_decide_waiting", lambda *_: None),
+        {"rates": {}, "far": False, "strangers": False},
+    ),
+    WiderMutant("an item that is not understood ends a pass", "releases", _patched(Jobs, "add", _strict)),
+    WiderMutant(
+        "a body gets the mark of its payload item",
+        "beside",
+        _patched(jobclaim.jobs.repo.claiming.Claiming, "_with_payload", _unread),
+    ),
+    WiderMutant(
+        "a body gets the mark in its payload's place",
+        "large",
+        _patched(jobclaim.jobs.repo.claiming.Claiming, "_with_payload", _unread),
+    ),
+)
