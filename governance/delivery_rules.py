@@ -170,12 +170,15 @@ def _claim_it(task: TaskSource, source: Source) -> str:
 
 
 def claim_overrides(source: Source, _: Fleet | None) -> Iterator[Finding]:
-    """Classes of claimed tasks that hide the method in which the claim is made or recorded."""
+    """Classes of claimed tasks that hide what a worker relies on, or what the classes behind them do."""
     for one in source.overrides:
-        if one.method == "Request":
-            problem = "sets a Request of its own: outcomes that only the main process sees are not recorded"
-            fix = "remove it, or derive it from JobTask.Request"
+        if one.refused:
+            problem = f"overrides {one.method}, which is jobclaim's own: a worker with such a task does not start"
+            fix = "rename or remove it"
+        elif one.method == "Request":
+            problem = "sets a Request of its own: jobclaim's runs before it, and what it hides of Celery's does not run"
+            fix = "derive it from celery.worker.request.Request, and call super() in its methods"
         else:
-            problem = f"overrides {one.method}() without super(): what JobTask does there, claim or record, is hidden"
+            problem = f"overrides {one.method}() without super(): what the classes behind it do there is hidden"
             fix = f"call super().{one.method}(...) in it"
         yield Finding("claim-overrides", one.owner, one.file, one.line, problem, fix)

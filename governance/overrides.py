@@ -1,10 +1,14 @@
-"""Methods of users' task classes that keep jobclaim's own from running: then a body starts without its claim."""
+"""What users' task classes hide of jobclaim's: other classes' hooks, a submission, or what a worker cannot do without.
+
+The claim itself cannot be hidden (`workers.attempt.sealed`); with what is in `refused` a worker does not start.
+"""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from jobclaim.governance.modules import Module, Modules
@@ -24,18 +28,25 @@ CLAIMING: Final = frozenset(
 HOOKS: Final = frozenset(
     {"before_start", "__call__", "on_failure", "on_success", "on_retry", "after_return", "apply_async", "retry", "bind"}
 )
-"""Methods in which a `JobTask` claims, keeps books or submits."""
+"""Methods that Celery calls, and those that submit."""
 MAX_DEPTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A method (or ``Request``) of a class whose tasks are claimed, that does not call the one which it hides."""
+    """A name in a class whose tasks are claimed, that hides one of a class behind it.
+
+    Attributes
+    ----------
+    refused : bool
+        Whether a worker does not start with it.
+    """
 
     owner: str
     method: str
     file: str
     line: int
+    refused: bool = False
 
 
 def overrides(node: ast.ClassDef, module: Module, modules: Modules) -> Iterator[Override]:
@@ -43,13 +54,35 @@ def overrides(node: ast.ClassDef, module: Module, modules: Modules) -> Iterator[
     if not CLAIMING & set(mro_names(node, module, modules)[1:]):
         return
     for statement in node.body:
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            if statement.name in HOOKS and not _calls_up(statement):
-                yield Override(node.name, statement.name, module.file, statement.lineno)
-        elif isinstance(statement, ast.Assign) and any(
-            isinstance(one, ast.Name) and one.id == "Request" for one in statement.targets
-        ):
-            yield Override(node.name, "Request", module.file, statement.lineno)
+        for name in _named(statement):
+            if name in _refused():
+                yield Override(node.name, name, module.file, statement.lineno, refused=True)
+            elif _hides(statement, name):
+                yield Override(node.name, name, module.file, statement.lineno)
+
+
+def _named(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.AnnAssign) and statement.value is None:
+        return []
+    targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+    return [one.id for one in targets if isinstance(one, ast.Name)]
+
+
+def _hides(statement: ast.stmt, name: str) -> bool:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        return name in HOOKS and not _calls_up(statement)
+    return name == "Request"
+
+
+@cache
+def _refused() -> frozenset[str]:
+    """What a worker refuses, as it does itself; read when a class is met, for it costs Celery's import."""
+    from jobclaim.workers.attempt.sealed import own_names
+    from jobclaim.workers.bases import IdempotentTask
+
+    return frozenset(own_names(IdempotentTask))
 
 
 def mro_names(node: ast.AST, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> tuple[str, ...]:

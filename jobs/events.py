@@ -481,9 +481,9 @@ alert.not_evaluated | recovery | warning | reason
 counts.not_written | jobs | warning | reason
     Counts could not be written.
     Counts for alerts are lower than they should be.
-failure.classifier_failed | jobs | warning | exception error reason
-    A function that classifies failures raised or returned no kind.
-    The failure was classified without it. See `failure_kinds` and `register_kind`.
+failure.classifier_failed | jobs | warning | exception error reason kind
+    What classifies a failure raised, or returned no kind.
+    The failure was classified without it. See `failure_kinds`, `register_kind` and an exception's own `failure_kind`.
 hook.failed | jobs worker | warning | JOB error
     A hook raised an exception.
     A user's on_failure or on_dead; the job's outcome is not changed.

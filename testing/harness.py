@@ -18,10 +18,12 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.testing.table import in_memory
 from jobclaim.workers.attempt.scope import contained
+from jobclaim.workers.attempt.sealed import traced
 from jobclaim.workers.handle import handle_of
 from jobclaim.workers.results.links import FIELDS
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.message import TOKEN
+from jobclaim.workers.task import JobTask
 
 MOST: Final = 1_000
 """Messages that one `Harness.drain` delivers: a task that submits itself for ever is a failed test, not a hung one."""
@@ -203,8 +205,9 @@ class Harness:
         }
         before, self._delivering = self._delivering, True
         try:
-            tracer = contained(build_tracer(task.name, task, app=self.app), task)
-            tracer(message.task_id, list(message.args), dict(message.kwargs), request)
+            tracer = build_tracer(task.name, task, app=self.app)
+            surrounded = traced if isinstance(task, JobTask) else contained
+            surrounded(tracer, task)(message.task_id, list(message.args), dict(message.kwargs), request)
         finally:
             self._delivering = before
 

@@ -10,6 +10,7 @@ from celery import Celery, Task
 from celery.app.autoretry import add_autoretry_behaviour
 from celery.local import Proxy
 
+from jobclaim.workers.attempt.sealed import declared, sealed
 from jobclaim.workers.bases import Idempotent
 from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
 from jobclaim.workers.task import JobTask
@@ -86,10 +87,10 @@ def _convert(app: Celery, decorated: Any, attributes: dict[str, Any]) -> None:
     task = app.tasks.get(decorated.name)
     if task is None:  # another app's
         return
-    old = type(task)
+    old = declared(type(task))
     bases = (old,) if issubclass(old, Idempotent) else (old, Idempotent)
     kept = {"__module__": old.__module__, "__doc__": old.__doc__}
-    task.__class__ = type(old.__name__, bases, {**kept, **attributes, **_not_its_own(old, app)})
+    task.__class__ = sealed(type(old.__name__, bases, {**kept, **attributes, **_not_its_own(old, app)}))
     task.bind(app)
     add_autoretry_behaviour(task)
 

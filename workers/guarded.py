@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Final, NoReturn
 
@@ -130,10 +130,10 @@ class GuardedTask(Task):
         if until := ask(self.jobclaim.breakers, one):
             self._hold(BreakerOpen(one, until), started=False)
 
-    def _guarded_run(self, args: Any, kwargs: Any) -> Any:
+    def _guarded(self, body: Callable[[], Any]) -> Any:
         """Run the body and tell its breaker."""
         try:
-            result = self.run(*args, **kwargs)
+            result = body()
         except BreakerOpen as held:
             self._hold(held)
         except (Ignore, Retry):

@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from typing import Any, NoReturn
 
-from celery import Celery
+from celery import Celery, states
 from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs import ClaimLost, Job, JobCancelled, JobNotFound, StoreUnavailable
@@ -19,7 +19,8 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.body import BodyDelivery
-from jobclaim.workers.attempt.scope import ScopedTask, contained
+from jobclaim.workers.attempt.closing import answering
+from jobclaim.workers.attempt.scope import contained
 from jobclaim.workers.process.plain_request import of_task
 from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.message import headers
@@ -36,13 +37,14 @@ def equip(app: Celery) -> None:
             task.Request = of_task(task)
             task.retry = partial(_retry, task, task.retry)
             task.apply_async = partial(_apply_async, task, task.apply_async)
+            task.replace = partial(_replace, task, task.replace)
 
 
 def contain(app: Celery) -> None:
     """Let what a body's claims set in a child's context end with the task, as a `JobTask`'s does."""
     for task in app.tasks.values():
-        if not isinstance(task, ScopedTask) and task.__trace__ is not None:
-            task.__trace__ = contained(task.__trace__, task)
+        if not isinstance(task, JobTask) and task.__trace__ is not None:
+            task.__trace__ = contained(answering(task.__trace__), task)
 
 
 def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
@@ -82,6 +84,12 @@ def _apply_async(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, 
     if job is None:  # the jobs are other tasks': each has its own message, and this one goes as it is
         return celerys(args, kwargs, **options)
     return _send(task, celerys, job, args, kwargs, options)
+
+
+def _replace(task: Any, celerys: Any, *args: Any) -> Any:
+    """Hand the work over as Celery does: the jobs that the body holds are completed, what is left is elsewhere."""
+    task.request.told = (states.SUCCESS, None)
+    return celerys(*args)
 
 
 def _send(task: Any, celerys: Any, job: Job, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:

@@ -28,9 +28,11 @@ from jobclaim.settings import SQS_MAX_DELAY
 from jobclaim.workers import time_limits
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.checking import check_cancelled
+from jobclaim.workers.attempt.closing import opened
 from jobclaim.workers.attempt.lasting import LastingTask
 from jobclaim.workers.attempt.returning import ReturningTask
-from jobclaim.workers.attempt.scope import ScopedTask, speaking
+from jobclaim.workers.attempt.scope import speaking
+from jobclaim.workers.attempt.sealed import sealed
 from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.process import worker
@@ -60,7 +62,6 @@ MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, Attribute
 
 
 class JobTask(
-    ScopedTask,
     AwaitableTask,
     OnCommitTask,
     CheckedTask,
@@ -108,6 +109,10 @@ class JobTask(
         for name in CALLABLES:
             if callable(own.get(name)) and not isinstance(own[name], staticmethod):
                 setattr(cls, name, staticmethod(own[name]))  # a function of the arguments, not of the task
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Make a task from whose class the claim cannot be removed, whatever it overrides: `attempt.sealed`."""
+        return super().__new__(sealed(cls))
 
     @classmethod
     def bind(cls, app: Any) -> Any:
@@ -319,7 +324,7 @@ class JobTask(
         return result
 
     # --- running
-    def before_start(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def _start(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Claim the job, then put its arguments in the message's place. A refused claim ends here: somebody has it.
 
         Raises
@@ -345,6 +350,7 @@ class JobTask(
         bind_contextvars(**job.log_context())
         traces.enter(self.jobclaim.settings, job)
         self.request.job = job
+        opened(self.request)
         self._begin_effects()
         self.request.update(links.of_claim(job))
         self.request.argsrepr = self.request.kwargsrepr = MASK  # what Celery's own log lines would show
@@ -360,10 +366,6 @@ class JobTask(
         kwargs.update(typed)
         wait = round(job.wait_ms / 1000, 3)
         log.info("claim.acquired", wait_seconds=wait, sla_missed=self._missed_sla(job, wait), **self._shown(given))
-
-    def after_return(self, *_: Any) -> None:
-        """Make room for the next job under the same limit."""
-        self._make_room()
 
     @property
     def cancelled(self) -> bool:

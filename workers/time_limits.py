@@ -16,6 +16,7 @@ from celery.app.routes import Router
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.settings import Limits, Settings
+from jobclaim.workers.attempt.sealed import declared
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.submission import attributes
 
@@ -38,7 +39,7 @@ def adopt(task: Any, handle: Handle) -> None:
         usual = handle.settings.limits(task.name, queue_of(task, handle))
     except ValueError:
         return  # an unknown queue: `problems` says so before a worker starts, a submission is refused
-    own = vars(task)
+    own = vars(declared(task))
     hard_alone = "time_limit" in own and "soft_time_limit" not in own  # then an inherited soft limit is none of its own
     limits = time_limits(None if hard_alone else task.soft_time_limit, task.time_limit, usual)
     task.soft_time_limit, task.time_limit = limits.soft, limits.hard

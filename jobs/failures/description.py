@@ -43,8 +43,8 @@ def describe(
         chosen = Failure(
             kind=kind or classify(error, task),
             exception=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
-            message=_words(error),
-            traceback="".join(traceback_module.format_exception(error)),
+            message=words(error),
+            traceback=_trace(error),
             at=now,
             where=fingerprint.top_frame(error),
         )
@@ -73,11 +73,19 @@ def bounded(failure: Failure) -> Failure:
     )
 
 
-def _words(error: BaseException) -> str:
+def words(error: Any) -> str:
+    """Give the text of an exception, or of what one holds, whatever its own ``__str__`` does: the attempt must end."""
     try:
         return str(error)
-    except Exception as broken:  # noqa: BLE001 - whatever an exception's own __str__ raises, the attempt must end
+    except Exception as broken:  # noqa: BLE001
         return f"(its __str__ raised {type(broken).__name__})"
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback_module.format_exception(error))
+    except Exception as broken:  # noqa: BLE001 - as above: its causes and notes are the user's code, too
+        return f"(it cannot be formatted: {type(broken).__name__})"
 
 
 def _clean(text: Any) -> str:

@@ -11,7 +11,6 @@ An exception of a library that is known tells its kind itself, whatever it wraps
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
@@ -85,17 +84,29 @@ def _kind_of(error: BaseException, task: str) -> FailureKind | None:
     for rules in (_registered.get(task, {}) if task else {}, _registered.get("", {})):
         if (kind := _by_rules(error, rules)) is not None:
             return kind
-    own = None
-    with contextlib.suppress(Exception):  # it may be a property of the user's
-        own = getattr(error, "failure_kind", None)
-    if isinstance(own, FailureKind):
-        return own
+    if (kind := _own_kind(error)) is not None:
+        return kind
     if isinstance(error, BaseExceptionGroup):
         return _kind_of_group(error, task)
     for base in type(error).__mro__:
         if (kind := _known(error, base)) is not None:
             return kind
     return None
+
+
+def _own_kind(error: BaseException) -> FailureKind | None:
+    """What the exception's ``failure_kind`` says, a kind or its name; anything else is logged and leaves it to others.
+
+    It may be a property of the user's, and so raise whatever it likes.
+    """
+    own = None
+    try:
+        own = getattr(error, "failure_kind", None)
+        return FailureKind(own) if own else None
+    except Exception as broken:  # noqa: BLE001
+        told = str(own) if isinstance(own, str) else type(own).__name__
+        _not_told(error, broken, f"its failure_kind raised, or is none of {', '.join(FailureKind)}", kind=told)
+        return None
 
 
 def _kind_of_group(group: BaseExceptionGroup[BaseException], task: str) -> FailureKind | None:
@@ -123,13 +134,18 @@ def _told(telling: Telling, error: BaseException) -> FailureKind | None:
         kind = telling(error)
         return FailureKind(kind) if kind else None
     except Exception as broken:  # noqa: BLE001
-        log.warning(
-            "failure.classifier_failed",
-            exception=type(error).__name__,
-            error=type(broken).__name__,
-            reason=f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or gave no kind",
-        )
+        _not_told(error, broken, f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or gave no kind")
         return None
+
+
+def _not_told(error: BaseException, broken: Exception, reason: str, **more: str) -> None:
+    log.warning(
+        "failure.classifier_failed",
+        exception=type(error).__name__,
+        error=type(broken).__name__,
+        reason=reason,
+        **more,
+    )
 
 
 def _known(error: BaseException, base: type) -> FailureKind | None:

@@ -72,8 +72,8 @@ class Delivery:
         """Whether a person wants an attempt of this delivery to end; the body is told with the answer."""
         return False
 
-    def leaves_to_worker(self, error: BaseException) -> bool:
-        """Whether the process is ending, so that its worker's main process records what becomes of its claims."""
+    def left(self, repo: Store, claim: Job, error: BaseException) -> bool:
+        """Record what a claim comes to whose block raised; ``False`` leaves it to the block."""
         return False
 
     def writing(self) -> AbstractContextManager[None]:

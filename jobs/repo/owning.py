@@ -175,6 +175,11 @@ class Owning(Reading):
         )
         return self._end(claim, Move.RELEASE, after)
 
+    def holds(self, claim: Job) -> bool:
+        """Whether this repo made a claim, and has not seen it end."""
+        held = self._claims.get(claim.job_id)
+        return held is not None and held.claim_token == claim.claim_token
+
     def _claim_on(self, job_id: str, wanted: JobStatus, token: str | None) -> Job:
         held = self._claims.get(checks.text(job_id, "job_id"))
         if token is not None:

@@ -98,10 +98,11 @@ class Scoped(Claiming):
 
         Returning completes the job with the result that was set and the effects that were collected; a refused effect
         fails it with `EffectRefused`. An exception fails it, with its kind and its traceback, and goes on. Celery's
-        ``Retry`` lets another attempt follow. An outcome that the block recorded itself stands. A wait
-        (``job.wait_for``, ``job.sleep``) leaves the block without an exception: what stands after the block is run, and
-        the block itself from its beginning when the wait is over. Parameters and errors are those of `claim_job`; the
-        end raises as `update_status`.
+        ``Retry`` lets another attempt follow; in a worker ``Reject`` with ``requeue`` does so too, and ``Ignore``
+        cancels the job. An outcome that the block recorded itself stands. A wait (``job.wait_for``, ``job.sleep``)
+        leaves the block without an exception: what stands after the block is run, and the block itself from its
+        beginning when the wait is over. Parameters and errors are those of `claim_job`; the end raises as
+        `update_status`.
 
         Yields
         ------
@@ -116,15 +117,15 @@ class Scoped(Claiming):
         try:
             yield held
         except Suspended as suspended:
-            if not self._is_held(job):
+            if not self.holds(job):
                 return
             self._end_raised(job, suspended)  # it is another job that waits, and its body leaves this block
             raise
         except BaseException as error:
-            if self._is_held(job) and not delivery.current().leaves_to_worker(error):
+            if self.holds(job) and not delivery.current().left(self, job, error):
                 self._end_raised(job, error)
             raise
-        if self._is_held(job):
+        if self.holds(job):
             self._complete(job, held)
 
     def _complete(self, job: Job, held: ClaimedJob) -> None:
@@ -134,10 +135,6 @@ class Scoped(Claiming):
         except (EffectRefused, InvalidEffect) as refused:
             self._end_raised(job, refused)
             raise
-
-    def _is_held(self, job: Job) -> bool:
-        held = self._claims.get(job.job_id)
-        return held is not None and held.claim_token == job.claim_token
 
     def _end_raised(self, job: Job, error: BaseException) -> None:
         """Record what the block raised; what cannot be written is logged, for the block's own error goes on."""

@@ -225,7 +225,7 @@ def test_a_claim_that_was_refused_is_no_news(world: World) -> None:
     assert (world.owner.heard, bodies) == (["started"], [])
 
 
-@pytest.mark.parametrize(("task", "status"), [(rejects, JobStatus.PROCESSING), (retries, JobStatus.PENDING)])
+@pytest.mark.parametrize(("task", "status"), [(rejects, JobStatus.PENDING), (retries, JobStatus.PENDING)])
 def test_it_is_deleted_however_its_body_ends(world: World, task: Any, status: JobStatus) -> None:
     made = world.deliver(task)
     world.pool.run()

@@ -112,6 +112,11 @@ OVERRIDES = {
     "on_failure": ("def on_failure(self, *args): log(args)", 1),
     "after_return": ("def after_return(self, *args): close()", 1),
     "Request": ("Request = 'shop.requests:Request'", 1),
+    "a Request's class": ("class Request: ...", 1),
+    "backend": ("backend = RedisBackend()", 1),
+    "Strategy": ("Strategy: str = 'shop.requests:strategy'", 1),
+    "a private name of ours": ("def _claim(self): ...", 1),
+    "declared only": ("_claim: str", 0),
     "another method": ("def note(self): ...", 0),
 }
 

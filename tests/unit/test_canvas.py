@@ -257,7 +257,7 @@ def test_an_attempt_cut_off_after_it_sent_the_next_steps_leaves_no_doubles(
     result = chain(careful.s(1), group(add.s(1), add.s(2)), total.s()).apply_async()
     with monkeypatch.context() as patch:
         patch.setattr(
-            "jobclaim.workers.results.backend.record_success", lambda *_: None
+            "jobclaim.workers.attempt.outcome._write", lambda *_, **__: None
         )  # it dies before its result is written
         jobclaim.deliver(jobclaim.messages.popleft())
     first = jobclaim.job(next(iter(jobclaim.submitted)))
@@ -275,7 +275,7 @@ def test_an_attempt_cut_off_after_it_sent_the_next_steps_leaves_no_doubles(
 def test_a_callback_is_sent_once_by_two_attempts(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     careful.apply_async((1,), link=add.s(5))
     with monkeypatch.context() as patch:
-        patch.setattr("jobclaim.workers.results.backend.record_success", lambda *_: None)
+        patch.setattr("jobclaim.workers.attempt.outcome._write", lambda *_, **__: None)
         jobclaim.deliver(jobclaim.messages.popleft())
     first = jobclaim.job(jobclaim.submitted[0])
     jobclaim.travel(first.lease_ms / 1000 + 1)

@@ -6,8 +6,8 @@
                                       │
                                       ├── update_status, release, claimed(...)   the outcome is the body's
                                       ▼
-    task_postrun ◀── what is still open: raised → FAILED with the exception; Celery's Retry → PENDING, its message
-                     sent; returned → FAILED (CONFIGURATION), for nobody would ever end it
+    task_postrun ◀── what is still open: raised → as `workers.attempt.leaving` says; returned → FAILED (CONFIGURATION),
+                     for nothing else would ever end it
 
 It holds for every task of an app that jobclaim is installed on; a `JobTask`'s own claim is not among these.
 """
@@ -21,13 +21,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from celery import states
+from celery.exceptions import Retry
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
-from jobclaim.workers.attempt import coroutines, outcome, running, soft_limit
+from jobclaim.workers.attempt import coroutines, leaving, outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.process import worker
 from jobclaim.workers.submission.claiming import claims
@@ -134,9 +135,12 @@ class BodyDelivery(place.Delivery):
         self._request.cancel_seen = True
         return True
 
-    def leaves_to_worker(self, error: BaseException) -> bool:
-        """``SystemExit`` and its like end the child: by a time limit, a cancel, a stop, or the body's own will."""
-        return not isinstance(error, Exception)
+    def left(self, repo: Store, claim: Job, error: BaseException) -> bool:
+        """Record what a claim comes to whose block raised; not where the process is ended, which is the worker's."""
+        assert isinstance(repo, JobRepo)
+        if not leaving.process_is_ending():
+            self._end(repo, claim, error)
+        return True
 
     def writing(self) -> AbstractContextManager[None]:
         """Let the soft time limit pass by: the body has come to its outcome."""
@@ -209,14 +213,14 @@ class BodyDelivery(place.Delivery):
 
     def close(self, state: str | None, value: Any) -> None:
         """End what the body left open."""
-        if (ending := sys.exc_info()[1]) is not None and self.leaves_to_worker(ending):
+        if leaving.process_is_ending():
             return
         if state == states.SUCCESS and self._is_plain and not self._asked:
             self._end_unclaimed()
         for repo, claim in self.open_claims():
             self._forget(claim)
             try:
-                self._end(repo, claim, state, value)
+                self._end(repo, claim, self._raised(state, value))
             except Exception:
                 log.exception("worker.outcomes_not_recorded")
         self._drop_rest()
@@ -241,26 +245,18 @@ class BodyDelivery(place.Delivery):
         if job is not None:
             outcome.record_fault(repo, job.job_id, job.claim_token, NOT_CLAIMED.format(task=self._task.name))
 
-    def _end(self, repo: JobRepo, claim: Job, state: str | None, value: Any) -> None:
-        error = value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
-        if self.cancelled(claim.claim_token) and state != states.RETRY:
+    def _raised(self, state: str | None, value: Any) -> BaseException | None:
+        """What left the body: Celery's tracer knows it, except what it lets pass."""
+        return value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
+
+    def _end(self, repo: JobRepo, claim: Job, error: BaseException | None) -> None:
+        if self.cancelled(claim.claim_token) and not isinstance(error, Retry):
             outcome.record_cancelled(repo, claim.job_id, claim.claim_token, error or BY_ITSELF)
-        elif state == states.RETRY:
-            self._send_back(repo, claim, value)
-        elif error is not None and state not in (states.IGNORED, states.REJECTED):
-            outcome.record_failure(repo, claim.job_id, claim.claim_token, error)
+        elif error is not None:
+            told = getattr(self._request, "told", None)
+            leaving.record(self._task.app, repo, claim, leaving.end_of(error, told))
         else:
             outcome.record_fault(repo, claim.job_id, claim.claim_token, NOT_RECORDED.format(task=self._task.name))
-
-    def _send_back(self, repo: JobRepo, claim: Job, retry: Any) -> None:
-        """A ``Retry`` that was raised by hand has sent no message."""
-        try:
-            after = repo.reschedule(claim.job_id, error=getattr(retry, "exc", None), token=claim.claim_token)
-        except (ClaimLost, JobNotFound, StoreUnavailable) as error:
-            log.warning("job.retry_dropped", reason=str(error), **claim.log_context())
-            return
-        traces.ended(repo.settings, claim, "retry", at=repo.clock())
-        publish_if_due(self._task.app, after)
 
     # --- the notes
     def _forget(self, claim: Job) -> bool:

@@ -9,6 +9,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLo
 
 from jobclaim.jobs import ClaimLost, Effects, FailureKind, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Failure
 from jobclaim.jobs.repo.store import Store
 from jobclaim.workers.attempt import soft_limit
 from jobclaim.workers.submission.typed import CallDoesNotFit
@@ -46,7 +47,9 @@ def record_success(
     return _write(repo, job_id, token, JobStatus.COMPLETED, result=result, ttl=ttl, **together)
 
 
-def record_failure(repo: JobRepo, job_id: str, token: str, error: BaseException, *, again: bool = False) -> Job | None:
+def record_failure(
+    repo: JobRepo, job_id: str, token: str, error: BaseException | Failure, *, again: bool = False
+) -> Job | None:
     """Write FAILED with the error; ``None`` where the claim is over.
 
     Parameters
@@ -70,7 +73,7 @@ def record_fault(repo: JobRepo, job_id: str, token: str, reason: str) -> Job | N
     return _write(repo, job_id, token, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION)
 
 
-def kind_of(error: BaseException) -> FailureKind | None:
+def kind_of(error: BaseException | Failure) -> FailureKind | None:
     """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
     if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
         return FailureKind.TIMEOUT

@@ -24,22 +24,6 @@ Tracer = Callable[..., Any]
 """What `celery.app.trace.build_tracer` makes: it runs one message of a task, from its first hook to its last."""
 
 
-class ScopedTask(Task):
-    """A task whose every attempt runs in a context of its own."""
-
-    abstract = True
-    _tracer: Tracer | None = None
-
-    @property
-    def __trace__(self) -> Tracer | None:
-        """Celery's tracer of this task, which worker processes set; contained."""
-        return self._tracer
-
-    @__trace__.setter
-    def __trace__(self, tracer: Tracer | None) -> None:
-        self._tracer = None if tracer is None else contained(tracer, self)
-
-
 def speaking(method: F) -> F:
     """Make a task's method whose log lines are its app's, where it is called outside an attempt too."""
 

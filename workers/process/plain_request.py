@@ -9,6 +9,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 
 from jobclaim.jobs import JobError
 from jobclaim.workers.process import worker
@@ -62,6 +63,7 @@ class PlainRequest(OwnedRequest):
                 self._lost(error, gone=False)  # it may have struck before the claim
         elif not isinstance(error, TimeLimitExceeded):  # else `on_timeout` is called next
             self._lost(error)
+        task_ready(self)  # a Request of the user's own may not call Celery's, and this one would count as running
         return self._as_celery(super().on_failure, exc_info, send_failed_event, return_ok)
 
     def on_retry(self, exc_info: Any) -> None:

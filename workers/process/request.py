@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from billiard.einfo import ExceptionWithTraceback
 from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -176,6 +177,7 @@ class JobRequest(OwnedRequest):
             self._answered()
             if isinstance(error, Unanswered) and (known := worker.current().owner):
                 known.unanswered(self)
+            task_ready(self)  # a Request of the user's own may not call Celery's, and this one would count as running
             return super().on_failure(exc_info, send_failed_event, return_ok)
         task_ready(self)
         self._leave()
@@ -224,3 +226,11 @@ class JobRequest(OwnedRequest):
             self.reject(requeue=True)
         else:
             self._leave()
+
+
+def of_job_task(given: Any) -> type[Request]:
+    """Give the class of a `JobTask`'s requests: ours, before the task's own where it has one."""
+    theirs = symbol_by_name(given)
+    if issubclass(theirs, JobRequest):
+        return theirs  # type: ignore[no-any-return]
+    return type(f"Job{theirs.__name__}", (JobRequest, theirs), {})

@@ -37,11 +37,13 @@ from jobclaim.jobs import (
 )
 from jobclaim.jobs.idempotency import ROUNDS
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Failure
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt import running
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
+from jobclaim.workers.attempt.original import original
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.process import worker
 from jobclaim.workers.results import chords, header, links, telling
@@ -94,7 +96,7 @@ class JobBackend(BaseBackend):
             _refuse_awaitable(result, request)
             super().mark_as_done(task_id, result, request, store_result, state)
         elif _saw_cancel(request):
-            self._tell_cancelled(record_cancelled(self.app.jobclaim.repo, job_id, token, BY_ITSELF))
+            self.cancel_job(request, BY_ITSELF)
         else:
             try:
                 job = getattr(request, "completed", None) or record_success(  # with effects it is written already
@@ -121,12 +123,12 @@ class JobBackend(BaseBackend):
         """
         (job_id, token), in_child = _claim(request), _in_child()
         if job_id is None:
-            super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
+            super().mark_as_failure(task_id, original(exc), traceback, request, store_result, call_errbacks, state)
         elif _saw_cancel(request):
-            self._tell_cancelled(record_cancelled(self.app.jobclaim.repo, job_id, token, exc))
-        elif (job := record_failure(self.app.jobclaim.repo, job_id, token, exc, again=not in_child)) and links.is_news(
-            job
-        ):
+            self.cancel_job(request, exc)
+        elif (
+            job := record_failure(self.app.jobclaim.repo, job_id, token, _raised(request, exc), again=not in_child)
+        ) and links.is_news(job):
             if in_child:
                 self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:
@@ -149,7 +151,11 @@ class JobBackend(BaseBackend):
         if job is not None:
             telling.announce(self.app, job)
 
-    def _tell_cancelled(self, job: Job | None) -> None:
+    def cancel_job(self, request: Any, reason: BaseException | str) -> None:
+        """Cancel the request's job, then tell its links."""
+        job_id, token = _claim(request)
+        assert job_id is not None
+        job = record_cancelled(self.app.jobclaim.repo, job_id, token, reason)
         if job is not None and (job.envelope or job.task == links.CHORD_TASK):
             self.tell_links(job, error_of(job), call_errbacks=False, state=states.REVOKED)
 
@@ -181,6 +187,7 @@ class JobBackend(BaseBackend):
 
         A state that Celery does not know tells how far a running job is: it goes to the job.
         """
+        _note(request, task_id, state, result)
         if own_states.take(self.app, task_id, state, result, request):
             return result
         if _claim(request)[0] is None and not _is_of_job(request):
@@ -383,6 +390,17 @@ def _refuse_awaitable(result: Any, request: Any) -> None:
 def _saw_cancel(request: Any) -> bool:
     """Whether the body asked `JobTask.cancelled` and was told yes: then its end is the cancel's doing."""
     return bool(getattr(request, "cancel_seen", False))
+
+
+def _note(request: Any, task_id: str, state: str, result: Any) -> None:
+    """Keep what a body says of its own task by ``update_state``: raising `Ignore`, it means that."""
+    if request and request.id == task_id:
+        request.told = (state, result)
+
+
+def _raised(request: Any, exc: BaseException) -> BaseException | Failure:
+    """What ended the attempt; of what cannot be pickled Celery gives another exception."""
+    return getattr(request, "failed_by", None) or original(exc)
 
 
 def _is_of_job(request: Any) -> bool:

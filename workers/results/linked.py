@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from celery.exceptions import Ignore
@@ -30,12 +30,16 @@ class LinkedTask(EffectfulTask):
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body; a job whose claim is over by then is ended here, before Celery sends what follows it."""
+        """Run the body of a claimed job with its own request, which Celery's does in a worker alone."""
         request = self.request_stack.top
         if getattr(request, "job", None) is None or request._protected:
             return super().__call__(*args, **kwargs)
         request._protected = 1
-        result = plain_result(self._guarded_run(args, kwargs))
+        return self.run(*args, **kwargs)
+
+    def _conclude(self, request: Any, body: Callable[[], Any]) -> Any:
+        """Run the body; a job whose claim is over by then is ended here, before Celery sends what follows it."""
+        result = plain_result(self._guarded(body))
         refuse_awaitable(result, self.name)
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeGuard
 
 from celery import states
-from celery.exceptions import TaskRevokedError, WorkerLostError
+from celery.exceptions import TaskPredicate, TaskRevokedError, WorkerLostError
 
 from jobclaim.jobs import FailureKind, Job, JobError, JobStatus
 from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.kept import PROGRESS, SLEEP
+from jobclaim.jobs.model import Failure
 from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.results.links import of_job
 from jobclaim.workers.submission import call
@@ -121,13 +124,24 @@ def error_of(job: Job) -> BaseException | None:
     failure = job.failure
     if job.status is JobStatus.CANCELLED:
         return TaskRevokedError(failure.message if failure else "cancelled")  # type: ignore[no-any-return]
-    if failure is None:
-        return None
+    return None if failure is None else exception_of(failure)
+
+
+def exception_of(failure: Failure) -> Exception:
+    """Make an exception that prints as the one that was recorded, of its own class where this process knows it.
+
+    Never one that would end the process or the task of whoever waits for the result, as ``SystemExit`` or ``Ignore``.
+    """
     if not failure.exception:
         orphaned = failure.kind is FailureKind.ORPHANED
         return WorkerLostError(failure.message) if orphaned else JobFailed(failure.message)
     known = find_exception(failure.exception)
-    return _make(known, failure.message) if known else JobFailed(f"{failure.exception}: {failure.message}")
+    made = _make(known, failure.message) if known and _is_harmless(known) else None
+    return made or JobFailed(f"{failure.exception}: {failure.message}")
+
+
+def _is_harmless(known: type[BaseException]) -> TypeGuard[type[Exception]]:
+    return issubclass(known, Exception) and not issubclass(known, TaskPredicate)
 
 
 def find_exception(name: str) -> type[BaseException] | None:
@@ -142,10 +156,17 @@ def find_exception(name: str) -> type[BaseException] | None:
     return None
 
 
-def _make(known: type[BaseException], message: str) -> BaseException:
-    try:
-        return known(message)
-    except Exception:  # noqa: BLE001 - a class may ask for more than a message, and raise whatever it likes
-        made = known.__new__(known)
-        made.args = (message,)
-        return made
+def _make(known: type[Exception], message: str) -> Exception | None:
+    """Make an exception of a class that may ask for more than a message, and whose text may be made of anything."""
+    printed = type(known.__name__, (known,), {"__str__": lambda _: message, "__module__": known.__module__})
+    for make in (known, partial(_bare, known), printed, partial(_bare, printed)):
+        with suppress(Exception):
+            if message in str(made := make(message)):
+                return made
+    return None
+
+
+def _bare(known: type[Exception], message: str) -> Exception:
+    made = known.__new__(known)
+    made.args = (message,)
+    return made

@@ -18,6 +18,7 @@ from jobclaim.fleet.limits import MAX_CONCURRENCY, RateLimit
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.checks import MAX_COUNT
 from jobclaim.specs.refusals import did_you_mean
+from jobclaim.workers.attempt.sealed import hides
 from jobclaim.workers.submission.idempotency import OWNERS
 from jobclaim.workers.submission.options import REFUSED
 
@@ -75,7 +76,8 @@ def _misspelt(task: Any) -> Iterator[str]:
 def _jobs_own(task: Any) -> type:
     """The nearest base class that is ours: what it has is known."""
     bases: tuple[type, ...] = task.__class__.__mro__
-    return next(cls for cls in bases if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
+    ours = (cls for cls in bases if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
+    return next(cls for cls in ours if hasattr(cls, "idempotency_rules"))
 
 
 def _without_effect(task: Any) -> Iterator[str]:
@@ -140,4 +142,4 @@ def _retry_kwargs(asked: Any) -> Iterator[str]:
         yield f"retry_kwargs: max_retries={retries!r} must be a whole number from 0 to {MAX_COUNT - 1:,}"
 
 
-_CHECKS: Final = (_misspelt, _without_effect, _arguments, _figures)
+_CHECKS: Final = (hides, _misspelt, _without_effect, _arguments, _figures)

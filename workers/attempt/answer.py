@@ -1,0 +1,69 @@
+"""What a child answers to its worker's main process: nothing that only the child can read.
+
+The answer is pickled, and an exception that cannot be unpickled in the main process would end its event loop and with
+it the whole worker: its class may come from a module that only the child imported, or do anything in ``__reduce__``.
+What became of the job is written by then. So what crosses is Celery's own exceptions, made anew of plain values, and
+for all others a wrapper that has their name and their text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from billiard.einfo import ExceptionWithTraceback
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TaskPredicate
+from celery.utils.serialization import UnpickleableExceptionWrapper
+
+from jobclaim.jobs.failures.description import words
+
+OURS: Final = "jobclaim."
+
+
+def make_readable(einfo: Any) -> None:
+    """Put a readable exception into what Celery's tracer returned, in place."""
+    error = einfo.exception
+    error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+    einfo.exception = readable(error)
+    einfo.type = type(einfo.exception)
+
+
+def readable(error: Any) -> BaseException:
+    """Give an exception that stands for another one in every process."""
+    if isinstance(error, TaskPredicate):
+        return _predicate(error)
+    made: BaseException
+    if isinstance(error, SoftTimeLimitExceeded):
+        made = SoftTimeLimitExceeded()
+    elif isinstance(error, SystemExit):
+        made = SystemExit(_plain(error.code))
+    elif isinstance(error, KeyboardInterrupt):
+        made = KeyboardInterrupt()
+    elif isinstance(error, UnpickleableExceptionWrapper):
+        made = _wrapped(error.exc_module, error.exc_cls_name, words(error))
+    else:
+        made = _wrapped(type(error).__module__, type(error).__name__, words(error))
+    return made
+
+
+def _predicate(error: Any) -> BaseException:
+    """Celery's own, which tells the main process what to do with the message."""
+    made: BaseException = error
+    if type(error).__module__.startswith(OURS):
+        return made
+    if isinstance(error, Retry):
+        made = Retry(words(error.message), exc=error.exc and readable(error.exc), when=_plain(error.when))
+    elif isinstance(error, Reject):
+        made = Reject(words(error.reason), requeue=bool(error.requeue))
+    elif isinstance(error, Ignore):
+        made = Ignore(words(error))
+    else:
+        made = _wrapped(type(error).__module__, type(error).__name__, words(error))
+    return made
+
+
+def _wrapped(module: str, name: str, text: str) -> UnpickleableExceptionWrapper:
+    return UnpickleableExceptionWrapper(module, name, (text,), f"{name}({text!r})")
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or type(value) in (int, float, str) else words(value)

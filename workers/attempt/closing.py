@@ -1,0 +1,104 @@
+"""A `JobTask`'s attempt ends with its tracer, whatever the body and the hooks did: what is open then is ended here.
+
+Celery's tracer records success, failure and its own retry. It records nothing of what it lets pass (``SystemExit``,
+``asyncio.CancelledError``) and of what means "record nothing" (``Ignore``, ``Reject``), and it knows no slots of a
+concurrency limit. This stands around the tracer, so no method that a task overrides can keep it from running.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, Final
+
+from celery import states
+from celery.app.trace import TraceInfo
+from celery.exceptions import Ignore, Reject
+
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Failure
+from jobclaim.workers.attempt import answer, leaving
+from jobclaim.workers.attempt.leaving import End, Move
+from jobclaim.workers.attempt.scope import Tracer
+from jobclaim.workers.results.meta import exception_of
+
+log = get_logger("jobclaim.worker")
+
+_claimed: Final[ContextVar[Any]] = ContextVar("claimed", default=None)
+
+
+def opened(request: Any) -> None:
+    """Have the attempt of a request, which holds its claimed job, end with its tracer."""
+    _claimed.set(request)
+
+
+def closing(tracer: Tracer, task: Any) -> Tracer:
+    """Make a tracer that leaves no attempt of the task open."""
+
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        try:
+            traced = tracer(*args, **kwargs)
+        except BaseException as error:
+            _close(task, End(Move.FAIL, error))
+            raise
+        info, result = traced.info, traced.retval
+        _close(task, End(Move.COMPLETE, result) if info is None else _end_of(info))
+        if info is not None and isinstance(info.retval, Reject) and _claimed.get() is not None:
+            result.exception = Ignore("its job is ended")  # for a rejected message the main process would write again
+        return traced
+
+    return trace
+
+
+def answering(tracer: Tracer) -> Tracer:
+    """Make a tracer whose answer the main process can read: `jobclaim.workers.attempt.answer`."""
+
+    def trace(*args: Any, **kwargs: Any) -> Any:
+        try:
+            traced = tracer(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it goes on, as the main process can read it
+            raise answer.readable(error).with_traceback(error.__traceback__) from None
+        if traced.info is not None:
+            answer.make_readable(traced.retval)
+        return traced
+
+    return trace
+
+
+def _end_of(info: Any) -> End:
+    request = _claimed.get()
+    return leaving.end_of(info.retval, getattr(request, "told", None))
+
+
+def _close(task: Any, end: End) -> None:
+    """End the attempt that was claimed under this tracer, where it is open, and make room for the next one."""
+    request = _claimed.get()
+    if request is None or leaving.process_is_ending():
+        return
+    task.request_stack.push(request)
+    try:
+        if task.jobclaim.repo.holds(request.job):
+            _end(task, request, end)
+        task._make_room()
+    except Exception:
+        log.exception("worker.outcomes_not_recorded")
+    finally:
+        task.request_stack.pop()
+
+
+def _end(task: Any, request: Any, end: End) -> None:
+    if end.move is Move.FAIL:
+        _fail(task, request, end.value)
+    elif end.move is Move.CANCEL or getattr(request, "cancel_seen", False):
+        task.app.backend.cancel_job(request, end.value)
+    else:
+        leaving.record(task.app, task.jobclaim.repo, request.job, end)
+
+
+def _fail(task: Any, request: Any, error: BaseException | Failure) -> None:
+    """Fail the job as Celery fails a task: with its links, its hook and its signal."""
+    request.failed_by = error
+    shown = exception_of(error) if isinstance(error, Failure) else error
+    try:
+        raise shown  # Celery reads a traceback, which what was not raised has not
+    except BaseException as raised:  # noqa: BLE001 - it is what ended the attempt
+        TraceInfo(states.FAILURE, raised).handle_error_state(task, request)

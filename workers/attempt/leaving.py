@@ -1,0 +1,174 @@
+"""What a job comes to by the way its body was left: one table, for a `JobTask` and for claims in task code.
+
+::
+
+    an exception, SystemExit and its like too    FAILED with it
+    Reject(requeue=False)                        FAILED with its reason
+    Reject(requeue=True), an open breaker        PENDING, uncharged, its message sent again
+    Retry that was raised by hand                PENDING, charged, its message sent again
+    update_state("FAILURE"), then Ignore         FAILED with what was told
+    update_state("SUCCESS"), then Ignore         COMPLETED with what was told
+    Ignore                                       CANCELLED
+    the process is being ended                   nothing here: its worker's main process decides
+
+An attempt that the body, or Celery's tracer, ended before is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any, cast
+
+from billiard import common
+from celery import Celery, states
+from celery.exceptions import Ignore, Reject, Retry
+
+from jobclaim.jobs import (
+    ClaimLost,
+    FailureKind,
+    InvalidPayload,
+    Job,
+    JobCancelled,
+    JobNotFound,
+    JobRepo,
+    StoreUnavailable,
+)
+from jobclaim.jobs.failures.description import words
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Failure
+from jobclaim.workers.attempt import outcome
+from jobclaim.workers.attempt.original import cause_of
+from jobclaim.workers.guarded import BreakerOpen
+from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.telemetry import traces
+
+log = get_logger("jobclaim.worker")
+
+
+class Move(StrEnum):
+    """How an attempt ends."""
+
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    RELEASE = "release"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What an attempt comes to.
+
+    Attributes
+    ----------
+    value
+        The result, the error, or the reason.
+    at : int, optional
+        When the job may start again, epoch milliseconds.
+    """
+
+    move: Move
+    value: Any = None
+    at: int | None = None
+
+
+def process_is_ending() -> bool:
+    """Whether the process was told to end: then what its body raises is that, and no word of the body's own."""
+    return bool(common._should_have_exited[0])
+
+
+def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
+    """Decide what an attempt comes to.
+
+    Parameters
+    ----------
+    left : BaseException
+        What the body raised.
+    told : tuple, optional
+        State and meta of the body's last ``update_state``.
+    """
+    if isinstance(left, Retry):
+        return End(Move.RETRY, cause_of(left))
+    if isinstance(left, BreakerOpen):
+        return End(Move.RELEASE, str(left), left.until)
+    if isinstance(left, Reject):
+        return End(Move.RELEASE, "its task rejected the message") if left.requeue else End(Move.FAIL, _reason(left))
+    if isinstance(left, JobCancelled):
+        return End(Move.CANCEL, left)
+    if not isinstance(left, Ignore):
+        return End(Move.FAIL, left)
+    state, meta = told or ("", None)
+    if state == states.FAILURE:
+        return End(Move.FAIL, failure_told(meta, left))
+    if state == states.SUCCESS:
+        return End(Move.COMPLETE, meta)
+    why = words(left)
+    return End(Move.CANCEL, f"its task raised {type(left).__name__}" + (f": {why}" if why else ""))
+
+
+def _reason(left: Reject) -> BaseException:
+    """The error that a message was rejected for, where it is one; it may never have been raised itself."""
+    reason = left.reason
+    if not isinstance(reason, BaseException):
+        left.args = () if reason is None else (reason,)  # what it prints
+        return cast(BaseException, left)
+    return _with_traceback(reason, left)
+
+
+def _with_traceback(error: BaseException, left: BaseException) -> BaseException:
+    if error.__traceback__ is None:
+        error.__traceback__ = left.__traceback__
+    return error
+
+
+def failure_told(meta: Any, left: Ignore) -> BaseException | Failure:
+    """Make a failure of what a body told of it: the error itself, the one that it handled, or a text."""
+    handled: BaseException | None = left.__cause__ or left.__context__
+    if isinstance(meta, BaseException):
+        return _with_traceback(meta, left)
+    named = meta if isinstance(meta, Mapping) else {}
+    name = str(named.get("exc_type") or "")
+    if handled is not None and name in ("", type(handled).__name__, type(handled).__qualname__):
+        return handled
+    message = named.get("exc_message", meta)
+    if isinstance(message, (list, tuple)):
+        message = "\n".join(map(words, message))
+    module = str(named.get("exc_module") or "")
+    exception = f"{module}.{name}" if module and name and module != "builtins" else name
+    return Failure(kind=FailureKind.PERMANENT, exception=exception, message=words(message))
+
+
+def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
+    """Write how an attempt ended; ``None`` where the claim is over or nothing could be written, which is logged."""
+    job_id, token = claim.job_id, claim.claim_token
+    match end.move:
+        case Move.COMPLETE:
+            try:
+                return outcome.record_success(repo, job_id, token, end.value)
+            except InvalidPayload as error:
+                return outcome.record_failure(repo, job_id, token, error)
+        case Move.FAIL:
+            return outcome.record_failure(repo, job_id, token, end.value)
+        case Move.CANCEL:
+            return outcome.record_cancelled(repo, job_id, token, end.value)
+        case Move.RELEASE:
+            return _send_back(
+                app, repo, claim, partial(repo.release, reason=end.value, available_at=end.at), Move.RELEASE
+            )
+        case Move.RETRY:
+            kind = outcome.kind_of(end.value) if end.value is not None else None
+            return _send_back(app, repo, claim, partial(repo.reschedule, error=end.value, kind=kind), Move.RETRY)
+
+
+def _send_back(app: Celery, repo: JobRepo, claim: Job, write: Any, move: Move) -> Job | None:
+    try:
+        after: Job = write(claim.job_id, token=claim.claim_token)
+    except (ClaimLost, JobNotFound, StoreUnavailable) as error:
+        log.warning("job.release_refused", reason=str(error), **claim.log_context())
+        return None
+    traces.ended(repo.settings, claim, str(move), at=repo.clock())
+    publish_if_due(app, after)
+    return after

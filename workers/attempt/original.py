@@ -1,0 +1,40 @@
+"""The exception that was raised, where Celery hands on another one in its place.
+
+Celery gives hooks, backends and its own `Retry` an exception that can be pickled: where the raised one cannot, that is
+one of its base classes, or a wrapper. Its kind, its retry rule and its traceback are the raised one's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from celery.exceptions import Retry
+from celery.utils.serialization import UnpickleableExceptionWrapper, get_pickled_exception
+
+
+def original(given: BaseException, raised: BaseException | None = None) -> BaseException:
+    """Give the raised exception in the place of the one that Celery made of it.
+
+    Parameters
+    ----------
+    raised : BaseException, optional
+        Default: the one that is being handled.
+    """
+    raised = raised or sys.exc_info()[1]
+    if raised is not None and raised is not given and _is_made_of(given, raised):
+        return raised
+    restored: BaseException = get_pickled_exception(given)
+    return restored.with_traceback(given.__traceback__)
+
+
+def cause_of(retry: Retry) -> BaseException | None:
+    """Give the error for which a body wants to be tried again."""
+    given = getattr(retry, "exc", None)
+    behind = retry.__cause__ or retry.__context__
+    return original(given, behind) if isinstance(given, BaseException) and behind is not None else given
+
+
+def _is_made_of(given: BaseException, raised: BaseException) -> bool:
+    if isinstance(given, UnpickleableExceptionWrapper):
+        return (given.exc_module, given.exc_cls_name) == (type(raised).__module__, type(raised).__name__)
+    return isinstance(raised, type(given))

@@ -1,0 +1,120 @@
+"""The class that a `JobTask`'s objects have: the user's own, with what it must not remove in front of it.
+
+::
+
+    Sealed ──▶ the user's classes, Flask's, mixins ──▶ JobTask ──▶ celery.Task
+
+A base class of the user's may have a ``before_start``, a ``__call__`` or an ``after_return`` that calls no ``super()``:
+Celery would then never come to ours, and the body would run without its claim. Here ours come first and call the
+user's; the end of the attempt stands around Celery's tracer (`workers.attempt.closing`), where no hook can remove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from celery import Task
+from celery.utils.imports import symbol_by_name
+
+from jobclaim.workers.attempt.closing import answering, closing
+from jobclaim.workers.attempt.scope import Tracer, contained
+
+LIBRARIES: Final = ("celery.", "jobclaim.")
+REMEDIES: Final = {
+    "backend": "a job's state and result are in the job table, and another result backend would leave it without an "
+    "end; remove it",
+    "Strategy": "it makes the requests that know the claims of a lost process; remove it",
+    "request": "it holds the claimed job; remove it",
+    "jobclaim": "it is what jobclaim is on the task's app; rename it",
+}
+"""What must not be overridden, beside private names: why, and what to do."""
+FROM_CELERYS: Final = "derive it from celery.worker.request.Request: jobclaim's is put in front of it"
+_made: Final[WeakKeyDictionary[Any, Any]] = WeakKeyDictionary()
+
+
+class Sealed(Task):
+    """What Celery calls first."""
+
+    _tracer: Tracer | None = None
+
+    @property
+    def __trace__(self) -> Tracer | None:
+        """Celery's tracer of this task, which workers set; each attempt has a context of its own and ends with it."""
+        return self._tracer
+
+    @__trace__.setter
+    def __trace__(self, tracer: Tracer | None) -> None:
+        self._tracer = None if tracer is None else traced(tracer, self)
+
+    @property
+    def Request(self) -> Any:  # noqa: N802 - Celery's name
+        """The class of its requests in a worker's main process: ours, before the user's own where there is one."""
+        from jobclaim.workers.process.request import of_job_task
+
+        return of_job_task(super().Request)
+
+    def before_start(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+        """Claim the job, then do what the user's class does before a body."""
+        self._start(task_id, args, kwargs)
+        super().before_start(task_id, args, kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body within its breaker, as the user's class runs it; what follows a lost claim is held back."""
+        request, body = self.request_stack.top, partial(super().__call__, *args, **kwargs)
+        if getattr(request, "job", None) is None or getattr(request, "body_began", False):
+            return body()
+        request.body_began = True
+        return self._conclude(request, body)
+
+
+def traced(tracer: Tracer, task: Any) -> Tracer:
+    """Make the tracer of a `JobTask` of Celery's."""
+    return contained(answering(closing(tracer, task)), task)
+
+
+def sealed(cls: Any) -> Any:
+    """Give the class of a user's class whose objects are tasks; of one that has it already, itself."""
+    if issubclass(cls, Sealed):
+        return cls
+    if cls not in _made:
+        named = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+        _made[cls] = type(cls)(cls.__name__, (Sealed, cls), named)
+    return _made[cls]
+
+
+def hides(task: Any) -> Iterator[str]:
+    """Say what the user's classes hide of ours that `Sealed` cannot put back; such a task must not run.
+
+    The class is asked for as `__class__`: a task that is not evaluated yet is a proxy of Celery's, by `type`.
+    """
+    for cls in task.__class__.__mro__:
+        if cls.__module__.startswith(LIBRARIES) or issubclass(cls, Sealed):
+            continue
+        for name in sorted(vars(cls).keys() & own_names(task.__class__)):
+            why = REMEDIES.get(name, "it is jobclaim's own, and its tasks would run without what it does; rename it")
+            yield f"class {cls.__module__}.{cls.__qualname__} overrides {name}: {why}"
+        if "Request" in vars(cls) and issubclass(symbol_by_name(vars(cls)["Request"]), _our_request()):
+            yield f"class {cls.__module__}.{cls.__qualname__}: its Request derives from jobclaim's; {FROM_CELERYS}"
+    if "before_start" in vars(task):
+        yield "before_start is set on the task itself, where it hides the claim; define it in a base class"
+
+
+def _our_request() -> Any:
+    from jobclaim.workers.process.request import JobRequest  # which is a worker's, and not a submitter's
+
+    return JobRequest
+
+
+def own_names(cls: type) -> set[str]:
+    """Name what the tasks of a class have of ours and users do not call: private methods, what a worker relies on."""
+    ours = (vars(one) for one in cls.__mro__ if one.__module__.startswith("jobclaim."))
+    private = {name for names in ours for name in names if name.startswith("_") and not name.endswith("_")}
+    return private - set(dir(Task)) | REMEDIES.keys()
+
+
+def declared(cls: type[Task]) -> type[Task]:
+    """Give the class as its author wrote it."""
+    return next(one for one in cls.__mro__ if not issubclass(one, Sealed))
