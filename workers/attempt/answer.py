@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded, TaskPredicate
 from celery.utils.serialization import UnpickleableExceptionWrapper
 
@@ -38,10 +38,8 @@ def readable(error: Any) -> BaseException:
         made = SystemExit(_plain(error.code))
     elif isinstance(error, KeyboardInterrupt):
         made = KeyboardInterrupt()
-    elif isinstance(error, UnpickleableExceptionWrapper):
-        made = _wrapped(error.exc_module, error.exc_cls_name, words(error))
     else:
-        made = _wrapped(type(error).__module__, type(error).__name__, words(error))
+        made = wrapped(error)
     return made
 
 
@@ -57,12 +55,24 @@ def _predicate(error: Any) -> BaseException:
     elif isinstance(error, Ignore):
         made = Ignore(words(error))
     else:
-        made = _wrapped(type(error).__module__, type(error).__name__, words(error))
+        made = wrapped(error)
     return made
 
 
-def _wrapped(module: str, name: str, text: str) -> UnpickleableExceptionWrapper:
+def wrapped(error: BaseException) -> UnpickleableExceptionWrapper:
+    """Give Celery's wrapper, which has an exception's name and text."""
+    module, name, text = type(error).__module__, type(error).__name__, words(error)
+    if isinstance(error, UnpickleableExceptionWrapper):
+        module, name = error.exc_module, error.exc_cls_name
     return UnpickleableExceptionWrapper(module, name, (text,), f"{name}({text!r})")
+
+
+def einfo_of(error: BaseException) -> ExceptionInfo:
+    """Give an exception that was not raised as Celery's tracer gives one; whoever reads it wants its traceback."""
+    try:
+        raise error
+    except BaseException:  # noqa: BLE001 - it is ours
+        return ExceptionInfo()
 
 
 def _plain(value: Any) -> Any:

@@ -7,11 +7,12 @@ concurrency limit. This stands around the tracer, so no method that a task overr
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from typing import Any, Final
 
 from celery import states
-from celery.app.trace import TraceInfo
+from celery.app.trace import TraceInfo, trace_ok_t
 from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs.log import get_logger
@@ -50,12 +51,18 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
 
 
 def answering(tracer: Tracer) -> Tracer:
-    """Make a tracer whose answer the main process can read: `jobclaim.workers.attempt.answer`."""
+    """Make a tracer whose answer the main process can read: `jobclaim.workers.attempt.answer`.
+
+    What it lets pass ends a child of a prefork pool, or is its answer. From a thread it would reach nobody.
+    """
 
     def trace(*args: Any, **kwargs: Any) -> Any:
         try:
             traced = tracer(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it goes on, as the main process can read it
+            if threading.current_thread() is not threading.main_thread():
+                failed = answer.wrapped(error)
+                return trace_ok_t(answer.einfo_of(failed), TraceInfo(states.FAILURE, failed), 0.0, "")
             raise answer.readable(error).with_traceback(error.__traceback__) from None
         if traced.info is not None:
             answer.make_readable(traced.retval)

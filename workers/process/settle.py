@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from billiard.einfo import ExceptionInfo
 from celery import Celery, signals
 from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
@@ -28,6 +27,7 @@ from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailab
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
+from jobclaim.workers.attempt.answer import einfo_of
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
 from jobclaim.workers.results import links, telling
 from jobclaim.workers.submission import call
@@ -207,7 +207,7 @@ def _fail(app: Celery, attempt: Attempt, job: Job, error: BaseException) -> None
         record_failure(app.jobclaim.repo, job.job_id, attempt.token, error, again=True)
         return
     task.backend.mark_as_failure(attempt.job_id, error, request=_context(attempt, job))
-    (args, kwargs), einfo = call.from_payload(job.payload), _einfo(error)
+    (args, kwargs), einfo = call.from_payload(job.payload), einfo_of(error)
     try:
         task.on_failure(error, attempt.job_id, args, kwargs, einfo)
     except Exception as raised:  # noqa: BLE001 - the job has failed; its child is still to be ended
@@ -215,11 +215,3 @@ def _fail(app: Celery, attempt: Attempt, job: Job, error: BaseException) -> None
     signals.task_failure.send(
         sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=einfo
     )
-
-
-def _einfo(error: BaseException) -> ExceptionInfo:
-    """What Celery hands to hooks beside the exception; they read its traceback, which an unraised one has not."""
-    try:
-        raise error
-    except BaseException:  # noqa: BLE001 - it is ours
-        return ExceptionInfo()

@@ -1,0 +1,78 @@
+"""Ways out of a body where no process can end: in a thread, and past a claim that is over."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from celery import shared_task
+from celery.exceptions import Ignore, Reject
+
+from jobclaim.jobs import JobStatus
+from jobclaim.testing import Harness
+from jobclaim.workers import JobTask
+
+WAYS = (SystemExit(1), KeyboardInterrupt(), GeneratorExit())
+
+
+@shared_task(base=JobTask, bind=True, name="unit.leaves")
+def leaves(self: Any, number: int) -> None:
+    raise WAYS[number]
+
+
+@shared_task(base=JobTask, bind=True, name="unit.says", concurrency_key="state")
+def says(self: Any, state: str, meta: Any) -> None:
+    self.update_state(state=state, meta=meta)
+    raise Ignore("said")
+
+
+@shared_task(base=JobTask, bind=True, name="unit.rejects")
+def rejects(self: Any) -> None:
+    raise Reject("again", requeue=True)
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+def test_in_a_thread_no_way_out_of_a_body_reaches_beyond_its_job(jobclaim: Harness, number: int) -> None:
+    job_id = leaves.delay(number).id
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(jobclaim.drain).result() == 1
+    job = jobclaim.job(job_id)
+    assert job.failure is not None
+    assert (job.status, job.failure.exception) == (JobStatus.FAILED, type(WAYS[number]).__name__)
+
+
+@pytest.mark.parametrize(
+    ("meta", "exception", "message"),
+    [
+        ("sold out", "", "sold out"),
+        ({"exc_type": "Out", "exc_message": ["sold", "out"], "exc_module": "shop"}, "shop.Out", "sold\nout"),
+        ({"sku": 4}, "", "{'sku': 4}"),
+        (None, "", "None"),
+    ],
+)  # fmt: skip
+def test_what_a_body_says_of_its_failure_is_recorded(
+    jobclaim: Harness, meta: Any, exception: str, message: str
+) -> None:
+    result = says.delay("FAILURE", meta)
+    jobclaim.drain()
+    failure = jobclaim.job(result.id).failure
+    assert failure is not None
+    assert (failure.exception, failure.message) == (exception, message)
+    with pytest.raises(Exception, match=message.partition("\n")[0]):
+        result.get(timeout=1)
+
+
+def test_a_body_that_rejects_for_ever_is_slowed_and_never_charged(jobclaim: Harness) -> None:
+    job_id = rejects.delay().id
+    for _ in range(12):
+        jobclaim.deliver(jobclaim.messages.popleft())
+    job = jobclaim.job(job_id)
+    assert (job.status, job.charged, job.attempt) == (JobStatus.PENDING, 0, 12)
+    assert jobclaim.messages[0].due > jobclaim.clock()
+
+
+def test_a_slot_is_given_back_however_its_body_ends(jobclaim: Harness) -> None:
+    first, second = says.delay("FAILURE", "a"), says.delay("FAILURE", "b")
+    jobclaim.drain()
+    assert [jobclaim.job(one.id).attempt for one in (first, second)] == [1, 1]
