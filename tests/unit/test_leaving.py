@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from celery import shared_task
+from celery import chain, shared_task
 from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs import JobStatus
@@ -25,6 +25,11 @@ def leaves(self: Any, number: int) -> None:
 def says(self: Any, state: str, meta: Any) -> None:
     self.update_state(state=state, meta=meta)
     raise Ignore("said")
+
+
+@shared_task(base=JobTask, name="unit.takes")
+def takes(said: dict[str, int]) -> int:
+    return said["rows"]
 
 
 @shared_task(base=JobTask, bind=True, name="unit.rejects")
@@ -76,3 +81,16 @@ def test_a_slot_is_given_back_however_its_body_ends(jobclaim: Harness) -> None:
     first, second = says.delay("FAILURE", "a"), says.delay("FAILURE", "b")
     jobclaim.drain()
     assert [jobclaim.job(one.id).attempt for one in (first, second)] == [1, 1]
+
+
+def test_what_a_body_says_it_came_to_is_its_result_and_goes_on_in_its_chain(jobclaim: Harness) -> None:
+    result = chain(says.s("SUCCESS", {"rows": 4}), takes.s()).apply_async()
+    jobclaim.drain()
+    assert result.get(timeout=1) == 4
+    assert result.parent.get(timeout=1) == {"rows": 4}
+
+
+def test_what_follows_a_body_that_ignores_is_revoked(jobclaim: Harness) -> None:
+    result = chain(says.s("PROGRESS", {"rows": 4}), takes.s()).apply_async()
+    jobclaim.drain()
+    assert (result.parent.state, result.state) == ("REVOKED", "REVOKED")

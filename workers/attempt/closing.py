@@ -42,7 +42,7 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
             _close(task, End(Move.FAIL, error))
             raise
         info, result = traced.info, traced.retval
-        _close(task, End(Move.COMPLETE, result) if info is None else _end_of(info))
+        _close(task, None if info is None else _end_of(info))
         if info is not None and isinstance(info.retval, Reject) and _claimed.get() is not None:
             result.exception = Ignore("its job is ended")  # for a rejected message the main process would write again
         return traced
@@ -76,14 +76,17 @@ def _end_of(info: Any) -> End:
     return leaving.end_of(info.retval, getattr(request, "told", None))
 
 
-def _close(task: Any, end: End) -> None:
-    """End the attempt that was claimed under this tracer, where it is open, and make room for the next one."""
+def _close(task: Any, end: End | None) -> None:
+    """End the attempt that was claimed under this tracer, where it is open, and make room for the next one.
+
+    A body that returned (``None``) is completed by the tracer alone: where that was not written, recovery decides.
+    """
     request = _claimed.get()
     if request is None or leaving.process_is_ending():
         return
     task.request_stack.push(request)
     try:
-        if task.jobclaim.repo.holds(request.job):
+        if end is not None and task.jobclaim.repo.holds(request.job):
             _end(task, request, end)
         task._make_room()
     except Exception:

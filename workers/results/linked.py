@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from celery import states
 from celery.exceptions import Ignore
 from kombu.exceptions import EncodeError
 
@@ -39,7 +40,7 @@ class LinkedTask(EffectfulTask):
 
     def _conclude(self, request: Any, body: Callable[[], Any]) -> Any:
         """Run the body; a job whose claim is over by then is ended here, before Celery sends what follows it."""
-        result = plain_result(self._guarded(body))
+        result = plain_result(self._returned(request, body))
         refuse_awaitable(result, self.name)
         if getattr(request, "cancel_seen", False):
             request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
@@ -52,6 +53,16 @@ class LinkedTask(EffectfulTask):
             followups.send(self.app, request, result)
             request.callbacks = request.chain = None  # Celery has nothing left to send
         return result
+
+    def _returned(self, request: Any, body: Callable[[], Any]) -> Any:
+        """What the body returned, or said by ``update_state("SUCCESS")`` before it raised `Ignore`."""
+        try:
+            return self._guarded(body)
+        except Ignore:
+            state, meta = getattr(request, "told", None) or ("", None)
+            if state != states.SUCCESS or not self.jobclaim.repo.holds(request.job):
+                raise
+            return meta
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
         """Give the handle of a call of this task, which a chord tells from a plain task's."""
