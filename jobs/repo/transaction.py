@@ -80,6 +80,7 @@ class Transaction:
         self.update = self._effects.update
         self.delete = self._effects.delete
         self.check = self._effects.check
+        self.extend = self._effects.extend
 
     # --- the block
     def __enter__(self) -> Self:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import Failure, FailureKind, Job, JobRepo
+from jobclaim.jobs import EffectRefused, Failure, FailureKind, Job, JobRepo
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.schema import INDEX
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.recovery import SweepReport, sweep
-from tests.contract.stores import Store
+from tests.contract.stores import Store, entry
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
 
@@ -148,6 +148,57 @@ def test_a_job_of_one_kilobyte_costs_three_requests_five_write_units_and_no_read
 
 def _size(item: dict[str, dict[str, str]]) -> int:
     return sum(len(name) + (len(typed["S"]) if "S" in typed else 8) for name, typed in item.items())
+
+
+def entries(count: int = 1) -> list[dict[str, Any]]:
+    return [entry(name=f"entry-{number}") for number in range(count)]
+
+
+def test_a_completion_with_an_effect_costs_twice_its_units_and_two_for_the_effect(atomic_store: Store) -> None:
+    """DynamoDB Local counts one item a table of a transaction; AWS counts each, so one is what is measured here."""
+    repo = plain(atomic_store)
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3}, effects=entries())
+
+    assert bill.written == [2 + 2, 2]
+    assert bill.requests == {"TransactWriteItems": 1}
+
+
+def test_ninety_nine_effects_are_one_request(atomic_store: Store) -> None:
+    repo = plain(atomic_store)
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        repo.update_status(job.job_id, "COMPLETED", effects=entries(99))
+
+    assert bill.requests == {"TransactWriteItems": 1}
+    assert len(atomic_store.ledger()) == 99
+
+
+def test_refused_effects_cost_as_much_and_no_read(atomic_store: Store) -> None:
+    repo = plain(atomic_store)
+    job = claimed(repo)
+    repo.update_status(job.job_id, "COMPLETED", effects=entries())
+    second = claimed(repo)
+
+    with billed(atomic_store) as bill, pytest.raises(EffectRefused):
+        repo.update_status(second.job_id, "COMPLETED", effects=entries())
+
+    assert bill.requests == {"TransactWriteItems": 1}
+    assert bill.reads == 0
+
+
+def test_a_submission_with_a_write_costs_four_units_and_two_for_the_write(atomic_store: Store) -> None:
+    repo = plain(atomic_store)
+
+    with billed(atomic_store) as bill, repo.transaction() as tx:
+        tx.extend(entries())
+        tx.create_job("tasks.work", {"n": 1})
+
+    assert bill.written == [2 + 2, 2]
+    assert bill.requests == {"TransactWriteItems": 1}
 
 
 Act = Callable[[JobRepo, Job], object]
