@@ -39,7 +39,8 @@ def waiting_reason(job: Job, now: int, settings: Settings) -> str:
         if left > 0:
             return f"Running in {job.worker_id or 'a worker'}; its lease ends in {span(left)}."
         then = "started again" if job.on_orphan == "retry" and job.attempts_left else "set to FAILED"
-        return f"Its lease is over for {span(-left)}: the next sweep finds an orphan, and it will be {then}."
+        unless = "unless it runs in a thread and its worker still vouches for it"
+        return f"Its lease is over for {span(-left)}: the next sweep finds an orphan, {unless}, and it will be {then}."
     if job.status is JobStatus.FAILED:
         return _why_failed(job, now)
     return "Nothing: it is over."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,8 @@ def test_a_hundred_threads_hold_a_hundred_claims(
     assert {job.attempt for job in done.values()} == {1}
     assert all(stack.bodies()[(job_id, 1)] == 1 for job_id in ids)
     assert "claim.not_tracked" not in worker.log()
+    told = [json.loads(line) for line in worker.log().splitlines() if '"job.completed"' in line]
+    assert Counter(line["job_id"] for line in told if line["job_id"] in ids) == dict.fromkeys(ids, 1)
 
 
 def test_every_outcome_of_a_coroutine_is_recorded(stack: Stack, worker: ManagedProcess, send: Send) -> None:
