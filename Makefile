@@ -22,7 +22,7 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 	@$(BIN)/jobclaim demo
 
 test: $(STAMP) endpoints tools ## Run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # Most tests of processes wait: more of them than cores run at a time.
 TEST_PROCESSES ?= 3
 

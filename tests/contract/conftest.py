@@ -51,12 +51,20 @@ def present() -> ManualClock:
     return ManualClock(system_clock())
 
 
-@pytest.fixture(params=[MOTO, MODEL, pytest.param(REAL, marks=pytest.mark.real)])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Every store in turn, the simulation's model among them.
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test of the contract on the simulation's model and on DynamoDB Local, some on moto as well.
 
-    moto's conditional writes are not atomic: nothing that runs in parallel is asked of it.
+    moto is slow and its conditional writes are not atomic; modules marked ``embedded`` run on it too.
     """
+    if "store" in metafunc.fixturenames:
+        stores = [MODEL, pytest.param(REAL, marks=pytest.mark.real)]
+        embedded = metafunc.definition.get_closest_marker("embedded") is not None
+        metafunc.parametrize("store", [MOTO, *stores] if embedded else stores, indirect=True)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Every store in turn."""
     with open_store(request.param, request) as opened:
         yield opened
 

@@ -14,7 +14,7 @@ from jobclaim.jobs.failures.hooks import forget, on_dead, on_failure, tell
 from jobclaim.recovery.alerts import Facts, Message, damped, evaluate, firing
 from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
-from tests.support.recovery import MOTO_AND_REAL, Bench, bench_settings, store
+from tests.support.recovery import REAL, Bench, bench_settings, store
 
 SETTINGS = Settings()
 NOW = 1_750_000_000_000
@@ -25,7 +25,7 @@ def clock() -> ManualClock:
     return ManualClock(system_clock())
 
 
-@pytest.fixture(params=MOTO_AND_REAL)
+@pytest.fixture(params=REAL)
 def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
     with store(request.param, request) as client:
         queues = (QueueSpec(name="default", sla_seconds=60),)

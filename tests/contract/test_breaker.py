@@ -10,7 +10,7 @@ from jobclaim.fleet.breaker import TRUSTED_MS, Breaker, Breakers
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.clock import system_clock
 from tests.support.clock import ManualClock
-from tests.support.recovery import MOTO_AND_REAL, Bench, Requests, bench_settings, store
+from tests.support.recovery import REAL, Bench, Requests, bench_settings, store
 
 BANK = Breaker(name="bank", failures=3, window_seconds=60, open_seconds=30, probe_seconds=10)
 TRUSTED = TRUSTED_MS / 1000
@@ -21,7 +21,7 @@ def clock() -> ManualClock:
     return ManualClock(system_clock())
 
 
-@pytest.fixture(params=MOTO_AND_REAL)
+@pytest.fixture(params=REAL)
 def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
     with store(request.param, request) as client:
         yield Bench(client, bench_settings(), clock)

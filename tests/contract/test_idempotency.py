@@ -14,6 +14,8 @@ from jobclaim.jobs.idempotency import store_result
 from jobclaim.jobs.transitions import Move
 from tests.contract.stores import Store
 
+pytestmark = pytest.mark.embedded
+
 
 def submit(store: Store, payload: Any = None, **options: Any) -> Job:
     return store.repo().create_job("tasks.work", payload, **{"idempotency_key": "k", "ttl": 100, **options})

@@ -11,6 +11,8 @@ from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNot
 from jobclaim.jobs.repo import rescue
 from tests.contract.stores import Store
 
+pytestmark = pytest.mark.embedded
+
 LEASE_MS = (1800 + 60) * 1000
 SLOW = {"name": "slow", "hard_limit": 7200}
 

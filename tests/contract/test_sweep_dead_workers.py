@@ -11,12 +11,12 @@ from jobclaim.jobs import FailureKind, JobRepo, JobStatus
 from jobclaim.recovery import SweepReport
 from jobclaim.settings import QueueSpec
 from tests.support.clock import ManualClock
-from tests.support.recovery import MOTO_AND_REAL, Bench, before, bench_settings, failing, store
+from tests.support.recovery import REAL, Bench, before, bench_settings, failing, store
 
 QUEUES = (QueueSpec(name="default"), QueueSpec(name="slow"))
 
 
-@pytest.fixture(params=MOTO_AND_REAL)
+@pytest.fixture(params=REAL)
 def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
     with store(request.param, request) as client:
         yield Bench(client, bench_settings(queues=QUEUES, sweep_page_size=2, sweep_pages_per_shard=1), clock)

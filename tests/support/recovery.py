@@ -222,7 +222,8 @@ class _Failing:
         return call
 
 
-MOTO_AND_REAL = ["moto", pytest.param("dynamodb-local", marks=pytest.mark.real)]
+REAL = [pytest.param("dynamodb-local", marks=pytest.mark.real)]
+MOTO_AND_REAL = ["moto", *REAL]
 """Stores that one thread at a time may be tested on; moto's conditional writes race, so never two."""
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,8 +53,9 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A session on an app with its own tables, two queues and the task above."""
+def session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Session:
+    """A session on an app with its own tables, two queues and the task above, in a folder without any source."""
+    monkeypatch.chdir(tmp_path)  # commands that read the project's source would read all of this repository
     name = unique_name("cli")
     monkeypatch.setitem(sys.modules, MODULE, types.ModuleType(MODULE))
     settings = Settings(
