@@ -63,12 +63,13 @@ class Store:
             self.client.make_table(LEDGER, "id")
         else:
             list(ensure_table(self.client, table_specs(self.settings)[0], 30))
-            self.client.create_table(
-                TableName=LEDGER,
-                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-                BillingMode="PAY_PER_REQUEST",
-            )
+            with suppress(self.client.exceptions.ResourceInUseException):  # another store of this endpoint made it
+                self.client.create_table(
+                    TableName=LEDGER,
+                    KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                    BillingMode="PAY_PER_REQUEST",
+                )
 
     def empty(self) -> None:
         """Delete all items."""

@@ -11,15 +11,8 @@ from botocore.exceptions import ClientError
 
 from jobclaim.jobs import ClaimLost, EffectRefused, InvalidEffect, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.effects.collected import Effects
-from tests.contract.conftest import MODEL, MOTO, REAL, open_store
+from tests.contract.conftest import MOTO, open_store
 from tests.contract.stores import LEDGER, LossyClient, Store, entry
-
-
-@pytest.fixture(params=[MODEL, pytest.param(REAL, marks=pytest.mark.real)])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """The model and the real one; moto, which keeps no promise of a transaction's, in two tests below."""
-    with open_store(request.param, request) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -15,18 +15,12 @@ from jobclaim.jobs.storage.note_keys import SEPARATOR
 from jobclaim.recovery import sweep
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.views.job_filter import JobFilter, filtered_page
-from tests.contract.conftest import MODEL, REAL, open_store
+from tests.contract.conftest import MODEL, open_store
 from tests.contract.stores import LossyClient, Store
 
 DAY = 86_400
 LARGE = {"text": "x" * 5_000}
 OTHER = {"text": "y" * 5_000}
-
-
-@pytest.fixture(params=[MODEL, pytest.param(REAL, marks=pytest.mark.real)])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with open_store(request.param, request) as opened:
-        yield opened
 
 
 @pytest.fixture

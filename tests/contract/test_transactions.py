@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from jobclaim.jobs import AlreadySubmitted, EffectRefused, IdempotencyMismatch, Job, JobRepo, JobStatus
 from jobclaim.recovery import sweep
-from tests.contract.conftest import MODEL, REAL, open_store
 from tests.contract.stores import LEDGER, LossyClient, Store
 
 TASK = "tasks.work"
@@ -20,12 +18,6 @@ COUNT = {
     "UpdateExpression": "ADD orders :one",
     "ExpressionAttributeValues": {":one": 1},
 }
-
-
-@pytest.fixture(params=[MODEL, pytest.param(REAL, marks=pytest.mark.real)])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    with open_store(request.param, request) as opened:
-        yield opened
 
 
 def submit(repo: JobRepo, *jobs: str, **options: Any) -> list[Job]:
