@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
-from jobclaim.fleet.rates import HORIZON_MS, LONGEST_PATIENCE_MS, Coming, RateLimit, Rates, Turn
+from jobclaim.fleet.rates import LONGEST_PATIENCE_MS
+from jobclaim.fleet.starts import Rates
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage.records import HasTable
-
-__all__ = ["HORIZON_MS", "MAX_CONCURRENCY", "Coming", "FleetLimits", "RateLimit", "Turn"]
 
 ROUNDS: Final = 3
 """Writes that make a new record, or find it made by another."""

@@ -20,21 +20,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
-from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.errors import InvalidInput
-from jobclaim.jobs.storage.records import Records
-from jobclaim.jobs.storage.resilience import condition_failed
 
-ROUNDS: Final = 6
-"""Writes of one question: more than that many others at the same moment, and the answer is "later"."""
 HORIZON_MS: Final = 7 * 86_400_000
 """Turns are given out that far ahead; who comes after that asks again."""
-KEPT_SECONDS: Final = 8 * 86_400
-"""A record that nobody has used for so long is deleted by DynamoDB."""
 LONGEST_PATIENCE_MS: Final = 60_000
 """A job waits no longer than that for its start inside a process."""
 UNUSED_MS: Final = 5_000
@@ -271,69 +263,3 @@ def _come_again(sure: Seen, limit: RateLimit, now: int) -> Step:
 
 def _ahead(now: int) -> int:
     return now + BELIEVED_AHEAD_MS * 1000
-
-
-class Rates(Records):
-    """Asks the records of rates."""
-
-    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
-        super().__init__(client, table, clock=clock, sleep=sleep)
-        self._seen: dict[str, Seen] = {}
-
-    def reserve(self, name: str, limit: RateLimit, coming: Coming = Coming()) -> Turn:
-        """Take a start, or the next turn under a rate. Mostly one request; one more where others have moved it on.
-
-        Raises
-        ------
-        StoreUnavailable
-        """
-        now = self._clock() * 1000
-        for _ in range(ROUNDS):
-            step = next_step(self._seen.get(name, Seen()), limit, now, coming)
-            if step is None:
-                return Turn(now // 1000 + HORIZON_MS, reserved=False)
-            applied, item = self._update(
-                f"#rate/{name}", f"{step.expression}, #ttl = :ttl", step.condition, {}, _numbers(step.values)
-            )
-            after = self._seen[name] = _seen(item)
-            if applied:
-                return Turn(-(-step.at(after) // 1000), reserved=True, starts=step.starts)
-        return Turn((now + max(limit.interval_us, 1_000_000)) // 1000, reserved=False)
-
-    def wait_until(self, at: int) -> None:
-        """Wait inside the process for a start, epoch milliseconds."""
-        self._sleep(max(0, at - self._clock()) / 1000)
-
-    def _update(
-        self, key: str, expression: str, condition: str, names: dict[str, str], values: Item
-    ) -> tuple[bool, dict[str, Any] | None]:
-        """Make one conditional write; give whether it was applied, and the record after it or in its way."""
-        from botocore.exceptions import ClientError
-
-        request = {
-            "TableName": self._table,
-            "Key": {schema.FLEET_KEY: attribute(key)},
-            "UpdateExpression": expression,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": {**names, "#ttl": schema.FLEET_TTL},
-            "ExpressionAttributeValues": {**values, ":ttl": attribute(self._clock() // 1000 + KEPT_SECONDS)},
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            answer = self._ask(lambda: self._client().update_item(**request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            item: Any = error.response.get("Item")
-            return False, item or None
-        return True, answer["Attributes"]
-
-
-def _numbers(values: dict[str, int]) -> Item:
-    return {name: attribute(value) for name, value in values.items()}
-
-
-def _seen(item: dict[str, Any] | None) -> Seen:
-    names = ("spent", "tat", "again", "since")
-    return Seen(**{name: int(item[name]["N"]) for name in names if name in item}) if item else Seen()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobclaim.fleet.limits import HORIZON_MS, Coming, FleetLimits, RateLimit
+from jobclaim.fleet.limits import FleetLimits
+from jobclaim.fleet.rates import HORIZON_MS, Coming, RateLimit
 from jobclaim.jobs import Job, JobRepo, StoreUnavailable
 from jobclaim.jobs.clock import system_clock
 from tests.support.clock import ManualClock

@@ -15,7 +15,7 @@ from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import parent, worker
+from jobclaim.workers.process import active, cancels, worker
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.submission.message import TOKEN
 from tests.support.clock import ManualClock
@@ -79,8 +79,8 @@ def test_a_cancel_for_a_job_not_seen_yet_is_told_again_until_it_is_seen(
         def job_ids(self) -> set[str]:
             return {job.job_id}
 
-    monkeypatch.setattr(parent, "_active", lambda: [Seen()])
-    monkeypatch.setattr(world.parent, "cancel", lambda _, job_id: cancelled.append(job_id))
+    monkeypatch.setattr(active, "requests", lambda: [Seen()])
+    monkeypatch.setattr(world.parent._cancels, "begin", lambda _, job_id: cancelled.append(job_id))
     world.beat()
     assert cancelled == [job.job_id]
 
@@ -125,7 +125,7 @@ def test_a_cancel_that_fails_comes_again(world: World, monkeypatch: pytest.Monke
         raise error
 
     with monkeypatch.context() as away:
-        away.setattr(parent, "cancel", fail)
+        away.setattr(cancels, "cancel", fail)
         for _ in range(3):
             world.beat()
     assert world.asked() == {job.job_id: CANCEL}

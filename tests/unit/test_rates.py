@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from jobclaim.fleet.limits import FleetLimits, RateLimit
+from jobclaim.fleet.limits import FleetLimits
+from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.workers.attempt.admission import ask
 from tests.simulation.client import ModelClient

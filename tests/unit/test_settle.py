@@ -30,7 +30,7 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import parent, settle, worker
+from jobclaim.workers.process import active, cancels, settle, worker
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.process.settle import Attempt
 from jobclaim.workers.submission.envelope import seal
@@ -298,7 +298,7 @@ def own_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(settle, "unfinished", broken)
     monkeypatch.setattr(settle, "cancelled", broken)
     made = Parent(world.app, object(), None, WorkerRecord(worker_id=WORKER, seen_at=world.clock()))
-    made._children = Signals()  # type: ignore[assignment]
+    made._children = made._cancels._children = made._shutdown._children = Signals()  # type: ignore[assignment]
     return made
 
 
@@ -309,17 +309,17 @@ def holding() -> MagicMock:
 
 def test_a_child_that_stands_still_at_the_stop_is_ended_whatever_breaks(own_parent: Any) -> None:
     with pytest.raises(RuntimeError):
-        own_parent._give_back(holding())
+        own_parent._shutdown._give_back(holding())
     assert own_parent._children.sent == ["freeze", "kill"]
-    assert own_parent._left_over, "recovery is not told that all is settled"
+    assert own_parent._shutdown.left_over, "recovery is not told that all is settled"
 
 
 def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     held = holding()
-    own_parent._wanted[held] = {"j": "t"}
-    monkeypatch.setattr(parent, "_active", lambda: [held])
+    own_parent._cancels._wanted[held] = {"j": "t"}
+    monkeypatch.setattr(active, "requests", lambda: [held])
     with pytest.raises(RuntimeError):
-        own_parent._stop_cancelled(held)
+        own_parent._cancels._stop(held)
     assert (own_parent._children.sent, held.settled) == (["freeze", "thaw"], False)
 
 
@@ -334,9 +334,9 @@ def test_a_lost_job_that_was_to_be_cancelled_is_not_tried_again_after_an_outage(
 
     monkeypatch.setattr(settle, "cancelled", away)
     monkeypatch.setattr(settle, "lost", lambda *_: done.append("lost"))
-    monkeypatch.setattr(parent, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(cancels, "SETTLE_SECONDS", 0.0)
     held = holding()
-    own_parent._wanted[held] = {"j": "t"}
+    own_parent._cancels._wanted[held] = {"j": "t"}
     own_parent.lost(held, LOST)
     assert own_parent._recorder.flush(10)
     assert done == ["cancelled"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobclaim.fleet.limits import RateLimit
+from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import InvalidInput, Job, JobStatus
 from jobclaim.settings import QUEUE_PRESETS, Limits, QueueSpec, Settings
 from jobclaim.workers import EmailTask, JobTask, create_app

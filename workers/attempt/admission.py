@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobclaim.fleet.limits import Coming, FleetLimits, RateLimit
+from jobclaim.fleet.limits import FleetLimits
+from jobclaim.fleet.rates import Coming, RateLimit
 from jobclaim.jobs import Job
 from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.idempotency import derive_key

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from celery import Task
 
-from jobclaim.fleet.limits import MAX_CONCURRENCY, RateLimit
+from jobclaim.fleet.limits import MAX_CONCURRENCY
+from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.checks import MAX_COUNT
 from jobclaim.specs.refusals import did_you_mean

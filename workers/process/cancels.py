@@ -1,0 +1,166 @@
+"""Running jobs that a person wants to end: their tasks are told, and stopped when their grace is over.
+
+::
+
+    command ──▶ its task sees it ──grace──▶ child frozen ──▶ CANCELLED written ──▶ child ended
+       └── not seen to run here: followed to where it waits or runs by now
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from celery.exceptions import WorkerLostError
+
+from jobclaim.fleet.workers import CANCEL, FleetRecords
+from jobclaim.jobs import JobError, StoreUnavailable
+from jobclaim.jobs.log import get_logger
+from jobclaim.workers.attempt import coroutines
+from jobclaim.workers.cancel import Answer, cancel
+from jobclaim.workers.process import active, settle, worker
+from jobclaim.workers.process.children import Children
+from jobclaim.workers.process.recorder import Recorder
+from jobclaim.workers.process.request import OwnedRequest
+from jobclaim.workers.process.settle import Attempt
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = get_logger("jobclaim.worker")
+
+SETTLE_SECONDS: Final = 600.0
+"""How long an end is tried to be written through an outage; a lease is longer."""
+LOOK_AGAIN_SECONDS: Final = 0.05
+"""Time for the event loop to hear from a child that had just ended its job when it was frozen."""
+GENTLE_SECONDS: Final = 1.0
+"""Between SIGTERM and SIGKILL of a child whose job is cancelled."""
+CANCELLED: Final = "cancelled by a person while it ran"
+BESIDE: Final = "its process was ended: another job that the same task held was cancelled"
+
+
+class Cancels:
+    """The cancels of one worker, in its main process."""
+
+    def __init__(self, app: Celery, children: Children, recorder: Recorder, records: FleetRecords) -> None:
+        self._app = app
+        self._children = children
+        self._recorder = recorder
+        self._records = records
+        self._grace = app.jobclaim.settings.cancel_grace_seconds
+        self._due: dict[OwnedRequest, float] = {}
+        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # by job to be cancelled, the token that was marked
+        self._following: set[str] = set()
+        self._over: set[str] = set()
+
+    def begin(self, request: OwnedRequest, job_id: str | None = None) -> None:
+        """Tell the task, and stop it when its grace is over; all that its body holds, unless one job is named."""
+        wanted = self._wanted.setdefault(request, {})
+        told = False
+        for attempt in request.attempts():
+            if job_id in (None, attempt.job_id) and attempt.job_id not in wanted:
+                wanted[attempt.job_id] = attempt.token
+                told |= worker.current().mark_cancelled(attempt.token)
+                log.warning("cancel.started", job_id=attempt.job_id, task=request.name, grace_seconds=self._grace)
+        if request not in self._due:
+            self._due[request] = time.monotonic() + (self._grace if told else 0)
+
+    def is_wanted(self, request: OwnedRequest, attempt: Attempt) -> bool:
+        """Whether an attempt is to end."""
+        return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
+
+    def obey(self, commands: Mapping[str, str]) -> Sequence[str]:
+        """Carry out the commands; give the job ids of those that are over and may be forgotten."""
+        runs = {job_id: request for request in active.requests() for job_id in request.job_ids()}
+        done = [job_id for job_id in commands if job_id in self._over]
+        self._over.clear()
+        for job_id in set(commands).difference(done, self._following):
+            if commands[job_id] == CANCEL and job_id in runs:
+                self.begin(runs[job_id], job_id)
+            else:
+                self._following.add(job_id)
+                if not self._recorder.submit(partial(self._follow, job_id)):
+                    self._following.discard(job_id)
+        return done
+
+    def retried(self, request: OwnedRequest) -> None:
+        """An attempt ended and another one is to follow."""
+        for job_id in self._wanted.get(request, ()):
+            self._recorder.submit(partial(self._follow, job_id))
+
+    def stop_what_is_due(self, running: Collection[OwnedRequest], now: float) -> None:
+        """Stop the attempts whose grace is over, and forget those that have ended."""
+        for request, deadline in list(self._due.items()):
+            if request not in running:
+                self._forget(request)
+            elif deadline <= now and not request.settled:
+                self._due[request] = now + SETTLE_SECONDS
+                self._recorder.submit(partial(self._stop, request))
+
+    def end(self, attempt: Attempt, until: float) -> bool | None:
+        """Record that an attempt was cancelled; ``None`` where DynamoDB was away for too long."""
+        ended: bool | None = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
+        return ended
+
+    def record_lost(self, attempt: Attempt, error: BaseException, *, wanted: bool) -> None:
+        """Record what became of an attempt whose child is gone."""
+        until = time.monotonic() + SETTLE_SECONDS
+        if not wanted or self.end(attempt, until) is False:  # ``None``: recovery settles it
+            settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
+
+    def _follow(self, job_id: str) -> None:
+        """Cancel a job that is not seen to run here; a command that this gives us anew is not to be forgotten."""
+        try:
+            if self.cancel_wherever(job_id):
+                self._over.add(job_id)
+        finally:
+            self._following.discard(job_id)
+
+    def cancel_wherever(self, job_id: str) -> bool:
+        """A person was told "requested", so a job that waits again, or runs elsewhere by now, is followed there.
+
+        Gives whether the job is over: while it is only requested, or DynamoDB cannot be asked, this is to come again.
+        """
+        try:
+            return cancel(self._app.jobclaim.repo, job_id, records=self._records) is Answer.CANCELLED
+        except StoreUnavailable as error:
+            log.warning("cancel.delayed", job_id=job_id, reason=str(error))
+            return False
+        except JobError as error:
+            log.info("cancel.too_late", job_id=job_id, reason=str(error))
+            return True
+
+    def _stop(self, request: OwnedRequest) -> None:
+        pid = request.worker_pid
+        if coroutines.interrupt(request.token):
+            return
+        if not self._children.freeze(pid):
+            log.warning("cancel.cooperative", job_id=active.shown(request))
+            return
+        time.sleep(LOOK_AGAIN_SECONDS)
+        request.settled = request in active.requests()
+        attempts = request.attempts()
+        wanted = [attempt for attempt in attempts if self.is_wanted(request, attempt)]
+        ended = False
+        try:
+            ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in wanted if request.settled]
+            ended = any(ends)
+        finally:  # whatever went wrong, nobody else thaws it
+            if not ended:
+                request.settled = False
+                self._children.thaw(pid)
+        if ended:
+            self._children.ask_to_end(pid)
+            time.sleep(GENTLE_SECONDS)
+            if request in active.requests():
+                self._children.kill(pid)
+            for attempt in attempts:
+                if attempt not in wanted:
+                    self.record_lost(attempt, WorkerLostError(BESIDE), wanted=False)
+
+    def _forget(self, request: OwnedRequest) -> None:
+        self._due.pop(request, None)
+        for token in self._wanted.pop(request, {}).values():
+            worker.current().unmark(token)

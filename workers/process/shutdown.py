@@ -1,0 +1,130 @@
+"""The stop of a worker: what does not end in the time left is given back, then children and threads are ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.worker import state
+
+from jobclaim.jobs.log import get_logger
+from jobclaim.workers.attempt import coroutines
+from jobclaim.workers.pools.stop import ThreadStop
+from jobclaim.workers.pools.threads import TaskPool
+from jobclaim.workers.process import settle
+from jobclaim.workers.process.cancels import CANCELLED, GENTLE_SECONDS, Cancels
+from jobclaim.workers.process.children import Children
+from jobclaim.workers.process.recorder import Recorder
+from jobclaim.workers.process.request import OwnedRequest
+from jobclaim.workers.process.settle import Attempt
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = get_logger("jobclaim.worker")
+
+IDLE_SECONDS: Final = 2.0
+"""At a stop, for children that work on nothing to end by themselves: they may have counts and traces to write."""
+
+
+class Shutdown:
+    """The stop of one worker, as its main process carries it out.
+
+    Attributes
+    ----------
+    left_over : bool
+        Whether something could not be recorded: recovery will find it by the worker's record.
+    """
+
+    def __init__(self, app: Celery, pool: Any, children: Children, recorder: Recorder, cancels: Cancels) -> None:
+        settings = app.jobclaim.settings
+        self._app = app
+        self._children = children
+        self._recorder = recorder
+        self._cancels = cancels
+        self._drain_seconds = settings.drain_seconds
+        self.last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
+        self.threads = ThreadStop(pool, self.last_seconds / 2) if isinstance(pool, TaskPool) else None
+        self.left_over = False
+        self._give_back_at: float | None = None
+        self._idle_since = 0.0
+        self._told_to_end = False
+
+    def mind(self, active: Collection[OwnedRequest], now: float) -> None:
+        """Look whether it is time to give back, or to end children."""
+        if state.should_stop is None or state.should_stop is False:
+            return
+        if self._give_back_at is None:
+            self._give_back_at = now + self._drain_seconds
+            log.info("worker.stopping", running=len(active), seconds_left=self._drain_seconds)
+        elif self._give_back_at <= now:
+            if self.threads is not None:
+                self.threads.plan()
+            for request in active:
+                self.give_back(request)
+        self._end_children(active, now)
+
+    def give_back(self, request: OwnedRequest) -> None:
+        """The attempts do not end in time: release their claims or fail them, then kill their child."""
+        if not request.settled and request.job_ids():
+            request.settled = True
+            give_back = self._give_back if self.threads is None else self._give_back_of_thread
+            self._recorder.submit(partial(give_back, request))
+
+    def _give_back_of_thread(self, request: OwnedRequest) -> None:
+        """The thread runs on until the process ends; a body that awaits is cancelled, once its claim is given back."""
+        ends: list[bool | None] = [None]
+        try:
+            ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
+            coroutines.interrupt(request.token)
+        finally:
+            self.left_over |= None in ends
+            request.settled = False not in ends  # it has ended by itself, and is about to say so
+
+    def _give_back(self, request: OwnedRequest) -> None:
+        pid = request.worker_pid
+        self._children.freeze(pid)
+        ends: list[bool | None] = [None]
+        try:
+            ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
+            if False in ends:  # it was over, and its child may still have something to tell
+                self._children.thaw(pid)
+                time.sleep(GENTLE_SECONDS)
+        finally:  # the pool waits for a child that stands still, whatever went wrong
+            self.left_over |= None in ends
+            self._children.kill(pid)
+
+    def _end_unfinished(self, request: OwnedRequest, attempt: Attempt) -> bool | None:
+        """Give back or fail, or cancel where that is wanted; ``None`` where DynamoDB was away for too long."""
+        until, wanted = time.monotonic() + self.last_seconds / 2, self._cancels.is_wanted(request, attempt)
+        after = None
+        if self.threads is not None:
+            until, after = self.threads.plan(), self.threads.available_at(self._app.jobclaim.repo.clock())
+
+        def act() -> bool:
+            if wanted:
+                return settle.cancelled(self._app, attempt, CANCELLED)
+            return settle.unfinished(self._app, attempt, available_at=after)
+
+        ended: bool | None = settle.insist(act, until=until)
+        return ended
+
+    def _end_children(self, active: Collection[OwnedRequest], now: float) -> None:
+        """Wait for no child that has nothing to do, and for none at all beyond the deadline.
+
+        A child that has ended its last job waits until the pool has read all it said, up to 30 s. The event loop reads
+        no more, so that may be never; and the pool waits for the child.
+        """
+        assert self._give_back_at is not None
+        left = self._children.left()
+        if active or not left:
+            self._idle_since = now
+        idle = now - self._idle_since
+        if left and (now >= self._give_back_at + self.last_seconds or idle >= IDLE_SECONDS + GENTLE_SECONDS):
+            log.warning("worker.children_killed", count=len(left), running=len(active))
+            self._children.end_now(left, gently=False)
+        elif idle >= IDLE_SECONDS and not self._told_to_end:
+            self._told_to_end = True
+            self._children.end_now(left, gently=True)
