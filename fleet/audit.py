@@ -30,7 +30,7 @@ LONGEST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """One command.
 
     Attributes
@@ -66,11 +66,11 @@ class Audit:
         """Give the trail of a repo's table; entries are kept as long as dead jobs."""
         return cls(repo.table, clock=repo.clock, keep_ms=repo.retention.dead)
 
-    def begin(self, verb: str, *, by: str, why: str = "", what: str = "") -> Entry:
+    def begin(self, verb: str, *, by: str, why: str = "", what: str = "") -> AuditEntry:
         """Write that a command begins: before anything is done, so that a killed one has left its trace."""
         now = self._clock()
         by, why, what = (codec.cut(text, LONGEST) for text in (by, why, what))
-        entry = Entry(at=now, verb=verb, by=by, why=why, what=what, key=f"{PREFIX}{now}-{secrets.token_hex(4)}")
+        entry = AuditEntry(at=now, verb=verb, by=by, why=why, what=what, key=f"{PREFIX}{now}-{secrets.token_hex(4)}")
         item = {
             schema.KEY: attribute(entry.key),
             schema.INDEX_HASH: attribute(PARTITION),
@@ -81,9 +81,9 @@ class Audit:
         self._ask(lambda: self._table.client().put_item(TableName=self._table.name, Item=item))
         return entry
 
-    def end(self, entry: Entry, *, done: int, refused: int) -> None:
+    def end(self, entry: AuditEntry, *, done: int, refused: int) -> None:
         """Write what a command came to."""
-        text = attribute(_text(Entry(**{**asdict(entry), "done": done, "refused": refused})))
+        text = attribute(_text(AuditEntry(**{**asdict(entry), "done": done, "refused": refused})))
         self._ask(
             lambda: self._table.client().update_item(
                 TableName=self._table.name,
@@ -93,22 +93,22 @@ class Audit:
             )
         )
 
-    def entries(self, *, limit: int = 50) -> list[Entry]:
+    def entries(self, *, limit: int = 50) -> list[AuditEntry]:
         """Give the last commands, newest first."""
         rows = self._table.entries(PARTITION, limit=limit, newest_first=True)
         found = [self._read(row.job_id) for row in rows]
         return [entry for entry in found if entry is not None]
 
-    def _read(self, key: str) -> Entry | None:
+    def _read(self, key: str) -> AuditEntry | None:
         answer = self._ask(lambda: self._table.client().get_item(TableName=self._table.name, Key=_key(key)))
         text = answer.get("Item", {}).get("entry", {}).get("S")
-        return Entry(**json.loads(text), key=key) if text else None
+        return AuditEntry(**json.loads(text), key=key) if text else None
 
     def _ask(self, request: Callable[[], T]) -> T:
         return persistently(request, clock=self._clock, sleep=self._table.sleep)
 
 
-def _text(entry: Entry) -> str:
+def _text(entry: AuditEntry) -> str:
     row: dict[str, Any] = {name: value for name, value in asdict(entry).items() if name != "key" and value is not None}
     return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
 

@@ -118,7 +118,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RateWrite:
     """One conditional write, and what it means for the asker if it is applied.
 
     Attributes
@@ -134,7 +134,7 @@ class Step:
     starts: bool
 
 
-def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> Step | None:
+def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite | None:
     """Tell what to write, by the record as it was seen; ``None`` where no turn is left within the horizon.
 
     Each condition names the whole range of records for which its write is right, not the one that was seen: of many
@@ -173,18 +173,18 @@ def _latest_again(limit: RateLimit, now: int) -> int:
     return now + max(100 * limit.interval_us, LONGEST_AGAIN_MS * 1000)
 
 
-def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> Step:
+def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
     """Start by what has started alone, whatever was promised."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if sure.spent < now:
-        return Step(
+        return RateWrite(
             "SET spent = :fresh",
             "attribute_not_exists(spent) OR spent < :now OR spent > :wild",
             {":fresh": now + step, ":now": now, ":wild": _latest_spent(limit, now)},
             lambda _: now,
             starts=True,
         )
-    return Step(
+    return RateWrite(
         "SET spent = spent + :step",
         "spent BETWEEN :now AND :latest",
         {":step": step, ":now": now, ":latest": now + coming.patience_ms * 1000 + before},
@@ -193,11 +193,11 @@ def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> Step:
     )
 
 
-def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> Step:
+def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
     """Start where nothing that was promised comes before it; both buckets move on."""
     step = limit.interval_us
     if max(sure.spent, sure.tat) < now:
-        return Step(
+        return RateWrite(
             "SET spent = :fresh, tat = :fresh, since = :now",
             "(attribute_not_exists(spent) OR spent < :now OR spent > :wild)"
             " AND (attribute_not_exists(tat) OR tat < :now OR since > :ahead)",
@@ -206,7 +206,7 @@ def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> Step:
             starts=True,
         )
     first, second = ("tat", "spent") if sure.tat >= sure.spent else ("spent", "tat")
-    return Step(
+    return RateWrite(
         f"SET {first} = {first} + :step, {second} = {first} + :step",
         f"{first} BETWEEN :now AND :latest AND (attribute_not_exists({second}) OR {second} <= {first})",
         {":step": step, ":now": now, ":latest": now + (limit.burst - 1) * step},
@@ -215,7 +215,7 @@ def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> Step:
     )
 
 
-def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> Step | None:
+def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite | None:
     """Give the turn after all that were given."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if late:
@@ -225,14 +225,14 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> Step | No
         return None
     values = {":floor": floor, ":ahead": _ahead(now)}
     if sure.tat < floor:
-        return Step(
+        return RateWrite(
             "SET tat = :fresh, since = :now",
             "attribute_not_exists(tat) OR tat < :floor OR since > :ahead",
             {**values, ":fresh": floor + step, ":now": now},
             lambda _: floor - before,
             starts=False,
         )
-    return Step(
+    return RateWrite(
         "SET tat = tat + :step",
         "tat BETWEEN :floor AND :horizon AND (attribute_not_exists(since) OR since <= :ahead)",
         {**values, ":step": step, ":horizon": horizon},
@@ -241,18 +241,18 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> Step | No
     )
 
 
-def _come_again(sure: Seen, limit: RateLimit, now: int) -> Step:
+def _come_again(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
     """Give a job that came for its turn in vain another one soon, not behind all that were promised."""
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:
-        return Step(
+        return RateWrite(
             "SET again = :fresh",
             "attribute_not_exists(again) OR again < :now OR again > :latest",
             {":fresh": now + step, ":now": now, ":latest": latest},
             lambda after: after.again,
             starts=False,
         )
-    return Step(
+    return RateWrite(
         "SET again = again + :step",
         "again BETWEEN :now AND :latest",
         {":step": step, ":now": now, ":latest": latest},

@@ -8,11 +8,11 @@ from typing import Final
 
 from jobclaim.governance import delivery_rules
 from jobclaim.governance.delivery_rules import is_claimed
-from jobclaim.governance.registry import Fleet, Registered
+from jobclaim.governance.registry import InspectedApp, Registered
 from jobclaim.governance.source import Source, TaskSource
 from jobclaim.specs.finding import Finding
 
-__all__ = ["RULES", "Fleet", "Registered", "audit"]
+__all__ = ["RULES", "InspectedApp", "Registered", "audit"]
 
 LIMIT_SETTINGS: Final = frozenset(
     {"task_time_limit", "task_soft_time_limit"}
@@ -21,10 +21,10 @@ LIMIT_SETTINGS: Final = frozenset(
 """Settings that limit every task."""
 
 
-Rule = Callable[[Source, Fleet | None], Iterable[Finding]]
+Rule = Callable[[Source, InspectedApp | None], Iterable[Finding]]
 
 
-def duplicate_names(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def duplicate_names(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Two functions under one name: the one that is imported last wins."""
     named: dict[str, list[TaskSource]] = defaultdict(list)
     for task in source.tasks:
@@ -41,7 +41,7 @@ def duplicate_names(source: Source, _: Fleet | None) -> Iterator[Finding]:
             )
 
 
-def mixed_decorators(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def mixed_decorators(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """``@app.task`` beside ``@shared_task``: half the tasks import the app, which imports the tasks."""
     if any(task.decorator == "shared_task" for task in source.tasks):
         for task in source.tasks:
@@ -57,7 +57,7 @@ def mixed_decorators(source: Source, _: Fleet | None) -> Iterator[Finding]:
                 )
 
 
-def only_app_tasks(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def only_app_tasks(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """No ``@shared_task`` at all: every module of tasks imports the app, which imports the modules of tasks."""
     if not any(task.decorator == "shared_task" for task in source.tasks):
         for task in source.tasks:
@@ -73,7 +73,7 @@ def only_app_tasks(source: Source, _: Fleet | None) -> Iterator[Finding]:
                 )
 
 
-def odd_names(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+def odd_names(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Names that no route, search or shell takes well."""
     known = {task.name: task for task in source.tasks}
     for name in dict.fromkeys([*known, *(fleet.tasks if fleet else ())]):
@@ -89,7 +89,7 @@ def odd_names(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
             )
 
 
-def unrouted(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+def unrouted(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Tasks that nobody sent anywhere: they fall into the default queue, before or behind everything."""
     used = {*fleet.queues, *(task.queue for task in fleet.tasks.values())} if fleet else set()
     for task, place in _registered(source, fleet):
@@ -104,7 +104,7 @@ def unrouted(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
             )
 
 
-def unlimited(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+def unlimited(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Tasks without a hard limit: a hung one holds its process for ever, and no visibility timeout covers it."""
     fix = "give it time_limit= and soft_time_limit=, or set task_time_limit for all"
     problem = "has no time limit: a hung body holds its process for ever, and SQS delivers the message again"
@@ -119,7 +119,7 @@ def unlimited(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
                 yield Finding("unlimited", seen.name, seen.file, seen.line, problem, fix, cause=cause)
 
 
-def unused_queues(_: Source, fleet: Fleet | None) -> Iterator[Finding]:
+def unused_queues(_: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Queues that cost polls and alarms, and carry nothing."""
     used = {task.queue for task in fleet.tasks.values()} if fleet else set()
     for queue in fleet.queues if fleet else ():
@@ -155,11 +155,11 @@ RULES: Final[Mapping[str, Rule]] = {
 """Every rule by the name of its check."""
 
 
-def audit(source: Source, fleet: Fleet | None = None, checks: Iterable[str] = ()) -> list[Finding]:
+def audit(source: Source, fleet: InspectedApp | None = None, checks: Iterable[str] = ()) -> list[Finding]:
     """Run some checks, default all."""
     return [one for name in (list(checks) or RULES) for one in RULES[name](source, fleet)]
 
 
-def _registered(source: Source, fleet: Fleet | None) -> Sequence[tuple[Registered, tuple[str, int]]]:
+def _registered(source: Source, fleet: InspectedApp | None) -> Sequence[tuple[Registered, tuple[str, int]]]:
     places = {task.name: (task.file, task.line) for task in source.tasks}
     return [(task, places.get(task.name, ("", 0))) for task in (fleet.tasks.values() if fleet else ())]

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobclaim.governance.configuration import UNSAFE
 from jobclaim.governance.overrides import CLAIMING
-from jobclaim.governance.registry import Fleet
+from jobclaim.governance.registry import InspectedApp
 from jobclaim.governance.source import Source, TaskSource
 from jobclaim.specs.finding import Finding
 
@@ -20,7 +20,7 @@ def is_claimed(task: TaskSource) -> bool:
     return bool(CLAIMING & set(task.bases))
 
 
-def acks_late(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+def acks_late(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Late acknowledgement: a body longer than the visibility timeout is delivered again beside itself."""
     late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
     settings = [one for one in source.settings if one.kind == "acks-late"]
@@ -41,7 +41,7 @@ def acks_late(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
         )
 
 
-def reject_on_worker_lost(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def reject_on_worker_lost(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Messages that come back when their worker is lost: recovery and they would start the work twice."""
     rows = [
         (task.name, task.file, task.line) for task in source.tasks if task.options.get("reject_on_worker_lost") is True
@@ -60,7 +60,7 @@ def reject_on_worker_lost(source: Source, _: Fleet | None) -> Iterator[Finding]:
         )
 
 
-def visibility_timeouts(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def visibility_timeouts(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Visibility timeouts by hand: jobclaim derives them from the time limits, and refuses queues that differ."""
     for one in source.settings:
         if one.kind == "visibility-timeout":
@@ -74,7 +74,7 @@ def visibility_timeouts(source: Source, _: Fleet | None) -> Iterator[Finding]:
             )
 
 
-def serializers(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def serializers(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Serializers that can make any object: jobs are JSON, and a worker refuses other messages."""
     rows = [(one.name, one.value, one.file, one.line) for one in source.settings if one.kind == "unsafe-serializer"]
     rows += [
@@ -95,7 +95,7 @@ def serializers(source: Source, _: Fleet | None) -> Iterator[Finding]:
         )
 
 
-def argument_types(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def argument_types(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Arguments and results that JSON has no form for: a call with one is refused, a result fails its job."""
     for task in source.tasks:
         for name, kind, instead in task.types:
@@ -111,7 +111,7 @@ def argument_types(source: Source, _: Fleet | None) -> Iterator[Finding]:
             )
 
 
-def own_transports(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def own_transports(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Transports of the project's own: jobclaim brings one, and only one can be in use."""
     for one in source.settings:
         if one.kind == "own-transport":
@@ -125,7 +125,7 @@ def own_transports(source: Source, _: Fleet | None) -> Iterator[Finding]:
             )
 
 
-def far_etas(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def far_etas(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Calls far ahead of plain tasks: Celery holds them in a worker's memory, and SQS delivers them again."""
     claimed = {task.function for task in source.tasks if is_claimed(task)}
     for call in source.etas:
@@ -143,7 +143,7 @@ def far_etas(source: Source, _: Fleet | None) -> Iterator[Finding]:
         )
 
 
-def unclaimed_writes(source: Source, fleet: Fleet | None) -> Iterator[Finding]:
+def unclaimed_writes(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Bodies that write state without a claim: what SQS delivers twice is written twice."""
     claimed = {name for name, task in fleet.tasks.items() if task.claims} if fleet else set()
     for task in source.tasks:
@@ -169,7 +169,7 @@ def _claim_it(task: TaskSource, source: Source) -> str:
     return "give it base=JobTask, or claim the job first: `if repo.claim_job(job_id) is None: return`"
 
 
-def claim_overrides(source: Source, _: Fleet | None) -> Iterator[Finding]:
+def claim_overrides(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
     """Classes of claimed tasks that hide what a worker relies on, or what the classes behind them do."""
     for one in source.overrides:
         if one.refused:

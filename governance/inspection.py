@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
-from jobclaim.governance.audit_rules import Fleet, Registered
+from jobclaim.governance.audit_rules import InspectedApp, Registered
 from jobclaim.governance.schedule_rules import HOTSPOT, World
 from jobclaim.workers.handle import installed_on
 
@@ -43,14 +43,14 @@ def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: in
     )
 
 
-def fleet_of(app: Any) -> Fleet:
+def fleet_of(app: Any) -> InspectedApp:
     """Tell the rules of tasks what an app knows."""
     settings = handle.settings if (handle := installed_on(app)) else None
     users = {name: _registered(app, task) for name, task in app.tasks.items() if not name.startswith(OWN)}
     if settings is None:
-        return Fleet(users, tuple(app.amqp.queues))
+        return InspectedApp(users, tuple(app.amqp.queues))
     idle = {settings.default_queue, settings.recovery_queue}
-    return Fleet(users, tuple(name for name in settings.queue_names if name not in idle))
+    return InspectedApp(users, tuple(name for name in settings.queue_names if name not in idle))
 
 
 def _registered(app: Any, task: Any) -> Registered:

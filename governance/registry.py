@@ -19,7 +19,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class InspectedApp:
     """The app: its tasks, and its queues that carry tasks; ``None`` where the code was only read."""
 
     tasks: Mapping[str, Registered] = field(default_factory=dict)

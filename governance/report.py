@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobclaim.governance.audit_rules import Fleet
+from jobclaim.governance.audit_rules import InspectedApp
 from jobclaim.governance.finding import grouped
 from jobclaim.governance.source import Source
 from jobclaim.specs.finding import Finding
 
 
-def report(source: Source, fleet: Fleet | None, findings: Sequence[Finding]) -> str:
+def report(source: Source, fleet: InspectedApp | None, findings: Sequence[Finding]) -> str:
     """Write the report. It holds no time, so that it changes only when the code does."""
     shown = grouped(findings)
     lines = [

@@ -61,7 +61,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class AlertMessage:
     """One thing to say; ``state`` is raised, continues or cleared."""
 
     alert: str
@@ -105,28 +105,28 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
 
 def damped(
     said: Mapping[str, Said], fires: Mapping[str, str], now: int, settings: Settings
-) -> tuple[dict[str, Said], list[Message]]:
+) -> tuple[dict[str, Said], list[AlertMessage]]:
     """Tell what to say, and what is to be remembered once it was heard."""
     after: dict[str, Said] = {}
-    messages: list[Message] = []
+    messages: list[AlertMessage] = []
     for alert, text in fires.items():
         before = said.get(alert)
         since = before.since if before else now
         after[alert] = Said(since=since, fired_at=now, said_at=before.said_at if before else 0, text=text)
         if before is None or not before.said_at:
-            messages.append(Message(alert=alert, state="raised", text=text, since=since))
+            messages.append(AlertMessage(alert=alert, state="raised", text=text, since=since))
         elif now - before.said_at >= settings.alert_repeat_seconds * 1000:
-            messages.append(Message(alert=alert, state="continues", text=text, since=since))
+            messages.append(AlertMessage(alert=alert, state="continues", text=text, since=since))
     for alert, before in said.items():
         if alert in fires:
             continue
         after[alert] = before
         if now - before.fired_at >= settings.alert_clear_seconds * 1000:
-            messages.append(Message(alert=alert, state="cleared", text=before.text, since=before.since))
+            messages.append(AlertMessage(alert=alert, state="cleared", text=before.text, since=before.since))
     return after, messages
 
 
-def evaluate(repo: JobRepo, *, publish: Callable[[Message], None] | None = None) -> list[Message]:
+def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = None) -> list[AlertMessage]:
     """Evaluate the rules if their time has come, and say what is to be said. Safe in parallel; never raises for AWS.
 
     Parameters
@@ -141,7 +141,7 @@ def evaluate(repo: JobRepo, *, publish: Callable[[Message], None] | None = None)
         return []
 
 
-def _evaluate(repo: JobRepo, publish: Callable[[Message], None]) -> list[Message]:
+def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[AlertMessage]:
     now, record = repo.clock(), SaidAlerts.of(repo)
     evaluated_at, said = record.read()
     if now - evaluated_at < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
@@ -184,7 +184,7 @@ def _late(repo: JobRepo, queue: str) -> int:
     return now - oldest
 
 
-def _say(message: Message, publish: Callable[[Message], None]) -> bool:
+def _say(message: AlertMessage, publish: Callable[[AlertMessage], None]) -> bool:
     if message.state == "cleared":
         log.info("alert.cleared", alert=message.alert, why=message.text, since=message.since)
     else:
@@ -197,12 +197,12 @@ def _say(message: Message, publish: Callable[[Message], None]) -> bool:
     return True
 
 
-def _publisher(settings: Settings) -> Callable[[Message], None]:
+def _publisher(settings: Settings) -> Callable[[AlertMessage], None]:
     topic = settings.alert_topic_arn
     if topic is None:
         return lambda _: None
 
-    def publish(message: Message) -> None:
+    def publish(message: AlertMessage) -> None:
         sns = client(settings, "sns")  # made when there is something to say: that is rare
         subject = f"jobclaim: {message.alert} {message.state}"[:100]
         sns.publish(TopicArn=topic, Subject=subject, Message=json.dumps(asdict(message), ensure_ascii=False))

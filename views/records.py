@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobclaim.views.humane import iso, relative, span
 
 if TYPE_CHECKING:
-    from jobclaim.fleet.audit import Entry
+    from jobclaim.fleet.audit import AuditEntry
     from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.jobs import Attempt, Failure, Job
     from jobclaim.recovery.dead import Group
@@ -119,7 +119,7 @@ def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
     return rows
 
 
-def audit_record(entry: Entry) -> dict[str, Any]:
+def audit_record(entry: AuditEntry) -> dict[str, Any]:
     """Make the JSON record of an entry of the audit trail."""
     return {
         "at": iso(entry.at),

@@ -10,9 +10,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from jobclaim.jobs.kept import Progress, Step, Wait
+from jobclaim.jobs.kept import Step, Wait
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.transitions import Move
@@ -21,11 +20,6 @@ from jobclaim.jobs.transitions import Move
 def with_step(job: Job, step: Step) -> Job:
     """One more step is finished."""
     return replace(job, steps=(*job.steps, step), step_count=job.step_count + 1)
-
-
-def with_progress(job: Job, progress: Progress, checkpoint: Any) -> Job:
-    """The body told how far it is."""
-    return replace(job, progress=progress, checkpoint=checkpoint)
 
 
 def announced(job: Job, name: str, secret: str) -> Job:

@@ -47,7 +47,7 @@ NEVER: Final = "None"
 """How a reason says that its operation would have been made."""
 
 
-class Jobs(Protocol):
+class JobsTable(Protocol):
     """A `jobclaim.jobs.storage.table.JobTable`, as far as its writes are part of a transaction."""
 
     name: str
@@ -74,7 +74,7 @@ class Planned:
     move: Move
     after: Job
 
-    def as_item(self, table: Jobs) -> dict[str, Any]:
+    def as_item(self, table: JobsTable) -> dict[str, Any]:
         """Give it as TransactWriteItems takes it."""
         if self.before is None:
             return {"Put": {"TableName": table.name, **table.put_request(self.after)}}
@@ -94,7 +94,7 @@ class Refusal:
 
 
 def write_together(
-    table: Jobs, planned: Sequence[Planned], writes: Sequence[Write], *, until: int | None = None
+    table: JobsTable, planned: Sequence[Planned], writes: Sequence[Write], *, until: int | None = None
 ) -> list[Written]:
     """Make all writes in one transaction; give what became of the jobs' own, in their order.
 
@@ -119,7 +119,7 @@ def write_together(
     raise InvalidEffect(f"DynamoDB refused the transaction and named no operation: {refusal.reasons}; see its message")
 
 
-def _ask(table: Jobs, items: list[dict[str, Any]], own: int, until: int | None) -> tuple[Refusal | None, int]:
+def _ask(table: JobsTable, items: list[dict[str, Any]], own: int, until: int | None) -> tuple[Refusal | None, int]:
     """Make the request as long as it may pass; give why it was refused, and how often it was made."""
     text = json.dumps(canonical(items), sort_keys=True)
     request = {"TransactItems": items, "ClientRequestToken": hashlib.sha256(text.encode()).hexdigest()[:36]}
@@ -165,7 +165,7 @@ def _understood(error: ClientError, own: int, own_table: str) -> Refusal:
     raise error
 
 
-def _own(table: Jobs, planned: Sequence[Planned], refusal: Refusal, tries: int) -> list[Written] | None:
+def _own(table: JobsTable, planned: Sequence[Planned], refusal: Refusal, tries: int) -> list[Written] | None:
     """Tell what became of the jobs' own writes; ``None`` where it is a caller's that stands in the way.
 
     A job whose stored item shows that its write was made before shows it of all: they are made together. So the first

@@ -11,7 +11,7 @@ from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs import FailureKind, Job
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.hooks import forget, on_dead, on_failure, tell
-from jobclaim.recovery.alerts import Facts, Message, damped, evaluate, firing
+from jobclaim.recovery.alerts import AlertMessage, Facts, damped, evaluate, firing
 from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
 from tests.support.recovery import REAL, Bench, bench_settings, store
@@ -75,7 +75,7 @@ def test_an_alert_that_flaps_is_said_once_and_cleared_once() -> None:
 
 
 def test_too_many_that_wait_are_told_of_once_an_interval_and_cleared_when_they_are_gone(bench: Bench) -> None:
-    heard: list[Message] = []
+    heard: list[AlertMessage] = []
     for n in range(4):
         failed(bench, f"j{n}")
     evaluate(bench.repo, publish=heard.append)
@@ -95,10 +95,10 @@ def test_too_many_that_wait_are_told_of_once_an_interval_and_cleared_when_they_a
 
 
 def test_an_alert_that_nobody_heard_is_said_again(bench: Bench) -> None:
-    def deaf(_: Message) -> None:
+    def deaf(_: AlertMessage) -> None:
         raise ConnectionError
 
-    heard: list[Message] = []
+    heard: list[AlertMessage] = []
     Tally.of(bench.repo).add({"critical": 1}, {"last_task": "t", "last_job": failed(bench, "j").job_id})
     evaluate(bench.repo, publish=deaf)
     bench.clock.advance(60)
@@ -108,7 +108,7 @@ def test_an_alert_that_nobody_heard_is_said_again(bench: Bench) -> None:
 
 
 def test_a_job_that_waits_beyond_the_sla_is_found_behind_those_that_run(bench: Bench) -> None:
-    heard: list[Message] = []
+    heard: list[AlertMessage] = []
     for n in range(5):
         bench.claimed(f"r{n}")
     bench.repo.create_job("shop.charge", job_id="waits")
@@ -120,7 +120,7 @@ def test_a_job_that_waits_beyond_the_sla_is_found_behind_those_that_run(bench: B
 
 
 def test_a_recovery_that_was_away_is_told_of_by_the_next_pass(bench: Bench) -> None:
-    heard: list[Message] = []
+    heard: list[AlertMessage] = []
     evaluate(bench.repo, publish=heard.append)
     bench.clock.advance(3600)
     evaluate(bench.repo, publish=heard.append)

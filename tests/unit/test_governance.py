@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
-from jobclaim.governance.audit_rules import Fleet, Registered, audit
+from jobclaim.governance.audit_rules import InspectedApp, Registered, audit
 from jobclaim.governance.configuration import Setting
 from jobclaim.governance.finding import read_baseline, write_baseline
 from jobclaim.governance.inspection import fleet_of, world_of
@@ -195,7 +195,7 @@ def test_late_acknowledgement_is_found_in_settings_and_in_classes_of_tasks(tmp_p
 
 def test_a_setting_explains_the_lateness_of_all_tasks_at_once() -> None:
     source = Source(settings=[Setting("acks-late", "task_acks_late", "True", "conf.py", 3)])
-    fleet = Fleet({name: Registered(name, acks_late=True) for name in ("a", "b")})
+    fleet = InspectedApp({name: Registered(name, acks_late=True) for name in ("a", "b")})
     assert [one.subject for one in audit(source, fleet, ["acks-late"])] == ["task_acks_late"]
     assert [one.subject for one in audit(Source(), fleet, ["acks-late"])] == ["a", "b"]
 

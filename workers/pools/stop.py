@@ -46,11 +46,6 @@ class ThreadStop:
         self._lock = threading.Lock()
         self._ends_at: float | None = None
 
-    @property
-    def is_planned(self) -> bool:
-        """Whether the process is about to end."""
-        return self._ends_at is not None
-
     def plan(self) -> float:
         """Let the end come, if it is not coming yet; gives when, by ``time.monotonic()``."""
         with self._lock:

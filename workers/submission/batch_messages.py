@@ -26,7 +26,7 @@ TRIES: Final = 3
 REQUESTS_AT_ONCE: Final = 8
 
 
-class Tally(Protocol):
+class SentCounts(Protocol):
     """Counts messages."""
 
     sent: int
@@ -43,7 +43,7 @@ class _Catcher:
         self.caught.append(request)
 
 
-class Messages:
+class BatchMessages:
     """Collects messages and sends them by tens; a context manager that sends the rest at its end.
 
     Parameters
@@ -54,7 +54,7 @@ class Messages:
         Gets the numbers.
     """
 
-    def __init__(self, app: Celery, pool: Executor, tally: Tally) -> None:
+    def __init__(self, app: Celery, pool: Executor, tally: SentCounts) -> None:
         self._app = app
         self._pool = pool
         self._tally = tally

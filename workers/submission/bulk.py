@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.submission.batch_messages import Messages
+from jobclaim.workers.submission.batch_messages import BatchMessages
 
 log = get_logger("jobclaim.bulk")
 
@@ -34,7 +34,7 @@ MOST_FAILURES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class NotSubmitted:
     """A call that was not submitted.
 
     Attributes
@@ -61,7 +61,7 @@ class BulkReport:
         Jobs written, found to be there already, and refused.
     sent, unsent : int
         Messages; recovery sends those that could not be sent.
-    failures : list of Failure
+    failures : list of NotSubmitted
         The first `MOST_FAILURES`.
     """
 
@@ -71,7 +71,7 @@ class BulkReport:
     failed: int = 0
     sent: int = 0
     unsent: int = 0
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[NotSubmitted] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -121,7 +121,10 @@ def submit_many(
     if threads < 1 or (batch is not None and not 0 < len(batch) <= 200):
         raise InvalidInput(f"threads={threads!r} must be at least 1, and batch={batch!r} text of 1 to 200 characters")
     repeated, report = batch is not None, BulkReport(batch or uuid.uuid4().hex)
-    with ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool, Messages(task.app, pool, report) as messages:
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
+        BatchMessages(task.app, pool, report) as messages,
+    ):
         for position, done in _in_order(pool, _puts(task, calls, report.batch, options)):
             job = _outcome(report, position, done)
             if job is not None:
@@ -175,7 +178,7 @@ def _outcome(report: BulkReport, position: int, done: Future[Job]) -> Job | None
     except (JobError, TypeError) as error:
         report.failed += 1
         if len(report.failures) < MOST_FAILURES:
-            report.failures.append(Failure(position, error))
+            report.failures.append(NotSubmitted(position, error))
         return None
     report.submitted += job.created
     report.duplicates += not job.created

@@ -10,13 +10,13 @@ import pytest
 from jobclaim.dashboard import Person, Role
 from jobclaim.dashboard.meter import Metered
 from jobclaim.dashboard.security.limits import FORM, MAX_FIELDS, MAX_FORM
-from jobclaim.fleet.audit import Audit, Entry
+from jobclaim.fleet.audit import Audit, AuditEntry
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobStatus, StoreUnavailable
 from tests.unit.dashboard.conftest import Board
 
 
-def trail(board: Board) -> list[Entry]:
+def trail(board: Board) -> list[AuditEntry]:
     """The audit trail, newest first."""
     return Audit.of(board.repo).entries()
 
