@@ -64,7 +64,6 @@ ROWS: dict[str, End] = {
     "caused twice": failed("RuntimeError", EXTERNAL, "the sync failed"),
     "local class": failed("nowhere.Made", PERMANENT, "odd"),
     "exit": failed("SystemExit", PERMANENT, "3"),
-    "exit with text": failed("SystemExit", PERMANENT, "enough"),
     "interrupt": failed("KeyboardInterrupt"),
     "generator exit": failed("GeneratorExit"),
     "cancelled": failed("asyncio.exceptions.CancelledError", FailureKind.CANCELLED),
@@ -92,14 +91,13 @@ ROWS: dict[str, End] = {
     "update progress": CANCELLED._replace(message="its task raised Ignore"),
     "replace": End(JobStatus.COMPLETED),
     "_exit": failed("billiard.exceptions.WorkerLostError", ORPHANED),
-    "killed": failed("billiard.exceptions.WorkerLostError", ORPHANED),
     "exit in a thread": End(JobStatus.COMPLETED),
     "not json": failed("", PERMANENT),
     "swallowed": End(JobStatus.COMPLETED),
     "return": End(JobStatus.COMPLETED),
 }
 ENDED = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
-NO_TRACEBACK = ("not json", "ignore", "own ignore", "update", "update progress", "_exit", "killed", "reject an error")
+NO_TRACEBACK = ("not json", "ignore", "own ignore", "update", "update progress", "_exit", "reject an error")
 
 
 @pytest.fixture(scope="module")

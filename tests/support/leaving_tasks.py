@@ -140,7 +140,6 @@ ERRORS: Final[dict[str, Callable[[], BaseException]]] = {
 
 ENDS: Final[dict[str, Callable[[], BaseException]]] = {
     "exit": lambda: SystemExit(3),
-    "exit with text": lambda: SystemExit("enough"),
     "interrupt": KeyboardInterrupt,
     "generator exit": GeneratorExit,
     "cancelled": asyncio.CancelledError,
@@ -201,7 +200,6 @@ ACTS: Final[dict[str, Callable[[Any], Any]]] = {
     "update progress": _update("PROGRESS", {"rows": 4}),
     "replace": lambda task: task.replace(task.app.signature("leaving.last", queue="default")),
     "_exit": lambda _: os._exit(0),
-    "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "exit in a thread": _exit_in_thread,
     "not json": lambda _: object(),
     "swallowed": _swallow,

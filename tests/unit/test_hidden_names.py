@@ -9,6 +9,7 @@ import pytest
 from celery import Celery
 from celery.worker.request import Request
 
+from jobclaim.fleet.breaker import Breaker
 from jobclaim.jobs import InvalidInput
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
@@ -67,13 +68,46 @@ def test_a_hook_on_the_task_itself_is_refused(app: Celery) -> None:
     assert "before_start is set on the task itself" in problems([task], handle_of(app))[0]
 
 
-@pytest.mark.parametrize("name", ALLOWED)
-def test_a_class_that_hides_nothing_of_ours_runs(jobclaim: Harness, name: str) -> None:
-    task = task_of(jobclaim.app, ALLOWED[name])
-    assert problems([task], handle_of(jobclaim.app)) == []
-    job_id = task.delay().id
+def test_classes_that_hide_nothing_of_ours_run(jobclaim: Harness) -> None:
+    tasks = [task_of(jobclaim.app, members) for members in ALLOWED.values()]
+    assert problems(tasks, handle_of(jobclaim.app)) == []
+    ids = [task.delay().id for task in tasks]
     jobclaim.drain()
-    assert jobclaim.job(job_id).status == "COMPLETED"
+    assert {jobclaim.job(job_id).status for job_id in ids} == {"COMPLETED"}
+
+
+def test_breaker_and_slots_hold_whatever_a_class_overrides(jobclaim: Harness) -> None:
+    class Down(JobTask):
+        name = f"shop.{uuid4().hex}"
+        breaker = Breaker(name=uuid4().hex, failures=1)
+        concurrency_key = "customer"
+
+        def before_start(self, *_: Any) -> None:
+            """Hide the claim."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return self.run(*args, **kwargs)
+
+        def after_return(self, *_: Any) -> None:
+            """Hide the end."""
+
+        def run(self, customer: str) -> None:
+            raise Unreachable(customer)
+
+    task = jobclaim.app.register_task(Down())
+    ids = [task.delay("same").id for _ in range(2)]
+    for _ in ids:
+        jobclaim.deliver(jobclaim.messages.popleft())
+    jobs = [jobclaim.job(job_id) for job_id in ids]
+    assert [(job.status, job.attempt, job.charged) for job in jobs] == [("PENDING", 1, 0)] * 2
+    reasons = [job.history[-1].failure for job in jobs]
+    assert all(reason and "breaker" in reason.message for reason in reasons)  # not a slot that was never freed
+
+
+class Unreachable(Exception):
+    """A service's own error."""
+
+    failure_kind = "EXTERNAL"
 
 
 class Starts(JobTask):

@@ -17,8 +17,9 @@ from celery.exceptions import Ignore, Reject
 
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
+from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt import answer, leaving
-from jobclaim.workers.attempt.leaving import End, Move
+from jobclaim.workers.attempt.leaving import End
 from jobclaim.workers.attempt.scope import Tracer
 from jobclaim.workers.results.meta import exception_of
 
@@ -77,7 +78,7 @@ def _end_of(info: Any) -> End:
 
 
 def _close(task: Any, end: End | None) -> None:
-    """End the attempt that was claimed under this tracer, where it is open, and make room for the next one.
+    """End the attempt that was claimed under this tracer, where it is open, and free its slot.
 
     A body that returned (``None``) is completed by the tracer alone: where that was not written, recovery decides.
     """
@@ -98,7 +99,7 @@ def _close(task: Any, end: End | None) -> None:
 def _end(task: Any, request: Any, end: End) -> None:
     if end.move is Move.FAIL:
         _fail(task, request, end.value)
-    elif end.move is Move.CANCEL or getattr(request, "cancel_seen", False):
+    elif end.move is Move.STOP or getattr(request, "cancel_seen", False):
         task.app.backend.cancel_job(request, end.value)
     else:
         leaving.record(task.app, task.jobclaim.repo, request.job, end)
@@ -108,7 +109,9 @@ def _fail(task: Any, request: Any, error: BaseException | Failure) -> None:
     """Fail the job as Celery fails a task: with its links, its hook and its signal."""
     request.failed_by = error
     shown = exception_of(error) if isinstance(error, Failure) else error
+    trace = shown.__traceback__
     try:
-        raise shown  # Celery reads a traceback, which what was not raised has not
+        raise shown  # Celery reads a traceback, which an exception that was never raised does not have
     except BaseException as raised:  # noqa: BLE001 - it is what ended the attempt
+        raised.__traceback__ = trace or raised.__traceback__
         TraceInfo(states.FAILURE, raised).handle_error_state(task, request)

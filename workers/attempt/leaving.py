@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Any, cast
 
@@ -39,6 +38,7 @@ from jobclaim.jobs import (
 from jobclaim.jobs.failures.description import words
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
+from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt import outcome
 from jobclaim.workers.attempt.original import cause_of
 from jobclaim.workers.guarded import BreakerOpen
@@ -46,16 +46,6 @@ from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")
-
-
-class Move(StrEnum):
-    """How an attempt ends."""
-
-    COMPLETE = "complete"
-    FAIL = "fail"
-    CANCEL = "cancel"
-    RELEASE = "release"
-    RETRY = "retry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +87,7 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
     if isinstance(left, Reject):
         return End(Move.RELEASE, "its task rejected the message") if left.requeue else End(Move.FAIL, _reason(left))
     if isinstance(left, JobCancelled):
-        return End(Move.CANCEL, left)
+        return End(Move.STOP, left)
     if not isinstance(left, Ignore):
         return End(Move.FAIL, left)
     state, meta = told or ("", None)
@@ -106,7 +96,7 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
     if state == states.SUCCESS:
         return End(Move.COMPLETE, meta)
     why = words(left)
-    return End(Move.CANCEL, f"its task raised {type(left).__name__}" + (f": {why}" if why else ""))
+    return End(Move.STOP, f"its task raised {type(left).__name__}" + (f": {why}" if why else ""))
 
 
 def _reason(left: Reject) -> BaseException:
@@ -152,13 +142,13 @@ def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
                 return outcome.record_failure(repo, job_id, token, error)
         case Move.FAIL:
             return outcome.record_failure(repo, job_id, token, end.value)
-        case Move.CANCEL:
+        case Move.STOP:
             return outcome.record_cancelled(repo, job_id, token, end.value)
         case Move.RELEASE:
             return _send_back(
                 app, repo, claim, partial(repo.release, reason=end.value, available_at=end.at), Move.RELEASE
             )
-        case Move.RETRY:
+        case _:  # Move.RETRY
             kind = outcome.kind_of(end.value) if end.value is not None else None
             return _send_back(app, repo, claim, partial(repo.reschedule, error=end.value, kind=kind), Move.RETRY)
 

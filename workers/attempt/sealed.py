@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from celery import Task
 from celery.utils.imports import symbol_by_name
@@ -32,7 +31,8 @@ REMEDIES: Final = {
 }
 """What must not be overridden, beside private names: why, and what to do."""
 FROM_CELERYS: Final = "derive it from celery.worker.request.Request: jobclaim's is put in front of it"
-_made: Final[WeakKeyDictionary[Any, Any]] = WeakKeyDictionary()
+KEPT: Final = "__jobclaim_sealed__"
+"""Attribute of a class that keeps the one that is made of it, and goes when it goes."""
 
 
 class Sealed(Task):
@@ -79,10 +79,10 @@ def sealed(cls: Any) -> Any:
     """Give the class of a user's class whose objects are tasks; of one that has it already, itself."""
     if issubclass(cls, Sealed):
         return cls
-    if cls not in _made:
+    if KEPT not in vars(cls):
         named = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-        _made[cls] = type(cls)(cls.__name__, (Sealed, cls), named)
-    return _made[cls]
+        setattr(cls, KEPT, type(cls)(cls.__name__, (Sealed, cls), named))
+    return vars(cls)[KEPT]
 
 
 def hides(task: Any) -> Iterator[str]:
