@@ -89,6 +89,8 @@ CALLED: Final = {
         "self, result, state, traceback, request, format_date=True, encode=False"
     ),
     "celery.backends.base:BaseBackend.on_chord_part_return": "self, request, state, result, **kwargs",
+    "celery.app.trace:TraceInfo.handle_error_state": "self, task, req, eager=False, call_errbacks=True",
+    "celery.app.trace:trace_ok_t": "retval, info, runtime, retstr",
     "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
     "billiard.pool:soft_timeout_sighandler": "signum, frame",
 }
@@ -113,6 +115,7 @@ READ: Final = {
     "vine:promise": ("fun",),
     "celery.worker.consumer:Consumer": ("controller", "pool", "hub", "timer", "app"),
     "celery.worker.request:Request": ("_request_dict", "_context", "acknowledged", "message"),
+    "billiard.common": ("_should_have_exited",),
     "celery.worker.state": ("active_requests", "reserved_requests"),
 }
 """What is read or set, by the class whose constructor makes it or that has it, or by its module."""
