@@ -26,6 +26,7 @@ class Seen:
     """What was told, by the name of the submission."""
 
     lines: list[dict[str, Any]]
+    log: str
 
     def of(self, name: str, *what: str) -> list[dict[str, Any]]:
         """Give the lines of one submission, in order."""
@@ -48,7 +49,8 @@ def seen(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest
     modules = ("tests.support.instrumented_tasks",)
     with deployed(dynamodb_local, elasticmq, folder, task_modules=modules, run_dir=str(folder)) as stack:
         stack.environment[SEEN] = str(file)
-        stack.worker("instrumented", "-c", "4", "-Q", "default")
+        useless = ("-E", "--prefetch-multiplier", "8", "--statedb", str(folder / "state"))
+        worker = stack.worker("instrumented", "-c", "4", "-Q", "default", *useless)
         ids = _submit(stack)
         jobs = ids["jobs"]
         wait_until(lambda: _lines(file, jobs, "waits", "body"), 60, "the body that waits runs")
@@ -63,7 +65,7 @@ def seen(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest
         last = [("waits", "task_revoked"), ("plain", "task_postrun"), ("plain, fails", "task_postrun")]
         last += [("unknown", "task_unknown"), ("killed", "task_failure"), ("hard", "task_failure")]
         wait_until(lambda: all(_lines(file, names, *each) for each in last), 30, "what follows the ends is told")
-        return Seen(_lines(file, names))
+        return Seen(_lines(file, names), worker.log())
 
 
 def _submit(stack: Stack) -> dict[str, dict[str, str]]:
@@ -196,3 +198,8 @@ def test_opentelemetry_has_each_attempt_under_the_span_that_sent_its_message(see
         assert len({line["trace_id"] for line in runs}) == 1
     [failed] = [line for line in seen.of("fails", "otel span") if line["name"].startswith("run")]
     assert (failed["status"], failed["exceptions"]) == ("ERROR", ["LookupError"])
+
+
+def test_options_of_the_worker_that_have_no_effect_are_taken_back_with_one_warning(seen: Seen) -> None:
+    [line] = [line for line in seen.log.splitlines() if "config.overridden" in line]
+    assert all(option in line for option in ("--task-events", "--statedb", "--prefetch-multiplier"))

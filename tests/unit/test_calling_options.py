@@ -203,6 +203,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"exchange": "e"}, "no exchanges"),
     ({"routing_key": "r"}, "no routing keys"),
     ({"delivery_mode": 1}, "delivery modes"),
+    ({"reject_on_worker_lost": True}, "on_orphan says what becomes of them"),
+    ({"acks_on_failure_or_timeout": False}, "deleted when the task starts"),
+    ({"backend": "redis://"}, "record in the job table"),
 ]
 
 

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from jobclaim.jobs.log import get_logger
 from jobclaim.settings import Settings
 
 log = get_logger("jobclaim.startup")
+
+
+NO_FANOUT: Final = "workers send no events on SQS; use `jobclaim dashboard` and `jobclaim workers`"
+MEMORY: Final = "a worker holds no more messages than it has free processes, whatever is prefetched"
+CANCELS: Final = "cancels are kept in the fleet table; a worker has none of its own to keep"
+
+
+def override_options(worker: Any, settings: Settings) -> None:
+    """Take back what was typed to `celery worker` and has no effect here, in one warning that says why."""
+    wanted: tuple[tuple[str, str, Any, str], ...] = (
+        ("task_events", "--task-events", False, NO_FANOUT),
+        ("statedb", "--statedb", None, CANCELS),
+        ("prefetch_multiplier", "--prefetch-multiplier", settings.prefetch_multiplier, MEMORY),
+    )
+    overridden = [
+        {"key": option, "yours": str(theirs), "ours": str(ours), "why": why}
+        for name, option, ours, why in wanted
+        if (theirs := getattr(worker, name, ours)) != ours and (theirs or ours)
+    ]
+    for name, _, ours, _ in wanted:
+        setattr(worker, name, ours)
+    if overridden:
+        log.warning("config.overridden", app=str(worker.app.main), overridden=overridden)
 
 
 def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -34,6 +34,12 @@ OF_CALLS: Final = frozenset({"idempotency_key", "countdown", "eta"})
 REFUSED_ATTRIBUTES: Final = frozenset(
     {"compression", "delivery_mode", "exchange", "exchange_type", "immediate", "mandatory", "priority", "serializer"}
 )
+AGAINST_THE_CLAIM: Final[Mapping[str, tuple[Any, str]]] = {
+    "acks_on_failure_or_timeout": (True, "the message is deleted when the task starts, however it ends; remove it"),
+    "backend": (None, "a job's state and result are its record in the job table; remove it"),
+    "reject_on_worker_lost": (False, "recovery finds a lost worker's jobs; on_orphan says what becomes of them"),
+}
+"""Attributes by the one value that is what happens anyway, and why another one is refused."""
 LIBRARIES: Final = ("celery.", "jobclaim.")
 CLOSE: Final = 0.85
 """Likeness from which a name is taken for a misspelling; users' own attributes are further away."""
@@ -87,6 +93,8 @@ def _without_effect(task: Any) -> Iterator[str]:
     for name, value in given(task):
         if name in REFUSED_ATTRIBUTES and value not in (None, "", False, same.get(name)):
             yield f"{name}={value!r}: {REFUSED[name]}"
+        if name in AGAINST_THE_CLAIM and value not in (None, AGAINST_THE_CLAIM[name][0]):
+            yield f"{name}={value!r}: {AGAINST_THE_CLAIM[name][1]}"
         if name == "routing_key" and value not in (None, "", getattr(task, "queue", None)):
             yield f"routing_key={value!r}: SQS has no routing keys; name the queue instead, queue=..."
 
