@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from celery.app.control import Control
+from celery.app.events import Events
 from kombu.matcher import match
 
 from jobclaim.fleet.workers import FleetRecords
@@ -65,6 +66,15 @@ EVERYWHERE: Final = "jobclaim"
 
 class NoRemoteControl(JobError):
     """A command to workers that SQS cannot carry; the message says what to do instead."""
+
+
+class JobEvents(Events):
+    """Celery's events, of which none travel on SQS: whoever wants to hear some is told what to use."""
+
+    @property
+    def Receiver(self) -> NoReturn:  # noqa: N802 - Celery's name
+        """Refuse: `celery events` and Flower would wait for ever."""
+        raise NoRemoteControl(EVENTS)
 
 
 class JobControl(Control):

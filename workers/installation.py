@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from celery import Celery, Task, _state
 from celery.app.control import Control
+from celery.app.events import Events
 from celery.app.log import Logging
 
 from jobclaim.jobs import idempotency
@@ -26,6 +27,7 @@ STEPS: Final = (
 )
 """By name: only a worker imports them."""
 OURS: Final = {
+    "events_cls": ("jobclaim.workers.control:JobEvents", Events),
     "control_cls": ("jobclaim.workers.control:JobControl", Control),
     "task_cls": ("jobclaim.workers.attempt.coroutines:PlainTask", Task),
     "log_cls": ("jobclaim.workers.telemetry.logs:WorkerLogging", Logging),
@@ -108,7 +110,7 @@ def _replace_celerys_own(app: Any) -> None:
             setattr(app, name, ours)
     if type(app).Beat is Celery.Beat:
         app.Beat = partial(_make_beat, app)
-    for made in ("control", "log", "amqp"):
+    for made in ("control", "events", "log", "amqp"):
         vars(app).pop(made, None)
     app._backend_cache = None
     app._local.__dict__.pop("backend", None)

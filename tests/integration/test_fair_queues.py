@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -113,3 +115,12 @@ def test_group_and_attributes_are_kept_over_retries_by_the_task_and_by_a_person(
 def test_each_job_of_a_batch_has_its_own_group(queue: Queue) -> None:
     work.submit_many([("a",), ("b",), ("a",)], message_attributes=TIER)
     assert queue.take(3) == [("a", "gold"), ("a", "gold"), ("b", "gold")]
+
+
+def test_stamps_are_on_the_message(queue: Queue) -> None:
+    stamped = work.s("acme")
+    stamped.stamp(region="eu")
+    stamped.apply_async()
+    [message] = queue.sqs.receive_message(QueueUrl=queue.url, WaitTimeSeconds=5)["Messages"]
+    headers_sent = json.loads(base64.b64decode(message["Body"]))["headers"]
+    assert (headers_sent["stamps"], headers_sent["stamped_headers"]) == ({"region": "eu"}, ["region"])

@@ -205,7 +205,10 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"delivery_mode": 1}, "delivery modes"),
     ({"reject_on_worker_lost": True}, "on_orphan says what becomes of them"),
     ({"acks_on_failure_or_timeout": False}, "deleted when the task starts"),
-    ({"backend": "redis://"}, "record in the job table"),
+    ({"retry_on_worker_lost": True}, "on_orphan says what becomes of them"),
+    ({"acks_on_timeout": False}, "deleted when the task starts"),
+    ({"acks_on_failure": False}, "deleted when the task starts"),
+    ({"backend": "redis://"}, "result are in the job table"),
 ]
 
 

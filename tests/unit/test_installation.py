@@ -108,6 +108,8 @@ OVERRIDDEN: dict[str, Any] = {
     "broker_url": "redis://user:secret@cache/0",
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
+    "task_retry_on_worker_lost": True,
+    "task_acks_on_timeout": False,
     "worker_prefetch_multiplier": 8,
     "worker_enable_remote_control": True,
     "worker_send_task_events": True,

@@ -349,6 +349,18 @@ class JobBackend(BaseBackend):
         if self.notes.arrive(request.group, member, seconds=self.kept_seconds()).complete:
             chords.wake(self.app, request.group)
 
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """Refuse, as most of Celery's backends do.
+
+        Raises
+        ------
+        NotImplementedError
+        """
+        raise NotImplementedError(
+            f"no member can be added to the chord {chord_id!r} while it runs: its members are those it was submitted "
+            "with. Replace the task by a group of what is to come: raise self.replace(group(...))"
+        )
+
     # --- helpers
     def _job(self, job_id: str) -> Job | None:
         try:

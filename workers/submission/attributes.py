@@ -34,10 +34,14 @@ OF_CALLS: Final = frozenset({"idempotency_key", "countdown", "eta"})
 REFUSED_ATTRIBUTES: Final = frozenset(
     {"compression", "delivery_mode", "exchange", "exchange_type", "immediate", "mandatory", "priority", "serializer"}
 )
+ORPHANS: Final = "recovery finds a lost worker's jobs; on_orphan says what becomes of them. Remove it"
+DELETED: Final = "the message is deleted when the task starts, however it ends; remove it"
 AGAINST_THE_CLAIM: Final[Mapping[str, tuple[Any, str]]] = {
-    "acks_on_failure_or_timeout": (True, "the message is deleted when the task starts, however it ends; remove it"),
-    "backend": (None, "a job's state and result are its record in the job table; remove it"),
-    "reject_on_worker_lost": (False, "recovery finds a lost worker's jobs; on_orphan says what becomes of them"),
+    "acks_on_failure": (True, DELETED),
+    "acks_on_failure_or_timeout": (True, DELETED),
+    "acks_on_timeout": (True, DELETED),
+    "reject_on_worker_lost": (False, ORPHANS),
+    "retry_on_worker_lost": (False, ORPHANS),
 }
 """Attributes by the one value that is what happens anyway, and why another one is refused."""
 LIBRARIES: Final = ("celery.", "jobclaim.")
