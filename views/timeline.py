@@ -12,7 +12,7 @@ from jobclaim.views.humane import clock_time, relative, span
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelineEntry:
     """Something that happened to a job: epoch milliseconds, what, and by whom or why."""
 
     at: int
@@ -20,12 +20,12 @@ class Moment:
     detail: str = ""
 
 
-def timeline(job: Job) -> list[Moment]:
+def timeline(job: Job) -> list[TimelineEntry]:
     """Tell a job's life in order of time; what the job does not remember (attempts beyond the last ten) is missing."""
-    moments = [Moment(job.created_at, "submitted", f"to queue {job.queue}")]
+    moments = [TimelineEntry(job.created_at, "submitted", f"to queue {job.queue}")]
     for attempt in job.history:
         moments += _ended_attempt(attempt)
-    moments += [Moment(one.at, f"{one.verb} by {one.by}", one.why) for one in job.decisions]
+    moments += [TimelineEntry(one.at, f"{one.verb} by {one.by}", one.why) for one in job.decisions]
     moments += _now(job)
     return sorted(moments, key=lambda moment: moment.at)
 
@@ -71,26 +71,28 @@ def _why_pending(job: Job, now: int, settings: Settings) -> str:
     return f"{sent}, another one is due: does a worker consume queue {job.queue!r}, and does recovery run?"
 
 
-def _ended_attempt(attempt: Attempt) -> Iterator[Moment]:
+def _ended_attempt(attempt: Attempt) -> Iterator[TimelineEntry]:
     if attempt.claimed_at:
-        yield Moment(
+        yield TimelineEntry(
             attempt.claimed_at,
             f"attempt {attempt.attempt} claimed",
             _claim(attempt.worker_id, attempt.lease_expires_at),
         )
     detail = f"{attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
-    yield Moment(attempt.ended_at, f"attempt {attempt.attempt} ended: {attempt.outcome}", detail)
+    yield TimelineEntry(attempt.ended_at, f"attempt {attempt.attempt} ended: {attempt.outcome}", detail)
 
 
-def _now(job: Job) -> Iterator[Moment]:
+def _now(job: Job) -> Iterator[TimelineEntry]:
     told = {attempt.attempt for attempt in job.history}
     if job.attempt and job.attempt not in told:
-        yield Moment(job.claimed_at, f"attempt {job.attempt} claimed", _claim(job.worker_id, job.lease_expires_at))
+        yield TimelineEntry(
+            job.claimed_at, f"attempt {job.attempt} claimed", _claim(job.worker_id, job.lease_expires_at)
+        )
     if job.status is JobStatus.PENDING and job.dispatches > 1:
-        yield Moment(job.dispatched_at, "dispatched again", f"message {job.dispatches} for this attempt")
+        yield TimelineEntry(job.dispatched_at, "dispatched again", f"message {job.dispatches} for this attempt")
     if job.finished_at:
         detail = f"{job.failure.kind}: {job.failure.message}" if job.failure else ""
-        yield Moment(job.finished_at, str(job.status), detail)
+        yield TimelineEntry(job.finished_at, str(job.status), detail)
 
 
 def _claim(worker_id: str, lease_expires_at: int) -> str:

@@ -211,7 +211,7 @@ def _live(session: Session) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Looked:
+class LookedAt:
     """What is checked, and what could not be read of it."""
 
     entries: list[Entry]
@@ -220,12 +220,12 @@ class Looked:
     incomplete: tuple[str, ...] = ()
 
 
-def _of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> Looked:
+def _of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> LookedAt:
     entries, world = _known(session, app, live, hotspot)
-    return Looked(entries, replace(world, known=known), f"{len(entries)} schedule entries")
+    return LookedAt(entries, replace(world, known=known), f"{len(entries)} schedule entries")
 
 
-def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> Looked:
+def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> LookedAt:
     from jobclaim.governance.project_files import schedules_of_project
     from jobclaim.governance.source import read
     from jobclaim.governance.static_schedules import static_entries
@@ -240,7 +240,7 @@ def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tup
             "--check-queues finds no queue that the source declares by a name that is written out; leave --static out "
             "and name the app by --app MODULE:NAME"
         )
-    return Looked(
+    return LookedAt(
         entries,
         world,
         f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",

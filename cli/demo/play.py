@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobclaim.cli.demo.stage import stage
 from jobclaim.cli.demo.story import Story, Stuck
-from jobclaim.cli.demo.verdict import Claim, figures, judge
+from jobclaim.cli.demo.verdict import Verified, figures, judge
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Output, console, remark
 from jobclaim.cli.processes import signals_as_interrupt
@@ -54,7 +54,7 @@ def _perform(directory: Path) -> dict[str, Any]:
         evidence = story.evidence()
     claims = judge(evidence)
     if stuck:
-        claims.append(Claim("The story came to its end", False, stuck))
+        claims.append(Verified("The story came to its end", False, stuck))
     return {
         "ok": all(claim.held for claim in claims),
         "seconds": round(time.monotonic() - began, 1),

@@ -15,7 +15,7 @@ SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Verified:
     """Something that jobclaim promises, and whether the evidence bears it out."""
 
     promise: str
@@ -23,10 +23,10 @@ class Claim:
     finding: str
 
 
-Check: TypeAlias = Callable[[Evidence], Claim]
+Check: TypeAlias = Callable[[Evidence], Verified]
 
 
-def judge(evidence: Evidence) -> list[Claim]:
+def judge(evidence: Evidence) -> list[Verified]:
     """Check every promise."""
     return [check(evidence) for check in CHECKS]
 
@@ -52,15 +52,15 @@ def figures(evidence: Evidence) -> dict[str, int]:
     }
 
 
-def all_submitted(evidence: Evidence) -> Claim:
+def all_submitted(evidence: Evidence) -> Verified:
     """Every id that a submitter got is a job in DynamoDB."""
     missing = [job_id for job_id in evidence.submitted if job_id not in evidence.jobs]
     stored = len(set(evidence.submitted)) - len(missing)
     held = not missing and stored == evidence.wanted_jobs
-    return Claim("Every submitted job is stored", held, f"{stored} of {evidence.wanted_jobs}{_named(missing)}")
+    return Verified("Every submitted job is stored", held, f"{stored} of {evidence.wanted_jobs}{_named(missing)}")
 
 
-def once_per_attempt(evidence: Evidence) -> Claim:
+def once_per_attempt(evidence: Evidence) -> Verified:
     """The guarantee: one attempt's body starts at most once, and never without a claim."""
     runs = evidence.runs()
     twice = [f"{job_id} attempt {attempt}" for (job_id, attempt), times in runs.items() if times > 1]
@@ -70,7 +70,7 @@ def once_per_attempt(evidence: Evidence) -> Claim:
         if job_id not in evidence.jobs or attempt > evidence.jobs[job_id].attempt
     ]
     held = bool(runs) and not twice and not unclaimed
-    return Claim(
+    return Verified(
         "At most one body run per attempt",
         held,
         f"{len(evidence.bodies)} bodies in {len(runs)} attempts"
@@ -79,13 +79,13 @@ def once_per_attempt(evidence: Evidence) -> Claim:
     )
 
 
-def none_open(evidence: Evidence) -> Claim:
+def none_open(evidence: Evidence) -> Verified:
     """No job is left PENDING or PROCESSING."""
     left = [job.job_id for job in evidence.jobs.values() if job.status.is_open]
-    return Claim("No job is left open", bool(evidence.jobs) and not left, f"{len(left)} open{_named(left)}")
+    return Verified("No job is left open", bool(evidence.jobs) and not left, f"{len(left)} open{_named(left)}")
 
 
-def all_completed(evidence: Evidence) -> Claim:
+def all_completed(evidence: Evidence) -> Verified:
     """Every job is COMPLETED, with the result of its last attempt and of no other."""
     undone = [job.job_id for job in evidence.jobs.values() if job.status is not JobStatus.COMPLETED]
     stale = [
@@ -94,59 +94,59 @@ def all_completed(evidence: Evidence) -> Claim:
         if job.status is JobStatus.COMPLETED and (job.result or {}).get("attempt") != job.attempt
     ]
     done = len(evidence.jobs) - len(undone)
-    return Claim(
+    return Verified(
         "Every job completed by its last attempt",
         done == evidence.wanted_jobs and not undone and not stale,
         f"{done} of {evidence.wanted_jobs}{_named(undone, 'not completed')}{_named(stale, 'stale result')}",
     )
 
 
-def duplicates_refused(evidence: Evidence) -> Claim:
+def duplicates_refused(evidence: Evidence) -> Verified:
     """Each copy of a message that was put into SQS was seen by a worker, and refused."""
     injected = sum(evidence.duplicates.values())
     accepted = [job_id for job_id, copies in evidence.duplicates.items() if evidence.refusals[job_id] < copies]
     held = injected == evidence.wanted_duplicates and not accepted
     refused = sum(min(copies, evidence.refusals[job_id]) for job_id, copies in evidence.duplicates.items())
-    return Claim("Every duplicate message was refused", held, f"{refused} of {injected}{_named(accepted)}")
+    return Verified("Every duplicate message was refused", held, f"{refused} of {injected}{_named(accepted)}")
 
 
-def orphans_recovered(evidence: Evidence) -> Claim:
+def orphans_recovered(evidence: Evidence) -> Verified:
     """The jobs that ran in the killed worker were found, and done by another one in a second attempt."""
     failed = [job_id for job_id in evidence.orphans if not _recovered(evidence, job_id)]
     held = bool(evidence.orphans) and not failed
     found = len(evidence.orphans) - len(failed)
-    return Claim(
+    return Verified(
         "Killed worker's jobs done in attempt 2",
         held,
         f"{found} of {len(evidence.orphans)}{_named(failed)}",
     )
 
 
-def lost_message_found(evidence: Evidence) -> Claim:
+def lost_message_found(evidence: Evidence) -> Verified:
     """The job whose message was deleted got another message, and was done in its first attempt."""
     job = evidence.jobs.get(evidence.lost)
     if job is None:
-        return Claim(LOST, False, f"job {evidence.lost!r} is gone")
+        return Verified(LOST, False, f"job {evidence.lost!r} is gone")
     held = job.status is JobStatus.COMPLETED and job.attempt == 1 and job.dispatches > 1
-    return Claim(LOST, held, f"{job.dispatches} messages, {job.status} in attempt {job.attempt}")
+    return Verified(LOST, held, f"{job.dispatches} messages, {job.status} in attempt {job.attempt}")
 
 
-def several_workers(evidence: Evidence) -> Claim:
+def several_workers(evidence: Evidence) -> Verified:
     """The claims were contested: more than one worker, and more than one process, ran bodies."""
     workers = Counter(body.worker for body in evidence.bodies)
     pids = {body.pid for body in evidence.bodies}
-    return Claim(
+    return Verified(
         "Several workers shared the jobs",
         len(workers) > 1,
         f"{len(workers)} workers with {len(pids)} processes ran bodies",
     )
 
 
-def queues_empty(evidence: Evidence) -> Claim:
+def queues_empty(evidence: Evidence) -> Verified:
     """No message is left anywhere, in no dead-letter queue either."""
     left = {queue: count for queue, count in evidence.messages_left.items() if count}
     held = bool(evidence.messages_left) and not left
-    return Claim(
+    return Verified(
         "No message is left over",
         held,
         ", ".join(f"{queue}: {count}" for queue, count in left.items()) or "all queues empty",

@@ -22,7 +22,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
 from jobclaim.views.records import job_record
-from jobclaim.views.timeline import Moment, timeline, waiting_reason
+from jobclaim.views.timeline import TimelineEntry, timeline, waiting_reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class JobView:
     result_in_s3: bool
     next: str
     attempts: list[Held]
-    timeline: list[Moment]
+    timeline: list[TimelineEntry]
     links: Links
     actions: list[Action]
     worker_state: str

@@ -24,7 +24,7 @@ SHOWN: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningJob:
     """A job that a worker says it runs.
 
     Attributes
@@ -58,7 +58,7 @@ class WorkerView:
     version: str
     concurrency: int
     queues: tuple[str, ...]
-    running: tuple[Running, ...]
+    running: tuple[RunningJob, ...]
     drain: bool
 
     @property
@@ -159,10 +159,10 @@ def _worker(one: WorkerRecord, jobs: Mapping[str, Job], now: int, settings: Sett
     )
 
 
-def _running(job_id: str, job: Job | None, worker: WorkerRecord, now: int) -> Running:
+def _running(job_id: str, job: Job | None, worker: WorkerRecord, now: int) -> RunningJob:
     asked = CANCEL if worker.commands.get(job_id) == CANCEL else ""
     if job is None or job.status is not JobStatus.PROCESSING or not job.claimed_at:
-        return Running(job_id, job, 0, None, asked)
+        return RunningJob(job_id, job, 0, None, asked)
     ran, lease = max(0, now - job.claimed_at), max(1, job.lease_expires_at - job.claimed_at)
     words = f"{job_id}: ran {span(ran)} of a lease of {span(lease)}"
-    return Running(job_id, job, ran, charts.meter(ran / lease, says=words, warn=0.8), asked)
+    return RunningJob(job_id, job, ran, charts.meter(ran / lease, says=words, warn=0.8), asked)

@@ -18,7 +18,8 @@ def show(request: Request) -> Response:
     Template ``job.html``:
 
     ``job``      `jobclaim.dashboard.queries.job.JobView`: record, payload, result, next, attempts (`Held`), timeline
-                 (`views.timeline.Moment`: at, what, detail), links (`Links`: before, after, group_id), actions, hidden
+                 (`views.timeline.TimelineEntry`: at, what, detail), links (`Links`: before, after, group_id), actions,
+                 hidden
     ``notice``   `dashboard.queries.job.Notice` about what was asked for a moment ago (``state``, ``text``), or ``None``
     ``live``     whether the job can still change by itself, so that the page refreshes
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from jobclaim.infra.attributes import TLS_ONLY
 from jobclaim.infra.doctor.permissions import GET_QUEUE_URL
-from jobclaim.infra.doctor.snapshot import QueueView, Snapshot, TableView
+from jobclaim.infra.doctor.snapshot import DeployedQueue, DeployedTable, Snapshot
 from jobclaim.infra.queues import DEAD_LETTER_RETENTION
 from jobclaim.infra.tables import TableSpec, table_specs
 from jobclaim.settings import Settings
@@ -85,7 +85,7 @@ def _tables(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
             yield from _table_parts(subject, view, spec)
 
 
-def _table_parts(subject: str, view: TableView, spec: TableSpec) -> Iterator[Finding]:
+def _table_parts(subject: str, view: DeployedTable, spec: TableSpec) -> Iterator[Finding]:
     if spec.index:
         yield _index(f"{subject} index {spec.index}", view)
     if view.ttl == spec.ttl:
@@ -101,7 +101,7 @@ def _table_parts(subject: str, view: TableView, spec: TableSpec) -> Iterator[Fin
         yield warn(subject, "is not protected against deletion", "deploy template.yaml, or switch it on")
 
 
-def _index(subject: str, view: TableView) -> Finding:
+def _index(subject: str, view: DeployedTable) -> Finding:
     from jobclaim.jobs.encoding.schema import INDEX_HASH, INDEX_RANGE
 
     if not view.index_key:
@@ -140,7 +140,7 @@ def _visibility(subject: str, name: str, attributes: Mapping[str, str], settings
     return ok(subject, f"visibility timeout {live} s")
 
 
-def _redrive(subject: str, name: str, view: QueueView, settings: Settings, remedy: str) -> Finding:
+def _redrive(subject: str, name: str, view: DeployedQueue, settings: Settings, remedy: str) -> Finding:
     assert view.attributes is not None
     policy = json.loads(view.attributes.get("RedrivePolicy") or "{}")
     wanted = settings.queue(name).max_receive_count

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobclaim.infra import clients
 from jobclaim.infra.doctor.permissions import Actor, is_denial, permissions
-from jobclaim.infra.doctor.snapshot import QueueView, Snapshot, TableView
+from jobclaim.infra.doctor.snapshot import DeployedQueue, DeployedTable, Snapshot
 from jobclaim.infra.errors import endpoint_name
 from jobclaim.infra.tables import TableSpec, table_specs
 from jobclaim.settings import Settings
@@ -44,8 +44,8 @@ def gather(
     sqs = sqs or clients.sqs_client(settings)
     unreachable: dict[str, str] = {}
     refused: dict[str, str] = {}
-    tables: dict[str, TableView | None] = {}
-    queues: dict[str, QueueView] = {}
+    tables: dict[str, DeployedTable | None] = {}
+    queues: dict[str, DeployedQueue] = {}
     seen = Snapshot(unreachable=unreachable, refused=refused, tables=tables, queues=queues)
     with _noting(unreachable, f"DynamoDB at {endpoint_name(settings, 'dynamodb')}"):
         for spec in table_specs(settings):
@@ -92,14 +92,14 @@ def _words(error: Any) -> str:
 
 
 # --- DynamoDB
-def _table(client: Any, spec: TableSpec) -> TableView | None:
+def _table(client: Any, spec: TableSpec) -> DeployedTable | None:
     try:
         table = client.describe_table(TableName=spec.name)["Table"]
     except client.exceptions.ResourceNotFoundException:
         return None
     indexes = table.get("GlobalSecondaryIndexes", [])
     index = next((each for each in indexes if each["IndexName"] == spec.index), None) or {}
-    return TableView(
+    return DeployedTable(
         key=_key(table["KeySchema"]),
         index_key=_key(index.get("KeySchema", [])),
         projection=index.get("Projection", {}).get("ProjectionType", ""),
@@ -146,8 +146,8 @@ def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float 
 
 
 # --- SQS
-def _queue(client: Any, settings: Settings, name: str) -> QueueView:
-    return QueueView(
+def _queue(client: Any, settings: Settings, name: str) -> DeployedQueue:
+    return DeployedQueue(
         _attributes(client, settings.physical_name(name), settings.queue_urls.get(name)),
         _attributes(client, settings.dead_letter_name(name), settings.dead_letter_url(name)),
     )

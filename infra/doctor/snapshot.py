@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class TableView:
+class DeployedTable:
     """A table as DynamoDB describes it.
 
     Attributes
@@ -35,7 +35,7 @@ class TableView:
 
 
 @dataclass(frozen=True, slots=True)
-class QueueView:
+class DeployedQueue:
     """A queue and its dead-letter queue, attributes as SQS spells them; ``None`` where it does not exist."""
 
     attributes: Mapping[str, str] | None
@@ -90,8 +90,8 @@ class Snapshot:
 
     unreachable: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
-    tables: Mapping[str, TableView | None] = field(default_factory=dict)
-    queues: Mapping[str, QueueView] = field(default_factory=dict)
+    tables: Mapping[str, DeployedTable | None] = field(default_factory=dict)
+    queues: Mapping[str, DeployedQueue] = field(default_factory=dict)
     skew_seconds: float | None = None
     tasks: tuple[TaskView, ...] | None = None
     task_problems: tuple[str, ...] = ()

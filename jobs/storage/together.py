@@ -85,7 +85,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class TransactionRefusal:
     """Why DynamoDB made nothing: a reason for each operation, or one word for the whole."""
 
     reasons: tuple[Mapping[str, Any], ...] = ()
@@ -119,13 +119,15 @@ def write_together(
     raise InvalidEffect(f"DynamoDB refused the transaction and named no operation: {refusal.reasons}; see its message")
 
 
-def _ask(table: JobsTable, items: list[dict[str, Any]], own: int, until: int | None) -> tuple[Refusal | None, int]:
+def _ask(
+    table: JobsTable, items: list[dict[str, Any]], own: int, until: int | None
+) -> tuple[TransactionRefusal | None, int]:
     """Make the request as long as it may pass; give why it was refused, and how often it was made."""
     text = json.dumps(canonical(items), sort_keys=True)
     request = {"TransactItems": items, "ClientRequestToken": hashlib.sha256(text.encode()).hexdigest()[:36]}
     call, tries = table.client().transact_write_items, 0
 
-    def write() -> Refusal | None:
+    def write() -> TransactionRefusal | None:
         nonlocal tries
         tries += 1
         try:
@@ -138,7 +140,7 @@ def _ask(table: JobsTable, items: list[dict[str, Any]], own: int, until: int | N
     return table.persist(write, until), tries
 
 
-def _understood(error: ClientError, own: int, own_table: str) -> Refusal:
+def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefusal:
     """Give what a refusal says; an error that may pass is raised, as the one of a single request.
 
     A conflict on a job's own item passes whatever else is refused: it may be with an earlier try of this very write.
@@ -157,15 +159,15 @@ def _understood(error: ClientError, own: int, own_table: str) -> Refusal:
             passing = PASSING[passing_codes[0]] if passing_codes else "TransactionConflictException"
             answer = {**answer, "Error": {"Code": passing, "Message": message}}
             raise ClientError(answer, error.operation_name)
-        return Refusal(reasons)
+        return TransactionRefusal(reasons)
     if code == "Validation" or (code in ACCESS and f"table/{own_table}" not in message and ":table/" in message):
-        return Refusal(code=code, message=message)
+        return TransactionRefusal(code=code, message=message)
     if code == "ResourceNotFound":
-        return Refusal(code=code, message=message)
+        return TransactionRefusal(code=code, message=message)
     raise error
 
 
-def _own(table: JobsTable, planned: Sequence[Planned], refusal: Refusal, tries: int) -> list[Written] | None:
+def _own(table: JobsTable, planned: Sequence[Planned], refusal: TransactionRefusal, tries: int) -> list[Written] | None:
     """Tell what became of the jobs' own writes; ``None`` where it is a caller's that stands in the way.
 
     A job whose stored item shows that its write was made before shows it of all: they are made together. So the first
@@ -206,7 +208,7 @@ def _refused(write: Write, index: int, reason: Mapping[str, Any]) -> EffectRefus
     )
 
 
-def _rejected(refusal: Refusal, writes: Sequence[Write], own_table: str) -> EffectRefused | InvalidEffect:
+def _rejected(refusal: TransactionRefusal, writes: Sequence[Write], own_table: str) -> EffectRefused | InvalidEffect:
     """Make the error of a transaction that DynamoDB did not even look at the items of."""
     tables = sorted({write.table for write in writes})
     if refusal.code == "Validation":

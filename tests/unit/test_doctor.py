@@ -10,11 +10,11 @@ import pytest
 
 from jobclaim.infra.attributes import TLS_ONLY
 from jobclaim.infra.doctor import Finding, Level, Snapshot, TaskView, diagnose
-from jobclaim.infra.doctor.snapshot import Permission, QueueView, TableView
+from jobclaim.infra.doctor.snapshot import DeployedQueue, DeployedTable, Permission
 from jobclaim.settings import QueueSpec, Settings, TaskSpec
 
 SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300),))
-JOBS = TableView(
+JOBS = DeployedTable(
     key=("job_id",),
     index_key=("state_key", "state_at"),
     projection="KEYS_ONLY",
@@ -23,7 +23,7 @@ JOBS = TableView(
     backed_up=True,
     protected=True,
 )
-FLEET = TableView(key=("worker_id",), ttl="expires_at", backed_up=True, protected=True)
+FLEET = DeployedTable(key=("worker_id",), ttl="expires_at", backed_up=True, protected=True)
 
 
 def queue_attributes(**changes: str) -> dict[str, str]:
@@ -39,7 +39,7 @@ def queue_attributes(**changes: str) -> dict[str, str]:
 
 WELL = Snapshot(
     tables={"jobclaim-jobs": JOBS, "jobclaim-fleet": FLEET},
-    queues={"default": QueueView(queue_attributes(), {"MessageRetentionPeriod": "1209600"})},
+    queues={"default": DeployedQueue(queue_attributes(), {"MessageRetentionPeriod": "1209600"})},
     skew_seconds=0.2,
     tasks=(TaskView("tests.note", "default", 300),),
     permissions=(Permission("sqs:SendMessage", "jobclaim-default", True),),
@@ -73,7 +73,7 @@ FAILS = [
     ("no index", table(index_key=(), index_status="", projection=""), "recovery finds nothing"),
     ("another index", table(index_key=("status", "created_at")), "has the key status + created_at"),
     ("an index in the making", table(index_status="CREATING"), "is CREATING"),
-    ("no queue", replace(WELL, queues={"default": QueueView(None, None)}), "jobclaim-default does not exist"),
+    ("no queue", replace(WELL, queues={"default": DeployedQueue(None, None)}), "jobclaim-default does not exist"),
     (
         "a low visibility timeout",
         queue(VisibilityTimeout="599"),
@@ -105,7 +105,7 @@ WARNS = [
     ("plain HTTP", queue(Policy=""), "plain HTTP"),
     (
         "short-lived dead letters",
-        replace(WELL, queues={"default": QueueView(queue_attributes(), {"MessageRetentionPeriod": "345600"})}),
+        replace(WELL, queues={"default": DeployedQueue(queue_attributes(), {"MessageRetentionPeriod": "345600"})}),
         "kept for 4 days",
     ),
     (

@@ -17,7 +17,7 @@ from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
 from jobclaim.workers.process import worker
-from jobclaim.workers.process.heartbeat import Heartbeat, Pace
+from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
 
@@ -63,7 +63,7 @@ def records(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fle
 
 
 def heartbeat(fleet: Any, running: list[str], obey: Any = lambda record: (), **pace: float) -> Heartbeat:
-    chosen = Pace(**{"interval": 10.0, "open_for": 50.0, **pace})
+    chosen = BeatPace(**{"interval": 10.0, "open_for": 50.0, **pace})
     return Heartbeat(fleet, ABOUT, lambda: running, obey, pace=chosen, clock=lambda: 1_000)
 
 
@@ -73,7 +73,7 @@ def heartbeat(fleet: Any, running: list[str], obey: Any = lambda record: (), **p
     [(0, False, 10), (0, True, 1), (1, False, 1), (2, True, 2), (4, False, 8), (9, False, 10)],
 )
 def test_news_hurries_and_failures_are_repeated_ever_more_slowly(failures: int, news: bool, seconds: float) -> None:
-    assert Pace(interval=10, open_for=50).pause(failures=failures, news=news) == seconds
+    assert BeatPace(interval=10, open_for=50).pause(failures=failures, news=news) == seconds
 
 
 def test_jobs_that_start_are_written_once_within_a_second() -> None:
@@ -145,7 +145,7 @@ def test_running_jobs_that_cannot_be_told_do_not_end_the_thread() -> None:
             raise KeyError
         return ["j"]
 
-    beating = Heartbeat(fleet, ABOUT, running, lambda _: (), pace=Pace(10.0, 50.0), clock=lambda: 1_000)  # type: ignore[arg-type]
+    beating = Heartbeat(fleet, ABOUT, running, lambda _: (), pace=BeatPace(10.0, 50.0), clock=lambda: 1_000)  # type: ignore[arg-type]
     beating.start()
     wait_until(lambda: beating._failures, 5, "the first heartbeat failed")
     broken.clear()

@@ -11,7 +11,7 @@ from kombu.message import Message
 from jobclaim.jobs import SKIPPED, IdempotencyService, InvalidInput, JobRepo
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import IdempotentTask, JobTask, create_app, plain
-from jobclaim.workers.process.held import PER_REGION, Claim, Held
+from jobclaim.workers.process.held import PER_REGION, ClaimNotes, NotedClaim
 from jobclaim.workers.process.plain_request import PlainRequest, of_task
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.idempotency import key_of
@@ -116,25 +116,25 @@ def test_each_delivery_of_a_plain_task_has_a_name_of_its_own(app: Any) -> None:
 
 # --- notes of claims
 def test_notes_tell_what_a_delivery_holds_until_it_is_dropped() -> None:
-    notes = Held()
-    assert notes.put("a" * 16, Claim("job-1", "t1"))
-    assert notes.put("a" * 16, Claim("jöb-2", "t2"))
-    assert notes.put("b" * 16, Claim("job-3", "t3"))
-    assert notes.of("a" * 16) == [Claim("job-1", "t1"), Claim("jöb-2", "t2")]
+    notes = ClaimNotes()
+    assert notes.put("a" * 16, NotedClaim("job-1", "t1"))
+    assert notes.put("a" * 16, NotedClaim("jöb-2", "t2"))
+    assert notes.put("b" * 16, NotedClaim("job-3", "t3"))
+    assert notes.of("a" * 16) == [NotedClaim("job-1", "t1"), NotedClaim("jöb-2", "t2")]
     notes.drop("t1")
-    assert notes.of("a" * 16) == [Claim("jöb-2", "t2")]
+    assert notes.of("a" * 16) == [NotedClaim("jöb-2", "t2")]
     notes.clear("a" * 16)
-    assert notes.all() == {"b" * 16: [Claim("job-3", "t3")]}
+    assert notes.all() == {"b" * 16: [NotedClaim("job-3", "t3")]}
 
 
 def test_a_child_that_holds_more_than_it_can_note_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    notes = Held()
+    notes = ClaimNotes()
     monkeypatch.setattr("jobclaim.workers.process.held.current_process", type("Child", (), {"index": 3}))
-    assert all(notes.put("a" * 16, Claim(f"job-{n}", f"t{n}")) for n in range(PER_REGION))
-    assert not notes.put("a" * 16, Claim("one too many", "t"))
+    assert all(notes.put("a" * 16, NotedClaim(f"job-{n}", f"t{n}")) for n in range(PER_REGION))
+    assert not notes.put("a" * 16, NotedClaim("one too many", "t"))
     notes.drop("t0")
-    assert notes.put("a" * 16, Claim("now there is room", "t"))
-    assert not notes.put("a" * 16, Claim("x" * 303, "long"))
+    assert notes.put("a" * 16, NotedClaim("now there is room", "t"))
+    assert not notes.put("a" * 16, NotedClaim("x" * 303, "long"))
 
 
 # --- what claims

@@ -11,7 +11,7 @@ import pytest
 from jobclaim.workers.transport.http import Answer, Failed
 from jobclaim.workers.transport.outage import LONGEST_BACKOFF_SECONDS, Outage, backoff
 from jobclaim.workers.transport.plan import Policy, Poll
-from jobclaim.workers.transport.poller import Pace, Poller
+from jobclaim.workers.transport.poller import Poller, PollPace
 
 
 class Sqs:
@@ -141,7 +141,7 @@ def test_a_worker_of_short_jobs_fetches_ahead_and_one_of_long_jobs_stops_doing_s
 
 
 def test_the_pace_forgets_after_half_a_second() -> None:
-    pace = Pace()
+    pace = PollPace()
     pace.finished(10, now=1.0)
     assert pace.per_second(1.1) == 20
     assert pace.per_second(1.6) == 0

@@ -19,7 +19,7 @@ WRITING_MS: Final = 60_000
 
 
 @dataclass(slots=True)
-class Running:
+class ThreadAttempt:
     """An attempt in a thread.
 
     Attributes
@@ -42,12 +42,12 @@ class Running:
         return True
 
 
-_running: ContextVar[Running | None] = ContextVar("running", default=None)
+_running: ContextVar[ThreadAttempt | None] = ContextVar("running", default=None)
 
 
 def enter(soft_limit: float | None) -> None:
     """Begin an attempt in this thread."""
-    _running.set(Running(None if soft_limit is None else time.monotonic() + soft_limit, soft_limit))
+    _running.set(ThreadAttempt(None if soft_limit is None else time.monotonic() + soft_limit, soft_limit))
 
 
 def leave() -> None:
@@ -55,7 +55,7 @@ def leave() -> None:
     _running.set(None)
 
 
-def current() -> Running | None:
+def current() -> ThreadAttempt | None:
     """Give the attempt that this code is part of; ``None`` outside a pool of threads."""
     return _running.get()
 

@@ -42,7 +42,7 @@ Answer = Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PoolCall:
     """A request that was handed to the pool."""
 
     target: Callable[..., Any]
@@ -75,7 +75,7 @@ class TaskPool(BasePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[PoolCall | None] = SimpleQueue()
         self._answers: deque[tuple[Answer, bool]] = deque()
         self._threads: list[threading.Thread] = []
         self._unanswered = 0
@@ -104,7 +104,9 @@ class TaskPool(BasePool):
     ) -> None:
         """Hand a request to a thread that is free, or to a new one."""
         self._unanswered += 1
-        self._calls.put(Call(target, args or (), kwargs or {}, soft_timeout, accept_callback, callback, error_callback))
+        self._calls.put(
+            PoolCall(target, args or (), kwargs or {}, soft_timeout, accept_callback, callback, error_callback)
+        )
         if len(self._threads) < min(self._unanswered, self.limit):
             self._start_thread()
 

@@ -22,7 +22,7 @@ SHORTEST_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class BeatPace:
     """How often to write, seconds.
 
     Attributes
@@ -65,7 +65,7 @@ class Heartbeat:
         running: Callable[[], Sequence[str]],
         obey: Callable[[WorkerRecord], Sequence[str]],
         *,
-        pace: Pace,
+        pace: BeatPace,
         clock: Clock,
         vouched: Callable[[], Sequence[str] | None] = lambda: None,
     ) -> None:

@@ -41,14 +41,14 @@ _SLOT: Final = struct.Struct(f"=16s64sH{LONGEST_ID}s")
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class NotedClaim:
     """A claim that a body made, or is about to make."""
 
     job_id: str
     token: str
 
 
-class Held:
+class ClaimNotes:
     """The notes of one worker; made before its pool forks."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Held:
         self._places: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def put(self, delivery: str, claim: Claim) -> bool:
+    def put(self, delivery: str, claim: NotedClaim) -> bool:
         """Note a claim; ``False`` where it has no room: then the lease alone bounds it, which is logged."""
         job_id = claim.job_id.encode()
         with self._lock:
@@ -83,13 +83,13 @@ class Held:
             if self._read(place)[0] == delivery:
                 self._memory[place : place + 1] = FREE
 
-    def of(self, delivery: str) -> list[Claim]:
+    def of(self, delivery: str) -> list[NotedClaim]:
         """Give the claims that are held under a delivery."""
         return [claim for owner, claim in map(self._read, self._used()) if owner == delivery]
 
-    def all(self) -> dict[str, list[Claim]]:
+    def all(self) -> dict[str, list[NotedClaim]]:
         """Give all claims by delivery."""
-        found: dict[str, list[Claim]] = {}
+        found: dict[str, list[NotedClaim]] = {}
         for owner, claim in map(self._read, self._used()):
             found.setdefault(owner, []).append(claim)
         return found
@@ -108,7 +108,7 @@ class Held:
             return -1
         return self._memory.find(FREE, index * PER_REGION, (index + 1) * PER_REGION)
 
-    def _read(self, place: int) -> tuple[str, Claim]:
+    def _read(self, place: int) -> tuple[str, NotedClaim]:
         at = SLOTS + place * _SLOT.size
         delivery, token, length, job_id = _SLOT.unpack(self._memory[at : at + _SLOT.size])
-        return delivery.rstrip(FREE).decode(), Claim(job_id[:length].decode(), token.rstrip(FREE).decode())
+        return delivery.rstrip(FREE).decode(), NotedClaim(job_id[:length].decode(), token.rstrip(FREE).decode())

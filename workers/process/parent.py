@@ -26,7 +26,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.workers.process import active, settle, worker
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children
-from jobclaim.workers.process.heartbeat import Heartbeat, Pace
+from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
 from jobclaim.workers.process.shutdown import Shutdown
@@ -59,7 +59,7 @@ class Parent:
         self._pool, self._hub = pool, hub
         self._recorder = Recorder()
         self._records = FleetRecords.of(app.jobclaim.repo)
-        pace = Pace(settings.heartbeat_seconds, settings.claims_stop_after_seconds)
+        pace = BeatPace(settings.heartbeat_seconds, settings.claims_stop_after_seconds)
         self._heartbeat = Heartbeat(
             self._records,
             about,

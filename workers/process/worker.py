@@ -21,7 +21,7 @@ import time
 from typing import Any, Protocol
 
 from jobclaim.workers.process.board import Board
-from jobclaim.workers.process.held import Claim, Held
+from jobclaim.workers.process.held import ClaimNotes, NotedClaim
 
 # time that goes on while the machine is suspended, the same for all its processes
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -71,7 +71,7 @@ class Worker:
     def __init__(self, *, shares: bool = True) -> None:
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._board = Board() if shares else None
-        self._held = Held() if shares else None
+        self._held = ClaimNotes() if shares else None
         self._owner: Owner | None = None
         self._owner_pid = 0
 
@@ -103,7 +103,7 @@ class Worker:
     def note(self, delivery: str, job_id: str, token: str) -> None:
         """Note a claim that a body is about to ask for."""
         if self._held is not None:
-            self._held.put(delivery, Claim(job_id, token))
+            self._held.put(delivery, NotedClaim(job_id, token))
 
     def drop(self, token: str) -> None:
         """Forget a claim of this process that is over."""
@@ -115,11 +115,11 @@ class Worker:
         if self._held is not None:
             self._held.clear(delivery)
 
-    def claims_of(self, delivery: str) -> list[Claim]:
+    def claims_of(self, delivery: str) -> list[NotedClaim]:
         """Give the claims that are held under a delivery."""
         return self._held.of(delivery) if self._held is not None else []
 
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[NotedClaim]:
         """Give all claims that bodies hold."""
         return [claim for claims in self._held.all().values() for claim in claims] if self._held is not None else []
 

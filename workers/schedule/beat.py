@@ -32,7 +32,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.schedule.entries import orphaned
 from jobclaim.workers.schedule.rhythm import CronTicks, Every, Fixed, aware, rhythm
-from jobclaim.workers.schedule.sender import Call, Sender
+from jobclaim.workers.schedule.sender import Sender, TickCall
 from jobclaim.workers.submission import timing
 
 __all__ = ["Every", "JobScheduler", "due_tick", "tick_id"]
@@ -158,7 +158,7 @@ class JobScheduler(Scheduler):
         """Submit a tick; one that could not be written or sent, or that another beat is sending, is looked at again."""
         until = _expires(entry.options.get("expires"), due, following, self.app.timezone)
         tick = tick_id(entry.name, due)
-        call = Call(
+        call = TickCall(
             entry.task,
             _evaluated(entry.args or ()),
             _evaluated(entry.kwargs or {}),

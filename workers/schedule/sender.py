@@ -23,7 +23,7 @@ SEND_ERRORS: Final = (OperationalError, OSError, BotoCoreError, ClientError)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TickCall:
     """A call that a tick makes; its options hold the tick's id as ``task_id``."""
 
     task: str
@@ -43,7 +43,7 @@ class Sender:
         self._app = app
         self._name = uuid.uuid4().hex
 
-    def send(self, call: Call) -> tuple[Any, bool]:
+    def send(self, call: TickCall) -> tuple[Any, bool]:
         """Submit a call; give its result and whether its message is known to be sent, by whichever beat.
 
         Raises
@@ -75,14 +75,14 @@ class Sender:
             return None
         return TickNotes.of(handle.repo)
 
-    def _submit_plain(self, call: Call) -> Any:
+    def _submit_plain(self, call: TickCall) -> Any:
         try:
             return self._submit(call)
         except SEND_ERRORS as error:
             log.warning("tick.not_sent", task=call.task, tick=call.options["task_id"], error=type(error).__name__)
             return None
 
-    def _submit(self, call: Call) -> Any:
+    def _submit(self, call: TickCall) -> Any:
         task = self._app.tasks.get(call.task)
         if task is not None:
             return task.apply_async(call.args, call.kwargs, **call.options)

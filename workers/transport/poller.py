@@ -23,7 +23,7 @@ class Ask(Protocol):
     def __call__(self, poll: Poll, done: Callable[[Answer], None]) -> None: ...
 
 
-class Pace:
+class PollPace:
     """How many messages were finished per second, over the last half second."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Poller:
         self._clock = clock
         self._queues: dict[str, QueueState] = {}
         self._outages: dict[str, Outage] = {}
-        self._pace = Pace()
+        self._pace = PollPace()
         self._delivered = self._finished = 0
         self.processes: Callable[[], int] = lambda: 1
         self.held: Callable[[], int] = lambda: 0

@@ -35,7 +35,7 @@ LEFT_AFTER_MS: Final = 900_000
 MILLION: Final = 1_000_000
 
 
-class Metered:
+class CountedClient:
     """A client that counts its requests and asks DynamoDB what it bills for them. Thread-safe."""
 
     def __init__(self, plain: Any) -> None:
@@ -118,7 +118,7 @@ def measure(
     JobError, botocore.exceptions.ClientError
         A right is missing or a service does not answer; what was made is deleted as far as that is possible.
     """
-    table, sqs = Metered(lean(client(settings, "dynamodb"))), Metered(lean(client(settings, "sqs")))
+    table, sqs = CountedClient(lean(client(settings, "dynamodb"))), CountedClient(lean(client(settings, "sqs")))
     own = settings.model_copy(update={"queues": (*settings.queues, QueueSpec.model_construct(name=QUEUE))})
     repo = JobRepo.from_settings(own, client=table)
     found = Measured(jobs, threads)
@@ -149,7 +149,7 @@ def _queue(sqs: Any, settings: Settings) -> Iterator[str]:
 
 
 def _submit(
-    pool: ThreadPoolExecutor, repo: JobRepo, sqs: Metered, url: str, found: Measured, written: list[str]
+    pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str, found: Measured, written: list[str]
 ) -> None:
     def one(number: int) -> float:
         began = time.perf_counter()
@@ -161,7 +161,7 @@ def _submit(
     found.milliseconds["submit"] = list(pool.map(one, range(found.jobs)))
 
 
-def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: Metered, url: str, found: Measured) -> None:
+def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str, found: Measured) -> None:
     """Take messages ten at a time on each thread until every job is over."""
     claims, ends, done = [], [], Counter[str]()
 
