@@ -10,7 +10,7 @@ UV := .cache/lock/bin/uv
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick endpoints tools templates image pin format lint types imports check lock oldest versions clean
+.PHONY: help install demo test quick endpoints tools templates image pin format lint types imports check docs lock oldest versions clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -75,6 +75,9 @@ imports: $(STAMP) ## Check that imports point down the layers
 
 check: lint types imports ## Lint, types and imports
 
+docs: $(TOOLS)/.docs ## Build the documentation, with the API reference, into site/
+	@$(TOOLS)/docs/bin/mkdocs build --quiet && echo "Built site/index.html"
+
 lock: $(UV) ## Lock the newest allowed requirements, with hashes
 	@echo "Resolving requirements ..."
 	@$(UV) $(LOCK_FLAGS) --upgrade --extra dev -o $(LOCK)
@@ -83,6 +86,7 @@ lock: $(UV) ## Lock the newest allowed requirements, with hashes
 	@printf 'cfn-lint\naws-sam-cli\nhadolint-bin\n' | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/templates.txt
 	@echo 'setuptools>=77' | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/build.txt
 	@echo awslambdaric | $(UV) $(TOOL_FLAGS) --upgrade -c requirements/runtime.txt - -o requirements/image.txt
+	@printf 'mkdocs\nmkdocstrings-python\n' | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/docs.txt
 	@echo checkov | $(UV) $(TOOL_FLAGS) --upgrade - -o requirements/checkov.txt
 	@$(MAKE) --no-print-directory oldest
 TOOL_FLAGS = $(LOCK_FLAGS:pyproject.toml=)
@@ -98,7 +102,7 @@ $(UV):
 	@$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean: ## Remove .venv, caches and build leftovers
-	@rm -rf $(VENV) .cache .aws-sam build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .cache .aws-sam build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is younger than the lock: nothing is installed twice.
@@ -118,4 +122,9 @@ $(TOOLS)/.installed: requirements/templates.txt requirements/checkov.txt
 	@$(PYTHON) -m venv --clear $(TOOLS)/sam && $(PYTHON) -m venv --clear $(TOOLS)/checkov
 	@$(TOOLS)/sam/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/templates.txt
 	@$(TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/checkov.txt
+	@touch $@
+
+$(TOOLS)/.docs: requirements/docs.txt
+	@$(PYTHON) -m venv --clear $(TOOLS)/docs
+	@$(TOOLS)/docs/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/docs.txt
 	@touch $@
