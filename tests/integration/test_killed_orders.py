@@ -59,9 +59,8 @@ def test_an_order_is_charged_once_wherever_its_process_is_killed(stack: Stack) -
     assert len({place_of.partition(":")[0] for place_of in statements}) >= 5
 
     sys.stdout.write(f"{len(chosen)} of {len(statements)} statements\n")
-    jobs = stack.wait_for(
-        [place(app, f"order-{number}") for number in chosen], JobStatus.COMPLETED, 110 if EVERY > 1 else 900
-    )
+    placed = [place(app, f"order-{number}") for number in chosen]
+    jobs = stack.wait_for(placed, JobStatus.COMPLETED, 110 if EVERY > 1 else 900)
 
     client = stack.repo.table.client()
     entries = client.scan(TableName="ledger")["Items"]

@@ -50,22 +50,23 @@ class Statements:
 
 
 class Killed(JobTask):
-    """A task that is traced from its body's start to its completion."""
+    """A task that is traced from its body's start until it is completed."""
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body; an order's id ends in the number of the statement to be killed at, 0 for none."""
-        job = self.request.job
-        first = Statements(int(args[0].rpartition("-")[2]) if job.attempt == 1 else 0)
-        sys.settrace(first.trace)
-        try:
-            return super().__call__(*args, **kwargs)
-        finally:
-            sys.settrace(None)
-            if first.seen and args[0].endswith("-0"):
-                rows = [f"{Path(path).relative_to(ROOT)}:{line}" for path, line in first.seen]
-                Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).write_text("\n".join(rows))
+        self.request.statements = Statements(int(args[0].rpartition("-")[2]) if self.request.job.attempt == 1 else 0)
+        sys.settrace(self.request.statements.trace)
+        return super().__call__(*args, **kwargs)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, *rest: Any) -> None:
+        """Stop counting, and write down what an order that is not killed came to."""
+        sys.settrace(None)
+        if args[0].endswith("-0"):
+            rows = [f"{Path(path).relative_to(ROOT)}:{line}" for path, line in self.request.statements.seen]
+            Path(os.environ["JOBCLAIM_TEST_EVIDENCE"]).write_text("\n".join(rows))
+        super().after_return(status, retval, task_id, args, *rest)
 
 
 @shared_task(base=Killed, bind=True, name="tests.killed_order", on_orphan="retry", max_retries=2)
