@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from celery import concurrency
@@ -17,6 +18,7 @@ from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from jobclaim.specs import pools
 from jobclaim.workers.attempt import running
+from jobclaim.workers.pools import stop
 from jobclaim.workers.pools.choice import choose
 from jobclaim.workers.pools.threads import TaskPool
 from jobclaim.workers.process.worker import Worker
@@ -250,3 +252,57 @@ def test_the_soft_limit_is_told_once_and_in_its_own_thread_alone(pool: TaskPool)
     caller.call(body, soft_timeout=0.01)
     assert caller.answers(1) == [("succeeded", [False, True, False])]
     assert running.current() is None
+
+
+# --- the end of a worker of threads
+class Timers:
+    """Stands in for `threading.Timer`, which would end this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds: list[float] = []
+        monkeypatch.setattr(threading, "Timer", self.make)
+
+    def make(self, seconds: float, *_: Any) -> Any:
+        self.seconds.append(seconds)
+        return MagicMock()
+
+
+def test_what_is_given_back_starts_when_the_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers, end = Timers(monkeypatch), stop.ThreadStop(MagicMock(), 60)
+    now = 1_750_000_000_000
+    first = end.available_at(now)
+    assert end.available_at(now) <= first, "the end is planned once"
+    assert timers.seconds == [stop.LONGEST_SECONDS + stop.SLACK_SECONDS]
+    assert first - now > (timers.seconds[0] + stop.SLACK_SECONDS / 2) * 1000
+
+
+@pytest.mark.parametrize(
+    ("settled", "written", "abandoned"),
+    [([True, True], True, True), ([True, False], True, False), ([True], False, False), ([], True, True)],
+    ids=["all given back", "one is not", "not written yet", "nothing was held"],
+)
+def test_a_pool_is_abandoned_when_everything_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, settled: list[bool], written: bool, abandoned: bool
+) -> None:
+    Timers(monkeypatch)
+    pool = MagicMock()
+    end = stop.ThreadStop(pool, 60)
+    requests = [MagicMock(settled=each, **{"job_ids.return_value": {"j"}}) for each in settled]
+    end.mind(requests, lambda: written)
+    assert not pool.abandon.called, "no end is planned"
+    end.plan()
+    end.mind(requests, lambda: written)
+    assert pool.abandon.called is abandoned
+
+
+def test_a_pool_is_abandoned_when_the_time_for_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    Timers(monkeypatch)
+    pool = MagicMock()
+    end = stop.ThreadStop(pool, 0)
+    end.plan()
+    end.mind([MagicMock(settled=False, **{"job_ids.return_value": {"j"}})], lambda: False)
+    assert pool.abandon.called
+
+
+def test_a_process_whose_bodies_have_all_ended_ends_as_any_other() -> None:
+    stop.ThreadStop(MagicMock(left_behind=0), 60).leave()

@@ -314,6 +314,15 @@ def test_a_child_that_stands_still_at_the_stop_is_ended_whatever_breaks(own_pare
     assert own_parent._shutdown.left_over, "recovery is not told that all is settled"
 
 
+def test_a_request_that_the_recorder_has_no_room_for_is_given_back_at_the_next_look(own_parent: Any) -> None:
+    held, own_parent._shutdown._recorder = holding(), MagicMock(**{"submit.side_effect": [False, True]})
+    held.settled = False
+    own_parent.give_back(held)
+    assert held.settled is False
+    own_parent.give_back(held)
+    assert held.settled is True
+
+
 def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     held = holding()
     own_parent._cancels._wanted[held] = {"j": "t"}

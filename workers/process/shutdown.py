@@ -71,7 +71,8 @@ class Shutdown:
         if not request.settled and request.job_ids():
             request.settled = True
             give_back = self._give_back if self.threads is None else self._give_back_of_thread
-            self._recorder.submit(partial(give_back, request))
+            if not self._recorder.submit(partial(give_back, request)):
+                request.settled = False  # at the next look there may be room
 
     def _give_back_of_thread(self, request: OwnedRequest) -> None:
         """The thread runs on until the process ends; a body that awaits is cancelled, once its claim is given back."""
