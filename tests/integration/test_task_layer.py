@@ -142,7 +142,9 @@ def test_a_duplicate_sends_no_message_and_knows_the_result_at_once(layer: Layer)
     first = layer.call(tasks.export, 1, "pdf")
     value = first.get(timeout=30, interval=0.1)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("jobclaim.workers.task.publish_if_due", lambda *_, **__: pytest.fail("a message was sent"))
+        patched.setattr(
+            "jobclaim.workers.submission.submitted.publish_if_due", lambda *_, **__: pytest.fail("a message was sent")
+        )
         again = layer.call(tasks.export, 1.0, "pdf")
     assert again.id == first.id
     layer.stack.repo.table.client().delete_item(

@@ -14,7 +14,7 @@ from jobclaim.jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
 from jobclaim.jobs.storage.notes import SEPARATOR, Kind, Notes
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
-from jobclaim.workers.results import backend
+from jobclaim.workers.results import stored
 from jobclaim.workers.results.meta import JobFailed, error_of, find_exception, meta_of, state_of
 
 DONE = Job(job_id="a", task="t", queue="default", status=JobStatus.COMPLETED, result=1, finished_at=1_750_000_000_000)
@@ -117,9 +117,9 @@ def test_waiting_asks_less_often_the_longer_it_takes(monkeypatch: pytest.MonkeyP
         pauses.append(round(seconds, 3))
         now[0] += seconds
 
-    monkeypatch.setattr("jobclaim.workers.results.backend.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("jobclaim.workers.results.backend.time.sleep", sleep)
-    turns = sum(1 for _ in backend._pauses(100.0, 0.5, None))
+    monkeypatch.setattr("jobclaim.workers.results.stored.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("jobclaim.workers.results.stored.time.sleep", sleep)
+    turns = sum(1 for _ in stored._pauses(100.0, 0.5, None))
     assert pauses[:3] == [0.05, 0.05, 0.05]
     assert max(pauses) == 5.0
     assert sum(pauses) == pytest.approx(100, abs=0.1)

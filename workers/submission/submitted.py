@@ -1,0 +1,240 @@
+"""Calls of a `JobTask`: the job is written, then a message with its id is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import Task
+
+from jobclaim.fleet.workers import is_cancel_under_way
+from jobclaim.jobs import CancelUnderWay, Job, JobError
+from jobclaim.jobs.clock import system_clock
+from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.encoding.marks import is_mark
+from jobclaim.jobs.failures.dead import seal_policy
+from jobclaim.jobs.idempotency import window_seconds
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.repo.transaction import afterwards
+from jobclaim.workers import time_limits
+from jobclaim.workers.attempt.scope import speaking
+from jobclaim.workers.results import links
+from jobclaim.workers.submission import call, envelope, timing
+from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
+from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
+from jobclaim.workers.telemetry import traces
+
+if TYPE_CHECKING:
+    from jobclaim.workers.submission.bulk import BulkReport
+
+log = get_logger("jobclaim.worker")
+
+MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, AttributeError)
+"""What `write_job` raises of a call that can never be a job; anything else may pass."""
+
+
+class SubmittedTask(Task):
+    """What `jobclaim.workers.task.JobTask` knows of submitting."""
+
+    abstract = True
+
+    @speaking
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        expires: float | datetime | str | None = None,
+        queue: Any = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: float | str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Write the job, then send its id; the result's id is the job's.
+
+        A message that could not be sent is logged and sent by recovery: the caller has a job either way. A call that
+        equals another one by its idempotency key gets that one's job, with its result where there is one. It sends
+        nothing, unless that job was never claimed and its message may never have been sent.
+
+        Parameters
+        ----------
+        countdown, eta : optional
+            When it may start, up to 400 days ahead.
+        expires : optional
+            A job whose body has not started by then ends CANCELLED.
+        idempotency_key : str, optional
+            Makes calls one that the arguments do not.
+        idempotency_ttl : float or str, optional
+            Seconds, or a category of `jobclaim.jobs.idempotency.WINDOWS`, for which the completed job answers.
+
+        Raises
+        ------
+        TypeError
+            The arguments do not fit the task.
+        jobs.JobError
+            The job was refused; nothing was written or sent. `jobs.IdempotencyMismatch` where ``task_id`` belongs to a
+            job with other arguments. `jobs.CancelUnderWay`
+            where an equal job is being cancelled.
+        """
+        queue = getattr(queue, "name", queue)
+        if self.app.conf.task_always_eager:
+            self._check_call(args, kwargs, queue, options)
+            timing.window(countdown, eta, expires, system_clock(), self.app.timezone)
+            args, kwargs = self.to_json(args, kwargs)
+            codec.encode(call.to_payload(args, kwargs))  # refuses, by name, what no job could carry
+            return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
+        if getattr(self.request, "is_retrying", False):
+            args, kwargs = self.to_json(args, kwargs)
+            due = timing.due_at(countdown, eta, self.jobclaim.repo.clock(), self.app.timezone)
+            return self._again(args, kwargs, due, queue, options)
+        try:
+            job = self.write_job(
+                args,
+                kwargs,
+                task_id,
+                countdown=countdown,
+                eta=eta,
+                expires=expires,
+                queue=queue,
+                idempotency_key=idempotency_key,
+                idempotency_ttl=idempotency_ttl,
+                **options,
+            )
+        except MESSAGES_FAULT as error:
+            return self.refused(task_id, options, error)
+        if not job.created:
+            return self._duplicate(job, options)
+        return self._as_own(publish_if_due(self.app, job, **envelope.of_one_send(options)))
+
+    def _as_own(self, handle: Any) -> Any:
+        """Give a result's handle of the task's own class, as `celery.contrib.abortable` has one."""
+        own = self.AsyncResult(handle.id)
+        if type(own) is type(handle):
+            return handle
+        own.unsent = getattr(handle, "unsent", False)
+        return own
+
+    @speaking
+    def write_job(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | str | None = None,
+        expires: float | datetime | str | None = None,
+        queue: Any = None,
+        idempotency_key: str | None = None,
+        idempotency_ttl: float | str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Write the job of a call without sending its message; everything else is as with `apply_async`."""
+        queue = getattr(queue, "name", queue)
+        self._check_call(args, kwargs, queue, options)
+        args, kwargs = self.to_json(args, kwargs)
+        identity = self._identity(args, kwargs, idempotency_key, task_id)
+        ttl = idempotency_ttl if idempotency_ttl is not None else self.idempotency_ttl
+        until = self.expires if expires is None else expires
+        due, start_by = timing.window(countdown, eta, until, self.jobclaim.repo.clock(), self.app.timezone)
+        job = self._create(
+            args,
+            kwargs,
+            options,
+            job_id=None if identity else task_id,
+            queue=queue,
+            available_at=due,
+            start_by=start_by,
+            idempotency_key=identity.key if identity else None,
+            fingerprint=identity.fingerprint if identity else None,
+            ttl=window_seconds(ttl) if identity else None,
+        )
+        if not job.created and task_id is not None and identity is None:
+            self._check_same_call(job, args, kwargs, options)
+        if identity and not job.created and is_cancel_under_way(self.jobclaim.repo, job):
+            raise CancelUnderWay(
+                f"job {job.job_id!r}, which an equal call of task {self.name!r} would get, is being cancelled; submit "
+                "again when it has ended"
+            )
+        return job
+
+    @speaking
+    def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
+        """Submit any number of calls, 1.1 requests each, in bounded memory: `workers.submission.bulk.submit_many`."""
+        from jobclaim.workers.submission.bulk import submit_many
+
+        return submit_many(self, calls, **options)
+
+    def queue_name(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
+        """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
+        return time_limits.queue_of(self, self.jobclaim, args, kwargs)
+
+    def idempotency_rules(self) -> Rules | None:
+        """How equal calls are told; ``None`` where only a key of the caller's own makes calls equal."""
+        return None
+
+    def _identity(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], key: str | None, task_id: str | None
+    ) -> Identity | None:
+        """Identify the call; one whose id was chosen before, as in a canvas, is itself and nothing else."""
+        rules = self.idempotency_rules()
+        if key is None and (rules is None or task_id is not None):
+            return None
+        return identify(self.name, bind(self.run, args, kwargs), rules or Rules(), key)
+
+    def _create(
+        self,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        options: Mapping[str, Any],
+        *,
+        queue: str | None,
+        **asked: Any,
+    ) -> Job:
+        queue = queue or self.queue_name(args or (), kwargs)
+        own_limit = options.get("time_limit")
+        options = self._with_group(args, kwargs, options)
+        time_limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
+        repo, payload = self.jobclaim.repo, call.to_payload(args, kwargs)
+        with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
+            bound = links.prepare(self.app, carried)
+            job: Job = repo.create_job(
+                self.name,
+                payload,
+                queue=queue,
+                max_attempts=self._most_attempts(),
+                on_orphan=self.on_orphan,
+                hard_limit=own_limit or self.time_limit,
+                envelope=envelope.fit(bound, payload, repo.large, repo.settings.max_payload_bytes),
+                failure_policy=seal_policy(self.dead_letters, critical=self.critical),
+                must_match=False,  # `_check_same_call` knows more: arguments by name, and what a canvas sends twice
+                **asked,
+            )
+        afterwards(partial(self._tell_submitted, job, kwargs))
+        return job
+
+    def _tell_submitted(self, job: Job, kwargs: Mapping[str, Any] | None) -> None:
+        self.jobclaim.counts.count("submitted")
+        if not job.created:
+            self.jobclaim.counts.count("duplicates")
+        if job.created:
+            log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
+
+    def _duplicate(self, job: Job, options: Mapping[str, Any]) -> Any:
+        """Answer a call whose job is there already: its handle, which knows the result where there is one."""
+        log.info("job.duplicate", job_status=str(job.status), **job.log_context())
+        result = self.AsyncResult(job.job_id)
+        result.unsent = not publish_if_unsent(self.app, job, **envelope.of_one_send(options))
+        if not is_mark(job.result):  # else S3 did not give it, and whoever asks the handle asks S3 again
+            result._maybe_set_cache(self.app.backend.meta_of(job))
+        return result
+
+    def _shown(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Pick the arguments that may be shown in the log."""
+        shown = {name: (kwargs or {})[name] for name in self.jobclaim.settings.log_arguments if name in (kwargs or {})}
+        return {"arguments": shown} if shown else {}
