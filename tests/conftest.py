@@ -95,7 +95,7 @@ def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def same_celery_apps() -> Iterator[None]:
-    """Put back the current and the default app of Celery's process state.
+    """Put back the current and the default app of Celery's process state, and whether results may be waited for.
 
     A test's own app that stayed the current one would be asked for shared tasks by later tests; and one that is closed
     by then does not know those of modules that are imported after it.
@@ -106,10 +106,12 @@ def same_celery_apps() -> Iterator[None]:
 
     known = state()
     before = (known._tls.current_app, known.default_app) if known else (None, None)
+    blocks = known._task_join_will_block if known else False
     yield
     if (known := state()) is None:
         return
     known._tls.current_app, default = before
+    known._task_join_will_block = blocks  # a worker that a test makes in this process says so
     apps = sys.modules.get("jobclaim.workers.apps")
     if known.default_app not in (apps._default if apps else ()):  # made once a process, and so the default for good
         known.default_app = default

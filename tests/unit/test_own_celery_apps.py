@@ -23,3 +23,9 @@ def test_shared_tasks_of_later_modules_are_found_after_an_app_was_left(leave: st
 
     assert _state._get_current_app() is not left
     assert imported_later.name == name
+
+
+def test_whether_results_may_be_waited_for_is_put_back() -> None:
+    with same_celery_apps():
+        _state._set_task_join_will_block(True)
+    assert not _state.task_join_will_block()
