@@ -68,13 +68,20 @@ class NoRemoteControl(JobError):
     """A command to workers that SQS cannot carry; the message says what to do instead."""
 
 
-class JobEvents(Events):
-    """Celery's events, of which none travel on SQS: whoever wants to hear some is told what to use."""
+class NoReceiver:
+    """What hears events elsewhere: on SQS it is refused, for `celery events` and Flower would wait for ever."""
 
-    @property
-    def Receiver(self) -> NoReturn:  # noqa: N802 - Celery's name
-        """Refuse: `celery events` and Flower would wait for ever."""
+    def __init__(self, *_: Any, **__: Any) -> None:
         raise NoRemoteControl(EVENTS)
+
+
+class JobEvents(Events):
+    """Celery's events, of which none travel on SQS: whoever wants to hear some is told what to use.
+
+    A worker's own steps ask for the class when they are made, and never make one of it.
+    """
+
+    Receiver = NoReceiver
 
 
 class JobControl(Control):
