@@ -41,6 +41,7 @@ SECTIONS = (
             "retry": "Start failed jobs again.",
             "dead": "See dead letters by their cause; retry, resolve or abandon them.",
             "cancel": "Cancel jobs, waiting or running.",
+            "resume": "Give a job what it waits for, and start it again at once.",
             "key": "Show or clear what stands under an idempotency key.",
         },
     ),

@@ -10,12 +10,14 @@ from jobclaim.jobs import Job
 from jobclaim.jobs.encoding import codec
 from jobclaim.settings import Settings
 from jobclaim.views.humane import clock_time, relative
+from jobclaim.views.lasting import progress_in_words
 from jobclaim.views.records import compact
 from jobclaim.views.timeline import timeline, waiting_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 
 def draw_job(console: Console, job: Job, *, now: int, settings: Settings, payload: bool = False) -> None:
@@ -42,6 +44,7 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
             "attempt",
             cell(f"{job.attempt}; {job.charged} of {job.max_attempts} charged; an orphan will {job.on_orphan}"),
         ),
+        *_told(job, now),
         ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
     ]
     if job.idempotency_key:
@@ -56,6 +59,14 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
     for name, value in rows:
         grid.add_row(name, value)
     return grid
+
+
+def _told(job: Job, now: int) -> list[tuple[str, Text]]:
+    """How far a job is, where a body told it."""
+    if job.progress is None:
+        return []
+    title = "progress" if job.told else f"progress of attempt {job.progress.attempt}"
+    return [(title, cell(progress_in_words(job.progress, now)))]
 
 
 def _timeline(job: Job, now: int) -> Table:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 
-from jobclaim.dashboard.person import Person
+from jobclaim.dashboard.person import Person, Role
 from jobclaim.dashboard.services import Services
 from jobclaim.fleet.audit import Audit
-from jobclaim.jobs import IllegalTransition, InvalidInput, checks
+from jobclaim.jobs import IllegalTransition, InvalidInput, JobNotFound, WrongWaitToken, checks
 from jobclaim.recovery.dead import VERBS as DEAD_VERBS
 from jobclaim.recovery.dead import Verb
 
@@ -53,6 +54,35 @@ def act_on_job(services: Services, verb: str, job_id: str, person: Person, reaso
         later = " Its message was not sent; recovery sends it." if report.unsent else ""
         return Done("requested", f"It is PENDING again and waits for a worker.{later}")
     return Done("done", f"It is {'RESOLVED' if verb == 'resolve' else 'ABANDONED'}.")
+
+
+def resume(services: Services, job_id: str, name: str, payload: str, person: Person) -> Done:
+    """Give a job what it waits for; ``payload`` is JSON text.
+
+    Raises
+    ------
+    InvalidInput
+        The payload is no JSON.
+    WrongWaitToken
+        The sender is known by a token alone, and it is not the wait's.
+    ResumeRefused, JobNotFound, StoreUnavailable
+    """
+    checks.text(job_id, "id")
+    try:
+        value = json.loads(payload or "null")
+    except ValueError:
+        raise InvalidInput('payload is not JSON; write text as "yes", in double quotes') from None
+    services.shared.forget()
+    services.repo.sender = lambda job: services.send(job, 0.0)
+    by_token = person.role is Role.HOLDER
+    with _audited(services, "resume", job_id, person, name[:LONGEST_REASON]) if not by_token else nullcontext():
+        try:
+            services.repo.resume(job_id, name, value, token=person.token if by_token else None, by=person.name)
+        except JobNotFound:
+            if by_token:
+                raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}") from None
+            raise
+    return Done("requested", "It has what it waits for, and its body goes on with it.")
 
 
 def drain(services: Services, worker_id: str, person: Person, reason: str = "") -> Done:

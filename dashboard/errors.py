@@ -10,12 +10,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jobclaim.dashboard.pages import ROOT_KEY, VisibleJSON, render
-from jobclaim.jobs import IllegalTransition, InvalidInput, JobError, JobNotFound, StoreUnavailable
+from jobclaim.jobs import (
+    IllegalTransition,
+    InvalidInput,
+    JobError,
+    JobNotFound,
+    ResumeRefused,
+    StoreUnavailable,
+    WrongWaitToken,
+)
 
 STATUS: Final[Mapping[type[Exception], int]] = {
     JobNotFound: 404,
     InvalidInput: 400,
     IllegalTransition: 409,
+    WrongWaitToken: 403,
+    ResumeRefused: 409,
     StoreUnavailable: 503,
     JobError: 500,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -15,7 +15,9 @@ class Role(StrEnum):
     VIEWER = "viewer"
     """Look."""
     OPERATOR = "operator"
-    """Retry, cancel, drain, resolve and abandon too."""
+    """Retry, cancel, resume, drain, resolve and abandon too."""
+    HOLDER = "holder"
+    """Resume the one wait whose token the request brings, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,13 @@ class Person:
     ----------
     name : str
         As the audit trail will have it.
+    token : str
+        Of a wait, where that is all that is known of the sender.
     """
 
     name: str
     role: Role = Role.VIEWER
+    token: str = field(default="", repr=False)
 
     @property
     def may_act(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job
 from jobclaim.jobs.encoding.marks import is_mark
+from jobclaim.jobs.kept import Progress
 from jobclaim.settings import Settings
 
 HIDDEN: Final = "[hidden]"
@@ -30,6 +31,8 @@ def shown(job: Job, settings: Settings) -> Job:
         result=job.result if results or job.result is None or is_mark(job.result) else HIDDEN,
         failure=_failure(job.failure, results),
         history=tuple(_attempt(attempt, results) for attempt in job.history),
+        progress=_progress(job.progress, results),
+        checkpoint=job.checkpoint if results or job.checkpoint is None else HIDDEN,
     )
 
 
@@ -64,6 +67,12 @@ def _failure(failure: Failure | None, results: bool) -> Failure | None:
         message=HIDDEN if failure.message else "",
         traceback=HIDDEN if failure.traceback else "",
     )
+
+
+def _progress(progress: Progress | None, results: bool) -> Progress | None:
+    if progress is None or results:
+        return progress
+    return replace(progress, message=HIDDEN if progress.message else "", meta=None)
 
 
 def _attempt(attempt: Attempt, results: bool) -> Attempt:

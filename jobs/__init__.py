@@ -23,6 +23,7 @@ from jobclaim.jobs.errors import (
     StoreUnavailable,
     Suspended,
     WaitTimeout,
+    WrongWaitToken,
 )
 from jobclaim.jobs.failures.hooks import on_dead, on_failure
 from jobclaim.jobs.failures.retry import RetryDecision, RetryPolicy, RetryRule
@@ -69,6 +70,7 @@ __all__ = [
     "StoreUnavailable",
     "Suspended",
     "WaitTimeout",
+    "WrongWaitToken",
     "classify",
     "on_dead",
     "on_failure",

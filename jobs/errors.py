@@ -156,6 +156,10 @@ class ResumeRefused(JobError):
     """The job does not wait for that name, was resumed otherwise, or the token is wrong. Nothing was written."""
 
 
+class WrongWaitToken(ResumeRefused):
+    """A resume came with a token that is not the one of that wait."""
+
+
 class Suspended(BaseException):
     """Ends a body that waits without a worker; not an `Exception`, so that no handler of the body's own takes it.
 

@@ -182,7 +182,7 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.PROGRESS: Transition((_R,), _R, Actor.OWNER, by.same_progress, ("claim_token",)),
         Move.NOTE: Transition((_R,), _R, Actor.OWNER, by.same_note, ("claim_token", "wait_changes")),
         Move.WAIT: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token", "wait_changes")),
-        Move.RESUME: Transition((_P,), _P, Actor.PERSON, by.same_resume, ("attempt", "submission", "wait_changes")),
+        Move.RESUME: Transition((_P,), _P, Actor.PERSON, by.same_resume, ("attempt", "dispatches", "wait_changes")),
         Move.RESUME_EARLY: Transition((_R,), _R, Actor.PERSON, by.same_resume, ("claim_token", "wait_changes")),
     }
 )

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.views.humane import iso, relative, span
+from jobclaim.views.lasting import lasting_record, number, waits_in_words
 
 if TYPE_CHECKING:
     from jobclaim.fleet.audit import AuditEntry
@@ -63,6 +64,7 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
             for decision in job.decisions
         ],
         "history": [attempt_record(attempt) for attempt in job.history],
+        **lasting_record(job, payload=payload),
     }
 
 
@@ -170,10 +172,17 @@ def redacted(payload: Any) -> dict[str, Any]:
 
 def remark_on(row: Mapping[str, Any], now: int) -> str:
     """Say in a few words what matters most about a job in its state."""
+    if row["waits_for"]:
+        return waits_in_words(row["waits_for"], row["waits_since_ms"], row["waits_until_ms"], now)
     if row["status"] == "PENDING":
         due = row["available_at_ms"]
         return f"due {relative(due, now)}" if due > now else f"waiting for {span(now - due)}"
     if row["status"] == "PROCESSING":
+        if (told := row["progress"]) and told["attempt"] == row["attempt"] and told["done"] is not None:
+            done = (
+                f"{told['share']:.0%} of {number(told['total'])}" if told["share"] is not None else number(told["done"])
+            )
+            return f"{done} done"
         left = row["lease_expires_at_ms"] - now
         return f"lease ends in {span(left)}" if left > 0 else f"orphan: lease over for {span(-left)}"
     if row["failure"]:

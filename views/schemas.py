@@ -84,6 +84,32 @@ ATTEMPT: Final = record(
 DECISION: Final = record(
     {"verb": STRING, "by": STRING, "why": STRING, **times("at")}, "What somebody decided about a failed job."
 )
+PROGRESS: Final = record(
+    {
+        "state": STRING,
+        "done": maybe(NUMBER),
+        "total": maybe(NUMBER),
+        "share": maybe(NUMBER) | {"description": "From 0 to 1."},
+        "rate": maybe(NUMBER) | {"description": "Units a second since the attempt's first report."},
+        "message": STRING,
+        "attempt": COUNT,
+        **times("at"),
+    },
+    "How far an attempt is, as it told last.",
+)
+STEP: Final = record(
+    {"name": STRING, "function": STRING, "attempt": COUNT, "took_ms": COUNT, **times("at")},
+    "A finished step, which no later attempt runs again.",
+)
+WAIT: Final = record(
+    {
+        "name": STRING,
+        **times("since", "until", "resumed_at"),
+        "by": maybe(STRING),
+        "timed_out": BOOLEAN,
+    },
+    "What it waits for, waited for, or was resumed with.",
+)
 JOB: Final = record(
     {
         "job_id": STRING,
@@ -106,6 +132,12 @@ JOB: Final = record(
         "dead_retries": COUNT,
         "decisions": many(DECISION),
         "history": many(ATTEMPT),
+        "waits_for": maybe(STRING) | {"description": "What it waits for without a worker; null where it does not."},
+        **times("waits_since", "waits_until"),
+        "progress": maybe(PROGRESS),
+        "checkpoint": ANYTHING,
+        "steps": many(STEP),
+        "waits": many(WAIT),
     },
     "A job.",
 )

@@ -9,6 +9,7 @@ from jobclaim.jobs import Attempt, Job, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.settings import Settings
 from jobclaim.views.humane import clock_time, relative, span
+from jobclaim.views.lasting import SLEEP, waits_in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ def timeline(job: Job) -> list[TimelineEntry]:
     for attempt in job.history:
         moments += _ended_attempt(attempt)
     moments += [TimelineEntry(one.at, f"{one.verb} by {one.by}", one.why) for one in job.decisions]
+    moments += [TimelineEntry(step.at, f"step {step.name} finished", f"in {span(step.took_ms)}") for step in job.steps]
+    moments += [
+        TimelineEntry(wait.resumed_at, f"resumed: {wait.name}", f"by {wait.by}" if wait.by else "")
+        for wait in job.waits
+        if wait.resumed_at
+    ]
     moments += _now(job)
     return sorted(moments, key=lambda moment: moment.at)
 
@@ -56,6 +63,10 @@ def _why_failed(job: Job, now: int) -> str:
 
 
 def _why_pending(job: Job, now: int, settings: Settings) -> str:
+    if (wait := job.waiting) is not None and wait.until > now:
+        said = waits_in_words(wait.name, wait.since, wait.until, now)
+        then = "" if wait.name.startswith(SLEEP) else f" `jobclaim resume {job.job_id} {wait.name}` starts it again."
+        return f"{said[0].upper()}{said[1:]}; no worker is held.{then}"
     if job.available_at > now:
         how = "its message waits in SQS" if job.dispatches else "recovery sends its message when it comes near"
         return f"Due {relative(job.available_at, now)} ({clock_time(job.available_at)}); {how}."

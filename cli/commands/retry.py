@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   jobclaim retry 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11
+  jobclaim retry 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 --clear-steps
   jobclaim list --status FAILED -o ids | xargs jobclaim retry
 """
 )
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
+@click.option("--clear-steps", is_flag=True, help="Drop finished steps, checkpoint and waits: all is done anew.")
 @output_option
 @pass_session
-def command(session: Session, job_ids: tuple[str, ...], output: Format | None) -> None:
-    """Start FAILED jobs again, with all their attempts before them.
+def command(session: Session, job_ids: tuple[str, ...], clear_steps: bool, output: Format | None) -> None:
+    """Start FAILED jobs again, with all their attempts before them. Finished steps are not run again.
 
     Exits with 5 when only some could be started.
     """
@@ -32,7 +34,7 @@ def command(session: Session, job_ids: tuple[str, ...], output: Format | None) -
     from jobclaim.workers.submission.dispatch import publish_if_due
 
     def again(job_id: str) -> Job:
-        job = session.repo.retry_job(job_id)
+        job = session.repo.retry_job(job_id, clear_steps=clear_steps)
         publish_if_due(session.app, job)
         return job
 

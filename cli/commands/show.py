@@ -8,6 +8,7 @@ import click
 
 from jobclaim.cli.output import Format, Output, output_option
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.watching import repeat, watch_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,22 +21,28 @@ if TYPE_CHECKING:
 Examples:
   jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11
   jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 --payload
+  jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 --watch
   jobclaim show 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11 -o json | jq .failure
 """
 )
 @click.argument("job_id")
 @click.option("--payload", is_flag=True, help="Show the arguments too.")
+@watch_option
 @output_option
 @pass_session
-def command(session: Session, job_id: str, payload: bool, output: Format | None) -> None:
-    """Show one job: its state, what it waits for, and every attempt: who claimed it, until when, how it ended."""
+def command(session: Session, job_id: str, payload: bool, watch: int | None, output: Format | None) -> None:
+    """Show one job: its state, how far it is, what it waits for, and every attempt: who claimed it, until when, how it
+    ended.
+    """
     from jobclaim.views.records import job_record
 
-    job = session.repo.get_job(job_id)
-    Output(output).one(
-        job_record(job, payload=payload),
-        lambda console: _draw(console, job, session, payload),
-    )
+    out = Output(output)
+
+    def show() -> None:
+        job = session.repo.get_job(job_id)
+        out.one(job_record(job, payload=payload), lambda console: _draw(console, job, session, payload))
+
+    repeat(watch, show, clear=out.format == "table")
 
 
 def _draw(console: Console, job: Job, session: Session, payload: bool) -> None:

@@ -21,6 +21,7 @@ from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
+from jobclaim.views.lasting import SLEEP, progress_in_words
 from jobclaim.views.records import job_record
 from jobclaim.views.timeline import TimelineEntry, timeline, waiting_reason
 
@@ -76,6 +77,10 @@ class JobView:
         Whether its worker has a request to cancel that it has not read yet.
     hidden : list of str
         What is hidden, and how it is shown.
+    progress : str
+        How far it is, in words; empty where it did not tell.
+    waits : list of str
+        Names under which it can be resumed.
     """
 
     record: dict[str, Any]
@@ -92,6 +97,8 @@ class JobView:
     cancel_requested: bool
     hidden: list[str]
     cli: str
+    progress: str
+    waits: list[str]
 
 
 def budget(_: Settings) -> Budget:
@@ -135,7 +142,17 @@ def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: i
         cancel_requested=cancel_requested,
         hidden=redaction.hints(settings),
         cli=shlex.join(["jobclaim", "show", job.job_id]),
+        progress=progress_in_words(shown.progress, now, bar=False) if shown.progress else "",
+        waits=resumable(job),
     )
+
+
+def resumable(job: Job) -> list[str]:
+    """Give the names under which a person may resume a job, the one that it waits for first."""
+    if not job.status.is_open:
+        return []
+    left = [wait.name for wait in job.waits if not (wait.resumed_at or wait.timed_out or wait.name.startswith(SLEEP))]
+    return sorted(left, key=lambda name: name != job.waits_for)
 
 
 def actions(job: Job) -> list[Action]:
@@ -180,6 +197,8 @@ def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
         return _of_cancel(job, seen)
     if asked == "retry":
         return _of_retry(job)
+    if asked == "resume":
+        return Notice("requested", "Resumed: its body goes on with what it was given.")
     if asked in SETTLED:
         if job.dead_state == SETTLED[asked]:
             return Notice("done", f"Done: it is {job.dead_state}.")

@@ -25,6 +25,14 @@ def act(request: Request, fields: dict[str, str]) -> Response:
     return RedirectResponse(link(request, "job", {"id": job_id, "asked": verb}), status_code=303)
 
 
+def resume(request: Request, fields: dict[str, str]) -> Response:
+    """Give a job what it waits for: fields ``id``, ``name``, ``payload`` (JSON). Leads to the job's page."""
+    job_id = fields.get("id", "")
+    name, payload = fields.get("name", ""), fields.get("payload", "")
+    acts.resume(services_of(request), job_id, name, payload, person_of(request))
+    return RedirectResponse(link(request, "job", {"id": job_id, "asked": "resume"}), status_code=303)
+
+
 def drain(request: Request, fields: dict[str, str]) -> Response:
     """Ask a worker to stop: fields ``id``, ``reason``. Leads to the workers' page, with ``asked=<id>``."""
     worker_id = fields.get("id", "")
@@ -34,5 +42,6 @@ def drain(request: Request, fields: dict[str, str]) -> Response:
 
 ROUTES: Final[list[BaseRoute]] = [
     form("/act", act, name="act", budget=lambda _: BUDGET),
+    form("/resume", resume, name="resume", budget=lambda _: BUDGET),
     form("/drain", drain, name="drain", budget=lambda _: BUDGET),
 ]

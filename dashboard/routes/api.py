@@ -21,6 +21,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.repo.running import MAX_NAME
 from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 
@@ -87,6 +88,12 @@ def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     done = acts.act_on_job(services, fields.get("verb", ""), job_id, person, fields.get("reason", ""))
     after = services.shown(services.repo.get_job(job_id))
     return {"state": done.state, "text": done.text, "job": job_record(after, payload=True)}
+
+
+def resume(services: Services, fields: Any, person: Person) -> dict[str, Any]:
+    """Give a job what it waits for."""
+    done = acts.resume(services, fields.get("id", ""), fields.get("name", ""), fields.get("payload", ""), person)
+    return {"state": done.state, "text": done.text}
 
 
 def drain(services: Services, fields: Any, person: Person) -> dict[str, Any]:
@@ -227,6 +234,22 @@ CALLS: Final = (
         answer=record({**DONE, "job": reference("Job")}, "What has become of it, and the job as it is then."),
         handler=act,
         budget=lambda _: Budget(actions.BUDGET.requests + 1, actions.BUDGET.read_units + 2 * HEAVIEST),
+        refusals=(404, 409),
+    ),
+    Call(
+        path="/resume",
+        method="POST",
+        name="resume",
+        summary="Give a job what it waits for, and start it again. Needs an operator, or the wait's own token in the "
+        "header X-Jobclaim-Wait-Token: then no sign-in.",
+        parameters=(
+            ID,
+            Parameter(name="name", says="What it waits for.", schema={**STRING, "maxLength": MAX_NAME}, required=True),
+            Parameter(name="payload", says="What its body gets, as JSON text; default null.", schema=STRING),
+        ),
+        answer=record(DONE, "What has become of it."),
+        handler=resume,
+        budget=lambda _: actions.BUDGET,
         refusals=(404, 409),
     ),
     Call(

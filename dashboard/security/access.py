@@ -29,6 +29,7 @@ from jobclaim.dashboard.security.asgi import (
     Send,
     path_of,
     refuse,
+    wait_token_of,
 )
 from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.settings import Settings
@@ -139,7 +140,10 @@ def check_bind(host: str, settings: Settings, *, operator: bool = False) -> None
 
 
 class AccessGuard:
-    """ASGI middleware that lets in whom `Access` knows, and lets only operators change something."""
+    """ASGI middleware that lets in whom `Access` knows, and lets only operators change something.
+
+    Whoever brings the token of a wait may resume that, and sees nothing: the token is judged with the job.
+    """
 
     def __init__(self, app: App, *, access: Access) -> None:
         self._app = app
@@ -149,6 +153,9 @@ class AccessGuard:
         """Serve one request."""
         if scope["type"] != "http" or path_of(scope) == HEALTH:
             return await self._app(scope, receive, send)
+        if token := wait_token_of(scope):
+            holder = Person("the holder of its token", Role.HOLDER, token)
+            return await self._app({**scope, SCOPE_KEY: holder}, receive, send)
         from anyio.to_thread import run_sync
 
         person = await run_sync(self._access, scope)

@@ -18,6 +18,11 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 HEALTH: Final = "/healthz"
 """Answers without a host name and without a person: load balancers ask it by address. It tells nothing but health."""
 
+RESUME: Final = "/api/v1/resume"
+"""Answers to whoever brings the token of a wait, without a sign-in: a job gave it out."""
+WAIT_TOKEN: Final = "x-jobclaim-wait-token"  # noqa: S105 - the name of a header
+"""Header with that token. No page of another site can make a browser send it."""
+
 log = get_logger("jobclaim.dashboard")
 
 
@@ -72,6 +77,12 @@ def path_of(scope: Scope) -> str:
     path: str = scope.get("path", "")
     root: str = scope.get("root_path", "")
     return path.removeprefix(root) if root else path
+
+
+def wait_token_of(scope: Scope) -> str:
+    """Token of a wait, where the request resumes one by it; empty otherwise."""
+    resumes = scope["type"] == "http" and scope["method"] == "POST" and path_of(scope) == RESUME
+    return (Headers.of(scope).one(WAIT_TOKEN) or "") if resumes else ""
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:

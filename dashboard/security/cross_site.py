@@ -14,7 +14,17 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from jobclaim.dashboard.security.asgi import SAFE_METHODS, App, Headers, Receive, Refusal, Scope, Send, refuse
+from jobclaim.dashboard.security.asgi import (
+    SAFE_METHODS,
+    App,
+    Headers,
+    Receive,
+    Refusal,
+    Scope,
+    Send,
+    refuse,
+    wait_token_of,
+)
 
 OURS: Final = frozenset({"same-origin", "none"})
 _TEXT: Final = (
@@ -68,7 +78,7 @@ class CrossSiteGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not wait_token_of(scope):
             refusal = cross_site_refusal(scope["method"], Headers.of(scope))
             if refusal is not None:
                 return await refuse(refusal, send)

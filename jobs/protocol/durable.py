@@ -50,7 +50,7 @@ def resumed(job: Job, wait: Wait, now: int) -> Job:
     noted = _with_wait(job, wait)
     if job.waiting is None or job.waits_for != wait.name:
         return noted
-    return replace(noted, waits_for="", available_at=now, dispatches=1, dispatched_at=now)
+    return replace(noted, waits_for="", available_at=now, dispatches=job.dispatches + 1, dispatched_at=now)
 
 
 def cleared(job: Job) -> Job:

@@ -10,7 +10,7 @@ from jobclaim.jobs import checks
 from jobclaim.jobs.durable import tokens
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.encoding.marks import refuse_mark
-from jobclaim.jobs.errors import IllegalTransition, JobNotFound, ResumeRefused
+from jobclaim.jobs.errors import IllegalTransition, JobNotFound, ResumeRefused, WrongWaitToken
 from jobclaim.jobs.kept import MAX_WAITS, Wait
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
@@ -63,9 +63,7 @@ class Resuming(Reading):
         job = self._open_or_ended(job_id)
         for _ in range(ROUNDS):
             if token is not None and not tokens.is_token_of(job, name, checks.text(token, "token", checks.MAX_ID)):
-                raise ResumeRefused(
-                    f"the token is not that of wait {name!r} of job {job_id!r}; use the one it gave out"
-                )
+                raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}; use the one it gave")
             known = job.wait_named(name)
             if known is not None and known.resumed_at:
                 return self._again(job, known, payload)

@@ -332,3 +332,80 @@ def test_a_refused_duplicate_is_one_request_and_brings_the_result(atomic_store: 
 
     assert (again.created, again.result) == (False, done.result)
     assert bill.requests == {"PutItem": 1}
+
+
+LASTING: dict[str, tuple[Act, list[float]]] = {
+    "a step": (lambda repo, job: repo.step(job.job_id, "charge", len, "abc"), [1, 0]),
+    "ten steps": (lambda repo, job: [repo.step(job.job_id, f"s{n}", len, "abc") for n in range(10)], [13, 0]),
+    "a report of progress": (lambda repo, job: repo.progress(job.job_id, 1, 2, "half", checkpoint=1), [1, 0]),
+    "the token of a wait": (lambda repo, job: repo.wait_token(job.job_id, "approval"), [1, 0]),
+    "a wait": (lambda repo, job: repo.wait_for(job.job_id, "approval", timeout=3600), [1, 2]),
+    "a sleep": (lambda repo, job: repo.sleep_until(job.job_id, repo.clock() + 3_600_000), [1, 2]),
+    "a read and a resume before the wait": (lambda repo, job: repo.resume(job.job_id, "approval", True), [2, 0]),
+}
+
+
+@pytest.mark.parametrize("act", LASTING)
+def test_what_outlasts_an_attempt_costs_a_request_each_and_units_by_the_items_size(
+    atomic_store: Store, act: str
+) -> None:
+    repo = plain(atomic_store)
+    job = claimed(repo)
+    done, expected = LASTING[act]
+
+    with billed(atomic_store) as bill:
+        done(repo, job)
+
+    assert [bill.table, bill.index] == expected
+    assert bill.requests["UpdateItem"] == (10 if act == "ten steps" else 1)
+    assert set(bill.requests) - {"UpdateItem"} <= ({"GetItem"} if "resume" in act else set())
+
+
+def test_a_resume_of_a_waiting_job_costs_a_read_and_three_write_units(atomic_store: Store) -> None:
+    repo = plain(atomic_store)
+    job = claimed(repo)
+    repo.wait_for(job.job_id, "approval", timeout=3600)
+
+    with billed(atomic_store) as bill:
+        repo.resume(job.job_id, "approval", True)
+
+    assert bill.requests == {"GetItem": 1, "UpdateItem": 1}
+    assert bill.index == 2  # it moves in the index: out of its deadline, to now
+
+
+def test_a_finished_step_and_a_resume_that_came_cost_nothing_in_the_next_attempt(atomic_store: Store) -> None:
+    repo = plain(atomic_store)
+    job = claimed(repo)
+    repo.step(job.job_id, "charge", len, "abc")
+    repo.wait_for(job.job_id, "approval")
+    repo.resume(job.job_id, "approval", True)
+    assert repo.claim_job(job.job_id) is not None
+
+    with billed(atomic_store) as bill:
+        assert repo.step(job.job_id, "charge", len, "abc") == 3
+        assert repo.wait_for(job.job_id, "approval") is not None
+
+    assert not bill.requests
+
+
+def test_progress_that_is_told_all_the_time_costs_a_write_in_its_time_and_nothing_at_the_end(
+    atomic_store: Store,
+) -> None:
+    repo = plain(atomic_store)
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        for n in range(1000):
+            repo.progress(job.job_id, n, 1000, checkpoint=n)
+        repo.update_status(job.job_id, "COMPLETED")
+
+    assert bill.requests == {"UpdateItem": 2}
+    assert bill.written == [2, 1]
+
+
+def test_a_job_that_keeps_nothing_stores_nothing_of_it(atomic_store: Store) -> None:
+    done = atomic_store.completed(1)
+
+    item = atomic_store.item(done.job_id)
+    assert item is not None
+    assert not {name for name in item if name.startswith(("step", "wait", "progress", "checkpoint"))}

@@ -222,12 +222,16 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim list --watch 5s": Scenario(says('"job_id"'), waiting, until='"job_id"'),
     f"jobclaim show {AN_ID}": Scenario(one(*JOB, status="FAILED"), failed),
     f"jobclaim show {AN_ID} --payload": Scenario(one(*JOB, payload={"args": [1], "kwargs": {}}), waiting),
+    f"jobclaim show {AN_ID} --watch": Scenario(says('"job_id"'), waiting, until='"job_id"'),
     f"jobclaim show {AN_ID} -o json | jq .failure": Scenario(
         one("kind", "exception", "message", "fingerprint"), failed
     ),
     "jobclaim show ID": Scenario(one(*JOB, status="FAILED"), failed),
     f"jobclaim retry {AN_ID}": Scenario(rows(*JOB), failed),
+    f"jobclaim retry {AN_ID} --clear-steps": Scenario(rows(*JOB), failed),
     "jobclaim retry ID": Scenario(rows(*JOB), failed),
+    f"jobclaim resume {AN_ID} approval": Scenario(one(*JOB, status="PENDING"), waiting),
+    f'jobclaim resume {AN_ID} approval --payload \'{{"by": "ann"}}\'': Scenario(one(*JOB), waiting),
     f'jobclaim cancel {AN_ID} --reason "sent by mistake"': Scenario(rows(*JOB), waiting),
     "jobclaim cancel ID": Scenario(rows(*JOB), waiting),
     "jobclaim key show billing.charge invoice-42": Scenario(one(*JOB, "answers_duplicates"), charged),

@@ -294,6 +294,41 @@ def test_cancel_of_a_running_job_is_refused(session: Session) -> None:
     assert session.repo.get_job(job.job_id).status is JobStatus.PROCESSING
 
 
+def test_resume_gives_a_waiting_job_its_payload_and_sends_its_message(session: Session) -> None:
+    job = session.repo.create_job("shop.charge")
+    session.repo.claim_job(job.job_id)
+    session.repo.step(job.job_id, "ask", len, "abc")
+    session.repo.progress(job.job_id, 1, 2, "half")
+    assert session.repo.wait_for(job.job_id, "approval") is None
+    shown = run(session, "show", job.job_id, "-o", "table").stdout
+    assert "Waits for approval since" in shown
+    assert "[##########----------] 50% · 1 of 2 · half" in shown
+    assert run(session, "resume", job.job_id, "other").exit_code == ExitCode.ERROR
+    assert run(session, "resume", job.job_id, "approval", "--payload", "yes").exit_code == ExitCode.USAGE
+
+    [record] = records(run(session, "resume", job.job_id, "approval", "--payload", '{"by": "ann"}'))
+
+    assert (record["status"], record["waits_for"], record["dispatches"]) == ("PENDING", None, 1)
+    assert session.repo.claim_job(job.job_id) is not None
+    wait = session.repo.wait_for(job.job_id, "approval")
+    assert wait is not None
+    assert wait.payload == {"by": "ann"}
+
+
+def test_retry_keeps_finished_steps_and_clears_them_where_it_is_told_to(session: Session) -> None:
+    job = session.repo.create_job("shop.charge")
+
+    def fail() -> None:
+        session.repo.claim_job(job.job_id)
+        session.repo.step(job.job_id, "ask", len, "abc")
+        session.repo.update_status(job.job_id, "FAILED", error="no")
+
+    fail()
+    assert len(records(run(session, "retry", job.job_id))[0]["steps"]) == 1
+    fail()
+    assert records(run(session, "retry", job.job_id, "--clear-steps"))[0]["steps"] == []
+
+
 # --- up and recover
 def test_up_says_what_it_made_and_changes_nothing_twice(session: Session) -> None:
     settings = session.settings.model_copy(update={"queue_prefix": session.settings.queue_prefix + "b-"})

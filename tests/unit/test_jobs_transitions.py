@@ -56,7 +56,7 @@ CONDITIONS = {
     Move.PROGRESS: "(status = PROCESSING) AND claim_token = T -> PROCESSING",
     Move.NOTE: "(status = PROCESSING) AND claim_token = T AND wait_changes = 6 -> PROCESSING",
     Move.WAIT: "(status = PROCESSING) AND claim_token = T AND wait_changes = 6 -> PENDING",
-    Move.RESUME: "(status = PENDING) AND attempt = 3 AND submission = S AND wait_changes = 6 -> PENDING",
+    Move.RESUME: "(status = PENDING) AND attempt = 3 AND dispatches = 2 AND wait_changes = 6 -> PENDING",
     Move.RESUME_EARLY: "(status = PROCESSING) AND claim_token = T AND wait_changes = 6 -> PROCESSING",
 }
 

@@ -94,11 +94,15 @@ def test_every_list_answers_what_the_document_says(full: Board, call: Call) -> N
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.method == "POST"], ids=lambda call: call.name)
 def test_every_act_answers_what_the_document_says(full: Board, call: Call) -> None:
-    fields = {"id": "worker-1"} if call.path == "/drain" else {"id": full.failed().job_id, "verb": "resolve"}
+    fields = {
+        "/drain": lambda: {"id": "worker-1"},
+        "/resume": lambda: {"id": full.job().job_id, "name": "approval"},
+        "/act": lambda: {"id": full.failed().job_id, "verb": "resolve"},
+    }[call.path]()
     answer = ask(full.browser(), call, **fields)
     assert answer.status_code == 200, answer.text
     check(call, answer)
-    check(call, ask(full.browser(), call, id="nobody", verb="retry"))
+    check(call, ask(full.browser(), call, id="nobody", verb="retry", name="approval"))
 
 
 def words_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:

@@ -1,0 +1,82 @@
+"""The moves of what outlasts an attempt, broken on purpose: the small worlds must notice each way of breaking them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+from unittest.mock import patch
+
+from jobclaim.jobs.model import JobStatus
+from jobclaim.jobs.protocol import durable, lifecycle
+from jobclaim.jobs.repo.running import Running
+from jobclaim.jobs.storage import expressions, written
+from jobclaim.jobs.transitions import TRANSITIONS, Move
+from tests.simulation.lasting.run import run
+
+MOVES: Final = (Move.STEP, Move.PROGRESS, Move.NOTE, Move.WAIT, Move.RESUME, Move.RESUME_EARLY)
+"""Hunted here, and nowhere else."""
+IMPLIED: Final = frozenset({(Move.RESUME, "status")})
+"""Every move out of a waiting attempt changes ``attempt``: dropped with that guard."""
+SEEDS: Final = 1_500
+
+
+@contextmanager
+def _dropping(move: Move, *names: str) -> Iterator[None]:
+    row = TRANSITIONS[move]
+    weaker = replace(
+        row,
+        sources=tuple(JobStatus) if "status" in names else row.sources,
+        guards=tuple(guard for guard in row.guards if guard not in names),
+    )
+    expressions._expressions.cache_clear()
+    try:
+        with patch.object(expressions, "TRANSITIONS", MappingProxyType({**TRANSITIONS, move: weaker})):
+            yield
+    finally:
+        expressions._expressions.cache_clear()
+
+
+def _recognising(move: Move, answer: bool) -> AbstractContextManager[Any]:
+    rows = MappingProxyType({**TRANSITIONS, move: replace(TRANSITIONS[move], recognises=lambda *_: answer)})
+    return patch.object(written, "TRANSITIONS", rows)
+
+
+def _never_due(job: Any, wait: Any, now: int) -> Any:
+    return replace(_resumed(job, wait, now), available_at=job.available_at)
+
+
+def _forgets(job: Any, step: Any) -> Any:
+    return replace(_with_step(job, step), steps=(*job.steps[1:], step), step_count=max(1, job.step_count))
+
+
+_resumed, _with_step = durable.resumed, durable.with_step
+
+OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
+    "a finished step is run again": lambda: patch.object(Running, "_finished", lambda *_: None),
+    "a step pushes another one out": lambda: patch.object(durable, "with_step", _forgets),
+    "a resumed job is not due": lambda: patch.object(durable, "resumed", _never_due),
+    "a deadline that was told is not written": lambda: patch.object(durable, "timed_out", lambda job, name: job),
+    "a retry drops what was resumed": lambda: patch.object(lifecycle, "_waits_of_next_run", lambda job: ()),
+    "every refused resume is a success": lambda: _recognising(Move.RESUME, True),
+    "every refused early resume is a success": lambda: _recognising(Move.RESUME_EARLY, True),
+}
+
+
+def mutants() -> dict[str, Callable[[], AbstractContextManager[Any]]]:
+    """Give every way of breaking the code, by name."""
+    found: dict[str, Callable[[], AbstractContextManager[Any]]] = {}
+    for move in MOVES:
+        for name in ("status", *TRANSITIONS[move].guards):
+            names = ("status", "attempt") if (move, name) in IMPLIED else (name,)
+            found[f"{move} without {' and '.join(names)}"] = lambda move=move, names=names: _dropping(move, *names)  # type: ignore[misc]
+    return {**found, **OTHERS}
+
+
+def hunt(apply: Callable[[], AbstractContextManager[Any]], seeds: int = SEEDS) -> tuple[int, str] | None:
+    """Run seeds until one breaks a rule; ``None`` where none does."""
+    with apply():
+        broken = ((seed, run(seed)) for seed in range(seeds))
+        return next(((seed, rule) for seed, rule in broken if rule), None)
