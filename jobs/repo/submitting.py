@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -133,20 +132,20 @@ class Submitting(Store):
         """
         return Transaction(self)
 
-    def duplicates_of(self, asked: Sequence[Job], found: Sequence[Job | None]) -> dict[int, Job]:
-        """Of jobs that took the ids of new ones, give by place those that answer for them.
+    def ended_if_late(self, existing: Job | None) -> Job | None:
+        """Give the job that has a new one's id as it is now; one that was not started in time is ended before."""
+        return self._end_late(existing) if existing and lifecycle.is_late(existing, self.clock()) else existing
+
+    def answer_for(self, asked: Job, existing: Job | None) -> Job | None:
+        """Give the job that answers for a new one, with its result; ``None`` where its time is over.
 
         Raises
         ------
         IdempotencyMismatch
         """
-        answers: dict[int, Job] = {}
-        for index, (job, existing) in enumerate(zip(asked, found, strict=True)):
-            is_late = existing is not None and lifecycle.is_late(existing, self.clock())
-            now = self._end_late(existing) if existing and is_late else existing
-            if now and self._answers(now, job):
-                answers[index] = self.large.readable(lifecycle.as_duplicate(now))
-        return answers
+        if existing is None or not self._answers(existing, asked):
+            return None
+        return self.large.readable(lifecycle.as_duplicate(existing))
 
     def _submit(self, job: Job) -> Job:
         """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
@@ -155,9 +154,7 @@ class Submitting(Store):
             written = self.table.apply(existing, Move.SUBMIT, after)
             if written.applied:
                 return after
-            existing = written.job
-            if existing and lifecycle.is_late(existing, self.clock()):
-                existing = self._end_late(existing)
+            existing = self.ended_if_late(written.job)
             if existing and self._answers(existing, job):
                 return lifecycle.as_duplicate(existing)
             after = lifecycle.resubmitted(existing, job) if existing else job

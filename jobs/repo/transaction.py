@@ -51,8 +51,11 @@ class Submits(Protocol):
     def create_job(self) -> Callable[..., Job]:
         """See `JobRepo.create_job`."""
 
-    def duplicates_of(self, asked: Sequence[Job], found: Sequence[Job | None]) -> dict[int, Job]:
-        """Of jobs that took the ids of new ones, give by place those that answer for them."""
+    def ended_if_late(self, existing: Job | None) -> Job | None:
+        """As `JobRepo` does."""
+
+    def answer_for(self, asked: Job, existing: Job | None) -> Job | None:
+        """As `JobRepo` does."""
 
 
 class Transaction:
@@ -179,9 +182,8 @@ class Transaction:
             if all(one.applied for one in written):
                 self.written = {one.after.job_id: one.after for one in planned}
                 return
-            found = [one.job for one in written]
-            if duplicates := repo.duplicates_of([job for job, _ in self._jobs], found):
-                raise _already(duplicates, self._jobs)
+            found = [repo.ended_if_late(one.job) for one in written]
+            self._refuse_duplicates(repo, found)
             planned = [
                 Planned(before, Move.SUBMIT_WITH_WRITES, _anew(repo, before, job))
                 for before, (job, _) in zip(found, self._jobs, strict=True)
@@ -189,6 +191,15 @@ class Transaction:
         raise StoreUnavailable(
             "the jobs of a transaction changed each time it was tried; nothing was written, try again"
         )
+
+    def _refuse_duplicates(self, repo: Submits, found: Sequence[Job | None]) -> None:
+        duplicates: list[Job] = []
+        for (job, check), existing in zip(self._jobs, found, strict=True):
+            if (answer := repo.answer_for(job, existing)) is not None:
+                check(answer)
+                duplicates.append(answer)
+        if duplicates:
+            raise _already(duplicates)
 
     def _known_repo(self) -> Submits:
         if self._repo is None:
@@ -214,12 +225,10 @@ def afterwards(call: Callable[[], object]) -> None:
         transaction.afterwards(call)
 
 
-def _already(duplicates: dict[int, Job], jobs: Sequence[tuple[Job, Callable[[Job], object]]]) -> AlreadySubmitted:
-    for index, existing in duplicates.items():
-        jobs[index][1](existing)
-    shown = ", ".join(f"{job.job_id!r} of task {job.task!r} ({job.status})" for job in duplicates.values())
+def _already(duplicates: Sequence[Job]) -> AlreadySubmitted:
+    shown = ", ".join(f"{job.job_id!r} of task {job.task!r} ({job.status})" for job in duplicates)
     return AlreadySubmitted(
         f"an equal submission was made before: job {shown}. Nothing of this transaction was written: the writes that "
         "belong to that job were made with it. Take its job from this error, or use another idempotency key",
-        tuple(duplicates.values()),
+        tuple(duplicates),
     )

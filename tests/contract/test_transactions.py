@@ -83,6 +83,18 @@ def test_jobs_that_failed_are_run_anew_together(store: Store) -> None:
     assert [job.attempt for job in again] == [1, 1]
 
 
+def test_a_job_that_nobody_started_in_time_is_run_anew_and_keeps_no_expiry(store: Store) -> None:
+    store.pending(idempotency_key="a", start_by=store.clock() + 1)
+    store.clock.advance(1)
+
+    (job,) = submit(store.repo(), "a")
+
+    item = store.item(job.job_id)
+    assert item is not None
+    assert "expires_at" not in item, "DynamoDB would delete it while it waits"
+    assert counted(store) == 1
+
+
 def test_a_condition_of_the_callers_leaves_no_job_behind(store: Store) -> None:
     tx = store.repo().transaction()
     tx.check(TableName=LEDGER, Key={"id": "none"}, ConditionExpression="attribute_exists(id)")

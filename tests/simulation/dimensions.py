@@ -15,6 +15,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "releases": "the table holds items of the release before and of the next one",
     "large": "payloads are in S3, which fails as well",
     "beside": "payloads are in items of their own",
+    "effects": "completions and submissions are transactions with writes to a table of the caller's",
 }
 ALONE: Final = 0.3
 """Probability of each."""

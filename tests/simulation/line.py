@@ -30,6 +30,7 @@ CODES: Final = (
     *("KMSAccessDeniedException", "RequestExpired", "MissingAuthenticationTokenException"),
 )
 """Refusals that pass by themselves, as DynamoDB spells them."""
+REFUSED: Final = ("ConditionalCheckFailedException", "TransactionCanceledException")
 LATENESS_MS: Final = (100, 3_000, 30_000)
 """How late a request may arrive that its sender has given up: a heartbeat of then must not put the clock back."""
 
@@ -180,7 +181,8 @@ class Line:
 
     def _lose_request(self, operation: str, request: dict[str, Any], writer: Writer) -> None:
         process, faults = self._process, self._process.shared.faults
-        if operation == "update_item" and faults.strike("hesitate", process.random):
+        moves = operation in ("update_item", "transact_write_items")
+        if moves and faults.strike("hesitate", process.random):
             self._disturbed("hesitates", process.random.choice(STALLS_MS))
         if operation == "update_item" and process.kind == "person" and faults.strike("ponder", process.random):
             self._disturbed("ponders", process.random.choice(PONDERING_MS))
@@ -216,19 +218,22 @@ class Line:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             self._process.note(f"{operation} {_short(request)}: {code}")
-            if code != "ConditionalCheckFailedException":
+            if code not in REFUSED:
                 raise Broken("every request makes sense", f"{operation}: {error}") from None
-            if operation == "update_item":
-                stored = shared.database.items(request["TableName"]).get(_key(request))
-                shared.judge.refused(request, stored, writer)
+            own = _own(request)
+            if operation == "update_item" or "Update" in _first(request):
+                stored = shared.database.items(own["TableName"]).get(_key(request))
+                shared.judge.refused(own, stored, writer)
             return None, None, error
-        if write is not None:
-            self._process.note(f"{operation} {_short(request)}: {_status(write.old)} -> {_status(write.new)}")
-            shared.judge.observe(write, writer)
-        return answer, write and write.new, None
+        writes = write if isinstance(write, list) else [write] if write is not None else []
+        for one in writes:
+            self._process.note(f"{operation} {one.key[:12]}: {_status(one.old)} -> {_status(one.new)}")
+            shared.judge.observe(one, writer)
+        return answer, writes[0].new if writes else None, None
 
     def _read(self, answer: Any) -> None:
         items = [answer[name] for name in ("Item", "Attributes") if name in answer]
+        items += [reason["Item"] for reason in answer.get("CancellationReasons", ()) if "Item" in reason]
         for found in answer.get("Responses", {}).values():
             items += found
         for item in items:
@@ -253,8 +258,21 @@ class Line:
         process.disturbed_at = process.shared.world.now
 
 
+def _first(request: dict[str, Any]) -> dict[str, Any]:
+    """Give the first operation of a transaction, which is the job's own."""
+    operations: list[dict[str, Any]] = request.get("TransactItems") or [{}]
+    return operations[0]
+
+
+def _own(request: dict[str, Any]) -> dict[str, Any]:
+    """Give the request on the job, of a transaction's too."""
+    own: dict[str, Any] = next(iter(_first(request).values()), request)
+    return own
+
+
 def _key(request: dict[str, Any]) -> str:
-    typed = request.get("Key") or request.get("Item") or {}
+    own = _own(request)
+    typed = own.get("Key") or own.get("Item") or {}
     return str(next((typed[name]["S"] for name in ("job_id", "worker_id") if name in typed), ""))
 
 

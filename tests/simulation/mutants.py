@@ -36,11 +36,11 @@ SOURCES: Final = "status"
 BACKED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("cancel", "give-up", "dispatch"), "attempt"),
     **dict.fromkeys(("revive", "resolve", "abandon", "submit", "record", "forget"), "submission"),
+    "submit-with-writes": "submission",
 }
 """By move, the guard that implies the states that it may start from."""
 UNPLAYED: Final = frozenset(
     {
-        *(Move.SUBMIT_WITH_WRITES, Move.COMPLETE_WITH_EFFECTS),
         *(Move.STEP, Move.PROGRESS, Move.NOTE, Move.WAIT, Move.RESUME, Move.RESUME_EARLY),
     }
 )
@@ -86,8 +86,13 @@ CAUGHT_BY: Final[Mapping[str, int]] = {
 """Seeds that once caught what is rarely met: tried first, so that the list takes seconds, and no more than a hint."""
 ORPHANS: Final = {"theme": "orphans"}
 LETTERS: Final = {"theme": "letters"}
+EFFECTS: Final = {"dimensions": frozenset({"effects"})}
 LIKELY: Final[Mapping[str, dict[str, Any]]] = {
     **{f"{move} without claim_token": ORPHANS for move in ("complete", "fail", "retry", "release", "stop")},
+    "complete-with-effects without claim_token": ORPHANS | EFFECTS,
+    "complete-with-effects without status": ORPHANS | EFFECTS,
+    "submit-with-writes without submission": LETTERS | EFFECTS,
+    "submit-with-writes without status and submission": LETTERS | EFFECTS,
     **{
         f"orphan-{end} without {guard}": ORPHANS
         for end in ("fail", "retry", "stop")

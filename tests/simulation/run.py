@@ -25,6 +25,7 @@ from tests.simulation.actors.worker import Worker
 from tests.simulation.client import BY_STATE
 from tests.simulation.dynamodb import Database
 from tests.simulation.faults import Faults
+from tests.simulation.judge.effects import LEDGER
 from tests.simulation.judge.oracle import Oracle
 from tests.simulation.line import Shared
 from tests.simulation.queues import Queue
@@ -94,6 +95,7 @@ def _stage(world: World, scenario: Scenario) -> Stage:
     database = Database(lambda: world.now, lambda: lags.randrange(longest), lambda most: 1 if short else most)
     database.make_table(settings.job_table, schema.KEY, BY_STATE)
     database.make_table(settings.fleet_table, schema.FLEET_KEY)
+    database.make_table(LEDGER, "id")
     oracle = Oracle(world, scenario, settings)
     tick = TICK_MS if scenario.ticking else 0
     shared = Shared(world, database, faults, settings, oracle, instant=scenario.coarse, tick=tick)

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import jobclaim.jobs.repo.claiming
 import jobclaim.jobs.storage.resilience
 import jobclaim.jobs.storage.table
+import jobclaim.jobs.storage.together
 import jobclaim.recovery.decide
 import jobclaim.recovery.settle
 from jobclaim.jobs.encoding.item import from_item
@@ -92,6 +93,12 @@ def _first_queue(self: _Pass) -> list[tuple[str, str]]:
     return [(queue, partition) for queue, partition in PARTITIONS(self) if queue != SECOND]
 
 
+def _alone() -> tuple[str, Any]:
+    """Leave the caller's writes out of a completion's transaction."""
+    return "write_together", lambda table, planned, _, until=None: TOGETHER(table, planned, (), until=until)
+
+
+TOGETHER: Final = jobclaim.jobs.storage.together.write_together
 CROWD: Final = {"submitters": 6, "dense": False, "rates": {"lost-message": 0.6, "send-failure": 0.5}}
 """Many jobs that only recovery can help."""
 WIDER: Final = (
@@ -117,6 +124,7 @@ WIDER: Final = (
         {"rates": {}, "far": False, "strangers": False},
     ),
     WiderMutant("an item that is not understood ends a pass", "releases", _patched(Jobs, "add", _strict)),
+    WiderMutant("a completion loses its effects", "effects", _patched(jobclaim.jobs.storage.table, *_alone())),
     WiderMutant(
         "a body gets the mark of its payload item",
         "beside",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from zlib import crc32
 
-from jobclaim.jobs import IdempotencyMismatch, Job, JobRepo, StoreUnavailable
+from jobclaim.jobs import AlreadySubmitted, IdempotencyMismatch, Job, JobRepo, StoreUnavailable
 from tests.simulation.actors.stage import KEYS, Stage
+from tests.simulation.judge.effects import of_submission, once
 from tests.simulation.line import Process
 from tests.simulation.queues import TASK
 from tests.simulation.scenario import FAULTY_MS
@@ -22,7 +24,8 @@ def submit(stage: Stage, process: Process) -> None:
         times = {"available_at": process.clock() + ahead} if ahead else {}
         if not ahead and random.random() < 0.2:
             times = {"start_by": process.clock() + random.choice((500, 4_000, 20_000))}
-        job = _submitted(process.repo(), {**options, **times})
+        make = _made_with_effects if stage.oracle.with_effects else _made
+        job = _submitted(process.repo(), {**options, **times}, make)
         if job is not None:
             stage.oracle.submitted(job)
             stage.job_ids.append(job.job_id)
@@ -52,10 +55,26 @@ def _options(stage: Stage, process: Process) -> dict[str, object]:
     return options
 
 
-def _submitted(repo: JobRepo, options: dict[str, object]) -> Job | None:
+def _made(repo: JobRepo, options: dict[str, object]) -> Job:
+    return repo.create_job(TASK, **options)  # type: ignore[arg-type]
+
+
+def _made_with_effects(repo: JobRepo, options: dict[str, object]) -> Job:
+    with repo.transaction() as tx:
+        job = tx.create_job(TASK, **options)
+        tx.update(**once(of_submission(job.job_id)))
+    return tx.written[job.job_id]
+
+
+def _submitted(
+    repo: JobRepo, options: dict[str, object], make: Callable[[JobRepo, dict[str, object]], Job]
+) -> Job | None:
     for _ in range(2):
         try:
-            return repo.create_job(TASK, **options)  # type: ignore[arg-type]
+            return make(repo, options)
+        except AlreadySubmitted as same:
+            existing: Job = same.jobs[0]
+            return existing
         except StoreUnavailable:
             continue
         except IdempotencyMismatch:  # a person has recorded a result, of work without arguments, under the key

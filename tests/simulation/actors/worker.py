@@ -11,6 +11,7 @@ from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import ClaimLost, FailureKind, Job, JobError, RetryPolicy, StoreUnavailable
 from jobclaim.jobs.repo import delivery
 from tests.simulation.actors.stage import Stage
+from tests.simulation.judge.effects import of_completion, once
 from tests.simulation.judge.record import Body
 from tests.simulation.line import Process
 from tests.simulation.queues import Message
@@ -186,7 +187,9 @@ class Worker:
     def _write_end(self, job: Job, choice: str, kind: FailureKind | None) -> Job:
         repo, at = self._repo, self._process.clock()
         if choice == "complete":
-            return repo.update_status(job.job_id, "COMPLETED", result=[job.attempt])
+            with_effects = self._stage.oracle.with_effects
+            effects = [{"Update": once(of_completion(job.job_id, job.submission))}] if with_effects else []
+            return repo.update_status(job.job_id, "COMPLETED", result=[job.attempt], effects=effects)
         if choice == "stop":
             return repo.update_status(job.job_id, "CANCELLED", error="somebody said so")
         if choice == "release":

@@ -24,6 +24,7 @@ from jobclaim.jobs.storage.note_keys import SEPARATOR
 from tests.simulation.dynamodb import Write, write_units
 from tests.simulation.expressions import Item
 from tests.simulation.judge.bodies import BodyJudge
+from tests.simulation.judge.effects import LEDGER, of_completion, of_submission
 from tests.simulation.judge.facts import OPEN, Facts, is_over, require, same_as_read
 from tests.simulation.judge.times import TimeJudge
 from tests.simulation.line import Writer
@@ -37,6 +38,9 @@ class Oracle(BodyJudge, TimeJudge):
 
     def observe(self, write: Write, writer: Writer) -> None:
         """Judge a write."""
+        if write.table == LEDGER:
+            self.effects.observe(write)
+            return
         if write.table != self.settings.job_table:
             self._judge_fleet(write, writer)
             return
@@ -85,6 +89,8 @@ class Oracle(BodyJudge, TimeJudge):
         require(new.status not in OPEN or not new.expires_at, "an open job has no expiry", f"{key}: {new.expires_at}")
         if new.submission not in self.allowed:
             self._allow(key, old, new, writer)
+        if self.with_effects and writer.process.kind == "submitter" and new.status == "PENDING":
+            self.effects.wanted[of_submission(key)] += 1
         rules: dict[tuple[str, bool], Callable[[str, Facts, Facts, Writer], None]] = {
             ("", True): self._created,
             ("PENDING", True): self._from_pending,
@@ -156,6 +162,7 @@ class Oracle(BodyJudge, TimeJudge):
             require(not healthy, "no orphan is made of a healthy claim", f"{key}: {owner and owner.name}")
         if new.status == "COMPLETED":
             require(new.result == f"[{old.attempt}]", "the result is the attempt's own", f"{key}: {new.result}")
+            self.effects.wanted[of_completion(key, new.submission)] += self.with_effects
 
     def _passed_over(self, key: str, old: Facts, new: Facts, writer: Writer) -> None:
         require(new.status in ("FAILED", "CANCELLED"), "only a claim completes", f"{key}: {new.status}")
@@ -213,7 +220,7 @@ class Oracle(BodyJudge, TimeJudge):
         promised = {
             ("", "PENDING"): (1,),
             ("PENDING", "PROCESSING"): (0,),
-            ("PENDING", "PENDING"): (0,),
+            ("PENDING", "PENDING"): (2,) if old.unsent else (0,),
             ("PROCESSING", "COMPLETED"): (2 if listed else 1,),
             ("PROCESSING", "FAILED"): (2,),
             ("PROCESSING", "PENDING"): (0, 2),
@@ -243,6 +250,7 @@ class Oracle(BodyJudge, TimeJudge):
         """Judge the whole run."""
         open_still = {key: item["status"]["S"] for key, item in items.items() if not self._is_over(key, item)}
         require(not open_still, "every job ends", f"{open_still}")
+        self.effects.conclude()
         lost = set(self.submissions.values()) - items.keys() - self.deleted
         require(not lost, "no job is lost", f"{lost}")
         for key, life in self.lives.items():

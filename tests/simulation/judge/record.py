@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from jobclaim.settings import Settings
+from tests.simulation.judge.effects import Effects
 from tests.simulation.line import Process
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import World
@@ -63,5 +64,11 @@ class Record:
     meant: dict[str, str] = field(default_factory=dict)
     strange: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
+    effects: Effects = field(default_factory=Effects)
     started: int = 0
     calm_since: int = 0
+
+    @property
+    def with_effects(self) -> bool:
+        """Whether completions and submissions bring writes of their own."""
+        return "effects" in self.scenario.dimensions
