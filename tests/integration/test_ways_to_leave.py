@@ -184,7 +184,7 @@ IN_ITS_PROCESS = (*ERRORS, "memory", "recursion", "stop iteration", "unknown pre
 """Ways whose end Celery's tracer itself tells: the others end its process, or record nothing."""
 
 
-@pytest.mark.parametrize("way", [*IN_ITS_PROCESS, "update success", "exit in a thread"])
+@pytest.mark.parametrize("way", [*IN_ITS_PROCESS, "update success"])
 def test_plain_celery_ends_a_task_in_the_same_state(way: str) -> None:
     celerys = Celery("yardstick", broker="memory://", backend="cache+memory://", set_as_current=False)
 
