@@ -46,7 +46,10 @@ EFFECTS: Final[Mapping[Move, tuple[Effect, ...]]] = {
     Move.CLAIM: (
         lambda job: replace(job, status=JobStatus.PROCESSING, attempt=job.attempt + 1, claim_token=f"{job.attempt}"),
     ),
-    Move.COMPLETE: (lambda job: lifecycle.completed(job, None, NOW, WAITS),),
+    **{
+        move: (lambda job: lifecycle.completed(job, None, NOW, WAITS),)
+        for move in (Move.COMPLETE, Move.COMPLETE_WITH_EFFECTS)
+    },
     **{
         move: (_ends(move, JobStatus.FAILED), _ends(move, JobStatus.FAILED, RETRIES))
         for move in (Move.FAIL, Move.ORPHAN_FAIL, Move.GIVE_UP)
@@ -55,7 +58,10 @@ EFFECTS: Final[Mapping[Move, tuple[Effect, ...]]] = {
     **{move: (_opens(move),) for move in (Move.RETRY, Move.RELEASE, Move.ORPHAN_RETRY)},
     Move.REVIVE: (lambda job: lifecycle.revived(job, NOW, NOW), lambda job: lifecycle.revived_by_rule(job, NOW)),
     **{move: (_settles(move),) for move in (Move.RESOLVE, Move.ABANDON)},
-    Move.SUBMIT: (lambda job: lifecycle.resubmitted(job, replace(NEW, submission="")),),
+    **{
+        move: (lambda job: lifecycle.resubmitted(job, replace(NEW, submission="")),)
+        for move in (Move.SUBMIT, Move.SUBMIT_WITH_WRITES)
+    },
     Move.DISPATCH: (lambda job: lifecycle.dispatched(job, NOW),),
     Move.RECORD: (
         lambda job: lifecycle.resubmitted(job, lifecycle.completed(replace(NEW, submission=""), None, NOW, WAITS)),
@@ -69,7 +75,7 @@ def implied() -> set[tuple[Move, str]]:
     """Give the conditions that are implied by the other ones of their move."""
     return {
         (move, name)
-        for move, transition in TRANSITIONS.items()
+        for move, transition in _played()
         for name in (SOURCES, *transition.guards, *transition.optional)
         if not any(_tells(transition, known, name) for known in _known(transition, name))
     }
@@ -119,11 +125,15 @@ def reachable(start: Job) -> frozenset[Job]:
 def _after(job: Job) -> tuple[Job, ...]:
     states = (
         _named(job, effect(job))
-        for move, transition in TRANSITIONS.items()
+        for move, transition in _played()
         if job.status in transition.sources
         for effect in EFFECTS[move]
     )
     return tuple(state for state in states if _is_small(state))
+
+
+def _played() -> Iterator[tuple[Move, Transition]]:
+    return ((move, TRANSITIONS[move]) for move in EFFECTS)
 
 
 def _named(before: Job, after: Job) -> Job:
