@@ -24,6 +24,7 @@ FILES: Final = (
     "fleet/limits.py",
     "fleet/breaker.py",
     "fleet/rates.py",
+    "fleet/starts.py",
     "recovery/sweeping.py",
     "recovery/walk.py",
     "recovery/cursor.py",

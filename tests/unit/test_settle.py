@@ -32,7 +32,7 @@ from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
 from jobclaim.workers.process import active, cancels, settle, worker
 from jobclaim.workers.process.parent import Parent
-from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.process.settle import HeldAttempt
 from jobclaim.workers.submission.envelope import seal
 from jobclaim.workers.task import JobTask
 from tests.support.clock import ManualClock
@@ -55,13 +55,13 @@ class World:
     fleet: FleetRecords
     sent: list[tuple[str, int]] = field(default_factory=list)
 
-    def claimed(self, by: JobRepo | None = None, **options: Any) -> tuple[Job, Attempt]:
+    def claimed(self, by: JobRepo | None = None, **options: Any) -> tuple[Job, HeldAttempt]:
         """Write and claim a job as a child would, and give what its main process knows of it."""
         job = self.repo.create_job("t.work", **options)
         token = new_token()
         claimed = (by or self.repo).claim_job(job.job_id, attempt=0, worker_id=WORKER, token=token)
         assert claimed is not None
-        return claimed, Attempt(job.job_id, 0, token, self.app.tasks["t.work"])
+        return claimed, HeldAttempt(job.job_id, 0, token, self.app.tasks["t.work"])
 
     def job(self, job_id: str) -> Job:
         return self.repo.get_job(job_id)
@@ -116,7 +116,7 @@ def test_the_last_attempt_is_not_tried_again(world: World) -> None:
 
 def test_a_child_lost_before_its_claim_leaves_no_failure_and_the_message_is_sent_again(world: World) -> None:
     job = world.repo.create_job("t.work")
-    settle.lost(world.app, Attempt(job.job_id, 0, new_token()), LOST)
+    settle.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
     after = world.job(job.job_id)
     assert (after.status, after.attempt, after.failure, after.dispatches) == (JobStatus.PENDING, 0, None, 2)
     assert world.sent == [(job.job_id, 0)]
@@ -125,7 +125,7 @@ def test_a_child_lost_before_its_claim_leaves_no_failure_and_the_message_is_sent
 def test_a_message_that_keeps_killing_children_is_left_to_recovery_in_the_end(world: World) -> None:
     job = world.repo.create_job("t.work")
     for _ in range(20):
-        settle.lost(world.app, Attempt(job.job_id, 0, new_token()), LOST)
+        settle.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
     assert world.job(job.job_id).dispatches == world.app.jobclaim.settings.max_dispatches
     assert len(world.sent) == world.app.jobclaim.settings.max_dispatches - 1
 
@@ -221,7 +221,7 @@ def test_an_end_that_is_not_written_at_once_is_written_later(
     world: World, short_outage: Callable[[int], None], reads: int
 ) -> None:
     other = JobRepo(world.repo.table.client(), settings=world.repo.settings, clock=world.clock)
-    ends: dict[JobStatus, Callable[[Attempt], object]] = {
+    ends: dict[JobStatus, Callable[[HeldAttempt], object]] = {
         JobStatus.CANCELLED: lambda attempt: settle.cancelled(world.app, attempt, "asked to"),
         JobStatus.FAILED: lambda attempt: settle.unfinished(world.app, attempt),
     }
@@ -247,7 +247,7 @@ def test_a_cancel_that_was_written_already_is_told_and_holds(world: World) -> No
     job, attempt = world.claimed()
     world.repo.update_status(job.job_id, "CANCELLED", token=attempt.token)
     assert settle.cancelled(world.app, attempt, "asked to") is True
-    assert settle.cancelled(world.app, Attempt(job.job_id, 0, new_token()), "asked to") is False
+    assert settle.cancelled(world.app, HeldAttempt(job.job_id, 0, new_token()), "asked to") is False
 
 
 # --- the users' hook, in the main process
@@ -304,7 +304,7 @@ def own_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def holding() -> MagicMock:
     """A request whose child holds one job."""
-    return MagicMock(**{"attempts.return_value": [Attempt("j", 0, "t")], "job_ids.return_value": {"j"}})
+    return MagicMock(**{"attempts.return_value": [HeldAttempt("j", 0, "t")], "job_ids.return_value": {"j"}})
 
 
 def test_a_child_that_stands_still_at_the_stop_is_ended_whatever_breaks(own_parent: Any) -> None:

@@ -24,7 +24,7 @@ from jobclaim.workers.process import active, settle, worker
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import OwnedRequest
-from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.process.settle import HeldAttempt
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -67,7 +67,7 @@ class Cancels:
         if request not in self._due:
             self._due[request] = time.monotonic() + (self._grace if told else 0)
 
-    def is_wanted(self, request: OwnedRequest, attempt: Attempt) -> bool:
+    def is_wanted(self, request: OwnedRequest, attempt: HeldAttempt) -> bool:
         """Whether an attempt is to end."""
         return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
 
@@ -99,12 +99,12 @@ class Cancels:
                 self._due[request] = now + SETTLE_SECONDS
                 self._recorder.submit(partial(self._stop, request))
 
-    def end(self, attempt: Attempt, until: float) -> bool | None:
+    def end(self, attempt: HeldAttempt, until: float) -> bool | None:
         """Record that an attempt was cancelled; ``None`` where DynamoDB was away for too long."""
         ended: bool | None = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
         return ended
 
-    def record_lost(self, attempt: Attempt, error: BaseException, *, wanted: bool) -> None:
+    def record_lost(self, attempt: HeldAttempt, error: BaseException, *, wanted: bool) -> None:
         """Record what became of an attempt whose child is gone."""
         until = time.monotonic() + SETTLE_SECONDS
         if not wanted or self.end(attempt, until) is False:  # ``None``: recovery settles it

@@ -14,7 +14,7 @@ from celery.worker.state import task_ready
 from jobclaim.jobs import JobError
 from jobclaim.workers.process import worker
 from jobclaim.workers.process.request import OwnedRequest
-from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.process.settle import HeldAttempt
 from jobclaim.workers.submission.message import DELIVERY, address
 
 logger = get_logger("celery.worker.request")
@@ -41,11 +41,11 @@ class PlainRequest(OwnedRequest):
             self.time_limits = (most, min(soft, most) if soft else None)
             logger.warning("time_limit=%s of %s[%s] is lowered to its queue's, %s s", wanted, self.name, self.id, most)
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[HeldAttempt]:
         """The claims that the body holds, and the message's own job where it was not claimed yet."""
         found, where = super().attempts(), address(self._request_dict)
         if where and where.job_id not in {attempt.job_id for attempt in found}:
-            found.append(Attempt(where.job_id, where.attempt, self.token))
+            found.append(HeldAttempt(where.job_id, where.attempt, self.token))
         return found
 
     def on_timeout(self, soft: bool, timeout: float) -> None:

@@ -23,7 +23,7 @@ from celery.worker.strategy import default
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.process import worker
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
-from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.process.settle import HeldAttempt
 from jobclaim.workers.submission.message import DELIVERY, TOKEN, address, delivery_of
 
 logger = get_logger("celery.worker.request")
@@ -74,9 +74,9 @@ class OwnedRequest(Request):
         """What the request drew."""
         return delivery_of(self._request_dict)
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[HeldAttempt]:
         """What the main process knows of the attempts that the child holds now."""
-        return [Attempt(claim.job_id, NOTED, claim.token) for claim in worker.current().claims_of(self.token)]
+        return [HeldAttempt(claim.job_id, NOTED, claim.token) for claim in worker.current().claims_of(self.token)]
 
     def is_overdue(self, now: float) -> bool:
         """Whether it runs longer than its hard limit, at a ``time.time()``."""
@@ -131,10 +131,10 @@ class JobRequest(OwnedRequest):
         where = address(self._request_dict)
         return where.job_id if where else str(self.id)
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[HeldAttempt]:
         """The request's own attempt, and those of claims that its body made beside it."""
         where = address(self._request_dict)
-        own = Attempt(self.job_id, where.attempt if where else 0, self.token, self.task, self._context)
+        own = HeldAttempt(self.job_id, where.attempt if where else 0, self.token, self.task, self._context)
         return [own, *super().attempts()]
 
     def acknowledge(self) -> None:

@@ -43,7 +43,7 @@ AFTER_KILL_MS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class HeldAttempt:
     """One delivery of a job's message, as the main process knows it.
 
     Attributes
@@ -65,7 +65,7 @@ class Attempt:
     context: Any = None
 
 
-def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
+def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
     """A child is gone (`WorkerLostError`), or is over its hard limit and about to be killed (`TimeLimitExceeded`)."""
     job = _read(app, attempt)
     if _is_unclaimed(job, attempt):
@@ -86,7 +86,7 @@ def lost(app: Celery, attempt: Attempt, error: BaseException) -> None:
         _fail(app, attempt, job, error)
 
 
-def unanswered(app: Celery, attempt: Attempt) -> None:
+def unanswered(app: Celery, attempt: HeldAttempt) -> None:
     """The child's claim had no answer, so its body has not begun: give the job back uncharged, and send its message."""
     job = _read(app, attempt)
     if _is_unclaimed(job, attempt):
@@ -97,7 +97,7 @@ def unanswered(app: Celery, attempt: Attempt) -> None:
         publish_if_due(app, after)
 
 
-def unfinished(app: Celery, attempt: Attempt, *, available_at: int | None = None) -> bool:
+def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = None) -> bool:
     """The worker stops and the attempt has not ended: give the job back, or fail it; ``False`` where it had ended.
 
     Parameters
@@ -124,7 +124,7 @@ def unfinished(app: Celery, attempt: Attempt, *, available_at: int | None = None
     return True
 
 
-def cancelled(app: Celery, attempt: Attempt, reason: str) -> bool:
+def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
     """The attempt is to end as CANCELLED; ``False`` where it had ended otherwise."""
     job = _read(app, attempt)
     if _is_mine(job, attempt, JobStatus.CANCELLED):
@@ -164,15 +164,15 @@ def insist(settle: Callable[[], Any], *, until: float) -> Any:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _read(app: Celery, attempt: Attempt) -> Job:
+def _read(app: Celery, attempt: HeldAttempt) -> Job:
     return app.jobclaim.repo.get_job(attempt.job_id)  # type: ignore[no-any-return]
 
 
-def _is_mine(job: Job, attempt: Attempt, status: JobStatus = JobStatus.PROCESSING) -> bool:
+def _is_mine(job: Job, attempt: HeldAttempt, status: JobStatus = JobStatus.PROCESSING) -> bool:
     return job.status is status and job.claim_token == attempt.token
 
 
-def _is_unclaimed(job: Job, attempt: Attempt) -> bool:
+def _is_unclaimed(job: Job, attempt: HeldAttempt) -> bool:
     return job.status is JobStatus.PENDING and job.attempt == attempt.number
 
 
@@ -186,7 +186,7 @@ def _send_again(app: Celery, job: Job) -> None:
         publish_if_due(app, after)
 
 
-def _context(attempt: Attempt, job: Job) -> Context:
+def _context(attempt: HeldAttempt, job: Job) -> Context:
     """Give Celery's context, which names the job and its claim even where the message, of plain Celery, names none.
 
     The links are the job's: what the message says of them is not asked.
@@ -197,7 +197,7 @@ def _context(attempt: Attempt, job: Job) -> Context:
     return context
 
 
-def _fail(app: Celery, attempt: Attempt, job: Job, error: BaseException) -> None:
+def _fail(app: Celery, attempt: HeldAttempt, job: Job, error: BaseException) -> None:
     """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal.
 
     Hook and signal are all that a main process runs of the users' code. What they raise is logged and changes nothing.

@@ -18,7 +18,7 @@ from jobclaim.workers.process.cancels import CANCELLED, GENTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import OwnedRequest
-from jobclaim.workers.process.settle import Attempt
+from jobclaim.workers.process.settle import HeldAttempt
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -97,7 +97,7 @@ class Shutdown:
             self.left_over |= None in ends
             self._children.kill(pid)
 
-    def _end_unfinished(self, request: OwnedRequest, attempt: Attempt) -> bool | None:
+    def _end_unfinished(self, request: OwnedRequest, attempt: HeldAttempt) -> bool | None:
         """Give back or fail, or cancel where that is wanted; ``None`` where DynamoDB was away for too long."""
         until, wanted = time.monotonic() + self.last_seconds / 2, self._cancels.is_wanted(request, attempt)
         after = None
