@@ -44,7 +44,8 @@ UNPLAYED: Final = frozenset(
         *(Move.STEP, Move.PROGRESS, Move.NOTE, Move.WAIT, Move.RESUME, Move.RESUME_EARLY),
     }
 )
-"""Moves that no actor makes: their conditions are dropped by nobody here, and shown by tests of the contract alone."""
+"""Moves that no actor makes. Those of steps, progress and waits are hunted in `tests.simulation.lasting`, the others'
+conditions are shown by tests of the contract alone."""
 CAUGHT_BY: Final[Mapping[str, int]] = {
     "a command is left for nobody": 405,
     "a job is late at its very deadline": 80,

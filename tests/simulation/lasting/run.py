@@ -12,10 +12,11 @@ from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.running import Running
 from jobclaim.recovery.decide import Dispatch, Figures, decide
 from tests.simulation.lasting.judge import Broken
-from tests.simulation.lasting.world import ACTS, JOB, SETTINGS, Crash, World, Writer
+from tests.simulation.lasting.world import ACTS, JOB, SETTINGS, Crash, Focus, World, Writer
 
 STEPS: Final = ("a", "b", "c")
 WAITS: Final = ("w", "x")
+ANY: Final = Focus()
 LOST: Final = Failure(kind=FailureKind.ORPHANED, message="lease over")
 
 
@@ -40,13 +41,16 @@ class Stage:
         self.world, self.random = world, world.random
         self.owners: list[Owner] = []
         self._payloads = 0
+        self._acts = world.focus.acts or tuple(self.random.choice((1, 3, 10)) for _ in range(5))
+        self._ways = world.focus.ways or tuple(self.random.choice((1, 3, 10)) for _ in range(5))
+        """How often who acts, and how often bodies do what: each seed has a life of its own."""
         world.act = self.act
 
     def act(self) -> None:
         """Let somebody do something."""
         acts: tuple[Callable[[], None], ...] = (self.claim, self.body, self.recover, self.resume, self.decide)
         with suppress(JobError, Crash):
-            self.random.choices(acts, (4, 12, 2, 5, 1))[0]()
+            self.random.choices(acts, self._acts)[0]()
         if self.random.random() < 0.3:
             self.world.clock.advance(self.random.choice((0.001, 1, 5, 10, 400)))
 
@@ -79,7 +83,7 @@ class Stage:
         if self.random.random() < 0.25:
             repo = self._twin(owner)
         acts = (self._step, self._tell, self._wait, self._token, self._end)
-        self.random.choices(acts, (6, 3, 4, 1, 1))[0](owner, repo)
+        self.random.choices(acts, self._ways)[0](owner, repo)
 
     def _twin(self, owner: Owner) -> JobRepo:
         if not owner.twins or self.random.random() < 0.3:
@@ -170,9 +174,9 @@ class Stage:
                 repo.cancel_job(JOB)
 
 
-def run(seed: int) -> str:
+def run(seed: int, focus: Focus = ANY) -> str:
     """Run one seed; gives the rule that it broke, or nothing."""
-    world = World(seed)
+    world = World(seed, focus)
     stage = Stage(world)
     try:
         while not world.item():

@@ -27,6 +27,17 @@ class Crash(BaseException):
     """The process dies here."""
 
 
+@dataclass(frozen=True)
+class Focus:
+    """What there is more of in a world than in others: weights of who acts, weights of what bodies do, and how often
+    others act between a read and a write.
+    """
+
+    acts: tuple[int, ...] = ()
+    ways: tuple[int, ...] = ()
+    between: float = 0.35
+
+
 @dataclass
 class Writer:
     """Who writes: a kind, the token of the claim that the process believes to hold, and the run that it read last."""
@@ -81,8 +92,9 @@ class World:
         Lets somebody do something; set by whoever knows the actors.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, focus: Focus = Focus()) -> None:
         self.random = Random(f"{seed}/lasting")
+        self.focus = focus
         self.faulty = self.random.random() < 0.8
         self.clock = ManualClock()
         self.client = ModelClient(self.clock)
@@ -116,10 +128,10 @@ class World:
 
     def meanwhile(self) -> None:
         """Let others act between a read and the write that rests on it."""
-        if self._depth < DEPTH and self.random.random() < 0.35:
+        if self._depth < DEPTH and self.random.random() < self.focus.between:
             self._depth += 1
             try:
-                for _ in range(self.random.randint(1, 3)):
+                for _ in range(self.random.randint(1, 4)):
                     self.act()
             finally:
                 self._depth -= 1
