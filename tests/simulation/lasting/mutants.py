@@ -24,12 +24,29 @@ IMPLIED: Final = frozenset({(Move.RESUME, "status")})
 SEEDS: Final = 1_000
 LIKELY: Final[Mapping[str, Focus]] = {
     "resume without attempt": Focus((10, 10, 1, 10, 1), (1, 1, 6, 1, 8), 0.9),
-    "resume without dispatches": Focus((6, 6, 10, 10, 1), (1, 1, 10, 1, 1), 0.9),
+    "resume without dispatches": Focus((1, 4, 10, 10, 1), (1, 1, 10, 1, 1), 0.9),
     "resume-early without claim_token": Focus((8, 8, 1, 10, 8), (1, 1, 1, 1, 12), 0.95),
     "a deadline that was told is not written": Focus((8, 10, 1, 6, 1), (1, 1, 12, 1, 1), 0.2),
 }
 """Where a mutant is sought that few seeds of all would meet."""
-CAUGHT_BY: Final[Mapping[str, int]] = {}
+CAUGHT_BY: Final[Mapping[str, int]] = {
+    "progress without status": 23,
+    "progress without claim_token": 10,
+    "note without status": 11,
+    "note without wait_changes": 8,
+    "wait without claim_token": 42,
+    "wait without wait_changes": 22,
+    "resume without attempt": 36,
+    "resume without dispatches": 140,
+    "resume-early without claim_token": 77,
+    "resume-early without wait_changes": 18,
+    "a finished step is run again": 12,
+    "a resumed job is not due": 150,
+    "a deadline that was told is not written": 18,
+    "a retry drops what was resumed": 12,
+    "every refused resume is a success": 51,
+    "every refused early resume is a success": 8,
+}
 """Seeds that once caught what is rarely met: tried first, and no more than a hint."""
 
 

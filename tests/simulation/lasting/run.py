@@ -12,7 +12,7 @@ from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.running import Running
 from jobclaim.recovery.decide import Dispatch, Figures, decide
 from tests.simulation.lasting.judge import Broken
-from tests.simulation.lasting.world import ACTS, JOB, SETTINGS, Crash, Focus, World, Writer
+from tests.simulation.lasting.world import ACTS, JOB, KEY, SETTINGS, Crash, Focus, World, Writer
 
 STEPS: Final = ("a", "b", "c")
 WAITS: Final = ("w", "x")
@@ -55,8 +55,8 @@ class Stage:
             self.world.clock.advance(self.random.choice((0.001, 1, 5, 10, 400)))
 
     def submit(self) -> None:
-        """Submit the job."""
-        self.world.repo(Writer("submitter")).create_job("t", {"n": 1}, job_id=JOB, max_attempts=5)
+        """Submit the job, anew where it has ended."""
+        self.world.repo(Writer("submitter")).create_job("t", {"n": 1}, idempotency_key=KEY, ttl=0.001, max_attempts=5)
 
     def claim(self) -> None:
         """Claim it in a new process."""
@@ -146,7 +146,7 @@ class Stage:
             (rescue.orphan_retry if self.random.random() < 0.8 else rescue.orphan_fail)(repo, job, LOST)
         elif job.status is JobStatus.PENDING:
             action = decide(job, self.world.clock(), Figures(SETTINGS))
-            if isinstance(action, Dispatch):
+            if isinstance(action, Dispatch) or self.random.random() < 0.2:  # or it read the index as it was before
                 rescue.dispatch(repo, job)
 
     def resume(self) -> None:
@@ -164,10 +164,6 @@ class Stage:
         if job.status is JobStatus.FAILED:
             repo.retry_job(JOB, clear_steps=self.random.random() < 0.3)
         elif not job.status.is_open:
-            item = self.world.item()
-            self.world.client.delete_item(TableName=SETTINGS.job_table, Key={"job_id": item["job_id"]})
-            self.world.judge.life += 1
-            self.owners.clear()
             self.submit()
         elif job.status is JobStatus.PENDING and self.random.random() < 0.1:
             with suppress(IllegalTransition):

@@ -10,12 +10,14 @@ from typing import Any, Final
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from jobclaim.jobs import JobRepo
+from jobclaim.jobs.protocol.submission import id_for_key
 from jobclaim.settings import Settings
 from tests.simulation.client import ModelClient
 from tests.simulation.lasting.judge import Judge
 from tests.support.clock import ManualClock
 
-JOB: Final = "j"
+KEY: Final = "k"
+JOB: Final = id_for_key("t", KEY)
 ACTS: Final = 40
 """Acts of one seed, those that come between another's read and write not among them."""
 DEPTH: Final = 2
