@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
-
-from botocore.exceptions import ClientError
+from typing import Final
 
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
-from jobclaim.jobs.storage.resilience import condition_failed
 
 KEY: Final = "#alerts"
+_KEY: Final = {schema.FLEET_KEY: attribute(KEY)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,34 +30,26 @@ class SaidAlerts(Records):
 
     def read(self) -> tuple[int, dict[str, Said]]:
         """Give when the alerts were last evaluated, epoch milliseconds, and what was said of each."""
-        return said_in(self._request("get_item").get("Item", {}))
+        answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_KEY))
+        return said_in(answer.get("Item", {}))
 
     def take(self, seen: int, now: int) -> bool:
         """Be the one that evaluates now."""
         condition = "evaluated_at = :seen" if seen else "attribute_not_exists(evaluated_at)"
         values = {":now": attribute(now)} | ({":seen": attribute(seen)} if seen else {})
-        try:
-            self._request(
-                "update_item",
-                UpdateExpression="SET evaluated_at = :now",
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-            )
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return False
-        return True
+        return self._write(
+            "update_item",
+            Key=_KEY,
+            UpdateExpression="SET evaluated_at = :now",
+            ConditionExpression=condition,
+            ExpressionAttributeValues=values,
+        )[0]
 
     def write(self, said: Mapping[str, Said]) -> None:
         """Remember what was said."""
         text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
         values = {":said": attribute(text)}
-        self._request("update_item", UpdateExpression="SET said = :said", ExpressionAttributeValues=values)
-
-    def _request(self, operation: str, **request: Any) -> Any:
-        key = {schema.FLEET_KEY: attribute(KEY)}
-        return self._ask(lambda: getattr(self._client(), operation)(TableName=self._table, Key=key, **request))
+        self._write("update_item", Key=_KEY, UpdateExpression="SET said = :said", ExpressionAttributeValues=values)
 
 
 def said_in(item: Item) -> tuple[int, dict[str, Said]]:

@@ -22,8 +22,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
-
 from jobclaim.jobs import checks
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
 from jobclaim.jobs.encoding import schema
@@ -31,7 +29,6 @@ from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.records import Records
-from jobclaim.jobs.storage.resilience import condition_failed
 
 log = get_logger("jobclaim.worker")
 
@@ -207,25 +204,17 @@ class Breakers(Records):
         """Write; give whether the condition held, and the record as it is then."""
         verb, _, rest = expression.partition("SET ")
         kept = f"SET #ttl = :ttl{', ' + rest if rest else ''} {verb}"
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "Key": _key(breaker),
-            "UpdateExpression": kept.strip(),
-            "ExpressionAttributeNames": {"#ttl": schema.FLEET_TTL},
-            "ExpressionAttributeValues": {**values, ":ttl": attribute(now // 1000 + KEPT_SECONDS)},
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        if condition:
-            request["ConditionExpression"] = condition
-        try:
-            answer = self._ask(lambda: self._client().update_item(**request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            refused: Any = error.response.get("Item")
-            return False, _view(refused, now)
-        return True, _view(answer["Attributes"], now)
+        applied, item = self._write(
+            "update_item",
+            Key=_key(breaker),
+            UpdateExpression=kept.strip(),
+            ExpressionAttributeNames={"#ttl": schema.FLEET_TTL},
+            ExpressionAttributeValues={**values, ":ttl": attribute(now // 1000 + KEPT_SECONDS)},
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **({"ConditionExpression": condition} if condition else {}),
+        )
+        return applied, _view(item, now)
 
     def _keep(self, breaker: Breaker, view: View) -> View:
         with self._lock:

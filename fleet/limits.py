@@ -100,7 +100,7 @@ class FleetLimits(Rates):
             {"#holders": "holders", "#job": job.job_id},
             {":token": attribute(job.claim_token), ":limit": attribute(limit)},
         )
-        return applied, None if item is None else _holders(item)
+        return applied, _holders(item) if item else None
 
     def _open(self, name: str, job: Job) -> bool:
         first = {":holders": {"M": {job.job_id: attribute(job.claim_token)}}}

@@ -13,7 +13,6 @@ from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
-from jobclaim.jobs.storage.resilience import condition_failed
 
 ROUNDS: Final = 6
 """Writes of one question: more than that many others at the same moment, and the answer is "later"."""
@@ -58,34 +57,24 @@ class Rates(Records):
 
     def _update(
         self, key: str, expression: str, condition: str, names: dict[str, str], values: Item
-    ) -> tuple[bool, dict[str, Any] | None]:
+    ) -> tuple[bool, Item]:
         """Make one conditional write; give whether it was applied, and the record after it or in its way."""
-        from botocore.exceptions import ClientError
-
-        request = {
-            "TableName": self._table,
-            "Key": {schema.FLEET_KEY: attribute(key)},
-            "UpdateExpression": expression,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": {**names, "#ttl": schema.FLEET_TTL},
-            "ExpressionAttributeValues": {**values, ":ttl": attribute(self._clock() // 1000 + KEPT_SECONDS)},
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            answer = self._ask(lambda: self._client().update_item(**request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            item: Any = error.response.get("Item")
-            return False, item or None
-        return True, answer["Attributes"]
+        return self._write(
+            "update_item",
+            Key={schema.FLEET_KEY: attribute(key)},
+            UpdateExpression=expression,
+            ConditionExpression=condition,
+            ExpressionAttributeNames={**names, "#ttl": schema.FLEET_TTL},
+            ExpressionAttributeValues={**values, ":ttl": attribute(self._clock() // 1000 + KEPT_SECONDS)},
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
 
 
 def _numbers(values: dict[str, int]) -> Item:
     return {name: attribute(value) for name, value in values.items()}
 
 
-def _seen(item: dict[str, Any] | None) -> Seen:
+def _seen(item: Item) -> Seen:
     names = ("spent", "tat", "again", "since")
-    return Seen(**{name: int(item[name]["N"]) for name in names if name in item}) if item else Seen()
+    return Seen(**{name: int(item[name]["N"]) for name in names if name in item})

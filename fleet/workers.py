@@ -135,25 +135,17 @@ class FleetRecords(Records):
         StoreUnavailable
             As all methods below.
         """
-        answer = self._ask(
-            lambda: self._client().delete_item(TableName=self._table, Key=_key(worker_id), ReturnValues="ALL_OLD")
-        )
-        return record_of(answer["Attributes"]) if "Attributes" in answer else None
+        _, item = self._write("delete_item", Key=_key(worker_id), ReturnValues="ALL_OLD")
+        return record_of(item) if item else None
 
     def remove_unseen(self, worker_id: str, seen_at: int) -> bool:
         """Delete a lost worker's record on the heartbeat that was read; ``False`` where there is a later one."""
-        request = {
-            "Key": _key(worker_id),
-            "ConditionExpression": "seen_at = :seen_at",
-            "ExpressionAttributeValues": {":seen_at": attribute(seen_at)},
-        }
-        try:
-            self._ask(lambda: self._client().delete_item(TableName=self._table, **request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return False
-        return True
+        return self._write(
+            "delete_item",
+            Key=_key(worker_id),
+            ConditionExpression="seen_at = :seen_at",
+            ExpressionAttributeValues={":seen_at": attribute(seen_at)},
+        )[0]
 
     # --- people
     def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
@@ -201,13 +193,8 @@ class FleetRecords(Records):
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
-        update = {"TableName": self._table, "Key": _key(worker_id), "ReturnValues": "ALL_NEW", **request}
-        try:
-            return record_of(self._ask(lambda: self._client().update_item(**update))["Attributes"])
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            return None
+        applied, item = self._write("update_item", Key=_key(worker_id), ReturnValues="ALL_NEW", **request)
+        return record_of(item) if applied else None
 
 
 def is_cancel_under_way(repo: HasTable, job: Job) -> bool:

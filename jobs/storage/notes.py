@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from botocore.exceptions import ClientError
-
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.storage.members import Arrivals, Members
 from jobclaim.jobs.storage.note_keys import SEPARATOR, Kind, key
 from jobclaim.jobs.storage.records import HasTable
-from jobclaim.jobs.storage.resilience import condition_failed
 
 __all__ = ["SEPARATOR", "Arrivals", "Kind", "Notes", "key"]
 
@@ -56,11 +53,13 @@ class Notes(Members):
         than ``stale_ms`` ago; a time further ahead than that is of a clock that is not to be believed.
         """
         now = self._clock()
-        request = {
-            "UpdateExpression": "SET #text = :text, #owner = :owner, #at = :now, #ttl = :ttl",
-            "ConditionExpression": _FREE,
-            "ExpressionAttributeNames": {"#text": "text", "#owner": "owner", "#at": "taken_at", "#ttl": schema.TTL},
-            "ExpressionAttributeValues": {
+        applied, item = self._write(
+            "update_item",
+            Key=key(kind, name),
+            UpdateExpression="SET #text = :text, #owner = :owner, #at = :now, #ttl = :ttl",
+            ConditionExpression=_FREE,
+            ExpressionAttributeNames={"#text": "text", "#owner": "owner", "#at": "taken_at", "#ttl": schema.TTL},
+            ExpressionAttributeValues={
                 ":text": attribute(text),
                 ":owner": attribute(owner),
                 ":now": attribute(now),
@@ -68,16 +67,9 @@ class Notes(Members):
                 ":ahead": attribute(now + stale_ms),
                 ":ttl": attribute(self._end(seconds)),
             },
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        try:
-            self._ask(lambda: self._client().update_item(TableName=self._table, Key=key(kind, name), **request))
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
-            response: Any = error.response
-            return str(response.get("Item", {}).get("text", {}).get("S", ""))
-        return None
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+        return None if applied else str(item.get("text", {}).get("S", ""))
 
     def delete(self, kind: Kind, name: str) -> None:
         """Remove a note, if there is one."""

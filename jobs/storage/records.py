@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar
 
+from botocore.exceptions import ClientError
+
 from jobclaim.jobs.clock import Clock
-from jobclaim.jobs.storage.resilience import persistently
+from jobclaim.jobs.encoding.item import Item
+from jobclaim.jobs.storage.resilience import condition_failed, persistently
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.settings import Settings
 
@@ -45,3 +48,14 @@ class Records:
 
     def _ask(self, request: Callable[[], T]) -> T:
         return persistently(request, clock=self._clock, sleep=self._sleep)
+
+    def _write(self, operation: str, **request: Any) -> tuple[bool, Item]:
+        """Make a conditional write; give whether it was applied, and the record that the answer brings."""
+        try:
+            answer = self._ask(lambda: getattr(self._client(), operation)(TableName=self._table, **request))
+        except ClientError as error:
+            if not condition_failed(error):
+                raise
+            refused: Any = error.response
+            return False, refused.get("Item") or {}
+        return True, answer.get("Attributes") or {}
