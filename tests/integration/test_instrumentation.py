@@ -28,6 +28,7 @@ class Seen:
 
     lines: list[dict[str, Any]]
     log: str
+    nodes: list[str]
 
     def of(self, name: str, *what: str) -> list[dict[str, Any]]:
         """Give the lines of one submission, in order."""
@@ -51,10 +52,15 @@ def seen(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest
     with deployed(dynamodb_local, elasticmq, folder, task_modules=modules, run_dir=str(folder)) as stack:
         stack.environment[SEEN] = str(file)
         useless = ("-E", "--prefetch-multiplier", "8", "--statedb", str(folder / "state"))
-        worker = stack.worker("instrumented", "-c", "4", "-Q", "default", *useless)
+        honoured = ("-n", "celery@seen", "--pidfile", str(folder / "pid"), "-O", "fair", "--max-memory-per-child", "900000")
+        accepted = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--disable-prefetch")
+        options = (*useless, *honoured, *accepted, "--heartbeat-interval", "5", "-X", "recovery")
+        worker = stack.worker("instrumented", "-c", "4", *options)
+        assert int((folder / "pid").read_text()) == worker.pid
         ids = _submit(stack)
         jobs = ids["jobs"]
         wait_until(lambda: _lines(file, jobs, "waits", "body"), 60, "the body that waits runs")
+        nodes = list(create_app(stack.settings).control.inspect().ping() or ())
         create_app(stack.settings).control.revoke(jobs["waits"])
         known = stack.repo.table
         wait_until(
@@ -64,7 +70,7 @@ def seen(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest
         )
         names = {**jobs, **ids["others"]}
         wait_until(lambda: _all_told(file, names), 30, "what follows the ends is told")
-        return Seen(_lines(file, names), worker.log())
+        return Seen(_lines(file, names), worker.log(), nodes)
 
 
 UNSEEN = ("cancelled", "unknown", "by hand", "by hand, silently")
@@ -214,3 +220,9 @@ def test_opentelemetry_has_each_attempt_under_the_span_that_sent_its_message(see
 def test_options_of_the_worker_that_have_no_effect_are_taken_back_with_one_warning(seen: Seen) -> None:
     [line] = [line for line in seen.log.splitlines() if "config.overridden" in line]
     assert all(option in line for option in ("--task-events", "--statedb", "--prefetch-multiplier"))
+
+
+def test_options_of_the_worker_count_or_are_accepted_where_they_concern_what_sqs_does_not_carry(seen: Seen) -> None:
+    [node] = seen.nodes
+    assert node == "celery@seen"
+    assert [line["state"] for line in seen.of("ok", ENDED)] == ["SUCCESS"]

@@ -38,6 +38,9 @@ YARDSTICK: Final = f"{SHAPES}test_a_canvas_gives_what_celerys_own_gives"
 RETRIES: Final = f"{LAYER}test_celerys_own_retry_options_mean_what_they_say"
 NAMED: Final = f"{TABLE}test_the_page_names_everything_that_celery_has"
 TYPED: Final = f"{TABLE}test_the_page_names_every_option_of_the_command"
+RUNS_WITH: Final = (
+    f"{SIGNALS}test_options_of_the_worker_count_or_are_accepted_where_they_concern_what_sqs_does_not_carry"
+)
 TAKEN_BACK: Final = f"{FEATURES}test_options_of_the_worker_without_effect_are_taken_back"
 EVENTS: Final = f"{FEATURES}test_events_cannot_be_waited_for"
 POOL_REFUSED: Final = f"{POOLS}test_every_other_pool_is_refused_with_the_remedy"
@@ -357,12 +360,9 @@ ROWS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "`beat_scheduler`": (f"{INSTALL}test_the_hosts_schedules_run_beside_those_of_settings_and_recovery",),
     },
     "Options of celery worker": {
-        "`-A`": (TYPED,),
+        "`-A`": (RUNS_WITH, TYPED),
         "`-b`": (f"{INSTALL}test_another_broker_in_celerys_own_environment_variable_is_refused",),
-        "`-Q`": (
-            "tests/integration/test_worker_commands.py::test_a_worker_is_started_watched_restarted_and_stopped",
-            TYPED,
-        ),
+        "`-Q`": (RUNS_WITH, TYPED),
         "`-l`": (f"{LOGS}test_log_level_and_log_file_are_those_that_were_typed",),
         "`--time-limit`": (
             "tests/unit/test_plain_tasks.py::test_a_plain_tasks_time_limit_above_its_queues_is_a_problem",
@@ -371,9 +371,9 @@ ROWS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             TAKEN_BACK,
             f"{SIGNALS}test_options_of_the_worker_that_have_no_effect_are_taken_back_with_one_warning",
         ),
-        "`--disable-prefetch`": (TYPED,),
+        "`--disable-prefetch`": (RUNS_WITH, TYPED),
         "`--pool-start-method`": (TYPED,),
-        "`--without-gossip`": (TYPED,),
+        "`--without-gossip`": (RUNS_WITH, TYPED),
         "`--purge`": (f"{FEATURES}test_a_purge_deletes_messages_and_leaves_jobs_to_recovery",),
         "`-B`": (
             "tests/integration/test_beat.py::test_two_beats_run_each_tick_once",
