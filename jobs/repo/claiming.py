@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from jobclaim.jobs import checks
@@ -133,7 +134,8 @@ class Claiming(Lasting):
             return written
         if self.clock() >= job.lease_expires_at:
             return Written(False, self._give_back(job))
-        self._claims.remember(restored)  # what its end tells hooks is the payload, not its mark
+        # what its end tells hooks is the payload, not its mark; the checkpoint is written as it is stored
+        self._claims.remember(replace(restored, checkpoint=job.checkpoint))
         return Written(True, restored)
 
     def _claim(

@@ -54,7 +54,7 @@ def room(job: Job, settings: Settings) -> int:
 
 def limit_of(job: Job, settings: Settings) -> int:
     """Bytes that steps, waits and checkpoint of a job may take: the setting, or what payload and result leave."""
-    payload = len(codec.encode(job.payload).encode())
+    payload = len(codec.encode(job.payload if job.payload_mark is None else job.payload_mark).encode())
     return max(0, min(settings.max_steps_bytes, ITEM_BUDGET - payload - settings.max_result_bytes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,25 @@ def plain(job_id: str) -> str:
         log.append(current_app.AsyncResult(job_id).state)
         job.set_result(job.wait_for("approval"))
     return "left"
+
+
+@shared_task(base=JobTask, bind=True, name="lasting.coroutine")
+async def coroutine(self: Any) -> Any:
+    """Do it all in an event loop."""
+    first = await asyncio.gather(*(self.astep(f"charge-{n}", charge_later, str(n)) for n in range(2)))
+    self.progress(1, 2)
+    try:
+        return [first, self.wait_for("approval")]
+    except Exception:
+        log.append("handled")
+        raise
+
+
+@shared_task(base=JobTask, bind=True, name="lasting.limited", concurrency_key="tenant", breaker="service")
+def limited(self: Any, tenant: str) -> str:
+    """Wait in the only place that its tenant has."""
+    self.wait_for("go")
+    return tenant
 
 
 class Stoppable(JobTask, AbortableTask):
@@ -244,6 +264,30 @@ def test_a_task_that_claims_in_its_body_has_all_of_it_too(jobclaim: Harness) -> 
     jobclaim.drain()
 
     assert (jobclaim.job("plain-1").status, jobclaim.job("plain-1").result) == (JobStatus.COMPLETED, "yes")
+
+
+def test_an_async_body_has_it_too_and_its_handlers_see_no_wait(jobclaim: Harness) -> None:
+    result = coroutine.delay()
+    jobclaim.drain()
+    assert jobclaim.job(result).waits_for == "approval"
+
+    jobclaim.repo.resume(result.id, "approval", "yes")
+    jobclaim.drain()
+
+    assert result.get(timeout=1) == [["0", "1"], "yes"]
+    assert sorted(log) == ["charge 0 later", "charge 1 later"]
+
+
+def test_a_wait_leaves_its_place_under_a_limit_and_tells_its_breaker_nothing(jobclaim: Harness) -> None:
+    first, second = (limited.delay("t") for _ in range(2))
+    jobclaim.drain()
+    assert (first.state, second.state) == ("WAITING", "WAITING")
+
+    for result in (first, second):
+        jobclaim.repo.resume(result.id, "go")
+    jobclaim.drain()
+
+    assert [result.get(timeout=1) for result in (first, second)] == ["t", "t"]
 
 
 @pytest.mark.parametrize("task", [stoppable, stoppable_too])
