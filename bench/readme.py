@@ -42,6 +42,7 @@ def section(result: Mapping[str, Any]) -> str:
             f"- **Speed**: {speed:.0f} jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms (SQS/DynamoDB) with "
             f"{about['processes']} processes on {about['cores']} cores."
         )
+    lines += ["", report.features_table()]
     return "\n".join([*lines, "", "[All tables, the setting, and how to run it](bench/results/peers.md)."])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.peers import figures
 from bench.peers.catalog import OURS
+from bench.peers.features import FEATURES, WHO
 from bench.peers.figures import Row
 
 FAULT_TITLES = {
@@ -30,6 +31,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     """Write the whole report."""
     rows = figures.rows(result)
     parts = ["# jobclaim beside its peers", "", setting(result), "", "## Faults", "", faults_table(rows), ""]
+    parts += ["## Durable work", "", "As shipped and documented; not measured.", "", features_table(), ""]
     if any(row.numbers for row in rows):
         parts += ["## Cost and speed", "", numbers_table(result, rows), "", figures.PRICES, ""]
     if _measured(result):
@@ -65,6 +67,11 @@ def faults_table(rows: Sequence[Row]) -> str:
         if row.faults and row.key not in ("jobclaim-bulk", "jobclaim-listed")
     ]
     return table(["", *FAULT_TITLES.values(), "all three"], shown)
+
+
+def features_table() -> str:
+    """What each has for work that outlasts an attempt."""
+    return table(["", *WHO], FEATURES)
 
 
 def numbers_table(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
