@@ -52,7 +52,7 @@ def seen(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytest
     with deployed(dynamodb_local, elasticmq, folder, task_modules=modules, run_dir=str(folder)) as stack:
         stack.environment[SEEN] = str(file)
         useless = ("-E", "--prefetch-multiplier", "8", "--statedb", str(folder / "state"))
-        honoured = ("-n", "celery@seen", "--pidfile", str(folder / "pid"), "-O", "fair", "--max-memory-per-child", "900000")
+        honoured = ("-n", "celery@seen", "--pidfile", str(folder / "pid"), "--max-memory-per-child", "9000000")
         accepted = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--disable-prefetch")
         options = (*useless, *honoured, *accepted, "--heartbeat-interval", "5", "-X", "recovery")
         worker = stack.worker("instrumented", "-c", "4", *options)
