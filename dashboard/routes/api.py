@@ -21,7 +21,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
-from jobclaim.jobs.repo.running import MAX_NAME
+from jobclaim.jobs.repo.keeping import MAX_NAME
 from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 

@@ -15,7 +15,7 @@ from jobclaim.jobs.kept import Progress, Step, Wait
 from jobclaim.jobs.model import HISTORY_LIMIT, DeadState, Decision
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.submission import MAX_ENVELOPE, MAX_POLICY
-from jobclaim.jobs.repo.running import MAX_NAME
+from jobclaim.jobs.repo.keeping import MAX_NAME
 from jobclaim.jobs.transitions import Move
 
 LATE = 10**14

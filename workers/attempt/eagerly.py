@@ -19,7 +19,8 @@ from jobclaim.jobs.durable import calls, typed
 from jobclaim.jobs.durable.reports import Reports
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.kept import Step
-from jobclaim.jobs.repo.running import completed_now, step_name, wait_name
+from jobclaim.jobs.repo.running import wait_name
+from jobclaim.jobs.repo.stepping import completed_now, step_name
 
 TIMES_OUT: Final = object()
 """Stands for a wait that nobody resumes in time."""

@@ -1,0 +1,102 @@
+"""What a claim keeps beside the job itself, and how it is written: fenced, and with what the body told meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from jobclaim.jobs.durable.reports import Reports
+from jobclaim.jobs.errors import ClaimLost, PayloadTooLarge, StoreUnavailable
+from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.repo import delivery, room
+from jobclaim.jobs.storage.written import Written
+from jobclaim.jobs.transitions import Move
+
+if TYPE_CHECKING:
+    from jobclaim.jobs.repo.owning import Owning
+
+log = get_logger("jobclaim.jobs")
+
+MAX_NAME: Final = 100
+"""Characters of a step's or a wait's name."""
+
+
+class Keeping:
+    """The state of one claim's body in this process, and its writes.
+
+    Parameters
+    ----------
+    claim : Job
+        The job as it was claimed.
+    """
+
+    def __init__(self, repo: Owning, claim: Job) -> None:
+        self._repo = repo
+        self._home = threading.get_ident()
+        self._lock = threading.RLock()
+        self._names: dict[str, threading.Lock] = {}
+        self._sleeps = itertools.count(1)
+        self._over = ""
+        self.reports = Reports(claim, repo.settings.progress_seconds)
+        self.job = claim
+        """As the store has it, as far as this process knows."""
+
+    def with_last_report(self, after: Job) -> Job:
+        """Give a job whose attempt ends with what its body told last: it costs no write of its own."""
+        with self._lock:
+            kept = after.status is not JobStatus.COMPLETED  # then nothing reads the checkpoint any more
+            try:
+                return self._with_reports(after, checkpoint=kept)
+            except (PayloadTooLarge, StoreUnavailable) as error:
+                log.warning("checkpoint.not_written", reason=str(error), **self.job.log_context())
+                return self._with_reports(after, checkpoint=False)
+
+    def _with_reports(self, job: Job, *, checkpoint: bool = True) -> Job:
+        job = replace(job, progress=self.reports.progress or job.progress)
+        if checkpoint and self.reports.checkpoint is not ...:
+            value = self.reports.checkpoint
+            stored = None if value is None else self._fitting(value, "checkpoint", without=True)
+            job = replace(job, checkpoint=stored)
+        return job
+
+    def _go_on(self) -> None:
+        if self._over:
+            raise ClaimLost(f"the attempt of job {self.job.job_id!r} is over: {self._over}; let the body end")
+
+    def _write(self, move: Move, after: Job) -> bool:
+        """Make a move; ``False`` where the job changed under the same claim, so that the caller looks again.
+
+        Raises
+        ------
+        ClaimLost, StoreUnavailable
+        """
+        where = delivery.current()
+        until = where.write_until(self.job, self._repo.clock()) if move is not Move.PROGRESS else None
+        written = self._repo.table.apply(self.job, move, after, until=until)
+        if written.applied:
+            self.job = written.made or after
+            self.reports.written(self._repo.clock())
+            return True
+        self._catch_up(written)
+        return False
+
+    def _catch_up(self, written: Written) -> None:
+        stored = written.job
+        mine = stored is not None and stored.claim_token == self.job.claim_token
+        if stored is not None and mine and stored.status is JobStatus.PROCESSING:
+            self.job = stored
+            return
+        claim, self._over = self.job, "its claim is over"
+        raise self._repo.attempt_lost(claim, stored)
+
+    def _fits(self, checkpoint: Any) -> None:
+        if not self._repo.large.enabled and not isinstance(checkpoint, (int, float)):
+            self._fitting(checkpoint, "checkpoint", without=True)
+
+    def _fitting(self, value: Any, what: str, *, without: bool = False) -> Any:
+        """Give a value as it is stored; ``without`` the checkpoint, which it takes the place of."""
+        job = replace(self.job, checkpoint=None) if without else self.job
+        return room.fitting(job, value, what, self._repo.large, self._repo.settings, until=self.job.lease_expires_at)
