@@ -55,6 +55,7 @@ SECTIONS = (
             "queues": "Show what waits in each queue, how long, and how much of its SLA that is.",
             "workers": "Show the fleet: who lives, what runs, on which version.",
             "worker": "Run, start, stop, restart, monitor and check workers.",
+            "verify": "Put the guarantees to the test under faults, from outside.",
             "bench": "Measure what a job takes and costs on this deployment.",
             "prune": "Delete what is past its retention, in tables without a TTL.",
         },

@@ -181,6 +181,7 @@ def here(world: World) -> dict[str, str]:
 LOOKS_AT_QUEUES = rows("queue", "visible", "in_flight", "waiting", "running", "sla_burn")
 MEASURED = one("jobs_per_second", "requests", "write_units_per_job", "dollars_per_million", jobs=10, deleted=10)
 WORKER_FIELDS = ("worker_id", "state", "queues", "jobs", "concurrency", "version")
+VERIFIED = "tests/integration/test_verify.py"
 GROUP = ("fingerprint", "count", "kind", "exception", "sample")
 ACT = ("verb", "dry_run", "matched", "done", "unsent", "limited", "refused")
 PASS = ("examined", "orphaned", "redispatched")
@@ -388,7 +389,11 @@ ELSEWHERE: dict[str, str] = {
     "jobclaim demo --keep ./demo": "tests/integration/test_demo.py",
     "jobclaim demo -o json | jq .figures": "tests/integration/test_demo.py",
     "make demo": "tests/integration/test_demo.py",
-    "python -m tests.chaos --minutes 20 --jobs 20000 --seed 20261121": "tests/chaos/test_chaos.py",
+    "jobclaim verify": VERIFIED,
+    "jobclaim verify --minutes 20 --jobs 20000": VERIFIED,
+    "jobclaim verify --minutes 20 --jobs 20000 --seed 7": VERIFIED,
+    "jobclaim verify --dynamodb-url http://127.0.0.1:8000 --sqs-url http://127.0.0.1:9324": VERIFIED,
+    "jobclaim verify -o json | jq '.promises[] | select(.state != \"held\")'": VERIFIED,
     "python -m bench.scale --write": "tests/unit/test_scale.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
     "celery -A proj beat": "tests/adoption/test_existing_celery.py",

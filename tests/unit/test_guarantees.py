@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from jobclaim.settings import Settings
+from jobclaim.verify.promises import Evidence, judge
 from tests.simulation.scenario import SKEW_MS, simulated_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "guarantees.md").read_text()
 NAMED = sorted(set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", TEXT)))
+CHECKED = {rule.code for rule in judge(Evidence(planned=0, promises=[], jobs={}, starts=[]))}
 PROMISES = [line.split(" | ") for line in TEXT.splitlines() if line.startswith("| **")]
 
 
@@ -33,8 +35,20 @@ def test_a_named_test_exists(path: str, name: str) -> None:
 
 @pytest.mark.parametrize("row", PROMISES, ids=[row[0].strip("|* ")[:40] for row in PROMISES])
 def test_every_promise_has_a_test(row: list[str]) -> None:
-    assert len(row) == 3, "a row is a promise, its limit and its tests"
+    assert len(row) == 4, "a row is a promise, its limit, its tests and its checks"
     assert "::test_" in row[2]
+
+
+@pytest.mark.parametrize("row", PROMISES, ids=[row[0].strip("|* ")[:40] for row in PROMISES])
+def test_every_promise_has_a_check_from_outside(row: list[str]) -> None:
+    named = re.findall(r"`([a-z-]+)`", row[3])
+    assert named
+    assert set(named) <= CHECKED, "these are the checks of `jobclaim verify`"
+
+
+def test_every_check_from_outside_belongs_to_a_promise() -> None:
+    named = {code for row in PROMISES for code in re.findall(r"`([a-z-]+)`", row[3])}
+    assert named == CHECKED - {"audit", "faults"}, "these two are about the run as a whole"
 
 
 @pytest.mark.parametrize("row", PROMISES, ids=[row[0].strip("|* ")[:40] for row in PROMISES])

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
-from jobclaim.jobs import JobStatus
-from tests.chaos.verdict import Evidence, Rule
+from jobclaim import JobStatus
+from jobclaim.verify.promises import Evidence, Rule
 
 Rows = list[tuple[str, str]]
+SHOWN_AS: Final = {"held": "[green]held[/]", "broken": "[bold red]BROKEN[/]", "untested": "[yellow]not tested[/]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,11 @@ def sections(evidence: Evidence, figures: Figures) -> list[Section]:
     ]
 
 
-def summary(evidence: Evidence, figures: Figures, rules: Iterable[Rule]) -> str:
+def summary(evidence: Evidence, figures: Figures, rules: Sequence[Rule]) -> str:
     """Tell the run in one line."""
-    end = "Every promise held." if all(rule.held for rule in rules) else "A PROMISE BROKE."
+    broken = sum(rule.state == "broken" for rule in rules)
+    untested = sum(rule.state == "untested" for rule in rules)
+    end = f"{len(rules) - broken - untested} promises held, {broken} broken, {untested} not put to the test."
     return (
         f"Seed {figures.seed}: {len(evidence.by_id):,} jobs in {figures.minutes:.1f} minutes of chaos, "
         f"{sum(evidence.struck.values()):,} strikes, {sum(figures.hits.values()):,} requests that met a fault; all was "
@@ -72,30 +78,45 @@ def summary(evidence: Evidence, figures: Figures, rules: Iterable[Rule]) -> str:
     )
 
 
-def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rule]) -> None:
-    """Print the tables and the verdict."""
-    for section in sections(evidence, figures):
+def records(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    """Give the promises as programs read them."""
+    return [
+        {
+            "check": rule.code,
+            "promise": rule.name,
+            "tested": rule.tries,
+            "state": rule.state,
+            "broken_by": list(rule.offenders),
+        }
+        for rule in rules
+    ]
+
+
+def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rule], *, verbose: bool = False) -> None:
+    """Print the promises; with ``verbose`` what else was counted, before."""
+    for section in sections(evidence, figures) if verbose else ():
         table = Table(title=section.title, title_justify="left", show_header=False)
         table.add_column(min_width=44)
         table.add_column(justify="right")
         for name, count in section.rows:
             table.add_row(name, count)
         console.print(table)
-    verdict = Table("promise", "", "evidence", title="Verdict", title_justify="left")
+    verdict = Table("promise", "check", Column("tested", justify="right"), "", box=SIMPLE_HEAD)
     for rule in rules:
-        verdict.add_row(rule.name, "[green]held[/]" if rule.held else "[bold red]BROKEN[/]", rule.finding())
+        verdict.add_row(rule.name, rule.code, f"{rule.tries:,}", SHOWN_AS[rule.state])
+        if rule.offenders:
+            verdict.add_row(Text(rule.finding(), style="red"), "", "", "")
     console.print(verdict)
     console.print(summary(evidence, figures, rules))
 
 
 def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: str) -> str:
     """Give the same as a page."""
-    machine = (
-        f"Python {platform.python_version()}, {os.cpu_count()} cores; DynamoDB Local and ElasticMQ behind proxies."
-    )
-    lines = ["# Chaos on real processes", "", f"`{command}`", "", f"{summary(evidence, figures, rules)} {machine}", ""]
-    lines += ["| promise | | evidence |", "|---|---|---|"]
-    lines += [f"| {rule.name} | {'held' if rule.held else '**BROKEN**'} | {rule.finding()} |" for rule in rules]
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores."
+    lines = ["# The guarantees, put to the test from outside", "", f"`{command}`", ""]
+    lines += [f"{summary(evidence, figures, rules)} {machine}", ""]
+    lines += ["| promise | check | times tested | | broken by |", "|---|---|---:|---|---|"]
+    lines += [f"| {rule.name} | `{rule.code}` | {rule.tries:,} | {rule.state} | {rule.finding()} |" for rule in rules]
     for section in sections(evidence, figures):
         lines += ["", f"## {section.title}", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {count} |" for name, count in section.rows]

@@ -1,4 +1,4 @@
-"""The plan of a chaos run: the same from the same seed, complete even when short."""
+"""The plan of `jobclaim verify`: the same from the same seed, complete even when short."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.plan import FREEZES, JOBS, LONG, SHORT, Kind, Plan, Scale, draw
-from tests.chaos.weather import QUEUE, TABLE, Weather
+from jobclaim.verify.plan import FREEZES, JOBS, LONG, SHORT, Kind, Plan, Scale, draw
+from jobclaim.verify.weather import QUEUE, TABLE, Weather
 from tests.support.faults import ASTRAY, COPIED, RESET
 
 SHORT_SECONDS = 26.0
@@ -58,7 +58,7 @@ def test_calls_come_in_order_and_equal_ones_more_than_once() -> None:
 
 def test_every_kind_of_storm_has_its_fault() -> None:
     by_proxy = set(TABLE) | set(QUEUE)
-    named = {kind for kind in Kind if kind.value.startswith(("DynamoDB", "SQS", "messages"))}
+    named = {kind for kind in Kind if kind.value.startswith(("DynamoDB", "SQS", "messages", "old messages"))}
     assert by_proxy == named - {Kind.TABLE_OUTAGE, Kind.QUEUE_OUTAGE}
 
 

@@ -6,15 +6,16 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from tests.chaos.plan import Scale
-from tests.support.processes import ManagedProcess
-from tests.support.stack import READY, Stack
-from tests.support.waiting import wait_until
+from jobclaim.verify.plan import Scale
+from jobclaim.verify.processes import ManagedProcess
+from jobclaim.verify.stage import READY, Stage
+from jobclaim.verify.waiting import wait_until
 
 Role = Literal["worker", "recovery"]
 START_SECONDS: Final = 90.0
@@ -31,6 +32,8 @@ class Member:
         "end" or "die" once the monkey asked for it; empty for one that is to live.
     frozen : bool
         Whether the monkey holds it, or a child of it.
+    struck_at, killed_at : int
+        When it was first struck in any way, and when its main process was killed: epoch milliseconds.
     """
 
     role: Role
@@ -38,6 +41,8 @@ class Member:
     told_to: str = ""
     frozen: bool = False
     ready: bool = False
+    struck_at: int = 0
+    killed_at: int = 0
 
     def is_ready(self) -> bool:
         """Whether it has come up; known once it was seen."""
@@ -57,8 +62,8 @@ class Member:
 class Crew:
     """All that were ever started."""
 
-    def __init__(self, stack: Stack, scale: Scale) -> None:
-        self._stack = stack
+    def __init__(self, stage: Stage, scale: Scale) -> None:
+        self._stage = stage
         self._scale = scale
         self.members: list[Member] = []
         self.died: list[str] = []
@@ -72,7 +77,7 @@ class Crew:
         }
         beat = ["-B"] if role == "recovery" else []
         environment = {"JOBCLAIM_WORKER_NAME": name}
-        member = Member(role, self._stack.celery(name, "worker", *queues[role], *beat, env=environment))
+        member = Member(role, self._stage.celery(name, "worker", *queues[role], *beat, env=environment))
         self.members.append(member)
         return member
 
@@ -106,6 +111,7 @@ class Crew:
     def kill(self, member: Member) -> None:
         """kill -9 of its main process; another one takes its place."""
         member.told_to = "die"
+        member.killed_at = now_ms()
         member.process.send(signal.SIGKILL)
         self.start(member.role)
 
@@ -150,6 +156,11 @@ class Crew:
             return
         if status != 0:
             self.died.append(f"asked to end, ended with {status}: {member.process.describe()}")
+
+
+def now_ms() -> int:
+    """Give the time, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 def kill_process(pid: int) -> None:

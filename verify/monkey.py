@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 from threading import Event
 from typing import Final
 
-from tests.chaos import crew as crews
-from tests.chaos.busy import Busy
-from tests.chaos.crew import Crew, Member, Role
-from tests.chaos.plan import OUTAGES, Kind, Strike
-from tests.chaos.weather import QUEUE, TABLE, Weather
-from tests.support.faults import Fault, FaultyProxy
+from jobclaim.verify import crew as crews
+from jobclaim.verify.busy import Busy
+from jobclaim.verify.crew import Crew, Member, Role
+from jobclaim.verify.plan import OUTAGES, Kind, Strike
+from jobclaim.verify.proxy import Fault, FaultyProxy
+from jobclaim.verify.weather import QUEUE, TABLE, Weather
 
 TICK_SECONDS: Final = 0.1
+STALLED_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 20.0
 WAIT_FOR_WORK_SECONDS: Final = 10.0
 ROLES: Final[dict[Kind, Role]] = {Kind.KILL_RECOVERY: "recovery", Kind.DEPLOY_RECOVERY: "recovery"}
@@ -35,6 +36,9 @@ class Monkey:
     ----------
     struck, missed : Counter
         Strikes by kind: those that hit, and those that found nobody to hit.
+    trouble : list of pair
+        When any heartbeat may have failed for no fault of its worker, from and until, epoch milliseconds: while faults
+        were over the table, and while this process itself stood still because the machine did.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Monkey:
         self._busy = busy
         self._numbers = itertools.count()
         self._gone: Counter[int] = Counter()
+        self.trouble: list[tuple[int, int]] = []
         self.struck: Counter[Kind] = Counter()
         self.missed: Counter[Kind] = Counter()
 
@@ -58,6 +63,7 @@ class Monkey:
         waiting = sorted(strikes, key=lambda strike: strike.at)
         ends: list[tuple[float, int, End]] = []
         try:
+            last = began
             while (now := time.monotonic() - began) < seconds + (PATIENCE_SECONDS if waiting else 0):
                 due, waiting = _split(waiting, now)
                 waiting = [strike for strike in due if not self._begin(strike, now, ends)] + waiting
@@ -65,6 +71,9 @@ class Monkey:
                     heapq.heappop(ends)[2]()
                 self._crew.replace_the_dead()
                 each_tick(now)
+                if time.monotonic() - last > STALLED_SECONDS:
+                    self._note_trouble(time.monotonic() - last)
+                last = time.monotonic()
                 if stop.wait(TICK_SECONDS):
                     break
         finally:
@@ -80,8 +89,15 @@ class Monkey:
         if end is None:
             return False
         self.struck[strike.kind] += 1
+        if strike.kind in TABLE or strike.kind is Kind.TABLE_OUTAGE:
+            self._note_trouble(-strike.seconds)
         heapq.heappush(ends, (now + strike.seconds, next(self._numbers), end))
         return True
+
+    def _note_trouble(self, seconds: float) -> None:
+        """Note trouble that has lasted for so many seconds, or, where negative, will last for as many."""
+        now, there = crews.now_ms(), crews.now_ms() - round(1000 * seconds)
+        self.trouble.append((min(now, there), max(now, there)))
 
     def _strike(self, strike: Strike, waited: float) -> End | None:
         if (fault := TABLE.get(strike.kind)) is not None:
@@ -90,7 +106,12 @@ class Monkey:
             return self._storm(strike, self._over_queue, fault)
         if strike.kind in OUTAGES:
             return self._outage(self._table if strike.kind is Kind.TABLE_OUTAGE else self._queue)
-        running = self._busy.children() if strike.kind in AT_WORK and waited < WAIT_FOR_WORK_SECONDS else None
+        prefer = strike.kind is Kind.KILL_CHILD
+        running = (
+            self._busy.children(prefer_fragile=prefer)
+            if strike.kind in AT_WORK and waited < WAIT_FOR_WORK_SECONDS
+            else None
+        )
         member = self._crew.pick(ROLES.get(strike.kind, "worker"), strike.draw, running)
         child = (running or {}).get(member.process.pid) or member.child() if member is not None else None
         return self._hit(strike, member, child) if member is not None and child is not None else None
@@ -115,6 +136,7 @@ class Monkey:
 
     def _hit(self, strike: Strike, member: Member, child: int) -> End | None:
         kind = strike.kind
+        member.struck_at = member.struck_at or crews.now_ms()
         if kind in (Kind.KILL_WORKER, Kind.KILL_RECOVERY):
             self._crew.kill(member)
         elif kind in (Kind.DEPLOY, Kind.DEPLOY_RECOVERY):

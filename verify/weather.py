@@ -6,12 +6,15 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from tests.chaos.plan import Kind
-from tests.support.faults import (
+from jobclaim.verify.plan import Kind
+from jobclaim.verify.proxy import (
     ANSWER_LOST,
     ASTRAY,
     BLACK_HOLE,
     COPIED,
+    EARLY,
+    MISADDRESSED,
+    OLD,
     RESET,
     SENDS,
     TABLE_THROTTLE,
@@ -37,8 +40,11 @@ QUEUE: Final[Mapping[Kind, Fault]] = {
     Kind.QUEUE_SILENT: BLACK_HOLE,
     Kind.LOSE_MESSAGES: ASTRAY,
     Kind.COPY_MESSAGES: COPIED,
+    Kind.OLD_MESSAGES: OLD,
+    Kind.FORGE_MESSAGES: MISADDRESSED,
+    Kind.EARLY_MESSAGES: EARLY,
 }
-ALWAYS: Final[Mapping[Fault, float]] = {COPIED: 0.01, ASTRAY: 0.005, ANSWER_LOST: 0.002}
+ALWAYS: Final[Mapping[Fault, float]] = {COPIED: 0.01, ASTRAY: 0.005, ANSWER_LOST: 0.002, EARLY: 0.05}
 """Shares between the strikes, in fair weather."""
 
 
@@ -84,4 +90,4 @@ def of(faults: Iterable[Fault]) -> dict[Fault, float]:
 
 
 def _hits(fault: Fault, operation: str) -> bool:
-    return operation in SENDS or not (fault.astray or fault.copied_within)
+    return operation in SENDS or not fault.is_of_messages

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Final
 
-from jobclaim.jobs import JobRepo, JobStatus
+from jobclaim import JobRepo, JobStatus
 
-WORTH: Final = ("chaos.slow", "chaos.fragile")
+WORTH: Final = ("verify.slow", "verify.fragile")
 TAIL_BYTES: Final = 50_000
 
 
@@ -24,15 +25,22 @@ class Busy:
         self._repo = repo
         self._evidence = evidence
 
-    def children(self) -> dict[int, int]:
-        """Give, by the main process of a worker, a child of it that runs a body of some length; both by their ids."""
-        started = self._started()
-        found = {}
+    def children(self, *, prefer_fragile: bool = False) -> dict[int, int]:
+        """Give, by the main process of a worker, a child of it that runs a body of some length; both by their ids.
+
+        ``prefer_fragile``: of those whose orphans fail, where there are any.
+        """
+        started, found, fragile = self._started(), dict[int, int](), dict[int, int]()
         for job in self._repo.list_jobs(JobStatus.PROCESSING, queue="default", limit=100).jobs:
             child = started.get((job.job_id, str(job.attempt)))
-            if child is not None and job.task in WORTH and job.lease_expires_at > self._repo.clock():
-                found[int(job.worker_id.split(":")[1])] = child
-        return found
+            if child is None or not job.worker_id or job.lease_expires_at <= time.time() * 1000:
+                continue
+            main = int(job.worker_id.split(":")[1])
+            if job.task in WORTH:
+                found[main] = child
+            if job.task == "verify.fragile":
+                fragile[main] = child
+        return (fragile or found) if prefer_fragile else found
 
     def _started(self) -> dict[tuple[str, str], int]:
         """The last bodies that started, and their processes."""
@@ -41,4 +49,4 @@ class Busy:
         with self._evidence.open("rb") as lines:
             lines.seek(max(0, self._evidence.stat().st_size - TAIL_BYTES))
             rows = [line.split() for line in lines.read().decode().splitlines()]
-        return {(row[0], row[1]): int(row[3]) for row in rows[1:] if len(row) == 4}
+        return {(row[2], row[3]): int(row[5]) for row in rows[1:] if len(row) == 7 and row[0] == "start"}

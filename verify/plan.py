@@ -25,6 +25,9 @@ class Kind(StrEnum):
     DEPLOY_RECOVERY = "deploy of recovery and beat"
     LOSE_MESSAGES = "messages lost"
     COPY_MESSAGES = "messages copied"
+    OLD_MESSAGES = "old messages sent again"
+    FORGE_MESSAGES = "messages of another task forged"
+    EARLY_MESSAGES = "messages long before their time forged"
     TABLE_OUTAGE = "DynamoDB gone"
     TABLE_ERRORS = "DynamoDB answers 500"
     TABLE_UNAVAILABLE = "DynamoDB answers 503"
@@ -95,14 +98,17 @@ class Call:
     at : float
         Seconds from the start.
     task : str
-        Name without ``chaos.``; "chain" for two jobs, the second of which follows the first; "batch" for `BATCH` quick
-        ones that are submitted together.
+        Name without ``verify.``; "chain" for two jobs, the second of which follows the first; "chord" for two and one
+        that follows both; "batch" for `BATCH` quick ones that are submitted together; "timed", "expiring" and "later"
+        for quick ones with a time.
     number : int
         Argument, from which the result follows; equal calls have the same, those of a batch count on from it.
     seconds : float
         How long its body takes.
     fails : int
         Attempts that its body fails by itself.
+    countdown, expires : float
+        Seconds from its submission before which, and after which, it must not start; 0 for none.
     """
 
     at: float
@@ -110,6 +116,8 @@ class Call:
     number: int
     seconds: float = 0.0
     fails: int = 0
+    countdown: float = 0.0
+    expires: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +151,27 @@ class Plan:
     jobs: int
 
 
-WEIGHTS: Final = {"quick": 60, "slow": 6, "fragile": 6, "flaky": 10, "doomed": 2, "once": 8, "chain": 6, "batch": 2}
+WEIGHTS: Final = {
+    "quick": 34,
+    "slow": 8,
+    "fragile": 10,
+    "flaky": 8,
+    "doomed": 2,
+    "once": 8,
+    "chain": 5,
+    "chord": 3,
+    "batch": 2,
+    "plain": 7,
+    "limited": 4,
+    "timed": 4,
+    "expiring": 3,
+    "later": 2,
+}
 """Of the kinds of calls in a hundred."""
+LATER_SECONDS: Final = 700.0
+"""How far ahead jobs are that no run waits for: their messages are kept back in SQS, and they are cancelled."""
 BATCH: Final = 10
-JOBS: Final = {"chain": 2, "batch": BATCH}
+JOBS: Final = {"chain": 2, "chord": 3, "batch": BATCH}
 """Jobs that a call makes, where it is not one."""
 
 
@@ -168,6 +193,9 @@ def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | N
     return Plan(seed, tuple(calls), tuple(_strikes(dice, seconds, gap, scale)), jobs)
 
 
+LONG_BODIES: Final = ("slow", "fragile", "limited")
+
+
 def _calls(dice: random.Random, seconds: float, jobs: int) -> Iterator[Call]:
     number = made = 0
     names, weights = list(WEIGHTS), list(WEIGHTS.values())
@@ -178,9 +206,11 @@ def _calls(dice: random.Random, seconds: float, jobs: int) -> Iterator[Call]:
         if task == "once":
             yield from _equal_calls(dice, at, number, seconds)
             continue
-        body = dice.uniform(0.3, 2.0) if task in ("slow", "fragile") else dice.uniform(0, 0.02)
+        body = dice.uniform(0.5, 2.5) if task in LONG_BODIES else dice.uniform(0, 0.02)
         fails = {"flaky": dice.randint(1, 2), "doomed": 1_000}.get(task, 0)
-        yield Call(at, task, number, round(body, 3), fails)
+        countdown = {"timed": round(dice.uniform(1, 6), 1), "later": LATER_SECONDS}.get(task, 0.0)
+        expires = round(dice.uniform(2, 6), 1) if task == "expiring" else 0.0
+        yield Call(at, task, number, round(body, 3), fails, countdown, expires)
 
 
 def _equal_calls(dice: random.Random, at: float, number: int, seconds: float) -> Iterator[Call]:
@@ -214,6 +244,8 @@ def _force(dice: random.Random, kind: Kind, scale: Scale) -> tuple[float, float]
         return scale.dead_after + dice.uniform(3.5, 5.5), 0.0
     if kind in FREEZES:
         return scale.lease + dice.uniform(1, 3), 0.0
+    if kind is Kind.EARLY_MESSAGES:
+        return 4 * scale.longest_storm, 1.0  # few messages are kept back for long
     seconds = dice.uniform(0.4, 1.0) * scale.longest_storm
     if kind in OUTAGES:
         return seconds, 1.0

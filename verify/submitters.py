@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import structlog
-from celery.canvas import chain
+from celery.canvas import chain, chord
 
-from jobclaim.jobs import JobError
-from tests.chaos.plan import BATCH, Call
-from tests.chaos.verdict import Promise
+from jobclaim import JobError
+from jobclaim.verify.plan import BATCH, Call
+from jobclaim.verify.promises import Promise
+from jobclaim.verify.tasks import MOST_ATTEMPTS
 
-log = structlog.get_logger("chaos")
 THREADS: Final = 6
 PAUSE_SECONDS: Final = 0.2
+TIMED: Final = ("timed", "expiring", "later")
+"""Calls of the quick task with a time."""
 
 
 class Submitters:
@@ -26,11 +28,14 @@ class Submitters:
     ----------
     promises : list of Promise
         One for each accepted call; a chain gives two, a batch ten.
+    secret : str
+        An argument of every call that no log line may show.
     refused : int
         Calls that met an error and were made again.
     """
 
-    def __init__(self, app: Any, calls: Sequence[Call], name: str) -> None:
+    def __init__(self, app: Any, calls: Sequence[Call], name: str, secret: str) -> None:
+        self.secret = secret
         self._app = app
         self._name = name
         self._calls: Iterator[Call] = iter(calls)
@@ -73,8 +78,7 @@ class Submitters:
         while not self._stopped.is_set():
             try:
                 self.promises += self._submit(call)
-            except JobError as error:
-                log.info("call refused, made again", error=type(error).__name__)
+            except JobError:
                 self.refused += 1
                 self._stopped.wait(PAUSE_SECONDS)
             else:
@@ -83,25 +87,52 @@ class Submitters:
     def _submit(self, call: Call) -> list[Promise]:
         tasks, job_id = self._app.tasks, f"{self._name}-{call.number}"
         if call.task == "chain":
-            first, then = f"{job_id}-first", f"{job_id}-then"
-            steps = (
-                tasks["chaos.first"].s(call.number, call.seconds).set(task_id=first),
-                tasks["chaos.then"].s().set(task_id=then),
-            )
-            chain(*steps, app=self._app).apply_async()
-            return [Promise(first, "first", call.number), Promise(then, "then", call.number, after=first)]
+            return self._submit_chain(call, job_id)
+        if call.task == "chord":
+            return self._submit_chord(call, job_id)
         if call.task == "batch":
             return self._submit_batch(call, job_id)
-        arguments = (call.number, call.seconds, call.fails)
-        known = {} if call.task == "once" else {"task_id": job_id}
-        result = tasks[f"chaos.{call.task}"].apply_async(arguments, **known)
-        return [Promise(result.id, call.task, call.number)]
+        if call.task == "plain":
+            return self._submit_plain(call, job_id)
+        arguments = {"number": call.number, "seconds": call.seconds, "fails": call.fails, "secret": self.secret}
+        options = {"task_id": job_id, "countdown": call.countdown, "expires": call.expires}
+        if call.task == "once":
+            del options["task_id"]
+        task = tasks[f"verify.{'quick' if call.task in TIMED else call.task}"]
+        result = task.apply_async(kwargs=arguments, **{name: value for name, value in options.items() if value})
+        return [Promise(result.id, call.task, call.number, countdown=call.countdown, expires=call.expires)]
+
+    def _submit_chain(self, call: Call, job_id: str) -> list[Promise]:
+        tasks, first, then = self._app.tasks, f"{job_id}-first", f"{job_id}-then"
+        steps = (
+            tasks["verify.first"].s(call.number, call.seconds).set(task_id=first),
+            tasks["verify.then"].s().set(task_id=then),
+        )
+        chain(*steps, app=self._app).apply_async()
+        return [Promise(first, "first", call.number), Promise(then, "then", call.number, after=(first,))]
+
+    def _submit_chord(self, call: Call, job_id: str) -> list[Promise]:
+        tasks, members, body = self._app.tasks, (f"{job_id}-a", f"{job_id}-b"), f"{job_id}-all"
+        header = [tasks["verify.first"].s(call.number, call.seconds).set(task_id=member) for member in members]
+        chord(header, app=self._app)(tasks["verify.all"].s().set(task_id=body))
+        made = [Promise(member, "first", call.number) for member in members]
+        return [*made, Promise(body, "all", call.number, after=members)]
+
+    def _submit_plain(self, call: Call, job_id: str) -> list[Promise]:
+        """As host code does: write the job, then call the task with its id. Where that fails, recovery sends it."""
+        payload = {"number": call.number, "seconds": call.seconds, "secret": self.secret}
+        self._app.jobclaim.repo.create_job(
+            "verify.plain", payload, job_id=job_id, queue="default", on_orphan="retry", max_attempts=MOST_ATTEMPTS
+        )
+        with contextlib.suppress(Exception):
+            self._app.tasks["verify.plain"].delay(job_id)
+        return [Promise(job_id, "plain", call.number)]
 
     def _submit_batch(self, call: Call, name: str) -> list[Promise]:
         """Under the same name each time: what was written is found again."""
         made: list[Promise] = []
         calls = [(call.number + n, call.seconds) for n in range(BATCH)]
-        report = self._app.tasks["chaos.quick"].submit_many(
+        report = self._app.tasks["verify.quick"].submit_many(
             calls,
             batch=name,
             each=lambda position, job: made.append(Promise(job.job_id, "quick", call.number + position)),

@@ -1,0 +1,94 @@
+"""`jobclaim verify`: the documented guarantees, put to the test from outside."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.output import Format, Output, remark, report_option
+
+if TYPE_CHECKING:
+    from jobclaim.verify.stage import Endpoints
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim verify
+  jobclaim verify --minutes 20 --jobs 20000 --seed 7
+  jobclaim verify --dynamodb-url http://127.0.0.1:8000 --sqs-url http://127.0.0.1:9324
+  jobclaim verify -o json | jq '.promises[] | select(.state != "held")'
+"""
+)
+@click.option("--minutes", type=click.FloatRange(min=0.4, max=600), default=1.0, show_default=True, help="Of faults.")
+@click.option(
+    "-n", "--jobs", type=click.IntRange(100, 1_000_000), default=None, help="How many.  [default: 600 a minute]"
+)
+@click.option("--seed", type=int, default=None, help="Repeats the calls and the faults of a run; default: drawn.")
+@click.option("--dynamodb-url", default=None, metavar="URL", help="DynamoDB over plain HTTP; default: embedded.")
+@click.option("--sqs-url", default=None, metavar="URL", help="SQS over plain HTTP; default: embedded.")
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder for all logs.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write it as Markdown.")
+@report_option
+def command(
+    minutes: float,
+    jobs: int | None,
+    seed: int | None,
+    dynamodb_url: str | None,
+    sqs_url: str | None,
+    keep: Path | None,
+    report: Path | None,
+    output: Format | None,
+) -> None:
+    """Run real workers under random faults, and tell of each guarantee how often it was put to the test and if it held.
+
+    Workers and their children are killed, frozen and replaced, messages are copied, lost, sent again and forged,
+    connections reset and answers lost, by proxies before DynamoDB and SQS. All of it happens on an embedded AWS, or on
+    emulators of yours, in tables and queues of its own that are deleted again. Nothing of your deployment is touched,
+    and none of your settings count. Exits with 4 when a promise is broken or was never put to the test.
+    """
+    from jobclaim.verify import report as reports
+    from jobclaim.verify.trial import try_promises
+
+    endpoints = _endpoints(dynamodb_url, sqs_url)
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    jobs = jobs or max(100, round(600 * minutes))
+    remark(f"Seed {seed}: {jobs:,} jobs in {minutes:g} minutes of faults.")
+    with tempfile.TemporaryDirectory(prefix="jobclaim-verify-") as scratch:
+        folder = (keep or Path(scratch)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        verdict = try_promises(minutes=minutes, jobs=jobs, seed=seed, folder=folder, say=remark, endpoints=endpoints)
+    if report is not None:
+        said = f"jobclaim verify --minutes {minutes:g} --jobs {jobs} --seed {seed}"
+        report.write_text(reports.markdown(verdict.evidence, verdict.figures, verdict.rules, said))
+    record = {
+        "seed": seed,
+        "minutes": minutes,
+        "jobs": len(verdict.evidence.jobs),
+        "held": verdict.held,
+        "promises": reports.records(verdict.rules),
+    }
+    Output(output).one(record, lambda console: reports.show(console, verdict.evidence, verdict.figures, verdict.rules))
+    if not verdict.held:
+        raise click.exceptions.Exit(ExitCode.CHECK_FAILED)
+
+
+def _endpoints(dynamodb: str | None, sqs: str | None) -> Endpoints | None:
+    from jobclaim.verify.stage import Endpoints
+
+    if dynamodb is None and sqs is None:
+        return None
+    if dynamodb is None or sqs is None:
+        raise click.UsageError("Name both --dynamodb-url and --sqs-url, or neither for an embedded AWS.")
+    for url in (dynamodb, sqs):
+        if not url.startswith("http://"):
+            raise click.UsageError(
+                f"{url!r} is not a plain HTTP address: a proxy stands before it, and a request signed for AWS's "
+                "own host cannot go through one. Name an emulator, as http://127.0.0.1:8000."
+            )
+    return Endpoints(dynamodb, sqs)

@@ -1,0 +1,26 @@
+"""A build that breaks a promise, for workers that `tests/integration/test_verify.py` starts: in nothing else."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from jobclaim.jobs.storage import expressions, table
+
+if os.environ["JOBCLAIM_TEST_BROKEN_BUILD"] == "claims twice":
+    honest = expressions.update_request
+
+    def update_request(move: Any, expected: Any, changes: Any) -> dict[str, Any]:
+        """As the real one, without the claim's condition."""
+        request = honest(move, expected, changes)
+        if move == "claim":
+            request["ConditionExpression"] = "attribute_exists(#status)"
+            names = request["UpdateExpression"]
+            for part in ("Names", "Values"):
+                known = request[f"ExpressionAttribute{part}"]
+                request[f"ExpressionAttribute{part}"] = {
+                    name: value for name, value in known.items() if name in names or name == "#status"
+                }
+        return request
+
+    vars(table)["update_request"] = update_request

@@ -1,0 +1,90 @@
+"""Reads what a run left: lines of the bodies, and log lines of the workers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from jobclaim.verify.promises import Start
+
+TOLD: Final = {
+    "claim.refused": "duplicates refused",
+    "claim.lost": "zombies refused",
+    "claim.answered_late": "zombies refused",
+    "job.retry_dropped": "zombies refused",
+    "job.release_refused": "zombies refused",
+    "job.interrupted": "children lost, job tried again",
+    "job.dispatched": "messages sent again by recovery",
+    "message.not_sent": "messages left to recovery",
+    "lost_worker.recovered": "lost workers settled",
+    "dead_letter.retried": "dead letters retried",
+    "job.released": "jobs released at a deploy",
+    "heartbeat.failed": "heartbeats missed",
+}
+"""What log lines are counted as."""
+FIELDS: Final = 7
+"""Of a line of evidence: what, when, job, attempt, token, process, task."""
+
+
+@dataclass
+class Logs:
+    """What all log lines tell.
+
+    Attributes
+    ----------
+    lines : int
+    told : Counter
+        By what they mean.
+    lost_claims : list of pair
+        Job and attempt of each claim that somebody was told is over.
+    secrets : list of str
+        Beginnings of the lines that show what none may show.
+    """
+
+    lines: int = 0
+    told: Counter[str] = field(default_factory=Counter)
+    lost_claims: list[tuple[str, int]] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
+
+
+def bodies(path: Path, what: str) -> list[Start]:
+    """Read the bodies' own lines, of those that started (``start``) or that ended by themselves (``end``)."""
+    rows = (line.split() for line in path.read_text().splitlines()) if path.exists() else iter(())
+    return [
+        Start(row[2], int(row[3]), row[4], int(row[1]), row[6]) for row in rows if len(row) == FIELDS and row[0] == what
+    ]
+
+
+def read_logs(paths: Iterable[Path], secret: str) -> Logs:
+    """Read the logs of all processes."""
+    found = Logs()
+    for line in _lines(paths):
+        found.lines += 1
+        if secret in line:
+            found.secrets.append(line[:200])
+        if (event := _event(line)) is None:
+            continue
+        name = str(event.get("event"))
+        if name in TOLD:
+            found.told[TOLD[name]] += 1
+        if name == "claim.lost":
+            found.lost_claims.append((str(event.get("job_id")), int(event.get("attempt") or 0)))
+    return found
+
+
+def _lines(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
+        with path.open(errors="replace") as lines:
+            yield from lines
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return None  # cut off by a kill
+    return event if isinstance(event, dict) else None

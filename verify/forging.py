@@ -1,0 +1,50 @@
+"""Messages that a queue should never bring: old ones, those of another task, those that come long before their time.
+
+A message of Celery on SQS is base64 of JSON with ``headers`` and ``body``. What cannot be read is left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+Request = dict[str, Any]
+"""A SendMessage request."""
+Forge: TypeAlias = Callable[[Request, Request], Request | None]
+"""Makes one more request of a request and of one that was made before; ``None`` where it cannot."""
+
+TRAP: Final = "verify.trap"
+"""A task that no call names: its body must never run."""
+CLAIMED_BEFORE: Final = frozenset({"verify.quick", "verify.slow", "verify.fragile", "verify.flaky"})
+"""Tasks whose messages are forged: of a plain message the task decides what it claims."""
+EARLY_SECONDS: Final = 180
+"""Only messages that are kept back for longer are forged to come at once: clocks may differ by two minutes."""
+
+
+def old(_request: Request, before: Request) -> Request:
+    """Send a message once more that was sent some time ago."""
+    return {**before, "DelaySeconds": 0}
+
+
+def misaddressed(request: Request, _before: Request) -> Request | None:
+    """Name another task, of the same job."""
+    message = _read(request)
+    if message is None or message["headers"].get("task") not in CLAIMED_BEFORE:
+        return None
+    message["headers"]["task"] = TRAP
+    return {**request, "MessageBody": base64.b64encode(json.dumps(message).encode()).decode()}
+
+
+def early(request: Request, _before: Request) -> Request | None:
+    """Let a message come at once that is kept back for minutes."""
+    return {**request, "DelaySeconds": 0} if int(request.get("DelaySeconds") or 0) > EARLY_SECONDS else None
+
+
+def _read(request: Request) -> dict[str, Any] | None:
+    try:
+        message = json.loads(base64.b64decode(request["MessageBody"]))
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and isinstance(message.get("headers"), dict) else None

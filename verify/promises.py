@@ -1,0 +1,572 @@
+"""The promises, each a check of the evidence that holds, is broken, or was never put to the test. Pure.
+
+Each row of ``docs/guarantees.md`` names its check by its code; `jobclaim.verify.probes` has those that act.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, TypeAlias
+
+from jobclaim import FailureKind, Job, JobStatus
+from jobclaim.verify.values import value_of
+
+SHOWN: Final = 5
+"""Offenders that a broken promise names."""
+CUT_OFF: Final = frozenset({FailureKind.ORPHANED, FailureKind.TIMEOUT})
+"""How a job may fail to which chaos happened: its worker was lost, or it was held up past its limit."""
+LOST_WORKER_MS: Final = 70_000
+"""Within which a lost worker's jobs are settled."""
+TOGETHER: Final = 2
+"""Bodies of the limited task that may run at once."""
+FOLLOWERS: Final = ("then", "all")
+NEVER: Final = ("later",)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A job whose submission was accepted.
+
+    Attributes
+    ----------
+    task : str
+        Name without ``verify.``, or the kind of its call.
+    number : int
+        Argument of its call, or of the first step's.
+    after : tuple of str
+        Jobs that it follows; it is made only when all of them complete.
+    countdown, expires : float
+        Seconds from its submission before which, and after which, it must not start; 0 for none.
+    """
+
+    job_id: str
+    task: str
+    number: int
+    after: tuple[str, ...] = ()
+    countdown: float = 0.0
+    expires: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A body that started, or ended, as it says itself.
+
+    Attributes
+    ----------
+    at : int
+        Epoch milliseconds.
+    task : str
+        The task whose body it was.
+    """
+
+    job_id: str
+    attempt: int
+    token: str
+    at: int = 0
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A promise, how often it was put to the test, and what broke it.
+
+    Attributes
+    ----------
+    code : str
+        As the row of the guarantees names it.
+    """
+
+    code: str
+    name: str
+    tries: int
+    offenders: Sequence[str]
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing broke it, and something might have."""
+        return self.tries > 0 and not self.offenders
+
+    @property
+    def state(self) -> str:
+        """``held``, ``broken`` or ``untested``."""
+        return "broken" if self.offenders else "held" if self.tries else "untested"
+
+    def beside(self, other: Rule) -> Rule:
+        """Add what another look at the same promise found."""
+        return replace(self, tries=self.tries + other.tries, offenders=[*self.offenders, *other.offenders])
+
+    def finding(self) -> str:
+        """Tell in a line what was found."""
+        more = len(self.offenders) - SHOWN
+        named = "; ".join(self.offenders[:SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
+        return f"{len(self.offenders):,} times: {named}" if self.offenders else ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a run leaves.
+
+    Attributes
+    ----------
+    planned : int
+        Jobs that the plan's calls make.
+    jobs : mapping
+        As they are at the end, by id.
+    starts, ends : sequence of Start
+        Bodies that started, and that ended by themselves.
+    unfinished : sequence of str
+        Calls that were never accepted.
+    died : sequence of str
+        Processes that ended although nobody had killed them, or that did not end well when they were asked to.
+    findings : sequence of str
+        Of ``jobclaim audit --reconcile``.
+    left_open : sequence of str
+        Open jobs that are listed.
+    processes : int
+        Workers and recoveries that were started.
+    struck, hits : mapping
+        How often each kind of fault happened; requests that met each fault, by service and fault.
+    workers : mapping
+        By the process id of each worker that was struck: when it was struck first, and killed (0 for not), epoch ms.
+    trouble : sequence of pair
+        When heartbeats may have failed for no fault of their workers, epoch milliseconds.
+    lost_claims : sequence of pair
+        Job and attempt of whoever was told, as the logs say, that its claim is over.
+    log_lines, secrets : int, sequence of str
+        Lines of all logs, and those that show an argument.
+    seconds : float
+        From the first tick of the schedule that may have been to the last.
+    tick_seconds : float
+    completed_days : float
+        Retention of completed jobs.
+    probes : sequence of Rule
+    """
+
+    planned: int
+    promises: Sequence[Promise]
+    jobs: Mapping[str, Job]
+    starts: Sequence[Start]
+    ends: Sequence[Start] = ()
+    unfinished: Sequence[str] = ()
+    died: Sequence[str] = ()
+    findings: Sequence[str] = ()
+    left_open: Sequence[str] = ()
+    processes: int = 0
+    struck: Mapping[str, int] = field(default_factory=dict)
+    hits: Mapping[str, int] = field(default_factory=dict)
+    workers: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    trouble: Sequence[tuple[int, int]] = ()
+    lost_claims: Sequence[tuple[str, int]] = ()
+    log_lines: int = 0
+    secrets: Sequence[str] = ()
+    seconds: float = 0.0
+    tick_seconds: float = 5.0
+    dead_after_ms: int = 8_000
+    completed_days: float = 7.0
+    probes: Sequence[Rule] = ()
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Promise]:
+        """Promises by the id of their job; equal calls have one."""
+        return {promise.job_id: promise for promise in self.promises}
+
+    @property
+    def known(self) -> Iterator[tuple[Promise, Job]]:
+        """The promised jobs that there are."""
+        return ((promise, self.jobs[job_id]) for job_id, promise in self.by_id.items() if job_id in self.jobs)
+
+    @property
+    def completed(self) -> list[tuple[Promise, Job]]:
+        """The promised jobs that completed."""
+        return [(promise, job) for promise, job in self.known if job.status is JobStatus.COMPLETED]
+
+    def hit(self, name: str) -> int:
+        """Count the requests of any service that met a fault."""
+        return sum(count for fault, count in self.hits.items() if fault.endswith(name))
+
+
+PROBED: Final[Mapping[str, str]] = {
+    "bad-input": "Bad input is refused before anything is written",
+    "decisions": "What follows an end rests on that end",
+    "cancel": "A cancelled job that waits never starts, one that runs is stopped",
+    "costs": "Requests per job are known",
+    "pass-costs": "Recovery's cost does not grow with finished jobs",
+}
+"""Promises that `jobclaim.verify.probes` puts to the test, by code."""
+
+Check: TypeAlias = Callable[[Evidence], Rule]
+
+
+def judge(evidence: Evidence) -> list[Rule]:
+    """Check every promise; what the probes found comes with the evidence, and counts beside it."""
+    looked = [*(check(evidence) for check in CHECKS), *(Rule(code, name, 0, ()) for code, name in PROBED.items())]
+    for found in evidence.probes:
+        looked = [rule.beside(found) if rule.code == found.code else rule for rule in looked]
+    return looked
+
+
+def one_body(evidence: Evidence) -> Rule:
+    """An attempt's body starts at most once, and never without a claim."""
+    times = Counter((start.job_id, start.attempt) for start in evidence.starts)
+    twice = [f"{job_id} attempt {attempt}: {count} times" for (job_id, attempt), count in times.items() if count > 1]
+    promised = evidence.by_id
+    unclaimed = [
+        f"{job_id} attempt {attempt}: never claimed"
+        for job_id, attempt in times
+        if job_id in promised and (job_id not in evidence.jobs or attempt > evidence.jobs[job_id].attempt)
+    ]
+    name = "One attempt's body starts at most once"
+    return Rule("one-body", name, evidence.hit("message copied"), twice + unclaimed)
+
+
+def old_message(evidence: Evidence) -> Rule:
+    """No attempt was claimed before the one before it had ended, whatever old messages came."""
+    offenders = []
+    for job in evidence.jobs.values():
+        spans = [(past.attempt, past.claimed_at, past.ended_at) for past in job.history]
+        if job.status is JobStatus.COMPLETED:
+            spans.append((job.attempt, job.claimed_at, job.finished_at))
+        offenders += [
+            f"{job.job_id} attempt {later[0]} was claimed before attempt {earlier[0]} had ended"
+            for earlier, later in pairwise(spans)
+            if later[1] < earlier[2]
+        ]
+    return Rule("old-message", "An old message starts nothing later", evidence.hit("old message sent again"), offenders)
+
+
+def misaddressed_message(evidence: Evidence) -> Rule:
+    """A message decides neither what runs nor when."""
+    tries = evidence.hit("message of another task forged") + evidence.hit("message long before its time forged")
+    offenders = [
+        f"{start.task} ran job {start.job_id} of {evidence.jobs[start.job_id].task}"
+        for start in evidence.starts
+        if start.job_id in evidence.jobs and evidence.jobs[start.job_id].task != start.task
+    ]
+    early = [
+        f"{start.job_id} started minutes before its time"
+        for start in evidence.starts
+        if (promise := evidence.by_id.get(start.job_id)) is not None and promise.task in NEVER
+    ]
+    return Rule(
+        "misaddressed-message", "A message says which job; the job says what runs, and when", tries, offenders + early
+    )
+
+
+def one_end(evidence: Evidence) -> Rule:
+    """A completed job has the value of its arguments, written by its last attempt, whose body is known to have run."""
+    started = {(start.job_id, start.attempt): start.token for start in evidence.starts}
+    offenders = []
+    for promise, job in evidence.completed:
+        expected = {"value": expected_value(promise), "attempt": job.attempt}
+        if job.result != expected:
+            offenders.append(f"{job.job_id} has {job.result}, not {expected}")
+        elif started.get((job.job_id, job.attempt)) != job.claim_token:
+            offenders.append(f"{job.job_id} completed, and no body of its last claim started")
+    given_up = {
+        (job.job_id, past.attempt): past.ended_at
+        for job in evidence.jobs.values()
+        for past in job.history
+        if past.outcome.startswith("orphan")
+    }
+    zombies = [end for end in evidence.ends if given_up.get((end.job_id, end.attempt), end.at) < end.at]
+    tries = len(zombies) + len(evidence.lost_claims)
+    return Rule("one-end", "One end per attempt, written by the current claim", tries, offenders)
+
+
+def lost_answer(evidence: Evidence) -> Rule:
+    """Nobody whose result stands was told that its claim is over."""
+    offenders = [
+        f"{job_id} attempt {attempt} was told that its claim is over, and its result stands"
+        for job_id, attempt in evidence.lost_claims
+        if (job := evidence.jobs.get(job_id)) is not None
+        and (job.status, job.attempt) == (JobStatus.COMPLETED, attempt)
+    ]
+    tries = evidence.hits.get("DynamoDB answer lost", 0)
+    return Rule("lost-answer", "Who wrote is told so, although the answer was lost", tries, offenders)
+
+
+def nothing_lost(evidence: Evidence) -> Rule:
+    """Every accepted job is in the table; what follows others need not be, where one of those failed."""
+
+    def may_be_missing(promise: Promise) -> bool:
+        return any(_failed(evidence.jobs.get(before)) for before in promise.after)
+
+    lost = [
+        job_id
+        for job_id, promise in evidence.by_id.items()
+        if job_id not in evidence.jobs and not may_be_missing(promise)
+    ]
+    too_few = len(evidence.by_id) < evidence.planned
+    short = [f"{len(evidence.by_id):,} promised of {evidence.planned:,} planned"] if too_few else []
+    return Rule("nothing-lost", "No job is lost", len(evidence.by_id), [*evidence.unfinished, *short, *lost])
+
+
+def every_job_ends(evidence: Evidence) -> Rule:
+    """Every job has ended, no retry of it is still to come, and each of its attempts is accounted for."""
+    still = [f"{job.job_id} is {job.status}" for job in evidence.jobs.values() if job.status.is_open]
+    due = [f"{job.job_id} is to be started again" for job in evidence.jobs.values() if job.retry_at]
+    others = [f"{job_id} is open" for job_id in evidence.left_open]
+    offenders = [text for job in evidence.jobs.values() for text in _accounts(job)]
+    return Rule(
+        "every-job-ends", "Every job ends, within its attempts", len(evidence.jobs), still + due + others + offenders
+    )
+
+
+def _accounts(job: Job) -> Iterator[str]:
+    """Each attempt but the last ended once, and as the job's history says; none is charged over the maximum."""
+    ended = Counter(attempt.attempt for attempt in job.history)
+    yield from (f"{job.job_id} attempt {number} ended {n} times" for number, n in ended.items() if n > 1)
+    if job.status is JobStatus.COMPLETED and job.attempt in ended:
+        yield f"{job.job_id} attempt {job.attempt} had ended before it completed"
+    yield from (f"{job.job_id} attempt {number} left no trace" for number in _untold(job, ended))
+    if job.charged > job.max_attempts:
+        yield f"{job.job_id} was charged {job.charged} of {job.max_attempts} attempts"
+
+
+def _untold(job: Job, ended: Mapping[int, int]) -> Iterator[int]:
+    """Attempts that the history should tell of; it keeps ten, and of several releases in a row the last."""
+    released = {attempt.attempt for attempt in job.history if attempt.outcome == "release"}
+    if not ended:
+        yield from range(1, job.attempt)
+        return
+    first = min(ended) if len(job.history) >= 10 else 1
+    for number in range(first, job.attempt):
+        follower = min((later for later in ended if later > number), default=None)
+        if number not in ended and follower not in released:
+            yield number
+
+
+def orphans(evidence: Evidence) -> Rule:
+    """An orphan ends where its task does not say that it may run again, and says who held it."""
+    tries, offenders = 0, []
+    for job in evidence.jobs.values():
+        cut_off = [past for past in job.history if past.failure and past.failure.kind is FailureKind.ORPHANED]
+        tries += len(cut_off)
+        if job.on_orphan != "retry" and any(past.outcome == "orphan-retry" for past in cut_off):
+            offenders.append(f"{job.job_id} was tried again")
+        if job.failure and job.failure.kind is FailureKind.ORPHANED and not (cut_off and job.failure.message):
+            offenders.append(f"{job.job_id} does not say why it failed")
+    return Rule("orphan", "An orphan is not tried again unless its task says so", tries, offenders)
+
+
+def lost_worker(evidence: Evidence) -> Rule:
+    """The jobs of a worker that was killed are settled in time."""
+    tries, offenders = 0, []
+    for job in evidence.jobs.values():
+        for past in job.history:
+            _, killed_at = evidence.workers.get(_main_process(past.worker_id), (0, 0))
+            if past.outcome.startswith("orphan") and killed_at and past.claimed_at <= killed_at:
+                tries += 1
+                if past.ended_at - killed_at > LOST_WORKER_MS:
+                    offenders.append(f"{job.job_id} after {(past.ended_at - killed_at) / 1000:.0f} s")
+    return Rule("lost-worker", "A lost worker's jobs are settled within 70 s", tries, offenders)
+
+
+def healthy_attempt(evidence: Evidence) -> Rule:
+    """No attempt is given up whose worker nobody had struck, in fair weather."""
+    offenders = [
+        f"{job.job_id} attempt {past.attempt} of {past.worker_id}"
+        for job in evidence.jobs.values()
+        for past in job.history
+        if past.outcome.startswith("orphan")
+        and past.worker_id
+        and not 0 < evidence.workers.get(_main_process(past.worker_id), (0, 0))[0] <= past.ended_at
+        and not _in_trouble(evidence, past.ended_at)
+    ]
+    return Rule("healthy-attempt", "No orphan is made of a healthy attempt", len(evidence.ends), offenders)
+
+
+def in_time(evidence: Evidence) -> Rule:
+    """No body before its time, and no claim after it expired."""
+    first = {start.job_id: start.at for start in reversed(evidence.starts)}
+    tries, offenders = 0, []
+    for promise, job in evidence.known:
+        tries += bool(promise.expires) + (bool(promise.countdown) and job.job_id in first)
+        early_ms = job.created_at + promise.countdown * 1000 - first.get(job.job_id, job.created_at + 10**9)
+        if promise.countdown and early_ms > 0:
+            offenders.append(f"{job.job_id} started {early_ms / 1000:.1f} s early")
+        late_ms = job.claimed_at - job.created_at - promise.expires * 1000
+        if promise.expires and job.attempt == 1 and job.claimed_at and late_ms > 0:
+            offenders.append(f"{job.job_id} was claimed {late_ms / 1000:.1f} s after it expired")
+    return Rule("in-time", "A job starts neither before its time nor after it expired", tries, offenders)
+
+
+def deploys(evidence: Evidence) -> Rule:
+    """Who is asked to end ends in time and in good order; what becomes of its jobs the other promises tell."""
+    tries = sum(count for kind, count in evidence.struck.items() if "deploy" in kind)
+    return Rule(
+        "deploy", "A deploy loses and doubles nothing", tries, [text for text in evidence.died if "asked" in text]
+    )
+
+
+def equal_submissions(evidence: Evidence) -> Rule:
+    """Equal calls are one job, which completes once."""
+    ids: dict[int, set[str]] = {}
+    calls = [promise for promise in evidence.promises if promise.task == "once"]
+    for promise in calls:
+        ids.setdefault(promise.number, set()).add(promise.job_id)
+    offenders = [f"call {number} became {len(made)} jobs" for number, made in ids.items() if len(made) > 1]
+    return Rule("equal-submissions", "Equal submissions are one run", len(calls) - len(ids), offenders)
+
+
+def results(evidence: Evidence) -> Rule:
+    """What completed is kept as long as it should be."""
+    least = evidence.completed_days * 86_400
+    offenders = [
+        f"{job.job_id} is kept for {(job.expires_at - job.finished_at / 1000) / 86_400:.1f} days"
+        for _, job in evidence.completed
+        if job.expires_at < job.finished_at / 1000 + least - 1
+    ]
+    return Rule("results", "A result is there until its retention is over", len(evidence.completed), offenders)
+
+
+def canvas(evidence: Evidence) -> Rule:
+    """What follows others ran, where those completed, and with their values."""
+    tries, offenders = 0, []
+    for job_id, promise in evidence.by_id.items():
+        before = [evidence.jobs.get(name) for name in promise.after]
+        if promise.task not in FOLLOWERS or not all(job and job.status is JobStatus.COMPLETED for job in before):
+            continue
+        tries += 1
+        job = evidence.jobs.get(job_id)
+        value = job.result.get("value") if job and isinstance(job.result, dict) else None
+        if job is None or (job.status is JobStatus.COMPLETED and value != expected_value(promise)):
+            offenders.append(f"{job_id} has {value}" if job else f"{job_id} is missing")
+    return Rule("canvas", "A chain's next step and a chord's body run once", tries, offenders)
+
+
+def ticks(evidence: Evidence) -> Rule:
+    """No tick is two jobs, with two beats while one is deployed."""
+    made = {start.job_id for start in evidence.starts if start.task == "verify.tick"}
+    most = evidence.seconds / evidence.tick_seconds + 2
+    offenders = [f"{len(made)} jobs of at most {most:.0f} ticks"] if len(made) > most else []
+    return Rule("ticks", "A tick of a schedule is one job", len(made), offenders)
+
+
+def unsent(evidence: Evidence) -> Rule:
+    """A job whose message was lost is sent again, and none is given up."""
+    offenders = [
+        f"{job.job_id}: {job.failure.message}"
+        for _, job in evidence.known
+        if job.failure and job.failure.kind is FailureKind.CONFIGURATION
+    ]
+    return Rule("unsent", "A job that exists is sent", evidence.hit("message lost"), offenders)
+
+
+def limits(evidence: Evidence) -> Rule:
+    """No more bodies of the limited task at once than may be; those that were given up may meet others."""
+    given_up = {
+        (job.job_id, past.attempt)
+        for job in evidence.jobs.values()
+        for past in job.history
+        if past.outcome.startswith("orphan")
+    }
+    ended = {(end.job_id, end.attempt): end.at for end in evidence.ends}
+    moments: list[tuple[int, int, str]] = []
+    bodies = [start for start in evidence.starts if start.task == "verify.limited"]
+    for start in bodies:
+        mine = start.job_id, start.attempt
+        if mine in ended and mine not in given_up:
+            moments += [(start.at, 1, start.job_id), (ended[mine], -1, start.job_id)]
+    running, offenders = 0, []
+    for _, change, job_id in sorted(moments):  # at one moment ends come first
+        running += change
+        if running > TOGETHER:
+            offenders.append(f"{running} at once when {job_id} started")
+    return Rule("limits", "Concurrency holds for the fleet", len(bodies), offenders)
+
+
+def no_arguments_in_logs(evidence: Evidence) -> Rule:
+    """No line of any process shows the argument that every call has."""
+    return Rule("no-arguments-in-logs", "No argument in a log line", evidence.log_lines, list(evidence.secrets))
+
+
+def explained_ends(evidence: Evidence) -> Rule:
+    """A job fails only where chaos cut it off, or where its body always fails; only what must be is cancelled."""
+    ended = [(promise, job) for promise, job in evidence.known if not job.status.is_open]
+    unexplained = [text for pair in ended if (text := _unexplained(*pair, evidence))]
+    return Rule("explained-ends", "Every end is explained", len(ended), unexplained)
+
+
+def _unexplained(promise: Promise, job: Job, evidence: Evidence) -> str:
+    if job.status is JobStatus.COMPLETED:
+        never = promise.task == "doomed" or promise.task in NEVER
+        return f"{job.job_id} completed, and its body never returns" if never else ""
+    kind = job.failure.kind if job.failure else None
+    told = f"{job.job_id} ({promise.task}) is {job.status}, {kind}: {job.failure.message if job.failure else ''}"
+    if job.status is not JobStatus.FAILED:
+        return "" if promise.expires or promise.task in NEVER else told
+    if kind in CUT_OFF:
+        may_go_on = job.on_orphan == "retry" and job.charged < job.max_attempts and kind is FailureKind.ORPHANED
+        return f"{told}; attempts were left" if may_go_on else ""
+    if any(_failed(evidence.jobs.get(before)) for before in promise.after) and not job.attempt:
+        return ""  # told that what it follows failed
+    return "" if promise.task == "doomed" and kind is FailureKind.EXTERNAL else told
+
+
+def processes_survive(evidence: Evidence) -> Rule:
+    """No fault of a service ends a process."""
+    offenders = [text for text in evidence.died if "asked" not in text]
+    return Rule("processes-survive", "Workers survive every fault of a service", evidence.processes, offenders)
+
+
+def audit(evidence: Evidence) -> Rule:
+    """Table and queues agree."""
+    return Rule("audit", "Table and queues agree", len(evidence.jobs), list(evidence.findings))
+
+
+def faults(evidence: Evidence) -> Rule:
+    """Every kind of fault happened, else the run shows nothing."""
+    missing = [kind for kind, n in evidence.struck.items() if not n]
+    return Rule("faults", "Every kind of fault happened", sum(evidence.struck.values()), missing)
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    one_body,
+    old_message,
+    misaddressed_message,
+    one_end,
+    lost_answer,
+    nothing_lost,
+    every_job_ends,
+    orphans,
+    lost_worker,
+    healthy_attempt,
+    in_time,
+    deploys,
+    equal_submissions,
+    results,
+    canvas,
+    ticks,
+    unsent,
+    limits,
+    no_arguments_in_logs,
+    explained_ends,
+    processes_survive,
+    audit,
+    faults,
+)
+
+
+def expected_value(promise: Promise) -> int:
+    """Give the value that a job must have."""
+    own = value_of(promise.number)
+    return value_of(own * len(promise.after)) if promise.after else own
+
+
+def _failed(job: Job | None) -> bool:
+    return job is not None and job.status is JobStatus.FAILED
+
+
+def _main_process(worker_id: str) -> int:
+    """Read the process id in the id of a worker, ``host:pid:...``; 0 where there is none."""
+    parts = worker_id.split(":")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
+
+
+def _in_trouble(evidence: Evidence, at: int) -> bool:
+    return any(began <= at <= ended + 2 * evidence.dead_after_ms for began, ended in evidence.trouble)

@@ -1,0 +1,317 @@
+"""A small HTTP proxy in front of SQS or DynamoDB that fails on demand, and counts what passes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import socket
+import struct
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from jobclaim.verify import forging
+
+LOOPBACK: Final = "127.0.0.1"
+TABLE_NAME: Final = re.compile(rb'"TableName": ?"([^"]+)"')
+REMEMBERED: Final = 500
+"""Messages that may be sent once more, long after."""
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the proxy does with a request instead of passing it on, or beside that.
+
+    Attributes
+    ----------
+    status : int
+        Answers with this status, where it is not 0.
+    body : bytes
+    resets : bool
+        Cuts the connection with a TCP reset.
+    silent : bool
+        Takes the request and never answers.
+    answer_lost : bool
+        Passes the request on, so that it takes effect, and resets the connection instead of answering.
+    copied_within : int
+        Passes messages on twice; the copy may be delayed by up to so many seconds.
+    astray : bool
+        Sends messages to `FaultyProxy.limbo` instead of their queue, and answers as if all were well.
+    adds : callable, optional
+        Makes one message more of a message and of one that was sent before; ``None`` where it cannot.
+    """
+
+    name: str
+    status: int = 0
+    body: bytes = b""
+    resets: bool = False
+    silent: bool = False
+    answer_lost: bool = False
+    copied_within: int = 0
+    astray: bool = False
+    adds: forging.Forge | None = None
+
+    @property
+    def is_of_messages(self) -> bool:
+        """Whether it happens to messages, and so to nothing but sends."""
+        return self.astray or bool(self.copied_within) or self.adds is not None
+
+
+def error(status: int) -> Fault:
+    """An error page, as a load balancer sends it."""
+    return Fault(f"HTTP {status}", status, b"<html><body>sorry</body></html>")
+
+
+THROTTLE: Final = Fault("throttling", 400, b'{"__type":"com.amazonaws.sqs#RequestThrottled","message":"Rate exceeded"}')
+GARBAGE: Final = Fault("garbage", 200, b"<html>a captive portal</html>")
+RESET: Final = Fault("reset", resets=True)
+BLACK_HOLE: Final = Fault("black hole", silent=True)
+TABLE_THROTTLE: Final = Fault(
+    "throttling",
+    400,
+    b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"Slow down"}',
+)
+ANSWER_LOST: Final = Fault("answer lost", answer_lost=True)
+COPIED: Final = Fault("message copied", copied_within=10)
+ASTRAY: Final = Fault("message lost", astray=True)
+OLD: Final = Fault("old message sent again", adds=forging.old)
+MISADDRESSED: Final = Fault("message of another task forged", adds=forging.misaddressed)
+EARLY: Final = Fault("message long before its time forged", adds=forging.early)
+SENDS: Final = ("SendMessage", "SendMessageBatch")
+
+
+class FaultyProxy:
+    """The proxy; its event loop runs in a thread of its own.
+
+    Attributes
+    ----------
+    fault : Fault or None
+        What happens to requests from now on.
+    weather : callable
+        Asked for the fault of each request, by its operation, while `fault` is ``None``.
+    limbo : str
+        URL of the queue to which messages go that a fault sends astray.
+    requests, failed : Counter
+        Requests by operation: those that were passed on; by fault: those that met one.
+    by_table : Counter
+        Requests by operation and table.
+    asked : int
+        Messages that ReceiveMessage requests under way may bring.
+    most_asked : int
+    """
+
+    def __init__(self, upstream: str) -> None:
+        target = urlsplit(upstream)
+        self._upstream = (target.hostname, target.port)
+        self.port = free_port()
+        self.fault: Fault | None = None
+        self.weather: Callable[[str], Fault | None] = lambda _operation: None
+        self.limbo = ""
+        self.requests: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.by_table: Counter[tuple[str, str]] = Counter()
+        self._sent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self.asked = self.most_asked = 0
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="faulty proxy", daemon=True)
+
+    def start(self) -> None:
+        """Listen."""
+        self._thread.start()
+        self.accept()
+
+    def stop(self) -> None:
+        """End all connections and the thread."""
+        self.refuse()
+        self._call(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def accept(self) -> None:
+        """Take connections (again)."""
+        self._call(self._accept())
+
+    def refuse(self) -> None:
+        """Cut every connection and refuse new ones, as a host does whose process is gone."""
+        self._call(self._refuse())
+
+    def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    async def _accept(self) -> None:
+        self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port)
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._clients):
+            _reset(writer)
+
+    async def _end(self) -> None:
+        """End what still serves a connection, so that nothing is left to be ended without a loop."""
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in serving:
+            one.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        try:
+            while True:
+                head, body = await _read_message(reader)
+                await self._one(head, body, reader, writer, upstream_reader, upstream_writer)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            self._clients.discard(writer)
+            for end in (writer, upstream_writer):
+                end.close()
+
+    async def _one(
+        self,
+        head: bytes,
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream_reader: asyncio.StreamReader,
+        upstream_writer: asyncio.StreamWriter,
+    ) -> None:
+        operation = _header(head, b"x-amz-target").rpartition(b".")[2].decode()
+        fault = self.fault or self.weather(operation)
+        if fault is not None:
+            if fault.adds is None:
+                self.failed[fault.name] += 1
+            if not (fault.answer_lost or fault.is_of_messages):
+                await _fail(fault, reader, writer)
+                return
+        self.requests[operation] += 1
+        if (table := TABLE_NAME.search(body[:1_000])) is not None:
+            self.by_table[operation, table[1].decode()] += 1
+        with self._asking(operation, body):
+            for sent in self._as_sent(fault, operation, head, body):
+                upstream_writer.write(sent)
+                answer_head, answer = await _read_message(upstream_reader)
+        if fault is not None and fault.answer_lost:
+            _reset(writer)
+            raise ConnectionResetError
+        writer.write(answer_head + answer)
+        await writer.drain()
+
+    def _as_sent(self, fault: Fault | None, operation: str, head: bytes, body: bytes) -> list[bytes]:
+        """The requests that are made of one; the last one's answer is the client's."""
+        if operation not in SENDS:
+            return [head + body]
+        if operation == "SendMessage":
+            self._sent.append(json.loads(body))
+        if fault is None:
+            return [head + body]
+        if fault.adds is not None and operation == "SendMessage":
+            return [*self._added(fault, fault.adds, head, body), head + body]
+        if fault.astray:
+            return [_with_body(head, {**json.loads(body), "QueueUrl": self.limbo})]
+        if fault.copied_within:
+            return [_with_body(head, _delayed(json.loads(body), random.randint(0, fault.copied_within))), head + body]
+        return [head + body]
+
+    def _added(self, fault: Fault, adds: forging.Forge, head: bytes, body: bytes) -> list[bytes]:
+        made = adds(json.loads(body), random.choice(self._sent))
+        self.failed[fault.name] += made is not None
+        return [] if made is None else [_with_body(head, made)]
+
+    @contextmanager
+    def _asking(self, operation: str, body: bytes) -> Iterator[None]:
+        count = json.loads(body).get("MaxNumberOfMessages", 1) if operation == "ReceiveMessage" else 0
+        self.asked += count
+        self.most_asked = max(self.most_asked, self.asked)
+        try:
+            yield
+        finally:
+            self.asked -= count
+
+
+@contextmanager
+def proxied(url: str) -> Iterator[tuple[FaultyProxy, str]]:
+    """Put a proxy in front of a server until the block ends; gives the proxy and the URL that leads through it."""
+    proxy = FaultyProxy(url)
+    proxy.start()
+    try:
+        yield proxy, f"http://{LOOPBACK}:{proxy.port}"
+    finally:
+        proxy.stop()
+
+
+def free_port() -> int:
+    """Find a port on loopback on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _delayed(request: dict[str, Any], seconds: int) -> dict[str, Any]:
+    """The same messages, some seconds later than they were to be."""
+    parts = request.get("Entries", [request])
+    later = [{**part, "DelaySeconds": min(900, int(part.get("DelaySeconds", 0)) + seconds)} for part in parts]
+    return {**request, "Entries": later} if "Entries" in request else later[0]
+
+
+def _with_body(head: bytes, request: dict[str, Any]) -> bytes:
+    body = json.dumps(request).encode()
+    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"content-length:")]
+    return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", body])
+
+
+async def _fail(fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    if fault.resets:
+        _reset(writer)
+        raise ConnectionResetError
+    if fault.silent:
+        await reader.read()  # until the client gives up
+        raise ConnectionResetError
+    head = f"HTTP/1.1 {fault.status} X\r\nContent-Type: text/html\r\nContent-Length: {len(fault.body)}\r\n\r\n"
+    writer.write(head.encode() + fault.body)
+    await writer.drain()
+
+
+async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"chunked" in _header(head, b"transfer-encoding"):
+        return head, await _read_chunks(reader)
+    return head, await reader.readexactly(int(_header(head, b"content-length") or 0))
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """Read a chunked body as it is, with its lengths."""
+    parts = []
+    while True:
+        line = await reader.readline()
+        parts += [line, await reader.readexactly(int(line, 16) + 2)]
+        if int(line, 16) == 0:
+            return b"".join(parts)
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return b""
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    writer.transport.abort()

@@ -1,0 +1,173 @@
+"""What a run takes place on: tables and queues of its own behind two proxies, and the processes on them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import boto3
+from botocore.exceptions import ClientError
+
+from jobclaim import JobRepo, QueueSpec, ScheduleSpec, Settings, provision
+from jobclaim.verify.plan import Scale
+from jobclaim.verify.processes import ManagedProcess
+from jobclaim.verify.proxy import FaultyProxy, proxied
+from jobclaim.verify.tasks import EVIDENCE
+
+READY: Final = r"celery@\S+ ready"
+TICK_SECONDS: Final = 5
+"""Between two ticks of the run's schedule."""
+QUEUES: Final = ("default", "recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where DynamoDB and SQS listen, plain HTTP: a request that is signed for AWS's host cannot go through a proxy."""
+
+    dynamodb: str
+    sqs: str
+
+
+@dataclass
+class Stage:
+    """A deployment of its own.
+
+    Attributes
+    ----------
+    settings, environment
+        Lead through the proxies.
+    direct : JobRepo
+        Leads past them, as does ``sqs``.
+    evidence : Path
+        File to which bodies append their lines.
+    """
+
+    settings: Settings
+    environment: dict[str, str]
+    folder: Path
+    evidence: Path
+    table: FaultyProxy
+    queue: FaultyProxy
+    direct: JobRepo
+    sqs: Any
+    exits: ExitStack = field(default_factory=ExitStack)
+
+    def celery(self, name: str, *arguments: str, env: Mapping[str, str]) -> ManagedProcess:
+        """Start a ``celery -A jobclaim`` command; at the stage's end it is killed: nobody asks what it left."""
+        argv = [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
+        own = {**self.environment, **env}
+        process = ManagedProcess(name, argv, log_dir=self.folder, env=own, cwd=self.folder, stop_seconds=0)
+        return self.exits.enter_context(process)
+
+    def jobclaim(self, name: str, *arguments: str, timeout: float = 120.0) -> tuple[int, str]:
+        """Run a command of ``jobclaim`` to its end; give its exit code and its output."""
+        argv = [sys.executable, "-m", "jobclaim", *arguments]
+        with ManagedProcess(name, argv, log_dir=self.folder, env=self.environment, cwd=self.folder) as process:
+            return process.wait_for_exit(timeout), process.log()
+
+
+@contextmanager
+def staged(
+    endpoints: Endpoints, folder: Path, scale: Scale, *, environment: Mapping[str, str], modules: Sequence[str] = ()
+) -> Iterator[Stage]:
+    """Deploy behind two proxies, with limits that fit the scale; tables and queues are deleted at the end.
+
+    Parameters
+    ----------
+    environment : mapping
+        What processes need to be let in by the endpoints.
+    modules : sequence of str
+        Imported by workers beside the bodies.
+    """
+    prefix = f"verify-{secrets.token_hex(3)}-"
+    with proxied(endpoints.dynamodb) as (table, to_table), proxied(endpoints.sqs) as (queue, to_queue):
+        past = Settings(
+            dynamodb_endpoint_url=endpoints.dynamodb,
+            sqs_endpoint_url=endpoints.sqs,
+            job_table=f"{prefix}jobs",
+            fleet_table=f"{prefix}fleet",
+            queue_prefix=prefix,
+            **limits(scale, modules),
+            run_dir=str(folder),
+        )
+        provision(past)
+        client = boto3.client("sqs", endpoint_url=endpoints.sqs, region_name=past.region)
+        queue.limbo = client.create_queue(QueueName=f"{prefix}limbo")["QueueUrl"]
+        urls = {name: client.get_queue_url(QueueName=past.physical_name(name))["QueueUrl"] for name in QUEUES}
+        through = {name: _through(url, queue) for name, url in urls.items()}
+        settings = past.model_copy(
+            update={"dynamodb_endpoint_url": to_table, "sqs_endpoint_url": to_queue, "queue_urls": through}
+        )
+        evidence = folder / "evidence.txt"
+        own = {**environment, **variables(settings), EVIDENCE: str(evidence)}
+        with ExitStack() as exits:
+            exits.callback(_delete, past, client, [*urls.values(), queue.limbo])
+            direct = JobRepo.from_settings(past)
+            yield Stage(settings, own, folder, evidence, table, queue, direct, client, exits)
+
+
+def limits(scale: Scale, modules: Sequence[str]) -> dict[str, Any]:
+    """Give the fields of `Settings` in which a run differs from a deployment: everything happens sooner."""
+    soft, hard = scale.hard_limit - 1, scale.hard_limit
+    return {
+        "queues": (
+            QueueSpec(name="default", soft_limit=soft, hard_limit=hard, sla_seconds=1, max_receive_count=50),
+            QueueSpec(name="recovery", priority=10, soft_limit=20, hard_limit=25, sla_seconds=1, max_receive_count=50),
+        ),
+        "task_modules": ("jobclaim.verify.tasks", *modules),
+        "schedules": {"verify-tick": ScheduleSpec(task="verify.tick", every=TICK_SECONDS)},
+        "wait_time_seconds": 1,
+        "lease_grace_seconds": scale.grace,
+        "stop_timeout_seconds": 8,
+        "cancel_grace_seconds": 2,
+        "visibility_slack_seconds": 2,
+        "heartbeat_seconds": scale.heartbeat,
+        "worker_dead_after_seconds": scale.dead_after,
+        "recovery_interval_seconds": 2,
+        "redispatch_min_seconds": scale.redispatch,
+        "read_timeout_seconds": 2.0,
+        "connect_timeout_seconds": 1.0,
+        "max_attempts": 6,
+        "dead_letters": {"TRANSIENT": {"retries": 0}},  # a failure that is not the body's own must not be mended unseen
+    }
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Give the settings as a child process reads them."""
+    fields = settings.model_dump(mode="json", exclude_unset=True)
+    return {
+        f"JOBCLAIM_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def outside_environment() -> dict[str, str]:
+    """Give this process's environment without settings of jobclaim: a run has settings of its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
+
+
+def _delete(settings: Settings, sqs: Any, urls: Sequence[str]) -> None:
+    dynamodb = boto3.client("dynamodb", endpoint_url=settings.dynamodb_endpoint_url, region_name=settings.region)
+    for table in (settings.job_table, settings.fleet_table):
+        with contextlib.suppress(ClientError):
+            dynamodb.delete_table(TableName=table)
+    found = sqs.list_queues(QueueNamePrefix=settings.queue_prefix).get("QueueUrls", [])
+    for url in {*urls, *found}:
+        if url.rsplit("/", 1)[-1].startswith(settings.queue_prefix):
+            with contextlib.suppress(ClientError):
+                sqs.delete_queue(QueueUrl=url)
+
+
+def _through(url: str, proxy: FaultyProxy) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{parts.hostname}:{proxy.port}"))

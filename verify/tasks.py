@@ -1,0 +1,149 @@
+"""The bodies: each writes down that it started and that it ended, and gives a result that only its arguments decide.
+
+A result names its attempt too: one that another attempt wrote is told from the current one's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Final
+
+from celery import current_app, shared_task
+
+from jobclaim import SKIPPED, IdempotentTask, Job, JobTask, RetryPolicy
+from jobclaim.verify.values import value_of
+
+EVIDENCE: Final = "VERIFY_EVIDENCE"
+AT_ONCE: Final = RetryPolicy(max_attempts=6, base=0.2, factor=2, ceiling=2, full_jitter=False)
+MOST_ATTEMPTS: Final = 6
+TOGETHER: Final = 2
+"""Bodies of `limited` that may run at once."""
+Result = dict[str, int]
+
+
+class ServiceDown(Exception):
+    """What a body raises when it fails by itself."""
+
+
+def leave(what: str, task: str, job: Job) -> None:
+    """Append a line of evidence in one write: lines of several processes do not mix."""
+    at = time.time_ns() // 1_000_000
+    line = f"{what} {at} {job.job_id} {job.attempt} {job.claim_token} {os.getpid()} {task}\n"
+    descriptor = os.open(os.environ[EVIDENCE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+def work(task: str, job: Job, number: int, seconds: float) -> Result:
+    """Do what a body of a task does."""
+    leave("start", task, job)
+    time.sleep(seconds)
+    leave("end", task, job)
+    return {"value": value_of(number), "attempt": job.attempt}
+
+
+@shared_task(base=JobTask, bind=True, name="verify.quick")
+def quick(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """A blink. An orphan fails."""
+    return work(self.name, self.request.job, number, seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.fragile", on_orphan="fail")
+def fragile(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """Long enough to be cut off. An orphan fails."""
+    return work(self.name, self.request.job, number, seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.slow", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
+def slow(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """Long enough to be cut off. An orphan is run again."""
+    return work(self.name, self.request.job, number, seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.flaky", on_orphan="retry", retry_policy=AT_ONCE)
+def flaky(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """Fails by itself first."""
+    result = work(self.name, self.request.job, number, seconds)
+    if self.request.job.charged <= fails:
+        raise ServiceDown(f"attempt {self.request.job.attempt}")
+    return result
+
+
+@shared_task(
+    base=JobTask,
+    bind=True,
+    name="verify.doomed",
+    on_orphan="retry",
+    retry_policy=RetryPolicy(max_attempts=2, base=0.2),
+    failure_kinds={ServiceDown: "EXTERNAL"},
+    dead_letters={"EXTERNAL": {"retries": 1, "after_seconds": 3, "factor": 1}},
+)
+def doomed(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """Fails whatever is done: both its attempts, and the one that the dead-letter rule adds."""
+    work(self.name, self.request.job, number, seconds)
+    raise ServiceDown(f"attempt {self.request.job.attempt}")
+
+
+@shared_task(base=IdempotentTask, bind=True, name="verify.once", on_orphan="retry", retry_policy=AT_ONCE)
+def once(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """Equal calls are one job."""
+    return work(self.name, self.request.job, number, seconds)
+
+
+@shared_task(
+    base=JobTask,
+    bind=True,
+    name="verify.limited",
+    on_orphan="retry",
+    max_retries=MOST_ATTEMPTS - 1,
+    concurrency_key=lambda *_args, **_kwargs: "all",
+    concurrency_limit=TOGETHER,
+)
+def limited(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
+    """Few of these run at once, in the whole fleet."""
+    return work(self.name, self.request.job, number, seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.first", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
+def first(self: Any, number: int, seconds: float) -> Result:
+    """The first step of a chain."""
+    return work(self.name, self.request.job, number, seconds)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.then", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
+def then(self: Any, before: Result) -> Result:
+    """The second step: its value is made of the first one's."""
+    return work(self.name, self.request.job, before["value"], 0)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.all", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
+def gather(self: Any, before: list[Result]) -> Result:
+    """The body of a chord: its value is made of those of all members."""
+    return work(self.name, self.request.job, sum(one["value"] for one in before), 0)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.tick")
+def tick(self: Any) -> Result:
+    """What the schedule runs."""
+    return work(self.name, self.request.job, 0, 0)
+
+
+@shared_task(base=JobTask, bind=True, name="verify.trap")
+def trap(self: Any, *_args: Any, **_kwargs: Any) -> Result:
+    """What only a forged message names."""
+    return work(self.name, self.request.job, 0, 0)
+
+
+@shared_task(name="verify.plain")
+def plain(job_id: str) -> Any:
+    """Plain task code that claims: the other path."""
+    repo = current_app.jobclaim.repo
+    with repo.claimed(job_id) as claim:
+        if claim is None:
+            return SKIPPED
+        job = claim.job
+        claim.set_result(work("verify.plain", job, job.payload["number"], job.payload["seconds"]))
+    return None

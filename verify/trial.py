@@ -1,0 +1,103 @@
+"""From minutes and a seed to a verdict: what the command runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobclaim import local_aws
+from jobclaim.verify.plan import LONG, SHORT, Plan, draw
+from jobclaim.verify.promises import Evidence, Rule, judge
+from jobclaim.verify.report import Figures
+from jobclaim.verify.run import Say, run
+from jobclaim.verify.stage import Endpoints, outside_environment, staged
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run shows."""
+
+    evidence: Evidence
+    figures: Figures
+    rules: list[Rule]
+
+    @property
+    def held(self) -> bool:
+        """Whether every promise was put to the test and held."""
+        return all(rule.held for rule in self.rules)
+
+
+def try_promises(
+    *,
+    minutes: float,
+    jobs: int,
+    seed: int,
+    folder: Path,
+    say: Say,
+    endpoints: Endpoints | None = None,
+    plan: Plan | None = None,
+    modules: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Verdict:
+    """Run workers under faults for so many minutes, and judge what they leave.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets logs and evidence.
+    endpoints : Endpoints, optional
+        Default: an embedded AWS.
+    plan : Plan, optional
+        Default: drawn from the seed.
+    modules : sequence of str
+        Imported by workers beside the bodies.
+    environment : mapping, optional
+        For the processes, beside this one's own.
+    """
+    seconds, scale = 60 * minutes, LONG if minutes >= 2 else SHORT
+    plan = plan or draw(seed, seconds=seconds, jobs=jobs, scale=scale)
+    with _reachable(endpoints) as (where, access), _environment({**outside_environment(), **access}), _quiet():
+        own = {**os.environ, **(environment or {})}
+        with staged(where, folder, scale, environment=own, modules=modules) as stage:
+            found, figures = run(stage, plan, seconds, scale, say)
+    return Verdict(found, figures, judge(found))
+
+
+@contextmanager
+def _reachable(endpoints: Endpoints | None) -> Iterator[tuple[Endpoints, dict[str, str]]]:
+    """Give the endpoints, and the environment that lets processes in."""
+    if endpoints is not None:
+        yield endpoints, {}
+        return
+    with local_aws() as aws:
+        access = {name: value for name, value in aws.environment().items() if not name.startswith("JOBCLAIM_")}
+        yield Endpoints(aws.endpoint_url, aws.endpoint_url), access
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Let this process have another environment for the length of the block."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the lines of this process's own submissions, which meet every fault, off the terminal."""
+    log = logging.getLogger("jobclaim")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
