@@ -75,7 +75,7 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
         unfinished=unfinished,
         died=cast.crew.died,
         findings=_reconciled(stage),
-        left_open=[job.job_id for job in _open_jobs(stage.direct) if job.task != "verify.tick"],
+        left_open=[job.job_id for job in _open_jobs(stage.direct)],
         processes=len(cast.crew.members),
         struck={str(strike.kind): cast.monkey.struck[strike.kind] for strike in plan.strikes},
         hits=_named(stage.table.failed, stage.queue.failed),
@@ -164,7 +164,9 @@ def _read(repo: JobRepo, promises: Sequence[Promise]) -> dict[str, Job]:
 
 
 def _open_jobs(repo: JobRepo) -> list[Job]:
-    return [job for status in JobStatus if status.is_open for job in repo.list_jobs(status, limit=100).jobs]
+    """List what is open: ticks, which go on coming, and the half of a chord whose submission failed, apart."""
+    found = [job for status in JobStatus if status.is_open for job in repo.list_jobs(status, limit=100).jobs]
+    return [job for job in found if job.task.startswith("verify.") and job.task != "verify.tick"]
 
 
 def _due_again(repo: JobRepo) -> bool:
