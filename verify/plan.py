@@ -47,6 +47,7 @@ class Kind(StrEnum):
 FREEZES: Final = (Kind.FREEZE_WORKER, Kind.FREEZE_CHILD, Kind.MAKE_ZOMBIE)
 OUTAGES: Final = (Kind.TABLE_OUTAGE, Kind.QUEUE_OUTAGE)
 SILENCES: Final = (Kind.TABLE_SILENT, Kind.QUEUE_SILENT)
+OF_MESSAGES: Final = (Kind.LOSE_MESSAGES, Kind.COPY_MESSAGES, Kind.OLD_MESSAGES, Kind.FORGE_MESSAGES)
 MOMENTARY: Final = (Kind.KILL_CHILD, Kind.KILL_WORKER, Kind.KILL_RECOVERY, Kind.DEPLOY, Kind.DEPLOY_RECOVERY)
 
 
@@ -246,6 +247,8 @@ def _force(dice: random.Random, kind: Kind, scale: Scale) -> tuple[float, float]
         return scale.lease + dice.uniform(1, 3), 0.0
     if kind is Kind.EARLY_MESSAGES:
         return 4 * scale.longest_storm, 1.0  # few messages are kept back for long
+    if kind in OF_MESSAGES:
+        return 2 * scale.longest_storm, dice.uniform(0.5, 1.0)  # there are fewer of them than of requests
     seconds = dice.uniform(0.4, 1.0) * scale.longest_storm
     if kind in OUTAGES:
         return seconds, 1.0

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from jobclaim import ClaimLost, IllegalTransition, InvalidInput, JobError, JobNotFound, JobRepo, JobStatus
-from jobclaim.verify.promises import PROBED, Rule
+from jobclaim.verify.crew import Crew
+from jobclaim.verify.promises import LOST_WORKER_MS, PROBED, Rule
 from jobclaim.verify.proxy import FaultyProxy, proxied
 from jobclaim.verify.stage import Stage
 from jobclaim.verify.waiting import wait_until
@@ -75,14 +76,28 @@ def cancelling(stage: Stage, app: Any, waiting: list[str], seconds: float) -> Ru
     job_id = app.tasks["verify.slow"].apply_async(kwargs={"number": 1, "seconds": seconds}).id
     try:
         wait_until(lambda: _status(stage, job_id) is JobStatus.PROCESSING, 30, "the job to be cancelled runs")
-        exited, _ = stage.jobclaim("cancel", "cancel", job_id)
-        offenders += [f"`jobclaim cancel` ended with {exited}"] if exited else []
+        app.control.revoke(job_id, terminate=True)
         wait_until(lambda: not _status(stage, job_id).is_open, CANCEL_SECONDS, "it is stopped")
     except TimeoutError as error:
         offenders.append(f"{job_id}: {error}")
     if (status := _status(stage, job_id)) is not JobStatus.CANCELLED:
         offenders.append(f"{job_id} ran, was to be cancelled, and is {status}")
     return _rule("cancel", len(waiting) + 1, offenders)
+
+
+def lost_worker(stage: Stage, app: Any, crew: Crew, seconds: float) -> Rule:
+    """Kill the worker that runs a job: another attempt of it follows in time, whoever is to find that out."""
+    job_id = app.tasks["verify.slow"].apply_async(kwargs={"number": 1, "seconds": seconds}).id
+    try:
+        wait_until(
+            lambda: _status(stage, job_id) is JobStatus.PROCESSING, 30, "the job of the worker to be killed runs"
+        )
+        holder = int(stage.direct.get_job(job_id).worker_id.split(":")[1])
+        crew.kill(next(member for member in crew.members if member.process.pid == holder))
+        wait_until(lambda: bool(stage.direct.get_job(job_id).history), LOST_WORKER_MS / 1000, "its attempt is given up")
+    except TimeoutError as error:
+        return Rule("lost-worker", "", 1, [f"{job_id}: {error}"])
+    return Rule("lost-worker", "", 1, [])
 
 
 class Zombies:

@@ -133,6 +133,7 @@ def _probe(stage: Stage, cast: Cast, scale: Scale, say: Say) -> list[Rule]:
         probes.decisions(again),
         probes.costs(stage),
         probes.cancelling(stage, cast.app, waiting, scale.hard_limit - 2),
+        probes.lost_worker(stage, cast.app, cast.crew, scale.hard_limit - 2),
     ]
 
 
