@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_a_build_that_lets_copies_of_a_message_claim_again_is_found_out(
     calls = tuple(Call(0.02 * n, "quick", n) for n in range(30))
     plan = Plan(SEED, calls, (Strike(0.0, Kind.COPY_MESSAGES, 4.0, 1.0),), jobs=len(calls))
     endpoints = Endpoints(dynamodb_local.endpoint_url, elasticmq.endpoint_url)
-    environment = {"JOBCLAIM_TEST_BROKEN_BUILD": "claims twice", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "BROKEN_BUILD": "claims twice", "PYTHONPATH": str(ROOT)}
     with staged(endpoints, tmp_path, SHORT, environment=environment, modules=["tests.support.broken_build"]) as stage:
         evidence, _ = run(stage, plan, 4.0, SHORT, print)
     states = {rule.code: rule.state for rule in judge(evidence)}

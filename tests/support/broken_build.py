@@ -7,7 +7,7 @@ from typing import Any
 
 from jobclaim.jobs.storage import expressions, table
 
-if os.environ.get("JOBCLAIM_TEST_BROKEN_BUILD") == "claims twice":
+if os.environ.get("BROKEN_BUILD") == "claims twice":
     honest = expressions.update_request
 
     def update_request(move: Any, expected: Any, changes: Any) -> dict[str, Any]:
