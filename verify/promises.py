@@ -194,6 +194,11 @@ PROBED: Final[Mapping[str, str]] = {
     "decisions": "What follows an end rests on that end",
     "cancel": "A cancelled job that waits never starts, one that runs is stopped",
     "costs": "Requests per job are known",
+    "effects": "Effects are made exactly once",
+    "steps": "A finished step is not run again",
+    "progress": "The last progress of an attempt that ended is stored",
+    "waits": "A wait is resumed once, and ends",
+    "transactions": "A job and the caller's writes are written together",
     "pass-costs": "Recovery's cost does not grow with finished jobs",
 }
 """Promises that `jobclaim.verify.probes` puts to the test, by code."""

@@ -15,8 +15,8 @@ from celery import Celery
 
 import jobclaim
 from jobclaim import Job, JobNotFound, JobRepo, JobStatus
+from jobclaim.verify import durable, probes, weather
 from jobclaim.verify import evidence as records
-from jobclaim.verify import probes, weather
 from jobclaim.verify.busy import Busy
 from jobclaim.verify.crew import Crew
 from jobclaim.verify.monkey import Monkey
@@ -125,13 +125,15 @@ def _cast(stage: Stage, plan: Plan, scale: Scale) -> Cast:
 
 def _probe(stage: Stage, cast: Cast, scale: Scale, say: Say) -> list[Rule]:
     """Act in calm, while workers live."""
-    say("acting in calm: bad input, decisions, cancels, costs")
+    say("acting in calm: bad input, decisions, costs, durable work, cancels, a kill")
     again = partial(JobRepo.from_settings, stage.direct.settings)
     waiting = [promise.job_id for promise in cast.submitters.promises if promise.task in NEVER]
     return [
         probes.bad_input(stage.direct),
         probes.decisions(again),
         probes.costs(stage),
+        *durable.durable(stage, cast.app),
+        durable.transactions(stage, again),
         probes.cancelling(stage, cast.app, waiting, scale.hard_limit - 2),
         probes.lost_worker(stage, cast.app, cast.crew, scale.hard_limit - 2),
     ]

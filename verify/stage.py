@@ -46,7 +46,9 @@ class Stage:
     settings, environment
         Lead through the proxies.
     direct : JobRepo
-        Leads past them, as does ``sqs``.
+        Leads past them, as do ``sqs`` and ``dynamodb``.
+    notes_table : str
+        A table of the caller's own, with the key ``name``.
     evidence : Path
         File to which bodies append their lines.
     """
@@ -59,6 +61,8 @@ class Stage:
     queue: FaultyProxy
     direct: JobRepo
     sqs: Any
+    dynamodb: Any
+    notes_table: str
     exits: ExitStack = field(default_factory=ExitStack)
 
     def celery(self, name: str, *arguments: str, env: Mapping[str, str]) -> ManagedProcess:
@@ -101,6 +105,13 @@ def staged(
         )
         provision(past)
         client = boto3.client("sqs", endpoint_url=endpoints.sqs, region_name=past.region)
+        notes, dynamodb = f"{prefix}notes", _dynamodb(past)
+        dynamodb.create_table(
+            TableName=notes,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
+        )
         queue.limbo = client.create_queue(QueueName=f"{prefix}limbo")["QueueUrl"]
         urls = {name: client.get_queue_url(QueueName=past.physical_name(name))["QueueUrl"] for name in QUEUES}
         through = {name: _through(url, queue) for name, url in urls.items()}
@@ -110,9 +121,9 @@ def staged(
         evidence = folder / "evidence.txt"
         own = {**environment, **variables(settings), EVIDENCE: str(evidence)}
         with ExitStack() as exits:
-            exits.callback(_delete, past, client, [*urls.values(), queue.limbo])
+            exits.callback(_delete, past, client, [*urls.values(), queue.limbo], notes)
             direct = JobRepo.from_settings(past)
-            yield Stage(settings, own, folder, evidence, table, queue, direct, client, exits)
+            yield Stage(settings, own, folder, evidence, table, queue, direct, client, dynamodb, notes, exits)
 
 
 def limits(scale: Scale, modules: Sequence[str]) -> dict[str, Any]:
@@ -156,9 +167,13 @@ def outside_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
 
 
-def _delete(settings: Settings, sqs: Any, urls: Sequence[str]) -> None:
-    dynamodb = boto3.client("dynamodb", endpoint_url=settings.dynamodb_endpoint_url, region_name=settings.region)
-    for table in (settings.job_table, settings.fleet_table):
+def _dynamodb(settings: Settings) -> Any:
+    return boto3.client("dynamodb", endpoint_url=settings.dynamodb_endpoint_url, region_name=settings.region)
+
+
+def _delete(settings: Settings, sqs: Any, urls: Sequence[str], notes: str) -> None:
+    dynamodb = _dynamodb(settings)
+    for table in (settings.job_table, settings.fleet_table, notes):
         with contextlib.suppress(ClientError):
             dynamodb.delete_table(TableName=table)
     found = sqs.list_queues(QueueNamePrefix=settings.queue_prefix).get("QueueUrls", [])

@@ -125,6 +125,24 @@ def gather(self: Any, before: list[Result]) -> Result:
     return work(self.name, self.request.job, sum(one["value"] for one in before), 0)
 
 
+@shared_task(base=JobTask, bind=True, name="verify.durable", on_orphan="retry", retry_policy=AT_ONCE)
+def durable(self: Any, number: int, table: str) -> dict[str, Any]:
+    """Has a step, fails once, waits for an answer, and counts with its completion."""
+    job = self.request.job
+    self.step("once", leave, "step", self.name, job)
+    self.progress(job.charged, 2, flush=True)
+    if job.charged == 1 and not job.history:
+        raise ServiceDown("after the step")
+    answer = self.wait_for("answer", timeout=120)
+    self.effects.update(
+        TableName=table,
+        Key={"name": job.job_id},
+        UpdateExpression="ADD times :one",
+        ExpressionAttributeValues={":one": 1},
+    )
+    return {**work(self.name, job, number, 0), "answer": answer}
+
+
 @shared_task(base=JobTask, bind=True, name="verify.tick")
 def tick(self: Any) -> Result:
     """What the schedule runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def command(
     from jobclaim.verify import report as reports
     from jobclaim.verify.trial import try_promises
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that whatever was started is ended
     endpoints = _endpoints(dynamodb_url, sqs_url)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     jobs = jobs or max(100, round(600 * minutes))
