@@ -62,6 +62,7 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
     jobs = drain(stage.direct, cast.submitters.promises, scale.drain, cast.crew.replace_the_dead)
     drained_in = time.monotonic() - calm
     cast.crew.stop_all()
+    cast.app.jobclaim.flush()  # while there is somebody to count for
     beats_for = time.monotonic() - began
     say("everything has ended, looking at what is left")
     acted.append(probes.pass_costs(empty, probes.reads_of_a_pass(stage, "recover-full"), len(jobs)))

@@ -129,7 +129,7 @@ def gather(self: Any, before: list[Result]) -> Result:
 def durable(self: Any, number: int, table: str) -> dict[str, Any]:
     """Has a step, fails once, waits for an answer, and counts with its completion."""
     job = self.request.job
-    self.step("once", leave, "step", self.name, job)
+    self.step("once", lambda: leave("step", self.name, job))
     self.progress(job.charged, 2, flush=True)
     if job.charged == 1 and not job.history:
         raise ServiceDown("after the step")
