@@ -72,7 +72,8 @@ class Store:
                 )
 
     def empty(self) -> None:
-        """Delete all items."""
+        """Delete all items, and forget what was sent."""
+        self.sent.clear()
         for job_id in self.items():
             self.client.delete_item(TableName=self.settings.job_table, Key={"job_id": {"S": job_id}})
         for name in self.ledger():
