@@ -87,5 +87,5 @@ def test_its_own_schedule_ticks(proj: Host, crew: dict[str, ManagedProcess]) -> 
 
 def test_its_workers_keep_its_log_format(proj: Host, sites: dict[str, Site], crew: dict[str, ManagedProcess]) -> None:
     task = sites["gunicorn gthread"].post("/divide?x=15&y=5")["task"]
-    crew["worker"].wait_for_line(rf"^proj INFO jobclaim.jobs completed .*{task}", 60)
+    crew["worker"].wait_for_line(rf"^proj INFO jobclaim.jobs job.completed: The job completed .*{task}", 60)
     assert [line for line in crew["worker"].log().splitlines() if line.startswith("{")] == []
