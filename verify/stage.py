@@ -21,7 +21,7 @@ from jobclaim import JobRepo, QueueSpec, ScheduleSpec, Settings, provision
 from jobclaim.verify.plan import Scale
 from jobclaim.verify.processes import ManagedProcess
 from jobclaim.verify.proxy import FaultyProxy, proxied
-from jobclaim.verify.tasks import EVIDENCE
+from jobclaim.verify.values import EVIDENCE
 
 READY: Final = r"celery@\S+ ready"
 TICK_SECONDS: Final = 5

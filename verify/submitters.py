@@ -14,7 +14,7 @@ from celery.canvas import chain, chord
 from jobclaim import JobError
 from jobclaim.verify.plan import BATCH, Call
 from jobclaim.verify.promises import Promise
-from jobclaim.verify.tasks import MOST_ATTEMPTS
+from jobclaim.verify.values import MOST_ATTEMPTS
 
 THREADS: Final = 6
 PAUSE_SECONDS: Final = 0.2

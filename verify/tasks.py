@@ -12,11 +12,9 @@ from typing import Any, Final
 from celery import current_app, shared_task
 
 from jobclaim import SKIPPED, IdempotentTask, Job, JobTask, RetryPolicy
-from jobclaim.verify.values import value_of
+from jobclaim.verify.values import EVIDENCE, MOST_ATTEMPTS, value_of
 
-EVIDENCE: Final = "VERIFY_EVIDENCE"
 AT_ONCE: Final = RetryPolicy(max_attempts=6, base=0.2, factor=2, ceiling=2, full_jitter=False)
-MOST_ATTEMPTS: Final = 6
 TOGETHER: Final = 2
 """Bodies of `limited` that may run at once."""
 Result = dict[str, int]

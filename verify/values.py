@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+EVIDENCE: Final = "VERIFY_EVIDENCE"
+"""Variable that names the file to which bodies append their lines."""
+MOST_ATTEMPTS: Final = 6
+
 
 def value_of(number: int) -> int:
     """Give the result of a body."""

@@ -15,8 +15,8 @@ from celery import _state
 import kombu.transport
 import jobclaim
 
-# the demo is a user's project: its tasks are @shared_task
-PROGRAMS = ("jobclaim.__main__", "jobclaim.cli.demo")
+# the demo and the bodies of verify are a user's project: their tasks are @shared_task
+PROGRAMS = ("jobclaim.__main__", "jobclaim.cli.demo", "jobclaim.verify.tasks")
 
 def state():
     return {
