@@ -279,8 +279,10 @@ def passes(dynamodb_local: Endpoint) -> dict[int, tuple[Bill, SweepReport, Bill]
     for size in (200, LARGE_BYTES):
         store = Store("passes", dynamodb_local.client(max_pool_connections=16), ManualClock(system_clock()))
         submit = partial(store.repo(LeanClient(store.client)).create_job, "t", "x" * size)
-        with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda _, submit=submit: submit(), range(WAITING)))
+        with ThreadPoolExecutor(
+            4
+        ) as threads:  # the same ids each time: they choose the shards, whose reads are rounded up
+            list(threads.map(lambda n, submit=submit: submit(job_id=f"waiting-{n}"), range(WAITING)))
         store.clock.advance(3600)
         repo = plain(store)
         with billed(store) as passed:
