@@ -24,6 +24,7 @@ from celery import Task
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from jobclaim.jobs import InvalidInput, InvalidPayload
+from jobclaim.jobs.durable.typed import holds_model
 
 MOST_ERRORS: Final = 5
 MOST_OF_A_VALUE: Final = 80
@@ -158,7 +159,7 @@ def plan(task: str, body: Callable[..., Any], *, everything: bool) -> Plan:
         hints = {}  # names that only a type checker sees: nothing can be checked
     adapters = {}
     for name in signature.parameters:
-        if name in hints and (everything or _holds_model(hints[name])):
+        if name in hints and (everything or holds_model(hints[name])):
             try:
                 adapters[name] = TypeAdapter(hints[name])
             except PydanticUserError as error:
@@ -172,12 +173,6 @@ def plan(task: str, body: Callable[..., Any], *, everything: bool) -> Plan:
 def plain_result(result: Any) -> Any:
     """A model that a body returned, as plain JSON values; anything else as it is."""
     return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
-
-
-def _holds_model(annotation: Any) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return True
-    return any(_holds_model(inner) for inner in typing.get_args(annotation))
 
 
 def _dump(adapter: TypeAdapter[Any], value: Any) -> Any:
