@@ -46,6 +46,10 @@ class Records:
         """Use the fleet table that the repo's settings name, through the repo's own client."""
         return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 
+    def now(self) -> int:
+        """Read the clock by which the records are judged, epoch milliseconds."""
+        return self._clock()
+
     def _ask(self, request: Callable[[], T]) -> T:
         return persistently(request, clock=self._clock, sleep=self._sleep)
 

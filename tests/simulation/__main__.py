@@ -6,6 +6,7 @@ Examples::
     python -m tests.simulation --seed 4711
     python -m tests.simulation --seed 4711 --workers 1 --without crash,lag
     python -m tests.simulation --mutants
+    python -m tests.simulation --exhaustive --faults 2
 """
 
 from __future__ import annotations
@@ -63,6 +64,19 @@ def search(first: int, count: int, processes: int) -> int:
     return len(failures)
 
 
+def explore_all(faults: int) -> int:
+    """Explore the small world; give the number of promises that were broken."""
+    from tests.simulation.exhaustive.play import Small
+    from tests.simulation.exhaustive.search import explore
+
+    found = explore(Small(faults=faults))
+    for broken in found.broken:
+        click.echo(broken)
+    figures = f"{found.schedules:,} schedules, {found.states:,} states, {found.steps:,} steps"
+    click.echo(f"{figures}, at most {faults} faults each, in {found.seconds:.0f} s: {len(found.broken)} violations")
+    return len(found.broken)
+
+
 @click.command(help=__doc__)
 @click.option("--seed", type=int, help="Run this one and print its trace.")
 @click.option("--seeds", type=int, default=1_000, show_default=True, help="Run that many.")
@@ -70,6 +84,8 @@ def search(first: int, count: int, processes: int) -> int:
 @click.option("--processes", type=int, default=1, show_default=True)
 @click.option("--without", default="", help="Faults to leave out, separated by commas.")
 @click.option("--mutants", is_flag=True, help="Break the code in every way of the list; each must be caught.")
+@click.option("--exhaustive", is_flag=True, help="Every order of events of one job, two workers, a pass and a person.")
+@click.option("--faults", type=int, default=2, show_default=True, help="With --exhaustive: at most so many in one run.")
 @click.option("--submitters", type=int)
 @click.option("--workers", type=int)
 @click.option("--sweepers", type=int)
@@ -81,9 +97,13 @@ def main(
     processes: int,
     without: str,
     mutants: bool,
+    exhaustive: bool,
+    faults: int,
     **counts: int | None,
 ) -> None:
     """Run what the command line asks for."""
+    if exhaustive:
+        sys.exit(4 if explore_all(faults) else 0)
     if mutants:
         from tests.simulation.mutants import hunt_all
 

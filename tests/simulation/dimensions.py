@@ -16,6 +16,10 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "large": "payloads are in S3, which fails as well",
     "beside": "payloads are in items of their own",
     "effects": "completions and submissions are transactions with writes to a table of the caller's",
+    "limits": "jobs have a rate, and a concurrency key that one of them may hold",
+    "breaker": "bodies call a service that is down for a while, under a breaker",
+    "children": "children of workers die, and their main processes record it",
+    "cancels": "people cancel jobs in whatever state they are, and rely on the answer",
 }
 ALONE: Final = 0.3
 """Probability of each."""

@@ -118,6 +118,9 @@ class Parser:
     # --- values
     def _operand(self) -> Operand:
         if self._peek(1) == "(":
+            if self._peek() == "size":
+                (whole,) = self._call()
+                return lambda *given: length(whole(*given))
             if self._peek() != "if_not_exists":
                 raise ValueError(f"the model knows no function {self._peek()}")
             path, otherwise = self._call()
@@ -171,6 +174,14 @@ class Parser:
             return first
         second = self._operand()
         return lambda *given: total(first(*given), second(*given))
+
+
+def length(value: Value | None) -> Value | None:
+    """Give the size of a value: members of a collection, characters of a text."""
+    if value is None:
+        return None
+    ((_, raw),) = value.items()
+    return {"N": str(len(raw))}
 
 
 def compare(operator: str, left: Value | None, right: Value | None) -> bool:

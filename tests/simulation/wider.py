@@ -14,11 +14,16 @@ import jobclaim.jobs.storage.table
 import jobclaim.jobs.storage.together
 import jobclaim.recovery.decide
 import jobclaim.recovery.settle
+import jobclaim.workers.cancel
+from jobclaim.fleet.breaker import Breakers
+from jobclaim.fleet.limits import FleetLimits
 from jobclaim.jobs.encoding.item import from_item
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.table import Jobs, JobTable
 from jobclaim.recovery.sweeping import _Pass
+from jobclaim.workers.attempt import admission
+from jobclaim.workers.process import settle
 from tests.simulation.run import Outcome, run
 from tests.simulation.scenario import SECOND, Scenario
 
@@ -101,6 +106,8 @@ def _alone() -> tuple[str, Any]:
 TOGETHER: Final = jobclaim.jobs.storage.together.write_together
 CROWD: Final = {"submitters": 6, "dense": False, "rates": {"lost-message": 0.6, "send-failure": 0.5}}
 """Many jobs that only recovery can help."""
+BUSY: Final = {"submitters": 8, "theme": "letters", "workers": 1}
+"""Many short bodies."""
 WIDER: Final = (
     WiderMutant("recovery forgets a queue", "queues", _patched(_Pass, "_partitions", _first_queue)),
     WiderMutant(
@@ -134,5 +141,15 @@ WIDER: Final = (
         "a body gets the mark in its payload's place",
         "large",
         _patched(jobclaim.jobs.repo.claiming.Claiming, "_with_payload", _unread),
+    ),
+    WiderMutant("a concurrency key counts nobody", "limits", _patched(FleetLimits, "enter", lambda *_: True)),
+    WiderMutant("every job starts at once", "limits", _patched(admission, "ask", lambda *_: None)),
+    WiderMutant("a start is granted after its lease", "limits", _patched(admission, "_granted", lambda *_: None)),
+    WiderMutant("a breaker never opens", "breaker", _patched(Breakers, "ask", lambda *_: 0), BUSY),
+    WiderMutant("a lost child is nobody's", "children", _patched(settle, "_is_mine", lambda *_: False)),
+    WiderMutant(
+        "a cancel is answered and not written",
+        "cancels",
+        _patched(jobclaim.workers.cancel, "_cancel_waiting", lambda *_: jobclaim.workers.cancel.Answer.CANCELLED),
     ),
 )

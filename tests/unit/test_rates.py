@@ -115,7 +115,13 @@ class Fleet:
 
 def _pending(job_id: str, at: int) -> Job:
     return Job(
-        job_id=job_id, task="limited", queue="default", status=JobStatus.PROCESSING, available_at=at, created_at=at
+        job_id=job_id,
+        task="limited",
+        queue="default",
+        status=JobStatus.PROCESSING,
+        available_at=at,
+        created_at=at,
+        lease_expires_at=2 * START,
     )
 
 
@@ -204,3 +210,20 @@ def test_the_patience_of_a_job_is_a_small_share_of_its_time_limit() -> None:
     fleet.submit(100)
     fleet.run()
     assert max(waits) <= 0.2
+
+
+def test_a_job_whose_lease_went_by_while_it_waited_for_its_start_does_not_start() -> None:
+    client = ModelClient(lambda: START)
+    client.make_tables("jobs", "fleet")
+    now = [START]
+
+    def sleep(seconds: float) -> None:
+        now[0] += round(seconds * 1000) + 1_000
+
+    limits = FleetLimits(lambda: client, "fleet", read_tokens=lambda _: {}, clock=lambda: now[0], sleep=sleep)
+    job = replace(_pending("late", START), lease_expires_at=START + 500, slot=START)
+
+    hold = ask(Task("1/s"), job, "", limits, START)
+
+    assert hold is not None
+    assert "lease" in hold.reason

@@ -72,7 +72,7 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
         wait = backoff_ms(job.attempt - job.charged)
         return Hold(now + wait, 0, f"{task.concurrency_limit} of its concurrency key run already")
     if not task.rate_limit:
-        return None
+        return _granted(job, name, limits)
     limit = RateLimit.parse(task.rate_limit, task.rate_burst)
     most = min(
         limits.longest_patience_ms, round((task.soft_time_limit or task.time_limit or 60) * 1000 / PATIENCE_SHARE)
@@ -80,10 +80,20 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
     turn = limits.reserve(task.name, limit, coming_of(job, limit, now, most))
     if turn.starts:
         limits.wait_until(turn.at)
-        return None
+        return _granted(job, name, limits)
     if name:
         limits.leave(name, job)
     return Hold(turn.at, turn.at if turn.reserved else 0, f"the rate limit of {task.rate_limit} is used up")
+
+
+def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
+    """Grant a start, unless the lease went by while the limits were asked: no body may run beside the next attempt."""
+    now = limits.now()
+    if now < job.lease_expires_at:
+        return None
+    if name:
+        limits.leave(name, job)
+    return Hold(now, 0, "its lease was over before its limits let it start")
 
 
 def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from jobclaim.jobs import Job, JobError, JobRepo
 from jobclaim.jobs.idempotency import IdempotencyService, store_result
 from jobclaim.jobs.model import DeadState
 from jobclaim.recovery import dead
+from jobclaim.workers.cancel import cancel
 from tests.simulation.actors.stage import KEYS, Stage
 from tests.simulation.line import Process
 from tests.simulation.queues import TASK
@@ -25,11 +26,20 @@ def meddle(stage: Stage, process: Process) -> None:
         try:
             repo = process.repo()
             job = repo.get_job(_chosen(stage, process))
+            if "cancels" in stage.scenario.dimensions and process.random.random() < 0.5:
+                _insist_on_cancel(stage, process, repo, job)
+                continue
             acts = (LETTER_ACTS if stage.scenario.theme == "letters" else ACTS).get(str(job.status))
             if acts:
                 process.random.choice(acts)(stage, process, repo, job)
         except JobError as error:
             process.note(f"in vain: {type(error).__name__}")
+
+
+def _insist_on_cancel(stage: Stage, process: Process, repo: JobRepo, job: Job) -> None:
+    answer = cancel(repo, job.job_id, send=lambda told: stage.publish(process, told))
+    process.note(f"{job.job_id[:12]}: {answer}")
+    stage.oracle.answered(process, job, str(answer))
 
 
 def _key(stage: Stage, process: Process) -> str:

@@ -10,6 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import ClaimLost, FailureKind, Job, JobError, RetryPolicy, StoreUnavailable
 from jobclaim.jobs.repo import delivery
+from tests.simulation.actors.limited import Limited
+from tests.simulation.actors.main_process import MainProcess
 from tests.simulation.actors.stage import Stage
 from tests.simulation.judge.effects import of_completion, once
 from tests.simulation.judge.record import Body
@@ -51,6 +53,8 @@ class Worker:
         self._random = process.random
         self._repo = process.repo()
         self._records = FleetRecords.of(self._repo)
+        self._limited = Limited(stage, process, self._repo)
+        self._main = MainProcess(stage, process, self._repo)
         self._beaten_at = 0
         self._tried_at = 0
         self._turn = 0
@@ -99,7 +103,8 @@ class Worker:
             job = self._claim(message)
             if job is not None:
                 self._stage.oracle.rightful(job, message, self._process.shared.world.now)
-                self._hold(job)
+                if self._limited.admits(job):
+                    self._hold(job)
         except JobError:
             return
         finally:
@@ -109,12 +114,14 @@ class Worker:
         self._process.token = job.claim_token
         self._running = (job.job_id,)
         body = self._stage.oracle.starts(self._process, job)
+        self._limited.started(job)
         self._stage.busy += 1
         try:
             self._run(job, body)
         finally:
             self._stage.busy -= 1
             body.until = body.until or self._process.shared.world.now
+            self._limited.leave(job)
             self._process.token = ""
             self._running = ()
 
@@ -150,11 +157,19 @@ class Worker:
             self._process.pause(step)
             left -= step
             self._beat_if_due()
+        well = self._limited.call()
         body.until = self._process.shared.world.now
-        self._end(job)
+        if self._main.loses_child():
+            if self._random.random() < 0.5:
+                self._end(job)
+            self._main.record(job)
+        else:
+            self._end(job, well=well)
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: Job, *, well: bool = True) -> None:
         choice = "stop" if job.job_id in self._cancelled else self._choice()
+        if not well and choice == "complete":
+            choice = "fail"
         kind = self._random.choice((FailureKind.TRANSIENT, None)) if choice == "fail" else None
         for _ in range(2):
             self._stage.oracle.intends(job, choice)

@@ -26,6 +26,7 @@ from tests.simulation.expressions import Item
 from tests.simulation.judge.bodies import BodyJudge
 from tests.simulation.judge.effects import LEDGER, of_completion, of_submission
 from tests.simulation.judge.facts import OPEN, Facts, is_over, require, same_as_read
+from tests.simulation.judge.limits import LimitJudge
 from tests.simulation.judge.times import TimeJudge
 from tests.simulation.line import Writer
 from tests.simulation.scenario import SKEW_MS
@@ -33,7 +34,7 @@ from tests.simulation.scenario import SKEW_MS
 SIMPLE: Final = [">PENDING", "PENDING>PROCESSING", "PROCESSING>COMPLETED"]
 
 
-class Oracle(BodyJudge, TimeJudge):
+class Oracle(BodyJudge, TimeJudge, LimitJudge):
     """Looks on; raises `Broken` at the first promise that is broken."""
 
     def observe(self, write: Write, writer: Writer) -> None:

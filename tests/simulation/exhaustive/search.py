@@ -1,0 +1,82 @@
+"""All choices, depth first. A state is left by each of its options once; a run is repeated up to where it branches."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from tests.simulation.exhaustive.play import Play, SeenBefore, Small
+from tests.simulation.world import Broken
+
+
+@dataclass
+class Found:
+    """What a search has come across.
+
+    Attributes
+    ----------
+    schedules : int
+        Runs: orders of events that differ in more than the order of what cannot be told apart.
+    states : int
+        Points of choice that differ.
+    broken : list of str
+        Promises that were broken, each with the choices that lead there.
+    complete : bool
+        Whether everything was explored.
+    """
+
+    schedules: int = 0
+    states: int = 0
+    steps: int = 0
+    broken: list[str] = field(default_factory=list)
+    complete: bool = True
+    seconds: float = 0.0
+
+
+def explore(small: Small, *, seconds: float | None = None, most_broken: int = 3) -> Found:
+    """Explore a small world, for so many seconds at most."""
+    found, seen, due, began = Found(), set[str](), [list[int]()], time.monotonic()
+    logging_before = structlog.get_config()
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent, processors=[], cache_logger_on_first_use=False)
+    try:
+        while due and len(found.broken) < most_broken:
+            if seconds is not None and time.monotonic() - began > seconds:
+                found.complete = False
+                break
+            _follow(small, due.pop(), seen, due, found)
+    finally:
+        structlog.configure(**logging_before)
+    found.states, found.seconds = len(seen), time.monotonic() - began
+    return found
+
+
+def _follow(small: Small, path: list[int], seen: set[str], due: list[list[int]], found: Found) -> None:
+    taken: list[int] = []
+
+    def choose(state: str, options: list[str]) -> int:
+        at = len(taken)
+        if at < len(path):
+            taken.append(path[at])
+            return path[at]
+        if state in seen:
+            raise SeenBefore
+        seen.add(state)
+        due.extend([*taken, number] for number in range(len(options) - 1, 0, -1))
+        taken.append(0)
+        return 0
+
+    play = Play(small, choose)
+    try:
+        play.run()
+    except SeenBefore:
+        pass
+    except Broken as broken:
+        found.broken.append(f"{broken}\n  " + "\n  ".join(play.choices))
+    except Exception as error:  # noqa: BLE001 - the code under test may raise anything, and must not
+        found.broken.append(f"{error!r}\n  " + "\n  ".join(play.choices))
+    found.schedules += 1
+    found.steps += play.steps
