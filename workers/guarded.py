@@ -129,6 +129,10 @@ class GuardedTask(Task):
         one = as_breaker(self.breaker)
         if until := ask(self.jobclaim.breakers, one):
             self._hold(BreakerOpen(one, until), started=False)
+        if self.jobclaim.repo.clock() >= self.request.job.lease_expires_at:
+            reason = "its lease was over before its breaker let it start"
+            self._give_back(partial(self.jobclaim.repo.release, reason=reason, started=False))
+            raise Ignore(reason)
 
     def _guarded(self, body: Callable[[], Any]) -> Any:
         """Run the body and tell its breaker."""

@@ -57,7 +57,8 @@ class Limited:
                 if hold is not None:
                     return hold.until, hold.slot
             if "breaker" in self._dimensions:
-                return self._breakers.ask(SERVICE), 0
+                until, now = self._breakers.ask(SERVICE), self._process.clock()
+                return until or (now if now >= job.lease_expires_at else 0), 0
         except StoreUnavailable:
             return self._process.clock() + admission.LONGEST_WAIT_MS, 0
         return 0, 0

@@ -155,7 +155,10 @@ class Oracle(BodyJudge, TimeJudge, LimitJudge):
             if new.status == "PENDING" and self.meant.get(old.claim_token) == "release":
                 self.charged[old.submission] -= 1
         else:
-            require(process.kind == "recovery", "owners and recovery end attempts", f"{key}: {process.name}")
+            insists = (
+                process.kind == "person" and new.status == "CANCELLED"
+            )  # its worker is dead, as recovery knows too
+            require(insists or process.kind == "recovery", "owners and recovery end attempts", f"{key}: {process.name}")
             same_as_read(key, old, writer, "status", "claim_token")
             owner = self.owners.get((key, old.claim_token))
             since = self.claimed_at[key, old.claim_token]
