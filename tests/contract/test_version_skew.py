@@ -57,18 +57,18 @@ def moved(item: dict[str, Any], by: int) -> dict[str, Any]:
 
 
 @pytest.fixture(params=[MODEL, pytest.param(REAL, marks=pytest.mark.real)])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+def empty(request: pytest.FixtureRequest) -> Iterator[Store]:
     with open_store(request.param, request) as opened:
         yield opened
 
 
 @pytest.fixture(params=[as_it_was, with_more], ids=["first release", "a later one"])
-def table(request: pytest.FixtureRequest, store: Store) -> Store:
+def table(request: pytest.FixtureRequest, empty: Store) -> Store:
     """A table that holds the items of another release."""
-    by = store.clock() - WRITTEN["now"]
+    by = empty.clock() - WRITTEN["now"]
     for item in ITEMS.values():
-        store.client.put_item(TableName=store.settings.job_table, Item=moved(request.param(item, by), by))
-    return store
+        empty.client.put_item(TableName=empty.settings.job_table, Item=moved(request.param(item, by), by))
+    return empty
 
 
 def claimed(repo: JobRepo, job_id: str) -> Job:
@@ -169,15 +169,15 @@ def test_recovery_settles_jobs_of_the_other_release(table: Store) -> None:
     assert table.repo().get_job("processing").status is JobStatus.FAILED
 
 
-def test_what_this_release_writes_has_the_types_that_the_first_one_reads(store: Store) -> None:
+def test_what_this_release_writes_has_the_types_that_the_first_one_reads(empty: Store) -> None:
     """The first release passes over what it does not know; what it knows must be as it was."""
     known = {name: next(iter(value)) for item in ITEMS.values() for name, value in item.items()}
-    owner = store.repo()
+    owner = empty.repo()
     for _, act, _ in list(CALLS.values())[:4]:
         job = owner.create_job("tasks.work", PAYLOAD, max_attempts=3)
         act(owner, job.job_id)
     owner.create_job("tasks.work", PAYLOAD, idempotency_key="k", ttl=60)
-    for item in store.items().values():
+    for item in empty.items().values():
         assert {name: next(iter(value)) for name, value in item.items() if name in known} == {
             name: known[name] for name in item if name in known
         }
