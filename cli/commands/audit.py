@@ -1,4 +1,4 @@
-"""`jobclaim audit`: what is wrong with the tasks, in their source and in the app."""
+"""`jobclaim audit`: find problems in the tasks' source and in the app."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
 
 REPORT = "tasks.md"
-"""Name of the report where a folder is given for it."""
+"""File name of the report when a folder is given."""
 
 
 @click.command(
@@ -55,8 +55,8 @@ def command(
     """Find duplicate names, mixed decorators, odd names, tasks without route or limit, late acknowledgement, far ETAs,
     writes without a claim, and unused queues.
 
-    Without --static the app is imported too: routes, limits and queues are known only to it. Exits with 4 when
-    something was found.
+    Without --static the app is imported too: only the app knows routes, limits and queues. Exits with 4 when there are
+    findings.
     """
     from jobclaim.cli.findings import conclude, find_app
     from jobclaim.governance.audit_rules import audit
@@ -79,7 +79,7 @@ def command(
 
 
 def _write_report(path: Path, text: str) -> None:
-    """Write the report to a file, or into a folder that exists."""
+    """Write the report to a file, or into an existing folder."""
     target = path / REPORT if path.is_dir() else path
     try:
         target.write_text(text)

@@ -1,4 +1,4 @@
-"""`jobclaim cancel`: end jobs, waiting or running."""
+"""`jobclaim cancel`: cancel jobs, waiting or running."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, job_ids: tuple[str, ...], reason: str, output: Format | None) -> None:
-    """Cancel jobs. The answer to each is "cancelled" or "requested".
+    """Cancel jobs. The result of each is "cancelled" or "requested".
 
-    A waiting job is cancelled at once: a message of its that arrives later is refused. A running one is requested from
-    its worker, which reads that with its next heartbeat, tells the task, and stops it after a grace
-    (JOBCLAIM_CANCEL_GRACE_SECONDS). If the worker dies first, recovery ends the job as cancelled.
+    A waiting job is cancelled at once: a message for it that arrives later is refused. For a running job, its worker
+    reads the request with its next heartbeat, notifies the task, and stops it after a grace period
+    (JOBCLAIM_CANCEL_GRACE_SECONDS). If the worker is lost first, recovery ends the job as cancelled.
 
-    Exits with 5 when only some could be cancelled.
+    Exits with 5 when only some jobs could be cancelled.
     """
     from jobclaim.cli.bulk import for_each
     from jobclaim.workers.cancel import cancel

@@ -1,4 +1,4 @@
-"""`jobclaim completion`: the shell's own completion of commands and options."""
+"""`jobclaim completion`: shell completion of commands and options."""
 
 from __future__ import annotations
 

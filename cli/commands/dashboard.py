@@ -1,4 +1,4 @@
-"""`jobclaim dashboard`: serve the web pages, and hash the passwords of those who sign in to them."""
+"""`jobclaim dashboard`: serve the web pages, and hash the passwords of their users."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Examples:
 def command(ctx: click.Context, host: str, port: int, operator: bool) -> None:
     """Serve the dashboard: jobs, dead letters, queues, workers and schedules as web pages.
 
-    On this machine only, and for looking, unless people sign in: see docs/dashboard-security.md. Ctrl-C ends it.
+    Without sign-in it serves this machine only and is read-only: see docs/dashboard-security.md. Ctrl-C ends it.
     """
     if ctx.invoked_subcommand is None:
         _serve(ctx.ensure_object(Session), host, port, operator)
@@ -37,7 +37,7 @@ def command(ctx: click.Context, host: str, port: int, operator: bool) -> None:
 
 def _serve(session: Session, host: str, port: int, operator: bool) -> None:
     try:
-        import uvicorn  # noqa: F401 - asked for first, so that what is missing is named
+        import uvicorn  # noqa: F401 - imported first, so that the error names the missing package
 
         from jobclaim.dashboard.security import RefusedToServe
         from jobclaim.dashboard.server import CannotListen, serve
@@ -72,7 +72,7 @@ Examples:
 def hash_password() -> None:
     """Read a password, and print its hash for JOBCLAIM_DASHBOARD_USERS.
 
-    Asked for twice on a terminal; elsewhere the first line of standard input. At least 12 characters.
+    On a terminal, prompts for it twice; otherwise reads the first line of standard input. At least 12 characters.
     """
     from jobclaim.dashboard.security.basic import hash_password as hashed
 

@@ -1,4 +1,4 @@
-"""`jobclaim demo`: see it work, on real processes, in under a minute."""
+"""`jobclaim demo`: a demonstration on real processes, in under a minute."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Examples:
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="New directory for logs and evidence.")
 @report_option
 def command(keep: Path | None, output: Format | None) -> None:
-    """Run 100 jobs on real Celery workers and an embedded AWS while everything goes wrong, and check what comes out.
+    """Run 100 jobs on real Celery workers and an embedded AWS while faults are injected, and check the outcome.
 
     30 messages are delivered twice, one is lost, and a worker is killed in the middle of two jobs. The figures are
-    counted from logs, table and queues; the exit code is 0 only when every promise held, 1 otherwise.
+    counted from logs, table and queues; the exit code is 0 only when every guarantee held, 1 otherwise.
     """
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{str(keep)!r} is not empty; evidence of two runs must not mix", param_hint="--keep")

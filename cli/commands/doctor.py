@@ -1,4 +1,4 @@
-"""`jobclaim doctor`: what is deployed, against the settings."""
+"""`jobclaim doctor`: compare what is deployed with the settings."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Examples:
 def command(
     session: Session, actor: Any, queues: tuple[str, ...], look_at_tasks: bool, problems: bool, output: Format | None
 ) -> None:
-    """Compare tables, queues, clock, tasks and the workers' settings with the settings here; change nothing.
+    """Compare tables, queues, clock, tasks and the workers' settings with the settings here. Changes nothing.
 
-    Exits with 4 when anything FAILs: a promise is broken, and workers may refuse to start. With --actor, what the actor
-    may not look at is a WARN: none needs it for its work.
+    Exits with 4 when a check FAILs: a guarantee is broken, and workers may refuse to start. With --actor, missing read
+    permission for a check is a WARN: the actor does not need it for its work.
     """
     from jobclaim.cli.findings import show
     from jobclaim.infra.doctor import Level, diagnose, gather
@@ -56,7 +56,7 @@ def command(
 
 
 def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
-    """Read with which settings the living workers run, where there is a fleet table that may be read."""
+    """Add the settings that the live workers run with, if there is a fleet table and it can be read."""
     from jobclaim.fleet.workers import FleetRecords
     from jobclaim.jobs import StoreUnavailable
 
@@ -71,7 +71,7 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
 
 
 def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
-    """Import the users' tasks; what a worker would refuse is a problem here too."""
+    """Import the users' tasks; a task that a worker would refuse is reported as a problem."""
     from jobclaim.infra.doctor import TaskView
     from jobclaim.workers import JobTask
     from jobclaim.workers.handle import handle_of
@@ -79,7 +79,7 @@ def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
 
     try:
         registered = list(session.app_with_tasks.tasks.values())
-    except Exception as error:  # noqa: BLE001 - whatever a task module raises, the doctor says so and goes on
+    except Exception as error:  # noqa: BLE001 - the doctor reports whatever a task module raises, and continues
         return replace(snapshot, task_problems=(f"cannot be imported: {type(error).__name__}: {error}",))
     handle, tasks = handle_of(session.app), [task for task in registered if isinstance(task, JobTask)]
     views = tuple(
@@ -95,5 +95,5 @@ def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:
 
 
 def _former_names(finding: Finding) -> dict[str, str]:
-    """Give problem and fix under the names that they had in this command's records; for programs that read those."""
+    """Add problem and fix under their former field names, for programs that read this command's records."""
     return {"what": finding.problem, "remedy": finding.fix}

@@ -1,4 +1,4 @@
-"""`jobclaim key`: what stands under an idempotency key, and how to make it stand no longer."""
+"""`jobclaim key`: look up the job under an idempotency key, and clear the key."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Examples:
 def command() -> None:
     """Look up and clear idempotency keys.
 
-    A key is named as `jobclaim show` prints it, or by --values: the arguments by name that identify a call. The
-    task's scope, defaults and types count, as when it was submitted.
+    A key is given as `jobclaim show` prints it, or by --values: the arguments by name that identify a call. The
+    task's scope, defaults and types apply, as in a submission.
     """
 
 
@@ -52,7 +52,7 @@ Examples:
 @output_option
 @pass_session
 def show(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
-    """Show the job under a key, its result, and whether it answers equal submissions now."""
+    """Show the job under a key, its result, and whether it still answers duplicate submissions."""
     from jobclaim.jobs.protocol import lifecycle
     from jobclaim.views.records import job_record
 
@@ -72,10 +72,11 @@ Examples:
 @output_option
 @pass_session
 def clear(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
-    """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
+    """Clear a key, so that the next submission with it runs. A completed job no longer answers; a waiting one is
+    cancelled.
 
-    A running job is refused: cancel it first. A crashed job never holds its key for ever, so this is for results that
-    turned out wrong.
+    A running job is refused: cancel it first. A crashed job never holds its key forever, so this is for results that
+    turned out to be wrong.
     """
     from jobclaim.jobs.idempotency import IdempotencyService
 
@@ -114,7 +115,7 @@ def _find(session: Session, task: str, scope: Any) -> Job:
 
 
 def _task(session: Session, name: str) -> Any:
-    """Give the task itself, whose rules say what its key is; its name where it is not registered here."""
+    """Return the task, whose declaration defines its key, or its name if it is not registered here."""
     return session.app_with_tasks.tasks.get(name, name)
 
 

@@ -62,8 +62,8 @@ def command(
 ) -> None:
     """List jobs by state: open ones by their due time, ended ones newest first.
 
-    Reads a bounded number of index pages, never the whole table: a filter that fits few jobs gives a short list and a
-    cursor. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
+    Reads a bounded number of index pages, never the whole table: a filter that matches few jobs returns a short list
+    and a cursor. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
     """
     from jobclaim.jobs import InvalidInput
     from jobclaim.views.job_filter import JobFilter

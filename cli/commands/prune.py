@@ -1,4 +1,4 @@
-"""`jobclaim prune`: delete what is past its retention, where DynamoDB's TTL does not."""
+"""`jobclaim prune`: delete jobs past their retention in tables without a TTL."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Examples:
 @report_option
 @pass_session
 def command(session: Session, dry_run: bool, limit: int | None, rate: float, output: Format | None) -> None:
-    """Delete ended jobs whose retention is over, in tables without a TTL.
+    """Delete ended jobs that are past their retention, in tables without a TTL.
 
-    DynamoDB deletes them by itself where TTL is on (`jobclaim up` turns it on). This reads the whole table, once, so
-    run it seldom. Open jobs are never touched. Exits with 5 when --limit left some.
+    DynamoDB deletes them by itself where TTL is on (`jobclaim up` turns it on). This command reads the whole table, so
+    run it rarely. Open jobs are never touched. Exits with 5 when --limit left some.
     """
     from jobclaim.jobs.repo.pruning import prune
 

@@ -1,4 +1,4 @@
-"""`jobclaim queues`: what waits, how long, and how much of the SLA that is."""
+"""`jobclaim queues`: backlog of each queue, its queue wait, and the SLA used."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, watch: int | None, output: Format | None) -> None:
-    """Show every queue: messages in SQS, jobs in DynamoDB, the oldest that waits, and its share of the SLA.
+    """Show every queue: messages in SQS, jobs in DynamoDB, the oldest waiting job, and how much of the SLA it has used.
 
-    Bounded: the oldest 100 open jobs of each queue and index shard; a + says that there are more. An SLA of more than
-    100 % is missed at this moment.
+    Reads at most the oldest 100 open jobs of each queue and index shard; a + marks counts that are higher. More than
+    100 % means that the SLA is missed now.
     """
     from jobclaim.infra.clients import sqs_client
     from jobclaim.views.queue_status import queue_statuses

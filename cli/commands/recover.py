@@ -1,4 +1,4 @@
-"""`jobclaim recover`: recovery by hand, or as a process of its own."""
+"""`jobclaim recover`: run recovery by hand, or as a process of its own."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ Examples:
 @report_option
 @pass_session
 def command(session: Session, every: int | None, output: Format | None) -> None:
-    """Find orphans and lost messages, and act on them: fail or retry the one, send the other again.
+    """Find orphans and lost messages: fail or retry the orphans, and send the messages again.
 
-    Safe beside the scheduled recovery and beside itself: every action is conditional on what was read. A single pass
-    exits with 5 when something could not be read, written or sent; the next pass makes up for it.
+    Safe to run beside the scheduled recovery and beside itself: every write is conditional on what was read. A single
+    pass exits with 5 when something could not be read, written or sent; the next pass tries it again.
     """
     if every is not None and every < MIN_EVERY_MS:
         raise click.BadParameter(f"{every} ms is too often; the least is {MIN_EVERY_MS} ms", param_hint="--every")
@@ -78,6 +78,6 @@ def _print(report: SweepReport, out: Output) -> None:
 
 
 def _sentence(counts: dict[str, int]) -> str:
-    """Tell a pass in one line: what it looked at, then whatever is not zero."""
+    """Summarize a pass in one line: what it examined, then every count that is not zero."""
     acted = [f"{value} {name.replace('_', ' ')}" for name, value in counts.items() if value and name != "examined"]
     return f"{counts['examined']} jobs examined: {', '.join(acted) or 'nothing to do'}."

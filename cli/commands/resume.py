@@ -1,4 +1,4 @@
-"""`jobclaim resume`: give a job what it waits for."""
+"""`jobclaim resume`: deliver the value that a job waits for."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, job_id: str, name: str, payload: str, output: Format | None) -> None:
-    """Give a job what it waits for under NAME, and start it again at once.
+    """Deliver the value that a job waits for under NAME, and start the job again at once.
 
-    A resume before the body waits is kept for it. The first one of a name counts; an equal one is a success.
+    A value that arrives before the body waits is kept for it. The first value of a name counts; repeating the same
+    value succeeds.
     """
     import getpass
 

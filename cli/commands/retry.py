@@ -26,9 +26,9 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, job_ids: tuple[str, ...], clear_steps: bool, output: Format | None) -> None:
-    """Start FAILED jobs again, with all their attempts before them. Finished steps are not run again.
+    """Start FAILED jobs again, with their full number of attempts. Completed steps are not run again.
 
-    Exits with 5 when only some could be started.
+    Exits with 5 when only some jobs could be started.
     """
     from jobclaim.cli.bulk import for_each
     from jobclaim.workers.submission.dispatch import publish_if_due

@@ -1,4 +1,4 @@
-"""`jobclaim schedule`: what beat will start, when, and what is wrong with it."""
+"""`jobclaim schedule`: check the beat schedule, list it, show the next ticks."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def validate(
     output: Format | None,
     **flags: bool,
 ) -> None:
-    """Find duplicates, hotspots, missing idempotency, orphaned tasks, expires, queues that nobody consumes, crontabs
-    that never fire, and clock changes.
+    """Find duplicates, hotspots, missing idempotency, orphaned tasks, expires, queues without a consumer, crontabs that
+    never fire, and clock changes.
 
-    Exits with 4 when something was found, and with 1 when a check that was asked for could not be made.
+    Exits with 4 when there are findings, and with 1 when a requested check could not be made.
     """
     from jobclaim.cli.findings import conclude
     from jobclaim.governance.schedule_rules import validate as check
@@ -129,7 +129,7 @@ Examples:
 @output_option
 @pass_session
 def list_(session: Session, app: str | None, output: Format | None) -> None:
-    """Show every entry: task, rhythm, queue, expiry, next tick."""
+    """Show every entry: task, schedule, queue, expiry, next tick."""
     entries, world = _known(session, app, live=False, hotspot=5)
     rows = [_record(entry, world, 1) for entry in entries]
     Output(output, id_field="name").many(rows, LIST, empty="Nothing is scheduled.")
@@ -147,7 +147,7 @@ Examples:
 @output_option
 @pass_session
 def next_(session: Session, app: str | None, count: int, output: Format | None) -> None:
-    """Show the next ticks of all entries, in the order of time."""
+    """Show the next ticks of all entries in order of time."""
     entries, world = _known(session, app, live=False, hotspot=5)
     rows = [
         {"at": at, "name": entry.name, "task": entry.task}
@@ -159,7 +159,7 @@ def next_(session: Session, app: str | None, count: int, output: Format | None) 
 
 
 def times(entry: Entry) -> str:
-    """Say when an entry fires, in the words of crontab(5)."""
+    """Describe when an entry fires, in the notation of crontab(5)."""
     from jobclaim.specs.cron import Cron
 
     if not isinstance(entry.when, Cron):
@@ -212,7 +212,7 @@ def _live(session: Session) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class LookedAt:
-    """What is checked, and what could not be read of it."""
+    """What is checked, and which parts of it could not be read."""
 
     entries: list[Entry]
     world: World
@@ -253,7 +253,7 @@ def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tup
 
 
 def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCode:
-    """Say what could not be checked; a check that was asked for and could not be made whole does not pass."""
+    """Report what could not be checked; a requested check that could not be completed does not pass."""
     if not incomplete:
         return code
     remark("Not checked for orphaned tasks, as only the running app knows them (--app MODULE:NAME):")

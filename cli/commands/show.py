@@ -1,4 +1,4 @@
-"""`jobclaim show`: all there is to know about one job."""
+"""`jobclaim show`: everything that is recorded about one job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, job_id: str, payload: bool, watch: int | None, output: Format | None) -> None:
-    """Show one job: its state, how far it is, what it waits for, and every attempt: who claimed it, until when, how it
+    """Show one job: its state, its progress, what it waits for, and every attempt: who claimed it, until when, how it
     ended.
     """
     from jobclaim.views.records import job_record

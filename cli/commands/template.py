@@ -1,4 +1,4 @@
-"""`jobclaim template`: template.yaml from the settings, and whether the committed one is current."""
+"""`jobclaim template`: render template.yaml from the settings, or check that the committed one is current."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Examples:
 def command(session: Session, check: bool, path: str) -> None:
     """Render the CloudFormation template from the settings.
 
-    Asks AWS nothing: the template is a function of the settings alone, so that it can be committed and reviewed.
+    Does not call AWS: the template is a function of the settings alone, so that it can be committed and reviewed.
     """
     from jobclaim.infra.render import render
 

@@ -1,4 +1,4 @@
-"""`jobclaim up`: tables and queues as the settings want them."""
+"""`jobclaim up`: create or update tables and queues from the settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Examples:
 def command(session: Session, output: Format | None) -> None:
     """Create or update the tables, the queues and their dead-letter queues.
 
-    Safe to run any number of times; deletes nothing. Says what was created or changed, and what it left alone and why.
+    Safe to run any number of times; deletes nothing. Reports what was created or changed, and what was skipped and why.
     """
     from jobclaim.infra import provision
 

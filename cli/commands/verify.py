@@ -1,4 +1,4 @@
-"""`jobclaim verify`: the documented guarantees, put to the test from outside."""
+"""`jobclaim verify`: test the documented guarantees from outside."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def command(
     report: Path | None,
     output: Format | None,
 ) -> None:
-    """Run real workers under random faults, and tell of each guarantee how often it was put to the test and if it held.
+    """Run real workers under random faults, and report how often each guarantee was tested and whether it held.
 
     Workers and their children are killed, frozen and replaced, messages are copied, lost, sent again and forged,
-    connections reset and answers lost, by proxies before DynamoDB and SQS. All of it happens on an embedded AWS, or on
-    emulators of yours, in tables and queues of its own that are deleted again. Nothing of your deployment is touched,
-    and none of your settings count. Exits with 4 when a promise is broken or was never put to the test.
+    connections reset and responses lost, by proxies in front of DynamoDB and SQS. The run uses an embedded AWS, or your
+    emulators, with temporary tables and queues that are deleted again. Your deployment is not touched, and your
+    settings do not apply. Exits with 4 when a guarantee is broken or was never tested.
     """
     from jobclaim.verify import report as reports
     from jobclaim.verify.trial import try_promises
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that whatever was started is ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything that was started is ended
     endpoints = _endpoints(dynamodb_url, sqs_url)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     jobs = jobs or max(100, round(600 * minutes))

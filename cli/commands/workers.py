@@ -1,4 +1,4 @@
-"""`jobclaim workers`: the fleet, what it runs, on which version and with which settings."""
+"""`jobclaim workers`: the fleet, its running jobs, versions and settings."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, queue: str | None, with_jobs: bool, watch: int | None, output: Format | None) -> None:
-    """Show the fleet: who lives, listens on what, runs what, on which version.
+    """Show the fleet: each worker's state, queues, running jobs and version.
 
-    A worker that was not seen for JOBCLAIM_WORKER_DEAD_AFTER_SECONDS is dead; recovery settles its jobs. A remark says
-    when living workers have settings other than each other's or than this command's.
+    A worker without a heartbeat for JOBCLAIM_WORKER_DEAD_AFTER_SECONDS is lost; recovery handles its jobs. Warns when
+    the settings of live workers differ from each other or from this command's.
     """
     if queue is not None:
         session.settings.queue(queue)

@@ -1,4 +1,4 @@
-"""`jobclaim bench`: what a job costs and takes on this deployment."""
+"""`jobclaim bench`: measure the latency and cost of a job on this deployment."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Examples:
 @report_option
 @pass_session
 def command(session: Session, jobs: int, threads: int, yes: bool, output: Format | None) -> None:
-    """Run jobs that do nothing through the job table and a queue of their own; tell what they take and cost.
+    """Run empty jobs through the job table and a temporary queue, and report their latency and cost.
 
     They are submitted, claimed and ended from this machine, as tasks and workers do it, and deleted again with their
-    queue: no worker sees them, nothing else is touched. Units are those that DynamoDB reports, dollars are list prices
-    of us-east-1 (100 jobs cost less than a tenth of a cent). Needs the rights to create and delete a queue.
+    queue: no worker sees them, and nothing else is touched. Units are those that DynamoDB reports; dollars are list
+    prices of us-east-1 (100 jobs cost less than a tenth of a cent). Needs permission to create and delete a queue.
     """
     from jobclaim.cli.commands.bench.measuring import measure
 

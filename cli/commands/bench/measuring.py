@@ -1,8 +1,8 @@
-"""`jobclaim bench`: jobs that do nothing, through the deployment's table and a queue of their own, and their cost.
+"""`jobclaim bench`: run empty jobs through the deployment's table and a temporary queue, and measure their cost.
 
-Submission, claim and end are the very requests of a task and of a worker; they are made from threads of this process,
-so that nothing has to be deployed. No worker hears of these jobs and recovery does not see them: their queue is in
-nobody's settings. They are deleted at the end; what a run leaves that was killed, the next one deletes.
+Submission, claim and end are the same requests that a task and a worker make. They are made from threads of this
+process, so that nothing has to be deployed. Workers and recovery do not see these jobs, because their queue is not in
+any settings. They are deleted at the end; if a run is killed, the next run deletes what it left.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from jobclaim.jobs.storage.lean import lean
 from jobclaim.settings import QueueSpec, Settings
 
 QUEUE: Final = "jobclaim.bench"
-"""The dot keeps it apart: no queue of settings may have one, so none of a user's jobs can be in it."""
+"""Queue of these jobs. A configured queue cannot have a dot in its name, so no user's job can be in this one."""
 TASK: Final = "jobclaim.bench"
 BATCH: Final = 10
 LEFT_AFTER_MS: Final = 900_000
-"""Age of a job of another run from which it counts as left behind."""
+"""Age from which another run's job counts as left behind."""
 MILLION: Final = 1_000_000
 
 
 class CountedClient:
-    """A client that counts its requests and asks DynamoDB what it bills for them. Thread-safe."""
+    """A client that counts its requests and the capacity that DynamoDB bills for them. Thread-safe."""
 
     def __init__(self, plain: Any) -> None:
         self.plain = plain
@@ -63,7 +63,7 @@ class CountedClient:
 
 @dataclass(slots=True)
 class Measured:
-    """What a run found.
+    """Results of a run.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Measured:
     deleted: int = 0
 
     def record(self) -> dict[str, Any]:
-        """Give the figures per job, as the command prints them."""
+        """Return the figures per job, as the command prints them."""
         per_job = {name: round(count / self.jobs, 3) for name, count in sorted(self.requests.items())}
         return {
             "jobs": self.jobs,
@@ -103,7 +103,7 @@ class Measured:
         }
 
     def dollars(self) -> float:
-        """Price of this run, list prices of us-east-1."""
+        """Return the price of this run at list prices of us-east-1."""
         sqs = sum(count for name, count in self.requests.items() if "message" in name)
         return sqs * SQS_REQUEST + self.write_units * WRITE_UNIT + self.read_units * READ_UNIT
 
@@ -111,12 +111,12 @@ class Measured:
 def measure(
     settings: Settings, jobs: int, threads: int, *, progress: Callable[[str], None] = lambda _: None
 ) -> Measured:
-    """Run so many jobs through table and queue, and delete them.
+    """Run ``jobs`` jobs through table and queue, and delete them.
 
     Raises
     ------
     JobError, botocore.exceptions.ClientError
-        A right is missing or a service does not answer; what was made is deleted as far as that is possible.
+        A permission is missing or a service does not answer; what was created is deleted as far as possible.
     """
     table, sqs = CountedClient(lean(client(settings, "dynamodb"))), CountedClient(lean(client(settings, "sqs")))
     own = settings.model_copy(update={"queues": (*settings.queues, QueueSpec.model_construct(name=QUEUE))})
@@ -139,7 +139,7 @@ def measure(
 
 @contextmanager
 def _queue(sqs: Any, settings: Settings) -> Iterator[str]:
-    """Make a queue for this run alone."""
+    """Create a queue for this run alone."""
     name = f"{settings.queue_prefix}bench-{uuid.uuid4().hex[:8]}"
     url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "300"})["QueueUrl"]
     try:
@@ -162,14 +162,14 @@ def _submit(
 
 
 def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str, found: Measured) -> None:
-    """Take messages ten at a time on each thread until every job is over."""
+    """Receive messages ten at a time on each thread until every job has ended."""
     claims, ends, done = [], [], Counter[str]()
 
     def one(job_id: str) -> None:
         began = time.perf_counter()
         claimed = repo.claim_job(job_id, attempt=0)
         between = time.perf_counter()
-        if claimed is not None:  # else SQS delivered the message twice
+        if claimed is not None:  # otherwise SQS delivered the message twice
             repo.update_status(job_id, "COMPLETED")
             claims.append(1000 * (between - began))
             ends.append(1000 * (time.perf_counter() - between))
@@ -193,7 +193,7 @@ def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str,
 
 
 def _left_behind(repo: JobRepo) -> Iterator[str]:
-    """Ids of open jobs that an earlier run was killed over."""
+    """Return the ids of open jobs that a killed run left behind."""
     for shard in range(repo.table.shards):
         old = repo.clock() - LEFT_AFTER_MS
         for entry in repo.table.entries(schema.open_key(QUEUE, shard), limit=1000, up_to=old):

@@ -1,4 +1,4 @@
-"""`jobclaim dead`: what failed, why, and what people do about it."""
+"""`jobclaim dead`: list, retry, resolve and abandon dead letters."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Examples:
 """
 )
 def command() -> None:
-    """See dead letters, retry, resolve or abandon them.
+    """Show dead letters; retry, resolve or abandon them.
 
-    A dead letter is a FAILED job. SCHEDULED: recovery starts it again by itself, by the kind of its failure. WAITING:
-    a person must decide. RESOLVED and ABANDONED: nothing is left to do.
+    A dead letter is a FAILED job. SCHEDULED: recovery starts it again automatically, by the kind of its failure.
+    WAITING: a person must decide. RESOLVED and ABANDONED: nothing is left to do.
     """
 
 
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a filter."""
+    """Add the options of a filter to a command."""
     for option in (
         click.option("--failed-before", type=Moment(), help="Failed until then, ISO 8601."),
         click.option("--failed-after", type=Moment(), help="Failed since then, ISO 8601."),
@@ -57,7 +57,7 @@ def filters(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...] = ()) -> Filter:
-    """Make a filter of the options; its window always has an end, so that a repeated command means the same jobs."""
+    """Build a filter of the options. Its window always has an end: a repeated command selects the same jobs."""
     from jobclaim.jobs.model import DeadState
     from jobclaim.recovery.dead import OPEN_STATES, Filter
 
@@ -77,7 +77,7 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
 
 
 def letters(session: Session) -> DeadLetters:
-    """Make the dead letters of a session, with its app to send what is retried."""
+    """Return the dead letters of a session, with its app to send retried jobs."""
     from jobclaim.recovery.dead import DeadLetters
     from jobclaim.workers.submission.dispatch import publish
 
@@ -132,7 +132,7 @@ Examples:
 @output_option
 @click.pass_context
 def show(ctx: click.Context, job_id: str, payload: bool, output: Format | None) -> None:
-    """Show one dead letter: every attempt, every decision, the traceback. The same as `jobclaim show`."""
+    """Show one dead letter: every attempt, every decision and the traceback. Same as `jobclaim show`."""
     from jobclaim.cli.commands.show import command as show_job
 
     ctx.invoke(show_job, job_id=job_id, payload=payload, output=output)
@@ -167,7 +167,7 @@ Examples:
 @output_option
 @pass_session
 def audit(session: Session, limit: int, output: Format | None) -> None:
-    """Show who retried, resolved, abandoned, redrove or discarded what, newest first."""
+    """Show which user retried, resolved, abandoned, redrove or discarded what, newest first."""
     from jobclaim.cli.commands.dead.columns import AUDIT_COLUMNS
     from jobclaim.fleet.audit import Audit
     from jobclaim.views.records import audit_record
@@ -239,7 +239,7 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
 
 
 def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bool:
-    """Whether the jobs are named; the ways to say which are meant exclude each other."""
+    """Check whether jobs are given by id; ids and filters exclude each other."""
     narrowed = any(options[name] for name in ("task", "queue", "kind", "exception", "fingerprint", "since"))
     narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
     narrowed = narrowed or bool(options["states"] and not options["everything"])

@@ -1,4 +1,4 @@
-"""What `jobclaim dead retry`, `resolve` and `abandon` say: what is meant, how it goes, and what came of it."""
+"""Output of `jobclaim dead retry`, `resolve` and `abandon`: preview, progress and report."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
 
 SHOWN_AT_ONCE: Final = 20
-"""Groups that a preview names; `jobclaim dead list --groups` has all."""
+"""Number of groups in a preview; `jobclaim dead list --groups` shows all."""
 
 
 def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit: int | None) -> int:
-    """Say on standard error what is meant; give how many that are, the limit aside."""
+    """Write to standard error which jobs are selected; return how many there are, ignoring the limit."""
     from jobclaim.recovery.dead import Filter
 
     if not isinstance(wanted, Filter):
@@ -36,7 +36,7 @@ def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit
 def tell_plan(
     dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, count: int, limit: int | None, out: Output
 ) -> None:
-    """Write what a dry run would do: the record of an act that did nothing, or the ids of the jobs that are meant."""
+    """Write what a dry run would do: the record of an action without effect, or the ids of the selected jobs."""
     from jobclaim.recovery.dead import ActReport, Filter
 
     matched = count if limit is None else min(count, limit)
@@ -52,7 +52,7 @@ def tell_plan(
 
 
 def tell_progress(verb: Verb) -> Callable[[ActReport], None]:
-    """Make what says every two seconds how far it is."""
+    """Return a callback that reports progress every two seconds."""
     told = time.monotonic()
 
     def tell(report: ActReport) -> None:
@@ -65,7 +65,7 @@ def tell_progress(verb: Verb) -> Callable[[ActReport], None]:
 
 
 def tell_report(verb: Verb, report: ActReport, out: Output) -> int:
-    """Write what came of it, and give the exit code. The ids of ``-o ids`` are out already, each when it was done."""
+    """Write the report and return the exit code. The ids of ``-o ids`` were written before, each when it was done."""
     from jobclaim.recovery.dead.letters import NO_SUCH_JOB
 
     if out.format != "ids":
@@ -79,7 +79,7 @@ def tell_report(verb: Verb, report: ActReport, out: Output) -> int:
 
 
 def act_record(verb: Verb, report: ActReport, *, dry_run: bool) -> dict[str, Any]:
-    """Make the record of an act."""
+    """Build the record of an action."""
     return {
         "verb": verb,
         "dry_run": dry_run,

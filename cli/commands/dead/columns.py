@@ -1,4 +1,4 @@
-"""Dead letters, their groups, counts and audit trail as records and columns."""
+"""Records and columns of dead letters, their groups, counts and audit trail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobclaim.views.humane import clock_time, relative
 
 
 def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on the time only
-    """Choose the columns of a list of dead letters."""
+    """Return the columns of a list of dead letters."""
     return [
         Column("job", lambda row: str(row["job_id"])),
         Column("task", lambda row: str(row["task"])),
@@ -25,7 +25,7 @@ def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on th
 
 
 def GROUP_COLUMNS(now: int) -> list[Column]:  # noqa: N802
-    """Choose the columns of a list of groups."""
+    """Return the columns of a list of groups."""
     return [
         Column("jobs", lambda row: str(row["count"]), "bold", fold=False),
         Column("fingerprint", lambda row: row["fingerprint"] or "-", fold=False),

@@ -25,7 +25,7 @@ Examples:
 """
 )
 def queue() -> None:
-    """Messages that never became a job: look at them, send them again, delete them."""
+    """Inspect, redrive or discard messages that never became a job."""
 
 
 @queue.command(
@@ -62,7 +62,7 @@ Examples:
 @output_option
 @pass_session
 def inspect(session: Session, name: str, limit: int, output: Format | None) -> None:
-    """Look at messages of a queue's dead-letter queue, and put them back."""
+    """Show messages of a queue's dead-letter queue, and return them to it."""
     from jobclaim.recovery.dead.queues import DeadQueues
 
     found = DeadQueues(session.settings).inspect(name, limit=limit)

@@ -1,4 +1,4 @@
-"""`jobclaim dev`: everything that development needs, in one process group per part, until Ctrl-C."""
+"""`jobclaim dev`: a local deployment for development, one process group per part, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def command(
 
     Ctrl-C ends all of them.
 
-    Prints the environment that points other terminals here. A task module that is not there yet is waited for.
-    Nothing is kept: the next run starts empty.
+    Prints the environment that points other terminals here. Waits for task modules that do not exist yet.
+    Nothing is persisted: the next run starts empty.
     """
     from jobclaim.cli.commands.dev.running import run
 

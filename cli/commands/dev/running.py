@@ -1,4 +1,4 @@
-"""A local AWS, its workers and beat, with their lines on one terminal."""
+"""Run a local AWS, its workers and beat, with their output on one terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from jobclaim.settings import Settings
 COLOURS: Final = ("cyan", "magenta", "blue", "yellow")
 DASHBOARD_PORT: Final = 8484
 OF_THIS_TERMINAL: Final = ("JOBCLAIM_APP", "JOBCLAIM_CONFIG", "JOBCLAIM_TASK_MODULES")
-"""Variables that say which tasks and settings there are: another terminal without them knows no task."""
+"""Variables that select tasks and settings. A terminal without them does not know any task."""
 _printing = threading.Lock()
 
 
@@ -62,7 +62,7 @@ def run(
 
 
 def commands(settings: Settings, *, queues: Sequence[str], concurrency: int, scratch: Path) -> dict[str, list[str]]:
-    """Name the processes and their command lines. Recovery has a worker of its own: it must not wait behind jobs."""
+    """Return the processes' names and command lines. Recovery has a worker of its own: it must not wait behind jobs."""
     mine = [name for name in (queues or settings.queue_names) if name != settings.recovery_queue]
     return {
         "worker": worker("worker", queues=mine or [settings.default_queue], concurrency=concurrency),
@@ -72,12 +72,12 @@ def commands(settings: Settings, *, queues: Sequence[str], concurrency: int, scr
 
 
 def dashboard(settings: Settings, port: int | None) -> list[str]:
-    """Command line of the dashboard. Without sign-in its visitor may act: all of this is the developer's own.
+    """Return the dashboard's command line. A visitor may act without sign-in: the deployment is the developer's own.
 
     Parameters
     ----------
     port : int, optional
-        Default `DASHBOARD_PORT`, or a free one where somebody has that.
+        Default `DASHBOARD_PORT`, or a free one if that is in use.
     """
     if port is None:
         port = DASHBOARD_PORT if _is_free(DASHBOARD_PORT) else 0
@@ -104,9 +104,9 @@ def _is_free(port: int) -> bool:
 
 
 def environment(aws: LocalAws, parent: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment of a child: the parent's, pointed at the local AWS.
+    """Build the environment of a child: the parent's, pointed at the local AWS.
 
-    Unless set otherwise, log lines are for people, and the dashboard hides nothing: the jobs are the developer's own.
+    Unless set otherwise, log lines are plain text, and the dashboard redacts nothing: the jobs are the developer's own.
     """
     inherited = dict(os.environ if parent is None else parent)
     inherited.setdefault("JOBCLAIM_LOG_FORMAT", "console")
@@ -117,7 +117,7 @@ def environment(aws: LocalAws, parent: Mapping[str, str] | None = None) -> dict[
 
 
 class Printer:
-    """Writes lines with the name of their process before them, one at a time."""
+    """Writes lines one at a time, each prefixed with the name of its process."""
 
     def __init__(self, name: str, colour: str) -> None:
         self._prefix = click.style(f"{name:<9} |", fg=colour)
@@ -144,7 +144,7 @@ def _tell_environment(aws: LocalAws) -> None:
 
 
 def wait_for_modules(names: Sequence[str], *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until the packages of the task modules are there, so that the first task may be written now.
+    """Wait until the packages of the task modules exist, so that the first task can be written meanwhile.
 
     A worker that starts without them ends with a traceback. No module is imported.
     """

@@ -1,4 +1,4 @@
-"""`jobclaim submit`: a call of a task from the command line."""
+"""`jobclaim submit`: submit a job from the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JsonValue(AnyValue):
         self.kind, self.example = kind, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse the text, or refuse it with an example."""
+        """Parse the text; refuse an invalid one and show an example."""
         if isinstance(value, self.kind):
             return value
         try:
@@ -81,8 +81,8 @@ def command(
 ) -> None:
     """Write a job for TASK, send its message, and print the job.
 
-    With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout is over
-    and the job is not.
+    With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout has passed
+    and the job has not ended.
     """
     from jobclaim.cli.commands.submit.submission import submit
 
@@ -101,7 +101,7 @@ def command(
 
 
 def _is_sure(yes: bool, called: str) -> bool:
-    """Ask, unless ``--yes`` answered already."""
+    """Ask for confirmation, unless ``--yes`` was given."""
     return yes or click.confirm(
         f"The worker will call {called}; a body that does not claim that job is run again by recovery. Go on?", err=True
     )

@@ -1,4 +1,4 @@
-"""Following a job to its end, with each change of its state on standard error."""
+"""Follow a job to its end, and write each change of its state to standard error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobclaim.views.lasting import progress_in_words, waits_in_words
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 2.0
-"""Seconds between two looks; they grow, because every look at the table costs a read."""
+"""Seconds between two reads; the interval grows, because every read is billed."""
 
 
 def follow(
@@ -23,7 +23,7 @@ def follow(
     sleep: Callable[[float], None] = time.sleep,
     tell: Callable[[str], None] = remark,
 ) -> Job:
-    """Read the job again and again until it is over, or until the time is; give it as last read."""
+    """Poll the job until it has ended or the timeout has passed; return it as last read."""
     deadline, pause = repo.clock() + timeout_ms, FIRST_PAUSE
     told, far = (job.status, job.attempt), _far(job)
     while job.status.is_open and repo.clock() < deadline:
@@ -39,7 +39,7 @@ def follow(
 
 
 def _far(job: Job) -> str:
-    """How far the job is, or what it waits for; empty where nothing tells."""
+    """Describe the job's progress or what it waits for; empty if neither is known."""
     if (wait := job.waiting) is not None:
         return waits_in_words(wait.name, wait.since, wait.until, wait.since)
     return progress_in_words(job.told, job.told.at) if job.told is not None else ""

@@ -1,4 +1,4 @@
-"""Submitting a task by its name, with everything that its author decided about it."""
+"""Submit a task by its name, with the options that its author declared."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ def submit(
     at: int | None = None,
     is_sure: Callable[[str], bool] | None = None,
 ) -> Job:
-    """Write the job of a registered task and send its message; a job that was there already is given back, not sent.
+    """Write the job of a registered task and send its message; return a job that exists already without sending it.
 
     Parameters
     ----------
     ttl_ms : int, optional
-        Window of the idempotency key after the job completed, milliseconds.
+        Window of the idempotency key after the job completed, in milliseconds.
     at : int, optional
-        When it may start, epoch milliseconds.
+        Earliest start, epoch milliseconds.
     is_sure : callable, optional
-        Asked about a task that is not known to claim its job, with what would be called; default: it is refused.
+        Called to confirm a task that is not known to claim its job, with the call that would be made; by default such a
+        task is refused.
 
     Raises
     ------
     jobs.JobError, ValueError
-        The task is not registered, or does not claim; its arguments do not fit, or the job was refused. Nothing was
+        The task is not registered or does not claim, its arguments are invalid, or the job was refused. Nothing was
         written or sent.
     """
     task = find_task(app, name)
@@ -69,7 +70,7 @@ def find_task(app: Any, name: str) -> Any:
     Raises
     ------
     InvalidInput
-        It is not registered; the message names the nearest that is, and where tasks were looked for.
+        It is not registered; the message names the closest registered task and the modules that were searched.
     """
     if name in app.tasks:
         return app.tasks[name]
@@ -81,12 +82,12 @@ def find_task(app: Any, name: str) -> Any:
 
 
 def users_tasks(app: Any) -> list[str]:
-    """Name the registered tasks that are not Celery's own."""
+    """Return the names of the registered tasks that are not Celery's own."""
     return sorted(name for name in app.tasks if not name.startswith("celery."))
 
 
 def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Refuse arguments that the task's signature cannot take, before anything is written.
+    """Refuse arguments that the task's signature does not accept, before anything is written.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
 
 
 def _check_claims(task: Any, is_sure: Callable[[str], bool] | None) -> None:
-    """Refuse a task whose body would take the job's id for something else, and would be run again by recovery.
+    """Refuse a task whose body would misread the job's id as another argument, and which recovery would run again.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def _submit_plain(
     ttl_ms: int | None,
     at: int | None,
 ) -> Job:
-    """Write the job of a task that makes its claim itself: it gets the job's id, and reads the kwargs as payload."""
+    """Write the job of a task that claims in its own body: it receives the job's id and reads kwargs as payload."""
     from jobclaim.jobs.failures.dead import seal_policy
     from jobclaim.workers.submission.dispatch import publish_if_due
     from jobclaim.workers.time_limits import adopt_plain

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 SLACK_SECONDS = 10.0
-"""Beyond the stop timeout: children end, messages are deleted, the record is removed."""
+"""Time allowed beyond the stop timeout, in which children end, messages are deleted and the record is removed."""
 
 
 @click.group(
@@ -39,8 +39,8 @@ Examples:
 def command() -> None:
     """Run, start, stop, restart, monitor and check workers.
 
-    run, start, stop, restart and health are about this machine, and know a worker by its name (JOBCLAIM_WORKER_NAME,
-    default "worker"). monitor, and stop with --id, are about the whole fleet.
+    run, start, stop, restart and health act on this machine, and identify a worker by its name (JOBCLAIM_WORKER_NAME,
+    default "worker"). monitor, and stop with --id, act on the whole fleet.
     """
 
 
@@ -66,7 +66,9 @@ Examples:
 def run(
     session: Session, name: str | None, queues: tuple[str, ...], concurrency: int | None, further: tuple[str, ...]
 ) -> None:
-    """Become a worker, in the foreground. SIGTERM stops it: it finishes what fits, and gives the rest back."""
+    """Run a worker in the foreground. SIGTERM stops it: it finishes the jobs that it has time for, and
+    releases the rest.
+    """
     from jobclaim.cli.commands.worker.local import LocalWorker, environment
 
     worker = LocalWorker.of(session.settings, name)
@@ -112,7 +114,7 @@ Examples:
 @output_option
 @pass_session
 def stop(session: Session, name: str | None, worker_id: str | None, output: Format | None) -> None:
-    """Stop a worker of this machine and wait for it, or ask one of the fleet to stop."""
+    """Stop a worker of this machine and wait until it has ended, or request a worker of the fleet to stop."""
     if worker_id is not None:
         _ask_to_stop(session, worker_id, _out(output))
         return
@@ -134,7 +136,7 @@ Examples:
 @output_option
 @pass_session
 def restart(session: Session, name: str | None, output: Format | None) -> None:
-    """Stop a worker of this machine, and start it as it was started before."""
+    """Stop a worker of this machine, and start it again with the same command line."""
     from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
@@ -157,9 +159,10 @@ Examples:
 @output_option
 @pass_session
 def health(session: Session, name: str | None, max_silence: int, output: Format | None) -> None:
-    """Check a worker of this machine by the file that its event loop touches; for containers and monitors.
+    """Check the health of a worker of this machine, for containers and monitors.
 
-    Exits with 4 when it is stuck or gone. Asks neither AWS nor the worker.
+    Reads the file that the worker's event loop touches, and calls neither AWS nor the worker. Exits with 4 when the
+    worker is stuck or not running.
     """
     from jobclaim.cli.commands.worker.local import LocalWorker
 

@@ -1,4 +1,4 @@
-"""Workers of this machine: where their files are, whether they live, how they are started and stopped.
+"""Workers of this machine: their files, their health, and how they are started and stopped.
 
 Each has a name and, in `Settings.run_folder`, ``NAME.pid`` (written and removed by Celery), ``NAME.alive`` (touched by
 its event loop), ``NAME.log`` and ``NAME.json`` (how it was started, for a restart). Imports neither Celery nor boto3: a
@@ -32,13 +32,13 @@ MAX_SILENCE: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a look at a worker's liveness file tells.
+    """Health of a worker, by its liveness file.
 
     Attributes
     ----------
     ok : bool
     why : str
-        In words, for a person or a container's log.
+        Reason in plain text, for a terminal or a container's log.
     """
 
     ok: bool
@@ -54,16 +54,16 @@ class LocalWorker:
 
     @classmethod
     def of(cls, settings: Settings, name: str | None = None) -> LocalWorker:
-        """Give the worker of that name; default the settings' own."""
+        """Return the worker of that name; default the name in the settings."""
         return cls(name or settings.worker_name, settings.run_folder)
 
     def file(self, kind: str) -> Path:
-        """Path of one of its files."""
+        """Return the path of one of its files."""
         return self.folder / f"{self.name}.{kind}"
 
     @property
     def pid(self) -> int | None:
-        """Its process id; ``None`` where no worker of this name runs."""
+        """Return its process id; ``None`` if no worker of this name runs."""
         if self.folder.exists():
             run_folder.claim(self.folder)
         try:
@@ -73,9 +73,9 @@ class LocalWorker:
         return pid if _is_worker(pid) else None
 
     def health(self, max_silence: float = MAX_SILENCE, *, now: Callable[[], float] = time.time) -> Health:
-        """Judge by the liveness file: its event loop must have touched it in the last ``max_silence`` seconds.
+        """Check the liveness file: the event loop must have touched it in the last ``max_silence`` seconds.
 
-        Beat's must also submit: it names schedules whose ticks are overdue in a file of their own.
+        A beat must also submit: it lists schedules with overdue ticks in a separate file.
         """
         path = self.file("alive")
         try:
@@ -103,12 +103,12 @@ class LocalWorker:
             return []
 
     def start(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> int:
-        """Start it in the background, and wait until its event loop turns; gives its process id.
+        """Start it in the background, wait until its event loop runs, and return its process id.
 
         Raises
         ------
         RuntimeError
-            One of this name runs already, or it ended, or was not ready in time: with the end of its log.
+            A worker of this name runs already, or it ended or was not ready in time; the message ends with its log.
         """
         if self.pid is not None:
             raise RuntimeError(f"worker {self.name!r} runs already, as process {self.pid}; stop or restart it")
@@ -129,12 +129,12 @@ class LocalWorker:
         return process.pid
 
     def stop(self, timeout: float) -> bool:
-        """Ask it to stop, and wait until it has; ``False`` where none runs.
+        """Stop it and wait until it has ended; return ``False`` if it does not run.
 
         Raises
         ------
         RuntimeError
-            It still drains after ``timeout`` seconds; it goes on with that.
+            It is still draining after ``timeout`` seconds; it continues to drain.
         """
         pid = self.pid
         if pid is None:
@@ -152,7 +152,7 @@ class LocalWorker:
         return True
 
     def last_argv(self) -> list[str]:
-        """How it was started last.
+        """Return the command line that it was last started with.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class LocalWorker:
 
 
 def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, further: Sequence[str]) -> list[str]:
-    """Program and arguments of a worker in the foreground."""
+    """Return program and arguments of a worker in the foreground."""
     return [
         *(sys.executable, "-m", "celery", "-A", app_name(), "worker"),
         *("-n", f"{worker.name}@%h", "-Q", ",".join(queues), "-c", str(concurrency)),
@@ -183,12 +183,12 @@ def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, fu
 
 
 def environment(worker: LocalWorker) -> dict[str, str]:
-    """Environment that gives a worker process its name and folder."""
+    """Return an environment that gives a worker process its name and folder."""
     return {**os.environ, "JOBCLAIM_WORKER_NAME": worker.name, "JOBCLAIM_RUN_DIR": str(worker.folder)}
 
 
 def _is_worker(pid: int) -> bool:
-    """Whether a process lives and is a Celery worker: a number may have been given to a stranger since."""
+    """Check whether a process is alive and a Celery worker: its pid may have been reused."""
     try:
         status, command = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("stat", "cmdline"))
     except OSError:
