@@ -43,7 +43,7 @@ def effects(stack: Stack, job_id: str) -> Counter[str]:
     return Counter(line.split()[1] for line in lines if line.split()[0] == job_id)
 
 
-@pytest.mark.parametrize("task", ["lasting.order", "lasting.plain_order"])
+@pytest.mark.parametrize("task", ["killed.order", "killed.plain_order"])
 def test_an_order_whose_worker_is_killed_at_every_step_charges_once_a_step(stack: Stack, task: str) -> None:
     """Of the step that was cut off before its record the effect is there twice: at least once, as promised."""
     job_id = submit(stack, task)
@@ -59,14 +59,14 @@ def test_an_order_whose_worker_is_killed_at_every_step_charges_once_a_step(stack
 
 
 def test_a_job_that_waits_leaves_its_process_free_and_is_resumed_at_once(stack: Stack) -> None:
-    waiting = [submit(stack, "lasting.approve") for _ in range(4)]  # more than the worker has processes
+    waiting = [submit(stack, "killed.approve") for _ in range(4)]  # more than the worker has processes
     repo = JobRepo.from_settings(stack.settings)
 
     def all_wait() -> bool:
         return all(repo.get_job(job_id).waiting is not None for job_id in waiting)
 
     assert wait_until(all_wait, 30, "all four wait")
-    assert stack.wait_for([submit(stack, "lasting.nap")], JobStatus.COMPLETED, 30)
+    assert stack.wait_for([submit(stack, "killed.nap")], JobStatus.COMPLETED, 30)
     for n, job_id in enumerate(waiting):
         repo.resume(job_id, "approval", n)
 

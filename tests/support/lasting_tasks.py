@@ -65,13 +65,13 @@ def _order(job: Any, job_id: str) -> list[str]:
     return [charged, labelled]
 
 
-@shared_task(base=JobTask, bind=True, name="lasting.order", on_orphan="retry")
+@shared_task(base=JobTask, bind=True, name="killed.order", on_orphan="retry")
 def order(self: Any) -> list[str]:
     """Charge, label, mail."""
     return _order(self, self.request.job.job_id)
 
 
-@shared_task(name="lasting.plain_order", claims=True)
+@shared_task(name="killed.plain_order", claims=True)
 def plain_order(job_id: str) -> str:
     """Do the same under a claim of its own."""
     with current_app.jobclaim.repo.claimed(job_id) as job:
@@ -80,7 +80,7 @@ def plain_order(job_id: str) -> str:
     return "left"
 
 
-@shared_task(base=JobTask, bind=True, name="lasting.approve")
+@shared_task(base=JobTask, bind=True, name="killed.approve")
 def approve(self: Any) -> Any:
     """Wait for an approval between two steps."""
     job_id = self.request.job.job_id
@@ -90,7 +90,7 @@ def approve(self: Any) -> Any:
     return payload
 
 
-@shared_task(base=JobTask, bind=True, name="lasting.nap")
+@shared_task(base=JobTask, bind=True, name="killed.nap")
 def nap(self: Any) -> str:
     """Sleep some seconds without a process."""
     self.sleep(2)
