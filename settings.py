@@ -1,12 +1,12 @@
-"""The one source of configuration: a frozen, validated `Settings`, and every number that is derived from it.
+"""The single source of configuration: a frozen, validated `Settings`, and every number derived from it.
 
 Values come from, strongest first: arguments, ``JOBCLAIM_*`` environment variables, a ``.env`` file, the dictionary
-``JOBCLAIM`` in a Django project's settings, the project's configuration file, the defaults below. The file is the one
-that ``JOBCLAIM_CONFIG`` names, else the table ``[tool.jobclaim]`` in the ``pyproject.toml`` of the working folder or of
-the nearest folder above it that has one, up to the root of the repository; ``.env`` stands beside it. Nothing else
-reads the environment.
+``JOBCLAIM`` in a Django project's settings, the project's configuration file, and the defaults below. The configuration
+file is the one that ``JOBCLAIM_CONFIG`` names, otherwise the table ``[tool.jobclaim]`` in the ``pyproject.toml`` of the
+working directory or of the nearest parent directory that has one, up to the repository root; ``.env`` is read from the
+same directory. Nothing else reads the environment.
 
-The tables inside, what is checked between them and how numbers are derived is in `jobclaim.specs`.
+`jobclaim.specs` holds the nested tables, the checks between fields and the derivation of numbers.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ __all__ = [
 
 
 class Settings(BaseSettings):
-    """All configuration of jobclaim; frozen once built. See the module's text for where values come from.
+    """All configuration of jobclaim, frozen once built. The module docstring says where values come from.
 
     Raises
     ------
     pydantic.ValidationError
-        A `ValueError` that names each field, the refused value and the remedy; or the configuration file that cannot
-        be used.
+        A `ValueError` that names each field, the refused value and the remedy, or the configuration file that cannot be
+        used.
     """
 
     model_config = SettingsConfigDict(
@@ -91,180 +91,180 @@ class Settings(BaseSettings):
 
     # --- AWS
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Of the tables and the queues; default ``AWS_REGION``, then ``AWS_DEFAULT_REGION``, set by AWS where code runs.
-    A process in another region sees an empty fleet of its own."""
+    """AWS region of the tables and the queues; default ``AWS_REGION``, then ``AWS_DEFAULT_REGION``, which AWS sets
+    where code runs. A process in another region sees an empty fleet of its own."""
     endpoint_url: EndpointUrl = None
-    """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker looks."""
+    """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker reads them."""
     dynamodb_endpoint_url: EndpointUrl = None
-    """Instead of ``endpoint_url``, for DynamoDB alone."""
+    """Overrides ``endpoint_url`` for DynamoDB."""
     sqs_endpoint_url: EndpointUrl = None
-    """Instead of ``endpoint_url``, for SQS alone."""
+    """Overrides ``endpoint_url`` for SQS."""
     s3_endpoint_url: EndpointUrl = None
-    """Instead of ``endpoint_url``, for S3 alone."""
+    """Overrides ``endpoint_url`` for S3."""
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 3.0
-    """Of one try to reach AWS. A request is tried again within the lease, so a long one only hides an outage."""
+    """Timeout of one connection attempt to AWS. Requests are retried within the lease, so a long one hides outages."""
     read_timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    """Of one answer of AWS. Below the latency of a busy table, requests that succeeded are sent again."""
+    """Timeout of one AWS response. Below the latency of a busy table, requests that succeeded are sent again."""
 
     # --- names
     job_table: TableName = "jobclaim-jobs"
-    """Holds all jobs. Two processes that name different tables never see each other's jobs."""
+    """Table that holds all jobs. Two processes that name different tables never see each other's jobs."""
     fleet_table: TableName = "jobclaim-fleet"
-    """Holds what workers tell of themselves. Recovery that reads another one takes living workers for lost."""
+    """Table of workers' records. Recovery that reads a different one takes live workers for lost."""
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "jobclaim-"
-    """Stands before each logical name in SQS. Two stacks of an account with one prefix eat each other's messages."""
+    """Prefix of each logical name in SQS. Two stacks of an account with one prefix consume each other's messages."""
     queue_urls: FromJson[dict[str, str]] = {}
-    """Logical queue name to URL; resolved by GetQueueUrl when absent."""
+    """URLs by logical queue name; a queue without an entry is resolved by GetQueueUrl."""
 
     # --- queues and tasks
     default_queue: str = "default"
-    """Where tasks go that no route names."""
+    """Queue of tasks that no route names."""
     recovery_queue: str = "recovery"
-    """Where recovery's own task goes. It is added to ``queues``, and nothing else may wait in it."""
+    """Queue of recovery's own task. It is added to ``queues``, and no other task may use it."""
     queue_preset: Literal["documents", "service", "priority"] | None = None
-    """Queues of `QUEUE_PRESETS` beside ``queues``; one of the same name in ``queues`` takes its place."""
+    """Adds the queues of one of `QUEUE_PRESETS`; a queue of the same name in ``queues`` replaces the preset's."""
     queues: FromJson[tuple[QueueSpec, ...]] = Field(default_factory=lambda: (QueueSpec(name="default"),))
-    """All queues. One that is left out while it still holds messages is listened to by no worker."""
+    """All queues. No worker listens to a queue that is removed while it still holds messages."""
     tasks: FromJson[dict[str, TaskSpec]] = {}
-    """By name or pattern, what differs from the queue. Of several patterns the first that fits counts."""
+    """Per task name or pattern, overrides of the queue's values. The first matching pattern applies."""
     schedules: FromJson[dict[str, ScheduleSpec]] = {}
-    """What beat submits, by name. The name is part of each tick's job id: renaming one may run a tick twice."""
+    """What beat submits, by name. The name is part of each tick's job id: renaming a schedule may run a tick twice."""
     task_modules: Names = ()
-    """Modules that hold the users' tasks, imported by workers; a list, or names between commas. Jobs of a task in a
-    module that is left out fail as CONFIGURATION after ``max_dispatches``."""
+    """Modules with the users' tasks, imported by workers; a list, or names separated by commas. Jobs of a task whose
+    module is missing here fail as CONFIGURATION after ``max_dispatches``."""
 
     # --- workers
     prefetch_multiplier: Count = 1
-    """Messages that a worker fetches per process. Above 1 a job waits behind another one while a second worker is idle,
-    and the visibility timeout grows with it."""
+    """Messages that a worker fetches per process. Above 1 a job may wait behind another one while a second worker is
+    idle, and the visibility timeout grows with it."""
     polling_interval_seconds: Annotated[float, Field(gt=0)] = 0.1
-    """Pause between two fetches. At Celery's own 1 a worker starts about as many jobs a second as it prefetches."""
+    """Pause between two fetches. With Celery's default of 1 a worker starts as many jobs a second as it prefetches."""
     strict_priority: bool = True
-    """A worker's lower queue waits as long as a higher one has messages, so it can starve. False: a queue rises by one
-    priority for each second that it was not asked."""
+    """Strict priorities: a lower queue waits as long as a higher one has messages, so it can starve. False: a queue's
+    priority rises by one for each second in which it was not polled."""
     wait_time_seconds: Annotated[int, Field(ge=0, le=20)] = 10
-    """SQS's long poll. At 0 an idle worker pays for a request at each ``polling_interval_seconds``."""
+    """Long-poll time of SQS. With 0 an idle worker pays for a request every ``polling_interval_seconds``."""
     stop_timeout_seconds: Annotated[int, Field(ge=0)] = 120
-    """From SIGTERM to SIGKILL, as ECS or systemd has it. Longer here than there, running jobs are killed instead of
-    given back."""
+    """Time from SIGTERM to SIGKILL, as set in ECS or systemd. If it is longer here than there, running jobs are killed
+    instead of released."""
     visibility_slack_seconds: Annotated[int, Field(ge=0)] = 30
-    """Added to the visibility timeout for the request that deletes the message; too short and it is delivered again."""
+    """Added to the visibility timeout for the delete of the message. Too short, and the message is redelivered."""
     max_tasks_per_child: Count | None = 1000
-    """Jobs after which a process is replaced, against memory leaks; ``None`` (``null`` as text) for never."""
+    """Jobs after which a process is replaced, against memory leaks; ``None`` (``null`` as text) means never."""
     heartbeat_seconds: Seconds = 10
-    """Between two heartbeats: one write unit each. Commands (cancel, drain) take as long to arrive."""
+    """Interval between two heartbeats; each costs one write unit. Commands (cancel, drain) take as long to arrive."""
     worker_dead_after_seconds: Seconds = 60
-    """Silence after which a worker counts as lost and its jobs are recovered. At least four heartbeats, else a short
-    outage of DynamoDB stops healthy workers."""
+    """Time without a heartbeat after which a worker counts as lost and its jobs are recovered. At least four
+    heartbeats; otherwise a short outage of DynamoDB stops healthy workers."""
     cancel_grace_seconds: Annotated[float, Field(ge=0)] = 3.0
-    """Time for a task to see `self.cancelled` and end by itself; the request takes a heartbeat to come."""
+    """Time for a task to check `self.cancelled` and end by itself; the request takes up to one heartbeat to arrive."""
     worker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "worker"
-    """Names the worker's files in ``run_dir``. Two workers of a machine with one name overwrite each other's, and the
-    health of one hides the other's death."""
+    """Name of the worker's files in ``run_dir``. Two workers on one machine with the same name overwrite each other's
+    files, and a healthy one hides that the other has stopped."""
     run_dir: str = ""
-    """Folder of this machine's pid and liveness files; default: see `run_folder`."""
+    """Directory of this machine's pid and liveness files; default: see `run_folder`."""
     worker_groups: FromJson[dict[str, WorkerGroup]] = {}
-    """ECS services by name; default: one, ``workers``, for every queue but recovery's. See `groups`."""
+    """ECS services by name; default: one, ``workers``, for every queue except recovery's. See `groups`."""
     allow_low_visibility: bool = False
-    """Start a worker although a queue's live visibility timeout is below the derived one: a job that waits long inside
-    a worker may then be delivered twice (its claim still lets it run once)."""
+    """Start a worker even if a queue's live visibility timeout is below the derived one. A job that waits long inside a
+    worker may then be delivered twice; its claim still lets it run only once."""
 
     # --- jobs
     lease_grace_seconds: Seconds = 60
-    """Added to the hard limit for the lease. Below the write of a result with its retries and the difference of two
-    clocks, finished jobs are recorded as orphans."""
+    """Added to the hard limit to get the lease. If it is shorter than writing a result with its retries plus the clock
+    difference between two machines, finished jobs are recorded as orphans."""
     max_attempts: Count = 3
-    """Attempts that count, the first among them, before a job is FAILED; a task's own ``max_retries`` wins."""
+    """Charged attempts, including the first, before a job is FAILED; a task's own ``max_retries`` takes precedence."""
     on_orphan: Literal["fail", "retry"] = "fail"
-    """What recovery does with an orphan. ``retry`` may repeat the side effects of the attempt that was lost."""
+    """What recovery does with an orphan. ``retry`` may repeat the side effects of the lost attempt."""
     idempotency_ttl_seconds: Seconds = 3600
-    """How long an equal submission gets the stored result instead of running; a task's own ``idempotency_ttl`` wins."""
+    """How long an equal submission gets the stored result instead of a run; a task's ``idempotency_ttl`` wins."""
     max_payload_bytes: Count = 200_000
-    """Largest payload in the table; larger ones go to ``bucket`` or are refused. Each KB costs a write unit once."""
+    """Largest payload in the table; larger ones go to ``bucket`` or are refused. Each KB costs one write unit, once."""
     inline_payload_bytes: Count = 3_072
-    """Largest payload in the job's own item; a larger one has an item beside it, which lists and recovery do not read.
-    Below 1 KB nothing is saved; set it to ``max_payload_bytes`` while workers of the first release run."""
+    """Largest payload in the job's own item; a larger one gets a second item, which lists and recovery do not read.
+    Below 1 KB nothing is saved; set it to ``max_payload_bytes`` while workers of the first release are running."""
     max_result_bytes: Count = 100_000
-    """Largest result in an item; as ``max_payload_bytes``."""
+    """Largest result in an item; otherwise as ``max_payload_bytes``."""
     max_steps_bytes: Count = 100_000
-    """What a job's finished steps, resumes and checkpoint may take together in its item; as ``max_payload_bytes``. Each
-    KB costs a write unit per step and move."""
+    """Largest total of a job's finished steps, resumes and checkpoint in its item; otherwise as ``max_payload_bytes``.
+    Each KB costs one write unit per step and move."""
     progress_seconds: Annotated[float, Field(ge=0)] = 5.0
-    """Least time between two writes of a job's progress: a write unit each, for each running job that tells it."""
+    """Minimum time between two writes of a job's progress; each costs one write unit per running job."""
     bucket: str | None = None
     """S3 bucket for larger payloads and results; without it they are refused. See jobs/storage/offload.py."""
     bucket_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9!_.*'()/-]*$", max_length=200)] = "jobclaim/"
-    """Stands before each object's key; the bucket's lifecycle rule and the policies are for this prefix alone."""
+    """Prefix of each object's key; the bucket's lifecycle rule and the IAM policies apply to this prefix only."""
     index_shards: Annotated[int, Field(ge=1, le=64)] = 4
-    """Partitions of the index of open jobs. Never lower it while jobs are open: those in the shards that are gone are
-    not found by recovery. More cost a query per pass each."""
+    """Partitions of the index of open jobs. Never lower it while jobs are open: recovery does not find those in removed
+    shards. Each shard costs one query per pass."""
     index_completed: bool = False
-    """Whether completed jobs can be listed; a write unit more per job."""
+    """Whether completed jobs can be listed; costs one more write unit per job."""
     completed_retention_days: Annotated[float, Field(gt=0)] = 7
-    """Until DynamoDB deletes a completed job, its result with it."""
+    """Time until DynamoDB deletes a completed job together with its result."""
     dead_retention_days: Annotated[float, Field(gt=0)] = 30
-    """Until DynamoDB deletes a failed or cancelled job; after that nobody can retry it."""
+    """Time until DynamoDB deletes a failed or cancelled job; after that it cannot be retried."""
     dead_letters: FromJson[dict[FailureKindName, DeadLetterRule]] = {}
-    """By failure kind, what differs from `DEAD_LETTER_RULES`."""
+    """Overrides of `DEAD_LETTER_RULES`, by failure kind."""
 
     # --- alerts
     alert_topic_arn: str | None = None
-    """SNS topic that gets alerts too; they are always logged."""
+    """SNS topic that alerts are also sent to; they are always logged."""
     alert_interval_seconds: Seconds = 60
-    """Between two looks at what alerts are about."""
+    """Interval between two evaluations of the alerts."""
     alert_repeat_seconds: Seconds = 3600
-    """Until an alert that still holds is raised again."""
+    """Time until an alert that still holds is raised again."""
     alert_clear_seconds: Seconds = 300
-    """How long its cause must be gone before an alert is cleared; too short and one that comes and goes floods."""
+    """How long the cause must be gone before an alert is cleared. Too short, and an intermittent cause floods."""
     alert_duplicate_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of duplicate submissions that raises an alert."""
     alert_waiting: Count = 50
-    """Dead letters waiting for a person that raise an alert."""
+    """Number of dead letters awaiting a person that raises an alert."""
     alert_silence_seconds: Seconds = 600
-    """Silence of recovery that raises an alert."""
+    """Time without a recovery pass that raises an alert."""
 
     # --- recovery
     recovery_interval_seconds: Seconds = 10
-    """Between two passes. With ``worker_dead_after_seconds`` the time until a lost worker's jobs are found: 70 s."""
+    """Interval between two passes. With ``worker_dead_after_seconds``, a lost worker's jobs are found within 70 s."""
     recovery_by_beat: bool = True
-    """False: beat leaves recovery to a Lambda function or to ``jobclaim recover --every``. With neither, orphans and
-    lost messages stay as they are."""
+    """False: beat leaves recovery to a Lambda function or to ``jobclaim recover --every``. Without any of them, orphans
+    and jobs whose message was lost stay as they are."""
     redispatch_min_seconds: Seconds = 120
-    """Least time that a due job may stay unclaimed before its message is sent again; see `redispatch_delay`."""
+    """Minimum time that a due job may stay unclaimed before its message is sent again; see `redispatch_delay`."""
     max_dispatches: Count = 12
-    """Messages of one attempt before its job is FAILED as CONFIGURATION, so that a task no worker knows cannot loop."""
+    """Messages per attempt before the job is FAILED as CONFIGURATION, so that a task unknown to workers cannot loop."""
     sweep_page_size: Annotated[int, Field(ge=1, le=100)] = 100
-    """Jobs that recovery reads at once."""
+    """Jobs that recovery reads in one request."""
     sweep_pages_per_shard: Count = 10
-    """Pages per shard and pass; the next pass goes on where one stopped. Fewer let a flood of due jobs wait longer."""
+    """Pages per shard and pass; the next pass continues from there. With fewer, a flood of due jobs waits longer."""
 
     # --- logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least level that is written. The metric filters of `template.yaml` count INFO lines: above it they stay at 0."""
+    """Lowest level that is written. The metric filters of `template.yaml` count INFO: above it they stay at 0."""
     log_format: Literal["json", "console"] = "json"
-    """``json`` for machines, which the metric filters need; ``console`` for people."""
+    """``json`` for machines (the metric filters need it); ``console`` for a terminal."""
     log_arguments: Names = ()
-    """Names of keyword arguments whose values log lines may show; all others are masked."""
+    """Keyword arguments whose values may appear in log lines; all others are masked."""
     telemetry: Literal["off", "otlp", "prometheus"] = "off"
-    """Traces and metrics by OTLP (extra `otel`), or metrics alone to be scraped (extra `prometheus`)."""
+    """Traces and metrics over OTLP (extra `otel`), or metrics only, for scraping (extra `prometheus`)."""
     telemetry_endpoint: EndpointUrl = None
-    """OTLP over HTTP; default: OTEL_EXPORTER_OTLP_ENDPOINT."""
+    """OTLP/HTTP endpoint; default: OTEL_EXPORTER_OTLP_ENDPOINT."""
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] = 9464
-    """Port that Prometheus scrapes; each worker of a machine needs its own."""
+    """Port that Prometheus scrapes; each worker on a machine needs its own."""
 
     # --- dashboard
     dashboard_hosts: HostNames = ()
-    """Names under which browsers reach it, besides those of loopback; others are refused."""
+    """Host names that the dashboard accepts besides loopback names; requests for any other name are refused."""
     dashboard_users: FromJson[Users] = {}
-    """By name, who signs in with a password."""
+    """Users who sign in with a password, by name."""
     dashboard_alb: FromJson[DashboardAlb | None] = None
-    """The load balancer that signs people in; beside it, ``dashboard_users`` are for programs."""
+    """Load balancer that authenticates users; with it, ``dashboard_users`` are for programs."""
     dashboard_arguments: Names = ()
-    """Names of keyword arguments whose values pages show; ``*`` shows all, positional ones too."""
+    """Keyword arguments whose values pages show; ``*`` shows all, including positional ones."""
     dashboard_results: bool = False
     """Whether pages show results, messages and tracebacks, which may quote arguments."""
 
-    if not TYPE_CHECKING:  # a type checker goes on comparing arguments with the fields
+    if not TYPE_CHECKING:  # a type checker still compares arguments with the fields
 
         def __init__(self, **values: Any) -> None:
             try:
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment, ``.env``, the project's configuration file; in this order."""
+        """Return the sources in order: arguments, environment, ``.env``, the project's configuration file."""
         return ordered(settings_cls, init_settings, env_settings, dotenv_settings)
 
     @model_validator(mode="before")
@@ -309,28 +309,28 @@ class Settings(BaseSettings):
     # --- look-ups
     @property
     def digest(self) -> str:
-        """Short hash of all that the processes of a fleet must share; see `jobclaim.specs.digest` for what that is."""
+        """Short hash of everything that the processes of a fleet must share; see `jobclaim.specs.digest`."""
         values = self.model_dump(mode="json", exclude_defaults=True)
         return digest_of(shared(values, {name: self.physical_name(name) for name in self.queue_names}))
 
     @property
     def groups(self) -> Mapping[str, WorkerGroup]:
-        """Worker groups by name, recovery's own not among them."""
+        """Worker groups by name, without recovery's own."""
         rest = tuple(name for name in self.queue_names if name != self.recovery_queue)
         return self.worker_groups or {"workers": WorkerGroup(queues=rest)}
 
     @property
     def queue_names(self) -> tuple[str, ...]:
-        """Logical names of all queues, the recovery queue among them."""
+        """Logical names of all queues, including the recovery queue."""
         return tuple(queue.name for queue in self.queues)
 
     def queue(self, name: str) -> QueueSpec:
-        """Give the queue of that logical name.
+        """Return the queue with that logical name.
 
         Raises
         ------
         ValueError
-            No such queue; the message lists what there is.
+            The queue is not configured; the message lists the configured ones.
         """
         for queue in self.queues:
             if queue.name == name:
@@ -338,91 +338,91 @@ class Settings(BaseSettings):
         raise ValueError(f"queue {name!r} {not_among(name, self.queue_names)}")
 
     def queue_of(self, task: str) -> str:
-        """Logical queue that a task is routed to."""
+        """Return the logical queue that a task is routed to."""
         return self.task_spec(task).queue or self.default_queue
 
     def task_spec(self, task: str) -> TaskSpec:
-        """Give what `tasks` says about a task: by its name, else by the first pattern that fits (``"reports.*"``)."""
+        """Return what `tasks` says about a task: by its name, else by the first matching pattern (``"reports.*"``)."""
         return spec_of(task, self.tasks)
 
     def dead_letter_rule(self, task: str, kind: str) -> DeadLetterRule:
-        """What follows when a job of a task ended in a failure of that kind: the task's own rule, else the fleet's."""
+        """Return the rule for jobs of a task that fail with that kind: the task's own rule, else the fleet's."""
         return rule_for(kind, self.dead_letters, self.task_spec(task).dead_letters)
 
     def limits(self, task: str, queue: str | None = None) -> Limits:
-        """Soft and hard time limit of a task, seconds: its own, else those of its queue."""
+        """Return the soft and hard time limits of a task in seconds: its own, else those of its queue."""
         of_queue = self.queue(queue or self.queue_of(task))
         spec = self.task_spec(task)
         return Limits(soft=spec.soft_limit or of_queue.soft_limit, hard=spec.hard_limit or of_queue.hard_limit)
 
     def physical_name(self, queue: str) -> str:
-        """Name of the SQS queue behind a logical one: the last part of its URL in `queue_urls`, else by the prefix."""
+        """Return the name of a queue in SQS: the last part of its URL in `queue_urls`, else prefix and logical name."""
         url = self.queue_urls.get(queue)
         return url.rstrip("/").rsplit("/", 1)[-1] if url else self.queue_prefix + queue
 
     def dead_letter_name(self, queue: str) -> str:
-        """Name of a queue's dead-letter queue in SQS."""
+        """Return the name of a queue's dead-letter queue in SQS."""
         return dead_letters_of(self.physical_name(queue))
 
     def dead_letter_url(self, queue: str) -> str | None:
-        """URL of a queue's dead-letter queue where `queue_urls` gives the queue's; ``None``: GetQueueUrl knows it."""
+        """Return the URL of a queue's dead-letter queue; ``None`` if `queue_urls` has none for the queue."""
         url = self.queue_urls.get(queue)
         return dead_letters_of(url) if url else None
 
     def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs"]) -> str | None:
-        """Endpoint of an AWS service, ``None`` for AWS's own."""
+        """Return the endpoint of an AWS service, ``None`` for AWS's own."""
         known = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url, "s3": self.s3_endpoint_url}
         own = known.get(service)
         return own or self.endpoint_url
 
     # --- derived numbers
     def longest_hard_limit(self, queue: str) -> int:
-        """Longest hard limit of any task routed to the queue, seconds; at least the queue's own."""
+        """Return the longest hard limit of any task routed to the queue, in seconds; at least the queue's own."""
         return timings.longest_hard_limit(self, queue)
 
     def visibility_timeout(self, queue: str) -> int:
-        """Visibility timeout of a queue, seconds.
+        """Return the visibility timeout of a queue in seconds.
 
-        ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)`` with H the longest hard limit
-        routed to the queue.
+        It is ``max(visibility_factor x H, prefetch_multiplier x H + stop_timeout + slack)``, with H the longest hard
+        limit routed to the queue.
         """
         return timings.visibility_timeout(self, queue)
 
     @property
     def claims_stop_after_seconds(self) -> int:
-        """Seconds without a heartbeat after which a worker claims no more: two heartbeats before it counts as lost."""
+        """Seconds without a heartbeat after which a worker stops claiming: two heartbeats before it counts as lost."""
         return timings.claims_stop_after(self)
 
     @property
     def drain_seconds(self) -> float:
-        """Seconds that running jobs get at a stop; the rest of ``stop_timeout_seconds`` is for giving them back."""
+        """Seconds that running jobs get at a stop; the rest of ``stop_timeout_seconds`` is for releasing them."""
         return timings.drain(self)
 
     @property
     def liveness_file(self) -> Path:
-        """File that the worker's event loop touches while it turns."""
+        """File that the worker's event loop touches while it is running."""
         return self.run_folder / f"{self.worker_name}.alive"
 
     @property
     def run_folder(self) -> Path:
-        """`run_dir`, else ``jobclaim`` below ``$XDG_RUNTIME_DIR``, else below ``~/.local/state``."""
+        """`run_dir`, else ``jobclaim`` in ``$XDG_RUNTIME_DIR``, else in ``~/.local/state``."""
         return run_folder.path_of(self)
 
     def lease_seconds(self, queue: str, hard_limit: int | None = None) -> int:
-        """How long a claim lasts, seconds: the queue's ``lease_seconds``, else hard limit + ``lease_grace_seconds``.
+        """Return a claim's lease in seconds: the queue's ``lease_seconds``, else hard limit + ``lease_grace_seconds``.
 
-        A hard limit that only the code knows may exceed a fixed lease; then the lease is that limit + grace.
+        A hard limit that only the code knows may exceed a fixed lease; the lease is then that limit + grace.
         """
         return timings.lease(self, queue, hard_limit)
 
     def age_alarm_seconds(self, queue: str) -> int:
-        """Age of the oldest message at which a queue is late, seconds: SLA + longest hard limit."""
+        """Return the age in seconds of the oldest message at which a queue misses its SLA: SLA + longest hard limit."""
         return timings.age_alarm(self, queue)
 
     def redispatch_delay(self, queue: str, dispatches: int = 1) -> float:
-        """Seconds that a due job may stay unclaimed before its message is taken for lost and sent again.
+        """Return how many seconds a due job may stay unclaimed before its message is considered lost and sent again.
 
-        ``max(redispatch_min_seconds, 2 x sla_seconds) x 2 ** (dispatches - 1)``, at most 12 h: a repeated dispatch
-        waits longer each time, so that a queue with a backlog is not flooded with copies.
+        It is ``max(redispatch_min_seconds, 2 x sla_seconds) x 2 ** (dispatches - 1)``, at most 12 h: each redispatch
+        waits longer, so that a queue with a backlog is not flooded with copies.
         """
         return timings.redispatch_delay(self, queue, dispatches)

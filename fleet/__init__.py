@@ -1,1 +1,1 @@
-"""What all processes share: workers' records, limits, breakers, counts, and the audit trail of people's commands."""
+"""State that all processes share: workers' records, limits, breakers, counts, and the audit trail of commands."""

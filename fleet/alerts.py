@@ -1,4 +1,4 @@
-"""What was said of alerts, and when they were last evaluated: one record of the fleet table."""
+"""Which alerts were published, and when they were last evaluated: one record in the fleet table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY: Final = {schema.FLEET_KEY: attribute(KEY)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What was said of one alert. Times are epoch milliseconds; ``said_at`` is 0 until it was heard."""
+    """The published state of one alert. Times are epoch milliseconds; ``said_at`` is 0 until it was published."""
 
     since: int
     fired_at: int
@@ -26,15 +26,15 @@ class Said:
 
 
 class SaidAlerts(Records):
-    """The record in DynamoDB; all methods raise `StoreUnavailable`."""
+    """The record of published alerts in DynamoDB; all methods raise `StoreUnavailable`."""
 
     def read(self) -> tuple[int, dict[str, Said]]:
-        """Give when the alerts were last evaluated, epoch milliseconds, and what was said of each."""
+        """Return when the alerts were last evaluated, in epoch milliseconds, and the published state of each."""
         answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_KEY))
         return said_in(answer.get("Item", {}))
 
     def take(self, seen: int, now: int) -> bool:
-        """Be the one that evaluates now."""
+        """Claim the right to evaluate the alerts now."""
         condition = "evaluated_at = :seen" if seen else "attribute_not_exists(evaluated_at)"
         values = {":now": attribute(now)} | ({":seen": attribute(seen)} if seen else {})
         return self._write(
@@ -46,14 +46,14 @@ class SaidAlerts(Records):
         )[0]
 
     def write(self, said: Mapping[str, Said]) -> None:
-        """Remember what was said."""
+        """Store the published states."""
         text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
         values = {":said": attribute(text)}
         self._write("update_item", Key=_KEY, UpdateExpression="SET said = :said", ExpressionAttributeValues=values)
 
 
 def said_in(item: Item) -> tuple[int, dict[str, Said]]:
-    """Read the record; text that cannot be read counts as nothing said."""
+    """Read the record; text that cannot be read counts as nothing published."""
     at = int(item["evaluated_at"]["N"]) if "evaluated_at" in item else 0
     try:
         return at, {alert: Said(**row) for alert, row in json.loads(item["said"]["S"]).items()}

@@ -1,8 +1,8 @@
-"""Who did what to dead letters: one item of the job table per command, listed newest first for as long as it is kept.
+"""Who did what to dead letters: one item of the job table per command, listed newest first within its retention.
 
-What was decided about a job stands with the job (`Job.decisions`); this tells of the commands, and of what has no job:
-messages of SQS's own dead-letter queues. An entry's key holds a unit separator, as a note's does, so no call takes it
-for a job; its place in the index is a partition of its own, ``AUDIT``, which nothing else reads.
+Decisions about a job are stored with the job (`Job.decisions`); the audit trail records the commands, and actions on
+messages in SQS's own dead-letter queues, which have no job. An entry's key holds a unit separator, as a note's does, so
+no call takes it for a job. Its index partition, ``AUDIT``, is its own and is not read by anything else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 PARTITION: Final = "AUDIT"
 PREFIX: Final = f"audit{SEPARATOR}"
 LONGEST: Final = 1_000
-"""Bytes kept of what an entry says."""
+"""Maximum bytes stored of an entry's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +36,11 @@ class AuditEntry:
     Attributes
     ----------
     at : int
-        When it began, epoch milliseconds.
+        When it began, in epoch milliseconds.
     what : str
-        Job ids, or the filter, in words.
+        The job ids, or the filter as text.
     done, refused : int or None
-        ``None`` for a command that did not come to its end; its jobs tell what it did.
+        ``None`` for a command that did not finish; its jobs show what it did.
     """
 
     at: int
@@ -63,11 +63,11 @@ class Audit:
 
     @classmethod
     def of(cls, repo: JobRepo) -> Self:
-        """Give the trail of a repo's table; entries are kept as long as dead jobs."""
+        """Return the audit trail of a repo's table; entries are kept as long as failed jobs."""
         return cls(repo.table, clock=repo.clock, keep_ms=repo.retention.dead)
 
     def begin(self, verb: str, *, by: str, why: str = "", what: str = "") -> AuditEntry:
-        """Write that a command begins: before anything is done, so that a killed one has left its trace."""
+        """Record that a command begins, before it does anything, so that a killed one leaves a trace."""
         now = self._clock()
         by, why, what = (codec.cut(text, LONGEST) for text in (by, why, what))
         entry = AuditEntry(at=now, verb=verb, by=by, why=why, what=what, key=f"{PREFIX}{now}-{secrets.token_hex(4)}")
@@ -82,7 +82,7 @@ class Audit:
         return entry
 
     def end(self, entry: AuditEntry, *, done: int, refused: int) -> None:
-        """Write what a command came to."""
+        """Record the result of a command."""
         text = attribute(_text(AuditEntry(**{**asdict(entry), "done": done, "refused": refused})))
         self._ask(
             lambda: self._table.client().update_item(
@@ -94,7 +94,7 @@ class Audit:
         )
 
     def entries(self, *, limit: int = 50) -> list[AuditEntry]:
-        """Give the last commands, newest first."""
+        """Return the latest commands, newest first."""
         rows = self._table.entries(PARTITION, limit=limit, newest_first=True)
         found = [self._read(row.job_id) for row in rows]
         return [entry for entry in found if entry is not None]

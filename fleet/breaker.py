@@ -1,18 +1,19 @@
-"""Circuit breakers that the whole fleet shares: one small record per external service in the fleet table.
+"""Circuit breakers shared by the whole fleet: one small record per external service in the fleet table.
 
 ::
 
-    closed ── failures in a row, within a window ──▶ open ── `open_seconds` ──▶ half open: one probe, nobody else
+    closed ── failures in a row, within a window ──▶ open ── `open_seconds` ──▶ half open: one probe, no other calls
        ▲                                              ▲                             │
        └───────────────── it succeeded ───────────────┼─────────────────────────────┤
                                                       └──────── it failed ──────────┘
 
-What a process read is trusted for a few seconds: a breaker that is asked a thousand times a second costs a read every
-few seconds and process. A process that has not yet heard of the opening learns it from its own first failure, whose
-write brings the record back: at most one call per process reaches a service after its breaker opened, and the probes.
+A process caches what it read for a few seconds: a breaker that is asked a thousand times a second costs one read per
+process every few seconds. A process that has not yet seen the opening learns of it from its own first failure, because
+that write returns the record: after a breaker opened, at most one call per process reaches the service, besides the
+probes.
 
-Times are the askers' own. One that only a clock more than a minute ahead can have written is not believed: such an
-opening is due for its probe, such a probe is given up, such a row of failures is begun anew.
+Times are taken from the caller's clock. A time that only a clock more than a minute ahead can have written is ignored:
+such an opening is due for its probe, such a probe is abandoned, and such a count of failures starts again.
 """
 
 from __future__ import annotations
@@ -34,22 +35,22 @@ log = get_logger("jobclaim.worker")
 
 PREFIX: Final = "#breaker#"
 TRUSTED_MS: Final = 5_000
-"""How long a process believes what it read."""
+"""How long a process trusts what it read."""
 KEPT_SECONDS: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
-    """When a service counts as down. Equal names are one breaker, over all tasks and workers.
+    """When a service counts as unavailable. Equal names are one breaker across all tasks and workers.
 
     Attributes
     ----------
     failures : int
-        In a row, within ``window_seconds``, that open it.
+        Consecutive failures within ``window_seconds`` that open it.
     open_seconds : float
-        Until one call tries whether the service is back.
+        Time until one call probes whether the service is available again.
     probe_seconds : float
-        After which a probe that was never heard of again is given up.
+        Time after which a probe without a result is abandoned.
     """
 
     name: str
@@ -81,14 +82,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """One circuit breaker.
+    """The state of one circuit breaker.
 
     Attributes
     ----------
     state : str
-        ``closed``; ``open``: nobody calls the service; ``half open``: one probe may.
+        ``closed``; ``open``: no call is allowed; ``half open``: one probe is allowed.
     streak : int
-        Failures in a row so far.
+        Consecutive failures so far.
     open_until : int
         Epoch milliseconds, 0 for none.
     """
@@ -100,12 +101,12 @@ class BreakerState:
 
 
 class Breakers(Records):
-    """Asks and tells the breakers of one fleet table; thread-safe. All methods raise `StoreUnavailable`.
+    """Reads and updates the breakers of one fleet table; thread-safe. All methods raise `StoreUnavailable`.
 
     Parameters
     ----------
     client : callable
-        Gives a boto3 DynamoDB client, this process's own.
+        Returns a boto3 DynamoDB client of this process.
     """
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
@@ -114,7 +115,7 @@ class Breakers(Records):
         self._lock = threading.Lock()
 
     def ask(self, breaker: Breaker) -> int:
-        """Ask whether a call may be made: 0 for yes, as a probe perhaps; else when to ask again, epoch milliseconds."""
+        """Return 0 if a call may be made now, perhaps as a probe; else when to ask again, in epoch milliseconds."""
         now = self._clock()
         view = self._views.get(breaker.name)
         if view is None or now - view.read_at >= TRUSTED_MS:
@@ -126,7 +127,7 @@ class Breakers(Records):
         return self._probe(breaker, view, now)
 
     def failed(self, breaker: Breaker) -> int:
-        """Tell that a call failed for the service's fault; gives the time until which the breaker is open now, or 0."""
+        """Record a failure that is the service's fault; return until when the breaker is now open, or 0."""
         now = self._clock()
         view = self._count(breaker, now)
         if _is_open(breaker, view, now):
@@ -136,7 +137,7 @@ class Breakers(Records):
         return self._open(breaker, view, now)
 
     def succeeded(self, breaker: Breaker) -> None:
-        """Tell that a call succeeded: no request where nothing had failed. Only a probe's success closes a breaker."""
+        """Record a success: no request if there was no failure before. Only a probe's success closes a breaker."""
         view = self._views.get(breaker.name)
         if view is None or not (view.streak or view.open_until) or _is_open(breaker, view, self._clock()):
             return
@@ -201,7 +202,7 @@ class Breakers(Records):
     def _update(
         self, breaker: Breaker, expression: str, condition: str, values: Mapping[str, Any], *, now: int
     ) -> tuple[bool, View]:
-        """Write; give whether the condition held, and the record as it is then."""
+        """Write conditionally; return whether the condition held, and the record after the write."""
         verb, _, rest = expression.partition("SET ")
         kept = f"SET #ttl = :ttl{', ' + rest if rest else ''} {verb}"
         applied, item = self._write(
@@ -223,7 +224,7 @@ class Breakers(Records):
 
 
 def _is_open(breaker: Breaker, view: View, now: int) -> bool:
-    """Whether it lets nothing through, by a time that a clock can have written."""
+    """Check whether the breaker blocks calls until a time that a plausible clock can have written."""
     return now < view.open_until <= now + round(breaker.open_seconds * 1000) + BELIEVED_AHEAD_MS
 
 
@@ -232,7 +233,7 @@ def _key(breaker: Breaker) -> Item:
 
 
 def state_in(name: str, item: Item, now: int) -> BreakerState:
-    """Read a breaker's record for people."""
+    """Read a breaker's record for display."""
     view = _view(item, now)
     state = "closed" if not view.open_until else "open" if now < view.open_until else "half open"
     return BreakerState(name, state, view.streak, view.open_until)

@@ -1,9 +1,9 @@
 """Limits that the whole fleet keeps: how often a task may start, and how many jobs of one key may run at once.
 
-Rates are in `fleet.rates`. Who runs under a key is a map of job ids to claim tokens, one small record each in the fleet
-table, changed by conditional writes only. A holder that crashed is recognised by its job, which is no longer PROCESSING
-under that token: the job table is the truth, so nothing leaks and no lease has to run out. All holders of a key are
-looked at in one request, and by each process once a second at most.
+Rates are in `fleet.rates`. The jobs running under a key are a map of job ids to claim tokens, one small record per key
+in the fleet table, changed only by conditional writes. A holder that crashed is recognised by its job, which is no
+longer PROCESSING under that token: the job table is the truth, so no slot leaks and no lease has to run out. All
+holders of a key are checked in one request, at most once a second per process.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from jobclaim.jobs.model import Job
 from jobclaim.jobs.storage.records import HasTable
 
 ROUNDS: Final = 3
-"""Writes that make a new record, or find it made by another."""
+"""Attempts to create a record or find the one that another process created."""
 LOOK_AGAIN_MS: Final = 1_000
-"""A process looks at the holders of one key at most that often."""
+"""Minimum time between two checks of one key's holders by a process."""
 KEYS_REMEMBERED: Final = 1_000
 MAX_CONCURRENCY: Final = 100
-"""Holders of one key: each write pays for the whole map, about 100 bytes per holder."""
+"""Maximum holders of one key: each write pays for the whole map, about 100 bytes per holder."""
 
 
 class FleetLimits(Rates):
-    """Asks the fleet table.
+    """Rate and concurrency limits in the fleet table.
 
     Parameters
     ----------
     client : callable
-        Gives a boto3 DynamoDB client, this process's own.
+        Returns a boto3 DynamoDB client of this process.
     read_tokens : callable
-        Gives the claim tokens of jobs by id as they are now, in one request; empty for one that does not run. A job
-        that could not be read is left out.
+        Returns the current claim tokens of jobs by id in one request; empty for a job that is not running. A job that
+        could not be read is left out.
     longest_patience_ms : int
-        Bounds the time for which a job waits inside its process for its start.
+        Maximum time for which a job waits inside its process for its start.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FleetLimits(Rates):
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
-        """Use the repo's client, clock and settings."""
+        """Create the limits with the repo's client, clock and settings."""
         table = repo.table
         return cls(
             table.client,
@@ -70,9 +70,9 @@ class FleetLimits(Rates):
         )
 
     def enter(self, name: str, limit: int, job: Job) -> bool:
-        """Count a claimed job among those that run under a key, unless ``limit`` others do.
+        """Take a slot for a claimed job under a key, unless ``limit`` other jobs hold one.
 
-        Mostly one request; a refusal takes two at most, one more where a place that its holder left behind goes to
+        Usually one request; a refusal takes two at most, and one more if a slot that its holder left behind is taken by
         another job at the same moment.
 
         Raises
@@ -89,7 +89,7 @@ class FleetLimits(Rates):
         return False
 
     def leave(self, name: str, job: Job) -> None:
-        """Take a job off the key that it ran under; nothing happens when another claim has taken its place."""
+        """Free a job's slot; does nothing if another claim has taken the slot over."""
         self._evict(name, {job.job_id: job.claim_token})
 
     def _join(self, name: str, limit: int, job: Job) -> tuple[bool, dict[str, str] | None]:
@@ -113,7 +113,7 @@ class FleetLimits(Rates):
         )[0]
 
     def _ghosts(self, name: str, holders: dict[str, str]) -> dict[str, str]:
-        """Find holders whose jobs do not run any more under the claim that took the place."""
+        """Find holders whose jobs are no longer running under the claim that took the slot."""
         now = self._clock()
         if 0 <= now - self._looked.get(name, -LOOK_AGAIN_MS) < LOOK_AGAIN_MS:
             return {}
@@ -124,7 +124,7 @@ class FleetLimits(Rates):
         return {job_id: token for job_id, token in holders.items() if found.get(job_id, token) != token}
 
     def _evict(self, name: str, holders: dict[str, str], *, joins: Job | None = None, limit: int = 0) -> bool:
-        """Remove holders, if they are still the same, and let a job in for them; tell whether that was done."""
+        """Remove holders if they are unchanged, and let a job take their slot; return whether that was done."""
         rows = list(enumerate(holders.items()))
         conditions = [f"#holders.#job{n} = :token{n}" for n, _ in rows]
         names = {"#holders": "holders", **{f"#job{n}": job_id for n, (job_id, _) in rows}}

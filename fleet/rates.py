@@ -1,18 +1,18 @@
 """Rates that the whole fleet keeps: how often a task may start, one small record each in the fleet table.
 
-A rate is a schedule, not a gate that everybody hammers on (the "generic cell rate algorithm"): a record holds times at
-which buckets will be full again, and whoever asks moves one of them on by an interval::
+A rate is a schedule, not a counter that all callers contend for (the "generic cell rate algorithm"): a record holds the
+times at which buckets will be full again, and each caller moves one of them forward by an interval::
 
-    spent    |now|────▶      what has started; nothing starts but by moving this one, so no more start than may
-    tat      |now|────────────────────▶      what was promised: a job that must wait gets a turn, and comes back for it
-    again    |now|──▶        jobs that came for their turn and found none left, because others had come late
+    spent    |now|────▶      actual starts; every start moves this time, so the rate is never exceeded
+    tat      |now|────────────────────▶      promised turns: a job that must wait gets a turn, and comes back for it
+    again    |now|──▶        jobs that came for their turn and found none left, because other jobs had come late
 
-A message may wait in its queue for minutes, so a turn is no moment but a right to ask again: who comes late takes what
-is left now. Who comes with many others waits a few seconds in its process for its start, or gets a new turn soon. Jobs
-that come late in a row are promised turns half as often again as the rate allows, for most of them come at other times
-than they were asked to; only `spent` decides who starts.
+A message may wait in its queue for minutes, so a turn is not a fixed moment but the right to ask again: a job that
+comes late takes what is left then. A job that competes with many others waits a few seconds in its process for its
+start, or gets a new turn soon. If several jobs in a row come late, turns are promised half as often again as the rate
+allows, because most of those jobs come at other times than they were asked to; only `spent` decides which job starts.
 
-Times are the askers' own. One that is further ahead than any clock may be is not believed: it is written anew.
+Times are taken from the caller's clock. A time further ahead than any clock may be is ignored and written anew.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.errors import InvalidInput
 
 HORIZON_MS: Final = 7 * 86_400_000
-"""Turns are given out that far ahead; who comes after that asks again."""
+"""How far ahead turns are promised; a job beyond that asks again later."""
 LONGEST_PATIENCE_MS: Final = 60_000
-"""A job waits no longer than that for its start inside a process."""
+"""Maximum time that a job waits for its start inside a process."""
 UNUSED_MS: Final = 5_000
-"""A start that nobody took for so long is anybody's: those who were promised it are late or gone."""
+"""Age after which an unused start is free for any job: the jobs that it was promised to are late or gone."""
 MORE_TURNS: Final = 1.5
-"""Turns promised for each start, where messages wait long in their queue."""
+"""Turns promised per start when messages wait long in their queue."""
 LONGEST_AGAIN_MS: Final = 900_000
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """How often something may start, over the whole fleet.
+    """How often something may start across the whole fleet.
 
     Attributes
     ----------
     interval_us : int
-        Microseconds from one start to the next.
+        Microseconds between two starts.
     burst : int
-        Starts that may come at once after a quiet time.
+        Number of starts that may happen at once after a quiet time.
     """
 
     interval_us: int
@@ -54,12 +54,12 @@ class RateLimit:
 
     @classmethod
     def parse(cls, rate: str | float, burst: int = 1) -> Self:
-        """Read a rate as Celery writes them: ``"10/s"``, ``"100/m"``, ``"1000/h"``, or a number per second.
+        """Parse a rate as Celery writes it: ``"10/s"``, ``"100/m"``, ``"1000/h"``, or a number per second.
 
         Raises
         ------
         InvalidInput
-            Anything else, or a rate of nothing.
+            Any other value, or a rate of zero.
         """
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*", str(rate))
         per_second = float(found[1]) / _UNITS[found[2] or "s"] if found else 0.0
@@ -73,16 +73,16 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """How a job comes to ask for its start.
+    """How a job asks for its start.
 
     Attributes
     ----------
     patience_ms : int
-        For how long it would wait for its start in its process.
+        How long it would wait for its start in its process.
     holder : bool
-        Whether it was given a turn before.
+        Whether it was promised a turn before.
     late : bool
-        Whether its message waited long in its queue: then those of others do too, and it need not leave starts to them.
+        Whether its message waited long in its queue: other messages then do too, and it need not leave starts to them.
     """
 
     patience_ms: int = 0
@@ -92,12 +92,12 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When the asker may start, or come back to ask again, epoch milliseconds.
+    """When the job may start, or ask again, in epoch milliseconds.
 
     Attributes
     ----------
     reserved : bool
-        Whether this turn is its own.
+        Whether this turn is reserved for the job.
     starts : bool
         Whether this is its start: it counts as started now, and begins at ``at``.
     """
@@ -109,7 +109,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A record as it was last seen, microseconds; 0 for what it does not hold."""
+    """A record as it was last seen, in microseconds; 0 for values that it does not hold."""
 
     spent: int = 0
     tat: int = 0
@@ -119,12 +119,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class RateWrite:
-    """One conditional write, and what it means for the asker if it is applied.
+    """One conditional write, and its meaning for the caller if it is applied.
 
     Attributes
     ----------
     at : callable
-        From the record after the write: when to start or to come back, microseconds.
+        Computes from the record after the write when to start or to come back, in microseconds.
     """
 
     expression: str
@@ -135,10 +135,10 @@ class RateWrite:
 
 
 def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite | None:
-    """Tell what to write, by the record as it was seen; ``None`` where no turn is left within the horizon.
+    """Return what to write for the record as it was seen; ``None`` if no turn is left within the horizon.
 
-    Each condition names the whole range of records for which its write is right, not the one that was seen: of many
-    who ask at once few are refused.
+    Each condition names the whole range of records for which its write is right, not only the one that was seen, so
+    that few of many simultaneous callers are refused.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def _latest_again(limit: RateLimit, now: int) -> int:
 
 
 def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
-    """Start by what has started alone, whatever was promised."""
+    """Start based only on what has started, whatever was promised."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if sure.spent < now:
         return RateWrite(
@@ -194,7 +194,7 @@ def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
 
 
 def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Start where nothing that was promised comes before it; both buckets move on."""
+    """Start if no promised turn comes first; both buckets move forward."""
     step = limit.interval_us
     if max(sure.spent, sure.tat) < now:
         return RateWrite(
@@ -216,7 +216,7 @@ def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
 
 
 def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite | None:
-    """Give the turn after all that were given."""
+    """Promise the turn after all those already promised."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if late:
         step = max(1, round(step / MORE_TURNS))
@@ -242,7 +242,7 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
 
 
 def _come_again(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Give a job that came for its turn in vain another one soon, not behind all that were promised."""
+    """Give a job that came for its turn in vain another one soon, ahead of those already promised."""
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:
         return RateWrite(

@@ -1,7 +1,7 @@
 """The tasks that workers have registered: one small item for all workers with the same tasks.
 
-A heartbeat bills its whole record, so the names are not in it: the record says which item has them. Each worker writes
-that item when it starts, and again long before DynamoDB may delete it.
+A heartbeat is billed for the whole record, so the names are not in it: the record names the item that holds them. Each
+worker writes that item when it starts, and again long before DynamoDB may delete it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ log = get_logger("jobclaim.heartbeat")
 PREFIX: Final = "#tasks#"
 OF_CELERY: Final = "celery."
 AGAIN_MS: Final = KEPT_SECONDS * 1000 // 4
-"""Between two writes of the item by one worker."""
+"""Interval between two writes of the item by one worker."""
 
 
 def own(names: Iterable[str]) -> list[str]:
-    """Give the names that are worth telling, sorted: all but those of Celery itself, as `celery inspect` has them."""
+    """Return the names worth publishing, sorted: all except Celery's own, as in `celery inspect`."""
     return sorted(name for name in names if not name.startswith(OF_CELERY))
 
 
 def digest_of(names: Iterable[str]) -> str:
-    """Name a set of tasks: equal in all workers that have the same."""
+    """Return the digest of a set of tasks: equal in all workers that have the same tasks."""
     return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:16]
 
 
@@ -44,7 +44,7 @@ class RegisteredTasks(Records):
     """Requests on the fleet table about sets of tasks."""
 
     def write(self, names: Iterable[str]) -> None:
-        """Write the item of a set of tasks, and have it kept for a day. Raises what boto3 raises."""
+        """Write the item of a set of tasks; it is kept for a day. Raises what boto3 raises."""
         names = sorted(names)
         self._client().update_item(
             TableName=self._table,
@@ -58,7 +58,7 @@ class RegisteredTasks(Records):
         )
 
     def read(self, digest: str) -> list[str] | None:
-        """Give the names, sorted; ``None`` where there is no such item. Raises `StoreUnavailable`."""
+        """Return the names, sorted; ``None`` if there is no such item. Raises `StoreUnavailable`."""
         key = {schema.FLEET_KEY: attribute(PREFIX + digest)}
         answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=key))
         if "Item" not in answer:
@@ -67,7 +67,7 @@ class RegisteredTasks(Records):
 
 
 class Announcement:
-    """Keeps the item of one worker's tasks written.
+    """Keeps the item of one worker's tasks up to date.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Announcement:
         self._again_at = 0
 
     def tell(self, now: int) -> None:
-        """Write where it is time to; a failed write is tried again with the next call."""
+        """Write the item if it is due; a failed write is retried with the next call."""
         if now < self._again_at:
             return
         try:

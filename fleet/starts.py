@@ -1,6 +1,6 @@
-"""The records of rates in the fleet table: whoever asks for a start moves one of their times on, conditionally.
+"""The records of rates in the fleet table: each request for a start moves one of their times forward, conditionally.
 
-What to write is decided in `jobclaim.fleet.rates`.
+`jobclaim.fleet.rates` decides what to write.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.storage.records import Records
 
 ROUNDS: Final = 6
-"""Writes of one question: more than that many others at the same moment, and the answer is "later"."""
+"""Maximum writes per request; with more competing callers than that at the same moment, the answer is "later"."""
 KEPT_SECONDS: Final = 8 * 86_400
-"""A record that nobody has used for so long is deleted by DynamoDB."""
+"""Time after which DynamoDB deletes an unused record."""
 
 
 UNPREPARED: Final = Coming()
-"""Comes for the first time, and does not wait."""
+"""A job that asks for the first time and does not wait."""
 
 
 class Rates(Records):
-    """Asks the records of rates."""
+    """Requests on the records of rates."""
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
         super().__init__(client, table, clock=clock, sleep=sleep)
         self._seen: dict[str, Seen] = {}
 
     def reserve(self, name: str, limit: RateLimit, coming: Coming = UNPREPARED) -> Turn:
-        """Take a start, or the next turn under a rate. Mostly one request; one more where others have moved it on.
+        """Take a start, or the next turn under a rate. Usually one request; one more if other jobs have moved it.
 
         Raises
         ------
@@ -52,13 +52,13 @@ class Rates(Records):
         return Turn((now + max(limit.interval_us, 1_000_000)) // 1000, reserved=False)
 
     def wait_until(self, at: int) -> None:
-        """Wait inside the process for a start, epoch milliseconds."""
+        """Wait inside the process until a start, in epoch milliseconds."""
         self._sleep(max(0, at - self._clock()) / 1000)
 
     def _update(
         self, key: str, expression: str, condition: str, names: dict[str, str], values: Item
     ) -> tuple[bool, Item]:
-        """Make one conditional write; give whether it was applied, and the record after it or in its way."""
+        """Make one conditional write; return whether it was applied, and the record after it or the conflicting one."""
         return self._write(
             "update_item",
             Key={schema.FLEET_KEY: attribute(key)},

@@ -1,7 +1,7 @@
 """Counts that the whole fleet adds up for alerts: one small item of the fleet table per five minutes.
 
-Each process adds what it counted every few seconds, and at its end, so a submission costs no request of its own; what a
-process that is killed counted last is lost with it. Failures of critical tasks are rare and written at once, by
+Each process adds its counts every few seconds and when it ends, so a submission costs no request of its own; the latest
+counts of a killed process are lost with it. Failures of critical tasks are rare and are written at once, by
 `jobclaim.jobs.repo.announcing`.
 """
 
@@ -23,14 +23,14 @@ COUNTERS: Final = ("submitted", "duplicates", "critical")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What the fleet counted in this window and the one before.
+    """What the fleet counted in the current window and the one before.
 
     Attributes
     ----------
     critical : int
         Failures of critical tasks.
     last_task, last_job : str
-        Task and id of the last of them.
+        Task and id of the most recent one.
     """
 
     submitted: int = 0
@@ -42,7 +42,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the fleet counted in five minutes; ``at`` is their beginning, epoch milliseconds."""
+    """What the fleet counted in five minutes; ``at`` is when they began, in epoch milliseconds."""
 
     at: int
     submitted: int = 0
@@ -51,7 +51,7 @@ class Window:
 
 
 class Tally(Counters):
-    """Adds to the fleet's counts, and reads them; thread-safe. A count that cannot be written is logged and dropped."""
+    """Adds to the fleet's counts and reads them; thread-safe. A count that cannot be written is logged and dropped."""
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
         super().__init__(client, table, clock=clock, sleep=sleep)
@@ -60,7 +60,7 @@ class Tally(Counters):
         self._lock = threading.Lock()
 
     def count(self, name: str, by: int = 1) -> None:
-        """Count something; written with the first count that comes ten seconds after the last write."""
+        """Add to a count; it is written with the first count that comes ten seconds after the last write."""
         with self._lock:
             self._counted[name] += by
             due = self._clock() - self._flushed_at >= FLUSH_MS
@@ -68,7 +68,7 @@ class Tally(Counters):
             self.flush()
 
     def flush(self, *, last: bool = False) -> None:
-        """Write what was counted; ``last``: by one short try, for a process that is about to end."""
+        """Write the pending counts; ``last`` makes one short try, for a process that is about to end."""
         with self._lock:
             counted, self._counted = self._counted, Counter()
             self._flushed_at = self._clock()
@@ -76,7 +76,7 @@ class Tally(Counters):
             self.add(counted, last=last)
 
     def read(self) -> Counts:
-        """Give the counts of this window and the one before. Raises `StoreUnavailable`."""
+        """Return the counts of the current window and the one before. Raises `StoreUnavailable`."""
         now = self._clock()
         totals: Counter[str] = Counter()
         last = {"last_task": "", "last_job": ""}
@@ -89,5 +89,5 @@ class Tally(Counters):
 
 
 def window_in(name: str, item: Item) -> Window:
-    """Read the counts of five minutes, whose beginning is the name of the record."""
+    """Read the counts of five minutes; the name of the record is the time when they began."""
     return Window(int(name), **{counter: int(item[counter]["N"]) for counter in COUNTERS if counter in item})

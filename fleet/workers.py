@@ -1,12 +1,12 @@
-"""The fleet table: one record per worker, which tells that it lives and what it runs, and brings it commands.
+"""The fleet table: one record per worker, with its heartbeat, the jobs that it runs, and commands for it.
 
 ::
 
     worker ──── beat: seen_at, jobs ────▶  record  ◀──── ask: commands[job_id] = "cancel" ──── people
            ◀─── ALL_NEW: commands ───────
 
-A record without a heartbeat for `Settings.worker_dead_after_seconds` is a dead worker's; recovery settles its jobs, the
-cancelled ones as such, and removes it.
+A record without a heartbeat for `Settings.worker_dead_after_seconds` belongs to a lost worker; recovery ends its jobs,
+as cancelled where that was requested, and removes the record.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 CANCEL: Final = "cancel"
 KEPT_SECONDS: Final = 86_400
-"""Seconds after its last heartbeat at which DynamoDB may delete a record that no recovery has removed."""
+"""Seconds after the last heartbeat at which DynamoDB may delete a record that recovery has not removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +39,14 @@ class WorkerRecord:
     seen_at, started_at : int
         Epoch milliseconds.
     queues : tuple of str
-        Logical queues that it listens on.
+        Logical queues that it consumes.
     jobs : tuple of str
-        Ids of the jobs that it runs.
+        Ids of the jobs that it is running.
     claims : tuple of str, optional
-        Tokens of the claims that it vouches for: while it lives recovery leaves these jobs alone, past their lease too.
-        Only a worker of threads says any, which cannot end an attempt at its hard limit.
+        Tokens of the claims that it vouches for: while it is alive, recovery leaves these jobs alone, even past their
+        lease. Only a worker with threads sets any, because it cannot end an attempt at its hard limit.
     commands : mapping of str to str
-        By job id, not yet carried out.
+        Commands by job id that have not been carried out yet.
     drain : bool
         Whether it was asked to stop.
     digest : str
@@ -75,11 +75,11 @@ class WorkerRecord:
 
 
 class FleetRecords(Records):
-    """Requests on the fleet table; those that do not say otherwise raise `StoreUnavailable`."""
+    """Requests on the fleet table; they raise `StoreUnavailable` unless they say otherwise."""
 
     # --- the worker itself
     def beat(self, record: WorkerRecord, done: Sequence[str] = ()) -> WorkerRecord:
-        """Write a heartbeat, once, and give the record with its commands; ``done`` are commands to be forgotten.
+        """Write a heartbeat, once, and return the record with its commands; ``done`` are commands to remove.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class FleetRecords(Records):
                 return self._beat(record, done)
             except ClientError as error:
                 if not condition_failed(error):
-                    raise  # else: taken for dead, the record was removed and its commands with it
+                    raise  # otherwise the worker was taken for lost, and the record was removed with its commands
         return self._beat(record, ())
 
     def _beat(self, record: WorkerRecord, done: Sequence[str]) -> WorkerRecord:
@@ -99,7 +99,7 @@ class FleetRecords(Records):
         names = {f"#{name}": name for name in fields} | {"#commands": "commands"}
         values = {f":{name}": value for name, value in fields.items()}
         sets = [f"#{name} = :{name}" for name in fields]
-        # a heartbeat that was given up and arrives late must not put the clock back: a healthy worker would look dead
+        # a delayed heartbeat that was given up must not move the time back: a healthy worker would look lost
         condition = "(attribute_not_exists(#seen_at) OR #seen_at <= :seen_at)"
         if done:
             names |= {f"#done{n}": job_id for n, job_id in enumerate(done)}
@@ -128,7 +128,7 @@ class FleetRecords(Records):
         return record_of(answer["Attributes"])
 
     def remove(self, worker_id: str) -> WorkerRecord | None:
-        """Deregister the worker: delete its record, and give it with the commands that came last.
+        """Deregister the worker: delete its record, and return it with the commands that came last.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class FleetRecords(Records):
         return record_of(item) if item else None
 
     def remove_unseen(self, worker_id: str, seen_at: int) -> bool:
-        """Delete a lost worker's record on the heartbeat that was read; ``False`` where there is a later one."""
+        """Delete a lost worker's record if its heartbeat is still the one that was read; return whether it was."""
         return self._write(
             "delete_item",
             Key=_key(worker_id),
@@ -149,7 +149,7 @@ class FleetRecords(Records):
 
     # --- people
     def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
-        """Leave a command for a worker; ``None`` where it has no record, so that nobody would ever read it."""
+        """Leave a command for a worker; ``None`` if the worker has no record and would never read it."""
         return self._tell(
             worker_id,
             UpdateExpression="SET #commands.#job = :command",
@@ -159,7 +159,7 @@ class FleetRecords(Records):
         )
 
     def ask_to_drain(self, worker_id: str) -> WorkerRecord | None:
-        """Ask a worker to stop as on SIGTERM; ``None`` where it has no record."""
+        """Ask a worker to stop as on SIGTERM; ``None`` if it has no record."""
         return self._tell(
             worker_id,
             UpdateExpression="SET #drain = :yes",
@@ -169,7 +169,7 @@ class FleetRecords(Records):
         )
 
     def get(self, worker_id: str) -> WorkerRecord | None:
-        """Read one worker's record; ``None`` where it has none."""
+        """Read one worker's record; ``None`` if it has none."""
         answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_key(worker_id)))
         return record_of(answer["Item"]) if "seen_at" in answer.get("Item", {}) else None
 
@@ -178,7 +178,7 @@ class FleetRecords(Records):
         return workers_in(item for items, _ in self.pages() for item in items)
 
     def pages(self, *, consistent: bool = False) -> Iterator[tuple[list[Item], bool]]:
-        """Scan the table page by page; each comes with whether it is the last one.
+        """Scan the table page by page; each page comes with a flag for the last one.
 
         A scan is right here: the table holds one small record per worker, breaker and five minutes of a day, so a fleet
         of a thousand workers is some 50 read units.
@@ -198,7 +198,7 @@ class FleetRecords(Records):
 
 
 def is_cancel_under_way(repo: HasTable, job: Job) -> bool:
-    """Whether a running job was asked to end, and its worker has not ended it yet; one read of the fleet table."""
+    """Check whether a running job's cancellation was requested and is not yet done; one read of the fleet table."""
     if job.status is not JobStatus.PROCESSING or not job.worker_id:
         return False
     record = FleetRecords.of(repo).get(job.worker_id)
@@ -206,7 +206,7 @@ def is_cancel_under_way(repo: HasTable, job: Job) -> bool:
 
 
 def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
-    """What a worker says of itself; commands are others' to write."""
+    """Return what a worker writes about itself; commands are written by others."""
     return {
         "seen_at": attribute(record.seen_at),
         "started_at": attribute(record.started_at),
@@ -225,18 +225,18 @@ def _heartbeat(record: WorkerRecord) -> dict[str, Any]:
 
 
 def workers_in(items: Iterable[Item]) -> list[WorkerRecord]:
-    """Pick the workers among the table's records, longest running first; the other records have no heartbeat."""
+    """Select the workers from the table's records, longest running first; other records have no heartbeat."""
     found = [record_of(item) for item in items if "N" in item.get("seen_at", {}) and not _is_ours(item)]
     return sorted(found, key=lambda record: (record.started_at, record.worker_id))
 
 
 def _is_ours(item: Item) -> bool:
-    """Whether it is a record of the framework's own; no worker's name starts so."""
+    """Check whether a record is one of the framework's own; no worker's name starts like those."""
     return str(item[schema.FLEET_KEY]["S"]).startswith("#")
 
 
 def record_of(item: Item) -> WorkerRecord:
-    """Read a worker's record; a value of an unexpected kind counts as none, so that one odd record ends no pass."""
+    """Read a worker's record; a value of an unexpected type counts as none, so that it cannot end a pass."""
     from boto3.dynamodb.types import TypeDeserializer
 
     read = TypeDeserializer().deserialize
@@ -268,7 +268,7 @@ def _key(worker_id: str) -> dict[str, Any]:
 
 
 def _later(refused: ClientError, record: WorkerRecord) -> WorkerRecord | None:
-    """The record that stood in a heartbeat's way because it is newer; ``None`` where something else did."""
+    """Return the newer record that blocked a heartbeat; ``None`` if something else did."""
     item: Any = refused.response.get("Item")
     if not condition_failed(refused) or not item or "seen_at" not in item:
         return None

@@ -61,7 +61,7 @@ def derive_key(task: str, values: Any, *, scope: str = GLOBAL, owner: Any = None
 
 
 def window_seconds(ttl: float | str | None) -> float | None:
-    """Give a window in seconds, from seconds or from the name of a category in `WINDOWS`; ``None`` stays.
+    """Return a window in seconds, from seconds or from the name of a category in `WINDOWS`; ``None`` stays.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class IdempotencyService:
         self._namespace = checks.text(namespace, "namespace")
 
     def check_duplicate(self, key: str) -> Job | None:
-        """Give the job whose result stands for this key, ``None`` where there is none or its window is over.
+        """Return the job whose result stands for this key, ``None`` where there is none or its window is over.
 
         One request. The result is ``job.result``; it may be ``None`` itself, which is why the job is given.
         """
@@ -119,7 +119,7 @@ class IdempotencyService:
         return store_result(self._repo, self._namespace, key, result, ttl_seconds=ttl_seconds)
 
     def check_idempotency_key(self, task: Any, scope: Any) -> Job | None:
-        """Give the job under a task's key in whatever state it is, ``None`` where there is none.
+        """Return the job under a task's key in whatever state it is, ``None`` where there is none.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class IdempotencyService:
         return self._named(task, scope)[2]
 
     def _named(self, task: Any, scope: Any) -> tuple[str, str, Job | None]:
-        """Give the task's name, the key that is meant, and its job."""
+        """Return the task's name, the key that is meant, and its job."""
         known = task if hasattr(task, "idempotency_rules") else _registered(getattr(task, "name", task))
         name: str = getattr(task, "name", task)
         if not isinstance(scope, Mapping):
@@ -235,10 +235,10 @@ class KnowsTasks(Protocol):
     """What the layer of tasks tells this one, which knows none."""
 
     def registered(self, name: str) -> Any:
-        """Give the task of that name; ``None`` where it is not known in this program."""
+        """Return the task of that name; ``None`` where it is not known in this program."""
 
     def key_of(self, task: Any, values: Mapping[str, Any]) -> str:
-        """Give the key of a task's call."""
+        """Return the key of a task's call."""
 
 
 _tasks: list[KnowsTasks] = []
@@ -258,7 +258,7 @@ def _key_of(task: Any, values: Mapping[str, Any]) -> str:
 
 
 def _is_undecided(task: Any, text: str) -> bool:
-    """Whether a text under which nothing stands need not be the whole key."""
+    """Check whether a text under which nothing stands need not be the whole key."""
     if text == GLOBAL:
         return True
     rules = task.idempotency_rules() if task is not None else None

@@ -120,7 +120,7 @@ class Fields:
 
 
 def get_logger(name: str) -> Logger:
-    """Give the logger of a part of jobclaim, ``jobclaim.…``."""
+    """Return the logger of a part of jobclaim, ``jobclaim.…``."""
     return Logger(name)
 
 
@@ -140,7 +140,7 @@ def speaks(speaker: Speaker) -> Iterator[None]:
 
 
 def observe(name: str, observer: Observer | None, speaker: Speaker | None = None) -> None:
-    """Have every event observed, whatever becomes of its line; ``None`` ends it.
+    """Let every event observed, whatever becomes of its line; ``None`` ends it.
 
     Parameters
     ----------
@@ -173,5 +173,5 @@ def _shown(value: Any) -> str:
 
 
 def _is_closed_stream(error: Exception) -> bool:
-    """Whether a line had nowhere to go: a program's streams end before what it registered for its exit."""
+    """Check whether a line had nowhere to go: a program's streams end before what it registered for its exit."""
     return isinstance(error, BrokenPipeError) or "closed file" in str(error)

@@ -264,11 +264,11 @@ class Job:
         return known if mine else None
 
     def wait_named(self, name: str) -> Wait | None:
-        """Give what is known of a wait; ``None`` for nothing."""
+        """Return what is known of a wait; ``None`` for nothing."""
         return next((wait for wait in self.waits if wait.name == name), None)
 
     def step_named(self, name: str) -> Step | None:
-        """Give a finished step; ``None`` where it is not finished."""
+        """Return a finished step; ``None`` where it is not finished."""
         return next((step for step in self.steps if step.name == name), None)
 
     @property

@@ -94,12 +94,12 @@ def run_is_over(stored: Job, after: Job) -> bool:
 
 
 def is_same_state(stored: Job, after: Job) -> bool:
-    """Whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
+    """Check whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
     return stored.status is after.status and _run(stored) == _run(after)
 
 
 def _has_waits(stored: Job, after: Job) -> bool:
-    """Whether the waits of one are among those of the other, whatever was resumed since."""
+    """Check whether the waits of one are among those of the other, whatever was resumed since."""
     known = {wait.name: wait for wait in stored.waits}
     return all(
         (mine := known.get(wait.name)) is not None
@@ -110,7 +110,7 @@ def _has_waits(stored: Job, after: Job) -> bool:
 
 
 def _run(job: Job) -> tuple[str, int]:
-    """Give what tells a run and its attempt from all others."""
+    """Return what tells a run and its attempt from all others."""
     return job.submission, job.attempt
 
 

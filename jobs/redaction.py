@@ -95,7 +95,7 @@ class Masked(Exception):
 
 
 def masked_exception(given: Any) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
-    """Give the ``exc_info`` of a line with the type and the frames that it has, and no message."""
+    """Return the ``exc_info`` of a line with the type and the frames that it has, and no message."""
     if (error := _error(given)) is None:
         return None
     return type(error), Masked(_name(error)), error.__traceback__

@@ -1,4 +1,4 @@
-"""Every legal move of a job, and the condition under which DynamoDB lets it happen.
+"""Every legal move of a job, and the condition under which DynamoDB accepts it.
 
 ::
 
@@ -12,22 +12,22 @@
                        └──────── cancel ────────────────────────▶ CANCELLED
 
     FAILED ──revive──▶ PENDING            a person, or the dead-letter policy
-    FAILED ──resolve, abandon──▶ FAILED   a person: nothing is left to do, or nobody wants it
-    COMPLETED, FAILED, CANCELLED ──submit──▶ PENDING       an equal submission, its window over
+    FAILED ──resolve, abandon──▶ FAILED   a person: nothing is left to do, or the job is not wanted any more
+    COMPLETED, FAILED, CANCELLED ──submit──▶ PENDING       an equal submission after the window has expired
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions
     complete-with-effects, submit-with-writes: as complete and submit, in one transaction with the caller's own writes
-    PROCESSING ──step, progress, note──▶ PROCESSING        its owner: what the next attempt finds
+    PROCESSING ──step, progress, note──▶ PROCESSING        the owner stores state for the next attempt
     PROCESSING ──wait──▶ PENDING ──resume──▶ PENDING       without a worker, until it is resumed or its deadline comes
     PROCESSING ──resume-early──▶ PROCESSING                a resume that comes before the wait
     PENDING ──dispatch──▶ PENDING         recovery, or an equal submission, counts the message that it is about to send
 
-A claim's ends are held to the claim's token, what happens to a waiting job to its attempt, and what follows an end to
-the submission that it ended: each run has one of its own, drawn at random, while times of two ends can be equal.
+The ends of a claim are conditional on its token, moves of a waiting job on its attempt, and what follows an end on the
+submission that it ended: each run has a random submission id, because the times of two ends can be equal.
 
-This table is the only source of condition expressions on ``status``; nothing else writes it. Each row brings its own
-recognition of a write that was applied and whose answer was lost, and `jobclaim.jobs.storage.table.JobTable.apply`
-makes any of them: a new move is a row.
+This table is the only source of condition expressions on ``status``; nothing else writes it. Each row includes the
+check that recognises a write that was applied but whose answer was lost, and
+`jobclaim.jobs.storage.table.JobTable.apply` makes any of them: a new move is a new row.
 """
 
 from __future__ import annotations
@@ -91,25 +91,25 @@ class Transition:
     Attributes
     ----------
     sources : tuple of JobStatus
-        States the job may be in.
+        States that the job may be in.
     target : JobStatus
     recognises : callable
-        Whether a refused write was applied before, see `jobclaim.jobs.recognition`.
+        Checks whether a refused write was applied before; see `jobclaim.jobs.recognition`.
     guards : tuple of str
-        Attributes that must still hold the value the mover knows: ``claim_token`` fences by the claim, the others by
-        what was read.
+        Attributes that must still hold the value that the mover knows: ``claim_token`` fences by the claim, the others
+        by what was read.
     optional : tuple of str
-        Guards that apply only where the mover knows a value.
+        Guards that apply only if the mover knows a value.
     deadline : str
-        Attribute that, where it is stored, must not be before the mover's ``now``, where the mover tells one.
+        Attribute that, if stored, must not be before the mover's ``now``, if the mover passes one.
     not_before : str
-        Attribute that must not be after the mover's ``due``, where the mover tells one.
+        Attribute that must not be after the mover's ``due``, if the mover passes one.
     fresh : tuple of str
-        Attributes that the move must write anew: a request that comes a second time, late, is refused.
+        Attributes that the move must write anew, so that a delayed duplicate of the request is refused.
     creates : bool
-        Whether the move may also start from no job at all.
+        Whether the move may also start without an existing job.
     brings : bool
-        Whether the mover has not read the job, so that the answer must bring it.
+        Whether the mover has not read the job, so that the answer must contain it.
     """
 
     sources: tuple[JobStatus, ...]
@@ -126,15 +126,15 @@ class Transition:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether a later call may make the move again after `StoreUnavailable`: nobody else knows the claim's token.
+        """Whether a later call may repeat the move after `StoreUnavailable`: only the owner knows the claim's token.
 
-        Others may write the same at the same millisecond. Of them a refusal counts as one's own write only where an
-        earlier try of the same call had no answer.
+        With other moves, another process may write the same in the same millisecond: there, a refusal counts as the
+        caller's own write only if an earlier try of the same call had no answer.
         """
         return self.actor in (Actor.WORKER, Actor.OWNER)
 
     def expected(self, known: Mapping[str, str | int]) -> dict[str, str | int]:
-        """Pick the guards' values out of what the mover knows; a required one missing is a programming error."""
+        """Select the guards' values from what the mover knows; a missing required one is a programming error."""
         missing = [guard for guard in self.guards if guard not in known]
         if missing:
             raise KeyError(f"the move to {self.target} needs {missing} as last read")
@@ -189,7 +189,7 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
 
 
 def as_read(job: Job) -> dict[str, str | int]:
-    """What a mover knows of the job that it read: the values that guards may hold it to."""
+    """Return what a mover knows of the job that it read: the values that guards may check."""
     return {
         "claim_token": job.claim_token,
         "attempt": job.attempt,
@@ -202,5 +202,5 @@ def as_read(job: Job) -> dict[str, str | int]:
 
 
 def owner_move(status: JobStatus) -> Move | None:
-    """The move by which a claim's owner ends its attempt in ``status``; ``None`` where there is none."""
+    """Return the move with which a claim's owner ends its attempt in ``status``; ``None`` if there is none."""
     return {_C: Move.COMPLETE, _F: Move.FAIL, _P: Move.RETRY, _X: Move.STOP}.get(status)

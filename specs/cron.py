@@ -45,14 +45,14 @@ class Cron:
     either_day: bool = False
 
     def fits_day(self, day: date) -> bool:
-        """Tell whether it fires on a day."""
+        """Check whether it fires on a day."""
         if day.month not in self.months:
             return False
         by_date, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
         return by_date or by_weekday if self.either_day else by_date and by_weekday
 
     def ever_fires(self) -> bool:
-        """Tell whether there is a day on which it fires: 30 February never comes."""
+        """Check whether there is a day on which it fires: 30 February never comes."""
         start = date(2024, 1, 1)
         return any(self.fits_day(start + timedelta(days=n)) for n in range(LEAP_CYCLE_DAYS))
 

@@ -54,7 +54,7 @@ class DashboardAlb(Spec):
 
 
 def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """Give host names in small letters.
+    """Return host names in small letters.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def _given() -> Any:
 
 
 def _is_django() -> bool:
-    """Whether Django's settings can be read: they are named, and not just being read, or given by a program."""
+    """Check whether Django's settings can be read: they are named, and not just being read, or given by a program."""
     conf, named = sys.modules.get("django.conf"), os.environ.get(DJANGO)
     if conf is not None and conf.settings.configured:
         return True

@@ -65,7 +65,7 @@ class Finding:
         return hashlib.sha256(f"{self.check}\0{self.subject}\0{self.file}".encode()).hexdigest()[:16]
 
     def record(self) -> dict[str, Any]:
-        """Give the JSON record."""
+        """Return the JSON record."""
         fields = asdict(self) | {"level": str(self.level), "count": self.count}
         fields["places"] = list(self.places or ((self.place,) if self.place else ()))
         return {**fields, "place": self.place, "fingerprint": self.fingerprint}

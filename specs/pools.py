@@ -38,7 +38,7 @@ def refusal(name: str) -> str | None:
 
 
 def asked_for(options: tuple[str, ...]) -> str | None:
-    """Give the pool that options of ``celery worker`` name; ``None`` where they name none."""
+    """Return the pool that options of ``celery worker`` name; ``None`` where they name none."""
     for position, option in enumerate(options):
         if option in ("-P", "--pool"):
             return options[position + 1] if position + 1 < len(options) else None

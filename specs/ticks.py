@@ -29,17 +29,17 @@ AROUND_MIDNIGHT: Final = 3
 
 
 def next_tick(cron: Cron, after: datetime, zone: tzinfo) -> datetime | None:
-    """Give the first tick after a moment."""
+    """Return the first tick after a moment."""
     return next(ticks_after(cron, after, zone), None)
 
 
 def previous_tick(cron: Cron, at: datetime, zone: tzinfo) -> datetime | None:
-    """Give the last tick up to a moment, that moment included."""
+    """Return the last tick up to a moment, that moment included."""
     return next(ticks_before(cron, at, zone), None)
 
 
 def ticks_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
-    """Give the ticks after a moment, earliest first."""
+    """Return the ticks after a moment, earliest first."""
     last = after
     for tick in _elapsed_after(cron, after, zone) if _every_hour(cron) else _by_wall_after(cron, after, zone):
         if tick > last:
@@ -48,7 +48,7 @@ def ticks_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]
 
 
 def ticks_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime]:
-    """Give the ticks up to a moment, that moment included, latest first."""
+    """Return the ticks up to a moment, that moment included, latest first."""
     last: datetime | None = None
     for tick in _elapsed_before(cron, at, zone) if _every_hour(cron) else _by_wall_before(cron, at, zone):
         if tick <= at and (last is None or tick < last):
@@ -82,7 +82,7 @@ def _by_wall_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime
 
 
 def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
-    """Give the latest time on the wall whose moment may lie before ``at``: in a repeated hour, some minutes ahead."""
+    """Return the latest time on the wall whose moment may lie before ``at``: in a repeated hour, some minutes ahead."""
     local = at.astimezone(zone)
     again = local.utcoffset()
     first = local.replace(fold=0).utcoffset()
@@ -91,7 +91,7 @@ def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
 
 
 def _moment(wall: datetime, zone: tzinfo) -> datetime:
-    """Give the moment of a time on the wall: its first, or, where it is skipped, the first minute that exists."""
+    """Return the moment of a time on the wall: its first, or, where it is skipped, the first minute that exists."""
     local = wall.replace(tzinfo=zone)
     moment = local.astimezone(UTC)
     if _wall(moment, zone) == wall:
@@ -149,7 +149,7 @@ def _next_minute(cron: Cron, at: datetime, zone: tzinfo, step: timedelta) -> dat
 
 
 def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:
-    """Give the days on which a crontab fires, from one on."""
+    """Return the days on which a crontab fires, from one on."""
     step = DAY if forward else -DAY
     day = start
     for _ in range(LEAP_CYCLE_DAYS):
@@ -162,7 +162,7 @@ def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:
 
 
 def _wall(at: datetime, zone: tzinfo) -> datetime:
-    """Give the time on the wall at a moment, to the minute."""
+    """Return the time on the wall at a moment, to the minute."""
     return at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)
 
 

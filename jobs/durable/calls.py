@@ -21,7 +21,7 @@ LONGEST: Final = 200
 
 
 def name_of(function: Any) -> str:
-    """Give a function's dotted name; of a partial, that of what it calls.
+    """Return a function's dotted name; of a partial, that of what it calls.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def check_same_call(known: Step, function: str, arguments: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Give an argument as a value that has canonical JSON."""
+    """Return an argument as a value that has canonical JSON."""
     if isinstance(value, Enum):
         return _plain(value.value)
     if is_dataclass(value) and not isinstance(value, type):

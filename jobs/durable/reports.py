@@ -62,7 +62,7 @@ class Reports:
         self._take(Progress(done=done, total=total, state=state, meta=_copied(meta)), now)
 
     def is_due(self, now: int) -> bool:
-        """Whether the last report is to be written now: the first one of an attempt is."""
+        """Check whether the last report is to be written now: the first one of an attempt is."""
         return self.written_at is None or now - self.written_at >= self._every_ms
 
     def written(self, now: int) -> None:
@@ -86,7 +86,7 @@ def _number(value: Any, what: str) -> float | None:
 
 
 def _maybe(value: Any) -> float | None:
-    """Give a number that somebody's meta data may hold."""
+    """Return a number that somebody's meta data may hold."""
     try:
         return _number(value, "")
     except InvalidInput:

@@ -23,11 +23,11 @@ def new_secret() -> str:
 
 
 def token_of(job_id: str, name: str, secret: str) -> str:
-    """Give the token of one wait."""
+    """Return the token of one wait."""
     return hmac.new(secret.encode(), f"{job_id}\n{name}".encode(), hashlib.sha256).hexdigest()[:DIGITS]
 
 
 def is_token_of(job: Job, name: str, token: str) -> bool:
-    """Whether a token is a wait's, in a time that tells nothing of how much of it is right."""
+    """Check whether a token is a wait's, in a time that tells nothing of how much of it is right."""
     secret = job.wait_secret or new_secret()  # a job that gave no token out is compared too
     return hmac.compare_digest(token_of(job.job_id, name, secret).encode(), token.encode("utf-8", "replace"))

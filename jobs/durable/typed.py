@@ -16,14 +16,14 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter
 
 
 def holds_model(annotation: Any) -> bool:
-    """Whether an annotation is a pydantic model, or holds one."""
+    """Check whether an annotation is a pydantic model, or holds one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return True
     return any(holds_model(inner) for inner in typing.get_args(annotation))
 
 
 def to_json(value: Any, function: Callable[..., Any]) -> Any:
-    """Give a step's result as JSON values, models inside it too."""
+    """Return a step's result as JSON values, models inside it too."""
     adapter = _adapter_of(function)
     if adapter is not None:
         return adapter.dump_python(value, mode="json")
@@ -31,7 +31,7 @@ def to_json(value: Any, function: Callable[..., Any]) -> Any:
 
 
 def from_json(value: Any, function: Callable[..., Any]) -> Any:
-    """Give a stored result in the type that the function is annotated with.
+    """Return a stored result in the type that the function is annotated with.
 
     Raises
     ------

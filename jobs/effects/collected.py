@@ -90,7 +90,7 @@ class Effects:
     # --- what the job's write asks
     @classmethod
     def of(cls, effects: Effects | Iterable[Any], refused_tables: Collection[str]) -> Self | Effects:
-        """Give what a caller passed as effects as such."""
+        """Return what a caller passed as effects as such."""
         if isinstance(effects, Effects):
             return effects
         made = cls(refused_tables)
@@ -98,7 +98,7 @@ class Effects:
         return made
 
     def seal(self) -> tuple[Write, ...]:
-        """Give all writes; none is taken from now on, for the job's own write is under way with these."""
+        """Return all writes; none is taken from now on, for the job's own write is under way with these."""
         with self._lock:
             self._is_sealed = True
             return tuple(self._writes)

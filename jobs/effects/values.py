@@ -30,7 +30,7 @@ KINDS: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def is_typed(value: Any) -> bool:
-    """Whether a value is in DynamoDB's own form: ``{"S": "text"}``."""
+    """Check whether a value is in DynamoDB's own form: ``{"S": "text"}``."""
     if not isinstance(value, dict) or len(value) != 1:
         return False
     ((kind, inner),) = value.items()
@@ -38,7 +38,7 @@ def is_typed(value: Any) -> bool:
 
 
 def to_typed(groups: Mapping[str, Mapping[str, Any]], what: str) -> tuple[dict[str, Item], bool]:
-    """Give a call's maps of values in DynamoDB's form, and whether the caller wrote plain Python.
+    """Return a call's maps of values in DynamoDB's form, and whether the caller wrote plain Python.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def to_typed(groups: Mapping[str, Mapping[str, Any]], what: str) -> tuple[dict[s
 
 
 def to_plain(item: Item) -> dict[str, Any]:
-    """Give an item's values as plain Python: numbers as `Decimal`, as boto3's resources do."""
+    """Return an item's values as plain Python: numbers as `Decimal`, as boto3's resources do."""
     from boto3.dynamodb.types import TypeDeserializer
 
     deserialize: Any = TypeDeserializer().deserialize
@@ -135,7 +135,7 @@ def _size_of_number(text: str) -> int:
 
 
 def canonical(value: Any) -> Any:
-    """Give a typed value as JSON can hold it, sets in one order: equal writes then have equal text."""
+    """Return a typed value as JSON can hold it, sets in one order: equal writes then have equal text."""
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).hex()
     if isinstance(value, Mapping):

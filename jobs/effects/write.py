@@ -71,7 +71,7 @@ class Write:
         return size(self.request.get("Item") or self.request["Key"])
 
     def as_item(self) -> dict[str, Any]:
-        """Give it as TransactWriteItems takes it."""
+        """Return it as TransactWriteItems takes it."""
         return {self.operation: self.request}
 
     def refuse_table(self, refused: Collection[str]) -> None:
@@ -83,7 +83,7 @@ class Write:
             )
 
     def shown_key(self) -> Item:
-        """Give what names its item: the key, or, of a put, the attributes that its condition asks for.
+        """Return what names its item: the key, or, of a put, the attributes that its condition asks for.
 
         Of a put only the table knows which attributes are the key. One without a condition is never refused by one.
         """

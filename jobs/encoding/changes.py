@@ -48,7 +48,7 @@ _CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not
 
 
 def _same(name: str, value: Any, old: Any) -> bool:
-    """Whether two values are stored alike: to Python 1, 1.0 and True are equal, to JSON they are not."""
+    """Check whether two values are stored alike: to Python 1, 1.0 and True are equal, to JSON they are not."""
     if name in ENCODERS and value is not None and old is not None:
         return ENCODERS[name](value) == ENCODERS[name](old)
     return bool(value == old)

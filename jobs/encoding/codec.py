@@ -72,7 +72,7 @@ def decode(text: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Give a value as `encode` writes it, of JSON's own types; NaN and infinity as text: for pages and programs."""
+    """Return a value as `encode` writes it, of JSON's own types; NaN and infinity as text: for pages and programs."""
     return json.loads(encode(value), parse_constant=str)
 
 

@@ -69,7 +69,7 @@ def attribute(value: str | int | float) -> dict[str, str]:
 
 
 def key_of(job_id: str) -> Item:
-    """Give the key of a job's item."""
+    """Return the key of a job's item."""
     return {schema.KEY: attribute(job_id)}
 
 
@@ -79,13 +79,13 @@ def is_absent(name: str, value: Any) -> bool:
 
 
 def stored_value(job: Job, name: str) -> Any:
-    """Give the value of an attribute as the item holds it: a mark in the place of a payload that is elsewhere."""
+    """Return the value of an attribute as the item holds it: a mark in the place of a payload that is elsewhere."""
     is_elsewhere = name == "payload" and job.payload_mark is not None
     return job.payload_mark if is_elsewhere else getattr(job, name)
 
 
 def to_attributes(job: Job) -> dict[str, str | int | float]:
-    """Give a job's stored attributes as plain text and numbers, its place in the index not among them."""
+    """Return a job's stored attributes as plain text and numbers, its place in the index not among them."""
     attributes: dict[str, str | int | float] = {}
     for name in DECODERS:
         value = stored_value(job, name)
@@ -98,7 +98,7 @@ def to_attributes(job: Job) -> dict[str, str | int | float]:
 
 
 def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | int]:
-    """Give a job's place in the index `by_state`; empty for a completed job that is not listed."""
+    """Return a job's place in the index `by_state`; empty for a completed job that is not listed."""
     shard = schema.shard_of(job.job_id, shards)
     if job.status.is_open:
         earlier = UNSENT_EARLIER_MS if job.unsent else EXPIRES_EARLIER_MS if job.start_by else 0

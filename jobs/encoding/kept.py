@@ -58,7 +58,7 @@ def decode_progress(text: str) -> Progress:
 
 
 def _filled(record: Step | Wait | Progress) -> dict[str, Any]:
-    """Give the fields that differ from their defaults."""
+    """Return the fields that differ from their defaults."""
     values = {each.name: (getattr(record, each.name), each.default) for each in fields(record)}
     return {
         name: value

@@ -22,17 +22,17 @@ def table_mark(key: str, size: int, until: int) -> dict[str, Any]:
 
 
 def is_mark(value: Any) -> bool:
-    """Whether a stored value only tells where the real one is."""
+    """Check whether a stored value only tells where the real one is."""
     return isinstance(value, dict) and value.keys() == {LARGE_MARK}
 
 
 def is_in_table(value: Any) -> bool:
-    """Whether a stored value is the mark of a payload that has an item of its own."""
+    """Check whether a stored value is the mark of a payload that has an item of its own."""
     return is_mark(value) and isinstance(value[LARGE_MARK], dict) and value[LARGE_MARK].get("in") == TABLE
 
 
 def table_mark_of(job: Job) -> dict[str, Any] | None:
-    """Give the mark of a job's payload where that has an item of its own, whether it was read or not."""
+    """Return the mark of a job's payload where that has an item of its own, whether it was read or not."""
     mark = job.payload if job.payload_mark is None else job.payload_mark
     return mark if is_in_table(mark) else None
 
@@ -57,6 +57,6 @@ def digest(text: str) -> str:
 
 
 def is_of(mark: Any, text: str) -> bool:
-    """Whether a mark is that of a value with this JSON."""
+    """Check whether a mark is that of a value with this JSON."""
     known = mark[LARGE_MARK]
     return isinstance(known, dict) and digest(text) in str(known.get("key", ""))

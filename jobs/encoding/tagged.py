@@ -54,7 +54,7 @@ def untag(value: dict[str, Any]) -> Any:
 
 
 def is_lazy_text(value: Any) -> bool:
-    """Whether a value is a text of Django's that is translated when it is used."""
+    """Check whether a value is a text of Django's that is translated when it is used."""
     functional = sys.modules.get("django.utils.functional")  # nobody has such a text without it
     return functional is not None and isinstance(value, functional.Promise)
 

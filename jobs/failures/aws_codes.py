@@ -35,5 +35,5 @@ DEPLOYMENT: Final = ACCESS | {
 
 
 def spelled(code: str) -> str:
-    """Give a code as these lists have it."""
+    """Return a code as these lists have it."""
     return code.removesuffix("Exception")

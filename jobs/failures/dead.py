@@ -59,13 +59,13 @@ def seal_policy(rules: Mapping[Any, Any] | None, *, critical: bool = False) -> s
 
 
 def rule_of(job: Job, kind: str, settings: Settings) -> DeadLetterRule:
-    """Give the rule for a job that ended in a failure of that kind."""
+    """Return the rule for a job that ended in a failure of that kind."""
     own = _opened(job.failure_policy).get(str(kind))
     return DeadLetterRule.model_validate(own) if own else settings.dead_letter_rule(job.task, str(kind))
 
 
 def is_critical(job: Job, settings: Settings) -> bool:
-    """Whether any failure of the job must raise an alert."""
+    """Check whether any failure of the job must raise an alert."""
     return bool(_opened(job.failure_policy).get("critical")) or settings.task_spec(job.task).critical
 
 
@@ -83,7 +83,7 @@ def decided(job: Job, verb: str, by: str, why: str, now: int) -> Job:
 
 
 def is_due(job: Job, now: int) -> bool:
-    """Whether recovery must start the job again."""
+    """Check whether recovery must start the job again."""
     return job.dead_state == DeadState.SCHEDULED and 0 < job.retry_at <= now
 
 

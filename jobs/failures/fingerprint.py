@@ -17,7 +17,7 @@ LEVELS: Final = 2
 
 
 def of(kind: str, exception: str, where: str) -> str:
-    """Give the fingerprint: twelve hexadecimal digits, the same in every version and on every machine."""
+    """Return the fingerprint: twelve hexadecimal digits, the same in every version and on every machine."""
     return hashlib.sha256("\0".join((str(kind), exception, where)).encode()).hexdigest()[:DIGITS]
 
 
@@ -36,7 +36,7 @@ def top_frame(error: BaseException) -> str:
 
 
 def is_users(filename: str) -> bool:
-    """Whether a file is neither Python's, nor an installed library's, nor ours."""
+    """Check whether a file is neither Python's, nor an installed library's, nor ours."""
     return not filename.startswith(("<", *_LIBRARIES, *_OURS))
 
 

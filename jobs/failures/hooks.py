@@ -30,13 +30,13 @@ _on_dead: Final[list[Hook]] = []
 
 
 def on_failure(hook: H) -> H:
-    """Have a function hear of each job that FAILED, whether recovery starts it again or not."""
+    """Let a function hear of each job that FAILED, whether recovery starts it again or not."""
     _on_failure.append(hook)
     return hook
 
 
 def on_dead(hook: H) -> H:
-    """Have a function hear of each job that FAILED and that now waits for a person."""
+    """Let a function hear of each job that FAILED and that now waits for a person."""
     _on_dead.append(hook)
     return hook
 

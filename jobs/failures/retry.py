@@ -137,7 +137,7 @@ class RetryPolicy:
             return self.ceiling
 
     def policy_for(self, error: BaseException | None) -> RetryPolicy | None:
-        """Give the policy that holds for an error, ``None`` for never again."""
+        """Return the policy that holds for an error, ``None`` for never again."""
         for rule in self.rules:
             if isinstance(error, rule.errors):
                 return rule.policy.policy_for(error) if rule.policy is not None else None

@@ -36,7 +36,7 @@ class ClaimBook:
                 self._claims.popitem(last=False)
 
     def get(self, job_id: str) -> Job | None:
-        """Give the claimed job as it was claimed, or ``None``."""
+        """Return the claimed job as it was claimed, or ``None``."""
         with self._lock:
             return self._claims.get(job_id)
 
@@ -48,7 +48,7 @@ class ClaimBook:
                 del self._claims[job_id]
 
     def of_task(self, task: str) -> list[Job]:
-        """Give the claimed jobs of one task."""
+        """Return the claimed jobs of one task."""
         with self._lock:
             return [job for job in self._claims.values() if job.task == task]
 

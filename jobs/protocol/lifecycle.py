@@ -194,7 +194,7 @@ def late(job: Job, now: int, retention: Retention) -> Job:
 
 
 def is_late(job: Job, now: int) -> bool:
-    """Whether a job still waits at a time after which it must not start."""
+    """Check whether a job still waits at a time after which it must not start."""
     return job.status is JobStatus.PENDING and 0 < job.start_by < now
 
 
@@ -208,7 +208,7 @@ def resubmitted(old: Job, new: Job) -> Job:
 
 
 def may_be_unsent(job: Job, now: int, most: int) -> bool:
-    """Tell whether an equal submission should send a waiting job's message, because the first one may never have been.
+    """Check whether an equal submission should send a waiting job's message, because the first one may never have been.
 
     A submitter may fail, lose its answer or die between the write and the send, and nothing tells. A job that expires
     cannot wait for recovery; another one is left alone for a moment, in which its submitter is probably still sending.
@@ -236,7 +236,7 @@ def as_duplicate(existing: Job) -> Job:
 
 
 def is_gone(job: Job, now: int) -> bool:
-    """Whether the job's retention is over; DynamoDB deletes it some time after that."""
+    """Check whether the job's retention is over; DynamoDB deletes it some time after that."""
     return 0 < job.expires_at * 1000 <= now
 
 
@@ -251,7 +251,7 @@ def dropped(job: Job, now: int) -> Job:
 
 
 def answers_duplicate(existing: Job, now: int) -> bool:
-    """Whether an equal submission gets the existing job: it is open, or completed and its window is not over."""
+    """Check whether an equal submission gets the existing job: it is open, or completed and its window is not over."""
     if existing.status.is_open:
         return True
     return existing.status is JobStatus.COMPLETED and now < existing.finished_at + existing.idempotency_ttl * 1000

@@ -1,4 +1,4 @@
-"""What the process that recorded a job's end tells of it: a log event, the user's hooks, the fleet's counts."""
+"""What the process that recorded a job's end publishes about it: a log event, the user's hooks, the fleet's counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = get_logger("jobclaim.jobs")
 
 
 def announce_failure(repo: Store, job: Job) -> None:
-    """Tell the user's hooks of a job that failed, and the fleet's counts where its task is critical: one write then."""
+    """Call the user's hooks for a failed job, and count it for the fleet if its task is critical: one write then."""
     if job.status is not JobStatus.FAILED:
         return
     if dead.is_critical(job, repo.settings):
@@ -21,7 +21,7 @@ def announce_failure(repo: Store, job: Job) -> None:
 
 
 def announce_end(repo: Store, job: Job) -> None:
-    """Say in the log how an attempt ended, then tell of a failure as `announce_failure`."""
+    """Log how an attempt ended, then announce a failure as `announce_failure` does."""
     duration = round((job.finished_at - job.claimed_at) / 1000, 3)
     if job.status is JobStatus.CANCELLED:
         log.warning("job.cancelled", duration_seconds=duration, **job.log_context())

@@ -1,4 +1,4 @@
-"""Claims: who takes a job, and what becomes of a claim that came too late."""
+"""Claims: which caller gets a job, and what happens to a claim that arrives too late."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from jobclaim.jobs.transitions import Move
 log = get_logger("jobclaim.jobs")
 
 EARLY_MS: Final = 120_000
-"""How far two machines' clocks may differ: a worker claims no job that is due later than that by its own clock."""
+"""Tolerated difference of two machines' clocks: a worker claims no job that is due later than this by its own clock."""
 NEVER_STARTED: Final = "its claim had no answer, so its body never started"
 
 
 def early(job: Job, now: int) -> bool:
-    """Whether a job waits for a time that no difference of clocks explains."""
+    """Check whether a job is due later than a clock difference can explain."""
     return job.status is JobStatus.PENDING and job.available_at > now + EARLY_MS
 
 
 class Claiming(Lasting):
-    """Takes jobs."""
+    """Claims jobs."""
 
     def claim_job(
         self,
@@ -53,44 +53,44 @@ class Claiming(Lasting):
         task: str | None = None,
         when_due: bool | None = None,
     ) -> Job | None:
-        """Take a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
+        """Claim a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
 
-        In the body of a worker's task the claim is recorded with its worker and Celery task by itself, and the worker
-        looks after it: a lost process, a time limit, a cancel or a stop ends the job as they end a `JobTask`'s, and
-        what the body raises, or that it returns without an outcome, is recorded. Elsewhere the claim is bounded by its
-        lease alone.
+        In the body of a worker's task the claim is recorded with its worker and Celery task automatically, and the
+        worker supervises it: a lost process, a time limit, a cancel or a stop ends the job as it ends a `JobTask`'s,
+        and an exception from the body, or its return without an outcome, is recorded. Elsewhere only the lease bounds
+        the claim.
 
         Parameters
         ----------
         celery_task_id, worker_id : str, optional
-            Who claims; default, in a worker's task, that task and worker.
+            Who claims. Default, in a worker's task: that task and worker.
         attempt : int, optional
-            The attempt that the message names (claims before this one); a stale message is refused. Default, in a
-            worker's task, what its message says of this job.
+            The attempt that the message names (number of earlier claims); a stale message is refused. Default, in a
+            worker's task: what its message says about this job.
         token : str, optional
-            The claim's token, where the caller must know it beforehand; never one that was used before.
+            The claim's token, where the caller must know it beforehand; never reuse one.
         refused : callable, optional
-            Called with the job as it is now where the claim is refused.
+            Called with the current job when the claim is refused.
         task : str, optional
-            The task that is about to run: a job of another one is refused. Default, in a worker's task, that task
-            where its message names this job: a message says which job, and the job says what runs.
+            The task that is about to run; a job of another task is refused. Default, in a worker's task: that task, if
+            its message names this job. The message says which job, and the job says what runs.
         when_due : bool, optional
-            Whether a job is refused before its ``available_at``, as far as clocks may differ (`EARLY_MS`). Default: in
-            a worker's task.
+            Refuse a job before its ``available_at``, allowing for clock differences (`EARLY_MS`). Default: only in a
+            worker's task.
         detached : bool
-            The work ends elsewhere, by whoever gets the claim's token: the body may return without an outcome, and no
-            worker is recorded, so that the lease alone bounds the claim.
+            The work ends elsewhere, in the code that gets the claim's token: the body may return without an outcome,
+            and no worker is recorded, so that only the lease bounds the claim.
 
         Returns
         -------
         Job or None
-            The job with its payload; ``None`` when another worker has it, or it is over: that is normal, skip it.
+            The job with its payload; ``None`` when another worker has it or it has ended. This is normal: skip the job.
 
         Raises
         ------
         JobNotFound, InvalidInput, StoreUnavailable
-            After `StoreUnavailable` the job may be claimed all the same. The repo gives it back after its next claim,
-            unless the caller named the token and does so itself; else recovery does when the lease is over.
+            After `StoreUnavailable` the job may have been claimed anyway. The repo releases it after its next claim,
+            unless the caller passed the token and does so itself; otherwise recovery does when the lease ends.
         """
         written = self._with_payload(
             self._claim(job_id, celery_task_id, worker_id, attempt, token, task, when_due, detached=detached)
@@ -107,12 +107,12 @@ class Claiming(Lasting):
         *,
         detached: bool = False,
     ) -> tuple[bool, Job]:
-        """Take a PENDING job, as `claim_job`; say whether it worked, and give the job as it is now.
+        """Claim a PENDING job as `claim_job` does; return whether that succeeded, and the current job.
 
         Raises
         ------
         IllegalTransition
-            ``expected_status`` is not PENDING: no other state may be claimed.
+            ``expected_status`` is not PENDING: a job in any other state cannot be claimed.
         """
         if checks.status(expected_status) is not JobStatus.PENDING:
             raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
@@ -121,7 +121,7 @@ class Claiming(Lasting):
         return written.applied, written.job
 
     def _with_payload(self, written: Written) -> Written:
-        """Read a large payload of a job that was just claimed; where S3 answers late, or not, give the job back."""
+        """Read the large payload of a job that was just claimed; release the job if S3 fails or answers too late."""
         job = written.made
         if job is None:
             return written
@@ -134,7 +134,7 @@ class Claiming(Lasting):
             return written
         if self.clock() >= job.lease_expires_at:
             return Written(False, self._give_back(job))
-        # what its end tells hooks is the payload, not its mark; the checkpoint is written as it is stored
+        # hooks that run at its end get the payload, not its mark; the checkpoint is written as it is stored
         self._claims.remember(replace(restored, checkpoint=job.checkpoint))
         return Written(True, restored)
 
@@ -200,7 +200,7 @@ class Claiming(Lasting):
         return written
 
     def _settle_doubts(self) -> None:
-        """Give back claims that had no answer and were made all the same, now that DynamoDB answers again."""
+        """Release claims whose answer was lost although they were made, now that DynamoDB answers again."""
         while (doubt := self._claims.take_doubt()) is not None:
             job_id, token = doubt
             try:
@@ -216,15 +216,15 @@ class Claiming(Lasting):
                 return
 
     def _not_now(self, job_id: str) -> Written:
-        """Refuse a claim while the worker's heartbeats fail: recovery may soon settle its jobs."""
+        """Refuse a claim while the worker's heartbeats fail: recovery may soon take over its jobs."""
         log.error("claim.paused", job_id=job_id)
         return Written(False, self.get_job(job_id, large=False))
 
     def _give_back(self, job: Job) -> Job:
-        """Release a claim whose answer came when its lease was over; give the job as it is now, as far as known.
+        """Release a claim whose answer came after its lease had ended; return the current job, as far as it is known.
 
-        The process or its line stood still for that long. Recovery may have let the next attempt start: this one's
-        body must not run beside it, and where recovery has not come yet, nothing has happened that it must fear.
+        The process or its connection was stalled for that long. Recovery may have let the next attempt start, so this
+        one's body must not run beside it; where recovery has not come yet, nothing was executed and no charge is due.
         """
         log.warning("claim.answered_late", status="SKIPPED", **job.log_context())
         try:
@@ -236,10 +236,10 @@ class Claiming(Lasting):
 
     @contextmanager
     def _telling(self, where: delivery.Delivery, wanted: Job, *, settles: bool) -> Iterator[Callable[[Written], None]]:
-        """Tell the delivery of a claim before it is asked for, and what became of it.
+        """Register a claim with the delivery before it is requested, and report what became of it.
 
-        After `StoreUnavailable` it may have been made: then it stays known until the delivery ends. Where the caller
-        named the token, the caller settles it; else the repo does (``settles``).
+        After `StoreUnavailable` the claim may have been made, so it stays registered until the delivery ends. A caller
+        that passed the token resolves the doubt itself; otherwise the repo does (``settles``).
         """
 
         def tell(written: Written) -> None:

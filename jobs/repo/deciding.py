@@ -1,4 +1,4 @@
-"""What people decide: a failed job runs again, a waiting one is cancelled."""
+"""Decisions by people: retry a failed job, cancel a waiting one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobclaim.jobs.transitions import Move
 
 
 class Deciding(Reading):
-    """Carries out people's decisions, each on the job as it was read."""
+    """Carries out people's decisions, each conditional on the job as it was read."""
 
     def retry_job(
         self,
@@ -27,21 +27,21 @@ class Deciding(Reading):
         reason: str = "",
         clear_steps: bool = False,
     ) -> Job:
-        """Start a FAILED job again, with all its attempts before it. The caller sends its message, or recovery does.
+        """Start a FAILED job again with a new set of attempts. The caller sends its message; otherwise recovery does.
 
-        What it kept stays: finished steps are not run again, its checkpoint is there, and what it was resumed with.
+        What the job kept remains: finished steps are not run again, and its checkpoint and resumes are available.
 
         Parameters
         ----------
         by, reason : str
-            Kept with the job: who wants it, and why.
+            Stored with the job: who requested it, and why.
         clear_steps : bool
-            Drop its finished steps, its checkpoint and its waits: everything is done anew.
+            Drop its finished steps, its checkpoint and its waits, so that everything is done again.
 
         Raises
         ------
         IllegalTransition
-            It is not FAILED, or somebody retried it just now.
+            The job is not FAILED, or was retried by another caller just now.
         """
         job, now = self.get_job(job_id, large=False), self.clock()
         if job.status is not JobStatus.FAILED:
@@ -54,12 +54,12 @@ class Deciding(Reading):
         raise _changed(job_id, "retried", written.job)
 
     def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person") -> Job:
-        """Cancel a PENDING job; one that is cancelled already is given back as it is.
+        """Cancel a PENDING job; a job that is already cancelled is returned unchanged.
 
         Raises
         ------
         IllegalTransition
-            It is running or over.
+            The job is running or has ended.
         """
         job, now = self.get_job(job_id), self.clock()
         if job.status is JobStatus.CANCELLED:

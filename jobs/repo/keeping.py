@@ -1,4 +1,4 @@
-"""What a claim keeps beside the job itself, and how it is written: fenced, and with what the body told meanwhile."""
+"""What a claim stores besides the job itself, and how it is written: fenced, and with the latest report of the body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = get_logger("jobclaim.jobs")
 
 MAX_NAME: Final = 100
-"""Characters of a step's or a wait's name."""
+"""Maximum length in characters of a step's or a wait's name."""
 
 
 class Keeping:
@@ -42,12 +42,12 @@ class Keeping:
         self._over = ""
         self.reports = Reports(claim, repo.settings.progress_seconds)
         self.job = claim
-        """As the store has it, as far as this process knows."""
+        """The job in the store, as far as this process knows."""
 
     def with_last_report(self, after: Job) -> Job:
-        """Give a job whose attempt ends with what its body told last: it costs no write of its own."""
+        """Add the body's last report to a job whose attempt ends: it costs no write of its own."""
         with self._lock:
-            kept = after.status is not JobStatus.COMPLETED  # then nothing reads the checkpoint any more
+            kept = after.status is not JobStatus.COMPLETED  # otherwise nothing reads the checkpoint any more
             try:
                 return self._with_reports(after, checkpoint=kept)
             except (PayloadTooLarge, StoreUnavailable) as error:
@@ -67,7 +67,7 @@ class Keeping:
             raise ClaimLost(f"the attempt of job {self.job.job_id!r} is over: {self._over}; let the body end")
 
     def _write(self, move: Move, after: Job) -> bool:
-        """Make a move; ``False`` where the job changed under the same claim, so that the caller looks again.
+        """Make a move; return ``False`` if the job changed under the same claim, so that the caller reads it again.
 
         Raises
         ------
@@ -97,6 +97,6 @@ class Keeping:
             self._fitting(checkpoint, "checkpoint", without=True)
 
     def _fitting(self, value: Any, what: str, *, without: bool = False) -> Any:
-        """Give a value as it is stored; ``without`` the checkpoint, which it takes the place of."""
+        """Return a value as it is stored; ``without`` leaves out the checkpoint, which the value replaces."""
         job = replace(self.job, checkpoint=None) if without else self.job
         return room.fitting(job, value, what, self._repo.large, self._repo.settings, until=self.job.lease_expires_at)

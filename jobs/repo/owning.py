@@ -1,4 +1,4 @@
-"""What a claim's owner may write: each end of its attempt, fenced by the claim."""
+"""What a claim's owner may write: each way to end its attempt, fenced by the claim."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jobclaim.jobs.repo.reading import Reading
 from jobclaim.jobs.transitions import Move, owner_move
 
 UNCHANGED: Final[Any] = object()
-"""Stands for "as before" where ``None`` is a value."""
+"""Means "unchanged" where ``None`` is a value."""
 
 
 class Owning(Reading):
@@ -41,39 +41,39 @@ class Owning(Reading):
         effects: Effects | Iterable[Any] = (),
         beside: Sequence[Job] = (),
     ) -> Job:
-        """End the attempt that this repo claimed: COMPLETED, FAILED or CANCELLED. Tried again until the lease ends.
+        """End the attempt that this repo claimed as COMPLETED, FAILED or CANCELLED. Retried until the lease ends.
 
-        Then the log, the hooks and, for a critical task, the alerts are told, whoever calls it.
+        Afterwards the log, the hooks and, for a critical task, the alerts are informed, whoever called this method.
 
         Parameters
         ----------
         result
             Plain JSON values; with COMPLETED only.
         error : exception, str or Failure, optional
-            With FAILED and CANCELLED only. Default, with FAILED: the exception that is being handled, where there is
-            one.
+            With FAILED and CANCELLED only. Default, with FAILED: the exception being handled, if any.
         ttl : float, optional
-            With COMPLETED only: seconds for which the job answers equal submissions, instead of what was submitted.
+            With COMPLETED only: seconds for which the job answers equal submissions, instead of the submitted value.
         token : str, optional
-            Token of the claim; default the last claim of this repo on the job. Needed where one process may claim a job
-            again while an older attempt of it is still running.
+            Token of the claim; default: the last claim of this repo on the job. Required where one process may claim a
+            job again while an older attempt of it is still running.
         effects : Effects, or iterable of dict, optional
-            With COMPLETED only: writes to tables of the caller's that are made with the completion in one transaction,
-            or not at all, as `Effects` collects them or as TransactWriteItems takes them.
+            With COMPLETED only: writes to the caller's own tables, made with the completion in one transaction or not
+            at all, as collected by `Effects` or in the form of TransactWriteItems.
         beside : sequence of Job, optional
-            New jobs that are made with the completion, likewise: planned in a `Transaction`, for instance.
+            New jobs that are created with the completion in the same transaction, for instance planned in a
+            `Transaction`.
 
         Raises
         ------
         EffectRefused
             A condition of an effect did not hold, or DynamoDB could not make it. Nothing was changed, and the claim
-            still stands: the caller ends the attempt otherwise, or raises and its worker does.
+            still stands: the caller ends the attempt otherwise, or raises and its worker ends it.
         InvalidEffect
-            DynamoDB could never make the effects in one transaction. The claim stands.
+            DynamoDB could never make the effects in one transaction. The claim still stands.
         NotClaimed
             No claim was made through this repo.
         ClaimLost
-            The claim is over: the lease ended and recovery acted, or somebody else has it. Nothing was changed.
+            The claim has ended: the lease ended and recovery acted, or another caller has it. Nothing was changed.
         IllegalTransition, InvalidPayload, PayloadTooLarge, StoreUnavailable
         """
         wanted = checks.status(status)
@@ -121,10 +121,10 @@ class Owning(Reading):
         queue: str | None = None,
         token: str | None = None,
     ) -> Job:
-        """End the attempt and let another follow at ``available_at``: a retry, charged. The caller sends its message.
+        """End the attempt and schedule another one at ``available_at``: a charged retry. The caller sends its message.
 
         Parameters
-        ----------
+        For the following attempts; default: unchanged.
         payload, queue : optional
             Of the attempts that follow; default as before.
 
@@ -152,17 +152,17 @@ class Owning(Reading):
         slot: int = 0,
         token: str | None = None,
     ) -> Job:
-        """Give the job back without charging the attempt: a shutdown, a snooze, a limit. The caller sends its message.
+        """Release the job without charging the attempt: a shutdown, a snooze, a limit. The caller sends its message.
 
-        A job whose body ran and that was given back often waits longer than it asked for: a body that always gives its
-        job back at once would go round without end (`lifecycle.RELEASE_PACES`).
+        A job whose body ran and that was released often waits longer than it asked for: otherwise a body that always
+        releases its job at once would loop for ever (`lifecycle.RELEASE_PACES`).
 
         Parameters
         ----------
         started : bool
-            ``False`` where the body did not run: the job may then still become too late to start (``start_by``).
+            ``False`` if the body did not run: the job may then still expire before its start (``start_by``).
         slot : int
-            Turn that a rate limit reserved for the next attempt, epoch milliseconds.
+            Turn that a rate limit reserved for the next attempt, in epoch milliseconds.
 
         Raises as `update_status`.
         """
@@ -176,7 +176,7 @@ class Owning(Reading):
         return self._end(claim, Move.RELEASE, after)
 
     def holds(self, claim: Job) -> bool:
-        """Whether this repo made a claim, and has not seen it end."""
+        """Check whether this repo made a claim and has not seen it end."""
         held = self._claims.get(claim.job_id)
         return held is not None and held.claim_token == claim.claim_token
 
@@ -191,13 +191,13 @@ class Owning(Reading):
             return run.job if run else held
         if token is None:
             raise NotClaimed(job_id, wanted)
-        job = self.get_job(job_id, large=False)  # claimed elsewhere, by whoever gave us the token
+        job = self.get_job(job_id, large=False)  # claimed elsewhere, by the code that passed us the token
         if job.status is not JobStatus.PROCESSING or job.claim_token != token:
             raise _lost(job_id, job)
         return job
 
     def _end_with(self, claim: Job, done: Job, effects: Effects, beside: Sequence[Job]) -> Job:
-        """Complete with effects; where they are refused, the caller may collect others and try again."""
+        """Complete with effects; if they are refused, the caller may collect others and try again."""
         writes = effects.seal()
         try:
             done = replace(done, effects=digest(writes))
@@ -221,13 +221,13 @@ class Owning(Reading):
         raise self.attempt_lost(claim, written.job)
 
     def attempt_ended(self, claim: Job, after: Job) -> None:
-        """Forget a claim whose end is written, and tell where it was made."""
+        """Forget a claim whose end is written, and notify the delivery in which it was made."""
         self._claims.forget(claim.job_id, claim.claim_token)
         self._runs.forget(claim.claim_token)
         delivery.current().ended(self, claim, after)
 
     def attempt_lost(self, claim: Job, now: Job | None) -> ClaimLost:
-        """Forget a claim that is over, tell where it was made, and give the error that says so."""
+        """Forget a claim that has ended, notify its delivery, and return the error that reports it."""
         self._claims.forget(claim.job_id, claim.claim_token)
         self._runs.forget(claim.claim_token)
         lost = _lost(claim.job_id, now)

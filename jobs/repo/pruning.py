@@ -1,7 +1,7 @@
-"""Deleting jobs whose retention is over, for tables without DynamoDB's TTL (other stores, DynamoDB Local, a TTL off).
+"""Delete jobs past their retention, for tables without DynamoDB's TTL (other stores, DynamoDB Local, TTL disabled).
 
 One scan, the only one in jobclaim, at a bounded pace. Every delete is conditional on the ``expires_at`` that was read,
-so a job that was started again meanwhile stays, and open jobs, which have none, are never touched.
+so a job that was started again meanwhile stays; open jobs have no ``expires_at`` and are never deleted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from jobclaim.jobs.storage.resilience import condition_failed, persistently
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What one run did.
+    """The result of one run.
 
     Attributes
     ----------
     seen : int
-        Items whose retention is over.
+        Items past their retention.
     deleted : int
-        Those that are gone; fewer than ``seen`` where some changed meanwhile, or with ``dry_run``.
+        Items that were deleted; fewer than ``seen`` if some changed meanwhile, or with ``dry_run``.
     complete : bool
         Whether the whole table was read; ``False`` when ``limit`` was reached.
     """
@@ -43,19 +43,19 @@ def prune(
     per_second: float = 100.0,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Pruned:
-    """Delete what is past its retention: jobs and notes alike.
+    """Delete everything past its retention: jobs and notes alike.
 
     Parameters
     ----------
     limit : int, optional
-        Delete at most so many.
+        Maximum number of deletes.
     per_second : float
-        Deletes per second at most, so that workers keep their write units.
+        Maximum deletes per second, so that workers keep their write units.
 
     Raises
     ------
     StoreUnavailable
-        What was deleted by then is deleted; the next run goes on.
+        What was deleted so far stays deleted; the next run continues.
     """
     seen = deleted = 0
     for key, expires_at in _expired(repo):

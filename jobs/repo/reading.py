@@ -1,4 +1,4 @@
-"""Reading: one job consistently, many page by page, never a scan."""
+"""Reads: one job consistently, or many page by page; never a scan."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from jobclaim.jobs.storage.listing import list_page, state_keys
 
 
 class Reading(Store):
-    """Finds jobs."""
+    """Reads jobs."""
 
     def get_job(self, job_id: str, *, large: bool = True) -> Job:
-        """Read one job, consistently: one request, and one more for each large value that it has.
+        """Read one job consistently: one request, and one more for each large value that it has.
 
         Parameters
         ----------
         large : bool
-            Whether large values are read too; else their marks stand for them, as in a list.
+            Whether to read large values too; otherwise their marks stand in for them, as in a list.
 
         Raises
         ------
         JobNotFound
-            Also where its retention is over and DynamoDB has not yet deleted it.
+            Also if the job is past its retention and DynamoDB has not deleted it yet.
         """
         job = self.table.get(checks.text(job_id, "job_id"))
         if job is None or lifecycle.is_gone(job, self.clock()):
@@ -39,13 +39,13 @@ class Reading(Store):
     ) -> Page:
         """List jobs by state: open ones by their due time, ended ones newest first. Bounded requests, never a scan.
 
-        A page may be short before the end where many jobs do not match; ``page.cursor`` is ``None`` only at the end.
-        Large payloads are not read: their marks stand for them, and `get_job` gives them.
+        A page may be short before the end when many jobs do not match; ``page.cursor`` is ``None`` only at the end.
+        Large payloads are not read: their marks stand in for them, and `get_job` reads them.
 
         Raises
         ------
         InvalidInput
-            An unknown cursor, a limit outside 1 to 1,000, or completed jobs that the table does not list.
+            An unknown cursor, a limit outside 1 to 1,000, or completed jobs in a table that does not list them.
         """
         wanted, now = checks.status(status), self.clock()
         checks.count(limit, "limit", most=1000)

@@ -1,4 +1,4 @@
-"""What people and other programs tell a job that waits: its body goes on with it."""
+"""Resuming: what people and other programs send to a waiting job so that its body continues."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from jobclaim.jobs.transitions import Move
 log = get_logger("jobclaim.jobs")
 
 ROUNDS: Final = 8
-"""Looks at a job that changes at that moment."""
+"""Attempts to read a job that keeps changing."""
 MAX_BY: Final = 200
 
 
 class Resuming(Reading):
-    """Resumes jobs that wait."""
+    """Resumes waiting jobs."""
 
     def resume(
         self, job_id: str, name: str, payload: Any = None, *, token: str | None = None, by: str = "a program"
     ) -> Job:
-        """Give a job what it waits for, and start it again at once: two requests, and its message.
+        """Send a job the payload it waits for and start it again at once: two requests, and its message.
 
-        A resume that comes before the body waits is kept for it: while the job runs or has not begun, under any name;
-        while it waits for another name, under one that the body waited for before or gave the token of. The first
-        resume of a name counts. An equal one is a success, and starts nothing.
+        A resume that arrives before the body waits is kept: under any name while the job runs or has not begun; while
+        it waits for another name, under a name that the body waited for before or issued a token for. The first resume
+        of a name counts. An equal second one succeeds and starts nothing.
 
         Parameters
         ----------
         payload : JSON value
-            What ``wait_for`` gives in the body.
+            What ``wait_for`` returns in the body.
         token : str, optional
-            What ``wait_token`` gave to the body. Where it is given it must be right; a program that may write the table
-            needs none.
+            What ``wait_token`` returned in the body. If it is passed, it must be right; a program that may write to the
+            table needs none.
         by : str
-            Kept with the job: who resumed it.
+            Stored with the job: who resumed it.
 
         Raises
         ------
         ResumeRefused
-            It waits for another name, was resumed with another payload, its deadline is over, it has ended, or the
-            token is not the wait's.
+            The job waits for another name, was resumed with another payload, is past its deadline or has ended, or the
+            token does not belong to the wait.
         JobNotFound, InvalidInput, InvalidPayload, PayloadTooLarge, StoreUnavailable
         """
         checks.text(job_id, "job_id")
@@ -95,7 +95,7 @@ class Resuming(Reading):
         )
 
     def _again(self, job: Job, known: Wait, payload: Any) -> Job:
-        """Answer a second resume: one that is equal to the first is a success."""
+        """Answer a second resume: one that is equal to the first succeeds."""
         if codec.encode(self.large.value(known.payload)) == codec.encode(payload):
             return job
         raise ResumeRefused(
@@ -104,7 +104,7 @@ class Resuming(Reading):
         )
 
     def _check(self, job: Job, name: str, known: Wait | None) -> None:
-        """Refuse what no body would ever get. Raises `ResumeRefused`, `InvalidInput`."""
+        """Refuse a resume that no body would ever receive. Raises `ResumeRefused`, `InvalidInput`."""
         if not job.status.is_open:
             raise ResumeRefused(f"job {job.job_id!r} is {job.status}; only an open job can be resumed")
         if known is not None and known.timed_out:

@@ -1,4 +1,4 @@
-"""How much a job may keep over its attempts: one limit for steps, waits and checkpoint together, S3 beyond it."""
+"""Size limits on what a job keeps over its attempts: one for steps, waits and checkpoint together, S3 beyond it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ AROUND: Final = 1_500
 
 
 def fitting(job: Job, value: Any, what: str, large: Large, settings: Settings, *, until: int | None = None) -> Any:
-    """Give a value as the item stores it: itself, or a mark for what went to S3.
+    """Return a value as the item stores it: the value itself, or a mark for a value that was moved to S3.
 
     Raises
     ------
     InvalidPayload, StoreUnavailable
     PayloadTooLarge
-        There is no room for it, and no bucket; or no room for the mark either.
+        The value exceeds the limit and there is no bucket, or the mark does not fit either.
     """
     left = check(job, value, what, settings, elsewhere=large.enabled)
     return large.fitting(value, what, left, until=until)
 
 
 def check(job: Job, value: Any, what: str, settings: Settings, *, elsewhere: bool = False) -> int:
-    """Give the bytes that a value may take; large ones may go ``elsewhere``.
+    """Return how many bytes a value may take; large ones may be stored ``elsewhere``.
 
     Raises
     ------
@@ -46,20 +46,20 @@ def check(job: Job, value: Any, what: str, settings: Settings, *, elsewhere: boo
 
 
 def room(job: Job, settings: Settings) -> int:
-    """Bytes that the job may still keep."""
+    """Return the bytes that the job may still store."""
     size = len(kept.encode_steps(job.steps).encode()) + len(kept.encode_waits(job.waits).encode())
     size += len(kept.encode_progress(job.progress).encode()) if job.progress else 0
     return limit_of(job, settings) - size - len(codec.encode(job.checkpoint).encode())
 
 
 def limit_of(job: Job, settings: Settings) -> int:
-    """Bytes that steps, waits and checkpoint of a job may take: the setting, or what payload and result leave."""
+    """Return the bytes for a job's steps, waits and checkpoint: the setting, or what payload and result leave."""
     payload = len(codec.encode(job.payload if job.payload_mark is None else job.payload_mark).encode())
     return max(0, min(settings.max_steps_bytes, ITEM_BUDGET - payload - settings.max_result_bytes))
 
 
 def check_number(count: int, most: int, what: str, advice: str) -> None:
-    """Refuse one more of what a job already has as many of as it may.
+    """Refuse another item when a job has already reached the maximum number.
 
     Raises
     ------

@@ -3,12 +3,12 @@
 ::
 
     step("charge", f, x)   recorded? ─ yes ─▶ its result, nothing runs, nothing is read
-                               └─ no ──▶ f(x) ──▶ one write: result, and what `progress` told meanwhile
-    progress(3, 10)        at most one write in `progress_seconds`; the last value goes with the next write of any kind
+                               └─ no ──▶ f(x) ──▶ one write: result, and the latest report of `progress`
+    progress(3, 10)        at most one write per `progress_seconds`; the last value goes with the next write of any kind
     wait_for("approval")   resumed? ─ yes ─▶ its payload
                                └─ no ──▶ PENDING until it is resumed or its deadline comes: the body ends here
 
-What was under way when the worker died may run again: a step runs at least once and is recorded at most once.
+Work that was running when the worker died may run again: a step runs at least once and is recorded at most once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = get_logger("jobclaim.jobs")
 
 
 class Running(Stepping):
-    """What the body under one claim works with; of each claim a process has one. Thread-safe."""
+    """What the body under one claim works with; a process has one object per claim. Thread-safe."""
 
     # --- progress
     def progress(
@@ -47,7 +47,7 @@ class Running(Stepping):
         checkpoint: Any = ...,
         flush: bool = False,
     ) -> None:
-        """Tell how far the body is: see `JobRepo.progress`."""
+        """Report the progress of the body: see `JobRepo.progress`."""
         with self._lock:
             self._go_on()
             if checkpoint is not ...:
@@ -59,7 +59,7 @@ class Running(Stepping):
             self._report_if_due(now, flush=flush)
 
     def update_state(self, state: str, meta: Any) -> None:
-        """Tell a state of the task's own, as Celery's ``update_state`` does."""
+        """Report a custom state of the task, as Celery's ``update_state`` does."""
         with self._lock:
             self._go_on()
             room.check(replace(self.job, progress=None), meta, "meta", self._repo.settings)
@@ -78,24 +78,24 @@ class Running(Stepping):
 
     # --- waits
     def wait_for(self, name: str, *, timeout: float | None = None) -> Any:
-        """Give what the job was resumed with, or end the body here: see `JobRepo.wait_for`."""
+        """Return what the job was resumed with, or end the body here: see `JobRepo.wait_for`."""
         wait = self.wait(name, timeout=timeout)
         if wait is None:
             raise Suspended(f"the job waits for {name!r}")
         return self._repo.large.value(wait.payload)
 
     def sleep(self, seconds: float, *, name: str | None = None) -> None:
-        """End the body here, and go on after some seconds; see `JobTask.sleep`."""
+        """End the body here and continue after some seconds; see `JobTask.sleep`."""
         checks.positive(seconds, "seconds", checks.MAX_WINDOW_SECONDS)
         self.sleep_until(self._repo.clock() + round(seconds * 1000), name=name)
 
     def sleep_until(self, when: datetime | int, *, name: str | None = None) -> None:
-        """End the body here, and go on at a time, epoch milliseconds or an aware datetime."""
+        """End the body here and continue at a time, in epoch milliseconds or as an aware datetime."""
         if not self.wake_at(when, name=name):
             raise Suspended("the job sleeps")
 
     def wake_at(self, when: datetime | int, *, name: str | None = None) -> bool:
-        """Whether the time has come; ``False`` where the attempt is over and the job sleeps."""
+        """Check whether the time has come; ``False`` if the attempt has ended and the job sleeps."""
         when = checks.moment(when, "when", self._repo.clock())
         with self._lock:
             name = SLEEP + (str(next(self._sleeps)) if name is None else checks.text(name, "name", MAX_NAME))
@@ -109,7 +109,7 @@ class Running(Stepping):
                     return False
 
     def wait(self, name: str, *, timeout: float | None = None) -> Wait | None:
-        """Give the wait where the job was resumed; ``None`` where the attempt is over and the job waits.
+        """Return the wait if the job was resumed; ``None`` if the attempt has ended and the job waits.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class Running(Stepping):
                     return None
 
     def wait_token(self, name: str) -> str:
-        """Give the token with which alone the API resumes this wait: see `JobTask.wait_token`."""
+        """Return the token that authorises a resume of this wait through the API: see `JobTask.wait_token`."""
         wait_name(name)
         with self._lock:
             while True:
@@ -146,7 +146,7 @@ class Running(Stepping):
                     return tokens.token_of(self.job.job_id, name, secret)
 
     def _suspend(self, name: str, now: int, until: int) -> bool:
-        """End the attempt; ``False`` where the job was resumed meanwhile, so that the caller looks again."""
+        """End the attempt; ``False`` if the job was resumed meanwhile, so that the caller checks again."""
         if threading.get_ident() != self._home:
             raise InvalidInput(
                 f"the wait {name!r} was begun in a thread that the body started; a wait ends the body, so begin it in "
@@ -163,7 +163,7 @@ class Running(Stepping):
         return True
 
     def _with_room(self, name: str) -> Job:
-        """Give the job, where it may wait for one more name. Raises `InvalidInput`."""
+        """Return the job if it may wait for one more name. Raises `InvalidInput`."""
         if self.job.wait_named(name) is None:
             room.check_number(len(self.job.waits), MAX_WAITS, "waits", "use fewer names, or submit jobs of their own")
             self._fitting(None, f"the wait {name!r}")

@@ -1,4 +1,4 @@
-"""What the bodies under this process's claims keep, one a claim."""
+"""What the bodies under this process's claims keep, one entry per claim."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Run = TypeVar("Run")
 
 
 class Runs(Generic[Run]):
-    """Thread-safe, bounded memory of running bodies, by their claims' tokens."""
+    """Thread-safe, bounded memory of running bodies, keyed by claim token."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -20,11 +20,11 @@ class Runs(Generic[Run]):
         self._lock = threading.Lock()
 
     def get(self, token: str) -> Run | None:
-        """Give what a body keeps; ``None`` where it keeps nothing."""
+        """Return what a body keeps; ``None`` if it keeps nothing."""
         return self._runs.get(token)
 
     def keep(self, token: str, run: Run) -> Run:
-        """Keep it; the first of two of one claim stays, and is given."""
+        """Store an entry and return it; if the claim already has one, return that one."""
         with self._lock:
             run = self._runs.setdefault(token, run)
             while len(self._runs) > self._capacity:
@@ -32,6 +32,6 @@ class Runs(Generic[Run]):
             return run
 
     def forget(self, token: str) -> None:
-        """Drop what the body of a claim that is over kept."""
+        """Drop the entry of a claim that has ended."""
         with self._lock:
             self._runs.pop(token, None)

@@ -25,18 +25,18 @@ from jobclaim.jobs.repo.running import Running
 log = get_logger("jobclaim.jobs")
 
 RETRY: Final = "celery.exceptions.Retry"
-"""Raised by Celery where another attempt is to follow; by name, for this layer knows no Celery."""
+"""Raised by Celery when another attempt is to follow; matched by name because this layer does not import Celery."""
 
 
 class ClaimedJob:
-    """A job that the block holds: it has the attributes of `Job`, and the result that the block sets.
+    """A job held by a block: it has the attributes of `Job`, and the result that the block sets.
 
     Attributes
     ----------
     result
-        Plain JSON values, written when the block ends; ``None`` unless it is set.
+        Plain JSON values, written when the block ends; default ``None``.
     effects : Effects
-        Writes to tables of yours that are made with the job's completion in one transaction, or not at all.
+        Writes to your own tables that are made with the job's completion in one transaction, or not at all.
     """
 
     def __init__(self, job: Job, running: Running, effects: Effects) -> None:
@@ -44,27 +44,27 @@ class ClaimedJob:
         self.result: Any = None
         self.effects = effects
         self.step = running.step
-        """Runs a function once in the job's life: see `JobRepo.step`."""
+        """Run a function once in the job's life: see `JobRepo.step`."""
         self.astep = running.astep
-        """The same for an asynchronous function, in the block's own event loop."""
+        """Run an asynchronous function once, in the block's own event loop: see `JobRepo.step`."""
         self.progress = running.progress
-        """Tells how far the job is: see `JobRepo.progress`."""
+        """Report the job's progress: see `JobRepo.progress`."""
         self.wait_token = running.wait_token
-        """Gives the token that resumes a wait of this job: see `JobRepo.wait_token`."""
+        """Return the token that resumes a wait of this job: see `JobRepo.wait_token`."""
         self.wait_for = running.wait_for
-        """Gives what the job was resumed with; where nobody did yet, leaves the block, and the job waits for it."""
+        """Return what the job was resumed with; if it was not resumed yet, leave the block, and the job waits."""
         self.sleep = running.sleep
-        """Leaves the block, and has the job started again after some seconds."""
+        """Leave the block, and start the job again after some seconds."""
         self.sleep_until = running.sleep_until
-        """Leaves the block, and has the job started again at a time."""
+        """Leave the block, and start the job again at a time."""
 
     def set_result(self, result: Any) -> None:
-        """Say what the job comes to."""
+        """Set the job's result."""
         self.result = result
 
     @property
     def cancelled(self) -> bool:
-        """Whether a person wants the job to end: then clean up and return within `Settings.cancel_grace_seconds`."""
+        """Whether the job should end: if so, clean up and return within `Settings.cancel_grace_seconds`."""
         return delivery.current().cancelled(self.job.claim_token)
 
     def __getattr__(self, name: str) -> Any:
@@ -75,7 +75,7 @@ class ClaimedJob:
 
 
 class Scoped(Claiming):
-    """Ends a claim with the block that it was made for."""
+    """Ends a claim together with the block that it was made for."""
 
     @contextmanager
     def claimed(
@@ -86,7 +86,7 @@ class Scoped(Claiming):
         worker_id: str | None = None,
         attempt: int | None = None,
     ) -> Iterator[ClaimedJob | None]:
-        """Claim a job for a block, and end its attempt as the block ends.
+        """Claim a job for a block, and end its attempt when the block ends.
 
         ::
 
@@ -96,18 +96,17 @@ class Scoped(Claiming):
                 job.effects.put(TableName="invoices", Item=...)
                 job.set_result(work(job.payload))
 
-        Returning completes the job with the result that was set and the effects that were collected; a refused effect
-        fails it with `EffectRefused`. An exception fails it, with its kind and its traceback, and goes on. Celery's
-        ``Retry`` lets another attempt follow; in a worker ``Reject`` with ``requeue`` does so too, and ``Ignore``
-        cancels the job. An outcome that the block recorded itself stands. A wait (``job.wait_for``, ``job.sleep``)
-        leaves the block without an exception: what stands after the block is run, and the block itself from its
-        beginning when the wait is over. Parameters and errors are those of `claim_job`; the end raises as
-        `update_status`.
+        A return completes the job with the result that was set and the effects that were collected; a refused effect
+        fails it with `EffectRefused`. An exception fails it, with its kind and its traceback, and propagates. Celery's
+        ``Retry`` schedules another attempt; in a worker, so does ``Reject`` with ``requeue``, and ``Ignore`` cancels
+        the job. An outcome that the block recorded itself stands. A wait (``job.wait_for``, ``job.sleep``) leaves the
+        block without an exception: the code after the block runs, and the block runs again from its beginning when the
+        wait ends. Parameters and errors are those of `claim_job`; the end of the block raises as `update_status`.
 
         Yields
         ------
         ClaimedJob or None
-            The job with its payload; ``None`` where the claim was refused.
+            The job with its payload; ``None`` if the claim was refused.
         """
         job = self.claim_job(job_id, celery_task_id=celery_task_id, worker_id=worker_id, attempt=attempt)
         if job is None:
@@ -119,7 +118,7 @@ class Scoped(Claiming):
         except Suspended as suspended:
             if not self.holds(job):
                 return
-            self._end_raised(job, suspended)  # it is another job that waits, and its body leaves this block
+            self._end_raised(job, suspended)  # another job waits, and its body leaves this block
             raise
         except BaseException as error:
             if self.holds(job) and not delivery.current().left(self, job, error):
@@ -137,7 +136,7 @@ class Scoped(Claiming):
             raise
 
     def _end_raised(self, job: Job, error: BaseException) -> None:
-        """Record what the block raised; what cannot be written is logged, for the block's own error goes on."""
+        """Record what the block raised; if that cannot be written, log it, because the block's own error propagates."""
         try:
             if RETRY in {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}:
                 self.reschedule(job.job_id, error=getattr(error, "exc", None), token=job.claim_token)

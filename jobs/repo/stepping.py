@@ -41,7 +41,7 @@ class Stepping(Keeping):
             return self._record(name, function, call, completed_now(function(*args, **kwargs), name), started)
 
     async def astep(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run an asynchronous function as a step, in the body's own event loop; see `JobRepo.step`."""
+        """Run an asynchronous function as a step in the body's own event loop; see `JobRepo.step`."""
         call = self._call(name, function, args, kwargs)
         lock = self._lock_of(name)
         await asyncio.to_thread(lock.acquire)
@@ -69,7 +69,7 @@ class Stepping(Keeping):
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
-        """Let two threads that begin one step run it once."""
+        """Make two threads that begin the same step run it once."""
         with self._lock_of(name):
             mark = _under_way.set((*_under_way.get(), name))
             try:
@@ -126,7 +126,7 @@ def step_name(name: Any) -> str:
 
 
 def completed_now(result: Any, name: str) -> Any:
-    """Run an asynchronous function's result to its end."""
+    """Run the coroutine that an asynchronous function returned to its end."""
     if not inspect.isawaitable(result):
         return result
     try:

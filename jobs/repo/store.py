@@ -1,4 +1,4 @@
-"""What every part of the repo stands on: the table, the clock and the claims."""
+"""The base of every part of the repo: the table, the clock and the claims."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from jobclaim.settings import Settings
 log = get_logger("jobclaim.jobs")
 
 SENDER: Final = "jobclaim.workers.apps:send"
-"""What sends for a repo that no app has; by name, for this layer knows no Celery."""
+"""Sender for a repo that belongs to no app; imported by name because this layer does not import Celery."""
 
 
 class Store:
-    """A job table, with the settings and the clock by which jobs are judged; parameters as those of `JobRepo`."""
+    """A job table with the settings and the clock that apply to its jobs; parameters as those of `JobRepo`."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class Store:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, client: Any = None, clock: Clock = system_clock) -> Self:
-        """Make a repo on the table, endpoint and queues of the settings."""
+        """Create a repo with the table, endpoint and queues of the settings."""
         return cls(client, settings=settings, clock=clock)
 
     @property
     def own_tables(self) -> frozenset[str]:
-        """Tables that jobclaim alone writes to."""
+        """Names of the tables that only jobclaim writes to."""
         return frozenset({self.table.name, self.settings.job_table, self.settings.fleet_table})
 
     def send(self, job: Job) -> bool:
-        """Send the message of a job that is due soon; where that fails, recovery sends it. Says whether it was sent."""
+        """Send the message of a job that is due soon, and return whether it was sent; if not, recovery sends it."""
         if not job.dispatches:
             return False
         try:
@@ -87,7 +87,7 @@ class Store:
         getattr(import_module(module), name)(self.settings, job, delay)
 
     def _end_late(self, job: Job) -> Job:
-        """Cancel a job that was not started in time; give it as it is now, whoever ended it."""
+        """Cancel a job that was not started before its ``start_by``; return the current job, whoever ended it."""
         written = self.table.apply(job, Move.CANCEL, lifecycle.late(job, self.clock(), self.retention))
         if written.applied:
             log.warning("job.expired", status="SKIPPED", start_by=job.start_by, **job.log_context())

@@ -50,39 +50,39 @@ class Submitting(Store):
         payload
             Plain JSON values.
         queue : str, optional
-            Default: where settings route the task.
+            Default: the queue that settings route the task to.
         idempotency_key : str, optional
-            Equal keys of one task are one job: while it is open, and for ``ttl`` seconds after it completed. A failed
-            or cancelled one is run anew.
+            Equal keys of one task are one job while it is open and for ``ttl`` seconds after it completed. A failed or
+            cancelled job is run anew.
         ttl : float, optional
             Seconds; default `Settings.idempotency_ttl_seconds`.
         available_at : int or datetime, optional
-            When it may start: epoch milliseconds, or an aware datetime. Default now.
+            Earliest start: epoch milliseconds, or an aware datetime. Default: now.
         max_attempts, on_orphan : optional
-            Default those of settings.
+            Default: the values in settings.
         hard_limit : int, optional
-            The task's hard time limit, seconds, from which the lease follows; default that of task and queue in
+            The task's hard time limit in seconds, which determines the lease; default: that of task and queue in
             settings.
         fingerprint : str, optional
-            Stands for the arguments when equal keys are compared; default a hash of the payload.
+            Represents the arguments when equal keys are compared; default: a hash of the payload.
         start_by : int or datetime, optional
-            A job that is not started by then never is: it ends CANCELLED. Epoch milliseconds, or an aware datetime.
+            Latest start: a job that is not started by then ends CANCELLED. Epoch milliseconds, or an aware datetime.
         envelope : str
             Text that the caller wants on each of the job's messages.
         failure_policy : str
-            What follows a failure, where the task says so itself: made by `jobclaim.jobs.failures.dead.seal_policy`.
+            What follows a failure, if the task defines it; made by `jobclaim.jobs.failures.dead.seal_policy`.
         must_match : bool
-            Refuse a ``job_id`` whose job has another payload, instead of answering with that job.
+            Refuse a ``job_id`` whose job has a different payload, instead of returning that job.
 
         Returns
         -------
         Job
-            ``job.created`` is ``False`` where an equal job was there already; it then comes with its state and result.
+            ``job.created`` is ``False`` if an equal job existed already; it is returned with its state and result.
 
         Raises
         ------
         InvalidInput, InvalidPayload, PayloadTooLarge, IdempotencyMismatch, StoreUnavailable
-            Nothing was written (after `StoreUnavailable` it may have been: submit again under the same key or id).
+            Nothing was written (after `StoreUnavailable` it may have been: submit again with the same key or id).
         """
         refuse_mark(payload, "payload")
         text = codec.encode(payload)
@@ -122,7 +122,7 @@ class Submitting(Store):
         return existing
 
     def transaction(self) -> Transaction:
-        """Begin a transaction: a caller's writes and new jobs, written together as its block ends, or not at all.
+        """Begin a transaction: the caller's writes and new jobs, written together when its block ends, or not at all.
 
         ::
 
@@ -133,11 +133,11 @@ class Submitting(Store):
         return Transaction(self)
 
     def ended_if_late(self, existing: Job | None) -> Job | None:
-        """Give the job that has a new one's id as it is now; one that was not started in time is ended before."""
+        """Return the current job with a new one's id; a job past its ``start_by`` is ended first."""
         return self._end_late(existing) if existing and lifecycle.is_late(existing, self.clock()) else existing
 
     def answer_for(self, asked: Job, existing: Job | None) -> Job | None:
-        """Give the job that answers for a new one, with its result; ``None`` where its time is over.
+        """Return the job that answers for a new one, with its result; ``None`` if its window has expired.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Submitting(Store):
         return self.large.readable(lifecycle.as_duplicate(existing))
 
     def _submit(self, job: Job) -> Job:
-        """Put the job, or run it anew in the place of an ended one; every refused write tells what to do next."""
+        """Put the job, or run it anew in the place of an ended one; a refused write determines the next step."""
         existing, after = None, job
         for _ in range(lifecycle.SUBMIT_ROUNDS):
             written = self.table.apply(existing, Move.SUBMIT, after)
@@ -163,7 +163,7 @@ class Submitting(Store):
         )
 
     def _answers(self, existing: Job, asked: Job) -> bool:
-        """Whether the job that has the id already is the one that is asked for; else its time is over."""
+        """Check whether the job that already has the id is the requested one; ``False`` if its window has expired."""
         now = self.clock()
         if lifecycle.is_gone(existing, now):
             return False
@@ -174,4 +174,4 @@ class Submitting(Store):
 
 
 def _matches(_: Job) -> None:
-    """Take whatever job has the id: its caller knows better what is equal."""
+    """Accept any job that has the id: its caller knows better what is equal."""

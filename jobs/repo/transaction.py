@@ -2,7 +2,7 @@
 
 ::
 
-    block ──▶ one TransactWriteItems ──▶ messages, which are the caller's or `jobclaim.transaction`'s to send
+    block ──▶ one TransactWriteItems ──▶ messages, sent by the caller or by `jobclaim.transaction`
       │            │                       └ a process that dies here: recovery sends them within seconds (`Job.unsent`)
       │            ├ a condition of the caller's refused ──▶ EffectRefused     ┐
       │            └ an equal job is there already ────────▶ AlreadySubmitted  ├ nothing is written
@@ -29,23 +29,23 @@ from jobclaim.jobs.storage.together import Planned, write_together
 from jobclaim.jobs.transitions import Move
 
 MOST_OPERATIONS: Final = 100
-"""Operations of one TransactWriteItems."""
+"""Maximum number of operations in one TransactWriteItems."""
 PATIENCE_MS: Final = 5_000
-"""For so long a transaction that meets another one on an item is tried again."""
+"""How long to retry a transaction that conflicts with another one on an item."""
 
 _open: ContextVar[Transaction | None] = ContextVar("open_transaction", default=None)
 _joined: ContextVar[Transaction | None] = ContextVar("joined_transaction", default=None)
 
 
 class Submits(Protocol):
-    """A `JobRepo`, as far as a transaction needs it."""
+    """The part of a `JobRepo` that a transaction needs."""
 
     table: JobTable
     clock: Clock
 
     @property
     def own_tables(self) -> frozenset[str]:
-        """Tables that jobclaim alone writes to."""
+        """Names of the tables that only jobclaim writes to."""
 
     @property
     def create_job(self) -> Callable[..., Job]:
@@ -59,17 +59,17 @@ class Submits(Protocol):
 
 
 class Transaction:
-    """A caller's writes, in DynamoDB's own terms, and new jobs: written together as the block ends, or not at all.
+    """A caller's writes, in DynamoDB's own terms, and new jobs: written together when the block ends, or not at all.
 
     Parameters
     ----------
     repo : JobRepo, optional
-        Of the jobs; default: that of the first job.
+        Repo of the jobs; default: that of the first job.
 
     Attributes
     ----------
     written : dict of str to Job
-        By id, the jobs as they were written; empty before the block has ended.
+        The jobs as they were written, by id; empty until the block has ended.
     """
 
     def __init__(self, repo: Submits | None = None) -> None:
@@ -117,9 +117,9 @@ class Transaction:
 
     # --- jobs
     def create_job(self, task: str, payload: Any = None, **options: Any) -> Job:
-        """Plan a job, as `JobRepo.create_job`; it is there when the block has ended. Its message is the caller's.
+        """Plan a job, as `JobRepo.create_job`; it exists once the block has ended. The caller sends its message.
 
-        Raises as `JobRepo.create_job`, but for an equal job, which only the end of the block meets.
+        Raises as `JobRepo.create_job`, except that an equal job is only detected when the block ends.
         """
         with self.joining():
             return self._known_repo().create_job(task, payload, **options)
@@ -131,7 +131,7 @@ class Transaction:
 
     @contextmanager
     def joining(self) -> Iterator[None]:
-        """Have jobs that are created in this block be part of the transaction."""
+        """Add jobs that are created in this block to the transaction."""
         token = _joined.set(self)
         try:
             yield
@@ -139,7 +139,7 @@ class Transaction:
             _joined.reset(token)
 
     def plan(self, repo: Submits, job: Job, check: Callable[[Job], object]) -> Job:
-        """Take a new job; ``check`` refuses a job that has its id and is another one."""
+        """Add a new job; ``check`` refuses an existing job that has the same id but is a different one."""
         if self._repo is None:
             self._repo = repo
         elif self._repo.table is not repo.table:
@@ -153,7 +153,7 @@ class Transaction:
         return planned
 
     def afterwards(self, call: Callable[[], object]) -> None:
-        """Have something done when all is written."""
+        """Register a call to make once everything is written."""
         self._afterwards.append(call)
 
     # --- the write
@@ -165,7 +165,7 @@ class Transaction:
         AlreadySubmitted, EffectRefused, InvalidEffect, IdempotencyMismatch
             Nothing was written.
         StoreUnavailable
-            DynamoDB did not answer: all of it may have been written, or none.
+            DynamoDB did not answer: either everything or nothing was written.
         """
         writes = self._effects.seal()
         if writes or self._jobs:
@@ -212,12 +212,12 @@ def _anew(repo: Submits, before: Job | None, job: Job) -> Job:
 
 
 def joined() -> Transaction | None:
-    """Give the transaction that jobs which are created now are part of."""
+    """Return the transaction that newly created jobs become part of."""
     return _joined.get()
 
 
 def afterwards(call: Callable[[], object]) -> None:
-    """Have something done when the job that was just created is written: at once, or at its transaction's end."""
+    """Run a call when the job that was just created is written: at once, or at the end of its transaction."""
     transaction = _joined.get()
     if transaction is None:
         call()

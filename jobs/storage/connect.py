@@ -61,7 +61,7 @@ class PerProcess:
         self._inherited: list[Any] = []
 
     def get(self) -> Any:
-        """Give this process's own."""
+        """Return this process's own."""
         if self._pid != os.getpid():
             # a lock per process: one that another thread held at the fork would stay locked in the child for ever
             with self._locks.setdefault(os.getpid(), threading.Lock()):
@@ -74,7 +74,7 @@ class PerProcess:
 
 
 def is_loopback(endpoint: str | None) -> bool:
-    """Whether an endpoint is on this machine."""
+    """Check whether an endpoint is on this machine."""
     return endpoint is not None and urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
 
 

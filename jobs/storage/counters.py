@@ -54,11 +54,11 @@ class Counters(Records):
 
 
 def window_key(at: int) -> Item:
-    """Give the key of the five minutes that a time falls into."""
+    """Return the key of the five minutes that a time falls into."""
     return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
 
 
 def _hurried(client: Any) -> Any:
-    """Give a client that takes little time, where there is one; boto3's own takes its timeouts, twice."""
+    """Return a client that takes little time, where there is one; boto3's own takes its timeouts, twice."""
     hurried = getattr(client, "hurried", None)
     return client if hurried is None else hurried(LAST_SECONDS)

@@ -17,7 +17,7 @@ _watching: Final[list[bool]] = []
 
 
 def leave_to_parent(connection: Any) -> Any:
-    """Have every child that is forked from now on leave a connection of this process alone; give it back."""
+    """Let every child that is forked from now on leave a connection of this process alone; give it back."""
     if not _watching:
         _watching.append(True)
         os.register_at_fork(after_in_child=_keep)

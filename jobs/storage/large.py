@@ -65,7 +65,7 @@ class Large:
         return bool(self._settings.bucket)
 
     def fitting(self, value: Any, what: str, limit: int, *, until: int | None = None) -> Any:
-        """Give a value as an item stores it: itself, or a mark for what went to S3.
+        """Return a value as an item stores it: itself, or a mark for what went to S3.
 
         ``until`` as in `jobclaim.jobs.storage.resilience.persistently`.
 
@@ -104,7 +104,7 @@ class Large:
         return job if is_mark(fitting) else self.beside(job, codec.encode(payload), until=until)
 
     def restored(self, job: Job) -> Job:
-        """Give a job with its large values read back.
+        """Return a job with its large values read back.
 
         Raises
         ------

@@ -35,7 +35,7 @@ TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "Transa
 
 
 def lean(client: Any) -> Any:
-    """Give a DynamoDB or SQS client whose frequent requests cost less; the same client where that cannot be done."""
+    """Return a DynamoDB or SQS client whose frequent requests cost less; the same client where that cannot be done."""
     if sockets_are_patched() or get_environ_proxies(client.meta.endpoint_url):
         return client
     return LeanClient(client) if _certificates(client) else client
@@ -76,7 +76,7 @@ class LeanClient:
         return getattr(self._client, name)
 
     def hurried(self, seconds: float) -> LeanClient:
-        """Give a client of the same connections that tries once, for so many seconds: for a process about to end."""
+        """Return a client of the same connections that tries once, for so many seconds: for a process about to end."""
         made = object.__new__(type(self))
         vars(made).update(vars(self))
         made._tries, made._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
@@ -149,7 +149,7 @@ class LeanClient:
             self._idle.append(curl)  # it stays open for the next request, whichever thread makes it
 
     def _connection(self) -> Any:
-        """Give a connection that no other thread uses now, the one used last: others may end unused."""
+        """Return a connection that no other thread uses now, the one used last: others may end unused."""
         try:
             return self._idle.pop()
         except IndexError:

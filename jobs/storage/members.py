@@ -117,11 +117,11 @@ class Members(Records):
         return _counted(self._update(name, "SET #expected = :it, #ttl = :ttl", {":it": attribute(members)}, seconds))
 
     def is_announced(self, name: str) -> bool:
-        """Whether the last member was about to be sent: `expect` was called."""
+        """Check whether the last member was about to be sent: `expect` was called."""
         return "expected" in self._read(name)
 
     def arrived(self, name: str, members: Iterable[str]) -> set[str]:
-        """Pick those that were counted: one read for a small chord, one per part that is concerned for others."""
+        """Select those that were counted: one read for a small chord, one per part that is concerned for others."""
         wanted = list(members)
         note = self._read(name)
         if "plan" not in note:

@@ -23,5 +23,5 @@ class Kind(StrEnum):
 
 
 def key(kind: Kind, name: str) -> Item:
-    """Give the key of a note."""
+    """Return the key of a note."""
     return {schema.KEY: attribute(f"{kind}{SEPARATOR}{name}")}

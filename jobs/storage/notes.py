@@ -26,7 +26,7 @@ class Notes(Members):
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
-        """Give the notes of a repo's table, through the repo's own client."""
+        """Return the notes of a repo's table, through the repo's own client."""
         return cls(repo.table.client, repo.table.name, clock=repo.clock, sleep=repo.table.sleep)
 
     def put(self, kind: Kind, name: str, text: str, *, seconds: float) -> None:

@@ -103,7 +103,7 @@ def persistently(
 
 
 def condition_failed(error: BaseException) -> bool:
-    """Whether DynamoDB refused a write because its condition did not hold."""
+    """Check whether DynamoDB refused a write because its condition did not hold."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException"
 
 

@@ -228,7 +228,7 @@ class JobTable:
 
     # --- what transactions are made of
     def put_request(self, job: Job) -> dict[str, Any]:
-        """Give the request that puts a job unless its id is taken."""
+        """Return the request that puts a job unless its id is taken."""
         stored = to_attributes(job) | self.place(job)
         return {
             "Item": {name: attribute(value) for name, value in stored.items()},
@@ -241,7 +241,7 @@ class JobTable:
         return changes(before, after, shards=self.shards, index_completed=self.index_completed)
 
     def place(self, job: Job) -> dict[str, str | int]:
-        """Give the job's place in this table's index."""
+        """Return the job's place in this table's index."""
         return place(job, shards=self.shards, index_completed=self.index_completed)
 
     def persist(self, request: Callable[[], T], until: int | None = None) -> T:

@@ -57,7 +57,7 @@ class JobsTable(Protocol):
         """Read one job, consistently."""
 
     def put_request(self, job: Job) -> dict[str, Any]:
-        """Give the request that puts a job unless its id is taken."""
+        """Return the request that puts a job unless its id is taken."""
 
     def changes(self, before: Job, after: Job) -> dict[str, Change]:
         """Tell what an update must set and remove."""
@@ -75,7 +75,7 @@ class Planned:
     after: Job
 
     def as_item(self, table: JobsTable) -> dict[str, Any]:
-        """Give it as TransactWriteItems takes it."""
+        """Return it as TransactWriteItems takes it."""
         if self.before is None:
             return {"Put": {"TableName": table.name, **table.put_request(self.after)}}
         known = as_read(self.before)
@@ -141,7 +141,7 @@ def _ask(
 
 
 def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefusal:
-    """Give what a refusal says; an error that may pass is raised, as the one of a single request.
+    """Return what a refusal says; an error that may pass is raised, as the one of a single request.
 
     A conflict on a job's own item passes whatever else is refused: it may be with an earlier try of this very write.
 
