@@ -14,7 +14,7 @@ from tests.simulation.mutants import OTHERS
 from tests.simulation.run import run, shrunk
 from tests.simulation.scenario import FAULTS, Scenario
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "600"))
 FIRST = int(os.environ.get("SIMULATION_FIRST", "0"))
 PARTS = 4
 

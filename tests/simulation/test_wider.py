@@ -15,7 +15,7 @@ def test_only_its_dimension_notices_a_mutant(mutant: WiderMutant) -> None:
 
     assert noticed is not None, f"nothing noticed: {mutant.name}"
     assert not run(noticed.scenario).rule, "the seed fails without the mutant too"
-    assert mutant.hunt(wider=False) is None
+    assert mutant.hunt(wider=False, seeds=20) is None
 
 
 def test_every_dimension_has_a_mutant() -> None:
