@@ -106,7 +106,7 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
 def damped(
     said: Mapping[str, Said], fires: Mapping[str, str], now: int, settings: Settings
 ) -> tuple[dict[str, Said], list[AlertMessage]]:
-    """Tell what to say, and what is to be remembered once it was heard."""
+    """Return what to say, and what is to be remembered once it was heard."""
     after: dict[str, Said] = {}
     messages: list[AlertMessage] = []
     for alert, text in fires.items():

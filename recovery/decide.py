@@ -68,7 +68,7 @@ class DeadWorker:
     cancelled: frozenset[str] = frozenset()
 
     def listened_on(self, queue: str) -> bool:
-        """Whether it may have claimed jobs of that queue."""
+        """Return whether it may have claimed jobs of that queue."""
         return not self.queues or queue in self.queues
 
 
@@ -127,7 +127,7 @@ class Figures:
 
 
 def decide(job: Job, now: int, figures: Figures) -> Action:
-    """Tell what is to be done about a job at ``now``, epoch milliseconds; ``None`` for nothing."""
+    """Return what is to be done about a job at ``now``, epoch milliseconds; ``None`` for nothing."""
     if job.status is JobStatus.PROCESSING:
         return _decide_running(job, now, figures)
     if job.status is JobStatus.PENDING:
@@ -141,7 +141,8 @@ def delay_seconds(job: Job, now: int) -> int:
 
 
 def worth_reading_after_ms(settings: Settings, queue: str) -> int:
-    """Milliseconds after its due time before which no job of a queue can need anything, a dead worker's apart.
+    """Return for how many milliseconds after its due time no job of a queue needs an action, except a lost worker's
+    jobs.
 
     The shorter of the first re-dispatch delay and the shortest lease: the queue's fixed one, else the grace, because
     every other lease is longer than that. A job that expires is in the index `jobs.encoding.item.EXPIRES_EARLIER_MS`
@@ -187,12 +188,12 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
 
 
 def _sent_in_the_future(job: Job, now: int) -> bool:
-    """Tell whether a clock that was ahead wrote when a job's message was sent; the next one is counted from now."""
+    """Check whether a clock that was ahead wrote when a job's message was sent; the next one is counted from now."""
     return job.dispatched_at > now + BELIEVED_AHEAD_MS and job.available_at - now <= LOOK_AHEAD_MS
 
 
 def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:
-    """Tell whether a job that expires has lost half of the time that it had when its last message was sent."""
+    """Check whether a job that expires has lost half of the time that it had when its last message was sent."""
     if not job.start_by or job.dispatches >= EARLY_DISPATCHES or job.start_by - now < LEAST_LEFT_MS:
         return False
     return now - waited_since > (job.start_by - waited_since) / 2

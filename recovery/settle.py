@@ -43,18 +43,18 @@ class Messages:
         self._failures = 0
 
     def may_send(self) -> bool:
-        """Whether the last few sends did not all fail."""
+        """Return whether the last few sends did not all fail."""
         return self._failures < SEND_FAILURES
 
     def may_send_again(self, queue: str) -> bool:
-        """Whether the queue takes one more repeated message in this pass."""
+        """Return whether the queue takes one more repeated message in this pass."""
         if self.is_backlogged(queue) and self._again[queue] >= self._cap:
             return False
         self._again[queue] += 1
         return True
 
     def is_backlogged(self, queue: str) -> bool:
-        """Whether messages wait in the queue; asked once per pass. Unknown counts as yes: the cautious side."""
+        """Return whether messages wait in the queue; asked once per pass. Unknown counts as yes: the cautious side."""
         if queue not in self._waiting:
             try:
                 self._waiting[queue] = self._backlog(queue)

@@ -98,7 +98,7 @@ class SweepReport:
     cursor: Cursor = field(default_factory=Cursor)
 
     def counts(self) -> dict[str, int]:
-        """Give all counts by name, for a log line or a table."""
+        """Return all counts by name, for a log line or a table."""
         return {name: value for name, value in asdict(replace(self, cursor=Cursor())).items() if name != "cursor"}
 
 

@@ -35,7 +35,7 @@ class Stamina:
         self._clock = clock
 
     def exhausted(self) -> bool:
-        """Whether the pass must leave the rest to the next one."""
+        """Return whether the pass must leave the rest to the next one."""
         return self.read_failures >= READ_FAILURES or self._clock() >= self.until
 
 

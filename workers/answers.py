@@ -128,7 +128,7 @@ def revoked(fleet: Fleet, node: str) -> Any:
 
 
 def stats(fleet: Fleet, node: str) -> Any:
-    """Tell what its record knows; the keys that Celery has beside these are missing, not guessed."""
+    """Return the statistics from the worker's record; Celery's other keys are missing, not guessed."""
     record = fleet.nodes[node]
     return {
         "pid": record.pid,

@@ -18,7 +18,7 @@ _senders: list[Celery] = []
 
 
 def default_app() -> Celery:
-    """Give the default app; it is made of the project's settings when it is first asked for."""
+    """Return the default app; it is made of the project's settings when it is first asked for."""
     with _lock:
         if not _default:
             _default.append(create_app())
@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Celery:
 
 
 def app_for(settings: Settings) -> Celery:
-    """Give an app that sends to the queues of these settings: one that is installed, else one that is made for them."""
+    """Return an app that sends to the queues of these settings: an installed one, else a new one."""
     with _lock:
         for app in (*_senders, *_state._get_active_apps()):
             if (handle := installed_on(app)) and handle.settings == settings:

@@ -64,7 +64,7 @@ class Idempotent(JobTask):
         )
 
     def generate_task_id(self, *args: Any, **kwargs: Any) -> str:
-        """Give the id that the job of this call has, submitted or not: ``AsyncResult(id)`` finds it.
+        """Return the id that the job of this call has, submitted or not: ``AsyncResult(id)`` finds it.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Idempotent(JobTask):
         return id_for_key(self.name, identity.key)
 
     def get_cached_result(self, task_id: str) -> Any:
-        """Give the result that an equal call would get now, ``None`` where it would run.
+        """Return the result that an equal call would get now, ``None`` where it would run.
 
         A result that is ``None`` itself looks the same; `jobs.IdempotencyService` tells the two apart.
 

@@ -176,21 +176,21 @@ class HostValues:
         self._merged = merged
 
     def says(self, key: str) -> bool:
-        """Whether the host sets it to anything."""
+        """Return whether the host sets it to anything."""
         if not self._is_given(key):
             return False
         return key not in self._merged or self._conf[key] != self._merged[key]
 
     def __contains__(self, key: str) -> bool:
-        """Whether an earlier merge set it."""
+        """Return whether an earlier merge set it."""
         return key in self._merged
 
     def get(self, key: str) -> Any:
-        """The host's value; ``None`` where there is none."""
+        """Return the host's value; ``None`` where there is none."""
         return self._conf[key] if self.says(key) else None
 
     def _is_given(self, key: str) -> bool:
-        """Tell whether it stands anywhere but in Celery's defaults; `value_set_for` of Celery 5.6 knows the key only as
+        """Check whether it is set outside of Celery's defaults; `value_set_for` of Celery 5.6 knows the key only as
         it is written here, neither with the host's prefix nor by its name of Celery 3."""
         conf = self._conf
         conf.finalize()
@@ -212,7 +212,7 @@ def _require(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:
 
 
 def _same_broker(key: str, theirs: Any) -> bool:
-    """Whether a host's broker is SQS as well: credentials in its URL are not used, boto3 finds its own."""
+    """Return whether a host's broker is SQS as well: credentials in its URL are not used, boto3 finds its own."""
     return key.startswith("broker_") and (not theirs or str(theirs).split(":")[0] in ("sqs", "SQS"))
 
 
@@ -287,7 +287,7 @@ def _combine_routes(host: HostValues, handle: Handle) -> None:
 
 
 def _is_pairs(routes: Any) -> bool:
-    """Whether a list is one map of (pattern, route) pairs, as Celery allows."""
+    """Return whether a list is one map of (pattern, route) pairs, as Celery allows."""
     return bool(routes) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in routes)
 
 

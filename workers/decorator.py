@@ -1,4 +1,4 @@
-"""``@with_idempotency`` above ``@shared_task``: makes a task that is defined elsewhere an idempotent one."""
+"""``@with_idempotency`` above ``@shared_task`` makes a task idempotent that is defined elsewhere."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def with_idempotency(
     Raises
     ------
     TypeError
-        It stands below ``@shared_task``, where there is only a function.
+        It is below ``@shared_task``, where it gets a function instead of a task.
     jobs.InvalidInput
-        An unknown scope.
+        The scope is unknown.
     """
     Rules(scope=scope).check()
     attributes = {
@@ -72,7 +72,7 @@ def with_idempotency(
 
 
 def watch(app: Celery) -> None:
-    """Let an app convert its decorated tasks as soon as it has them."""
+    """Make an app convert its decorated tasks as soon as it has them."""
     _apps.add(app)
     app.on_after_finalize.connect(_convert_all, weak=False)
 
@@ -83,9 +83,9 @@ def _convert_all(sender: Celery, **_: Any) -> None:
 
 
 def _convert(app: Celery, decorated: Any, attributes: dict[str, Any]) -> None:
-    """Give the app's own copy of the task a class that is idempotent as well; its function and options stay."""
+    """Give the app's own copy of the task an idempotent class; its function and options stay."""
     task = app.tasks.get(decorated.name)
-    if task is None:  # another app's
+    if task is None:  # the task belongs to another app
         return
     old = declared(type(task))
     bases = (old,) if issubclass(old, Idempotent) else (old, Idempotent)
@@ -96,7 +96,7 @@ def _convert(app: Celery, decorated: Any, attributes: dict[str, Any]) -> None:
 
 
 def _not_its_own(old: type[Task], app: Celery) -> dict[str, None]:
-    """Limits that Celery gave to a plain task because it had none: a job's come from its queue."""
+    """Return the limits that Celery filled in for a plain task that had none: a job's limits come from its queue."""
     if issubclass(old, JobTask):
         return {}
     defaults = {"time_limit": app.conf.task_time_limit, "soft_time_limit": app.conf.task_soft_time_limit}

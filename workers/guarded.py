@@ -74,7 +74,7 @@ def circuit_breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
 
 
 def as_breaker(which: str | Breaker) -> Breaker:
-    """Give the breaker itself; a name has the default figures."""
+    """Return the breaker itself; a name has the default figures."""
     return which if isinstance(which, Breaker) else Breaker(name=which)
 
 
@@ -88,7 +88,7 @@ def ask(breakers: Any, one: Breaker) -> int:
 
 
 def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -> int:
-    """Count a failure where it is the service's; give the time until which the breaker is open then, or 0.
+    """Count a failure where it is the service's; return the time until which the breaker is open then, or 0.
 
     Any other failure shows that the service answers.
     """
@@ -123,7 +123,7 @@ class GuardedTask(Task):
     breaker: ClassVar[str | Breaker | None] = None
 
     def _guard(self) -> None:
-        """Before the body: give the job back while its breaker is open. Raises `celery.exceptions.Ignore` then."""
+        """Release the job before its body while its breaker is open. Raises `celery.exceptions.Ignore` then."""
         if self.breaker is None:
             return
         one = as_breaker(self.breaker)

@@ -1,4 +1,4 @@
-"""What jobclaim is on one Celery app: `app.jobclaim`, put there by `jobclaim.install`."""
+"""The handle of jobclaim on one Celery app: `app.jobclaim`, set by `jobclaim.install`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from jobclaim.jobs import Job, JobError, JobRepo, log
 from jobclaim.settings import Settings
 
 INSTALL: Final = "jobclaim.workers.installation:install"
-"""By name: it puts this module's handle on an app, and stands above it."""
+"""A dotted name, because that module imports this one."""
 
 
 class NotInstalled(JobError):
-    """A Celery app was asked for something of jobclaim's before ``jobclaim.install(app)``."""
+    """A Celery app was used with jobclaim before ``jobclaim.install(app)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What one process holds of a handle; each is thread-safe."""
+    """The objects that one process holds for a handle; each is thread-safe."""
 
     repo: JobRepo
     limits: FleetLimits
@@ -37,12 +37,12 @@ class Parts:
 
     @classmethod
     def of(cls, repo: JobRepo) -> Parts:
-        """Make the parts that stand on a repo."""
+        """Make the parts that use a repo."""
         return cls(repo, FleetLimits.of(repo), Breakers.of(repo), Tally.of(repo))
 
 
 class Handle:
-    """Everything of jobclaim's that belongs to one app. Tasks find it through their own app, never through a global.
+    """Everything that jobclaim keeps for one app. Tasks find it through their own app, never through a global.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Handle:
         self.merged: dict[str, Any] = {}
         """What `jobclaim.workers.config.merge` set, by key of the app's configuration."""
         self.refusal: Exception | None = None
-        """Why the app's configuration could not be merged; raised to whoever uses the handle."""
+        """Why the app's configuration could not be merged; raised whenever the handle is used."""
         self._host_routes: list[Any] = []
         self._inherited: list[Parts] = []
         self._locks: dict[int, threading.Lock] = {}
@@ -69,7 +69,7 @@ class Handle:
 
     @property
     def name(self) -> str:
-        """The app's name, on its log lines where the process has several apps."""
+        """The app's name; log lines carry it when the process has several apps."""
         return str(self.app.main)
 
     @property
@@ -86,17 +86,17 @@ class Handle:
 
     @property
     def limits(self) -> FleetLimits:
-        """Rates and concurrency that the whole fleet keeps."""
+        """The rate and concurrency limits that the whole fleet shares."""
         return self._own().limits
 
     @property
     def breakers(self) -> Breakers:
-        """Which external services count as down, for the whole fleet."""
+        """The circuit breakers of external services, shared by the whole fleet."""
         return self._own().breakers
 
     @property
     def counts(self) -> Tally:
-        """What the fleet counts for its alerts."""
+        """The counts behind the fleet's alerts."""
         return self._own().counts
 
     @property
@@ -111,22 +111,23 @@ class Handle:
         self._host_routes = routes
 
     def use(self, settings: Settings, repo: JobRepo | None = None) -> None:
-        """Take other settings, and optionally a repo that was made elsewhere; for tests."""
+        """Replace the settings, and optionally the repo; for tests."""
         self._settings = settings
         self._parts, self._pid = (Parts.of(repo), os.getpid()) if repo is not None else (None, 0)
         if repo is not None and repo.sender is None:
             repo.sender = self._send
 
     def _send(self, job: Job) -> None:
-        """Publish the message of a job that the app's repo has started again."""
+        """Publish the message of a job that the app's repo has made PENDING again."""
         from jobclaim.workers.submission.dispatch import publish  # which stands on what this module gives
 
         publish(self.app, job, max(0, job.available_at - self.repo.clock()) / 1000)
 
     def _own(self) -> Parts:
-        """This process's parts. A forked child makes its own: another thread may have held a lock during the fork.
+        """Return this process's parts. A forked child makes its own: another thread may have held a lock during the
+        fork.
 
-        What was inherited is kept alive: its end would close TLS connections that the parent goes on using.
+        The inherited parts are kept alive: collecting them would close TLS connections that the parent still uses.
         """
         if self.refusal is not None:
             raise self.refusal
@@ -143,40 +144,40 @@ class Handle:
         return self._parts
 
     def _flush_at_exit(self) -> None:
-        """Have short programs count too, and children of `multiprocessing`, whose end is no end of an interpreter."""
+        """Flush at exit, in short programs and in children of `multiprocessing`, which skip ``atexit``."""
         if not self._inherited:
             atexit.register(self.flush)
         if (forking := sys.modules.get("multiprocessing.util")) is not None:
             forking.Finalize(None, self.flush, exitpriority=0)
 
     def flush(self) -> None:
-        """Write the counts of this process that are not written yet; takes some seconds at most."""
+        """Write this process's pending counts; takes a few seconds at most."""
         if self._parts is not None and self._pid == os.getpid():
             with log.speaks(self):
                 self._parts.counts.flush(last=True)
 
 
 def is_made_up(app: Any) -> bool:
-    """Whether Celery made the app up, because there was none, and nothing was installed on it."""
+    """Return whether the app is Celery's implicit default one, without jobclaim installed on it."""
     return bool(app.main == "default" and not app.set_as_current and "jobclaim" not in vars(app))
 
 
 def installed_on(app: Any) -> Handle | None:
-    """Give the handle of an app, or ``None`` where jobclaim is not installed on it."""
+    """Return the handle of an app, or ``None`` where jobclaim is not installed on it."""
     found = vars(app).get("jobclaim")
     return found if isinstance(found, Handle) else None
 
 
 def handle_of(app: Any) -> Handle:
-    """Give the handle of an app that jobclaim is installed on.
+    """Return the handle of an app that jobclaim is installed on.
 
-    The app that Celery makes up where a program has none gets jobclaim installed on it: such a program uses the
-    project's settings alone.
+    Where a program has no app, jobclaim is installed on the default app that Celery creates, with the project's
+    settings.
 
     Raises
     ------
     NotInstalled
-        It names the app and says what to add.
+        Jobclaim is not installed on the app; the message names the app and says what to add.
     """
     if (found := installed_on(app)) is not None:
         return found

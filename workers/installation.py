@@ -25,27 +25,27 @@ STEPS: Final = (
     "jobclaim.workers.process.steps:ProtectionStep",
     "jobclaim.workers.process.alive:Alive",
 )
-"""By name: only a worker imports them."""
+"""Dotted names, because only a worker imports the classes."""
 OURS: Final = {
     "events_cls": ("jobclaim.workers.control:JobEvents", Events),
     "control_cls": ("jobclaim.workers.control:JobControl", Control),
     "task_cls": ("jobclaim.workers.attempt.coroutines:PlainTask", Task),
     "log_cls": ("jobclaim.workers.telemetry.logs:WorkerLogging", Logging),
 }
-"""Classes of an app that become ours, where they are Celery's own."""
+"""Classes of an app that are replaced by jobclaim's where they are Celery's own."""
 
 
 def install(app: Celery, settings: Settings | None = None) -> Handle:
     """Install jobclaim on a Celery app; the handle is ``app.jobclaim`` afterwards.
 
-    The app's routes, schedules, time zone, bootsteps and plain tasks go on working. What contradicts the claim rule is
-    overridden, in one warning that names each key, both values and why: now where the app is configured already, else
-    when it is. No environment is read and no AWS is asked before it is needed.
+    The app's routes, schedules, time zone, bootsteps and plain tasks keep working. Options that contradict the claim
+    rule are overridden, in one warning that names each key, both values and the reason: now if the app is configured
+    already, else when it is. The environment is not read and AWS is not called before it is needed.
 
     Parameters
     ----------
     app : celery.Celery
-        Any app; several in one process keep apart.
+        Any app; several apps in one process are independent.
     settings : Settings, optional
         Default: the project's own, read when they are first needed (environment, Django's ``JOBCLAIM``,
         ``pyproject.toml``).
@@ -89,22 +89,22 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
 
 
 class InstalledTasks:
-    """The tasks of all apps that jobclaim is installed on, for whoever knows a task's name alone."""
+    """The tasks of all apps that jobclaim is installed on, looked up by task name alone."""
 
     def registered(self, name: str) -> Any:
-        """Give the `JobTask` of that name; ``None`` where no app has it."""
+        """Return the `JobTask` of that name; ``None`` where no app has it."""
         for app in _state._get_active_apps():
             if installed_on(app) is not None and isinstance(task := app.tasks.get(name), JobTask):
                 return task
         return None
 
     def key_of(self, task: Any, values: Mapping[str, Any]) -> str:
-        """Give the key of a task's call."""
+        """Return the key of a task's call."""
         return key_of(task, values)
 
 
 def _replace_celerys_own(app: Any) -> None:
-    """Put our classes in the place of Celery's; what an app made of them already is made anew."""
+    """Replace Celery's classes by jobclaim's, and recreate the objects that the app has made of them already."""
     for name, (ours, celerys) in OURS.items():
         if getattr(app, name) in (f"{celerys.__module__}:{celerys.__name__}", celerys):
             setattr(app, name, ours)
@@ -117,7 +117,7 @@ def _replace_celerys_own(app: Any) -> None:
 
 
 def _make_beat(app: Any, **options: Any) -> Any:
-    """Make the program of ``celery beat``, which only that imports."""
+    """Make the ``celery beat`` program; its module is imported by that command only."""
     from jobclaim.workers.schedule.foreign import JobBeat
 
     return JobBeat(**{"app": app, **options})
@@ -126,21 +126,23 @@ def _make_beat(app: Any, **options: Any) -> Any:
 def _be_found_from_every_thread(app: Any) -> None:
     """Make it the process's default app unless another one was chosen.
 
-    ``set_as_current`` holds in the importing thread alone: elsewhere `@shared_task` would resolve to an app that Celery
-    makes up, without a broker.
+    ``set_as_current`` applies to the importing thread only: in other threads `@shared_task` would resolve to a default
+    app that Celery creates, without a broker.
     """
     if _state.default_app is None or is_made_up(_state.default_app):
         app.set_default()
 
 
 def _prepare_bodies(sender: Any, **_: Any) -> None:
-    """Let ``async def`` bodies run, in workers and in eager mode; later tasks are prepared by their class."""
+    """Prepare the existing tasks to run ``async def`` bodies, in workers and in eager mode; later tasks are prepared by
+    their class.
+    """
     for task in list(sender.tasks.values()):
         coroutines.prepare_instance(task)
 
 
 def _adopt_tasks(app: Any, handle: Handle) -> None:
-    """Give the tasks that were bound before their limits."""
+    """Set the time limits of the tasks that were bound before jobclaim was installed."""
     for task in app.tasks.values():
         if isinstance(task, JobTask):
             time_limits.adopt(type(task), handle)

@@ -198,7 +198,7 @@ class JobTask(
             )
 
     def _refused(self, where: Address, job: Job) -> None:
-        """See whether the message, not another claim, is what was refused.
+        """Check whether the message, not another claim, is what was refused.
 
         Raises
         ------

@@ -34,7 +34,7 @@ def time_limits(soft: float | None, hard: float | None, usual: Limits) -> Limits
 
 
 def adopt(task: Any, handle: Handle) -> None:
-    """Give a task class its limits before Celery fills in those of the default queue."""
+    """Set a task class's limits before Celery fills in those of the default queue."""
     try:
         usual = handle.settings.limits(task.name, queue_of(task, handle))
     except ValueError:
@@ -85,7 +85,7 @@ def check_call(task: str, queue: str, hard: float | None, settings: Settings) ->
 
 
 def adopt_plain(task: Any, handle: Handle) -> None:
-    """Give a task that is no `JobTask` the limits of its queue where neither it nor the host says any.
+    """Set the limits of a plain task from its queue where neither the task nor the host sets any.
 
     Celery has filled in those of the app's configuration, which are the default queue's.
     """

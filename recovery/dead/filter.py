@@ -44,7 +44,7 @@ class Filter:
             raise InvalidInput(f"since={self.since} is after until={self.until}; nothing can have failed then")
 
     def fits(self, job: Job) -> bool:
-        """Whether a job is meant."""
+        """Return whether a job is meant."""
         failure = job.failure
         kind, exception = (str(failure.kind), failure.exception) if failure else ("", "")
         return (

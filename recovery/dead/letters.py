@@ -77,7 +77,7 @@ class DeadLetters:
         self._timer = timer
 
     def find(self, wanted: Filter) -> Iterator[Job]:
-        """Give the jobs that are meant, each shard oldest first, a page at a time."""
+        """Return the jobs that are meant, each shard oldest first, a page at a time."""
         for partition, by_failure in self._partitions(wanted.states):
             for page in self._pages(partition, wanted.until if by_failure else 0):
                 found = self._repo.table.get_many([entry.job_id for entry in page])

@@ -1,13 +1,13 @@
-"""Whether a claimed job may start now, by the limits that its task sets on the whole fleet.
+"""Check whether a claimed job may start now, by the rate and concurrency limits of its task across the fleet.
 
 ::
 
     concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: come back in a while, longer each time
     rate_limit         "100/m" ──────────────▶ 100 a minute have started: your turn is at 12:00:07, come back then
 
-Either way the job goes back without charging an attempt. A turn that was given is noted in the job, and makes it one of
-those that go before newcomers. It may come late for it, because its message waited: then it starts as soon as the rate
-allows, for which it waits some seconds in its process, the longer the oftener it came.
+Either way the job is released without charging an attempt. A reserved turn is stored in the job, and gives it
+precedence over newcomers. The job may miss its turn because its message waited: then it starts as soon as the rate
+allows, and waits for that for some seconds in its process, longer each time.
 """
 
 from __future__ import annotations
@@ -24,31 +24,32 @@ from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.idempotency import derive_key
 
 TURN_GRACE_MS: Final = 5_000
-"""How late a job may come for its turn and still count as one whose message did not wait."""
+"""How late a job may be for its turn and still count as in time."""
 TURN_EARLY_MS: Final = 1_000
-"""How early, by the clock of another machine than the one that reserved it."""
+"""How early it may be, because the turn was reserved by another machine's clock."""
 PATIENCE: Final = ((4, 5_000, 20_000), (20, 15_000, 60_000))
-"""For how long a job waits in its process for its start, when it comes for the first turn and for later ones: intervals
-of the rate, but milliseconds at least and at most."""
+"""How long a job waits in its process for its start, on its first turn and on later ones: intervals of the rate, within
+a minimum and a maximum in milliseconds.
+"""
 PATIENCE_SHARE: Final = 10
-"""A soft time limit is at least that many times as long: the wait counts against it."""
+"""A soft time limit is at least this many times the wait, which counts against it."""
 LONGEST_VALUE: Final = 200
-"""Characters of a concurrency key's value that are kept as they are, for people to read."""
+"""Characters of a concurrency key's value that are kept readable."""
 FIRST_WAIT_MS: Final = 1_000
 LONGEST_WAIT_MS: Final = 30_000
-"""Waits of a job whose concurrency key is taken."""
+"""Waits of a job whose concurrency limit has no free slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Not now.
+    """A rate or concurrency limit holds the job.
 
     Attributes
     ----------
     until : int
-        When to come back, epoch milliseconds.
+        When to try again, epoch milliseconds.
     slot : int
-        The same, where it is a turn that is kept for the job; else 0.
+        The same time if it is a turn reserved for the job; else 0.
     """
 
     until: int
@@ -57,12 +58,12 @@ class Hold:
 
 
 def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold | None:
-    """Ask for leave to start a claimed job; ``None`` grants it, and then it must leave its name when it has ended.
+    """Request the start of a claimed job; ``None`` grants it, and its slot must then be freed when the job has ended.
 
     Parameters
     ----------
     name : str
-        What it counts against, from `concurrency_name`; empty for nothing.
+        The name whose slots it takes, from `concurrency_name`; empty for none.
 
     Raises
     ------
@@ -97,7 +98,9 @@ def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
 
 
 def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:
-    """Name of what a job counts against; empty where its task has no concurrency key, or this call no value for it."""
+    """Return the name whose slots a job takes; empty where its task has no concurrency key, or the call no value for
+    it.
+    """
     key = task.concurrency_key
     if key is None:
         return ""
@@ -109,17 +112,18 @@ def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:
 
 
 def has_turn(job: Job, now: int) -> bool:
-    """Whether a job comes in time for the turn that a rate limit gave it."""
+    """Return whether a job is in time for the turn that a rate limit reserved for it."""
     return job.slot > 0 and job.slot - TURN_EARLY_MS <= now <= job.slot + TURN_GRACE_MS
 
 
 def coming_of(job: Job, limit: RateLimit, now: int, most_ms: int) -> Coming:
-    """Tell how a job comes to ask for its start: for the first time or for its turn, in time or late, how patient.
+    """Return how a job requests its start: for the first time or for a reserved turn, in time or late, and how long it
+    waits.
 
     Parameters
     ----------
     most_ms : int
-        Bounds its patience.
+        Limit of its wait.
     """
     holder = job.slot > 0
     late = not has_turn(job, now) if holder else job.wait_ms > TURN_GRACE_MS
@@ -131,7 +135,7 @@ def coming_of(job: Job, limit: RateLimit, now: int, most_ms: int) -> Coming:
 
 
 def backoff_ms(given_back: int, *, draw: Callable[[], float] = random.random) -> int:
-    """Milliseconds until a job asks again that was given back so often: doubling, at least half of it sure."""
+    """Return the milliseconds until a job that was released so often tries again: doubling, half of it jitter."""
     doublings = min(max(0, given_back - 1), 10)
     full = min(LONGEST_WAIT_MS, FIRST_WAIT_MS << doublings)
     return round(full * (0.5 + draw() / 2))

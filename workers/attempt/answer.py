@@ -28,7 +28,7 @@ def make_readable(einfo: Any) -> None:
 
 
 def readable(error: Any) -> BaseException:
-    """Give an exception that stands for another one in every process."""
+    """Return an exception that stands for another one in every process."""
     if isinstance(error, TaskPredicate):
         return _predicate(error)
     made: BaseException
@@ -60,7 +60,7 @@ def _predicate(error: Any) -> BaseException:
 
 
 def wrapped(error: BaseException) -> UnpickleableExceptionWrapper:
-    """Give Celery's wrapper, which has an exception's name and text."""
+    """Return Celery's wrapper, which has an exception's name and text."""
     module, name, text = type(error).__module__, type(error).__name__, words(error)
     if isinstance(error, UnpickleableExceptionWrapper):
         module, name = error.exc_module, error.exc_cls_name
@@ -68,7 +68,7 @@ def wrapped(error: BaseException) -> UnpickleableExceptionWrapper:
 
 
 def einfo_of(error: BaseException) -> ExceptionInfo:
-    """Give an exception that was not raised as Celery's tracer gives one; whoever reads it wants its traceback."""
+    """Return an exception that was not raised as Celery's tracer gives one; whoever reads it wants its traceback."""
     try:
         raise error
     except BaseException:  # noqa: BLE001 - it is ours

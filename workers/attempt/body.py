@@ -77,12 +77,12 @@ class BodyDelivery(place.Delivery):
         return worker.current().may_claim()
 
     def attempt_of(self, job_id: str) -> int | None:
-        """The attempt of the message's own job, once: a body that gives it back may claim it again."""
+        """Return the attempt of the message's own job, once: a body that gives it back may claim it again."""
         named = self._address
         return named.attempt if named and named.job_id == job_id and job_id not in self._asked else None
 
     def task_of(self, job_id: str) -> str:
-        """The running task, where its message names the job."""
+        """Return the running task, where its message names the job."""
         return str(self._task.name) if self._address and self._address.job_id == job_id else ""
 
     def asks(self, job_id: str, token: str) -> None:
@@ -108,11 +108,11 @@ class BodyDelivery(place.Delivery):
         log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **claim.log_context())
 
     def cancelled(self, token: str) -> bool:
-        """Whether the main process was told to end the attempt."""
+        """Return whether the main process was told to end the attempt."""
         return worker.current().is_cancelled(token)
 
     def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
-        """The claim that this body made, or that its `JobTask` made before it; in a thread no other one."""
+        """Return the claim that this body made, or that its `JobTask` made before it; in a thread no other one."""
         with self._lock:
             mine = [claim for _, claim in self._claims.values() if claim.job_id == job_id]
         own = getattr(self._request, "job", None)
@@ -127,7 +127,7 @@ class BodyDelivery(place.Delivery):
         return running.write_until(claim.lease_expires_at, now)
 
     def sees_cancel(self) -> bool:
-        """Whether the main process was told to end any attempt that the body holds."""
+        """Return whether the main process was told to end any attempt that the body holds."""
         with self._lock:
             tokens = [self._key, *self._claims]
         if not any(map(self.cancelled, tokens)):
@@ -166,14 +166,14 @@ class BodyDelivery(place.Delivery):
 
     # --- what the worker asks
     def open_claims(self) -> list[tuple[JobRepo, Job]]:
-        """Give the claims without an outcome, the message's own job first."""
+        """Return the claims without an outcome, the message's own job first."""
         with self._lock:
             found = list(self._claims.values())
         own = self._address.job_id if self._address else ""
         return sorted(found, key=lambda pair: pair[1].job_id != own)
 
     def is_of(self, task: Any) -> bool:
-        """Whether it is a task's own body that runs, not one that it calls."""
+        """Return whether it is a task's own body that runs, not one that it calls."""
         return task is self._task or task.name == self._task.name
 
     @contextmanager

@@ -152,7 +152,7 @@ def prepare_instance(task: Any) -> None:
 
 
 def is_async(run: Any) -> bool:
-    """Whether a function, or what its decorators wrap, is an ``async def``."""
+    """Return whether a function, or what its decorators wrap, is an ``async def``."""
     return inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(inspect.unwrap(run))
 
 
@@ -187,7 +187,7 @@ def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]
 
 
 def _is_attempt(task: Any, owner: type[Any]) -> bool:
-    """Whether a worker, or an eager call, runs the task, and not its own body, which awaits what it calls."""
+    """Return whether a worker, or an eager call, runs the task, and not its own body, which awaits what it calls."""
     if not isinstance(task, owner):
         return False
     request = task.request_stack.top

@@ -1,7 +1,7 @@
 """Steps, progress and waits of a call that has no job: made directly, by ``apply()`` or in eager mode.
 
-Values and refusals are those of a worker: a result that no worker could store is refused, and a name that is used for
-two calls too. Nothing is stored: with the call its steps are forgotten.
+Results and errors are those of a worker: a result that no worker could store is refused, and so is a name that is used
+for two calls. Nothing is stored: steps are forgotten when the call ends.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from jobclaim.jobs.repo.running import wait_name
 from jobclaim.jobs.repo.stepping import completed_now, step_name
 
 TIMES_OUT: Final = object()
-"""Stands for a wait that nobody resumes in time."""
+"""Payload that makes a wait time out."""
 
 _resumes: ContextVar[Mapping[str, Any]] = ContextVar("resumes", default={})  # noqa: B039 - never changed
 
 
 @contextmanager
 def resumed_with(payloads: Mapping[str, Any]) -> Iterator[None]:
-    """Give eager calls in the block what their waits are resumed with, by name."""
+    """Set the payloads that the waits of eager calls in this block return, by name."""
     token = _resumes.set({**_resumes.get(), **payloads})
     try:
         yield
@@ -39,7 +39,7 @@ def resumed_with(payloads: Mapping[str, Any]) -> Iterator[None]:
 
 
 class Eagerly:
-    """What one call keeps while it runs."""
+    """The state of one call while it runs."""
 
     def __init__(self, task: str) -> None:
         self._task = task
@@ -48,7 +48,7 @@ class Eagerly:
 
     @classmethod
     def of(cls, request: Any, task: str) -> Eagerly:
-        """Give what a request's call keeps; each call without a request keeps nothing."""
+        """Return the state of a request's call; calls without a request have none."""
         if request is None:
             return cls(task)
         known = vars(request).get("eagerly")
@@ -57,14 +57,14 @@ class Eagerly:
         return known  # type: ignore[no-any-return]
 
     def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run it, once in this call."""
+        """Run the function once per call."""
         call = self._call(name, function, args, kwargs)
         if name not in self._steps:
             self._keep(name, function, call, completed_now(function(*args, **kwargs), name))
         return self._given(name, function, call)
 
     async def astep(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run it, once in this call."""
+        """Run the function once per call."""
         call = self._call(name, function, args, kwargs)
         if name not in self._steps:
             result = function(*args, **kwargs)
@@ -80,11 +80,11 @@ class Eagerly:
         checkpoint: Any = ...,
         flush: bool = False,
     ) -> None:
-        """Refuse what a worker would refuse."""
+        """Validate the report as a worker would, and drop it."""
         self._reports.tell(done, total, message, checkpoint, system_clock())
 
     def wait_for(self, name: str, *, timeout: float | None = None) -> Any:
-        """Give what the test set."""
+        """Return the payload that the test set."""
         wait_name(name)
         payload = _resumes.get().get(name, ...)
         if payload is TIMES_OUT:
@@ -97,15 +97,15 @@ class Eagerly:
         return codec.decode(codec.encode(payload))
 
     def wait_token(self, name: str) -> str:
-        """Give a token that opens nothing."""
+        """Return a token that resumes nothing."""
         return f"eager-{wait_name(name)}"
 
     def sleep(self, seconds: float, *, name: str | None = None) -> None:
-        """Pass at once."""
+        """Return at once."""
         checks.positive(seconds, "seconds", checks.MAX_WINDOW_SECONDS)
 
     def sleep_until(self, when: datetime | int, *, name: str | None = None) -> None:
-        """Pass at once."""
+        """Return at once."""
         checks.moment(when, "when", system_clock())
 
     def _call(self, name: str, function: Any, args: Any, kwargs: Any) -> tuple[str, str]:

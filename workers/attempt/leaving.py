@@ -1,17 +1,17 @@
-"""What a job comes to by the way its body was left: one table, for a `JobTask` and for claims in task code.
+"""Decide a job's outcome by how its body ended: one table, for a `JobTask` and for claims in task code.
 
 ::
 
-    an exception, SystemExit and its like too    FAILED with it
+    an exception, also SystemExit and the like   FAILED with it
     Reject(requeue=False)                        FAILED with its reason
     Reject(requeue=True), an open breaker        PENDING, uncharged, its message sent again
     Retry that was raised by hand                PENDING, charged, its message sent again
-    update_state("FAILURE"), then Ignore         FAILED with what was told
-    update_state("SUCCESS"), then Ignore         COMPLETED with what was told
+    update_state("FAILURE"), then Ignore         FAILED with that state
+    update_state("SUCCESS"), then Ignore         COMPLETED with that state
     Ignore                                       CANCELLED
     the process is being ended                   nothing here: its worker's main process decides
 
-An attempt that the body, or Celery's tracer, ended before is left as it is.
+An attempt that the body, or Celery's tracer, has ended already is left as it is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ log = get_logger("jobclaim.worker")
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What an attempt comes to.
+    """The outcome of an attempt.
 
     Attributes
     ----------
@@ -66,12 +66,14 @@ class End:
 
 
 def process_is_ending() -> bool:
-    """Whether the process was told to end: then what its body raises is that, and no word of the body's own."""
+    """Return whether the process is being ended: then an exception that leaves the body comes from that, not from the
+    body.
+    """
     return bool(common._should_have_exited[0])
 
 
 def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
-    """Decide what an attempt comes to.
+    """Decide the outcome of an attempt.
 
     Parameters
     ----------
@@ -100,10 +102,10 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
 
 
 def _reason(left: Reject) -> BaseException:
-    """The error that a message was rejected for, where it is one; it may never have been raised itself."""
+    """Return the error that a message was rejected for, if it is one; it may never have been raised."""
     reason = left.reason
     if not isinstance(reason, BaseException):
-        left.args = () if reason is None else (reason,)  # what it prints
+        left.args = () if reason is None else (reason,)  # its text
         return cast(BaseException, left)
     return _with_traceback(reason, left)
 
@@ -115,7 +117,7 @@ def _with_traceback(error: BaseException, left: BaseException) -> BaseException:
 
 
 def failure_told(meta: Any, left: Ignore) -> BaseException | Failure:
-    """Make a failure of what a body told of it: the error itself, the one that it handled, or a text."""
+    """Make a failure from the body's own report: the error itself, the one being handled, or a text."""
     handled: BaseException | None = left.__cause__ or left.__context__
     if isinstance(meta, BaseException):
         return _with_traceback(meta, left)
@@ -132,7 +134,9 @@ def failure_told(meta: Any, left: Ignore) -> BaseException | Failure:
 
 
 def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
-    """Write how an attempt ended; ``None`` where the claim is over or nothing could be written, which is logged."""
+    """Record the outcome of an attempt; ``None`` where the claim has ended or nothing could be written, which is
+    logged.
+    """
     job_id, token = claim.job_id, claim.claim_token
     match end.move:
         case Move.COMPLETE:

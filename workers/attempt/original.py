@@ -13,7 +13,7 @@ from celery.utils.serialization import UnpickleableExceptionWrapper, get_pickled
 
 
 def original(given: BaseException, raised: BaseException | None = None) -> BaseException:
-    """Give the raised exception in the place of the one that Celery made of it.
+    """Return the exception that was raised, not the one that Celery made of it.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def original(given: BaseException, raised: BaseException | None = None) -> BaseE
 
 
 def cause_of(retry: Retry) -> BaseException | None:
-    """Give the error for which a body wants to be tried again."""
+    """Return the error for which a body is retried."""
     given = getattr(retry, "exc", None)
     behind = retry.__cause__ or retry.__context__
     return original(given, behind) if isinstance(given, BaseException) and behind is not None else given

@@ -227,7 +227,7 @@ class ReturningTask(Task):
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
 
     def _not_retried(self, error: Any) -> NoReturn:
-        """Tell why a retry was not written: the claim is over, or what was asked for cannot be."""
+        """Return why a retry was not written: the claim is over, or what was asked for cannot be."""
         if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
             log.warning("job.retry_dropped", reason=str(error))
             raise Ignore(str(error)) from error
@@ -247,5 +247,5 @@ class ReturningTask(Task):
 
 
 def _constant(policy: RetryPolicy, delay: float) -> RetryPolicy:
-    """Give a policy that differs in its delays alone: each is the same."""
+    """Return a policy that differs in its delays alone: each is the same."""
     return replace(policy, base=delay, factor=1, ceiling=delay, full_jitter=False)

@@ -1,7 +1,7 @@
-"""The attempt that this thread runs in a pool of threads: its time limits, which no signal can bring to it.
+"""The attempt that runs in this thread of a thread pool: its time limits, which no signal can deliver.
 
 A child of a prefork pool gets the soft limit as an exception and is killed at the hard one. A thread can be neither
-interrupted nor ended from outside, so its body asks (`jobclaim.workers.attempt.checking`), and the worker's heartbeat
+interrupted nor ended from outside, so its body checks (`jobclaim.workers.attempt.checking`), and the worker's heartbeat
 vouches for it past its lease (`is_vouched_for`).
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 from jobclaim.workers.process import worker
 
 WRITING_MS: Final = 60_000
-"""For how long an end is tried to be written by an attempt whose lease is over and for which its worker vouches."""
+"""How long an attempt past its lease, for which its worker vouches, tries to record its outcome."""
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class ThreadAttempt:
     Attributes
     ----------
     soft_at : float, optional
-        When its soft limit is over, by ``time.monotonic()``; ``None`` for never.
+        When its soft limit is reached, by ``time.monotonic()``; ``None`` for never.
     soft_limit : float, optional
         Seconds.
     """
@@ -35,7 +35,7 @@ class ThreadAttempt:
     _told: bool = field(default=False, init=False)
 
     def tells_limit(self) -> bool:
-        """Whether the soft limit is over and the body was not told yet; it is from now on."""
+        """Return whether the soft limit is reached and not reported yet; from then on it counts as reported."""
         if self._told or self.soft_at is None or time.monotonic() < self.soft_at:
             return False
         self._told = True
@@ -51,20 +51,20 @@ def enter(soft_limit: float | None) -> None:
 
 
 def leave() -> None:
-    """The attempt is over."""
+    """End the attempt of this thread."""
     _running.set(None)
 
 
 def current() -> ThreadAttempt | None:
-    """Give the attempt that this code is part of; ``None`` outside a pool of threads."""
+    """Return the attempt that this code is part of; ``None`` outside a pool of threads."""
     return _running.get()
 
 
 def is_vouched_for() -> bool:
-    """Whether the worker's heartbeat names this attempt and is written, so that recovery leaves it alone."""
+    """Return whether the worker's heartbeat names this attempt and is written, so that recovery leaves it alone."""
     return _running.get() is not None and worker.current().may_claim()
 
 
 def write_until(lease_expires_at: int, now: int) -> int:
-    """Until when the end of this attempt is tried to be written, epoch milliseconds."""
+    """Return until when recording this attempt's outcome is tried, epoch milliseconds."""
     return max(lease_expires_at, now + WRITING_MS) if is_vouched_for() else lease_expires_at

@@ -1,12 +1,12 @@
-"""The class that a `JobTask`'s objects have: the user's own, with what it must not remove in front of it.
+"""The class of a `JobTask`'s objects: the user's class, preceded by the hooks that it must not remove.
 
 ::
 
     Sealed ──▶ the user's classes, Flask's, mixins ──▶ JobTask ──▶ celery.Task
 
-A base class of the user's may have a ``before_start``, a ``__call__`` or an ``after_return`` that calls no ``super()``:
-Celery would then never come to ours, and the body would run without its claim. Here ours come first and call the
-user's; the end of the attempt stands around Celery's tracer (`workers.attempt.closing`), where no hook can remove it.
+A user's base class may have a ``before_start``, a ``__call__`` or an ``after_return`` that does not call ``super()``:
+Celery would then never reach jobclaim's, and the body would run without its claim. Here jobclaim's come first and call
+the user's; the end of the attempt wraps Celery's tracer (`workers.attempt.closing`), where no hook can remove it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ REMEDIES: Final = {
     "request": "it holds the claimed job; remove it",
     "jobclaim": "it is what jobclaim is on the task's app; rename it",
 }
-"""What must not be overridden, beside private names: why, and what to do."""
+"""Names, besides private ones, that must not be overridden: the reason, and what to do instead."""
 FROM_CELERYS: Final = "derive it from celery.worker.request.Request: jobclaim's is put in front of it"
 KEPT: Final = "__jobclaim_sealed__"
-"""Attribute of a class that keeps the one that is made of it, and goes when it goes."""
+"""Attribute of a class that holds its sealed class, so that both are collected together."""
 
 
 class Sealed(Task):
-    """What Celery calls first."""
+    """The hooks that Celery calls first."""
 
     _tracer: Tracer | None = None
 
     @property
     def __trace__(self) -> Tracer | None:
-        """Celery's tracer of this task, which workers set; each attempt has a context of its own and ends with it."""
+        """Celery's tracer of this task, set by workers; each attempt has its own context and ends with it."""
         return self._tracer
 
     @__trace__.setter
@@ -51,7 +51,7 @@ class Sealed(Task):
 
     @property
     def Request(self) -> Any:  # noqa: N802 - Celery's name
-        """The class of its requests in a worker's main process: ours, before the user's own where there is one."""
+        """The class of its requests in a worker's main process: jobclaim's, before the user's own if there is one."""
         from jobclaim.workers.process.request import of_job_task
 
         return of_job_task(super().Request)
@@ -62,7 +62,7 @@ class Sealed(Task):
         super().before_start(task_id, args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body within its breaker, as the user's class runs it; what follows a lost claim is held back."""
+        """Run the body within its breaker, as the user's class runs it; after a lost claim nothing follows."""
         request, body = self.request_stack.top, partial(super().__call__, *args, **kwargs)
         if getattr(request, "job", None) is None or getattr(request, "body_began", False):
             return body()
@@ -71,12 +71,12 @@ class Sealed(Task):
 
 
 def traced(tracer: Tracer, task: Any) -> Tracer:
-    """Make the tracer of a `JobTask` of Celery's."""
+    """Make the tracer of a `JobTask` from Celery's."""
     return contained(answering(closing(tracer, task)), task)
 
 
 def sealed(cls: Any) -> Any:
-    """Give the class of a user's class whose objects are tasks; of one that has it already, itself."""
+    """Return the sealed class of a user's class, from which its tasks are made; a sealed class is returned as it is."""
     if issubclass(cls, Sealed):
         return cls
     if KEPT not in vars(cls):
@@ -86,9 +86,10 @@ def sealed(cls: Any) -> Any:
 
 
 def hides(task: Any) -> Iterator[str]:
-    """Say what the user's classes hide of ours that `Sealed` cannot put back; such a task must not run.
+    """Return which of jobclaim's methods the user's classes override beyond what `Sealed` restores; such a task must
+    not run.
 
-    The class is asked for as `__class__`: a task that is not evaluated yet is a proxy of Celery's, by `type`.
+    The class is read from `__class__`: by `type`, a task that is not evaluated yet is one of Celery's proxies.
     """
     for cls in task.__class__.__mro__:
         if cls.__module__.startswith(LIBRARIES) or issubclass(cls, Sealed):
@@ -103,18 +104,18 @@ def hides(task: Any) -> Iterator[str]:
 
 
 def _our_request() -> Any:
-    from jobclaim.workers.process.request import JobRequest  # which is a worker's, and not a submitter's
+    from jobclaim.workers.process.request import JobRequest  # set in a worker, not in a submitter
 
     return JobRequest
 
 
 def own_names(cls: type) -> set[str]:
-    """Name what the tasks of a class have of ours and users do not call: private methods, what a worker relies on."""
+    """List the names of a task class that users do not call: private methods, and those that a worker relies on."""
     ours = (vars(one) for one in cls.__mro__ if one.__module__.startswith("jobclaim."))
     private = {name for names in ours for name in names if name.startswith("_") and not name.endswith("_")}
     return private - set(dir(Task)) | REMEDIES.keys()
 
 
 def declared(cls: type[Task]) -> type[Task]:
-    """Give the class as its author wrote it."""
+    """Return the class as its author wrote it."""
     return next(one for one in cls.__mro__ if not issubclass(one, Sealed))

@@ -1,7 +1,8 @@
-"""The soft time limit's signal in a child of the pool: who gets it, and when nobody does.
+"""The soft time limit's signal in a child of the pool: what handles it, and when it is dropped.
 
-An end is written as long as the lease lasts, through an outage too. The limit's signal, raised in the middle of that,
-would make a failure of a body that returned in time. The hard limit, which is the main process's, still holds.
+Recording an outcome is retried as long as the lease lasts, also through an outage. The limit's signal, raised in the
+middle of that, would turn the success of a body that returned in time into a failure. The hard limit, which the main
+process enforces, still applies.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _of_body: Handler | None = None
 
 @contextmanager
 def passes_by() -> Iterator[None]:
-    """Drop the signal inside the block; does nothing outside a child of the pool."""
+    """Drop the signal inside the block; do nothing outside a child of the pool."""
     with _replaced(signal.SIG_IGN):
         yield
 
 
 @contextmanager
 def handled_by(handler: Handler) -> Iterator[None]:
-    """Let a body that runs an event loop get the signal inside the block; nothing outside a child of the pool."""
+    """Pass the signal to a body that runs an event loop, inside the block; do nothing outside a child of the pool."""
     global _of_body  # noqa: PLW0603 - a child runs one body at a time, in its main thread
     before, _of_body = _of_body, handler
     try:

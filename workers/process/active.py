@@ -8,7 +8,7 @@ from jobclaim.workers.process.request import OwnedRequest
 
 
 def requests() -> list[OwnedRequest]:
-    """The requests that children work on; the event loop may change Celery's set at any moment."""
+    """Return the requests that children work on; the event loop may change Celery's set at any moment."""
     while True:
         try:
             return [request for request in state.active_requests if isinstance(request, OwnedRequest)]

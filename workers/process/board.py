@@ -62,7 +62,7 @@ class Board:
                 self._memory[at : at + SLOT] = EMPTY
 
     def is_marked(self, token: str) -> bool:
-        """Whether an attempt is to be cancelled."""
+        """Return whether an attempt is to be cancelled."""
         return self._find(token.encode()) >= 0
 
     def _find(self, slot: bytes) -> int:

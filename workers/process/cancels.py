@@ -68,11 +68,11 @@ class Cancels:
             self._due[request] = time.monotonic() + (self._grace if told else 0)
 
     def is_wanted(self, request: OwnedRequest, attempt: HeldAttempt) -> bool:
-        """Whether an attempt is to end."""
+        """Return whether an attempt is to end."""
         return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
 
     def obey(self, commands: Mapping[str, str]) -> Sequence[str]:
-        """Carry out the commands; give the job ids of those that are over and may be forgotten."""
+        """Carry out the commands; return the job ids of those that are over and may be forgotten."""
         runs = {job_id: request for request in active.requests() for job_id in request.job_ids()}
         done = [job_id for job_id in commands if job_id in self._over]
         self._over.clear()

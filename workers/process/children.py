@@ -40,7 +40,7 @@ class Children:
         self._end(pid, signal.SIGKILL)
 
     def left(self) -> list[int]:
-        """Give the children of a pool that is closing, or none while it works: each was told to end after its job."""
+        """Return the children of a pool that is closing, or none while it works: each was told to end after its job."""
         inner = getattr(self._pool, "_pool", None)
         if not hasattr(self._pool, "terminate_job") or inner is None or inner._state == RUN:
             return []
@@ -59,7 +59,7 @@ class Children:
         return pid is not None and pid != os.getpid() and hasattr(self._pool, "terminate_job")
 
     def have_ended(self, pids: Iterable[int | None]) -> bool:
-        """Whether one of some children has ended and waits for the pool to notice."""
+        """Return whether one of some children has ended and waits for the pool to notice."""
         return any(_has_ended(pid) for pid in pids if pid is not None and self._is_child(pid))
 
     @staticmethod

@@ -37,7 +37,7 @@ class BeatPace:
     open_for: float
 
     def pause(self, *, failures: int, news: bool, jitter: float = 1.0) -> float:
-        """Seconds from the last write to the next: sooner after a failure, within a second for new jobs."""
+        """Return the seconds from the last write to the next: sooner after a failure, within a second for new jobs."""
         if failures:
             return min(self.interval, SHORTEST_PAUSE * 2.0 ** min(failures - 1, 10)) * jitter
         return SHORTEST_PAUSE if news else self.interval

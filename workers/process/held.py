@@ -84,11 +84,11 @@ class ClaimNotes:
                 self._memory[place : place + 1] = FREE
 
     def of(self, delivery: str) -> list[NotedClaim]:
-        """Give the claims that are held under a delivery."""
+        """Return the claims that are held under a delivery."""
         return [claim for owner, claim in map(self._read, self._used()) if owner == delivery]
 
     def all(self) -> dict[str, list[NotedClaim]]:
-        """Give all claims by delivery."""
+        """Return all claims by delivery."""
         found: dict[str, list[NotedClaim]] = {}
         for owner, claim in map(self._read, self._used()):
             found.setdefault(owner, []).append(claim)

@@ -49,7 +49,7 @@ class Parent:
     hub : kombu.asynchronous.Hub or None
         The event loop.
     about : WorkerRecord
-        What the fleet is told of this worker.
+        The worker's record in the fleet table.
     """
 
     def __init__(self, app: Celery, pool: Any, hub: Any, about: WorkerRecord) -> None:
@@ -83,30 +83,32 @@ class Parent:
         self._supervisor.start()
 
     def running(self) -> list[str]:
-        """Ids of the jobs that children work on now."""
+        """Return the ids of the jobs that children work on now."""
         started = (request.job_ids() for request in active.requests() if request.key == TOKEN)
         return sorted({claim.job_id for claim in worker.current().claims()}.union(*started))
 
     def vouched(self) -> list[str] | None:
-        """Tokens of the claims that threads hold; ``None`` in a worker that ends its attempts at their hard limit."""
+        """Return the tokens of claims that threads hold; ``None`` in a worker that ends its attempts at their hard
+        limit.
+        """
         if self._shutdown.threads is None:
             return None
         started = {request.token for request in active.requests() if request.key == TOKEN}
         return sorted({claim.token for claim in worker.current().claims()} | started)
 
-    # --- what the event loop tells
+    # --- calls from the event loop
     def started(self) -> None:
-        """A job has started."""
+        """Handle a job that has started."""
         self._heartbeat.tell()
 
     def lost(self, request: OwnedRequest, error: BaseException) -> None:
-        """The child of an attempt is gone, or is being killed for its time limit."""
+        """Handle an attempt whose child is lost, or is being killed for its time limit."""
         for attempt in request.attempts():
             wanted = self._cancels.is_wanted(request, attempt)
             self._record(partial(self._cancels.record_lost, attempt, error, wanted=wanted))
 
     def unanswered(self, request: JobRequest) -> None:
-        """The claim of an attempt had no answer: give the job back as soon as DynamoDB answers."""
+        """Release a job whose claim had no answer, as soon as DynamoDB answers."""
         attempt = request.attempts()[0]
 
         def record() -> None:
@@ -115,24 +117,24 @@ class Parent:
         self._record(record)
 
     def retried(self, request: OwnedRequest) -> None:
-        """An attempt ended and another one is to follow."""
+        """Handle an attempt that ended and is to be followed by another one."""
         self._cancels.retried(request)
 
     def cancel(self, request: OwnedRequest) -> None:
-        """End the attempts as cancelled, when their grace is over."""
+        """End the attempts as cancelled when their grace period is over."""
         self._cancels.begin(request)
 
     def give_back(self, request: OwnedRequest) -> None:
-        """The attempts do not end in time: release their claims or fail them, then kill their child."""
+        """Release or fail attempts that do not end in time, then kill their child."""
         self._shutdown.give_back(request)
 
     def _record(self, record: Callable[[], None]) -> None:
         if not self._recorder.submit(record):
             self._shutdown.left_over = True
 
-    # --- what the fleet tells
+    # --- commands from the fleet
     def _obey(self, record: WorkerRecord) -> Sequence[str]:
-        """Carry out the commands; give the job ids of those that are over and may be forgotten."""
+        """Carry out the commands; return the job ids of those that are done and may be removed."""
         self._announcement.tell(self._app.jobclaim.repo.clock())
         if record.drain and not state.should_stop:
             log.warning("worker.drain_requested")
@@ -141,7 +143,7 @@ class Parent:
 
     # --- the stop
     def close(self) -> None:
-        """The pool is empty, or its threads are abandoned: finish what is to be recorded, and deregister."""
+        """Finish recording and deregister; called when the pool is empty or its threads are abandoned."""
         self._stopped.set()
         try:
             self._deregister()
@@ -182,19 +184,19 @@ class Parent:
             self._shutdown.threads.mind(running, lambda: self._recorder.flush(0))
 
     def _notice_ended_children(self, running: set[OwnedRequest]) -> None:
-        """Celery looks once when a child's pipe closes, which is a moment too early, and then every 5 s."""
+        """Notice ended children: Celery checks when a child's pipe closes, a moment too early, then every 5 s."""
         if self._hub is not None and self._children.have_ended(request.worker_pid for request in running):
             self._hub.call_soon(self._pool.maintain_pool)
 
     def _notice_new_claims(self) -> None:
-        """A body may claim long after its message was taken: the fleet is to know within about a second."""
+        """Report new claims to the fleet within about a second: a body may claim long after its message came."""
         now = frozenset(claim.token for claim in worker.current().claims())
         if now - self._seen:
             self._heartbeat.tell()
         self._seen = now
 
     def _note_overdue(self, running: set[OwnedRequest]) -> None:
-        """Say once that a thread runs longer than its hard limit, which nothing enforces there."""
+        """Log once that a thread runs longer than its hard limit, which cannot be enforced there."""
         self._overdue &= running
         for request in running - self._overdue:
             if request.is_overdue(time.time()):

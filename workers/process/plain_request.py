@@ -1,4 +1,4 @@
-"""The request of a task that is no `JobTask`, in the worker's main process: its body may hold claims."""
+"""The request of a task that is not a `JobTask`, in the worker's main process: its body may hold claims."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = get_logger("celery.worker.request")
 
 
 class PlainRequest(OwnedRequest):
-    """A delivery of any other task's message: Celery's own request, whose body may hold claims."""
+    """A delivery of another task's message: Celery's own request, whose body may hold claims."""
 
     key = DELIVERY
 
@@ -42,37 +42,37 @@ class PlainRequest(OwnedRequest):
             logger.warning("time_limit=%s of %s[%s] is lowered to its queue's, %s s", wanted, self.name, self.id, most)
 
     def attempts(self) -> list[HeldAttempt]:
-        """The claims that the body holds, and the message's own job where it was not claimed yet."""
+        """Return the claims that the body holds, and the message's own job where it was not claimed yet."""
         found, where = super().attempts(), address(self._request_dict)
         if where and where.job_id not in {attempt.job_id for attempt in found}:
             found.append(HeldAttempt(where.job_id, where.attempt, self.token))
         return found
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Over a time limit; the hard one kills the child right after this call."""
+        """Handle a time limit; the hard one kills the child right after this call."""
         if not soft:
             self._lost(TimeLimitExceeded(timeout))
         self._as_celery(super().on_timeout, soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The body raised, which its child has written (``return_ok``), or the child is gone."""
+        """Handle a body that raised, which its child has recorded (``return_ok``), or a child that is lost."""
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
         if return_ok:
             if isinstance(error, SoftTimeLimitExceeded):
-                self._lost(error, gone=False)  # it may have struck before the claim
+                self._lost(error, gone=False)  # the limit may have hit before the claim
         elif not isinstance(error, TimeLimitExceeded):  # else `on_timeout` is called next
             self._lost(error)
-        task_ready(self)  # a Request of the user's own may not call Celery's, and this one would count as running
+        task_ready(self)  # a user's Request class may not call Celery's method, and this request would count as running
         return self._as_celery(super().on_failure, exc_info, send_failed_event, return_ok)
 
     def on_retry(self, exc_info: Any) -> None:
-        """The child has rescheduled its jobs; where one was to be cancelled, that takes effect now."""
+        """Handle jobs that the child has rescheduled; where one was to be cancelled, that takes effect now."""
         super().on_retry(exc_info)
         self._retried()
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """A cold shutdown: give what the body holds back before its child is killed."""
+        """Release the body's jobs at a cold shutdown, before its child is killed."""
         if (known := worker.current().owner) and self.attempts():
             known.give_back(self)
         else:
@@ -86,7 +86,7 @@ class PlainRequest(OwnedRequest):
             super().terminate(pool, signal)
 
     def _as_celery(self, handle: Any, *args: Any) -> Any:
-        """Do what Celery does; a result that cannot be written must not end the event loop."""
+        """Do what Celery does, but keep a result that cannot be written from ending the event loop."""
         try:
             return handle(*args)
         except JobError as error:
@@ -95,7 +95,7 @@ class PlainRequest(OwnedRequest):
 
 
 def of_task(task: Any) -> type[Request]:
-    """Give the class of a task's requests: ours, below the task's own where it has one."""
+    """Return the class of a task's requests: jobclaim's, below the task's own where it has one."""
     theirs = symbol_by_name(task.Request)
     if issubclass(theirs, OwnedRequest):
         return theirs  # type: ignore[no-any-return]

@@ -1,12 +1,12 @@
-"""What becomes of a message that no worker can run: its job fails with the reason, or it is kept as a dead letter.
+"""Handle poison messages, which no worker can run: fail the job with the reason, or keep the message as a dead letter.
 
 A job whose task is not registered here may be known to another worker: while a new version is rolled out, the old one
 meets tasks that only the new one has. So its message is sent again, later each time, and the job fails when it has had
 `Settings.max_dispatches` messages.
 
-Either way the message leaves the queue, so it cannot come back and go round for ever. Where SQS or DynamoDB cannot be
-reached it is left alone: it comes back after the visibility timeout, and SQS's redrive policy ends it after
-`max_receive_count` times.
+Either way the message leaves the queue, so it cannot be redelivered for ever. Where SQS or DynamoDB is unavailable it
+is left alone: it is redelivered after its visibility timeout, and SQS's redrive policy moves it away after
+`max_receive_count` deliveries.
 """
 
 from __future__ import annotations
@@ -35,17 +35,19 @@ log = get_logger("jobclaim.poison")
 
 MAX_REASON: Final = 500
 FIRST_DELAY_SECONDS: Final = 5
-"""Until another worker may get the message of a task that is not registered here; doubled with each message."""
+"""Seconds until another worker may receive the message of a task that is not registered here; doubled with each
+message.
+"""
 
 
 class PoisonDesk:
-    """Deals with poisoned messages in a thread of its own: a slow DynamoDB must not hold up the worker's event loop.
+    """Handles poison messages in a thread of its own: a slow DynamoDB must not block the worker's event loop.
 
     Parameters
     ----------
     app : Celery
     sqs : callable
-        Gives a boto3 SQS client.
+        Returns a boto3 SQS client.
     delete : callable
         Deletes a message by its queue's URL and its receipt.
     """
@@ -58,18 +60,18 @@ class PoisonDesk:
         self._warned: set[str] = set()
 
     def put(self, poisoned: Poisoned) -> None:
-        """Take a message; returns at once."""
+        """Enqueue a message; return at once."""
         if self._recorder is None:
             self._recorder = Recorder(threads=1)
         self._recorder.submit(lambda: self.settle(poisoned))
 
     def flush(self, seconds: float) -> None:
-        """Wait until everything taken so far is dealt with."""
+        """Wait until every message enqueued so far is handled."""
         if self._recorder is not None:
             self._recorder.flush(seconds)
 
     def settle(self, poisoned: Poisoned) -> None:
-        """Deal with one message."""
+        """Handle one message."""
         where = address(poisoned.headers)
         try:
             kept = self._end(poisoned, where)
@@ -82,7 +84,7 @@ class PoisonDesk:
             log.error("poison.moved", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
 
     def _end(self, poisoned: Poisoned, where: Address | None) -> str:
-        """Tell what keeps the message now; empty where it was sent again, for a worker that knows its task."""
+        """Return where the message is kept now; empty where it was sent again, for a worker that knows its task."""
         if where is None:
             return self._keep(poisoned)
         task = str(poisoned.headers.get("task") or "")
@@ -93,8 +95,8 @@ class PoisonDesk:
     def _send_later(self, where: Address, poisoned: Poisoned, task: str) -> bool:
         """Send the message again after a while, without a claim: no attempt is begun, so none is charged.
 
-        ``False`` where that is over: the job has had all its messages, is too late to start, or does not wait for this
-        message at all.
+        ``False`` where that is not possible: the job has had all its messages, has expired, or does not wait for this
+        message.
         """
         repo = self._app.jobclaim.repo
         try:
@@ -112,7 +114,7 @@ class PoisonDesk:
         return True
 
     def _tell(self, job: Job, reason: str, delay: int) -> None:
-        """Warn once of each task: a release may bring thousands of its jobs before the last old worker has ended."""
+        """Warn once per task: a deployment may bring thousands of its jobs before the last old worker has ended."""
         if job.task in self._warned:
             log.info("message.forwarded", delay_seconds=delay, **job.log_context())
             return
@@ -120,7 +122,7 @@ class PoisonDesk:
         log.warning("task.unregistered", reason=reason, delay_seconds=delay, **job.log_context())
 
     def _fail(self, where: Address, task: str, reason: str) -> bool:
-        """Fail the attempt that the message is for, and say so.
+        """Fail the attempt that the message is for, and log it.
 
         ``False`` where there is no such job, or it is another task's or not due: it is left alone.
         """
@@ -140,19 +142,19 @@ class PoisonDesk:
                 return False
             for refused in seen:
                 telling.announce_late(self._app, refused)
-            if job is not None:  # else the message is stale: its attempt is somebody's, or over
+            if job is not None:  # else the message is stale: its attempt has been claimed, or has ended
                 failed = repo.update_status(
                     job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token
                 )
                 telling.announce(self._app, failed)
-        except (JobNotFound, InvalidInput):  # InvalidInput: an id that no job can have
+        except (JobNotFound, InvalidInput):  # InvalidInput: the id is not a valid job id
             return False
         except ClaimLost:
             log.warning("poison.claim_lost", job_id=where.job_id)
         return True
 
     def _keep(self, poisoned: Poisoned) -> str:
-        """Send the body as it came to the queue's dead-letter queue."""
+        """Send the unchanged body to the queue's dead-letter queue."""
         url = dead_letters_of(poisoned.queue_url)
         attributes = {"Reason": poisoned.reason, "Queue": poisoned.queue or "?"}
         self._sqs().send_message(
@@ -166,10 +168,10 @@ class PoisonDesk:
 
 
 def delay_seconds(messages: int) -> int:
-    """Seconds until a job whose task was not registered where its message came is offered again."""
+    """Return the seconds until the message of a task that is not registered here is delivered again."""
     return min(SQS_MAX_DELAY, FIRST_DELAY_SECONDS << min(max(0, messages - 1), 10))
 
 
 def _plain(text: str) -> str:
-    """Only what SQS takes in an attribute."""
+    """Keep only the characters that SQS accepts in an attribute."""
     return "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in text)[:MAX_REASON] or "?"

@@ -5,7 +5,7 @@
     JobRequest      a `JobTask`'s: the claim has the token that the request drew
     PlainRequest    any other task's: its body may claim, and leaves a note of each claim (`workers.process.held`)
 
-Of both, what is decided when a child is gone is the same.
+For both, the decisions about a lost child are the same.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from jobclaim.workers.submission.message import DELIVERY, TOKEN, address, delive
 logger = get_logger("celery.worker.request")
 
 NOTED: Final = -1
-"""Number of an attempt that is known from a note: no message is to be sent again for it."""
+"""Number of an attempt that is known from a note: its message is not sent again."""
 
 
 def receive(task: Any, app: Any, consumer: Any) -> Any:
-    """Give Celery's strategy for a task's messages, without its line for each one: "claim.acquired" says more."""
+    """Return Celery's strategy for a task's messages, without its log line per message: "claim.acquired" says more."""
     return default(task, app, consumer, info=lambda *_, **__: None)
 
 
 class OwnedRequest(Request):
-    """A delivery of a message. Each draws a token of its own: two deliveries of one message must not share a claim.
+    """A delivery of a message. Each creates its own token: two deliveries of one message must not share a claim.
 
-    Celery calls it in the event loop, which must not wait for DynamoDB: what the child cannot tell is handed to the
+    Celery calls it in the event loop, which must not wait for DynamoDB: outcomes that the child cannot record go to the
     `jobclaim.workers.process.worker.Owner`.
 
     Attributes
     ----------
     settled : bool
-        Whether the worker itself ends the attempts, so that the end of their child is no news.
+        Whether the worker itself ends the attempts, so that the end of their child needs no handling.
     """
 
     acknowledged: bool = False
@@ -55,7 +55,7 @@ class OwnedRequest(Request):
     _celerys_on_success = Request.on_success
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Celery makes a class for each task, whose ``on_success`` calls nobody's: have ours called, and that by it."""
+        """Wrap the ``on_success`` of the class that Celery makes for each task, which does not call ``super()``."""
         super().__init_subclass__(**options)
         made = vars(cls).get("on_success")
         if made and "execute_using_pool" in vars(cls):
@@ -64,37 +64,37 @@ class OwnedRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for stale in (TOKEN, DELIVERY):  # Celery copies what a retry's request held into its message
+        for stale in (TOKEN, DELIVERY):  # Celery copies the fields of a retry's request into its message
             self._request_dict.pop(stale, None)
         self._request_dict[self.key] = new_token()
         self.settled = False
 
     @property
     def token(self) -> str:
-        """What the request drew."""
+        """The claim token of this delivery."""
         return delivery_of(self._request_dict)
 
     def attempts(self) -> list[HeldAttempt]:
-        """What the main process knows of the attempts that the child holds now."""
+        """Return the attempts that the child holds now, as far as the main process knows."""
         return [HeldAttempt(claim.job_id, NOTED, claim.token) for claim in worker.current().claims_of(self.token)]
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it runs longer than its hard limit, at a ``time.time()``."""
+        """Return whether it has run longer than its hard limit at a ``time.time()``."""
         limit = self.time_limits[0] or self.task.time_limit
         return bool(limit and self.time_start and now - self.time_start > limit)
 
     def job_ids(self) -> set[str]:
-        """Give the ids of the jobs that the child holds now."""
+        """Return the ids of the jobs that the child holds now."""
         return {attempt.job_id for attempt in self.attempts()}
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A child has taken it: the fleet is to know."""
+        """Handle that a child has accepted it: report the job to the fleet."""
         super().on_accepted(pid, time_accepted)
         if known := worker.current().owner:
             known.started()
 
     def revoked(self) -> bool:
-        """Tell whether not to start; while heartbeats fail the message goes back to its queue."""
+        """Return whether not to start it; while heartbeats fail, the message goes back to its queue."""
         if not worker.current().may_claim():
             self.reject(requeue=True)
             task_ready(self)
@@ -102,7 +102,7 @@ class OwnedRequest(Request):
         return bool(super().revoked())
 
     def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
-        """The child has answered."""
+        """Handle the child's answer."""
         return self._celerys_on_success(failed__retval__runtime, **kwargs)
 
     def _retried(self) -> None:
@@ -127,28 +127,28 @@ class JobRequest(OwnedRequest):
 
     @property
     def job_id(self) -> str:
-        """The job's id; a message that names none becomes a job under its task id."""
+        """The job's id; a message without one becomes a job under its task id."""
         where = address(self._request_dict)
         return where.job_id if where else str(self.id)
 
     def attempts(self) -> list[HeldAttempt]:
-        """The request's own attempt, and those of claims that its body made beside it."""
+        """Return the request's own attempt, and those of other claims that its body made."""
         where = address(self._request_dict)
         own = HeldAttempt(self.job_id, where.attempt if where else 0, self.token, self.task, self._context)
         return [own, *super().attempts()]
 
     def acknowledge(self) -> None:
-        """Delete the message; not while it is all that there is of its work."""
+        """Delete the message, unless no job exists for it yet."""
         if not self._awaits_job:
             super().acknowledge()
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A child has taken it; its message is kept where it is no job yet."""
+        """Handle that a child has accepted it; keep its message while no job exists for it yet."""
         self._awaits_job = address(self._request_dict) is None
         super().on_accepted(pid, time_accepted)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Over a time limit. The soft one is an exception in the child; the hard one kills it right after this call."""
+        """Handle a time limit. The soft one is an exception in the child; the hard one kills it after this call."""
         if soft:
             super().on_timeout(soft, timeout)
             return
@@ -158,13 +158,13 @@ class JobRequest(OwnedRequest):
         self._lost(TimeLimitExceeded(timeout))
 
     def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
-        """The child has answered."""
+        """Handle the child's answer."""
         if not failed__retval__runtime[0]:
             self._answered()
         return super().on_success(failed__retval__runtime, **kwargs)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The attempt raised, which its child has written (``return_ok``), or the child is gone."""
+        """Handle an attempt that raised, which its child has recorded (``return_ok``), or a child that is lost."""
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
         if isinstance(error, NotAdopted):
@@ -172,12 +172,12 @@ class JobRequest(OwnedRequest):
         if return_ok:
             if isinstance(error, SoftTimeLimitExceeded):
                 self._leave()
-                # where it struck before the claim, the message is gone and nothing is written
+                # if the limit hit before the claim, the message is deleted and nothing is written
                 self._lost(error, gone=False)
             self._answered()
             if isinstance(error, Unanswered) and (known := worker.current().owner):
                 known.unanswered(self)
-            task_ready(self)  # a Request of the user's own may not call Celery's, and this one would count as running
+            task_ready(self)  # a user's Request may not call Celery's method, and would count as running
             return super().on_failure(exc_info, send_failed_event, return_ok)
         task_ready(self)
         self._leave()
@@ -186,13 +186,13 @@ class JobRequest(OwnedRequest):
         return None
 
     def on_retry(self, exc_info: Any) -> None:
-        """The child has rescheduled the job; where it was to be cancelled, that takes effect now."""
+        """Handle a job that the child has rescheduled; where it was to be cancelled, that takes effect now."""
         self._answered()
         super().on_retry(exc_info)
         self._retried()
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
-        """A cold shutdown: give the job back before its child is killed."""
+        """Release the job at a cold shutdown, before its child is killed."""
         if known := worker.current().owner:
             known.give_back(self)
         else:
@@ -206,14 +206,16 @@ class JobRequest(OwnedRequest):
             super().terminate(pool, signal)
 
     def _answered(self) -> None:
-        """The job is written: its message is needed no more."""
+        """Mark the job as written: its message is no longer needed."""
         self._awaits_job = False
         self.acknowledge()
 
     def _leave(self) -> None:
-        """Nobody knows whether a job was made of the message: SQS shows it again when its visibility timeout ends."""
+        """Leave a message of which it is unknown whether it became a job: SQS redelivers it after its visibility
+        timeout.
+        """
         if self._awaits_job and not self.acknowledged:
-            self.acknowledged = True  # nothing more is to be done about it here
+            self.acknowledged = True  # nothing more to do for it here
             self.message.channel.leave(self.message.delivery_tag)
             logger.warning("The message of %s[%s] is kept: it may not be a job yet", self.name, self.id)
 
@@ -229,7 +231,7 @@ class JobRequest(OwnedRequest):
 
 
 def of_job_task(given: Any) -> type[Request]:
-    """Give the class of a `JobTask`'s requests: ours, before the task's own where it has one."""
+    """Return the class of a `JobTask`'s requests: jobclaim's, before the task's own where it has one."""
     theirs = symbol_by_name(given)
     if issubclass(theirs, JobRequest):
         return theirs  # type: ignore[no-any-return]

@@ -1,12 +1,12 @@
-"""Ends of attempts that the child cannot tell: decided from the job as it is now, written under the claim's own token.
+"""Record outcomes that the child cannot: decided from the job as it is now, written under the claim's own token.
 
 ::
 
     job as it is now        lost, or over its limit        out of time at a stop          cancelled
-    PENDING, unclaimed      message sent again             message sent again             nothing: people cancel those
+    PENDING, unclaimed      message sent again             message sent again             nothing: users cancel those
     PROCESSING, mine        retry or FAILED, by policy     released or FAILED, by policy  CANCELLED
-    CANCELLED, mine         nothing: it is settled         nothing: it is settled         its links are told, once
-    anything else           nothing: the child had ended it, or somebody else has it
+    CANCELLED, mine         nothing: it has ended          nothing: it has ended          its links are notified, once
+    anything else           nothing: the child had ended it, or another attempt has it
 
 All of it runs in the recorder's threads, so it may wait for DynamoDB. The policy is the task's `on_orphan`: only with
 "retry" may a body that was cut off anywhere be started again.
@@ -39,7 +39,7 @@ log = get_logger("jobclaim.worker")
 
 LONGEST_PAUSE: Final = 5.0
 AFTER_KILL_MS: Final = 1_000
-"""The event loop kills a child that is over its limit while we write: the next attempt starts later than that."""
+"""The event loop kills a child that is over its limit during this write: the next attempt starts after the kill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class HeldAttempt:
     token : str
         Token of the claim that the child makes.
     task : optional
-        The `JobTask`; ``None`` for a claim that a body made, whose hooks and links Celery itself tells.
+        The `JobTask`; ``None`` for a claim that a body made, whose hooks and links Celery itself calls.
     context : optional
         Celery's context of the request: its chord, chain and error callbacks.
     """
@@ -66,7 +66,9 @@ class HeldAttempt:
 
 
 def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
-    """A child is gone (`WorkerLostError`), or is over its hard limit and about to be killed (`TimeLimitExceeded`)."""
+    """Handle a child that is lost (`WorkerLostError`), or over its hard limit and about to be killed
+    (`TimeLimitExceeded`).
+    """
     job = _read(app, attempt)
     if _is_unclaimed(job, attempt):
         _send_again(app, job)
@@ -87,7 +89,7 @@ def lost(app: Celery, attempt: HeldAttempt, error: BaseException) -> None:
 
 
 def unanswered(app: Celery, attempt: HeldAttempt) -> None:
-    """The child's claim had no answer, so its body has not begun: give the job back uncharged, and send its message."""
+    """Release, uncharged, a job whose claim had no answer, and send its message: its body has not begun."""
     job = _read(app, attempt)
     if _is_unclaimed(job, attempt):
         _send_again(app, job)
@@ -98,12 +100,12 @@ def unanswered(app: Celery, attempt: HeldAttempt) -> None:
 
 
 def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = None) -> bool:
-    """The worker stops and the attempt has not ended: give the job back, or fail it; ``False`` where it had ended.
+    """Release or fail the job of an attempt that has not ended when the worker stops; ``False`` where it had ended.
 
     Parameters
     ----------
     available_at : int, optional
-        When its body has surely ended, epoch milliseconds: the next attempt starts no sooner.
+        When its body has certainly ended, epoch milliseconds: the next attempt does not start before.
     """
     job = _read(app, attempt)
     if _is_unclaimed(job, attempt):
@@ -125,10 +127,10 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
 
 
 def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
-    """The attempt is to end as CANCELLED; ``False`` where it had ended otherwise."""
+    """End the attempt as CANCELLED; ``False`` where it had ended otherwise."""
     job = _read(app, attempt)
     if _is_mine(job, attempt, JobStatus.CANCELLED):
-        after: Job | None = job  # an earlier try wrote it, and did not come to its end
+        after: Job | None = job  # an earlier try wrote it, but did not finish
     elif _is_mine(job, attempt):
         after = record_cancelled(app.jobclaim.repo, job.job_id, attempt.token, reason, again=True)
     else:
@@ -144,10 +146,10 @@ def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
 
 
 def insist(settle: Callable[[], Any], *, until: float) -> Any:
-    """Settle in spite of an outage: try again with growing pauses up to a time of ``time.monotonic``.
+    """Record the outcome in spite of an outage: retry with growing pauses until a time of ``time.monotonic``.
 
-    Gives what ``settle`` gives; ``False`` where the claim is lost, so somebody has settled the job; ``None`` where the
-    time was over.
+    Return the result of ``settle``; ``False`` where the claim is lost, so the job has another outcome; ``None`` where
+    time ran out.
     """
     pause = 0.1
     while True:
@@ -177,7 +179,9 @@ def _is_unclaimed(job: Job, attempt: HeldAttempt) -> bool:
 
 
 def _send_again(app: Celery, job: Job) -> None:
-    """The message was deleted and no claim was made. The limit is recovery's: then it is no message that is missing."""
+    """Send the message again after it was deleted without a claim, up to recovery's limit: beyond it a missing message
+    is not the cause.
+    """
     if job.dispatches >= app.jobclaim.settings.max_dispatches:
         return
     after = rescue.dispatch(app.jobclaim.repo, job)
@@ -187,9 +191,9 @@ def _send_again(app: Celery, job: Job) -> None:
 
 
 def _context(attempt: HeldAttempt, job: Job) -> Context:
-    """Give Celery's context, which names the job and its claim even where the message, of plain Celery, names none.
+    """Return Celery's context; it names the job and its claim even where the message of plain Celery does not.
 
-    The links are the job's: what the message says of them is not asked.
+    The links are read from the job, never from the message.
     """
     context = Context() if attempt.context is None else attempt.context
     context.update(links.of_claim(job))
@@ -198,9 +202,10 @@ def _context(attempt: HeldAttempt, job: Job) -> Context:
 
 
 def _fail(app: Celery, attempt: HeldAttempt, job: Job, error: BaseException) -> None:
-    """Write FAILED and do what Celery does then: the chord, the error callbacks, the task's hook, the signal.
+    """Write FAILED and do what Celery does on a failure: the chord, the error callbacks, the task's hook, the signal.
 
-    Hook and signal are all that a main process runs of the users' code. What they raise is logged and changes nothing.
+    The hook and the signal are the only user code that runs in a main process. Their exceptions are logged and change
+    nothing.
     """
     task = attempt.task
     if task is None:

@@ -1,4 +1,4 @@
-"""The stop of a worker: what does not end in the time left is given back, then children and threads are ended."""
+"""Stop a worker: release jobs that do not end in the time left, then end children and threads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = get_logger("jobclaim.worker")
 
 IDLE_SECONDS: Final = 2.0
-"""At a stop, for children that work on nothing to end by themselves: they may have counts and traces to write."""
+"""Seconds for idle children to end by themselves at a stop: they may have counts and traces to write."""
 
 
 class Shutdown:
@@ -53,7 +53,7 @@ class Shutdown:
         self._told_to_end = False
 
     def mind(self, active: Collection[OwnedRequest], now: float) -> None:
-        """Look whether it is time to give back, or to end children."""
+        """Check whether it is time to release jobs, or to end children."""
         if state.should_stop is None or state.should_stop is False:
             return
         if self._give_back_at is None:
@@ -67,22 +67,24 @@ class Shutdown:
         self._end_children(active, now)
 
     def give_back(self, request: OwnedRequest) -> None:
-        """The attempts do not end in time: release their claims or fail them, then kill their child."""
+        """Release or fail attempts that do not end in time, then kill their child."""
         if not request.settled and request.job_ids():
             request.settled = True
             give_back = self._give_back if self.threads is None else self._give_back_of_thread
             if not self._recorder.submit(partial(give_back, request)):
-                request.settled = False  # at the next look there may be room
+                request.settled = False  # the queue may have space at the next check
 
     def _give_back_of_thread(self, request: OwnedRequest) -> None:
-        """The thread runs on until the process ends; a body that awaits is cancelled, once its claim is given back."""
+        """Release a thread's claims, then cancel its body if that awaits; the thread itself runs until the process
+        ends.
+        """
         ends: list[bool | None] = [None]
         try:
             ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
             coroutines.interrupt(request.token)
         finally:
             self.left_over |= None in ends
-            request.settled = False not in ends  # it has ended by itself, and is about to say so
+            request.settled = False not in ends  # it has ended by itself, and is about to report that
 
     def _give_back(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
@@ -90,15 +92,15 @@ class Shutdown:
         ends: list[bool | None] = [None]
         try:
             ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
-            if False in ends:  # it was over, and its child may still have something to tell
+            if False in ends:  # it had ended, and its child may still have something to report
                 self._children.thaw(pid)
                 time.sleep(GENTLE_SECONDS)
-        finally:  # the pool waits for a child that stands still, whatever went wrong
+        finally:  # the pool waits for a frozen child, whatever went wrong
             self.left_over |= None in ends
             self._children.kill(pid)
 
     def _end_unfinished(self, request: OwnedRequest, attempt: HeldAttempt) -> bool | None:
-        """Give back or fail, or cancel where that is wanted; ``None`` where DynamoDB was away for too long."""
+        """Release, fail or, where requested, cancel; ``None`` where DynamoDB was unavailable for too long."""
         until, wanted = time.monotonic() + self.last_seconds / 2, self._cancels.is_wanted(request, attempt)
         after = None
         if self.threads is not None:
@@ -113,10 +115,10 @@ class Shutdown:
         return ended
 
     def _end_children(self, active: Collection[OwnedRequest], now: float) -> None:
-        """Wait for no child that has nothing to do, and for none at all beyond the deadline.
+        """End idle children at once, and all children at the deadline.
 
-        A child that has ended its last job waits until the pool has read all it said, up to 30 s. The event loop reads
-        no more, so that may be never; and the pool waits for the child.
+        A child that has ended its last job waits up to 30 s until the pool has read all its output. The event loop no
+        longer reads, so that may never happen; and the pool waits for the child.
         """
         assert self._give_back_at is not None
         left = self._children.left()

@@ -1,4 +1,4 @@
-"""This worker: what its main process makes before the pool forks, so that its children share it, until it has stopped.
+"""This worker: what its main process makes before the pool forks, so that its children share it.
 
 ::
 
@@ -6,9 +6,9 @@
                    └─▶ children       name, gate and marks read, claims noted
     end   ──▶ the process is what it was before: outside of a worker nothing is cancelled, and the gate is open
 
-The gate lets claims be made only while the fleet knows that the worker lives. Recovery takes a worker for lost that was
-silent for `Settings.worker_dead_after_seconds`, and ends its jobs, so a worker that cannot write its heartbeat must
-stop claiming before that. The gate opens for a while with every heartbeat and closes by itself: a process that was
+The gate allows claims only while the fleet knows that the worker is alive. Recovery considers a worker lost after
+`Settings.worker_dead_after_seconds` without a heartbeat, and ends its jobs, so a worker that cannot write its heartbeat
+must stop claiming before that. Every heartbeat opens the gate for a while, and it closes by itself: a process that was
 frozen meanwhile finds it closed.
 """
 
@@ -23,39 +23,39 @@ from typing import Any, Protocol
 from jobclaim.workers.process.board import Board
 from jobclaim.workers.process.held import ClaimNotes, NotedClaim
 
-# time that goes on while the machine is suspended, the same for all its processes
+# this clock keeps running while the machine is suspended, and is the same for all its processes
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now() -> float:
-    """Seconds of the gate's own clock."""
+    """Return the time of the gate's own clock, seconds."""
     return time.clock_gettime(_CLOCK)
 
 
 class Owner(Protocol):
-    """What a worker's main process does with its requests: `jobclaim.workers.process.parent.Parent`."""
+    """Interface for what happens to requests in the main process: `jobclaim.workers.process.parent.Parent`."""
 
     def started(self) -> None:
-        """Hear that a child has taken a job."""
+        """Handle that a child has accepted a job."""
 
     def lost(self, request: Any, error: BaseException) -> None:
-        """Hear that an attempt's child is gone."""
+        """Handle that an attempt's child is lost."""
 
     def unanswered(self, request: Any) -> None:
-        """Hear that the claim of an attempt had no answer."""
+        """Handle that the claim of an attempt had no answer."""
 
     def retried(self, request: Any) -> None:
-        """Hear that another attempt is to follow."""
+        """Handle that another attempt is to follow."""
 
     def cancel(self, request: Any) -> None:
         """End the attempts as cancelled."""
 
     def give_back(self, request: Any) -> None:
-        """Put the jobs back before their child is killed."""
+        """Release the jobs before their child is killed."""
 
 
 class Worker:
-    """A worker as its processes see it, or a process that is no worker's.
+    """A worker as its processes see it, or the placeholder in a process outside of a worker.
 
     Parameters
     ----------
@@ -77,56 +77,56 @@ class Worker:
 
     # --- the gate
     def let_claim(self, until: float) -> None:
-        """Let claims be made up to a time of `now`; 0 for none at all."""
+        """Allow claims up to a time of `now`; 0 allows none."""
         if self._board is not None:
             self._board.open_until = until
 
     def may_claim(self) -> bool:
-        """Whether a claim may be made now; always, outside of a worker."""
+        """Return whether a claim may be made now; always true outside of a worker."""
         return self._board is None or now() < self._board.open_until
 
     # --- cancels
     def mark_cancelled(self, token: str) -> bool:
-        """Tell the child with this claim that it is to end; ``False`` where it cannot be told."""
+        """Mark the attempt with this claim as cancelled; ``False`` where it cannot be marked."""
         return self._board is not None and self._board.mark(token)
 
     def unmark(self, token: str) -> None:
-        """Forget a claim that is over."""
+        """Remove the mark of a claim that has ended."""
         if self._board is not None:
             self._board.unmark(token)
 
     def is_cancelled(self, token: str) -> bool:
-        """Whether the attempt with this claim is to end."""
+        """Return whether the attempt with this claim is to end."""
         return self._board is not None and self._board.is_marked(token)
 
     # --- claims of bodies
     def note(self, delivery: str, job_id: str, token: str) -> None:
-        """Note a claim that a body is about to ask for."""
+        """Note a claim that a body is about to request."""
         if self._held is not None:
             self._held.put(delivery, NotedClaim(job_id, token))
 
     def drop(self, token: str) -> None:
-        """Forget a claim of this process that is over."""
+        """Remove the note of a claim of this process that has ended."""
         if self._held is not None:
             self._held.drop(token)
 
     def clear(self, delivery: str) -> None:
-        """Forget what is noted under a delivery whose child is gone."""
+        """Remove the notes of a delivery whose child is lost."""
         if self._held is not None:
             self._held.clear(delivery)
 
     def claims_of(self, delivery: str) -> list[NotedClaim]:
-        """Give the claims that are held under a delivery."""
+        """Return the claims that are held under a delivery."""
         return self._held.of(delivery) if self._held is not None else []
 
     def claims(self) -> list[NotedClaim]:
-        """Give all claims that bodies hold."""
+        """Return all claims that bodies hold."""
         return [claim for claims in self._held.all().values() for claim in claims] if self._held is not None else []
 
     # --- the main process
     @property
     def owner(self) -> Owner | None:
-        """Who looks after the requests; ``None`` in children, though those that are forked later inherit it."""
+        """The owner of the requests; ``None`` in children, although those forked later inherit it."""
         return self._owner if self._owner_pid == os.getpid() else None
 
     @owner.setter
@@ -144,12 +144,12 @@ def begin() -> Worker:
 
 
 def end() -> None:
-    """Let this process be no worker any more; called when its pool is empty."""
+    """Stop being a worker; called when the pool is empty."""
     _current.clear()
 
 
 def current() -> Worker:
-    """Give the worker that this process belongs to, or what stands for one outside of any."""
+    """Return the worker that this process belongs to; outside of a worker, a placeholder."""
     if not _current:
         _current.append(Worker(shares=False))
     return _current[0]

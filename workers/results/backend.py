@@ -178,11 +178,11 @@ class JobBackend(StoredResults):
         self.notes.plan(group_id, header.member_ids(results), seconds=self.kept_seconds())
 
     def has_begun(self, group_id: str) -> bool:
-        """Whether a chord's own job was written."""
+        """Return whether a chord's own job was written."""
         return self._job(chords.job_id_of(group_id)) is not None
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Tell how many members come; said before the last of them is sent."""
+        """Return how many members come; said before the last of them is sent."""
         if self.notes.expect(group_id, chord_size, seconds=self.kept_seconds()).complete:
             chords.wake(self.app, group_id)  # the header was sent before, by an attempt that was cut off
 
@@ -216,7 +216,7 @@ def _refuse_awaitable(result: Any, request: Any) -> None:
 
 
 def _saw_cancel(request: Any) -> bool:
-    """Whether the body asked `JobTask.cancelled` and was told yes: then its end is the cancel's doing."""
+    """Return whether the body asked `JobTask.cancelled` and was told yes: then its end is the cancel's doing."""
     return bool(getattr(request, "cancel_seen", False))
 
 
@@ -232,17 +232,17 @@ def _raised(request: Any, exc: BaseException) -> BaseException | Failure:
 
 
 def _is_of_job(request: Any) -> bool:
-    """Whether a request belongs to a job, claimed or not."""
+    """Return whether a request belongs to a job, claimed or not."""
     return bool(request) and address(request) is not None
 
 
 def _claim(request: Any) -> tuple[str | None, str]:
-    """The job that a request holds, and the claim's token; ``None`` for a task that is no job."""
+    """Return the job that a request holds, and the claim's token; ``None`` for a task that is no job."""
     where = address(request) if request else None
     token = request.get(TOKEN) if where else None
     return (where.job_id, token) if where and token else (None, "")
 
 
 def _in_child() -> bool:
-    """Whether this code runs where bodies run: in a child, or in a thread of the main process that runs one."""
+    """Return whether this code runs where bodies run: in a child, or in a thread of the main process that runs one."""
     return worker.current().owner is None or running.current() is not None

@@ -74,7 +74,7 @@ def wake(app: Celery, group_id: str) -> None:
 
 
 def job_id_of(group_id: str) -> str:
-    """Id of the job that is a chord."""
+    """Return the id of the job that is a chord."""
     return f"{group_id}.chord"
 
 

@@ -38,7 +38,7 @@ _refused: ContextVar[list[BaseException] | None] = ContextVar("refused", default
 
 @contextmanager
 def submitting() -> Iterator[list[BaseException]]:
-    """Have jobs that are refused for good in this block fail under their own ids; give the list of their errors."""
+    """Have jobs that are refused for good in this block fail under their own ids; return the list of their errors."""
     errors: list[BaseException] = []
     token = _refused.set(errors)
     try:

@@ -19,7 +19,7 @@ SHEET: Final = 300_000
 
 
 def member_ids(results: list[Any]) -> list[str]:
-    """Ids of the members of a header, those of groups in it among them."""
+    """Return the ids of the members of a header, those of groups in it among them."""
     return [leaf.id for leaf in leaves(results)]
 
 
@@ -33,7 +33,7 @@ def leaves(results: Any) -> Iterator[Any]:
 
 
 def is_job(result: Any) -> bool:
-    """Whether a result, and all that comes before it, is known to be a job's."""
+    """Return whether a result, and all that comes before it, is known to be a job's."""
     if hasattr(result, "results"):
         own = all(is_job(member) for member in result.results)
     else:
@@ -42,7 +42,7 @@ def is_job(result: Any) -> bool:
 
 
 def write(app: Celery, group_id: str, text: str) -> int:
-    """Write a header that has no room in the chord's job; give the number of its notes."""
+    """Write a header that has no room in the chord's job; return the number of its notes."""
     sheets = [text[start : start + SHEET] for start in range(0, len(text), SHEET)]
     for number, sheet in enumerate(sheets):
         app.backend.notes.put(Kind.HEADER, f"{group_id}{SEPARATOR}{number}", sheet, seconds=app.backend.kept_seconds())

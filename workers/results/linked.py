@@ -1,4 +1,4 @@
-"""What `workers.task.JobTask` knows of its links: nothing follows a lost claim; a task may hand its work over."""
+"""The part of `workers.task.JobTask` for its links: nothing follows a lost claim; a task may replace itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LinkedTask(EffectfulTask):
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body of a claimed job with its own request, which Celery's does in a worker alone."""
+        """Run the body of a claimed job with its own request, which Celery's method does only in a worker."""
         request = self.request_stack.top
         if getattr(request, "job", None) is None or request._protected:
             return super().__call__(*args, **kwargs)
@@ -39,23 +39,23 @@ class LinkedTask(EffectfulTask):
         return self.run(*args, **kwargs)
 
     def _conclude(self, request: Any, body: Callable[[], Any]) -> Any:
-        """Run the body; a job whose claim is over by then is ended here, before Celery sends what follows it."""
+        """Run the body; a job whose claim has ended by then ends here, before Celery sends what follows it."""
         result = plain_result(self._returned(request, body))
         refuse_awaitable(result, self.name)
         if getattr(request, "cancel_seen", False):
-            request.callbacks = request.chain = None  # it ends as cancelled: nothing follows
+            request.callbacks = request.chain = None  # it ends CANCELLED: nothing follows
         elif self._has_effects():
             self._complete_with_effects(result)
         elif links.has_followers(request):
-            insist_until(request.job.lease_expires_at)  # what follows, as long as the result itself
+            insist_until(request.job.lease_expires_at)  # retried for as long as the result itself
             fence.check(self.jobclaim.repo, request.job)
             self._check_result(result)
             followups.send(self.app, request, result)
-            request.callbacks = request.chain = None  # Celery has nothing left to send
+            request.callbacks = request.chain = None  # so that Celery does not send it again
         return result
 
     def _returned(self, request: Any, body: Callable[[], Any]) -> Any:
-        """What the body returned, or said by ``update_state("SUCCESS")`` before it raised `Ignore`."""
+        """Return the body's result, or what it set by ``update_state("SUCCESS")`` before it raised `Ignore`."""
         try:
             return self._guarded(body)
         except Ignore:
@@ -65,13 +65,13 @@ class LinkedTask(EffectfulTask):
             return meta
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
-        """Give the handle of a call of this task, which a chord tells from a plain task's."""
+        """Return the result handle of a call of this task; a chord distinguishes it from a plain task's."""
         made = super().AsyncResult(task_id, **kwargs)
         made.is_job = True
         return made
 
     def restore_links(self, job: Job) -> None:
-        """Put what the job's message had no room for into the request; where S3 does not answer, give the job back."""
+        """Put the links that did not fit the message into the request; where S3 does not answer, release the job."""
         try:
             links.restore(self.request, job, self.jobclaim.repo.large)
         except StoreUnavailable as error:
@@ -83,13 +83,13 @@ class LinkedTask(EffectfulTask):
             raise Ignore(str(error)) from error
 
     def refused(self, task_id: str | None, options: Mapping[str, Any], error: BaseException) -> Any:
-        """Fail a call that follows from another task's end under its own id; any other raises ``error``."""
+        """Fail a follow-up of another task under its own id; for any other call, raise ``error``."""
         if not followups.take(self.app, self.name, task_id, options, error):
             raise error
         return self.AsyncResult(str(task_id))
 
     def _check_result(self, result: Any) -> None:
-        """Nothing follows from a result that cannot be stored: such a job fails."""
+        """Fail a job whose result cannot be stored, before anything follows from it."""
         settings = self.jobclaim.settings
         limit = None if self.jobclaim.repo.large.enabled else settings.max_result_bytes
         try:
@@ -98,10 +98,10 @@ class LinkedTask(EffectfulTask):
             raise EncodeError(f"the task's return value cannot be stored: {error}") from error
 
     def replace(self, sig: Any) -> NoReturn:
-        """Hand the job's work over to other tasks: Celery's own, and the job is completed.
+        """Replace the job by other tasks, as Celery's method does; the job is completed.
 
-        The job's id stays with the job, so what takes its place has an id of its own, fixed, and the job's result
-        points to it: whoever waits for the one gets what the other gives.
+        The job keeps its id, so its replacement gets an id of its own, derived from it, and the job's result points to
+        that: a caller that waits for the job gets the replacement's result.
 
         Raises
         ------

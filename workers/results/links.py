@@ -1,10 +1,10 @@
-"""What binds a job to others: callbacks, error callbacks, the rest of its chain, its chord, group, root and parent.
+"""The links of a job to others: callbacks, error callbacks, the rest of its chain, its chord, group, root and parent.
 
 They are written with the job, in its envelope (`workers.submission.envelope`), so that every message has them, and so
-that whoever ends a job in its worker's place can tell them.
+that a process that ends a job in its worker's place can notify them.
 
 Callbacks get their ids when the job is written. An attempt that was cut off after it had sent them, and the attempt
-that follows it, therefore submit the same jobs, and each of them is one.
+that follows it, therefore submit the same jobs, and each exists once.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ FIELDS: Final[Mapping[str, str]] = {
     "parent_id": "parent_id",
     "replaced_task_nesting": "replaced_task_nesting",
 }
-"""Options of a call, and what Celery calls them in a request."""
+"""Options of a call, and their names in Celery's request."""
 TELL_TASK: Final = "jobclaim.tell_links"
 CHORD_TASK: Final = "jobclaim.chord"
 REPLACED: Final = ".replaced"
-"""Behind the id of a job whose work was handed over stands the id of what took its place."""
+"""Separates the id of a replaced job from the suffix in its replacement's id."""
 TELL_ATTEMPTS: Final = 20
 LONGEST_PLAIN_ID: Final = 200
-"""Ids up to here stand in the id of the job that tells their links; of longer ones a hash does, for it needs room."""
+"""Longest id that is part of the id of the job that notifies its links; longer ones are hashed, to fit an id."""
 TOLD_OF_FAILURE: Final = frozenset({"link_error", "chain", "chord"})
 
 
 def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the options of a call as they are stored: its callbacks with ids, and who called it."""
+    """Return the options of a call as they are stored: its callbacks with ids, and who called it."""
     prepared = dict(options)
     for option in ("link", "link_error"):
         if links := _as_list(options.get(option)):
@@ -67,13 +67,13 @@ def _as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_claim(job: Job) -> dict[str, Any]:
-    """Give all links of the request that runs a job: what the message says of them is not asked."""
+    """Return all links of the request that runs a job, read from the job and never from the message."""
     none: dict[str, Any] = dict.fromkeys(FIELDS.values())
     return {**none, "replaced_task_nesting": 0, "root_id": job.job_id, **of_job(job)}
 
 
 def restore(request: Any, job: Job, large: Large) -> None:
-    """Put into a request what its message had no room for.
+    """Put the links that did not fit its message into a request.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def restore(request: Any, job: Job, large: Large) -> None:
 
 
 def context(job: Job, large: Large) -> Context:
-    """Make the request of a job outside its worker: enough of it to tell the job's links how it ended.
+    """Make the request of a job outside its worker, sufficient to notify the job's links of its outcome.
 
     Raises
     ------
@@ -95,14 +95,14 @@ def context(job: Job, large: Large) -> Context:
 
 
 def has_consequences(job: Job) -> bool:
-    """Whether anybody is to be told when the job fails or is cancelled; a chord's body is by its chord."""
+    """Return whether links are to be notified when the job fails or is cancelled; a chord notifies its body itself."""
     return job.task == CHORD_TASK or bool(TOLD_OF_FAILURE & names(job.envelope))
 
 
 def announcement(repo: JobRepo, job: Job) -> Job | None:
-    """Write the small job that tells a job's links how it ended, once per end; ``None`` where nobody is to be told.
+    """Write the small job that notifies a job's links of its outcome, once per outcome; ``None`` where there are none.
 
-    For whoever ends a job in its worker's place: recovery, people, a worker's main process. The caller sends its
+    For callers that end a job in its worker's place: recovery, users, a worker's main process. The caller sends its
     message.
 
     Raises
@@ -126,7 +126,7 @@ def announcement(repo: JobRepo, job: Job) -> Job | None:
 def following(repo: JobRepo, job: Job) -> Job:
     """Write, or plan, the small job that sends what follows a job's success: its callbacks and the rest of its chain.
 
-    For a completion in a transaction: nothing may be sent before it, and what is sent after it may be lost.
+    For a completion in a transaction: nothing may be sent before it, and a message sent after it may be lost.
     """
     return repo.create_job(
         TELL_TASK,
@@ -139,24 +139,26 @@ def following(repo: JobRepo, job: Job) -> Job:
 
 
 def is_news(job: Job) -> bool:
-    """Whether its links were not told before: an automatic retry of a dead letter that fails again is no news."""
+    """Return whether the links have not been notified before: an automatic retry of a dead letter that fails again does
+    not notify them again.
+    """
     return bool(job.envelope or job.task == CHORD_TASK) and not job.dead_retries
 
 
 def original_id(job_id: str) -> str:
-    """The id that a job had before its work was handed over, however often: that is what a chord knows it by."""
+    """Return the id that a job had before any replacement: its chord knows it by that id."""
     while job_id.endswith(REPLACED):
         job_id = job_id.removesuffix(REPLACED)
     return job_id
 
 
 def has_followers(request: Any) -> bool:
-    """Whether anything follows when the task that runs now succeeds."""
+    """Return whether anything follows if the running task succeeds."""
     return bool(request.callbacks or request.chain)
 
 
 def _with_ids(app: Celery, link: Any) -> Any:
-    """A copy of a callback with ids of its own, for it may be linked to many jobs; ids that it has already stay."""
+    """Return a copy of a callback with its own ids, because it may be linked to many jobs; existing ids are kept."""
     signature = maybe_signature(link, app=app).clone()
     signature.freeze()
     return signature

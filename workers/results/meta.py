@@ -40,7 +40,7 @@ class JobFailed(JobError):
 
 
 def replaced_by(job_id: str) -> dict[str, str]:
-    """The result of a job whose work was handed over to another task."""
+    """Return the result of a job whose work was handed over to another task."""
     return {REPLACED_BY: job_id}
 
 
@@ -69,7 +69,7 @@ def state_of(job: Job) -> str:
 
 
 def with_result(job: Job, large: Large) -> Job:
-    """Give a job with its result as its task returned it: whoever waits for a value must not get the mark of one.
+    """Return a job with its result as its task returned it: whoever waits for a value must not get the mark of one.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _value(job: Job) -> Any:
 
 
 def error_of(job: Job) -> BaseException | None:
-    """The exception that ended a job's last attempt, of its own class where this process knows it."""
+    """Return the exception that ended a job's last attempt, of its own class where this process knows it."""
     failure = job.failure
     if job.status is JobStatus.CANCELLED:
         return TaskRevokedError(failure.message if failure else "cancelled")  # type: ignore[no-any-return]

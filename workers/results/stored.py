@@ -105,7 +105,7 @@ class StoredResults(BaseBackend):
         on_interval: Any = None,
         **_: Any,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give the results of many tasks as they come in, a hundred jobs per request. Raises as `wait_for`."""
+        """Return the results of many tasks as they come in, a hundred jobs per request. Raises as `wait_for`."""
         waiting = list(dict.fromkeys(task_ids))
         for _turn in _pauses(timeout, interval, on_interval):
             for task_id, meta in self.metas(waiting).items():

@@ -26,7 +26,7 @@ MOST_NAMED: Final = 5
 
 
 def ancestors(leaf: Any, chord_job_id: Any) -> Iterator[str]:
-    """Ids of the jobs that come before a member's, nearest first."""
+    """Return the ids of the jobs that come before a member's, nearest first."""
     node = leaf.parent
     while node is not None:
         yield chord_job_id(node.id) if hasattr(node, "results") else node.id

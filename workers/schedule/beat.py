@@ -87,7 +87,7 @@ class JobScheduler(Scheduler):
             log.error("schedule.unknown_task", schedule=name, task=task)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Submit all that is due, after what could not be submitted before; give the seconds until the next turn."""
+        """Submit all that is due, after what could not be submitted before; return the seconds until the next turn."""
         now = self.clock()
         self._submit_missed(now)
         self._reset_future_runs(now)
@@ -117,7 +117,7 @@ class JobScheduler(Scheduler):
         ]
 
     def _turn(self, entry: Any, now: datetime) -> float:
-        """Submit an entry's task if it is due; give the seconds until it is next."""
+        """Submit an entry's task if it is due; return the seconds until it is next."""
         known = entry.schedule = rhythm(entry.schedule, self.app.timezone)
         try:
             if isinstance(known, Fixed):
@@ -177,7 +177,7 @@ class JobScheduler(Scheduler):
 
 
 def due_tick(known: Any, last_run_at: datetime, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime | None]:
-    """Tell which tick of a schedule is due, and when the next one is, where that is known.
+    """Return which tick of a schedule is due, and when the next one is, where that is known.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def due_tick(known: Any, last_run_at: datetime, now: datetime, zone: tzinfo = UT
 
 
 def tick_id(name: str, due: datetime) -> str:
-    """Give the id of the job of one tick."""
+    """Return the id of the job of one tick."""
     at = due.astimezone(UTC).isoformat(timespec="milliseconds" if due.microsecond else "seconds")
     return f"{name}@{at.replace('+00:00', 'Z')}"
 
@@ -213,7 +213,7 @@ def _own_tick(known: Any, last_run_at: datetime, now: datetime) -> datetime:
 
 
 def _gap(known: Any, now: datetime) -> float | None:
-    """Give the seconds between the ticks before and after now; ``None`` where they are not known."""
+    """Return the seconds between the ticks before and after now; ``None`` where they are not known."""
     if not isinstance(known, Fixed):
         return None
     previous, following = known.previous(now), known.following(now)

@@ -30,7 +30,7 @@ def beat_schedule(settings: Settings) -> dict[str, Any]:
 
 
 def entries(settings: Settings) -> dict[str, Any]:
-    """Give the schedules of settings as entries of Celery's ``beat_schedule``."""
+    """Return the schedules of settings as entries of Celery's ``beat_schedule``."""
     return {name: _entry(spec) for name, spec in settings.schedules.items()}
 
 
@@ -73,7 +73,7 @@ def _ticks(spec: ScheduleSpec) -> CronTicks:
 
 
 def orphaned(tasks: Mapping[str, str], registered: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """Give the schedules whose task does not exist, as far as a beat can tell.
+    """Return the schedules whose task does not exist, as far as a beat can tell.
 
     Parameters
     ----------

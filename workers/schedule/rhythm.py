@@ -32,18 +32,18 @@ class Fixed(BaseSchedule):
         raise NotImplementedError
 
     def following(self, at: datetime) -> datetime | None:
-        """Give the first tick after a moment."""
+        """Return the first tick after a time."""
         raise NotImplementedError
 
     def is_due(self, last_run_at: datetime) -> Any:
-        """Tell whether a tick lies between the last run and now, and the seconds until the next one."""
+        """Return whether a tick lies between the last run and now, and the seconds until the next one."""
         now = aware(self.now(), UTC)
         previous, following = self.previous(now), self.following(now)
         due = previous is not None and aware(last_run_at, UTC) < previous
         return schedstate(due, (following - now).total_seconds() if following else NEVER_SECONDS)
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
-        """Give the time until the first tick after the last run."""
+        """Return the time until the first tick after the last run."""
         following = self.following(aware(last_run_at, UTC))
         return following - aware(self.now(), UTC) if following else timedelta(seconds=NEVER_SECONDS)
 
@@ -64,7 +64,7 @@ class Every(Fixed):
         return self.boundary(at)
 
     def following(self, at: datetime) -> datetime:
-        """Give the first tick after a moment."""
+        """Return the first tick after a time."""
         return self.boundary(at) + self.run_every
 
     def __eq__(self, other: object) -> bool:
@@ -91,7 +91,7 @@ class CronTicks(Fixed):
         return previous_tick(self.cron, at, self.zone)
 
     def following(self, at: datetime) -> datetime | None:
-        """Give the first tick after a moment."""
+        """Return the first tick after a time."""
         return next_tick(self.cron, at, self.zone)
 
     def __eq__(self, other: object) -> bool:
@@ -130,7 +130,7 @@ def cron_of(known: Any) -> Cron:
 
 
 def aware(at: datetime, zone: tzinfo) -> datetime:
-    """Give a moment its zone, where it has none."""
+    """Return a time as an aware one: without a zone it gets the schedule's."""
     return at if at.tzinfo is not None else at.replace(tzinfo=zone)
 
 

@@ -44,7 +44,7 @@ class Sender:
         self._name = uuid.uuid4().hex
 
     def send(self, call: TickCall) -> tuple[Any, bool]:
-        """Submit a call; give its result and whether its message is known to be sent, by whichever beat.
+        """Submit a call; return its result and whether its message is known to be sent, by whichever beat.
 
         Raises
         ------

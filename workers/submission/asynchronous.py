@@ -87,7 +87,7 @@ class AwaitableTask(Task):
 
 
 def _pool() -> ThreadPoolExecutor:
-    """Give this process's threads: those of its parent did not come along."""
+    """Return this process's threads: those of its parent did not come along."""
     pid = os.getpid()
     with _locks.setdefault(pid, threading.Lock()):
         if pid not in _pools:

@@ -56,7 +56,7 @@ def problems(task: Any) -> list[str]:
 
 
 def given(task: Any) -> Iterator[tuple[str, Any]]:
-    """Give the attributes that the task or its users' base classes set, without their methods.
+    """Return the attributes that the task or its users' base classes set, without their methods.
 
     The class is asked for as `__class__`: a task that is not evaluated yet is a proxy of Celery's, by `type`.
     """
@@ -85,7 +85,7 @@ def _misspelt(task: Any) -> Iterator[str]:
 
 
 def _jobs_own(task: Any) -> type:
-    """The nearest base class that is ours: what it has is known."""
+    """Return the nearest base class that is ours: what it has is known."""
     bases: tuple[type, ...] = task.__class__.__mro__
     ours = (cls for cls in bases if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
     return next(cls for cls in ours if hasattr(cls, "idempotency_rules"))

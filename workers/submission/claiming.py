@@ -18,7 +18,7 @@ DEEPEST: Final = 4
 
 
 def claims(task: Any) -> bool:
-    """Tell whether a task's body claims its job.
+    """Check whether a task's body claims its job.
 
     ``@shared_task(claims=True)`` says so, and ``claims=False`` that it does not. Else its code is looked at: whether it
     names one of `CLAIMS`, itself or in what it calls by name.
@@ -48,7 +48,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _called(function: FunctionType, names: set[str], task: Any) -> Iterator[Any]:
-    """Give what a function may call: by a global name, as a method of the task, or from its closure."""
+    """Return what a function may call: by a global name, as a method of the task, or from its closure."""
     for name in names:
         yield function.__globals__.get(name)
         yield inspect.getattr_static(type(task), name, None)

@@ -87,13 +87,15 @@ def _make(effects: Effects, result: Any, repo: JobRepo, *, throw: bool) -> None:
 
 
 def _limit(app: Any) -> int | None:
-    """Bytes that a payload may take; unlimited where large ones go to S3, or where a test has no jobclaim installed."""
+    """Return the limit of a payload, bytes; none where large ones go to S3, or where a test runs without jobclaim
+    installed.
+    """
     handle = installed_on(app)
     return None if handle is None or handle.settings.bucket else handle.settings.max_payload_bytes
 
 
 def _store(result: Any, *, throw: bool) -> None:
-    """Give the result as it would be stored, or fail as the job would."""
+    """Return the result as it would be stored, or fail as the job would."""
     try:
         result._result = codec.decode(codec.encode(result._result, what="result"))
     except InvalidPayload as error:

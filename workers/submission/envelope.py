@@ -98,7 +98,7 @@ def fit(options: Mapping[str, Any], payload: Any, large: Large, limit: int) -> s
 
 
 def is_left_out(envelope: str) -> bool:
-    """Whether the job's messages carry no links: who claims the job takes them from there."""
+    """Return whether the job's messages carry no links: who claims the job takes them from there."""
     return envelope.startswith((AWAY_PREFIX, LEFT_OUT))
 
 
@@ -123,7 +123,7 @@ def restored(envelope: str, large: Large) -> dict[str, Any]:
 
 
 def names(envelope: str) -> set[str]:
-    """Names of the options that were sealed, of those in S3 too."""
+    """Return the names of the options that were sealed, of those in S3 too."""
     options = unseal(envelope)
     return {*options, *options.get(AWAY, {}).get("names", ())}
 

@@ -80,7 +80,7 @@ class Rules:
 def bind(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, partial: bool = False
 ) -> dict[str, Any]:
-    """Give the arguments of a call by name, defaults applied; extra ones under ``*name`` and ``**name``.
+    """Return the arguments of a call by name, defaults applied; extra ones under ``*name`` and ``**name``.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = 
 
 
 def key_of(task: Any, given: Mapping[str, Any]) -> str:
-    """Give the key under which a task's call stands, from the arguments by name that identify it.
+    """Return the key under which a task's call stands, from the arguments by name that identify it.
 
     Its scope, its defaults and its types count, as at a submission. Arguments that do not identify a call may be left
     out.
@@ -199,7 +199,7 @@ def _identifying(task: str, values: dict[str, Any], key_from: KeyFrom | None) ->
 
 
 def named(values: dict[str, Any]) -> dict[str, Any]:
-    """Give arguments by name, those caught by ``**kwargs`` among them."""
+    """Return arguments by name, those caught by ``**kwargs`` among them."""
     caught = [value for name, value in values.items() if name.startswith("**")]
     return {**(caught[0] if caught else {}), **values}
 

@@ -112,7 +112,7 @@ class SubmittedTask(Task):
         return self._as_own(publish_if_due(self.app, job, **envelope.of_one_send(options)))
 
     def _as_own(self, handle: Any) -> Any:
-        """Give a result's handle of the task's own class, as `celery.contrib.abortable` has one."""
+        """Return a result's handle of the task's own class, as `celery.contrib.abortable` has one."""
         own = self.AsyncResult(handle.id)
         if type(own) is type(handle):
             return handle

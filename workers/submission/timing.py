@@ -10,7 +10,7 @@ from jobclaim.jobs import InvalidInput
 
 
 def window(countdown: Any, eta: Any, expires: Any, now: int, zone: tzinfo) -> tuple[int | None, int | None]:
-    """Tell when a call may start and until when it must have. Raises as `due_at`, and where it could never start."""
+    """Return when a call may start and until when it must have. Raises as `due_at`, and where it could never start."""
     due, until = due_at(countdown, eta, now, zone), start_by(expires, now, zone)
     if due is not None and until is not None and now < due >= until:
         asked = f"countdown={countdown!r}" if countdown is not None else f"eta={eta!r}"
@@ -19,7 +19,7 @@ def window(countdown: Any, eta: Any, expires: Any, now: int, zone: tzinfo) -> tu
 
 
 def due_at(countdown: Any, eta: Any, now: int, zone: tzinfo) -> int | None:
-    """Tell when a call may start, ``None`` for now. As in Celery, a countdown goes before an ETA.
+    """Return when a call may start, ``None`` for now. As in Celery, a countdown goes before an ETA.
 
     Parameters
     ----------

@@ -77,14 +77,14 @@ class Plan:
         return self._apart(bound, len(args))
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
-        """Give each parameter its argument. Raises `CallDoesNotFit`."""
+        """Bind each parameter to its argument. Raises `CallDoesNotFit`."""
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise CallDoesNotFit(f"the arguments of task {self.task!r} do not fit it: {error}") from None
 
     def _apart(self, bound: inspect.BoundArguments, positional: int) -> tuple[list[Any], dict[str, Any]]:
-        """Give bound arguments as they were given: what came by name is not made positional."""
+        """Return bound arguments as they were given: what came by name is not made positional."""
         by_position = [name for name, known in self.signature.parameters.items() if known.kind in _BY_POSITION]
         given = {name: bound.arguments[name] for name in by_position[:positional]}
         args: list[Any] = list(given.values())

@@ -113,13 +113,13 @@ def configure(settings: Settings, level: int | None = None, file: str | None = N
 
 
 def _is_typed(option: str) -> bool:
-    """Whether an option of Celery's command line was typed; what a program passes counts as typed."""
+    """Return whether an option of Celery's command line was typed; what a program passes counts as typed."""
     context = click.get_current_context(silent=True)
     return context is None or context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
 def _shared() -> list[Any]:
-    """Give the processors of every line, ours, users' and libraries'."""
+    """Return the processors of every line, ours, users' and libraries'."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,

@@ -40,7 +40,7 @@ def adopt() -> None:
 
 
 def process(event: Any, hint: Mapping[str, Any] | None) -> Any:
-    """Give the event of a log line as it is to be sent, or ``None`` where another one tells the same."""
+    """Return a log line's event as it is to be sent, or ``None`` where another event already reports the same."""
     record = (hint or {}).get("log_record")
     if not isinstance(record, logging.LogRecord):
         return event

@@ -57,7 +57,7 @@ _providers: dict[tuple[int, str], TracerProvider] = {}
 
 
 def is_on(settings: Settings) -> bool:
-    """Whether traces are exported."""
+    """Return whether traces are exported."""
     return settings.telemetry == "otlp"
 
 
@@ -166,12 +166,12 @@ class ChosenIds:
     """Random ids, but for the span that says which one it wants."""
 
     def generate_span_id(self) -> int:
-        """Give the id that was chosen, else a random one."""
+        """Return the id that was chosen, else a random one."""
         chosen = getattr(_local, "span_id", 0)
         return chosen or int.from_bytes(os.urandom(8), "big") or 1
 
     def generate_trace_id(self) -> int:
-        """Give a random id."""
+        """Return a random id."""
         return int.from_bytes(os.urandom(16), "big") or 1
 
     def is_trace_id_random(self) -> bool:
@@ -224,7 +224,7 @@ def _parent(job: Job) -> Any:
 
 # --- exporting
 def _tracer(settings: Settings) -> Any:
-    """Give this process's tracer: its exporting thread is made anew in each process."""
+    """Return this process's tracer: its exporting thread is made anew in each process."""
     key = (os.getpid(), settings.telemetry_endpoint or "")
     if key not in _providers:
         for inherited in [known for known in _providers if known[0] != key[0]]:

@@ -136,7 +136,7 @@ class Batcher:
         return None
 
     def _try(self, url: str, receipts: Sequence[str]) -> tuple[list[str], str]:
-        """Make one request; give the receipts that it failed for, and why."""
+        """Make one request; return the receipts that it failed for, and why."""
         entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)]
         try:
             answer = self._request(url, entries)

@@ -27,7 +27,7 @@ _clients: Final[dict[tuple[str | None, str], PerProcess]] = {}
 
 
 def sqs_client(settings: Settings) -> Any:
-    """Give this process's one SQS client for these settings; kombu would make one per queue and connection."""
+    """Return this process's one SQS client for these settings; kombu would make one per queue and connection."""
     key = (settings.endpoint("sqs"), settings.region)
     made = _clients.get(key) or _clients.setdefault(key, PerProcess(lambda: lean(client(settings, "sqs"))))
     return made.get()
@@ -92,7 +92,7 @@ class Channel(SQS.Channel):
 
     # --- clients and queues
     def sqs(self, queue: str | None = None) -> Any:
-        """Give the process's one client, whatever the queue."""
+        """Return the process's one client, whatever the queue."""
         return sqs_client(self.settings)
 
     def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:

@@ -56,7 +56,7 @@ class PollConnection(AsyncSQSConnection):
         self.receive_message(queue_url, queue_url, count, wait_time_seconds=wait, callback=promise(done))
 
     def get_http_connection(self) -> Any:
-        """Give a connection whose requests end."""
+        """Return a connection whose requests end."""
         limits = {pycurl.CONNECTTIMEOUT_MS: self._connect_seconds, pycurl.TIMEOUT_MS: self._answer_seconds}
         return _BoundedConnection(self._httpclient, {option: int(1000 * limit) for option, limit in limits.items()})
 

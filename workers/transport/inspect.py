@@ -177,7 +177,7 @@ def _from_base64(body: str) -> str:
 
 
 def _without_headers(message: Any) -> str:
-    """Tell why a message names no task: Celery's first protocol has it in the call."""
+    """Return why a message names no task: Celery's first protocol has it in the call."""
     try:
         payload = message.payload
     except Exception:  # noqa: BLE001 - whatever it is, it is no call

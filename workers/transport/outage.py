@@ -16,7 +16,7 @@ LONGEST_BACKOFF_SECONDS: Final = 5.0
 
 
 def backoff(failures: int, draw: Callable[[], float] = random.random) -> float:
-    """Seconds to wait after so many failures in a row: full jitter under a ceiling that doubles up to 5 s."""
+    """Return the seconds to wait after consecutive failures: full jitter under a ceiling that doubles up to 5 s."""
     return draw() * min(FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16), LONGEST_BACKOFF_SECONDS)
 
 
@@ -39,7 +39,7 @@ class Outage:
         self.failures = 0
 
     def failed(self, reason: str) -> float:
-        """Note a failure, log the first of a row; give the seconds to wait."""
+        """Record a failure, log the first of a series; return the seconds to wait."""
         self.failures += 1
         if self.failures == 1:
             self._since = self._clock()

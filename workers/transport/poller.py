@@ -37,7 +37,7 @@ class PollPace:
             self._count += count
 
     def per_second(self, now: float) -> float:
-        """Give the pace."""
+        """Return the pace."""
         while self._finished and self._finished[0][0] < now - PACE_SECONDS:
             self._count -= self._finished.popleft()[1]
         return self._count / PACE_SECONDS
