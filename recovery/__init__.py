@@ -1,4 +1,4 @@
-"""Recovery: finds jobs that nobody works on any more, and messages that nobody will ever get, and puts them right."""
+"""Recovery: find orphans and lost messages, and retry, fail or redispatch their jobs."""
 
 from __future__ import annotations
 

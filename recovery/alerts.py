@@ -1,15 +1,15 @@
-"""Alerts: what somebody should know now, said once, again after an hour, and once more when it is over.
+"""Alerts: raised once, repeated every hour while they last, and cleared once when their cause has ended.
 
 ::
 
-    facts ──▶ firing ──▶ damped against what was said before ──▶ a log event, and an SNS message where a topic is set
-              raised     fires and was not said
-              continues  fires, and was said `alert_repeat_seconds` ago
-              cleared    has not fired for `alert_clear_seconds`; until then it may come and go without a word
+    facts ──▶ firing ──▶ damped against earlier notifications ──▶ a log event, and an SNS message where a topic is set
+              raised     fires and was not sent before
+              continues  fires, and was sent `alert_repeat_seconds` ago
+              cleared    has not fired for `alert_clear_seconds`; until then it may come and go silently
 
-Whichever pass of recovery is first after `alert_interval_seconds` evaluates, by a conditional write on the time of the
-evaluation before. That time is also how recovery's own silence shows: to the next pass, however late it comes. That
-no pass comes at all only somebody else can see: the alarm of `template.yaml`, or `jobclaim doctor`.
+The first recovery pass after `alert_interval_seconds` evaluates, by a conditional write on the time of the previous
+evaluation. That time also shows the next pass, however late, how long recovery was silent. Only something outside
+recovery can see that no pass runs at all: the alarm of `template.yaml`, or `jobclaim doctor`.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from jobclaim.settings import Settings
 log = get_logger("jobclaim.recovery")
 
 FEWEST_SUBMISSIONS: Final = 20
-"""Below that a rate of duplicates means nothing."""
+"""Fewest submissions for which a rate of duplicates is meaningful."""
 LOOKED_AT: Final = 25
-"""Oldest due jobs of an index partition among which one that waits is looked for: the others run."""
+"""Oldest due jobs of an index partition that are searched for a waiting one: the others run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the rules look at.
+    """The facts that the rules evaluate.
 
     Attributes
     ----------
     waiting : int
         Dead letters that wait for a person, up to one more than the limit.
     late : mapping of str to int
-        By queue, milliseconds that its oldest waiting job is overdue.
+        By queue, how many milliseconds its oldest waiting job is overdue.
     silent_ms : int
-        Since the evaluation before; 0 where there was none.
+        Milliseconds since the previous evaluation; 0 for the first one.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -62,7 +62,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertMessage:
-    """One thing to say; ``state`` is raised, continues or cleared."""
+    """One notification; ``state`` is raised, continues or cleared."""
 
     alert: str
     state: str
@@ -71,7 +71,7 @@ class AlertMessage:
 
 
 def firing(facts: Facts, settings: Settings) -> dict[str, str]:
-    """Name the alerts that fire, each with what is the matter and what to do."""
+    """Return the alerts that fire, each with the problem and the remedy."""
     found: dict[str, str] = {}
     counts = facts.counts
     if counts.submitted >= FEWEST_SUBMISSIONS and counts.duplicates > settings.alert_duplicate_rate * counts.submitted:
@@ -106,7 +106,7 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
 def damped(
     said: Mapping[str, Said], fires: Mapping[str, str], now: int, settings: Settings
 ) -> tuple[dict[str, Said], list[AlertMessage]]:
-    """Return what to say, and what is to be remembered once it was heard."""
+    """Return the notifications to send, and the state to store once they are sent."""
     after: dict[str, Said] = {}
     messages: list[AlertMessage] = []
     for alert, text in fires.items():
@@ -127,12 +127,12 @@ def damped(
 
 
 def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = None) -> list[AlertMessage]:
-    """Evaluate the rules if their time has come, and say what is to be said. Safe in parallel; never raises for AWS.
+    """Evaluate the rules if they are due, and send the notifications. Safe in parallel; never raises AWS's errors.
 
     Parameters
     ----------
     publish : callable, optional
-        Sends a message further, beside the log; default: SNS where `Settings.alert_topic_arn` is set.
+        Sends a message, in addition to the log; default: SNS where `Settings.alert_topic_arn` is set.
     """
     try:
         return _evaluate(repo, publish or _publisher(repo.settings))
@@ -150,7 +150,7 @@ def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[Al
     after, messages = damped(said, firing(facts, repo.settings), now, repo.settings)
     for message in messages:
         if not _say(message, publish):
-            continue  # not heard: it is said again
+            continue  # not sent: it is sent again
         if message.state == "cleared":
             del after[message.alert]
         else:
@@ -162,7 +162,7 @@ def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[Al
 
 
 def gather(repo: JobRepo, *, silent_ms: int = 0) -> Facts:
-    """Read what the rules look at: a few requests per shard and queue, however many jobs there are."""
+    """Read the facts: a few requests per shard and queue, however many jobs there are."""
     settings = repo.settings
     return Facts(
         counts=Tally.of(repo).read(),
@@ -203,7 +203,7 @@ def _publisher(settings: Settings) -> Callable[[AlertMessage], None]:
         return lambda _: None
 
     def publish(message: AlertMessage) -> None:
-        sns = client(settings, "sns")  # made when there is something to say: that is rare
+        sns = client(settings, "sns")  # made only when there is something to send, which is rare
         subject = f"jobclaim: {message.alert} {message.state}"[:100]
         sns.publish(TopicArn=topic, Subject=subject, Message=json.dumps(asdict(message), ensure_ascii=False))
 

@@ -1,4 +1,4 @@
-"""How many messages wait in a queue: whether a job without a claim is lost, or only not reached yet."""
+"""Count the messages that wait in a queue, to tell a lost message from one that is not reached yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SqsBacklog:
     Parameters
     ----------
     sqs : optional
-        A boto3 SQS client; default: made from settings on first use, in each process anew.
+        A boto3 SQS client; default: made from settings on first use, once per process.
     """
 
     def __init__(self, settings: Settings, sqs: Any = None) -> None:
@@ -25,7 +25,7 @@ class SqsBacklog:
         self._urls = dict(settings.queue_urls)
 
     def __call__(self, queue: str) -> int:
-        """Ask SQS: one request, after the first one two.
+        """Ask SQS, in one request; the first call makes two.
 
         Raises
         ------

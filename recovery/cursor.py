@@ -1,7 +1,7 @@
-"""Where passes stopped in the index, so that the next one goes on there: a small value, stored in the fleet table.
+"""Where passes stopped in the index, so that the next one continues there: a small value in the fleet table.
 
-Losing it costs reads, never a job. Two passes in parallel may overwrite each other's: whatever a stored cursor says was
-looked at was looked at, and the loser of the two merely looks again.
+Losing it costs reads, never a job. Two passes in parallel may overwrite each other's: everything that a stored cursor
+marks as read was read, and the pass whose cursor is lost only reads again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from jobclaim.jobs.storage.table import IndexEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What is known of one index partition. Times are epoch milliseconds.
+    """The state of one index partition. Times are epoch milliseconds.
 
     Attributes
     ----------
     overdue : IndexEntry or None
-        Last entry looked at in an unfinished round over the due jobs; ``None`` starts at the oldest.
+        Last entry read in an unfinished round over the due jobs; ``None`` starts at the oldest.
     round_since : int
-        When that round began; 0 when it missed something, so that it proves nothing about dead workers.
+        When that round began; 0 if it missed something, so that it proves nothing about lost workers.
     complete_since : int
-        When the last round began that took more than one pass, missed nothing and came to its end.
+        When the last complete round began that took more than one pass and missed nothing.
     ahead : IndexEntry or None
-        Last entry looked at among the jobs that are not due yet: up to there all have their messages.
+        Last entry read among the jobs that are not due yet: up to there all have their messages.
     """
 
     overdue: IndexEntry | None = None
@@ -46,7 +46,7 @@ class Cursor:
     marks: Mapping[str, Mark] = field(default_factory=dict)
 
     def trimmed(self, now: int, *, keep_rounds: bool) -> Cursor:
-        """Drop what tells nothing any more: look-ahead that time has overtaken, and finished rounds unless kept."""
+        """Drop obsolete marks: look-ahead that is due by now, and finished rounds unless kept."""
         marks = {}
         for partition, mark in self.marks.items():
             ahead = mark.ahead if mark.ahead and mark.ahead.at >= now else None
@@ -65,7 +65,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
-        """Read what `encode` wrote; from text that it did not write comes an empty cursor, so a fresh start."""
+        """Read what `encode` wrote; any other text gives an empty cursor, so a fresh start."""
         try:
             rows = json.loads(text)
             return cls({partition: _mark(*row) for partition, row in rows.items()})

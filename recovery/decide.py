@@ -1,16 +1,16 @@
-"""What recovery does about one job: a pure decision from the job as it was read, the time and the settings.
+"""Decide what recovery does about one job: a pure function of the job as it was read, the time and the settings.
 
 ::
 
-    PROCESSING   lease over, or its worker dead ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
+    PROCESSING   lease over, or its worker lost ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
                  its living worker vouches for it ▶ nothing    a thread runs on past its lease
     PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  written in a transaction ───────▶ Dispatch   again, after seconds: its submitter may have died
-                 half of its time to start gone ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
+                 half of its time to start used ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
                  sent by a clock an hour ahead ──▶ Dispatch   again: the wait cannot be told from that time
-                 so, and `max_dispatches` reached ▶ GiveUp     FAILED: it is no message that is missing
-                 too late to start (`start_by`) ──▶ Expire     CANCELLED: nobody wants it any more
+                 so, and `max_dispatches` reached ▶ GiveUp     FAILED: a missing message is not the cause
+                 too late to start (`start_by`) ──▶ Expire     CANCELLED: it has expired
     FAILED       `retry_at` is past ──────────────▶ Revive     PENDING: its dead-letter rule has a retry left
     otherwise ────────────────────────────────────▶ nothing
 """
@@ -30,34 +30,34 @@ from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS, is_late
 from jobclaim.settings import SQS_MAX_DELAY, Settings
 
 LOOK_AHEAD_MS: Final = 600_000
-"""A job that waits in DynamoDB gets its message that long before it is due.
+"""How long before it is due a job that waits in DynamoDB gets its message.
 
 Five minutes less than SQS's longest delay: a job that its submitter leaves to recovery is in the index long before a
-pass looks for it there, eventual consistency and clocks that differ included.
+pass reads it there, even with eventual consistency and clocks that differ.
 """
 
 EARLY_DISPATCHES: Final = 3
-"""Messages of a job that expires until which recovery does not wait as long as for others."""
+"""Up to this many messages of a job that expires, recovery waits less than for other jobs."""
 LEAST_LEFT_MS: Final = 2_000
-"""A job that expires sooner gets no message any more: none would reach a worker in time."""
+"""A job that expires sooner gets no further message: none would reach a worker in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadWorker:
-    """A worker that stopped its heartbeat without a farewell.
+    """A lost worker: its heartbeat stopped without deregistering.
 
     Attributes
     ----------
     seen_at : int
         Its last heartbeat, epoch milliseconds.
     dead_at : int
-        From then on it counts as dead, epoch milliseconds. A claim made then or later shows that it lives.
+        From then on it counts as lost, epoch milliseconds. A claim made then or later shows that it is alive.
     queues : tuple of str
-        Logical queues that it took jobs from; empty where the record does not say, so all of them.
+        Logical queues that it consumed; empty where the record does not say, which means all of them.
     job_ids : tuple of str
         Jobs that it ran at its last heartbeat.
     cancelled : frozenset of str
-        Jobs that it was asked to cancel, and did not come to.
+        Jobs that it was asked to cancel, but did not get to.
     """
 
     worker_id: str
@@ -74,7 +74,7 @@ class DeadWorker:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """End the attempt; ``retry`` tells whether another one may follow, ``cancelled`` that nobody wants one."""
+    """End the attempt; ``retry`` allows another one, ``cancelled`` means that its job was to be cancelled."""
 
     retry: bool
     failure: Failure
@@ -83,21 +83,21 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Send the job's message; ``again`` where an earlier one seems to be lost."""
+    """Send the job's message; ``again`` if an earlier one seems to be lost."""
 
     again: bool
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """End a job that its messages never brought to a claim."""
+    """Fail a job that none of its messages brought to a claim."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """End a job whose time to start is over."""
+    """Cancel a job that has expired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ Action: TypeAlias = Orphan | Dispatch | GiveUp | Expire | Revive | None
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What decisions rest on beside the job.
+    """The input of decisions besides the job.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class Figures:
 
 
 def decide(job: Job, now: int, figures: Figures) -> Action:
-    """Return what is to be done about a job at ``now``, epoch milliseconds; ``None`` for nothing."""
+    """Return the action for a job at ``now``, epoch milliseconds; ``None`` for none."""
     if job.status is JobStatus.PROCESSING:
         return _decide_running(job, now, figures)
     if job.status is JobStatus.PENDING:
@@ -136,17 +136,19 @@ def decide(job: Job, now: int, figures: Figures) -> Action:
 
 
 def delay_seconds(job: Job, now: int) -> int:
-    """Whole seconds that SQS must keep the message back: rounded up, so the job never starts before it is due."""
+    """Return the whole seconds for which SQS must delay the message: rounded up, so the job never starts before it is
+    due.
+    """
     return min(SQS_MAX_DELAY, max(0, math.ceil((job.available_at - now) / 1000)))
 
 
 def worth_reading_after_ms(settings: Settings, queue: str) -> int:
-    """Return for how many milliseconds after its due time no job of a queue needs an action, except a lost worker's
-    jobs.
+    """Return how many milliseconds after its due time a job of a queue may first need an action, lost workers' jobs
+    apart.
 
     The shorter of the first re-dispatch delay and the shortest lease: the queue's fixed one, else the grace, because
     every other lease is longer than that. A job that expires is in the index `jobs.encoding.item.EXPIRES_EARLIER_MS`
-    earlier, so it is read that much sooner without any other one being read.
+    earlier, so it is read that much sooner without reading others.
     """
     fixed = settings.queue(queue).lease_seconds
     lease = fixed if fixed is not None else settings.lease_grace_seconds
@@ -158,7 +160,7 @@ def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     if worker is not None and job.claimed_at < worker.dead_at:
         cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and is taken for dead"
     elif job.claim_token in figures.vouched:
-        return None  # a thread cannot be ended at its limit: it runs on, and its worker says so
+        return None  # a thread cannot be ended at its limit: it keeps running, and its worker vouches for it
     elif job.lease_expires_at <= now:
         holder = f"worker {job.worker_id!r}" if job.worker_id else "its worker"
         cause = f"{holder} did not end it before its lease was over at {_text(job.lease_expires_at)}"
@@ -188,12 +190,12 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
 
 
 def _sent_in_the_future(job: Job, now: int) -> bool:
-    """Check whether a clock that was ahead wrote when a job's message was sent; the next one is counted from now."""
+    """Check whether a clock that was ahead set a job's message time; then the next message is timed from now."""
     return job.dispatched_at > now + BELIEVED_AHEAD_MS and job.available_at - now <= LOOK_AHEAD_MS
 
 
 def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:
-    """Check whether a job that expires has lost half of the time that it had when its last message was sent."""
+    """Check whether an expiring job has used half of the time that it had when its last message was sent."""
     if not job.start_by or job.dispatches >= EARLY_DISPATCHES or job.start_by - now < LEAST_LEFT_MS:
         return False
     return now - waited_since > (job.start_by - waited_since) / 2

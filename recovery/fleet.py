@@ -1,7 +1,7 @@
-"""What recovery knows of the fleet table: the workers that died, and where the last pass stopped.
+"""Recovery's view of the fleet table: the lost workers, and where the last pass stopped.
 
-One consistent scan per pass brings both: by an old heartbeat a worker that is just back would look dead, and the jobs
-that it has claimed since like orphans.
+One consistent scan per pass reads both: with a stale heartbeat a worker that has just returned would look lost, and the
+jobs that it has claimed since would look like orphans.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class FleetView:
     Attributes
     ----------
     at : int
-        When one looked, epoch milliseconds: all workers that had died by then are in ``dead``.
+        When it was read, epoch milliseconds: all workers that were lost by then are in ``dead``.
     dead : mapping of str to DeadWorker
         By worker id.
     vouched : frozenset of str
         Tokens of the claims that living workers vouch for.
     cursor : Cursor
     known : bool
-        ``False`` where the fleet table could not be read: nothing may be concluded, nothing is written back.
+        ``False`` where the fleet table could not be read: nothing may be concluded, and nothing is written back.
     """
 
     at: int
@@ -51,7 +51,7 @@ class RecoveryFleet(FleetRecords):
     Parameters
     ----------
     dead_after_seconds : int
-        Silence after which a worker counts as dead.
+        Silence after which a worker counts as lost.
     """
 
     def __init__(self, *args: Any, dead_after_seconds: int, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class RecoveryFleet(FleetRecords):
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
-        """Use the fleet table that the repo's settings name, through the repo's own client."""
+        """Make one for the fleet table in the repo's settings, with the repo's own client."""
         return cls(
             repo.table.client,
             repo.settings.fleet_table,
@@ -70,7 +70,7 @@ class RecoveryFleet(FleetRecords):
         )
 
     def read(self) -> FleetView:
-        """Read the whole table; also raises where there is none."""
+        """Read the whole table; also raises if it does not exist."""
         now = self._clock()
         items = [item for page, _ in self.pages(consistent=True) for item in page]
         dead: dict[str, DeadWorker] = {}
@@ -84,7 +84,7 @@ class RecoveryFleet(FleetRecords):
         return FleetView(now, dead, frozenset(vouched), _cursor(items))
 
     def save(self, cursor: Cursor) -> None:
-        """Store the cursor. Without a condition: whichever of two passes wrote last, what it says is true."""
+        """Store the cursor, without a condition: whichever of two passes wrote last, its cursor is valid."""
         item = {schema.FLEET_KEY: attribute(CURSOR_KEY), CURSOR: attribute(cursor.encode())}
         self._ask(lambda: self._client().put_item(TableName=self._table, Item=item))
 

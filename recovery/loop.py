@@ -1,4 +1,4 @@
-"""Recovery as a process of its own: a pass every so often, until it is told to stop."""
+"""Recovery as a process of its own: one pass per interval, until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def run_every(
     *,
     on_report: Callable[[SweepReport], None] | None = None,
 ) -> int:
-    """Run passes until ``stop`` is set: the first one at once, each other one ``seconds`` after the start of the last.
+    """Run passes until ``stop`` is set: the first one at once, each further one ``seconds`` after the start of the
+    last.
 
-    A failed pass is logged and the next one is tried: what ended this one may be over by then.
+    A failed pass is logged and the next one is tried: its cause may have ended by then.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ def run_every(
     Returns
     -------
     int
-        Passes that succeeded.
+        Number of passes that succeeded.
     """
     succeeded = 0
     while not stop.is_set():

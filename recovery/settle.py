@@ -1,4 +1,4 @@
-"""Carrying out what was decided about a job: first the conditional write, then the message; and counting it all."""
+"""Carry out the decision about a job: first the conditional write, then the message; and count everything."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from jobclaim.workers.telemetry import traces
 log = get_logger("jobclaim.recovery")
 
 Send: TypeAlias = Callable[[Job, float], None]
-"""Publishes the message of a job's next attempt, to be kept back for that many seconds."""
+"""Publishes the message of a job's next attempt, delayed by that many seconds."""
 Backlog: TypeAlias = Callable[[str], int]
-"""Gives the messages that wait in a logical queue."""
+"""Returns the number of messages that wait in a logical queue."""
 
 SEND_FAILURES: Final = 5
-"""Sends that fail in a row before a pass sends no more: each try is written to the job, and SQS is down."""
+"""Consecutive failed sends after which a pass stops sending: SQS is down, and each try is a write to the job."""
 
 
 class Messages:
-    """Sends messages for one pass, and holds back those that would do more harm than good.
+    """Sends messages for one pass, and puts off those that would do more harm than good.
 
     Parameters
     ----------
     cap : int
-        Messages that a queue with a backlog gets again in one pass: its jobs are more likely to wait than to be lost.
+        Repeated messages for a queue with a backlog in one pass: its messages are more likely waiting than lost.
     """
 
     def __init__(self, send: Send, backlog: Backlog, cap: int) -> None:
@@ -43,18 +43,18 @@ class Messages:
         self._failures = 0
 
     def may_send(self) -> bool:
-        """Return whether the last few sends did not all fail."""
+        """Return whether sending still works: not all of the last few sends failed."""
         return self._failures < SEND_FAILURES
 
     def may_send_again(self, queue: str) -> bool:
-        """Return whether the queue takes one more repeated message in this pass."""
+        """Return whether the queue may get one more repeated message in this pass."""
         if self.is_backlogged(queue) and self._again[queue] >= self._cap:
             return False
         self._again[queue] += 1
         return True
 
     def is_backlogged(self, queue: str) -> bool:
-        """Return whether messages wait in the queue; asked once per pass. Unknown counts as yes: the cautious side."""
+        """Return whether messages wait in the queue; asked once per pass. Unknown counts as yes, to be cautious."""
         if queue not in self._waiting:
             try:
                 self._waiting[queue] = self._backlog(queue)
@@ -64,7 +64,9 @@ class Messages:
         return self._waiting[queue] != 0
 
     def send(self, job: Job, delay: int) -> bool:
-        """Send; tell whether it worked. A message that was not sent is sent again after the re-dispatch delay."""
+        """Send a message; return whether it succeeded. A message that was not sent is sent again after the redispatch
+        delay.
+        """
         try:
             self._send(job, float(delay))
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and a later pass sends it
@@ -76,7 +78,7 @@ class Messages:
 
 
 class Settler:
-    """Looks at jobs one by one, and does and counts what is to be done.
+    """Decides on jobs one by one, and carries out and counts the actions.
 
     Attributes
     ----------
@@ -91,7 +93,7 @@ class Settler:
         self._figures = figures
 
     def settle(self, job: Job) -> bool:
-        """Do what is to be done about a job; ``False`` where it must be looked at again because something failed."""
+        """Carry out the action for a job; ``False`` if it must be read again because something failed."""
         self.counts["examined"] += 1
         try:
             return self._act(job, decide(job, self._repo.clock(), self._figures))
@@ -108,7 +110,7 @@ class Settler:
 
     def _act(self, job: Job, action: Action) -> bool:
         if isinstance(action, GiveUp) and self._messages.is_backlogged(job.queue):
-            action = Dispatch(again=True)  # its messages were not wasted, they wait
+            action = Dispatch(again=True)  # its messages are not lost, they wait
         match action:
             case Orphan():
                 return self._end_orphan(job, action)
@@ -148,7 +150,7 @@ class Settler:
         return True
 
     def _dispatch_again(self, job: Job) -> bool:
-        may_wait = not self._repo.table.payloads.ends_soon(job)  # the write that counts the message prolongs it
+        may_wait = not self._repo.table.payloads.ends_soon(job)  # the write that counts the message extends it
         if not self._messages.may_send() or (not self._messages.may_send_again(job.queue) and may_wait):
             self.counts["held"] += 1
             return True
@@ -157,7 +159,7 @@ class Settler:
     def _dispatch_first(self, job: Job) -> bool:
         if not self._messages.may_send():
             self.counts["held"] += 1
-            return False  # nobody else would send it in time
+            return False  # nothing else would send it in time
         return self._dispatch(job, "scheduled")
 
     def _dispatch(self, job: Job, counted_as: str) -> bool:
@@ -201,7 +203,7 @@ class Settler:
         return True
 
     def _tell_links(self, job: Job) -> None:
-        """Have a worker tell the job's chord, its chain and its error callbacks: recovery runs no task."""
+        """Let a worker notify the job's chord, its chain and its error callbacks: recovery does not run tasks."""
         from jobclaim.workers.results.links import announcement
 
         try:

@@ -1,16 +1,16 @@
-"""One pass of recovery: safe to run anywhere, any number of times, in parallel with itself.
+"""The recovery pass: safe to run anywhere, any number of times, in parallel with itself.
 
 ::
 
     RETRY#<shard>   |··· due: failed jobs to start again ···|now|·· not due yet: never read ··|
 
-    fleet table ── dead workers ──▶ their jobs, by id
+    fleet table ── lost workers ──▶ their jobs, by id
                 └─ cursor ────────▶ OPEN#<queue>#<shard>   |······ due ······|now|·· not due yet ··|
                                          from where the last round stopped ──▶     ──▶ what is new there
 
 A pass reads the index of open jobs and the items behind the entries that are old enough to need something. It never
-scans the job table, so finished jobs cost it nothing. It is bounded per partition and in time, and the next one goes on
-where it stopped. Every action is one conditional write on what was read: where somebody else was first, it is
+scans the job table, so finished jobs cost nothing. It is bounded per partition and in time, and the next one continues
+where it stopped. Every action is one conditional write on what was read: if the job has changed since, the write is
 refused.
 """
 
@@ -36,49 +36,49 @@ log = get_logger("jobclaim.recovery")
 T = TypeVar("T")
 
 REDISPATCH_CAP: Final = 25
-"""Messages that a queue with a backlog gets again in one pass."""
+"""Repeated messages for a queue with a backlog in one pass."""
 PASS_MS: Final = 120_000
-"""Time after which a pass leaves the rest to the next one; half of it may go to jobs that are not due yet."""
+"""Time after which a pass leaves the rest to the next one; up to half of it is for jobs that are not due yet."""
 DEAD_WORKER_PAGES: Final = 10
-"""Times more pages while a dead worker's queue is looked through: its jobs are wanted within a minute or so."""
+"""Factor for the pages read from a lost worker's queue: its jobs are to be found within about a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepReport:
-    """What one pass did. All but the cursor are counts.
+    """The report of one pass. All fields but the cursor are counts.
 
     Attributes
     ----------
     examined : int
         Jobs read and decided on.
     orphaned : int
-        Orphans that were settled, FAILED or PENDING again.
+        Orphans whose outcome was recorded: FAILED, or PENDING again.
     retried : int
         Those of them that became PENDING again.
     redispatched : int
         PENDING jobs whose message was sent again.
     scheduled : int
-        PENDING jobs whose first message was sent, because they are due soon.
+        PENDING jobs whose first message was sent because they are due soon.
     given_up : int
         PENDING jobs that became FAILED because none of their messages was claimed.
     expired : int
-        PENDING jobs that became CANCELLED because they were not started in time.
+        PENDING jobs that became CANCELLED because they expired before they started.
     revived : int
-        FAILED jobs that were started again by their dead-letter rule.
+        FAILED jobs that became PENDING again by their dead-letter rule.
     refused : int
-        Writes that came too late: the job had changed meanwhile, which is normal.
+        Writes refused because the job had changed meanwhile, which is normal.
     held : int
-        Messages put off: their queue has a backlog, or sends keep failing.
+        Messages put off because their queue has a backlog or sends keep failing.
     unsent : int
         Messages that could not be sent; a later pass sends them.
     failed : int
         Reads and writes that failed; a later pass tries again.
     dead_workers : int
-        Dead workers whose jobs are all settled and whose records were removed.
+        Lost workers whose jobs all have an outcome and whose records were removed.
     truncated : int
-        Stretches of the index with more to look at than one pass may; the next pass goes on there.
+        Parts of the index with more to read than one pass may; the next pass continues there.
     cursor : Cursor
-        Where it goes on.
+        Where the next pass continues.
     """
 
     examined: int = 0
@@ -115,21 +115,21 @@ def sweep(
     Parameters
     ----------
     repo : JobRepo
-        Gives table, settings and clock. Only the queues of its settings are looked at.
+        Provides table, settings and clock. Only the queues of its settings are read.
     send : callable, optional
         ``send(job, delay_seconds)`` publishes a job's message; default `jobclaim.workers.apps.send`.
     backlog : callable, optional
-        ``backlog(queue)`` gives the number of waiting messages; default: SQS is asked, when it matters.
+        ``backlog(queue)`` returns the number of waiting messages; default: SQS is asked, when needed.
     fleet : RecoveryFleet, optional
-        Dead workers and the place to go on; default: the settings' fleet table. A pass that cannot read it does
-        without: it starts from the oldest jobs, and leases find what dead workers left.
+        Lost workers and the cursor; default: the settings' fleet table. A pass that cannot read it starts from the
+        oldest jobs, and finds the orphans of lost workers by their leases.
     redispatch_cap : int
-        Messages that a queue with a backlog gets again in this pass; one without gets as many as are lost.
+        Repeated messages for a queue with a backlog in this pass; a queue without one gets as many as are lost.
 
     Returns
     -------
     SweepReport
-        Single failures are logged and counted in it; they never end the pass.
+        Single failures are logged and counted; they never end the pass.
     """
     fleet = fleet or RecoveryFleet.of(repo)
     view = _look(fleet, repo.clock())
@@ -150,7 +150,7 @@ class _Pass:
     ----------
     counts : Counter
     marks : dict of str to Mark
-        By partition, as this pass leaves them.
+        By partition, as of the end of this pass.
     """
 
     def __init__(self, repo: JobRepo, settler: Settler, view: FleetView) -> None:
@@ -169,11 +169,11 @@ class _Pass:
 
     @property
     def cursor(self) -> Cursor:
-        """Where the next pass goes on."""
+        """Where the next pass continues."""
         return Cursor(self.marks).trimmed(self.started, keep_rounds=bool(self.dead))
 
     def run(self) -> None:
-        """Look at everything: first what cannot wait, then as much of the rest as fits."""
+        """Process all partitions: first what is urgent, then as much of the rest as the limits allow."""
         for worker in self.dead.values():
             self._look_at_jobs_of(worker)
         for _, partition in self._partitions():
@@ -185,7 +185,7 @@ class _Pass:
             look()
 
     def settled_workers(self) -> list[DeadWorker]:
-        """Dead workers of which no job can be left: every partition was looked through since they died."""
+        """Lost workers of which no job can be left: every partition was read completely since they were lost."""
         return [
             worker
             for worker in self.dead.values()
@@ -198,7 +198,7 @@ class _Pass:
         ]
 
     def _partitions(self) -> Iterator[tuple[str, str]]:
-        """Queue and name of all partitions, each pass beginning elsewhere, so that no end is always the last."""
+        """Return queue and name of all partitions, rotated in each pass, so that none is always the last."""
         pairs = [(q, schema.open_key(q, shard)) for q in self._settings.queue_names for shard in range(self._shards)]
         yield from self._in_turn(pairs)
 
@@ -219,7 +219,7 @@ class _Pass:
             self._unread.add(worker.worker_id)
 
     def _look_ahead(self, partition: str) -> None:
-        """Send the messages of jobs that come due; what was looked at before is not looked at again."""
+        """Send the messages of jobs that are due soon; entries that were read before are not read again."""
         mark = self.marks.get(partition, Mark())
         ahead = mark.ahead if mark.ahead and mark.ahead.at > self.started else None
         stretch = self._walker.walk(
@@ -234,7 +234,7 @@ class _Pass:
         self.marks[partition] = replace(mark, ahead=stretch.last_clean)
 
     def _revive(self, partition: str) -> None:
-        """Start failed jobs again whose time has come. What is done leaves the partition, so no cursor is needed."""
+        """Retry failed jobs that are due. A revived job leaves the partition, so no cursor is needed."""
         stretch = self._walker.walk(
             partition, after=None, since=None, up_to=self.started, pages=self._settings.sweep_pages_per_shard
         )
@@ -242,7 +242,7 @@ class _Pass:
         self.counts["truncated"] += not stretch.finished
 
     def _look_back(self, queue: str, partition: str) -> None:
-        """Look at due jobs, from where the round before stopped."""
+        """Process due jobs, from where the previous round stopped."""
         mark = self.marks.get(partition, Mark())
         haunted = any(worker.listened_on(queue) for worker in self.dead.values())
         stretch = self._walker.walk(
@@ -274,7 +274,7 @@ def _look(fleet: RecoveryFleet, now: int) -> FleetView:
 
 
 def _bury(fleet: RecoveryFleet, one: _Pass) -> None:
-    """Remove the records of dead workers that left nothing; one that was seen again meanwhile keeps its."""
+    """Remove the records of lost workers that left no jobs; a worker that was seen again meanwhile keeps its record."""
     for worker in one.settled_workers():
         try:
             removed = fleet.remove_unseen(worker.worker_id, worker.seen_at)
@@ -305,7 +305,7 @@ def _default_send(settings: Settings) -> Send:
 
 @lru_cache(maxsize=4)
 def _default_backlog(repo: JobRepo) -> Backlog:
-    """Keep the SQS client between passes: making one takes a third of a second of CPU."""
+    """Return the default backlog; its SQS client is kept between passes, because making one takes 0.3 s of CPU."""
     from jobclaim.recovery.backlog import SqsBacklog
 
     return SqsBacklog(repo.settings)

@@ -1,4 +1,4 @@
-"""Recovery as a Celery task runs it, for the beat schedule and its own queue."""
+"""Recovery as a Celery task, for the beat schedule and its own queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walking along one partition of the index: pages of entries, the jobs behind them, and how far one got."""
+"""Walk along one partition of the index: pages of entries, their jobs, and how far the walk got."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jobclaim.jobs.storage.table import IndexEntry, JobTable
 log = get_logger("jobclaim.recovery")
 
 READ_FAILURES: Final = 3
-"""Reads that fail in a row before a pass reads no more: DynamoDB is down, and each try takes seconds."""
+"""Consecutive failed reads after which a pass stops reading: DynamoDB is down, and each try takes seconds."""
 
 
 class Stamina:
-    """How long one pass may go on: until a point in time, and while DynamoDB answers.
+    """The limit of one pass: a point in time, and a number of failed reads.
 
     Attributes
     ----------
@@ -41,16 +41,16 @@ class Stamina:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """How far one walk came.
+    """How far one walk got.
 
     Attributes
     ----------
     last : IndexEntry or None
-        Last entry looked at.
+        Last entry read.
     last_clean : IndexEntry or None
         Last entry up to which nothing failed.
     finished : bool
-        Whether it came to the end.
+        Whether it reached the end.
     failures : int
         Reads that failed.
     """
@@ -72,7 +72,7 @@ class Walker:
     Parameters
     ----------
     settle : callable
-        Gets each job; ``False`` means that it must be looked at again.
+        Called with each job; ``False`` means that the job must be read again.
     page_size : int
     """
 
@@ -83,7 +83,7 @@ class Walker:
         self._page_size = page_size
 
     def walk(self, partition: str, *, after: IndexEntry | None, since: int | None, up_to: int, pages: int) -> Stretch:
-        """Look at the jobs of a partition, oldest first, at most so many pages of them."""
+        """Process the jobs of a partition, oldest first, up to so many pages."""
         if after is not None and after.at > up_to:
             return Stretch(after, after, finished=True)
         last, clean = after, after

@@ -1,4 +1,4 @@
-"""What people do about dead letters, in Python: find, count and group them; retry, resolve or abandon them.
+"""Handle dead letters in Python: find, count and group them; retry, resolve or abandon them.
 
 ::
 
@@ -6,9 +6,9 @@
     letters.groups(Filter(task="shop.charge"))                    what goes wrong, and how often
     letters.act("retry", Filter(fingerprint="5f1c8f3e2a57"), by="ada", reason="the bank is back", rate=100)
 
-Every act on a job is one conditional write on what was read. A job that was acted on has left the part of the index
-that is walked, so a command that was killed is repeated as it is: it goes on with the rest. Alone the time window's
-end must stay the same (``Filter.until``), so that what failed again meanwhile is not taken for the rest.
+Every action on a job is one conditional write on what was read. A job that was acted on leaves the part of the index
+that is walked, so a command that was killed can be repeated unchanged: it continues with the rest. Only the end of the
+time window must stay the same (``Filter.until``), so that jobs that failed again meanwhile do not count as the rest.
 """
 
 from __future__ import annotations

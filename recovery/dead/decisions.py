@@ -14,12 +14,12 @@ VERBS: Final = ("retry", "resolve", "abandon")
 
 
 def state_of(job: Job) -> str:
-    """Dead state of a failed job; one that an older version failed waits."""
+    """Return the dead-letter state of a failed job; one that an older version failed is waiting."""
     return job.dead_state or (DeadState.WAITING if job.status is JobStatus.FAILED else "")
 
 
 def retry(repo: JobRepo, job: Job, *, by: str, why: str = "") -> Job | None:
-    """Start a failed job again as it was read; ``None`` where it has changed since. The caller sends its message."""
+    """Retry a failed job as it was read; ``None`` where it has changed since. The caller sends its message."""
     now = repo.clock()
     return repo.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, now, by=by, why=why)).made
 

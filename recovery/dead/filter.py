@@ -1,4 +1,4 @@
-"""Which dead letters are meant."""
+"""The filter that selects dead letters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from jobclaim.jobs.model import DeadState, FailureKind, Job, JobStatus
 from jobclaim.recovery.dead.decisions import state_of
 
 OPEN_STATES: Final = (DeadState.WAITING, DeadState.SCHEDULED)
-"""Dead letters about which nothing is decided for good."""
+"""States of dead letters without a final decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which dead letters are meant; what is left empty does not matter.
+    """Selects dead letters; empty fields match everything.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Filter:
             raise InvalidInput(f"since={self.since} is after until={self.until}; nothing can have failed then")
 
     def fits(self, job: Job) -> bool:
-        """Return whether a job is meant."""
+        """Return whether a job matches."""
         failure = job.failure
         kind, exception = (str(failure.kind), failure.exception) if failure else ("", "")
         return (

@@ -1,4 +1,4 @@
-"""Dead letters with the same trouble, seen as one."""
+"""Groups of dead letters with the same cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobclaim.jobs.model import Job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Dead letters with the same trouble.
+    """Dead letters with the same cause.
 
     Attributes
     ----------

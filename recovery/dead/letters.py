@@ -24,25 +24,25 @@ from jobclaim.recovery.settle import Send
 log = get_logger("jobclaim.recovery")
 
 PAGE: Final = 100
-"""Index entries and items that are read at a time."""
+"""Index entries and items per read."""
 NO_SUCH_JOB: Final = "there is no such job"
-"""Why an id that names nothing is refused."""
+"""Reason for refusing an unknown id."""
 
 
 @dataclass(slots=True)
 class ActReport:
-    """What an act on many jobs came to.
+    """The report of an action on many jobs.
 
     Attributes
     ----------
     matched : int
-        Jobs that were meant.
+        Jobs that matched.
     refused : list
         Job id and reason of each that was not acted on.
     unsent : int
         Jobs that are PENDING again without a message yet; recovery sends it.
     limited : bool
-        Whether ``limit`` left some.
+        Whether ``limit`` left some out.
     """
 
     matched: int = 0
@@ -60,7 +60,7 @@ class DeadLetters:
     send : callable, optional
         ``send(job, delay_seconds)`` publishes a retried job's message; default `jobclaim.workers.apps.send`.
     sleep, timer : callable
-        Keep the rate.
+        Used to keep the rate.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DeadLetters:
         self._timer = timer
 
     def find(self, wanted: Filter) -> Iterator[Job]:
-        """Return the jobs that are meant, each shard oldest first, a page at a time."""
+        """Return the jobs that match, each shard oldest first, a page at a time."""
         for partition, by_failure in self._partitions(wanted.states):
             for page in self._pages(partition, wanted.until if by_failure else 0):
                 found = self._repo.table.get_many([entry.job_id for entry in page])
@@ -88,11 +88,11 @@ class DeadLetters:
                         yield job
 
     def count(self, wanted: Filter) -> int:
-        """Count the jobs that are meant."""
+        """Count the jobs that match."""
         return sum(1 for _ in self.find(wanted))
 
     def waiting(self, *, at_most: int) -> int:
-        """Count the jobs that wait for a person, up to a bound, by the index alone."""
+        """Count the jobs that await a person, up to a limit, from the index alone."""
         total = 0
         for shard in range(self._repo.table.shards):
             key = schema.closed_key(JobStatus.FAILED, shard)
@@ -128,30 +128,30 @@ class DeadLetters:
         progress: Callable[[ActReport], None] | None = None,
         on_done: Callable[[str], object] | None = None,
     ) -> ActReport:
-        """Retry, resolve or abandon all that are meant, or jobs by id, one conditional write each.
+        """Retry, resolve or abandon all jobs that match, or jobs by id, in one conditional write each.
 
-        A filter means the jobs that have failed when this begins. One that fails again meanwhile is left alone, also
-        where its worker's clock is behind: each job is acted on once.
+        A filter selects the jobs that have failed when this begins. A job that fails again meanwhile is left alone,
+        even if its worker's clock is behind: each job is acted on once.
 
         Parameters
         ----------
         by, reason : str
-            Kept with each job and in the audit trail.
+            Stored with each job and in the audit trail.
         limit : int, optional
             Jobs at most.
         rate : float, optional
             Jobs per second at most.
         progress : callable, optional
-            Gets the report so far after each job.
+            Called with the report so far after each job.
         on_done : callable, optional
-            Gets the id of each job that was acted on, at once.
+            Called with the id of each job as soon as it was acted on.
 
         Raises
         ------
         InvalidInput
-            No such verb.
+            The action is unknown.
         StoreUnavailable
-            DynamoDB could not be read; what was done before stays done, and a repetition goes on with the rest.
+            DynamoDB could not be read; actions before that stay, and a repetition continues with the rest.
         """
         if verb not in VERBS:
             raise InvalidInput(f"verb={verb!r} must be one of {VERBS}")
@@ -230,7 +230,7 @@ class DeadLetters:
             log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
 
     def _partitions(self, states: Iterable[str]) -> list[tuple[str, bool]]:
-        """Name the partitions to read, and tell of each whether its order is the one in which jobs failed."""
+        """List the partitions to read, each with whether its order is the one in which jobs failed."""
         shards, wanted = range(self._repo.table.shards), set(states)
         keys: list[tuple[str, bool]] = []
         if DeadState.WAITING in wanted:

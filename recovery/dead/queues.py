@@ -1,7 +1,7 @@
-"""SQS's own dead-letter queues: messages that no worker could take, and that so never became, or reached, a job.
+"""SQS's own dead-letter queues: messages that no worker could accept, and so never became or reached a job.
 
-Redrive sends a message to its queue again and deletes it here after that: killed in between, it is there twice, and the
-claim makes that harmless. Nothing is decided by a message's content but whose job it is; arguments are not shown.
+Redrive first sends a message to its queue again, then deletes it here: if it is killed in between, the message exists
+twice, which the claim makes harmless. A message's content is used only to find its job; arguments are not shown.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from jobclaim.settings import Settings
 
 BATCH: Final = 10
 HIDE_SECONDS: Final = 120
-"""While a command looks at a message nobody else sees it; long enough for a command, short enough after its death."""
+"""How long a message that a command reads is hidden from others: enough for a command, short enough after a crash."""
 EMPTY_ANSWERS: Final = 2
-"""A queue that is not empty may give an empty answer: SQS asks some of its servers only."""
+"""Empty answers after which a queue counts as empty: SQS asks only some of its servers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadQueue:
-    """One dead-letter queue: messages that wait in it, and those that somebody looks at."""
+    """One dead-letter queue: its waiting messages, and those that are being inspected."""
 
     queue: str
     name: str
@@ -44,7 +44,7 @@ class DeadMessage:
     received : int
         Deliveries so far.
     task, job_id : str
-        As its headers say; empty where they cannot be read.
+        From its headers; empty where they cannot be read.
     bytes : int
         Length of its body.
     """
@@ -60,7 +60,7 @@ class DeadMessage:
 
 @dataclass(slots=True)
 class MoveReport:
-    """Messages that were seen, and those that were moved or deleted."""
+    """The number of messages that were seen, and of those that were moved or deleted."""
 
     seen: int = 0
     done: int = 0
@@ -80,7 +80,7 @@ class DeadQueues:
         self._sqs = sqs if sqs is not None else client(settings, "sqs")
 
     def all(self) -> list[DeadQueue]:
-        """Count what lies in each dead-letter queue; queues without one are left out."""
+        """Count the messages in each dead-letter queue; queues without one are left out."""
         found = []
         for queue in self._settings.queue_names:
             url = self._url(queue)
@@ -94,7 +94,7 @@ class DeadQueues:
         return found
 
     def inspect(self, queue: str, *, limit: int = 50) -> list[DeadMessage]:
-        """Look at messages and put them back."""
+        """Read messages and release them."""
         url = self._needed(queue)
         taken = list(self._take(url, limit))
         for message in taken:
@@ -109,7 +109,7 @@ class DeadQueues:
         limit: int = 10_000,
         tick: Callable[[], None] | None = None,
     ) -> MoveReport:
-        """Send messages to their queue again; all of them, or those with the ids."""
+        """Send messages to their queue again: all of them, or those with the ids."""
         target = self._settings.queue_urls.get(queue)
         if target is None:
             target = self._sqs.get_queue_url(QueueName=self._settings.physical_name(queue))["QueueUrl"]
@@ -128,7 +128,7 @@ class DeadQueues:
         limit: int = 10_000,
         tick: Callable[[], None] | None = None,
     ) -> MoveReport:
-        """Delete messages; all of them, or those with the ids."""
+        """Delete messages: all of them, or those with the ids."""
         return self._each(queue, message_ids, limit, lambda _: None, tick)
 
     def _each(
@@ -158,7 +158,7 @@ class DeadQueues:
         return report
 
     def _take(self, url: str, limit: int, enough: Callable[[], bool] | None = None) -> Iterator[dict[str, Any]]:
-        """Receive different messages until the queue seems empty; all that is received is given."""
+        """Receive distinct messages until the queue seems empty; return all of them."""
         seen: set[str] = set()
         empty = 0
         while len(seen) < limit and empty < EMPTY_ANSWERS and not (enough and enough()):
@@ -196,14 +196,14 @@ class DeadQueues:
         try:
             if given is None:
                 return str(self._sqs.get_queue_url(QueueName=self._settings.dead_letter_name(queue))["QueueUrl"])
-            self._sqs.get_queue_attributes(QueueUrl=given, AttributeNames=["QueueArn"])  # it need not exist
+            self._sqs.get_queue_attributes(QueueUrl=given, AttributeNames=["QueueArn"])  # it may not exist
         except self._sqs.exceptions.QueueDoesNotExist:
             return None
         return given
 
 
 def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
-    """Tell of a message what can be told without its arguments."""
+    """Summarize a message without its arguments."""
     attributes, headers = message.get("Attributes", {}), _headers(message["Body"])
     job = headers.get("jobclaim")
     job_id = job.get("job_id") if isinstance(job, dict) else headers.get("id")
@@ -219,7 +219,7 @@ def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
 
 
 def _headers(body: str) -> dict[str, Any]:
-    """Read Celery's headers of a message, which kombu encodes in base64; nothing where it is no such message."""
+    """Read Celery's headers of a message, which kombu encodes in base64; empty for any other message."""
     for text in (body, _decoded(body)):
         try:
             headers = json.loads(text)["headers"]
