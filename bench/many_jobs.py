@@ -52,7 +52,7 @@ def job_id(number: int) -> str:
 
 
 def job(number: int, now: int) -> Job:
-    """Give job ``n``: the higher its number, the longer it has been there, a millisecond each."""
+    """Return job ``n``: the higher its number, the longer it has been there, a millisecond each."""
     at, part = now - number, number % 100
     fresh = Job(
         job_id=job_id(number),
@@ -152,7 +152,7 @@ class Target:
 
 
 def load(known: Settings, count: int, now: int, *, start: int = 0, processes: int = 2) -> float:
-    """Write jobs ``start`` to ``count``; give the seconds that it took. Needs a server that checks no signature."""
+    """Write jobs ``start`` to ``count``; return the seconds that it took. Needs a server that checks no signature."""
     begin = time.perf_counter()
     target = Target(known.endpoint("dynamodb") or "", known.job_table, known.index_shards)
     chunks = [range(first, min(first + CHUNK, count)) for first in range(start, count, CHUNK)]

@@ -47,7 +47,7 @@ def section(result: Mapping[str, Any]) -> str:
 
 
 def written(text: str, result: Mapping[str, Any]) -> str:
-    """Give the README with its section made anew.
+    """Return the README with its section made anew.
 
     Raises
     ------

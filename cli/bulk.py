@@ -1,4 +1,4 @@
-"""The same for several jobs: go on after one that is refused, and say at the end how many were."""
+"""Apply an action to several jobs: continue after a refusal, and report at the end how many were refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock, out: Output) -> None:
-    """Do something to each job and write the jobs as they are then.
+    """Apply an action to each job and write the resulting jobs.
 
     Ends the command with the code of `exit_code`.
     """
@@ -40,7 +40,7 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
 
 
 def exit_code(done: int, refusals: Sequence[int]) -> int:
-    """Choose the exit code: refusals of one kind keep their own, others beside them make it an error or partial."""
+    """Choose the exit code: refusals of one kind keep that kind's code; mixed results are an error or partial."""
     if not refusals:
         return ExitCode.OK
     if done:

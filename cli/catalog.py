@@ -1,4 +1,4 @@
-"""All commands in the order of the help, with the help's line for each: all that `jobclaim --help` needs to know."""
+"""All commands in the order of the help, with a line for each; `jobclaim --help` needs nothing else."""
 
 from __future__ import annotations
 
@@ -73,4 +73,4 @@ SECTIONS = (
 COMMANDS = {name: line for section in SECTIONS for name, line in section.commands.items()}
 
 ALIASES = {"validate-schedules": ("schedule", "validate")}
-"""Other names, by which people know a command from elsewhere: the command and the one below it."""
+"""Alternative names of commands: by name, the command and its subcommand."""

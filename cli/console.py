@@ -1,4 +1,4 @@
-"""Rich's console, whose segments carry no control character but rich's own."""
+"""Rich's console, without control characters other than rich's own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jobclaim.specs.visible import visible
 
 
 class VisibleConsole(Console):
-    """A console that makes visible what a renderable brought along; `cli.output.cell` does it before widths are set."""
+    """A console that escapes control characters in renderables; `cli.output.cell` does so before widths are set."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, and leave commands to the terminal only where rich itself gives them."""
+        """Render, and keep terminal control codes only where rich itself writes them."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)

@@ -1,4 +1,4 @@
-"""From an exception to one line on standard error: what was wrong, with which value, and what to do."""
+"""Error messages: turn an exception into a line on standard error with the problem, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEBUG: Final = "jobclaim.debug"
 
 
 def debug_option() -> click.Option:
-    """Make the option ``--debug``, which every command and the group itself take."""
+    """Return the option ``--debug``, which every command and the group itself take."""
     return click.Option(
         ["--debug"],
         is_flag=True,
@@ -25,12 +25,12 @@ def debug_option() -> click.Option:
 
 
 def wants_traceback(ctx: click.Context) -> bool:
-    """Whether ``--debug`` was given, before or after the command's name."""
+    """Return whether ``--debug`` was given, before or after the command's name."""
     return bool(ctx.meta.get(_DEBUG))
 
 
 class Refused(click.ClickException):
-    """An error that people read: each line of its message says what was wrong, with which value, and what to do."""
+    """An error for users: each line of its message has the problem, the value and the remedy."""
 
     exit_code = ExitCode.ERROR
 
@@ -41,13 +41,13 @@ class Refused(click.ClickException):
 
 
 class NotFound(Refused):
-    """What was asked for does not exist."""
+    """The requested object does not exist."""
 
     exit_code = ExitCode.NOT_FOUND
 
 
 def explain(error: Exception) -> Refused:
-    """Put any exception into words."""
+    """Return the message for any exception."""
     text = _one_line(str(error))
     if _is_a(error, "jobclaim.jobs.errors", "JobNotFound"):
         return NotFound(text)
@@ -73,13 +73,13 @@ def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None
 
 
 def _is_a(error: Exception, module: str, name: str) -> bool:
-    """Check against a class without importing what nobody imported: then the error cannot be one of its."""
+    """Check against a class without importing its module: if that is not imported, the error cannot be one."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(error, kind)
 
 
 def _setting(row: dict[str, Any]) -> str:
-    """One refused setting. A validator's own message names field, value and remedy; pydantic's does not."""
+    """Describe one refused setting. A validator's own message names field, value and remedy; pydantic's does not."""
     message = _one_line(row["msg"]).removeprefix("Value error, ")
     path = ".".join(str(part) for part in row["loc"])
     if row["type"] == "value_error":

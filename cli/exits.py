@@ -1,4 +1,4 @@
-"""What the process's exit code tells a script."""
+"""Exit codes of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing what checks found, and the exit code that goes with it."""
+"""Output of checks' findings, and the resulting exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 
 
 def _where(row: Record) -> str:
-    """Name the place, or the first of several; ``-o json`` has all of them."""
+    """Return the place, or the first of several; ``-o json`` has all of them."""
     more = f" and {row['count'] - 1} more" if row["count"] > 1 else ""
     return f"{row['place'] or 'the running system'}{more}"
 
@@ -38,14 +38,14 @@ COLUMNS = [
 def show(
     findings: Sequence[Finding], out: Output, *, empty: str, extra: Callable[[Finding], Record] = lambda _: {}
 ) -> None:
-    """Write findings as a table for people, or as records: the same for every command that checks something."""
+    """Write findings as a table or as records, in the same form for every check."""
     out.many([{**one.record(), **extra(one)} for one in findings], COLUMNS, empty=empty)
 
 
 def conclude(
     findings: Sequence[Finding], out: Output, *, checked: str, baseline: Path | None = None, write: bool = False
 ) -> ExitCode:
-    """Write the findings that the baseline does not know; `ExitCode.CHECK_FAILED` where there are some."""
+    """Write the findings that are not in the baseline; exit with `ExitCode.CHECK_FAILED` if there are any."""
     from jobclaim.governance.finding import grouped, read_baseline, write_baseline
 
     if write:
@@ -60,7 +60,7 @@ def conclude(
     accepted = f", {len(findings) - len(unknown)} known from {baseline}" if baseline else ""
     summary = f"{len(new)} {'finding' if len(new) == 1 else 'findings'} in {checked}{accepted}."
     show(new, out, empty=summary)
-    if new or out.format != "table":  # an empty table says it itself
+    if new or out.format != "table":  # the empty table has its own message
         remark(summary)
     return ExitCode.CHECK_FAILED if new else ExitCode.OK
 
@@ -82,7 +82,7 @@ def find_app(path: str) -> Any:
     Raises
     ------
     Refused
-        There is no such app, or it or its tasks cannot be imported.
+        The app does not exist, or it or its tasks cannot be imported.
     """
     module_name, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     sys.path.insert(0, str(Path.cwd()))

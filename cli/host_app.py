@@ -12,11 +12,11 @@ import click
 from jobclaim.specs.variables import APP
 
 DEFAULT: Final = "jobclaim"
-"""What ``celery -A`` is given where no app is named: the default app, made of settings alone."""
+"""Value of ``celery -A`` if no app is named: the default app, made from settings alone."""
 
 
 def app_option() -> click.Option:
-    """Make the option; what it is given counts for the processes that a command starts, too."""
+    """Return the option ``--app``; its value also applies to the processes that a command starts."""
     return click.Option(
         ["-A", "--app", "name"],
         envvar=APP,
@@ -34,26 +34,26 @@ def _remember(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
 
 
 def app_name() -> str:
-    """Name the app for ``celery -A``."""
+    """Return the app's name for ``celery -A``."""
     return os.environ.get(APP) or DEFAULT
 
 
 def see_this_folder() -> None:
-    """Let the working folder's modules be imported, as `celery` does: a console script does not see them."""
+    """Make the working directory importable, as `celery` does; by default a console script cannot import from it."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
 
 
 def find_host_app() -> Any | None:
-    """Import the app that was named; ``None`` where none was.
+    """Import the named app; return ``None`` if no app is named.
 
     Raises
     ------
     click.BadParameter
-        There is no such app, or it cannot be imported.
+        The app does not exist or cannot be imported.
     NotInstalled
-        It has no jobclaim.
+        jobclaim is not installed in the app.
     """
     name = os.environ.get(APP)
     if not name:

@@ -1,4 +1,4 @@
-"""Jobs as rows of a terminal's table."""
+"""Columns of a table of jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STYLES: Final = {
 
 
 def columns(now: int, *, payload: bool = False) -> list[Column]:
-    """Choose the columns of a table of jobs, as seen at ``now`` (epoch milliseconds)."""
+    """Return the columns of a table of jobs, as of ``now`` (epoch milliseconds)."""
     shown = [
         Column("job", lambda row: str(row["job_id"])),
         Column("status", lambda row: str(row["status"]), lambda row: STYLES[row["status"]], fold=False),

@@ -1,4 +1,4 @@
-"""One job drawn for a terminal."""
+"""Details of one job, drawn for a terminal."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
 
 
 def _told(job: Job, now: int) -> list[tuple[str, Text]]:
-    """How far a job is, where a body told it."""
+    """Return a job's progress, if its body reported any."""
     if job.progress is None:
         return []
     title = "progress" if job.told else f"progress of attempt {job.progress.attempt}"

@@ -20,14 +20,14 @@ __all__ = ["LazyGroup", "command_line", "main"]
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are known by name only, until one is used."""
+    """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name all commands, in the order of the help."""
+        """Return the names of all commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module, or answer ``None`` to a name that is none."""
+        """Import the command's module; return ``None`` for an unknown name."""
         if cmd_name in ALIASES:
             name, below = ALIASES[cmd_name]
             group = self.get_command(ctx, name)
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown one answers with the nearest that exists."""
+        """Find the command; for an unknown one, suggest the closest."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS and args[0] not in ALIASES:
             close = get_close_matches(args[0], [*COMMANDS, *ALIASES], n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -56,13 +56,13 @@ class LazyGroup(click.Group):
                 formatter.write_dl(list(section.commands.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what it refuses becomes one line on standard error."""
+        """Run the command; turn an error into a line on standard error."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
-            raise  # click ends quietly: whoever reads us has read enough
+            raise  # click exits quietly: the reader has closed the pipe
         except Exception as error:
             if wants_traceback(ctx):
                 raise
@@ -70,7 +70,7 @@ class LazyGroup(click.Group):
 
 
 def _add_debug(command: click.Command) -> None:
-    """Let a command, and each that is below it, take ``--debug``."""
+    """Add ``--debug`` to a command and all of its subcommands."""
     if all(param.name != "debug" for param in command.params):
         command.params.append(debug_option())
     if isinstance(command, click.Group):
@@ -107,7 +107,7 @@ command_line.params += [app_option(), debug_option()]
 
 
 def _print_traceback(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
-    """Print what ``--debug`` asks for; the message of an exception may carry what others wrote."""
+    """Print the traceback for ``--debug``, with untrusted text in the exception's message made visible."""
     say("".join(traceback.format_exception(error)).rstrip(), err=True)
 
 

@@ -1,8 +1,8 @@
-"""One way out for every command: a table for people, JSON for programs, bare ids for pipes.
+"""Output of every command: a table for terminals, JSON for programs, bare ids for pipes.
 
-The format is the one of ``-o``; without it a terminal gets ``table``, anything else ``jsonl``. Records are the same in
+The format is given by ``-o``; the default is ``table`` on a terminal and ``jsonl`` elsewhere. Records are the same in
 ``json`` and ``jsonl``: one schema, documented in `views.records`. Records go to standard output, remarks to standard
-error. What others wrote into a job never commands the terminal: `jobclaim.specs.visible`.
+error. Control characters in a job's data never reach the terminal: `jobclaim.specs.visible`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WITHOUT_IDS: Final = ("table", "json", "jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: its title, the cell made of a record, and rich's style of it."""
+    """One column of a table: its title, a function that makes the cell of a record, and rich's style."""
 
     title: str
     cell: Callable[[Record], str]
@@ -39,12 +39,12 @@ class Column:
 
 
 class Output:
-    """Writes records in the format that was asked for.
+    """Writes records in the requested format.
 
     Parameters
     ----------
     format
-        ``None`` chooses by whether standard output is a terminal.
+        Default ``None``: ``table`` if standard output is a terminal, else ``jsonl``.
     id_field : str
         Field that ``-o ids`` writes.
     """
@@ -56,7 +56,7 @@ class Output:
     def many(
         self, records: Iterable[Record], columns: Sequence[Column], *, empty: str, extra: Record | None = None
     ) -> None:
-        """Write a list; with ``-o json`` as ``{"items": [...], **extra}``, so that a cursor has its place."""
+        """Write a list; with ``-o json`` as ``{"items": [...], **extra}``, which leaves room for a cursor."""
         rows = list(records)
         if self.format == "json":
             say(_pretty({"items": rows, **(extra or {})}))
@@ -70,7 +70,7 @@ class Output:
                 say(self._line(row))
 
     def one(self, record: Record, render: Callable[[Console], None]) -> None:
-        """Write a single record; ``render`` draws it for people."""
+        """Write a single record; ``render`` draws it for the table format."""
         if self.format == "table":
             render(console())
         elif self.format == "json":
@@ -79,7 +79,7 @@ class Output:
             say(self._line(record))
 
     def fact(self, record: Record, text: str) -> None:
-        """Write a single record; people get this sentence instead."""
+        """Write a single record, or in the table format this sentence."""
         if self.format == "table":
             say(text)
         else:
@@ -99,7 +99,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | None = None) -> RenderableType:
-    """Draw records as a table; long words such as ids are folded, never cut, so that they can be copied."""
+    """Draw records as a table; long words such as ids are wrapped, never truncated, so that they can be copied."""
     from rich import box
     from rich.table import Table
 
@@ -116,29 +116,29 @@ def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | Non
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Make a text that rich draws as it is: no markup, and control characters as escapes, which widths allow for."""
+    """Build a text that rich draws without markup, with control characters escaped before widths are set."""
     from rich.text import Text
 
     return Text(visible(text), style=style)
 
 
 def say(text: str, *, err: bool = False, prefix: str = "") -> None:
-    """Write a line, on standard output unless ``err``; all of it but our own coloured prefix is made visible."""
+    """Write a line, on standard output unless ``err``; escape control characters except in our own coloured prefix."""
     click.echo(f"{prefix}{visible(text)}", err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def remark(text: str) -> None:
-    """Say something to people, on standard error, where it disturbs no pipe."""
+    """Write a remark to standard error, where it does not disturb pipes."""
     say(text, err=True)
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option ``-o/--output``, passed on as ``output``; its records have ids."""
+    """Add the option ``-o/--output`` to a command whose records have ids; passed on as ``output``."""
     return _option(FORMATS)(command)
 
 
 def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give it to a command whose record has no id: ``-o ids`` is refused before anything is done."""
+    """Add ``-o/--output`` to a command whose records have no ids: ``-o ids`` is refused before anything is done."""
     return _option(WITHOUT_IDS)(command)
 
 

@@ -1,4 +1,4 @@
-"""Child processes, each in a process group of its own and ended by its own handle."""
+"""Child processes, each in its own process group and ended by its own handle."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ STOP_SECONDS: Final = 10.0
 
 
 class Child:
-    """A running process and all that it starts.
+    """A running process with all its descendants.
 
     Parameters
     ----------
     name : str
-        What it is called in messages and before its lines.
+        Name in messages and in the prefix of its lines.
     argv : sequence of str
         Program and arguments; no shell.
     env : mapping
         The whole environment.
     output : Path or callable
-        A file that its output is appended to, or who gets each line.
+        A file to which its output is appended, or a function that receives each line.
     cwd : Path, optional
-        Its working directory; default this process's.
+        Working directory; default this process's.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id of the leader, and id of its group."""
+        """Return the process id of the leader, which is also the id of its group."""
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """Exit code, minus the signal that ended it, or ``None`` while it runs. Leaves the group's number taken."""
+        """Return the exit code, minus the signal that ended it, or ``None`` while running. Keeps the group's id taken."""
         if self._process.returncode is not None:
             return self._process.returncode
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -79,12 +79,12 @@ class Child:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to the leader alone: it ends its children itself, after their jobs."""
+        """Send SIGTERM to the leader alone, which ends its children itself after their jobs."""
         if self.exit_status() is None:
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the whole group at once, as a machine that loses its power does."""
+        """Kill the whole group at once, as a power failure does."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -93,7 +93,7 @@ class Child:
             self._reader.join(timeout=1.0)
 
     def end(self, timeout: float = STOP_SECONDS) -> None:
-        """Ask it to end, wait, and kill what is left of its group after ``timeout`` seconds."""
+        """Send SIGTERM, wait, and kill what is left of its group after ``timeout`` seconds."""
         self.ask_to_end()
         deadline = time.monotonic() + timeout
         try:
@@ -104,7 +104,7 @@ class Child:
 
 
 def end_all(children: Iterable[Child], timeout: float = STOP_SECONDS) -> None:
-    """Ask all to end at once, then end each; an interrupt meanwhile kills instead of waiting."""
+    """Send SIGTERM to all, then end each; an interrupt meanwhile kills instead of waiting."""
     started = list(children)
     for child in started:
         child.ask_to_end()
@@ -118,7 +118,7 @@ def end_all(children: Iterable[Child], timeout: float = STOP_SECONDS) -> None:
 
 @contextlib.contextmanager
 def signals_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM and a closed terminal what Ctrl-C is, so that every ``finally`` still ends its processes."""
+    """Treat SIGTERM and a closed terminal as Ctrl-C, so that every ``finally`` still ends its processes."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -132,23 +132,23 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 def celery(*arguments: str) -> list[str]:
-    """Command line of Celery on the app of ``--app``, else the default app, in this interpreter."""
+    """Return Celery's command line for the app of ``--app``, else the default app, in this interpreter."""
     return [sys.executable, "-m", "celery", "-A", app_name(), *arguments]
 
 
 def worker(name: str, *, queues: Sequence[str], concurrency: int) -> list[str]:
-    """Command line of a prefork worker."""
+    """Return the command line of a prefork worker."""
     return celery("worker", "-n", f"{name}@%h", "-Q", ",".join(queues), "-c", str(concurrency))
 
 
 def beat(schedule: Path) -> list[str]:
-    """Command line of beat, with its schedule's file out of the way."""
+    """Return the command line of beat with this schedule file and no pid file."""
     return celery("beat", "-s", str(schedule), "--pidfile=")
 
 
 def importable() -> str:
-    """``PYTHONPATH`` for children: where this code was imported from comes first."""
-    root = str(Path(jobclaim.__file__).parents[1])  # never a folder of ours: a host may have a `jobs` of its own
+    """Return ``PYTHONPATH`` for children: the folder that this code was imported from comes first."""
+    root = str(Path(jobclaim.__file__).parents[1])  # never a folder of ours: a host may have its own `jobs`
     return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 

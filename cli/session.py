@@ -1,4 +1,4 @@
-"""What commands share: settings, app and repo, each made on first use only."""
+"""State that commands share: settings, app and repo, each created on first use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """The app's settings, else those of the environment."""
+        """Return the app's settings, else those of the environment."""
         if (app := self._app or find_host_app()) is not None:
             from jobclaim.workers.handle import handle_of
 
@@ -43,7 +43,7 @@ class Session:
 
     @cached_property
     def app(self) -> Any:
-        """The Celery app, enough to send messages; users' modules are not imported."""
+        """Return the Celery app for sending messages; users' modules are not imported."""
         if self._app is None:
             from jobclaim.workers.apps import default_app
 
@@ -52,21 +52,21 @@ class Session:
 
     @cached_property
     def app_with_tasks(self) -> Any:
-        """The Celery app with the users' tasks registered; their modules may be in this folder, as for `celery`."""
+        """Return the Celery app with the users' tasks registered; modules in the working directory are found too."""
         see_this_folder()
         self.app.loader.import_default_modules()
         return self.app
 
     @cached_property
     def repo(self) -> JobRepo:
-        """The repo of the job table; needs no Celery."""
+        """Return the repo of the job table; does not need Celery."""
         from jobclaim.jobs import JobRepo
 
         quiet_logs()
         return JobRepo.from_settings(self.settings)
 
     def now(self) -> int:
-        """Epoch milliseconds."""
+        """Return the current time, epoch milliseconds."""
         return self.repo.clock()
 
 
@@ -74,12 +74,12 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
 def quiet_logs(level: int = 30, file: TextIO | None = None) -> None:
-    """Keep log lines under a level (30 is WARNING) off the terminal: commands say themselves what happened.
+    """Hide log lines below a level (30 is WARNING): commands report themselves what happened.
 
     Parameters
     ----------
     file : optional
-        Where the others go; default standard error.
+        Where the other lines go; default standard error.
     """
     from structlog import PrintLoggerFactory, configure, get_config, make_filtering_bound_logger
     from structlog.processors import format_exc_info

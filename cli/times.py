@@ -1,4 +1,4 @@
-"""Times as people write them on a command line. Text in, epoch milliseconds out."""
+"""Parameter types for times on the command line: text in, milliseconds out."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jobclaim.views.humane import duration, moment
 if TYPE_CHECKING:
     Milliseconds = click.ParamType[int]
 else:
-    Milliseconds = click.ParamType  # older releases of click know no type of it
+    Milliseconds = click.ParamType  # older releases of click do not type it
 
 
 class Duration(Milliseconds):
-    """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number means seconds. Gives milliseconds."""
+    """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number is seconds. To milliseconds."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the text, or refuse it with examples."""
+        """Parse the text; refuse an invalid one and show examples."""
         if isinstance(value, int):
             return value
         try:
@@ -30,12 +30,12 @@ class Duration(Milliseconds):
 
 
 class Moment(Milliseconds):
-    """A moment in ISO 8601 with its time zone. Gives epoch milliseconds."""
+    """A time in ISO 8601 with its time zone. Converts to epoch milliseconds."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the text; a time without a zone is refused, because it means another moment on every machine."""
+        """Parse the text; refuse a time without a zone, because its meaning depends on the machine."""
         if isinstance(value, int):
             return value
         try:

@@ -1,4 +1,4 @@
-"""The same question again and again, until Ctrl-C."""
+"""``--watch``: repeat a command's output until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobclaim.cli.times import Duration
 
 
 def watch_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option ``--watch [EVERY]``, passed on as ``watch`` in milliseconds."""
+    """Add the option ``--watch [EVERY]`` to a command; passed on as ``watch`` in milliseconds."""
     return click.option(
         "-w",
         "--watch",

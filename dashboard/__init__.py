@@ -1,4 +1,4 @@
-"""The dashboard: what `jobclaim` knows of jobs, queues and workers, as web pages and as JSON.
+"""The dashboard: jobs, queues and workers as web pages and as JSON.
 
 It reads the job table, the fleet table and the queues; it needs no events and no remote control of workers. Serve it
 with `jobclaim dashboard`, or mount `create_app()` into any ASGI application::

@@ -1,4 +1,4 @@
-"""What a person does, one thing at a time: each is a conditional write, and is written to the audit trail."""
+"""Actions of a user on one object: each is a conditional write, and is recorded in the audit trail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_REASON: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What has become of an act: it is ``done``, or somebody else does it who was asked to (``requested``)."""
+    """Result of an action: ``done``, or ``requested`` if a worker carries it out."""
 
     state: State
     text: str
@@ -34,9 +34,9 @@ def act_on_job(services: Services, verb: str, job_id: str, person: Person, reaso
     Raises
     ------
     InvalidInput
-        No such verb.
+        The verb is unknown.
     IllegalTransition
-        The job is not in a state in which that can be done; the message says which.
+        The job's state does not allow it; the message names the state.
     JobNotFound, StoreUnavailable
     """
     checks.text(job_id, "id")
@@ -46,7 +46,7 @@ def act_on_job(services: Services, verb: str, job_id: str, person: Person, reaso
         return _cancel(services, job_id, person, reason)
     if verb not in DEAD_VERBS:
         raise InvalidInput(f"verb={verb!r} is none; there are {', '.join(JOB_VERBS)}")
-    services.repo.get_job(job_id)  # no job: not found, rather than refused
+    services.repo.get_job(job_id)  # a missing job is reported as not found, not as refused
     report = services.letters.act(cast("Verb", verb), [job_id], by=person.name, reason=reason)
     if report.refused:
         raise IllegalTransition(f"job {job_id!r} was not changed: {report.refused[0][1]}")
@@ -57,14 +57,14 @@ def act_on_job(services: Services, verb: str, job_id: str, person: Person, reaso
 
 
 def resume(services: Services, job_id: str, name: str, payload: str, person: Person) -> Done:
-    """Give a job what it waits for; ``payload`` is JSON text.
+    """Deliver the value that a job waits for; ``payload`` is JSON text.
 
     Raises
     ------
     InvalidInput
-        The payload is no JSON.
+        The payload is not JSON.
     WrongWaitToken
-        The sender is known by a token alone, and it is not the wait's.
+        The sender is authenticated by a token alone, and it is not the wait's.
     ResumeRefused, JobNotFound, StoreUnavailable
     """
     checks.text(job_id, "id")
@@ -86,12 +86,12 @@ def resume(services: Services, job_id: str, name: str, payload: str, person: Per
 
 
 def drain(services: Services, worker_id: str, person: Person, reason: str = "") -> Done:
-    """Ask a worker to stop as on SIGTERM: it takes nothing more and gives back what it cannot end in time.
+    """Request a worker to stop as on SIGTERM: it claims nothing more and releases the jobs that it cannot end in time.
 
     Raises
     ------
     InvalidInput
-        It has no record in the fleet table, so nobody would read the request.
+        It has no record in the fleet table, so the request would not be read.
     StoreUnavailable
     """
     checks.text(worker_id, "id")
@@ -117,7 +117,7 @@ def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Don
 
 @contextmanager
 def _audited(services: Services, verb: str, what: str, person: Person, why: str) -> Iterator[None]:
-    """Write that it begins, and what came of it."""
+    """Record the action's start and its result in the audit trail."""
     audit, done = Audit.of(services.repo), False
     entry = audit.begin(verb, by=person.name, why=why, what=what)
     try:
@@ -128,7 +128,7 @@ def _audited(services: Services, verb: str, what: str, person: Person, why: str)
 
 
 def checks_reason(reason: str) -> str:
-    """Give a reason as it is kept. Raises `InvalidInput` for one that is too long."""
+    """Return a reason as it is stored. Raises `InvalidInput` if it is too long."""
     if len(reason) > LONGEST_REASON:
         raise InvalidInput(f"reason has {len(reason)} characters; {LONGEST_REASON} are the most")
     return " ".join(reason.split())

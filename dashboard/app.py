@@ -31,7 +31,7 @@ def create_app(
     access: Access | None = None,
     redact: Callable[[Job], Job] | None = None,
 ) -> Starlette:
-    """Make the dashboard.
+    """Create the dashboard as an ASGI application.
 
     Parameters
     ----------
@@ -40,9 +40,9 @@ def create_app(
     services : Services, optional
         Default: made from settings.
     access : Access, optional
-        Who may do what; default: what settings say, and without any sign-in a viewer on this machine.
+        Authentication; default: as configured in settings, and without sign-in a viewer on this machine.
     redact : callable, optional
-        Masks more of a job than settings do, before anything of it is shown: ``redact(job)`` gives what may be seen.
+        Masks more of a job than settings do, before it is shown: ``redact(job)`` returns the job as it may be seen.
 
     Returns
     -------
@@ -71,7 +71,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 
 
 class Guarded(Starlette):
-    """Starlette with every guard around it, outside of its own answer to an unexpected error too."""
+    """Starlette inside all guards, which also cover its own response to an unexpected error."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Put the guards before everything else."""
@@ -80,7 +80,7 @@ class Guarded(Starlette):
 
 
 class Rooted:
-    """Remembers where the app is mounted: further in, mounts of its own change ``root_path``."""
+    """Records where the app is mounted, because its own inner mounts change ``root_path``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""The geometry of charts: pure functions from figures to rectangles; `templates/parts/charts.html` draws them.
+"""Chart geometry: pure functions from figures to rectangles; `templates/parts/charts.html` draws them.
 
 Widths are shares of the chart in percent, so a chart fits every screen without a script and its text keeps its size;
-heights are pixels. Every chart carries what it says in words too: a title, a description, and rows of a table.
+heights are pixels. Every chart has its content as text too: a title, a description, and rows of a table.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final, Protocol
 from jobclaim.views.humane import clock_time, span
 
 HEIGHT: Final = 120
-"""Pixels of a column chart's plot."""
+"""Height of a column chart's plot, pixels."""
 NARROWEST: Final = 0.5
-"""Percent; what is shorter is drawn so wide, because it happened."""
+"""Percent; a shorter bar is drawn this wide, so that it stays visible."""
 STEPS: Final = (1, 2, 4, 6, 8, 10)
-"""Ends of an axis, so that its middle is a whole figure too."""
+"""Ends of an axis whose middle is a whole number too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One kind of figure: its key, the word for it, and its colour's name in the stylesheet."""
+    """One data series: its key, its label, and its colour's name in the stylesheet."""
 
     key: str
     label: str
@@ -53,7 +53,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: where the pointer finds it, what it says, and the parts it is stacked of."""
+    """One column: its hover area, its tooltip, and its stacked parts."""
 
     x: float
     width: float
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ColumnChart:
-    """Stacked columns over time. ``rows`` is the same as a table: first the time, then a figure per series."""
+    """Stacked columns over time. ``rows`` is the same data as a table: the time, then a figure per series."""
 
     title: str
     description: str
@@ -76,7 +76,7 @@ class ColumnChart:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing happened in all the time."""
+        """Return whether all figures are zero."""
         return not any(column.parts for column in self.columns)
 
 
@@ -88,7 +88,7 @@ def column_chart(
     Parameters
     ----------
     points : sequence of (int, mapping)
-        Beginning of each step, epoch milliseconds, oldest first, and its figures by series key.
+        Start of each step, epoch milliseconds, oldest first, and its figures by series key.
     step_ms : int
         Length of a step, milliseconds.
     """
@@ -126,7 +126,7 @@ def _column(n: int, at: int, figures: Mapping[str, int], series: Sequence[Series
 
 
 def nice_top(most: float) -> float:
-    """Give a round figure at or above the largest one, for the end of an axis that starts at 0."""
+    """Return a round number at or above the largest figure, for the end of an axis that starts at 0."""
     if most <= 2:
         return 2.0
     size = 10.0 ** math.floor(math.log10(most))
@@ -146,7 +146,7 @@ def _hour(at: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A figure as a share of its limit: a bar, and a line where the limit is."""
+    """A figure as a share of its limit: a bar, and a line at the limit."""
 
     says: str
     value: str
@@ -156,7 +156,7 @@ class Meter:
 
 
 def meter(share: float, *, says: str, warn: float = 0.5) -> Meter:
-    """Draw how much of a limit is used; above 1 the bar is full and the line shows where the limit was."""
+    """Lay out how much of a limit is used; above 1 the bar is full and the line marks the limit."""
     tone = "bad" if share > 1 else "warn" if share > warn else "ok"
     scale = max(1.0, share)
     value = f"{share:.0%}" if share < 9.995 else f"{share:.0f} x"
@@ -165,7 +165,7 @@ def meter(share: float, *, says: str, warn: float = 0.5) -> Meter:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that lasted, epoch milliseconds; equal ends are a moment."""
+    """A period, epoch milliseconds; equal ends mark a moment."""
 
     start: int
     end: int
@@ -210,7 +210,7 @@ class LaneChart:
 
 
 def lane_chart(title: str, lanes: Sequence[tuple[str, Sequence[Span]]], *, start: int, end: int, now: int) -> LaneChart:
-    """Lay spans beside each other over time; what lies outside ``start`` to ``end`` is cut."""
+    """Lay out spans over time in lanes; clip them to ``start`` and ``end``."""
     length = max(1, end - start)
 
     def at(moment: int) -> float:
@@ -249,7 +249,7 @@ def _lane_ticks(start: int, length: int, parts: int = 4) -> tuple[Tick, ...]:
 
 
 class HeldClaim(Protocol):
-    """What a chart needs of an attempt: see `jobclaim.dashboard.queries.attempts.Held`."""
+    """The fields of an attempt that a chart needs: see `jobclaim.dashboard.queries.attempts.Held`."""
 
     number: int
     worker_id: str
@@ -265,7 +265,7 @@ TONES: Final[Mapping[str, str]] = {"good": "ok", "bad": "bad", "warn": "warn", "
 
 
 def attempts_chart(attempts: Sequence[HeldClaim], created_at: int, now: int) -> LaneChart:
-    """Lay a job's attempts beside each other from its submission on: who held the claim, from when until when."""
+    """Lay out a job's attempts over time from its submission on: which worker held the claim, from when until when."""
     ends = [now if one.running else one.ended_at or one.claimed_at for one in attempts]
     last = max(ends, default=now)
     lanes = [

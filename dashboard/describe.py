@@ -10,7 +10,7 @@ from jobclaim.dashboard.routes.api import CALLS
 
 
 def text() -> str:
-    """Give the file's text."""
+    """Return the file's text."""
     return json.dumps(document(CALLS), indent=2, ensure_ascii=False) + "\n"
 
 

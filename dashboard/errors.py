@@ -1,4 +1,4 @@
-"""What a person or a program is told when something is refused: a page, or JSON under ``/api``."""
+"""Error responses: a page, or JSON under ``/api``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TITLES: Final = {
 
 
 def refused(request: Request, error: Exception) -> Response:
-    """Answer to what our own code refused.
+    """Respond to an error that our own code raised.
 
     Template ``error.html``: ``status`` (int), ``title`` and ``message`` (str; the message says what to do).
     """
@@ -51,18 +51,18 @@ def refused(request: Request, error: Exception) -> Response:
 
 
 def http(request: Request, error: Exception) -> Response:
-    """Answer to what Starlette refused: no such page, no such method. Template as `refused`."""
+    """Respond to an error of Starlette's: unknown page, or method not allowed. Template as `refused`."""
     assert isinstance(error, HTTPException)
     return answer(request, error.status_code, str(error.detail), headers=error.headers)
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """Answer to a mistake of ours; what went wrong stands in the log, not on the page. Template as `refused`."""
+    """Respond to an unexpected error; the log has the details, not the page. Template as `refused`."""
     return answer(request, 500, f"An unexpected {type(error).__name__}; the log of the dashboard has its traceback.")
 
 
 def answer(request: Request, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Response:
-    """Say that something is refused, as a page or as JSON."""
+    """Build the error response, as a page or as JSON."""
     title = TITLES.get(status, "Refused")
     response: Response
     if is_api(request):
@@ -74,7 +74,7 @@ def answer(request: Request, status: int, message: str, *, headers: Mapping[str,
 
 
 def is_api(request: Request) -> bool:
-    """Whether a program asks."""
+    """Return whether the request is for the API."""
     root = str(request.scope.get(ROOT_KEY, ""))
     return request.url.path.removeprefix(root).startswith("/api/")
 

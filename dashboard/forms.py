@@ -1,4 +1,4 @@
-"""Forms as browsers send them: one value per field. `jobclaim.dashboard.security.limits.FormGuard` has bounded them."""
+"""Forms as browsers send them: one value per field. `jobclaim.dashboard.security.limits.FormGuard` limits them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def form_of(request: Request) -> dict[str, str]:
     Raises
     ------
     InvalidInput
-        It is no form, or has a field twice.
+        It is not a form, or has a field twice.
     """
     body = await request.body()
     try:

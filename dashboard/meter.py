@@ -1,4 +1,4 @@
-"""What a page costs: every request to DynamoDB and SQS that one view makes, and the read units, against a budget.
+"""Cost of a page view: its requests to DynamoDB and SQS and its read units, checked against a budget.
 
 ::
 
@@ -25,14 +25,14 @@ READS: Final = frozenset({"get_item", "batch_get_item", "query", "scan"})
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a view of a page may cost at most, however large the tables are.
+    """Most that a page view may cost, however large the tables are.
 
     Attributes
     ----------
     requests : int
         To DynamoDB and SQS together.
     read_units : float
-        DynamoDB's, as it reports them.
+        Read units as DynamoDB reports them.
     """
 
     requests: int
@@ -40,7 +40,7 @@ class Budget:
 
 
 class OverBudget(JobError):
-    """A page wanted to read more than its budget."""
+    """A page view would exceed its budget."""
 
     def __init__(self, budget: Budget) -> None:
         super().__init__(
@@ -51,14 +51,14 @@ class OverBudget(JobError):
 
 @dataclass(slots=True)
 class Meter:
-    """Counts one page view; thread-safe.
+    """Counts the cost of one page view; thread-safe.
 
     Attributes
     ----------
     shared_ms : int or None
-        Age of what another viewer had read a moment ago, where this view was answered from it.
+        Age of the data, if this view uses what another viewer has just read.
     remembered : dict
-        What this view has read through `jobclaim.dashboard.sharing.Shared`, by its key.
+        Data that this view has read through `jobclaim.dashboard.sharing.Shared`, by key.
     """
 
     budget: Budget
@@ -69,7 +69,7 @@ class Meter:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def room(self, requests: int = 1, read_units: float = 0.0) -> bool:
-        """Whether so much more fits into the budget."""
+        """Return whether this much more fits into the budget."""
         return (
             self.requests + requests <= self.budget.requests and self.read_units + read_units <= self.budget.read_units
         )
@@ -82,12 +82,12 @@ class Meter:
             self.requests += 1
 
     def consumed(self, read_units: float) -> None:
-        """Count what an answer cost."""
+        """Count the cost of a response."""
         with self._lock:
             self.read_units += read_units
 
     def words(self) -> str:
-        """State the cost, for the page's foot."""
+        """Describe the cost, for the page's footer."""
         known = f"{self.requests} of {self.budget.requests} requests"
         units = f"{self.read_units:g} of {self.budget.read_units:g} read units"
         shared = f"; shared with a view {self.shared_ms} ms ago" if self.shared_ms is not None else ""
@@ -98,13 +98,13 @@ _current: ContextVar[Meter | None] = ContextVar("dashboard_meter", default=None)
 
 
 def current() -> Meter | None:
-    """Give the meter of the page view that runs now."""
+    """Return the meter of the current page view."""
     return _current.get()
 
 
 @contextmanager
 def metered(budget: Budget) -> Iterator[Meter]:
-    """Measure what happens within, in this thread and in those of `Services.together`."""
+    """Meter the block, in this thread and in those of `Services.together`."""
     token = _current.set(meter := Meter(budget))
     try:
         yield meter
@@ -118,9 +118,9 @@ class Metered:
     Parameters
     ----------
     client
-        A boto3 client, or what behaves like one.
+        A boto3 client, or an equivalent.
     capacity : bool
-        Whether it is DynamoDB's, which tells what a read costs.
+        Whether it is DynamoDB's, which reports consumed capacity.
     """
 
     def __init__(self, client: Any, *, capacity: bool) -> None:
@@ -146,6 +146,6 @@ class Metered:
 
 
 def _units(consumed: Any) -> float:
-    """Add up what one answer cost: one table's, or several for a batch."""
+    """Sum the cost of one response, of one table or, for a batch, of several."""
     rows = consumed if isinstance(consumed, list) else [consumed] if consumed else []
     return float(sum(row.get("CapacityUnits", 0) for row in rows))

@@ -1,4 +1,4 @@
-"""What a call of the JSON API is, and how calls are described as OpenAPI; `dashboard.describe` writes the file."""
+"""Calls of the JSON API, and their description as OpenAPI; `dashboard.describe` writes the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter of an address, or a field of a form."""
+    """A query parameter, or a form field."""
 
     name: str
     says: str
@@ -30,18 +30,18 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call of the API: what it takes, what it answers, and who makes the answer.
+    """One call of the API: its parameters, its response, and its handler.
 
     Attributes
     ----------
     path : str
         Below ``/api/v1``.
     parameters : sequence of Parameter
-        In the address of a GET, fields of the form of a POST.
+        Query parameters of a GET, form fields of a POST.
     handler : callable
-        ``handler(services, asked, person)`` gives the answer.
+        ``handler(services, asked, person)`` returns the response.
     refusals : sequence of int
-        HTTP statuses beside 400, 403 and 503.
+        HTTP error statuses besides 400, 403 and 503.
     """
 
     path: str
@@ -65,17 +65,17 @@ REASONS: Final[Mapping[int, str]] = {
 
 
 def reference(name: str) -> Schema:
-    """Refer to a record's schema."""
+    """Return a reference to a record's schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def listing(name: str, **extra: Schema) -> Schema:
-    """Give the schema of a list as ``-o json`` writes it."""
+    """Return the schema of a list as ``-o json`` writes it."""
     return record({"items": many(reference(name)), **extra}, "A list.")
 
 
 def document(calls: Sequence[Call]) -> dict[str, Any]:
-    """Describe calls as OpenAPI 3.1."""
+    """Build the OpenAPI 3.1 document of the calls."""
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
         paths.setdefault(f"/api/v1{call.path}", {})[call.method.lower()] = _operation(call)

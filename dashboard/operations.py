@@ -1,7 +1,7 @@
-"""Acts on a group of dead letters, one after the other in a thread: at a rate, with progress, every refusal kept.
+"""Actions on a group of dead letters, run one by one in a thread, with a rate, progress and a list of refusals.
 
-An operation lives in this process. If the process ends, what was done stays done and the jobs that are left are still
-dead letters: starting the same operation again (same filter, same end of its time window) goes on with the rest.
+An operation lives in this process. If the process ends, what was done stays done and the remaining jobs are still dead
+letters: starting the same operation again (same filter, same end of its time window) continues with the rest.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
 log = get_logger("jobclaim.dashboard")
 
 AT_ONCE: Final = 2
-"""Operations that run at the same time; more would only share DynamoDB's throughput."""
+"""Most concurrent operations; more would only share DynamoDB's throughput."""
 KEPT: Final = 50
-"""Ended operations that are remembered."""
+"""Ended operations that are kept."""
 
 
 class Stopped(Exception):
-    """A person stopped the operation."""
+    """A user stopped the operation."""
 
 
 @dataclass(slots=True)
 class Operation:
-    """One act on a group.
+    """One action on a group.
 
     Attributes
     ----------
     key : str
-        Names it in addresses.
+        Identifies it in URLs.
     expected : int
-        Dead letters that the preview counted; 0 where it did not count to the end.
+        Dead letters that the preview counted; 0 if it did not count all.
     rate : float
         Jobs per second at most.
     report : ActReport
-        What it came to so far: matched, done, unsent, refused (job id and reason of each).
+        Its result so far: matched, done, unsent, refused (job id and reason of each).
     state : str
-        ``running``, ``done``, ``stopped`` by a person, or ``failed``.
+        ``running``, ``done``, ``stopped`` by a user, or ``failed``.
     error : str
         Why it failed, and what to do.
     started_at, ended_at : int
@@ -68,7 +68,7 @@ class Operation:
 
     @property
     def share(self) -> float | None:
-        """How much of it is done, 0 to 1; ``None`` where nobody knows how many there are."""
+        """Return the share that is done, 0 to 1; ``None`` if the total is unknown."""
         if self.state == "done":
             return 1.0
         most = min(self.expected, self.limit) if self.expected else 0
@@ -81,7 +81,7 @@ class Operations:
     Parameters
     ----------
     letters : callable
-        Gives the dead letters; they must not be metered as a page view's.
+        Returns the dead letters; they must not be metered as part of a page view.
     """
 
     def __init__(self, letters: Callable[[], DeadLetters], clock: Clock) -> None:
@@ -94,12 +94,12 @@ class Operations:
     def start(
         self, verb: Verb, wanted: Filter, *, by: str, reason: str, limit: int, rate: float, expected: int = 0
     ) -> Operation:
-        """Begin; the same act on the same filter that runs already is that one.
+        """Start an operation, or return the running one with the same action and filter.
 
         Raises
         ------
         IllegalTransition
-            Others run already.
+            The maximum of operations runs already.
         """
         with self._lock:
             running = [one for one in self._known.values() if one.state == "running"]
@@ -120,17 +120,17 @@ class Operations:
         return made
 
     def get(self, key: str) -> Operation | None:
-        """Give an operation of this process."""
+        """Return an operation of this process."""
         with self._lock:
             return self._known.get(key)
 
     def all(self) -> list[Operation]:
-        """Give all that are remembered, the last one started first."""
+        """Return all that are kept, the last one started first."""
         with self._lock:
             return list(reversed(self._known.values()))
 
     def stop(self, key: str) -> bool:
-        """Stop an operation after the job that it is at; tell whether it runs."""
+        """Stop an operation after its current job; return whether it runs."""
         operation = self.get(key)
         if operation is None or operation.state != "running":
             return False
@@ -138,7 +138,7 @@ class Operations:
         return True
 
     def close(self, timeout: float = 5.0) -> None:
-        """Stop all, and wait for them."""
+        """Stop all operations, and wait until they have ended."""
         for operation in self.all():
             operation.stop_asked = True
         for thread in self._threads:

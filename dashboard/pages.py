@@ -1,6 +1,6 @@
-"""How a page is made: its budget, its template, and what every template knows.
+"""How pages are rendered: their budget, their template, and the variables of every template.
 
-Every template gets, beside what its route's docstring names:
+Every template gets, besides the variables in its route's docstring:
 
 ``person``      `jobclaim.dashboard.person.Person`: name, role, ``may_act``
 ``meter``       `dashboard.meter.Meter`: requests, read_units, budget, ``words()``; complete when the template runs
@@ -41,7 +41,7 @@ from jobclaim.views.records import compact
 
 Endpoint: TypeAlias = Callable[[Request], Response]
 BudgetOf: TypeAlias = Callable[[Settings], Budget]
-"""A page's budget under some settings: it grows with their queues and index shards, never with the jobs."""
+"""A page's budget under given settings: it grows with their queues and index shards, never with the jobs."""
 
 METER_KEY: Final = "jobclaim.meter"
 ROOT_KEY: Final = "jobclaim.root"
@@ -50,7 +50,7 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def environment() -> Environment:
-    """Make the templates' environment: always escaped, and a name that is missing is an error."""
+    """Build the templates' environment: output is always escaped, and an undefined name is an error."""
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -66,7 +66,7 @@ def environment() -> Environment:
 
 
 class VisibleJSON(JSONResponse):
-    """JSON in which control characters stand as escapes: a program reads them as they were, a terminal shows them."""
+    """JSON with control characters escaped: a program reads them unchanged, a terminal shows the escapes."""
 
     def render(self, content: Any) -> bytes:
         """Write the body."""
@@ -74,7 +74,7 @@ class VisibleJSON(JSONResponse):
 
 
 class PageRoute(Route):
-    """A page's route, which knows its budget."""
+    """A page's route with its budget."""
 
     def __init__(
         self, path: str, endpoint: Callable[[Request], Any], budget: BudgetOf, methods: Sequence[str], name: str
@@ -89,7 +89,7 @@ def pretty(value: Any) -> str:
 
 
 def ticked(text: str) -> Markup:
-    """Escape a text, and show what stands between backticks as code."""
+    """Escape a text, and show the parts in backticks as code."""
     parts = [
         Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(text.split("`"))
     ]
@@ -97,7 +97,7 @@ def ticked(text: str) -> Markup:
 
 
 def page(path: str, endpoint: Endpoint, *, name: str, budget: BudgetOf, methods: Sequence[str] = ("GET",)) -> PageRoute:
-    """Make the route of a page whose every view is held to its budget."""
+    """Build the route of a page and enforce its budget on every view."""
 
     @wraps(endpoint)
     def view(request: Request) -> Response:
@@ -113,7 +113,7 @@ Handler: TypeAlias = Callable[[Request, dict[str, str]], Response]
 
 
 def form(path: str, handler: Handler, *, name: str, budget: BudgetOf) -> PageRoute:
-    """Make the route that a form is sent to; answer it with a redirect (303), so that a reload does not repeat it."""
+    """Build the route that a form is sent to; respond with a redirect (303), so that a reload does not repeat it."""
 
     def answer(request: Request, fields: dict[str, str]) -> Response:
         with metered(budget(services_of(request).settings)) as meter:
@@ -128,14 +128,14 @@ def form(path: str, handler: Handler, *, name: str, budget: BudgetOf) -> PageRou
 
 
 def services_of(connection: HTTPConnection) -> Services:
-    """Give the services of the app that answers."""
+    """Return the services of the request's app."""
     found = connection.app.state.services
     assert isinstance(found, Services)
     return found
 
 
 def render(request: Request, template: str, context: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
-    """Render a template with what every template knows."""
+    """Render a template with the common variables."""
     services = services_of(request)
     meter = request.scope.get(METER_KEY) or Meter(Budget(0))
     known = {
@@ -152,12 +152,12 @@ def render(request: Request, template: str, context: Mapping[str, Any], *, statu
 
 
 def link(request: HTTPConnection, name: str, /, query: Mapping[str, Any] | None = None, **path: Any) -> str:
-    """Give the path of a route under wherever the app is mounted; never a host, which a client could have forged.
+    """Return the path of a route below the app's mount point; never a host, which a client could have forged.
 
     Parameters
     ----------
     query : mapping, optional
-        Names and values behind the ``?``; empty values are left out, a list stands for a name that is repeated.
+        Query parameters; empty values are left out, and a list repeats its name.
     """
     found = quote(str(request.app.url_path_for(name, **path)), safe="/")
     kept = {key: value for key, value in (query or {}).items() if value not in (None, "", [], ())}
@@ -165,5 +165,5 @@ def link(request: HTTPConnection, name: str, /, query: Mapping[str, Any] | None 
 
 
 def here(request: Request) -> str:
-    """Give path and query of a view."""
+    """Return path and query of a view."""
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")

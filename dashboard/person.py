@@ -1,4 +1,4 @@
-"""Who looks, and what that person may do. Authentication puts a `Person` into the request's scope."""
+"""The user of a request, and what the user may do. Authentication puts a `Person` into the request's scope."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from starlette.requests import HTTPConnection
 
 
 class Role(StrEnum):
-    """What somebody may do."""
+    """What a user may do."""
 
     VIEWER = "viewer"
-    """Look."""
+    """May view pages."""
     OPERATOR = "operator"
-    """Retry, cancel, resume, drain, resolve and abandon too."""
+    """May also retry, cancel, resume, drain, resolve and abandon."""
     HOLDER = "holder"
-    """Resume the one wait whose token the request brings, and nothing else."""
+    """May resume only the wait whose token the request carries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whoever sent a request.
+    """The sender of a request.
 
     Attributes
     ----------
     name : str
-        As the audit trail will have it.
+        Name for the audit trail.
     token : str
-        Of a wait, where that is all that is known of the sender.
+        Token of a wait, if the sender is authenticated by it alone.
     """
 
     name: str
@@ -38,17 +38,17 @@ class Person:
 
     @property
     def may_act(self) -> bool:
-        """Whether buttons do something."""
+        """Return whether actions are enabled."""
         return self.role is Role.OPERATOR
 
 
 SCOPE_KEY: Final = "jobclaim.person"
-"""Key of the ASGI scope under which authentication leaves the `Person`."""
+"""Key of the ASGI scope under which authentication stores the `Person`."""
 NOBODY: Final = Person("anonymous")
 
 
 def person_of(connection: HTTPConnection) -> Person:
-    """Give the person of a request: a viewer without a name where no authentication ran."""
+    """Return the person of a request: a viewer without a name if no authentication ran."""
     found = connection.scope.get(SCOPE_KEY, NOBODY)
     assert isinstance(found, Person)
     return found

@@ -1,7 +1,7 @@
-"""Reads at half of the CPU time: a page makes up to sixty, and building and parsing them is most of what it takes.
+"""Faster reads, at half of the CPU time: a page makes up to sixty, and most of its time is building and parsing them.
 
 As `jobs.storage.lean`, which does the same for the requests of each job: JSON both ways, botocore's own credentials,
-signature and exceptions. Items of our tables hold no binary values, which are all that boto3 would give in another
+signature and exceptions. Items of our tables hold no binary values, the only ones that boto3 would return in another
 form.
 """
 
@@ -13,12 +13,12 @@ from jobclaim.jobs.storage.lean import LeanClient, lean
 
 
 def reading(client: Any) -> Any:
-    """Give a DynamoDB client whose reads cost less; the same client where that cannot be done."""
+    """Return a DynamoDB client with faster reads, or the same client if that is not possible."""
     return ReadingClient(client) if isinstance(lean(client), LeanClient) else client
 
 
 class ReadingClient(LeanClient):
-    """A boto3 DynamoDB client with its reads made by hand too. Thread-safe; not to be shared across a fork."""
+    """A boto3 DynamoDB client whose reads bypass boto3's serializers. Thread-safe; not to be shared across a fork."""
 
     def query(self, **request: Any) -> Any:
         """As boto3's."""

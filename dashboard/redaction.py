@@ -1,7 +1,7 @@
-"""What pages and the JSON API show of a job's values: names that settings allow, and nothing else.
+"""Redaction of a job's values on pages and in the JSON API: only names that settings allow are shown.
 
-Every job goes through `shown` before anything is made of it, so that no template and no record can forget it. Messages
-of exceptions quote what they refuse, and that may be a password: they and tracebacks count as results.
+Every job passes through `shown` before it is used, so that no template and no record can skip the redaction. Messages
+of exceptions quote the values that they refuse, possibly a password: they and tracebacks count as results.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from jobclaim.settings import Settings
 
 HIDDEN: Final = "[hidden]"
 OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})
-"""Kinds of failures whose messages are the framework's or an operator's own, where no exception stands with them."""
+"""Kinds of failures whose messages, if there is no exception, come from the framework or an operator."""
 HOW_ARGUMENTS: Final = "Arguments are hidden; name those to be shown in JOBCLAIM_DASHBOARD_ARGUMENTS, * shows all."
 HOW_RESULTS: Final = "Results, messages and tracebacks are hidden; JOBCLAIM_DASHBOARD_RESULTS=true shows them."
 
 
 def shown(job: Job, settings: Settings) -> Job:
-    """Give a job with everything masked that settings do not allow to be shown."""
+    """Return a job with all values masked that settings do not allow to be shown."""
     results = settings.dashboard_results
     return replace(
         job,
@@ -37,7 +37,7 @@ def shown(job: Job, settings: Settings) -> Job:
 
 
 def hints(settings: Settings) -> list[str]:
-    """Say what is hidden, and how it is shown."""
+    """Describe what is hidden, and which setting shows it."""
     hidden = [] if "*" in settings.dashboard_arguments else [HOW_ARGUMENTS]
     return hidden if settings.dashboard_results else [*hidden, HOW_RESULTS]
 

@@ -1,4 +1,4 @@
-"""The dashboard as a process of its own: where it listens, what it logs, how it ends."""
+"""The dashboard as a separate process: its socket, its logging and its shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STOP_SECONDS: Final = 5
 
 
 class CannotListen(OSError):
-    """The address is taken, or is none of this machine's."""
+    """The address is in use, or does not belong to this machine."""
 
 
 def serve(
@@ -35,16 +35,16 @@ def serve(
     Parameters
     ----------
     port : int
-        0 takes a free one.
+        0 chooses a free port.
     operator, user
-        Whether people of this machine may act where nobody signs in, and what they are called.
+        Whether local users may act when sign-in is not configured, and under which name.
     ready : callable
-        Gets the address that people open, once it listens.
+        Called with the URL to open, once it listens.
 
     Raises
     ------
     dashboard.security.RefusedToServe
-        Strangers could reach it.
+        The dashboard would be open to unauthenticated users.
     CannotListen
     """
     import uvicorn
@@ -60,8 +60,8 @@ def serve(
         config = uvicorn.Config(
             app,
             log_config=None,
-            access_log=False,  # addresses hold job ids and what people search for
-            proxy_headers=False,  # whoever says it came from elsewhere is not believed
+            access_log=False,  # URLs hold job ids and search terms
+            proxy_headers=False,  # forwarding headers are not trusted
             server_header=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=STOP_SECONDS,
@@ -71,7 +71,7 @@ def serve(
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Open the socket, so that a port that is taken is told before anything else is done."""
+    """Open the socket first, so that a port in use is reported before anything else is done."""
     bare = host.strip("[]")
     try:
         found = socket.getaddrinfo(bare or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -81,7 +81,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def address(host: str, port: int) -> str:
-    """Write the address that people open."""
+    """Return the URL to open."""
     bare = host.strip("[]")
     if bare in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison
         bare = socket.gethostname()

@@ -1,4 +1,4 @@
-"""What the pages stand on, made once from settings: the job table, the fleet table, the queues, a clock."""
+"""Services of the pages, created once from settings: the job table, the fleet table, the queues, a clock."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from jobclaim.settings import Settings
 T = TypeVar("T")
 
 PARALLEL: Final = 16
-"""Requests of all viewers that wait for an answer at the same time."""
+"""Most concurrent requests of all viewers."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the pages stand on; every request through it is counted by the meter of the page view.
+    """Services that pages use; every request through them is counted by the meter of the page view.
 
     Attributes
     ----------
@@ -38,11 +38,11 @@ class Services:
     send : callable
         ``send(job, delay_seconds)`` publishes a job's message.
     redact : callable
-        Masks what `jobclaim.dashboard.redaction` leaves of a job: the hook for rules of your own.
+        Hook for your own rules: masks more of a job after `jobclaim.dashboard.redaction`.
     clock : callable
         Epoch milliseconds.
     shared : Shared
-        What one viewer has read a moment ago, for the others.
+        Data that one viewer has just read, shared with the others.
     """
 
     settings: Settings
@@ -58,7 +58,7 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, *, clock: Clock = system_clock) -> Self:
-        """Make clients from settings. Nothing is asked yet."""
+        """Create clients from settings. Sends no request."""
         from jobclaim.infra.clients import dynamodb_client, sqs_client
 
         return cls(
@@ -87,7 +87,7 @@ class Services:
 
     @cached_property
     def operations(self) -> Operations:
-        """Acts on groups of dead letters that run, or ran, in this process."""
+        """Actions on groups of dead letters that run, or ran, in this process."""
         return Operations(lambda: self.letters, self.clock)
 
     @cached_property
@@ -96,13 +96,13 @@ class Services:
         return Breakers.of(self.repo)
 
     def shown(self, job: Job) -> Job:
-        """Give a job as pages and the API may show it."""
+        """Return a job redacted for pages and the API."""
         return self.redact(redaction.shown(job, self.settings))
 
     def together(self, requests: Sequence[Callable[[], T]]) -> list[T]:
-        """Make independent requests side by side, counted by this page view's meter; give the answers in order.
+        """Run independent requests concurrently, counted by this page view's meter; return the results in order.
 
-        Raises what the first one that failed raises, after all have ended.
+        Raises the exception of the first one that failed, after all have ended.
         """
         if len(requests) < 2:
             return [request() for request in requests]
@@ -113,13 +113,13 @@ class Services:
         return [future.result() for future in futures]
 
     def close(self) -> None:
-        """End the operations, and let the threads go."""
+        """Stop the operations and the threads."""
         self.operations.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sender(settings: Settings) -> Callable[[Job, float], Any]:
-    """Send through a Celery app of these settings, made with the first message: looking needs no Celery."""
+    """Send through a Celery app of these settings, created with the first message: viewing does not need Celery."""
     apps: list[Any] = []
 
     def send(job: Job, delay_seconds: float = 0.0) -> Any:

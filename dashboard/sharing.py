@@ -1,4 +1,4 @@
-"""One read for many viewers: pages that refresh every two seconds ask DynamoDB once, however many people look."""
+"""Shared reads: pages that refresh every two seconds query DynamoDB once, however many viewers there are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 FRESH_MS: Final = 1_000
 MOST: Final = 256
-"""Different reads that are remembered."""
+"""Most reads that are kept."""
 
 
 @dataclass(slots=True)
@@ -26,10 +26,10 @@ class _Slot:
 
 
 class Shared:
-    """What was read within the last second, by a key that says what; thread-safe.
+    """Data that was read within the last second, by key; thread-safe.
 
-    Two viewers that ask for the same at the same time make one read: the second waits for the first. An error is not
-    kept. Values are shared as they are: readers must not change them.
+    Two viewers that request the same data at the same time make one read: the second waits for the first. Errors are
+    not kept. Values are shared without a copy: readers must not change them.
     """
 
     def __init__(self, clock: Clock = system_clock) -> None:
@@ -38,9 +38,9 @@ class Shared:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, read: Callable[[], T], *, fresh_ms: int = FRESH_MS) -> T:
-        """Give what was read at most ``fresh_ms`` milliseconds ago, else read it now.
+        """Return the data if it was read at most ``fresh_ms`` milliseconds ago; else read it now.
 
-        Within one page view it is read once, however long the view takes: its parts agree, and its budget holds.
+        One page view reads it only once, however long the view takes: its parts agree, and its budget holds.
         """
         meter = current()
         if meter is not None and key in meter.remembered:
@@ -63,7 +63,7 @@ class Shared:
             return cast("T", slot.value)
 
     def forget(self) -> None:
-        """Read everything anew: somebody has just changed something and wants to see it."""
+        """Forget all data, so that a user sees a change that was just made."""
         with self._lock:
             self._slots.clear()
         if (meter := current()) is not None:
@@ -73,13 +73,13 @@ class Shared:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._drop_old()
-            self._slots[key] = slot  # the last one asked for is the last one to go
+            self._slots[key] = slot  # the most recently used one is dropped last
             while len(self._slots) > MOST:
                 self._slots.pop(next(iter(self._slots)))
             return slot
 
     def _drop_old(self) -> None:
-        """Give up what nobody will be given any more: a list of large jobs is megabytes."""
+        """Drop data that is too old to be used: a list of large jobs takes megabytes."""
         now = self._clock()
         for key, slot in list(self._slots.items()):
             if slot.read_at and now - slot.read_at >= slot.fresh_ms and not slot.lock.locked():

@@ -1,4 +1,4 @@
-"""Approvals: a payment that waits for a person, for days if need be, and holds no worker meanwhile."""
+"""Approvals: a payment that waits for a person, for days if necessary, without occupying a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THREE_DAYS = 3 * 86_400
 
 
 def ask(outbox: str, invoice: str, job_id: str, token: str) -> str:
-    """Write to whoever approves, with all that it takes to answer; here a line of a file stands for the mail."""
+    """Send the approver everything needed to answer; here a line of a file stands for the mail."""
     line = {"invoice": invoice, "job_id": job_id, "name": "approval", "token": token}
     with Path(outbox).open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -33,8 +33,8 @@ def pay(ledger: str, invoice: str, amount: str, approved_by: str) -> str:
 def pay_invoice(self: JobTask, invoice: str, amount: str, outbox: str, ledger: str) -> dict[str, Any]:
     """Ask for an approval, wait for it up to three days, and pay.
 
-    The body runs once up to the wait, and from its beginning when the answer is there: steps that are finished give
-    their results then, so nobody is asked twice and nothing is paid twice.
+    The body runs once up to the wait, and again from its beginning when the answer has arrived. Completed steps then
+    return their stored results, so the approver is not asked twice and the invoice is not paid twice.
     """
     token = self.wait_token("approval")
     self.step("ask", ask, outbox, invoice, self.request.job.job_id, token)

@@ -25,7 +25,7 @@ def count_words(text: str, *, most_common: int = 10) -> dict[str, Any]:
     }
 
 
-# Started again after a crash it writes the same file once more: safe to retry.
+# A retry after a crash writes the same file again, so it is safe.
 @shared_task(base=JobTask, bind=True, name="examples.process_document", on_orphan="retry")
 def process_document(self: JobTask, path: str) -> dict[str, Any]:
     """Count the words of the text file at ``path`` into ``<path>.words.json`` beside it."""

@@ -1,4 +1,4 @@
-"""Writing files so that being killed, or run twice, leaves nothing half done."""
+"""Atomic file writes: a killed process, or a second run, leaves no partial file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def existing_file(path: str) -> Path:
-    """Give the path of a file that is there.
+    """Return the path of an existing file.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def existing_file(path: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one step: readers see the old one or the new one, whatever happens to this process."""
+    """Write a JSON file atomically: readers see the old content or the new one, even if this process is killed."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

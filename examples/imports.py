@@ -1,4 +1,4 @@
-"""Imports: a CSV file of any length into SQLite. An attempt that is cut off goes on where it was."""
+"""Imports: a CSV file of any length into SQLite. A new attempt continues where an interrupted one stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def count_lines(path: Path) -> int:
 
 
 def batches(path: Path, start: int) -> Iterator[tuple[int, list[list[str]]]]:
-    """Give rows from number ``start`` on in batches, each with the number of rows that are read with it."""
+    """Yield batches of rows from number ``start`` on, each with the number of rows read so far."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         next(rows, None)
@@ -40,8 +40,8 @@ def batches(path: Path, start: int) -> Iterator[tuple[int, list[list[str]]]]:
 def import_rows(self: JobTask, source: str, database: str) -> dict[str, Any]:
     """Write the rows of a CSV file into the table ``rows`` of a SQLite file.
 
-    The checkpoint is the number of rows that are written. One that was lost with its process is a few seconds old: its
-    rows are written once more, under the numbers that they have, so nothing is there twice.
+    The checkpoint is the number of written rows. If its process is lost, the last checkpoint is a few seconds old: the
+    rows after it are written again under the same numbers, so no row is duplicated.
     """
     table = existing_file(source)
     total = self.step("count", count_lines, table)

@@ -18,7 +18,7 @@ def delete_older_than(
 ) -> dict[str, Any]:
     """Delete the files directly in a directory that were last changed more than ``days`` ago.
 
-    Links and directories are left alone. A file that somebody else deletes meanwhile is no error.
+    Links and directories are left alone. A file that is deleted by another process meanwhile is not an error.
 
     Parameters
     ----------

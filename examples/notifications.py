@@ -13,7 +13,7 @@ from jobclaim.workers import JobTask
 
 
 def append_notification(outbox: Path, recipient: str, message: str) -> dict[str, Any]:
-    """Append one JSON line to the outbox in a single write, so that lines of several processes never mix.
+    """Append one JSON line to the outbox in a single write, so that lines of several processes never interleave.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def append_notification(outbox: Path, recipient: str, message: str) -> dict[str,
     return {"outbox": str(outbox), "to": recipient}
 
 
-# Nobody can tell whether a killed attempt had already sent: an orphan stays FAILED until a person decides.
+# It is unknown whether a killed attempt had already sent: an orphan stays FAILED until a person decides.
 @shared_task(base=JobTask, bind=True, name="examples.send_notification", on_orphan="fail")
 def send_notification(self: JobTask, recipient: str, message: str, outbox: str = "outbox.jsonl") -> dict[str, Any]:
     """Queue ``message`` for ``recipient`` in the outbox file."""

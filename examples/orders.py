@@ -1,7 +1,7 @@
-"""An order that is charged once, though its worker is killed three times.
+"""An order that is charged once, although its worker is killed three times.
 
-The order and its job are written together, and so are the charge, the entry in the ledger and the job's completion: no
-crash, lost answer, second delivery or zombie makes one of them without the others, or twice. Run it:
+The order and its job are written in one transaction, and so are the charge, the ledger entry and the job's completion:
+no crash, lost response, second delivery or zombie writes only some of them, or any of them twice. To run it:
 ``python -m examples.orders`` starts a local AWS and a worker, kills the worker's process at three places, and shows the
 account.
 """
@@ -24,16 +24,16 @@ from jobclaim.workers import JobTask
 
 TABLES: Final = {"accounts": "account_id", "orders": "order_id", "ledger": "entry_id"}
 CRASHES: Final = "EXAMPLES_ORDERS_CRASHES"
-"""Environment variable: so many attempts of each order are killed, each at another place."""
+"""Environment variable: how many attempts of each order are killed, each at a different place."""
 
 
 def place_order(order_id: str, account_id: str, total: Decimal) -> Any:
-    """Write an order and the job that processes it, or neither; gives the job's result handle.
+    """Write an order and the job that processes it in one transaction; return the job's result handle.
 
     Raises
     ------
     jobclaim.EffectRefused
-        The order is there already, and so is its job.
+        The order and its job exist already.
     """
     with jobclaim.transaction() as tx:
         tx.put(
@@ -46,9 +46,9 @@ def place_order(order_id: str, account_id: str, total: Decimal) -> Any:
 
 @shared_task(base=JobTask, bind=True, name="examples.process_order", on_orphan="retry", max_retries=4)
 def process_order(self: Any, order_id: str, account_id: str, total: str) -> dict[str, str]:
-    """Charge the account, write the ledger, mark the order paid: all of it with the job's completion, or nothing.
+    """Charge the account, write the ledger and mark the order paid in one transaction with the job's completion.
 
-    An orphan is retried: an attempt that was killed has left nothing behind.
+    An orphan is retried: a killed attempt has written nothing.
     """
     amount = Decimal(total)
     _crash(self, place=1)
@@ -74,7 +74,7 @@ def process_order(self: Any, order_id: str, account_id: str, total: str) -> dict
 
 
 def create_tables(client: Any) -> None:
-    """Create the tables of this example, each with a key of text."""
+    """Create the tables of this example, each with a string key."""
     for name, key in TABLES.items():
         client.create_table(
             TableName=name,
@@ -85,7 +85,7 @@ def create_tables(client: Any) -> None:
 
 
 def _crash(task: Any, *, place: int) -> None:
-    """Kill the worker's process in the attempt of this number, where the environment asks for it."""
+    """Kill the worker's process in the attempt of this number, if the environment asks for it."""
     if task.request.job.attempt == place <= int(os.environ.get(CRASHES, "0")):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -108,7 +108,7 @@ def main() -> None:
             finally:
                 worker.terminate()
         _show(client, handle.id)
-        process_order.jobclaim.flush()  # what this process counted, while its AWS is there
+        process_order.jobclaim.flush()  # write this process's counts while its AWS still runs
 
 
 def _show(client: Any, job_id: str) -> None:
@@ -122,5 +122,5 @@ def _show(client: Any, job_id: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["examples.orders"] = sys.modules[__name__]  # the task is registered once, under its own name
+    sys.modules["examples.orders"] = sys.modules[__name__]  # registers the task once, under its own name
     main()

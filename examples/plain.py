@@ -1,7 +1,7 @@
-"""The plain way: ordinary Celery tasks that make the claim themselves. `JobTask` does the same for you.
+"""The plain way: ordinary Celery tasks that claim their jobs themselves. `JobTask` does the same for you.
 
-The message holds the job's id and nothing else. Whoever wins the conditional write PENDING -> PROCESSING runs the body;
-everybody else (a second delivery, a message sent again) skips it.
+The message holds the job's id and nothing else. The delivery that wins the conditional write PENDING -> PROCESSING runs
+the body; every other one (a second delivery, a message sent again) skips it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from jobclaim.jobs import SKIPPED, Job, JobRepo
 from jobclaim.settings import Settings
 
 log = structlog.get_logger(__name__)
-repo = JobRepo.from_settings(Settings())  # connects on first use, in each worker process anew
+repo = JobRepo.from_settings(Settings())  # connects on first use, separately in each worker process
 
 
 @shared_task(bind=True, name="examples.plain_count_words")
 def plain_count_words(self: Task, job_id: str) -> dict[str, Any]:
-    """Claim with the words of code bases that write the status themselves."""
+    """Claim the job with the function names that code bases which write the status themselves commonly use."""
     claimed, job = repo.conditional_update_status_to_processing(
         job_id=job_id, celery_task_id=self.request.id, expected_status="PENDING"
     )
@@ -39,7 +39,7 @@ def plain_count_words(self: Task, job_id: str) -> dict[str, Any]:
 
 @shared_task(name="examples.plain_count_words_short")
 def plain_count_words_short(job_id: str) -> dict[str, Any]:
-    """Claim with ``claim_job``. An exception fails the job: the worker records what a body leaves open."""
+    """Claim the job with ``claim_job``. An exception fails the job: the worker records what the body does not."""
     job = repo.claim_job(job_id)
     if job is None:
         return dict(SKIPPED)
@@ -50,7 +50,7 @@ def plain_count_words_short(job_id: str) -> dict[str, Any]:
 
 @shared_task(name="examples.plain_count_words_block")
 def plain_count_words_block(job_id: str) -> dict[str, Any] | None:
-    """Claim for a block: it completes the job with the result, or fails it with the exception."""
+    """Claim the job for a block, which completes it with the result or fails it with the exception."""
     with repo.claimed(job_id) as job:
         if job is None:
             return dict(SKIPPED)
@@ -59,7 +59,7 @@ def plain_count_words_block(job_id: str) -> dict[str, Any] | None:
 
 
 def submit_words(path: str) -> Job:
-    """Write the job first, then send its id: a lost message is sent again by recovery, a lost job never existed."""
+    """Write the job first, then send its id: recovery sends lost messages again, but needs the job."""
     job = repo.create_job(plain_count_words.name, {"path": path})
     plain_count_words.apply_async(args=[job.job_id], queue=job.queue)
     return job

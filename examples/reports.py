@@ -25,7 +25,7 @@ def totals(rows: Iterable[Mapping[str, str]], *, group_by: str, value: str) -> d
     Raises
     ------
     ValueError
-        A row lacks a column, or its value is no number; names the row.
+        A row lacks a column, or its value is not a number; the message names the row.
     """
     sums: dict[str, Decimal] = {}
     count = 0

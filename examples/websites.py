@@ -32,7 +32,7 @@ class PageParser(HTMLParser):
         self._inside: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Begin a title or a link."""
+        """Open a title or a link."""
         given = dict(attrs)
         if tag == "base" and given.get("href"):
             self._base_url = urljoin(self._base_url, given["href"] or "")
@@ -43,12 +43,12 @@ class PageParser(HTMLParser):
             self.links.append({"url": urljoin(self._base_url, given["href"] or ""), "text": ""})
 
     def handle_endtag(self, tag: str) -> None:
-        """End the title or the link."""
+        """Close the title or the link."""
         if tag == self._inside:
             self._inside = None
 
     def handle_data(self, data: str) -> None:
-        """Add text to what is open."""
+        """Add text to the open title or link."""
         if self._inside == "title":
             self.title += data
         elif self._inside == "a":
@@ -56,7 +56,7 @@ class PageParser(HTMLParser):
 
 
 def extract(html: str, base_url: str = "") -> dict[str, Any]:
-    """Give title and links of a page; relative links are resolved against ``base_url`` or the page's own ``<base>``."""
+    """Return title and links of a page; resolve relative links against ``base_url`` or the page's ``<base>``."""
     parser = PageParser(base_url)
     parser.feed(html)
     parser.close()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 def assigned(node: ast.AST) -> tuple[list[ast.expr], ast.expr] | None:
-    """Give the targets and the value of an assignment, or of a keyword argument as one."""
+    """Return the targets and the value of an assignment, or of a keyword argument as one."""
     match node:
         case ast.Assign(targets=targets, value=value):
             return targets, value
@@ -21,7 +21,7 @@ def assigned(node: ast.AST) -> tuple[list[ast.expr], ast.expr] | None:
 
 
 def assigned_pairs(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Give each name and its value, the last part of a dotted name; keys of tables and subscripts are names too."""
+    """Return each name and its value, the last part of a dotted name; keys of tables and subscripts are names too."""
     if isinstance(node, ast.Dict):
         yield from (
             (key.value, value)
@@ -44,5 +44,5 @@ def _names(target: ast.expr) -> Iterator[str]:
 
 
 def last_name(node: ast.expr) -> str:
-    """Give the last part of a dotted name, in lower case."""
+    """Return the last part of a dotted name, in lower case."""
     return ast.unparse(node).split(".")[-1].lower()

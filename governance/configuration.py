@@ -78,7 +78,7 @@ def _kind(written: str, value: ast.expr, module: Module, modules: Modules) -> st
 
 
 def _plain(written: str) -> tuple[str, bool]:
-    """Give a setting's name without prefix and in lower case; and whether it is one of Celery's for certain."""
+    """Return a setting's name without prefix and in lower case; and whether it is one of Celery's for certain."""
     name = written.lower()
     if name.startswith("celery_"):
         return name.removeprefix("celery_"), True

@@ -80,7 +80,7 @@ def maker_of(node: ast.expr, module: Module, modules: Modules, depth: int = MAX_
 
 
 def is_app(node: ast.expr, module: Module, modules: Modules) -> bool:
-    """Whether an expression is a Celery app, by what it is or else by its name."""
+    """Return whether an expression is a Celery app, by what it is or else by its name."""
     dotted = ast.unparse(node)
     found = modules.follow(module, dotted)
     if found and isinstance(found[1], ast.Call):
@@ -91,7 +91,7 @@ def is_app(node: ast.expr, module: Module, modules: Modules) -> bool:
 
 
 def is_task(node: ast.ClassDef, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> bool:
-    """Whether a class is a task class: one that stands, by itself or by its bases, on a class called ``...Task``."""
+    """Return whether a class is a task class: it has, directly or through its bases, a base called ``...Task``."""
     for base in node.bases if depth else ():
         dotted = ast.unparse(base)
         found = modules.follow(module, dotted)
@@ -136,7 +136,7 @@ def _decorated(node: Function, module: Module, modules: Modules) -> Iterator[Dec
 
 
 def _may_declare(func: ast.expr) -> bool:
-    """Whether a call is worth a closer look: its name, or what it calls, says task."""
+    """Return whether a call is worth a closer look: its name, or what it calls, says task."""
     match func:
         case ast.Call(func=inner):
             return _may_declare(inner)
@@ -163,13 +163,13 @@ def _called(node: ast.Call, module: Module, modules: Modules) -> Iterator[Declar
 
 
 def _is_global(target: ast.expr, module: Module) -> bool:
-    """Whether a name is not a function's parameter: a decorator's own body calls Celery's with one."""
+    """Return whether a name is not a function's parameter: a decorator's own body calls Celery's with one."""
     name = ast.unparse(target).split(".")[0]
     return name in module.definitions or name in module.imports
 
 
 def _class_name(node: ast.ClassDef) -> ast.expr | None:
-    """Give the name that a class gives its task."""
+    """Return the name that a class gives its task."""
     for statement in node.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id="name")], value=value):

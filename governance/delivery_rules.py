@@ -16,7 +16,7 @@ SQS_MAX_DELAY: Final = 900
 
 
 def is_claimed(task: TaskSource) -> bool:
-    """Whether a task's base class claims."""
+    """Return whether a task's base class claims."""
     return bool(CLAIMING & set(task.bases))
 
 

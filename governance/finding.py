@@ -16,7 +16,7 @@ NAMED: Final = 3
 
 
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """Make one finding of all that have one cause, with their number and places; give the rest as they are."""
+    """Make one finding of all that have one cause, with their number and places; return the rest as they are."""
     alone: list[Finding] = []
     together: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for one in findings:

@@ -147,7 +147,7 @@ class Modules:
         return self.module(*found) if found else None
 
     def is_ours(self, name: str) -> bool:
-        """Whether the top-level package of a name lies in these folders."""
+        """Return whether the top-level package of a name lies in these folders."""
         return name.split(".", maxsplit=1)[0] in self._tops
 
     def follow(self, module: Module, dotted: str) -> tuple[Module, Definition] | None:
@@ -155,7 +155,7 @@ class Modules:
         return self._follow(module, dotted, MAX_STEPS)
 
     def origin(self, module: Module, dotted: str) -> str:
-        """Give the full name that a name of a module stands for, as far as its imports tell."""
+        """Return the full name that a name of a module stands for, as far as its imports tell."""
         head, _, rest = dotted.partition(".")
         if head not in module.imports:
             return dotted

@@ -100,7 +100,7 @@ def mro_names(node: ast.AST, module: Module, modules: Modules, depth: int = MAX_
 
 
 def _calls_up(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a method calls the one that it hides: by ``super()``, or by the name of a class."""
+    """Return whether a method calls the one that it hides: by ``super()``, or by the name of a class."""
     return any(
         isinstance(node, ast.Attribute)
         and node.attr == function.name

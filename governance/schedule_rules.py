@@ -69,7 +69,7 @@ class World:
     hotspot: int = HOTSPOT
 
     def knows(self, task: str) -> bool:
-        """Whether a task exists: by its name, by a name that is partly computed, or by a person's word."""
+        """Return whether a task exists: by its name, by a name that is partly computed, or by a person's word."""
         return (
             self.tasks is None
             or task in self.tasks

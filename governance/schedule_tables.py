@@ -71,7 +71,7 @@ def _of_assignment(node: ast.AST, module: Module, modules: Modules) -> Iterator[
 
 
 def _is_setting(target: ast.expr) -> bool:
-    """Whether it is ``app.conf["beat_schedule"]``."""
+    """Return whether it is ``app.conf["beat_schedule"]``."""
     return (
         isinstance(target, ast.Subscript)
         and isinstance(target.slice, ast.Constant)
@@ -157,7 +157,7 @@ def _pairs(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _periodic(call: ast.Call, module: Module) -> Row:
-    """Make an entry of ``add_periodic_task(schedule, task.s(1), name="x", expires=60)``."""
+    """Build an entry of ``add_periodic_task(schedule, task.s(1), name="x", expires=60)``."""
     given = {word.arg: word.value for word in call.keywords if word.arg}
     schedule, signature = [*call.args[:2], given.pop("schedule", None), given.pop("sig", None)][:2]
     if schedule is None or signature is None:

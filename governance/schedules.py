@@ -54,7 +54,7 @@ class Entry:
     task_known: bool = True
 
     def minutes_of_a_week(self, monday: datetime = MONDAY) -> Iterator[int]:
-        """Give the minutes of a week, counted from Monday 0:00, in which it fires."""
+        """Return the minutes of a week, counted from Monday 0:00, in which it fires."""
         if isinstance(self.when, Cron):
             ticks = ticks_after(self.when, monday - MINUTE, self.zone or monday.tzinfo or UTC)
             yield from takewhile(lambda minute: minute < MINUTES_OF_A_WEEK, ((at - monday) // MINUTE for at in ticks))
@@ -80,14 +80,14 @@ class Entry:
 
     @property
     def fires_all_the_time(self) -> bool:
-        """Whether it fires in every minute."""
+        """Return whether it fires in every minute."""
         if isinstance(self.when, Cron):
             return self.when == Cron()
         return self.when is not None and self.when <= 60
 
 
 def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
-    """Give the next times at which an entry fires; fewer where there are none within forty years."""
+    """Return the next times at which an entry fires; fewer where there are none within forty years."""
     zone = after.tzinfo or UTC
     if isinstance(entry.when, Cron):
         return [at.astimezone(zone) for at in islice(ticks_after(entry.when, after, entry.zone or zone), count)]
@@ -153,7 +153,7 @@ def entry_of(
 
 
 def _tuple(args: Any) -> tuple[Any, ...]:
-    """Give the arguments; those that are computed in source code stand as their text."""
+    """Return the arguments; those that are computed in source code stand as their text."""
     return tuple(args) if isinstance(args, (list, tuple)) else (args,) if args else ()
 
 

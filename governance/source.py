@@ -218,7 +218,7 @@ def _wraps(node: ast.AST) -> Iterator[str]:
 
 
 def _imports_app(module: Module, modules: Modules) -> bool:
-    """Whether no Celery app is made in the module: then the one that it uses is imported."""
+    """Return whether no Celery app is made in the module: then the one that it uses is imported."""
     return not any(
         isinstance(what, ast.Call) and is_app(ast.Name(name), module, modules)
         for name, what in module.definitions.items()

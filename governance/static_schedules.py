@@ -41,7 +41,7 @@ class TaskNames:
         self._at = {(task.file, task.function): task.name for task in source.tasks}
 
     def of_entry(self, row: Row, written: ast.expr) -> str | None:
-        """Give the task that an entry names; ``None`` where only running the code would tell."""
+        """Return the task that an entry names; ``None`` where only running the code would tell."""
         text = text_of(written, row.module, self._source.modules).exact
         if text is not None:
             return self._unique.get(text, text)
@@ -50,7 +50,7 @@ class TaskNames:
         return None
 
     def of_signature(self, row: Row, signature: ast.expr) -> str | None:
-        """Give the task of ``task.s(1)``, ``app.signature("name")`` or ``app.tasks["name"].s()``."""
+        """Return the task of ``task.s(1)``, ``app.signature("name")`` or ``app.tasks["name"].s()``."""
         target = signature
         if isinstance(signature, ast.Call):
             if ast.unparse(signature.func).split(".")[-1] in ("signature", "Signature", "subtask") and signature.args:
@@ -61,7 +61,7 @@ class TaskNames:
         return self.of_object(row, target)
 
     def of_object(self, row: Row, target: ast.expr) -> str | None:
-        """Give the name of a task that is referred to as an object."""
+        """Return the name of a task that is referred to as an object."""
         dotted = ast.unparse(target)
         found = self._source.modules.follow(row.module, dotted)
         if found and isinstance(found[1], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -69,7 +69,7 @@ def _queues(source: Source) -> frozenset[str] | None:
 
 
 def _zone(source: Source) -> tzinfo:
-    """Give the time zone that the source sets, else Celery's default."""
+    """Return the time zone that the source sets, else Celery's default."""
     for one in source.settings:
         if one.kind == "timezone":
             try:

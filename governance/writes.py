@@ -26,7 +26,7 @@ MAX_DEPTH: Final = 6
 
 
 def claims_by_hand(body: Sequence[ast.AST]) -> bool:
-    """Whether a body claims its job itself."""
+    """Return whether a body claims its job itself."""
     return any(isinstance(node, ast.Attribute) and node.attr in CLAIMS for node in body)
 
 
@@ -64,7 +64,7 @@ def _writes(
 
 
 def _refuses_twins(on: str, module: Module, modules: Modules) -> bool:
-    """Whether the model of ``Model.objects`` has a constraint that refuses a second row of the same."""
+    """Return whether the model of ``Model.objects`` has a constraint that refuses a second row of the same."""
     found = modules.follow(module, on.split(".objects", maxsplit=1)[0])
     if found is None or not isinstance(found[1], ast.ClassDef):
         return False
@@ -73,13 +73,13 @@ def _refuses_twins(on: str, module: Module, modules: Modules) -> bool:
 
 
 def _is_loaded(on: str, body: Sequence[ast.AST]) -> bool:
-    """Whether an object is loaded in this body: what is then saved, unchanged here, is most often the same."""
+    """Return whether an object is loaded in this body: what is then saved, unchanged here, is most often the same."""
     loops = (node for node in body if isinstance(node, ast.For) and ast.unparse(node.target) == on)
     return any(".objects" in ast.unparse(value) for value in (*_assigned(on, body), *(loop.iter for loop in loops)))
 
 
 def _counts(node: ast.AST) -> bool:
-    """Whether a value is reckoned from what the database holds: ``F("sum") + 1``."""
+    """Return whether a value is reckoned from what the database holds: ``F("sum") + 1``."""
     return any(
         (isinstance(one, ast.BinOp) and any(_is_call_of(part, COUNTS) for part in ast.walk(one)))
         or _is_call_of(one, frozenset({"Concat"}))
@@ -139,7 +139,7 @@ def _changes(on: str, body: Sequence[ast.AST]) -> Iterator[bool]:
 
 
 def _depends_on_itself(value: ast.expr, on: str) -> bool:
-    """Whether a value is reckoned from the object that it is written to."""
+    """Return whether a value is reckoned from the object that it is written to."""
     return any(
         isinstance(node, ast.BinOp) and any(ast.unparse(part).startswith(f"{on}.") for part in (node.left, node.right))
         for node in ast.walk(value)
@@ -147,13 +147,13 @@ def _depends_on_itself(value: ast.expr, on: str) -> bool:
 
 
 def _is_row(call: ast.Call, module: Module, modules: Modules) -> bool:
-    """Whether a call makes a new object of a class that may be a model: ``Order(...)``."""
+    """Return whether a call makes a new object of a class that may be a model: ``Order(...)``."""
     name = ast.unparse(call.func).split(".")[-1]
     return name[:1].isupper() and not INDEX.search(name) and not _is_no_row(call, module, modules)
 
 
 def _is_no_row(call: ast.Call, module: Module, modules: Modules) -> bool:
-    """Whether a call makes an object of a class of the project that stands on no model."""
+    """Return whether a call makes an object of a class of the project that stands on no model."""
     found = modules.follow(module, ast.unparse(call.func))
     return bool(found and isinstance(found[1], ast.ClassDef) and not _may_be_model(found[1], found[0], modules))
 

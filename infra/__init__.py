@@ -1,4 +1,4 @@
-"""AWS underneath the jobs: tables and queues from the settings, and an embedded AWS for development."""
+"""AWS resources of the jobs: tables and queues from the settings, and an embedded AWS for development."""
 
 from __future__ import annotations
 

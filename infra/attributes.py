@@ -13,7 +13,7 @@ TLS_ONLY: Final = "JobclaimTlsOnly"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An attribute that is not as wanted.
+    """An attribute whose value differs from the wanted one.
 
     Attributes
     ----------
@@ -32,17 +32,17 @@ class Change:
 
 
 def differences(have: Mapping[str, str], wanted: Mapping[str, str]) -> list[Change]:
-    """Attributes of a queue that are not as wanted, in the order of `wanted`."""
+    """Return the attributes of a queue that differ, in the order of `wanted`."""
     return [Change(name, have.get(name), new) for name, new in wanted.items() if not _same(have.get(name), new)]
 
 
 def redrive_policy(dead_letter_arn: str, max_receive_count: int) -> str:
-    """Where a message goes after `max_receive_count` deliveries."""
+    """Return where a message goes after `max_receive_count` deliveries."""
     return _compact({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": max_receive_count})
 
 
 def tls_only_policy(queue_arn: str, existing: str | None = None) -> str:
-    """Give the queue's policy with a statement that denies every request over plain HTTP.
+    """Return the queue's policy with a statement that denies every request over plain HTTP.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def _same(have: str | None, wanted: str) -> bool:
 
 
 def _plain(text: str) -> Any:
-    """Parse a policy so that 5 and "5", and any order of keys, are the same; SQS gives back what it was given."""
+    """Parse a policy so that 5 and "5", and any order of keys, are the same; SQS returns the text as it was set."""
     try:
         policy = json.loads(text)
     except ValueError:

@@ -16,10 +16,10 @@ __all__ = ["client", "dynamodb_client", "is_loopback", "sqs_client"]
 
 
 def dynamodb_client(settings: Settings) -> DynamoDBClient:
-    """Make a DynamoDB client; thread-safe, but make it after a fork, not before."""
+    """Create a DynamoDB client; thread-safe, but create it after a fork, not before."""
     return cast("DynamoDBClient", client(settings, "dynamodb"))
 
 
 def sqs_client(settings: Settings) -> SQSClient:
-    """Make an SQS client; thread-safe, but make it after a fork, not before."""
+    """Create an SQS client; thread-safe, but create it after a fork, not before."""
     return cast("SQSClient", client(settings, "sqs"))

@@ -1,4 +1,4 @@
-"""Dollars per month of a deployment, from list prices and from what a job asks of AWS.
+"""Monthly cost of a deployment, from list prices and the AWS requests of a job.
 
 ``python -m jobclaim.infra.cost`` prints the table of docs/deploy.md. Prices are list prices of us-east-1.
 """
@@ -48,7 +48,7 @@ class Size:
     queues : int
         Recovery's among them.
     kept_days : float
-        How long finished jobs stay.
+        Retention of finished jobs.
     """
 
     name: str
@@ -68,7 +68,7 @@ SIZES: Final = (
 
 
 def monthly(size: Size) -> dict[str, float]:
-    """Give dollars per month by service."""
+    """Return dollars per month by service."""
     return {
         "DynamoDB": size.jobs * WRITE_UNITS_PER_JOB * WRITE_UNIT + _fleet(size) + _stored(size),
         "SQS": size.jobs * SQS_REQUESTS_PER_JOB * SQS_REQUEST + _polls(size),
@@ -79,7 +79,7 @@ def monthly(size: Size) -> dict[str, float]:
 
 
 def table() -> str:
-    """Give the sizes side by side, as Markdown."""
+    """Return the sizes side by side as a Markdown table."""
     columns = [monthly(size) for size in SIZES]
     lines = [f"| | {' | '.join(size.name for size in SIZES)} |", "|---|" + "---:|" * len(SIZES)]
     lines += [f"| {name} | {' | '.join(_dollars(column[name]) for column in columns)} |" for name in columns[0]]

@@ -1,4 +1,4 @@
-"""The settings as a container's environment: what was set when the template was rendered is what runs.
+"""The settings as a container's environment, as they were when the template was rendered.
 
 A container needs nothing else, neither a ``pyproject.toml`` nor a ``.env``: from these variables alone come settings of
 the same `Settings.digest`.
@@ -29,18 +29,18 @@ OWN_TO_A_MACHINE: Final = frozenset(
         "log_format",
     }
 )
-"""Fields that the template gives itself, or that mean nothing in a container."""
+"""Fields that the template sets itself, or that have no meaning in a container."""
 DASHBOARD: Final = "dashboard_"
-"""What the fields of the dashboard begin with. The template runs none, and its users' hashes are nobody else's."""
+"""Prefix of the dashboard's fields. The template runs no dashboard, and its password hashes must stay out."""
 
 
 def as_list(settings: Settings, urls: Mapping[str, str], *, without: Collection[str] = ()) -> str:
-    """Give lines of YAML, an ECS container's ``Environment``."""
+    """Return lines of YAML, an ECS container's ``Environment``."""
     return "\n".join(f"- {{ Name: {name}, Value: {value} }}" for name, value in _variables(settings, urls, without))
 
 
 def as_mapping(settings: Settings, urls: Mapping[str, str]) -> str:
-    """Give lines of YAML, a Lambda function's ``Variables``."""
+    """Return lines of YAML, a Lambda function's ``Variables``."""
     return "\n".join(f"{name}: {value}" for name, value in _variables(settings, urls, ()))
 
 
@@ -58,7 +58,7 @@ def _variables(settings: Settings, urls: Mapping[str, str], without: Collection[
 
 
 def _by_default(name: str) -> bool:
-    """Whether a field has a value unless it is told ``null``."""
+    """Return whether a field has a value unless it is set to ``null``."""
     return Settings.model_fields[name].default is not None
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong between the settings and the AWS they describe."""
+"""Errors of provisioning, of queues and of the embedded AWS."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jobclaim.settings import Settings
 
 
 class InfraError(JobError):
-    """Tables, queues or the local AWS are not as they must be."""
+    """Tables, queues or the local AWS are not as required. Base class of these errors."""
 
 
 class ProvisionError(InfraError):
-    """A table or queue could not be brought into the wanted shape; running again is always safe."""
+    """A table or queue could not be created or updated as wanted; running again is always safe."""
 
 
 class TableMismatch(ProvisionError):
@@ -36,7 +36,7 @@ class LocalAwsError(InfraError, RuntimeError):
 
 
 def endpoint_name(settings: Settings, service: str) -> str:
-    """Where a service is looked for, in words for a message."""
+    """Describe the endpoint of a service, for a message."""
     endpoint = settings.endpoint("sqs" if service == "sqs" else "dynamodb")
     return endpoint or f"AWS {settings.region}"
 
@@ -48,7 +48,7 @@ def explained(settings: Settings, service: str) -> Iterator[None]:
     Raises
     ------
     ProvisionError
-        The service refused a request, or nobody answered at the endpoint.
+        The service refused a request, or the endpoint did not answer.
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 

@@ -11,11 +11,11 @@ from jobclaim.infra.errors import InfraError
 
 
 class FragmentError(InfraError):
-    """A fragment asks for a value that nobody gives."""
+    """A fragment names a value that was not given."""
 
 
 def fill(name: str, values: Mapping[str, object]) -> str:
-    """Give a fragment with its values put in; a value's last line break is left to the fragment.
+    """Return a fragment with its values filled in; a value's trailing line break is dropped.
 
     Raises
     ------

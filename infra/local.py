@@ -1,6 +1,6 @@
-"""The embedded AWS of `jobclaim dev`, `jobclaim demo` and the tests: DynamoDB and SQS on loopback, gone at the end.
+"""The embedded AWS of `jobclaim dev`, `jobclaim demo` and the tests: DynamoDB and SQS on loopback.
 
-It forgets everything when it stops, and believes every credential: for development only.
+It loses all data when it stops and accepts every credential: for development only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jobclaim.settings import Settings
 
 HOST: Final = "127.0.0.1"
 FAKE_KEY: Final = "jobclaim"
-"""Alphanumeric, because DynamoDB Local insists on that; any value does for moto."""
+"""Alphanumeric, because DynamoDB Local requires it; moto accepts any value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +28,18 @@ class LocalAws:
     endpoint_url : str
         ``http://127.0.0.1:<port>``, for every service.
     settings : Settings
-        The given settings, pointed at it.
+        The given settings with its endpoints.
     """
 
     endpoint_url: str
     settings: Settings
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that point a child process at it; put them over the parent's own."""
+        """Return environment variables that point a child process at it; they override the parent's own."""
         direct = {"no_proxy": _and_loopback("no_proxy"), "NO_PROXY": _and_loopback("NO_PROXY")}
         return direct | {
             "JOBCLAIM_ENDPOINT_URL": self.endpoint_url,
-            # Named as well, so that a `.env` which points one service elsewhere does not win.
+            # Set as well, so that a `.env` that points one service elsewhere does not take precedence.
             "JOBCLAIM_DYNAMODB_ENDPOINT_URL": self.endpoint_url,
             "JOBCLAIM_SQS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ACCESS_KEY_ID": FAKE_KEY,
@@ -51,7 +51,7 @@ class LocalAws:
 
 @contextmanager
 def local_aws(settings: Settings | None = None, *, port: int = 0) -> Iterator[LocalAws]:
-    """Run DynamoDB and SQS on loopback for the length of the block.
+    """Run DynamoDB and SQS on loopback for the duration of the block.
 
     Conditional writes are atomic, as on AWS: requests to DynamoDB are answered one at a time. Several may run at once
     in one process; each has its own tables and queues.
@@ -59,14 +59,14 @@ def local_aws(settings: Settings | None = None, *, port: int = 0) -> Iterator[Lo
     Parameters
     ----------
     settings : Settings, optional
-        What to copy; default ``Settings()``.
+        Settings to copy; default ``Settings()``.
     port : int
         Port on 127.0.0.1; 0 takes a free one.
 
     Yields
     ------
     LocalAws
-        Empty: call `provision` with its settings.
+        It has no tables or queues yet: call `provision` with its settings.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def local_aws(settings: Settings | None = None, *, port: int = 0) -> Iterator[Lo
 
 
 def _and_loopback(variable: str) -> str:
-    """Hosts that need no proxy, and loopback with them."""
+    """Return the hosts that need no proxy, with loopback added."""
     given = os.environ.get(variable, "")
     return f"{given},{HOST}" if given else HOST
 

@@ -1,12 +1,12 @@
-"""What the embedded AWS answers: moto's DynamoDB and SQS, with the two things mended that would break a job framework.
+"""WSGI app of the embedded AWS: moto's DynamoDB and SQS, with two faults fixed that would break a job framework.
 
 moto's backends are plain Python objects without locks. Two of its threads can both find a condition true and both write
 (so two workers claim one job), and its queues fail with "Set changed size during iteration". Here each service is a
 monitor: one request at a time.
 
-moto also serves a long poll for a client that is gone: the message goes to a dead socket and stays invisible for the
-whole visibility timeout, so the worker that was killed takes the next message with it. Here a long poll is a series of
-short ones that ends with its client. Waiting gives the lock away.
+moto also serves a long poll for a client that has disconnected: the message goes to a closed socket and stays invisible
+for the whole visibility timeout, so a killed worker takes the next message with it. Here a long poll is a series of
+short ones that ends when its client disconnects. Waiting releases the lock.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 
 MAX_WAIT_SECONDS: Final = 20
-"""SQS refuses a longer long poll, and so does moto when it gets to see the number."""
+"""SQS refuses a longer long poll, and so does moto when it receives the number."""
 POLL_SECONDS: Final = 0.5
-"""Longest until a waiting consumer looks again by itself; covers delays and visibility timeouts that ran out."""
+"""Longest time until a waiting consumer polls again; covers delays and visibility timeouts that ended."""
 _BRINGS_MESSAGES: Final = frozenset(
     {"SendMessage", "SendMessageBatch", "ChangeMessageVisibility", "ChangeMessageVisibilityBatch"}
 )
@@ -41,7 +41,7 @@ class LocalApp:
     Parameters
     ----------
     account : str
-        AWS account that all requests belong to; keeps two servers in one process apart.
+        AWS account of all requests; separates two servers in one process.
     """
 
     def __init__(self, account: str) -> None:
@@ -71,19 +71,19 @@ class LocalApp:
         return answer
 
     def wake_all(self) -> None:
-        """End all waiting polls, with an empty answer."""
+        """End all waiting polls with an empty response."""
         with self._sqs_lock:
             self._stopping = True
             for condition in self._arrivals.values():
                 condition.notify_all()
 
     def forget(self) -> None:
-        """Drop all tables, queues and messages."""
+        """Delete all tables, queues and messages."""
         for service in ("dynamodb", "sqs"):
             get_backend(service).pop(self._account, None)
 
     def _receive(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Try to receive; while there is nothing and time is left, wait for a message and try again."""
+        """Try to receive; if there is nothing and time is left, wait for a message and try again."""
         request = _request(environ)
         with self._sqs_lock:
             deadline = time.monotonic() + self._wait_seconds(environ, request)
@@ -100,7 +100,7 @@ class LocalApp:
                 arrived.wait(min(left, POLL_SECONDS))
 
     def _wait_seconds(self, environ: Environ, request: dict[str, Any]) -> float:
-        """How long the client is ready to wait, seconds: what it asks, else what the queue says."""
+        """Return how long to wait, seconds: the request's wait time, else the queue's."""
         asked = request.get("WaitTimeSeconds")
         if asked is not None:
             return float(asked) if asked in range(MAX_WAIT_SECONDS + 1) else 0.0
@@ -131,7 +131,7 @@ def _ask(app: Any, environ: Environ, request: dict[str, Any]) -> tuple[bytes, st
 
 
 def _end_with_client(environ: Environ) -> None:
-    """Raise when the client has closed its connection: a message taken for it would be lost for a long while."""
+    """Raise when the client has closed its connection: a message received for it would stay invisible."""
     connection: socket.socket = environ["werkzeug.socket"]
     try:
         alive = connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""

@@ -1,4 +1,4 @@
-"""The HTTP side of the embedded AWS: keep-alive connections on loopback, and an end that leaves no thread."""
+"""HTTP server of the embedded AWS: keep-alive connections on loopback, and a stop that leaves no thread."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LocalServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the server, its connections and every thread, and forget all tables and queues."""
+        """Stop the server, its connections and every thread, and delete all tables and queues."""
         self._http.shutdown()
         self._thread.join(STOP_SECONDS)
         self._app.wake_all()
@@ -58,7 +58,7 @@ class LocalServer:
 
 
 class _Http(ThreadedWSGIServer):
-    """One thread per connection, each remembered so that it can be ended."""
+    """Runs one thread per connection and keeps track of each, so that it can be ended."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._connections: dict[threading.Thread, socket.socket] = {}
@@ -87,7 +87,7 @@ class _Http(ThreadedWSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
-    """Werkzeug closes every connection after one answer; here it stays open, for 1.6 times the throughput."""
+    """Keeps connections open, for 1.6 times the throughput; werkzeug's handler closes each after one response."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two packets: Nagle would hold the second for 40 ms
@@ -101,7 +101,7 @@ class _Handler(WSGIRequestHandler):
         except ConnectionAbortedError:
             self.close_connection = True
             return
-        except Exception:  # noqa: BLE001 - a server answers, whatever happened, and logs it
+        except Exception:  # noqa: BLE001 - a server answers whatever happened, and logs it
             _log.exception("local AWS failed on %s", environ.get("HTTP_X_AMZ_TARGET", self.path))
             status, headers, body = "500 Internal Server Error", [], _internal_error()
         self._answer(status, headers, body)
@@ -118,7 +118,7 @@ class _Handler(WSGIRequestHandler):
             self.wfile.write(body)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
-        """Keep quiet: one line per request helps nobody who looks at workers' logs."""
+        """Log nothing: one line per request would only clutter the workers' logs."""
 
 
 def _internal_error() -> bytes:

@@ -1,4 +1,4 @@
-"""Bring tables and queues into the shape that the settings ask for, and say what was done."""
+"""Create or update tables and queues from the settings, and report what was done."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def provision(
 ) -> ProvisionReport:
     """Create or update the two tables and every queue with its dead-letter queue.
 
-    Runs any number of times, also at once from several places: a second run on a settled account changes nothing.
-    Never deletes anything, never replaces a table, and leaves alone what it does not know.
+    Safe to run any number of times, also concurrently: a second run changes nothing. Never deletes anything, never
+    replaces a table, and leaves unknown resources alone.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def provision(
     Raises
     ------
     ProvisionError
-        An endpoint refused something that jobclaim cannot work without, did not answer, or was not ready in time. What
-        was made until then stays; run again.
+        An endpoint refused something that jobclaim requires, did not answer, or was not ready in time. What was
+        created until then stays; run again.
     TableMismatch
         A table of that name exists with another key.
     """

@@ -1,7 +1,7 @@
-"""Queues and their dead-letter queues: the attributes that the settings imply, and how they get there.
+"""Queues and their dead-letter queues: derive their attributes from the settings, and apply them.
 
-kombu never sends a visibility timeout with a request and leaves an existing queue's alone, so the queue's own attribute
-is the only truth; it is set here and nowhere else.
+kombu never sends a visibility timeout with a request and does not change an existing queue's, so only the queue's own
+attribute takes effect; it is set here and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 DEAD_LETTER_RETENTION: Final = 1_209_600
 """Seconds; 14 days, the longest that SQS keeps a message. Its age counts from the send, not from the move here."""
 ESSENTIAL: Final = frozenset({"VisibilityTimeout", "RedrivePolicy"})
-"""Without these a queue does not do what the settings promise; an endpoint that refuses the others may still serve."""
+"""Attributes that a queue must have for the settings to hold; an endpoint that refuses others is still usable."""
 _MISSING: Final = ("NonExistentQueue", "QueueDoesNotExist")
 _EXISTS: Final = ("QueueAlreadyExists", "QueueNameExists")
 
 
 @dataclass(frozen=True, slots=True)
 class QueueWish:
-    """One SQS queue as it should be.
+    """The wanted state of one SQS queue.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class QueueWish:
         Physical name.
     kind : str
     attributes : dict
-        As SQS spells them.
+        With SQS's names.
     local : bool
         The endpoint is plain HTTP on loopback.
     """
@@ -50,9 +50,9 @@ class QueueWish:
 
 
 def ensure_queues(settings: Settings, client: SQSClient) -> Iterator[ProvisionRow]:
-    """Bring every queue of the settings into its shape, each after its dead-letter queue.
+    """Create or update every queue of the settings, each after its dead-letter queue.
 
-    A queue whose URL is given in ``queue_urls`` is somebody else's (a CloudFormation stack, another team) and is left.
+    A queue whose URL is given in ``queue_urls`` has another owner (a CloudFormation stack, another team) and is left.
     """
     for queue in settings.queues:
         if queue.name in settings.queue_urls:
@@ -65,7 +65,7 @@ def ensure_queues(settings: Settings, client: SQSClient) -> Iterator[ProvisionRo
 
 
 def resolve_queue_urls(settings: Settings, sqs: SQSClient | None = None) -> dict[str, str]:
-    """Find the URL of every queue: the one given in ``queue_urls``, else what GetQueueUrl answers.
+    """Return the URL of every queue: the one given in ``queue_urls``, else the one that GetQueueUrl returns.
 
     Returns
     -------
@@ -75,9 +75,9 @@ def resolve_queue_urls(settings: Settings, sqs: SQSClient | None = None) -> dict
     Raises
     ------
     QueueNotFound
-        A queue does not exist; `jobclaim up` makes it.
+        A queue does not exist; `jobclaim up` creates it.
     ProvisionError
-        SQS refused the question or did not answer.
+        SQS refused the request or did not answer.
     """
     urls: dict[str, str] = {}
     with explained(settings, "sqs"):
@@ -115,7 +115,7 @@ def _common(settings: Settings) -> dict[str, str]:
 
 
 def _is_local(settings: Settings) -> bool:
-    """Whether SQS is plain HTTP on loopback: an emulator; one that enforced a TLS-only policy would lock us out."""
+    """Return whether SQS is plain HTTP on loopback: an emulator that enforced a TLS-only policy would lock us out."""
     endpoint = settings.endpoint("sqs")
     return clients.is_loopback(endpoint) and urlsplit(endpoint or "").scheme == "http"
 
@@ -141,7 +141,7 @@ def _ensure_queue(client: SQSClient, wish: QueueWish) -> Iterator[ProvisionRow]:
 
 
 def _wanted(wish: QueueWish, have: dict[str, str]) -> dict[str, str]:
-    """Add what depends on the queue as it is: its ARN, its policy, its encryption."""
+    """Add attributes that depend on the existing queue: its ARN, its policy, its encryption."""
     wanted = dict(wish.attributes)
     if have.get("KmsMasterKeyId"):  # encrypted with the owner's own key, which excludes SQS's
         del wanted["SqsManagedSseEnabled"]
@@ -160,10 +160,10 @@ def _find(client: SQSClient, name: str) -> str | None:
 
 
 def _create(client: SQSClient, wish: QueueWish) -> tuple[str, bool]:
-    """Create the queue; (url, False) when somebody else was faster.
+    """Create the queue; return (url, False) if another process created it first.
 
-    With all attributes at once, so that no message meets SQS's default visibility timeout of 30 s; an emulator that
-    refuses one of them gets the bare queue, and then each attribute by itself.
+    All attributes are sent at once, so that SQS's default visibility timeout of 30 s never applies to a message. If an
+    emulator refuses one of them, the queue is created without attributes, and each is then set by itself.
     """
     try:
         return client.create_queue(QueueName=wish.name, Attributes=wish.attributes)["QueueUrl"], True  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def _arn(client: SQSClient, name: str) -> str:
 
 
 def _apply(client: SQSClient, url: str, wish: QueueWish, changes: list[Change]) -> dict[str, str]:
-    """Set what differs; give the attributes that stayed as they were, with the reason.
+    """Set the attributes that differ; return those that could not be changed, with the reason.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def _apply(client: SQSClient, url: str, wish: QueueWish, changes: list[Change]) 
         An essential attribute was refused.
     """
     refused = _set(client, url, changes)
-    if wish.local and changes:  # an emulator answers at once and may drop silently what it does not know
+    if wish.local and changes:  # an emulator is consistent at once, but may drop unknown attributes silently
         left = {change.name for change in differences(_attributes(client, url), {c.name: c.new for c in changes})}
         refused |= {name: "this endpoint does not keep it" for name in left if name not in refused}
     essential = sorted(ESSENTIAL & refused.keys())
@@ -208,7 +208,7 @@ def _apply(client: SQSClient, url: str, wish: QueueWish, changes: list[Change]) 
 
 
 def _set(client: SQSClient, url: str, changes: list[Change]) -> dict[str, str]:
-    """Set all at once, and one by one when that was refused."""
+    """Set all at once, or one by one if that was refused."""
     if not changes:
         return {}
     try:
@@ -227,7 +227,7 @@ def _set(client: SQSClient, url: str, changes: list[Change]) -> dict[str, str]:
 
 
 def _is_refused_value(code: str) -> bool:
-    """Whether SQS minds an attribute, rather than who asks, how often, or which queue."""
+    """Return whether SQS refused an attribute's value, rather than the caller, the rate or the queue."""
     return any(word in code for word in ("Attribute", "InvalidParameter", "Unsupported"))
 
 

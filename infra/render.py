@@ -1,4 +1,4 @@
-"""`template.yaml` from the fragments and the settings; a pure function of both.
+"""Render `template.yaml` from the fragments and the settings; a pure function of both.
 
 CloudFormation cannot add two numbers, so every sum is made here, shown in a comment, and reviewed with the rest.
 """
@@ -31,16 +31,16 @@ RECOVERY_GROUP: Final = WorkerGroup(
 
 
 class TemplateError(InfraError):
-    """These settings cannot become a template."""
+    """No template can be rendered from these settings."""
 
 
 def render(settings: Settings) -> str:
-    """Give the whole template.
+    """Return the whole template.
 
     Raises
     ------
     TemplateError
-        Two names become the same logical id, or the workers' stop takes longer than Fargate waits.
+        Two names map to the same logical id, or stopping the workers takes longer than Fargate waits.
     """
     _check(settings)
     return BANNER + fill(
@@ -65,7 +65,7 @@ def render(settings: Settings) -> str:
 
 
 def logical_id(name: str) -> str:
-    """CloudFormation's name of a queue or group: ``high_priority`` becomes ``HighPriority``."""
+    """Return CloudFormation's name of a queue or group: ``high_priority`` becomes ``HighPriority``."""
     return "".join(part[:1].upper() + part[1:] for part in name.replace("_", "-").split("-"))
 
 
@@ -132,7 +132,7 @@ def _dead_letter_arns(queues: Iterable[str]) -> str:
 
 
 def _urls(settings: Settings) -> Mapping[str, str]:
-    """Each queue's URL as CloudFormation puts it in."""
+    """Return each queue's URL as a CloudFormation expression."""
     return {name: f"${{{logical_id(name)}Queue}}" for name in settings.queue_names}
 
 
@@ -257,7 +257,7 @@ def _beat(settings: Settings) -> str:
     )
 
 
-# --- what one sees
+# --- monitoring
 def _signals(settings: Settings) -> str:
     queues = [f"${{{logical_id(name)}Queue.QueueName}}" for name in settings.queue_names]
     dead = [f"${{{logical_id(name)}DeadLetterQueue.QueueName}}" for name in settings.queue_names]

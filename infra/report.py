@@ -12,14 +12,14 @@ Action: TypeAlias = Literal["created", "changed", "unchanged", "left"]
 
 @dataclass(frozen=True, slots=True)
 class ProvisionRow:
-    """One resource and what became of it.
+    """One resource and what was done with it.
 
     Attributes
     ----------
     resource : str
         Physical name of the table or queue.
     kind : str
-        Part that the row is about: table, index, expiry, queue or dead-letter queue.
+        Kind of resource: table, index, expiry, queue or dead-letter queue.
     action : str
         ``created``; ``changed`` (``detail`` says old -> new); ``unchanged``; ``left``: not as wanted, and not ours to
         change or not known to this endpoint (``detail`` says why).
@@ -50,7 +50,7 @@ class ProvisionReport:
         return bool(self.of("created", "changed"))
 
     def of(self, *actions: Action) -> tuple[ProvisionRow, ...]:
-        """Rows with one of these actions."""
+        """Return the rows with one of these actions."""
         return tuple(row for row in self.rows if row.action in actions)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Log events that alarms stand on: the metric filters of `template.yaml`. A renamed event is renamed here."""
+"""Log events that alarms depend on: the metric filters of `template.yaml`. Rename an event here too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SWEPT: Final = "recovery.pass_completed"
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One metric made of log lines.
+    """One metric computed from log lines.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Signal:
     event : str
         The lines' ``event``.
     field : str, optional
-        Number in the line that is added up; default: lines are counted.
+        Numeric field of the line that is summed; default: lines are counted.
     """
 
     metric: str
@@ -32,13 +32,13 @@ class Signal:
 
     @property
     def pattern(self) -> str:
-        """CloudWatch's filter; a field must be above zero, so that a quiet pass makes no data point."""
+        """Return CloudWatch's filter pattern; a field must be above zero, so that an idle pass adds no data point."""
         event = f'$.event = "{self.event}"'
         return f"{{ {event} && $.{self.field} > 0 }}" if self.field else f"{{ {event} }}"
 
     @property
     def value(self) -> str:
-        """What a line adds to the metric."""
+        """Return what a line adds to the metric."""
         return f"$.{self.field}" if self.field else "1"
 
 

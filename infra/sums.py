@@ -1,4 +1,4 @@
-"""Numbers of the template that follow from the settings, each with the sum in words."""
+"""Numbers of the template that are derived from the settings, each with its calculation in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobclaim.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A number and how it came about."""
+    """A number and how it was calculated."""
 
     value: int
     why: str
@@ -31,7 +31,7 @@ def visibility_timeout(settings: Settings, queue: str) -> Sum:
 
 
 def age_alarm(settings: Settings, queue: str) -> Sum:
-    """Age of its oldest message at which a queue is late, seconds."""
+    """Return the age of a queue's oldest message at which its alarm fires, seconds."""
     sla, hard = math.ceil(settings.queue(queue).sla_seconds), settings.longest_hard_limit(queue)
     return Sum(settings.age_alarm_seconds(queue), f"{sla} SLA + {hard} longest hard limit")
 
@@ -39,8 +39,8 @@ def age_alarm(settings: Settings, queue: str) -> Sum:
 def backlog_target(settings: Settings, queue: str, concurrency: int) -> Sum:
     """Messages that one ECS task may have waiting: what its processes start within the SLA.
 
-    Every job is taken to last its whole soft limit; where yours are much shorter, the services scale out earlier than
-    they must.
+    Every job is assumed to last its whole soft limit; if yours are much shorter, the services scale out earlier than
+    necessary.
     """
     spec = settings.queue(queue)
     rounds = max(1, int(spec.sla_seconds // spec.soft_limit))

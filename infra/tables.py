@@ -51,7 +51,7 @@ class TableSpec:
 
 
 def table_specs(settings: Settings) -> tuple[TableSpec, ...]:
-    """Tables that these settings need."""
+    """Return the tables that these settings need."""
     return (
         TableSpec(settings.job_table, schema.KEY, schema.TTL, "job_table", schema.INDEX),
         TableSpec(settings.fleet_table, schema.FLEET_KEY, schema.FLEET_TTL, "fleet_table"),
@@ -59,7 +59,7 @@ def table_specs(settings: Settings) -> tuple[TableSpec, ...]:
 
 
 def ensure_table(client: DynamoDBClient, spec: TableSpec, wait_seconds: float) -> Iterator[ProvisionRow]:
-    """Bring one table into its shape; safe to run from several places at once.
+    """Create or update one table; safe to run concurrently.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def _describe(client: DynamoDBClient, spec: TableSpec) -> dict[str, Any] | None:
 
 
 def _create(client: DynamoDBClient, spec: TableSpec) -> bool:
-    """Create the table; False when somebody else was faster."""
+    """Create the table; return False if another process created it first."""
     request: dict[str, Any] = {
         "TableName": spec.name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -177,10 +177,10 @@ def _find_index(table: dict[str, Any], spec: TableSpec) -> dict[str, Any] | None
 
 
 def _add_index(client: DynamoDBClient, spec: TableSpec, table: dict[str, Any]) -> bool:
-    """Add the index to an existing table; False when somebody else is at it."""
+    """Add the index to an existing table; return False if another process is adding it."""
     request = _index_request(spec)
     throughput = table.get("ProvisionedThroughput", {})
-    if throughput.get("ReadCapacityUnits"):  # a provisioned table wants the same of its index
+    if throughput.get("ReadCapacityUnits"):  # a provisioned table requires the same of its index
         request["ProvisionedThroughput"] = {
             unit: throughput[unit] for unit in ("ReadCapacityUnits", "WriteCapacityUnits")
         }
@@ -207,14 +207,14 @@ def _ensure_expiry(client: DynamoDBClient, spec: TableSpec) -> ProvisionRow:
     try:
         client.update_time_to_live(TableName=spec.name, TimeToLiveSpecification=wanted)  # type: ignore[arg-type]
     except client.exceptions.ClientError:
-        if _expires_as_wanted(client, spec):  # somebody else was faster
+        if _expires_as_wanted(client, spec):  # another process was first
             return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)
         raise
     return ProvisionRow(spec.name, "expiry", "created", f"items leave at {spec.ttl}")
 
 
 def _expires_as_wanted(client: DynamoDBClient, spec: TableSpec) -> bool:
-    """Whether expiry is on; it raises where the table's one expiry is taken by another attribute."""
+    """Return whether expiry is on; raise if another attribute uses the table's only expiry."""
     now = _expires_by(client, spec)
     if now not in (None, spec.ttl):
         raise TableMismatch(
@@ -240,7 +240,7 @@ def _await_table(client: DynamoDBClient, spec: TableSpec, seconds: float) -> dic
 
 
 def _await(look: Callable[[], T | None], seconds: float, complaint: str) -> T:
-    """Look until there is something, for `seconds` at most."""
+    """Poll until there is a value, for `seconds` at most."""
     from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
     retrying = Retrying(

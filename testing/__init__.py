@@ -1,4 +1,4 @@
-"""Helpers for the tests of code that uses jobclaim: no AWS, no worker process, and still every claim and every fence.
+"""Helpers for tests of code that uses jobclaim: no AWS and no worker process, but with every claim and every fence.
 
 ::
 
@@ -9,7 +9,7 @@
         jobclaim.drain()
         assert mails_sent == [7]
 
-The fixture ``jobclaim`` comes with the package, as a plugin of pytest. `Harness` is the same thing without pytest.
+The package provides the fixture ``jobclaim`` as a pytest plugin. `Harness` is the same without pytest.
 """
 
 from jobclaim.testing.harness import Harness, Message

@@ -1,4 +1,4 @@
-"""An app whose table is in memory, whose queue is a list, and whose worker is a method."""
+"""Test harness: an app with its table in memory, a list as its queue, and a method as its worker."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from jobclaim.workers.submission.message import TOKEN
 from jobclaim.workers.task import JobTask
 
 MOST: Final = 1_000
-"""Messages that one `Harness.drain` delivers: a task that submits itself for ever is a failed test, not a hung one."""
+"""Messages that one `Harness.drain` delivers at most, so that a task that submits itself forever fails its test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that waits.
+    """A message that was sent and not delivered yet.
 
     Attributes
     ----------
     due : int
-        Epoch milliseconds before which SQS would keep it back.
+        Epoch milliseconds until which SQS would delay it.
     options : mapping
-        What else the call said: links, headers, limits.
+        Other options of the call: links, headers, limits.
     """
 
     task: str
@@ -51,14 +51,14 @@ class Message:
 
 
 class RecordingRepo(JobRepo):
-    """A repo that remembers what was submitted through it."""
+    """A repo that records the jobs submitted through it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.submitted: list[Job] = []
 
     def create_job(self, *args: Any, **kwargs: Any) -> Job:
-        """As the repo's own; a duplicate is no submission."""
+        """Create a job as the repo does; a duplicate is not recorded as a submission."""
         job = super().create_job(*args, **kwargs)
         if job.created:
             self.submitted.append(job)
@@ -66,7 +66,7 @@ class RecordingRepo(JobRepo):
 
 
 class Harness:
-    """What tests of tasks need; made by `Harness.of`, or by the fixture ``jobclaim``.
+    """An app under test, with its table and queue in memory; made by `Harness.of` or by the fixture ``jobclaim``.
 
     Attributes
     ----------
@@ -74,9 +74,9 @@ class Harness:
     repo : JobRepo
         The app's repo, on a table in memory.
     messages : deque of Message
-        Sent and not delivered yet. A test may drop, double or reorder them, as SQS does.
+        Sent and not delivered yet. A test may drop, duplicate or reorder them, as SQS does.
     eager : bool
-        Deliver each message as soon as the task that sent it has ended. The job is claimed and fenced all the same.
+        Deliver each message as soon as the task that sent it has ended. The job is still claimed and fenced.
     """
 
     def __init__(self, app: Celery, client: Any) -> None:
@@ -90,7 +90,7 @@ class Harness:
     @classmethod
     @contextmanager
     def of(cls, app: Celery | None = None) -> Iterator[Harness]:
-        """Take an app over: its table is one in memory, and what it sends is kept. The app is as before at the end."""
+        """Use a table in memory for an app and keep the messages that it sends; restore the app at the end."""
         app = app or _own_app()
         handle = handle_of(app)
         with in_memory(handle.settings) as client:
@@ -102,7 +102,7 @@ class Harness:
             handle.use(settings, made.repo)
             app.backend._cache.clear()
             current = current_app._get_current_object()
-            app.set_current()  # shared tasks belong to whichever app was made last
+            app.set_current()  # shared tasks belong to the app that was made last
             try:
                 yield made
             finally:
@@ -123,21 +123,21 @@ class Harness:
 
     # --- time
     def clock(self) -> int:
-        """Now, epoch milliseconds: the machine's time and what was travelled."""
+        """Return the current time, epoch milliseconds: the machine's time plus the time travelled."""
         return system_clock() + self._ahead_ms
 
     def travel(self, seconds: float) -> None:
-        """Move time forward: delays, leases, windows and retention go by; nothing runs until `drain` or `recover`."""
+        """Move time forward, past delays, leases, windows and retention. Nothing runs until `drain` or `recover`."""
         self._ahead_ms += round(seconds * 1000)
 
     # --- submissions
     @property
     def submitted(self) -> list[Job]:
-        """The jobs that were submitted, as they were then, duplicates not among them."""
+        """Return the submitted jobs as they were at submission, without duplicates."""
         return list(self.repo.submitted)
 
     def submitted_of(self, task: Any, *args: Any, **kwargs: Any) -> list[Job]:
-        """Those of one task; with arguments, those that were called with exactly these."""
+        """Return the submitted jobs of one task; with arguments, only those called with exactly these."""
         name = getattr(task, "name", task)
         wanted = (list(args), kwargs)
         return [
@@ -147,12 +147,12 @@ class Harness:
         ]
 
     def assert_submitted(self, task: Any, *args: Any, times: int = 1, **kwargs: Any) -> Job:
-        """Demand that a task was submitted so often, with these arguments where some are given; give the last such job.
+        """Assert that a task was submitted ``times`` times, with these arguments if any; return the last such job.
 
         Raises
         ------
         AssertionError
-            It says what was submitted instead.
+            The message lists what was submitted instead.
         """
         found = self.submitted_of(task, *args, **kwargs)
         name = getattr(task, "name", task)
@@ -161,21 +161,21 @@ class Harness:
         return found[-1] if found else None  # type: ignore[return-value]
 
     def assert_not_submitted(self, task: Any, *args: Any, **kwargs: Any) -> None:
-        """Demand that a task was not submitted, or not with these arguments."""
+        """Assert that a task was not submitted, or not with these arguments."""
         self.assert_submitted(task, *args, times=0, **kwargs)
 
     def job(self, result: Any) -> Job:
-        """Read the job behind a result, an id or an earlier look at it."""
+        """Read the current job of a result, an id or a job that was read before."""
         return self.repo.get_job(getattr(result, "job_id", None) or getattr(result, "id", None) or result)
 
     # --- running
     def drain(self, *, most: int = MOST) -> int:
-        """Deliver every message that is due, and those that are sent meanwhile; give their number.
+        """Deliver every message that is due, and those that are sent meanwhile; return their number.
 
         Raises
         ------
         AssertionError
-            There was no end to them.
+            More messages than the limit were delivered.
         """
         delivered = 0
         while (message := self._next_due()) is not None:
@@ -186,7 +186,7 @@ class Harness:
         return delivered
 
     def deliver(self, message: Message) -> None:
-        """Deliver one message, as a worker's process would; it may have been delivered before."""
+        """Deliver one message as a worker's process does; it may have been delivered before."""
         task = self.app.tasks[message.task]
         links = {name: message.options[option] for option, name in FIELDS.items() if option in message.options}
         request = {
@@ -212,7 +212,7 @@ class Harness:
             self._delivering = before
 
     def abandon(self) -> Job:
-        """Take the next message, claim its job and do nothing: a worker that died. Travel and `recover` find it."""
+        """Claim the next message's job and do nothing, as a lost worker does. After `travel`, `recover` finds it."""
         message = self._next_due()
         assert message is not None, "no message is due"
         self.messages.remove(message)
@@ -227,13 +227,13 @@ class Harness:
         return job
 
     def recover(self) -> Any:
-        """Run one pass of recovery; gives its report."""
+        """Run one recovery pass and return its report."""
         from jobclaim.recovery import sweep
 
         return sweep(self.repo, send=self.publish)
 
     def publish(self, job: Job, delay_seconds: float = 0.0) -> None:
-        """Send the message of a job's next attempt, for one that was written past its task."""
+        """Send the message of a job's next attempt, for a job that was not written through its task."""
         from jobclaim.workers.submission.dispatch import publish
 
         publish(self.app, job, delay_seconds)
@@ -266,7 +266,7 @@ class Harness:
 
     # --- states
     def states(self) -> dict[JobStatus, int]:
-        """How many of the submitted jobs are in which state now."""
+        """Count the submitted jobs by their current state."""
         counts: dict[JobStatus, int] = {}
         for job in self.repo.table.get_many([job.job_id for job in self.submitted]).values():
             counts[job.status] = counts.get(job.status, 0) + 1
@@ -274,7 +274,7 @@ class Harness:
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that a message carries."""
+    """Return the options that a message carries."""
     kept = {*FIELDS, "MessageGroupId", "headers", "message_attributes", "retries", "shadow"}
     kept |= {"soft_time_limit", "time_limit"}
     return {name: value for name, value in options.items() if name in kept and value is not None}

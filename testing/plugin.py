@@ -1,4 +1,4 @@
-"""Fixtures for pytest, found by their entry point: tests only name them."""
+"""Fixtures for pytest, registered by an entry point, so that tests need no import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def jobclaim_app() -> Any:
-    """The app under test, the default app; override it where tests make an app of their own."""
+    """Return the app under test, by default the default app; override this fixture to test another app."""
     from jobclaim.workers.apps import default_app
 
     return default_app()
@@ -21,7 +21,7 @@ def jobclaim_app() -> Any:
 
 @pytest.fixture
 def jobclaim(jobclaim_app: Any) -> Iterator[Harness]:
-    """A table in memory, a queue that is a list, and `drain`: see `jobclaim.testing.Harness`."""
+    """Provide a `jobclaim.testing.Harness`: a table in memory, a list as the queue, and `drain` as the worker."""
     from jobclaim.testing.harness import Harness
 
     with Harness.of(jobclaim_app) as harness:
@@ -30,6 +30,6 @@ def jobclaim(jobclaim_app: Any) -> Iterator[Harness]:
 
 @pytest.fixture
 def jobclaim_eager(jobclaim: Harness) -> Harness:
-    """As ``jobclaim``, but messages are delivered as soon as they are sent."""
+    """Provide a harness like ``jobclaim`` that delivers messages as soon as they are sent."""
     jobclaim.eager = True
     return jobclaim

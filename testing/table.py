@@ -1,4 +1,4 @@
-"""The tables of some settings in memory, by moto."""
+"""The tables of given settings in memory, by moto."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FAKE: Final = {
 
 @contextmanager
 def in_memory(settings: Settings) -> Iterator[Any]:
-    """Make the tables, and a bucket where settings name one; give a DynamoDB client.
+    """Create the tables, and the bucket if settings name one; provide a DynamoDB client.
 
-    For one thread only: moto's conditional writes are not atomic. Races are for DynamoDB Local.
+    For one thread only: moto's conditional writes are not atomic. Test races with DynamoDB Local.
     """
     try:
         from moto import mock_aws

@@ -1,1 +1,1 @@
-"""What people and programs are shown of jobs, queues and workers: values and words, the same in every front end."""
+"""Presentation of jobs, queues and workers: records, values and texts shared by the command line and the dashboard."""

@@ -1,4 +1,4 @@
-"""Times as people read and write them: epoch milliseconds in, text out, and back. Pure functions."""
+"""Human-readable times: format epoch milliseconds as text, and parse them back. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAST_MS: Final = 253_402_300_799_999
 
 
 def iso(at: int) -> str | None:
-    """Write a moment as ISO 8601 in UTC with milliseconds; ``None`` for 0, which means that it has not happened."""
+    """Write a moment as ISO 8601 in UTC with milliseconds; ``None`` for 0, which means not yet."""
     if not at:
         return None
     return _moment(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -24,7 +24,7 @@ def clock_time(at: int) -> str:
 
 
 def _moment(at: int) -> datetime:
-    """Make a moment of epoch milliseconds; what is beyond the year 9999 is its end."""
+    """Convert epoch milliseconds; clamp times beyond the year 9999 to its end."""
     return datetime.fromtimestamp(min(at, LAST_MS) / 1000, UTC)
 
 
@@ -43,14 +43,14 @@ def span(milliseconds: int) -> str:
 
 
 def relative(at: int, now: int) -> str:
-    """Write a moment as seen from now: ``12 s ago``, ``in 3 min``, ``-`` where it has not happened."""
+    """Write a moment relative to now: ``12 s ago``, ``in 3 min``, or ``-`` for not yet."""
     if not at:
         return "-"
     return f"{span(now - at)} ago" if at <= now else f"in {span(at - now)}"
 
 
 def duration(text: str) -> int:
-    """Read ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number means seconds. Gives milliseconds.
+    """Read ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number means seconds. Returns milliseconds.
 
     Raises
     ------
@@ -63,9 +63,9 @@ def duration(text: str) -> int:
 
 
 def moment(text: str) -> int:
-    """Read a time in ISO 8601; one without a zone is refused, for it means another moment on every machine.
+    """Read a time in ISO 8601; refuse one without a zone, because its meaning depends on the machine.
 
-    Gives epoch milliseconds.
+    Returns epoch milliseconds.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Filters of a list that the index does not know: applied to pages, so that a question stays bounded."""
+"""List filters that the index cannot apply: they are applied page by page, so that the cost stays bounded."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from jobclaim.jobs import FailureKind, InvalidInput, Job, JobRepo, Page
 from jobclaim.jobs.model import DeadState
 
 PAGES: Final = 10
-"""Pages that a filter may look through; what it did not reach is behind the cursor."""
+"""Most pages that one filtered list reads; the cursor continues after them."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """What a job must be to be listed; ``None`` asks for nothing.
+    """Criteria that a job must match to be listed; ``None`` matches every job.
 
     Attributes
     ----------
     task, job_id : str, optional
-        ``*`` stands for anything.
+        ``*`` matches any characters.
     exception : str, optional
-        The whole dotted name, or its last part.
+        The full dotted name, or its last part.
     since_ms : int, optional
-        Submitted within so many milliseconds.
+        Submitted within the last ``since_ms`` milliseconds.
     submitted_after, submitted_before : int, optional
-        Epoch milliseconds, both included.
+        Epoch milliseconds, both inclusive.
     """
 
     task: str | None = None
@@ -44,11 +44,11 @@ class JobFilter:
 
     @classmethod
     def of(cls, *, task: str | None, kind: str | None, worker_id: str | None, since_ms: int | None) -> Self:
-        """Make a filter; an unknown kind is refused with the nearest. Raises `InvalidInput`."""
+        """Build a filter; refuse an unknown kind and suggest the closest. Raises `InvalidInput`."""
         return cls(task, known_kind(kind), worker_id, since_ms)
 
     def fits(self, job: Job, now: int) -> bool:
-        """Whether a job is to be listed."""
+        """Return whether a job matches."""
         return (
             (self.task is None or fnmatchcase(job.task, self.task))
             and (self.job_id is None or fnmatchcase(job.job_id, self.job_id))
@@ -72,21 +72,21 @@ class JobFilter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it asks for nothing."""
+        """Return whether it matches every job."""
         return self == JobFilter()
 
     def words(self) -> str:
-        """Say that one filters, in the sentence of an empty list."""
+        """Describe the filter, for the message of an empty list."""
         return "" if self.is_empty else ", and fits the filters, on the pages looked at"
 
 
 def known_kind(kind: str | None) -> str | None:
-    """Give a kind of failure as it is written; an unknown one is refused with the nearest. Raises `InvalidInput`."""
+    """Return a kind of failure in its canonical spelling. Raises `InvalidInput`, with the closest, if unknown."""
     return _known(kind, FailureKind.__members__.keys(), "kind of failure")
 
 
 def known_dead_state(state: str | None) -> str | None:
-    """Give a dead state as it is written; an unknown one is refused with the nearest. Raises `InvalidInput`."""
+    """Return a dead state in its canonical spelling. Raises `InvalidInput`, with the closest, if unknown."""
     return _known(state, DeadState.__members__.keys(), "dead state")
 
 
@@ -102,7 +102,7 @@ def _known(word: str | None, words: Iterable[str], what: str) -> str | None:
 def filtered_page(
     repo: JobRepo, status: str, wanted: JobFilter, *, now: int, queue: str | None, limit: int, cursor: str | None
 ) -> Page:
-    """Give the next jobs that fit: at most `PAGES` pages are read, and never a job is passed over by the cursor."""
+    """Return the next matching jobs. Reads at most `PAGES` pages; the cursor never skips a job."""
     if wanted.is_empty:
         return repo.list_jobs(status, queue=queue, limit=limit, cursor=cursor)
     found: list[Job] = []

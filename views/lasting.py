@@ -1,4 +1,4 @@
-"""What a job keeps over its attempts, for people and as JSON: progress with its bar, waits, finished steps."""
+"""State that a job keeps across attempts, as text and as JSON: progress, waits and completed steps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from jobclaim.jobs.kept import Progress, Step, Wait
 
 BAR: Final = 20
-"""Characters of a progress bar."""
+"""Width of a progress bar in characters."""
 SLEEP: Final = "sleep/"
-"""Begins the names of sleeps, as `jobclaim.jobs.kept` gives them; a test holds the two together."""
+"""Prefix of the names of sleeps, as in `jobclaim.jobs.kept`; a test checks that the two are equal."""
 
 
 def lasting_record(job: Job, *, payload: bool) -> dict[str, Any]:
-    """Make the fields of a job's JSON record that tell what it keeps; values only where the payload was asked for."""
+    """Build the fields of a job's JSON record about its kept state; values only if the payload was requested."""
     from jobclaim.jobs.encoding import codec
 
     wait, checkpoint = job.waiting, job.checkpoint
@@ -33,7 +33,7 @@ def lasting_record(job: Job, *, payload: bool) -> dict[str, Any]:
 
 
 def progress_record(progress: Progress | None) -> dict[str, Any] | None:
-    """Make the JSON record of what an attempt told last of how far it is."""
+    """Build the JSON record of the progress that an attempt reported last."""
     if progress is None:
         return None
     return {
@@ -49,7 +49,7 @@ def progress_record(progress: Progress | None) -> dict[str, Any] | None:
 
 
 def step_record(step: Step) -> dict[str, Any]:
-    """Make the JSON record of a finished step; its result is not in it."""
+    """Build the JSON record of a completed step, without its result."""
     return {
         "name": step.name,
         "function": step.function,
@@ -60,7 +60,7 @@ def step_record(step: Step) -> dict[str, Any]:
 
 
 def wait_record(wait: Wait) -> dict[str, Any]:
-    """Make the JSON record of a wait; what it was resumed with is not in it."""
+    """Build the JSON record of a wait, without the value that it was resumed with."""
     return {
         "name": wait.name,
         **_times({"since": wait.since, "until": wait.until, "resumed_at": wait.resumed_at}),
@@ -70,14 +70,14 @@ def wait_record(wait: Wait) -> dict[str, Any]:
 
 
 def waits_in_words(name: str, since: int, until: int, now: int) -> str:
-    """Say what a job waits for without a worker."""
+    """Describe what a suspended job waits for."""
     if name.startswith(SLEEP):
         return f"sleeps until {clock_time(until)} ({relative(until, now)})"
     return f"waits for {name} since {clock_time(since)}, until {clock_time(until)} ({relative(until, now)})"
 
 
 def progress_in_words(progress: Progress, now: int, *, bar: bool = True) -> str:
-    """Say how far a job is: a bar, what is done, the rate and the time left, as far as the body tells it."""
+    """Describe a job's progress as far as the body reports it: a bar, what is done, the rate and the time left."""
     parts = []
     if (share := progress.share) is not None:
         filled = round(share * BAR)
@@ -97,7 +97,7 @@ def progress_in_words(progress: Progress, now: int, *, bar: bool = True) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number as people read it: grouped, and with at most three digits behind a small one's point."""
+    """Format a number with grouped digits and, for a small one, at most three decimals."""
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"

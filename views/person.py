@@ -1,10 +1,10 @@
-"""Who acts, where nobody has said it."""
+"""The default actor of a command: the user of this machine."""
 
 from __future__ import annotations
 
 
 def whoami() -> str:
-    """Name the user of this machine, for the audit trail."""
+    """Return the name of this machine's user, for the audit trail."""
     import getpass
     import socket
 

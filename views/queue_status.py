@@ -1,4 +1,4 @@
-"""How each queue stands: what waits in SQS, what is open in DynamoDB, how much of its SLA the oldest job has used."""
+"""Status of each queue: messages in SQS, open jobs in DynamoDB, and how much of its SLA the oldest job has used."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 
 PAGE: Final = 100
-"""Index entries per queue and shard that are looked at: the oldest ones, so the oldest waiting job is among them unless
-more than this many run in one shard."""
+"""Index entries that are read per queue and shard: the oldest ones, so the oldest waiting job is among them unless more
+than this many run in one shard."""
 COUNTS: Final = {
     "visible": "ApproximateNumberOfMessages",
     "in_flight": "ApproximateNumberOfMessagesNotVisible",
@@ -28,13 +28,13 @@ class QueueStatus:
     visible, in_flight, delayed, dead_letters : int, optional
         Messages in SQS, as it approximates them; ``None`` where the queue does not exist.
     waiting, running : int
-        Jobs due and not claimed, and claimed, among those looked at.
+        Jobs due and not claimed, and claimed, among those read.
     later : int
-        Jobs due later, among those looked at.
+        Jobs due later, among those read.
     more : bool
-        Whether there are more open jobs than were looked at.
+        Whether there are more open jobs than were read.
     oldest_waiting_seconds : float
-        Since the longest-waiting job was due.
+        Time since the longest-waiting job was due.
     sla_burn : float
         That time as a share of the queue's SLA: above 1 it is missed.
     """
@@ -54,12 +54,12 @@ class QueueStatus:
     sla_burn: float
 
     def record(self) -> dict[str, Any]:
-        """Give the JSON record."""
+        """Return the JSON record."""
         return asdict(self)
 
 
 def queue_statuses(repo: JobRepo, sqs: Any, settings: Settings) -> list[QueueStatus]:
-    """Look at every queue: at most two requests to SQS and, for each shard, two to DynamoDB."""
+    """Read the status of every queue: at most two requests to SQS and, for each shard, two to DynamoDB."""
     specs = sorted(settings.queues, key=lambda spec: -spec.priority)
     return [_status(repo, sqs, settings, spec.name) for spec in specs]
 
@@ -90,7 +90,7 @@ def _status(repo: JobRepo, sqs: Any, settings: Settings, name: str) -> QueueStat
 
 
 def oldest_open(repo: JobRepo, queue: str) -> tuple[list[Job], bool]:
-    """Read a queue's open jobs, oldest first, up to `PAGE` per shard; tell whether there are more."""
+    """Read a queue's open jobs, oldest first, up to `PAGE` per shard; return whether there are more."""
     table = repo.table
     pages = [table.entries(schema.open_key(queue, shard), limit=PAGE) for shard in range(table.shards)]
     jobs = table.get_many([entry.job_id for page in pages for entry in page])

@@ -2,10 +2,10 @@
 
 Schema of a job
 ---------------
-Every time is there twice: ``created_at`` as ISO 8601 in UTC with milliseconds, which people read and which sorts as
-text, and ``created_at_ms`` as epoch milliseconds, which programs compute with. Both are ``null`` where it has not
-happened. All fields are always there. ``payload`` is
-``{"redacted": true, "bytes": n}`` unless it was asked for. A claim's token is a capability and is never shown.
+Every time has two fields: ``created_at`` is ISO 8601 in UTC with milliseconds, to be read and sorted as text, and
+``created_at_ms`` is epoch milliseconds, for computing. Both are ``null`` for what has not happened. All fields are
+always present. ``payload`` is ``{"redacted": true, "bytes": n}`` unless it was requested. A claim token is a capability
+and is never shown.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TIMES: Final = (
 
 
 def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
-    """Make the JSON record of a job; the payload only where it was asked for."""
+    """Build the JSON record of a job; include the payload only if it was requested."""
     from jobclaim.jobs.encoding import codec
 
     return {
@@ -69,7 +69,7 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
 
 
 def failure_record(failure: Failure | None) -> dict[str, Any] | None:
-    """Make the JSON record of a failure."""
+    """Build the JSON record of a failure."""
     if failure is None:
         return None
     return {
@@ -84,7 +84,7 @@ def failure_record(failure: Failure | None) -> dict[str, Any] | None:
 
 
 def attempt_record(attempt: Attempt) -> dict[str, Any]:
-    """Make the JSON record of an ended attempt."""
+    """Build the JSON record of an ended attempt."""
     return {
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,
@@ -95,7 +95,7 @@ def attempt_record(attempt: Attempt) -> dict[str, Any]:
 
 
 def group_record(group: Group) -> dict[str, Any]:
-    """Make the JSON record of a group."""
+    """Build the JSON record of a group."""
     return {
         "fingerprint": group.fingerprint,
         "count": group.count,
@@ -113,7 +113,7 @@ def group_record(group: Group) -> dict[str, Any]:
 
 
 def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
-    """Make the JSON records of counts; windows in the order of time, all else the largest first."""
+    """Build the JSON records of counts: windows in order of time, all others largest first."""
     rows = []
     for by, counter in counts.items():
         pairs = sorted(counter.items()) if by == "window" else counter.most_common()
@@ -122,7 +122,7 @@ def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
 
 
 def audit_record(entry: AuditEntry) -> dict[str, Any]:
-    """Make the JSON record of an entry of the audit trail."""
+    """Build the JSON record of an entry of the audit trail."""
     return {
         "at": iso(entry.at),
         "at_ms": entry.at,
@@ -138,7 +138,7 @@ def audit_record(entry: AuditEntry) -> dict[str, Any]:
 def worker_record(
     record: WorkerRecord, now: int, dead_after_seconds: int, known: Mapping[str, Job] | None = None
 ) -> dict[str, Any]:
-    """Make the JSON record of a worker; of its jobs those that are ``known`` have a task and a duration."""
+    """Build the JSON record of a worker; only its jobs that are ``known`` have a task and a duration."""
     silence = now - record.seen_at
     state = "dead" if silence >= dead_after_seconds * 1000 else "stopping" if record.drain else "alive"
     return {
@@ -164,14 +164,14 @@ def _running(job_id: str, job: Job | None, now: int) -> dict[str, Any]:
 
 
 def redacted(payload: Any) -> dict[str, Any]:
-    """Stand for a payload that is not shown."""
+    """Return the placeholder of a payload that is not shown."""
     from jobclaim.jobs.encoding import codec
 
     return {"redacted": True, "bytes": len(codec.encode(payload).encode())}
 
 
 def remark_on(row: Mapping[str, Any], now: int) -> str:
-    """Say in a few words what matters most about a job in its state."""
+    """Summarize in a few words what matters most about a job in its state."""
     if row["waits_for"]:
         return waits_in_words(row["waits_for"], row["waits_since_ms"], row["waits_until_ms"], now)
     if row["status"] == "PENDING":

@@ -1,7 +1,7 @@
-"""JSON Schemas of the records in `jobclaim.views.records`: what `-o json` and the dashboard's API promise.
+"""JSON Schemas of the records in `jobclaim.views.records`: the contract of `-o json` and of the dashboard's API.
 
-Every field is always there; what has not happened is ``null``. A field may be added; none is renamed or removed
-without a new major version.
+Every field is always present; what has not happened is ``null``. Fields may be added, but are renamed or removed only
+in a new major version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ANYTHING: Final[Schema] = {"description": "Any JSON value; what is hidden is mas
 
 
 def record(properties: Schema, description: str) -> Schema:
-    """Give the schema of a record: all of these fields, and no other."""
+    """Return the schema of a record that has exactly these fields."""
     return {
         "type": "object",
         "description": description,
@@ -34,19 +34,19 @@ def record(properties: Schema, description: str) -> Schema:
 
 
 def maybe(schema: Schema) -> Schema:
-    """Give the schema of what may be ``null``."""
+    """Return a schema that also allows ``null``."""
     if isinstance(schema.get("type"), str) and "enum" not in schema:
         return {**schema, "type": [schema["type"], "null"]}
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def many(schema: Schema) -> Schema:
-    """Give the schema of a list."""
+    """Return the schema of a list."""
     return {"type": "array", "items": schema}
 
 
 def times(*names: str) -> Schema:
-    """Give the two fields of each time: ISO 8601 in UTC, and epoch milliseconds."""
+    """Return the two fields of each time: ISO 8601 in UTC, and epoch milliseconds."""
     found: Schema = {}
     for name in names:
         found[name] = {"type": ["string", "null"], "format": "date-time"}
@@ -55,7 +55,7 @@ def times(*names: str) -> Schema:
 
 
 def one_of(words: Any) -> Schema:
-    """Give the schema of one word of several."""
+    """Return the schema of an enumeration of strings."""
     return {"type": "string", "enum": [str(word) for word in words]}
 
 
@@ -217,4 +217,4 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Queue": QUEUE,
     "Audit": AUDIT,
 }
-"""By name, the records that stand on their own."""
+"""Top-level records by name."""

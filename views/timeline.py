@@ -1,4 +1,4 @@
-"""The life of a job as a list of moments, and why it waits now: pure functions of the job and the time."""
+"""A job's timeline, and why it waits now: pure functions of the job and the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobclaim.views.lasting import SLEEP, waits_in_words
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """Something that happened to a job: epoch milliseconds, what, and by whom or why."""
+    """An event of a job: when (epoch milliseconds), what, and by whom or why."""
 
     at: int
     what: str
@@ -22,7 +22,7 @@ class TimelineEntry:
 
 
 def timeline(job: Job) -> list[TimelineEntry]:
-    """Tell a job's life in order of time; what the job does not remember (attempts beyond the last ten) is missing."""
+    """Return a job's events in order of time. Only the last ten attempts are recorded; earlier ones are missing."""
     moments = [TimelineEntry(job.created_at, "submitted", f"to queue {job.queue}")]
     for attempt in job.history:
         moments += _ended_attempt(attempt)
@@ -38,7 +38,7 @@ def timeline(job: Job) -> list[TimelineEntry]:
 
 
 def waiting_reason(job: Job, now: int, settings: Settings) -> str:
-    """Say in one sentence what happens next, or why nothing does."""
+    """Explain in one sentence what happens next, or why nothing does."""
     if job.status is JobStatus.PENDING:
         return _why_pending(job, now, settings)
     if job.status is JobStatus.PROCESSING:

@@ -81,7 +81,7 @@ class Endpoints:
         return self.folder / f"evidence-{peer.key}"
 
     def prepare(self, peer: Peer, *, visibility: int = 3600, **settings: Any) -> None:
-        """Make a peer's queue and table."""
+        """Build a peer's queue and table."""
         if peer.venv is None:
             settings = {**settings, "dynamodb_endpoint_url": self.dynamodb, "sqs_endpoint_url": self.sqs}
             provision(Settings(**settings))

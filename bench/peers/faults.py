@@ -101,7 +101,7 @@ def _crash(endpoints: Endpoints, peer: Peer) -> Verdict:
 
 
 def crash_verdict(seen: dict[str, Any], starts_in_the_end: int) -> Verdict:
-    """Judge what a kill -9 left: the work done by somebody else, or lost, and then whether asking again helps."""
+    """Check what a kill -9 left: the work done by somebody else, or lost, and then whether asking again helps."""
     if seen.get("end"):
         return Verdict(True, "runs again", seen)
     stuck = starts_in_the_end == seen["start"]
@@ -122,7 +122,7 @@ def _equal(endpoints: Endpoints, peer: Peer) -> Verdict:
 
 
 def equal_verdict(together: int, seen: dict[str, Any]) -> Verdict:
-    """Judge two equal calls that waited together; and tell of a third one after they were over."""
+    """Check two equal calls that waited together; and tell of a third one after they were over."""
     if together != 1:
         return Verdict(False, "both run", seen)
     if seen["start"] > 1:

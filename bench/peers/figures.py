@@ -51,12 +51,12 @@ class Row:
 
     @property
     def passes(self) -> bool:
-        """Whether all three faults are passed."""
+        """Return whether all three faults are passed."""
         return bool(self.faults) and all(passed for passed, _ in self.faults.values())
 
 
 def rows(result: Mapping[str, Any]) -> list[Row]:
-    """Give the table's rows, in its order."""
+    """Return the table's rows, in its order."""
     return [_row(key, peer) for key, peer in result["peers"].items()]
 
 
@@ -78,7 +78,7 @@ def dollars(one: Mapping[str, Any]) -> float:
 
 
 def is_sqs(operation: str) -> bool:
-    """Whether a counted request is one of SQS; those of DynamoDB name their table."""
+    """Return whether a counted request is one of SQS; those of DynamoDB name their table."""
     return " " not in operation
 
 

@@ -17,7 +17,7 @@ LOAD: Final = Load()
 
 
 def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
-    """Give a pass of recovery in each case, as Markdown."""
+    """Return a pass of recovery in each case, as Markdown."""
     settings = scaled_settings(shards)
     head = ("requests", "read units", "write units", "seconds", "jobs settled", "per hour", "$/month")
     lines = [f"| {jobs // 1_000_000} million jobs | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
@@ -40,7 +40,7 @@ def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Give all tables by the name of their place in the document."""
+    """Return all tables by the name of their place in the document."""
     return {
         "limits": limits_table(LOAD),
         "shards": shards_table(),

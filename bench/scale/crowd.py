@@ -73,15 +73,15 @@ class Crowd:
     make: Callable[[str, int, int], Job]
 
     def at(self, number: int) -> int:
-        """Give the time of a job."""
+        """Return the time of a job."""
         return self.first_at + int(number * self.spacing_ms)
 
     def job(self, number: int) -> Job:
-        """Make a job up."""
+        """Build a job up."""
         return self.make(f"{self.name}-{number:012d}", number, self.at(number))
 
     def entries(self, shard: int, shards: int, since: tuple[int, str]) -> Iterator[Entry]:
-        """Give the entries of a shard behind a place, oldest first."""
+        """Return the entries of a shard behind a place, oldest first."""
         first = max(0, math.floor((since[0] - self.first_at) / self.spacing_ms))
         first += (shard - first) % shards
         partition = self.partition(shard)

@@ -117,18 +117,18 @@ def dollars(load: Load) -> dict[str, float]:
 
 # --- tables
 def limits_table(load: Load) -> str:
-    """Give what the rate needs, beside the limit, as Markdown."""
+    """Return what the rate needs, beside the limit, as Markdown."""
     return _markdown(("what", "needed", "AWS's limit", "so"), _limits(load))
 
 
 def shards_table() -> str:
-    """Give what a number of index shards takes, as Markdown."""
+    """Return what a number of index shards takes, as Markdown."""
     rows = [(f"{n}", f"{most_jobs(n):,}", f"{most_jobs(n, 1.0):,}") for n in SHARDS]
     return _markdown(("`index_shards`", "jobs/s of one queue, planned", "at the limit"), rows)
 
 
 def cost_table(load: Load) -> str:
-    """Give dollars per month, as Markdown."""
+    """Return dollars per month, as Markdown."""
     by_service = dollars(load)
     rows = [(name, *_both(amount, load)) for name, amount in by_service.items()]
     rows.append(("**together**", *_both(sum(by_service.values()), load)))

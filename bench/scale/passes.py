@@ -97,7 +97,7 @@ def scaled_settings(shards: int, **changes: Any) -> Settings:
 
 
 def passed(case: Case, jobs: int, settings: Settings) -> Passed:
-    """Run passes of the real sweep, one after the other at its interval; give the one that the case is about."""
+    """Run passes of the real sweep, one after the other at its interval; return the one that the case is about."""
     clock = Clock()
     table = CrowdedTable(
         settings, clock, case.crowds(jobs, clock.now), list(_workers(clock.now, case.dead_workers, settings))

@@ -54,7 +54,7 @@ def update(text: str) -> tuple[Action, ...]:
 
 
 def order(value: Value) -> Any:
-    """Give what a value sorts and compares by."""
+    """Return what a value sorts and compares by."""
     ((kind, raw),) = value.items()
     return Decimal(raw) if kind == "N" else raw
 

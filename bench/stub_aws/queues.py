@@ -23,7 +23,7 @@ class Reply(Protocol):
         """Answer, once."""
 
     def is_open(self) -> bool:
-        """Whether the caller still waits."""
+        """Return whether the caller still waits."""
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +101,7 @@ class Queue:
             self.wake()
 
     def depth(self) -> dict[str, str]:
-        """Give SQS's three counts."""
+        """Return SQS's three counts."""
         return {
             "ApproximateNumberOfMessages": str(len(self.ready)),
             "ApproximateNumberOfMessagesNotVisible": str(len(self.in_flight)),

@@ -59,7 +59,7 @@ class Stub:
         return [item for item in found if item is not None]
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Change latencies (milliseconds), forget counts, hold messages back; give the meter."""
+        """Change latencies (milliseconds), forget counts, hold messages back; return the meter."""
         for name, milliseconds in command.get("latency_ms", {}).items():
             self.latency[name] = milliseconds / 1000
         if command.get("reset"):
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._send(500, {"__type": "InternalFailure", "message": repr(error)})
 
     def is_open(self) -> bool:
-        """Whether the caller is still there."""
+        """Return whether the caller is still there."""
         return not self._transport.is_closing()
 
     def reply(self, service: str, status: int, answer: dict[str, Any]) -> None:

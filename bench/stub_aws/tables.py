@@ -34,11 +34,11 @@ class Table:
         self.units: Counter[str] = Counter()
 
     def key_of(self, item: Item) -> tuple[Any, ...]:
-        """Give an item's primary key as Python values."""
+        """Return an item's primary key as Python values."""
         return tuple(order(item[name]) for name in self.key_names)
 
     def write(self, request: dict[str, Any], new: Item | None, key: tuple[Any, ...]) -> Item | None:
-        """Replace an item (``None``: delete it) if the condition holds; give the old one."""
+        """Replace an item (``None``: delete it) if the condition holds; return the old one."""
         old = self.items.get(key)
         units = write_units(max(size(new), size(old)))
         self._check(request, old)
@@ -52,7 +52,7 @@ class Table:
         return old
 
     def updated(self, request: dict[str, Any], key: tuple[Any, ...]) -> Item:
-        """Give the item as the update expression would leave it; nothing is written, the condition is checked."""
+        """Return the item as the update expression would leave it; nothing is written, the condition is checked."""
         old = self.items.get(key)
         self._check(request, old)
         context = _context(request, old)
@@ -62,7 +62,7 @@ class Table:
         return new
 
     def read(self, key: tuple[Any, ...], *, consistent: bool) -> Item | None:
-        """Give an item."""
+        """Return an item."""
         found = self.items.get(key)
         self.units["read table"] += max(1, math.ceil(size(found) / READ_UNIT)) * (1 if consistent else 0.5)  # type: ignore[assignment]
         return found
@@ -116,7 +116,7 @@ class Index:
         return self._partitions.get(partition, [])
 
     def view(self, item: Item, key_names: list[str]) -> Item:
-        """Give what the index holds of an item."""
+        """Return what the index holds of an item."""
         if self._projection["ProjectionType"] == "ALL":
             return item
         kept = {*self.key_names, *key_names, *self._projection.get("NonKeyAttributes", ())}

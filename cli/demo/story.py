@@ -98,7 +98,7 @@ class Story:
             self._submit(COUNT, [str(self.stage.signatures), 1_000 + len(self.submitted)])
 
     def _duplicate_in_the_queue(self) -> None:
-        """Send each waiting message once more, and give the original back at once: both are there for every worker."""
+        """Send each waiting message once more, and make the original visible at once: workers can receive both."""
         self.tell(f"{EARLY} of their messages are put into SQS a second time")
         jobs = [job.job_id for job in self.submitted if job.job_id != self.lost]
         for message in self._receive(len(jobs)):
@@ -222,7 +222,7 @@ class Story:
 
 
 def _addressed(body: str) -> str:
-    """Give the text of a message that names its job: kombu wraps the JSON in base64."""
+    """Return the text of a message that names its job: kombu wraps the JSON in base64."""
     import base64
     import binascii
 

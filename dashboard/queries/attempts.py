@@ -62,7 +62,7 @@ class Held:
 
     @property
     def recovered(self) -> bool:
-        """Whether somebody else had to end it."""
+        """Return whether somebody else had to end it."""
         return self.ended_by == BY[Actor.RECOVERY]
 
 

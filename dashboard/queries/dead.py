@@ -70,7 +70,7 @@ class DeadQuery:
         )
 
     def filter(self, now: int) -> Filter:
-        """Give what `recovery.dead` takes; its window always has an end, so that a repetition means the same jobs."""
+        """Return what `recovery.dead` takes; its window always has an end, so that a repetition means the same jobs."""
         return Filter(
             task=self.task,
             queue=self.queue,
@@ -82,7 +82,7 @@ class DeadQuery:
         )
 
     def parameters(self) -> dict[str, Any]:
-        """Give the address's parameters, without the cursor."""
+        """Return the address's parameters, without the cursor."""
         given: dict[str, Any] = {name: getattr(self, name) for name in (*TEXTS, "kind", "until")}
         return {name: value for name, value in given.items() if value} | {"state": str(self.state)}
 
@@ -142,7 +142,7 @@ class Act:
         )
 
     def cli(self) -> str:
-        """Give the command that does the same."""
+        """Return the command that does the same."""
         query, words = self.query, ["jobclaim", "dead", self.verb]
         for option, value in (
             ("--state", str(query.state)),

@@ -125,7 +125,7 @@ def read(services: Services, job_id: str) -> tuple[Job, JobView]:
 
 
 def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: int, settings: Settings) -> JobView:
-    """Make what the page shows of what was read; ``shown`` is the job with what must be hidden masked."""
+    """Build what the page shows of what was read; ``shown`` is the job with what must be hidden masked."""
     cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
     return JobView(
         record=job_record(shown, payload=True),
@@ -148,7 +148,7 @@ def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: i
 
 
 def resumable(job: Job) -> list[str]:
-    """Give the names under which a person may resume a job, the one that it waits for first."""
+    """Return the names under which a person may resume a job, the one that it waits for first."""
     if not job.status.is_open:
         return []
     left = [wait.name for wait in job.waits if not (wait.resumed_at or wait.timed_out or wait.name.startswith(SLEEP))]
@@ -156,7 +156,7 @@ def resumable(job: Job) -> list[str]:
 
 
 def actions(job: Job) -> list[Action]:
-    """Give all that people can do about jobs, and why some of it cannot be done with this one."""
+    """Return all that people can do about jobs, and why some of it cannot be done with this one."""
     failed, state = job.status is JobStatus.FAILED, state_of(job)
     not_failed = "" if failed else f"Only a FAILED job can be; this one is {job.status}."
     settled = f"It is {state} already." if state in (DeadState.RESOLVED, DeadState.ABANDONED) else ""

@@ -91,7 +91,7 @@ class JobQuery:
         )
 
     def filter(self, now: int) -> JobFilter:
-        """Give what the index does not know. Raises `InvalidInput` for a time that is none."""
+        """Return what the index does not know. Raises `InvalidInput` for a time that is none."""
         after = _time(humane.moment, "after", self.after)
         since = _time(humane.duration, "since", self.since)
         return JobFilter(
@@ -112,7 +112,7 @@ class JobQuery:
         return self.order == "newest" if self.order else not all(status.is_open for status in self.status)
 
     def parameters(self) -> dict[str, Any]:
-        """Give the address's parameters, without the cursor and without what is as by default."""
+        """Return the address's parameters, without the cursor and without what is as by default."""
         rest = (
             "task",
             "kind",
@@ -179,7 +179,7 @@ def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
 
 
 def record(services: Services, job: Job, now: int) -> dict[str, Any]:
-    """Make the record of a job as pages and the API show it, with a remark on its state."""
+    """Build the record of a job as pages and the API show it, with a remark on its state."""
     made = job_record(services.shown(job), payload=True)
     if not services.settings.dashboard_arguments:
         made["payload"] = redacted(job.payload)
@@ -214,7 +214,7 @@ def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, setti
 
 
 def choices(settings: Settings) -> Mapping[str, list[str]]:
-    """Give what the filters can be chosen from."""
+    """Return what the filters can be chosen from."""
     from jobclaim.jobs import FailureKind
     from jobclaim.jobs.model import DeadState
 
@@ -259,7 +259,7 @@ def _time(read_as: Any, name: str, text: str) -> int | None:
 
 
 def command_line(query: JobQuery) -> str:
-    """Give the command that lists the same, as far as it has the same filters."""
+    """Return the command that lists the same, as far as it has the same filters."""
     import shlex
 
     words = ["jobclaim", "list"]

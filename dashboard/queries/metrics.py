@@ -45,7 +45,7 @@ def budget(settings: Settings) -> Budget:
 
 
 def read(services: Services, meter: Meter) -> str:
-    """Give the page, or what was read in the last five seconds. Raises `StoreUnavailable`."""
+    """Return the page, or what was read in the last five seconds. Raises `StoreUnavailable`."""
     return services.shared.get("metrics", lambda: _read(services, meter), fresh_ms=FRESH_MS)
 
 
@@ -65,7 +65,7 @@ def _waiting(services: Services) -> int:
 
 
 def of_queues(rows: Iterable[queues.QueueView], settings: Settings) -> Iterator[Gauge]:
-    """Make the gauges of queues; what SQS did not say is missing."""
+    """Build the gauges of queues; what SQS did not say is missing."""
     rows = list(rows)
     most = opened.ENTRIES * settings.index_shards
     messages = [
@@ -104,7 +104,7 @@ def of_queues(rows: Iterable[queues.QueueView], settings: Settings) -> Iterator[
 
 
 def of_fleet(seen: fleet.Fleet, services: Services) -> Iterator[Gauge]:
-    """Make the gauges of workers, breakers and alerts."""
+    """Build the gauges of workers, breakers and alerts."""
     now = services.clock()
     alive = seen.alive(now, services.settings.worker_dead_after_seconds)
     states = Counter("dead" if one not in alive else "stopping" if one.drain else "alive" for one in seen.workers)

@@ -102,7 +102,7 @@ def read(services: Services, meter: Meter) -> Overview:
 
 
 def view(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> Overview:
-    """Make the overview of what was read. Pure."""
+    """Build the overview of what was read. Pure."""
     steps = [(at, figures) for at, figures in lately.ended.steps]
     notes = []
     if not settings.index_completed:

@@ -141,7 +141,7 @@ def waiting_first(running: frozenset[str], now: int) -> opened.Choose:
 
 
 def view(spec: QueueSpec, depth: Depth, jobs: Opened, alive: Sequence[WorkerRecord], now: int) -> QueueView:
-    """Make the view of a queue from what was read. Pure."""
+    """Build the view of a queue from what was read. Pure."""
     listening = [worker for worker in alive if spec.name in worker.queues and not worker.drain]
     running = frozenset(job_id for worker in alive for job_id in worker.jobs)
     runs = {job.job_id for job in jobs.jobs.values() if job.status is not JobStatus.PENDING} | running

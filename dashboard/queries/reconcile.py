@@ -102,7 +102,7 @@ def oldest_first(entries: Sequence[IndexEntry]) -> list[str]:
 
 
 def view(oldest: Mapping[str, Opened], known: QueuesView, seen: Fleet, settings: Settings, now: int) -> ReconcileView:
-    """Make what the page shows of what was read. Pure."""
+    """Build what the page shows of what was read. Pure."""
     jobs = [job for one in oldest.values() for job in one.jobs.values() if job.status.is_open]
     empty = frozenset(
         queue.name for queue in known.queues if queue.depth.visible == queue.depth.in_flight == queue.depth.delayed == 0

@@ -123,7 +123,7 @@ def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
 
 
 def entries_of(settings: Settings) -> list[Entry]:
-    """Give what beat submits under these settings, recovery among it."""
+    """Return what beat submits under these settings, recovery among it."""
     from jobclaim.workers.schedule.entries import beat_schedule
 
     return [entry_of(name, row, zone=UTC) for name, row in beat_schedule(settings).items()]
@@ -143,7 +143,7 @@ def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]
 
 
 def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
-    """Give the last times at which an entry was due, newest first."""
+    """Return the last times at which an entry was due, newest first."""
     from jobclaim.workers.schedule.beat import tick_id
 
     return [
@@ -152,7 +152,7 @@ def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
 
 
 def last_fires(entry: Entry, before: datetime, count: int) -> list[datetime]:
-    """Give the last times at which an entry fired, newest first; fewer where there are none within forty years."""
+    """Return the last times at which an entry fired, newest first; fewer where there are none within forty years."""
     if isinstance(entry.when, Cron):
         return list(islice(ticks_before(entry.when, before, entry.zone or UTC), count))
     if not entry.when:
@@ -169,7 +169,7 @@ def view(
     settings: Settings,
     now: int,
 ) -> SchedulesView:
-    """Make what the page shows of what was read. Pure."""
+    """Build what the page shows of what was read. Pure."""
     rows = [
         ScheduleView(
             name=entry.name,

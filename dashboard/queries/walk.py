@@ -124,7 +124,7 @@ class _Streams:
         return iter(merged[:count])
 
     def _filled(self) -> bool:
-        """Have every partition's next entry at hand; tell whether the budget allowed it."""
+        """Have every partition's next entry at hand; return whether the budget allowed it."""
         wanting = [key for key in self.positions if not self.rows.get(key) and key not in self.ended]
         if not wanting:
             return any(self.rows.values())

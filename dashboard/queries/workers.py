@@ -121,7 +121,7 @@ def _read(services: Services, meter: Meter) -> WorkersView:
 def view(
     seen: fleet.Fleet, shown: Sequence[WorkerRecord], jobs: Mapping[str, Job], now: int, settings: Settings
 ) -> WorkersView:
-    """Make what the page shows of what was read. Pure."""
+    """Build what the page shows of what was read. Pure."""
     states = [_state(one, now, settings) for one in seen.workers]
     living = [one for one, state in zip(seen.workers, states, strict=True) if state != "dead"]
     listening = {queue for one in living if not one.drain for queue in one.queues}

@@ -99,14 +99,14 @@ def local_access(person: Person) -> Access:
 
 
 def shows_a_proxy(scope: Scope) -> bool:
-    """Whether a request says that it was passed on; one that says nothing may have been all the same."""
+    """Return whether a request says that it was passed on; one that says nothing may have been all the same."""
     names = Headers.of(scope).names()
     said = any(name in FORWARDED or name.startswith(FORWARDED_PREFIX) for name in names)
     return said or scope.get("http_version") in OLD_HTTP
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own; a name other than localhost may be anybody's."""
+    """Return whether an address is this machine's own; a name other than localhost may be anybody's."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:

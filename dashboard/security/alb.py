@@ -88,7 +88,7 @@ class AlbTokens:
         self._keys = PublicKeys(expected.key_url or KEY_URL.format(region=region), fetch or fetch_key, clock)
 
     def person(self, token: str | None) -> Person | Refusal:
-        """Judge the header's value. May ask for a public key, which blocks for a moment."""
+        """Check the header's value. May ask for a public key, which blocks for a moment."""
         if not token:
             return ASK
         try:
@@ -138,7 +138,7 @@ class AlbTokens:
 
 
 def _is_unproven(claims: Mapping[str, Any]) -> bool:
-    """Whether the provider says that the address may be anybody's; some providers say nothing of it."""
+    """Return whether the provider says that the address may be anybody's; some providers say nothing of it."""
     return str(claims.get("email_verified", "true")).lower() != "true"
 
 
@@ -159,7 +159,7 @@ class PublicKeys:
         self._turns = threading.BoundedSemaphore(FETCHERS)
 
     def get(self, kid: str) -> EllipticCurvePublicKey:
-        """Give a key by its id. Raises `NoKey`."""
+        """Return a key by its id. Raises `NoKey`."""
         known = self._known.get(kid)
         if known is not None:
             return known

@@ -87,7 +87,7 @@ class Passwords:
         self._turns = threading.BoundedSemaphore(CHECKERS)
 
     def person(self, authorization: str | None) -> Person | Refusal:
-        """Judge an Authorization header. Blocks for a tenth of a second where a password is new."""
+        """Check an Authorization header. Blocks for a tenth of a second where a password is new."""
         given = _credentials(authorization)
         if given is None:
             return ASK

@@ -37,7 +37,7 @@ _UNSIGNED: Final = (
 
 
 def cross_site_refusal(method: str, headers: Headers) -> Refusal | None:
-    """Judge where a request comes from."""
+    """Check where a request comes from."""
     if "sec-fetch-site" in headers:
         if headers.one("sec-fetch-site") in OURS or _is_a_visit(method, headers):
             return None
@@ -53,7 +53,7 @@ def cross_site_refusal(method: str, headers: Headers) -> Refusal | None:
 
 
 def _is_a_visit(method: str, headers: Headers) -> bool:
-    """Whether somebody follows a link: the page fills the window, and nobody else can read it."""
+    """Return whether somebody follows a link: the page fills the window, and nobody else can read it."""
     return (
         method in SAFE_METHODS
         and headers.one("sec-fetch-mode") == "navigate"

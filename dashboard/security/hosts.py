@@ -17,7 +17,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9
 
 
 def host_refusal(hosts: list[str], allowed: frozenset[str]) -> Refusal | None:
-    """Judge the values of a request's Host headers: exactly one, and a name of ours. A port may follow; any does."""
+    """Check the values of a request's Host headers: exactly one, and a name of ours. A port may follow; any does."""
     found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if found is None:
         return Refusal(400, "host", "the request names no host, several, or none that is legal")

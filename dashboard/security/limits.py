@@ -24,7 +24,7 @@ class Gone(Exception):
 
 
 def request_refusal(method: str, path: str, query: bytes, headers: Headers) -> Refusal | None:
-    """Judge what is known before the body is read."""
+    """Check what is known before the body is read."""
     if method not in SAFE_METHODS and method != "POST":
         return Refusal(405, "method", "the dashboard knows GET, HEAD and POST", (("allow", "GET, HEAD, POST"),))
     if len(path) > MAX_PATH or len(query) > MAX_QUERY:
@@ -118,7 +118,7 @@ class FormGuard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body in one piece, then what comes after it."""
+    """Return the body in one piece, then what comes after it."""
     left = [body]
 
     async def again() -> Message:

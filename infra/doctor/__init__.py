@@ -1,4 +1,4 @@
-"""The doctor: what is deployed against what the settings say, each difference with its remedy."""
+"""The doctor: compares what is deployed with the settings, and reports each difference with its remedy."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ OWNER: Final = (
 )
 SKEW_WARN_SECONDS: Final = 2.0
 PAYLOAD_GROWTH: Final = 1.8
-"""A plain task's message is about this many times its arguments: base64, twice."""
+"""A plain task's message is about this many times the size of its arguments, which are base64-encoded twice."""
 SQS_MAX_MESSAGE: Final = 1_048_576
 """Bytes (AWS, "Amazon SQS message quotas")."""
 
 
 def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
-    """Give all findings, in the order in which one would mend them."""
+    """Return all findings, in the order in which to fix them."""
     return [
         *_endpoints(snapshot),
         *_refusals(snapshot),

@@ -1,4 +1,4 @@
-"""Ask AWS what is deployed. Nothing is written, and what cannot be asked is left out and said."""
+"""Read from AWS what is deployed. Nothing is written; what cannot be read is left out and noted."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def gather(
     sqs: Any = None,
     clock: Callable[[], float] = time.time,
 ) -> Snapshot:
-    """Look at every table and queue that the settings name.
+    """Read every table and queue that the settings name.
 
     Parameters
     ----------
     actor : optional
-        Try this actor's permissions as well, with requests that change nothing. What it may not look at is noted in
-        `Snapshot.refused`: no actor needs all of that for its work.
+        Test this actor's permissions as well, with requests that change nothing. What it may not read is noted in
+        `Snapshot.refused`: no actor needs to read everything for its work.
     listens_on : collection of str
         Logical queues of that actor, if it is a worker; default all but recovery's.
     dynamodb, sqs : boto3 clients, optional
@@ -75,7 +75,7 @@ def _noting(unreachable: dict[str, str], where: str) -> Iterator[None]:
 
 @contextmanager
 def _tolerating(actor: Actor | None, refused: dict[str, str], what: str) -> Iterator[None]:
-    """Note a refusal and go on where an actor is tried: its policy holds what it needs, and looking is not of it."""
+    """Note a refusal and continue if an actor is tested: its policy need not allow reading the deployment."""
     from botocore.exceptions import ClientError
 
     try:
@@ -122,18 +122,18 @@ def _ttl(client: Any, name: str) -> str | None:
 def _backed_up(client: Any, name: str) -> bool | None:
     try:
         answer = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
-    except client.exceptions.ClientError:  # an emulator that does not know it, or a role without the right
+    except client.exceptions.ClientError:  # an emulator that does not know it, or a role without the permission
         return None
     status = answer.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
     return status == "ENABLED" if status else None
 
 
 def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float | None:
-    """This clock against the ``Date`` of an answer: whole seconds, so half of one is added."""
+    """Return this clock minus the ``Date`` of a response: whole seconds, so half a second is added."""
     before = clock()
     try:
         answer = client.describe_table(TableName=settings.job_table)
-    except client.exceptions.ClientError as error:  # no such table, or not for this actor: that answer has a date too
+    except client.exceptions.ClientError as error:  # no such table, or access denied: that response has a date too
         answer = error.response
     after = clock()
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")

@@ -1,7 +1,7 @@
-"""Whether this process may do what an actor must: tried with requests that AWS refuses for another reason.
+"""Test an actor's permissions with requests that AWS refuses for another reason.
 
-A write is conditional on the impossible, a message has no body, a receipt is none. Who lacks the permission is told so;
-who has it is told what else is wrong. An answer that fits neither counts as unknown.
+A write has an impossible condition, a message has no body, a receipt is invalid. Without the permission AWS answers
+that access is denied; with it, what else is wrong. Any other answer counts as unknown.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from jobclaim.settings import Settings
 
 Actor = Literal["submitter", "worker", "beat", "recovery", "dashboard"]
 NOBODY: Final = "jobclaim doctor"
-"""A key that no job and no worker has: ids hold no blank."""
+"""A key that no job and no worker has: ids cannot contain a space."""
 COUNT_OF_NOBODY: Final = f"#tally#{NOBODY}"
-"""A key among the fleet's counts, to which a submitter's policy is restricted."""
+"""A key within the fleet's counts, to which a submitter's policy is restricted."""
 DENIED: Final = (
     "AccessDenied",
     "AccessDeniedException",
@@ -48,21 +48,21 @@ _QUEUES: Final = {
     "dashboard": ("GetQueueAttributes",),
 }
 GET_QUEUE_URL: Final = "sqs:GetQueueUrl"
-"""Not an actor's need: the stack gives its containers the URLs."""
+"""Not needed by actors: the stack passes the URLs to its containers."""
 _CONSUME: Final = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
 
 
 def permissions(
     actor: Actor, settings: Settings, dynamodb: Any, sqs: Any, *, queues: Collection[str] = ()
 ) -> Iterator[Permission]:
-    """Try every action that the actor needs; nothing is changed, sent or received.
+    """Test every action that the actor needs; nothing is changed, sent or received.
 
     Parameters
     ----------
     queues : collection of str
         Logical queues that a worker listens on; default all but recovery's.
     """
-    counted = COUNT_OF_NOBODY if actor == "submitter" else NOBODY  # the fleet's counts are all that it writes
+    counted = COUNT_OF_NOBODY if actor == "submitter" else NOBODY  # it writes the fleet's counts only
     for table, key, value, actions in (
         (settings.job_table, schema.KEY, NOBODY, _JOBS[actor]),
         (settings.fleet_table, schema.FLEET_KEY, counted, _FLEET[actor]),
@@ -76,7 +76,7 @@ def permissions(
 
 
 def _of_queue(settings: Settings, sqs: Any, name: str, actions: Collection[str]) -> Iterator[Permission]:
-    """Try actions on a queue; none where its URL cannot be had: it does not exist, or GetQueueUrl is denied."""
+    """Test actions on a queue; none if its URL is unavailable, because it does not exist or GetQueueUrl is denied."""
     from botocore.exceptions import ClientError
 
     url, physical = settings.queue_urls.get(name), settings.physical_name(name)
@@ -99,7 +99,7 @@ def _actions(actor: Actor, settings: Settings, queue: str, own: Collection[str])
 
 
 def is_denial(error: Any) -> bool:
-    """Whether AWS refused for want of a permission."""
+    """Return whether AWS refused because of a missing permission."""
     return str(error.response.get("Error", {}).get("Code", "")).endswith(DENIED)
 
 
@@ -116,7 +116,7 @@ def _try(request: Callable[[], Any]) -> bool | None:
 
 
 def _ask_table(client: Any, action: str, table: str, key: str, value: str) -> None:
-    """Make a request that reads nothing or fails its condition."""
+    """Send a request that reads nothing or fails its condition."""
     nobody = {key: {"S": value}}
     impossible = {"ConditionExpression": f"attribute_exists({key})"}
     match action:
@@ -142,7 +142,7 @@ def _ask_table(client: Any, action: str, table: str, key: str, value: str) -> No
 
 
 def _ask_queue(client: Any, action: str, url: str) -> None:
-    """Make a request that SQS refuses: an empty body, a count of none, a receipt that is none."""
+    """Send a request that SQS refuses: an empty body, a count of zero, an invalid receipt."""
     match action:
         case "SendMessage":
             client.send_message(QueueUrl=url, MessageBody="")

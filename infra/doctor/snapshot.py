@@ -1,4 +1,4 @@
-"""What is deployed, as values: gathered once, so that every check is a pure function of it and the settings."""
+"""What is deployed, as values: read once, so that every check is a pure function of it and the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DeployedTable:
     ttl : str, optional
         Attribute by which items expire.
     backed_up : bool, optional
-        Whether point-in-time recovery is on; ``None`` where that could not be learned.
+        Whether point-in-time recovery is on; ``None`` if that could not be read.
     protected : bool
         Against deletion.
     """
@@ -44,7 +44,7 @@ class DeployedQueue:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A registered task: where it goes and how long it may run, seconds."""
+    """A registered task: its queue, and its time limits in seconds."""
 
     name: str
     queue: str
@@ -53,7 +53,7 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """Whether one action is allowed; ``None`` where the answer told neither."""
+    """Whether one action is allowed; ``None`` if unknown."""
 
     action: str
     resource: str
@@ -62,30 +62,30 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that was asked.
+    """Everything that was read.
 
     Attributes
     ----------
     unreachable : mapping
-        By endpoint, why nobody answered there.
+        By endpoint, why it did not answer.
     refused : mapping
-        By table or queue, why the actor that was asked about may not look at it.
+        By table or queue, why the tested actor may not read it.
     tables, queues : mapping
-        By name, queues by their logical one; what could not be asked is left out.
+        By name, queues by their logical name; what could not be read is left out.
     skew_seconds : float, optional
         This machine's clock against DynamoDB's; positive is ahead.
     tasks : tuple, optional
-        Registered tasks; ``None`` where nobody looked.
+        Registered tasks; ``None`` if they were not read.
     task_problems : tuple of str
-        Why task modules could not be imported, and what the worker would refuse of their tasks.
+        Why task modules could not be imported, and which of their tasks a worker would refuse and why.
     registered : frozenset of str
-        Names of all registered tasks, claimed or plain, where somebody looked.
+        Names of all registered tasks, claimed or plain, if they were read.
     schedules : mapping of str to str
         Name of the task by schedule of the app's beat.
     permissions : tuple
-        Of the actor that was asked about.
+        Of the tested actor.
     workers : mapping of str to str, optional
-        Digest of the settings by living worker, empty where its record has none; ``None`` where nobody looked.
+        Digest of the settings by live worker, empty if its record has none; ``None`` if they were not read.
     """
 
     unreachable: Mapping[str, str] = field(default_factory=dict)
