@@ -1,4 +1,4 @@
-"""The job: its model, its legal moves and its store. Knows no Celery; users' code imports from here."""
+"""The job: its model, its legal moves and its store. Independent of Celery; users' code imports from here."""
 
 from jobclaim.jobs.effects.collected import Effects
 from jobclaim.jobs.errors import (
@@ -33,7 +33,7 @@ from jobclaim.jobs.model import Attempt, Failure, FailureKind, Job, JobStatus, P
 from jobclaim.jobs.repo import JobRepo
 
 SKIPPED = {"status": "SKIPPED"}
-"""What a task returns whose claim was refused: somebody else has the job, and that is normal."""
+"""Return value of a task whose claim was refused: another delivery has the job, which is normal."""
 
 __all__ = [
     "SKIPPED",

@@ -1,4 +1,4 @@
-"""Checks of what callers pass in, before anything is written."""
+"""Checks of callers' arguments, made before anything is written."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from jobclaim.jobs.errors import IllegalTransition, InvalidInput
 from jobclaim.jobs.model import JobStatus
 
 MAX_ID: Final = 255
-"""Characters of a job id, task name or queue name."""
+"""Maximum length in characters of a job id, task name or queue name."""
 MAX_KEY: Final = 1024
-"""Characters of an idempotency key."""
+"""Maximum length in characters of an idempotency key."""
 MAX_TOKEN: Final = 64
-"""Characters of a claim token or a fingerprint."""
+"""Maximum length in characters of a claim token or a fingerprint."""
 MAX_AHEAD_MS: Final = 400 * 86_400_000
-"""A job may be scheduled a year ahead, and a bit."""
+"""How far ahead a job may be scheduled: a little more than a year."""
 MAX_WINDOW_SECONDS: Final = 400 * 86_400
 """Longest window of an idempotency key."""
 MAX_COUNT: Final = 1_000_000
 MAX_ATTEMPT: Final = 10**15
-"""Of a message; a job that is given back uncharged for years has more than a million attempts and must go on."""
+"""Largest attempt number in a message; a job that is released uncharged for years may exceed a million attempts."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def text(value: Any, what: str, limit: int = MAX_ID) -> str:
-    """Require text of 1 to ``limit`` characters that UTF-8 can carry, without control characters."""
+    """Require text of 1 to ``limit`` characters, encodable as UTF-8 and without control characters."""
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be text, not {type(value).__name__} ({value!r})")
     if not value.strip():
@@ -41,30 +41,30 @@ def text(value: Any, what: str, limit: int = MAX_ID) -> str:
         ) from None
     if _CONTROL.search(value):
         raise InvalidInput(f"{what} holds a control character ({value!r}); remove it")
-    return str.__str__(value)  # the plain text of an enum's member, or of any other subclass
+    return str.__str__(value)  # plain text of an enum member, or of any other subclass
 
 
 def optional_text(value: Any, what: str, limit: int = MAX_ID) -> str:
-    """Require text as `text` does, or nothing at all (``None`` or ``""``), which is given back as ``""``."""
+    """Require text as `text` does, or no value (``None`` or ``""``), which is returned as ``""``."""
     return "" if value is None or value == "" else text(value, what, limit)
 
 
 def positive(value: Any, what: str, most: float) -> float:
-    """Require a number above 0 and not above ``most``; NaN is none."""
+    """Require a number above 0 and not above ``most``; NaN is refused."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
         raise InvalidInput(f"{what}={value!r} must be a number above 0, at most {most:,}")
     return float(value)
 
 
 def count(value: Any, what: str, *, least: int = 1, most: int = MAX_COUNT) -> int:
-    """Require a whole number of at least ``least`` and at most ``most``."""
+    """Require an integer of at least ``least`` and at most ``most``."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidInput(f"{what}={value!r} must be a whole number from {least} to {most:,}")
     return int(value)
 
 
 def moment(value: Any, what: str, now: int) -> int:
-    """Require a time, as epoch milliseconds or an aware datetime, at most 400 days ahead; ``None`` is now."""
+    """Require a time, in epoch milliseconds or as an aware datetime, at most 400 days ahead; ``None`` is now."""
     if value is None:
         return now
     if isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""Everything that can be refused. Each message says what was wrong, with which value, and what to do."""
+"""All errors that jobclaim raises about jobs. Each message says what was wrong, with which value, and what to do."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 
 class JobError(Exception):
-    """Something about a job was refused; nothing was written."""
+    """Base class: something about a job was refused, and nothing was written."""
 
 
 class InvalidInput(JobError, ValueError):
-    """An argument cannot be part of a job: empty, too long, of the wrong type or out of range."""
+    """An argument cannot be part of a job: it is empty, too long, of the wrong type or out of range."""
 
 
 class InvalidPayload(InvalidInput):
-    """A payload or result that kombu's JSON cannot carry: a set, an object, keys that it cannot make text of."""
+    """A payload or result that kombu's JSON cannot carry: a set, an object, keys that cannot become text."""
 
 
 class PayloadTooLarge(InvalidPayload):
-    """A payload or result that has no room in a DynamoDB item."""
+    """A payload or result that does not fit into a DynamoDB item."""
 
 
 class InvalidEffect(InvalidInput):
-    """A write of the caller's that no transaction of DynamoDB's can make beside the job's own."""
+    """A caller's write that DynamoDB cannot make in one transaction with the job's own."""
 
 
 class EffectRefused(JobError):
@@ -33,19 +33,19 @@ class EffectRefused(JobError):
     table : str
         The table of the refused write, as the caller named it.
     key : dict
-        What names its item, as the caller wrote it; of a put, the attributes that its condition asks for.
+        What identifies its item, as the caller wrote it; for a put, the attributes that its condition refers to.
     operation : str
         ``Put``, ``Update``, ``Delete`` or ``ConditionCheck``.
     index : int
-        Its place among the caller's writes, 0 for the first.
+        Its index among the caller's writes, starting at 0.
     reason : str
         DynamoDB's code: ``ConditionalCheckFailed``, ``ValidationError``, ``ItemCollectionSizeLimitExceeded``, or
-        ``AccessDenied`` and ``ResourceNotFound`` where the table is not this role's, or not there.
+        ``AccessDenied`` and ``ResourceNotFound`` if the role has no access to the table or it does not exist.
     item : dict or None
-        The item as it stands, where the write asked for it: ``ReturnValuesOnConditionCheckFailure="ALL_OLD"``.
+        The current item, if the write asked for it: ``ReturnValuesOnConditionCheckFailure="ALL_OLD"``.
     failure_kind : FailureKind or str
-        Empty, which counts as PERMANENT: the same writes would be refused again. CONFIGURATION where access or a table
-        is missing. A task whose conditions may hold later says ``failure_kinds = {EffectRefused: "TRANSIENT"}``.
+        Empty, which counts as PERMANENT: the same writes would be refused again. CONFIGURATION if access or a table is
+        missing. A task whose conditions may hold later sets ``failure_kinds = {EffectRefused: "TRANSIENT"}``.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class EffectRefused(JobError):
 
 
 class AlreadySubmitted(JobError):
-    """A submission in a transaction found an equal job, so nothing of the transaction was written: it was before.
+    """A submission in a transaction found an equal job, so nothing of the transaction was written.
 
     Attributes
     ----------
     jobs : tuple of Job
-        The jobs that are there, with their states and results.
+        The existing jobs, with their states and results.
     """
 
     def __init__(self, message: str, jobs: tuple[Any, ...] = ()) -> None:
@@ -85,7 +85,7 @@ class AlreadySubmitted(JobError):
 
 
 class JobNotFound(JobError, LookupError):
-    """No job has this id: it was never created, or its retention is over."""
+    """No job has this id: it was never created, or it is past its retention."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(
@@ -96,7 +96,7 @@ class JobNotFound(JobError, LookupError):
 
 
 class JobUnreadable(JobError):
-    """A job's item is not understood: another version of jobclaim wrote it, or somebody by hand."""
+    """A job's item cannot be read: another version of jobclaim, or a person, wrote it."""
 
     def __init__(self, job_id: str, attribute: str, error: BaseException) -> None:
         super().__init__(
@@ -111,11 +111,11 @@ class IllegalTransition(JobError):
 
 
 class ClaimLost(JobError):
-    """A write was refused by the fence: the claim it was made under is over. Nothing was changed."""
+    """The fence refused a write: the claim under which it was made has ended. Nothing was changed."""
 
 
 class NotClaimed(ClaimLost):
-    """A write that only a claim's owner may make, without a claim."""
+    """A write that requires a claim was made without one."""
 
     def __init__(self, job_id: str, wanted: str) -> None:
         super().__init__(
@@ -125,43 +125,43 @@ class NotClaimed(ClaimLost):
 
 
 class IdempotencyMismatch(JobError):
-    """The same idempotency key was used for other arguments, or the same job id for another task."""
+    """The same idempotency key was used with other arguments, or the same job id for another task."""
 
 
 class CancelUnderWay(JobError):
-    """The job that would answer an equal call is about to end as cancelled: the call would get no result."""
+    """The job that would answer an equal call is about to be cancelled: the call would get no result."""
 
 
 class JobCancelled(JobError):
-    """Raised in a body by ``check_cancelled()``: a person wants its job to end. The job ends CANCELLED."""
+    """Raised in a body by ``check_cancelled()`` when cancellation was requested. The job ends CANCELLED."""
 
 
 class OffloadLost(JobError):
-    """A large payload or result that was written to S3 is gone, or is not what was written."""
+    """A large payload or result that was written to S3 is missing, or differs from what was written."""
 
 
 class StoreUnavailable(JobError):
-    """DynamoDB did not answer in time, or refused for a reason that has nothing to do with the job."""
+    """DynamoDB did not answer in time, or refused for a reason unrelated to the job."""
 
 
 class StepMismatch(JobError):
-    """A step's name was used before in this run, for another function or with other arguments."""
+    """A step's name was used before in this run for another function or with other arguments."""
 
 
 class WaitTimeout(JobError):
-    """Nobody resumed the job before the deadline of its wait. Raised in the body, again in each later attempt."""
+    """The job was not resumed before the deadline of its wait. Raised in the body, also in each later attempt."""
 
 
 class ResumeRefused(JobError):
-    """The job does not wait for that name, was resumed otherwise, or the token is wrong. Nothing was written."""
+    """The job does not wait for that name, was resumed differently, or the token is wrong. Nothing was written."""
 
 
 class WrongWaitToken(ResumeRefused):
-    """A resume came with a token that is not the one of that wait."""
+    """A resume used a token that does not belong to that wait."""
 
 
 class Suspended(BaseException):
-    """Ends a body that waits without a worker; not an `Exception`, so that no handler of the body's own takes it.
+    """Ends a body that waits without a worker; not an `Exception`, so that the body's own handlers do not catch it.
 
-    `JobRepo.claimed` and `JobTask` handle it; nothing else should.
+    `JobRepo.claimed` and `JobTask` handle it; no other code should.
     """

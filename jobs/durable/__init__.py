@@ -1,1 +1,1 @@
-"""What a job keeps over its attempts: finished steps, progress and checkpoint, and what it waits for."""
+"""What a job keeps over its attempts: finished steps, progress and checkpoint, and its waits."""

@@ -1,4 +1,4 @@
-"""What makes two uses of a step's name the same call: the function's name and a hash of its arguments."""
+"""Whether two uses of a step's name are the same call: the function's name and a hash of its arguments."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from jobclaim.jobs.errors import InvalidInput, InvalidPayload, StepMismatch
 from jobclaim.jobs.kept import Step
 
 DIGITS: Final = 16
-"""Hexadecimal digits of an argument hash: 64 bits tell the calls of one name apart."""
+"""Hexadecimal digits of an argument hash: 64 bits distinguish the calls of one name."""
 
 LONGEST: Final = 200
-"""Characters of a function's name that are kept, the last ones."""
+"""Maximum length of a stored function name; its end is kept."""
 
 
 def name_of(function: Any) -> str:
-    """Return a function's dotted name; of a partial, that of what it calls.
+    """Return a function's dotted name; for a partial, the name of the function that it calls.
 
     Raises
     ------
     InvalidInput
-        It cannot be called.
+        The object is not callable.
     """
     if not callable(function):
         raise InvalidInput(
@@ -41,7 +41,7 @@ def name_of(function: Any) -> str:
 
 
 def hash_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Hash the arguments of a call. What JSON cannot carry counts by its type alone."""
+    """Hash the arguments of a call. Arguments that JSON cannot carry count by their type alone."""
     while isinstance(function, partial):
         args, kwargs, function = (*function.args, *args), {**function.keywords, **kwargs}, function.func
     text = canonical([[_plain(value) for value in args], {key: _plain(value) for key, value in kwargs.items()}])
@@ -49,7 +49,7 @@ def hash_of(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> st
 
 
 def check_same_call(known: Step, function: str, arguments: str) -> None:
-    """Refuse a finished step whose name is used for another call.
+    """Refuse to reuse the name of a finished step for a different call.
 
     Raises
     ------

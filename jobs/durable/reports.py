@@ -1,4 +1,4 @@
-"""What a body tells of its progress, kept until it is due to be written."""
+"""A body's progress reports, kept until a write is due."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from jobclaim.jobs.kept import Progress
 from jobclaim.jobs.model import Job
 
 MAX_MESSAGE: Final = 500
-"""Bytes of a message that are kept."""
+"""Maximum stored bytes of a message."""
 MAX_META: Final = 4_000
-"""Bytes of what Celery's ``update_state`` may carry."""
+"""Maximum bytes of the data passed to Celery's ``update_state``."""
 MAX_STATE: Final = 50
 
 
 class Reports:
-    """The reports of one attempt; of several between two writes the last one counts.
+    """The reports of one attempt; of several reports between two writes the last one counts.
 
     Attributes
     ----------
     progress : Progress or None
-        Told and not written yet; ``None`` for nothing.
+        Reported and not written yet; ``None`` if there is nothing to write.
     checkpoint
-        Likewise; ``...`` for nothing.
+        Likewise; ``...`` if there is nothing to write.
     written_at : int
-        When a write was last tried, epoch milliseconds.
+        When a write was last tried, in epoch milliseconds.
     """
 
     def __init__(self, claim: Job, seconds: float) -> None:
@@ -40,7 +40,7 @@ class Reports:
         self._first: tuple[float, int] | None = None
 
     def tell(self, done: float | None, total: float | None, message: str, checkpoint: Any, now: int) -> None:
-        """Take a report in. Raises `InvalidInput`, `InvalidPayload`."""
+        """Store a report. Raises `InvalidInput`, `InvalidPayload`."""
         done, total = _number(done, "done"), _number(total, "total")
         if not isinstance(message, str):
             raise InvalidInput(f"message={message!r} must be text")
@@ -53,7 +53,7 @@ class Reports:
         self._take(Progress(done=done, total=total, message=codec.cut(message, MAX_MESSAGE)), now)
 
     def tell_state(self, state: Any, meta: Any, now: int) -> None:
-        """Take in what Celery's ``update_state`` was given. Raises `InvalidInput`, `InvalidPayload`."""
+        """Store what was passed to Celery's ``update_state``. Raises `InvalidInput`, `InvalidPayload`."""
         if not isinstance(state, str) or not 0 < len(state) <= MAX_STATE:
             raise InvalidInput(f"state={state!r} must be text of 1 to {MAX_STATE} characters")
         codec.encode(meta, what="meta", limit=MAX_META)
@@ -62,11 +62,11 @@ class Reports:
         self._take(Progress(done=done, total=total, state=state, meta=_copied(meta)), now)
 
     def is_due(self, now: int) -> bool:
-        """Check whether the last report is to be written now: the first one of an attempt is."""
+        """Check whether the last report should be written now: always for the first one of an attempt."""
         return self.written_at is None or now - self.written_at >= self._every_ms
 
     def written(self, now: int) -> None:
-        """Take note that a write of any kind carried what was told."""
+        """Note that a write of any kind included the report."""
         if self.progress is not None or self.checkpoint is not ...:
             self.progress, self.checkpoint, self.written_at = None, ..., now
 
@@ -86,7 +86,7 @@ def _number(value: Any, what: str) -> float | None:
 
 
 def _maybe(value: Any) -> float | None:
-    """Return a number that somebody's meta data may hold."""
+    """Return a number from a user's metadata; ``None`` if it is not a number."""
     try:
         return _number(value, "")
     except InvalidInput:
@@ -94,7 +94,7 @@ def _maybe(value: Any) -> float | None:
 
 
 def _copied(value: Any) -> Any:
-    """Keep what was told, whatever the body does with its list or map afterwards."""
+    """Copy a value, so that later changes by the body to its list or map have no effect."""
     if isinstance(value, (str, int, float, type(None))):
         return value
     return codec.decode(codec.encode(value, what="checkpoint"))

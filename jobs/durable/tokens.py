@@ -1,7 +1,7 @@
-"""Tokens of waits: whoever has one may resume that job's wait of that name, and nothing else.
+"""Tokens of waits: a token authorises resuming that job's wait of that name, and nothing else.
 
-A token is an HMAC of job and name under a secret of the run, which is in the job's item and nowhere else. So a body
-gets the same token in every attempt, and only who may read the table, or was given it, knows it.
+A token is an HMAC of job and name with a secret of the run, which is stored only in the job's item. A body therefore
+gets the same token in every attempt, and only those who may read the table, or were given the token, know it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DIGITS: Final = 40
 
 
 def new_secret() -> str:
-    """Draw the secret of a run's tokens."""
+    """Generate the secret of a run's tokens."""
     return secrets.token_hex(16)
 
 
@@ -28,6 +28,6 @@ def token_of(job_id: str, name: str, secret: str) -> str:
 
 
 def is_token_of(job: Job, name: str, token: str) -> bool:
-    """Check whether a token is a wait's, in a time that tells nothing of how much of it is right."""
-    secret = job.wait_secret or new_secret()  # a job that gave no token out is compared too
+    """Check whether a token belongs to a wait, in constant time."""
+    secret = job.wait_secret or new_secret()  # a job that issued no token is compared too
     return hmac.compare_digest(token_of(job.job_id, name, secret).encode(), token.encode("utf-8", "replace"))

@@ -1,7 +1,7 @@
-"""Results of steps in their types: written as JSON values, read back by the function's own annotation.
+"""Typed results of steps: written as JSON values, read back by the function's annotation.
 
-As with a task's arguments: an annotation that holds a pydantic model is used, any other leaves the value as JSON has
-it. A step gives what was stored, in the attempt that ran it too, so that a body sees one kind of value.
+As with a task's arguments, an annotation that contains a pydantic model is used; any other leaves the value as JSON has
+it. A step returns what was stored, in the attempt that ran it too, so that a body always sees the same kind of value.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic import BaseModel, PydanticUserError, TypeAdapter
 
 
 def holds_model(annotation: Any) -> bool:
-    """Check whether an annotation is a pydantic model, or holds one."""
+    """Check whether an annotation is a pydantic model, or contains one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return True
     return any(holds_model(inner) for inner in typing.get_args(annotation))
 
 
 def to_json(value: Any, function: Callable[..., Any]) -> Any:
-    """Return a step's result as JSON values, models inside it too."""
+    """Return a step's result as JSON values, including models inside it."""
     adapter = _adapter_of(function)
     if adapter is not None:
         return adapter.dump_python(value, mode="json")
@@ -36,7 +36,7 @@ def from_json(value: Any, function: Callable[..., Any]) -> Any:
     Raises
     ------
     pydantic.ValidationError
-        It was stored by another version of the function, whose result this one's annotation refuses.
+        The result was stored by another version of the function and does not match this version's annotation.
     """
     adapter = _adapter_of(function)
     return value if adapter is None else adapter.validate_python(value)
@@ -47,7 +47,7 @@ def _adapter_of(function: Any) -> TypeAdapter[Any] | None:
         function = function.func
     try:
         return _adapter(function)
-    except TypeError:  # it cannot be hashed
+    except TypeError:  # not hashable
         return None
 
 
@@ -56,7 +56,7 @@ def _adapter(function: Any) -> TypeAdapter[Any] | None:
     try:
         annotation = typing.get_type_hints(inspect.unwrap(function)).get("return")
     except (NameError, TypeError, AttributeError):
-        return None  # names that only a type checker sees
+        return None  # names that only a type checker resolves
     if annotation is None or not holds_model(annotation):
         return None
     try:

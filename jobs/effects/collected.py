@@ -1,4 +1,4 @@
-"""`Effects`: the writes that a body, or a block, wants made together with what happens to its job."""
+"""`Effects`: writes that a body, or a block, makes together with the write of its job."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jobclaim.jobs.errors import InvalidEffect
 MOST_WRITES: Final = 99
 """TransactWriteItems takes 100 operations; one of them is the job's own."""
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of all items of a transaction together (AWS, "TransactWriteItems")."""
+"""Maximum bytes of all items of a transaction together (AWS, "TransactWriteItems")."""
 
 
 class Effects:
-    """Collects writes in DynamoDB's own terms; thread-safe. Nothing is sent before the job's own write is.
+    """Collects writes in DynamoDB's own terms; thread-safe. Nothing is sent before the job's own write.
 
-    Values are plain Python, as with boto3's resources, or typed, as with its clients; one call is in one form.
+    Values are plain Python, as with boto3's resources, or typed, as with its clients; one call uses one form.
 
     ::
 
@@ -35,9 +35,9 @@ class Effects:
     refused_tables : collection of str
         jobclaim's own tables.
     room : int
-        Writes that may be collected.
+        Maximum number of writes.
     name : str
-        What the caller knows it by, for errors.
+        The caller's name for it, used in errors.
     """
 
     def __init__(self, refused_tables: Collection[str] = (), *, room: int = MOST_WRITES, name: str = "effects") -> None:
@@ -57,7 +57,7 @@ class Effects:
         Raises
         ------
         InvalidEffect
-            DynamoDB could not make it, or not in one transaction with the others. All methods here.
+            DynamoDB could not make the write, or not in one transaction with the others. Applies to all methods here.
         """
         self._add("Put", request)
 
@@ -70,11 +70,11 @@ class Effects:
         self._add("Delete", request)
 
     def check(self, **request: Any) -> None:
-        """Require a condition of an item that is not written: ``TableName``, ``Key``, ``ConditionExpression``."""
+        """Require a condition on an item that is not written: ``TableName``, ``Key``, ``ConditionExpression``."""
         self._add("ConditionCheck", request)
 
     def extend(self, items: Iterable[Any]) -> None:
-        """Take writes as TransactWriteItems takes them: ``{"Put": {"TableName": ..., "Item": ...}}``."""
+        """Add writes in the form of TransactWriteItems: ``{"Put": {"TableName": ..., "Item": ...}}``."""
         for item in items:
             if not (isinstance(item, Mapping) and len(item) == 1 and next(iter(item)) in NEEDED):
                 raise InvalidEffect(
@@ -90,7 +90,7 @@ class Effects:
     # --- what the job's write asks
     @classmethod
     def of(cls, effects: Effects | Iterable[Any], refused_tables: Collection[str]) -> Self | Effects:
-        """Return what a caller passed as effects as such."""
+        """Return as `Effects` what a caller passed as effects."""
         if isinstance(effects, Effects):
             return effects
         made = cls(refused_tables)
@@ -98,18 +98,18 @@ class Effects:
         return made
 
     def seal(self) -> tuple[Write, ...]:
-        """Return all writes; none is taken from now on, for the job's own write is under way with these."""
+        """Return all writes and accept no more, because the job's own write is in progress with these."""
         with self._lock:
             self._is_sealed = True
             return tuple(self._writes)
 
     def reopen(self) -> None:
-        """Take writes again: the job's own write was refused."""
+        """Accept writes again after the job's own write was refused."""
         with self._lock:
             self._is_sealed = False
 
     def reserve(self) -> None:
-        """Keep room for one more operation of jobclaim's own. Raises `InvalidEffect`."""
+        """Reserve one more operation for jobclaim itself. Raises `InvalidEffect`."""
         with self._lock:
             if len(self._writes) >= self._room or self._is_sealed:
                 raise InvalidEffect(
@@ -119,7 +119,7 @@ class Effects:
             self._room -= 1
 
     def refuse_tables(self, tables: Collection[str]) -> None:
-        """Refuse collected writes to tables of which it was not known yet that they are jobclaim's own."""
+        """Refuse collected writes to tables that turned out to be jobclaim's own."""
         for write in self._writes:
             write.refuse_table(tables)
 
@@ -151,7 +151,7 @@ class Effects:
 
 
 def digest(writes: Collection[Write]) -> str:
-    """Name a set of writes by number and content, ``2:9f86d081884c7d65``; empty for none."""
+    """Identify a set of writes by number and content, ``2:9f86d081884c7d65``; empty for no writes."""
     if not writes:
         return ""
     text = json.dumps([canonical(write.as_item()) for write in writes], sort_keys=True)

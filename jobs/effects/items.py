@@ -1,7 +1,7 @@
-"""Which items a transaction touches: DynamoDB takes one operation for each, so a second one is refused early.
+"""The items that a transaction writes: DynamoDB takes one operation per item, so a second one is refused early.
 
-Only a table knows which attributes of a put are its key. The first operation that names a key tells; puts before it are
-looked at then, and a table on which nothing but puts are made is left to DynamoDB.
+Only a table knows which attributes of a put are its key. The first operation that names a key reveals them, and earlier
+puts are checked then; a table with puts only is left to DynamoDB to check.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class ItemsOfTable:
         self._seen: set[str] = set()
 
     def add(self, write: Write) -> None:
-        """Take one more operation.
+        """Add one more operation.
 
         Raises
         ------
         InvalidEffect
-            There is one on the same item already.
+            The transaction already has an operation on the same item.
         """
         if "Key" in write.request and not self._names:
             self._names = tuple(sorted(write.request["Key"]))

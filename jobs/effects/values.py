@@ -1,8 +1,8 @@
-"""Values of a caller's writes: plain Python or DynamoDB's typed form, told apart without a guess.
+"""Values of a caller's writes: plain Python or DynamoDB's typed form, distinguished without guessing.
 
-A key and an item always hold a scalar, which in plain Python is no map. So one call whose values are all typed is
-typed, one of whose values none is typed is plain, and a mixture is a mistake that would store a map where a number was
-meant: it is refused.
+A key and an item always contain a scalar, and in plain Python a scalar is not a map. So a call whose values are all
+typed is typed, and one without typed values is plain. A mixture is a mistake that would store a map where a number was
+meant, and is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "NULL": (bool,),
     "BOOL": (bool,),
 }
-"""DynamoDB's types, and what holds each in a request."""
+"""DynamoDB's type names, and the Python types that hold each in a request."""
 
 
 def is_typed(value: Any) -> bool:
@@ -43,14 +43,14 @@ def to_typed(groups: Mapping[str, Mapping[str, Any]], what: str) -> tuple[dict[s
     Parameters
     ----------
     groups : mapping
-        By the name of a parameter (``Key``, ``Item``, ``ExpressionAttributeValues``), its values by name.
+        Values by name, keyed by the parameter (``Key``, ``Item``, ``ExpressionAttributeValues``).
     what : str
-        Names the call in an error.
+        Name of the call in an error.
 
     Raises
     ------
     InvalidEffect
-        A mixture of both forms, or a value that DynamoDB does not know.
+        A mixture of both forms, or a value type that DynamoDB does not support.
     """
     typed = {
         f"{group}[{name!r}]": is_typed(value) for group, values in groups.items() for name, value in values.items()
@@ -70,7 +70,7 @@ def to_typed(groups: Mapping[str, Mapping[str, Any]], what: str) -> tuple[dict[s
 
 
 def to_plain(item: Item) -> dict[str, Any]:
-    """Return an item's values as plain Python: numbers as `Decimal`, as boto3's resources do."""
+    """Return an item's values as plain Python, with numbers as `Decimal`, as boto3's resources do."""
     from boto3.dynamodb.types import TypeDeserializer
 
     deserialize: Any = TypeDeserializer().deserialize
@@ -78,7 +78,7 @@ def to_plain(item: Item) -> dict[str, Any]:
 
 
 def size(item: Mapping[str, Mapping[str, Any]]) -> int:
-    """Bytes of an item as DynamoDB counts them (AWS, "DynamoDB item sizes and formats")."""
+    """Return the size of an item in bytes as DynamoDB counts it (AWS, "DynamoDB item sizes and formats")."""
     return sum(len(name.encode()) + _size_of(value) for name, value in item.items())
 
 
@@ -96,7 +96,7 @@ def _typed(value: Any, place: str) -> dict[str, Any]:
 
 
 def _exact(value: Any) -> Any:
-    """Write floats as the decimal that Python shows for them, which DynamoDB stores exactly."""
+    """Convert floats to the decimal that Python shows for them, which DynamoDB stores exactly."""
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, Mapping):
@@ -135,7 +135,7 @@ def _size_of_number(text: str) -> int:
 
 
 def canonical(value: Any) -> Any:
-    """Return a typed value as JSON can hold it, sets in one order: equal writes then have equal text."""
+    """Return a typed value as JSON can hold it, with sets in a fixed order, so that equal writes have equal text."""
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).hex()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""One write of a caller's, in DynamoDB's own terms, checked as far as that can be done without asking DynamoDB."""
+"""One of a caller's writes, in DynamoDB's own terms, checked as far as possible without a request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "Delete": ("TableName", "Key"),
     "ConditionCheck": ("TableName", "Key", "ConditionExpression"),
 }
-"""Operations of TransactWriteItems, and what each request must hold."""
+"""Operations of TransactWriteItems, and the required parameters of each."""
 OPTIONAL: Final = (
     "ConditionExpression",
     "ExpressionAttributeNames",
@@ -29,7 +29,7 @@ VALUES: Final = ("Key", "Item", "ExpressionAttributeValues")
 """Parameters that hold values."""
 METHODS: Final[Mapping[str, str]] = {"Put": "put", "Update": "update", "Delete": "delete", "ConditionCheck": "check"}
 ITEM_LIMIT: Final = 400 * 1024
-"""Bytes of an item (AWS, "Quotas in Amazon DynamoDB")."""
+"""Maximum bytes of an item (AWS, "Quotas in Amazon DynamoDB")."""
 KEY_ATTRIBUTES: Final = 2
 _NAMED_BY_CONDITION: Final = re.compile(r"attribute_(?:not_)?exists\s*\(\s*([#\w.-]+)\s*\)", re.IGNORECASE)
 
@@ -45,7 +45,7 @@ class Write:
     request : dict
         Its arguments, values in DynamoDB's typed form.
     is_plain : bool
-        Whether the caller wrote plain Python values, and is shown such.
+        Whether the caller wrote plain Python values, and gets values back in that form.
     what : str
         The caller's call, for an error: ``effects.put``.
     """
@@ -57,25 +57,25 @@ class Write:
 
     @property
     def table(self) -> str:
-        """The table's name, as the caller wrote it: a name, or an ARN."""
+        """Name of the table as the caller wrote it: a name, or an ARN."""
         return str(self.request["TableName"])
 
     @property
     def table_name(self) -> str:
-        """The table's name, without what an ARN says before it."""
+        """Name of the table without the ARN prefix."""
         return self.table.rpartition(":table/")[2].partition("/")[0]
 
     @property
     def octets(self) -> int:
-        """Bytes that it certainly adds to its transaction."""
+        """Minimum bytes that the write adds to its transaction."""
         return size(self.request.get("Item") or self.request["Key"])
 
     def as_item(self) -> dict[str, Any]:
-        """Return it as TransactWriteItems takes it."""
+        """Return the write in the form of TransactWriteItems."""
         return {self.operation: self.request}
 
     def refuse_table(self, refused: Collection[str]) -> None:
-        """Refuse to write to a table that is jobclaim's own. Raises `InvalidEffect`."""
+        """Refuse to write to one of jobclaim's own tables. Raises `InvalidEffect`."""
         if self.table_name in refused:
             raise InvalidEffect(
                 f"{self.what}: table {self.table_name!r} is jobclaim's own, and jobclaim alone writes its items; write "
@@ -83,9 +83,9 @@ class Write:
             )
 
     def shown_key(self) -> Item:
-        """Return what names its item: the key, or, of a put, the attributes that its condition asks for.
+        """Return what identifies the item: the key, or, for a put, the attributes that its condition refers to.
 
-        Of a put only the table knows which attributes are the key. One without a condition is never refused by one.
+        Only the table knows which attributes of a put are the key. A put without a condition is never refused by one.
         """
         if "Key" in self.request:
             return dict(self.request["Key"])
@@ -98,12 +98,12 @@ class Write:
 def make(
     operation: str, request: Mapping[str, Any], refused_tables: Collection[str] = (), collector: str = "effects"
 ) -> Write:
-    """Check a request and make the write of it.
+    """Check a request and build the write from it.
 
     Parameters
     ----------
     refused_tables : collection of str
-        Tables that no caller writes to: jobclaim's own.
+        Tables that callers may not write to: jobclaim's own.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _check_names(operation: str, given: Mapping[str, Any], what: str) -> None:
 
 
 def _with_built_condition(given: dict[str, Any], what: str) -> dict[str, Any]:
-    """Write out a condition that was built with ``boto3.dynamodb.conditions``, as boto3's resources do."""
+    """Expand a condition built with ``boto3.dynamodb.conditions``, as boto3's resources do."""
     asked = given.get("ConditionExpression")
     if asked is None or isinstance(asked, str):
         return given

@@ -1,1 +1,1 @@
-"""How a job is written into an item of DynamoDB: names of attributes, values as compact text, and what has changed."""
+"""How a job is written into a DynamoDB item: attribute names, values as compact text, and changes."""

@@ -1,4 +1,4 @@
-"""Canonical JSON: equal values, in the sense of `jobclaim.jobs.idempotency`, give equal text."""
+"""Canonical JSON: equal values, as defined in `jobclaim.jobs.idempotency`, have equal text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobclaim.jobs.encoding import codec
 
 
 def canonical(value: Any) -> str:
-    """Write a value as canonical JSON: equal values, in the sense of this module's text, give equal text.
+    """Write a value as canonical JSON: equal values, as defined above, have equal text.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What an update must set and remove to make one job of another."""
+"""What an update must set and remove to turn one state of a job into another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobclaim.jobs.model import Job
 
 @dataclass(frozen=True, slots=True)
 class PlusAttribute:
-    """A new value that DynamoDB adds up itself: ``value`` plus another attribute of the same item."""
+    """A new value that DynamoDB computes itself: ``value`` plus another attribute of the same item."""
 
     value: int
     attribute: str
@@ -19,7 +19,7 @@ class PlusAttribute:
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """A counter that grows by ``by``."""
+    """A counter that increases by ``by``."""
 
     by: int
 
@@ -29,7 +29,7 @@ Change = str | int | float | PlusAttribute | Increment | None
 
 
 def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
-    """Tell what an update must set and remove to make ``after`` of ``before``; ``status`` is the move's own."""
+    """Return what an update must set and remove to turn ``before`` into ``after``; ``status`` is part of the move."""
     difference: dict[str, Change] = {}
     for name in _CHANGEABLE:
         value, old = stored_value(after, name), stored_value(before, name)
@@ -48,7 +48,7 @@ _CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not
 
 
 def _same(name: str, value: Any, old: Any) -> bool:
-    """Check whether two values are stored alike: to Python 1, 1.0 and True are equal, to JSON they are not."""
+    """Check whether two values are stored alike: Python considers 1, 1.0 and True equal, JSON does not."""
     if name in ENCODERS and value is not None and old is not None:
         return ENCODERS[name](value) == ENCODERS[name](old)
     return bool(value == old)

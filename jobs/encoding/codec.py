@@ -1,7 +1,7 @@
 """Payloads and results as compact JSON text: exact for floats, cheaper than DynamoDB maps, checked before any write.
 
-What kombu's JSON carries for a plain task is carried: `jobclaim.jobs.encoding.tagged`. As there, keys that are numbers,
-booleans or ``None`` become text, tuples become lists, and NaN and infinity pass.
+Every value that kombu's JSON carries for a plain task is supported: see `jobclaim.jobs.encoding.tagged`. As in kombu,
+keys that are numbers, booleans or ``None`` become text, tuples become lists, and NaN and infinity pass.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
     value
         ``None``, booleans, numbers, text, bytes, dates, times, decimals, UUIDs, and lists and maps of these.
     what : str
-        Word for the value in an error.
+        Name of the value in an error.
     limit : int, optional
-        Bytes of UTF-8 that are allowed.
+        Maximum bytes of UTF-8.
 
     Raises
     ------
     InvalidPayload
-        Keys that JSON does not know or that become the same text, or an object of another type; names the place.
+        Keys that JSON does not support or that become the same text, or an object of another type; names the place.
     PayloadTooLarge
         Longer than ``limit``.
     """
@@ -49,7 +49,7 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
 
 
 def check_size(size: int, what: str, limit: int) -> None:
-    """Refuse a value of so many bytes where fewer are allowed. Raises `PayloadTooLarge`."""
+    """Refuse a value of ``size`` bytes if that exceeds ``limit``. Raises `PayloadTooLarge`."""
     if size > limit:
         raise PayloadTooLarge(
             f"{what} takes {size} bytes, {limit} are allowed; store the data elsewhere (S3) and pass a reference, or "
@@ -72,7 +72,7 @@ def decode(text: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as `encode` writes it, of JSON's own types; NaN and infinity as text: for pages and programs."""
+    """Return a value as `encode` writes it, in JSON's own types, for display; NaN and infinity become text."""
     return json.loads(encode(value), parse_constant=str)
 
 
@@ -127,7 +127,7 @@ def _attempt(row: dict[str, Any]) -> Attempt:
 
 
 def _failure(row: dict[str, Any]) -> Failure:
-    """Read a failure; what a newer version added is passed over: while one is deployed, old workers read its items."""
+    """Read a failure; unknown fields are skipped: old workers read a newer version's items during a deployment."""
     known = {key: value for key, value in row.items() if key in _FAILURE_FIELDS}
     kind = row["kind"] if row["kind"] in _KINDS else FailureKind.PERMANENT
     return Failure(**{"message": "", **known, "kind": FailureKind(kind)})
@@ -141,7 +141,7 @@ _PLAIN: Final = (str, bool, int, float, type(None))
 
 
 def _refuse_alien(value: Any, path: str, depth: int) -> None:
-    """Walk the value for what cannot be carried, to name its place."""
+    """Find a value that cannot be carried, in order to name its place."""
     if isinstance(value, (*_PLAIN, *RICH)) or is_lazy_text(value):
         return
     if depth > MAX_DEPTH:
@@ -159,12 +159,12 @@ def _refuse_alien(value: Any, path: str, depth: int) -> None:
             "an object to a map, an enum to its value), or give a task typed arguments with validate=True"
         )
     for place, inner in inside:
-        if not isinstance(inner, _PLAIN):  # most values are: no path is written for them
+        if not isinstance(inner, _PLAIN):  # true of most values, for which no path is built
             _refuse_alien(inner, f"{path}[{place!r}]", depth + 1)
 
 
 def _refuse_keys(value: dict[Any, Any], path: str) -> None:
-    """Refuse keys that JSON cannot turn into text, and those of which only one would be left."""
+    """Refuse keys that JSON cannot turn into text, and different keys with the same text."""
     others = [key for key in value if not isinstance(key, str)]
     for key in others:
         if not isinstance(key, _PLAIN):

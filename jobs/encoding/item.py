@@ -13,15 +13,15 @@ Item = dict[str, dict[str, Any]]
 """A DynamoDB item in the low-level form, ``{"job_id": {"S": "..."}}``."""
 
 EXPIRES_EARLIER_MS: Final = 45_000
-"""How much earlier a job that expires stands in the index: recovery, which reads no job that is due for less than a
-minute, must find it while it can still start."""
+"""How much earlier an expiring job is placed in the index: recovery, which reads no job that has been due for less than
+a minute, must find it while it can still start."""
 UNSENT_EARLIER_MS: Final = 55_000
-"""The same of a job that was written in a transaction: its submitter may have died before it sent the message."""
+"""The same for a job written in a transaction: its submitter may have died before it sent the message."""
 
 ALWAYS_STORED: Final = frozenset(
     {"job_id", "task", "queue", "status", "attempt", "charged", "max_attempts", "lease_ms", "dispatches"}
 )
-"""Attributes that conditions or sums refer to: stored even where they are 0."""
+"""Attributes that conditions or sums refer to: stored even if they are 0."""
 
 DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(
@@ -64,7 +64,7 @@ LISTS: Final = frozenset({"history", "decisions", "steps", "waits"})
 
 
 def attribute(value: str | int | float) -> dict[str, str]:
-    """One value in DynamoDB's low-level form."""
+    """Return one value in DynamoDB's low-level form."""
     return {"S": value} if isinstance(value, str) else {"N": repr(value)}
 
 
@@ -74,18 +74,18 @@ def key_of(job_id: str) -> Item:
 
 
 def is_absent(name: str, value: Any) -> bool:
-    """Whether a value stored as JSON is left out: nothing at all, or an empty list of ours; an empty payload is one."""
+    """Check whether a value stored as JSON is left out: ``None``, or one of our lists while it is empty."""
     return value is None or (name in LISTS and not value)
 
 
 def stored_value(job: Job, name: str) -> Any:
-    """Return the value of an attribute as the item holds it: a mark in the place of a payload that is elsewhere."""
+    """Return the value of an attribute as the item holds it: a mark in place of a payload that is stored elsewhere."""
     is_elsewhere = name == "payload" and job.payload_mark is not None
     return job.payload_mark if is_elsewhere else getattr(job, name)
 
 
 def to_attributes(job: Job) -> dict[str, str | int | float]:
-    """Return a job's stored attributes as plain text and numbers, its place in the index not among them."""
+    """Return a job's stored attributes as plain text and numbers, without its place in the index."""
     attributes: dict[str, str | int | float] = {}
     for name in DECODERS:
         value = stored_value(job, name)
@@ -114,12 +114,12 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
 
 
 def from_item(item: Mapping[str, Mapping[str, Any]]) -> Job:
-    """Read a job; attributes that this version does not know are passed over.
+    """Read a job; attributes that this version does not know are skipped.
 
     Raises
     ------
     JobUnreadable
-        It holds a value that this version does not understand.
+        The item holds a value that this version cannot read.
     """
     values: dict[str, Any] = {}
     name = ""

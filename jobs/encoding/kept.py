@@ -1,6 +1,6 @@
-"""Steps, waits and progress as the compact JSON text that an item stores; what is empty is left out.
+"""Steps, waits and progress as the compact JSON text that an item stores; empty fields are left out.
 
-What a newer version added is passed over: while one is deployed, old workers read its items.
+Unknown fields are skipped: while a newer version is being deployed, old workers read its items.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHORT: Final = {
     "at": "t",
     "took_ms": "ms",
 }
-"""Names of a step's fields as they are stored: an item holds hundreds of them."""
+"""Short names of a step's stored fields: an item holds hundreds of them."""
 LONG: Final = {short: name for name, short in SHORT.items()}
 
 
@@ -38,7 +38,7 @@ def decode_steps(text: str) -> tuple[Step, ...]:
 
 
 def encode_waits(waits: Iterable[Wait]) -> str:
-    """Write what a job waits for, in the order in which it became known."""
+    """Write a job's waits in the order in which they became known."""
     return codec.encode([_filled(wait) for wait in waits], what="waits")
 
 
@@ -48,7 +48,7 @@ def decode_waits(text: str) -> tuple[Wait, ...]:
 
 
 def encode_progress(progress: Progress) -> str:
-    """Write how far a job is."""
+    """Write a progress report."""
     return codec.encode(_filled(progress), what="progress")
 
 

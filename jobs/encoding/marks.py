@@ -1,4 +1,4 @@
-"""Marks: what stands in an item in the place of a large value, and tells where the value is."""
+"""Marks: placeholders in an item for large values, which say where the value is stored."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from jobclaim.jobs.errors import InvalidPayload
 from jobclaim.jobs.model import Job
 
 TABLE: Final = "table"
-"""Value of ``in`` in the mark of a payload that has an item of its own; the marks of values in S3 have none."""
+"""Value of ``in`` in the mark of a payload that has an item of its own; marks of values in S3 have no ``in``."""
 
 
 def table_mark(key: str, size: int, until: int) -> dict[str, Any]:
-    """Make the mark of a payload that has an item of its own, which lasts until then, epoch seconds.
+    """Create the mark of a payload that has an item of its own, kept until ``until``, in epoch seconds.
 
-    The first release reads it as the mark of a value in S3 and fails its job, rather than run it on a wrong payload.
+    The first release reads it as the mark of a value in S3 and fails the job instead of running it with a wrong
+    payload.
     """
     return {LARGE_MARK: {"key": key, "bytes": size, "in": TABLE, "until": until}}
 
 
 def is_mark(value: Any) -> bool:
-    """Check whether a stored value only tells where the real one is."""
+    """Check whether a stored value is a mark."""
     return isinstance(value, dict) and value.keys() == {LARGE_MARK}
 
 
@@ -32,13 +33,13 @@ def is_in_table(value: Any) -> bool:
 
 
 def table_mark_of(job: Job) -> dict[str, Any] | None:
-    """Return the mark of a job's payload where that has an item of its own, whether it was read or not."""
+    """Return the mark of a job's payload if it has an item of its own, whether the payload was read or not."""
     mark = job.payload if job.payload_mark is None else job.payload_mark
     return mark if is_in_table(mark) else None
 
 
 def refuse_mark(value: Any, what: str) -> None:
-    """Refuse a value of a caller's that looks like a mark of ours: it would be looked for where it is not.
+    """Refuse a caller's value that looks like a mark: it would be read from a place where it is not.
 
     Raises
     ------
@@ -57,6 +58,6 @@ def digest(text: str) -> str:
 
 
 def is_of(mark: Any, text: str) -> bool:
-    """Check whether a mark is that of a value with this JSON."""
+    """Check whether a mark belongs to a value with this JSON."""
     known = mark[LARGE_MARK]
     return isinstance(known, dict) and digest(text) in str(known.get("key", ""))

@@ -1,8 +1,8 @@
-"""Shape of the job table: its key, its one sparse index, and how a job finds its place in that index.
+"""Schema of the job table: its key, its one sparse index, and how a job's place in that index is computed.
 
 ::
 
-    by_state   state_key                     state_at          who is listed
+    by_state   state_key                     state_at          jobs listed
                OPEN#<queue>#<shard>          available_at      PENDING and PROCESSING
                FAILED#<shard>                finished_at       FAILED, and a person must decide
                RETRY#<shard>                 retry_at          FAILED, and recovery starts it again by itself
@@ -10,7 +10,7 @@
                CANCELLED#<shard>             finished_at       CANCELLED
                COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on
 
-A claim changes neither attribute and the index projects keys only: it costs one write unit, and none in the index.
+A claim changes neither attribute and the index projects keys only: a claim costs one write unit, and none in the index.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ FLEET_TTL: Final = "expires_at"
 
 
 def shard_of(job_id: str, shards: int) -> int:
-    """Index shard of a job: CRC-32 of its id, so that every process agrees without asking."""
+    """Return a job's index shard: CRC-32 of its id, so that every process computes the same one."""
     return crc32(job_id.encode()) % shards
 
 
 def open_key(queue: str, shard: int) -> str:
-    """Index partition of a queue's open (PENDING or PROCESSING) jobs."""
+    """Return the index partition of a queue's open (PENDING or PROCESSING) jobs."""
     return f"OPEN#{queue}#{shard}"
 
 
 def retry_key(shard: int) -> str:
-    """Index partition of the failed jobs that recovery starts again."""
+    """Return the index partition of the failed jobs that recovery starts again."""
     return f"RETRY#{shard}"
 
 
 def settled_key(shard: int) -> str:
-    """Index partition of the failed jobs about which nothing is left to do."""
+    """Return the index partition of the failed jobs that were resolved or abandoned."""
     return f"SETTLED#{shard}"
 
 
 def closed_key(status: str, shard: int) -> str:
-    """Index partition of the jobs that ended in ``status``."""
+    """Return the index partition of the jobs that ended in ``status``."""
     return f"{status}#{shard}"
 
 
 LARGE_MARK: Final = "jobclaim:s3"
-"""Key of the map that stands in a large value's place."""
+"""Key of the map that replaces a large value."""

@@ -1,8 +1,8 @@
-"""Values that JSON does not know, in the form that kombu's JSON has for them: ``{"__type__": …, "__value__": …}``.
+"""Values that JSON does not support, in the form of kombu's JSON: ``{"__type__": …, "__value__": …}``.
 
-What a plain Celery task takes and returns under the JSON serializer is stored here in the same text, so that a task
-which becomes a job sees the same values. ``jobs`` knows no kombu, hence the second copy of its rules; a test holds the
-two together.
+What a plain Celery task takes and returns under the JSON serializer is stored here as the same text, so that a task
+that becomes a job sees the same values. ``jobs`` does not import kombu, hence this second copy of its rules; a test
+keeps the two in step.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from decimal import Decimal
 from typing import Any, Final
 
 RICH: Final = (datetime, date, time, Decimal, uuid.UUID, bytes)
-"""Types beyond JSON's own that are carried."""
+"""Supported types beyond JSON's own."""
 TYPE: Final = "__type__"
 VALUE: Final = "__value__"
 KEYS: Final = frozenset({TYPE, VALUE})
 
 
 def tag(value: Any) -> Any:
-    """Write a value of a type in `RICH`, or one that says by ``__json__`` what stands for it.
+    """Write a value of a type in `RICH`, or the replacement that its ``__json__`` returns.
 
     Raises
     ------
     TypeError
-        Any other type.
+        The type is not supported.
     """
     if (own := getattr(value, "__json__", None)) is not None:
         return own()
@@ -43,7 +43,7 @@ def tag(value: Any) -> Any:
 
 
 def untag(value: dict[str, Any]) -> Any:
-    """Read what `tag` wrote; a map that only looks like it, of an older payload for instance, stays a map."""
+    """Read what `tag` wrote; a map that only looks like it, for instance in an older payload, stays a map."""
     if value.keys() != KEYS:
         return value
     read = _READERS.get(value[TYPE]) if isinstance(value[TYPE], str) else None
@@ -54,8 +54,8 @@ def untag(value: dict[str, Any]) -> Any:
 
 
 def is_lazy_text(value: Any) -> bool:
-    """Check whether a value is a text of Django's that is translated when it is used."""
-    functional = sys.modules.get("django.utils.functional")  # nobody has such a text without it
+    """Check whether a value is one of Django's lazily translated texts."""
+    functional = sys.modules.get("django.utils.functional")  # without this module there are no such texts
     return functional is not None and isinstance(value, functional.Promise)
 
 
