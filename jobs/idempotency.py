@@ -1,12 +1,12 @@
 """Idempotency keys: how equal calls get equal keys, and a service for code outside tasks.
 
-Two calls are equal when task, scope and the values that identify them have the same canonical JSON:
+Two calls are equal if their task, scope and identifying values have the same canonical JSON:
 
-- Maps are equal whatever the order of their keys; lists and tuples are the same thing, and their order counts.
-- Numbers are equal when their values are: ``1``, ``1.0`` and ``10e-1`` are one number, ``-0.0`` is ``0``. JSON knows
-  one kind of number, and a call that passed through another language must not become another call. ``True`` is none.
-- Text is compared code point by code point. Nothing is normalised: two spellings of "é" are two file names, two keys in
-  S3, two passwords. Who wants them to be one normalises before the call.
+- Maps are equal regardless of the order of their keys; lists and tuples are the same thing, and their order counts.
+- Numbers are equal if their values are: ``1``, ``1.0`` and ``10e-1`` are one number, ``-0.0`` is ``0``. JSON has one
+kind of number, and passing a call through another language must not change it. ``True`` is not a number.
+- Text is compared by code points, without normalisation: two spellings of "é" are two file names, two keys in S3, two
+passwords. Callers who want them to be equal must normalise them first.
 - ``None`` is a value; a map with a key whose value is ``None`` differs from one without the key.
 - Dates, times, decimals, UUIDs and bytes are compared as they are stored: ``Decimal("1.0")`` is not ``1``, and one
   moment in two time zones is two values. NaN equals NaN. Keys are compared as text: ``{1: "a"}`` equals ``{"1": "a"}``.
@@ -33,7 +33,7 @@ from jobclaim.jobs.transitions import Move
 
 GLOBAL: Final = "global"
 RESULTS: Final = "jobclaim.results"
-"""Stands for the task of results that no task made."""
+"""Task name for results that were not made by a task."""
 WINDOWS: Final[Mapping[str, int]] = {
     "critical": 4 * 3600,
     "high_priority": 2 * 3600,
@@ -44,7 +44,7 @@ WINDOWS: Final[Mapping[str, int]] = {
 }
 """Seconds for which a completed job answers equal submissions, by category of work."""
 ROUNDS: Final = 5
-"""Times that a write is tried anew on a job that changes at that moment."""
+"""How often a write is retried on a job that keeps changing."""
 
 
 def derive_key(task: str, values: Any, *, scope: str = GLOBAL, owner: Any = None) -> str:
@@ -53,15 +53,15 @@ def derive_key(task: str, values: Any, *, scope: str = GLOBAL, owner: Any = None
     Parameters
     ----------
     values
-        What identifies the call, any JSON value: for a task, its bound arguments by name.
+        Identifies the call, any JSON value: for a task, its bound arguments by name.
     scope, owner
-        Within whom equal calls are one: ``"user"`` and the user's id, for instance.
+        Where equal calls are the same: for instance ``"user"`` and the user's id.
     """
     return hashlib.sha256(canonical([1, task, scope, owner, values]).encode()).hexdigest()
 
 
 def window_seconds(ttl: float | str | None) -> float | None:
-    """Return a window in seconds, from seconds or from the name of a category in `WINDOWS`; ``None`` stays.
+    """Return a window in seconds, given seconds or a category in `WINDOWS`; ``None`` is returned unchanged.
 
     Raises
     ------
@@ -76,13 +76,13 @@ def window_seconds(ttl: float | str | None) -> float | None:
 
 
 class IdempotencyService:
-    """Idempotency for code outside tasks, and a look at the keys of tasks. Everything is on the job table.
+    """Idempotency for code outside tasks, and inspection of tasks' keys. All data is in the job table.
 
     Parameters
     ----------
     repo : JobRepo
     namespace : str
-        Keeps the keys of `check_duplicate` and `store_result` apart from those of other services on the same table.
+        Separates the keys of `check_duplicate` and `store_result` from those of other services on the same table.
     """
 
     def __init__(self, repo: JobRepo, *, namespace: str = RESULTS) -> None:
@@ -90,27 +90,27 @@ class IdempotencyService:
         self._namespace = checks.text(namespace, "namespace")
 
     def check_duplicate(self, key: str) -> Job | None:
-        """Return the job whose result stands for this key, ``None`` where there is none or its window is over.
+        """Return the job that holds the result for this key; ``None`` if there is none or its window has expired.
 
-        One request. The result is ``job.result``; it may be ``None`` itself, which is why the job is given.
+        One request. The result is ``job.result``, which may itself be ``None``; therefore the job is returned.
         """
         job = self._find(self._namespace, key)
         return job if job is not None and lifecycle.answers_duplicate(job, self._repo.clock()) else None
 
     def store_result(self, key: str, result: Any, *, ttl_seconds: float | None = None) -> Job:
-        """Store the result of work that was done under a key. The first result stands while its window lasts.
+        """Store the result of work done under a key. The first result stands until its window expires.
 
         Parameters
         ----------
         result
             Plain JSON values.
         ttl_seconds : float, optional
-            Default `Settings.idempotency_ttl_seconds`.
+            Default: `Settings.idempotency_ttl_seconds`.
 
         Returns
         -------
         Job
-            ``job.created`` is ``False`` where a result was there already: go on with that one.
+            ``job.created`` is ``False`` if a result existed already: continue with that one.
 
         Raises
         ------
@@ -119,26 +119,26 @@ class IdempotencyService:
         return store_result(self._repo, self._namespace, key, result, ttl_seconds=ttl_seconds)
 
     def check_idempotency_key(self, task: Any, scope: Any) -> Job | None:
-        """Return the job under a task's key in whatever state it is, ``None`` where there is none.
+        """Return the job under a task's key in any state; ``None`` if there is none.
 
         Parameters
         ----------
         task : str or task
-            Its name, or the task itself.
+            The task, or its name.
         scope : str or mapping
-            The identifying arguments of a call by name: the task's scope, defaults and types count, as when it was
+            The identifying arguments of a call by name; the task's scope, defaults and types apply, as when it was
             submitted. Or the key as text (`Job.idempotency_key`). ``"global"`` is the call without arguments.
 
         Raises
         ------
         InvalidInput
-            Which key is meant cannot be decided: an identifying argument or the scope's owner is missing, or the task
-            is not known in this program and nothing stands under the values as they are.
+            The key cannot be determined: an identifying argument or the scope's owner is missing, or the task is not
+            known in this program and there is no job under the values as they are.
         """
         return self._named(task, scope)[2]
 
     def _named(self, task: Any, scope: Any) -> tuple[str, str, Job | None]:
-        """Return the task's name, the key that is meant, and its job."""
+        """Return the task's name, the resolved key, and its job."""
         known = task if hasattr(task, "idempotency_rules") else _registered(getattr(task, "name", task))
         name: str = getattr(task, "name", task)
         if not isinstance(scope, Mapping):
@@ -161,17 +161,17 @@ class IdempotencyService:
     def clear_idempotency_key(self, task: Any, scope: Any) -> bool:
         """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
 
-        A crashed job never holds its key for ever, so this is for results that turned out wrong.
+        A crashed job never holds its key for ever, so this is only needed for results that turned out to be wrong.
 
         Returns
         -------
         bool
-            ``False`` where nothing stood under the key: no job, or one that is FAILED or CANCELLED.
+            ``False`` if there was nothing to clear: no job, or one that is FAILED or CANCELLED.
 
         Raises
         ------
         IllegalTransition
-            The job runs at this moment: cancel it, or wait for its end.
+            The job is running: cancel it, or wait for its end.
         """
         name, key, _ = self._named(task, scope)
         for _ in range(ROUNDS):
@@ -203,7 +203,7 @@ def store_result(
     Parameters
     ----------
     job_id : str, optional
-        The job's id, where it is known and the key that it was derived from is not.
+        The job's id, if it is known but the key that it was derived from is not.
     """
     refuse_mark(result, "result")
     codec.encode(result, what="result", limit=repo.settings.max_result_bytes)
@@ -232,10 +232,10 @@ def _answers(job: Job, now: int) -> bool:
 
 
 class KnowsTasks(Protocol):
-    """What the layer of tasks tells this one, which knows none."""
+    """What this layer needs from the layer of tasks, which it does not import."""
 
     def registered(self, name: str) -> Any:
-        """Return the task of that name; ``None`` where it is not known in this program."""
+        """Return the task of that name; ``None`` if it is not known in this program."""
 
     def key_of(self, task: Any, values: Mapping[str, Any]) -> str:
         """Return the key of a task's call."""
@@ -245,7 +245,7 @@ _tasks: list[KnowsTasks] = []
 
 
 def learn_tasks(known: KnowsTasks) -> None:
-    """Let keys follow the rules of tasks; called where an app is installed."""
+    """Use the rules of tasks to derive keys; called when jobclaim is installed on an app."""
     _tasks[:] = [known]
 
 
@@ -258,14 +258,14 @@ def _key_of(task: Any, values: Mapping[str, Any]) -> str:
 
 
 def _is_undecided(task: Any, text: str) -> bool:
-    """Check whether a text under which nothing stands need not be the whole key."""
+    """Check whether a text without a job may be only part of a key."""
     if text == GLOBAL:
         return True
     rules = task.idempotency_rules() if task is not None else None
     if rules is None or rules.scope == GLOBAL:
         return False
     if "=" in text and "/" in text:
-        return False  # as `jobclaim show` prints the key of a scope
+        return False  # the form in which `jobclaim show` prints the key of a scope
     raise InvalidInput(
         f"which key of task {task.name!r} is meant cannot be decided: its keys are within a scope, and {text!r} names "
         "no owner; give the identifying arguments by name, or the whole key as `jobclaim show JOB` prints it"

@@ -1,4 +1,4 @@
-"""What a job keeps over its attempts: values only. `jobclaim.jobs.model.Job` holds them, the claim brings them."""
+"""What a job keeps over its attempts: values only. `jobclaim.jobs.model.Job` holds them, and a claim returns them."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MAX_STEPS: Final = 500
-"""Finished steps that one run of a job may record: all are in its item, and each write is billed by its size."""
+"""Maximum finished steps per run: all are in the job's item, and each write is billed by the item's size."""
 MAX_WAITS: Final = 200
-"""Names that one run of a job may wait for, and sleep under."""
+"""Maximum names that one run of a job may wait for or sleep under."""
 SLEEP: Final = "sleep/"
-"""Stands before the names of sleeps, which nothing resumes."""
+"""Prefix of the names of sleeps, which cannot be resumed."""
 PROGRESS: Final = "PROGRESS"
-"""Celery's customary name for the state of a task that tells how far it is."""
+"""Celery's customary state name for a task that reports progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step that is finished: a later attempt gets its result without running it.
+    """A finished step: a later attempt gets its result without running it.
 
     Attributes
     ----------
     name : str
         Unique in a run.
     function : str
-        Dotted name of what ran.
+        Dotted name of the function that ran.
     arguments : str
         Hash of its arguments.
     result : JSON value
-        As it is stored: a mark where it is in S3.
+        As stored: a mark if the result is in S3.
     attempt : int
         The attempt that ran it.
     at, took_ms : int
-        When it was finished, epoch milliseconds, and how long it ran.
+        When it finished, in epoch milliseconds, and how long it ran.
     """
 
     name: str
@@ -52,19 +52,19 @@ class Wait:
     ----------
     name : str
     since, until : int
-        When the body first waited for it and its deadline, epoch milliseconds; 0 while it has not.
+        When the body first waited for it, and its deadline, in epoch milliseconds; 0 if it has not waited yet.
     resumed_at : int
-        When it was resumed, epoch milliseconds; 0 while it was not.
+        When it was resumed, in epoch milliseconds; 0 if it was not.
     payload : JSON value
-        What it was resumed with, as it is stored: a mark where it is in S3.
+        Payload of the resume, as stored: a mark if it is in S3.
     by : str
         Who resumed it.
     nonce : str
-        Drawn for the resume, by which its writer recognises it.
+        Random value of the resume, by which its writer recognises it.
     timed_out : bool
-        Whether the body was told that nobody resumed it in time: that is final.
+        Whether `WaitTimeout` was raised in the body: that is final.
     announced : bool
-        Whether the body gave its token out.
+        Whether the body requested its token.
     """
 
     name: str
@@ -80,22 +80,22 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an attempt is, as it told last.
+    """The progress of an attempt, as last reported.
 
     Attributes
     ----------
     done, total : float or None
-        Units of work; ``None`` where the body does not say.
+        Units of work; ``None`` if the body does not report them.
     message : str
     state : str
-        What Celery's users see as the task's state.
+        State of the task that Celery's users see.
     meta : JSON value
-        What the body passed to Celery's ``update_state``; ``None`` where it used `progress`.
+        What the body passed to Celery's ``update_state``; ``None`` if it used `progress`.
     attempt : int
     at : int
-        When it was told, epoch milliseconds.
+        Time of the report, in epoch milliseconds.
     first_done, first_at : float, int
-        The attempt's first report, from which the rate is taken.
+        The attempt's first report, from which the rate is computed.
     """
 
     done: float | None = None
@@ -110,20 +110,20 @@ class Progress:
 
     @property
     def share(self) -> float | None:
-        """Part of the work that is done, from 0 to 1; ``None`` where it is not known."""
+        """Share of the work that is done, from 0 to 1; ``None`` if it is not known."""
         if self.done is None or not self.total or self.total <= 0:
             return None
         return min(1.0, max(0.0, self.done / self.total))
 
     @property
     def rate(self) -> float | None:
-        """Units a second since the attempt's first report; ``None`` while there is nothing to take it from."""
+        """Units per second since the attempt's first report; ``None`` while there is too little data."""
         if self.done is None or self.first_done is None or self.at <= self.first_at or self.done <= self.first_done:
             return None
         return (self.done - self.first_done) * 1000 / (self.at - self.first_at)
 
     def seconds_left(self, now: int) -> float | None:
-        """Seconds until the work is done at the rate so far, as seen at ``now``; ``None`` where it is not known."""
+        """Return the seconds until the work is done at the rate so far, as of ``now``; ``None`` if it is not known."""
         rate = self.rate
         if rate is None or self.total is None or self.done is None:
             return None

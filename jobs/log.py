@@ -1,13 +1,13 @@
-"""Loggers of jobclaim: events with fields, to standard ``logging`` or to structlog, as the program has it.
+"""Loggers of jobclaim: events with fields, sent to standard ``logging`` or to structlog, whichever the program uses.
 
 ::
 
     structlog is configured (by the host, or by a worker's own log)   its processors and its output
     else                                                              logging.getLogger("jobclaim.…")
 
-A program that configures neither sees warnings and errors on standard error, as with any library, and nothing on
-standard output. Either way a line's fields are masked first, as `jobclaim.jobs.redaction` says, and one that cannot be
-written, because its stream is closed, never breaks the work that it is about.
+A program that configures neither gets warnings and errors on standard error, as with any library, and nothing on
+standard output. In both cases a line's fields are masked first, as `jobclaim.jobs.redaction` defines, and a line that
+cannot be written, because its stream is closed, never breaks the work that it is about.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from jobclaim.jobs.events import EVENTS, JOB
 from jobclaim.specs.visible import visible
 
 Observer = Callable[[Any, str, dict[str, Any]], Any]
-"""Called as a structlog processor is, with every event, written or not."""
+"""Called like a structlog processor with every event, written or not."""
 
 CALLER: Final = 4
-"""Frames from the call of standard logging to the line of code that speaks."""
+"""Stack frames between the call of standard logging and the line of code that logs."""
 
 
 class Speaker(Protocol):
-    """Whom lines are about: an app that jobclaim is installed on."""
+    """The app that log lines are about: one that jobclaim is installed on."""
 
     @property
     def name(self) -> str:
-        """The app's name, on each of its lines where the process has several apps."""
+        """Name of the app, added to each of its lines if the process has several apps."""
 
 
 _speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
@@ -57,19 +57,19 @@ class Logger:
         self._structured = structlog.wrap_logger(None, logger_factory_args=(name,))
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Log what only a developer of jobclaim wants to know."""
+        """Log a detail that matters only to developers of jobclaim."""
         self._log(logging.DEBUG, "debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Log what is normal."""
+        """Log a normal event."""
         self._log(logging.INFO, "info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Log what may need attention."""
+        """Log an event that may need attention."""
         self._log(logging.WARNING, "warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Log what needs attention."""
+        """Log an event that needs attention."""
         self._log(logging.ERROR, "error", event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
@@ -107,7 +107,7 @@ class Logger:
 
 
 class Fields:
-    """A line's fields for people; put together only where a handler writes the line."""
+    """A line's fields in readable form; formatted only if a handler writes the line."""
 
     __slots__ = ("shown",)
 
@@ -115,7 +115,7 @@ class Fields:
         self.shown = shown
 
     def __str__(self) -> str:
-        """Write ``key=value`` pairs."""
+        """Format the fields as ``key=value`` pairs."""
         return " ".join(f"{name}={_shown(value)}" for name, value in self.shown.items())
 
 
@@ -125,13 +125,13 @@ def get_logger(name: str) -> Logger:
 
 
 def add_speaker(speaker: Speaker) -> None:
-    """Note an app of this process: with a second one, lines say which app they are about."""
+    """Register an app of this process: once there are two, lines name the app that they are about."""
     _speakers.add(speaker)
 
 
 @contextmanager
 def speaks(speaker: Speaker) -> Iterator[None]:
-    """Say whose lines the block's are, where the process has several apps."""
+    """Attribute the block's log lines to an app, if the process has several."""
     token = _speaker.set(speaker)
     try:
         yield
@@ -140,14 +140,14 @@ def speaks(speaker: Speaker) -> Iterator[None]:
 
 
 def observe(name: str, observer: Observer | None, speaker: Speaker | None = None) -> None:
-    """Let every event observed, whatever becomes of its line; ``None`` ends it.
+    """Call an observer with every event, whether or not its line is written; ``None`` removes the observer.
 
     Parameters
     ----------
     name : str
-        Of the observer; another one of the same name is replaced.
+        Name of the observer; another one of the same name is replaced.
     speaker : Speaker, optional
-        Observe nothing of other apps.
+        Do not observe events of other apps.
     """
     if observer is None:
         _observers.pop(name, None)
@@ -173,5 +173,5 @@ def _shown(value: Any) -> str:
 
 
 def _is_closed_stream(error: Exception) -> bool:
-    """Check whether a line had nowhere to go: a program's streams end before what it registered for its exit."""
+    """Check whether the stream was closed: a program closes its streams before its exit handlers run."""
     return isinstance(error, BrokenPipeError) or "closed file" in str(error)

@@ -1,4 +1,4 @@
-"""What a job is: values only, no I/O."""
+"""The job as a value; no I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jobclaim.jobs.kept import Progress, Step, Wait
 
 OnOrphan = Literal["fail", "retry"]
 HISTORY_LIMIT: Final = 10
-"""Ended attempts that a job remembers."""
+"""Maximum number of ended attempts that a job stores."""
 
 
 class JobStatus(StrEnum):
@@ -24,27 +24,27 @@ class JobStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the job still has something to happen to it."""
+        """Whether the job has not ended yet."""
         return self in (JobStatus.PENDING, JobStatus.PROCESSING)
 
 
 class DeadState(StrEnum):
-    """What becomes of a job that failed, as far as it is decided."""
+    """What follows for a failed job, as far as it is decided."""
 
     SCHEDULED = "SCHEDULED"
     """Recovery starts it again at `Job.retry_at`."""
     WAITING = "WAITING"
-    """A person must look at it."""
+    """A person must decide."""
     RETRYING = "RETRYING"
-    """It was started again and has not ended."""
+    """It was started again and has not ended yet."""
     RESOLVED = "RESOLVED"
-    """Its retry completed, or a person said that its work is done."""
+    """Its retry completed, or a person declared its work done."""
     ABANDONED = "ABANDONED"
-    """Nobody wants its work any more."""
+    """A person declared that its work is not wanted any more."""
 
 
 class FailureKind(StrEnum):
-    """Why a job failed, as far as it matters for what to do next."""
+    """Why a job failed, as far as it determines what to do next."""
 
     TRANSIENT = "TRANSIENT"
     EXTERNAL = "EXTERNAL"
@@ -63,15 +63,15 @@ class Failure:
     ----------
     kind : FailureKind
     exception : str
-        Type of the exception, dotted; empty where there was none (a lost worker).
+        Dotted type of the exception; empty if there was none (a lost worker).
     message, traceback : str
-        As text, cut to a bounded length.
+        Text, cut to a bounded length.
     at : int
         Epoch milliseconds.
     where : str
-        Top frame of the user's code, ``shop/tasks.py:charge``; empty where there was none.
+        Top frame of the user's code, ``shop/tasks.py:charge``; empty if there was none.
     fingerprint : str
-        Equal for failures of the same kind, exception and place, whatever their messages say.
+        Equal for failures of the same kind, exception and place, regardless of their messages.
     """
 
     kind: FailureKind
@@ -85,12 +85,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One ended attempt that was not a plain success: the evidence of who held the claim, until when, and how it ended.
+    """One ended attempt that was not a plain success: who held the claim, until when, and how it ended.
 
     Attributes
     ----------
     outcome : str
-        ``retry``, ``release``, ``orphan-fail``, ... : the name of the move that ended it.
+        Name of the move that ended it: ``retry``, ``release``, ``orphan-fail``, ...
     claimed_at, lease_expires_at, ended_at : int
         Epoch milliseconds.
     """
@@ -107,14 +107,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What somebody decided about a failed job.
+    """A decision about a failed job.
 
     Attributes
     ----------
     verb : str
         ``retry``, ``resolve`` or ``abandon``.
     by : str
-        Who: a person, or ``recovery``.
+        Author of the decision: a person, or ``recovery``.
     why : str
     at : int
         Epoch milliseconds.
@@ -133,63 +133,63 @@ class Job:
     Attributes
     ----------
     attempt : int
-        Claims so far, and runs that were called off before their claim; only ever grows, and fences messages.
+        Claims so far, plus runs called off before their claim; it only grows, and fences messages.
     charged : int
         Attempts that count against ``max_attempts``.
     payload, result : JSON values
     created_at, available_at, claimed_at, lease_expires_at, finished_at, dispatched_at : int
-        Epoch milliseconds; 0 where it has not happened.
+        Epoch milliseconds; 0 if it has not happened.
     expires_at : int
         Epoch seconds at which DynamoDB may delete the item; 0 while the job is open.
     lease_ms : int
-        How long a claim on it lasts, milliseconds.
+        Lease of a claim, in milliseconds.
     dispatches : int
         Messages sent for the current attempt; 0 while it waits for a time too far ahead for SQS.
     idempotency_ttl : float
         Seconds after its end for which a completed job answers equal submissions.
     start_by : int
-        Epoch milliseconds after which its body may not start any more; 0 for no such time, and once it started.
+        Epoch milliseconds after which its body may not start; 0 if there is no limit, and once it has started.
     releases : int
-        How often bodies of this run have given the job back uncharged; it is slowed by that.
+        How often bodies of this run have released the job uncharged; its waits grow with that number.
     slot : int
-        Epoch milliseconds of the turn that a rate limit reserved for it; 0 for none.
+        Turn that a rate limit reserved for it, in epoch milliseconds; 0 for none.
     envelope : str
-        Text that the layer above puts on each of the job's messages; not read here.
+        Text that the layer above puts on each of the job's messages; not interpreted here.
     retry_at : int
-        Epoch milliseconds at which recovery starts a failed job again; 0 where it does not.
+        When recovery starts a failed job again, in epoch milliseconds; 0 if it does not.
     dead_retries : int
-        Times that recovery did so since a person last decided about it.
+        Automatic retries by recovery since a person last decided about it.
     dead_state : DeadState or str
         Empty for a job that never failed.
     failure_policy : str
-        What the task's author says of its failures, see `jobclaim.jobs.failures.dead`; empty where settings say it all.
+        Failure rules of the task's author, see `jobclaim.jobs.failures.dead`; empty if only settings apply.
     decisions : tuple of Decision
         The last 20, oldest first.
     payload_mark : map or None
-        Not stored by this name: what stands in the item in the place of a large payload, where that was read.
+        Not stored under this name: the item's placeholder for a large payload, if the payload was read.
     effects : str
         Number and digest of the caller's writes that were made with its completion; empty for none.
     unsent : int
-        1 where it was written in a transaction, whose end its message waits for: should its submitter die in between,
-        recovery sends it within seconds.
+        1 if it was written in a transaction whose submitter still has to send its message; if the submitter dies before
+        that, recovery sends it within seconds.
     steps : tuple of Step
         Finished steps of the run, in the order in which they were recorded.
     step_count : int
-        Their number: whoever records one more holds the job to it.
+        Number of steps; recording another one is conditional on it.
     waits : tuple of Wait
         What its run waited for, waits for or was resumed with.
     wait_changes : int
-        How often ``waits`` was written: whoever changes it holds the job to that.
+        How often ``waits`` was written; changing it is conditional on this number.
     wait_secret : str
-        What the tokens of its waits are made from; empty until the body asks for one.
+        Secret from which the tokens of its waits are derived; empty until the body asks for one.
     waits_for : str
-        The name that it waits for while it is PENDING; empty otherwise. Stays while the next attempt runs.
+        Name that it waits for while it is PENDING; empty otherwise. It remains while the next attempt runs.
     progress : Progress or None
-        What an attempt told last of how far it is.
+        Last progress report of an attempt.
     checkpoint : JSON value
-        What an attempt left for the next one.
+        Checkpoint that an attempt left for the next one.
     created : bool
-        Not stored: ``False`` when `create_job` found an equal job instead.
+        Not stored: ``False`` if `create_job` found an equal job instead.
     """
 
     job_id: str
@@ -243,32 +243,32 @@ class Job:
     created: bool = field(default=True, compare=False)
 
     def log_context(self) -> dict[str, Any]:
-        """Fields for a log line: never an argument, a result or a token."""
+        """Return the fields for a log line: never an argument, a result or a token."""
         return {"job_id": self.job_id, "task": self.task, "queue": self.queue, "attempt": self.attempt}
 
     @property
     def wait_ms(self) -> int:
-        """Milliseconds from the time at which the current attempt was due to its claim: what an SLA is about."""
+        """Milliseconds from the due time of the current attempt to its claim: the wait that an SLA is about."""
         return max(0, self.claimed_at - self.available_at) if self.claimed_at else 0
 
     @property
     def waiting(self) -> Wait | None:
-        """What it waits for without a worker; ``None`` where it does not."""
+        """Wait of a job that is suspended without a worker; ``None`` if it is not."""
         return self.wait_named(self.waits_for) if self.status is JobStatus.PENDING and self.waits_for else None
 
     @property
     def told(self) -> Progress | None:
-        """What the running attempt told of how far it is; ``None`` where it told nothing, and after its end."""
+        """Last progress report of the running attempt; ``None`` if it reported nothing, and after its end."""
         known = self.progress
         mine = self.status is JobStatus.PROCESSING and known is not None and known.attempt == self.attempt
         return known if mine else None
 
     def wait_named(self, name: str) -> Wait | None:
-        """Return what is known of a wait; ``None`` for nothing."""
+        """Return a wait by name; ``None`` if there is none."""
         return next((wait for wait in self.waits if wait.name == name), None)
 
     def step_named(self, name: str) -> Step | None:
-        """Return a finished step; ``None`` where it is not finished."""
+        """Return a finished step by name; ``None`` if it is not finished."""
         return next((step for step in self.steps if step.name == name), None)
 
     @property
@@ -281,7 +281,7 @@ class Job:
 class Page:
     """A page of jobs; ``cursor`` continues after it, ``None`` at the end.
 
-    ``unreadable`` holds the ids of jobs in it whose items this version does not understand.
+    ``unreadable`` holds the ids of jobs on it whose items this version cannot read.
     """
 
     jobs: tuple[Job, ...]

@@ -1,7 +1,7 @@
-"""How each move tells that the write which was refused had been applied before, by a try whose answer was lost.
+"""How each move recognises that a refused write had been applied before, by a try whose answer was lost.
 
-A recognition compares the job as it is stored with what the move was to make of it. It answers for one row of the table
-in `jobclaim.jobs.transitions`, and it must hold when the job has gone on since: claimed again, decided on, run anew.
+A recognition compares the job as stored with the job that the move was to write. It belongs to one row of the table in
+`jobclaim.jobs.transitions`, and must hold even if the job has changed since: claimed again, decided on, run anew.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.model import Attempt, Job, JobStatus
 
 Recognition: TypeAlias = Callable[[Job, Job], bool]
-"""Called with the stored job and the job that the move was to make of it."""
+"""Called with the stored job and the job that the move was to write."""
 
 
 def same_claim(stored: Job, after: Job) -> bool:
-    """Recognise a claim by its token, which was drawn for it."""
+    """Recognise a claim by its token, which is unique to it."""
     return stored.status is JobStatus.PROCESSING and stored.claim_token == after.claim_token
 
 
 def same_result(stored: Job, after: Job) -> bool:
-    """Recognise a completion by its claim, its effects and its result: another one of the same attempt is refused.
+    """Recognise a completion by its claim, its effects and its result: a different one of the same attempt is refused.
 
     Effects are recognised by their digest: a completion without them must not pass for one with them.
     """
@@ -32,74 +32,74 @@ def same_result(stored: Job, after: Job) -> bool:
 
 
 def same_end(stored: Job, after: Job) -> bool:
-    """Recognise an end that its owner wrote, whenever it was said: a caller may say it again in a later call.
+    """Recognise an end that its owner wrote, at any time: the caller may repeat it in a later call.
 
-    Recovery leaves the token where it was, so the token alone tells nothing. The history tells which move was made and
+    Recovery leaves the token in place, so the token alone proves nothing. The history records which move was made and
     why: a second, different end of the same attempt is not mistaken for this one.
     """
     return _timeless(after.history[-1]) in map(_timeless, stored.history)
 
 
 def same_step(stored: Job, after: Job) -> bool:
-    """Recognise a step by its record, while the claim that wrote it holds: a step of a claim that is over counts for
-    the next attempt, and its writer must learn that it is over."""
+    """Recognise a step by its record while its claim holds: a step of a claim that has ended counts for the next
+    attempt, and its writer must learn that the claim has ended."""
     return same_claim(stored, after) and after.steps[-1] in stored.steps
 
 
 def same_progress(stored: Job, after: Job) -> bool:
-    """Recognise what was told last, while the claim holds."""
+    """Recognise the last progress report while the claim holds."""
     told = (stored.progress, codec.encode(stored.checkpoint)) == (after.progress, codec.encode(after.checkpoint))
     return same_claim(stored, after) and told
 
 
 def same_note(stored: Job, after: Job) -> bool:
-    """Recognise what the body wrote about its waits, while the claim holds."""
+    """Recognise the body's writes about its waits while the claim holds."""
     return same_claim(stored, after) and stored.wait_changes >= after.wait_changes and _has_waits(stored, after)
 
 
 def same_resume(stored: Job, after: Job) -> bool:
-    """Recognise a resume by what was drawn for it, wherever the job has come to since."""
+    """Recognise a resume by its random value, whatever has happened to the job since."""
     return {wait.nonce for wait in after.waits} <= {wait.nonce for wait in stored.waits}
 
 
 def same_rescue(stored: Job, after: Job) -> bool:
-    """Recognise an end that recovery wrote, to the millisecond: another pass may have come to the same end."""
+    """Recognise an end that recovery wrote, to the millisecond: another pass may have written the same end."""
     return after.history[-1] in stored.history
 
 
 def same_call_off(stored: Job, after: Job) -> bool:
-    """Recognise the end of a job that waited: it was not claimed, so its history says nothing."""
+    """Recognise the end of a waiting job, which was not claimed and so has no entry in its history."""
     return _run(stored) == _run(after) and (stored.finished_at, stored.failure) == (after.finished_at, after.failure)
 
 
 def same_dispatch(stored: Job, after: Job) -> bool:
-    """Recognise a message that was counted, while the job still waits for it."""
+    """Recognise a counted message while the job still waits for it."""
     counted = (stored.dispatches, stored.dispatched_at) == (after.dispatches, after.dispatched_at)
     return _run(stored) == _run(after) and stored.status is after.status and counted
 
 
 def same_submission(stored: Job, after: Job) -> bool:
-    """Recognise a run by its name, which was drawn for it."""
+    """Recognise a run by its submission id, which is unique to it."""
     return stored.submission == after.submission
 
 
 def same_decision(stored: Job, after: Job) -> bool:
-    """Recognise a decision, also where more were made since."""
+    """Recognise a decision, even if more were made since."""
     return after.decisions[-1] in stored.decisions
 
 
 def run_is_over(stored: Job, after: Job) -> bool:
-    """Take a run that another one has replaced for forgotten: while it stands, forgetting it again is not refused."""
+    """Treat a run that another one has replaced as forgotten; while it stands, forgetting it again is not refused."""
     return stored.submission != after.submission
 
 
 def is_same_state(stored: Job, after: Job) -> bool:
-    """Check whether the job still is where a move brought it: not in a later attempt, nor in a later run."""
+    """Check whether the job is still where a move brought it: not in a later attempt, nor in a later run."""
     return stored.status is after.status and _run(stored) == _run(after)
 
 
 def _has_waits(stored: Job, after: Job) -> bool:
-    """Check whether the waits of one are among those of the other, whatever was resumed since."""
+    """Check whether the waits of one job are among those of the other, regardless of later resumes."""
     known = {wait.name: wait for wait in stored.waits}
     return all(
         (mine := known.get(wait.name)) is not None
@@ -110,7 +110,7 @@ def _has_waits(stored: Job, after: Job) -> bool:
 
 
 def _run(job: Job) -> tuple[str, int]:
-    """Return what tells a run and its attempt from all others."""
+    """Return what identifies a run and its attempt."""
     return job.submission, job.attempt
 
 

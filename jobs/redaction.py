@@ -1,15 +1,15 @@
-"""The last step before a log line is written: what may carry an argument's value is masked.
+"""The last step before a log line is written: values that may contain an argument are masked.
 
 ::
 
     field of a registered event          written
-    free text (`reason`, `why`)          written; of what it quotes, names and ids are, values are masked
+    free text (`reason`, `why`)          written; quoted names and ids stay, quoted values are masked
     any other field                      masked
     exception                            type and frames, without the message
 
-Messages of exceptions quote what they refuse, and that may be a password. Lines of other libraries and of users' own
-loggers are theirs, except those of Celery, kombu and uvicorn that speak of messages and requests, whose tracebacks are
-shortened in the same way. What Celery says of a plain task stays as Celery says it.
+Messages of exceptions quote what they refuse, which may be a password. Lines of other libraries and of users' own
+loggers are left alone, except for loggers of Celery, kombu and uvicorn that log messages and requests: their tracebacks
+are shortened in the same way. Celery's lines about plain tasks stay as they are.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KNOWN: Final = frozenset(FIELDS) | frozenset(CONTEXT) | {"exc_info", "stack_info
 NOUNS: Final = (
     "task", "queue", "job", "schedule", "breaker", "table", "index", "worker", "group", "app", "header", "parameter",
 )  # fmt: skip
-"""What a quoted name stands behind, in our own messages."""
+"""Words that precede a quoted name in our own messages."""
 _NAMED: Final = re.compile(rf"\b(?:{'|'.join(NOUNS)})(?: (?:has|with) the)?(?: name| id)? $")
 _NAMED_KEY: Final = re.compile(r"\b(?:task|queue|job_id|schedule|breaker|worker|worker_id)=$")
 _NAME: Final = re.compile(r"[\w.:/@+-]{1,255}")
@@ -50,7 +50,7 @@ _QUOTED: Final = re.compile(
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask a line's fields; a structlog processor, after the logger's name was added."""
+    """Mask a line's fields; a structlog processor that runs after the logger's name was added."""
     logger = str(event.get("logger", ""))
     if logger.startswith(OURS):
         shorten(event)
@@ -61,7 +61,7 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
 
 
 def mask(fields: MutableMapping[str, Any]) -> None:
-    """Mask the fields of one of our own lines, in place; not its exception."""
+    """Mask the fields of one of our own lines in place, except its exception."""
     for name, value in fields.items():
         if name not in KNOWN:
             fields[name] = MASK
@@ -70,10 +70,10 @@ def mask(fields: MutableMapping[str, Any]) -> None:
 
 
 def without_quotes(text: str, event: Mapping[str, Any]) -> str:
-    """Mask what a text quotes or sets equal, unless it is a name or an id.
+    """Mask quoted or assigned values in a text, unless they are names or ids.
 
-    A name is what another field of the line says openly, and what stands behind a word such as task, queue or job and
-    looks like a name.
+    A name is a value that another field of the line shows openly, or one that follows a word such as task, queue or job
+    and looks like a name.
     """
     open_values = {str(value) for name, value in event.items() if name in FIELDS and name not in FREE_TEXT}
 
@@ -95,20 +95,20 @@ class Masked(Exception):
 
 
 def masked_exception(given: Any) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
-    """Return the ``exc_info`` of a line with the type and the frames that it has, and no message."""
+    """Return the ``exc_info`` of a line with its type and frames, but without its message."""
     if (error := _error(given)) is None:
         return None
     return type(error), Masked(_name(error)), error.__traceback__
 
 
 def shorten(event: MutableMapping[str, Any]) -> None:
-    """Put type and frames of a line's exception in its place."""
+    """Replace a line's exception by its type and frames."""
     if (error := _error(event.pop("exc_info", None))) is not None:
         event["exception"] = frames(error, error.__traceback__)
 
 
 def frames(error: BaseException, trace: TracebackType | None) -> str:
-    """Write the type of an exception and where it was raised, without its message."""
+    """Format the type of an exception and where it was raised, without its message."""
     return "".join([*traceback.format_tb(trace), _name(error)])
 
 

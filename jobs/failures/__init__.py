@@ -1,1 +1,1 @@
-"""What failures are, what they mean, and what follows from them."""
+"""Failures: their classification, and what follows from them."""

@@ -1,6 +1,6 @@
-"""Error codes of AWS by what becomes of them: the one list, for what is tried again and for the kinds of failures.
+"""AWS error codes by how they are handled: the single list, for retries and for failure kinds.
 
-Services spell a code with ``Exception`` behind it or without; here it stands without, and `spelled` takes both.
+Services spell a code with or without the suffix ``Exception``; the lists omit it, and `spelled` accepts both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ THROTTLES: Final = frozenset(
         "RequestTimeout",
     }
 )
-"""They ask for a slower caller, or for the same again."""
+"""Codes that ask for a slower caller, or for a repetition of the request."""
 ACCESS: Final = frozenset(
     {
         *("AccessDenied", "UnauthorizedOperation", "AuthFailure", "NotAuthorized", "AllAccessDisabled"),
@@ -26,14 +26,14 @@ ACCESS: Final = frozenset(
         *("KMSDisabled", "KmsDisabled", "KMSInvalidState", "KmsInvalidState"),
     }
 )
-"""The caller is not let in. That must be mended, and it passes: while a key is rotated, a policy or a role changes."""
+"""Codes for refused access. They need a fix, but can pass: while a key is rotated, or a policy or role changes."""
 DEPLOYMENT: Final = ACCESS | {
     *("OptInRequired", "SubscriptionRequired", "NoSuchBucket", "ResourceNotFound", "QueueDoesNotExist"),
     *("AWS.SimpleQueueService.NonExistentQueue", "PermanentRedirect", "AuthorizationHeaderMalformed"),
 }
-"""A role, a name or a region must be mended."""
+"""Codes that require a fix of a role, a name or a region."""
 
 
 def spelled(code: str) -> str:
-    """Return a code as these lists have it."""
+    """Return a code as these lists spell it."""
     return code.removesuffix("Exception")

@@ -7,8 +7,8 @@
                                                                                  │ resolve  ──▶ RESOLVED
                                                                                  └ abandon  ──▶ ABANDONED
 
-A rule is found in this order: what the task's author gave the task, the task in settings, the kind in settings, the
-defaults (`settings.DEAD_LETTER_RULES`). Each automatic retry is one attempt; a person's retry has all attempts again.
+The first rule found applies: that of the task's author, of the task in settings, of the kind in settings, the defaults
+(`settings.DEAD_LETTER_RULES`). Each automatic retry is one attempt; a person's retry allows all attempts again.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from jobclaim.jobs.model import DeadState, Decision, FailureKind, Job
 from jobclaim.settings import DeadLetterRule, Settings
 
 DECISIONS: Final = 20
-"""Decisions that a job remembers."""
+"""Maximum number of decisions that a job stores."""
 LONGEST_WHY: Final = 200
-"""Bytes kept of a reason, and of a name."""
+"""Maximum stored bytes of a reason, and of a name."""
 RECOVERY: Final = "recovery"
 _KINDS: Final = frozenset(str(kind) for kind in FailureKind)
 
 
 def seal_policy(rules: Mapping[Any, Any] | None, *, critical: bool = False) -> str:
-    """Write what a task says of its failures, for its jobs to carry; empty where it says nothing.
+    """Write a task's failure rules for its jobs to carry; empty if the task defines none.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def seal_policy(rules: Mapping[Any, Any] | None, *, critical: bool = False) -> s
     Raises
     ------
     InvalidInput
-        An unknown kind, or figures that make no sense.
+        An unknown kind, or invalid figures.
     """
     sealed: dict[str, Any] = {"critical": True} if critical else {}
     for kind, rule in (rules or {}).items():
@@ -70,14 +70,14 @@ def is_critical(job: Job, settings: Settings) -> bool:
 
 
 def buried(job: Job, now: int, delay_seconds: float | None) -> Job:
-    """Decide what follows for a job that has just failed: started again at a time, or a person's turn."""
+    """Decide what follows for a job that has just failed: an automatic retry at a time, or a person's decision."""
     if delay_seconds is None:
         return replace(job, retry_at=0, dead_state=DeadState.WAITING)
     return replace(job, retry_at=now + round(delay_seconds * 1000), dead_state=DeadState.SCHEDULED)
 
 
 def decided(job: Job, verb: str, by: str, why: str, now: int) -> Job:
-    """Note who decided what about a job, and why."""
+    """Record a decision about a job, with its author and reason."""
     decision = Decision(verb=verb, by=codec.cut(by, LONGEST_WHY), why=codec.cut(why, LONGEST_WHY), at=now)
     return replace(job, decisions=(*job.decisions, decision)[-DECISIONS:])
 

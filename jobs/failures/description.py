@@ -1,4 +1,4 @@
-"""From whatever a caller calls an error to the `Failure` that is stored."""
+"""Conversion of an exception, a text or a failure to the `Failure` that is stored."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 12_000
 MAX_EXCEPTION: Final = 255
 MAX_WHERE: Final = 200
-"""Bytes kept, as stored; the end of a traceback is where the cause is. `settings.ITEM_BUDGET` counts on these."""
+"""Stored bytes; of a traceback the end is kept, where the cause is. `settings.ITEM_BUDGET` relies on these limits."""
 
 
 def describe(
     error: BaseException | str | Failure | None, now: int, kind: FailureKind | None = None, *, task: str = ""
 ) -> Failure:
-    """Make a bounded `Failure` of an exception, a text or a failure.
+    """Build a bounded `Failure` from an exception, a text or a failure.
 
     Parameters
     ----------
     kind : FailureKind, optional
-        Overrides what `jobclaim.jobs.failures.taxonomy` tells of an exception; a text is PERMANENT.
+        Overrides the result of `jobclaim.jobs.failures.taxonomy` for an exception; a text is PERMANENT.
     task : str
-        Task whose own rules count, where it has some.
+        Task whose own rules apply, if it has any.
 
     Raises
     ------
     InvalidInput
-        ``error`` is something else, or the kind is none.
+        ``error`` is of another type, or the kind is invalid.
     """
     if isinstance(error, Failure):
         chosen = replace(error, kind=kind or error.kind, at=error.at or now)
@@ -56,7 +56,7 @@ def describe(
 
 
 def bounded(failure: Failure) -> Failure:
-    """Check a failure and cut its texts, so that it can be stored and read again whatever it says."""
+    """Check a failure and truncate its texts, so that it can be stored and read again whatever it contains."""
     if failure.kind not in frozenset(FailureKind):
         raise InvalidInput(
             f"kind={failure.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
@@ -74,7 +74,7 @@ def bounded(failure: Failure) -> Failure:
 
 
 def words(error: Any) -> str:
-    """Give the text of an exception, or of what one holds, whatever its own ``__str__`` does: the attempt must end."""
+    """Return the text of an exception, or of a value that one holds; an error in its ``__str__`` is caught."""
     try:
         return str(error)
     except Exception as broken:  # noqa: BLE001
@@ -84,10 +84,10 @@ def words(error: Any) -> str:
 def _trace(error: BaseException) -> str:
     try:
         return "".join(traceback_module.format_exception(error))
-    except Exception as broken:  # noqa: BLE001 - as above: its causes and notes are the user's code, too
+    except Exception as broken:  # noqa: BLE001 - as above: its causes and notes are user code, too
         return f"(it cannot be formatted: {type(broken).__name__})"
 
 
 def _clean(text: Any) -> str:
-    """Lone surrogates cannot be stored; an error must never be lost for its own text."""
+    """Replace lone surrogates, which cannot be stored: an error must never be lost because of its text."""
     return str(text).encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What makes two failures the same trouble: their kind, their exception, and the user's code that it came from."""
+"""Fingerprints that group equal failures: their kind, their exception, and the user's code that raised it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROOT: Final = Path(__file__).parents[1]
 _OURS: Final = tuple(f"{_ROOT / name}/" for name in ("cli", "jobs", "testing", "recovery", "workers"))
 DIGITS: Final = 12
 LEVELS: Final = 2
-"""Folder and file that name a place: the same in every checkout and container."""
+"""Number of path parts, folder and file, that identify a place: the same in every checkout and container."""
 
 
 def of(kind: str, exception: str, where: str) -> str:
@@ -22,10 +22,10 @@ def of(kind: str, exception: str, where: str) -> str:
 
 
 def top_frame(error: BaseException) -> str:
-    """Name the innermost function of the user's code that an exception passed: ``shop/tasks.py:charge``.
+    """Return the innermost function of the user's code in the traceback: ``shop/tasks.py:charge``.
 
-    Neither line numbers nor messages: the one changes with every deployment, the other with every job. Where only
-    libraries were on the way, the innermost function of theirs.
+    Line numbers and messages are left out, because they change with every deployment and every job. If the traceback
+    contains only libraries, return their innermost function.
     """
     codes = list(_codes(error.__traceback__))
     mine = [code for code in codes if is_users(code.co_filename)]

@@ -1,4 +1,4 @@
-"""Functions of the user's own that hear of failures: for a channel, a ticket, a page.
+"""User functions that are called after failures: to notify a channel, open a ticket, page someone.
 
 ::
 
@@ -7,10 +7,10 @@
     @on_dead
     def tell_the_channel(job): ...
 
-They are called in the process that wrote the failure, after it was written: a worker's child, its main process (lost
-children, time limits, stops, messages that no child can run), recovery, or code of your own that ends a job by
-`JobRepo.update_status`. What they raise is logged and changes nothing. A process that dies in between has not called
-them: `jobclaim dead list` is the truth.
+They are called in the process that wrote the failure, after the write: a worker's child, its main process (lost
+children, time limits, stops, messages that no child can run), recovery, or your own code that ends a job with
+`JobRepo.update_status`. Their exceptions are logged and change nothing. A process that dies after the write does not
+call them: `jobclaim dead list` is the authoritative list.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _on_dead: Final[list[Hook]] = []
 
 
 def on_failure(hook: H) -> H:
-    """Let a function hear of each job that FAILED, whether recovery starts it again or not."""
+    """Register a function to call with each job that FAILED, whether recovery starts it again or not."""
     _on_failure.append(hook)
     return hook
 
 
 def on_dead(hook: H) -> H:
-    """Let a function hear of each job that FAILED and that now waits for a person."""
+    """Register a function to call with each job that FAILED and that now awaits a person."""
     _on_dead.append(hook)
     return hook
 
 
 def forget(hook: Hook) -> None:
-    """Call a function no more."""
+    """Unregister a function."""
     for known in (_on_failure, _on_dead):
         if hook in known:
             known.remove(hook)
 
 
 def tell(job: Job) -> None:
-    """Call the functions that a job's end concerns."""
+    """Call the functions registered for a job's end."""
     if job.status is not JobStatus.FAILED:
         return
     for hook in (*_on_failure, *(_on_dead if job.dead_state == DeadState.WAITING else ())):

@@ -1,8 +1,8 @@
-"""What the exceptions of well-known libraries mean: tables by class name, so that nothing optional is imported.
+"""Failure kinds of the exceptions of well-known libraries: tables by class name, so that nothing optional is imported.
 
 How to choose a kind: TRANSIENT passes by itself within minutes (a lost connection, a deadlock, throttling); EXTERNAL is
-somebody else's service that fails, which may take hours; CONFIGURATION passes when somebody of ours mends the
-deployment; PERMANENT is the input's or the code's fault, so the same call fails again.
+a failing service of another party, which may take hours; CONFIGURATION passes when we fix the deployment; PERMANENT is
+caused by the input or the code, so the same call fails again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KINDS: Final[Mapping[str, FailureKind]] = {
     "smtplib.SMTPException": _E,
     "json.decoder.JSONDecodeError": _P,
     "subprocess.TimeoutExpired": FailureKind.TIMEOUT,
-    # HTTP clients: whatever fails on the way to somebody's service
+    # HTTP clients: any failure on the way to an external service
     "requests.exceptions.RequestException": _E,
     "requests.exceptions.InvalidURL": _P,
     "requests.exceptions.MissingSchema": _P,
@@ -130,11 +130,11 @@ KINDS: Final[Mapping[str, FailureKind]] = {
     "jobclaim.jobs.errors.StoreUnavailable": _T,
     "jobclaim.jobs.errors.JobError": _P,
 }
-"""By the dotted name of a class, ``builtins.`` left out; what holds for a class holds for those derived from it."""
+"""Kinds by the dotted name of a class, without ``builtins.``; an entry also applies to derived classes."""
 
 
 def http_status(status: int) -> FailureKind:
-    """Tell what an HTTP status of somebody's service means."""
+    """Return the kind for an HTTP status of an external service."""
     if status in (408, 425, 429):
         return _T
     if status in (401, 403, 407):
@@ -167,7 +167,7 @@ def _name_not_resolved(error: socket.gaierror) -> FailureKind:
 
 
 def _attribute_error(error: AttributeError) -> FailureKind | None:
-    """A module that lacks a name is a wrong version; any other object is a mistake in the code."""
+    """Classify an attribute error: a module that lacks a name is a wrong version; any other object, a code error."""
     return _C if isinstance(error.obj, types.ModuleType) else None
 
 
@@ -177,7 +177,7 @@ def _sqlite(error: Exception) -> FailureKind:
 
 
 def _of_driver(error: Any) -> FailureKind | None:
-    """SQLAlchemy wraps what the driver said; sqlite calls a missing table an operational error."""
+    """Classify by the driver's error that SQLAlchemy wraps; sqlite reports a missing table as an operational error."""
     original: Any = getattr(error, "orig", None)
     return _sqlite(original) if type(original).__module__ == "sqlite3" else None
 
@@ -197,7 +197,7 @@ RULES: Final[Mapping[str, Callable[[Any], FailureKind | None]]] = {
     "sqlalchemy.exc.OperationalError": _of_driver,
     "sqlalchemy.exc.DBAPIError": lambda error: _T if error.connection_invalidated else None,
 }
-"""Where the class alone does not tell; ``None`` leaves it to `KINDS`, and then to the next base class."""
+"""Functions for classes that do not determine the kind; ``None`` leaves it to `KINDS`, then to the next base class."""
 
 DATABASE_API: Final[Mapping[str, FailureKind]] = {
     "OperationalError": _T,
@@ -209,7 +209,7 @@ DATABASE_API: Final[Mapping[str, FailureKind]] = {
     "DataError": _P,
     "DatabaseError": _P,
 }
-"""Names that PEP 249 gives the exceptions of every database driver."""
+"""Exception names that PEP 249 defines for every database driver."""
 DRIVERS: Final = frozenset(
     {
         "sqlite3",

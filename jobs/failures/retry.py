@@ -1,9 +1,9 @@
-"""How a failed attempt is followed by another one: a policy is a value, and its answer is a decision, not an act.
+"""Retry policies: values that decide whether and when another attempt follows a failed one; they perform nothing.
 
 ::
 
     attempt 1 fails ──▶ base ──▶ attempt 2 fails ──▶ base x factor ──▶ attempt 3 fails ──▶ base x factor^2 ... ceiling
-                        with full jitter: anything from 0 to that, so that jobs that failed together part
+                        with full jitter: anything from 0 to that, so that jobs that failed together spread out
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Final
 from jobclaim.jobs.errors import InvalidInput
 
 LONGEST_DELAY_SECONDS: Final = 30 * 86_400.0
-"""A month: a retry later than that is a schedule."""
+"""Longest retry delay, one month: anything later is a schedule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryDecision:
-    """What follows a failed attempt.
+    """The decision about what follows a failed attempt.
 
     Attributes
     ----------
     retry : bool
     delay : float
-        Seconds from now until the next attempt; 0 where there is none.
+        Seconds from now until the next attempt; 0 if there is none.
     reason : str
-        For a log line or a person: never an argument of the job.
+        Text for a log line or a person; never contains an argument of the job.
     """
 
     retry: bool
@@ -40,14 +40,14 @@ class RetryDecision:
 
 @dataclass(frozen=True, slots=True)
 class RetryRule:
-    """What holds for some exceptions instead of the policy's own figures.
+    """Figures for some exceptions that replace the policy's own.
 
     Attributes
     ----------
     errors : tuple of exception classes
-        Subclasses included; the first rule that fits decides.
+        Including subclasses; the first matching rule applies.
     policy : RetryPolicy, optional
-        ``None`` for never again.
+        ``None`` means never retry.
     """
 
     errors: tuple[type[BaseException], ...]
@@ -56,27 +56,27 @@ class RetryRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and when a failed job is tried again.
+    """How often and when a failed job is retried.
 
     Attributes
     ----------
     max_attempts : int, optional
-        Attempts in all, the first one among them; ``None`` for no end.
+        Total attempts including the first; ``None`` for no limit.
     base : float
-        Seconds after the first failure.
+        Delay in seconds after the first failure.
     factor : float
-        By which each further delay is longer; 1 for equal ones.
+        Factor by which each further delay grows; 1 for equal delays.
     ceiling : float
-        Seconds that no delay exceeds.
+        Maximum delay in seconds.
     full_jitter : bool
-        Draw each delay from 0 up to its figure.
+        Draw each delay between 0 and its figure.
     rules : tuple of RetryRule
-        Exceptions with figures of their own.
+        Exceptions with their own figures.
 
     Raises
     ------
     InvalidInput
-        Figures that make no sense.
+        Invalid figures.
 
     Examples
     --------
@@ -109,14 +109,14 @@ class RetryPolicy:
     def decide(
         self, error: BaseException | None, attempt: int, *, random: Callable[[], float] = random_module.random
     ) -> RetryDecision:
-        """Tell what follows when an attempt ended in an error.
+        """Decide what follows when an attempt ended with an error.
 
         Parameters
         ----------
         attempt : int
-            Charged attempts so far, the one that failed among them: 1 for the first.
+            Charged attempts so far, including the failed one: 1 for the first.
         random : callable
-            Gives a number from 0 to 1.
+            Returns a number from 0 to 1.
         """
         policy = self.policy_for(error)
         name = type(error).__name__ if error is not None else "the failure"
@@ -130,14 +130,14 @@ class RetryPolicy:
         return RetryDecision(retry=True, delay=delay, reason=f"{name} in attempt {attempt}{of}")
 
     def backoff(self, attempt: int) -> float:
-        """Seconds after a failed attempt before jitter: ``min(ceiling, base x factor ** (attempt - 1))``."""
+        """Return the delay in seconds before jitter: ``min(ceiling, base x factor ** (attempt - 1))``."""
         try:
             return min(self.ceiling, self.base * self.factor ** (max(1, attempt) - 1))
         except OverflowError:
             return self.ceiling
 
     def policy_for(self, error: BaseException | None) -> RetryPolicy | None:
-        """Return the policy that holds for an error, ``None`` for never again."""
+        """Return the policy for an error; ``None`` means never retry."""
         for rule in self.rules:
             if isinstance(error, rule.errors):
                 return rule.policy.policy_for(error) if rule.policy is not None else None

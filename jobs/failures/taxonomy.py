@@ -1,12 +1,12 @@
-"""The kind of an exception: a pure classifier by class names, the root cause before its wrapper.
+"""Classification of exceptions by kind: pure, by class names, the root cause before its wrapper.
 
 ::
 
-    what the task says of its own exceptions ─▶ what was registered ─▶ the exception's `failure_kind` ─▶ known libraries
-    nothing of the exception itself? ──▶ the same of what it wraps (`__cause__`, else `__context__`) ──▶ PERMANENT
+    the task's rules for its own exceptions ─▶ registered kinds ─▶ the exception's `failure_kind` ─▶ known libraries
+    no result for the exception itself? ──▶ the same for what it wraps (`__cause__`, else `__context__`) ──▶ PERMANENT
 
-An exception of a library that is known tells its kind itself, whatever it wraps. A general one (``RuntimeError``,
-``ValueError``) or one that nobody knows is taken for a wrapper: the first that tells a kind behind it decides.
+An exception of a known library determines its kind itself, whatever it wraps. A general one (``RuntimeError``,
+``ValueError``) or an unknown one is treated as a wrapper: the first exception behind it that has a kind decides.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from jobclaim.jobs.model import FailureKind
 log = get_logger("jobclaim.jobs")
 
 Telling: TypeAlias = FailureKind | Callable[[BaseException], FailureKind | None]
-"""A kind, or a function that looks at the exception and may leave the decision to others."""
+"""A kind, or a function that inspects the exception and may leave the decision to other rules."""
 LONGEST_CHAIN: Final = 20
-"""Exceptions behind each other that are looked at."""
+"""Maximum number of chained exceptions that are inspected."""
 
 _registered: Final[dict[str, dict[type[BaseException] | str, Telling]]] = {}
 
 
 def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, task: str = "") -> None:
-    """Say what an exception means, before anything that is known of it; classes derived from it follow.
+    """Register the kind of an exception, which takes precedence over built-in kinds; also applies to derived classes.
 
     Parameters
     ----------
     exception : class or str
-        The class, or its dotted name where it need not be importable: ``"stripe.error.RateLimitError"``.
+        The class, or its dotted name if it need not be importable: ``"stripe.error.RateLimitError"``.
     kind : FailureKind, str or callable
-        The kind; or a function that gets the exception and gives a kind, or ``None`` to leave it to the others. One
-        that raises, or gives no kind, is logged and leaves it to the others too.
+        The kind, or a function that takes the exception and returns a kind, or ``None`` to leave the decision to other
+        rules. A function that raises, or returns anything else, is logged and skipped.
     task : str
-        Only in this task; default in all.
+        Only in this task; default: in all tasks.
 
     Raises
     ------
     InvalidInput
-        No exception, or no kind.
+        Not an exception, or not a kind.
     """
     if not (isinstance(exception, str) and exception) and not (
         isinstance(exception, type) and issubclass(exception, BaseException)
@@ -61,7 +61,7 @@ def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, 
 
 
 def classify(error: BaseException, task: str = "") -> FailureKind:
-    """Tell the kind of an exception that was raised in a task."""
+    """Return the kind of an exception that was raised in a task."""
     for link in _chain(error):
         kind = _kind_of(link, task)
         if kind is not None:
@@ -70,7 +70,7 @@ def classify(error: BaseException, task: str = "") -> FailureKind:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what is behind it, outermost first; one that goes round in a circle ends."""
+    """Yield the exception and its causes, outermost first; a cycle ends the chain."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen and len(seen) < LONGEST_CHAIN:
@@ -80,7 +80,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind_of(error: BaseException, task: str) -> FailureKind | None:
-    """What the exception itself tells; ``None`` for one that may only be a wrapper."""
+    """Return the kind of the exception itself; ``None`` if it may only be a wrapper."""
     for rules in (_registered.get(task, {}) if task else {}, _registered.get("", {})):
         if (kind := _by_rules(error, rules)) is not None:
             return kind
@@ -95,9 +95,9 @@ def _kind_of(error: BaseException, task: str) -> FailureKind | None:
 
 
 def _own_kind(error: BaseException) -> FailureKind | None:
-    """What the exception's ``failure_kind`` says, a kind or its name; anything else is logged and leaves it to others.
+    """Return the exception's ``failure_kind``, a kind or its name; any other value is logged and ignored.
 
-    It may be a property of the user's, and so raise whatever it likes.
+    It may be a property defined by the user, and may raise anything.
     """
     own = None
     try:
@@ -110,7 +110,7 @@ def _own_kind(error: BaseException) -> FailureKind | None:
 
 
 def _kind_of_group(group: BaseExceptionGroup[BaseException], task: str) -> FailureKind | None:
-    """All of one kind: that one. Else the whole fails again as long as one of them does: the least hopeful."""
+    """Return the common kind of a group, else the least hopeful: the whole fails again as long as one of them does."""
     kinds = {classify(error, task) for error in group.exceptions}
     order = [FailureKind.PERMANENT, FailureKind.CONFIGURATION, FailureKind.TIMEOUT, FailureKind.EXTERNAL]
     return next((kind for kind in order if kind in kinds), min(kinds))
@@ -127,7 +127,7 @@ def _by_rules(error: BaseException, rules: Mapping[type[BaseException] | str, Te
 
 
 def _told(telling: Telling, error: BaseException) -> FailureKind | None:
-    """What a user's rule says; one that fails leaves the decision to others, for the attempt's end must be written."""
+    """Return the result of a user's rule; a rule that fails is ignored, because the attempt's end must be written."""
     if isinstance(telling, FailureKind):
         return telling
     try:
@@ -153,7 +153,7 @@ def _known(error: BaseException, base: type) -> FailureKind | None:
     rule = RULES.get(name)
     try:
         kind = rule(error) if rule else None
-    except Exception:  # noqa: BLE001 - an exception made by hand may lack what its library always gives it
+    except Exception:  # noqa: BLE001 - an exception built by hand may lack attributes that its library always sets
         kind = None
     if kind is None:
         kind = KINDS.get(name)

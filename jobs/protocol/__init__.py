@@ -1,1 +1,1 @@
-"""What a job may do, and what each move makes of it: decisions about values."""
+"""The rules of the job's life, and the result of each move: decisions about values."""

@@ -10,11 +10,11 @@ from typing import Final
 from jobclaim.jobs.model import Job
 
 CAPACITY: Final = 10_000
-"""Claims remembered at once; far more than one process runs. The oldest is forgotten first."""
+"""Maximum claims remembered at once, far more than one process runs. The oldest is forgotten first."""
 
 
 def new_token() -> str:
-    """Draw a fresh claim token: 64 random bits as text."""
+    """Generate a new claim token: 64 random bits as text."""
     return secrets.token_hex(8)
 
 
@@ -28,7 +28,7 @@ class ClaimBook:
         self._lock = threading.Lock()
 
     def remember(self, job: Job) -> None:
-        """Keep a claimed job; a later claim on the same job takes its place."""
+        """Store a claimed job; it replaces an earlier claim on the same job."""
         with self._lock:
             self._claims.pop(job.job_id, None)
             self._claims[job.job_id] = job
@@ -41,7 +41,7 @@ class ClaimBook:
             return self._claims.get(job_id)
 
     def forget(self, job_id: str, token: str) -> None:
-        """Drop the claim with this token; one made since stays."""
+        """Drop the claim with this token; a later claim stays."""
         with self._lock:
             held = self._claims.get(job_id)
             if held is not None and held.claim_token == token:
@@ -53,14 +53,14 @@ class ClaimBook:
             return [job for job in self._claims.values() if job.task == task]
 
     def doubt(self, job_id: str, token: str) -> None:
-        """Keep a claim that had no answer, by its token: it may have been made."""
+        """Store a claim without an answer, by its token: it may have been made."""
         with self._lock:
             self._doubts[token] = job_id
             while len(self._doubts) > self._capacity:
                 self._doubts.popitem(last=False)
 
     def take_doubt(self) -> tuple[str, str] | None:
-        """Take one claim that had no answer, job and token, the oldest first; no other thread gets it too."""
+        """Remove and return the oldest claim without an answer, job id and token; only one thread gets it."""
         with self._lock:
             if not self._doubts:
                 return None

@@ -1,10 +1,10 @@
-"""What a step, a report of progress, a wait and a resume make of a job: pure functions. Times are epoch milliseconds.
+"""The effect of a step, a progress report, a wait and a resume on a job: pure functions. Times are epoch milliseconds.
 
 ::
 
     body waits ──▶ PENDING, due at the deadline, no message ──▶ resumed: due now, its message is sent
                                                           └───▶ the deadline comes: recovery sends a message as for any
-                                                                job that is due, and the body is told that none came
+                                                                job that is due, and `WaitTimeout` is raised in the body
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from jobclaim.jobs.transitions import Move
 
 
 def with_step(job: Job, step: Step) -> Job:
-    """One more step is finished."""
+    """Add one finished step."""
     return replace(job, steps=(*job.steps, step), step_count=job.step_count + 1)
 
 
 def announced(job: Job, name: str, secret: str) -> Job:
-    """The body gives the token of a wait out."""
+    """Note that the body requested the token of a wait."""
     known = job.wait_named(name) or Wait(name=name)
     return _with_wait(replace(job, wait_secret=secret), replace(known, announced=True))
 
 
 def timed_out(job: Job, name: str) -> Job:
-    """The body is told that nobody resumed it in time; a resume that comes later is refused."""
+    """Note that the wait timed out in the body; a later resume is refused."""
     known = job.wait_named(name) or Wait(name=name)
     return _with_wait(job, replace(known, timed_out=True))
 
 
 def waiting(job: Job, name: str, now: int, until: int) -> Job:
-    """The attempt ends uncharged, and the job waits for a name without a worker.
+    """End the attempt uncharged, and let the job wait for a name without a worker.
 
     It is due at its deadline, so that the index shows it to recovery then and not before.
     """
@@ -46,7 +46,7 @@ def waiting(job: Job, name: str, now: int, until: int) -> Job:
 
 
 def resumed(job: Job, wait: Wait, now: int) -> Job:
-    """A waiting job is due now with what its body waits for; any other one finds it when its body comes to that."""
+    """Add a resume: a waiting job is due now; for any other job the body finds it when it reaches the wait."""
     noted = _with_wait(job, wait)
     if job.waiting is None or job.waits_for != wait.name:
         return noted
@@ -54,7 +54,7 @@ def resumed(job: Job, wait: Wait, now: int) -> Job:
 
 
 def cleared(job: Job) -> Job:
-    """The next attempt starts from nothing."""
+    """Drop steps, checkpoint and waits, so that the next attempt starts from nothing."""
     changes = job.wait_changes + bool(job.waits)
     return replace(
         job, steps=(), step_count=0, waits=(), wait_changes=changes, wait_secret="", progress=None, checkpoint=None

@@ -1,6 +1,6 @@
-"""What each move makes of a job: pure functions from the job that was read to the job that is wanted.
+"""The effect of each move on a job: pure functions from the job as read to the job as wanted.
 
-`jobclaim.jobs.encoding.changes` then tells DynamoDB the difference. Times are epoch milliseconds.
+`jobclaim.jobs.encoding.changes` then computes the difference for DynamoDB. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, Fail
 from jobclaim.jobs.transitions import Move
 
 SHORT_MESSAGE: Final = 200
-"""Bytes of a failure's message that the history keeps."""
+"""Maximum bytes of a failure's message in the history."""
 SUBMIT_ROUNDS: Final = 5
-"""Times that a submission is tried whose id is taken by a job that changes or is deleted at that moment."""
+"""Attempts to submit a job whose id is taken by a job that is being changed or deleted."""
 UNSURE_AFTER_MS: Final = 5_000
-"""A send that takes longer counts as one that may not have happened."""
+"""A send that takes longer than this may not have happened."""
 UNSURE_DISPATCHES: Final = 3
-"""Messages of a job from which on equal submissions leave it to recovery to send more."""
+"""Number of messages after which equal submissions leave sending more to recovery."""
 SQS_LOOKAHEAD_MS: Final = 900_000
-"""A job due later than SQS's longest delay gets no message yet; recovery sends it when it comes near."""
+"""A job due later than SQS's longest delay gets no message yet; recovery sends it when the time is near."""
 RELEASE_PACES: Final = ((10_000, 60_000), (1_000, 10_000), (10, 1_000))
-"""A job that bodies of its run have given back so often waits at least so many milliseconds: a body may ask each second
-whether something is ready, and one that does not wait at all is slowed."""
+"""Minimum wait in milliseconds by the number of releases by the run's bodies: a body may check every second whether
+something is ready, and one that does not wait at all is slowed down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long ended jobs are kept, milliseconds, and when a failed one is started again.
+    """How long ended jobs are kept, in milliseconds, and when a failed one is started again.
 
     Attributes
     ----------
     retry_after : callable
-        Gives the seconds from a job's failure, by its kind, to its automatic retry; ``None`` for none.
+        Returns the seconds from a job's failure, by its kind, to its automatic retry; ``None`` for none.
     """
 
     completed: int
@@ -48,12 +48,12 @@ class Retention:
 
 
 def first_dispatches(available_at: int, now: int) -> int:
-    """Messages that are sent at once for a job due at ``available_at``: 1, or 0 when it is too far ahead for SQS."""
+    """Return the messages to send at once for a job due at ``available_at``: 1, or 0 if it is too far ahead for SQS."""
     return 1 if available_at - now <= SQS_LOOKAHEAD_MS else 0
 
 
 def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
-    """The body returned; an idempotent job is kept at least as long as it answers equal submissions."""
+    """Complete the job. An idempotent one is kept at least as long as it answers equal submissions."""
     kept = max(retention.completed, int(job.idempotency_ttl * 1000))
     return replace(
         job,
@@ -71,10 +71,10 @@ def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
 def ended_badly(
     job: Job, move: Move, status: JobStatus, failure: Failure | None, now: int, retention: Retention
 ) -> Job:
-    """The attempt, or the job before it was claimed, ended FAILED or CANCELLED; payload and evidence stay.
+    """End the attempt, or a job that was not claimed, as FAILED or CANCELLED; payload and evidence stay.
 
-    A job that nobody claimed still has messages for its next attempt under way. That attempt is passed over, so that
-    they cannot start a later run of the job early.
+    A job that was not claimed may still have messages for its next attempt in flight. That attempt number is skipped,
+    so that they cannot start a later run of the job early.
     """
     claimed = job.status is JobStatus.PROCESSING
     ended = replace(
@@ -105,9 +105,9 @@ def pending_again(
     started: bool = True,
     slot: int = 0,
 ) -> Job:
-    """The attempt ended and another one may follow; one that is not charged is given back to ``max_attempts``.
+    """End the attempt and allow another one; an uncharged attempt does not count against ``max_attempts``.
 
-    A job whose body was not ``started`` may still become too late to start at all.
+    A job whose body was not ``started`` may still expire before its start.
     """
     return replace(
         job,
@@ -127,17 +127,17 @@ def pending_again(
 
 
 def least_wait_ms(job: Job) -> int:
-    """Tell for how long at least a job waits that its body gives back uncharged, by how often that was done."""
+    """Return the minimum wait of a job that its body releases uncharged, by the number of earlier releases."""
     return next((pace for often, pace in RELEASE_PACES if job.releases >= often), 0)
 
 
 def revived(job: Job, now: int, available_at: int, *, by: str = "a person", why: str = "") -> Job:
-    """A failed job starts again because a person wants it, with all its attempts; ``attempt`` goes on growing."""
+    """Start a failed job again on a person's request, with all its attempts; ``attempt`` keeps growing."""
     return replace(_open_again(dead.decided(job, "retry", by, why, now), now, available_at), charged=0, dead_retries=0)
 
 
 def revived_by_rule(job: Job, now: int) -> Job:
-    """A failed job starts again by its dead-letter rule, for one attempt."""
+    """Start a failed job again by its dead-letter rule, for one attempt."""
     done = job.dead_retries + 1
     why = f"automatic retry {done}" + (f" after {job.failure.kind}" if job.failure else "")
     again = _open_again(dead.decided(job, "retry", dead.RECOVERY, why, now), now, now)
@@ -145,7 +145,7 @@ def revived_by_rule(job: Job, now: int) -> Job:
 
 
 def settled(job: Job, move: Move, now: int, retention: Retention, *, by: str, why: str) -> Job:
-    """A person says that a failed job's work is done (``RESOLVE``), or that nobody wants it any more (``ABANDON``)."""
+    """Record a person's decision that a failed job's work is done (``RESOLVE``) or no longer wanted (``ABANDON``)."""
     done = move is Move.RESOLVE
     return replace(
         dead.decided(job, str(move), by, why, now),
@@ -177,7 +177,7 @@ def _open_again(job: Job, now: int, available_at: int) -> Job:
 
 
 def _waits_of_next_run(job: Job) -> tuple[Wait, ...]:
-    """What was resumed stays; tokens that were given out stay good; deadlines start anew."""
+    """Keep resumes and issued tokens for the next run; deadlines start anew."""
     return tuple(
         wait if wait.resumed_at else Wait(name=wait.name, announced=True)
         for wait in job.waits
@@ -186,7 +186,7 @@ def _waits_of_next_run(job: Job) -> tuple[Wait, ...]:
 
 
 def late(job: Job, now: int, retention: Retention) -> Job:
-    """A job that nobody started in time is over: its body must not run any more."""
+    """Cancel a job that was not started before its ``start_by``: its body must not run any more."""
     limit = datetime.fromtimestamp(job.start_by / 1000, UTC).isoformat(timespec="milliseconds")
     message = f"it was not started by {limit}, the `expires` of its submission; submit it again if it is still wanted"
     failure = Failure(kind=FailureKind.CANCELLED, message=message, at=now)
@@ -194,30 +194,31 @@ def late(job: Job, now: int, retention: Retention) -> Job:
 
 
 def is_late(job: Job, now: int) -> bool:
-    """Check whether a job still waits at a time after which it must not start."""
+    """Check whether a job is still waiting after the time by which it had to start."""
     return job.status is JobStatus.PENDING and 0 < job.start_by < now
 
 
 def resubmitted(old: Job, new: Job) -> Job:
-    """A new run under the id of an ended one: everything new but ``attempt``, which fences the old run's messages.
+    """Create a new run under the id of an ended one: all new except ``attempt``, which fences the old run's messages.
 
-    It has a name of its own each time: whoever submits again without knowing that an earlier try of the same call had
-    succeeded, and was ended since, makes another run.
+    Each run gets a new submission id: a caller that submits again, not knowing that an earlier try of the same call
+    succeeded and has ended since, creates another run.
     """
     return replace(new, attempt=old.attempt, history=old.history, submission=secrets.token_hex(6))
 
 
 def may_be_unsent(job: Job, now: int, most: int) -> bool:
-    """Check whether an equal submission should send a waiting job's message, because the first one may never have been.
+    """Check whether an equal submission should send a waiting job's message, because the first may not have been sent.
 
-    A submitter may fail, lose its answer or die between the write and the send, and nothing tells. A job that expires
-    cannot wait for recovery; another one is left alone for a moment, in which its submitter is probably still sending.
-    Copies start nothing twice: they are fenced by the attempt. A job that waits behind a backlog gets two at most.
+    A submitter may fail, lose its answer or die between the write and the send, without a trace. A job that expires
+    cannot wait for recovery; any other is left alone for a moment, in which its submitter is probably still sending.
+    Copies start nothing twice, because they are fenced by the attempt. A job that waits behind a backlog gets two at
+    most.
 
     Parameters
     ----------
     most : int
-        Messages after which a job is given up.
+        Messages after which recovery gives up on a job.
     """
     if job.status is not JobStatus.PENDING or job.claimed_at or not 1 <= job.dispatches < min(UNSURE_DISPATCHES, most):
         return False
@@ -226,32 +227,32 @@ def may_be_unsent(job: Job, now: int, most: int) -> bool:
 
 
 def dispatched(job: Job, now: int) -> Job:
-    """One more message is about to be sent."""
+    """Count one more message, which is about to be sent."""
     return replace(job, dispatches=job.dispatches + 1, dispatched_at=now, unsent=0)
 
 
 def as_duplicate(existing: Job) -> Job:
-    """The answer to a submission that found an equal job."""
+    """Return the answer to a submission that found an equal job."""
     return replace(existing, created=False)
 
 
 def is_gone(job: Job, now: int) -> bool:
-    """Check whether the job's retention is over; DynamoDB deletes it some time after that."""
+    """Check whether the job is past its retention; DynamoDB deletes it some time after that."""
     return 0 < job.expires_at * 1000 <= now
 
 
 def forgotten(job: Job) -> Job:
-    """A completed job no longer answers equal submissions; its result can still be read."""
+    """Stop a completed job from answering equal submissions; its result can still be read."""
     return replace(job, idempotency_ttl=0)
 
 
 def dropped(job: Job, now: int) -> Job:
-    """A completed job whose result nobody wants any more: gone as if its retention were over."""
+    """Expire a completed job whose result is not needed any more, as if it were past its retention."""
     return replace(forgotten(job), result=None, expires_at=now // 1000)
 
 
 def answers_duplicate(existing: Job, now: int) -> bool:
-    """Check whether an equal submission gets the existing job: it is open, or completed and its window is not over."""
+    """Check whether an equal submission gets the existing job: it is open, or completed within its window."""
     if existing.status.is_open:
         return True
     return existing.status is JobStatus.COMPLETED and now < existing.finished_at + existing.idempotency_ttl * 1000
@@ -275,7 +276,7 @@ def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tu
 
 
 def _in_short(failure: Failure | None) -> Failure | None:
-    """The traceback stays with the job's own failure; ten of them would fill the item."""
+    """Drop the traceback, which stays with the job's own failure; ten of them would fill the item."""
     if failure is None:
         return None
     return replace(failure, traceback="", where="", message=codec.cut(failure.message, SHORT_MESSAGE))
@@ -286,4 +287,4 @@ def _last(history: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
 
 def _expiry(now: int, kept: int) -> int:
-    return -(-(now + kept) // 1000)  # rounded up: kept for the whole time
+    return -(-(now + kept) // 1000)  # rounded up, so that it is kept for the whole time

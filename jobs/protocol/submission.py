@@ -1,4 +1,4 @@
-"""From the arguments of a submission to the job that is to be written: checks and defaults, no I/O."""
+"""From the arguments of a submission to the job to write: checks and defaults, no I/O."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from jobclaim.settings import SQS_MAX_VISIBILITY, Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a caller asks for; see `jobclaim.jobs.repo.JobRepo.create_job` for the meaning of each field.
+    """A caller's submission; see `jobclaim.jobs.repo.JobRepo.create_job` for the meaning of each field.
 
     Attributes
     ----------
     text : str, optional
-        The payload's JSON, where the caller has written it already.
+        The payload's JSON, if the caller has encoded it already.
     """
 
     task: str
@@ -50,7 +50,7 @@ class Submission:
 
 MAX_POLICY: Final = 2_048
 MAX_ENVELOPE: Final = 16_384
-"""Bytes of an envelope that do not count as payload; `settings.ITEM_BUDGET` leaves room for them."""
+"""Bytes of an envelope that do not count as payload; `settings.ITEM_BUDGET` reserves space for them."""
 
 
 def id_for_key(task: str, idempotency_key: str) -> str:
@@ -59,12 +59,12 @@ def id_for_key(task: str, idempotency_key: str) -> str:
 
 
 def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: bool) -> Job:
-    """Check a submission and make the PENDING job of it.
+    """Check a submission and build its PENDING job.
 
     Parameters
     ----------
     any_queue : bool
-        Accept queues that settings do not name (a `JobRepo` made without settings knows none).
+        Accept queues that settings do not name (a `JobRepo` created without settings knows none).
 
     Raises
     ------
@@ -102,7 +102,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
 
 
 def check_same_call(existing: Job, asked: Job) -> None:
-    """Refuse a duplicate whose key is the same and whose arguments are not, or whose id belongs to another task."""
+    """Refuse a duplicate with the same key but other arguments, or whose id belongs to another task."""
     if existing.task != asked.task:
         raise IdempotencyMismatch(
             f"job id {asked.job_id!r} belongs to a job of task {existing.task!r}, not {asked.task!r}; use another id"
@@ -115,9 +115,9 @@ def check_same_call(existing: Job, asked: Job) -> None:
 
 
 def check_same_payload(existing: Job, asked: Job, text: str) -> None:
-    """Refuse a chosen id whose job has another payload than that with the JSON ``text``.
+    """Refuse a chosen id whose job has a different payload from the JSON ``text``.
 
-    A large one that could not be read is compared by the hash in its mark.
+    A large payload that could not be read is compared by the hash in its mark.
     """
     known = existing.payload
     if not (is_of(known, text) if is_mark(known) else _sorted(codec.encode(known)) == _sorted(text)):
@@ -132,7 +132,7 @@ def _sorted(text: str) -> str:
 
 
 def queue_name(queue: str | None, task: str, settings: Settings, any_queue: bool) -> str:
-    """Check a queue's logical name, or find the one that settings route the task to."""
+    """Check a queue's logical name, or return the one that settings route the task to."""
     name = checks.text(queue, "queue", 80) if queue is not None else settings.queue_of(task)
     if not any_queue:
         try:
@@ -183,7 +183,7 @@ def _envelope(text: Any, payload: int, limit: int) -> str:
 
 
 def _policy(text: Any) -> str:
-    """Check what a task says of its failures: recovery, which reads it, must not stumble over a job."""
+    """Check a task's failure rules: recovery reads them and must not fail on a job."""
     if not checks.optional_text(text, "failure_policy", MAX_POLICY):
         return ""
     try:
@@ -199,7 +199,7 @@ def _max_attempts(asked: Submission, settings: Settings) -> int:
 
 
 def lease_ms(hard_limit: int | None, queue: str, task: str, settings: Settings) -> int:
-    """How long a claim on a job of this task in this queue lasts, milliseconds; ``hard_limit`` is the job's own."""
+    """Return the lease in milliseconds of a job of this task in this queue; ``hard_limit`` is the job's own."""
     known = queue if queue in settings.queue_names else settings.default_queue
     if hard_limit is None:
         return settings.lease_seconds(known, settings.limits(task, known).hard) * 1000

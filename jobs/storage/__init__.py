@@ -1,1 +1,1 @@
-"""The requests to the job table and its neighbours: large payloads in S3, notes, small records."""
+"""Requests to the job table and related storage: large payloads in S3, notes, small records."""

@@ -1,4 +1,4 @@
-"""The one place where AWS clients are made: bounded timeouts, few retries, one user agent, one client per process."""
+"""The only place that creates AWS clients: bounded timeouts, few retries, one user agent, one client per process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jobclaim.settings import Settings
 
 Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "cloudwatch"]
 USER_AGENT: Final = "jobclaim/0.1"
-"""A fixed text spares botocore the making of one per request: 18 % of an UpdateItem's CPU."""
+"""A fixed user agent saves botocore from building one per request: 18 % of an UpdateItem's CPU time."""
 
 CONNECTIONS: Final = 512
-"""Connections that may stay open between requests: as many as threads or greenlets have asked at once. Beyond these,
-one is made for each request, and closed with a warning."""
+"""Connections that may stay open between requests: as many as there are concurrent threads or greenlets. Beyond that,
+one is opened for each request, and closed with a warning."""
 
 
 def client(settings: Settings, service: Service) -> Any:
-    """Make a boto3 client for one service, thread-safe once made.
+    """Create a boto3 client for one service; the client is thread-safe.
 
-    boto3's own defaults wait 60 s for an answer; here connects take at most ``connect_timeout_seconds``, answers
-    ``read_timeout_seconds``, and a request is made twice at most. A loopback endpoint without credentials in the
+    By default boto3 waits 60 s for an answer; here, connecting takes at most ``connect_timeout_seconds``, an answer
+    ``read_timeout_seconds``, and a request is made at most twice. A loopback endpoint without credentials in the
     environment gets fake ones, so local development needs none.
     """
     import boto3
@@ -37,7 +37,7 @@ def client(settings: Settings, service: Service) -> Any:
         user_agent=USER_AGENT,
         tcp_keepalive=True,
         max_pool_connections=CONNECTIONS,
-        proxies={} if is_loopback(endpoint) else None,  # a proxy of the environment cannot reach our loopback
+        proxies={} if is_loopback(endpoint) else None,  # a proxy from the environment cannot reach our loopback
     )
     session: Any = boto3.session.Session(region_name=settings.region)
     fake = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if _needs_no_credentials(endpoint) else {}
@@ -45,12 +45,12 @@ def client(settings: Settings, service: Service) -> Any:
 
 
 class PerProcess:
-    """Something expensive that must not cross a fork: made on first use, again in each child.
+    """An expensive object that must not cross a fork: created on first use, once per process.
 
     Parameters
     ----------
     make : callable
-        Makes the thing; called once per process, under a lock.
+        Creates the object; called once per process, under a lock.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -61,13 +61,13 @@ class PerProcess:
         self._inherited: list[Any] = []
 
     def get(self) -> Any:
-        """Return this process's own."""
+        """Return this process's own object."""
         if self._pid != os.getpid():
             # a lock per process: one that another thread held at the fork would stay locked in the child for ever
             with self._locks.setdefault(os.getpid(), threading.Lock()):
                 if self._pid != os.getpid():
                     if self._thing is not None:
-                        self._inherited.append(self._thing)  # dropped, it would close what the parent goes on using
+                        self._inherited.append(self._thing)  # dropping it would close what the parent still uses
                     self._thing = self._make()
                     self._pid = os.getpid()
         return self._thing

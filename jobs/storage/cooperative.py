@@ -1,4 +1,4 @@
-"""Whether this process runs on greenlets: then only what Python's own sockets do lets the others run meanwhile."""
+"""Whether this process runs on greenlets: only Python's own sockets then let other greenlets run while they wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 PATCHERS: Final = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
-"""Modules that replace Python's sockets, and their functions that tell whether they did."""
+"""Modules that replace Python's sockets, and their functions that report whether they did."""
 
 
 def sockets_are_patched() -> bool:

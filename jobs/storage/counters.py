@@ -19,14 +19,14 @@ PREFIX: Final = "#tally#"
 WINDOW_MS: Final = 300_000
 KEPT_SECONDS: Final = 86_400
 LAST_SECONDS: Final = 3.0
-"""How long a process that ends waits for its last counts to be written."""
+"""How long an ending process waits for its last counts to be written."""
 
 
 class Counters(Records):
     """Adds to the item of the current five minutes. A count that cannot be written is logged and dropped."""
 
     def add(self, counted: Mapping[str, int], notes: Mapping[str, str] | None = None, *, last: bool = False) -> None:
-        """Add to counters, and write notes beside them: one request; ``last``: by one short try."""
+        """Add to counters and write notes beside them, in one request; ``last`` makes one short try."""
         request = self._addition(counted, notes or {})
         try:
             if last:
@@ -54,11 +54,11 @@ class Counters(Records):
 
 
 def window_key(at: int) -> Item:
-    """Return the key of the five minutes that a time falls into."""
+    """Return the key of the five minutes that contain a time."""
     return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
 
 
 def _hurried(client: Any) -> Any:
-    """Return a client that takes little time, where there is one; boto3's own takes its timeouts, twice."""
+    """Return a client with short timeouts if there is one; boto3's own takes its full timeouts, twice."""
     hurried = getattr(client, "hurried", None)
     return client if hurried is None else hurried(LAST_SECONDS)

@@ -1,4 +1,4 @@
-"""UpdateItem requests built from a move, what its condition expects, and what it changes."""
+"""UpdateItem requests built from a move, its expected values, and its changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 
 def update_request(move: Move, expected: Mapping[str, str | int], changes: Mapping[str, Change]) -> dict[str, Any]:
-    """Build the arguments of an UpdateItem for one move; the table's name and the key are the caller's.
+    """Build the arguments of an UpdateItem for one move; the caller adds the table's name and the key.
 
-    The condition is the transition's sources and guards, word for word, and that what must be fresh is not stored yet;
-    the new status is the transition's target.
+    The condition consists of the transition's sources and guards, literally, and requires that attributes which must be
+    fresh are not stored yet; the new status is the transition's target.
     """
     transition = TRANSITIONS[move]
     guards = transition.expected(expected)
@@ -78,12 +78,12 @@ def _expressions(
 
 
 def _holds(name: str, absent: bool) -> str:
-    """An attribute still has its value; an empty one is not stored."""
+    """Build the condition that an attribute still has its value; an empty one is not stored."""
     return f"attribute_not_exists(#{name})" if absent else f"#{name} = :if_{name}"
 
 
 def _kind(change: Change) -> str:
-    """``set``, ``add``, ``remove``, or the attribute that a sum refers to."""
+    """Return ``set``, ``add``, ``remove``, or the attribute that a sum refers to."""
     if change is None:
         return "remove"
     if isinstance(change, Increment):

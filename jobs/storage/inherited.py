@@ -1,8 +1,8 @@
-"""Connections that a forked child inherits: it must neither use nor close them, the parent goes on using them.
+"""Connections inherited by a forked child, which must neither use nor close them, because the parent still uses them.
 
-Closing is what happens by itself: when the last reference to a connection goes, at the latest when the child's
-interpreter ends, libcurl tells the other side over the shared socket that TLS is over, and the parent's next request
-fails. So a child gives each inherited connection one reference more, which nobody ever takes back.
+They would be closed implicitly: when the last reference to a connection is dropped, at the latest when the child's
+interpreter ends, libcurl sends the end of TLS over the shared socket, and the parent's next request fails. So a child
+adds one reference to each inherited connection that is never released.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _watching: Final[list[bool]] = []
 
 
 def leave_to_parent(connection: Any) -> Any:
-    """Let every child that is forked from now on leave a connection of this process alone; give it back."""
+    """Make every child forked from now on leave a connection of this process open; return the connection."""
     if not _watching:
         _watching.append(True)
         os.register_at_fork(after_in_child=_keep)

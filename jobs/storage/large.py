@@ -1,11 +1,11 @@
-"""A payload or result that its job's item has no room for: in an item of its own, in S3, or refused.
+"""A payload or result that does not fit into its job's item: in an item of its own, in S3, or refused.
 
 ::
 
-    payload up to `inline_payload_bytes`   in the job's item: a claim brings it, in one request
+    payload up to `inline_payload_bytes`   in the job's item: a claim returns it, in one request
             up to `max_payload_bytes`      in an item of its own (`jobclaim.jobs.storage.payload_items`)
     result  up to `max_result_bytes`       in the job's item
-    more                                   in S3, or refused where no bucket is set
+    more                                   in S3, or refused if no bucket is set
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ log = get_logger("jobclaim.jobs")
 
 
 class Large:
-    """Large values of one repo; knows S3 only where it must.
+    """Large values of one repo; uses S3 only where necessary.
 
     Parameters
     ----------
     items : PayloadItems
-        Those of the repo's table.
+        Payload items of the repo's table.
     client : optional
-        A boto3 S3 client; default: made from settings on first use, in each process anew.
+        A boto3 S3 client; default: created from settings on first use, once per process.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Large:
 
     @property
     def enabled(self) -> bool:
-        """Whether large values have a place to go."""
+        """Whether large values can be stored."""
         return bool(self._settings.bucket)
 
     def fitting(self, value: Any, what: str, limit: int, *, until: int | None = None) -> Any:
-        """Return a value as an item stores it: itself, or a mark for what went to S3.
+        """Return a value as an item stores it: itself, or a mark for a value that was moved to S3.
 
         ``until`` as in `jobclaim.jobs.storage.resilience.persistently`.
 
@@ -83,7 +83,7 @@ class Large:
         return value
 
     def beside(self, job: Job, text: str, *, until: int | None = None) -> Job:
-        """Write a job's payload, whose JSON is ``text``, into an item of its own where it is large enough for one.
+        """Write a job's payload, whose JSON is ``text``, into an item of its own if it is large enough.
 
         ``until`` as in `fitting`.
 
@@ -98,7 +98,7 @@ class Large:
         return replace(job, payload_mark=self._items.put(job, text, kept_ms=round(kept_ms), until=until))
 
     def replaced(self, job: Job, payload: Any, *, until: int | None = None) -> Job:
-        """Give a job with another payload, stored where one of its size belongs. Parameters and errors as `fitting`."""
+        """Return a job with another payload, stored according to its size. Parameters and errors as `fitting`."""
         fitting = self.fitting(payload, "payload", self._settings.max_payload_bytes, until=until)
         job = replace(job, payload=fitting, payload_mark=None)
         return job if is_mark(fitting) else self.beside(job, codec.encode(payload), until=until)
@@ -122,13 +122,13 @@ class Large:
         )
 
     def value(self, value: Any) -> Any:
-        """Read one value back, if it is a mark. Raises as `restored`."""
+        """Read one value back if it is a mark. Raises as `restored`."""
         if is_in_table(value):
             return self._items.get(value)
         return self._offload().fetch(value) if is_mark(value) else value
 
     def readable(self, job: Job) -> Job:
-        """As `restored`, for whoever looks at a job: where a value cannot be read, its mark stands for it."""
+        """Return a job as `restored` does, for display: if a value cannot be read, its mark stands in for it."""
         try:
             return self.restored(job)
         except JobError as error:

@@ -1,10 +1,11 @@
-"""The requests of every job without most of botocore: less than half of the CPU time of a claim, a third of a send.
+"""The most frequent requests without most of botocore: under half the CPU time of a claim, a third of a send.
 
 botocore builds each request from its service model: it validates, serializes, resolves an endpoint and calls some
-twenty hooks, for 0.9 ms. A job makes four such requests and most workers do little else, so they are made here by
-hand; what must be right stays botocore's own: credentials, the signature, the endpoint, the exceptions. Everything but
-DynamoDB's ``put_item``, ``update_item`` and ``get_item`` and SQS's ``send_message`` goes to the boto3 client
-underneath; behind a proxy these too, and where greenlets share the process, which libcurl's sockets would stop.
+twenty hooks, which takes 0.9 ms. A job makes four such requests and most workers do little else, so they are built by
+hand here; the parts that must be right stay botocore's own: credentials, the signature, the endpoint, the exceptions.
+Every other request than DynamoDB's ``put_item``, ``update_item`` and ``get_item`` and SQS's ``send_message`` goes to
+the boto3 client underneath; so do these behind a proxy, and where greenlets share the process, because libcurl's
+sockets would block them.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
-"""What each service's requests name before the operation."""
+"""Parameters that each service's requests specify besides the operation."""
 TRIES: Final = 2
 FIRST_PAUSE_SECONDS: Final = 0.05
 TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "TransactionInProgress")
 
 
 def lean(client: Any) -> Any:
-    """Return a DynamoDB or SQS client whose frequent requests cost less; the same client where that cannot be done."""
+    """Return a DynamoDB or SQS client whose frequent requests cost less, or the same client if that is not possible."""
     if sockets_are_patched() or get_environ_proxies(client.meta.endpoint_url):
         return client
     return LeanClient(client) if _certificates(client) else client
 
 
 class LeanClient:
-    """A boto3 client with its most frequent requests made by hand. Thread-safe; a forked child needs one of its own.
+    """A boto3 client whose most frequent requests are built by hand. Thread-safe; a forked child needs its own.
 
     Parameters
     ----------
     client
         A boto3 client of DynamoDB or SQS.
     sleep : callable
-        Waits that many seconds before the second try.
+        Waits for a number of seconds before the second try.
     """
 
     def __init__(self, client: Any, sleep: Callable[[float], None] = wait) -> None:
@@ -76,26 +77,26 @@ class LeanClient:
         return getattr(self._client, name)
 
     def hurried(self, seconds: float) -> LeanClient:
-        """Return a client of the same connections that tries once, for so many seconds: for a process about to end."""
+        """Return a client with the same connections that tries once, for some seconds: for a process about to end."""
         made = object.__new__(type(self))
         vars(made).update(vars(self))
         made._tries, made._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
         return made
 
     def put_item(self, **request: Any) -> Any:
-        """As boto3's."""
+        """Do the same as boto3's method."""
         return self._ask("PutItem", request)
 
     def update_item(self, **request: Any) -> Any:
-        """As boto3's."""
+        """Do the same as boto3's method."""
         return self._ask("UpdateItem", request)
 
     def get_item(self, **request: Any) -> Any:
-        """As boto3's."""
+        """Do the same as boto3's method."""
         return self._ask("GetItem", request)
 
     def send_message(self, **request: Any) -> Any:
-        """As boto3's; what SQS refuses is asked again of boto3, which knows its errors by both their names."""
+        """Do the same as boto3's method; a refused request is repeated with boto3, which knows both names of errors."""
         try:
             return self._ask("SendMessage", request)
         except ClientError as error:
@@ -109,7 +110,7 @@ class LeanClient:
         Raises
         ------
         botocore.exceptions.ClientError, botocore.exceptions.HTTPClientError
-            What boto3's client would raise.
+            The error that boto3's client would raise.
         """
         body = json.dumps(request, separators=(",", ":")).encode()
         for tries_left in reversed(range(self._tries)):
@@ -142,14 +143,14 @@ class LeanClient:
             lines = [f"{name}: {value}" for name, value in request.headers.items()]
             curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
-            curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # the last one who used it may have been in a hurry
+            curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # its last user may have set a shorter one
             answer = curl.perform_rb()
             return curl.getinfo(pycurl.RESPONSE_CODE), _parsed(answer)
         finally:
-            self._idle.append(curl)  # it stays open for the next request, whichever thread makes it
+            self._idle.append(curl)  # it stays open for the next request of any thread
 
     def _connection(self) -> Any:
-        """Return a connection that no other thread uses now, the one used last: others may end unused."""
+        """Return a connection that is not in use, the most recently used one: others may end unused."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -175,7 +176,7 @@ class LeanClient:
 
 
 def _certificates(client: Any) -> str | None:
-    """Path of the certificate authorities that the client trusts; ``None`` where it trusts everybody."""
+    """Return the path of the certificate authorities that the client trusts; ``None`` if it does not verify."""
     found: str | None = get_cert_path(client._endpoint.http_session._verify)
     return found
 

@@ -1,4 +1,4 @@
-"""Pages of jobs by state: the index's shards read in parallel order and merged, with a cursor that continues each."""
+"""Pages of jobs by state: the index's shards are read side by side and merged, with a cursor that continues each."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from jobclaim.jobs.model import Job, JobStatus, Page
 from jobclaim.jobs.storage.table import IndexEntry, JobTable
 
 ROUNDS: Final = 10
-"""Index pages per shard and call: a filter that matches little gives a short page and a cursor, not a long wait."""
+"""Index pages per shard and call: a filter with few matches gives a short page and a cursor instead of a long wait."""
 
 SEAL_BYTES: Final = 8
 
 
 def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
-    """Name the partitions of the index that hold the jobs in a state."""
+    """Return the partitions of the index that hold the jobs in a state."""
     if status.is_open:
         return [schema.open_key(queue, shard) for queue in queues for shard in range(shards)]
     keys = [schema.closed_key(status, shard) for shard in range(shards)]
-    if status is JobStatus.FAILED:  # those that recovery starts again are listed by when it does
+    if status is JobStatus.FAILED:  # those that recovery starts again are listed by their retry time
         keys += [schema.retry_key(shard) for shard in range(shards)]
         keys += [schema.settled_key(shard) for shard in range(shards)]
     return keys
@@ -34,7 +34,7 @@ def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where one partition continues; ``done`` when it is exhausted."""
+    """Where to continue in one partition; ``done`` when it is exhausted."""
 
     entry: IndexEntry | None = None
     done: bool = False
@@ -52,7 +52,7 @@ def list_page(
 ) -> Page:
     """Read the next page of the jobs in some partitions of the index, in the order of their times.
 
-    ``scope`` names the list in words; a cursor continues the list that it came from and no other.
+    ``scope`` describes the list; a cursor continues only the list that it came from.
     """
     positions = decode_cursor(cursor, scope, state_keys)
     jobs: list[Job] = []
@@ -71,7 +71,7 @@ def list_page(
 def _merged(
     table: JobTable, positions: dict[str, Position], limit: int, newest_first: bool
 ) -> list[tuple[str, IndexEntry]]:
-    """Take the next ``limit`` entries over all partitions and move the positions behind them."""
+    """Take the next ``limit`` entries over all partitions and move the positions past them."""
     pages = {
         key: table.entries(key, limit=limit, newest_first=newest_first, after=position.entry)
         for key, position in positions.items()
@@ -88,7 +88,7 @@ def _merged(
 
 
 def encode_cursor(positions: dict[str, Position], scope: str) -> str:
-    """Write where a list continues."""
+    """Encode where a list continues."""
     rows = {
         key: None if position.done else [position.entry.at, position.entry.job_id] if position.entry else []
         for key, position in positions.items()
@@ -98,7 +98,7 @@ def encode_cursor(positions: dict[str, Position], scope: str) -> str:
 
 
 def decode_cursor(cursor: str | None, scope: str, state_keys: list[str]) -> dict[str, Position]:
-    """Read where a list continues; without a cursor it begins. Raises `InvalidInput` for another list's cursor."""
+    """Decode where a list continues; without a cursor, its start. Raises `InvalidInput` for another list's cursor."""
     if cursor is None:
         return {key: Position() for key in state_keys}
     try:
@@ -124,5 +124,5 @@ def _position(row: Any) -> Position:
 
 
 def _seal(body: bytes, scope: str) -> bytes:
-    """Digest that tells a cursor from anything else; no secret, for a cursor opens nothing that the list hides."""
+    """Return a digest that distinguishes cursors from other text; not a secret: a cursor reveals nothing hidden."""
     return hashlib.sha256(scope.encode() + b"\0" + body).digest()[:SEAL_BYTES]

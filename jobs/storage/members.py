@@ -1,4 +1,4 @@
-"""Counting the members of a chord: once each, however often one comes, for about one write unit a member.
+"""Counting the members of a chord: once each, however often one arrives, for about one write unit per member.
 
 ::
 
@@ -6,11 +6,10 @@
     more          parts of about 64 members, each a note of its own with a set of hashes
                   member ──▶ its part, by the hash of its id ──it is full──▶ the chord's note: a set of full parts
 
-An update is billed by the size of the whole item, and one key takes 1,000 write units a second: so no note grows beyond
-a kilobyte, and only the last member of each part writes the note that all share. Adding to a set changes nothing the
-second time; a retried member, a doubled message and a request whose answer was lost therefore count once, and whoever
-sees the last part full wakes the chord. How many members each part expects is written before the first of them is sent;
-a process asks for it once per chord, by a write to the chord's note that is refused.
+An update is billed by the size of the whole item, and one key takes 1,000 write units a second: so no note exceeds one
+kilobyte, and only the last member of each part writes the shared note. Adding to a set is idempotent; a retried member,
+a duplicate message and a request whose answer was lost therefore count once, and the caller that sees the last part full wakes the chord. The number of members expected in each part is written before the first of them is sent; a
+process reads it once per chord, by a write to the chord's note that is refused.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from jobclaim.jobs.storage.records import Records
 from jobclaim.jobs.storage.resilience import condition_failed
 
 MEMBER_DIGITS: Final = 14
-"""Digits of the hash that stands for a member of a small chord: two of 1,000 are alike once in 10**11 chords."""
+"""Digits of the hash of a member of a small chord: two of 1,000 collide once in 10**11 chords."""
 ONE_NOTE: Final = 60
-"""Members whose hashes fit into one note of a kilobyte."""
+"""Maximum members whose hashes fit into one note of one kilobyte."""
 PART: Final = 64
-"""Members that a part has on average; some have a third more, which still takes less than a kilobyte."""
+"""Average members per part; some parts have a third more, which still takes less than one kilobyte."""
 MOST_OF_A_PART: Final = 255
 PLANS_KEPT: Final = 100
-"""Chords of which a process remembers the plan."""
+"""Chords whose plan a process remembers."""
 
 _NAMES: Final = {
     "#ttl": schema.TTL,
@@ -51,12 +50,12 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Who came to a chord so far.
+    """The arrivals at a chord so far.
 
     Attributes
     ----------
     count : int
-        Different members, one that comes twice is one; in a chord that has a plan, parts that are full.
+        Distinct members; in a chord that has a plan, parts that are full.
     expected : int
         0 while it is not known.
     """
@@ -66,7 +65,7 @@ class Arrivals:
 
     @property
     def complete(self) -> bool:
-        """Whether all are there."""
+        """Whether all members have arrived."""
         return 0 < self.expected <= self.count
 
 
@@ -78,9 +77,9 @@ class Members(Records):
         self._plans: dict[str, tuple[int, ...]] = {}
 
     def plan(self, name: str, members: Collection[str], *, seconds: float) -> None:
-        """Divide a chord into parts, where one note has no room for it: at most one write, before a member is sent.
+        """Divide a chord that one note cannot hold into parts: at most one write, before a member is sent.
 
-        The plan of the same members is the same: a chord that is begun a second time loses nobody.
+        The same members always get the same plan: a chord that is begun a second time loses no member.
         """
         if len(members) <= ONE_NOTE:
             return
@@ -90,7 +89,7 @@ class Members(Records):
         self._update(name, "SET #plan = :it, #ttl = :ttl", {":it": attribute(text)}, seconds)
 
     def arrive(self, name: str, member: str, *, seconds: float) -> Arrivals:
-        """Count a member of a chord, once however often it comes."""
+        """Count a member of a chord, once however often it arrives."""
         sizes = self._plans.get(name)
         if sizes is None:
             digest = _digest(member)
@@ -113,15 +112,15 @@ class Members(Records):
         return self._arrive_in_part(name, sizes, member, seconds)
 
     def expect(self, name: str, members: int, *, seconds: float) -> Arrivals:
-        """Tell how many members a chord has, when the last of them is about to be sent: one write."""
+        """Write the number of a chord's members, when the last of them is about to be sent: one write."""
         return _counted(self._update(name, "SET #expected = :it, #ttl = :ttl", {":it": attribute(members)}, seconds))
 
     def is_announced(self, name: str) -> bool:
-        """Check whether the last member was about to be sent: `expect` was called."""
+        """Check whether the last member was about to be sent, that is, whether `expect` was called."""
         return "expected" in self._read(name)
 
     def arrived(self, name: str, members: Iterable[str]) -> set[str]:
-        """Select those that were counted: one read for a small chord, one per part that is concerned for others."""
+        """Return the members that were counted: one read for a small chord, otherwise one per affected part."""
         wanted = list(members)
         note = self._read(name)
         if "plan" not in note:
@@ -194,7 +193,7 @@ def _digest(member: str) -> str:
 
 
 def _short(member: str) -> str:
-    """Eight characters, of other bits than those that choose the part."""
+    """Return eight characters, from other bits than those that choose the part."""
     return base64.b64encode(_hash(member)[8:14]).decode()
 
 

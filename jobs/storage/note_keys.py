@@ -1,4 +1,4 @@
-"""Keys of notes: kind and name, with a separator between them that no job's id may hold."""
+"""Keys of notes: kind and name, joined by a separator that job ids cannot contain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SEPARATOR: Final = "\x1f"
 
 
 class Kind(StrEnum):
-    """What a note is about."""
+    """Kinds of notes."""
 
     RESULT = "result"
     GROUP = "group"

@@ -1,8 +1,8 @@
 """Notes: items of the job table that are not jobs: plain results, results of a group, chord members, ticks, payloads.
 
-A note's key holds a unit separator, which `jobs.checks` refuses in the id of a job: no call can take a note for a job,
-or hide one behind the other. A note has no place in the index, so lists and recovery never see one; it ends by its own
-``expires_at``, which is honoured before DynamoDB gets round to deleting.
+A note's key contains a unit separator, which `jobs.checks` refuses in job ids: no call can take a note for a job, or
+hide one behind the other. A note has no place in the index, so lists and recovery never see it. It expires at its own
+``expires_at``, which is honoured even before DynamoDB deletes the item.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Notes(Members):
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
-        """Return the notes of a repo's table, through the repo's own client."""
+        """Return the notes of a repo's table, using the repo's own client."""
         return cls(repo.table.client, repo.table.name, clock=repo.clock, sleep=repo.table.sleep)
 
     def put(self, kind: Kind, name: str, text: str, *, seconds: float) -> None:
-        """Write a note, in the place of an earlier one, that lasts for some seconds."""
+        """Write a note that lasts for some seconds; it replaces an earlier one."""
         item = {**key(kind, name), "text": attribute(text), schema.TTL: attribute(self._end(seconds))}
         self._ask(lambda: self._client().put_item(TableName=self._table, Item=item))
 
     def get(self, kind: Kind, name: str) -> str | None:
-        """Read a note, consistently; ``None`` where there is none, or its time is over."""
+        """Read a note consistently; ``None`` if there is none or it has expired."""
         answer = self._ask(
             lambda: self._client().get_item(TableName=self._table, Key=key(kind, name), ConsistentRead=True)
         )
@@ -47,10 +47,10 @@ class Notes(Members):
         return {name: text for name, text in found.items() if text is not None}
 
     def seize(self, kind: Kind, name: str, text: str, owner: str, *, stale_ms: int, seconds: float) -> str | None:
-        """Write a note in one's own name; give ``None``, or the text of the note that stands in the way.
+        """Write a note as its owner; return ``None``, or the text of the existing note that prevents it.
 
-        One with another text stays. One with the same text stays while its owner is somebody else who wrote it less
-        than ``stale_ms`` ago; a time further ahead than that is of a clock that is not to be believed.
+        A note with another text stays. One with the same text stays while a different owner wrote it less than
+        ``stale_ms`` ago; a time further ahead than that comes from a wrong clock and is ignored.
         """
         now = self._clock()
         applied, item = self._write(

@@ -1,14 +1,14 @@
-"""Payloads and results that an item has no room for, in S3. Imported only where a bucket is set and something is large.
+"""Payloads and results too large for an item, in S3. Imported only if a bucket is set and a value is large.
 
 ::
 
     create_job(payload)  ──too large──▶ PUT <prefix><sha256 of the JSON>.json ──▶ item: {"jobclaim:s3": {key, bytes}}
     claim_job, get_job   ◀── GET, checked against its hash ◀──────────────────── item
 
-The object is written before the item, so an item never points to nothing; one whose item was then refused is left
-behind and ends by the bucket's lifecycle rule. Equal contents share one object, and every write starts its lifetime
-anew: set the rule to the longest time that a job may wait, run and be kept (`dead_retention_days`) together. Nothing is
-deleted here.
+The object is written before the item, so an item never points to a missing object; an object whose item was then
+refused is left behind and expires by the bucket's lifecycle rule. Equal contents share one object, and every write
+restarts its lifetime: set the rule to the longest time that a job may wait, run and be kept (`dead_retention_days`)
+together. This module deletes nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.errors import OffloadLost, PayloadTooLarge, StoreUnavailable
 
 MOST_BYTES: Final = 50_000_000
-"""A payload is read into the memory of each process that runs its job; beyond this it should be a file of its own."""
+"""A payload is read into the memory of each process that runs its job; a larger one should be a file of its own."""
 GONE: Final = frozenset({"NoSuchKey", "404", "NoSuchBucket"})
 
 
@@ -34,9 +34,9 @@ class Offload:
     Parameters
     ----------
     client : callable
-        Gives a boto3 S3 client, this process's own.
+        Returns a boto3 S3 client of this process.
     persist : callable
-        Makes a request again where it may pass.
+        Retries a request if it may succeed later.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Offload:
         self._persist = persist
 
     def store(self, value: Any, *, what: str = "payload") -> dict[str, Any]:
-        """Write a value under the hash of its content; give what is stored in its place.
+        """Write a value under the hash of its content; return the mark to store in its place.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Offload:
         Raises
         ------
         OffloadLost
-            The object is gone, or is not what was written.
+            The object is missing, or differs from what was written.
         StoreUnavailable
         """
         key = mark[LARGE_MARK]["key"]
@@ -96,4 +96,4 @@ class Offload:
 
     def _read(self, key: str) -> Any:
         body = self._client().get_object(Bucket=self._bucket, Key=key)["Body"]
-        return body.read(MOST_BYTES + 1)  # one byte too many differs in its hash, and is no more than that in memory
+        return body.read(MOST_BYTES + 1)  # one byte too many changes the hash, and bounds the memory

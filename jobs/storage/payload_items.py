@@ -1,4 +1,4 @@
-"""Payloads that have an item of their own beside the job's, so that who looks at the job does not pay for them.
+"""Payloads in items of their own beside the job's, so that reads of the job do not pay for them.
 
 ::
 
@@ -6,14 +6,14 @@
     claim_job, get_job   ◀── GetItem, checked against its hash ◀────────────────── job
     any write of the job ──its payload ends too soon──▶ UpdateItem payload item ──▶ UpdateItem job, with the new end
 
-The payload's item is written before the job's, so a job never points to nothing. One whose job was then refused is left
-behind; DynamoDB deletes it when its time is over. Its key holds the job's id and the hash of its content: a submission
-that is made twice writes one item, two payloads of one job never overwrite each other, and equal payloads of many jobs
-do not meet in one hot key. Its end only ever moves later.
+The payload's item is written before the job's, so a job never points to a missing payload. An item whose job was then
+refused is left behind, and DynamoDB deletes it when it expires. Its key contains the job's id and the hash of its
+content: a submission that is repeated writes one item, two payloads of one job never overwrite each other, and equal
+payloads of many jobs do not share one hot key. Its expiry only ever moves later.
 
-The end is written when the item is, because to write it when the job ends costs as much as to write it all again: an
-update is billed by the size of the item. So it lasts `FULL_MS` from the time at which the job is due, and whoever
-writes the job moves the end while that costs nothing extra in risk: `PayloadItems.outlasting`.
+The expiry is set when the item is written, because setting it when the job ends would cost as much as writing the whole
+item again: an update is billed by the size of the item. So it lasts `FULL_MS` from the job's due time, and later writes
+of the job extend it when necessary: `PayloadItems.outlasting`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ log = get_logger("jobclaim.jobs")
 
 DAY_MS: Final = 86_400_000
 FULL_MS: Final = 15 * DAY_MS
-"""How long a payload lasts from the time at which its job is due: no message lasts longer in SQS than 14 days."""
+"""How long a payload lasts from its job's due time: no message lasts longer in SQS than 14 days."""
 LEAST_MS: Final = 7 * DAY_MS
-"""An open job whose payload ends sooner than that gets it prolonged by the next write, which recovery sees to."""
+"""An open job whose payload expires sooner than this gets it extended by the next write, which recovery ensures."""
 
 
 class PayloadItems:
@@ -51,7 +51,7 @@ class PayloadItems:
     Parameters
     ----------
     client : callable
-        Gives a boto3 DynamoDB client, this process's own.
+        Returns a boto3 DynamoDB client of this process.
     """
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
@@ -61,12 +61,12 @@ class PayloadItems:
         self._sleep = sleep
 
     def put(self, job: Job, text: str, *, kept_ms: int = 0, until: int | None = None) -> dict[str, Any]:
-        """Write a payload's JSON; give the mark that stands for it in its job.
+        """Write a payload's JSON; return its mark, which the job stores.
 
         Parameters
         ----------
         kept_ms : int
-            How long the job is kept once it completed.
+            How long the job is kept after it completed.
         until : int, optional
             As in `jobclaim.jobs.storage.resilience.persistently`.
 
@@ -95,7 +95,7 @@ class PayloadItems:
         Raises
         ------
         OffloadLost
-            The item is gone, or is not what was written.
+            The item is missing, or differs from what was written.
         StoreUnavailable
         """
         name = mark[LARGE_MARK]["key"]
@@ -115,18 +115,18 @@ class PayloadItems:
         return codec.decode(text)
 
     def ends_soon(self, job: Job) -> bool:
-        """Whether a job's payload, in an item of its own, ends so soon that the job must be written for its sake."""
+        """Check whether a job's payload item expires so soon that the job must be written to extend it."""
         mark = table_mark_of(job)
         return mark is not None and mark[LARGE_MARK]["until"] * 1000 < self._clock() + LEAST_MS
 
     def outlasting(self, before: Job, after: Job, *, until: int | None = None) -> Job:
-        """Give a job that is about to be written with a payload that lasts as long as the job may need it.
+        """Return a job that is about to be written, with a payload that lasts as long as the job may need it.
 
-        Nothing is asked of DynamoDB where it does, which is nearly always so. Raises `StoreUnavailable`.
+        No request is made if it already does, which is nearly always so. Raises `StoreUnavailable`.
         """
         mark = table_mark_of(after)
         if mark is None or mark != table_mark_of(before):
-            return after  # none, or it was written a moment ago
+            return after  # no payload item, or it was just written
         is_open = after.status.is_open
         base = max(self._clock(), after.available_at)
         needed = base + LEAST_MS if is_open else after.expires_at * 1000

@@ -1,4 +1,4 @@
-"""What the keepers of small records share: a client, a table, a clock, and requests that are made persistently."""
+"""Base class for small records: a client, a table, a clock, and requests with retries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class HasTable(Protocol):
-    """A `JobRepo`, as far as records need it: the table's client, the clock and the settings."""
+    """The part of a `JobRepo` that records need: the table's client, the clock and the settings."""
 
     settings: Settings
     clock: Clock
@@ -30,9 +30,9 @@ class Records:
     Parameters
     ----------
     client : callable
-        Gives a boto3 DynamoDB client, this process's own.
+        Returns a boto3 DynamoDB client of this process.
     table : str
-        The table's name.
+        Name of the table.
     """
 
     def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
@@ -43,7 +43,7 @@ class Records:
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
-        """Use the fleet table that the repo's settings name, through the repo's own client."""
+        """Use the fleet table that the repo's settings name, with the repo's own client."""
         return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 
     def now(self) -> int:

@@ -1,4 +1,4 @@
-"""Which of AWS's errors pass by themselves, and how long to try again."""
+"""Which AWS errors are transient, and how long to retry."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from jobclaim.jobs.log import get_logger
 T = TypeVar("T")
 
 STALE: Final = (RuntimeError, OSError)
-"""What botocore lets through where credentials cannot be refreshed, or their file cannot be read: none of its own."""
+"""Errors that botocore passes through when credentials cannot be refreshed or their file cannot be read."""
 PASSING: Final = (HTTPClientError, BotoConnectionError, CredentialRetrievalError, *STALE)
-"""No answer in time, no connection at all, and no credentials, from the machine's own metadata service or a file."""
+"""No answer in time, no connection, or no credentials from the machine's metadata service or a file."""
 TRIES: Final = 3
-"""Tries of a request that nobody's lease bounds; boto3 makes two requests of each."""
+"""Tries of a request that is not bounded by a lease; boto3 makes two requests per try."""
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 5.0
 LOUD_AFTER_MS: Final = 5_000
 LOUD_EVERY_MS: Final = 60_000
-"""A request that fails for some seconds is told in the log, and again each minute."""
+"""How often a request that keeps failing is logged: after some seconds, then every minute."""
 
 log = get_logger("jobclaim.jobs")
 
@@ -37,16 +37,16 @@ _insisting: ContextVar[int | None] = ContextVar("insisting", default=None)
 
 
 def insist_until(at: int | None) -> None:
-    """Make the requests of this thread that name no bound themselves again up to a time, epoch milliseconds.
+    """Make requests of this thread that have no bound of their own retry until a time, in epoch milliseconds.
 
-    For what must be done before a claim's end can be written: giving up on it earlier than on that write would make a
-    failure of a body that succeeded. ``None``, and a time that is over, leave it at `TRIES`.
+    For requests that must succeed before a claim's end can be written: giving up on them earlier than on that write
+    would turn a body's success into a failure. ``None``, or a time in the past, means `TRIES`.
     """
     _insisting.set(at)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed later: no connection, no answer in time, a server's fault, throttling."""
+    """Check whether the same request may succeed later: no connection, no answer, a server error, throttling."""
     if isinstance(error, PASSING):
         return True
     if not isinstance(error, ClientError):
@@ -56,7 +56,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed before a lease ends: also where the caller is not let in at the moment."""
+    """Check whether the same request may succeed before a lease ends; refused access counts as well."""
     return is_transient(error) or (isinstance(error, ClientError) and _code(error) in ACCESS)
 
 
@@ -68,21 +68,21 @@ def persistently(
     sleep: Callable[[float], None] = wait,
     service: str = "DynamoDB",
 ) -> T:
-    """Make a request again after transient errors, with full jitter between the tries.
+    """Retry a request after transient errors, with full jitter between the tries.
 
     Parameters
     ----------
     until : int, optional
-        Epoch milliseconds up to which to go on: the end of the lease for a write that ends an attempt. No wait goes
-        past it; the last try is made then. Refused access is tried again too, for finished work is at stake. Default:
-        as `insist_until` says; three tries in all where it says nothing, and when that time is over already.
+        Epoch milliseconds until which to retry: the end of the lease, for a write that ends an attempt. No wait goes
+        past it; the last try is made then. Refused access is retried too, because finished work is at stake. Default:
+        the time set by `insist_until`; three tries in all if there is none or it is in the past.
 
     Raises
     ------
     StoreUnavailable
-        The last try failed, or the error is not one that passes.
+        The last try failed, or the error is not transient.
     botocore.exceptions.ClientError
-        ``ConditionalCheckFailedException``, as it is: the caller knows what it means.
+        ``ConditionalCheckFailedException``, unchanged: the caller knows what it means.
     """
     until = _insisting.get() if until is None else until
     backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
@@ -112,7 +112,7 @@ def _code(error: ClientError) -> str:
 
 
 class _Complaint:
-    """Says now and then that a request still fails."""
+    """Logs from time to time that a request still fails."""
 
     def __init__(self, clock: Clock, service: str) -> None:
         self.clock = clock

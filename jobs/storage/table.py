@@ -1,4 +1,4 @@
-"""The job table's requests: one method per request, errors made plain, no decisions."""
+"""Requests on the job table: one method per request, with readable errors and without decisions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ log = get_logger("jobclaim.jobs")
 T = TypeVar("T")
 
 BATCH: Final = 100
-"""Keys that one BatchGetItem takes (AWS, "BatchGetItem")."""
+"""Maximum keys of one BatchGetItem (AWS, "BatchGetItem")."""
 BATCH_ROUNDS: Final = 8
-"""Times that keys left unprocessed are asked for again."""
+"""How often unprocessed keys are requested again."""
 
 
 class Jobs(dict[str, Job]):
@@ -39,7 +39,7 @@ class Jobs(dict[str, Job]):
     Attributes
     ----------
     unreadable : dict of str to str
-        By id, why the items of others were not understood.
+        Why items could not be read, by id.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Jobs(dict[str, Job]):
         self.unreadable: dict[str, str] = {}
 
     def add(self, item: Item) -> None:
-        """Take in an item as DynamoDB gives it."""
+        """Add an item as DynamoDB returns it."""
         try:
             job = from_item(item)
         except JobUnreadable as error:
@@ -59,7 +59,7 @@ class Jobs(dict[str, Job]):
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One row of the index: a job's id and its sort key, epoch milliseconds."""
+    """One row of the index: a job's id and its sort key in epoch milliseconds."""
 
     job_id: str
     at: int
@@ -71,7 +71,7 @@ class JobTable:
     Parameters
     ----------
     client : callable
-        Gives a boto3 DynamoDB client, this process's own.
+        Returns a boto3 DynamoDB client of this process.
     """
 
     def __init__(
@@ -102,20 +102,20 @@ class JobTable:
         beside: Sequence[Job] = (),
         along: Sequence[Write] = (),
     ) -> Written:
-        """Make one move of the transitions' table: the one way to write a job, safe against answers that get lost.
+        """Make one move of the transition table: the only way to write a job, safe against lost answers.
 
         Parameters
         ----------
         before : Job or None
-            The job as it was read; ``None`` where there was none, which only some moves may start from.
+            The job as it was read; ``None`` if there was none, from which only some moves may start.
         after : Job
-            What the move makes of it; only the difference is written.
+            The job after the move; only the difference is written.
         until : int, optional
             As in `jobclaim.jobs.storage.resilience.persistently`.
         beside : sequence of Job, optional
-            New jobs, made in one transaction with this job's write.
+            New jobs, created in one transaction with this job's write.
         along : sequence of Write, optional
-            A caller's own writes, likewise: `jobclaim.jobs.storage.together`.
+            A caller's own writes in the same transaction: `jobclaim.jobs.storage.together`.
         """
         if before is None and not TRANSITIONS[move].creates:
             raise KeyError(f"the move {move} needs a job that was read before")
@@ -139,7 +139,7 @@ class JobTable:
         changes: Mapping[str, Change],
         until: int | None = None,
     ) -> Written:
-        """Make a move on a job that was not read: ``after`` holds what is known of it, by which the move is recognised.
+        """Make a move on a job that was not read: ``after`` holds the known values, by which the move is recognised.
 
         Other moves go through `apply`.
         """
@@ -147,26 +147,26 @@ class JobTable:
         return judged(self._conditional("update_item", {"Key": key_of(job_id), **request}, until), move, after)
 
     def get(self, job_id: str) -> Job | None:
-        """Read one job, consistently."""
+        """Read one job consistently."""
         answer = self._ask("get_item", {"Key": key_of(job_id), "ConsistentRead": True})
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, job_ids: Sequence[str], *, consistent: bool = False) -> Jobs:
         """Read jobs by id, a hundred per request. A consistent read costs twice as much.
 
-        Missing ones are left out. So are those whose items are not understood: one of them must not hide the others.
+        Missing jobs are left out, and so are those whose items cannot be read: one of them must not hide the others.
         """
         found = Jobs()
-        wanted = list(dict.fromkeys(job_ids))  # BatchGetItem refuses a key that is given twice
+        wanted = list(dict.fromkeys(job_ids))  # BatchGetItem refuses duplicate keys
         for start in range(0, len(wanted), BATCH):
             for item in self._batch([key_of(job_id) for job_id in wanted[start : start + BATCH]], consistent):
                 found.add(item)
         return found
 
     def tokens_of(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """Read the claim tokens of at most a hundred jobs, consistently, in one request; empty where none runs.
+        """Read the claim tokens of at most a hundred jobs, consistently, in one request; empty for one not running.
 
-        What DynamoDB leaves unread is left out.
+        Keys that DynamoDB leaves unprocessed are left out.
         """
         names = {"#key": schema.KEY, "#state": "status", "#token": "claim_token"}
         asked = {
@@ -197,7 +197,7 @@ class JobTable:
     ) -> list[IndexEntry]:
         """Read one page of an index partition in the order of its times; ``after`` continues behind an entry.
 
-        ``since`` and ``up_to`` bound the times, epoch milliseconds, both included; ``since`` needs ``up_to``.
+        ``since`` and ``up_to`` bound the times in epoch milliseconds, inclusive; ``since`` requires ``up_to``.
         """
         condition, values = f"{schema.INDEX_HASH} = :key", {":key": attribute(state_key)}
         if since is not None and up_to is not None:
@@ -226,7 +226,7 @@ class JobTable:
                 return rows
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    # --- what transactions are made of
+    # --- parts of transactions
     def put_request(self, job: Job) -> dict[str, Any]:
         """Return the request that puts a job unless its id is taken."""
         stored = to_attributes(job) | self.place(job)
@@ -237,7 +237,7 @@ class JobTable:
         }
 
     def changes(self, before: Job, after: Job) -> dict[str, Change]:
-        """Tell what an update must set and remove."""
+        """Return what an update must set and remove."""
         return changes(before, after, shards=self.shards, index_completed=self.index_completed)
 
     def place(self, job: Job) -> dict[str, str | int]:
@@ -245,7 +245,7 @@ class JobTable:
         return place(job, shards=self.shards, index_completed=self.index_completed)
 
     def persist(self, request: Callable[[], T], until: int | None = None) -> T:
-        """Make a request again while it may pass: `jobclaim.jobs.storage.resilience.persistently`."""
+        """Retry a request while its error is transient: `jobclaim.jobs.storage.resilience.persistently`."""
         return persistently(request, clock=self._clock, until=until, sleep=self.sleep)
 
     def _conditional(self, operation: str, request: dict[str, Any], until: int | None = None) -> Written:
@@ -263,7 +263,7 @@ class JobTable:
                 raise
             response: Any = error.response
             item = response.get("Item")
-            tries += response.get("ResponseMetadata", {}).get("RetryAttempts", 0)  # the client's own, within one call
+            tries += response.get("ResponseMetadata", {}).get("RetryAttempts", 0)  # the client's own retries
             return Written(False, from_item(item) if item else None, tries)
         return Written(True, from_item(answer["Attributes"]) if "Attributes" in answer else None, tries)
 

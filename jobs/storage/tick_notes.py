@@ -1,4 +1,4 @@
-"""Which beat sends a tick of a plain task: a note per tick, taken before the send and marked after it.
+"""Which beat sends a tick of a plain task: one note per tick, taken before the send and marked after it.
 
 ::
 
@@ -6,8 +6,8 @@
     beat two         take ──▶ ELSEWHERE, asks again ──────▶ SENT
                               beat one died, or its sends fail: ──10 s──▶ MINE
 
-A `JobTask` needs none: its tick is a job, and the job's id tells the two apart. A beat that dies between its send and
-the mark leaves a tick that another one sends again.
+A `JobTask` needs none: its tick is a job, and the job's id prevents duplicates. A beat that dies between its send and
+the mark leaves a tick that another beat sends again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Final
 from jobclaim.jobs.storage.notes import Kind, Notes
 
 STALE_MS: Final = 10_000
-"""Time after which another beat takes a tick that was taken and not marked as sent."""
+"""Time after which another beat takes over a tick that was taken and not marked as sent."""
 KEPT_SECONDS: Final = 86_400.0
 SENDING: Final = "sending"
 SENT: Final = "sent"
 
 
 class Taken(StrEnum):
-    """Whose a tick is."""
+    """State of a tick from the point of view of one beat."""
 
     MINE = "mine"
     ELSEWHERE = "elsewhere"
@@ -33,7 +33,7 @@ class Taken(StrEnum):
 
 
 class TickNotes(Notes):
-    """The notes about ticks; all requests raise `StoreUnavailable`."""
+    """Requests on the notes about ticks; all of them raise `StoreUnavailable`."""
 
     def take(self, tick: str, owner: str) -> Taken:
         """Take a tick in order to send it; the same owner may take it again.
@@ -41,7 +41,7 @@ class TickNotes(Notes):
         Parameters
         ----------
         owner : str
-            Names the beat, and no other one that ever ran.
+            Unique name of the beat process.
         """
         before = self.seize(Kind.TICK, tick, SENDING, owner, stale_ms=STALE_MS, seconds=KEPT_SECONDS)
         if before is None:
@@ -49,5 +49,5 @@ class TickNotes(Notes):
         return Taken.SENT if before == SENT else Taken.ELSEWHERE
 
     def mark_as_sent(self, tick: str) -> None:
-        """Note that a tick was sent: nobody sends it any more."""
+        """Note that a tick was sent, so that it is not sent again."""
         self.put(Kind.TICK, tick, SENT, seconds=KEPT_SECONDS)

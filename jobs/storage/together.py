@@ -4,10 +4,10 @@
 
     [ jobs' own writes, each under its move's condition | the caller's writes ]   ClientRequestToken: their digest
 
-    answered               all are made; the same request sent again within ten minutes changes nothing
-    a job's own refused    made before, where the stored job shows it; else the claim is over, or the id is taken
+    answered               all are made; the same request repeated within ten minutes changes nothing
+    a job's own refused    made before, if the stored job shows it; else the claim has ended, or the id is taken
     a caller's refused     `EffectRefused`, unless an earlier try, whose answer was lost, had been applied
-    a conflict, a throttle nothing is made: tried again, like any error that passes
+    a conflict, a throttle nothing is made: retried, like any transient error
     not a transaction      `InvalidEffect`: two operations on one item, an expression DynamoDB cannot read
 """
 
@@ -42,28 +42,28 @@ PASSING: Final[Mapping[str, str]] = {
     "RequestLimitExceeded": "RequestLimitExceeded",
     "InternalServerError": "ThrottlingException",
 }
-"""Reasons for which the same transaction may be made later, as the errors of single requests that mean the same."""
+"""Reasons for which the same transaction may succeed later, as the equivalent errors of single requests."""
 NEVER: Final = "None"
-"""How a reason says that its operation would have been made."""
+"""Reason code of an operation that was not itself refused."""
 
 
 class JobsTable(Protocol):
-    """A `jobclaim.jobs.storage.table.JobTable`, as far as its writes are part of a transaction."""
+    """The part of a `jobclaim.jobs.storage.table.JobTable` that transactions use."""
 
     name: str
     client: Callable[[], Any]
 
     def get(self, job_id: str) -> Job | None:
-        """Read one job, consistently."""
+        """Read one job consistently."""
 
     def put_request(self, job: Job) -> dict[str, Any]:
         """Return the request that puts a job unless its id is taken."""
 
     def changes(self, before: Job, after: Job) -> dict[str, Change]:
-        """Tell what an update must set and remove."""
+        """Return what an update must set and remove."""
 
     def persist(self, request: Callable[[], T], until: int | None = None) -> T:
-        """Make a request again while it may pass."""
+        """Retry a request while its error is transient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Planned:
     after: Job
 
     def as_item(self, table: JobsTable) -> dict[str, Any]:
-        """Return it as TransactWriteItems takes it."""
+        """Return the write in the form of TransactWriteItems."""
         if self.before is None:
             return {"Put": {"TableName": table.name, **table.put_request(self.after)}}
         known = as_read(self.before)
@@ -86,7 +86,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class TransactionRefusal:
-    """Why DynamoDB made nothing: a reason for each operation, or one word for the whole."""
+    """Why DynamoDB refused: one reason per operation, or one code for the whole transaction."""
 
     reasons: tuple[Mapping[str, Any], ...] = ()
     code: str = ""
@@ -96,9 +96,9 @@ class TransactionRefusal:
 def write_together(
     table: JobsTable, planned: Sequence[Planned], writes: Sequence[Write], *, until: int | None = None
 ) -> list[Written]:
-    """Make all writes in one transaction; give what became of the jobs' own, in their order.
+    """Make all writes in one transaction; return the results of the jobs' own, in their order.
 
-    Where one of these is refused, none is applied. ``until`` as in `jobclaim.jobs.storage.resilience.persistently`.
+    If one of these is refused, none is applied. ``until`` as in `jobclaim.jobs.storage.resilience.persistently`.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def write_together(
 def _ask(
     table: JobsTable, items: list[dict[str, Any]], own: int, until: int | None
 ) -> tuple[TransactionRefusal | None, int]:
-    """Make the request as long as it may pass; give why it was refused, and how often it was made."""
+    """Make the request as long as it may succeed; return why it was refused, and how often it was made."""
     text = json.dumps(canonical(items), sort_keys=True)
     request = {"TransactItems": items, "ClientRequestToken": hashlib.sha256(text.encode()).hexdigest()[:36]}
     call, tries = table.client().transact_write_items, 0
@@ -141,9 +141,9 @@ def _ask(
 
 
 def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefusal:
-    """Return what a refusal says; an error that may pass is raised, as the one of a single request.
+    """Return the reasons of a refusal; a transient error is raised as that of a single request.
 
-    A conflict on a job's own item passes whatever else is refused: it may be with an earlier try of this very write.
+    A conflict on a job's own item passes whatever else is refused: it may be with an earlier try of this same write.
 
     Raises
     ------
@@ -168,10 +168,10 @@ def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefu
 
 
 def _own(table: JobsTable, planned: Sequence[Planned], refusal: TransactionRefusal, tries: int) -> list[Written] | None:
-    """Tell what became of the jobs' own writes; ``None`` where it is a caller's that stands in the way.
+    """Return the results of the jobs' own writes; ``None`` if a caller's write was refused.
 
-    A job whose stored item shows that its write was made before shows it of all: they are made together. So the first
-    job is read where an earlier try may have been applied and no job's own write is among the refused.
+    If one stored job shows that its write was made before, so were all: they are made together. So the first job is
+    read if an earlier try may have been applied and no job's own write is among the refused.
     """
     reasons = dict(enumerate(refusal.reasons[: len(planned)]))
     refused = [index for index, reason in reasons.items() if reason.get("Code") == CONDITION]
@@ -209,7 +209,7 @@ def _refused(write: Write, index: int, reason: Mapping[str, Any]) -> EffectRefus
 
 
 def _rejected(refusal: TransactionRefusal, writes: Sequence[Write], own_table: str) -> EffectRefused | InvalidEffect:
-    """Make the error of a transaction that DynamoDB did not even look at the items of."""
+    """Build the error of a transaction that DynamoDB rejected before it checked any item."""
     tables = sorted({write.table for write in writes})
     if refusal.code == "Validation":
         return InvalidEffect(

@@ -1,4 +1,4 @@
-"""What became of a conditional write: made, refused, or made before by a try whose answer was lost."""
+"""The result of a conditional write: made, refused, or made before by a try whose answer was lost."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Answer to a conditional write.
+    """Result of a conditional write.
 
     Attributes
     ----------
     applied : bool
         Whether the write was made, by this try or by an earlier one whose answer was lost.
     job : Job or None
-        The job as the write made it, or as it stood in the way of a refused one; ``None`` where there is no item.
+        The job after the write, or the job that caused a refusal; ``None`` if there is no item.
     tries : int
-        Requests that were made: a refusal of any but the first may be of a write that was applied before.
+        Requests that were made: if a later one is refused, an earlier one may have been applied.
     """
 
     applied: bool
@@ -29,12 +29,12 @@ class Written:
 
     @property
     def made(self) -> Job | None:
-        """The job as the write made it; ``None`` where it was refused."""
+        """The job after the write; ``None`` if the write was refused."""
         return self.job if self.applied else None
 
 
 def judged(written: Written, move: Move, after: Job) -> Written:
-    """Count a refused write as made where the job that stands in its way shows that an earlier try was applied."""
+    """Count a refused write as made if the stored job shows that an earlier try was applied."""
     row, stored = TRANSITIONS[move], written.job
     if written.applied or stored is None:
         return replace(written, job=stored or (after if written.applied else None))
