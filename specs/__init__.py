@@ -1,4 +1,4 @@
-"""What `Settings` is made of: the tables inside it, how they are read, and the numbers that are derived from them.
+"""The parts of `Settings`: the nested tables, how they are read, and the numbers derived from them.
 
-The lowest layer. Users' code takes these names from `jobclaim.settings`, or from `jobclaim`.
+This is the lowest layer. Users' code imports these names from `jobclaim.settings`, or from `jobclaim`.
 """

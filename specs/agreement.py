@@ -1,4 +1,4 @@
-"""Whether the processes of a fleet have the same settings, by the digests that the workers' records carry."""
+"""Whether the processes of a fleet have the same settings, by the digests in the workers' records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 NAMED: Final = 5
-"""Workers of one digest that are named; of the others one reads how many there are."""
+"""Maximum workers named per digest; beyond that only their number is given."""
 REMEDY: Final = (
     "give all processes the same configuration and restart those that differ; it is normal only during a deployment"
 )
@@ -15,15 +15,15 @@ REMEDY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the digests of living workers come to.
+    """Result of comparing the digests of live workers.
 
     Attributes
     ----------
     differs : bool
-        Whether workers disagree with each other or with the process that asks. A worker whose digest is not known, as
-        an older release writes none, does not disagree.
+        Whether workers disagree with each other or with the process that asks. A worker without a digest, from an older
+        release, does not disagree.
     text : str
-        For people, a sentence without its full stop; empty where there are no workers.
+        A sentence for display, without its full stop; empty if there are no workers.
     """
 
     differs: bool
@@ -31,16 +31,16 @@ class Agreement:
 
 
 def compare(workers: Mapping[str, str], own: str, *, asker: str) -> Agreement:
-    """Compare the digests of living workers with each other and with that of the process that asks.
+    """Compare the digests of live workers with each other and with that of the process that asks.
 
     Parameters
     ----------
     workers : mapping of str to str
-        Digest by worker id; empty where the record has none.
+        Digest by worker id; empty if the record has none.
     own : str
         Digest of the process that asks.
     asker : str
-        What that process is called: ``this command``, ``the dashboard``.
+        Name of that process: ``this command``, ``the dashboard``.
     """
     told: dict[str, list[str]] = {}
     for worker, digest in sorted(workers.items()):

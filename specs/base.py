@@ -1,4 +1,4 @@
-"""What all tables inside `Settings` share."""
+"""Base classes and types shared by all tables inside `Settings`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TableName = Annotated[str, Field(min_length=3, max_length=255, pattern=r"^[A-Za-
 
 
 class Spec(BaseModel):
-    """A table inside `Settings`: frozen, and an unknown field is answered with the closest one there is."""
+    """A table inside `Settings`: frozen; an error about an unknown field suggests the closest one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""What must hold between several settings; each refusal names the values and what to change."""
+"""Checks across several settings; each error names the values and what to change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check(settings: Configuration) -> None:
     Raises
     ------
     ValueError
-        The first contradiction that was found.
+        The first contradiction found.
     """
     _check_default_queue(settings)
     _check_tasks(settings)

@@ -1,4 +1,4 @@
-"""What the checks and the derived numbers need to know of `Settings`, which stands a layer above them."""
+"""The part of `Settings`, which is a layer above, that the checks and the derived numbers need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobclaim.specs.tasks import Limits, ScheduleSpec, TaskSpec
 
 
 class Configuration(Protocol):
-    """The part of `Settings` that is read here; each name means what it means there."""
+    """The part of `Settings` that is read here; each name means the same as there."""
 
     @property
     def default_queue(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Cron expressions as values: five fields as crontab(5) has them, read once and checked to the last character.
+"""Cron expressions as values: five fields as in crontab(5), parsed once and validated completely.
 
 ::
 
@@ -9,9 +9,9 @@
     │  └──────── hour          0-23
     └─────────── minute        0-59
 
-A field is ``*``, a value, a range ``a-b``, a step ``*/n`` or ``a-b/n``, or a list of these. Where day of month and day
-of week are both restricted, that is neither begins with ``*``, a day that fits one of them is enough. Extensions of
-other programs (``mon#1``, ``L``, ``W``, ``?``) are refused, because each program means something else by them.
+A field is ``*``, a value, a range ``a-b``, a step ``*/n`` or ``a-b/n``, or a list of these. If day of month and day of
+week are both restricted, that is, neither begins with ``*``, a day that matches either of them is enough. Extensions of
+other programs (``mon#1``, ``L``, ``W``, ``?``) are refused, because each program interprets them differently.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from datetime import date, timedelta
 from typing import Final
 
 LEAP_CYCLE_DAYS: Final = 41 * 366
-"""Days within which every date and weekday has come, 29 February on a given weekday around 2100 among them."""
+"""Days that contain every combination of date and weekday, including 29 February on a given weekday around 2100."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """When a crontab fires, as the sets of what fits.
+    """When a crontab fires, as sets of matching values.
 
     Attributes
     ----------
     weekdays : frozenset of int
         Sunday is 0.
     either_day : bool
-        Whether a day that fits ``days`` or ``weekdays`` is enough; else it must fit both, as Celery's ``crontab`` asks.
+        Whether a match of ``days`` or of ``weekdays`` is enough; else both must match, as in Celery's ``crontab``.
     """
 
     minutes: frozenset[int] = frozenset(range(60))
@@ -72,7 +72,7 @@ class _Field:
 
     @property
     def range(self) -> str:
-        """The values that it takes, as people write them."""
+        """The allowed values in readable form."""
         words = f", or {next(iter(self.names))} to {list(self.names)[-1]}" if self.names else ""
         return f"{self.first} to {self.last}{words}"
 
@@ -106,7 +106,7 @@ _EXTENSIONS: Final = {
 
 
 def parse_cron(expression: str) -> Cron:
-    """Read a cron expression.
+    """Parse a cron expression.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _of_nickname(expression: str, text: str) -> str:
 
 
 def _values(field: _Field, text: str) -> frozenset[int]:
-    """Read a list of values, ranges and steps."""
+    """Parse a list of values, ranges and steps."""
     found: set[int] = set()
     for term in text.split(","):
         if not term:
@@ -200,7 +200,7 @@ def _value(field: _Field, word: str) -> int:
 
 
 def _hint(field: _Field, word: str) -> str:
-    """Explain what other programs take and cron does not."""
+    """Explain syntax that other programs accept and cron does not."""
     if field.name.startswith("day") and word.strip("0123456789") in ("l", "w", "lw"):
         return " (the last day and the nearest weekday, 'L' and 'W', are not standard cron)"
     if word[:3] in field.names:

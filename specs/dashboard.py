@@ -1,4 +1,4 @@
-"""Who may sign in to the dashboard, and from where."""
+"""Dashboard users, and how they sign in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobclaim.specs.base import Spec
 from jobclaim.specs.parsing import Names
 
 SCRYPT_HASH: Final = r"scrypt\$\d{4,7}\$\d{1,2}\$\d{1,2}\$[A-Za-z0-9_-]{22,}\$[A-Za-z0-9_-]{43}"
-"""What a stored password looks like: cost, block size, parallelism, salt, key."""
+"""Pattern of a stored password hash: cost, block size, parallelism, salt, key."""
 
 
 class DashboardUser(Spec):
@@ -20,9 +20,9 @@ class DashboardUser(Spec):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     password: Annotated[str, Field(repr=False)]
-    """Its hash, as ``jobclaim dashboard hash-password`` prints it; never the password itself."""
+    """Hash of the password, as printed by ``jobclaim dashboard hash-password``; never the password itself."""
     operator: bool = False
-    """Whether the user may act; others look."""
+    """Whether the user may act; otherwise read-only."""
 
     @field_validator("password")
     @classmethod
@@ -33,33 +33,33 @@ class DashboardUser(Spec):
 
 
 class DashboardAlb(Spec):
-    """An Application Load Balancer that signs people in by OpenID Connect and passes on who they are."""
+    """An Application Load Balancer that authenticates users by OpenID Connect and passes on their identity."""
 
     signer: Annotated[
         str, Field(pattern=r"^arn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:loadbalancer/app/[^/]+/[^/]+$")
     ]
-    """ARN of the load balancer: only its tokens count."""
+    """ARN of the load balancer: only its tokens are accepted."""
     issuer: Annotated[str, Field(pattern=r"^https://")]
     """Issuer of its OIDC action."""
     client: Annotated[str, Field(min_length=1)]
     """Client id of its OIDC action."""
     user_claim: Annotated[str, Field(min_length=1)] = "email"
-    """Claim that names the person, in the audit trail too."""
+    """Claim that names the user, also in the audit trail."""
     operators: tuple[str, ...] = ()
-    """Who may act: values of ``operator_claim``, which may be a list of groups; everybody else looks."""
+    """Users who may act: values of ``operator_claim``, which may be a list of groups; all others are read-only."""
     operator_claim: str | None = None
-    """Default ``user_claim``."""
+    """Claim that decides who may act; default ``user_claim``."""
     key_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    """Where the region's public keys are; default AWS's own. GovCloud's differ."""
+    """URL of the region's public keys; default AWS's own. GovCloud's differ."""
 
 
 def checked_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return host names in small letters.
+    """Return host names in lower case.
 
     Raises
     ------
     ValueError
-        One has a scheme, a port or a path.
+        A name has a scheme, a port or a path.
     """
     for host in hosts:
         if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]", host):
@@ -75,7 +75,7 @@ def checked_users(users: dict[str, DashboardUser]) -> dict[str, DashboardUser]:
     Raises
     ------
     ValueError
-        A name is empty, too long, or holds a colon or a blank.
+        A name is empty, too long, or contains a colon or a blank.
     """
     for name in users:
         if not re.fullmatch(r"[^\s:\x00-\x1f\x7f]{1,100}", name):

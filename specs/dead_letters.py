@@ -13,17 +13,17 @@ FailureKindName = Literal["TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT",
 
 
 class DeadLetterRule(Spec):
-    """How often and when recovery starts a failed job again by itself, before it waits for a person."""
+    """How often and when recovery retries a failed job automatically, before it awaits a person."""
 
     retries: Annotated[int, Field(ge=0, le=20)]
-    """0 for none."""
+    """Number of automatic retries; 0 for none."""
     after_seconds: Annotated[float, Field(gt=0, le=2_592_000)] = 300.0
-    """From the failure to the first retry, seconds."""
+    """Seconds from the failure to the first retry."""
     factor: Annotated[float, Field(ge=1, le=100)] = 4.0
-    """By which each further delay is longer than the one before."""
+    """Factor by which each further delay grows."""
 
     def delay_seconds(self, done: int) -> float | None:
-        """Seconds from a failure to the next retry after ``done`` retries; ``None`` when there is no more."""
+        """Return the seconds from a failure to the next retry after ``done`` retries; ``None`` if none is left."""
         if done >= self.retries:
             return None
         return min(self.after_seconds * self.factor**done, 2_592_000.0)
@@ -34,11 +34,11 @@ DEAD_LETTER_RULES: Final[Mapping[str, DeadLetterRule]] = {
     "EXTERNAL": DeadLetterRule(retries=3, after_seconds=3600, factor=3),
     "CONFIGURATION": DeadLetterRule(retries=1, after_seconds=7200),
 }
-"""5 min to 21 h, 1 h to 9 h, 2 h; every other kind waits for a person at once."""
+"""Defaults: 5 min to 21 h, 1 h to 9 h, 2 h; every other kind awaits a person at once."""
 
 
 def rule_for(kind: str, *more: Mapping[FailureKindName, DeadLetterRule]) -> DeadLetterRule:
-    """Find the rule of a failure kind: the last mapping that has one wins, then `DEAD_LETTER_RULES`; else no retry."""
+    """Return the rule of a kind: from the last mapping that has one, else `DEAD_LETTER_RULES`, else no retry."""
     known: dict[str, DeadLetterRule] = dict(DEAD_LETTER_RULES)
     for rules in more:
         known.update({str(name): rule for name, rule in rules.items()})

@@ -1,8 +1,8 @@
 """A short hash of the settings that all processes of a fleet must share.
 
-Left out is what may differ between two healthy processes: where a machine reaches AWS, what its own files and logs look
-like, who signs in to the dashboard, and how the stack is cut into services. Values equal to their default are left out
-too, so that a release which adds a setting does not change the digest.
+It leaves out what may differ between two healthy processes: how a machine reaches AWS, its own files and logs, who
+signs in to the dashboard, and how the stack is divided into services. Values equal to their default are left out too,
+so that a release that adds a setting does not change the digest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 DIGITS: Final = 12
 OWN: Final = frozenset(
     {
-        # how this machine reaches AWS; whoever reads a worker's record is in that worker's region and account
+        # how this machine reaches AWS; a process that reads a worker's record is in that worker's region and account
         "region",
         "endpoint_url",
         "dynamodb_endpoint_url",
@@ -34,7 +34,7 @@ OWN: Final = frozenset(
         # what the stack decides for single processes
         "worker_groups",
         "recovery_by_beat",
-        # contained in what is hashed: in `queues`, and in the names that SQS sees
+        # contained in hashed values: in `queues`, and in the names in SQS
         "queue_preset",
         "queue_prefix",
         "queue_urls",
@@ -42,23 +42,23 @@ OWN: Final = frozenset(
 )
 """Fields that are not part of the digest."""
 DASHBOARD: Final = "dashboard_"
-"""What the fields of the dashboard begin with; its process alone reads them, and its users' hashes go nowhere."""
+"""Prefix of the dashboard's fields: only its process reads them, and its users' hashes must not leave it."""
 
 
 def shared(values: Mapping[str, Any], queue_names: Mapping[str, str]) -> dict[str, Any]:
-    """Select from all dumped settings what a fleet must share; ``queue_names`` are SQS's names by logical name."""
+    """Select the settings that a fleet must share from all; ``queue_names`` are SQS's names by logical name."""
     kept = {name: value for name, value in values.items() if name not in OWN and not name.startswith(DASHBOARD)}
     return kept | {"tasks": _ordered(kept.get("tasks", {})), "queue_names": dict(queue_names)}
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """Hash what the fleet must share: twelve hexadecimal digits, the same on every machine."""
+    """Hash the shared settings: twelve hexadecimal digits, the same on every machine."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def _ordered(tasks: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Keep the order of patterns, of which the first that fits counts; that of plain names means nothing."""
+    """Keep the order of patterns, of which the first match applies; sort plain names, whose order means nothing."""
     patterns = [(name, spec) for name, spec in tasks.items() if _is_pattern(name)]
     return sorted((name, spec) for name, spec in tasks.items() if not _is_pattern(name)) + patterns
 

@@ -1,4 +1,4 @@
-"""``JOBCLAIM = {...}`` in Django's settings: names in small or capital letters, also in the tables inside."""
+"""``JOBCLAIM = {...}`` in Django's settings: names in lower or upper case, also in nested tables."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ TABLE: Final = "JOBCLAIM"
 
 
 class DjangoTableError(ConfigError):
-    """``JOBCLAIM`` of Django's settings cannot be used."""
+    """``JOBCLAIM`` in Django's settings cannot be used."""
 
     source = TABLE
 
 
 def table_of_django(fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """Read ``JOBCLAIM`` of the Django project that this process belongs to; empty where it belongs to none.
+    """Read ``JOBCLAIM`` of the Django project that this process belongs to; empty if it belongs to none.
 
     Raises
     ------
     DjangoTableError
-        It is not a dictionary, or a name in it is unknown or given twice; the message says where it stands.
+        It is not a dictionary, or a name in it is unknown or given twice; the message names its place.
     """
     table = _given()
     kinds = {name: field.annotation for name, field in fields.items()}
@@ -53,7 +53,7 @@ def _given() -> Any:
 
 
 def _is_django() -> bool:
-    """Check whether Django's settings can be read: they are named, and not just being read, or given by a program."""
+    """Check whether Django's settings can be read: named, and neither being loaded now nor set by a program."""
     conf, named = sys.modules.get("django.conf"), os.environ.get(DJANGO)
     if conf is not None and conf.settings.configured:
         return True
@@ -63,7 +63,7 @@ def _is_django() -> bool:
 
 
 def _by_field(table: Any, kinds: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Name the entries of a table as its fields are named, and those of the tables inside."""
+    """Rename the entries of a table, and of its nested tables, to the names of their fields."""
     if not isinstance(table, Mapping) or not all(isinstance(name, str) for name in table):
         raise ValueError(
             f"{where}={table!r} is not a dictionary of names; write it as {TABLE} = {{'job_table': 'shop-jobs'}}"
@@ -79,7 +79,7 @@ def _by_field(table: Any, kinds: Mapping[str, Any], where: str) -> dict[str, Any
 
 
 def _inside(value: Any, kind: Any, where: str) -> Any:
-    """Do the same in the tables of a value; names that are no fields, as those of tasks, stay as they are."""
+    """Rename the tables inside a value; names that are not fields, such as those of tasks, stay unchanged."""
     for one in _alternatives(kind):
         origin, inner = get_origin(one), get_args(one)
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a check found, of any part of jobclaim: how bad it is, where, what it means, and how to mend it."""
+"""A finding of a check of any part of jobclaim: its level, place, meaning and remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Level(StrEnum):
-    """How bad it is: FAIL breaks a promise, WARN costs something or will, OK is as it should be."""
+    """Severity: FAIL breaks a promise, WARN costs something or will, OK is as it should be."""
 
     OK = "OK"
     WARN = "WARN"
@@ -18,25 +18,25 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One thing that a check says.
+    """One finding of a check.
 
     Attributes
     ----------
     check : str
         Name of the check, as in ``--check-duplicates``: ``duplicates``.
     subject : str
-        The schedule, task, table or queue that it is about.
+        The schedule, task, table or queue concerned.
     file : str
-        Where it is, relative to the folder that was checked; empty where only the running system knows it.
+        File relative to the checked folder; empty if only the running system knows it.
     line : int
-        0 where it is not known.
+        0 if it is not known.
     problem, fix : str
-        What was found, with its value, and why that matters; what to do, empty where all is well.
+        What was found, with its value, and why it matters; what to do, empty if all is well.
     level : Level
     cause : str
-        What findings of one check have in common, so that they are shown as one; empty for one that stands alone.
+        Common cause by which findings of one check are shown as one; empty for a separate finding.
     places : tuple of str
-        All places, where the finding stands for several; empty for a single one.
+        All places, if the finding stands for several; empty for a single one.
     """
 
     check: str
@@ -51,17 +51,17 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """File and line, as editors open them."""
+        """File and line in the form that editors open."""
         return f"{self.file}:{self.line}" if self.file and self.line else self.file
 
     @property
     def count(self) -> int:
-        """How many faults it stands for."""
+        """Number of faults that it stands for."""
         return max(1, len(self.places))
 
     @property
     def fingerprint(self) -> str:
-        """What stays when lines move: check, subject and file."""
+        """Identity that is stable when lines move: check, subject and file."""
         return hashlib.sha256(f"{self.check}\0{self.subject}\0{self.file}".encode()).hexdigest()[:16]
 
     def record(self) -> dict[str, Any]:
@@ -72,17 +72,17 @@ class Finding:
 
 
 def ok(subject: str, problem: str) -> Finding:
-    """Say that something deployed is as it should be."""
+    """Return a finding that something deployed is as it should be."""
     return _deployed(Level.OK, subject, problem, "")
 
 
 def warn(subject: str, problem: str, fix: str) -> Finding:
-    """Say that something deployed works, but costs something or will break."""
+    """Return a finding that something deployed works, but costs something or will break."""
     return _deployed(Level.WARN, subject, problem, fix)
 
 
 def fail(subject: str, problem: str, fix: str) -> Finding:
-    """Say that something deployed breaks a promise."""
+    """Return a finding that something deployed breaks a promise."""
     return _deployed(Level.FAIL, subject, problem, fix)
 
 

@@ -11,22 +11,22 @@ from jobclaim.specs.quotas import FARGATE_MEMORY
 
 
 class WorkerGroup(Spec):
-    """Workers that listen on the same queues: one ECS service in `template.yaml`."""
+    """Workers that consume the same queues: one ECS service in `template.yaml`."""
 
     queues: tuple[str, ...]
-    """Logical names; a queue belongs to one group, and the recovery queue to none: it has a service of its own."""
+    """Logical names; a queue belongs to one group, and the recovery queue to none: it has its own service."""
     cpu: Literal[256, 512, 1024, 2048, 4096, 8192, 16384] = 1024
-    """CPU units of one Fargate task; 1024 are a core."""
+    """CPU units of one Fargate task; 1024 are one core."""
     memory: Annotated[int, Field(ge=512, le=122_880)] = 2048
-    """MiB of one Fargate task. Too little ends in children that the kernel kills, so in orphans."""
+    """MiB of one Fargate task. With too little, the kernel kills children, which leaves orphans."""
     concurrency: Count | None = None
-    """Processes of one task; default the most that one of its queues asks for."""
+    """Processes of one task; default: the highest number that one of its queues asks for."""
     min_tasks: Annotated[int, Field(ge=0)] = 1
-    """Fewest tasks; at 0 the first job of an idle queue waits for a task to start."""
+    """Minimum number of tasks; with 0 the first job of an idle queue waits for a task to start."""
     max_tasks: Count = 10
-    """Most tasks, so the most that a flood of jobs can cost."""
+    """Maximum number of tasks, which bounds the cost of a flood of jobs."""
     spot: bool = True
-    """Whether the parameter ``SpotWeight`` may put tasks of this group on interruptible capacity."""
+    """Whether the parameter ``SpotWeight`` may run tasks of this group on interruptible capacity."""
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> WorkerGroup:

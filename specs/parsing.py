@@ -1,4 +1,4 @@
-"""Reading what an environment variable can only give as text, and hiding secrets in what is said about it."""
+"""Parsing of values that environment variables can only give as text, and masking of secrets in errors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pydantic_settings import NoDecode
 T = TypeVar("T")
 
 SECRET_FIELDS: Final = frozenset({"dashboard_users"})
-"""Fields whose values no message quotes: where a password's hash belongs, a password will be written one day."""
+"""Fields whose values no message quotes: a password may be written by mistake where its hash belongs."""
 HIDDEN: Final = "(not shown)"
 
 
 def from_json(value: Any, info: ValidationInfo) -> Any:
-    """Read a table or list that is given as JSON; anything but text is given back as it is.
+    """Parse a table or list given as JSON; any value that is not text is returned unchanged.
 
     Raises
     ------
     ValueError
-        The text is not JSON; it names the field and shows the form.
+        The text is not JSON; the message names the field and shows the form.
     """
     if not isinstance(value, str):
         return value
@@ -37,12 +37,12 @@ def from_json(value: Any, info: ValidationInfo) -> Any:
 
 
 def from_list(value: Any, info: ValidationInfo) -> Any:
-    """Read ``["a", "b"]`` or ``a,b``; anything but text is given back as it is.
+    """Parse ``["a", "b"]`` or ``a,b``; any value that is not text is returned unchanged.
 
     Raises
     ------
     ValueError
-        The text begins like a JSON list and is none; it names the field and shows both forms.
+        The text begins like a JSON list but is not one; the message names the field and shows both forms.
     """
     if not isinstance(value, str):
         return value
@@ -55,7 +55,7 @@ def from_list(value: Any, info: ValidationInfo) -> Any:
 
 
 def endpoint_url(url: str | None) -> str | None:
-    """Check the URL of an endpoint; an empty one, as compose files give, is none.
+    """Check the URL of an endpoint; an empty one, as in compose files, means none.
 
     Raises
     ------
@@ -71,14 +71,14 @@ def endpoint_url(url: str | None) -> str | None:
 
 
 FromJson = Annotated[T, NoDecode, BeforeValidator(from_json)]
-"""A field that is given as JSON where it can only be text."""
+"""A field that is given as JSON where only text is possible."""
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(from_list)]
-"""A field of names, in a list or between commas."""
+"""A field of names, as a list or separated by commas."""
 EndpointUrl = Annotated[str | None, AfterValidator(endpoint_url)]
 
 
 def without_secrets(error: ValidationError) -> ValidationError:
-    """Hide what was given for a secret field, and for all of them at once, as a check of the whole is given it."""
+    """Hide the values of secret fields, and all values together, because a check of the whole model receives them."""
     rows = [
         InitErrorDetails(
             type=row["type"],

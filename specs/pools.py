@@ -1,4 +1,4 @@
-"""Which of Celery's pools a worker runs on, and what to do instead of the others."""
+"""Celery's pools: which one a worker runs on, and what to do instead of using the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 PREFORK: Final = ("prefork", "processes")
 THREADS: Final = ("threads",)
 CUSTOM: Final = "custom"
-"""Whatever CELERY_CUSTOM_WORKER_POOL names: judged by its class, when the worker starts."""
+"""Stands for the pool that CELERY_CUSTOM_WORKER_POOL names: checked by its class when the worker starts."""
 INSTEAD: Final = (
     "run it with -P prefork, the default, or with -P threads for bodies that wait on networks, `async def` ones "
     "among them (docs/pools.md)"
@@ -20,16 +20,16 @@ REFUSED: Final = {
     "gevent": "it has no event loop that the SQS transport could run in",
     "eventlet": "it has no event loop that the SQS transport could run in",
 }
-"""Why, by the names that Celery gives them."""
+"""Why a pool is refused, by Celery's names for them."""
 
 
 def refusal(name: str) -> str | None:
-    """Say why a worker does not run on a pool, and what to do; ``None`` for one that it runs on.
+    """Return why a worker does not run on a pool, and what to do; ``None`` for a supported pool.
 
     Parameters
     ----------
     name : str
-        Celery's name of it, or the path of a class.
+        Celery's name of the pool, or the path of a class.
     """
     if name in (*PREFORK, *THREADS, CUSTOM):
         return None
@@ -38,7 +38,7 @@ def refusal(name: str) -> str | None:
 
 
 def asked_for(options: tuple[str, ...]) -> str | None:
-    """Return the pool that options of ``celery worker`` name; ``None`` where they name none."""
+    """Return the pool that options of ``celery worker`` name; ``None`` if they name none."""
     for position, option in enumerate(options):
         if option in ("-P", "--pool"):
             return options[position + 1] if position + 1 < len(options) else None

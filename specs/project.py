@@ -1,7 +1,7 @@
-"""Where the settings of a project stand: its ``pyproject.toml``, or the file that ``JOBCLAIM_CONFIG`` names.
+"""Where a project's settings are: its ``pyproject.toml``, or the file that ``JOBCLAIM_CONFIG`` names.
 
-A program finds the same settings from every folder of a project: the search goes from the working folder upwards and
-ends at the root of the repository, so that a checkout inside another project never takes that one's settings.
+A program finds the same settings from every directory of a project: the search goes from the working directory upwards
+and ends at the root of the repository, so that a checkout inside another project never uses that project's settings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jobclaim.specs.variables import CONFIG
 PYPROJECT: Final = "pyproject.toml"
 TABLE: Final = "[tool.jobclaim]"
 REPOSITORY: Final = (".git", ".hg", ".svn", ".jj")
-"""What marks the root of a repository; a folder, or a file in a worktree or a submodule."""
+"""Name that marks the root of a repository; a directory, or a file in a worktree or a submodule."""
 
 
 class ConfigError(ValueError):
@@ -28,14 +28,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The folder that settings belong to, and what its configuration file says.
+    """The directory that settings belong to, and the content of its configuration file.
 
     Attributes
     ----------
     folder : Path, optional
-        Where ``.env`` is read from; ``None`` where the working folder was deleted.
+        Where ``.env`` is read from; ``None`` if the working directory was deleted.
     file : Path, optional
-        The configuration file, ``None`` where there is none.
+        The configuration file; ``None`` if there is none.
     table : mapping
         The settings in that file.
     """
@@ -46,19 +46,19 @@ class Project:
 
 
 def find(environment: Mapping[str, str]) -> Project:
-    """Find the project: by ``JOBCLAIM_CONFIG``, else from the working folder upwards.
+    """Find the project: by ``JOBCLAIM_CONFIG``, else from the working directory upwards.
 
     The nearest ``pyproject.toml`` with a table ``[tool.jobclaim]`` is the project's; without one, the nearest
-    ``pyproject.toml``; without any, the working folder is the project.
+    ``pyproject.toml``; without any, the working directory is the project.
 
     Raises
     ------
     ConfigError
-        A file is missing, unreadable or not TOML, or its table is not one.
+        A file is missing, unreadable or not TOML, or its table is not a table.
     """
     try:
         here = Path.cwd()
-    except FileNotFoundError:  # deleted under the program's feet; a file can be named all the same
+    except FileNotFoundError:  # deleted while the program runs; a file can still be named
         here = None
     named = environment.get(CONFIG)
     if named:
@@ -93,7 +93,7 @@ def _upwards(here: Path) -> Project:
 
 
 def _folders(here: Path) -> Iterator[Path]:
-    """Walk from a folder up to the root of its repository, or of the file system."""
+    """Yield the directories from one up to the root of its repository, or of the file system."""
     for folder in (here, *here.parents):
         yield folder
         if any((folder / mark).exists() for mark in REPOSITORY):
@@ -101,7 +101,7 @@ def _folders(here: Path) -> Iterator[Path]:
 
 
 def _read(file: Path) -> Mapping[str, Any] | None:
-    """Read a TOML file; ``None`` where there is no such file."""
+    """Read a TOML file; ``None`` if there is no such file."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

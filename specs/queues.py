@@ -1,4 +1,4 @@
-"""Queues: how long their jobs may wait and run, and sets of queues to start from."""
+"""Queues: how long their jobs may wait and run, and presets to start from."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class QueueSpec(Spec):
     priority: Annotated[int, Field(ge=0, le=10)] = 5
     """0 to 10, higher first. A worker polls its queues in this order; see `Settings.strict_priority` for starvation."""
     sla_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Longest acceptable wait from submission to claim, seconds. Alarms, autoscaling and redispatch count on it: too
-    low and a queue with a backlog is sent copies of its messages, too high and a lost message is sent again late."""
+    """Longest acceptable wait from submission to claim, in seconds. Alarms, autoscaling and redispatch use it: too low,
+    and copies of its messages are sent to a queue with a backlog; too high, and a lost message is sent again late."""
     soft_limit: Seconds = 1680
-    """Seconds after which `SoftTimeLimitExceeded` is raised in a task; until ``hard_limit`` it may clean up."""
+    """Seconds after which `SoftTimeLimitExceeded` is raised in a task; it may clean up until ``hard_limit``."""
     hard_limit: Seconds = 1800
-    """Seconds after which the process that runs a task is killed. Lease and visibility timeout follow from it."""
+    """Seconds after which the process that runs a task is killed. Lease and visibility timeout are derived from it."""
     visibility_factor: Annotated[float, Field(ge=1)] = 2.0
-    """Visibility timeout as a multiple of the longest hard limit routed here; 2 is what long-running services use."""
+    """Visibility timeout as a multiple of the longest hard limit routed here; 2 is usual for long-running services."""
     lease_seconds: Seconds | None = None
-    """How long a claim lasts, seconds. Default: hard limit + `Settings.lease_grace_seconds`. A longer lease only delays
-    the recovery of orphans."""
+    """Lease of a claim in seconds. Default: hard limit + `Settings.lease_grace_seconds`. A longer lease only delays the
+    recovery of orphans."""
     concurrency: Count = 4
-    """Processes of a worker that listens on this queue alone; each runs one job at a time."""
+    """Processes of a worker that consumes only this queue; each runs one job at a time."""
     max_receive_count: Count = 5
-    """Deliveries before SQS moves a message to the dead-letter queue. At 1 a message that a stopping worker gives back
-    is already a dead one."""
+    """Deliveries before SQS moves a message to the dead-letter queue. With 1, a message that a stopping worker releases
+    becomes a dead letter."""
 
     @field_validator("name")
     @classmethod
@@ -69,7 +69,7 @@ class QueueSpec(Spec):
 
 
 QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
-    # kinds of work side by side, each with workers of its own
+    # kinds of work side by side, each with its own workers
     "documents": (
         QueueSpec(name="documents", priority=5, sla_seconds=60, soft_limit=840, hard_limit=900),
         QueueSpec(name="websites", priority=5, sla_seconds=60, soft_limit=540, hard_limit=600),
@@ -81,7 +81,7 @@ QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
         QueueSpec(name="data", priority=4, sla_seconds=120, soft_limit=1680, hard_limit=1800, concurrency=2),
         QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60, concurrency=8),
     ),
-    # priorities, each with the wait that is promised
+    # priorities, each with its promised wait
     "priority": (
         QueueSpec(name="critical", priority=10, sla_seconds=2, soft_limit=280, hard_limit=300),
         QueueSpec(name="high_priority", priority=8, sla_seconds=3, soft_limit=280, hard_limit=300),
@@ -91,16 +91,16 @@ QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
         QueueSpec(name="maintenance", priority=3, sla_seconds=300, soft_limit=3480, hard_limit=3600),
     ),
 }
-"""Sets of queues to start from: ``Settings(queue_preset="priority")``, or put them into ``queues`` with others."""
+"""Sets of queues to start from: ``Settings(queue_preset="priority")``; or copy them into ``queues`` and add others."""
 
 
 def all_queues(given: tuple[QueueSpec, ...], preset: str | None, recovery: str) -> tuple[QueueSpec, ...]:
-    """Join the queues of the preset, those given, and recovery's own; a given one replaces the preset's of its name.
+    """Combine the queues of the preset, the given ones, and recovery's own; a given queue replaces the preset's.
 
     Raises
     ------
     ValueError
-        A name is given twice.
+        A name occurs twice.
     """
     names = [queue.name for queue in given]
     repeated = sorted({name for name in names if names.count(name) > 1})

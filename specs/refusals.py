@@ -1,4 +1,4 @@
-"""The messages of refused settings, which say what was meant when the name is nearly right."""
+"""Error messages for refused settings, with a suggestion when a name is nearly right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that is closest, or say nothing."""
+    """Suggest the closest known name; empty if none is close."""
     close = get_close_matches(name, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -23,7 +23,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> No
     Raises
     ------
     ValueError
-        It names the field, where it stands, and the closest field there is.
+        The message names the field, its place, and the closest known field.
     """
     names = list(known)
     for key in given:
@@ -39,7 +39,7 @@ def check_limits(owner: str, soft: int, hard: int) -> None:
     Raises
     ------
     ValueError
-        It names the owner and both limits.
+        The message names the owner and both limits.
     """
     if soft >= hard:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The folder of this machine's pid, liveness and log files: this user's own, so that what is read from it is ours."""
+"""The directory of this machine's pid, liveness and log files: private to the user, so that it can be trusted."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def path_of(settings: Configuration) -> Path:
-    """Name the folder: ``run_dir``, else ``jobclaim`` below ``$XDG_RUNTIME_DIR``, else below the user's state folder.
+    """Return the directory: ``run_dir``, else ``jobclaim`` in ``$XDG_RUNTIME_DIR``, else in the user's state directory.
 
-    Never one in a temporary folder that users share: whoever made it first could put commands and links into it.
+    It is never in a temporary directory that users share: another user could create it first and plant commands and
+    links.
     """
     if settings.run_dir:
         return Path(settings.run_dir)
@@ -27,12 +28,12 @@ def path_of(settings: Configuration) -> Path:
 
 
 def claim(folder: Path) -> Path:
-    """Make the folder, or make sure that the one which is there belongs to this user alone; gives it.
+    """Create the directory, or make sure that the existing one belongs to this user alone; return it.
 
     Raises
     ------
     PermissionError
-        It is a link, another user's, or others may write into it; the message says which and what to do.
+        It is a link, belongs to another user, or is writable by others; the message says which and what to do.
     """
     try:
         folder.mkdir(mode=MODE, parents=True, exist_ok=True)

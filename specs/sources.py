@@ -1,4 +1,4 @@
-"""From where the values of `Settings` come, in which order, and how a source that cannot be used is refused."""
+"""The sources of the values of `Settings`, their order, and the error for a source that cannot be used."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ordered(
 
 
 def refused(error: ConfigError) -> ValidationError:
-    """Say that a configuration file cannot be used in the way in which every other refusal of settings is said."""
+    """Turn the error about a configuration file into the same form as every other settings error."""
     problem = PydanticCustomError("value_error", "{error}", {"error": str(error)})
     return ValidationError.from_exception_data(
         "Settings", [InitErrorDetails(type=problem, loc=(error.source,), input=os.environ.get(error.source, ""))]

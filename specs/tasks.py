@@ -1,4 +1,4 @@
-"""Tasks and their schedules, where they differ from what their queue says."""
+"""Tasks and their schedules: overrides of their queue's values."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from jobclaim.specs.zones import zone_of
 
 
 class TaskSpec(Spec):
-    """Where one task goes and how long it may run, when that differs from its queue."""
+    """Where one task goes and how long it may run, if that differs from its queue."""
 
     queue: str | None = None
     """Queue that the task is routed to; default `Settings.default_queue`."""
     soft_limit: Seconds | None = None
-    """Seconds; default the queue's."""
+    """Soft limit in seconds; default the queue's."""
     hard_limit: Seconds | None = None
-    """Seconds; default the queue's. A longer one lengthens lease and visibility timeout of the whole queue."""
+    """Hard limit in seconds; default the queue's. A longer one extends the queue's lease and visibility timeout."""
     critical: bool = False
-    """Whether any failure of it raises an alert."""
+    """Whether any failure of the task raises an alert."""
     dead_letters: dict[FailureKindName, DeadLetterRule] = Field(default={})
-    """Rules by failure kind that differ from those of `Settings.dead_letters`."""
+    """Rules by failure kind that override those of `Settings.dead_letters`."""
 
 
 class ScheduleSpec(Spec):
-    """A task that beat submits again and again; each tick is one job, however many beats run."""
+    """A task that beat submits repeatedly; each tick is one job, however many beats run."""
 
     task: Annotated[str, Field(min_length=1)]
     """Name of the task."""
@@ -39,16 +39,16 @@ class ScheduleSpec(Spec):
     cron: str | None = None
     """Minute, hour, day of month, month, day of week, as in crontab(5). Either this or ``every``."""
     timezone: str = "UTC"
-    """IANA name of the zone in which ``cron`` is read. A time that a clock change skips runs at the next minute that
-    exists; one that comes twice runs once."""
+    """IANA name of the zone that applies to ``cron``. A time skipped by a clock change runs at the next minute that
+    exists; a time that occurs twice runs once."""
     args: tuple[Any, ...] = ()
     """Positional arguments of each call."""
     kwargs: dict[str, Any] = Field(default={})
     """Keyword arguments of each call."""
     queue: str | None = None
-    """Default: where the task is routed."""
+    """Queue of the jobs; default: where the task is routed."""
     expires: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after its time at which a tick that has not started is dropped; default when the next one is due."""
+    """Seconds after its time at which a tick that has not started is dropped; default: when the next one is due."""
 
     @model_validator(mode="after")
     def _one_rhythm(self) -> ScheduleSpec:
@@ -69,14 +69,14 @@ class ScheduleSpec(Spec):
 
 
 class Limits(Spec):
-    """Time limits of a task, seconds."""
+    """Time limits of a task in seconds."""
 
     soft: int
     hard: int
 
 
 def spec_of(task: str, tasks: Mapping[str, TaskSpec]) -> TaskSpec:
-    """Find what is said about a task: by its name, else by the first pattern that fits (``"reports.*"``)."""
+    """Return what is configured for a task: by its name, else by the first matching pattern (``"reports.*"``)."""
     exact = tasks.get(task)
     if exact is not None:
         return exact

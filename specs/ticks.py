@@ -1,17 +1,17 @@
-"""When a crontab fires in a time zone: the next tick and the previous one, pure functions of the calendar.
+"""When a crontab fires in a time zone: the next tick and the previous one, as pure functions of the calendar.
 
 ::
 
     30 2 * * *  in Europe/Berlin      clock goes forward      01:30  [02:30 is skipped]  03:00 ◀ runs here, once
                                       clock goes back         02:30 ◀ runs here          02:30 again: does not run
 
-A schedule that names hours means the time on the wall. A time that the clock change skips runs at the next minute that
-exists, a time that comes twice runs the first time, and several ticks that meet in one minute are one.
+A schedule that names hours means local time. A time skipped by the clock change runs at the next minute that exists, a
+time that occurs twice runs the first time, and several ticks that fall into one minute are one.
 
-A schedule of every hour (``0 * * * *``, ``*/10 * * * *``) means elapsed time, as in crontab(5): it neither pauses for
-the hour that comes twice nor catches up on the one that does not come.
+A schedule for every hour (``0 * * * *``, ``*/10 * * * *``) means elapsed time, as in crontab(5): it neither pauses for
+the repeated hour nor catches up on the skipped one.
 
-All moments are aware; results are in UTC. ``None`` where nothing comes within forty years.
+All times are aware; results are in UTC. ``None`` means that no tick comes within forty years.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from jobclaim.specs.cron import LEAP_CYCLE_DAYS, Cron
 MINUTE: Final = timedelta(minutes=1)
 DAY: Final = timedelta(days=1)
 AROUND_MIDNIGHT: Final = 3
-"""Hours next to midnight in which a clock change may lead back into the day before, or had led there."""
+"""Hours around midnight in which a clock change may lead back into the previous day, or may have done so."""
 
 
 def next_tick(cron: Cron, after: datetime, zone: tzinfo) -> datetime | None:
-    """Return the first tick after a moment."""
+    """Return the first tick after a time."""
     return next(ticks_after(cron, after, zone), None)
 
 
 def previous_tick(cron: Cron, at: datetime, zone: tzinfo) -> datetime | None:
-    """Return the last tick up to a moment, that moment included."""
+    """Return the last tick up to and including a time."""
     return next(ticks_before(cron, at, zone), None)
 
 
 def ticks_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
-    """Return the ticks after a moment, earliest first."""
+    """Yield the ticks after a time, earliest first."""
     last = after
     for tick in _elapsed_after(cron, after, zone) if _every_hour(cron) else _by_wall_after(cron, after, zone):
         if tick > last:
@@ -48,7 +48,7 @@ def ticks_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]
 
 
 def ticks_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime]:
-    """Return the ticks up to a moment, that moment included, latest first."""
+    """Yield the ticks up to and including a time, latest first."""
     last: datetime | None = None
     for tick in _elapsed_before(cron, at, zone) if _every_hour(cron) else _by_wall_before(cron, at, zone):
         if tick <= at and (last is None or tick < last):
@@ -60,7 +60,7 @@ def _every_hour(cron: Cron) -> bool:
     return len(cron.hours) == 24
 
 
-# --- by the wall: every time of the calendar has one moment, and later times never have an earlier one
+# --- by local time: every time of the calendar maps to one moment, and later times never to an earlier one
 def _by_wall_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
     start = _wall(after, zone)
     for day in _days(cron, start.date(), forward=True):
@@ -82,7 +82,7 @@ def _by_wall_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime
 
 
 def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
-    """Return the latest time on the wall whose moment may lie before ``at``: in a repeated hour, some minutes ahead."""
+    """Return the latest local time whose moment may lie before ``at``: in a repeated hour, some minutes ahead."""
     local = at.astimezone(zone)
     again = local.utcoffset()
     first = local.replace(fold=0).utcoffset()
@@ -91,12 +91,12 @@ def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
 
 
 def _moment(wall: datetime, zone: tzinfo) -> datetime:
-    """Return the moment of a time on the wall: its first, or, where it is skipped, the first minute that exists."""
+    """Return the moment of a local time: its first, or, if it is skipped, the first minute that exists."""
     local = wall.replace(tzinfo=zone)
     moment = local.astimezone(UTC)
     if _wall(moment, zone) == wall:
         return moment
-    # a skipped time, read by the offset before the change, lies behind the change, and by the one after, before it
+    # a skipped time, read with the offset before the change, is after the change; with the one after it, before
     low, high = local.replace(fold=1).astimezone(UTC), moment
     while high - low > MINUTE:
         middle = low + (high - low) // MINUTE // 2 * MINUTE
@@ -104,7 +104,7 @@ def _moment(wall: datetime, zone: tzinfo) -> datetime:
     return high
 
 
-# --- by elapsed time: whatever the clock shows, minute by minute
+# --- by elapsed time: minute by minute, whatever the clock shows
 def _elapsed_after(cron: Cron, after: datetime, zone: tzinfo) -> Iterator[datetime]:
     at = _floor(after) + MINUTE
     limit = at + LEAP_CYCLE_DAYS * DAY
@@ -141,7 +141,7 @@ def _elapsed_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime
 
 
 def _next_minute(cron: Cron, at: datetime, zone: tzinfo, step: timedelta) -> datetime:
-    """Go on to the next minute that fits, and only by one minute where the clock changes on the way."""
+    """Advance to the next matching minute, but only by one minute if the clock changes on the way."""
     sign = 1 if step > timedelta() else -1
     shown = _wall(at, zone)
     far = min((sign * (minute - shown.minute) - 1) % 60 + 1 for minute in cron.minutes)
@@ -149,7 +149,7 @@ def _next_minute(cron: Cron, at: datetime, zone: tzinfo, step: timedelta) -> dat
 
 
 def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:
-    """Return the days on which a crontab fires, from one on."""
+    """Yield the days on which a crontab fires, starting at one."""
     step = DAY if forward else -DAY
     day = start
     for _ in range(LEAP_CYCLE_DAYS):
@@ -162,7 +162,7 @@ def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:
 
 
 def _wall(at: datetime, zone: tzinfo) -> datetime:
-    """Return the time on the wall at a moment, to the minute."""
+    """Return the local time at a moment, to the minute."""
     return at.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0, fold=0)
 
 

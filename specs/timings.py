@@ -1,4 +1,4 @@
-"""The numbers that are derived from the settings, so that no two of them can contradict each other."""
+"""Numbers derived from the settings, so that no two of them can contradict each other."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from jobclaim.specs.quotas import SQS_MAX_VISIBILITY
 
 
 def longest_hard_limit(settings: Configuration, queue: str) -> int:
-    """Longest hard limit of any task routed to the queue, seconds; at least the queue's own."""
+    """Return the longest hard limit of any task routed to the queue, in seconds; at least the queue's own."""
     routed = [settings.limits(task).hard for task in settings.tasks if settings.queue_of(task) == queue]
     return max([settings.queue(queue).hard_limit, *routed])
 
 
 def visibility_timeout(settings: Configuration, queue: str) -> int:
-    """Visibility timeout of a queue, seconds.
+    """Return the visibility timeout of a queue in seconds.
 
     The first term is the rule of thumb of long-running Celery services (soft 1680 < hard 1800 -> 3600). The second is
-    the longest time that a message can wait inside a worker: behind the prefetched ones before it, through a stop, and
+    the longest time that a message can wait inside a worker: behind earlier prefetched messages, through a stop, and
     until the request to delete it has arrived.
     """
     hard = longest_hard_limit(settings, queue)
@@ -27,24 +27,24 @@ def visibility_timeout(settings: Configuration, queue: str) -> int:
 
 
 def claims_stop_after(settings: Configuration) -> int:
-    """Seconds without a heartbeat after which a worker claims no more: two heartbeats before it counts as lost.
+    """Return after how many seconds without a heartbeat a worker stops claiming: two heartbeats before it is lost.
 
-    What it claims until then is in its record one heartbeat later. The other one is for that request's way and for the
-    difference between its clock and recovery's.
+    Jobs claimed until then are in its record one heartbeat later. The other heartbeat covers that request's latency and
+    the difference between its clock and recovery's.
     """
     return settings.worker_dead_after_seconds - 2 * settings.heartbeat_seconds
 
 
 def drain(settings: Configuration) -> float:
-    """Seconds that running jobs get at a stop; the rest of the stop's time is for giving them back."""
+    """Return the seconds that running jobs get at a stop; the rest of the stop's time is for releasing them."""
     return settings.stop_timeout_seconds - min(10.0, settings.stop_timeout_seconds / 4)
 
 
 def lease(settings: Configuration, queue: str, hard_limit: int | None = None) -> int:
-    """How long a claim lasts, seconds.
+    """Return the lease of a claim in seconds.
 
-    A hard limit that only the code knows may exceed a fixed lease; then the lease is that limit + grace. The grace
-    covers what happens round the body: the claim's own round trip, the write of the result with its retries, and the
+    A hard limit that only the code knows may exceed a fixed lease; the lease is then that limit + grace. The grace
+    covers the work around the body: the claim's own round trip, the write of the result with its retries, and the
     difference between two machines' clocks.
     """
     hard = hard_limit or longest_hard_limit(settings, queue)
@@ -53,14 +53,14 @@ def lease(settings: Configuration, queue: str, hard_limit: int | None = None) ->
 
 
 def age_alarm(settings: Configuration, queue: str) -> int:
-    """Age of the oldest message at which a queue is late, seconds: SLA + longest hard limit.
+    """Return the age in seconds of the oldest message at which a queue misses its SLA: SLA + longest hard limit.
 
-    SQS counts a message's age until it is deleted; with a prefetch it may wait one hard limit inside a worker.
+    SQS counts a message's age until it is deleted; a prefetched message may wait one hard limit inside a worker.
     """
     return math.ceil(settings.queue(queue).sla_seconds) + longest_hard_limit(settings, queue)
 
 
 def redispatch_delay(settings: Configuration, queue: str, dispatches: int) -> float:
-    """Seconds that a due job may stay unclaimed before its message is taken for lost; doubled by each dispatch."""
+    """Return how long a due job may stay unclaimed before its message counts as lost; each dispatch doubles it."""
     first = max(float(settings.redispatch_min_seconds), 2 * settings.queue(queue).sla_seconds)
     return float(min(first * 2 ** min(dispatches - 1, 20), SQS_MAX_VISIBILITY))

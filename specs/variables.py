@@ -1,4 +1,4 @@
-"""The environment variables that begin with ``JOBCLAIM_``: settings, and a few others."""
+"""Environment variables that begin with ``JOBCLAIM_``: settings, and a few others."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from jobclaim.specs.refusals import refuse_unknown
 
 PREFIX: Final = "JOBCLAIM_"
 CONFIG: Final = "JOBCLAIM_CONFIG"
-"""Names the file that is read instead of the project's ``pyproject.toml``."""
+"""Names the file to read instead of the project's ``pyproject.toml``."""
 APP: Final = "JOBCLAIM_APP"
-"""Names the host's Celery application, as ``jobclaim --app`` does."""
+"""Names the host's Celery application, like ``jobclaim --app``."""
 AWS_REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
-"""AWS's own variables, which Lambda and ECS set; the first that is set counts."""
+"""AWS's own variables, which Lambda and ECS set; the first one set applies."""
 TEST_SWITCHES: Final = frozenset({"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE", "JOBCLAIM_TEST_EVIDENCE"})
-"""Read by the test suite alone."""
+"""Read only by the test suite."""
 NOT_SETTINGS: Final = TEST_SWITCHES | {CONFIG, APP}
 
 
 def regions_default(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the region that AWS's own variables name, for settings that name none; nothing where they do not either."""
+    """Return the region that AWS's own variables name, for settings without one; empty if they name none."""
     named = [environment[name] for name in AWS_REGIONS if environment.get(name)]
     return {"region": named[0]} if named else {}
 
 
 def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[str]) -> None:
-    """Refuse the first variable that begins like ours and that nothing reads.
+    """Refuse the first variable with our prefix that nothing reads.
 
     Raises
     ------
     ValueError
-        It names the variable's field and the closest one there is.
+        The message names the variable's field and the closest known one.
     """
     others = [name.removeprefix(PREFIX).lower() for name in (CONFIG, APP)]
     for name in environment:
@@ -46,12 +46,12 @@ def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[
 
 
 def refuse_misplaced(given: Collection[str]) -> None:
-    """Refuse a line of ``.env`` or of a configuration file that means a variable which only the environment can have.
+    """Refuse an entry of ``.env`` or of a configuration file that is only valid as an environment variable.
 
     Raises
     ------
     ValueError
-        It names the variable.
+        The message names the variable.
     """
     for name in (CONFIG, APP):
         if name.removeprefix(PREFIX).lower() in given:

@@ -1,8 +1,8 @@
-"""The one place where characters that command a terminal, or reorder what is read, become visible.
+"""The only place where characters that control a terminal or reorder text are made visible.
 
-Exceptions, task names, reasons and tracebacks are written by others. In them may stand a terminal's commands (write to
-the clipboard, hide a line, fake a link) or the controls by which Unicode turns the direction of a text. Every face,
-terminal, log for people, page and JSON, shows them as the escapes that Python and JSON write: ``\\x1b``, ``\\u202e``.
+Exceptions, task names, reasons and tracebacks come from outside. They may contain terminal commands (write to the
+clipboard, hide a line, fake a link) or the Unicode controls that change the direction of text. Every output, terminal,
+readable log, page and JSON, shows them as the escapes of Python and JSON: ``\\x1b``, ``\\u202e``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Final
 
 UNSAFE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the controls of direction
-    "\u2028\u2029\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # line breaks of Unicode's own, and letters without a shape
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction controls
+    "\u2028\u2029\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # Unicode line breaks, and invisible characters
     "\ud800-\udfff]"  # lone surrogates, which no output can carry
 )
-"""What is never written as it is. Newline and tab stay: a traceback is read by its lines."""
+"""Characters that are never written unchanged. Newline and tab stay, so that tracebacks remain readable."""
 
 
 def visible(text: str) -> str:
@@ -26,14 +26,15 @@ def visible(text: str) -> str:
 
 
 def visible_json(text: str) -> str:
-    r"""Do the same to JSON, by JSON's own escapes (``\u001b``), so that a parser reads the text as it was."""
+    r"""Escape them in JSON with JSON's own escapes (``\u001b``), so that a parser reads the original text."""
     return UNSAFE.sub(_json_escape, text)
 
 
 def visible_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Do it to a log event's names and texts, as a structlog processor; it stands before a renderer for people.
+    """Escape control characters in a log event's names and texts; a structlog processor that runs before the renderer.
 
-    The renderer's colours stay, and it writes what is not text by ``repr``. A renderer of JSON escapes by itself.
+    The renderer's colours stay, and it writes values that are not text with ``repr``. A JSON renderer escapes by
+    itself.
     """
     shown = {visible(name): visible(value) if isinstance(value, str) else value for name, value in event.items()}
     event.clear()

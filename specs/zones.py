@@ -8,16 +8,16 @@ from jobclaim.specs.refusals import did_you_mean
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Find a time zone.
+    """Return the time zone of that name.
 
     Raises
     ------
     ValueError
-        There is none of that name; the closest one is suggested.
+        There is no zone of that name; the closest one is suggested.
     """
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # the last where a name is that of a folder
+    except (KeyError, ValueError, OSError):  # the last one if a name is that of a directory
         known = {zone.lower(): zone for zone in available_timezones()}
         meant = did_you_mean(name.lower(), known)
         for lower, zone in known.items():

@@ -8,8 +8,9 @@
 
 An update is billed by the size of the whole item, and one key takes 1,000 write units a second: so no note exceeds one
 kilobyte, and only the last member of each part writes the shared note. Adding to a set is idempotent; a retried member,
-a duplicate message and a request whose answer was lost therefore count once, and the caller that sees the last part full wakes the chord. The number of members expected in each part is written before the first of them is sent; a
-process reads it once per chord, by a write to the chord's note that is refused.
+a duplicate message and a request whose answer was lost therefore count once, and the caller that sees the last part
+full wakes the chord. The number of members expected in each part is written before the first of them is sent; a process
+reads it once per chord, by a write to the chord's note that is refused.
 """
 
 from __future__ import annotations

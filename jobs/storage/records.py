@@ -47,14 +47,14 @@ class Records:
         return cls(repo.table.client, repo.settings.fleet_table, clock=repo.clock, sleep=repo.table.sleep)
 
     def now(self) -> int:
-        """Read the clock by which the records are judged, epoch milliseconds."""
+        """Read the clock that applies to the records, in epoch milliseconds."""
         return self._clock()
 
     def _ask(self, request: Callable[[], T]) -> T:
         return persistently(request, clock=self._clock, sleep=self._sleep)
 
     def _write(self, operation: str, **request: Any) -> tuple[bool, Item]:
-        """Make a conditional write; give whether it was applied, and the record that the answer brings."""
+        """Make a conditional write; return whether it was applied, and the record in the answer."""
         try:
             answer = self._ask(lambda: getattr(self._client(), operation)(TableName=self._table, **request))
         except ClientError as error:
