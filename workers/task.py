@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 log = get_logger("jobclaim.worker")
 
 CALLABLES: Final = ("concurrency_key", "fair_by", "idempotency_scope", "idempotency_key_from")
-"""Attributes that may be functions of the arguments; as methods they would get the task."""
+"""Attributes that may be functions of the arguments; as methods they would also be passed the task."""
 
 
 class JobTask(
@@ -62,24 +62,24 @@ class JobTask(
     LastingTask,
     ReturningTask,
 ):
-    """Base class of tasks that are claimed: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for retries
-    and limits.
+    """Base class of tasks whose calls are jobs: ``@shared_task(base=JobTask, bind=True)``. See `ReturningTask` for
+    retries and limits.
 
     Attributes
     ----------
     on_orphan : {"fail", "retry"}, optional
-        What recovery does with a job whose worker was lost; default `Settings.on_orphan`. With "retry" the body must
-        bear being started again after it was cut off anywhere.
+        What recovery does with an orphan; default `Settings.on_orphan`. With "retry" the body must be safe to run again
+        after it was interrupted anywhere.
     dead_letters : mapping, optional
-        By failure kind, how often and when recovery starts a failed job again, where that differs from settings:
+        By failure kind, how often and when recovery retries a failed job, where that differs from settings:
         ``{"EXTERNAL": {"retries": 2, "after_seconds": 600, "factor": 2}}``.
     critical : bool
         Whether any failure raises an alert.
     starts_early : bool
-        Whether a message may start a job before its time. Whoever may send a message can then do so: set it only where
-        the body itself sees whether its time has come.
+        Whether a message may start a job before it is due; default false. Anyone who can send a message can then do so:
+        set it only where the body itself checks whether the job is due.
     failure_kinds : mapping, optional
-        What exceptions mean in this task: from class, or dotted name, to `jobs.FailureKind` or a function.
+        Kinds of this task's exceptions: from class, or dotted name, to `jobs.FailureKind` or a function.
     """
 
     abstract = True
@@ -101,12 +101,12 @@ class JobTask(
                 setattr(cls, name, staticmethod(own[name]))  # a function of the arguments, not of the task
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
-        """Make a task from whose class the claim cannot be removed, whatever it overrides: `attempt.sealed`."""
+        """Make a task whose class cannot remove the claim, whatever it overrides: `attempt.sealed`."""
         return super().__new__(sealed(cls))
 
     @classmethod
     def bind(cls, app: Any) -> Any:
-        """Bind the task to an app, with the time limits that its settings give it."""
+        """Bind the task to an app, with the time limits of the app's settings."""
         if handle := installed_on(app):
             time_limits.adopt(cls, handle)
         for error, kind in (cls.failure_kinds or {}).items():
@@ -115,19 +115,20 @@ class JobTask(
 
     @property
     def jobclaim(self) -> Handle:
-        """What jobclaim is on the task's app. Raises `NotInstalled`."""
+        """The jobclaim handle of the task's app. Raises `NotInstalled`."""
         return handle_of(self.app)
 
     def _start(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> None:
-        """Claim the job, then put its arguments in the message's place. A refused claim ends here: somebody has it.
+        """Claim the job, then replace the message's arguments by the job's. A refused claim ends here: another attempt
+        has the job.
 
         Raises
         ------
         celery.exceptions.Ignore
-            The claim was refused, a limit holds the job back, or DynamoDB could not be asked: the job stays PENDING or
-            is PENDING again, and its message is sent again.
+            The claim was refused, a limit holds the job, or DynamoDB did not answer: the job stays PENDING or is
+            PENDING again, and its message is sent again.
         workers.process.adoption.NotAdopted
-            The message, of plain Celery, is no job yet: it is kept.
+            The message of plain Celery has no job yet: it is kept.
         """
         if self.request.called_directly or self.request.is_eager:
             return
@@ -147,7 +148,7 @@ class JobTask(
         opened(self.request)
         self._begin_effects()
         self.request.update(links.of_claim(job))
-        self.request.argsrepr = self.request.kwargsrepr = MASK  # what Celery's own log lines would show
+        self.request.argsrepr = self.request.kwargsrepr = MASK  # shown by Celery's own log lines
         self.restore_links(job)
         self.request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
@@ -163,8 +164,9 @@ class JobTask(
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody wants this job to end. A body that asks now and then can clean up and return within
-        `Settings.cancel_grace_seconds`; it is stopped after that. What it returns or raises then is dropped: CANCELLED.
+        """Return whether this job is to be cancelled. A body that checks regularly can clean up and return within
+        `Settings.cancel_grace_seconds`; after that it is stopped. Its result or exception is dropped: the job ends
+        CANCELLED.
         """
         if not worker.current().is_cancelled(self.request.get(TOKEN) or ""):
             return False
@@ -172,11 +174,11 @@ class JobTask(
         return True
 
     def check_cancelled(self) -> None:
-        """Raise where this attempt is to end: `jobclaim.check_cancelled`, which any code below the body may call."""
+        """Raise if this attempt is to end: `jobclaim.check_cancelled`, which any code that the body calls may use."""
         check_cancelled()
 
     def _refuse(self, task_id: str, *, is_job: bool) -> NoReturn:
-        """Claim nothing while heartbeats fail: recovery may take this worker for dead soon."""
+        """Refuse to claim while heartbeats fail: recovery may soon consider this worker lost."""
         if not is_job:
             log.error("message.released", job_id=task_id, task=self.name)
             raise NotAdopted("heartbeats fail", requeue=True)
@@ -185,7 +187,7 @@ class JobTask(
 
     def _claim(self, where: Address) -> Job | None:
         request = self.request
-        with delivery.outside():  # the main process knows this claim from the request
+        with delivery.outside():  # the request tells the main process about this claim
             return self.jobclaim.repo.claim_job(
                 where.job_id,
                 attempt=where.attempt,
@@ -198,14 +200,14 @@ class JobTask(
             )
 
     def _refused(self, where: Address, job: Job) -> None:
-        """Check whether the message, not another claim, is what was refused.
+        """Check whether the message was refused, rather than the claim.
 
         Raises
         ------
         workers.process.adoption.Misaddressed
-            The job is another task's.
+            The job belongs to another task.
         celery.exceptions.Ignore
-            It is not due; its message comes again in time.
+            The job is not due; its message is sent again in time.
         """
         if job.task != self.name:
             raise Misaddressed(
@@ -216,14 +218,14 @@ class JobTask(
         telling.announce_late(self.app, job)
 
     def _send_in_time(self, job: Job) -> NoReturn:
-        """Keep a message that came too early in SQS until its time; recovery sends what is due later than SQS keeps."""
+        """Delay a message that came too early in SQS until it is due; recovery sends it if SQS cannot delay so long."""
         wait = (job.available_at - self.jobclaim.repo.clock()) / 1000
         if job.dispatches and wait <= SQS_MAX_DELAY:
             publish_if_due(self.app, job)
         raise Ignore("it is not due")
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
-        """Make a job of a message that names none, sent by plain Celery: its task id makes copies of it one job.
+        """Make a job of a message without a job id, sent by plain Celery; its task id makes copies of it one job.
 
         The main process keeps the message until this process has answered: `jobclaim.workers.process.adoption`.
         """
@@ -232,7 +234,7 @@ class JobTask(
         try:
             job = self._create(args, kwargs, self.request.as_execution_options(), job_id=task_id, queue=queue)
         except Exception as error:
-            # the text of an error that is not ours may show arguments
+            # the text of a foreign error may contain arguments
             reason = str(error) if isinstance(error, JobError) else type(error).__name__
             if isinstance(error, MESSAGES_FAULT) and not isinstance(error, StoreUnavailable):
                 log.error("message.refused", job_id=task_id, task=self.name, reason=reason)

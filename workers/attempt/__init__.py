@@ -1,1 +1,1 @@
-"""One claimed attempt in the child: whether it may start, and how it ends or goes back."""
+"""One claimed attempt in the child: whether it may start, and how it ends or is released."""

@@ -1,9 +1,9 @@
-"""What a child answers to its worker's main process: nothing that only the child can read.
+"""A child's answer to its worker's main process, made readable by any process.
 
 The answer is pickled, and an exception that cannot be unpickled in the main process would end its event loop and with
 it the whole worker: its class may come from a module that only the child imported, or do anything in ``__reduce__``.
-What became of the job is written by then. So what crosses is Celery's own exceptions, made anew of plain values, and
-for all others a wrapper that has their name and their text.
+The job's outcome is recorded by then. So only Celery's own exceptions are passed, rebuilt from plain values, and for
+all others a wrapper with their name and text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OURS: Final = "jobclaim."
 
 
 def make_readable(einfo: Any) -> None:
-    """Put a readable exception into what Celery's tracer returned, in place."""
+    """Replace the exception in the result of Celery's tracer by a readable one, in place."""
     error = einfo.exception
     error = error.exc if isinstance(error, ExceptionWithTraceback) else error
     einfo.exception = readable(error)
@@ -28,7 +28,7 @@ def make_readable(einfo: Any) -> None:
 
 
 def readable(error: Any) -> BaseException:
-    """Return an exception that stands for another one in every process."""
+    """Return an exception that represents another one in every process."""
     if isinstance(error, TaskPredicate):
         return _predicate(error)
     made: BaseException
@@ -44,7 +44,7 @@ def readable(error: Any) -> BaseException:
 
 
 def _predicate(error: Any) -> BaseException:
-    """Celery's own, which tells the main process what to do with the message."""
+    """Return Celery's own exception, which tells the main process what to do with the message."""
     made: BaseException = error
     if type(error).__module__.startswith(OURS):
         return made
@@ -60,7 +60,7 @@ def _predicate(error: Any) -> BaseException:
 
 
 def wrapped(error: BaseException) -> UnpickleableExceptionWrapper:
-    """Return Celery's wrapper, which has an exception's name and text."""
+    """Return Celery's wrapper, with an exception's name and text."""
     module, name, text = type(error).__module__, type(error).__name__, words(error)
     if isinstance(error, UnpickleableExceptionWrapper):
         module, name = error.exc_module, error.exc_cls_name
@@ -68,7 +68,7 @@ def wrapped(error: BaseException) -> UnpickleableExceptionWrapper:
 
 
 def einfo_of(error: BaseException) -> ExceptionInfo:
-    """Return an exception that was not raised as Celery's tracer gives one; whoever reads it wants its traceback."""
+    """Return an unraised exception in the form of Celery's tracer; its readers need a traceback."""
     try:
         raise error
     except BaseException:  # noqa: BLE001 - it is ours

@@ -1,15 +1,15 @@
-"""The claims that a task's body makes itself, by `JobRepo.claim_job`: known to the worker, and never left open.
+"""The claims that a task's body makes itself with `JobRepo.claim_job`: the worker knows them, and none stays open.
 
 ::
 
-    task_prerun ──▶ BodyDelivery ──▶ body ──▶ claim_job ──▶ noted for the main process, then asked for
+    task_prerun ──▶ BodyDelivery ──▶ body ──▶ claim_job ──▶ noted for the main process, then requested
                                       │
                                       ├── update_status, release, claimed(...)   the outcome is the body's
                                       ▼
     task_postrun ◀── what is still open: raised → as `workers.attempt.leaving` says; returned → FAILED (CONFIGURATION),
-                     for nothing else would ever end it
+                     because nothing else would end it
 
-It holds for every task of an app that jobclaim is installed on; a `JobTask`'s own claim is not among these.
+This applies to every task of an app that jobclaim is installed on, but not to a `JobTask`'s own claim.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ NOT_RECORDED: Final = (
 
 
 class BodyDelivery(place.Delivery):
-    """The message that a child works on, and the claims that its body holds.
+    """The message that a child is working on, and the claims that its body holds.
 
     Parameters
     ----------
     key : str
-        Names the delivery to the main process.
+        Identifies the delivery to the main process.
     """
 
     def __init__(self, task: Any, key: str) -> None:
@@ -71,18 +71,18 @@ class BodyDelivery(place.Delivery):
 
     waits = True
 
-    # --- what the repo tells
+    # --- calls from the repo
     def may_claim(self) -> bool:
-        """Not while heartbeats fail."""
+        """Return whether the body may claim: not while heartbeats fail."""
         return worker.current().may_claim()
 
     def attempt_of(self, job_id: str) -> int | None:
-        """Return the attempt of the message's own job, once: a body that gives it back may claim it again."""
+        """Return the attempt of the message's own job, once: a body that releases the job may claim it again."""
         named = self._address
         return named.attempt if named and named.job_id == job_id and job_id not in self._asked else None
 
     def task_of(self, job_id: str) -> str:
-        """Return the running task, where its message names the job."""
+        """Return the running task if its message names the job."""
         return str(self._task.name) if self._address and self._address.job_id == job_id else ""
 
     def asks(self, job_id: str, token: str) -> None:
@@ -91,11 +91,11 @@ class BodyDelivery(place.Delivery):
         worker.current().note(self._key, job_id, token)
 
     def refused(self, job_id: str, token: str) -> None:
-        """Forget the claim."""
+        """Remove the note of the claim."""
         self._drop(token)
 
     def claimed(self, repo: Store, claim: Job) -> None:
-        """Say so in the log, and let what the body logs and traces belong to the job."""
+        """Log the claim, and bind the body's log lines and spans to the job."""
         assert isinstance(repo, JobRepo)
         with self._lock:
             self._claims[claim.claim_token] = (repo, claim)
@@ -112,7 +112,7 @@ class BodyDelivery(place.Delivery):
         return worker.current().is_cancelled(token)
 
     def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
-        """Return the claim that this body made, or that its `JobTask` made before it; in a thread no other one."""
+        """Return the claim that this body, or its `JobTask` before it, made; in a thread, no other body's."""
         with self._lock:
             mine = [claim for _, claim in self._claims.values() if claim.job_id == job_id]
         own = getattr(self._request, "job", None)
@@ -123,7 +123,7 @@ class BodyDelivery(place.Delivery):
         return remembered if running.current() is None else None
 
     def write_until(self, claim: Job, now: int) -> int:
-        """Beyond its lease in a thread for which the worker vouches."""
+        """Return until when to retry writes: beyond the lease in a thread for which the worker vouches."""
         return running.write_until(claim.lease_expires_at, now)
 
     def sees_cancel(self) -> bool:
@@ -136,18 +136,20 @@ class BodyDelivery(place.Delivery):
         return True
 
     def left(self, repo: Store, claim: Job, error: BaseException) -> bool:
-        """Record what a claim comes to whose block raised; not where the process is ended, which is the worker's."""
+        """Record the outcome of a claim whose block raised; not while the process is being ended, which the worker
+        handles.
+        """
         assert isinstance(repo, JobRepo)
         if not leaving.process_is_ending():
             self._end(repo, claim, error)
         return True
 
     def writing(self) -> AbstractContextManager[None]:
-        """Let the soft time limit pass by: the body has come to its outcome."""
+        """Suppress the soft time limit: the body has its outcome."""
         return soft_limit.passes_by()
 
     def ended(self, repo: Store, claim: Job, after: Job) -> None:
-        """Forget the claim, and tell its spans."""
+        """Remove the claim, and finish its spans."""
         if not self._forget(claim):
             return
         if after.status is not JobStatus.PENDING:
@@ -160,11 +162,11 @@ class BodyDelivery(place.Delivery):
             log.info("job.retry_scheduled", available_at=after.available_at, exception=failure, **claim.log_context())
 
     def lost(self, claim: Job, reason: str) -> None:
-        """Forget a claim that is over."""
+        """Remove a claim that has ended."""
         if self._forget(claim):
             log.warning("claim.lost", reason=reason, **claim.log_context())
 
-    # --- what the worker asks
+    # --- calls from the worker
     def open_claims(self) -> list[tuple[JobRepo, Job]]:
         """Return the claims without an outcome, the message's own job first."""
         with self._lock:
@@ -173,12 +175,12 @@ class BodyDelivery(place.Delivery):
         return sorted(found, key=lambda pair: pair[1].job_id != own)
 
     def is_of(self, task: Any) -> bool:
-        """Return whether it is a task's own body that runs, not one that it calls."""
+        """Return whether the task's own body runs, not one that it calls."""
         return task is self._task or task.name == self._task.name
 
     @contextmanager
     def retrying(self, cause: BaseException | None) -> Iterator[None]:
-        """Let a message that Celery sends meanwhile be the retry's."""
+        """Treat a message that Celery sends inside the block as the retry's."""
         self.is_retrying, self._cause = True, cause
         try:
             yield
@@ -186,12 +188,12 @@ class BodyDelivery(place.Delivery):
             self.is_retrying, self._cause = False, None
 
     def retry(self, at: int | None) -> Job | None:
-        """Make the open claims' jobs PENDING; gives the one that the retry's own message is for, where there is one.
+        """Make the open claims' jobs PENDING; return the one that the retry's own message is for, if any.
 
         Raises
         ------
         ClaimLost, JobNotFound, StoreUnavailable
-            Of that one: nothing may be sent.
+            For that job: nothing may be sent.
         """
         cause = self._cause
         kind = outcome.kind_of(cause) if cause else None
@@ -212,7 +214,7 @@ class BodyDelivery(place.Delivery):
         return own
 
     def close(self, state: str | None, value: Any) -> None:
-        """End what the body left open."""
+        """End the claims that the body left open."""
         if leaving.process_is_ending():
             return
         if state == states.SUCCESS and self._is_plain and not self._asked:
@@ -226,7 +228,7 @@ class BodyDelivery(place.Delivery):
         self._drop_rest()
 
     def _end_unclaimed(self) -> None:
-        """End a job whose task does not claim: recovery would have its body run again and again."""
+        """Fail a job whose task does not claim it: recovery would run its body again and again."""
         named = self._address
         if named is None or claims(self._task):
             return
@@ -246,7 +248,7 @@ class BodyDelivery(place.Delivery):
             outcome.record_fault(repo, job.job_id, job.claim_token, NOT_CLAIMED.format(task=self._task.name))
 
     def _raised(self, state: str | None, value: Any) -> BaseException | None:
-        """What left the body: Celery's tracer knows it, except what it lets pass."""
+        """Return the exception that left the body: Celery's tracer knows it, except those that it does not catch."""
         return value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
 
     def _end(self, repo: JobRepo, claim: Job, error: BaseException | None) -> None:
@@ -269,7 +271,7 @@ class BodyDelivery(place.Delivery):
         return True
 
     def _show(self) -> None:
-        """Let the body's log lines name the job that it claimed last and still holds."""
+        """Bind the body's log lines to the job that it claimed last and still holds."""
         with self._lock:
             claims = [claim for _, claim in self._claims.values()]
         if self._is_job_task:
@@ -281,28 +283,28 @@ class BodyDelivery(place.Delivery):
 
     @property
     def _is_job_task(self) -> bool:
-        """Whether lines and spans belong to a job that the task claimed before its body."""
+        """Return whether log lines and spans belong to a job that the task claimed before its body."""
         return getattr(self._task.request, "job", None) is not None
 
     def _drop(self, token: str) -> None:
         worker.current().drop(token)
 
     def _drop_rest(self) -> None:
-        """Claims of which nobody knows whether they were made are recovery's now."""
+        """Leave claims of which it is unknown whether they were made to recovery."""
         for claim in worker.current().claims_of(self._key):
             self._drop(claim.token)
 
 
 def begin(task: Any, **_: Any) -> None:
-    """Handle ``task_prerun``: let claims know the message."""
+    """Handle ``task_prerun``: tie claims to the message."""
     key = _key(task)
     if task.request.is_eager:
-        coroutines.prepare_instance(task)  # the app may not have been finalized, so nothing has looked at its tasks
+        coroutines.prepare_instance(task)  # the app may not be finalized yet, so its tasks may not have been prepared
     place.enter(BodyDelivery(task, key) if key else place.current())
 
 
 def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
-    """Handle ``task_postrun``, which comes however a task ends."""
+    """Handle ``task_postrun``, which is sent however a task ends."""
     current = place.current()
     if _key(task) and isinstance(current, BodyDelivery):
         place.enter(place.NOWHERE)
@@ -310,7 +312,7 @@ def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> No
 
 
 def _key(task: Any) -> str:
-    """Name of the delivery that a worker runs; empty for eager and direct calls, which are part of another one."""
+    """Return the key of the delivery that a worker runs; empty for eager and direct calls, part of another one."""
     request = task.request
     if installed_on(task.app) is None or request.called_directly or request.is_eager:
         return ""

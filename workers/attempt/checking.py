@@ -1,7 +1,7 @@
-"""``check_cancelled()``: how a body learns that it is to end, where nothing can interrupt it.
+"""``check_cancelled()`` tells a body that it is to end, where nothing can interrupt it.
 
-In a pool of threads the soft time limit and a cancel are only this. In a prefork pool the limit is an exception that
-comes by itself, and a body that never asks is stopped when `Settings.cancel_grace_seconds` are over.
+In a pool of threads this is the only effect of the soft time limit and of a cancel. In a prefork pool the limit is
+raised by itself, and a body that never checks is stopped after `Settings.cancel_grace_seconds`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from jobclaim.workers.attempt import running
 
 
 def check_cancelled() -> None:
-    """Raise where the calling body's attempt is to end; return at once otherwise, without asking AWS.
+    """Raise if the calling body's attempt is to end; else return at once, without a request to AWS.
 
-    To be called now and then, from a task's body or anything that it calls: between pages, rows, requests. It works in
-    every pool, for a `JobTask` and for a body that claims itself. Outside an attempt it does nothing.
+    Call it regularly, from a task's body or anything that it calls: between pages, rows, requests. It works in every
+    pool, for a `JobTask` and for a body that claims itself. Outside an attempt it does nothing.
 
     Raises
     ------
     JobCancelled
-        A person wants the job to end. Clean up and let it go on: the job ends CANCELLED.
+        The job is to be cancelled. Clean up and let the exception propagate: the job ends CANCELLED.
     celery.exceptions.SoftTimeLimitExceeded
-        The attempt runs in a thread, and its soft time limit is over. Raised once: cleaning up may take its time.
+        The attempt runs in a thread and has reached its soft time limit. Raised once, so cleaning up is not
+        interrupted.
     """
     if delivery.current().sees_cancel():
         raise JobCancelled("the job is being cancelled: clean up and return")

@@ -1,8 +1,9 @@
-"""A `JobTask`'s attempt ends with its tracer, whatever the body and the hooks did: what is open then is ended here.
+"""End a `JobTask`'s attempt with its tracer, whatever the body and the hooks did.
 
-Celery's tracer records success, failure and its own retry. It records nothing of what it lets pass (``SystemExit``,
-``asyncio.CancelledError``) and of what means "record nothing" (``Ignore``, ``Reject``), and it knows no slots of a
-concurrency limit. This stands around the tracer, so no method that a task overrides can keep it from running.
+Celery's tracer records success, failure and its own retry. It does not record exceptions that it does not catch
+(``SystemExit``, ``asyncio.CancelledError``) or that mean "record nothing" (``Ignore``, ``Reject``), and it does not
+know the slots of a concurrency limit. This code wraps the tracer, so no method that a task overrides can keep it from
+running.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _claimed: Final[ContextVar[Any]] = ContextVar("claimed", default=None)
 
 
 def opened(request: Any) -> None:
-    """Have the attempt of a request, which holds its claimed job, end with its tracer."""
+    """Register the attempt of a request, which holds its claimed job, to end with its tracer."""
     _claimed.set(request)
 
 
@@ -45,7 +46,7 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
         info, result = traced.info, traced.retval
         _close(task, None if info is None else _end_of(info))
         if info is not None and isinstance(info.retval, Reject) and _claimed.get() is not None:
-            result.exception = Ignore("its job is ended")  # for a rejected message the main process would write again
+            result.exception = Ignore("its job is ended")  # the main process would record a rejected message again
         return traced
 
     return trace
@@ -54,7 +55,8 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
 def answering(tracer: Tracer) -> Tracer:
     """Make a tracer whose answer the main process can read: `jobclaim.workers.attempt.answer`.
 
-    What it lets pass ends a child of a prefork pool, or is its answer. From a thread it would reach nobody.
+    An exception that the tracer does not catch ends a child of a prefork pool, or is its answer. From a thread it would
+    be lost.
     """
 
     def trace(*args: Any, **kwargs: Any) -> Any:
@@ -78,9 +80,9 @@ def _end_of(info: Any) -> End:
 
 
 def _close(task: Any, end: End | None) -> None:
-    """End the attempt that was claimed under this tracer, where it is open, and free its slot.
+    """End the attempt that was claimed under this tracer, if it is open, and free its slot.
 
-    A body that returned (``None``) is completed by the tracer alone: where that was not written, recovery decides.
+    A body that returned (``None``) is completed by the tracer only: if that was not written, recovery decides.
     """
     request = _claimed.get()
     if request is None or leaving.process_is_ending():
@@ -111,7 +113,7 @@ def _fail(task: Any, request: Any, error: BaseException | Failure) -> None:
     shown = exception_of(error) if isinstance(error, Failure) else error
     trace = shown.__traceback__
     try:
-        raise shown  # Celery reads a traceback, which an exception that was never raised does not have
+        raise shown  # Celery reads the traceback, which an exception that was never raised does not have
     except BaseException as raised:  # noqa: BLE001 - it is what ended the attempt
         raised.__traceback__ = trace or raised.__traceback__
         TraceInfo(states.FAILURE, raised).handle_error_state(task, request)

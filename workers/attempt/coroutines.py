@@ -1,4 +1,4 @@
-"""``async def`` bodies: each attempt runs its coroutine to the end in an event loop of its own.
+"""``async def`` bodies: each attempt runs its coroutine to the end in its own event loop.
 
 ::
 
@@ -7,9 +7,9 @@
     soft limit ── SoftTimeLimitExceeded ───────────┤  thrown in where the body awaits
     cancel ────── asyncio.CancelledError ──────────┘
 
-Called directly, ``await task(...)``, the body is the coroutine that it is. In a child of a prefork pool the soft
-limit's signal may come while the loop waits: it must not end the loop, which would leave the body no time to clean up,
-so it is handed to the body. In a thread the loop's own timer brings it.
+Called directly, ``await task(...)``, the body is a plain coroutine. In a child of a prefork pool the soft limit's
+signal may arrive while the loop waits: it must not end the loop, which would leave the body no time to clean up, so it
+is raised in the body. In a thread the loop's own timer raises it.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from jobclaim.workers.submission.message import delivery_of
 T = TypeVar("T")
 
 MARK: Final = "_jobclaim_runs_coroutine"
-"""Attribute of a ``run`` that was prepared."""
+"""Attribute that marks a prepared ``run``."""
 
 _inside: ContextVar[Any] = ContextVar("inside", default=None)
 _bodies: Final[dict[str, AsyncBody]] = {}
-"""Async bodies of this process's threads, by the name of their delivery."""
+"""Async bodies of this process's threads, by the key of their delivery."""
 
 
 class BodyCancelled(RuntimeError):
-    """An async body ended with ``asyncio.CancelledError``, and nobody had cancelled its job."""
+    """An async body ended with ``asyncio.CancelledError``, although its job was not cancelled."""
 
 
 class AsyncBody:
-    """A coroutine that runs as the body of an attempt, and what is thrown into it from outside.
+    """A coroutine that runs as the body of an attempt, and into which exceptions can be thrown.
 
     Parameters
     ----------
     coroutine
-        What an ``async def`` gave.
+        The coroutine of an ``async def``.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
@@ -63,7 +63,7 @@ class AsyncBody:
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> Any:
-        """Run it; to be awaited once."""
+        """Run it; await this once."""
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         timer = self._at_soft_limit()
         for error in self._early:
@@ -76,11 +76,11 @@ class AsyncBody:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether its own code is being executed just now, in this thread."""
+        """Return whether its own code is being executed in this thread at the moment."""
         return self._task is not None and asyncio.current_task(self._loop) is self._task
 
     def interrupt(self, error: BaseException | None = None) -> None:
-        """Throw an exception into it where it awaits; ``None`` cancels it. From any thread, or a signal's handler."""
+        """Throw an exception into it where it awaits; ``None`` cancels it. Safe in any thread or signal handler."""
         if self._loop is None:
             self._early.append(error)
         elif not self._loop.is_closed():
@@ -100,7 +100,7 @@ class AsyncBody:
 
     @types.coroutine
     def _drive(self) -> Generator[Any, None, Any]:
-        """Step through the coroutine; a cancel of its task becomes the exception that is wanted."""
+        """Step through the coroutine; turn a cancel of its task into the exception to be thrown."""
         raised: BaseException | None = None
         while True:
             try:
@@ -123,7 +123,7 @@ class AsyncBody:
 
 # --- a task's ``run``
 class PlainTask(Task):
-    """Base of an app's tasks that name none: Celery's own, whose body may be an ``async def``."""
+    """Default base class of an app's tasks: Celery's own, but the body may be an ``async def``."""
 
     abstract = True
 
@@ -133,7 +133,7 @@ class PlainTask(Task):
 
 
 def prepare(task: type[Any]) -> None:
-    """Let an ``async def`` body of a task class run to its end wherever an attempt calls it."""
+    """Prepare a task class whose body is an ``async def`` to run to its end wherever an attempt calls it."""
     static = inspect.getattr_static(task, "run", None)
     run = static.__func__ if isinstance(static, staticmethod) else static
     if run is None or not is_async(run) or getattr(run, MARK, False):
@@ -143,7 +143,7 @@ def prepare(task: type[Any]) -> None:
 
 
 def prepare_instance(task: Any) -> None:
-    """Do the same for a task that Celery made already; what it wrapped for retries stays round it."""
+    """Prepare a task that Celery has made already; Celery's wrapper for retries stays."""
     original = vars(task).get("_orig_run")
     if original is None:
         prepare(type(task))
@@ -157,14 +157,14 @@ def is_async(run: Any) -> bool:
 
 
 def refuse_awaitable(result: Any, task: str) -> None:
-    """Refuse what a body returned without having awaited it: its work has not been done.
+    """Refuse an awaitable that a body returned without awaiting it: its work has not been done.
 
     Raises
     ------
     TypeError
     """
     if inspect.iscoroutine(result):
-        result.close()  # else Python warns that it was never awaited, which this says better
+        result.close()  # avoids Python's warning that it was never awaited
     elif not inspect.isawaitable(result) and not inspect.isasyncgen(result):
         return
     raise TypeError(
@@ -187,7 +187,7 @@ def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]
 
 
 def _is_attempt(task: Any, owner: type[Any]) -> bool:
-    """Return whether a worker, or an eager call, runs the task, and not its own body, which awaits what it calls."""
+    """Return whether a worker or an eager call runs the task, not a body, which awaits the tasks that it calls."""
     if not isinstance(task, owner):
         return False
     request = task.request_stack.top
@@ -195,7 +195,7 @@ def _is_attempt(task: Any, owner: type[Any]) -> bool:
 
 
 def complete(coroutine: Coroutine[Any, Any, Any], task: Any) -> Any:
-    """Run the coroutine of an attempt to its end; what it bound in its context stays bound.
+    """Run the coroutine of an attempt to its end; its changes to the context are kept.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def complete(coroutine: Coroutine[Any, Any, Any], task: Any) -> Any:
     """
     request = task.request_stack.top
     if asyncio._get_running_loop() is not None:
-        return _in_a_thread(coroutine, task, request)  # an eager call by code that runs in a loop itself
+        return _in_a_thread(coroutine, task, request)  # an eager call from code that runs in a loop itself
     body, context = AsyncBody(coroutine), contextvars.copy_context()
     context.run(_inside.set, request)
     with _known(delivery_of(request), body), _signalled(body), asyncio.Runner() as runner:
@@ -258,7 +258,7 @@ def _known(key: str, body: AsyncBody) -> Iterator[None]:
 
 @contextmanager
 def _signalled(body: AsyncBody) -> Iterator[None]:
-    """Hand the soft limit's signal to the body: raised in its own code, else thrown in where it awaits."""
+    """Raise the soft limit in the body: directly if its own code is running, else where it awaits."""
 
     def on_signal(*_: Any) -> None:
         error = SoftTimeLimitExceeded()
@@ -271,7 +271,7 @@ def _signalled(body: AsyncBody) -> Iterator[None]:
 
 
 def _keep(context: contextvars.Context) -> None:
-    """Take over what the body set: its log lines' job, its spans' parent."""
+    """Copy the context that the body set: its log lines' job, its spans' parent."""
     for variable, value in context.items():
         if variable is not _inside and variable.get(None) is not value:
             variable.set(value)

@@ -1,4 +1,4 @@
-"""``self.effects``: writes of a body's that are made together with its job's completion, or not at all.
+"""``self.effects``: writes of a body that are made together with its job's completion, or not at all.
 
 ::
 
@@ -8,8 +8,8 @@
                                                      ──▶ dropped                     the body had raised it
 
 They belong to the context of the attempt, not to the task, which threads share: a thread that the body starts collects
-too where it runs in a copy of the context (``contextvars.copy_context().run``). What follows the job, callbacks and the
-rest of a chain, is sent by a small job that is written in the same transaction: no crash can come between.
+too if it runs in a copy of the context (``contextvars.copy_context().run``). The job's callbacks and the rest of its
+chain are sent by a small job that is written in the same transaction, so a crash cannot lose them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _current: ContextVar[Effects | None] = ContextVar("effects", default=None)
 
 @contextmanager
 def collecting(effects: Effects) -> Iterator[Effects]:
-    """Have what runs in the block collect its effects there."""
+    """Collect the effects of the code in this block."""
     token = _current.set(effects)
     try:
         yield effects
@@ -56,14 +56,14 @@ class EffectfulTask(Task):
 
     @property
     def effects(self) -> Effects:
-        """Writes that are made with the job's completion in one transaction: `jobclaim.jobs.Effects`.
+        """The writes that are made with the job's completion in one transaction: `jobclaim.jobs.Effects`.
 
-        A body that calls another task as a function collects for its own job there too.
+        A task that the body calls as a function also collects for the body's job.
 
         Raises
         ------
         InvalidEffect
-            No attempt is running.
+            There is no running attempt.
         """
         collected = _current.get()
         if collected is None:
@@ -78,7 +78,7 @@ class EffectfulTask(Task):
         return collected is not None and len(collected) > 0
 
     def _refuse_effects(self, what: str) -> None:
-        """Refuse collected effects where the job's end is not a body's return. Raises `InvalidEffect`."""
+        """Refuse collected effects if the job does not end by a body's return. Raises `InvalidEffect`."""
         if self._has_effects():
             raise InvalidEffect(
                 f"{what} hands the work of task {self.name!r} over, so there is no completion to make its "
@@ -86,14 +86,14 @@ class EffectfulTask(Task):
             )
 
     def _complete_with_effects(self, result: Any) -> None:
-        """Write the completion and all effects; a refusal is the body's, so the task's own retries look at it.
+        """Write the completion and all effects; a refusal counts as the body's exception, so the task's retries apply.
 
         Raises
         ------
         jobs.EffectRefused, jobs.InvalidEffect, celery.exceptions.Retry
-            Nothing was written, or another attempt was.
+            Nothing was written, or only the retry.
         celery.exceptions.Ignore
-            The claim is over, or DynamoDB did not answer as long as it lasted.
+            The claim has ended, or DynamoDB did not answer while it held.
         """
         step = _AfterBody(self, lambda: self._write_with_effects(result))
         add_autoretry_behaviour(step)
@@ -114,16 +114,16 @@ class EffectfulTask(Task):
             raise EncodeError(f"the task's return value cannot be stored: {error}") from error
         if done is None:
             raise Ignore("its claim is over")
-        request.callbacks = request.chain = None  # Celery has nothing left to send
+        request.callbacks = request.chain = None  # so that Celery does not send it again
         for one in told:
             publish_if_due(self.app, one)
         return done
 
 
 class _AfterBody:
-    """What an attempt does after its body, in the place of ``run``: Celery's autoretry wraps it as it does the body.
+    """Stands in for ``run`` in what an attempt does after its body, so that Celery's autoretry wraps it like the body.
 
-    Everything else is the task's.
+    All other attributes are the task's.
     """
 
     def __init__(self, task: Any, run: Callable[[], Job]) -> None:

@@ -1,10 +1,10 @@
-"""Whether an attempt may still speak for its job: asked before anything follows from its success.
+"""Check whether an attempt still holds its job, before anything follows from its success.
 
 The write of a result is fenced by DynamoDB itself. What Celery sends before that write, callbacks and the next step of
 a chain, is not: a zombie would start the next step although another attempt has the job. So a job that has followers
-looks before it leaps: first at the clock, which costs nothing, then at the job, one consistent read. What is left is
-the moment between this look and the sending. A step that a zombie sends in it has the id that the job's next attempt
-would give it, so it runs once; only its argument may be the zombie's.
+checks first the clock, which costs nothing, then the job, in one consistent read. The moment between this check and the
+sending remains. A step that a zombie sends in it has the id that the job's next attempt would give it, so it runs once;
+only its argument may be the zombie's.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = get_logger("jobclaim.worker")
 
 
 def check(repo: JobRepo, claimed: Job) -> None:
-    """Let the attempt go on while its claim holds.
+    """Return if the claim of the attempt still holds.
 
     Raises
     ------
     celery.exceptions.Ignore
-        The claim is over: the result is dropped, and nothing follows from it.
+        The claim has ended: the result is dropped, and nothing follows from it.
     StoreUnavailable
-        Nobody can tell.
+        It is unknown whether the claim holds.
     """
     reason = _over(repo, claimed)
     if reason:

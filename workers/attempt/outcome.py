@@ -1,4 +1,4 @@
-"""Writing the end of an attempt, fenced by its claim, and telling its spans."""
+"""Record the outcome of an attempt, fenced by its claim, and finish its spans."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def record_success(
     effects: Effects | tuple[()] = (),
     beside: Sequence[Job] = (),
 ) -> Job | None:
-    """Write COMPLETED with the result; ``None`` where the claim is over and the result is dropped.
+    """Write COMPLETED with the result; ``None`` where the claim has ended and the result is dropped.
 
     Parameters
     ----------
     ttl : float, optional
-        Seconds for which it answers equal submissions, instead of what was submitted.
+        Seconds for which the result answers equal submissions; default: the submission's own window.
     effects, beside : optional
         As in `jobclaim.jobs.JobRepo.update_status`.
 
@@ -50,13 +50,13 @@ def record_success(
 def record_failure(
     repo: JobRepo, job_id: str, token: str, error: BaseException | Failure, *, again: bool = False
 ) -> Job | None:
-    """Write FAILED with the error; ``None`` where the claim is over.
+    """Write FAILED with the error; ``None`` where the claim has ended.
 
     Parameters
     ----------
     again : bool
-        The caller tries again where nothing could be written: raise `StoreUnavailable` then, instead of leaving the job
-        to recovery.
+        Whether the caller tries again when nothing could be written: raise `StoreUnavailable` then, instead of leaving
+        the job to recovery.
     """
     return _write(repo, job_id, token, JobStatus.FAILED, again=again, error=error, kind=kind_of(error))
 
@@ -64,17 +64,17 @@ def record_failure(
 def record_cancelled(
     repo: JobRepo, job_id: str, token: str, reason: BaseException | str, *, again: bool = False
 ) -> Job | None:
-    """Write CANCELLED; ``None`` where the claim is over. ``again`` as with `record_failure`."""
+    """Write CANCELLED; ``None`` where the claim has ended. ``again`` as with `record_failure`."""
     return _write(repo, job_id, token, JobStatus.CANCELLED, again=again, error=reason, kind=FailureKind.CANCELLED)
 
 
 def record_fault(repo: JobRepo, job_id: str, token: str, reason: str) -> Job | None:
-    """Write FAILED for a fault of the program or its configuration; ``None`` where the claim is over."""
+    """Write FAILED for a fault of the program or its configuration; ``None`` where the claim has ended."""
     return _write(repo, job_id, token, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION)
 
 
 def kind_of(error: BaseException | Failure) -> FailureKind | None:
-    """Kind of the errors that only a worker can tell; ``None`` leaves it to the job's own rules."""
+    """Return the failure kind of errors that only a worker knows; ``None`` leaves it to the job's own rules."""
     if isinstance(error, (SoftTimeLimitExceeded, TimeLimitExceeded)):
         return FailureKind.TIMEOUT
     if isinstance(error, CallDoesNotFit):
@@ -101,7 +101,7 @@ def _write(
 
 
 def told(repo: Store, job: Job) -> None:
-    """Tell the spans of an attempt that has ended."""
+    """Finish the spans of an attempt that has ended."""
     failure = job.failure if job.status is not JobStatus.COMPLETED else None
     traces.ended(
         repo.settings,

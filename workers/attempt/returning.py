@@ -1,12 +1,12 @@
-"""How a claimed job goes back before it has ended: a retry, a snooze, or a limit that holds it for now.
+"""Release a claimed job before it has ended: a retry, a snooze, or a limit that holds it.
 
 ::
 
     retry      PROCESSING ──▶ PENDING   charged        the delay is Celery's, or the retry policy's
-    snooze     PROCESSING ──▶ PENDING   not charged    the task asked for it
+    snooze     PROCESSING ──▶ PENDING   not charged    the task requested it
     held       PROCESSING ──▶ PENDING   not charged    before the body: a rate or a concurrency limit
 
-The job is written first and its message sent after that, so that a write which the fence refuses sends nothing.
+The job is written first and its message sent after that, so a write that the fence refuses sends nothing.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ log = get_logger("jobclaim.worker")
 
 
 class Snoozed(Ignore):
-    """Raised by `JobTask.snooze`: the attempt is over, it was not charged, and the job comes back later."""
+    """Raised by `JobTask.snooze`: the attempt has ended uncharged, and the job starts again later."""
 
 
 class ReturningTask(Task):
-    """What `jobclaim.workers.task.JobTask` knows of coming back.
+    """The part of `jobclaim.workers.task.JobTask` for retries, snoozes and limits.
 
     Attributes
     ----------
     max_retries : int, optional
-        Celery's own: attempts after the first; ``None`` for no end.
+        As in Celery: attempts after the first; ``None`` for no limit.
     default_retry_delay : float
-        Celery's own: seconds before each retry that names no delay; it takes the place of an inherited policy's delays.
+        As in Celery: seconds before each retry without a delay of its own; it replaces an inherited policy's delays.
     retry_policy : RetryPolicy, optional
-        Delays of retries that name none themselves. A class that sets it is tried again after any exception, unless it
-        sets ``autoretry_for`` too, and as often as the policy says, unless it sets ``max_retries`` too.
+        Delays of retries without one of their own. A class that sets it is retried after any exception, unless it sets
+        ``autoretry_for`` too, and as often as the policy says, unless it sets ``max_retries`` too.
     rate_limit : str, optional
-        Celery's own, ``"100/m"``; here it is kept by the whole fleet together.
+        As in Celery, ``"100/m"``; here it is the rate of the whole fleet.
     rate_burst : int
-        Starts that may come at once after a quiet time.
+        Starts that are allowed at once after a pause.
     concurrency_key : str or callable, optional
         Name of an argument, or a function from the arguments by name: at most ``concurrency_limit`` jobs with the same
         value run at once.
     concurrency_group : str, optional
-        Tasks of one group share their keys; default each task has its own.
+        Tasks of one group share their keys; by default each task has its own.
     """
 
     abstract = True
@@ -105,7 +105,7 @@ class ReturningTask(Task):
             log.error("limits.unavailable", reason=str(error))
             hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
         if hold is None:
-            self.request.takes_place = name  # kept: a body may change what its arguments hold
+            self.request.takes_place = name  # a copy: a body may change its arguments
             return
         log.info("job.held", why=hold.reason, available_at=hold.until)
         self._give_back(
@@ -130,9 +130,9 @@ class ReturningTask(Task):
         try:
             return bind(self.run, *call.from_payload(self._job.payload))
         except TypeError:
-            return {}  # the body fails on them
+            return {}  # the body itself fails on these arguments
 
-    # --- coming back
+    # --- retries and snoozes
     def retry(
         self,
         args: Any = None,
@@ -144,18 +144,18 @@ class ReturningTask(Task):
         max_retries: int | None = None,
         **options: Any,
     ) -> Any:
-        """End the attempt and try again later: Celery's own, with the job PENDING before its message is sent.
+        """End the attempt and try again later, as in Celery; the job is PENDING before its message is sent.
 
         Without countdown and ETA the delay comes from ``retry_policy``, else it is ``default_retry_delay``.
 
         Raises
         ------
         celery.exceptions.Retry
-            Always, unless ``throw`` is false: another attempt follows.
+            Always raised unless ``throw`` is false: another attempt follows.
         celery.exceptions.Ignore
-            The claim is over: somebody else has the job, nothing was written or sent.
+            The claim has ended: another attempt has the job, and nothing was written or sent.
         Exception
-            ``exc``, or `MaxRetriesExceededError`: no attempt is left, the job ends FAILED.
+            ``exc``, or `MaxRetriesExceededError`: no attempts are left, and the job ends FAILED.
         """
         request = self.request
         again = partial(super().retry, args, kwargs, exc, throw, max_retries=max_retries, **options)
@@ -163,7 +163,7 @@ class ReturningTask(Task):
             return again(eta=eta, countdown=countdown)
         check_retry(self.name, options)
         if isinstance(cancelled := exc or sys.exc_info()[1], JobCancelled):
-            raise cancelled  # `autoretry_for` would have it wait, only to be cancelled then
+            raise cancelled  # with `autoretry_for` it would wait, only to be cancelled then
         self._blame_service(exc or sys.exc_info()[1])
         if eta is None and countdown is None and self.retry_policy is not None:
             countdown = self._policy_delay(exc or sys.exc_info()[1])
@@ -176,16 +176,17 @@ class ReturningTask(Task):
             request.is_retrying = False
 
     def snooze(self, seconds: float, reason: str = "snoozed by its task") -> NoReturn:
-        """Give the job back and have it started again after some seconds, without charging an attempt.
+        """Release the job and start it again after some seconds, without charging an attempt.
 
-        For what is not ready yet and is no failure: a file that has not arrived, a report that is still computed.
+        Use it for a condition that is not a failure: a file that has not arrived, a report that is still being
+        computed.
 
         Raises
         ------
         Snoozed
-            Always: nothing after this call is run.
+            Always: nothing after this call runs.
         InvalidInput
-            No number of seconds, or called outside a running job.
+            ``seconds`` is not a number, or this is called outside a running job.
         """
         if getattr(self.request, "job", None) is None:
             raise InvalidInput("snooze() was called outside a running job; there is nothing to give back")
@@ -195,7 +196,9 @@ class ReturningTask(Task):
         raise Snoozed(reason)
 
     def _policy_delay(self, error: BaseException | None) -> float:
-        """Ask the policy when to try again; how often is ``max_retries``' to say. Raises ``error`` for never."""
+        """Return the policy's delay before the next attempt; ``max_retries`` limits their number. Raises ``error`` if
+        there is none.
+        """
         assert self.retry_policy is not None
         decision = replace(self.retry_policy, max_attempts=None).decide(error, self._job.charged)
         if not decision.retry and error is not None:
@@ -227,7 +230,7 @@ class ReturningTask(Task):
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
 
     def _not_retried(self, error: Any) -> NoReturn:
-        """Return why a retry was not written: the claim is over, or what was asked for cannot be."""
+        """Return the exception for a retry that was not written: the claim has ended, or the request was invalid."""
         if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
             log.warning("job.retry_dropped", reason=str(error))
             raise Ignore(str(error)) from error
@@ -247,5 +250,5 @@ class ReturningTask(Task):
 
 
 def _constant(policy: RetryPolicy, delay: float) -> RetryPolicy:
-    """Return a policy that differs in its delays alone: each is the same."""
+    """Return a copy of the policy with a constant delay."""
     return replace(policy, base=delay, factor=1, ceiling=delay, full_jitter=False)

@@ -1,9 +1,10 @@
-"""What an attempt sets in its process ends with it, however it ends: success, failure, retry, snooze, Ignore, a limit.
+"""Confine what an attempt sets in its process to the attempt, however it ends: success, failure, retry, snooze, Ignore,
+a limit.
 
 Each attempt runs in a copy of the process's context (`contextvars`). The job's fields on log lines, the time until
-which AWS is asked again, the parent of spans, and whatever the body bound itself are gone when Celery's tracer returns
-or raises, and none of its exits needs to think of it. What the host bound when the process started is seen as by any
-task.
+which AWS requests are retried, the parent of spans, and everything that the body bound itself are discarded when
+Celery's tracer returns or raises, whichever exit it takes. Values that the host bound when the process started are
+visible as in any task.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from jobclaim.workers.handle import handle_of, installed_on
 F = TypeVar("F", bound=Callable[..., Any])
 
 Tracer = Callable[..., Any]
-"""What `celery.app.trace.build_tracer` makes: it runs one message of a task, from its first hook to its last."""
+"""The result of `celery.app.trace.build_tracer`: it runs one message of a task, from its first hook to its last."""
 
 
 def speaking(method: F) -> F:
-    """Make a task's method whose log lines are its app's, where it is called outside an attempt too."""
+    """Bind the log lines of a task's method to the task's app, also when it is called outside an attempt."""
 
     @wraps(method)
     def call(self: Task, *args: Any, **kwargs: Any) -> Any:
@@ -38,7 +39,7 @@ def speaking(method: F) -> F:
 
 
 def contained(tracer: Tracer, task: Any) -> Tracer:
-    """Make a tracer whose context ends with it, and whose log lines are the task's app's."""
+    """Make a tracer whose context ends with it, and whose log lines belong to the task's app."""
 
     def trace(*args: Any, **kwargs: Any) -> Any:
         with log.speaks(handle_of(task.app)):

@@ -1,4 +1,4 @@
-"""The requests that children work on now."""
+"""The requests that children are working on."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def requests() -> list[OwnedRequest]:
 
 
 def shown(request: OwnedRequest) -> str:
-    """Name the jobs that a request holds, for the log."""
+    """Return the ids of the jobs that a request holds, for the log."""
     return ", ".join(sorted(request.job_ids()))

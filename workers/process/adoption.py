@@ -1,8 +1,8 @@
-"""What a child tells its main process when a message became no job, or a job's claim had no answer.
+"""Exceptions by which a child tells its main process that a message did not become a job, or a claim had no answer.
 
-Until the job of a message of plain Celery is written, the message is all that there is of its work. So the main process
-deletes it when the child has answered, and not at all where the child is gone: a copy that comes back finds the job,
-and its claim is refused.
+Until the job of a plain Celery message is written, the message is the only record of its work. So the main process
+deletes it only when the child has answered, and not at all if the child is lost: a redelivered copy finds the job, and
+its claim is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject
 
 
 class NotAdopted(Reject):
-    """No job was made, and none may be there: the message comes back.
+    """No job was made, and there may be none: the message is redelivered.
 
     With ``requeue`` at once, for other workers; else when its visibility timeout ends, and SQS's redrive policy ends it
     after ``max_receive_count`` times.
@@ -19,12 +19,14 @@ class NotAdopted(Reject):
 
 
 class Unadoptable(NotAdopted):
-    """No job can ever be made of it: the message becomes a dead letter, with the reason."""
+    """The message can never become a job: it is moved to the dead-letter queue, with the reason."""
 
 
 class Misaddressed(Unadoptable):
-    """It names a job of another task, which is left alone: the message becomes a dead letter, with the reason."""
+    """The message names a job of another task, which is left alone: it is moved to the dead-letter queue, with the
+    reason.
+    """
 
 
 class Unanswered(Ignore):
-    """The claim had no answer: the body has not begun, and DynamoDB may hold the claim all the same."""
+    """The claim had no answer: the body has not begun, but DynamoDB may hold the claim."""

@@ -1,4 +1,4 @@
-"""The liveness file: touched by the event loop, so that a loop that no longer turns lets it grow old."""
+"""The liveness file: touched by the event loop, so that it becomes stale when the loop hangs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOUCH_SECONDS: Final = 5.0
 
 
 class Alive(bootsteps.StartStopStep):
-    """Worker step that touches the file; `jobclaim worker health` looks at its age."""
+    """Worker step that touches the file; `jobclaim worker health` checks its age."""
 
     requires = ("celery.worker.components:Timer",)
 
@@ -24,7 +24,7 @@ class Alive(bootsteps.StartStopStep):
         self._timer: Any = None
 
     def start(self, worker: Any) -> None:
-        """Touch it now and every few seconds."""
+        """Touch the file now and every few seconds."""
         run_folder.claim(self._path.parent)
         self._path.unlink(missing_ok=True)
         self.touch()
@@ -37,4 +37,6 @@ class Alive(bootsteps.StartStopStep):
         os.utime(self._path)
 
     def stop(self, worker: Any) -> None:
-        """Leave it to grow old while the pool drains: a drain is no reason to kill the container."""
+        """Leave the file as it is: it becomes stale while the pool drains, and a drain is not a reason to kill the
+        container.
+        """

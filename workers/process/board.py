@@ -1,4 +1,4 @@
-"""A page of memory that a worker's main process shares with its children: what it tells them without a message.
+"""A page of memory that a worker's main process shares with its children, to notify them without a message.
 
 ::
 
@@ -6,8 +6,8 @@
     | open   | unused | token of a cancelled | token ... |                           |
     | until  |        | attempt, 16 bytes    |           |                           |
 
-It is made before the pool forks, so every child has it, a later replacement too. Where children are not forked, or
-there is no worker at all, there is no board: then nothing is cancelled and the gate is open.
+It is created before the pool forks, so every child has it, later replacements too. Where children are not forked, or
+outside of a worker, there is no board: then nothing is cancelled and the gate is open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 from typing import Final
 
 SIZE: Final = 32_768
-"""Room for 2,046 attempts that are cancelled at once: a worker of threads may run hundreds."""
+"""Space for 2,046 attempts that are cancelled at once: a worker of threads may run hundreds."""
 HEAD: Final = 16
 SLOT: Final = 16
 """Bytes of a claim token."""
@@ -28,7 +28,7 @@ _OPEN_UNTIL: Final = struct.Struct("=d")
 
 
 class Board:
-    """Written by the main process alone, read by everybody; readers take no lock."""
+    """The shared page; written by the main process only, and read by all processes without a lock."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SIZE)
@@ -36,7 +36,7 @@ class Board:
 
     @property
     def open_until(self) -> float:
-        """Up to when claims may be made, seconds of `jobclaim.workers.process.worker.now`."""
+        """Until when claims may be made, in seconds of `jobclaim.workers.process.worker.now`."""
         return float(_OPEN_UNTIL.unpack_from(self._memory, 0)[0])
 
     @open_until.setter
@@ -44,7 +44,7 @@ class Board:
         _OPEN_UNTIL.pack_into(self._memory, 0, at)
 
     def mark(self, token: str) -> bool:
-        """Note that an attempt is to be cancelled; ``False`` where it is no token or no room is left."""
+        """Mark an attempt as to be cancelled; ``False`` if the token is invalid or there is no space."""
         with self._lock:
             if self.is_marked(token):
                 return True
@@ -55,7 +55,7 @@ class Board:
             return True
 
     def unmark(self, token: str) -> None:
-        """Forget an attempt that is over."""
+        """Remove the mark of an attempt that has ended."""
         with self._lock:
             at = self._find(token.encode())
             if at >= 0:
@@ -69,6 +69,6 @@ class Board:
         if len(slot) != SLOT:
             return -1
         at = self._memory.find(slot, HEAD)
-        while at >= 0 and at % SLOT:  # the end of one token and the start of the next are no token
+        while at >= 0 and at % SLOT:  # a match across two adjacent tokens is not a token
             at = self._memory.find(slot, at + 1)
         return at

@@ -1,9 +1,9 @@
-"""Running jobs that a person wants to end: their tasks are told, and stopped when their grace is over.
+"""Cancel running jobs: notify their tasks, and stop them when their grace period is over.
 
 ::
 
     command ──▶ its task sees it ──grace──▶ child frozen ──▶ CANCELLED written ──▶ child ended
-       └── not seen to run here: followed to where it waits or runs by now
+       └── not running here: followed to where it waits or runs by now
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 log = get_logger("jobclaim.worker")
 
 SETTLE_SECONDS: Final = 600.0
-"""How long an end is tried to be written through an outage; a lease is longer."""
+"""How long recording an outcome is retried through an outage; a lease is longer."""
 LOOK_AGAIN_SECONDS: Final = 0.05
-"""Time for the event loop to hear from a child that had just ended its job when it was frozen."""
+"""Time for the event loop to receive the answer of a child that had just ended its job when it was frozen."""
 GENTLE_SECONDS: Final = 1.0
-"""Between SIGTERM and SIGKILL of a child whose job is cancelled."""
+"""Seconds between SIGTERM and SIGKILL of a child whose job is cancelled."""
 CANCELLED: Final = "cancelled by a person while it ran"
 BESIDE: Final = "its process was ended: another job that the same task held was cancelled"
 
@@ -51,12 +51,12 @@ class Cancels:
         self._records = records
         self._grace = app.jobclaim.settings.cancel_grace_seconds
         self._due: dict[OwnedRequest, float] = {}
-        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # by job to be cancelled, the token that was marked
+        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # the marked token, by id of the job to be cancelled
         self._following: set[str] = set()
         self._over: set[str] = set()
 
     def begin(self, request: OwnedRequest, job_id: str | None = None) -> None:
-        """Tell the task, and stop it when its grace is over; all that its body holds, unless one job is named."""
+        """Notify the task, and stop it after its grace period: all claims of its body, unless one job is named."""
         wanted = self._wanted.setdefault(request, {})
         told = False
         for attempt in request.attempts():
@@ -72,7 +72,7 @@ class Cancels:
         return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
 
     def obey(self, commands: Mapping[str, str]) -> Sequence[str]:
-        """Carry out the commands; return the job ids of those that are over and may be forgotten."""
+        """Carry out the commands; return the job ids of those that are done and may be removed."""
         runs = {job_id: request for request in active.requests() for job_id in request.job_ids()}
         done = [job_id for job_id in commands if job_id in self._over]
         self._over.clear()
@@ -86,12 +86,12 @@ class Cancels:
         return done
 
     def retried(self, request: OwnedRequest) -> None:
-        """An attempt ended and another one is to follow."""
+        """Handle an attempt that ended and is to be followed by another one."""
         for job_id in self._wanted.get(request, ()):
             self._recorder.submit(partial(self._follow, job_id))
 
     def stop_what_is_due(self, running: Collection[OwnedRequest], now: float) -> None:
-        """Stop the attempts whose grace is over, and forget those that have ended."""
+        """Stop the attempts whose grace period is over, and remove those that have ended."""
         for request, deadline in list(self._due.items()):
             if request not in running:
                 self._forget(request)
@@ -100,18 +100,18 @@ class Cancels:
                 self._recorder.submit(partial(self._stop, request))
 
     def end(self, attempt: HeldAttempt, until: float) -> bool | None:
-        """Record that an attempt was cancelled; ``None`` where DynamoDB was away for too long."""
+        """Record that an attempt was cancelled; ``None`` if DynamoDB was unavailable for too long."""
         ended: bool | None = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
         return ended
 
     def record_lost(self, attempt: HeldAttempt, error: BaseException, *, wanted: bool) -> None:
-        """Record what became of an attempt whose child is gone."""
+        """Record the outcome of an attempt whose child is lost."""
         until = time.monotonic() + SETTLE_SECONDS
-        if not wanted or self.end(attempt, until) is False:  # ``None``: recovery settles it
+        if not wanted or self.end(attempt, until) is False:  # ``None``: recovery records the outcome
             settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
 
     def _follow(self, job_id: str) -> None:
-        """Cancel a job that is not seen to run here; a command that this gives us anew is not to be forgotten."""
+        """Cancel a job that does not run here; a new command that results from this is kept."""
         try:
             if self.cancel_wherever(job_id):
                 self._over.add(job_id)
@@ -119,9 +119,9 @@ class Cancels:
             self._following.discard(job_id)
 
     def cancel_wherever(self, job_id: str) -> bool:
-        """A person was told "requested", so a job that waits again, or runs elsewhere by now, is followed there.
+        """Cancel a job that waits again, or runs elsewhere by now: the answer to the request was "requested".
 
-        Gives whether the job is over: while it is only requested, or DynamoDB cannot be asked, this is to come again.
+        Return whether the job has ended; call this again while it is only requested or DynamoDB does not answer.
         """
         try:
             return cancel(self._app.jobclaim.repo, job_id, records=self._records) is Answer.CANCELLED
@@ -147,7 +147,7 @@ class Cancels:
         try:
             ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in wanted if request.settled]
             ended = any(ends)
-        finally:  # whatever went wrong, nobody else thaws it
+        finally:  # whatever went wrong, nothing else thaws it
             if not ended:
                 request.settled = False
                 self._children.thaw(pid)

@@ -1,4 +1,4 @@
-"""Signals to the pool's children: hold one still, let it go on, end it."""
+"""Signals to the pool's children: freeze, thaw and end them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Children:
         self._pool = pool
 
     def freeze(self, pid: int | None) -> bool:
-        """Stop a child where it is, so that what is written about its job stays true; ``False`` where there is none."""
+        """Freeze a child, so that what is recorded about its job stays true; ``False`` where there is none."""
         return self._is_child(pid) and self._signal(pid, signal.SIGSTOP)
 
     def thaw(self, pid: int | None) -> None:
-        """Let a child go on."""
+        """Resume a frozen child."""
         if self._is_child(pid):
             self._signal(pid, signal.SIGCONT)
 
@@ -40,7 +40,7 @@ class Children:
         self._end(pid, signal.SIGKILL)
 
     def left(self) -> list[int]:
-        """Return the children of a pool that is closing, or none while it works: each was told to end after its job."""
+        """Return the children of a closing pool, each of which ends after its job; none while the pool works."""
         inner = getattr(self._pool, "_pool", None)
         if not hasattr(self._pool, "terminate_job") or inner is None or inner._state == RUN:
             return []
@@ -53,13 +53,13 @@ class Children:
 
     def _end(self, pid: int | None, number: signal.Signals) -> None:
         if self._is_child(pid):
-            self._pool.terminate_job(pid, number)  # tells the pool too that this end was meant
+            self._pool.terminate_job(pid, number)  # also tells the pool that this end is intended
 
     def _is_child(self, pid: int | None) -> bool:
         return pid is not None and pid != os.getpid() and hasattr(self._pool, "terminate_job")
 
     def have_ended(self, pids: Iterable[int | None]) -> bool:
-        """Return whether one of some children has ended and waits for the pool to notice."""
+        """Return whether one of these children has ended and the pool has not noticed yet."""
         return any(_has_ended(pid) for pid in pids if pid is not None and self._is_child(pid))
 
     @staticmethod

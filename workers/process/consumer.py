@@ -1,4 +1,4 @@
-"""Celery's consumer with one change: a message that it would drop with a log line is dealt with as poison."""
+"""Celery's consumer with one change: a message that it would drop with a log line is handled as a poison message."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from celery.worker.consumer import Consumer
 
 
 class JobConsumer(Consumer):
-    """Celery drops what it cannot run, or dies of it, and marks unknown tasks as failed from its event loop.
+    """A consumer that handles poison messages. Celery's drops what it cannot run, or crashes, and fails unknown tasks
+    in its event loop.
 
     Attributes
     ----------
     awaiting_eta : WeakSet
-        Requests in memory until their ETA, which only plain tasks have: they take no process yet. Celery keeps such a
-        set itself since 5.7.
+        Requests in memory until their ETA, which only plain tasks have: they do not use a process yet. Celery keeps
+        such a set itself since 5.7.
     """
 
     class Blueprint(Consumer.Blueprint):
-        """Celery's steps, and the one that shares out the processes."""
+        """Celery's steps, and the one that distributes the processes."""
 
         default_steps = (*Consumer.Blueprint.default_steps, "jobclaim.workers.process.intake:Intake")
 
@@ -30,12 +31,12 @@ class JobConsumer(Consumer):
         signals.task_received.connect(self._note_eta, sender=self)
 
     def on_close(self) -> None:
-        """Forget what was received over a connection that is lost: SQS delivers it again."""
+        """Drop the messages received over a lost connection: SQS delivers them again."""
         self.awaiting_eta.clear()
         super().on_close()
 
     def apply_eta_task(self, task: Any) -> None:
-        """Start a request whose ETA has come."""
+        """Start a request whose ETA is reached."""
         self.awaiting_eta.discard(task)
         super().apply_eta_task(task)
 
@@ -48,12 +49,12 @@ class JobConsumer(Consumer):
             self.awaiting_eta.add(request)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        """No task's name in it."""
+        """Handle a message without a task name."""
         signals.task_rejected.send(sender=self, message=message, exc=None)
         message.channel.poisoned(message, "the message names no task")
 
     def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """A task that is not registered here, and may be elsewhere."""
+        """Handle a task that is not registered here, but may be elsewhere."""
         name = message.headers.get("task")
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=message.headers.get("id"))
         message.channel.poisoned(
@@ -63,10 +64,10 @@ class JobConsumer(Consumer):
         )
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """Headers that are refused when the request is made."""
+        """Handle headers that are refused when the request is made."""
         signals.task_rejected.send(sender=self, message=message, exc=exc)
         message.channel.poisoned(message, f"the message is no valid request: {exc}")
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """A call that cannot be read."""
+        """Handle a call that cannot be decoded."""
         message.channel.poisoned(message, f"the call cannot be decoded: {type(exc).__name__}: {exc}")

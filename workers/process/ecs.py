@@ -1,4 +1,4 @@
-"""ECS task scale-in protection: a worker that holds jobs is not chosen when a service shrinks."""
+"""ECS task scale-in protection: a worker that holds jobs is not stopped when a service scales in."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from jobclaim.jobs.log import get_logger
 log = get_logger("jobclaim.ecs")
 
 LOOK_SECONDS: Final = 0.5
-"""Between two looks at whether the worker is busy; the agent is only called when that changes."""
+"""Seconds between two checks whether the worker is busy; the agent is only called when that changes."""
 IDLE_SECONDS: Final = 5.0
-"""A worker between two jobs is not idle yet: spares the agent a call per job."""
+"""Seconds without a job after which a worker counts as idle: spares the agent a call per job."""
 EXPIRES_MINUTES: Final = 60
-"""A protection that nobody renews ends by itself."""
+"""A protection that is not renewed expires by itself."""
 RENEW_SECONDS: Final = 900.0
 RETRY_SECONDS: Final = 2.0
 
 
 def agent_url() -> str | None:
-    """Address of the agent's protection endpoint; ``None`` outside ECS, which sets the variable itself."""
+    """Return the address of the agent's protection endpoint; ``None`` outside ECS, which sets the variable."""
     base = os.environ.get("ECS_AGENT_URI")
     return f"{base}/task-protection/v1/state" if base else None
 
@@ -38,7 +38,7 @@ class Protection:
     busy : callable
         Whether the worker holds a job or a message.
     idle_seconds : float
-        How long it must hold none before the protection is given up.
+        How long it must hold none before the protection ends.
     """
 
     def __init__(
@@ -61,18 +61,18 @@ class Protection:
         self._thread = threading.Thread(target=self._run, name="ecs-protection", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start checking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Give the protection up: the task is ending."""
+        """End the protection: the task is stopping."""
         self._stopped.set()
         self._thread.join(LOOK_SECONDS + RETRY_SECONDS)
         if self._protected:
             self._tell(False)
 
     def look(self) -> None:
-        """Call the agent when what it knows is wrong, or about to expire."""
+        """Call the agent if its state is outdated or about to expire."""
         now = self._clock()
         if self._busy():
             self._busy_at = now

@@ -1,4 +1,4 @@
-"""The heartbeat: one UpdateItem per ten seconds, from a thread that no job and no poll can hold up."""
+"""The heartbeat: one UpdateItem every ten seconds, from a thread that neither jobs nor polls can block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobclaim.workers.process import worker
 log = get_logger("jobclaim.heartbeat")
 
 SHORTEST_PAUSE: Final = 1.0
-"""Seconds between two writes: jobs that start in between are in the second one together."""
+"""Shortest time between two writes, seconds: jobs that start in between are reported together by the second one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class BeatPace:
     Attributes
     ----------
     interval : float
-        Between two heartbeats when nothing new starts.
+        Between two heartbeats when no jobs start.
     open_for : float
         How long after a heartbeat claims may still be made.
     """
@@ -37,25 +37,25 @@ class BeatPace:
     open_for: float
 
     def pause(self, *, failures: int, news: bool, jitter: float = 1.0) -> float:
-        """Return the seconds from the last write to the next: sooner after a failure, within a second for new jobs."""
+        """Return the seconds from the last write to the next: fewer after a failure, about one for new jobs."""
         if failures:
             return min(self.interval, SHORTEST_PAUSE * 2.0 ** min(failures - 1, 10)) * jitter
         return SHORTEST_PAUSE if news else self.interval
 
 
 class Heartbeat:
-    """Keeps the worker's record alive, opens the gate with each success, and hands on the commands that come back.
+    """Updates the worker's record, opens the gate with each success, and passes on the commands in the record.
 
     Parameters
     ----------
     about : WorkerRecord
-        What never changes of this worker.
+        The constant part of this worker's record.
     running : callable
-        Gives the ids of the jobs that run now.
+        Returns the ids of the running jobs.
     obey : callable
-        Gets the record as it came back; gives the ids of commands that need not be told again.
+        Called with the record that was read back; returns the ids of commands that are done.
     vouched : callable
-        Gives the tokens of the claims that recovery is to leave alone while the worker lives.
+        Returns the tokens of claims that recovery is to leave alone while the worker is alive.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin; the gate stays closed until the first heartbeat is written."""
+        """Start; the gate stays closed until the first heartbeat is written."""
         self._thread.start()
 
     def tell(self) -> None:
-        """Say that a job has started: it is in the record within about a second."""
+        """Report that a job has started: it is in the record within about a second."""
         self._news.set()
 
     def stop(self, timeout: float) -> None:
@@ -100,7 +100,9 @@ class Heartbeat:
         self._thread.join(timeout)
 
     def beat(self) -> bool:
-        """Write one heartbeat and obey what comes back; ``False`` where it failed, which is logged when it begins."""
+        """Write one heartbeat and obey the commands in the record; ``False`` if it failed, which is logged once per
+        outage.
+        """
         opened = worker.now()
         self._last = time.monotonic()
         try:
@@ -147,7 +149,7 @@ class Heartbeat:
         pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
         wait = self._last + pause - time.monotonic()
         if wait > 0:
-            # a failing heartbeat is not hurried by jobs that start
+            # jobs that start do not speed up a failing heartbeat
             (self._stopped if self._failures else self._news).wait(wait)
         elif not self._stopped.is_set():
             self.beat()

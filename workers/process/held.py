@@ -1,4 +1,4 @@
-"""What a worker's children hold: a page of memory in which a child notes each claim before it asks for it.
+"""The claims that a worker's children hold: a page of memory in which a child notes each claim before requesting it.
 
 ::
 
@@ -6,11 +6,11 @@
     | one byte a slot:   | slot: delivery 16 | claim token 64 | length 2 | job id |  slot ...
     | is it in use       |
 
-A `JobTask` claims the job that its message names, with a token that the main process drew. A body that calls
-`JobRepo.claim_job` decides by itself, so it leaves a note here: when its process is gone, the main process knows the
-claims all the same. Each child writes to a region of its own, by its place in the pool, so nothing is locked and a
-child that is stopped in the middle of a note holds up no other. The main process reads, and clears what a dead child
-left.
+A `JobTask` claims the job that its message names, with a token that the main process created. A body that calls
+`JobRepo.claim_job` decides by itself, so its claim is noted here: if its process is lost, the main process still knows
+the claims. Each child writes to its own region, by its index in the pool, so there are no locks and a child that is
+stopped in the middle of a note does not block others. The main process reads the notes, and clears those of a lost
+child.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from jobclaim.jobs.log import get_logger
 log = get_logger("jobclaim.worker")
 
 REGIONS: Final = 256
-"""Children of one pool that can leave notes."""
+"""Limit of children of one pool that can write notes."""
 PER_REGION: Final = 64
-"""Claims that one child can hold at once."""
+"""Limit of noted claims per child."""
 SLOTS: Final = REGIONS * PER_REGION
 USED: Final = b"\1"
 FREE: Final = b"\0"
 LONGEST_ID: Final = 302
-"""Bytes of a job id that a note can hold."""
+"""Limit of a job id in a note, bytes."""
 _SLOT: Final = struct.Struct(f"=16s64sH{LONGEST_ID}s")
 
 
@@ -49,7 +49,7 @@ class NotedClaim:
 
 
 class ClaimNotes:
-    """The notes of one worker; made before its pool forks."""
+    """The notes of one worker; created before its pool forks."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SLOTS * (1 + _SLOT.size))
@@ -57,7 +57,7 @@ class ClaimNotes:
         self._lock = threading.Lock()
 
     def put(self, delivery: str, claim: NotedClaim) -> bool:
-        """Note a claim; ``False`` where it has no room: then the lease alone bounds it, which is logged."""
+        """Note a claim; ``False`` if there is no space: then only the lease bounds it, which is logged."""
         job_id = claim.job_id.encode()
         with self._lock:
             place = self._free() if len(job_id) <= LONGEST_ID else -1
@@ -67,18 +67,18 @@ class ClaimNotes:
             content = _SLOT.pack(delivery.encode(), claim.token.encode(), len(job_id), job_id)
             at = SLOTS + place * _SLOT.size
             self._memory[at : at + _SLOT.size] = content
-            self._memory[place : place + 1] = USED  # last: a note that is cut off is none
+            self._memory[place : place + 1] = USED  # written last: an incomplete note does not count
             self._places[claim.token] = place
             return True
 
     def drop(self, token: str) -> None:
-        """Forget a claim of this process that is over."""
+        """Remove the note of a claim of this process that has ended."""
         with self._lock:
             if (place := self._places.pop(token, None)) is not None:
                 self._memory[place : place + 1] = FREE
 
     def clear(self, delivery: str) -> None:
-        """Forget what is noted under a delivery whose child is gone."""
+        """Remove the notes of a delivery whose child is lost."""
         for place in self._used():
             if self._read(place)[0] == delivery:
                 self._memory[place : place + 1] = FREE
@@ -101,7 +101,7 @@ class ClaimNotes:
             place = self._memory.find(USED, place + 1, SLOTS)
 
     def _free(self) -> int:
-        index = getattr(current_process(), "index", None)  # ``None``: not a child, so nobody else writes
+        index = getattr(current_process(), "index", None)  # ``None``: not a child, so there is no other writer
         if index is None:
             return self._memory.find(FREE, 0, SLOTS)
         if index >= REGIONS:

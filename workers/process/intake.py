@@ -1,8 +1,8 @@
-"""A worker takes as many messages as it has free processes, and gives back at once what it does not start.
+"""Receive as many messages as the worker has free processes, and release at once those that it does not start.
 
-Celery's prefetch counts messages per connection and forgets that a message in hand is hidden from every other worker.
+Celery's prefetch counts messages per connection and ignores that a received message is hidden from every other worker.
 This step of the consumer tells the transport how many processes there are and how many messages are held; the transport
-shares them out between the queues (`jobclaim.workers.transport.plan`).
+distributes them between the queues (`jobclaim.workers.transport.plan`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from jobclaim.workers.transport.compatibility import ensure_supported
 log = get_logger("jobclaim.worker")
 
 MAX_WAIT_SECONDS: Final = 1.0
-"""How long a message that was fetched ahead of a free process may wait for one; then it is given back."""
+"""How long a message that was fetched ahead of a free process may wait for one; then it is released."""
 CLOSE_SECONDS: Final = 5.0
 
 
 class Intake(bootsteps.StartStopStep):
-    """Ties the channel of the consumer to the worker's pool. Stopped before the pool drains."""
+    """Connects the consumer's channel to the worker's pool. Stopped before the pool drains."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -42,7 +42,7 @@ class Intake(bootsteps.StartStopStep):
         super().__init__(consumer, **kwargs)
 
     def start(self, consumer: Any) -> None:
-        """Begin to share out the processes; the event loop has not started yet."""
+        """Start distributing the processes; the event loop has not started yet."""
         if isinstance(consumer.pool, TaskPool):
             plain.contain(consumer.app)  # a child does this itself; Celery has just made the tracers of this process
         channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
@@ -55,7 +55,7 @@ class Intake(bootsteps.StartStopStep):
         consumer.timer.call_repeatedly(MAX_WAIT_SECONDS / 2, self._look_for_waiting, (consumer, channel))
 
     def stop(self, consumer: Any) -> None:
-        """Take nothing more, and give back what is not started; the pool still works on the rest."""
+        """Stop receiving, and release messages that are not started; the pool still works on the rest."""
         if isinstance(consumer.pool, TaskPool):
             consumer.pool.withdraw()
         if consumer.task_consumer:
@@ -65,18 +65,18 @@ class Intake(bootsteps.StartStopStep):
                 log.info("messages.released", count=given_back)
 
     def terminate(self, consumer: Any) -> None:
-        """The same for a cold shutdown, which waits for nothing."""
+        """Stop as `stop`, without waiting, for a cold shutdown."""
         if consumer.task_consumer:
             consumer.task_consumer.channel.hurry()
         self.stop(consumer)
 
     def shutdown(self, consumer: Any) -> None:
-        """Finish with the poison; the channel closes after this."""
+        """Finish handling poison messages; the channel closes after this."""
         if self._desk is not None:
             self._desk.flush(CLOSE_SECONDS)
 
     def _look_for_waiting(self, consumer: Any, channel: Any) -> None:
-        """Give back the requests that wait for a process for too long: the jobs before them got longer."""
+        """Release requests that have waited too long for a process: the jobs before them got longer."""
         semaphore, now = consumer.controller.semaphore, time.monotonic()
         waiting = [entry[1][0] for entry in list(semaphore._waiting)] if semaphore is not None else []
         self._waiting = {request: self._waiting.get(request, now) for request in waiting}
@@ -98,7 +98,7 @@ def _started() -> int:
 
 
 def _run_pending_acks(hub: Any) -> None:
-    """Delete the messages of what has just started; the loop makes no further round."""
+    """Delete the messages of requests that have just started; the loop does not run again."""
     for callback in hub._pop_ready():
         if isinstance(getattr(getattr(callback, "fun", None), "__self__", None), Message):
             callback()

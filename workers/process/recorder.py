@@ -1,4 +1,4 @@
-"""A few threads that write for the event loop: what the main process must record must not stop it from polling."""
+"""A few threads that write for the event loop, so that recording does not stop the main process from polling."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = get_logger("jobclaim.worker")
 
 THREADS: Final = 4
 CAPACITY: Final = 1_000
-"""Records that wait; many times more than a worker has processes."""
+"""Limit of waiting records; many times more than a worker has processes."""
 
 
 class Recorder:
-    """Runs small functions soon, elsewhere. Its threads are daemons: an outage cannot hold up the process's end."""
+    """Runs small functions in threads. These are daemons, so an outage cannot delay the end of the process."""
 
     def __init__(self, *, threads: int = THREADS, capacity: int = CAPACITY) -> None:
         self._waiting: queue.Queue[Callable[[], None]] = queue.Queue(capacity)
@@ -27,7 +27,7 @@ class Recorder:
             thread.start()
 
     def submit(self, record: Callable[[], None]) -> bool:
-        """Have a function run; ``False`` where too many wait: then recovery must find the job."""
+        """Schedule a function; ``False`` if too many wait: then recovery must find the job."""
         try:
             self._waiting.put_nowait(record)
         except queue.Full:
@@ -36,7 +36,7 @@ class Recorder:
         return True
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything submitted so far has run, at most ``timeout`` seconds; tell whether it has."""
+        """Wait until everything submitted so far has run, at most ``timeout`` seconds; return whether it has."""
         deadline = time.monotonic() + timeout
         with self._waiting.all_tasks_done:
             while self._waiting.unfinished_tasks:

@@ -1,4 +1,4 @@
-"""What a worker makes sure of before it takes its first message: that SQS keeps messages hidden for long enough."""
+"""Checks before a worker receives its first message: SQS must keep messages hidden for long enough."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CANCELS: Final = "cancels are kept in the fleet table; a worker has none of its 
 
 
 def override_options(worker: Any, settings: Settings) -> None:
-    """Take back what was typed to `celery worker` and has no effect here, in one warning that says why."""
+    """Reset options of `celery worker` that have no effect here, in one warning with the reasons."""
     wanted: tuple[tuple[str, str, Any, str], ...] = (
         ("task_events", "--task-events", False, NO_FANOUT),
         ("statedb", "--statedb", None, CANCELS),
@@ -35,12 +35,12 @@ def override_options(worker: Any, settings: Settings) -> None:
 
 
 def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:
-    """Queues whose live visibility timeout is below the derived one: what is wrong, and what to do.
+    """Return the queues whose live visibility timeout is below the derived one, each with the problem and the remedy.
 
     Parameters
     ----------
     live : mapping of str to int
-        Visibility timeouts as SQS has them, seconds, by logical queue name.
+        SQS's visibility timeouts, seconds, by logical queue name.
     """
     return [
         f"queue {queue!r}: its visibility timeout is {seconds} s, its time limits need "
@@ -52,7 +52,7 @@ def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:
 
 
 def live_visibility(sqs: Any, urls: Mapping[str, str], queues: Iterable[str]) -> dict[str, int]:
-    """Ask SQS for the visibility timeouts of these queues; one that does not answer is left out, and logged.
+    """Read the visibility timeouts of these queues from SQS; a queue that cannot be read is left out, and logged.
 
     A worker must also start while SQS fails: it then polls until SQS is back.
     """
@@ -69,12 +69,12 @@ def live_visibility(sqs: Any, urls: Mapping[str, str], queues: Iterable[str]) ->
 
 
 def refuse_low_visibility(worker: Any, settings: Settings) -> None:
-    """End the start of a worker whose queues would deliver a message twice while a job runs.
+    """Refuse to start a worker whose queues would deliver a message twice while a job runs.
 
     Raises
     ------
     SystemExit
-        Names each queue, its live and its derived visibility timeout, and the remedy.
+        The message names each queue, its live and its derived visibility timeout, and the remedy.
     """
     from jobclaim.jobs.storage.connect import client
 

@@ -1,4 +1,4 @@
-"""Worker steps: what starts with the pool and must outlive the consumer."""
+"""Worker steps that start with the pool and must outlive the consumer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from jobclaim.workers.process.parent import Parent
 
 
 class ParentStep(bootsteps.StartStopStep):
-    """Starts the heartbeat and its like when the pool has forked. They end on `worker_shutdown`, so after the drain:
-    a step that requires the pool is stopped before it.
+    """Starts the heartbeat and the other threads when the pool has forked. They end on `worker_shutdown`, after the
+    drain: a step that requires the pool would be stopped before it.
     """
 
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        """Begin."""
+        """Start."""
         made = Parent(worker.app, worker.pool, worker.hub, _about(worker))
         this.current().owner = made
         made.start()
@@ -39,7 +39,7 @@ class ProtectionStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        """Begin."""
+        """Start."""
         if url := ecs.agent_url():
             protection = ecs.Protection(url, lambda: bool(len(state.reserved_requests)))
             protection.start()
