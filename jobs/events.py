@@ -1,6 +1,6 @@
-"""Every event that jobclaim logs: its code, its fields, what it means. The one registry, for code, docs and alarms.
+"""Every event that jobclaim logs: its code, its fields, its meaning. The single registry for code, docs and alarms.
 
-A code is a promise: metric filters, alarms and searches match it, so it is changed as an API is, with a note in the
+A code is an API: metric filters, alarms and searches match it, so it is changed like one, with a note in the
 changelog. ``python -m jobclaim.jobs.events`` writes ``docs/events.md``; a test holds both to the code.
 """
 
@@ -12,100 +12,100 @@ from typing import Final
 CONTEXT: Final = {
     "timestamp": "when, ISO 8601 in UTC",
     "level": "debug, info, warning, error",
-    "logger": "the part of jobclaim that speaks",
+    "logger": "the part of jobclaim that logs",
     "event": "the code of the event, one of those below",
     "message": "the event in a sentence",
-    "worker": "the worker process that speaks; see `jobclaim workers`",
-    "app": "name of the Celery app that it is about, where the process has several",
+    "worker": "the worker process that logs; see `jobclaim workers`",
+    "app": "name of the Celery app concerned, if the process has several",
     "exception": "type and frames of an exception, without its message",
 }
 """Fields that any line may have."""
 
 JOB: Final = ("job_id", "task", "queue", "attempt")
-"""Fields that tell which job; in a child they are on every line while its job runs."""
+"""Fields that identify the job; in a child they are on every line while its job runs."""
 
 FIELDS: Final = {
     "job_id": "the job",
-    "task": "registered name of its task",
-    "queue": "logical name of its queue",
-    "attempt": "claims so far, this one included",
-    "ahead_seconds": "how far it is ahead, seconds",
-    "alert": "name of a rule, and of what it is about",
-    "answer": "what became of a person's cancel",
-    "arguments": "values of those arguments that `log_arguments` allows, by name",
+    "task": "registered name of the job's task",
+    "queue": "logical name of the job's queue",
+    "attempt": "number of claims so far, including this one",
+    "ahead_seconds": "seconds by which a stored time is ahead of the clock",
+    "alert": "name of the alert rule and of its subject",
+    "answer": "result of a request to cancel",
+    "arguments": "arguments that `log_arguments` allows, by name",
     "asked": "the task that the message runs",
-    "available_at": "when it may start, epoch milliseconds",
-    "batch": "id of a bulk submission: submitting it again repairs it",
+    "available_at": "earliest start of the job, epoch milliseconds",
+    "batch": "id of a bulk submission; submitting it again completes it",
     "breaker": "name of a circuit breaker: an external service",
-    "claims": "whether the worker goes on claiming",
-    "count": "how many",
-    "dead_workers": "dead workers whose jobs are all settled",
-    "delay_seconds": "until SQS delivers the message, seconds",
-    "dispatches": "messages sent for this attempt",
-    "due": "the schedule's tick, ISO 8601",
-    "duration_seconds": "from the claim to the end, seconds",
+    "claims": "whether the worker still claims jobs",
+    "count": "number of items",
+    "dead_workers": "lost workers whose jobs were all handled",
+    "delay_seconds": "seconds until SQS delivers the message",
+    "dispatches": "number of messages sent for this attempt",
+    "due": "time of the schedule's tick, ISO 8601",
+    "duration_seconds": "seconds from the claim to the end",
     "error": "type of an exception",
-    "examined": "jobs that a pass looked at",
+    "examined": "number of jobs that the pass examined",
     "exception": "type of the exception that ended an attempt",
-    "expired": "jobs that were not started in time",
-    "failed": "how many could not be done",
-    "failures": "failures in a row",
-    "given_up": "jobs whose messages nobody takes, ended FAILED",
-    "grace_seconds": "time for the body to end by itself, seconds",
-    "group_id": "the group that a chord belongs to",
-    "held": "jobs left to a later pass",
-    "http_status": "status of the answer",
+    "expired": "number of jobs that expired before they started",
+    "failed": "number of failures",
+    "failures": "number of consecutive failures",
+    "given_up": "number of jobs that FAILED because their messages were never claimed",
+    "grace_seconds": "seconds that the body has to end by itself",
+    "group_id": "id of the group that the chord belongs to",
+    "held": "number of jobs left to a later pass",
+    "http_status": "HTTP status of the response",
     "job_status": "state of the job",
     "kept_in": "dead-letter queue that keeps the message",
     "kind": "kind of a failure",
-    "left": "requests not made",
-    "messages": "how many messages",
-    "missed": "heartbeats in a row that were not written",
+    "left": "number of requests not made",
+    "messages": "number of messages",
+    "missed": "number of consecutive heartbeats that were not written",
     "on": "whether protection is on",
-    "open_seconds": "for how long it lets nothing through, seconds",
-    "orphaned": "jobs whose worker is lost",
-    "outage_seconds": "how long it lasted, seconds",
-    "outcome": "state that was not written",
-    "partition": "part of the index",
+    "open_seconds": "seconds for which the breaker blocks calls",
+    "orphaned": "number of jobs that lost their worker or outran their lease",
+    "outage_seconds": "duration of the outage, seconds",
+    "outcome": "state that could not be written",
+    "partition": "partition of the index",
     "app": "name of the Celery app",
-    "overridden": "each key of the configuration, with the host's value, ours, and why",
-    "problems": "each queue with its live and its derived visibility timeout",
+    "overridden": "each configuration key with the host's value, our value, and the reason",
+    "problems": "queues with their live and their derived visibility timeout",
     "reason": "why, in words; quoted values are masked",
-    "redispatched": "jobs whose message was sent again",
-    "refused": "writes that came too late: somebody else had acted",
-    "removed": "whether the worker's record is gone",
-    "request": "which requests to SQS",
-    "retried": "orphans that start again",
-    "retry": "how often it was started again by itself",
+    "redispatched": "number of jobs whose message was sent again",
+    "refused": "number of writes refused because the job had changed",
+    "removed": "whether the worker's record was removed",
+    "request": "kind of request to SQS",
+    "retried": "number of orphans that are retried",
+    "retry": "number of automatic retries so far",
     "rule": "what refused a request: host, cross-site, token, password, role, form, ...",
-    "running": "jobs in the worker's children",
-    "scheduled": "jobs due soon whose message was sent",
-    "seconds_left": "until the stop is forced, seconds",
-    "revived": "failed jobs that were started again by their rule",
-    "schedule": "name of an entry of the beat schedule",
-    "schedules": "names of entries of the beat schedule",
+    "running": "number of jobs running in the worker's children",
+    "scheduled": "number of jobs due soon whose message was sent",
+    "seconds_left": "seconds until the stop is forced",
+    "revived": "number of dead letters retried by their rule",
+    "schedule": "name of a beat schedule entry",
+    "schedules": "names of beat schedule entries",
     "sla_missed": "whether the wait exceeds the queue's SLA",
     "since": "when it began, epoch milliseconds",
-    "start_by": "when it should have started at the latest, epoch milliseconds",
-    "state": "raised or continues",
-    "status": "SKIPPED where a delivery did nothing",
-    "submitted": "how many jobs were submitted",
+    "start_by": "latest start of the job, epoch milliseconds",
+    "state": "`raised` or `continues`",
+    "status": "SKIPPED if the delivery did nothing",
+    "submitted": "number of jobs submitted",
     "tick": "id of a schedule's tick: name and time",
-    "truncated": "parts of the index with more to look at than one pass may",
-    "unsent": "messages that could not be sent",
-    "verb": "what a person decided",
-    "wait_seconds": "from the time it was due to the claim, seconds",
-    "waiting": "outcomes that wait to be written",
-    "wanted": "protection that was asked for",
+    "truncated": "number of index partitions with more jobs than one pass may examine",
+    "unsent": "number of messages that could not be sent",
+    "verb": "the decision: retry, resolve or abandon",
+    "wait_seconds": "seconds from the job's due time to its claim",
+    "waiting": "number of outcomes not written yet",
+    "wanted": "protection that was requested",
     "step": "name of a step",
-    "took_ms": "how long it ran, milliseconds",
+    "took_ms": "duration of the step, milliseconds",
     "until": "the deadline, epoch milliseconds",
     "wait": "name that a job waits for",
-    "early": "whether it came before the body waited",
+    "early": "whether the resume came before the body waited",
     "why": "why, in words; quoted values are masked",
-    "worker_id": "the worker that is spoken of",
+    "worker_id": "the worker concerned",
 }
-"""Every field of every event, and what it holds. A field that is not here never reaches a log: its value is masked."""
+"""Every field of every event, and what it holds. The value of a field that is not listed here is masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +115,15 @@ class Event:
     Attributes
     ----------
     code : str
-        What alarms and searches match: the subject, a dot, what happened to it.
+        Code that alarms and searches match: the subject, a dot, what happened to it.
     loggers, levels : tuple of str
         The loggers that write it, and the levels that they use.
     fields : tuple of str
-        Its fields, with those of the job (`JOB`) if it is about one; a line need not have all of them.
+        Its fields, including those of the job (`JOB`) if it concerns one; a line need not have all of them.
     message : str
         The sentence that is written beside the code.
     meaning : str
-        What follows from it.
+        Cause or consequence of the event.
     """
 
     code: str
@@ -155,8 +155,8 @@ claim.task_mismatch | jobs | error | JOB asked
     The message runs another task than its job has, so the claim was refused.
     The job is left alone and the message becomes a dead letter.
 claim.too_early | jobs | warning | JOB available_at
-    The message came long before its job is due, so the claim was refused.
-    The job waits and its message comes again in time.
+    The message arrived long before its job is due, so the claim was refused.
+    The job waits and its message is sent again in time.
 job.completed | jobs | info | JOB duration_seconds
     The job completed.
     The result is stored.
@@ -170,7 +170,7 @@ job.retry_scheduled | worker | info | JOB available_at exception
     The attempt failed and another follows.
     It starts at `available_at`.
 job.not_retried | worker | info | JOB why
-    The retry policy does not try this failure again.
+    The retry policy does not retry this failure.
     The job ends with this failure.
 job.retry_dropped | worker | warning | JOB reason
     The claim had ended, so its retry was dropped.
@@ -183,43 +183,43 @@ limits.unavailable | worker | error | JOB reason
     DynamoDB did not answer.
 job.released | worker | info | JOB
     The job was released uncharged.
-    The worker stops, or the answer to its claim came too late; the job is PENDING again.
+    The worker is stopping, or its claim was answered too late; the job is PENDING again.
 job.release_refused | worker | warning | JOB reason
     The claim had ended, so the job was not released.
     Recovery or another claim has changed the job.
 job.interrupted | worker | warning | JOB exception
-    The attempt lost its process and the job is tried again.
+    The attempt lost its process and the job is retried.
     A child was lost or killed; another attempt follows.
 limits.slot_not_released | worker | warning | JOB reason
     A concurrency slot could not be released.
-    The next job that needs the slot finds it free.
+    The next job that needs the slot frees it.
 job.expired | jobs recovery | warning | JOB status start_by
     The job did not start before it expired and was cancelled.
     Ended CANCELLED because of `expires`.
 claim.lost | worker jobs | warning | JOB outcome reason
     The claim was lost, so the outcome of the attempt was dropped.
-    The fence refused the result of an attempt that recovery had ended before.
+    The fence refused the outcome, because recovery had already ended the attempt.
 step.recorded | jobs | debug | JOB step took_ms
     A step of the job is finished and its result is stored.
     Later attempts do not run it again.
 progress.not_written | jobs | warning | JOB reason
     The job's progress could not be written.
-    The body goes on; the next report is written in its time.
+    The body continues; the next report is written when it is due.
 checkpoint.not_written | jobs | warning | JOB reason
     The attempt ended and its last checkpoint could not be stored.
-    The next attempt finds the one before.
+    The next attempt gets the previous checkpoint.
 wait.begun | jobs | info | JOB wait until
     The attempt ended and the job waits without a worker.
-    A resume starts it again, else its deadline does. No attempt was charged.
+    A resume or its deadline starts it again. No attempt was charged.
 wait.resumed | jobs | info | JOB wait early
-    The job was resumed with what it waits for.
-    Its message is sent, unless its body has not come to the wait yet.
+    The job was resumed.
+    Its message is sent, unless its body has not reached the wait yet.
 wait.timed_out | jobs | warning | JOB wait
-    The deadline of a wait is over and the body is told so.
-    `WaitTimeout` is raised in it; a later resume is refused.
+    The deadline of a wait has passed.
+    `WaitTimeout` is raised in the body; a later resume is refused.
 job.outcome_not_recorded | worker jobs | error | JOB outcome reason
     The outcome could not be written, so recovery handles the job.
-    DynamoDB did not answer until the lease ended.
+    DynamoDB did not answer before the lease ended.
 claim.not_tracked | worker | error | job_id count
     The worker cannot track this claim, so only its lease bounds it.
     The body holds too many claims at once, or the job's id is too long.
@@ -231,12 +231,12 @@ job.outcome_already_recorded | worker | info | JOB reason
     The main process has nothing to record.
 payload.unavailable | jobs | warning | JOB reason
     A large payload or result could not be read.
-    Its item is gone, or S3 did not return the object.
+    Its item is missing, or S3 did not return the object.
 payload.extension_refused | jobs | warning | JOB reason
     The retention of a payload's item could not be extended.
-    The item is gone, or another process has just extended it further.
+    The item is missing, or another process has just extended it further.
 aws.failing | jobs | error | reason
-    Requests to AWS fail and are tried again until the lease ends.
+    Requests to AWS fail and are retried until the lease ends.
     Resolve what the reason names before the lease ends; otherwise the finished work is lost.
 claim.answered_late | jobs | warning | JOB status
     The claim was answered after its lease had ended, so the body is not started.
@@ -247,7 +247,7 @@ claim.unavailable | worker | error | job_id task reason
     The job could not be claimed and recovery sends it again.
     DynamoDB did not answer.
 claim.paused | worker jobs | error | job_id task
-    The worker's heartbeats fail, so it claims no job.
+    The worker's heartbeats fail, so it does not claim jobs.
     Recovery sends the job's message again.
 job.resent | worker | warning | JOB dispatches
     A child died before its claim, so the message was sent again.
@@ -257,7 +257,7 @@ message.refused | worker | error | job_id task reason
     Its arguments, task or form do not allow a job.
 message.kept | worker | error | job_id task reason
     The plain Celery message could not become a job yet.
-    It comes back when its visibility timeout ends.
+    SQS delivers it again when its visibility timeout ends.
 message.released | worker | error | job_id task
     The worker's heartbeats fail, so it released a plain Celery message.
     Other workers receive it at once.
@@ -268,7 +268,7 @@ message.not_sent | dispatch jobs recovery worker | warning | JOB error
     SQS did not accept it; the job waits.
 job.duplicate_resent | dispatch | info | JOB
     An equal job was never claimed, so its message is sent again.
-    Its first submission may have failed between write and send; copies start nothing twice.
+    Its first submission may have failed between write and send; a second message does not start it twice.
 message.not_built | bulk | warning | JOB error
     The job's message could not be built, so recovery sends it.
     As `message.not_sent`, within a bulk submission.
@@ -278,26 +278,26 @@ messages.not_sent | bulk | warning | count error
 
 # schedules
 tick.not_written | beat | warning | schedule reason due
-    The tick could not be written and is tried again.
+    The tick could not be written and is retried.
     DynamoDB did not answer.
 tick.expired | beat | error | schedule due
     The tick expired before it could be submitted.
-    Later than `expires`; not submitted.
+    It is past its `expires` and is not submitted.
 schedule.unknown_task | beat | error | schedule task
     The schedule names a task that is not registered.
     Logged when beat starts. Each tick will be a dead letter.
 tick.refused | beat | exception | schedule due
     The schedule's task does not accept the call.
-    It is not sent.
+    The tick is not sent.
 tick.not_sent | beat | warning | task tick error
-    The tick of a plain task could not be sent and is tried again.
+    The tick of a plain task could not be sent and is retried.
     SQS did not accept it.
 tick.not_recorded | beat | warning | tick reason
     The tick was sent but not recorded, so another beat may send it too.
     DynamoDB did not answer after the send.
 schedule.clock_reset | beat | warning | ahead_seconds count
     The clock was set back, so last runs in the future were reset.
-    What is due now is submitted; ticks that did run are not repeated.
+    Ticks that are due now are submitted; ticks that ran are not repeated.
 schedule.overdue | beat | error | schedules
     Schedules are overdue.
     No tick was submitted for two minutes longer than the schedule allows; the health check fails.
@@ -308,7 +308,7 @@ schedule.recovered | beat | info | schedules
 # canvas
 chord.not_notified | chords | warning | JOB group_id error
     The chord could not be notified and polls its members.
-    It finds out later than usual.
+    It continues later than usual.
 chord.repaired | chords | info | JOB
     All members of a failed chord have succeeded, so it continues.
     Its body is submitted.
@@ -317,7 +317,7 @@ links.not_sent | chords recovery | error | JOB reason
     Recovery or the next try sends them.
 links.refused | chords | error | job_id task error
     A follow-up can never be submitted and was recorded as failed.
-    Its result and errback are told the reason.
+    Its result and errback get the reason.
 links.unavailable | worker | error | JOB reason
     The job's follow-ups could not be read, so it was released.
     S3 did not answer.
@@ -333,19 +333,19 @@ cancel.requested | cancel | info | JOB answer
     The cancellation of a job was requested.
     By a person or a program.
 cancel.refused | cancel | warning | JOB reason
-    The job runs outside a worker and cannot be cancelled.
+    The job is running outside a worker and cannot be cancelled.
     No worker can end it.
 cancel.started | worker | warning | job_id task grace_seconds
     The running job was asked to end.
     The body has `grace_seconds` to end by itself.
 cancel.delayed | worker | warning | job_id reason
     The cancellation could not be carried out yet.
-    DynamoDB did not answer; it is tried again.
+    DynamoDB did not answer; the request is repeated.
 cancel.too_late | worker | info | job_id reason
     The job had ended before its cancellation.
     Nothing was changed.
 cancel.cooperative | worker | warning | job_id
-    The job cannot be stopped and has to check for its cancellation.
+    The job cannot be stopped and must check for cancellation itself.
     The pool has no processes to kill.
 worker.drain_requested | worker | warning |
     The worker was asked to drain.
@@ -357,20 +357,20 @@ job.hard_limit_exceeded | worker | warning | job_id task
     The job exceeds its hard time limit, which a thread cannot enforce.
     Its worker's heartbeat keeps the claim past its lease. Cancel the job, or bound what its body waits for.
 worker.stopping | worker | info | running seconds_left
-    The worker accepts no more jobs and stops.
+    The worker accepts no more jobs and is stopping.
     Running jobs have `seconds_left` to end.
 worker.children_killed | worker | warning | count running
     Children that did not end by themselves were killed.
-    They were idle, or the time for stopping was over.
+    They were idle, or the stop timeout had passed.
 messages.released | worker | info | count
     Prefetched messages were released.
     Other workers receive them at once.
 messages.released_unserved | worker | info | count
-    Prefetched messages were released, because no process came free.
+    Prefetched messages were released, because no process became free.
     They had waited too long for a free process.
 worker.stopped_with_open_jobs | worker | warning |
     The worker stopped before all outcomes were recorded.
-    The time for stopping was over; recovery handles these jobs.
+    The stop timeout had passed; recovery handles these jobs.
 worker.deregister_failed | worker | warning | reason
     The worker stopped but could not deregister.
     Recovery treats it as a lost worker.
@@ -381,13 +381,13 @@ heartbeat.failed | heartbeat | error | reason claims missed
     The fleet table did not answer.
 worker.tasks_not_recorded | heartbeat | warning | reason
     The names of the worker's tasks could not be written.
-    `celery inspect registered` does not know them yet; the next heartbeat tries again.
+    `celery inspect registered` does not show them yet; the next heartbeat tries again.
 heartbeat.recovered | heartbeat | info | missed
     Heartbeats are written again.
     The worker claims jobs again.
 commands.failed | heartbeat | exception |
-    Commands could not be carried out and come again.
-    They come with the next heartbeat.
+    Commands could not be carried out and are retried.
+    They return with the next heartbeat.
 supervisor.failed | worker | exception |
     The supervisor raised an error and continues.
     A bug: please report it.
@@ -395,8 +395,8 @@ protection.changed | ecs | info | on
     Scale-in protection was changed.
     ECS knows whether this task may be stopped.
 protection.not_changed | ecs | warning | wanted reason
-    Scale-in protection could not be changed and is tried again.
-    ECS refused.
+    Scale-in protection could not be changed and is retried.
+    ECS refused the request.
 protection.failed | ecs | exception |
     Scale-in protection raised an error and continues.
     A bug: please report it.
@@ -404,25 +404,25 @@ queue.visibility_unknown | startup | warning | queue error
     The queue's visibility timeout could not be read.
     SQS did not answer; the worker starts without this check.
 queue.visibility_too_low | startup | warning | problems
-    Visibility timeouts are too low and the worker was told to start anyway.
+    Visibility timeouts are too low and the worker starts anyway.
     `allow_low_visibility` is set; a waiting message may be delivered twice.
 config.overridden | worker startup | warning | app overridden
     Values of the Celery configuration were overridden.
-    They contradict the claim rule: each key, both values and the reason.
+    They contradict the claim rule; `overridden` holds each key, both values and the reason.
 
 # transport
 sqs.failing | transport | warning | request reason queue
-    Requests to SQS fail and are tried until they succeed.
-    The first failure in a row.
+    Requests to SQS fail and are retried until they succeed.
+    The first of consecutive failures.
 sqs.recovered | transport | info | request failures outage_seconds queue
     Requests to SQS succeed again.
-    The row of failures has ended.
+    The first success after consecutive failures.
 sqs.request_abandoned | transport | warning | request messages reason
     A request to SQS was abandoned, so SQS delivers its messages again.
     Its messages were not deleted.
 sqs.requests_skipped | transport | warning | request left
-    Requests to SQS were skipped, because the worker stops.
-    They were not made.
+    Requests to SQS were skipped, because the worker is stopping.
+    `left` counts them.
 message.intake_failed | transport | exception | queue
     The message could not be handled and was released.
     A bug in message handling: please report it.
@@ -434,7 +434,7 @@ poison.moved | poison | error | queue reason kept_in job_id
     It cannot be run; the reason is kept with it.
 task.unregistered | poison | warning | JOB reason delay_seconds
     The task is not registered in this worker, so its messages are sent again.
-    Logged once for each task: another worker may know it, during a deploy for example.
+    Logged once for each task: another worker may have it, for example during a deployment.
 message.forwarded | poison | info | JOB delay_seconds
     The message was sent again for another worker.
     Its task is not registered in this worker.
@@ -448,10 +448,10 @@ poison.claim_lost | poison | warning | job_id
 # dead letters and circuit breakers
 dead_letter.decided | recovery | info | JOB verb
     A dead letter was retried, resolved or abandoned.
-    By a person.
+    A person decided it.
 dead_letter.retried | recovery | info | JOB retry
     Recovery retried a dead letter.
-    By the rule of its failure kind.
+    The rule of its failure kind allows another retry.
 breaker.opened | worker | error | breaker failures open_seconds
     The circuit breaker opened.
     Its jobs wait, uncharged.
@@ -460,7 +460,7 @@ breaker.closed | worker | warning | breaker
     The service answers again and its jobs run.
 breaker.not_updated | worker | warning | breaker reason
     The circuit breaker could not be updated.
-    DynamoDB did not answer; one result is not counted.
+    DynamoDB did not answer; one result was not counted.
 breaker.unavailable | worker | warning | breaker reason error
     The circuit breaker could not be read, so the job runs.
     DynamoDB did not answer.
@@ -473,7 +473,7 @@ alert.cleared | recovery | info | alert why since
     An alert was cleared.
     Its rule has not fired for a while.
 alert.not_published | recovery | error | alert error
-    The alert could not be published and is tried again.
+    The alert could not be published and is retried.
     SNS did not accept it.
 alert.not_evaluated | recovery | warning | reason
     Alerts could not be evaluated.
@@ -482,11 +482,11 @@ counts.not_written | jobs | warning | reason
     Counts could not be written.
     Counts for alerts are lower than they should be.
 failure.classifier_failed | jobs | warning | exception error reason kind
-    What classifies a failure raised, or returned no kind.
+    A failure classifier raised, or did not return a kind.
     The failure was classified without it. See `failure_kinds`, `register_kind` and an exception's own `failure_kind`.
 hook.failed | jobs worker | warning | JOB error
     A hook raised an exception.
-    A user's on_failure or on_dead; the job's outcome is not changed.
+    The hook is a user's `on_failure` or `on_dead`; the job's outcome is not changed.
 
 # dashboard
 request.refused | dashboard | warning | rule http_status
@@ -500,24 +500,24 @@ operation.failed | dashboard | exception | error
 recovery.pass_completed | recovery | info | examined orphaned retried redispatched scheduled given_up expired \
 revived refused held unsent failed dead_workers truncated
     A recovery pass has ended.
-    With the number of jobs for each action.
+    Its fields count the jobs for each action.
 recovery.pass_failed | recovery | exception | error
     A recovery pass failed.
     The next pass runs as planned.
 job.orphaned | recovery | warning | JOB job_status worker_id why
     The job lost its worker or outran its lease.
-    It fails or is retried, as `on_orphan` says.
+    It fails or is retried, according to `on_orphan`.
 job.dispatched | recovery | info | JOB dispatches
     The job's message was sent.
-    For the first time, or again.
+    It is the first message of the attempt, or a repeated one.
 job.dispatch_limit_reached | recovery | error | JOB why
     The job's messages were never claimed, so it failed.
-    FAILED with kind CONFIGURATION: no worker claims its messages.
+    It is FAILED with kind CONFIGURATION: no worker claims its messages.
 recovery.job_failed | recovery | error | JOB error reason
     Recovery could not handle a job and tries again in a later pass.
     The other jobs were handled. If it happens again, inspect the job.
 queue.backlog_unknown | recovery | warning | queue error
-    The queue's backlog could not be read, so nothing is sent again.
+    The queue's backlog could not be read, so no message is sent again.
     SQS did not answer.
 lost_worker.recovered | recovery | warning | worker_id removed
     The jobs of a lost worker were handled.
@@ -539,7 +539,7 @@ recovery.partition_unavailable | recovery | error | partition reason
     The other partitions are handled; a later pass continues.
 job.unreadable | jobs | error | job_id reason
     A job's item cannot be read.
-    Another version or a person wrote it; lists and recovery continue without it. Repair or delete it.
+    Another version of jobclaim, or a person, wrote it; lists and recovery continue without it. Repair or delete it.
 """
 """Code, loggers, levels and fields; below them the message, then the meaning. ``JOB`` stands for the job's fields."""
 
@@ -576,7 +576,7 @@ def page() -> str:
     lines = [
         "# Events",
         "",
-        "Made of `jobs/events.py` by `python -m jobclaim.jobs.events > docs/events.md`; do not edit.",
+        "Generated from `jobs/events.py` by `python -m jobclaim.jobs.events > docs/events.md`; do not edit.",
         "",
         "Every line that jobclaim logs is one JSON object. `event` is one of the codes below and `message` says the",
         "same in a sentence. Codes and fields are stable, so metric filters, alarms and searches may rely on them;",
