@@ -92,7 +92,7 @@ class Output:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Make rich's console; it honours ``NO_COLOR`` by itself and writes no control character that is not rich's own."""
+    """Build rich's console. It honours ``NO_COLOR`` and writes no control characters other than rich's own."""
     from jobclaim.cli.console import VisibleConsole
 
     return VisibleConsole(stderr=stderr, highlight=False, soft_wrap=False)

@@ -70,7 +70,7 @@ class Child:
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """Return the exit code, minus the signal that ended it, or ``None`` while running. Keeps the group's id taken."""
+        """Return the exit code, minus the signal that ended it, or ``None`` while it runs. Does not reap it."""
         if self._process.returncode is not None:
             return self._process.returncode
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

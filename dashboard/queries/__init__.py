@@ -1,1 +1,1 @@
-"""What each page reads: bounded requests, and the values that its template shows."""
+"""Queries of the pages: bounded requests, and the values that templates show."""

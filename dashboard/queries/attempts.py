@@ -1,6 +1,6 @@
-"""A job's attempts with the evidence of their claims: who held the lease, until when, and who ended it. Pure functions.
+"""A job's attempts and their claims: who held the lease, until when, and who ended it. Pure functions.
 
-What happened is known from the job alone; attempts beyond the last ten are no longer told.
+Everything is derived from the job alone, which records only its last ten attempts.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ BY: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One attempt and its claim. Times are epoch milliseconds, 0 where it has not happened.
+    """One attempt and its claim. Times are epoch milliseconds, 0 for not yet.
 
     Attributes
     ----------
     running : bool
         Whether the claim holds now.
     lease_over : bool
-        Whether its lease had ended when the attempt did, or has by now.
+        Whether its lease had expired when the attempt ended, or has by now.
     outcome : str
-        Name of the move that ended it (`jobclaim.jobs.transitions.Move`), in small letters; "running" while it runs.
+        Name of the move that ended it (`jobclaim.jobs.transitions.Move`) in lower case; "running" while it runs.
     tone : str
         ``good``, ``bad``, ``warn``, ``calm`` or ``live``.
     ended_by : str
-        Who ended it: its own worker, recovery, a person; empty while it runs.
+        Who ended it: its own worker, recovery or a person; empty while it runs.
     story : str
-        All of that in a sentence.
+        Summary in a sentence.
     """
 
     number: int
@@ -57,17 +57,17 @@ class Held:
 
     @property
     def held_ms(self) -> int:
-        """How long the claim was held, as far as it has ended."""
+        """Return how long the claim was held; 0 while it is held."""
         return max(0, self.ended_at - self.claimed_at) if self.claimed_at and self.ended_at else 0
 
     @property
     def recovered(self) -> bool:
-        """Return whether somebody else had to end it."""
+        """Return whether recovery ended it."""
         return self.ended_by == BY[Actor.RECOVERY]
 
 
 def attempts(job: Job, now: int) -> list[Held]:
-    """Tell the attempts of a job, the first one first."""
+    """Return the attempts of a job, the first one first."""
     told = [_ended(attempt) for attempt in job.history]
     if job.attempt and job.claimed_at and all(one.number != job.attempt for one in told):
         told.append(_current(job, now))

@@ -1,4 +1,4 @@
-"""Dead letters in groups: the same kind, exception and place is one trouble, however many jobs have it."""
+"""Dead letters in groups by kind, exception and place."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from jobclaim.views.job_filter import known_dead_state, known_kind
 from jobclaim.views.records import group_record
 
 LOOKED_AT: Final = 200
-"""Dead letters that one view groups."""
+"""Most dead letters that one view groups."""
 TEXTS: Final = ("task", "queue", "exception", "fingerprint")
 STATES: Final = (DeadState.WAITING, DeadState.SCHEDULED, DeadState.RESOLVED, DeadState.ABANDONED)
 OPEN: Final = (DeadState.WAITING, DeadState.SCHEDULED)
 MOST_AT_ONCE: Final = 10_000
-"""Dead letters that one act on a group takes; start it again for more."""
+"""Most dead letters of one action on a group; start it again for more."""
 FASTEST: Final = 500.0
 """Jobs per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadQuery:
-    """Which dead letters are meant, as it stands in an address.
+    """A selection of dead letters, as in a URL.
 
     Attributes
     ----------
     state : DeadState
-        Those that wait for a person, by default.
+        Default: those that await a person.
     until : int
-        Failed until then, epoch milliseconds; 0 for now.
+        Latest time of failure, epoch milliseconds; 0 for now.
     """
 
     state: DeadState = DeadState.WAITING
@@ -70,7 +70,7 @@ class DeadQuery:
         )
 
     def filter(self, now: int) -> Filter:
-        """Return what `recovery.dead` takes; its window always has an end, so that a repetition means the same jobs."""
+        """Return the filter for `recovery.dead`. Its window always has an end: a repetition selects the same jobs."""
         return Filter(
             task=self.task,
             queue=self.queue,
@@ -82,21 +82,21 @@ class DeadQuery:
         )
 
     def parameters(self) -> dict[str, Any]:
-        """Return the address's parameters, without the cursor."""
+        """Return the URL's parameters, without the cursor."""
         given: dict[str, Any] = {name: getattr(self, name) for name in (*TEXTS, "kind", "until")}
         return {name: value for name, value in given.items() if value} | {"state": str(self.state)}
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The groups of the dead letters that one view looked at.
+    """Groups of the dead letters that one view read.
 
     Attributes
     ----------
     rows : list of dict
         Records of `jobclaim.views.records.group_record`, the largest first.
     count : int
-        Dead letters that fit, among those looked at.
+        Matching dead letters among those read.
     """
 
     rows: list[dict[str, Any]]
@@ -106,14 +106,14 @@ class Groups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What is to be done about a group.
+    """An action on a group.
 
     Attributes
     ----------
     limit : int
-        Jobs at most.
+        Most jobs.
     rate : float
-        Jobs per second at most.
+        Most jobs per second.
     """
 
     verb: Verb
@@ -142,7 +142,7 @@ class Act:
         )
 
     def cli(self) -> str:
-        """Return the command that does the same."""
+        """Return the equivalent command."""
         query, words = self.query, ["jobclaim", "dead", self.verb]
         for option, value in (
             ("--state", str(query.state)),
@@ -161,14 +161,14 @@ class Act:
 
 
 def budget(settings: Settings) -> Budget:
-    """Index pages of the shards, and the items at their largest."""
+    """Return the budget: index pages of the shards, and the items at their largest."""
     shards = settings.index_shards
     pages = shards * (2 + LOOKED_AT // 25)
     return Budget(requests=pages + LOOKED_AT // BATCH + 12, read_units=pages + (BATCH + 1) * HEAVIEST)
 
 
 def read(services: Services, query: DeadQuery, meter: Meter) -> Groups:
-    """Group the next dead letters that fit: the newest first, those that are scheduled by when they start.
+    """Group the next matching dead letters: newest first, scheduled ones by their start.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def _walk(query: DeadQuery, keep: Any, shards: int) -> Walk:
 
 
 def number(text: str, name: str, default: float, *, least: float = 0, most: float) -> float:
-    """Read a number of a form; empty is the default. Raises `InvalidInput`."""
+    """Read a number from a form; an empty field means the default. Raises `InvalidInput`."""
     if not text.strip():
         return default
     try:

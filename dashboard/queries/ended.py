@@ -1,4 +1,4 @@
-"""What ended lately, by the index alone: the newest entries of each shard, and the longest time that they cover."""
+"""Recently ended jobs, from the index alone: the newest entries of each shard, and the longest time that they cover."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 
 ENTRIES: Final = 100
-"""Newest entries of a partition that are read: a read unit or two."""
+"""Newest entries that are read per partition: one or two read units."""
 ENTRY_UNITS: Final = 17.0
-"""Read units of so many entries with the longest ids there can be."""
+"""Read units of this many entries with the longest possible ids."""
 WINDOWS: Final = ((3_600_000, 300_000), (600_000, 60_000), (60_000, 5_000))
-"""Times that are shown, and their steps, milliseconds: the longest one that the entries cover."""
+"""Windows and their steps, milliseconds; the longest one that the entries cover is shown."""
 RETRY: Final = "RETRY"
 KINDS: Final = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What ended in a time.
+    """Jobs that ended in a window.
 
     Attributes
     ----------
     since : int
-        Epoch milliseconds; all that ended from then on is counted.
+        Epoch milliseconds; every job that ended from then on is counted.
     step_ms : int
     counts : mapping of str to int
         By status.
     steps : list of (int, mapping of str to int)
-        Beginning of each step, epoch milliseconds, oldest first, and what ended in it by status.
+        Start of each step, epoch milliseconds, oldest first, and the jobs that ended in it by status.
     """
 
     since: int
@@ -45,18 +45,18 @@ class Ended:
     steps: list[tuple[int, Mapping[str, int]]]
 
     def per_minute(self, status: str) -> float:
-        """How many ended in a minute, on average over the time."""
+        """Return how many ended per minute, on average over the window."""
         return self.counts.get(status, 0) * 60_000 / self.length_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """What one view knows of ended jobs.
+    """Ended jobs as one view has read them.
 
     Attributes
     ----------
     waiting : int
-        Dead letters that wait for a person, as far as they were counted; ``waiting_more`` says that there are others.
+        Dead letters that await a person, as far as they were counted; ``waiting_more`` if there are more.
     scheduled : int
         Failed jobs that recovery starts again, as far as they were counted.
     """
@@ -69,7 +69,7 @@ class Lately:
 
 
 def budget(settings: Settings) -> Budget:
-    """One page of each partition of ended jobs."""
+    """Return the budget: one page of each partition of ended jobs."""
     partitions = settings.index_shards * (len(KINDS) + 1)
     return Budget(partitions, partitions * ENTRY_UNITS)
 
@@ -96,7 +96,7 @@ def read(services: Services) -> Lately:
 
 
 def ended(pages: Mapping[str, Sequence[Sequence[IndexEntry]]], now: int) -> Ended:
-    """Count what ended within the longest time that all pages cover. Pure."""
+    """Count the jobs that ended within the longest window that all pages cover. Pure."""
     full = [page[-1].at for shards in pages.values() for page in shards if len(page) == ENTRIES]
     covered_from = max(full, default=0)
     length, step = next((window for window in WINDOWS if now - window[0] >= covered_from), WINDOWS[-1])

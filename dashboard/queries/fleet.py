@@ -1,7 +1,7 @@
-"""The fleet table in one look: workers, breakers, counts, alerts. It is small, so one bounded scan brings it all.
+"""The fleet table in one read: workers, breakers, counts, alerts. It is small, so one bounded scan reads it all.
 
 The table holds a record per worker, per breaker and per five minutes of a day, however many jobs there are. All pages
-that show something of it share one read of the last second.
+share one read per second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobclaim.settings import Settings
 from jobclaim.specs.agreement import compare
 
 PAGES: Final = 2
-"""Pages of a megabyte that one view reads: several thousand workers."""
+"""Most pages of a megabyte that one view reads: several thousand workers."""
 PAGE_UNITS: Final = 128.5
 """Read units of a page of the scan at its largest."""
 BUDGET: Final = Budget(requests=PAGES, read_units=PAGES * PAGE_UNITS)
@@ -42,7 +42,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The fleet table as it was read.
+    """Contents of the fleet table.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Fleet:
     windows : tuple of Window
         Oldest first, at most a day; five minutes in which nothing was submitted are missing.
     evaluated_at : int
-        When recovery last looked whether there is something to alert about, epoch milliseconds; 0 for never.
+        When recovery last evaluated the alerts, epoch milliseconds; 0 for never.
     more : bool
         Whether the table is larger than one view reads.
     """
@@ -64,17 +64,17 @@ class Fleet:
     more: bool = False
 
     def alive(self, now: int, dead_after_seconds: int) -> tuple[WorkerRecord, ...]:
-        """Workers that were seen recently enough."""
+        """Return the live workers: those with a recent heartbeat."""
         return tuple(one for one in self.workers if now - one.seen_at < dead_after_seconds * 1000)
 
 
 def read(services: Services) -> Fleet:
-    """Read the fleet table, or what another viewer read within the last second. Raises `StoreUnavailable`."""
+    """Read the fleet table, or reuse another viewer's read of the last second. Raises `StoreUnavailable`."""
     return services.shared.get("fleet", lambda: _read(services))
 
 
 def differing(living: Sequence[WorkerRecord], settings: Settings) -> str:
-    """Say which workers have settings other than each other's or than the dashboard's; nothing where none has."""
+    """Describe which workers' settings differ from each other or from the dashboard's; empty if none do."""
     found = compare({one.worker_id: one.digest for one in living}, settings.digest, asker="the dashboard")
     return found.text if found.differs else ""
 
@@ -92,7 +92,7 @@ def _read(services: Services) -> Fleet:
 
 
 def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
-    """Sort the table's items out; what is of no known kind is passed over."""
+    """Sort the table's items by kind; items of an unknown kind are skipped."""
     keyed = {str(item[schema.FLEET_KEY]["S"]): item for item in items}
     evaluated_at, said = said_in(keyed.get(alerts.KEY, {}))
     alerted = [Alert(name, one.text, one.since) for name, one in said.items()]

@@ -1,4 +1,4 @@
-"""One job: all that is known of it, and what a person can do about it."""
+"""One job: its details, and the actions on it."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from jobclaim.views.timeline import TimelineEntry, timeline, waiting_reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """What a person can do about a job.
+    """An action on a job.
 
     Attributes
     ----------
     verb : str
         ``retry``, ``cancel``, ``resolve`` or ``abandon``.
     cli : str
-        The command that does the same.
+        The equivalent command.
     why_not : str
-        Why it cannot be done now; empty where it can.
+        Why it is unavailable now; empty if it is available.
     danger : bool
-        Whether work may be lost by it.
+        Whether it may lose work.
     """
 
     verb: str
@@ -52,7 +52,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What has become of something that a person asked for: ``requested``, ``done`` or ``refused``."""
+    """Result of a requested action: ``requested``, ``done`` or ``refused``."""
 
     state: str
     text: str
@@ -65,9 +65,9 @@ class JobView:
     Attributes
     ----------
     record : dict
-        `jobclaim.views.records.job_record` with what settings allow to be shown.
+        `jobclaim.views.records.job_record`, redacted as settings say.
     payload, result : JSON values
-        What is hidden is masked; ``None`` where there is none.
+        Hidden values are masked; ``None`` if there is none.
     payload_in_s3, result_in_s3 : bool
     next : str
         What happens next, or why nothing does.
@@ -76,9 +76,9 @@ class JobView:
     cancel_requested : bool
         Whether its worker has a request to cancel that it has not read yet.
     hidden : list of str
-        What is hidden, and how it is shown.
+        What is hidden, and which setting shows it.
     progress : str
-        How far it is, in words; empty where it did not tell.
+        Its progress as text; empty if it reported none.
     waits : list of str
         Names under which it can be resumed.
     """
@@ -102,7 +102,7 @@ class JobView:
 
 
 def budget(_: Settings) -> Budget:
-    """The job, consistently; its worker's record; the jobs that it is bound to. Each may be as large as can be."""
+    """Return the budget: the job, read consistently; its worker's record; its linked jobs. Each item at its largest."""
     return Budget(requests=3, read_units=(2 + 1 + MOST) * HEAVIEST)
 
 
@@ -125,7 +125,7 @@ def read(services: Services, job_id: str) -> tuple[Job, JobView]:
 
 
 def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: int, settings: Settings) -> JobView:
-    """Build what the page shows of what was read; ``shown`` is the job with what must be hidden masked."""
+    """Build the page's data from what was read; ``shown`` is the redacted job."""
     cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
     return JobView(
         record=job_record(shown, payload=True),
@@ -148,7 +148,7 @@ def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: i
 
 
 def resumable(job: Job) -> list[str]:
-    """Return the names under which a person may resume a job, the one that it waits for first."""
+    """Return the names under which a job can be resumed, the one that it waits for first."""
     if not job.status.is_open:
         return []
     left = [wait.name for wait in job.waits if not (wait.resumed_at or wait.timed_out or wait.name.startswith(SLEEP))]
@@ -156,7 +156,7 @@ def resumable(job: Job) -> list[str]:
 
 
 def actions(job: Job) -> list[Action]:
-    """Return all that people can do about jobs, and why some of it cannot be done with this one."""
+    """Return all actions on jobs, each with the reason if it is unavailable for this job."""
     failed, state = job.status is JobStatus.FAILED, state_of(job)
     not_failed = "" if failed else f"Only a FAILED job can be; this one is {job.status}."
     settled = f"It is {state} already." if state in (DeadState.RESOLVED, DeadState.ABANDONED) else ""
@@ -188,11 +188,11 @@ ACTIONS: Final = {
     "resolve": ("dead resolve", "Say that its work is done, by hand or elsewhere."),
     "abandon": ("dead abandon", "Say that nobody wants its work any more."),
 }
-"""By verb: the command that does the same, and what it means."""
+"""By verb: the equivalent command, and an explanation."""
 
 
 def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
-    """Say what has become of what was asked for, as the job itself tells it; ``None`` for no such verb."""
+    """Return the result of a requested action, derived from the job; ``None`` for an unknown verb."""
     if asked == "cancel":
         return _of_cancel(job, seen)
     if asked == "retry":

@@ -1,4 +1,4 @@
-"""The list of jobs: every filter is part of the address, so that a view can be kept and sent to others."""
+"""The list of jobs: every filter is part of the URL, so that a view can be bookmarked and shared."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ PER_PAGE: Final = 50
 MOST_PER_PAGE: Final = 200
 TEXTS: Final = ("task", "worker", "exception", "fingerprint", "id")
 LONGEST: Final = 300
-"""Characters of a filter."""
+"""Longest filter, characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuery:
-    """What a list asks for, as it stands in an address. Empty means that it does not matter.
+    """Filters of a list, as in a URL. Empty means any.
 
     Attributes
     ----------
     status : tuple of JobStatus
-        Default: what runs and what waits.
+        Default: running and waiting jobs.
     queue : tuple of str
     task, id : str
-        ``*`` stands for anything.
+        ``*`` matches any characters.
     kind, exception, fingerprint, state : str
-        Of the failure: its kind, its type or the last part of it, its fingerprint, what is decided about it.
+        Of the failure: its kind, its exception's type or the last part of it, its fingerprint, its dead-letter state.
     worker : str
-        That claimed it last.
+        Worker that claimed it last.
     since : str
-        Submitted within this time: ``90``, ``10m``, ``2h``, ``1d``.
+        Submitted within this duration: ``90``, ``10m``, ``2h``, ``1d``.
     after, before : str
         Submitted between these moments, ISO 8601.
     order : str
-        By the time at which it is due, or ended: ``oldest`` or ``newest`` first; default the oldest open ones, the
-        newest ended ones.
+        By due time, or end: ``oldest`` or ``newest`` first; default oldest first for open jobs, newest first for
+        ended ones.
     """
 
     status: tuple[JobStatus, ...] = OPEN
@@ -70,7 +70,7 @@ class JobQuery:
 
     @classmethod
     def of(cls, asked: QueryParams, settings: Settings) -> Self:
-        """Read an address. Raises `InvalidInput` with what there is instead."""
+        """Read a URL's parameters. Raises `InvalidInput`, which names the valid values."""
         texts = {name: asked.get(name, "").strip() for name in (*TEXTS, "since", "after", "before", "cursor")}
         for name in TEXTS:
             if len(texts[name]) > LONGEST:
@@ -91,7 +91,7 @@ class JobQuery:
         )
 
     def filter(self, now: int) -> JobFilter:
-        """Return what the index does not know. Raises `InvalidInput` for a time that is none."""
+        """Return the filters that the index cannot apply. Raises `InvalidInput` for an invalid time."""
         after = _time(humane.moment, "after", self.after)
         since = _time(humane.duration, "since", self.since)
         return JobFilter(
@@ -108,11 +108,11 @@ class JobQuery:
 
     @property
     def newest_first(self) -> bool:
-        """In which direction the index is read."""
+        """Return whether the index is read backwards."""
         return self.order == "newest" if self.order else not all(status.is_open for status in self.status)
 
     def parameters(self) -> dict[str, Any]:
-        """Return the address's parameters, without the cursor and without what is as by default."""
+        """Return the URL's parameters, without the cursor and default values."""
         rest = (
             "task",
             "kind",
@@ -145,7 +145,7 @@ class JobList:
     rows : list of dict
         Records of `jobclaim.views.records.job_record`, each with a ``remark``.
     notes : list of str
-        What one must know about the list.
+        Remarks on the list.
     """
 
     rows: list[dict[str, Any]]
@@ -154,7 +154,7 @@ class JobList:
 
 
 def budget(settings: Settings) -> Budget:
-    """What a list may cost: its partitions twice, and the items of one view at their largest."""
+    """Return the budget of a list: its partitions twice, and the items of one view at their largest."""
     shards = settings.index_shards
     partitions = shards * (len(settings.queues) + 5)
     batches = LOOKED_AT // BATCH + 12
@@ -214,7 +214,7 @@ def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, setti
 
 
 def choices(settings: Settings) -> Mapping[str, list[str]]:
-    """Return what the filters can be chosen from."""
+    """Return the choices of each filter."""
     from jobclaim.jobs import FailureKind
     from jobclaim.jobs.model import DeadState
 
@@ -259,7 +259,7 @@ def _time(read_as: Any, name: str, text: str) -> int | None:
 
 
 def command_line(query: JobQuery) -> str:
-    """Return the command that lists the same, as far as it has the same filters."""
+    """Return the equivalent command, as far as it has the same filters."""
     import shlex
 
     words = ["jobclaim", "list"]

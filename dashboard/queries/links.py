@@ -1,4 +1,4 @@
-"""What a job is bound to: its parent and root, its callbacks, the rest of its chain, its chord and group."""
+"""Linked jobs: a job's parent and root, its callbacks, the rest of its chain, its chord and group."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from jobclaim.jobs import Job
 from jobclaim.workers.submission.envelope import unseal
 
 MOST: Final = 12
-"""Bound jobs whose states are read."""
+"""Most linked jobs whose states are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A job that this one is bound to.
+    """A linked job.
 
     Attributes
     ----------
     relation : str
-        ``root``, ``parent``, ``next`` (the chain goes on with it), ``later`` (further on in the chain), ``callback``,
+        ``root``, ``parent``, ``next`` (next in the chain), ``later`` (further on in the chain), ``callback``,
         ``on failure``, ``chord`` (runs when all members have ended).
     job_id : str
-        Empty where it gets its id later.
+        Empty if it gets its id later.
     status : str
-        Empty where it is not a job yet, or not known.
+        Empty if it is not a job yet, or unknown.
     """
 
     relation: str
@@ -37,7 +37,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """All that a job is bound to."""
+    """All linked jobs of a job."""
 
     before: tuple[Link, ...] = ()
     after: tuple[Link, ...] = ()
@@ -48,11 +48,11 @@ class Links:
         return bool(self.before or self.after or self.group_id)
 
     def job_ids(self) -> list[str]:
-        """Ids of those whose states are worth a look."""
+        """Return the ids of the jobs whose states should be read."""
         return list(dict.fromkeys(link.job_id for link in (*self.before, *self.after) if link.job_id))[:MOST]
 
     def with_states(self, jobs: Mapping[str, Job]) -> Links:
-        """Fill in what was read."""
+        """Return the links with the states that were read."""
 
         def known(link: Link) -> Link:
             job = jobs.get(link.job_id)
@@ -62,10 +62,10 @@ class Links:
 
 
 def links_of(job: Job) -> Links:
-    """Read what a job is bound to out of its envelope; nothing where that cannot be read."""
+    """Read a job's links from its envelope; none if that cannot be read."""
     try:
         options = unseal(job.envelope)
-    except (ValueError, TypeError, zlib.error):  # written by hand, or by something newer
+    except (ValueError, TypeError, zlib.error):  # written by hand, or by a newer version
         return Links()
     index = options.get("group_index")
     return Links(
@@ -85,7 +85,7 @@ def _before(options: Mapping[str, Any], own: str) -> Iterator[Link]:
 
 
 def _after(options: Mapping[str, Any]) -> Iterator[Link]:
-    for number, step in enumerate(reversed(_list(options.get("chain")))):  # Celery keeps the next one last
+    for number, step in enumerate(reversed(_list(options.get("chain")))):  # Celery stores the next one last
         yield _link("later" if number else "next", step)
     for option, relation in (("link", "callback"), ("link_error", "on failure"), ("chord", "chord")):
         for step in _list(options.get(option)):

@@ -1,6 +1,6 @@
-"""What the fleet as a whole looks like, as Prometheus reads it; each worker's own metrics it serves itself.
+"""Metrics of the whole fleet for Prometheus; each worker serves its own metrics itself.
 
-Read at most once in five seconds, however many scrape. Nothing is counted beyond what a view looks at, so figures of
+Read at most once in five seconds, however many scrapers there are. Only what a view reads is counted, so figures of
 jobs have a ceiling, which their help states; those of messages are SQS's own approximations.
 """
 
@@ -20,7 +20,7 @@ from jobclaim.settings import Settings
 
 FRESH_MS: Final = 5_000
 COUNTED: Final = 100
-"""Dead letters of an index shard that are counted."""
+"""Most dead letters that are counted per index shard."""
 COUNTED_UNITS: Final = 2 * opened.ENTRY_UNITS
 BREAKER_STATES: Final = ("closed", "half open", "open")
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,13 +39,13 @@ class Gauge:
 
 
 def budget(settings: Settings) -> Budget:
-    """What the page of queues costs, and the waiting dead letters of each index shard."""
+    """Return the budget: the page of queues, and the waiting dead letters of each index shard."""
     of_queues, shards = queues.budget(settings), settings.index_shards
     return Budget(of_queues.requests + shards, of_queues.read_units + shards * COUNTED_UNITS)
 
 
 def read(services: Services, meter: Meter) -> str:
-    """Return the page, or what was read in the last five seconds. Raises `StoreUnavailable`."""
+    """Return the metrics as text, at most five seconds old. Raises `StoreUnavailable`."""
     return services.shared.get("metrics", lambda: _read(services, meter), fresh_ms=FRESH_MS)
 
 
@@ -57,7 +57,7 @@ def _read(services: Services, meter: Meter) -> str:
 
 
 def _waiting(services: Services) -> int:
-    """Count the dead letters about which a person must decide, by their entries in the index alone."""
+    """Count the dead letters that await a person, by their index entries alone."""
     table = services.repo.table
     keys = [schema.closed_key(JobStatus.FAILED, shard) for shard in range(table.shards)]
     pages = services.together([lambda key=key: table.entries(key, limit=COUNTED) for key in keys])  # type: ignore[misc]
@@ -65,7 +65,7 @@ def _waiting(services: Services) -> int:
 
 
 def of_queues(rows: Iterable[queues.QueueView], settings: Settings) -> Iterator[Gauge]:
-    """Build the gauges of queues; what SQS did not say is missing."""
+    """Build the gauges of queues; figures that SQS did not return are missing."""
     rows = list(rows)
     most = opened.ENTRIES * settings.index_shards
     messages = [

@@ -1,7 +1,7 @@
 """The oldest open jobs of every queue: index entries side by side, then the items of those that matter.
 
-Entries cost next to nothing and tell when a job was due; an item tells whether it waits or runs. What the fleet says it
-runs need not be read for that, so the oldest job that waits is found behind any number of older ones that run.
+Entries cost next to nothing and have a job's due time; an item shows whether it waits or runs. Jobs that the fleet
+reports as running need not be read, so the oldest waiting job is found behind any number of older running ones.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import Settings
 
 ENTRIES: Final = 50
-"""Index entries of a partition that are looked at."""
+"""Index entries that are read per partition."""
 ENTRY_UNITS: Final = 8.5
-"""Read units of so many entries with the longest ids there can be."""
+"""Read units of this many entries with the longest possible ids."""
 PER_QUEUE: Final = 10
-"""Items of a queue that are read."""
+"""Items that are read per queue."""
 BATCH: Final = 60
-"""Items that are read at a time, if all of them were as large as can be."""
+"""Items that are read at a time, if all of them had the largest possible size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Opened:
     entries : tuple of IndexEntry
         Oldest first, over all shards.
     more : bool
-        Whether there are more than were looked at.
+        Whether there are more than were read.
     jobs : mapping of str to Job
-        Those that were read, by id; the oldest that were chosen.
+        The jobs that were read, by id; the oldest of those chosen.
     """
 
     entries: tuple[IndexEntry, ...]
@@ -48,18 +48,18 @@ class Opened:
 
 
 Choose = Callable[[Sequence[IndexEntry]], Sequence[str]]
-"""Picks from a queue's entries, oldest first, the ids of the jobs to be read."""
+"""Selects from a queue's entries, oldest first, the ids of the jobs to be read."""
 
 
 def budget(settings: Settings, queues: int) -> Budget:
-    """What a look at some queues may cost at most."""
+    """Return the most that reading some queues may cost."""
     partitions = queues * settings.index_shards
     batches = queues * PER_QUEUE // BATCH + 4
     return Budget(partitions + batches, partitions * ENTRY_UNITS + (BATCH + 1) * HEAVIEST)
 
 
 def look(services: Services, meter: Meter, queues: Sequence[str], choose: Choose) -> dict[str, Opened]:
-    """Look at the oldest open jobs of queues. Raises `StoreUnavailable`."""
+    """Read the oldest open jobs of queues. Raises `StoreUnavailable`."""
     shards = range(services.settings.index_shards)
     keys = [(queue, schema.open_key(queue, shard)) for queue in queues for shard in shards]
     pages = services.together([_reader(services, key) for _, key in keys])
@@ -79,7 +79,7 @@ def look(services: Services, meter: Meter, queues: Sequence[str], choose: Choose
 
 
 def read(services: Services, meter: Meter, job_ids: Sequence[str]) -> dict[str, Job]:
-    """Read items, as many at a time as fit the budget at their largest; what does not fit is left out."""
+    """Read items in batches that fit the budget at their largest; items that do not fit are left out."""
     found: dict[str, Job] = {}
     wanted = list(dict.fromkeys(job_ids))
     while wanted and meter.room():

@@ -1,4 +1,4 @@
-"""How it goes: throughput, failures, waits against their SLA, the fleet, and what needs a person."""
+"""The overview: throughput, failures, queue wait against SLA, the fleet, and what needs attention."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SUBMITTED: Final = (charts.Series("submitted", "submitted", "run"), charts.Serie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One figure, and where there is more about it.
+    """One figure, with a link to its details.
 
     Attributes
     ----------
     tone : str
         ``ok``, ``warn``, ``bad`` or ``idle``.
     page, query : str, dict
-        Name of a route, and parameters of its address.
+        Name of a route, and parameters of its URL.
     """
 
     label: str
@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Something that a person should look at.
+    """Something that needs attention.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class Overview:
     ----------
     figures : list of Figure
     needs : list of Need
-        The worst first; empty where nothing needs a person.
+        Worst first; empty if nothing needs attention.
     ended, submitted : charts.ColumnChart
-        What ended lately, and what was submitted in the last hour by callers that count.
+        Recently ended jobs, and jobs submitted in the last hour by callers that count them.
     queues : QueuesView
     notes : list of str
-        What the figures leave out.
+        What the figures do not include.
     """
 
     figures: list[Figure]
@@ -89,20 +89,20 @@ class Overview:
 
 
 def budget(settings: Settings) -> Budget:
-    """The queues' page, which brings the fleet, and the newest ended jobs."""
+    """Return the budget: the queues' page, which includes the fleet, and the newest ended jobs."""
     parts = (queues.budget(settings), ended.budget(settings))
     return Budget(sum(part.requests for part in parts), sum(part.read_units for part in parts))
 
 
 def read(services: Services, meter: Meter) -> Overview:
-    """Read it all. Raises `StoreUnavailable`."""
+    """Read the overview. Raises `StoreUnavailable`."""
     seen = queues.read(services, meter)
     lately = services.shared.get("ended", lambda: ended.read(services))
     return view(seen, fleet.read(services), lately, services.clock(), services.settings)
 
 
 def view(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> Overview:
-    """Build the overview of what was read. Pure."""
+    """Build the overview from what was read. Pure."""
     steps = [(at, figures) for at, figures in lately.ended.steps]
     notes = []
     if not settings.index_completed:
@@ -123,7 +123,7 @@ def _listed(settings: Settings) -> tuple[charts.Series, ...]:
 
 
 def _submissions(known: Fleet, now: int) -> list[tuple[int, dict[str, int]]]:
-    """Five minutes at a time, the last hour."""
+    """Return the submissions of the last hour in steps of five minutes."""
     counted = {
         one.at: {"submitted": one.submitted - one.duplicates, "duplicates": one.duplicates} for one in known.windows
     }
@@ -215,7 +215,7 @@ def _completed(lately: Lately, settings: Settings) -> list[Figure]:
 
 
 def needs(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> list[Need]:
-    """Say what a person should look at, the worst first."""
+    """Return what needs attention, worst first."""
     found = [
         *(
             Need(

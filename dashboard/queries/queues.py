@@ -1,4 +1,4 @@
-"""The queues: what waits in SQS, how long the oldest job waits, how much of its SLA that is, and who listens."""
+"""The queues: messages in SQS, queue wait of the oldest job, SLA used, and listening workers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from jobclaim.views.humane import span
 from jobclaim.views.queue_status import COUNTS
 
 URL_KEPT_MS: Final = 600_000
-"""How long the URL of a queue is remembered."""
+"""How long a queue's URL is cached."""
 AT_RISK: Final = 0.5
-"""Share of the SLA from which a queue is called at risk."""
+"""Share of the SLA from which a queue is at risk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Depth:
     Attributes
     ----------
     problem : str
-        Why nothing is known: there is no such queue, or SQS does not answer; empty where it is known.
+        Why the counts are unknown: the queue does not exist, or SQS does not answer; empty if they are known.
     """
 
     visible: int | None = None
@@ -51,17 +51,17 @@ class QueueView:
     Attributes
     ----------
     waiting, running, later : int
-        Jobs that are due and wait, that run, that are due later, among the oldest that were looked at.
+        Jobs that are due and wait, that run, and that are due later, among the oldest that were read.
     more : bool
-        Whether there are more open jobs than were looked at.
+        Whether there are more open jobs than were read.
     oldest : Job, optional
-        The job that waits longest.
+        The longest-waiting job.
     workers, slots : int
-        Living workers that listen, and the jobs that they can run at the same time.
+        Live workers that listen, and the jobs that they can run concurrently.
     state : str
         ``ok``, ``at risk``, ``late``, ``no worker`` or ``missing``.
     advice : str
-        What to do; empty where nothing is to be done.
+        What to do; empty if nothing.
     """
 
     name: str
@@ -92,29 +92,29 @@ class QueuesView:
 
     @property
     def late(self) -> int:
-        """Queues that miss their SLA now."""
+        """Return the queues that miss their SLA now."""
         return sum(queue.state == "late" for queue in self.queues)
 
     @property
     def visible(self) -> int:
-        """Messages that wait in SQS."""
+        """Return the number of messages that wait in SQS."""
         return sum(queue.depth.visible or 0 for queue in self.queues)
 
     @property
     def dead_letters(self) -> int:
-        """Messages in SQS's own dead-letter queues."""
+        """Return the number of messages in SQS's own dead-letter queues."""
         return sum(queue.depth.dead_letters or 0 for queue in self.queues)
 
 
 def budget(settings: Settings) -> Budget:
-    """The fleet table, the oldest open jobs, and of each queue and its dead-letter queue the URL and the counts."""
+    """Return the budget: the fleet table, the oldest open jobs, and URL and counts of queues and dead-letter queues."""
     count = len(settings.queues)
     jobs = opened.budget(settings, count)
     return Budget(fleet.BUDGET.requests + jobs.requests + 4 * count, fleet.BUDGET.read_units + jobs.read_units)
 
 
 def read(services: Services, meter: Meter) -> QueuesView:
-    """Read all queues. Raises `StoreUnavailable`; where only SQS does not answer, its figures are missing."""
+    """Read all queues. Raises `StoreUnavailable`; if only SQS does not answer, its figures are missing."""
     return services.shared.get("queues", lambda: _read(services, meter))
 
 
@@ -132,7 +132,7 @@ def _read(services: Services, meter: Meter) -> QueuesView:
 
 
 def waiting_first(running: frozenset[str], now: int) -> opened.Choose:
-    """Choose the jobs that are due and that nobody says to run."""
+    """Select the jobs that are due and that no worker reports as running."""
 
     def choose(entries: Sequence[IndexEntry]) -> list[str]:
         return [entry.job_id for entry in entries if entry.at <= now and entry.job_id not in running]
@@ -141,7 +141,7 @@ def waiting_first(running: frozenset[str], now: int) -> opened.Choose:
 
 
 def view(spec: QueueSpec, depth: Depth, jobs: Opened, alive: Sequence[WorkerRecord], now: int) -> QueueView:
-    """Build the view of a queue from what was read. Pure."""
+    """Build a queue's view from what was read. Pure."""
     listening = [worker for worker in alive if spec.name in worker.queues and not worker.drain]
     running = frozenset(job_id for worker in alive for job_id in worker.jobs)
     runs = {job.job_id for job in jobs.jobs.values() if job.status is not JobStatus.PENDING} | running

@@ -1,7 +1,7 @@
-"""Do table, fleet and queues agree? A bounded look that changes nothing, unlike `jobclaim audit --reconcile`.
+"""Consistency of table, fleet and queues: a bounded check that changes nothing, unlike `jobclaim audit --reconcile`.
 
 The audit receives every message to look inside, which counts as a delivery; this page only compares what can be read:
-the oldest open jobs of each queue, what the workers say they run, and how many messages SQS counts.
+the oldest open jobs of each queue, the jobs that workers report as running, and SQS's message counts.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from jobclaim.specs.finding import Finding
 from jobclaim.views.humane import span
 
 SETTLES_MS: Final = 30_000
-"""What two parts of the system may differ for: heartbeats, deliveries and index entries take their time."""
+"""How long parts of the system may differ: heartbeats, deliveries and index entries take time."""
 RECOVERY_LATE_MS: Final = 180_000
-"""Silence of recovery after which somebody should look."""
+"""Time without a recovery pass after which this needs attention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a queue has in the table and in SQS. ``differs`` says in words what does not fit, if anything."""
+    """A queue's jobs in the table and messages in SQS. ``differs`` describes the inconsistency, if any."""
 
     queue: str
     waiting: int
@@ -46,14 +46,14 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileView:
-    """What agrees and what does not.
+    """Result of the check.
 
     Attributes
     ----------
     jobs : int
         Open jobs that were compared.
     recovered_at : int
-        When recovery was last heard of, epoch milliseconds; 0 for never.
+        Last recovery pass, epoch milliseconds; 0 for never.
     """
 
     findings: tuple[Finding, ...]
@@ -74,17 +74,17 @@ CHECKS: Final[Mapping[str, str]] = {
     "double-run": "One attempt ended twice: it must never happen.",
     "no-queue": "A queue of the settings does not exist in SQS.",
 }
-"""What is looked for."""
+"""The checks."""
 
 
 def budget(settings: Settings) -> Budget:
-    """What the page of queues costs, and a second set of items: the oldest jobs whether they wait or run."""
+    """Return the budget: the page of queues, and a second set of items, the oldest jobs whether they wait or run."""
     first, second = queues.budget(settings), opened.budget(settings, len(settings.queues))
     return Budget(first.requests + second.requests, first.read_units + second.read_units)
 
 
 def read(services: Services, meter: Meter) -> ReconcileView:
-    """Compare what can be read. Raises `StoreUnavailable`."""
+    """Read and compare table, fleet and queues. Raises `StoreUnavailable`."""
     return services.shared.get("reconcile", lambda: _read(services, meter))
 
 
@@ -97,12 +97,12 @@ def _read(services: Services, meter: Meter) -> ReconcileView:
 
 
 def oldest_first(entries: Sequence[IndexEntry]) -> list[str]:
-    """Choose the oldest, whatever their state."""
+    """Select the oldest jobs, whatever their state."""
     return [entry.job_id for entry in entries]
 
 
 def view(oldest: Mapping[str, Opened], known: QueuesView, seen: Fleet, settings: Settings, now: int) -> ReconcileView:
-    """Build what the page shows of what was read. Pure."""
+    """Build the page's data from what was read. Pure."""
     jobs = [job for one in oldest.values() for job in one.jobs.values() if job.status.is_open]
     empty = frozenset(
         queue.name for queue in known.queues if queue.depth.visible == queue.depth.in_flight == queue.depth.delayed == 0
@@ -130,12 +130,12 @@ def _silence_ms(settings: Settings) -> int:
 
 
 def judge(job: Job, seen: Fleet, empty: frozenset[str], settings: Settings, now: int) -> Iterator[Finding]:
-    """Find what does not fit about an open job. Pure.
+    """Find inconsistencies of an open job. Pure.
 
     Parameters
     ----------
     empty : frozenset of str
-        Queues in which SQS counts no message at all.
+        Queues for which SQS counts no messages.
     """
     ended = Counter(attempt.attempt for attempt in job.history if attempt.claimed_at)
     for attempt, times in ended.items():
@@ -197,7 +197,7 @@ def _balance(queue: queues.QueueView) -> Balance:
 
 
 def depth_words(queue: queues.QueueView) -> str:
-    """Say what does not fit between a queue's jobs and its messages; both counts are approximate."""
+    """Describe an inconsistency between a queue's jobs and messages; both counts are approximate."""
     depth = queue.depth
     if depth.visible is None or depth.in_flight is None or depth.delayed is None:
         return depth.problem

@@ -1,7 +1,7 @@
-"""The schedules: when each fires next, what became of its last ticks, and what is wrong with it.
+"""The schedules: next ticks, last results, and findings.
 
-The id of a tick's job follows from the schedule's name and the time that was due, so the last results are read by id.
-Users' task modules are not imported here; what only they know, `jobclaim schedule validate` checks.
+The id of a tick's job is derived from the schedule's name and the due time, so the last results are read by id. Users'
+task modules are not imported here; `jobclaim schedule validate` also checks what only they define.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from jobclaim.specs.ticks import ticks_before
 from jobclaim.views.humane import span
 
 TICKS: Final = 5
-"""Last ticks of a schedule that are looked at."""
+"""Last ticks that are read per schedule."""
 MOST: Final = 40
-"""Schedules whose last ticks are read."""
+"""Most schedules whose last ticks are read."""
 AHEAD_MS: Final = 24 * 3_600_000
-"""How far ahead the chart looks."""
+"""Time that the chart covers."""
 MOST_DRAWN: Final = 96
-"""Ticks of a schedule in the chart; what fires more often is drawn as one bar."""
+"""Most ticks of a schedule in the chart; a schedule that fires more often is drawn as one bar."""
 NEXT: Final = 3
 KEPT_MS: Final = 60_000
-"""How long findings and entries, which follow from settings, are remembered."""
+"""How long findings and entries, which are derived from settings, are cached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One time at which a schedule was due, epoch milliseconds, and the job that it made.
+    """One due time of a schedule, epoch milliseconds, and the job of that tick.
 
     Attributes
     ----------
     job : Job, optional
-        ``None`` where there is none: beat was away, the job's retention is over, or it was not read.
+        ``None`` if there is none: beat did not run, the job is past its retention, or it was not read.
     """
 
     at: int
@@ -63,13 +63,13 @@ class ScheduleView:
     Attributes
     ----------
     when : str
-        In the words of crontab(5), or as an interval.
+        In the notation of crontab(5), or as an interval.
     next : tuple of int
         Epoch milliseconds.
     last : tuple of Tick
         Newest first.
     unread : bool
-        Whether the ticks were left out, because there are more schedules than one view reads.
+        Whether the ticks were not read because there are more schedules than one view reads.
     """
 
     name: str
@@ -94,7 +94,7 @@ class SchedulesView:
 
 
 def budget(settings: Settings) -> Budget:
-    """The fleet table, and the last ticks' jobs in batches."""
+    """Return the budget: the fleet table, and the last ticks' jobs in batches."""
     batches = min(MOST, len(settings.schedules) + 1) * TICKS // opened.BATCH + 4
     return Budget(fleet.BUDGET.requests + batches, fleet.BUDGET.read_units + (opened.BATCH + 1) * HEAVIEST)
 
@@ -123,14 +123,14 @@ def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
 
 
 def entries_of(settings: Settings) -> list[Entry]:
-    """Return what beat submits under these settings, recovery among it."""
+    """Return the entries that beat submits under these settings, including recovery."""
     from jobclaim.workers.schedule.entries import beat_schedule
 
     return [entry_of(name, row, zone=UTC) for name, row in beat_schedule(settings).items()]
 
 
 def findings(entries: Sequence[Entry], settings: Settings, heard: frozenset[str]) -> tuple[Finding, ...]:
-    """Check the schedules as far as settings and the living workers know of them."""
+    """Check the schedules as far as the settings and the live workers allow."""
     world = World(
         queues=heard or None,
         queue_of={entry.task: settings.queue_of(entry.task) for entry in entries},
@@ -152,7 +152,7 @@ def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
 
 
 def last_fires(entry: Entry, before: datetime, count: int) -> list[datetime]:
-    """Return the last times at which an entry fired, newest first; fewer where there are none within forty years."""
+    """Return the last times at which an entry fired, newest first; only those within forty years."""
     if isinstance(entry.when, Cron):
         return list(islice(ticks_before(entry.when, before, entry.zone or UTC), count))
     if not entry.when:
@@ -169,7 +169,7 @@ def view(
     settings: Settings,
     now: int,
 ) -> SchedulesView:
-    """Build what the page shows of what was read. Pure."""
+    """Build the page's data from what was read. Pure."""
     rows = [
         ScheduleView(
             name=entry.name,
@@ -191,7 +191,7 @@ def view(
 
 
 def chart(entries: Sequence[Entry], now: int) -> charts.LaneChart | None:
-    """Draw the next day; what fires all the time would only be a bar from side to side, so it is left out."""
+    """Chart the next day, without schedules that fire all the time: they would only be a full bar."""
     lanes: list[tuple[str, list[charts.Span]]] = []
     for entry in entries:
         if entry.fires_all_the_time:
@@ -207,7 +207,7 @@ def chart(entries: Sequence[Entry], now: int) -> charts.LaneChart | None:
 
 
 def words(entry: Entry) -> str:
-    """Say when an entry fires, in the words of crontab(5)."""
+    """Describe when an entry fires, in the notation of crontab(5)."""
     if not isinstance(entry.when, Cron):
         return f"every {span(round(entry.when * 1000))}" if entry.when else "not understood"
     cron = entry.when
@@ -223,7 +223,7 @@ def words(entry: Entry) -> str:
 
 
 def _field(given: frozenset[int], first: int, last: int) -> str:
-    """Write a field of a crontab as people do: ``*``, ``*/15``, ``1-5``, ``0,30``."""
+    """Write a field of a crontab in its short form: ``*``, ``*/15``, ``1-5``, ``0,30``."""
     numbers = sorted(given)
     if len(numbers) == last - first + 1:
         return "*"

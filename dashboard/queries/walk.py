@@ -4,9 +4,9 @@
 
     partitions ──25 entries each, side by side──▶ merged by time ──▶ items, in batches ──▶ filter ──▶ rows
     stops when the page is full, at the end, after LOOKED_AT jobs, or when the next batch might exceed the budget;
-    the cursor continues behind the last job that was looked at, so that nothing is passed over or shown twice
+    the cursor continues after the last job that was read, so that no job is skipped or shown twice
 
-Never a count, never a scan: what a page costs depends on queues and index shards, not on how many jobs there are.
+Never counts or scans: the cost of a page depends on queues and index shards, not on the number of jobs.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from jobclaim.jobs.storage.listing import Position, decode_cursor, encode_cursor
 from jobclaim.jobs.storage.table import IndexEntry
 
 ENTRIES: Final = 25
-"""Index entries of a partition that are read at a time: half a read unit."""
+"""Index entries that are read per partition at a time: half a read unit."""
 BATCH: Final = 30
 """Items that are read at a time."""
 LOOKED_AT: Final = 200
-"""Jobs that one view looks through for those that fit a filter."""
+"""Most jobs that one view reads to find those that match a filter."""
 HEAVIEST: Final = 50.0
-"""Read units of the largest item that DynamoDB takes, 400 KB."""
+"""Read units of the largest item that DynamoDB allows, 400 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Found:
     Attributes
     ----------
     cursor : str or None
-        Continues behind the last job that was looked at; ``None`` at the end.
+        Continues after the last job that was read; ``None`` at the end.
     looked_at : int
         Jobs that were read for it.
     stopped : str
-        Why it ends before it is full; empty where it is full, or the end.
+        Why the page ends before it is full; empty if it is full or the last.
     """
 
     jobs: tuple[Job, ...]
@@ -59,13 +59,13 @@ class Walk:
     Attributes
     ----------
     partitions : sequence of str
-        Of the index.
+        Partitions of the index.
     scope : str
-        Names the list in words; its cursors continue no other.
+        Name of the list; its cursors are not valid for other lists.
     since, up_to : int or None
         Bounds of the index's time, epoch milliseconds.
     looked_at : int
-        Jobs at most that are read for it.
+        Most jobs that are read for it.
     """
 
     partitions: Sequence[str]
@@ -81,12 +81,12 @@ class Walk:
 
 @dataclass(slots=True)
 class _Streams:
-    """The partitions' entries, read as they are needed.
+    """The partitions' entries, read on demand.
 
     Attributes
     ----------
     positions : dict
-        By partition, behind which entry the list continues.
+        By partition, the entry after which the list continues.
     rows : dict
         Entries that were read and not taken yet.
     ended : set of str
@@ -104,7 +104,7 @@ class _Streams:
     last: dict[str, IndexEntry] = field(default_factory=dict)
 
     def next(self, count: int) -> list[tuple[str, IndexEntry]]:
-        """Take the next entries over all partitions; fewer where one would have to read on beyond the budget."""
+        """Return the next entries over all partitions; fewer if reading on would exceed the budget."""
         taken: list[tuple[str, IndexEntry]] = []
         while len(taken) < count and self._filled():
             for key, entry in self._merged(count - len(taken)):
@@ -112,7 +112,7 @@ class _Streams:
                 self.last[key] = entry
                 self.rows[key].pop(0)
                 if not self.rows[key] and key not in self.ended:
-                    break  # what follows in this partition may come before what follows in others
+                    break  # the next entries of this partition may come before those of others
             else:
                 break
         return taken
@@ -124,7 +124,7 @@ class _Streams:
         return iter(merged[:count])
 
     def _filled(self) -> bool:
-        """Have every partition's next entry at hand; return whether the budget allowed it."""
+        """Read each partition's next entry if needed; return whether the budget allowed it."""
         wanting = [key for key in self.positions if not self.rows.get(key) and key not in self.ended]
         if not wanting:
             return any(self.rows.values())
@@ -149,11 +149,11 @@ class _Streams:
         )
 
     def passed(self, key: str, entry: IndexEntry) -> None:
-        """Note that an entry was looked at."""
+        """Record that an entry was used."""
         self.positions[key] = Position(entry)
 
     def cursor(self) -> str | None:
-        """Continue behind what was looked at; ``None`` where nothing is left."""
+        """Return the cursor after the entries used; ``None`` if none are left."""
         for key in self.ended:
             if not self.rows[key] and self.last.get(key) in (None, self.positions[key].entry):
                 self.positions[key] = Position(self.positions[key].entry, done=True)
@@ -167,7 +167,7 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     Raises
     ------
     InvalidInput
-        The cursor is another list's.
+        The cursor belongs to another list.
     """
     positions = decode_cursor(walk.cursor, walk.scope, list(walk.partitions))
     streams = _Streams(services, walk, meter, positions)
@@ -178,14 +178,14 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     looked_at = 0
     while len(jobs) < walk.limit:
         taken = streams.next(_batch_size(walk, looked_at, len(jobs), meter))
-        rows = taken[: _affordable(meter)]  # the index was read meanwhile
+        rows = taken[: _affordable(meter)]  # reading the index has used some of the budget
         if not rows:
             break
         found = services.repo.table.get_many([entry.job_id for _, entry in rows])
         unreadable += found.unreadable
         for key, entry in rows:
             if len(jobs) >= walk.limit:
-                break  # read for nothing: it begins the next page
+                break  # read but not used: it starts the next page
             streams.passed(key, entry)
             looked_at += 1
             job = found.get(entry.job_id)
@@ -202,12 +202,12 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
 
 
 def _batch_size(walk: Walk, looked_at: int, kept: int, meter: Meter) -> int:
-    """How many items to read next, judged by how many it took so far for each that was kept."""
+    """Return how many items to read next, from the share of items that matched so far."""
     wanted = walk.limit - kept
     likely = wanted * looked_at // max(1, kept) if looked_at else wanted
     return max(0, min(BATCH, _affordable(meter), walk.looked_at - looked_at, max(wanted, likely)))
 
 
 def _affordable(meter: Meter) -> int:
-    """Items that the budget has room for, if all of them were the largest possible."""
+    """Return how many items fit the budget, if all of them had the largest possible size."""
     return int((meter.budget.read_units - meter.read_units) // HEAVIEST) if meter.room() else 0

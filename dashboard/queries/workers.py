@@ -1,4 +1,4 @@
-"""The workers: who lives, when each was last heard of, what it runs, on which version."""
+"""The workers: state, last heartbeat, running jobs and version."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from jobclaim.views.humane import span
 from jobclaim.views.records import worker_record
 
 READ: Final = 120
-"""Running jobs that are read; of the others one sees the ids."""
+"""Most running jobs that are read; for the others only ids are shown."""
 SHOWN: Final = 200
-"""Workers on the page, the dead and the oldest first; the summary counts all."""
+"""Most workers on the page, lost and oldest ones first; the summary counts all."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A job that a worker says it runs.
+    """A job that a worker reports as running.
 
     Attributes
     ----------
     job : Job, optional
-        As it was read; ``None`` where it was not read, or is gone.
+        ``None`` if it was not read, or does not exist.
     ran : Meter, optional
-        Its time as a share of its lease.
+        Its run time as a share of its lease.
     asked : str
-        ``cancel`` where its worker was asked to stop it and has not read that.
+        ``cancel`` if its worker has a cancel request that it has not read yet.
     """
 
     job_id: str
@@ -63,7 +63,7 @@ class WorkerView:
 
     @property
     def busy(self) -> charts.Meter:
-        """Slots in use; all of them is no fault."""
+        """Return the meter of slots in use; using all of them is not a problem."""
         share = len(self.running) / max(1, self.concurrency)
         words = f"{len(self.running)} of {self.concurrency} slots"
         return charts.meter(min(share, 1.0), says=words, warn=1.0)
@@ -78,11 +78,11 @@ class WorkersView:
     counts : mapping of str to int
         Workers by state.
     versions : tuple of str
-        Those of living workers; more than one is normal only during a deployment.
+        Versions of live workers; more than one is normal only during a deployment.
     differing : str
-        Which living workers have settings other than each other's or than the dashboard's; empty where none has.
+        Which live workers' settings differ from each other or from the dashboard's; empty if none do.
     unheard : tuple of str
-        Queues on which no living worker listens.
+        Queues without a live worker.
     more : bool
         Whether there are more workers than are shown.
     """
@@ -98,13 +98,13 @@ class WorkersView:
 
 
 def budget(_: Settings) -> Budget:
-    """The fleet table, and some of the jobs that run."""
+    """Return the budget: the fleet table, and some of the running jobs."""
     batches = READ // opened.BATCH + 4
     return Budget(fleet.BUDGET.requests + batches, fleet.BUDGET.read_units + (opened.BATCH + 1) * HEAVIEST)
 
 
 def read(services: Services, meter: Meter) -> WorkersView:
-    """Read the fleet and what it runs. Raises `StoreUnavailable`."""
+    """Read the fleet and its running jobs. Raises `StoreUnavailable`."""
     return services.shared.get("workers", lambda: _read(services, meter))
 
 
@@ -121,7 +121,7 @@ def _read(services: Services, meter: Meter) -> WorkersView:
 def view(
     seen: fleet.Fleet, shown: Sequence[WorkerRecord], jobs: Mapping[str, Job], now: int, settings: Settings
 ) -> WorkersView:
-    """Build what the page shows of what was read. Pure."""
+    """Build the page's data from what was read. Pure."""
     states = [_state(one, now, settings) for one in seen.workers]
     living = [one for one, state in zip(seen.workers, states, strict=True) if state != "dead"]
     listening = {queue for one in living if not one.drain for queue in one.queues}

@@ -1,4 +1,4 @@
-"""The pages; each module has its own in ``ROUTES``."""
+"""Routes of the pages; each module lists its own in ``ROUTES``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms that change something. Each answers with a redirect to a page that says what has become of it."""
+"""Forms that make changes. Each responds with a redirect to a page that shows the result."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.queries.walk import HEAVIEST
 
 BUDGET: Final = Budget(requests=40, read_units=8 * 2 * HEAVIEST)
-"""A job, looked at again each time that it changes under our hands; its worker; two lines of the audit trail."""
+"""Cost of an action: a job, reread when it changes concurrently; its worker; two audit entries."""
 
 
 def act(request: Request, fields: dict[str, str]) -> Response:
-    """Retry, cancel, resolve or abandon a job: fields ``verb``, ``id``, ``reason``. Leads to the job's page."""
+    """Retry, cancel, resolve or abandon a job: fields ``verb``, ``id``, ``reason``. Redirects to the job's page."""
     verb, job_id = fields.get("verb", ""), fields.get("id", "")
     acts.act_on_job(services_of(request), verb, job_id, person_of(request), fields.get("reason", ""))
     return RedirectResponse(link(request, "job", {"id": job_id, "asked": verb}), status_code=303)
 
 
 def resume(request: Request, fields: dict[str, str]) -> Response:
-    """Give a job what it waits for: fields ``id``, ``name``, ``payload`` (JSON). Leads to the job's page."""
+    """Deliver the value that a job waits for: fields ``id``, ``name``, ``payload`` (JSON). Redirects to the job's page."""
     job_id = fields.get("id", "")
     name, payload = fields.get("name", ""), fields.get("payload", "")
     acts.resume(services_of(request), job_id, name, payload, person_of(request))
@@ -34,7 +34,7 @@ def resume(request: Request, fields: dict[str, str]) -> Response:
 
 
 def drain(request: Request, fields: dict[str, str]) -> Response:
-    """Ask a worker to stop: fields ``id``, ``reason``. Leads to the workers' page, with ``asked=<id>``."""
+    """Request a worker to stop: fields ``id``, ``reason``. Redirects to the workers' page, with ``asked=<id>``."""
     worker_id = fields.get("id", "")
     acts.drain(services_of(request), worker_id, person_of(request), fields.get("reason", ""))
     return RedirectResponse(link(request, "workers", {"asked": worker_id}), status_code=303)

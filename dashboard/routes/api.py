@@ -1,4 +1,4 @@
-"""`/api/v1`: the pages' answers for programs, in the records of `-o json`; described in ``docs/openapi.json``."""
+"""`/api/v1`: the pages' data for programs, in the records of `-o json`; described in ``docs/openapi.json``."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 
 AUDITED: Final = 50
-"""Lines of the audit trail that one answer has."""
+"""Most entries of the audit trail in one response."""
 STATES: Final = one_of(JobStatus)
 SHOWN: Final = frozenset({"remark"})
-"""Fields of a page's row that are no part of the record."""
+"""Fields of a page's row that are not part of the record."""
 
 
 def _meter() -> Meter:
@@ -39,7 +39,7 @@ def _meter() -> Meter:
 
 
 def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
-    """One page of jobs."""
+    """Return one page of jobs."""
     query = jobs.JobQuery.of(asked, services.settings)
     meter = _meter()
     listed = services.shared.get(("jobs", query), lambda: jobs.read(services, query, meter))
@@ -52,12 +52,12 @@ def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
 
 
 def show_job(services: Services, asked: Any, _: Person) -> dict[str, Any]:
-    """One job."""
+    """Return one job."""
     return job.read(services, asked.get("id", ""))[1].record
 
 
 def list_groups(services: Services, asked: Any, _: Person) -> dict[str, Any]:
-    """Groups of dead letters."""
+    """Return groups of dead letters."""
     query = dead.DeadQuery.of(asked)
     meter = _meter()
     groups = services.shared.get(("dead", query), lambda: dead.read(services, query, meter))
@@ -65,19 +65,19 @@ def list_groups(services: Services, asked: Any, _: Person) -> dict[str, Any]:
 
 
 def list_queues(services: Services, _: Any, __: Person) -> dict[str, Any]:
-    """All queues."""
+    """Return all queues."""
     return {"items": [_queue(queue) for queue in queues.read(services, _meter()).queues]}
 
 
 def list_workers(services: Services, _: Any, __: Person) -> dict[str, Any]:
-    """The fleet."""
+    """Return the fleet."""
     now, after = services.clock(), services.settings.worker_dead_after_seconds
     seen = fleet.read(services)
     return {"items": [worker_record(worker, now, after) for worker in seen.workers], "more": seen.more}
 
 
 def list_audit(services: Services, _: Any, __: Person) -> dict[str, Any]:
-    """The audit trail, the newest first."""
+    """Return the audit trail, newest first."""
     found = services.shared.get("audit", lambda: Audit.of(services.repo).entries(limit=AUDITED))
     return {"items": [audit_record(entry) for entry in found]}
 
@@ -91,13 +91,13 @@ def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
 
 
 def resume(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Give a job what it waits for."""
+    """Deliver the value that a job waits for."""
     done = acts.resume(services, fields.get("id", ""), fields.get("name", ""), fields.get("payload", ""), person)
     return {"state": done.state, "text": done.text}
 
 
 def drain(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Ask a worker to stop."""
+    """Request a worker to stop."""
     done = acts.drain(services, fields.get("id", ""), person, fields.get("reason", ""))
     return {"state": done.state, "text": done.text}
 

@@ -1,4 +1,4 @@
-"""`/dead`: dead letters in groups; what is done about a group; how far that is."""
+"""`/dead`: dead letters in groups, actions on a group, and their progress."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def show(request: Request) -> Response:
 
     ``groups``      list of records (`views.records.group_record`: fingerprint, count, kind, exception, where, task,
                     first_at_ms, last_at_ms, sample, message), each with ``jobs_url``, ``sample_url`` and ``acts``: by
-                    verb, the address of its preview; empty where nothing can be done
-    ``query``       `jobclaim.dashboard.queries.dead.DeadQuery`: the filters as they were asked for
-    ``states``      list of (state, address) of the tabs: WAITING, SCHEDULED, RESOLVED, ABANDONED
-    ``count``       dead letters that fit, of those looked at; ``looked_at`` those
-    ``more_url``    groups of the ones behind, or ``None`` at the end
+                    verb, the URL of its preview; empty if nothing can be done
+    ``query``       `jobclaim.dashboard.queries.dead.DeadQuery`: the requested filters
+    ``states``      list of (state, URL) of the tabs: WAITING, SCHEDULED, RESOLVED, ABANDONED
+    ``count``       matching dead letters among those read; ``looked_at`` is how many were read
+    ``more_url``    groups of the next ones, or ``None`` at the end
     ``first_url``   the first view, or ``None`` on it
     ``operations``  list of `jobclaim.dashboard.operations.Operation`, each with its page in ``operation_url(key)``
     """
@@ -52,13 +52,13 @@ def show(request: Request) -> Response:
 
 
 def preview(request: Request) -> Response:
-    """Show what an act on a group would do, before it is done.
+    """Preview an action on a group.
 
     Template ``dead_act.html``:
 
     ``act``       `jobclaim.dashboard.queries.dead.Act`: verb, query, limit, rate, reason
-    ``groups``, ``count``, ``looked_at``     as on the page of groups, of those that the act means
-    ``complete``  whether ``count`` is all of them; else there are more behind
+    ``groups``, ``count``, ``looked_at``     as on the page of groups, for the selected jobs
+    ``complete``  whether ``count`` is all of them; else there are more
     ``cli``       the command that does the same
     ``fields``    hidden fields of the form, by name; the visible ones are ``limit``, ``rate`` and ``reason``
     ``back_url``  the page of groups
@@ -66,7 +66,7 @@ def preview(request: Request) -> Response:
     The form is sent to ``url("dead_act_start")``.
     """
     services, act = services_of(request), dead.Act.of(request.query_params)
-    now = services.clock()  # not later, whatever the address says: what fails after the preview is left alone
+    now = services.clock()  # not later, whatever the URL says: jobs that fail after the preview are left alone
     act = replace(act, query=replace(act.query, until=min(act.query.until or now, now)))
     meter = current()
     assert meter is not None
@@ -85,7 +85,7 @@ def preview(request: Request) -> Response:
 
 
 def start(request: Request, fields: dict[str, str]) -> Response:
-    """Begin an act on a group; leads to its page, whose address is enough to begin it again."""
+    """Start an action on a group; redirects to its page, whose URL is enough to start it again."""
     services, person = services_of(request), person_of(request)
     act = dead.Act.of(fields)
     if not act.query.until:
@@ -112,14 +112,14 @@ def start(request: Request, fields: dict[str, str]) -> Response:
 
 
 def operation(request: Request) -> Response:
-    """Show how far an act on a group is.
+    """Show the progress of an action on a group.
 
     Template ``operation.html``:
 
     ``operation``   `dashboard.operations.Operation` (state, share, report.matched, .done, .unsent, .refused, ...), or
-                    ``None`` where this process does not know it: it was restarted, and the act can be begun again
-    ``refused``     list of (job id, address of its page, reason)
-    ``again_url``   its preview, from where it can be begun again; ``None`` if the address does not say what it is
+                    ``None`` if this process does not know it: it was restarted, and the action can be started again
+    ``refused``     list of (job id, URL of its page, reason)
+    ``again_url``   its preview, to start it again; ``None`` if the URL does not describe the action
     ``live``        whether it runs
     ``dead_url``    the groups
     """
@@ -129,7 +129,7 @@ def operation(request: Request) -> Response:
     context: dict[str, Any] = {
         "operation": found,
         "refused": _refused(request, found),
-        # never a form: the address may be anybody's, and its reader has not seen what would be done
+        # never a form: the URL may come from anyone, and the user has not seen what would be done
         "again_url": link(request, "dead_act", again) if again.get("verb") in VERBS else None,
         "live": found is not None and found.state == "running",
         "dead_url": link(request, "dead"),
@@ -138,7 +138,7 @@ def operation(request: Request) -> Response:
 
 
 def stop(request: Request, fields: dict[str, str]) -> Response:
-    """Stop an act on a group after the job that it is at: field ``key``."""
+    """Stop an action on a group after its current job: field ``key``."""
     key = fields.get("key", "")
     services_of(request).operations.stop(key)
     return RedirectResponse(link(request, "operation", {"key": key}), status_code=303)
@@ -157,7 +157,7 @@ def _with_links(request: Request, query: dead.DeadQuery, row: dict[str, Any]) ->
     mark = {"fingerprint": row["fingerprint"], "kind": row["kind"], "state": str(query.state)}
     kept = {name: value for name, value in query.parameters().items() if name in ("task", "queue", "exception")}
     verbs = VERBS if query.state in dead.OPEN else ("retry",)
-    # without a fingerprint the group is all that has none of them: nothing can name it
+    # the jobs without a fingerprint form one group, which cannot be selected
     named = verbs if row["fingerprint"] else ()
     return {
         **row,

@@ -1,4 +1,4 @@
-"""`/job?id=`: one job. The id is a parameter, for ids may hold what a path cannot."""
+"""`/job?id=`: one job. The id is a parameter, because ids may contain characters that a path cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show(request: Request) -> Response:
     ``job``      `jobclaim.dashboard.queries.job.JobView`: record, payload, result, next, attempts (`Held`), timeline
                  (`views.timeline.TimelineEntry`: at, what, detail), links (`Links`: before, after, group_id), actions,
                  hidden
-    ``notice``   `dashboard.queries.job.Notice` about what was asked for a moment ago (``state``, ``text``), or ``None``
+    ``notice``   `dashboard.queries.job.Notice` about the action just requested (``state``, ``text``), or ``None``
     ``live``     whether the job can still change by itself, so that the page refreshes
 
     An action is a form ``POST`` to ``url("act")`` with the fields ``verb``, ``id`` and, if wanted, ``reason``; it leads

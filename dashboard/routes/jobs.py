@@ -1,4 +1,4 @@
-"""`/jobs`: what runs, what waits, what ended; combined filters, a page at a time."""
+"""`/jobs`: running, waiting and ended jobs, with combined filters, a page at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def show(request: Request) -> Response:
     Template ``jobs.html``:
 
     ``rows``        list of records (`views.records.job_record`) with ``remark``; times as ``created_at_ms`` and so on
-    ``query``       `jobclaim.dashboard.queries.jobs.JobQuery`: the filters as they were asked for
-    ``choices``     by filter name, what can be chosen: status, queue, kind, state, order
+    ``query``       `jobclaim.dashboard.queries.jobs.JobQuery`: the requested filters
+    ``choices``     by filter name, the choices: status, queue, kind, state, order
     ``notes``       list of str
     ``stopped``     why the page ends before it is full, or ""
     ``looked_at``   jobs that were read for it
     ``next_url``    continues the list, or ``None`` at its end
     ``first_url``   the list's first page, or ``None`` on it
-    ``cli``         the command that shows the same
+    ``cli``         the equivalent command
     """
     services = services_of(request)
     query = jobs.JobQuery.of(request.query_params, services.settings)

@@ -15,7 +15,7 @@ from jobclaim.dashboard.security.asgi import HEALTH
 
 
 async def health(_: Request) -> Response:
-    """Say that this process answers. It asks AWS nothing: a new process would not mend an outage."""
+    """Report that this process responds. Does not call AWS: a new process would not fix an outage."""
     return PlainTextResponse("ok\n")
 
 

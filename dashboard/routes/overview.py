@@ -1,4 +1,4 @@
-"""`/`: how it goes, and what needs a person."""
+"""`/`: the overview, and what needs attention."""
 
 from __future__ import annotations
 

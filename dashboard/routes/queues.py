@@ -1,4 +1,4 @@
-"""`/queues`: depth, the oldest that waits, SLA, breakers."""
+"""`/queues`: depth, the oldest waiting job, SLA, breakers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/reconcile`: do table, fleet and queues agree?"""
+"""`/reconcile`: whether table, fleet and queues are consistent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobclaim.dashboard.queries import reconcile
 
 
 def show(request: Request) -> Response:
-    """Show what does not agree.
+    """Show inconsistencies.
 
     Template ``reconcile.html``: ``seen``, a `jobclaim.dashboard.queries.reconcile.ReconcileView`.
     """

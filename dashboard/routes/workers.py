@@ -1,4 +1,4 @@
-"""`/workers`: who lives, what runs; ask a worker to drain."""
+"""`/workers`: the workers, their state and their jobs; request a worker to drain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def show(request: Request) -> Response:
     """Show the workers.
 
     Template ``workers.html``: ``seen``, a `dashboard.queries.workers.WorkersView`, and ``asked``, the id of the worker
-    that somebody has just asked to drain, or "".
+    that was just requested to drain, or "".
 
     Draining is a form ``POST`` to ``url("drain")`` with the fields ``id`` and ``reason``; it leads back here with
     ``?asked=<id>``.

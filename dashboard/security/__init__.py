@@ -1,4 +1,4 @@
-"""What stands between a browser and the dashboard: small ASGI middleware, each with one decision.
+"""Guards between a browser and the dashboard: small ASGI middleware, each with one decision.
 
 ::
 
@@ -19,6 +19,6 @@ __all__ = ["Access", "RefusedToServe", "access_of", "check_bind", "guarded"]
 
 
 def guarded(app: App, settings: Settings, access: Access) -> App:
-    """Put every guard before an ASGI app; ``app`` answers nothing that one of them refuses."""
+    """Wrap an ASGI app in every guard; a request that one of them refuses never reaches ``app``."""
     inner = CrossSiteGuard(AccessGuard(FormGuard(app), access=access))
     return HeaderGuard(LimitGuard(HostGuard(inner, allowed=settings.dashboard_hosts)))

@@ -1,13 +1,13 @@
-"""Who asks, and what that person may do.
+"""Authentication: who sent a request, and what that person may do.
 
 ::
 
     dashboard_alb set       the load balancer's signed header; a request without it may sign in with a password
     dashboard_users set     a name and its password
-    neither                 only this machine: a viewer; an operator with `jobclaim dashboard --operator`
+    neither                 this machine only: a viewer, or an operator with `jobclaim dashboard --operator`
 
-Where nobody signs in, a request that shows a proxy is refused. That is a net, no wall: a tunnel, or a proxy that speaks
-HTTP/1.1 and adds nothing, looks like a browser of this machine.
+Without sign-in, a request with signs of a proxy is refused. This is a safety net, not a barrier: a tunnel, or a proxy
+that speaks HTTP/1.1 and adds no header, looks like a browser of this machine.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.settings import Settings
 
 Access: TypeAlias = Callable[[Scope], Person | Refusal]
-"""Judges one request; runs in a thread, so it may block."""
+"""Authenticates one request; runs in a thread, so it may block."""
 
 FORWARDED: Final = frozenset({"forwarded", "via", "x-real-ip"})
 FORWARDED_PREFIX: Final = "x-forwarded"
 OLD_HTTP: Final = frozenset({"0.9", "1.0"})
-"""No browser speaks them; older nginx does to what is behind it, and says nothing else of itself."""
+"""Not used by browsers. Older nginx uses them towards its upstream, and does not identify itself otherwise."""
 LOCAL_ONLY: Final = Refusal(
     403,
     "local",
@@ -53,20 +53,20 @@ LOOKS_ONLY: Final = Refusal(
 
 
 class RefusedToServe(ValueError):
-    """The dashboard would be open to strangers; the message says what to set."""
+    """The dashboard would be open to unauthenticated users; the message says what to set."""
 
 
 def access_of(
     settings: Settings, *, operator: bool = False, user: str = "local", clock: Clock = system_clock
 ) -> Access:
-    """Choose how people are known.
+    """Choose the authentication from the settings.
 
     Parameters
     ----------
     operator : bool
-        Whether people of this machine may act, where nobody signs in.
+        Whether local users may act when sign-in is not configured.
     user : str
-        What they are called then.
+        Their name in that case.
     """
     passwords = basic.Passwords(settings.dashboard_users, clock=clock) if settings.dashboard_users else None
     if settings.dashboard_alb is not None:
@@ -80,14 +80,14 @@ def _by_token(tokens: alb.AlbTokens, passwords: basic.Passwords | None) -> Acces
     def judge(scope: Scope) -> Person | Refusal:
         headers = Headers.of(scope)
         if alb.HEADER in headers or passwords is None:
-            return tokens.person(headers.one(alb.HEADER))  # a bad one is not made good by a password
+            return tokens.person(headers.one(alb.HEADER))  # a password does not make up for an invalid token
         return passwords.person(headers.one("authorization"))
 
     return judge
 
 
 def local_access(person: Person) -> Access:
-    """Take whoever comes from this machine itself for one person."""
+    """Authenticate every request from this machine as one person."""
 
     def judge(scope: Scope) -> Person | Refusal:
         client = scope.get("client")
@@ -99,14 +99,14 @@ def local_access(person: Person) -> Access:
 
 
 def shows_a_proxy(scope: Scope) -> bool:
-    """Return whether a request says that it was passed on; one that says nothing may have been all the same."""
+    """Return whether a request shows that it was proxied; one without such signs may have been proxied too."""
     names = Headers.of(scope).names()
     said = any(name in FORWARDED or name.startswith(FORWARDED_PREFIX) for name in names)
     return said or scope.get("http_version") in OLD_HTTP
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address is this machine's own; a name other than localhost may be anybody's."""
+    """Return whether an address is loopback; a name other than localhost may point anywhere."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -114,7 +114,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bind(host: str, settings: Settings, *, operator: bool = False) -> None:
-    """Refuse to serve what strangers could reach, or what nobody could.
+    """Refuse an address that unauthenticated users could reach, or one without a configured host name.
 
     Raises
     ------
@@ -140,9 +140,9 @@ def check_bind(host: str, settings: Settings, *, operator: bool = False) -> None
 
 
 class AccessGuard:
-    """ASGI middleware that lets in whom `Access` knows, and lets only operators change something.
+    """ASGI middleware that admits persons whom `Access` authenticates, and lets only operators make changes.
 
-    Whoever brings the token of a wait may resume that, and sees nothing: the token is judged with the job.
+    A sender with the token of a wait may resume it and see nothing: the token is checked with the job.
     """
 
     def __init__(self, app: App, *, access: Access) -> None:

@@ -1,13 +1,13 @@
-"""Who a load balancer says it is: its signed header, believed only when every part of it is as configured.
+"""Identity from a load balancer's signed header, accepted only if every part of it is as configured.
 
 ::
 
     header   alg ES256 and nothing else     signer is our load balancer     client and iss are our OIDC action's
              kid is an id, no path          exp has not passed
     key      from AWS's own address of that region, by kid, once per process
-    claims   exp and iss once more where they are there, then the person's name
+    claims   exp and iss once more if present, then the person's name
 
-Anybody's load balancer gets keys at the same address, so a good signature alone proves nothing: `signer` does.
+Every AWS customer's load balancer has its keys at the same address, so only `signer` proves that it is ours.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from jobclaim.settings import DashboardAlb
 HEADER: Final = "x-amzn-oidc-data"
 LONGEST: Final = 16_384
 SKEW_MS: Final = 5_000
-"""By which our clock may be ahead of the load balancer's."""
+"""How far our clock may be ahead of the load balancer's."""
 KEY_URL: Final = "https://public-keys.auth.elb.{region}.amazonaws.com"
 KEY_SECONDS: Final = 3.0
 KEY_BYTES: Final = 4096
 KEYS: Final = 32
 FETCHERS: Final = 4
-"""Requests that wait for a key; more are refused at once, so that forged tokens take no threads from those who look."""
+"""Most requests that wait for a key; more are refused at once, so that forged tokens do not use up the threads."""
 FETCHES: Final = 30
 FETCHES_MS: Final = 60_000
-"""At most that many requests for keys in that time: unknown kids in forged tokens cost AWS and us no more."""
+"""Most key requests in that time, which limits the cost of unknown kids in forged tokens."""
 
 _KID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -65,7 +65,7 @@ UNPROVEN: Final = Refusal(
 
 
 class NoKey(Exception):
-    """The public key cannot be had."""
+    """The public key is unavailable."""
 
 
 class AlbTokens:
@@ -74,7 +74,7 @@ class AlbTokens:
     Parameters
     ----------
     fetch : callable
-        Gives the bytes behind a URL; raises `NoKey`.
+        Returns the content of a URL; raises `NoKey`.
     clock : Clock
         Epoch milliseconds.
     """
@@ -88,7 +88,7 @@ class AlbTokens:
         self._keys = PublicKeys(expected.key_url or KEY_URL.format(region=region), fetch or fetch_key, clock)
 
     def person(self, token: str | None) -> Person | Refusal:
-        """Check the header's value. May ask for a public key, which blocks for a moment."""
+        """Authenticate the header's value. May fetch a public key, which blocks briefly."""
         if not token:
             return ASK
         try:
@@ -138,16 +138,16 @@ class AlbTokens:
 
 
 def _is_unproven(claims: Mapping[str, Any]) -> bool:
-    """Return whether the provider says that the address may be anybody's; some providers say nothing of it."""
+    """Return whether the provider marks the email address as unverified; some providers do not report it."""
     return str(claims.get("email_verified", "true")).lower() != "true"
 
 
 UNCHECKED: Final[Any] = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
-"""What `AlbTokens` checks itself, by its own clock, or what the load balancer does not send."""
+"""Checks that `AlbTokens` makes itself, by its own clock, or whose claims the load balancer does not send."""
 
 
 class PublicKeys:
-    """The keys behind one address, each fetched once."""
+    """The keys at one address, each fetched once."""
 
     def __init__(self, url: str, fetch: Callable[[str], bytes], clock: Clock) -> None:
         self._url = url.rstrip("/")
@@ -187,7 +187,7 @@ class PublicKeys:
 
 
 def fetch_key(url: str) -> bytes:
-    """Fetch a public key, past any proxy of the environment's and without following redirects."""
+    """Fetch a public key, bypassing the environment's proxies and without following redirects."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(url, timeout=KEY_SECONDS) as answer:

@@ -1,4 +1,4 @@
-"""What the guards share: the types of ASGI, a request's headers, and how a request is refused."""
+"""Shared parts of the guards: ASGI types, a request's headers, and refusals."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 HEALTH: Final = "/healthz"
-"""Answers without a host name and without a person: load balancers ask it by address. It tells nothing but health."""
+"""Served without host check and authentication, because load balancers call it by address. It reports only health."""
 
 RESUME: Final = "/api/v1/resume"
-"""Answers to whoever brings the token of a wait, without a sign-in: a job gave it out."""
+"""Served without sign-in to senders with the token of a wait, which the job has handed out."""
 WAIT_TOKEN: Final = "x-jobclaim-wait-token"  # noqa: S105 - the name of a header
-"""Header with that token. No page of another site can make a browser send it."""
+"""Header with that token. A page of another site cannot make a browser send it."""
 
 log = get_logger("jobclaim.dashboard")
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not served.
+    """Why a request is refused.
 
     Attributes
     ----------
     rule : str
         Short name of the rule, for the log.
     text : str
-        For whoever reads the answer: what was wrong and what to do. Never quotes the request.
+        Message of the response: what was wrong and what to do. Never quotes the request.
     """
 
     status: int
@@ -45,27 +45,27 @@ class Refusal:
 
 
 class Headers:
-    """A request's headers, as they were sent: a header that came twice is seen twice."""
+    """A request's headers as they were sent: a header that was sent twice appears twice."""
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         self._raw = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
 
     @classmethod
     def of(cls, scope: Scope) -> Headers:
-        """Read those of an ASGI scope."""
+        """Read the headers of an ASGI scope."""
         return cls(scope.get("headers", ()))
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header."""
+        """Return every value of a header."""
         return [value for known, value in self._raw if known == name]
 
     def one(self, name: str) -> str | None:
-        """The value of a header that came exactly once, else ``None``."""
+        """Return the value of a header that was sent exactly once, else ``None``."""
         values = self.all(name)
         return values[0] if len(values) == 1 else None
 
     def names(self) -> set[str]:
-        """Every header's name, in small letters."""
+        """Return every header's name in lower case."""
         return {name for name, _ in self._raw}
 
     def __contains__(self, name: str) -> bool:
@@ -73,20 +73,20 @@ class Headers:
 
 
 def path_of(scope: Scope) -> str:
-    """Path below the place where the dashboard is mounted."""
+    """Return the path below the dashboard's mount point."""
     path: str = scope.get("path", "")
     root: str = scope.get("root_path", "")
     return path.removeprefix(root) if root else path
 
 
 def wait_token_of(scope: Scope) -> str:
-    """Token of a wait, where the request resumes one by it; empty otherwise."""
+    """Return the token of a wait if the request resumes one by token; else an empty string."""
     resumes = scope["type"] == "http" and scope["method"] == "POST" and path_of(scope) == RESUME
     return (Headers.of(scope).one(WAIT_TOKEN) or "") if resumes else ""
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:
-    """Answer with a refusal, and log its rule: nothing of the request, which its sender chose."""
+    """Respond with a refusal and log its rule, but nothing of the request, which is untrusted."""
     log.warning("request.refused", rule=refusal.rule, http_status=refusal.status)
     body = f"{refusal.status}: {refusal.text}\n".encode()
     headers = [

@@ -1,8 +1,8 @@
-"""Passwords: hashed with scrypt, checked once per process and user, slow for whoever guesses.
+"""Passwords: hashed with scrypt, checked once per process and user, and rate limited against guessing.
 
-A check takes a tenth of a second by design. What was right once is remembered as a keyed digest, so that a page view
-costs none; what is wrong is counted per name, and after ten in a minute that name waits, whether it exists or not: the
-answers do not tell. Who signed in before goes on.
+A check takes a tenth of a second by design. A correct password is remembered as a keyed digest, so that page views need
+no check. Wrong passwords are counted per name; after ten in a minute that name must wait, whether it exists or not, so
+that responses do not reveal which names exist. Users who signed in before are not affected.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PARALLEL: Final = 3
 """OWASP, "Password Storage Cheat Sheet": scrypt with 32 MiB."""
 MEMORY: Final = 256 * 1024 * 1024
 LONGEST: Final = 1024
-"""Bytes of a name and its password together."""
+"""Longest name and password together, bytes."""
 TRIES: Final = 10
 TRIES_MS: Final = 60_000
 REMEMBERED: Final = 1000
 COUNTED: Final = 10_000
-"""Names whose wrong tries are counted at a time: more than can be checked in `TRIES_MS`, so none is forgotten early."""
+"""Most names with counted failures: more than can be checked in `TRIES_MS`, so that none is dropped early."""
 CHECKERS: Final = 4
-"""Checks that wait for their turn; more are refused at once, so that guessing takes no threads from those who look."""
+"""Most checks that wait; more are refused at once, so that guessing does not use up the threads."""
 
 ASK: Final = Refusal(
     401,
@@ -55,7 +55,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, stored: str) -> bool:
-    """Compare a password with a hash, in constant time. A hash that cannot be computed is nobody's."""
+    """Compare a password with a hash in constant time. A hash that cannot be computed matches no password."""
     _, cost, block, parallel, salt, key = stored.split("$")
     try:
         found = _scrypt(password, _bytes(salt), int(cost), int(block), int(parallel))
@@ -65,7 +65,7 @@ def is_password(password: str, stored: str) -> bool:
 
 
 class Passwords:
-    """Who signs in with a name and a password; thread-safe.
+    """Authenticates users by name and password; thread-safe.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Passwords:
         self._turns = threading.BoundedSemaphore(CHECKERS)
 
     def person(self, authorization: str | None) -> Person | Refusal:
-        """Check an Authorization header. Blocks for a tenth of a second where a password is new."""
+        """Authenticate an Authorization header. Blocks for a tenth of a second if the password is new."""
         given = _credentials(authorization)
         if given is None:
             return ASK
@@ -106,8 +106,8 @@ class Passwords:
 
     def _check(self, name: str, password: str, digest: bytes) -> Refusal | None:
         user = self._users.get(name)
-        counted = hmac.digest(self._secret, name.encode(), "sha256")  # as short for a name that is made up to be long
-        with self._checking:  # one at a time: guessing takes one core and 32 MiB at most
+        counted = hmac.digest(self._secret, name.encode(), "sha256")  # short, however long an invented name is
+        with self._checking:  # one at a time: guessing uses at most one core and 32 MiB
             if self._is_locked(counted):
                 return WAIT
             right = is_password(password, user.password if user else self._nobody)
@@ -126,7 +126,7 @@ class Passwords:
 
     def _count(self, counted: bytes) -> None:
         tries = self._wrong.pop(counted, [])
-        self._wrong[counted] = [*tries, self._clock()][-TRIES:]  # the last that was wrong stands last
+        self._wrong[counted] = [*tries, self._clock()][-TRIES:]  # the most recent failure stands last
         while len(self._wrong) > COUNTED:
             self._wrong.pop(next(iter(self._wrong)))
 

@@ -1,4 +1,4 @@
-"""No other site makes a person's browser act, or read, here.
+"""Protection against cross-site requests: another site cannot make a user's browser act, or read, here.
 
 ::
 
@@ -6,7 +6,7 @@
                        anything else         a plain navigation to a page is served (a link in a chat); all else refused
                        absent                a request that changes something needs an Origin that is our own Host
 
-Browsers send these headers themselves and let no page set them, so no token has to be hidden in each form.
+Browsers set these headers themselves and do not let pages set them, so forms need no hidden token.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _UNSIGNED: Final = (
 
 
 def cross_site_refusal(method: str, headers: Headers) -> Refusal | None:
-    """Check where a request comes from."""
+    """Check a request's origin; return a refusal or ``None``."""
     if "sec-fetch-site" in headers:
         if headers.one("sec-fetch-site") in OURS or _is_a_visit(method, headers):
             return None
@@ -53,7 +53,7 @@ def cross_site_refusal(method: str, headers: Headers) -> Refusal | None:
 
 
 def _is_a_visit(method: str, headers: Headers) -> bool:
-    """Return whether somebody follows a link: the page fills the window, and nobody else can read it."""
+    """Return whether a user follows a link: the page fills the window, and no other page can read it."""
     return (
         method in SAFE_METHODS
         and headers.one("sec-fetch-mode") == "navigate"
@@ -62,7 +62,7 @@ def _is_a_visit(method: str, headers: Headers) -> bool:
 
 
 def _authority(origin: str) -> str | None:
-    """Host and port of an origin; the scheme may have been changed by the load balancer in front."""
+    """Return host and port of an origin; a load balancer in front may have changed the scheme."""
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -71,7 +71,7 @@ def _authority(origin: str) -> str | None:
 
 
 class CrossSiteGuard:
-    """ASGI middleware that refuses what another site asked for."""
+    """ASGI middleware that refuses requests from other sites."""
 
     def __init__(self, app: App) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Headers of every answer, the refused and the broken ones too: what a browser may do with a page."""
+"""Security headers of every response, including refusals and errors: what a browser may do with a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CSP: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""No inline script or style: markup that a job smuggled into a page could do nothing even if it were not escaped."""
+"""No inline script or style: markup from a job's data would have no effect even if it were not escaped."""
 ALWAYS: Final = (
     ("content-security-policy", CSP),
     ("x-content-type-options", "nosniff"),
@@ -32,7 +32,7 @@ STATIC: Final = "/static/"
 
 
 class HeaderGuard:
-    """ASGI middleware that sets the headers, over whatever the app set. The outermost one."""
+    """ASGI middleware that sets the headers, overriding the app's. The outermost one."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -41,7 +41,7 @@ class HeaderGuard:
         """Serve one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        # a stylesheet may be kept if it is asked for each time whether it changed; a page shows jobs and is never kept
+        # a stylesheet may be cached if it is revalidated each time; a page shows jobs and is never cached
         keeping = "no-cache" if path_of(scope).startswith(STATIC) else "no-store"
         ours = {name.encode(): value.encode() for name, value in (*ALWAYS, ("cache-control", keeping))}
 

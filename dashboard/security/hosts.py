@@ -1,7 +1,7 @@
-"""Only names that are ours: what a rebound DNS name, or a forged Host header, cannot get past.
+"""Host check: accept only configured host names, against DNS rebinding and forged Host headers.
 
-A page of an attacker can point its own name at 127.0.0.1 and then read what it gets as its own. The browser still sends
-that name as ``Host``, so a request to a name that is not ours is refused before anything else looks at it.
+An attacker's page can point its own name at 127.0.0.1 and then read the responses as same-origin. The browser still
+sends that name as ``Host``, so a request to any other name is refused before anything else handles it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9
 
 
 def host_refusal(hosts: list[str], allowed: frozenset[str]) -> Refusal | None:
-    """Check the values of a request's Host headers: exactly one, and a name of ours. A port may follow; any does."""
+    """Check a request's Host headers: exactly one, with a configured name. Any port is accepted."""
     found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if found is None:
         return Refusal(400, "host", "the request names no host, several, or none that is legal")
@@ -29,7 +29,7 @@ def host_refusal(hosts: list[str], allowed: frozenset[str]) -> Refusal | None:
 
 
 class HostGuard:
-    """ASGI middleware that refuses requests to foreign names."""
+    """ASGI middleware that refuses requests to other host names."""
 
     def __init__(self, app: App, *, allowed: Iterable[str]) -> None:
         self._app = app

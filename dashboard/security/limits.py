@@ -1,4 +1,4 @@
-"""Bounds of a request: its head first, and once it is known who sends it, its form and the time that takes."""
+"""Request limits: the head first and, after authentication, the form and the time to send it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from jobclaim.dashboard.security.asgi import SAFE_METHODS, App, Headers, Message, Receive, Refusal, Scope, Send, refuse
 
 MAX_PATH: Final = 4096
-"""Characters; a job id has at most a quarter of that."""
+"""Characters; a job id has at most a quarter of this."""
 MAX_QUERY: Final = 8192
 MAX_FORM: Final = 65_536
 """Bytes; the largest form is a group's selection."""
@@ -20,11 +20,11 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 class Gone(Exception):
-    """Whoever sent the request has hung up."""
+    """The client has disconnected."""
 
 
 def request_refusal(method: str, path: str, query: bytes, headers: Headers) -> Refusal | None:
-    """Check what is known before the body is read."""
+    """Check a request's head before its body is read."""
     if method not in SAFE_METHODS and method != "POST":
         return Refusal(405, "method", "the dashboard knows GET, HEAD and POST", (("allow", "GET, HEAD, POST"),))
     if len(path) > MAX_PATH or len(query) > MAX_QUERY:
@@ -52,12 +52,12 @@ def _too_large() -> Refusal:
 
 
 async def form_of(receive: Receive) -> bytes | Refusal:
-    """Read a body up to its bound, however it is cut into pieces.
+    """Read a body up to its limit, in any number of chunks.
 
     Raises
     ------
     Gone
-        It will never be complete.
+        The client disconnected before the body was complete.
     """
     body = bytearray()
     while True:
@@ -75,7 +75,7 @@ async def form_of(receive: Receive) -> bytes | Refusal:
 
 
 class LimitGuard:
-    """ASGI middleware that lets only requests with a bounded head through, and no websocket."""
+    """ASGI middleware that refuses requests with too large a head, and websockets."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -93,9 +93,9 @@ class LimitGuard:
 
 
 class FormGuard:
-    """ASGI middleware that reads a request's body, up to its bound and in bounded time, before the app sees any of it.
+    """ASGI middleware that reads a request's body, limited in size and time, before the app receives any of it.
 
-    The innermost one: nobody who is refused for another reason makes us wait for a body.
+    The innermost one: a request that is refused for another reason never makes us wait for its body.
     """
 
     def __init__(self, app: App, *, seconds: float = SEND_SECONDS) -> None:
@@ -118,7 +118,7 @@ class FormGuard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return the body in one piece, then what comes after it."""
+    """Replay the body in one message, then pass on later messages."""
     left = [body]
 
     async def again() -> Message:
