@@ -1,4 +1,4 @@
-"""Cancelling a job in whatever state it is, with an honest answer: it is cancelled, or it was requested."""
+"""Cancel a job in any state; the answer distinguishes a cancelled job from a requested cancel."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from jobclaim.workers.results.links import announcement
 log = get_logger("jobclaim.cancel")
 
 ROUNDS: Final = 4
-"""Looks at a job that changes under our hands."""
+"""Limit of reads of a job that keeps changing."""
 BY_A_PERSON: Final = "cancelled by a person"
 
 
 class Answer(StrEnum):
-    """What has become of a request to cancel.
+    """The answer to a request to cancel.
 
     Attributes
     ----------
     CANCELLED
-        It is over: no body runs, none will start.
+        The job has ended: no body runs, and none will start.
     REQUESTED
-        It runs. Its worker reads the request with its next heartbeat, tells the task, and stops it after the grace; if
-        the worker dies first, recovery ends the job as cancelled.
+        The job is running. Its worker reads the request with its next heartbeat, notifies the task, and stops it after
+        the grace period; if the worker is lost first, recovery ends the job as cancelled.
     """
 
     CANCELLED = "cancelled"
@@ -51,12 +51,12 @@ def cancel(
     Parameters
     ----------
     send : callable, optional
-        Publishes the message that tells what the job is linked to; default: through an app with the repo's settings.
+        Publishes the message that notifies the job's links; default: through an app with the repo's settings.
 
     Raises
     ------
     IllegalTransition
-        It is over, or nobody can be told: it was claimed outside a worker. The message says which.
+        The job has ended, or it was claimed outside a worker, so no worker can stop it. The message says which.
     JobNotFound, StoreUnavailable
     """
     records = records or FleetRecords.of(repo)
@@ -81,13 +81,13 @@ def _cancel_waiting(repo: JobRepo, job: Job, reason: str, send: Callable[[Job], 
     try:
         cancelled = repo.cancel_job(job.job_id, reason=reason)
     except IllegalTransition:
-        return None  # claimed just now: look again
+        return None  # claimed just now: read it again
     _tell_links(repo, cancelled, send)
     return Answer.CANCELLED
 
 
 def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> None:
-    """Have a worker tell the job's chord and the rest of its chain; a message that is lost is sent by recovery."""
+    """Let a worker notify the job's chord and the rest of its chain; recovery resends a lost message."""
     try:
         if told := announcement(repo, job):
             from jobclaim.workers import apps
@@ -106,7 +106,7 @@ def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> 
         )
     record = records.ask(job.worker_id, job.job_id, CANCEL)
     if record is None:
-        return None  # its worker said farewell, and gave the job back before: look again
+        return None  # its worker has released the job and deregistered: read it again
     dead_at = record.seen_at + repo.settings.worker_dead_after_seconds * 1000
     if dead_at <= repo.clock() and job.claimed_at < dead_at:
         failure = describe(f"{reason}; its worker was dead", repo.clock(), FailureKind.CANCELLED)

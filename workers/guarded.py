@@ -8,9 +8,9 @@
     with circuit_breaker("rates"):                                             # in any body
         rates = httpx.get(...).raise_for_status()
 
-While a breaker is open its jobs go back without charging an attempt, spread over the time after it may close. Only
-EXTERNAL failures count. The failure that opens a breaker, and those that come in after that, charge no attempt either:
-it is the service that failed, not the job.
+While a breaker is open, its jobs are released without charging an attempt, spread over the time after it may close.
+Only EXTERNAL failures count. The failure that opens a breaker, and those after it, do not charge an attempt either: the
+service failed, not the job.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from jobclaim.workers.handle import handle_of
 log = get_logger("jobclaim.worker")
 
 SPREAD: Final = 0.5
-"""Share of the open time over which jobs come back: all at once would be the next outage."""
+"""Share of the open time over which jobs start again: all at once would cause the next outage."""
 MOST_RETURNS: Final = 1_000
-"""Times that a job goes back uncharged after its own call failed: then it is charged like any other."""
+"""How often a job is released uncharged after its own call failed; after that it is charged as usual."""
 
 
 class BreakerOpen(Ignore):
-    """The service counts as down. In a task the job goes back by itself; elsewhere it is the caller's to handle.
+    """The service counts as down. In a task the job is released automatically; elsewhere the caller handles this.
 
     Attributes
     ----------
     until : int
-        When to come back, epoch milliseconds.
+        When to try again, epoch milliseconds.
     """
 
     def __init__(self, breaker: Breaker, until: int) -> None:
@@ -59,7 +59,7 @@ def circuit_breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
     Raises
     ------
     BreakerOpen
-        The service counts as down, or does so since this call's own failure.
+        The service counts as down, possibly since this call's own failure.
     """
     one, breakers = as_breaker(which), handle_of(current_app._get_current_object()).breakers
     if until := ask(breakers, one):
@@ -74,12 +74,12 @@ def circuit_breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
 
 
 def as_breaker(which: str | Breaker) -> Breaker:
-    """Return the breaker itself; a name has the default figures."""
+    """Return the breaker itself; a name stands for one with the default figures."""
     return which if isinstance(which, Breaker) else Breaker(name=which)
 
 
 def ask(breakers: Any, one: Breaker) -> int:
-    """Ask, and go on where DynamoDB does not answer: a breaker must not be one more thing that fails."""
+    """Check the breaker, and continue if DynamoDB does not answer: a breaker must not add a cause of failure."""
     try:
         return int(breakers.ask(one))
     except StoreUnavailable as error:
@@ -88,9 +88,9 @@ def ask(breakers: Any, one: Breaker) -> int:
 
 
 def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -> int:
-    """Count a failure where it is the service's; return the time until which the breaker is open then, or 0.
+    """Count a failure of the service; return until when the breaker is open then, or 0.
 
-    Any other failure shows that the service answers.
+    Any other failure counts as an answer of the service.
     """
     if classify(error, task) is not FailureKind.EXTERNAL:
         tell_success(breakers, one)
@@ -103,7 +103,7 @@ def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -
 
 
 def tell_success(breakers: Any, one: Breaker) -> None:
-    """Tell that the service answered."""
+    """Record that the service answered."""
     try:
         breakers.succeeded(one)
     except StoreUnavailable as error:
@@ -111,12 +111,12 @@ def tell_success(breakers: Any, one: Breaker) -> None:
 
 
 class GuardedTask(Task):
-    """What `jobclaim.workers.task.JobTask` knows of breakers.
+    """The part of `jobclaim.workers.task.JobTask` for breakers.
 
     Attributes
     ----------
     breaker : str or Breaker, optional
-        Of the service that the whole body depends on.
+        Breaker of the service that the whole body depends on.
     """
 
     abstract = True
@@ -135,7 +135,7 @@ class GuardedTask(Task):
             raise Ignore(reason)
 
     def _guarded(self, body: Callable[[], Any]) -> Any:
-        """Run the body and tell its breaker."""
+        """Run the body and report its outcome to the breaker."""
         try:
             result = body()
         except BreakerOpen as held:
@@ -152,7 +152,7 @@ class GuardedTask(Task):
         return result
 
     def _blame_service(self, error: BaseException | None) -> None:
-        """Give the job back where its service is down, before a retry is charged. Raises `Ignore` then."""
+        """Release the job if its service is down, before a retry is charged. Raises `Ignore` then."""
         if self.breaker is None or error is None or getattr(self.request, "service_blamed", None) is error:
             return
         self.request.service_blamed = error

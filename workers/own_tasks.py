@@ -1,4 +1,4 @@
-"""The tasks that jobclaim itself runs, registered on each app that it is installed on."""
+"""Jobclaim's own tasks, registered on each app that it is installed on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from jobclaim.workers.task import JobTask
 
 RUN_RECOVERY: Final = "jobclaim.recovery.tasks:run_pass"
-"""By name: recovery stands above this layer, and only its own worker imports it."""
+"""A dotted name, because recovery is a layer above this one, and only its own worker imports it."""
 PATIENCE: Final = 20
-"""Attempts of the small jobs below: what they do may be done any number of times."""
+"""Attempts of the small jobs below, which are safe to repeat."""
 
 
 class UpkeepTask(JobTask):
-    """A small job of the framework's own, safe to repeat at any point."""
+    """A small job of jobclaim itself, safe to repeat at any point."""
 
     abstract = True
     on_orphan = "retry"
@@ -33,10 +33,10 @@ class UpkeepTask(JobTask):
 
 
 def register(app: Celery) -> None:
-    """Register recovery, chords, and what tells the links of a job that ended without its worker."""
+    """Register the tasks for recovery, chords, and notifying the links of a job that ended without its worker."""
     app.task(name=RECOVERY_TASK, base=Task, bind=True, ignore_result=True, shared=False)(_recover)
     app.task(name=links.CHORD_TASK, base=UpkeepTask, bind=True, shared=False, starts_early=True)(
-        joining.run_chord  # which looks itself whether its members have ended
+        joining.run_chord  # it checks itself whether its members have ended
     )
     app.task(name=links.TELL_TASK, base=UpkeepTask, bind=True, shared=False)(telling.tell_links)
 
@@ -45,6 +45,6 @@ def _recover(self: Any) -> Any:
     """Run one recovery pass.
 
     A plain task, not a job: it needs no claim, because passes are safe in parallel with each other, and it must not
-    depend on what it repairs.
+    depend on the data that it repairs.
     """
     return symbol_by_name(RUN_RECOVERY)(self.app)

@@ -1,4 +1,4 @@
-"""Tasks that are no `JobTask`: in a worker of an installed app their bodies' claims are looked after all the same.
+"""Plain tasks: in a worker of an installed app, the claims of their bodies are supervised too.
 
 A worker gives each its request (`workers.process.request.PlainRequest`) and a ``retry`` that writes before it sends:
 Celery's own publishes first, so that the next attempt could meet a job that is still PROCESSING, and be refused.
@@ -41,14 +41,14 @@ def equip(app: Celery) -> None:
 
 
 def contain(app: Celery) -> None:
-    """Let what a body's claims set in a child's context end with the task, as a `JobTask`'s does."""
+    """End what a body's claims set in a child's context with the task, as for a `JobTask`."""
     for task in app.tasks.values():
         if not isinstance(task, JobTask) and task.__trace__ is not None:
             task.__trace__ = contained(answering(task.__trace__), task)
 
 
 def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
-    """Retry as Celery does; where the body holds jobs, they are PENDING before the message is sent."""
+    """Retry as Celery does; if the body holds jobs, they are PENDING before the message is sent."""
     body = place.current()
     if not (isinstance(body, BodyDelivery) and body.is_of(task) and body.open_claims()):
         return celerys(*args, **options)
@@ -74,26 +74,26 @@ def _not_retried(error: Any) -> NoReturn:
 
 
 def _apply_async(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-    """Send as Celery does; a retry of a body that holds jobs gives them back first."""
+    """Send as Celery does; a retry of a body that holds jobs releases them first."""
     body = place.current()
     if not (isinstance(body, BodyDelivery) and body.is_retrying):
         return celerys(args, kwargs, **options)
     now, zone = task.app.jobclaim.repo.clock(), task.app.timezone
     due = timing.due_at(options.get("countdown"), options.get("eta"), now, zone)
     job = body.retry(due)
-    if job is None:  # the jobs are other tasks': each has its own message, and this one goes as it is
+    if job is None:  # the jobs belong to other tasks: each has its own message, and this one is sent unchanged
         return celerys(args, kwargs, **options)
     return _send(task, celerys, job, args, kwargs, options)
 
 
 def _replace(task: Any, celerys: Any, *args: Any) -> Any:
-    """Hand the work over as Celery does: the jobs that the body holds are completed, what is left is elsewhere."""
+    """Replace the task as Celery does: the body's jobs are completed, and the replacement does the rest."""
     task.request.told = (states.SUCCESS, None)
     return celerys(*args)
 
 
 def _send(task: Any, celerys: Any, job: Job, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-    """Send the retry's message for the job's next attempt; SQS, not a worker's memory, keeps it until it is due."""
+    """Send the retry's message for the job's next attempt; SQS, not a worker's memory, holds it until it is due."""
     if not job.dispatches:
         return task.AsyncResult(job.job_id)  # due too far ahead: recovery sends it
     wait = max(0, job.available_at - task.app.jobclaim.repo.clock()) / 1000

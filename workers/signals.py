@@ -1,4 +1,4 @@
-"""What jobclaim does in the life of a worker, a child and a beat: handlers of Celery's signals, keyed by their app."""
+"""Handlers of Celery's signals in workers, children and beats, by app."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobclaim.workers.telemetry import metrics, sentry, traces
 def watch(app: Celery) -> None:
     """Connect the handlers; each does nothing for an app that jobclaim is not installed on."""
     app.on_after_configure.connect(_merge_when_read, weak=False)
-    celerys.import_modules.connect(_merge)  # the last word before a worker or beat starts
+    celerys.import_modules.connect(_merge)  # the last signal before a worker or beat starts
     celerys.worker_init.connect(_prepare_to_fork)
     celerys.worker_process_init.connect(_after_fork)
     celerys.worker_process_shutdown.connect(_export_the_rest)
@@ -31,7 +31,9 @@ def watch(app: Celery) -> None:
 
 
 def _merge_when_read(sender: Any, **_: Any) -> None:
-    """Merge; Celery would log an error of this handler and go on, so the handle keeps it and refuses to work."""
+    """Merge the configuration. Celery would log an error of this handler and continue, so the handle keeps it and
+    raises it.
+    """
     if handle := installed_on(sender):
         try:
             config.merge(handle)
@@ -52,14 +54,14 @@ def _prepare_to_fork(sender: Any, **_: Any) -> None:
         worker.begin()
         metrics.prepare(handle.settings)
         metrics.serve(handle.settings)
-        handle.repo.table.client()  # children make their own, but share what it imports
+        handle.repo.table.client()  # children make their own, but share the imports
 
 
 def _after_fork(**_: Any) -> None:
     if handle := installed_on(app := current_app._get_current_object()):
         sentry.adopt()
         plain.contain(app)
-        handle.repo.table.client()  # a first claim that makes it would use up the task's time limit
+        handle.repo.table.client()  # making it at the first claim would use up the task's time limit
 
 
 def _export_the_rest(**_: Any) -> None:
@@ -70,7 +72,7 @@ def _export_the_rest(**_: Any) -> None:
 
 
 def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
-    """Stop before the first job where a task could not keep the limits that everything is derived from."""
+    """Stop before the first job if a task exceeds the limits from which leases and timeouts are derived."""
     if handle := installed_on(instance.app):
         if found := time_limits.problems(instance.app.tasks.values(), handle):
             raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))

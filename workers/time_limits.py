@@ -1,5 +1,4 @@
-"""Time limits and routes of tasks: taken from settings where a task has none of its own, and checked before a worker
-starts.
+"""Time limits and routes of tasks: from settings if a task has none of its own, and checked before a worker starts.
 
 A task may run at most as long as the longest hard limit of its queue: visibility timeout and lease are derived from
 that.
@@ -22,9 +21,9 @@ from jobclaim.workers.submission import attributes
 
 
 def time_limits(soft: float | None, hard: float | None, usual: Limits) -> Limits:
-    """Complete a task's own limits, seconds, with what settings say about it.
+    """Complete a task's own limits, seconds, from the settings.
 
-    A soft limit that is missing beside an own hard one keeps the usual distance in proportion.
+    A soft limit that is missing next to the task's own hard one keeps the usual ratio.
     """
     if hard is None:
         return Limits(soft=int(soft) if soft is not None else usual.soft, hard=usual.hard)
@@ -38,20 +37,20 @@ def adopt(task: Any, handle: Handle) -> None:
     try:
         usual = handle.settings.limits(task.name, queue_of(task, handle))
     except ValueError:
-        return  # an unknown queue: `problems` says so before a worker starts, a submission is refused
+        return  # an unknown queue: `problems` reports it before a worker starts, and submissions are refused
     own = vars(declared(task))
-    hard_alone = "time_limit" in own and "soft_time_limit" not in own  # then an inherited soft limit is none of its own
+    hard_alone = "time_limit" in own and "soft_time_limit" not in own  # an inherited soft limit is not its own
     limits = time_limits(None if hard_alone else task.soft_time_limit, task.time_limit, usual)
     task.soft_time_limit, task.time_limit = limits.soft, limits.hard
 
 
 def queue_of(task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
-    """Name the queue of a task's jobs: its own ``queue``, else where settings route it, else the app's ``task_routes``.
+    """Return the queue of a task's jobs: its own ``queue``, else the settings' route, else the app's ``task_routes``.
 
     Parameters
     ----------
     args, kwargs : optional
-        Of the call, for routes that are functions of them.
+        The call's arguments, for routes that are functions of them.
     """
     if own := getattr(task, "queue", None):
         return str(getattr(own, "name", own))
@@ -64,7 +63,7 @@ def queue_of(task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mappin
 def host_route(
     task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
 ) -> str | None:
-    """Name the queue to which the host's ``task_routes`` send a call; ``None`` where they say nothing of it."""
+    """Return the queue to which the host's ``task_routes`` send a call; ``None`` if they do not match it."""
     if not handle.host_routes:
         return None
     router = Router(routes=handle.host_routes, app=handle.app)
@@ -87,21 +86,21 @@ def check_call(task: str, queue: str, hard: float | None, settings: Settings) ->
 def adopt_plain(task: Any, handle: Handle) -> None:
     """Set the limits of a plain task from its queue where neither the task nor the host sets any.
 
-    Celery has filled in those of the app's configuration, which are the default queue's.
+    Celery has filled in the limits of the app's configuration, which are those of the default queue.
     """
     merged = handle.merged
     if task.time_limit not in (None, merged.get("task_time_limit")):
         return
     soft = task.soft_time_limit if task.soft_time_limit != merged.get("task_soft_time_limit") else None
-    with suppress(ValueError):  # a queue of the host's own
+    with suppress(ValueError):  # one of the host's own queues
         limits = time_limits(soft, None, handle.settings.limits(task.name, queue_of(task, handle)))
         task.soft_time_limit, task.time_limit = limits.soft, limits.hard
 
 
 def problems(tasks: Iterable[Any], handle: Handle) -> list[str]:
-    """Name everything for which a worker must not start: each with task, value and remedy.
+    """List all problems for which a worker must not start, each with task, value and remedy.
 
-    Of a task that is no `JobTask` too: any body may claim, so none may run longer than its queue's lease.
+    Plain tasks are checked too: any body may claim, so none may run longer than its queue's lease.
     """
     return [
         problem

@@ -1,1 +1,1 @@
-"""What follows from a job's end: Celery's result, the links of a chain, a group, a chord."""
+"""What follows from a job's outcome: Celery's result, and the links of a chain, a group or a chord."""

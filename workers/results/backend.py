@@ -1,14 +1,14 @@
-"""Celery's result backend on the job table: the end of an attempt is its result, there is no second store.
+"""Celery's result backend on the job table: a job's outcome is its result, and there is no second store.
 
 ::
 
     JobTask     the job itself: state, result, failure
     plain task  the host's own result backend; where there is none, a note under ``result``, as long as a job's
-    group       a note under ``group``, only where somebody calls `GroupResult.save`
-    chord       a note under ``chord`` that counts who came; `jobclaim.workers.results.joining` runs the body
+    group       a note under ``group``, only if `GroupResult.save` is called
+    chord       a note under ``chord`` that counts finished members; `jobclaim.workers.results.joining` runs the body
 
-A callback is sent before the result is written, an error callback after it. Nobody speaks for a job whose claim is
-over: what follows a write that the fence refused is not done.
+A callback is sent before the result is written, an error callback after it. Nothing follows for a job whose claim has
+ended: after a write that the fence refused, nothing is sent.
 """
 
 from __future__ import annotations
@@ -43,13 +43,15 @@ BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
 
 
 class JobBackend(StoredResults):
-    """Results are jobs. Called by the child on success and failure, by the main process for what no child can tell."""
+    """Celery's backend whose results are jobs. Called by the child on success and failure, and by the main process for
+    outcomes that no child can record.
+    """
 
-    # --- how a task ended
+    # --- a task's outcome
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
     ) -> None:
-        """Complete the request's job, whether or not the task ignores its result: the job's state is the truth."""
+        """Complete the request's job, whether or not the task ignores its result: the job's state must be correct."""
         job_id, token = _claim(request)
         if job_id is None:
             _refuse_awaitable(result, request)
@@ -58,7 +60,7 @@ class JobBackend(StoredResults):
             self.cancel_job(request, BY_ITSELF)
         else:
             try:
-                job = getattr(request, "completed", None) or record_success(  # with effects it is written already
+                job = getattr(request, "completed", None) or record_success(  # with effects it has been written already
                     self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None)
                 )
             except InvalidPayload as error:
@@ -76,9 +78,10 @@ class JobBackend(StoredResults):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Fail the request's job, then tell its links: its chord, the rest of its chain, its error callbacks.
+        """Fail the request's job, then notify its links: its chord, the rest of its chain, its error callbacks.
 
-        A worker's main process, which tries again, gets `StoreUnavailable`; and it runs no callback of the users' code.
+        In a worker's main process, which tries again, `StoreUnavailable` is raised, and callbacks of user code do not
+        run.
         """
         (job_id, token), in_child = _claim(request), _in_child()
         if job_id is None:
@@ -101,7 +104,7 @@ class JobBackend(StoredResults):
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """Tell the links of a job that was cancelled; its end was written before."""
+        """Notify the links of a job that was cancelled; its outcome has been recorded."""
         job_id, _ = _claim(request)
         if job_id is None:
             super().mark_as_revoked(task_id, reason, request, store_result, state)
@@ -111,7 +114,7 @@ class JobBackend(StoredResults):
             telling.announce(self.app, job)
 
     def cancel_job(self, request: Any, reason: BaseException | str) -> None:
-        """Cancel the request's job, then tell its links."""
+        """Cancel the request's job, then notify its links."""
         job_id, token = _claim(request)
         assert job_id is not None
         job = record_cancelled(self.app.jobclaim.repo, job_id, token, reason)
@@ -127,7 +130,7 @@ class JobBackend(StoredResults):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Do what follows from a job's failure or cancelling, by Celery's rules."""
+        """Notify the links of a job that failed or was cancelled, by Celery's rules."""
         try:
             request = links.context(job, self.app.jobclaim.repo.large)
         except OffloadLost as lost:
@@ -142,9 +145,9 @@ class JobBackend(StoredResults):
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
-        """Write the note of a task that is no job; a job's own states are written where they change.
+        """Write the note of a plain task; a job's own states are written where they change.
 
-        A state that Celery does not know tells how far a running job is: it goes to the job.
+        A state that Celery does not know is the progress of a running job: it is written to the job.
         """
         _note(request, task_id, state, result)
         if own_states.take(self.app, task_id, state, result, request):
@@ -166,7 +169,7 @@ class JobBackend(StoredResults):
         return result
 
     def encode_result(self, result: Any, state: str) -> Any:
-        """Leave values and exceptions as they are: the job has its own form for both."""
+        """Leave values and exceptions unchanged: the job has its own encoding for both."""
         return result
 
     # --- chords
@@ -182,12 +185,12 @@ class JobBackend(StoredResults):
         return self._job(chords.job_id_of(group_id)) is not None
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Return how many members come; said before the last of them is sent."""
+        """Set the number of members; called before the last of them is sent."""
         if self.notes.expect(group_id, chord_size, seconds=self.kept_seconds()).complete:
-            chords.wake(self.app, group_id)  # the header was sent before, by an attempt that was cut off
+            chords.wake(self.app, group_id)  # an interrupted attempt had sent the header already
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
-        """Count a member that ended, however it did; the last one has the chord look at its results at once."""
+        """Count a member that ended, with any outcome; the last one makes the chord check its results at once."""
         if not request.group or not request.id:
             return
         member = links.original_id(request.id)
@@ -208,7 +211,7 @@ class JobBackend(StoredResults):
 
 
 def _refuse_awaitable(result: Any, request: Any) -> None:
-    """Fail a plain task that returned a coroutine: Celery would record a success where the result is ignored."""
+    """Fail a plain task that returned a coroutine: Celery would record a success if the result is ignored."""
     try:
         refuse_awaitable(result, str(getattr(request, "task", "")))
     except TypeError as error:
@@ -216,18 +219,20 @@ def _refuse_awaitable(result: Any, request: Any) -> None:
 
 
 def _saw_cancel(request: Any) -> bool:
-    """Return whether the body asked `JobTask.cancelled` and was told yes: then its end is the cancel's doing."""
+    """Return whether `JobTask.cancelled` returned true to the body: then the cancel caused its end."""
     return bool(getattr(request, "cancel_seen", False))
 
 
 def _note(request: Any, task_id: str, state: str, result: Any) -> None:
-    """Keep what a body says of its own task by ``update_state``: raising `Ignore`, it means that."""
+    """Keep the state that a body sets for its own task by ``update_state``; if it then raises `Ignore`, that is its
+    outcome.
+    """
     if request and request.id == task_id:
         request.told = (state, result)
 
 
 def _raised(request: Any, exc: BaseException) -> BaseException | Failure:
-    """What ended the attempt; of what cannot be pickled Celery gives another exception."""
+    """Return the exception that ended the attempt; Celery substitutes another one for what cannot be pickled."""
     return getattr(request, "failed_by", None) or original(exc)
 
 
@@ -237,7 +242,7 @@ def _is_of_job(request: Any) -> bool:
 
 
 def _claim(request: Any) -> tuple[str | None, str]:
-    """Return the job that a request holds, and the claim's token; ``None`` for a task that is no job."""
+    """Return the job that a request holds, and the claim's token; ``None`` for a plain task."""
     where = address(request) if request else None
     token = request.get(TOKEN) if where else None
     return (where.job_id, token) if where and token else (None, "")

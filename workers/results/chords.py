@@ -1,4 +1,4 @@
-"""Chords: begun as a job of their own, woken by their last member.
+"""Chords: each is a job of its own, which its last member wakes.
 
 ::
 
@@ -7,15 +7,15 @@
       │ header tasks are sent
       ▼
     each member that ended, however it did, is counted (`jobs.storage.members`): one write
-      │ the last one sends the chord's message                     nobody did (a crash): it wakes up by itself
+      │ the last one sends the chord's message                     after a crash, it wakes up by itself
       ▼
     the chord's job is claimed ── all ended ──▶ results joined, body submitted under its fixed id; or the body fails
                                ├─ some have not ──▶ snooze
                                └─ one never will (`workers.results.waiting`), or the body is refused ──▶ the body fails
 
-Nothing here depends on a member counting exactly once: a set counts a retried or doubled one once, and the body, a job
-with an id fixed before, exists once. A member that never counts, because its worker died in between, because recovery
-or a person ended it, only delays the chord until it next wakes up by itself.
+Nothing here depends on a member being counted exactly once: a set counts a retried or repeated one once, and the body,
+a job with a predefined id, exists once. A member that is never counted, because its worker was lost or because recovery
+or a user ended it, only delays the chord until it next wakes up by itself.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from jobclaim.workers.submission.dispatch import publish
 log = get_logger("jobclaim.chords")
 
 LOOK_SECONDS: Final = 300
-"""How often a chord looks after its members by itself."""
+"""How often a chord checks its members by itself."""
 MOST_PLAIN: Final = 50
-"""Plain members that a chord's job names; with more, all members are taken for such."""
+"""Limit of plain members that a chord's job names; with more, all members are treated as plain tasks."""
 
 
 def begin(app: Celery, group_id: str, results: list[Any], body: Any) -> None:
-    """Write the chord's job; it is found again, not written twice, where the header is sent a second time."""
+    """Write the chord's job, once even if the header is sent a second time."""
     told: dict[str, Any] = {"group_id": group_id, "body": _plain(body)}
     if plain := [leaf.id for leaf in header.leaves(results) if not header.is_job(leaf)]:
         told["plain"] = plain if len(plain) <= MOST_PLAIN else True
@@ -58,9 +58,9 @@ def begin(app: Celery, group_id: str, results: list[Any], body: Any) -> None:
 
 
 def wake(app: Celery, group_id: str) -> None:
-    """Have a chord look at its members now; a message that is lost is made up for when it wakes up by itself.
+    """Make a chord check its members now; if the message is lost, the chord wakes up by itself later.
 
-    A chord that failed is started again when the member that it failed for was repaired, and all have succeeded.
+    A failed chord starts again when the member that failed it was repaired and all have succeeded.
     """
     try:
         job = app.jobclaim.repo.get_job(job_id_of(group_id))
@@ -79,9 +79,9 @@ def job_id_of(group_id: str) -> str:
 
 
 def fail_for(app: Celery, job: Job, error: BaseException) -> None:
-    """Fail the body of a chord whose own job failed or was cancelled: nobody else would."""
+    """Fail the body of a chord whose own job failed or was cancelled, because nothing else would."""
     if isinstance(error, ChordError):
-        return  # by `run_chord`, which has done so
+        return  # `run_chord` has failed the body already
     _, given = call.from_payload(job.payload)
     failed = ChordError(f"The chord's own job {job.job_id} ended without starting the body: {error!r}")
     failed.__cause__ = error
@@ -97,12 +97,12 @@ def _all_succeeded(app: Celery, chord_job: Job) -> bool:
 
 
 def _plain(body: Any) -> Any:
-    """A signature as plain JSON values: what a payload may be made of."""
+    """Return a signature as plain JSON values, as a payload needs them."""
     return loads(dumps(body))
 
 
 def _queue_of(app: Celery, body: Any) -> str:
-    """Where the body is to run there are workers; a body of several tasks says it of its first one."""
+    """Return the queue of the body, which has workers; for a body of several tasks, the first one's."""
     first = maybe_signature(body, app=app)
     while (tasks := getattr(first, "tasks", None)) is not None:
         inner = list(getattr(tasks, "tasks", tasks))  # of a chord they are a group, and a group is a dict

@@ -1,13 +1,13 @@
-"""What follows from a task's end and cannot be submitted: its own result fails, and its error callbacks are called.
+"""Fail follow-ups of a task that cannot be submitted: their own results fail, and their error callbacks are called.
 
 ::
 
     a job's body has succeeded ──▶ callbacks, next step ──refused for good──▶ FAILURE under the follow-up's own id,
     a chord's members have     ──▶ body                                      its error callbacks, the rest of its
-                                                                             chain and its own chord are told
+                                                                             chain and its chord are notified
 
-The step before has succeeded and stays so. A refusal that may pass (no answer from DynamoDB) is none: it is tried again
-as long as the claim lasts. A caller's own submission, in a body or anywhere else, raises as ever.
+The previous step has succeeded and stays so. A temporary error (no answer from DynamoDB) is not a refusal: it is
+retried as long as the claim holds. A caller's own submission, in a body or anywhere else, raises as usual.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jobclaim.workers.results.links import CHORD_TASK, FIELDS
 log = get_logger("jobclaim.chords")
 
 PASSING: Final = (StoreUnavailable, OSError, OperationalError, BotoCoreError, ClientError)
-"""Errors of a submission that the same submission need not meet again."""
+"""Errors of a submission that may not recur if it is repeated."""
 _NAMES: Final = {**FIELDS, "task_id": "id"}
 
 _refused: ContextVar[list[BaseException] | None] = ContextVar("refused", default=None)
@@ -38,7 +38,7 @@ _refused: ContextVar[list[BaseException] | None] = ContextVar("refused", default
 
 @contextmanager
 def submitting() -> Iterator[list[BaseException]]:
-    """Have jobs that are refused for good in this block fail under their own ids; return the list of their errors."""
+    """Make jobs that are finally refused in this block fail under their own ids; return the list of their errors."""
     errors: list[BaseException] = []
     token = _refused.set(errors)
     try:
@@ -48,7 +48,7 @@ def submitting() -> Iterator[list[BaseException]]:
 
 
 def take(app: Celery, task: str, task_id: str | None, options: Mapping[str, Any], error: BaseException) -> bool:
-    """Fail a call that was refused, where it is a follow-up; ``False`` where its caller is to get the error."""
+    """Fail a refused call if it is a follow-up; ``False`` if its caller is to get the error."""
     errors = _refused.get()
     if errors is None or not task_id or task == CHORD_TASK or isinstance(error, PASSING):
         return False
@@ -58,12 +58,12 @@ def take(app: Celery, task: str, task_id: str | None, options: Mapping[str, Any]
 
 
 def send(app: Celery, request: Any, result: Any) -> None:
-    """Send the callbacks and the next step of a task that has succeeded; each that is refused fails alone.
+    """Send the callbacks and the next step of a task that has succeeded; each refused one fails separately.
 
     Raises
     ------
     StoreUnavailable, kombu.exceptions.OperationalError, OSError
-        It could not be sent as long as the claim lasted.
+        It could not be sent while the claim held.
     """
     known = {"parent_id": request.id, "root_id": request.root_id or request.id}
     if app.conf.task_inherit_parent_priority:
@@ -90,12 +90,12 @@ def _send_one(app: Celery, given: Any, result: Any, options: Mapping[str, Any]) 
 
 
 def fail(app: Celery, given: Any, error: BaseException, *, chain: Any = None) -> None:
-    """Fail a canvas that cannot be started: every result that somebody may wait for, and whom they would have told.
+    """Fail a canvas that cannot be started: every result that a caller may wait for, and their links.
 
     Parameters
     ----------
     chain : list, optional
-        Steps that come after it, as a request has them.
+        Later steps, in the form of a request.
     """
     signature = maybe_signature(given, app=app)
     options = signature.options if chain is None else {**signature.options, "chain": chain}
@@ -113,7 +113,7 @@ def fail(app: Celery, given: Any, error: BaseException, *, chain: Any = None) ->
 
 
 def _fail_chord(app: Celery, signature: Any, error: BaseException, options: Mapping[str, Any]) -> None:
-    """Its header was not sent, or not all of it; the chord's result is its body's, which the chord's own job fails."""
+    """Fail a chord whose header was not sent completely, through its own job, which fails the body."""
     header = signature.tasks if isinstance(signature.tasks, group) else group(signature.tasks, app=app)
     group_id = header.id or signature.options.get("task_id")
     for member in _members(header):
@@ -146,7 +146,7 @@ def _with_errbacks(
 def _fail_task(app: Celery, task: str, options: Mapping[str, Any], error: BaseException) -> None:
     known = {_NAMES[name]: value for name, value in options.items() if name in _NAMES and value is not None}
     if "id" not in known:
-        return  # nobody can wait for it
+        return  # no caller can wait for it
     known = {name: _list(value) if name in ("callbacks", "errbacks") else value for name, value in known.items()}
     request = Context(**{"root_id": known["id"], **known}, task=task, delivery_info={})
     log.error("links.refused", job_id=request.id, task=task, error=type(error).__name__)
@@ -165,7 +165,9 @@ def _ids(app: Celery, given: Any) -> Iterator[str]:
 
 
 def _members(signature: Any) -> list[Any]:
-    """A frozen group's tasks may be a group themselves, and a group is a dict: walking over it gives its keys."""
+    """Return the members of a frozen group. Its tasks may be a group, which is a dict: iterating over it gives its
+    keys.
+    """
     tasks = signature.tasks
     return list(getattr(tasks, "tasks", tasks))
 

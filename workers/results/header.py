@@ -1,4 +1,4 @@
-"""The header of a chord: the results of its members, kept in the chord's own job, or in notes where it is long."""
+"""The header of a chord: the results of its members, stored in the chord's own job, or in notes if it is long."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from kombu.utils.json import loads
 from jobclaim.jobs.storage.notes import SEPARATOR, Kind
 
 INLINE: Final = 20_000
-"""Characters of a header that stand in the chord's job; each KB costs a write unit per move, so more goes to notes."""
+"""Limit of a header in the chord's job, characters; each KB costs a write unit per move, so longer ones go to notes."""
 SHEET: Final = 300_000
-"""Characters of a header in one note: DynamoDB takes 400 KB."""
+"""Limit of a header's part in one note, characters: DynamoDB's limit is 400 KB."""
 
 
 def member_ids(results: list[Any]) -> list[str]:
-    """Return the ids of the members of a header, those of groups in it among them."""
+    """Return the ids of the members of a header, including those of its groups."""
     return [leaf.id for leaf in leaves(results)]
 
 
 def leaves(results: Any) -> Iterator[Any]:
-    """Walk over the members, those of groups among them one by one."""
+    """Iterate over the members, including those of groups."""
     for member in results:
         if hasattr(member, "results"):
             yield from leaves(member.results)
@@ -33,7 +33,7 @@ def leaves(results: Any) -> Iterator[Any]:
 
 
 def is_job(result: Any) -> bool:
-    """Return whether a result, and all that comes before it, is known to be a job's."""
+    """Return whether a result and all its parents are known to be those of jobs."""
     if hasattr(result, "results"):
         own = all(is_job(member) for member in result.results)
     else:
@@ -42,7 +42,7 @@ def is_job(result: Any) -> bool:
 
 
 def write(app: Celery, group_id: str, text: str) -> int:
-    """Write a header that has no room in the chord's job; return the number of its notes."""
+    """Write a header that does not fit the chord's job; return the number of its notes."""
     sheets = [text[start : start + SHEET] for start in range(0, len(text), SHEET)]
     for number, sheet in enumerate(sheets):
         app.backend.notes.put(Kind.HEADER, f"{group_id}{SEPARATOR}{number}", sheet, seconds=app.backend.kept_seconds())
@@ -50,7 +50,7 @@ def write(app: Celery, group_id: str, text: str) -> int:
 
 
 def read(app: Celery, group_id: str, results: list[Any] | None, sheets: int) -> Any:
-    """Make the group of a header's results, from its notes where it is not given; ``None`` where those have expired."""
+    """Make the group of a header's results, from its notes if it is not given; ``None`` if those are past retention."""
     if results is None:
         found = [app.backend.notes.get(Kind.HEADER, f"{group_id}{SEPARATOR}{number}") for number in range(sheets)]
         if None in found:
@@ -60,7 +60,9 @@ def read(app: Celery, group_id: str, results: list[Any] | None, sheets: int) -> 
 
 
 def not_ended(app: Celery, header: Any) -> list[Any]:
-    """Read all members at once, and pick those without an end; others need not be asked for when they are joined."""
+    """Read all members at once, and return those that have not ended; the others are not read again when they are
+    joined.
+    """
     members = list(leaves(header.results))
     metas = app.backend.metas([leaf.id for leaf in members])
     missing = []

@@ -1,4 +1,4 @@
-"""What the job of a chord does when it is claimed: join its members' results, and start the body or fail it."""
+"""Run the job of a chord: join its members' results, and start the body or fail it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_chord(
     sheets: int = 0,
     plain: Sequence[str] | bool = (),
 ) -> str:
-    """Submit the body when every member has ended; fail it when one of them failed, or will never end.
+    """Submit the body when every member has ended; fail it if one of them failed or will never end.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def run_chord(
     Raises
     ------
     celery.exceptions.ChordError
-        A member failed, its result is gone, or the body was refused. The body's result has the same error; repair the
-        member, and the body runs after all.
+        A member failed, its result is lost, or the body was refused. The body's result has the same error; if the
+        member is repaired, the body runs after all.
     """
     callback = maybe_signature(body, app=self.app)
     header = headers.read(self.app, group_id, results, sheets)
@@ -75,12 +75,12 @@ def _start_body(app: Celery, callback: Any, values: list[Any], parent_id: str | 
         raise
     except Exception as error:  # noqa: BLE001 - whatever a task's own checks raise of arguments that do not fit it
         _fail_body(app, callback, f"Callback error: {error!r}", error)
-    if refused:  # and has failed under its own id
+    if refused:  # it has failed under its own id
         raise ChordError(f"Callback error: {refused[0]!r}") from refused[0]
 
 
 def _lost(self: Any, group_id: str, missing: Sequence[Any], plain: Sequence[str] | bool) -> list[str]:
-    """Read what tells whether the missing members are to come: their jobs, those before them, and who was counted."""
+    """Return the members that will never end, from the jobs of the missing ones and of their ancestors."""
     repo, notes = self.app.jobclaim.repo, self.app.backend.notes
     now, names = repo.clock(), [links.original_id(leaf.id) for leaf in missing]
     wanted = [*names, *(leaf.id for leaf in missing)]
@@ -102,7 +102,7 @@ def _lost(self: Any, group_id: str, missing: Sequence[Any], plain: Sequence[str]
 def _fail_body(app: Celery, callback: Any, message: str, cause: BaseException | None = None) -> NoReturn:
     failed = ChordError(message)
     failed.__cause__ = cause
-    # Celery tells a body that is a group the member's own error
+    # Celery passes the member's own error to a body that is a group
     followups.fail(app, callback, cause if cause is not None and isinstance(callback, group) else failed)
     raise failed from cause
 

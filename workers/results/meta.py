@@ -1,4 +1,4 @@
-"""A job as Celery's users see it: state, result or exception, and the rest of a result's meta data."""
+"""A job in Celery's terms: state, result or exception, and the rest of a result's meta data."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ STATES: Final = {
     JobStatus.CANCELLED: states.REVOKED,
 }
 WAITING: Final = "WAITING"
-"""State of a job that waits without a worker, for a resume or a time; none of Celery's own."""
+"""State of a job that waits without a worker, for a resume or a time; not one of Celery's."""
 REPLACED_BY: Final = "jobclaim:replaced_by"
 UNKNOWN: Final = {"status": states.PENDING, "result": None, "traceback": None, "children": None, "date_done": None}
-"""What Celery says of an id that it never saw: nobody can tell it from a task that waits."""
+"""Celery's state of an unknown id, which looks like a waiting task."""
 
 
 class JobFailed(JobError):
-    """The job failed with an error whose class is not known here; the message names it."""
+    """The job failed with an error whose class is unknown in this process; the message names it."""
 
 
 def replaced_by(job_id: str) -> dict[str, str]:
-    """Return the result of a job whose work was handed over to another task."""
+    """Return the result that marks a job as replaced by another task."""
     return {REPLACED_BY: job_id}
 
 
 def successor_of(meta: Mapping[str, Any]) -> str | None:
-    """Whose result stands for this one; ``None`` for its own."""
+    """Return the id of the job that replaced this one; ``None`` if it was not replaced."""
     return successor_of_result(meta["result"])
 
 
 def successor_of_result(result: Any) -> str | None:
-    """As `successor_of`, of a job's own result."""
+    """Return the replacement's id from a job's own result, as `successor_of`."""
     return str(result[REPLACED_BY]) if isinstance(result, dict) and result.keys() == {REPLACED_BY} else None
 
 
 def state_of(job: Job) -> str:
-    """Celery's state of a job. One that waits after an attempt that was charged is RETRY.
+    """Return Celery's state of a job. A job that waits after a charged attempt is RETRY.
 
-    One that waits without a worker is WAITING; one that tells its progress is PROGRESS, or what its task calls it.
+    A job that waits without a worker is WAITING; one that reports progress is PROGRESS, or the state that its task set.
     """
     if job.waiting is not None:
         return WAITING
@@ -69,18 +69,19 @@ def state_of(job: Job) -> str:
 
 
 def with_result(job: Job, large: Large) -> Job:
-    """Return a job with its result as its task returned it: whoever waits for a value must not get the mark of one.
+    """Return a job with the result that its task returned: a caller that waits for a value must not get its
+    placeholder.
 
     Raises
     ------
     OffloadLost, StoreUnavailable
-        It is in S3, which does not give it.
+        The result is in S3 and could not be read.
     """
     return replace(job, result=large.value(job.result)) if is_mark(job.result) else job
 
 
 def info_of(job: Job) -> Any:
-    """What a result's ``info`` tells of a job that has no result yet; ``None`` for nothing."""
+    """Return the ``info`` of a job that has no result yet; ``None`` if there is none."""
     if (wait := job.waiting) is not None:
         sleeps = wait.name.startswith(SLEEP)
         return {"waits_for": None if sleeps else wait.name, "since": wait.since, "until": wait.until}
@@ -92,9 +93,10 @@ def info_of(job: Job) -> Any:
 
 
 def meta_of(job: Job) -> dict[str, Any]:
-    """Celery's meta data of a job. Children are not stored: what a job submitted has it as ``parent_id``.
+    """Return Celery's meta data of a job. Children are not stored: jobs that a job submitted have it as their
+    ``parent_id``.
 
-    A large payload that was not read leaves ``args`` and ``kwargs`` ``None``, as where Celery does not know them.
+    For a large payload that was not read, ``args`` and ``kwargs`` are ``None``, as where Celery does not know them.
     """
     state, links = state_of(job), of_job(job)
     args, kwargs = (None, None) if is_mark(job.payload) else call.from_payload(job.payload)
@@ -120,7 +122,7 @@ def _value(job: Job) -> Any:
 
 
 def error_of(job: Job) -> BaseException | None:
-    """Return the exception that ended a job's last attempt, of its own class where this process knows it."""
+    """Return the exception that ended a job's last attempt, of its own class if this process knows it."""
     failure = job.failure
     if job.status is JobStatus.CANCELLED:
         return TaskRevokedError(failure.message if failure else "cancelled")  # type: ignore[no-any-return]
@@ -128,9 +130,10 @@ def error_of(job: Job) -> BaseException | None:
 
 
 def exception_of(failure: Failure) -> Exception:
-    """Make an exception that prints as the one that was recorded, of its own class where this process knows it.
+    """Make an exception that prints like the recorded one, of its own class if this process knows it.
 
-    Never one that would end the process or the task of whoever waits for the result, as ``SystemExit`` or ``Ignore``.
+    Never one that would end the process or the task of the caller that waits for the result, as ``SystemExit`` or
+    ``Ignore``.
     """
     if not failure.exception:
         orphaned = failure.kind is FailureKind.ORPHANED
@@ -145,7 +148,7 @@ def _is_harmless(known: type[BaseException]) -> TypeGuard[type[Exception]]:
 
 
 def find_exception(name: str) -> type[BaseException] | None:
-    """Find an exception class by its dotted name among the loaded modules: a name in a table imports nothing."""
+    """Find an exception class by its dotted name among the loaded modules, without importing any."""
     parts = name.split(".")
     for split in range(len(parts) - 1, -1, -1):
         found: Any = sys.modules.get(".".join(parts[:split]) or "builtins")
@@ -157,7 +160,7 @@ def find_exception(name: str) -> type[BaseException] | None:
 
 
 def _make(known: type[Exception], message: str) -> Exception | None:
-    """Make an exception of a class that may ask for more than a message, and whose text may be made of anything."""
+    """Make an exception of a class whose constructor may need more than a message, and whose text may be arbitrary."""
     printed = type(known.__name__, (known,), {"__str__": lambda _: message, "__module__": known.__module__})
     for make in (known, partial(_bare, known), printed, partial(_bare, printed)):
         with suppress(Exception):

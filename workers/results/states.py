@@ -1,4 +1,4 @@
-"""States that a task gives itself: progress of a running job, and an abort, which is a cancel."""
+"""States that a task sets itself: progress of a running job, and an abort, which is a cancel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobclaim.workers.submission.message import TOKEN, address
 
 
 def take(app: Any, task_id: str, state: str, meta: Any, request: Any) -> bool:
-    """Take a state that Celery does not know; ``False`` where the id is of no job that this process has claimed."""
+    """Accept a state that Celery does not know; ``False`` if this process has not claimed a job of that id."""
     if state in states.ALL_STATES:
         return False
     if state == ABORTED:
@@ -28,7 +28,7 @@ def take(app: Any, task_id: str, state: str, meta: Any, request: Any) -> bool:
 
 
 def with_abort(meta: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Say in the job's own worker that somebody wants it to end, as `celery.contrib.abortable` asks for it."""
+    """Report an abort as `celery.contrib.abortable` reads it, in the worker of the job that is to be cancelled."""
     asked = job.status is JobStatus.PROCESSING and worker.current().is_cancelled(job.claim_token)
     return {**meta, "status": ABORTED} if asked else meta
 

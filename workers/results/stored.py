@@ -30,13 +30,13 @@ from jobclaim.workers.results.meta import UNKNOWN, meta_of, successor_of, with_r
 
 FIRST_PAUSE: Final = 0.05
 PAUSE_SHARE: Final = 0.1
-"""A waiting caller asks again after a tenth of the time that it has waited already."""
+"""A waiting caller reads again after this share of the time that it has waited already."""
 LONGEST_PAUSE_FACTOR: Final = 10
-"""Times the caller's ``interval``: with Celery's own half a second, every five seconds at last."""
+"""Longest pause, times the caller's ``interval``: with Celery's default of half a second, five seconds."""
 
 
 class StoredResults(BaseBackend):
-    """Reads results, waits for them and forgets them, for `jobclaim.workers.results.backend.JobBackend`."""
+    """Reads results, waits for them and deletes them, for `jobclaim.workers.results.backend.JobBackend`."""
 
     _notes: tuple[JobRepo, Notes] | None = None
     persistent = True
@@ -45,7 +45,7 @@ class StoredResults(BaseBackend):
 
     @cached_property
     def plain(self) -> Any | None:
-        """The host's own backend, which keeps the results of plain tasks; ``None`` where it configured none."""
+        """The host's own backend, which stores the results of plain tasks; ``None`` if none is configured."""
         theirs = self.app.conf.result_backend
         if not theirs or str(theirs).startswith("disabled"):
             return None
@@ -54,14 +54,14 @@ class StoredResults(BaseBackend):
 
     @property
     def notes(self) -> Notes:
-        """What the job table holds beside jobs."""
+        """The notes in the job table."""
         repo = self.app.jobclaim.repo
         if self._notes is None or self._notes[0] is not repo:
-            self._notes = (repo, Notes.of(repo))  # kept: it remembers what it knows of chords
+            self._notes = (repo, Notes.of(repo))  # kept, because it caches chords
         return self._notes[1]
 
     def meta_of(self, job: Job) -> dict[str, Any]:
-        """What a result says of a job that was read already."""
+        """Return the meta data of a result whose job was read already."""
         return meta_of(job)
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
@@ -82,12 +82,12 @@ class StoredResults(BaseBackend):
         no_ack: bool = True,
         on_interval: Any = None,
     ) -> Any:
-        """Wait for a result, asking less often the longer it takes; an answer comes at most a tenth late.
+        """Wait for a result, reading less often the longer it takes; the result is returned at most a tenth late.
 
         Raises
         ------
         celery.exceptions.TimeoutError
-            It was not there within ``timeout`` seconds.
+            There was no result within ``timeout`` seconds.
         """
         for _ in _pauses(timeout, interval, on_interval):
             meta = self.get_task_meta(task_id)
@@ -105,7 +105,7 @@ class StoredResults(BaseBackend):
         on_interval: Any = None,
         **_: Any,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Return the results of many tasks as they come in, a hundred jobs per request. Raises as `wait_for`."""
+        """Yield the results of many tasks as they become ready, a hundred jobs per request. Raises as `wait_for`."""
         waiting = list(dict.fromkeys(task_ids))
         for _turn in _pauses(timeout, interval, on_interval):
             for task_id, meta in self.metas(waiting).items():
@@ -119,9 +119,9 @@ class StoredResults(BaseBackend):
         raise ResultTimeout(f"{len(waiting)} tasks did not end within {timeout} s, {waiting[0]} among them")
 
     def metas(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Read the meta data of many tasks, consistently; those that are not known are left out.
+        """Read the meta data of many tasks, consistently; unknown ones are left out.
 
-        Large results are read from S3, large payloads are not: nobody waits for them. Raises as `with_result`.
+        Large results are read from S3, large payloads are not. Raises as `with_result`.
         """
         repo, wanted = self.app.jobclaim.repo, list(task_ids)
         now, jobs = repo.clock(), repo.table.get_many(wanted, consistent=True)
@@ -143,9 +143,9 @@ class StoredResults(BaseBackend):
         return found
 
     def _forget(self, task_id: str) -> None:
-        """Drop a result: a note is deleted, a completed job is as if its retention were over.
+        """Delete a result: a note is deleted, and a completed job is treated as past retention.
 
-        A job that failed or is open stays: it is evidence, and somebody may have to act on it.
+        A job that failed or is open stays: it is evidence, and may need an action.
         """
         repo = self.app.jobclaim.repo
         for _ in range(ROUNDS):
@@ -189,7 +189,7 @@ class StoredResults(BaseBackend):
 
 
 def _pauses(timeout: float | None, interval: float, on_interval: Any) -> Iterator[None]:
-    """Turns of a caller that waits; the last one is when its time is over."""
+    """Pause between a waiting caller's reads; the last read is at the timeout."""
     started = time.monotonic()
     while True:
         yield

@@ -1,4 +1,4 @@
-"""Tell the chord, the chain and the error callbacks of a job that ended without its worker."""
+"""Notify the chord, the chain and the error callbacks of a job that ended without its worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = get_logger("jobclaim.chords")
 
 
 def announce(app: Celery, job: Job) -> None:
-    """Have a worker tell the links of a job that was ended in its worker's place; once per end of the job."""
+    """Let a worker notify the links of a job that was ended in its worker's place; once per outcome of the job."""
     try:
         if told := links.announcement(app.jobclaim.repo, job):
             publish_if_due(app, told)
@@ -25,15 +25,15 @@ def announce(app: Celery, job: Job) -> None:
 
 
 def announce_late(app: Celery, refused: Job) -> None:
-    """Announce a job whose claim was refused because its `expires` is over: the claim ended it, and told nobody."""
+    """Announce a job whose claim was refused because its `expires` is past: that claim ended it silently."""
     if refused.status is JobStatus.CANCELLED and refused.start_by:
         announce(app, refused)
 
 
 def tell_links(self: Any, job_id: str) -> str:
-    """Tell a job's chord, chain and error callbacks that it failed or was cancelled.
+    """Notify a job's chord, chain and error callbacks that it failed or was cancelled.
 
-    Of one that completed with effects, send its callbacks and the rest of its chain.
+    For a job that completed with effects, send its callbacks and the rest of its chain.
     """
     try:
         job = self.app.jobclaim.repo.get_job(job_id)

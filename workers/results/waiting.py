@@ -1,12 +1,12 @@
-"""What a chord makes of members that have no result: they run, they are to come, or they never will.
+"""Classify a chord's members without a result: they run, they are still to come, or they never will.
 
 ::
 
     its job, or a step before it, is open                            wait
-    it was counted, and there is no result                           lost: forgotten, or its retention is over
+    it was counted, and there is no result                           lost: deleted, or past retention
     a step before it ended long ago, and nothing came of it          lost
-    nobody has seen it, and the submitter has been still too long    lost: the submitter died between its members
-    nobody has seen it, and it may be a plain task in a queue        wait, as long as SQS may keep its message
+    unknown, and the submitter has been silent for too long          lost: the submitter died between its members
+    unknown, and it may be a plain task in a queue                   wait, as long as SQS may keep its message
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from jobclaim.workers.results.links import original_id
 from jobclaim.workers.results.meta import successor_of_result
 
 SUBMISSION_SECONDS: Final = 900
-"""How long after its latest sign of life a submitter counts as dead that has not sent the last member."""
+"""How long after its latest activity a submitter that has not sent the last member counts as lost."""
 QUEUE_SECONDS: Final = 14 * 86_400
-"""How long SQS keeps a message at most: a plain task that waits in a queue leaves no other trace."""
+"""Longest retention of a message in SQS: a plain task that waits in a queue leaves no other trace."""
 MOST_NAMED: Final = 5
 
 
 def ancestors(leaf: Any, chord_job_id: Any) -> Iterator[str]:
-    """Return the ids of the jobs that come before a member's, nearest first."""
+    """Return the ids of the jobs before a member's, nearest first."""
     node = leaf.parent
     while node is not None:
         yield chord_job_id(node.id) if hasattr(node, "results") else node.id
@@ -44,20 +44,20 @@ def lost(
     now: int,
     chord_job_id: Any,
 ) -> list[str]:
-    """Pick the members that will never have a result.
+    """Return the members that will never have a result.
 
     Parameters
     ----------
     missing : sequence of AsyncResult
         Members without a result that ended.
     jobs : mapping
-        Those of the members and of the steps before them that were found.
+        The jobs found for the members and for the steps before them.
     counted : set of str
         Ids of members that were counted.
     plain : set of str
-        Ids of members that may be plain tasks, or come after one.
+        Ids of members that may be plain tasks, or follow one.
     announced : bool
-        Whether the submitter came to its last member.
+        Whether the submitter reached its last member.
     begun_at : int
         When the chord's job was written, epoch milliseconds.
     """
@@ -72,7 +72,7 @@ def lost(
         if leaf.id in counted or original_id(leaf.id) in counted:
             found.append(leaf.id)
         elif any(successor_of_result(one.result) for one in (job, *before[:1]) if one):
-            if still_for > QUEUE_SECONDS:  # the steps that took its place are not known here
+            if still_for > QUEUE_SECONDS:  # the steps that replaced it are not known here
                 found.append(leaf.id)
         else:
             patience = QUEUE_SECONDS if leaf.id in plain and announced else SUBMISSION_SECONDS
@@ -86,7 +86,7 @@ def _ended_long_ago(before: Sequence[Job], now: int) -> bool:
 
 
 def explain(lost_ids: Sequence[str], total: int) -> str:
-    """Name the members that are missing, and what to do."""
+    """Describe the missing members and the remedy."""
     named = ", ".join(lost_ids[:MOST_NAMED]) + (", ..." if len(lost_ids) > MOST_NAMED else "")
     return (
         f"{len(lost_ids)} of {total} members have no result and will have none: {named}. Their submitter died before "
