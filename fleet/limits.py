@@ -2,8 +2,8 @@
 
 Rates are in `fleet.rates`. The jobs running under a key are a map of job ids to claim tokens, one small record per key
 in the fleet table, changed only by conditional writes. A holder that crashed is recognised by its job, which is no
-longer PROCESSING under that token: the job table is the truth, so no slot leaks and no lease has to run out. All
-holders of a key are checked in one request, at most once a second per process.
+longer PROCESSING: the job table is the truth, so no slot leaks and no lease has to run out. All holders of a key are
+checked in one request, at most once a second per process.
 """
 
 from __future__ import annotations
@@ -113,7 +113,11 @@ class FleetLimits(Rates):
         )[0]
 
     def _ghosts(self, name: str, holders: dict[str, str]) -> dict[str, str]:
-        """Find holders whose jobs are no longer running under the claim that took the slot."""
+        """Find holders whose jobs no longer run.
+
+        A job that runs under another token keeps the slot: it is the job's, and a late request of an attempt that was
+        lost may have written its own token over that of the current attempt.
+        """
         now = self._clock()
         if 0 <= now - self._looked.get(name, -LOOK_AGAIN_MS) < LOOK_AGAIN_MS:
             return {}
@@ -121,7 +125,7 @@ class FleetLimits(Rates):
             self._looked.clear()
         self._looked[name] = now
         found = self._read_tokens(list(holders))
-        return {job_id: token for job_id, token in holders.items() if found.get(job_id, token) != token}
+        return {job_id: token for job_id, token in holders.items() if not found.get(job_id, token)}
 
     def _evict(self, name: str, holders: dict[str, str], *, joins: Job | None = None, limit: int = 0) -> bool:
         """Remove holders if they are unchanged, and let a job take their slot; return whether that was done."""

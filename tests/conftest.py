@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-FIRST = ("adoption", "infra", "integration", "chaos")
+FIRST = ("adoption", "browser", "infra", "integration")
 """Folders whose files take long: started last, one of them would be waited for while the other processes idle."""
 
 

@@ -192,6 +192,18 @@ def test_the_next_attempt_of_a_crashed_job_takes_its_place_and_the_zombie_cannot
     assert not fleet.enter(name, 1, other)
 
 
+def test_a_late_request_of_an_older_attempt_does_not_free_the_slot_of_the_current_one(bench: Bench) -> None:
+    name, fleet = unique_name("k"), limits(bench)
+    owner, zombie = bench.claimed(unique_name("j"))
+    owner.reschedule(zombie.job_id)
+    again = bench.new_repo().claim_job(zombie.job_id)
+    assert again is not None
+    assert fleet.enter(name, 1, again)
+    assert fleet.enter(name, 1, zombie), "it arrives late, and writes over the token"
+    _, other = bench.claimed(unique_name("j"))
+    assert not limits(bench).enter(name, 1, other)
+
+
 def test_entering_twice_is_entering_once(bench: Bench) -> None:
     name, fleet = unique_name("k"), limits(bench)
     (_, first), (_, second) = running(bench, 2)

@@ -21,8 +21,6 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "children": "children of workers die, and their main processes record it",
     "cancels": "people cancel jobs in whatever state they are, and rely on the answer",
 }
-APART: Final = frozenset({"limits"})
-"""Not drawn with others: seed 10 with all of them has two jobs under one concurrency key, and why is not known yet."""
 ALONE: Final = 0.3
 """Probability of each."""
 REFUSED: Final = {"refusal": 0.1}
@@ -33,7 +31,7 @@ BRINGS: Final[Mapping[str, Mapping[str, float]]] = {"refusals": REFUSED}
 def drawn(seed: int) -> frozenset[str]:
     """Draw the dimensions of a seed."""
     random = Random(f"{seed}/dimensions")
-    return frozenset(name for name in DIMENSIONS if random.random() < ALONE and name not in APART)
+    return frozenset(name for name in DIMENSIONS if random.random() < ALONE)
 
 
 def faults_of(dimensions: frozenset[str]) -> dict[str, float]:
