@@ -1,9 +1,9 @@
-"""Submitting from a coroutine: the requests are made in threads, so the event loop goes on with everything else.
+"""Submit from a coroutine: the requests are made in threads, so the event loop is not blocked.
 
 ::
 
     await task.adelay(7)     loop ──▶ one of THREADS threads: task.delay(7)     all of it, the imports and clients of
-                             loop ◀── handle, or what was raised                a process's first call included
+                             loop ◀── handle, or the exception                   a process's first call included
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 THREADS: Final = 16
-"""Submissions of a process that are made at once; the others wait for their turn, the loop does not."""
+"""Concurrent submissions of a process; the others wait, but the loop does not."""
 
 _pools: Final[dict[int, ThreadPoolExecutor]] = {}
 _locks: Final[dict[int, threading.Lock]] = {}
 
 
 async def off_loop(call: Callable[[], T]) -> T:
-    """Make a call in a thread, with the context variables and the current task of the caller; give what it gives.
+    """Make a call in a thread, with the context variables and the current task of the caller; return its result.
 
-    A caller that is cancelled stops waiting; the call is made all the same, and the program waits for it at its end.
+    A cancelled caller stops waiting; the call is still made, and the program waits for it when it ends.
     """
     context, task = copy_context(), _state.get_current_worker_task()
     request = task.request if task is not None else None
@@ -67,7 +67,7 @@ class AwaitableTask(Task):
     ) -> AsyncResult[Any]:
         """Submit as ``apply_async`` does, without blocking the event loop, a process's first call included.
 
-        Cancelling the coroutine does not take the call back: the job is submitted all the same.
+        Cancelling the coroutine does not cancel the call: the job is still submitted.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class AwaitableTask(Task):
 
 
 def _pool() -> ThreadPoolExecutor:
-    """Return this process's threads: those of its parent did not come along."""
+    """Return this process's threads: those of its parent were not forked."""
     pid = os.getpid()
     with _locks.setdefault(pid, threading.Lock()):
         if pid not in _pools:
@@ -97,7 +97,7 @@ def _pool() -> ThreadPoolExecutor:
 
 @contextmanager
 def _current(task: Any, request: Any) -> Iterator[None]:
-    """Be in the body of the task that the caller is in: what it submits names it as its parent."""
+    """Make the caller's task the current one, so that submitted jobs have it as their parent."""
     if task is None:
         yield
         return

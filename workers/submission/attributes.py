@@ -1,7 +1,7 @@
-"""What a task's own attributes say: checked before its first job is written and before a worker starts.
+"""Check a task's own attributes, before its first job is written and before a worker starts.
 
-A misspelt attribute has no effect that anybody sees: the task runs without its limit. So names that are nearly one of
-ours are refused, and arguments that an attribute names must be arguments of the body.
+A misspelt attribute has no visible effect: the task runs without its limit. So names that are nearly one of jobclaim's
+are refused, and arguments that an attribute names must be arguments of the body.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ AGAINST_THE_CLAIM: Final[Mapping[str, tuple[Any, str]]] = {
     "reject_on_worker_lost": (False, ORPHANS),
     "retry_on_worker_lost": (False, ORPHANS),
 }
-"""Attributes by the one value that is what happens anyway, and why another one is refused."""
+"""Attributes with the only value that they may have, and why others are refused."""
 LIBRARIES: Final = ("celery.", "jobclaim.")
 CLOSE: Final = 0.85
-"""Likeness from which a name is taken for a misspelling; users' own attributes are further away."""
+"""Similarity from which a name counts as a misspelling; users' own attributes are less similar."""
 RETRY_OPTIONS: Final = frozenset({"args", "countdown", "eta", "kwargs", "max_retries", "queue", "throw"})
 
 
 def problems(task: Any) -> list[str]:
-    """Name everything in a task's attributes that would have no effect, or not the one that is meant."""
+    """List the problems in a task's attributes: those without an effect, or without the intended one."""
     return [problem for check in _CHECKS for problem in check(task)]
 
 
 def given(task: Any) -> Iterator[tuple[str, Any]]:
     """Return the attributes that the task or its users' base classes set, without their methods.
 
-    The class is asked for as `__class__`: a task that is not evaluated yet is a proxy of Celery's, by `type`.
+    The class is read from `__class__`: by `type`, a task that is not evaluated yet is one of Celery's proxies.
     """
     for cls in task.__class__.__mro__:
         if cls is Task or (cls.__module__.startswith(LIBRARIES) and "run" not in vars(cls)):
@@ -85,7 +85,7 @@ def _misspelt(task: Any) -> Iterator[str]:
 
 
 def _jobs_own(task: Any) -> type:
-    """Return the nearest base class that is ours: what it has is known."""
+    """Return the nearest base class that belongs to jobclaim; its attributes are known."""
     bases: tuple[type, ...] = task.__class__.__mro__
     ours = (cls for cls in bases if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
     return next(cls for cls in ours if hasattr(cls, "idempotency_rules"))

@@ -1,4 +1,4 @@
-"""Messages of many jobs, ten per request: what kombu would have sent one by one is caught and sent together."""
+"""Messages of many jobs, ten per request: those that kombu would send one by one are intercepted and batched."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SentCounts(Protocol):
 
 
 class _Catcher:
-    """Stands for the SQS client of one channel: it keeps what was to be sent."""
+    """Stands in for the SQS client of one channel, and collects the messages to be sent."""
 
     def __init__(self) -> None:
         self.caught: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ class BatchMessages:
     pool : Executor
         Makes the requests.
     tally
-        Gets the numbers.
+        Called with the numbers of messages.
     """
 
     def __init__(self, app: Celery, pool: Executor, tally: SentCounts) -> None:
@@ -82,7 +82,7 @@ class BatchMessages:
             self._exits.close()
 
     def add(self, job: Job) -> None:
-        """Take the message of a job, unless it waits for a time too far ahead for SQS."""
+        """Add the message of a job, unless the job is due too far ahead for SQS."""
         if not job.dispatches:
             return
         delay = max(0, job.available_at - self._app.jobclaim.repo.clock()) / 1000
@@ -121,7 +121,7 @@ class BatchMessages:
 
 
 def send_batch(settings: Any, url: str, entries: Sequence[dict[str, Any]]) -> int:
-    """Send up to ten messages in one request; those that SQS refuses for its own reasons, again. Give how many went."""
+    """Send up to ten messages in one request, retrying those that SQS fails to accept. Return the number sent."""
     client = sqs_client(settings)
     left = {str(number): entry for number, entry in enumerate(entries)}
     for _ in range(TRIES):

@@ -1,14 +1,14 @@
-"""Many submissions at once: one conditional put each, ten messages per request, only what is under way in memory.
+"""Submit many calls: one conditional put each, ten messages per request, and only calls in progress in memory.
 
 ::
 
     calls, one by one ──▶ puts, on some threads, at most WINDOW under way ──▶ messages, ten by ten ──▶ report
-                           │ refused: noted in the report, the others go on
-                           └ done before under this batch's name: a duplicate, whose message is sent again if it waits
+                           │ refused: listed in the report, the others continue
+                           └ written before under this batch's name: a duplicate, whose message is resent if it waits
 
 A batch has a name, and each of its calls an id made of that and its position. Whatever went wrong, submit the same
-calls under the same name again: nothing runs twice, and what was missing is made up for. A message that could not be
-sent is no failure, recovery sends it.
+calls under the same name again: no call runs twice, and the missing ones are submitted. A message that could not be
+sent is not a failure: recovery sends it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ log = get_logger("jobclaim.bulk")
 
 THREADS: Final = 8
 WINDOW: Final = 64
-"""Puts under way or done and not yet reported."""
+"""Limit of puts that are in progress, or done and not yet reported."""
 MOST_FAILURES: Final = 1_000
-"""Failures that a report describes; it counts all of them."""
+"""Limit of failures that a report describes; it counts all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,10 @@ class NotSubmitted:
     Attributes
     ----------
     position : int
-        Of the call among the others, 0 for the first.
+        Position of the call, 0 for the first.
     error : Exception
-        A `JobError` or a `TypeError`: arguments that do not fit, a payload that is too large, a store out of reach.
+        A `JobError` or a `TypeError`: arguments that do not fit, a payload that is too large, a store that does not
+        answer.
     """
 
     position: int
@@ -51,14 +52,14 @@ class NotSubmitted:
 
 @dataclass(slots=True)
 class BulkReport:
-    """What became of a batch; it grows while the batch goes on.
+    """The report of a batch; it grows while the batch runs.
 
     Attributes
     ----------
     batch : str
         Its name: submit the same calls under it again to repair what failed.
     submitted, duplicates, failed : int
-        Jobs written, found to be there already, and refused.
+        Jobs written, found to exist already, and refused.
     sent, unsent : int
         Messages; recovery sends those that could not be sent.
     failures : list of NotSubmitted
@@ -75,7 +76,7 @@ class BulkReport:
 
     @property
     def total(self) -> int:
-        """Calls that were looked at."""
+        """Calls that were processed."""
         return self.submitted + self.duplicates + self.failed
 
     @property
@@ -100,23 +101,23 @@ def submit_many(
     ----------
     calls : iterable
         One element per call: a tuple or list is taken as positional arguments, a mapping as keyword arguments, anything
-        else as the only argument. It is read as the batch goes on: a generator need not fit into memory.
+        else as the only argument. It is read while the batch runs: a generator need not fit into memory.
     batch : str, optional
-        Name of the batch; drawn where there is none, and in the report either way. The calls of an idempotent task are
+        Name of the batch; default: a random one. The report has it either way. The calls of an idempotent task are
         identified by their arguments instead.
     progress : callable, optional
         Called with the report after every ten jobs or so.
     each : callable, optional
         Called with position and job of every call that has one, in order.
     threads : int
-        Puts at once.
+        Concurrent puts.
     options
         As for `JobTask.apply_async`, for all calls.
 
     Raises
     ------
     InvalidInput
-        ``batch`` or ``threads`` make no sense; nothing was submitted. What calls are refused for is in the report.
+        ``batch`` or ``threads`` is invalid; nothing was submitted. Refusals of single calls are in the report.
     """
     if threads < 1 or (batch is not None and not 0 < len(batch) <= 200):
         raise InvalidInput(f"threads={threads!r} must be at least 1, and batch={batch!r} text of 1 to 200 characters")
@@ -159,7 +160,7 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
 
 
 def _in_order(pool: ThreadPoolExecutor, puts: Iterable[Callable[[], Job]]) -> Iterator[tuple[int, Future[Job]]]:
-    """Run the puts, `WINDOW` at once at most, and give them as they end, in order."""
+    """Run the puts, at most `WINDOW` at once, and yield them as they end, in order."""
     under_way: deque[Future[Job]] = deque()
     position = 0
     for put in puts:

@@ -12,7 +12,9 @@ def to_payload(args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> 
 
 
 def from_payload(payload: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Read a call; any other map is keyword arguments, any other value the only argument, nothing is none."""
+    """Read a call. Any other map is keyword arguments, any other value the only argument, and a missing payload no
+    arguments.
+    """
     if isinstance(payload, Mapping):
         if payload.keys() == {"args", "kwargs"}:
             return list(payload["args"]), dict(payload["kwargs"])

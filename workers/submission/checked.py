@@ -1,4 +1,4 @@
-"""What `workers.task.JobTask` checks of a call, and what it makes of a reused id, before anything is written."""
+"""The checks of `workers.task.JobTask` on a call and on a reused id, before anything is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobclaim.workers.submission.idempotency import bind, named
 ENDLESS: Final = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id", "parent_id", "root_id"})
-"""Options of calls that a canvas makes. An attempt that was cut off may have made them before, with another result."""
+"""Options of calls that a canvas makes. An interrupted attempt may have made them before, with another result."""
 OWN: Final = "jobclaim."
 
 
@@ -28,9 +28,9 @@ class CheckedTask(Task):
     Attributes
     ----------
     fair_by : str or callable, optional
-        Name of an argument, or a function from the arguments by name. SQS keeps its values fair to each other (fair
-        queues): one tenant's backlog does not hold up the others' jobs. Sent as ``MessageGroupId`` with every message
-        of the job, unless the call names one itself; a value of ``None`` sends none.
+        Name of an argument, or a function from the arguments by name. SQS serves its values fairly (fair queues): one
+        tenant's backlog does not delay the others' jobs. Sent as ``MessageGroupId`` with every message of the job,
+        unless the call has one itself; a value of ``None`` sends none.
     """
 
     abstract = True
@@ -47,7 +47,7 @@ class CheckedTask(Task):
         queue: str | None,
         asked: Mapping[str, Any],
     ) -> None:
-        """Refuse a call that does not fit the task, says what has no effect, or whose task is not as it was meant.
+        """Refuse a call that does not fit the task, has options without effect, or whose task has invalid attributes.
 
         Raises
         ------
@@ -62,14 +62,14 @@ class CheckedTask(Task):
             options.check(self.name, where, asked)
 
     def _most_attempts(self) -> int:
-        """Attempts of a job; Celery's ``retry_kwargs`` may allow more than ``max_retries``."""
+        """Return the limit of a job's attempts; Celery's ``retry_kwargs`` may allow more than ``max_retries``."""
         asked = (getattr(self, "retry_kwargs", None) or {}).get("max_retries", self.max_retries)
         return ENDLESS if None in (asked, self.max_retries) else max(asked, self.max_retries) + 1
 
     def _with_group(
         self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, asked: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Add the message group that ``fair_by`` gives. Raises `InvalidInput`."""
+        """Add the message group of ``fair_by``. Raises `InvalidInput`."""
         if self.fair_by is None or asked.get(options.GROUP) is not None:
             return asked
         values = bind(self.run, args or (), kwargs or {})
@@ -80,7 +80,7 @@ class CheckedTask(Task):
     def _check_same_call(
         self, job: Job, args: Sequence[Any], kwargs: Mapping[str, Any], asked: Mapping[str, Any]
     ) -> None:
-        """Refuse a chosen id whose job has other arguments; what a canvas submits twice is one job all the same.
+        """Refuse a chosen id whose job has other arguments; a canvas's repeated submission is still one job.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class CheckedTask(Task):
         """
         if OF_A_CANVAS & {name for name, value in asked.items() if value is not None} or self.name.startswith(OWN):
             return
-        if is_mark(job.payload):  # S3 does not give it now: nothing can be compared
+        if is_mark(job.payload):  # S3 does not answer: nothing can be compared
             return
         if self._by_name(*call.from_payload(job.payload)) != self._by_name(args, kwargs):
             raise IdempotencyMismatch(
@@ -97,7 +97,9 @@ class CheckedTask(Task):
             )
 
     def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """Write the arguments as canonical text; those of a job whose task has changed since fit no parameter."""
+        """Return the arguments by name, as canonical text; after a change of the task, a job's may not fit its
+        parameters.
+        """
         try:
             return canonical(bind(self.run, args, kwargs))
         except TypeError:
@@ -105,6 +107,6 @@ class CheckedTask(Task):
 
 
 def _as_group(value: Any) -> str:
-    """Write a value as SQS takes it; the hash of what it does not take keeps values apart just as well."""
+    """Return a value in the form that SQS accepts; values that it does not accept are hashed, and stay distinct."""
     text = value if isinstance(value, str) else canonical(value)
     return text if options.LEGAL_GROUP.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()

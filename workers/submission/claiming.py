@@ -1,7 +1,7 @@
-"""Whether a task that is no `JobTask` claims its job itself: told by its author, else seen in its code.
+"""Determine whether a plain task claims its job itself: from its author's declaration, else from its code.
 
-A job of a task that does not claim would have its body called with the job's id as the argument, and again by recovery
-each time, for nothing ever ends the job.
+A job of a task that does not claim would call the body with the job's id as the argument, again after each redispatch
+by recovery, because nothing ends the job.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Final
 CLAIMS: Final = frozenset({"claim_job", "claimed", "conditional_update_status_to_processing"})
 """Methods of `JobRepo` by which a body claims."""
 DEEPEST: Final = 4
-"""Calls that are followed from a body; deeper ones are told by ``claims = True``."""
+"""Depth of calls that are followed from a body; deeper ones need ``claims = True``."""
 
 
 def claims(task: Any) -> bool:
     """Check whether a task's body claims its job.
 
-    ``@shared_task(claims=True)`` says so, and ``claims=False`` that it does not. Else its code is looked at: whether it
-    names one of `CLAIMS`, itself or in what it calls by name.
+    ``@shared_task(claims=True)`` declares that it does, ``claims=False`` that it does not. Else its code is searched
+    for a name in `CLAIMS`, in the body or in functions that it calls by name.
     """
     told = getattr(task, "claims", None)
     if told is not None:
@@ -55,5 +55,5 @@ def _called(function: FunctionType, names: set[str], task: Any) -> Iterator[Any]
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:  # not filled yet
+        except ValueError:  # an empty cell
             continue

@@ -1,4 +1,4 @@
-"""Sending a job's message. The job is written before; a message that is lost is sent again by recovery."""
+"""Dispatch: send a job's message. The job is written before that; recovery redispatches a lost message."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ log = get_logger("jobclaim.dispatch")
 
 
 def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -> Any:
-    """Publish the message of a job's next attempt; gives Celery's result handle.
+    """Publish the message of a job's next attempt; return Celery's result handle.
 
     Parameters
     ----------
     delay_seconds : float
-        SQS keeps the message back for that long, rounded up to whole seconds; 900 at most.
+        SQS delays the message for that long, rounded up to whole seconds; at most 900.
 
     Raises
     ------
@@ -40,16 +40,16 @@ def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -
         task_id=job.job_id,
         queue=job.queue,
         retries=job.charged,
-        expires=None,  # the job knows it: a message that Celery drops by itself would leave the job waiting
+        expires=None,  # the job has the expiry: a message that Celery drops by itself would leave the job waiting
         headers={**options.pop("headers", {}), **headers(job)},
         **options,
     )
 
 
 def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
-    """Publish unless the job waits for a time too far ahead; a failed send is logged, recovery makes up for it.
+    """Publish unless the job is due too far ahead; a failed send is logged, and recovery repeats it.
 
-    The handle of a job whose send failed says so, to whoever can try again sooner: ``handle.unsent`` is true.
+    If the send failed, ``handle.unsent`` is true, for callers that can try again sooner.
     """
     handle = app.AsyncResult(job.job_id)
     if job.dispatches:
@@ -63,7 +63,7 @@ def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
 
 
 def publish_if_unsent(app: Celery, job: Job, **options: Any) -> bool:
-    """Publish the message of a duplicate that nobody may have sent; ``False`` where that was tried and failed.
+    """Publish the message of a duplicate that may not have been sent; ``False`` if that failed.
 
     Of several equal submissions one counts the message, and sends it.
     """

@@ -1,9 +1,9 @@
-"""Calls that run at once, by ``apply()`` or in eager mode: the same values, and the same refusals, as through a worker.
+"""Calls that run at once, by ``apply()`` or in eager mode: with the same values and errors as in a worker.
 
 ::
 
     args ──to the text of a payload and back──▶ body ──its result, too──▶ EagerResult
-         └ InvalidPayload: the body is not run        └ FAILURE with EncodeError: no worker could store it either
+         └ InvalidPayload: the body does not run        └ FAILURE with EncodeError: no worker could store it either
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NO_JOB = (
 
 
 class JobContext(Context):
-    """A request that says why it has no job."""
+    """A request whose missing job is explained by an error."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "job":
@@ -40,12 +40,12 @@ class JobContext(Context):
 
 
 class EagerTask(TypedTask):
-    """A task that a test may call without a worker and that then behaves as in one."""
+    """A task that behaves in a test without a worker as it does in one."""
 
     abstract = True
 
     def apply(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """Run the task at once, without a job: Celery's own, with arguments and result as a worker's.
+        """Run the task at once, without a job, as in Celery; arguments and result are converted as in a worker.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class EagerTask(TypedTask):
 
     def _get_request(self) -> Any:
         request = super()._get_request()
-        if type(request) is Context:  # one that Celery made for this call
+        if type(request) is Context:  # Celery made it for this call
             request.__class__ = JobContext
         return request
 
@@ -76,7 +76,7 @@ class EagerTask(TypedTask):
 
 
 def _make(effects: Effects, result: Any, repo: JobRepo, *, throw: bool) -> None:
-    """Make the body's effects, in one transaction without a job, or fail as the job would."""
+    """Write the body's effects, in one transaction without a job, or fail as the job would."""
     try:
         effects.refuse_tables(repo.own_tables)
         write_together(repo.table, (), effects.seal())

@@ -1,7 +1,8 @@
-"""What every message of a job carries besides its id: the call's own limits, its links and its place in a canvas.
+"""The envelope that every message of a job carries besides its id: the call's limits, its links and its place in a
+canvas.
 
-It is stored with the job, as text that `jobs` does not read, because the message that runs a job need not be the first
-one: retries, recovery and jobs far ahead send others, and a chain must go on from those as well.
+It is stored with the job, as text that `jobs` does not read, because the message that runs a job may not be the first
+one: retries, recovery and jobs due far ahead send others, and a chain must continue from those as well.
 
 ::
 
@@ -48,24 +49,24 @@ KEPT: Final = frozenset(
         "time_limit",
     }
 )
-"""Options of a call that Celery's messages carry and that mean something to whoever runs it."""
+"""Options of a call that Celery's messages carry and that its worker needs."""
 LINKS: Final = ("chain", "chord", "link", "link_error")
 """Options that hold signatures, and so may be large."""
 AWAY: Final = "links_in_s3"
 AWAY_PREFIX: Final = "s3:"
 LEFT_OUT: Final = "j:"
-"""Before an envelope whose links are in the job alone."""
+"""Prefix of an envelope whose links are stored only in the job."""
 MOST_IN_A_MESSAGE: Final = 200_000
-"""Characters, unpacked: a message is about 1.8 times as large, and SQS takes 1 MiB."""
+"""Limit in characters, unpacked: a message is about 1.8 times as large, and SQS's limit is 1 MiB."""
 PACK_ABOVE: Final = 512
 """Characters of an envelope above which it is compressed."""
 PACKED: Final = "z:"
 OF_ONE_SEND: Final = frozenset({"add_to_parent", "connection", "producer", "retry", "retry_policy"})
-"""Options that concern the sending itself, once."""
+"""Options that apply only to one send."""
 
 
 def seal(options: Mapping[str, Any]) -> str:
-    """Write down the options of a call that each of its messages carries; empty where there are none."""
+    """Encode the options of a call that each of its messages carries; empty if there are none."""
     known = KEPT | {AWAY} | set(options.get("stamped_headers") or ())
     kept = {name: value for name, value in options.items() if name in known and value not in (None, [], {}, ())}
     if own := {name: value for name, value in (options.get("headers") or {}).items() if name != HEADER}:
@@ -79,16 +80,16 @@ def seal(options: Mapping[str, Any]) -> str:
 
 
 def fit(options: Mapping[str, Any], payload: Any, large: Large, limit: int) -> str:
-    """As `seal`, with the links in S3 where the job has no room for them beside its payload and there is a bucket.
+    """Encode as `seal`, with the links in S3 if they do not fit the job beside its payload and there is a bucket.
 
     Raises
     ------
     PayloadTooLarge, StoreUnavailable
-        Too large even for S3, or S3 did not take it.
+        Too large even for S3, or the write to S3 failed.
     """
     text = seal(options)
     if len(text) <= MAX_ENVELOPE or not large.enabled:
-        return text  # where it is too large, the submission says so
+        return text  # if it is too large, the submission raises
     if len(text) - MAX_ENVELOPE + len(codec.encode(payload)) <= limit:
         return text
     links = {name: options[name] for name in LINKS if options.get(name)}
@@ -98,7 +99,7 @@ def fit(options: Mapping[str, Any], payload: Any, large: Large, limit: int) -> s
 
 
 def is_left_out(envelope: str) -> bool:
-    """Return whether the job's messages carry no links: who claims the job takes them from there."""
+    """Return whether the job's messages carry no links; the worker that claims it reads them from the job."""
     return envelope.startswith((AWAY_PREFIX, LEFT_OUT))
 
 
@@ -111,7 +112,7 @@ def carried(envelope: str) -> dict[str, Any]:
 
 
 def restored(envelope: str, large: Large) -> dict[str, Any]:
-    """Read all that was sealed, from S3 too.
+    """Read everything that was sealed, from S3 too.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def names(envelope: str) -> set[str]:
 
 
 def unseal(envelope: str) -> dict[str, Any]:
-    """Read what `seal` wrote; of links in S3, where they are."""
+    """Read what `seal` wrote; for links in S3, their location."""
     envelope = envelope.removeprefix(AWAY_PREFIX).removeprefix(LEFT_OUT)
     if envelope.startswith(PACKED):
         envelope = inflate(base64.b85decode(envelope[len(PACKED) :])).decode()
@@ -137,7 +138,7 @@ def unseal(envelope: str) -> dict[str, Any]:
 
 
 def _packed(text: str) -> str:
-    """Signatures repeat themselves: a group of fifty takes a tenth of its room when it is compressed."""
+    """Compress a large envelope. Signatures are repetitive: a group of fifty shrinks to a tenth."""
     if len(text) <= PACK_ABOVE:
         return text
     if len(data := text.encode()) > MOST_BYTES:
@@ -148,5 +149,5 @@ def _packed(text: str) -> str:
 
 
 def of_one_send(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick the options that concern the first sending only."""
+    """Return the options that apply to the first send only."""
     return {name: value for name, value in options.items() if name in OF_ONE_SEND}

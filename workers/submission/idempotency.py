@@ -4,12 +4,12 @@
 
     f(1, b=2), f(b=2, a=1), f(1)          one call, where b's default is 2: arguments are bound and defaults applied
       │ identifying values: all arguments, or those that the task names
-      │ scope: global, or within one user, one tenant, or whatever a callable gives
+      │ scope: global, or within one user, one tenant, or the owner that a callable returns
       ▼
     SHA-256 of the canonical JSON (`jobs.idempotency`)      or the caller's own `idempotency_key`, within the scope
 
-A default that JSON cannot carry (a sentinel, a datetime) is left out of the key: no argument of a message can equal it.
-Changing a default in the code changes the key of the calls that rely on it.
+A default that JSON cannot represent (a sentinel, a datetime) is left out of the key: no argument of a message can equal
+it. Changing a default in the code changes the key of the calls that rely on it.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ KeyFrom: TypeAlias = Sequence[str] | Callable[[dict[str, Any]], Any]
 """Names of the arguments that identify a call, or a function from the arguments by name to a JSON value that does."""
 
 OWNERS: Final = {"user": "user_id", "tenant": "tenant_id"}
-"""Argument that names the owner of each scope, unless the task says otherwise."""
+"""Argument that names the owner of each scope, unless the task sets another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes equal calls one job.
+    """The identity that makes equal calls one job.
 
     Attributes
     ----------
     key : str
         As the job stores it.
     fingerprint : str
-        Stands for what identifies the call: the same key with another one is a mistake.
+        Hash of the values that identify the call: the same key with another fingerprint is a mistake.
     """
 
     key: str
@@ -69,7 +69,7 @@ class Rules:
     key_from: KeyFrom | None = None
 
     def check(self) -> None:
-        """Refuse a scope that does not exist; what depends on the arguments is seen at the call."""
+        """Refuse an unknown scope; problems that depend on the arguments are found at the call."""
         if not callable(self.scope) and self.scope != GLOBAL and self.scope not in OWNERS:
             known = [GLOBAL, *OWNERS]
             raise InvalidInput(
@@ -121,8 +121,8 @@ def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = 
     Raises
     ------
     InvalidInput, InvalidPayload
-        No owner for the scope, an unknown argument in ``key_from``, a key that is no text, or values that JSON cannot
-        carry.
+        No owner for the scope, an unknown argument in ``key_from``, a key that is not text, or values that JSON cannot
+        represent.
     """
     rules.check()
     scope = rules.scope if isinstance(rules.scope, str) else "custom"
@@ -142,7 +142,7 @@ def key_of(task: Any, given: Mapping[str, Any]) -> str:
     Raises
     ------
     InvalidInput
-        An argument that identifies a call is missing, or one is unknown: which key is meant cannot be decided.
+        An identifying argument is missing, or an argument is unknown, so the key is ambiguous.
     """
     rules: Rules = task.idempotency_rules() or Rules()
     try:
@@ -209,7 +209,7 @@ def _own_key(key: Any, scope: str, owner: Any) -> str:
         raise InvalidInput(f"idempotency_key={key!r} must be text that is not empty")
     if scope == GLOBAL:
         return key
-    # quoted, so that no owner can be spelt to reach into another one's keys
+    # quoted, so that no owner's name can collide with another one's keys
     return f"{scope}={quote(canonical(owner), safe='')}/{key}"
 
 

@@ -1,4 +1,4 @@
-"""Inflating what others compressed, within bounds: 260 KB of a message can inflate to gigabytes."""
+"""Inflate foreign compressed data up to a limit: 260 KB of a message can inflate to gigabytes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import zlib
 from typing import Final
 
 MOST_BYTES: Final = 8 * 1024 * 1024
-"""What a call or an envelope may inflate to: 32 messages of SQS, and 20 items of DynamoDB."""
+"""Inflated limit of a call or an envelope: 32 messages of SQS, or 20 items of DynamoDB."""
 
 
 class TooLarge(ValueError):
-    """It inflates to more than is allowed; no more than that was inflated."""
+    """The data inflates to more than the limit; inflating stopped there."""
 
 
 def inflate(data: bytes, limit: int = MOST_BYTES) -> bytes:
@@ -20,7 +20,7 @@ def inflate(data: bytes, limit: int = MOST_BYTES) -> bytes:
     ------
     TooLarge
     zlib.error
-        It is not zlib's format, or it is cut off.
+        The data is not in zlib's format, or is incomplete.
     """
     inflater = zlib.decompressobj()
     made = inflater.decompress(data, limit + 1)

@@ -1,4 +1,4 @@
-"""What a message says: the job's id and the attempt that it is for, nothing of the arguments."""
+"""A message's content: the job's id and the attempt that it is for, without the arguments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ HEADER: Final = "jobclaim"
 TOKEN: Final = "claim_token"  # noqa: S105 - the name of a header
 """Added to a request by the worker's main process when the message arrives, never sent."""
 DELIVERY: Final = "jobclaim_delivery"
-"""The same for a task that is no `JobTask`: names the delivery under which its body may claim."""
+"""The same for a plain task: identifies the delivery under which its body may claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The job that a message is for, and the number of claims before the one that it asks for."""
+    """The job that a message is for, and the number of claims before the one that it requests."""
 
     job_id: str
     attempt: int
@@ -29,7 +29,7 @@ def headers(job: Job) -> dict[str, Any]:
 
 
 def address(request: Any) -> Address | None:
-    """Read the address of a request or of a message's headers; ``None`` where the message names no job."""
+    """Read the address of a request or of a message's headers; ``None`` if the message does not name a job."""
     raw = request.get(HEADER)
     if not isinstance(raw, Mapping):
         return None
@@ -40,5 +40,5 @@ def address(request: Any) -> Address | None:
 
 
 def delivery_of(request: Any) -> str:
-    """Read what names a delivery in its worker; empty for a request that no worker made."""
+    """Read the key of a delivery in its worker; empty for a request outside of a worker."""
     return str(request.get(TOKEN) or request.get(DELIVERY) or "")

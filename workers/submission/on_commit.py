@@ -1,4 +1,4 @@
-"""Submitting when Django's transaction is committed, as with Celery's own `DjangoTask`."""
+"""Submit when Django's transaction is committed, as with Celery's own `DjangoTask`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from jobclaim.jobs import JobError
 
 
 class NoDjango(JobError):
-    """A task was to be submitted when a transaction of Django's is committed, and Django is not installed."""
+    """A task was to be submitted on the commit of a Django transaction, but Django is not installed."""
 
 
 class OnCommitTask(Task):
     """A task that is submitted when Django's transaction is committed.
 
-    A worker cannot see rows of a transaction that is still open, and a transaction that is rolled back submits nothing.
+    A worker cannot see the rows of an open transaction, and a transaction that is rolled back must not submit anything.
     """
 
     abstract = True
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
-        """Do as ``delay`` after the commit; at once where no transaction is open. Raises `NoDjango`."""
+        """Submit as ``delay`` after the commit; at once if no transaction is open. Raises `NoDjango`."""
         _after_commit(partial(self.delay, *args, **kwargs), f"{self.name}.delay")
 
     def apply_async_on_commit(self, *args: Any, **options: Any) -> None:
-        """Do as ``apply_async`` after the commit; takes the same options. Raises `NoDjango`."""
+        """Submit as ``apply_async``, with the same options, after the commit. Raises `NoDjango`."""
         _after_commit(partial(self.apply_async, *args, **options), f"{self.name}.apply_async")
 
 

@@ -1,4 +1,4 @@
-"""What a call may say beside its arguments. Every option is honoured or refused; none is dropped without a word.
+"""The options of a call. Every option is honoured or refused; none is dropped silently.
 
 ::
 
@@ -28,14 +28,15 @@ OURS: Final = frozenset(
 )
 """Options that the job itself keeps."""
 OF_CELERY: Final = frozenset({"argsrepr", "ignore_result", "kwargsrepr", "origin", "retries", "route_name"})
-"""Options that Celery's canvas passes by itself, and those whose wish is granted anyway: no log line shows arguments,
-and nobody has to read a result."""
+"""Options that Celery's canvas passes by itself, and those that are met anyway: log lines never show arguments, and
+results need not be read.
+"""
 SAME_ANYWAY: Final[Mapping[str, Any]] = {
     "serializer": "json",
     "content_type": "application/json",
     "content_encoding": "utf-8",
 }
-"""Options with the one value that is what happens anyway."""
+"""Options with the only value that they may have."""
 NOT_ON_SQS: Final = "SQS has no {}; remove it"
 REFUSED: Final[Mapping[str, str]] = {
     "compression": "a message carries the job's id only; large arguments go to S3 (JOBCLAIM_BUCKET). Remove it",
@@ -60,9 +61,9 @@ REFUSED: Final[Mapping[str, str]] = {
     "task_type": "it is Celery's own; remove it",
 }
 LEGAL_GROUP: Final = re.compile(r"[\w!-/:-@\[-`{-~]{1,128}", re.ASCII)
-"""What SQS takes as a ``MessageGroupId`` (AWS, "SendMessage")."""
+"""The values that SQS accepts as a ``MessageGroupId`` (AWS, "SendMessage")."""
 FIRST_KOMBU: Final = (5, 7)
-"""Version of kombu that passes ``MessageGroupId`` on to standard queues."""
+"""First version of kombu that passes ``MessageGroupId`` to standard queues."""
 
 
 def check(task: str, queue: str, options: Mapping[str, Any]) -> None:
@@ -71,12 +72,12 @@ def check(task: str, queue: str, options: Mapping[str, Any]) -> None:
     Parameters
     ----------
     queue : str
-        Where the job goes, with which a ``routing_key`` must agree.
+        The job's queue, with which a ``routing_key`` must agree.
 
     Raises
     ------
     InvalidInput
-        It names task, option, value, and what to write instead.
+        The message names task, option, value, and the replacement.
     """
     check_names(task, options)
     for name in REFUSED.keys() & options.keys():
@@ -95,7 +96,7 @@ def check(task: str, queue: str, options: Mapping[str, Any]) -> None:
 
 
 def check_names(task: str, options: Mapping[str, Any]) -> None:
-    """Refuse names that are not options of a call; stamps, which are headers of their own names, are.
+    """Refuse names that are not options of a call; stamps, which are headers with their own names, are allowed.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def check_names(task: str, options: Mapping[str, Any]) -> None:
 
 
 def check_retry(task: str, options: Mapping[str, Any]) -> None:
-    """Refuse options of ``self.retry`` that would have no effect: a retry keeps what its job's call said.
+    """Refuse options of ``self.retry`` that would have no effect: a retry keeps the options of its job's call.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def check_retry(task: str, options: Mapping[str, Any]) -> None:
 
 
 def check_group(value: Any) -> str:
-    """Require a message group that SQS takes, and a kombu that sends it.
+    """Require a message group that SQS accepts, and a version of kombu that sends it.
 
     Raises
     ------
@@ -161,4 +162,4 @@ def _check_attributes(task: str, value: Any) -> None:
 
 OF_RETRIES: Final = OF_ONE_SEND | OF_CELERY | {"queue"}
 KNOWN: Final = OURS | OF_CELERY | KEPT | OF_ONE_SEND | REFUSED.keys() | {"routing_key"}
-"""Every option that is known, the refused ones among them."""
+"""All known options, including the refused ones."""

@@ -1,4 +1,4 @@
-"""Calls of a `JobTask`: the job is written, then a message with its id is sent."""
+"""Submit calls of a `JobTask`: write the job, then send a message with its id."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 log = get_logger("jobclaim.worker")
 
 MESSAGES_FAULT: Final = (JobError, TypeError, ValueError, LookupError, AttributeError)
-"""What `write_job` raises of a call that can never be a job; anything else may pass."""
+"""Errors of `write_job` for a call that can never become a job; any other error may be temporary."""
 
 
 class SubmittedTask(Task):
-    """What `jobclaim.workers.task.JobTask` knows of submitting."""
+    """The part of `jobclaim.workers.task.JobTask` for submitting."""
 
     abstract = True
 
@@ -58,17 +58,17 @@ class SubmittedTask(Task):
         """Write the job, then send its id; the result's id is the job's.
 
         A message that could not be sent is logged and sent by recovery: the caller has a job either way. A call that
-        equals another one by its idempotency key gets that one's job, with its result where there is one. It sends
-        nothing, unless that job was never claimed and its message may never have been sent.
+        equals another one by its idempotency key gets that one's job, with its result where there is one. No message is
+        sent, unless that job was never claimed and its message may not have been sent.
 
         Parameters
         ----------
         countdown, eta : optional
-            When it may start, up to 400 days ahead.
+            When the job may start, up to 400 days ahead.
         expires : optional
             A job whose body has not started by then ends CANCELLED.
         idempotency_key : str, optional
-            Makes calls one that the arguments do not.
+            Makes calls with this key one job, whatever their arguments.
         idempotency_ttl : float or str, optional
             Seconds, or a category of `jobclaim.jobs.idempotency.WINDOWS`, for which the completed job answers.
 
@@ -86,7 +86,7 @@ class SubmittedTask(Task):
             self._check_call(args, kwargs, queue, options)
             timing.window(countdown, eta, expires, system_clock(), self.app.timezone)
             args, kwargs = self.to_json(args, kwargs)
-            codec.encode(call.to_payload(args, kwargs))  # refuses, by name, what no job could carry
+            codec.encode(call.to_payload(args, kwargs))  # refuses, by name, options that a job cannot carry
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         if getattr(self.request, "is_retrying", False):
             args, kwargs = self.to_json(args, kwargs)
@@ -171,7 +171,7 @@ class SubmittedTask(Task):
         return submit_many(self, calls, **options)
 
     def queue_name(self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
-        """Queue that this task's jobs go to: the task's own ``queue``, else where settings route it."""
+        """The queue of this task's jobs: its own ``queue``, else the settings' route."""
         return time_limits.queue_of(self, self.jobclaim, args, kwargs)
 
     def idempotency_rules(self) -> Rules | None:
@@ -181,7 +181,7 @@ class SubmittedTask(Task):
     def _identity(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], key: str | None, task_id: str | None
     ) -> Identity | None:
-        """Identify the call; one whose id was chosen before, as in a canvas, is itself and nothing else."""
+        """Identify the call; one with a chosen id, as in a canvas, is identified by that id alone."""
         rules = self.idempotency_rules()
         if key is None and (rules is None or task_id is not None):
             return None
@@ -212,7 +212,7 @@ class SubmittedTask(Task):
                 hard_limit=own_limit or self.time_limit,
                 envelope=envelope.fit(bound, payload, repo.large, repo.settings.max_payload_bytes),
                 failure_policy=seal_policy(self.dead_letters, critical=self.critical),
-                must_match=False,  # `_check_same_call` knows more: arguments by name, and what a canvas sends twice
+                must_match=False,  # `_check_same_call` also compares by name, and allows a canvas's repeats
                 **asked,
             )
         afterwards(partial(self._tell_submitted, job, kwargs))
@@ -226,15 +226,15 @@ class SubmittedTask(Task):
             log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
 
     def _duplicate(self, job: Job, options: Mapping[str, Any]) -> Any:
-        """Answer a call whose job is there already: its handle, which knows the result where there is one."""
+        """Return the handle of a call whose job exists already; it has the result if there is one."""
         log.info("job.duplicate", job_status=str(job.status), **job.log_context())
         result = self.AsyncResult(job.job_id)
         result.unsent = not publish_if_unsent(self.app, job, **envelope.of_one_send(options))
-        if not is_mark(job.result):  # else S3 did not give it, and whoever asks the handle asks S3 again
+        if not is_mark(job.result):  # else S3 did not answer, and reading the handle reads S3 again
             result._maybe_set_cache(self.app.backend.meta_of(job))
         return result
 
     def _shown(self, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Pick the arguments that may be shown in the log."""
+        """Return the arguments that may be logged."""
         shown = {name: (kwargs or {})[name] for name in self.jobclaim.settings.log_arguments if name in (kwargs or {})}
         return {"arguments": shown} if shown else {}

@@ -10,7 +10,7 @@ from jobclaim.jobs import InvalidInput
 
 
 def window(countdown: Any, eta: Any, expires: Any, now: int, zone: tzinfo) -> tuple[int | None, int | None]:
-    """Return when a call may start and until when it must have. Raises as `due_at`, and where it could never start."""
+    """Return when a call may start and by when it must. Raises as `due_at`, and if it could never start."""
     due, until = due_at(countdown, eta, now, zone), start_by(expires, now, zone)
     if due is not None and until is not None and now < due >= until:
         asked = f"countdown={countdown!r}" if countdown is not None else f"eta={eta!r}"
@@ -19,18 +19,18 @@ def window(countdown: Any, eta: Any, expires: Any, now: int, zone: tzinfo) -> tu
 
 
 def due_at(countdown: Any, eta: Any, now: int, zone: tzinfo) -> int | None:
-    """Return when a call may start, ``None`` for now. As in Celery, a countdown goes before an ETA.
+    """Return when a call may start, ``None`` for now. As in Celery, a countdown takes precedence over an ETA.
 
     Parameters
     ----------
     countdown : float, optional
         Seconds from now; a negative one means now.
     eta : datetime or str, optional
-        A moment, ISO 8601 where it is text (a call that was itself sent as JSON).
+        A time; ISO 8601 if it is text (a call that was itself sent as JSON).
     now : int
         Epoch milliseconds.
     zone : tzinfo
-        Meant by a time without a zone: the app's.
+        Zone of a time without one: the app's.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def due_at(countdown: Any, eta: Any, now: int, zone: tzinfo) -> int | None:
 
 
 def start_by(expires: Any, now: int, zone: tzinfo) -> int | None:
-    """Tell until when a call must have started, from seconds or a moment; ``None`` for any time. Raises as `due_at`."""
+    """Return by when a call must have started, from seconds or a time; ``None`` for no limit. Raises as `due_at`."""
     if expires is None:
         return None
     if isinstance(expires, (datetime, str)):

@@ -1,7 +1,7 @@
-"""``jobclaim.transaction()``: a caller's writes and the jobs that belong to them, written together, or nothing.
+"""``jobclaim.transaction()``: write a caller's items and the jobs that belong to them together, or not at all.
 
 The messages follow the commit. A process that dies in between has committed: recovery finds such a job within seconds
-(`jobclaim.jobs.model.Job.unsent`), for its place in the index says that its message may be missing.
+(`jobclaim.jobs.model.Job.unsent`), because its position in the index says that its message may be missing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = get_logger("jobclaim.dispatch")
 
 
 class SubmittingTransaction(Transaction):
-    """A transaction that submits tasks, and sends their messages when all is written.
+    """A transaction that submits tasks, and sends their messages after the commit.
 
     Parameters
     ----------
     app : celery.Celery, optional
-        Default: that of the first task that is submitted, else the current app.
+        Default: the app of the first submitted task, else the current one.
     """
 
     def __init__(self, app: Celery | None = None) -> None:
@@ -37,9 +37,9 @@ class SubmittingTransaction(Transaction):
         super().__init__(handle_of(app).repo if app is not None else None)
 
     def submit(self, task: Any, *args: Any, **kwargs: Any) -> Any:
-        """Submit a task with these arguments, as its ``delay`` does; gives its result handle.
+        """Submit a task with these arguments, as its ``delay`` does; return its result handle.
 
-        The handle's job is there when the block has ended.
+        The handle's job exists when the block has ended.
 
         Raises as `JobTask.apply_async`, but for an equal job, which the end of the block refuses: `AlreadySubmitted`.
         """
@@ -63,7 +63,7 @@ class SubmittingTransaction(Transaction):
         return task.AsyncResult(job.job_id)
 
     def _run_later(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """In eager mode the task runs when all is written, in the caller's process."""
+        """Run the task after the commit, in the caller's process; used in eager mode."""
         handle = task.AsyncResult(options.get("task_id") or uuid())
         self.afterwards(partial(task.apply_async, args, kwargs, **{**options, "task_id": handle.id}))
         return handle
@@ -78,7 +78,7 @@ class SubmittingTransaction(Transaction):
 
 
 def transaction(app: Celery | None = None) -> SubmittingTransaction:
-    """Begin a transaction: writes to tables of yours and new jobs, made together as its block ends, or not at all.
+    """Begin a transaction: writes to your tables and new jobs, committed together when its block ends, or not at all.
 
     ::
 

@@ -50,9 +50,9 @@ class Plan:
     ----------
     task : str
     signature : inspect.Signature
-        Of the body, without ``self``.
+        The body's signature, without ``self``.
     adapters : mapping of str to TypeAdapter
-        By parameter; empty for a task whose arguments are taken as they are.
+        By parameter; empty for a task whose arguments are not checked.
     """
 
     task: str
@@ -62,7 +62,7 @@ class Plan:
     def convert(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], change: Convert
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Change every checked argument; positional ones stay positional. Raises `InvalidArguments`."""
+        """Convert every checked argument; positional ones stay positional. Raises `InvalidArguments`."""
         bound = self.bind(args, kwargs)
         problems: list[str] = []
         for name, adapter in self.adapters.items():
@@ -84,7 +84,7 @@ class Plan:
             raise CallDoesNotFit(f"the arguments of task {self.task!r} do not fit it: {error}") from None
 
     def _apart(self, bound: inspect.BoundArguments, positional: int) -> tuple[list[Any], dict[str, Any]]:
-        """Return bound arguments as they were given: what came by name is not made positional."""
+        """Return bound arguments as they were passed: keyword arguments are not made positional."""
         by_position = [name for name, known in self.signature.parameters.items() if known.kind in _BY_POSITION]
         given = {name: bound.arguments[name] for name in by_position[:positional]}
         args: list[Any] = list(given.values())
@@ -114,14 +114,14 @@ class TypedTask(Task):
     Attributes
     ----------
     validate : bool
-        Check all annotated parameters, not those alone whose annotation holds a pydantic model.
+        Whether to check all annotated parameters, not only those whose annotation contains a pydantic model.
     """
 
     abstract = True
     validate: ClassVar[bool] = False
 
     def to_json(self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> tuple[list[Any], dict[str, Any]]:
-        """Check arguments and give them as plain JSON values.
+        """Check arguments and return them as plain JSON values.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class TypedTask(Task):
         return self._plan.convert(args or (), kwargs or {}, _dump)
 
     def from_json(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Check arguments as a payload has them, and give them in their types. Raises as `to_json`."""
+        """Check a payload's arguments and return them in their annotated types. Raises as `to_json`."""
         if not self._plan.adapters:
             if self.typing:
                 self._plan.bind(args, kwargs)
@@ -156,7 +156,7 @@ def plan(task: str, body: Callable[..., Any], *, everything: bool) -> Plan:
     try:
         hints = typing.get_type_hints(inspect.unwrap(body), include_extras=True)
     except (NameError, TypeError, AttributeError):
-        hints = {}  # names that only a type checker sees: nothing can be checked
+        hints = {}  # names that exist only for a type checker: nothing can be checked
     adapters = {}
     for name in signature.parameters:
         if name in hints and (everything or holds_model(hints[name])):
@@ -171,7 +171,7 @@ def plan(task: str, body: Callable[..., Any], *, everything: bool) -> Plan:
 
 
 def plain_result(result: Any) -> Any:
-    """A model that a body returned, as plain JSON values; anything else as it is."""
+    """Return a model that a body returned as plain JSON values; anything else unchanged."""
     return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
 
 
@@ -184,7 +184,7 @@ def _load(adapter: TypeAdapter[Any], value: Any) -> Any:
 
 
 def _problems(name: str, error: ValidationError) -> list[str]:
-    """Each refused field as ``order.amount='abc' (Input should be a valid integer)``."""
+    """Describe each refused field, as ``order.amount='abc' (Input should be a valid integer)``."""
     return [
         f"{'.'.join([name, *map(str, problem['loc'])])}={_shown(problem['input'])} ({problem['msg']})"
         for problem in error.errors(include_url=False, include_context=False)

@@ -1,13 +1,14 @@
-"""kombu's SQS transport, mended: a worker outlives SQS's errors, hoards nothing, and gives back what it did not start.
+"""kombu's SQS transport, repaired: a worker survives SQS's errors, does not over-prefetch, and releases unstarted
+messages.
 
-kombu 5.7's own dies on one failed ReceiveMessage, polls each queue without regard to the others, deletes messages one
-at a time in the worker's event loop and loses what a poll brings during a stop. Here, by subclassing:
+kombu 5.7's transport crashes on one failed ReceiveMessage, polls each queue regardless of the others, deletes messages
+one at a time in the worker's event loop and loses messages that a poll returns during a stop. Here, by subclassing:
 
-- `plan` decides what is asked of which queue, as a pure function; `poller` keeps those requests going;
-- `http` makes them: each one ends, and each end is an answer; `outage` says once that SQS fails, and waits;
-- `batches` deletes and gives back messages ten at a time, from threads;
+- `plan` decides, as a pure function, which queue is polled for how many messages; `poller` makes those requests;
+- `http` sends them: each one ends, and each end is an answer; `outage` logs once that SQS fails, and waits;
+- `batches` deletes and releases messages ten at a time, from threads;
 - `channel` ties it together behind kombu's interface;
-- `compatibility` refuses a kombu or Celery whose insides are not those that this stands on.
+- `compatibility` refuses a kombu or Celery whose internals differ from those that this relies on.
 """
 
 from jobclaim.workers.transport.channel import Channel, Transport

@@ -1,4 +1,4 @@
-"""Telling SQS about many messages at once, from a thread: the event loop never waits for a DeleteMessage."""
+"""Batch requests to SQS, from a thread: the event loop never waits for a DeleteMessage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from jobclaim.workers.transport.outage import Outage
 log = get_logger("jobclaim.transport")
 
 BATCH: Final = 10
-"""Entries that a batch request takes (AWS, "Amazon SQS message quotas")."""
+"""Limit of entries in a batch request (AWS, "Amazon SQS message quotas")."""
 LINGER_SECONDS: Final = 0.1
 TRIES: Final = 20
-"""Of one batch: with the backoff between them about three quarters of a minute."""
+"""Tries of one batch: with the backoff between them, about 45 seconds."""
 CLOSE_SECONDS: Final = 5.0
 
 Request = Callable[[str, Sequence[dict[str, Any]]], Mapping[str, Any]]
-"""Makes one batch request on a queue's URL with these entries; gives SQS's answer."""
+"""Makes one batch request on a queue's URL with these entries; returns SQS's answer."""
 
 
 def delete(client: Any) -> Request:
@@ -31,7 +31,7 @@ def delete(client: Any) -> Request:
 
 
 def give_back(client: Any) -> Request:
-    """Make requests that show messages again at once, to every worker."""
+    """Make requests that release messages: they are visible to every worker at once."""
 
     def request(url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
         now_visible = [{**entry, "VisibilityTimeout": 0} for entry in entries]
@@ -44,12 +44,12 @@ def give_back(client: Any) -> Request:
 class Batcher:
     """Collects receipts and sends them in batches: when ten wait, or the first has waited for 100 ms.
 
-    A batch that fails is tried again with backoff, then dropped with a log line. That is harmless: SQS delivers a
-    message again that was not deleted, and its claim is refused; one that was not given back comes back by itself
-    when its visibility timeout ends.
+    A batch that fails is retried with backoff, then dropped with a log line. That is harmless: SQS redelivers a message
+    that was not deleted, and its claim is refused; one that was not released is redelivered when its visibility timeout
+    ends.
 
-    The thread starts with the first receipt. A forked child has no thread and must not speak for its parent: there,
-    every method does nothing.
+    The thread starts with the first receipt. A forked child has no thread and must not act for its parent: there, every
+    method does nothing.
     """
 
     def __init__(self, what: str, request: Request, linger: float = LINGER_SECONDS) -> None:
@@ -65,7 +65,7 @@ class Batcher:
         self._outage = Outage(what)
 
     def put(self, queue_url: str, receipt: str) -> None:
-        """Add a message; returns at once."""
+        """Add a message; return at once."""
         if os.getpid() != self._pid:
             return
         with self._changed:
@@ -80,7 +80,7 @@ class Batcher:
                 self._changed.notify()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Send what waits, for so many seconds at most."""
+        """Send the waiting receipts, for at most so many seconds."""
         if os.getpid() != self._pid or self._thread is None:
             return
         with self._changed:
@@ -96,7 +96,7 @@ class Batcher:
         while True:
             with self._changed:
                 while not self._is_time():
-                    self._changed.wait(self._pause())  # asked anew each time: the first receipt starts the clock
+                    self._changed.wait(self._pause())  # computed each time, because the first receipt starts the clock
                 batches = self._take()
                 if not batches and self._closing:
                     return
@@ -114,7 +114,7 @@ class Batcher:
         return any(self._waiting.values()) and time.monotonic() >= self._oldest + self._linger
 
     def _take(self) -> list[tuple[str, list[str]]]:
-        """Take full batches; the rest too when its time has come."""
+        """Take full batches, and the rest when it is due."""
         due = self._closing or time.monotonic() >= self._oldest + self._linger
         taken = []
         for url, receipts in self._waiting.items():

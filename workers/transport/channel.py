@@ -1,4 +1,4 @@
-"""The transport and its channel as kombu sees them; the work is done by this folder's other modules."""
+"""The transport and its channel, as kombu uses them; the other modules of this package do the work."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Poisoned:
     queue : str
         Logical name.
     body : str
-        As it came, not decoded.
+        As received, not decoded.
     headers : dict
         Celery's; empty where they could not be read.
     unregistered : bool
-        Whether its task is unknown to this worker, and all else may be well.
+        Whether only its task is unknown to this worker.
     """
 
     queue: str
@@ -59,15 +59,15 @@ class Poisoned:
 
 
 class Channel(SQS.Channel):
-    """A channel whose polls share the worker's processes, and whose deletes leave the event loop alone.
+    """A channel whose polls share the worker's processes, and whose deletes do not block the event loop.
 
     Attributes
     ----------
     on_poison : callable
-        Takes each message that cannot be run; the default leaves it to SQS's redrive policy.
+        Called with each message that cannot be run; the default leaves it to SQS's redrive policy.
     """
 
-    do_restore = False  # unstarted messages are given back when the consumer stops, long before kombu would
+    do_restore = False  # unstarted messages are released when the consumer stops, long before kombu would
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_poison: Callable[[Poisoned], None] = _leave
@@ -96,14 +96,14 @@ class Channel(SQS.Channel):
         return sqs_client(self.settings)
 
     def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
-        """Look up the queue's URL. kombu also asks SQS how long the queue is, on each connection, for nobody."""
+        """Look up the queue's URL. kombu would also read the queue's length, on each connection, without using it."""
         self._new_queue(queue)
         return queue_declare_ok_t(queue, 0, 0)
 
     # --- polling
     @property
     def poller(self) -> Poller:
-        """The polls of this channel, made when they are first needed: most channels only send."""
+        """The polls of this channel, created on first use: most channels only send."""
         if not self._pollers:
             known = self.settings
             policy = Policy(known.wait_time_seconds, known.polling_interval_seconds, known.strict_priority)
@@ -111,7 +111,7 @@ class Channel(SQS.Channel):
             self._web = PatientClient(self.hub, known.wait_time_seconds + MARGIN_SECONDS)
             self._connection_for_polls = PollConnection(self.sqs(), self._web, known.connect_timeout_seconds)
             self.hub.on_tick.add(self._tick)
-            # a round at least that often, for what only time brings
+            # a round at least this often, for what depends on time only
             self._timer = self.hub.call_repeatedly(known.polling_interval_seconds, lambda: None)
         return self._pollers[0]
 
@@ -123,7 +123,7 @@ class Channel(SQS.Channel):
         return super().basic_consume(queue, no_ack, callback, consumer_tag, *args, **kwargs)
 
     def basic_cancel(self, consumer_tag: str) -> Any:
-        """Poll the consumer's queue no more; what a poll under way still brings is given back."""
+        """Stop polling the consumer's queue; messages of a poll in progress are released."""
         queue = self._tag_to_queue.get(consumer_tag)
         self._takers.pop(queue, None)
         for poller in self._pollers:
@@ -131,7 +131,7 @@ class Channel(SQS.Channel):
         return super().basic_cancel(consumer_tag)
 
     def _schedule_queue(self, queue: str) -> None:
-        """Called by kombu in the event loop when a queue gets a consumer."""
+        """Start polling a queue; kombu calls this in the event loop when the queue gets a consumer."""
         if queue in self._takers:
             self.poller.add(queue, self._priority(queue))
 
@@ -139,7 +139,7 @@ class Channel(SQS.Channel):
         return self.settings.queue(queue).priority if queue in self.settings.queue_names else 0
 
     def _tick(self) -> None:
-        """Called by the event loop in each of its rounds, after the timers and before it waits."""
+        """Make due requests; the event loop calls this in each round, after the timers and before it waits."""
         poller, web = self._pollers[0], self._web
         asked = poller.asked
         poller.tick()
@@ -150,7 +150,7 @@ class Channel(SQS.Channel):
         assert self._connection_for_polls is not None
         self._connection_for_polls.poll(self._new_queue(poll.queue), poll.count, poll.wait, done)
 
-    # --- what a poll brings
+    # --- the messages of a poll
     def _deliver(self, queue: str, messages: list[dict[str, Any]]) -> None:
         url, taker = self._queue_cache[queue] if self.connection else "", self._takers.get(queue)
         if taker is None or (self._web is not None and self._web.leaving):
@@ -177,13 +177,13 @@ class Channel(SQS.Channel):
         self.qos.append(message, message.delivery_tag)
         try:
             taker(message)
-        except Exception:  # a worker must outlive every message; SQS counts the deliveries and ends it
+        except Exception:  # a worker must survive every message; SQS counts the deliveries and moves it away
             log.exception("message.intake_failed", queue=queue)
             self.qos.ack(message.delivery_tag)
             self._give_back([(url, message.delivery_tag)])
 
     def poisoned(self, message: Any, reason: str, *, unregistered: bool = False) -> None:
-        """Take a delivered message out of the worker: it cannot be run, for this reason."""
+        """Remove a delivered message from the worker, because it cannot be run for this reason."""
         info = message.delivery_info
         queue = next((name for name, url in self._queue_cache.items() if url == info["sqs_queue"]), "")
         self.qos.ack(message.delivery_tag)
@@ -195,14 +195,14 @@ class Channel(SQS.Channel):
 
     # --- the end of a delivery
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Delete a message, soon and in company."""
+        """Delete a message soon, in a batch."""
         url = self._url_of(delivery_tag)
         if url is not None:
             self.deletes.put(url, delivery_tag)
         virtual.Channel.basic_ack(self, delivery_tag, multiple)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Show a message again at once, or keep it as a dead letter."""
+        """Release a message at once, or keep it as a dead letter."""
         url = self._url_of(delivery_tag)
         if url is not None and requeue:
             self.give_back(delivery_tag)
@@ -210,22 +210,22 @@ class Channel(SQS.Channel):
             self.poisoned(self.qos.get(delivery_tag), "the task rejected its message")
 
     def give_back(self, delivery_tag: str) -> None:
-        """Show a message again to every worker at once; it was not started here."""
+        """Release a message that was not started here: it is visible to every worker at once."""
         url = self._url_of(delivery_tag)
         if url is not None:
             self.qos.ack(delivery_tag)
             self.returns.put(url, delivery_tag)
 
     def leave(self, delivery_tag: str) -> None:
-        """Neither delete a message nor show it again: SQS does when its visibility timeout ends."""
+        """Neither delete nor release a message: SQS redelivers it when its visibility timeout ends."""
         self.qos.ack(delivery_tag)
 
     def unstarted(self) -> int:
-        """Count the messages here that are not deleted: no process has started them, or no job is made of them yet."""
+        """Count the messages here that are not deleted: no process has started them, or they have no job yet."""
         return len(self.qos._delivered) - len(self.qos._dirty)
 
     def _url_of(self, delivery_tag: str) -> str | None:
-        """Queue URL of a delivery that is still open here."""
+        """Return the queue URL of a delivery that is still open here."""
         message = self.qos._delivered.get(delivery_tag)
         if message is None or delivery_tag in self.qos._dirty:
             return None
@@ -237,7 +237,7 @@ class Channel(SQS.Channel):
 
     # --- the end of the channel
     def retire(self) -> int:
-        """Ask for nothing more and give back every message that is not deleted; how many those were."""
+        """Stop polling and release every message that is not deleted; return their number."""
         for poller in self._pollers:
             poller.paused = lambda: True
         self.qos._flush()
@@ -249,7 +249,7 @@ class Channel(SQS.Channel):
         return len(unstarted)
 
     def hurry(self) -> None:
-        """Do not wait for polls under way: a cold shutdown."""
+        """Do not wait for polls in progress; for a cold shutdown."""
         if self._web is not None:
             self._web.hurry()
 
@@ -270,7 +270,9 @@ class Transport(SQS.Transport):
     Channel = Channel
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Tie the channels to the loop. After a reconnect kombu's would have none, and never poll again."""
+        """Register the channels with the loop. After a reconnect, kombu's transport would have none, and never poll
+        again.
+        """
         set_event_loop(loop)
         for channel in [*self.channels, *self._avail_channels]:
             channel.hub = loop

@@ -1,7 +1,7 @@
-"""A guard at start: the insides of Celery and kombu that jobclaim stands on are still what they were.
+"""A check at start that the internals of Celery and kombu on which jobclaim relies are unchanged.
 
-A worker that starts on other insides would look healthy and lose messages, so it does not start. What differs between
-the supported releases is not listed here: the code gets along with either, and each place says so.
+A worker that starts on other internals would look healthy and lose messages, so it does not start. Differences between
+the supported releases are not listed here: the code handles each, with a comment at each place.
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ CALLED: Final = {
     "celery.beat:Scheduler.apply_async": "self, entry, producer=None, advance=True, **kwargs",
     "billiard.pool:soft_timeout_sighandler": "signum, frame",
 }
-"""What is called or overridden, with its parameters; ``=`` at an end leaves a default open that is no plain value,
-``...`` leaves all further parameters open."""
+"""Functions that are called or overridden, with their parameters; a trailing ``=`` allows any default, ``...`` allows
+any further parameters.
+"""
 
 READ: Final = {
     "kombu.transport.SQS:Channel": ("_queue_cache", "_noack_queues", "_active_queues"),
@@ -118,11 +119,11 @@ READ: Final = {
     "billiard.common": ("_should_have_exited",),
     "celery.worker.state": ("active_requests", "reserved_requests"),
 }
-"""What is read or set, by the class whose constructor makes it or that has it, or by its module."""
+"""Attributes that are read or set, by the class that has them or whose constructor sets them, or by their module."""
 
 
 def differences(called: Mapping[str, str] = CALLED, read: Mapping[str, Sequence[str]] = READ) -> list[str]:
-    """List what is not as it was, a sentence each; empty when all is well."""
+    """List the differences, a sentence each; empty if there are none."""
     wrong = [name for name, series in SUPPORTED.items() if not any(_is_in(name, one) for one in series)]
     found = [f"{name} is {version(name)}, not {_any_of(SUPPORTED[name])}" for name in wrong]
     for path, expected in called.items():
@@ -138,7 +139,7 @@ def differences(called: Mapping[str, str] = CALLED, read: Mapping[str, Sequence[
 
 
 def ensure_supported() -> None:
-    """Refuse to go on where `differences` finds any.
+    """Raise if `differences` finds any.
 
     Raises
     ------
@@ -167,7 +168,7 @@ def _fits(actual: str, expected: str) -> bool:
 
 
 def _missing(path: str, names: Sequence[str]) -> list[str]:
-    """List which names neither the class or module has, nor a constructor of the class makes."""
+    """List the names that the class or module does not have and that no constructor of the class sets."""
     module, _, attribute = path.partition(":")
     try:
         owner: Any = symbol_by_name(path) if attribute else import_module(module)

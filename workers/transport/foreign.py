@@ -1,6 +1,6 @@
-"""What a message is that Celery did not send as JSON, and what to do about it: the reason on its dead letter.
+"""Describe messages that Celery did not send as JSON, and the remedy: the reason on their dead letters.
 
-A reason names kinds and never values: they may be somebody's arguments.
+A reason names kinds and never values, which may be a task's arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTENT_TYPES: Final[Mapping[str, str]] = {
     "application/data": "raw bytes (kombu's serializer 'raw'): {json}",
     "text/plain": "plain text: {json}",
 }
-"""By content type of kombu, what the call is."""
+"""The kind of a call, by kombu's content type."""
 TOKEN: Final = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}", re.ASCII)
 PICKLED: Final = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 YAML: Final = re.compile(r"(---\s|[A-Za-z_][\w-]*:(\s|$)|- )")
@@ -29,7 +29,7 @@ SERVICES: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"detail-type", "detail"}), "an event of EventBridge: {own}"),
     (frozenset({"Event", "Bucket"}), "a test notification of S3: {own}"),
 )
-"""By the names that they have, messages of AWS's own."""
+"""AWS's own messages, by their keys."""
 OWN_QUEUE: Final = "point it to a queue of its own, and submit a job from what reads that"
 
 
@@ -42,7 +42,7 @@ def of_content_type(value: Any) -> str:
 
 
 def of_object(message: Mapping[str, Any]) -> str:
-    """Name a JSON object that is no message of kombu."""
+    """Name a JSON object that is not a message of kombu."""
     for names, kind in SERVICES:
         if names <= message.keys():
             return f"it is {kind.format(own=OWN_QUEUE)}"
@@ -50,13 +50,13 @@ def of_object(message: Mapping[str, Any]) -> str:
 
 
 def of_value(value: Any) -> str:
-    """Name a JSON value that is no object."""
+    """Name a JSON value that is not an object."""
     kind = "null" if value is None else type(value).__name__
     return f"it is bare JSON ({kind}), not a message of Celery: {SUBMIT}"
 
 
 def of_bytes(data: bytes) -> str:
-    """Name what base64 held and is no text."""
+    """Name base64 content that is not text."""
     if data[:2] in PICKLED:
         return f"it is pickled data, which is never read: {SET_JSON}"
     if data[:1] and (0x80 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD, 0xDE, 0xDF)):
@@ -65,7 +65,7 @@ def of_bytes(data: bytes) -> str:
 
 
 def of_text(text: str) -> str:
-    """Name text that is no JSON."""
+    """Name text that is not JSON."""
     if YAML.match(text.lstrip()):
         return f"it is YAML or other text, not a message of Celery: {SUBMIT}"
     if text.lstrip()[:1] in ("{", "["):

@@ -19,14 +19,14 @@ from vine import promise
 from jobclaim.jobs.storage.inherited import leave_to_parent
 
 MARGIN_SECONDS: Final = 5
-"""How much longer than the poll itself an answer may take before the connection counts as dead."""
+"""How much longer than the poll itself an answer may take before the connection counts as broken."""
 MAX_HANDLES: Final = 32
-"""Requests under way at once; kombu's 10 would make the eleventh queue of a worker wait for the others."""
+"""Concurrent requests; kombu's 10 would make the eleventh queue of a worker wait for the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request that brought no messages because it went wrong: HTTP status (599: none came) and what is known."""
+    """A failed request: its HTTP status (599: no answer) and what is known about the cause."""
 
     status: int
     reason: str
@@ -36,7 +36,7 @@ Answer = dict[str, Any] | Failed
 
 
 class PollConnection(AsyncSQSConnection):
-    """Makes polls. kombu's own raises into the event loop on an error status, and waits for ever on a silent peer."""
+    """Makes polls. kombu's class raises into the event loop on an error status, and waits for silent peers forever."""
 
     def __init__(self, sqs_connection: Any, http_client: Any, connect_seconds: float) -> None:
         super().__init__(sqs_connection, http_client=http_client)
@@ -45,18 +45,18 @@ class PollConnection(AsyncSQSConnection):
         self._answer_seconds = 0.0
 
     def poll(self, queue_url: str, count: int, wait: int, done: Callable[[Answer], None]) -> None:
-        """Ask for messages; ``done`` is called once, with what came or with why nothing did.
+        """Request messages; ``done`` is called once, with the messages or with the failure.
 
         Raises
         ------
         Exception
-            The request could not even be made: no credentials, for one. ``done`` is not called.
+            The request could not be made, for example without credentials. ``done`` is not called.
         """
         self._answer_seconds = wait + MARGIN_SECONDS
         self.receive_message(queue_url, queue_url, count, wait_time_seconds=wait, callback=promise(done))
 
     def get_http_connection(self) -> Any:
-        """Return a connection whose requests end."""
+        """Return a connection whose requests always end."""
         limits = {pycurl.CONNECTTIMEOUT_MS: self._connect_seconds, pycurl.TIMEOUT_MS: self._answer_seconds}
         return _BoundedConnection(self._httpclient, {option: int(1000 * limit) for option, limit in limits.items()})
 
@@ -93,7 +93,7 @@ class _BoundedConnection(AsyncHTTPSConnection):
 
 
 class PatientClient(CurlClient):
-    """A curl client that hears its last answers out: a poll cut off would take a message with it, hidden for hours."""
+    """A curl client that waits for its last answers: an aborted poll would leave a message hidden for hours."""
 
     def __init__(self, hub: Any, patience_seconds: float) -> None:
         super().__init__(hub, max_clients=MAX_HANDLES)
@@ -103,25 +103,25 @@ class PatientClient(CurlClient):
         self._thread: threading.Thread | None = None
         self._ended = False
         self.leaving = False
-        hub.on_close.add(self._end_with_the_loop)  # kombu does so since 5.7; it goes over the set, so nothing leaves it
+        hub.on_close.add(self._end_with_the_loop)  # kombu does so since 5.7; it iterates, so nothing may be removed
 
     def under_way(self) -> int:
         """Count requests without an answer."""
         return len(self._curls) - len(self._free_list)
 
     def send_now(self) -> None:
-        """Send what was added: curl asks the loop for that by a timer, and this round's timers are over."""
+        """Send added requests now: curl would use a timer, and this round's timers have run."""
         self._timeout_check()
 
     def retire(self) -> None:
-        """Leave the event loop, whose thread now waits for the pool; hear the answers out in one of our own."""
+        """Leave the event loop, whose thread now waits for the pool; wait for the answers in a thread."""
         self._leave_the_loop()
         if self._thread is None and self.under_way():
             self._thread = threading.Thread(target=self._hear_out, name="jobclaim last polls", daemon=True)
             self._thread.start()
 
     def hurry(self) -> None:
-        """Wait for no answer: a cold shutdown."""
+        """Do not wait for answers; for a cold shutdown."""
         self._patience = 0.0
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class PatientClient(CurlClient):
         super().close()
 
     def add_request(self, request: Any) -> Any:
-        """Start a request; none any more after `retire`."""
+        """Start a request; do nothing after `retire`."""
         return request if self.leaving else super().add_request(request)
 
     def _end_with_the_loop(self, hub: Any) -> None:
@@ -145,7 +145,7 @@ class PatientClient(CurlClient):
         started = monotonic()
         while self.under_way() and monotonic() - started < self._patience:
             if self._multi.select(0.1) < 0:
-                sleep(0.02)  # nothing to wait on: a name is looked up
+                sleep(0.02)  # nothing to wait on while a name is being resolved
             with suppress(pycurl.error):
                 self._multi.socket_all()
             self._take_answers()

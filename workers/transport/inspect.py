@@ -1,4 +1,4 @@
-"""Is this a message that Celery can run? Checked before anything is made of it: no message can hurt a worker."""
+"""Check whether Celery can run a message before anything is made of it: no message can harm a worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobclaim.workers.transport import foreign
 
 CONTENT_TYPE: Final = "application/json"
 INFLATED: Final = frozenset({"application/x-gzip", "gzip", "zlib"})
-"""The methods of kombu that are accepted, all of them zlib's format: it can be inflated up to a limit."""
+"""The accepted compression methods of kombu, all in zlib's format, which can be inflated up to a limit."""
 
 
 class Poison(Exception):
@@ -27,7 +27,7 @@ def read_envelope(body: Any) -> dict[str, Any]:
     Raises
     ------
     Poison
-        It is no such thing.
+        The body is not an envelope.
     """
     if not isinstance(body, str) or not body:
         raise Poison("the body is empty")
@@ -45,12 +45,12 @@ def read_envelope(body: Any) -> dict[str, Any]:
 
 
 def bounded(envelope: dict[str, Any]) -> dict[str, Any]:
-    """Inflate a compressed call within bounds, as kombu, which knows none, would: it is given the inflated one.
+    """Inflate a compressed call up to a limit. kombu has no limit, so it is given the inflated call.
 
     Raises
     ------
     Poison
-        It is compressed by a method without a bound, it cannot be inflated, or it inflates to too much.
+        Its method cannot be limited, it cannot be inflated, or it inflates beyond the limit.
     """
     headers = envelope.get("headers") or {}
     method = headers.get("compression")
@@ -110,7 +110,7 @@ def check_message(message: Any) -> None:
 
 
 def check_headers(headers: Mapping[str, Any]) -> None:
-    """Check the headers that Celery reads without looking.
+    """Check the headers that Celery reads without a check.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _from_base64(body: str) -> str:
 
 
 def _without_headers(message: Any) -> str:
-    """Return why a message names no task: Celery's first protocol has it in the call."""
+    """Return why a message does not name a task: Celery's first protocol names it in the call."""
     try:
         payload = message.payload
     except Exception:  # noqa: BLE001 - whatever it is, it is no call
@@ -201,5 +201,5 @@ def _must(fits: bool, otherwise: str, found: Any) -> None:
 
 
 def _show(value: Any) -> str:
-    """Tell the kind of a value, never the value: it may be somebody's argument."""
+    """Return the kind of a value, never the value, which may be a task's argument."""
     return "nothing" if value is None else type(value).__name__

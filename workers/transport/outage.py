@@ -21,14 +21,14 @@ def backoff(failures: int, draw: Callable[[], float] = random.random) -> float:
 
 
 class Outage:
-    """Failures in a row of one kind of request.
+    """Consecutive failures of one kind of request.
 
     Parameters
     ----------
     what : str
         Names the requests in the log.
     context
-        Goes to both log lines.
+        Fields of both log lines.
     """
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic, **context: Any) -> None:
@@ -47,7 +47,7 @@ class Outage:
         return backoff(self.failures)
 
     def succeeded(self) -> None:
-        """Note a success, log the end of a row of failures."""
+        """Record a success, log the end of a series of failures."""
         if self.failures:
             lasted = round(self._clock() - self._since, 1)
             counts = {"failures": self.failures, "outage_seconds": lasted}

@@ -1,4 +1,4 @@
-"""Which queue is asked for how many messages, and how long it may keep the question.
+"""Decide which queue is polled for how many messages, and how long the poll may wait.
 
 SQS hands out up to ten messages per request and hides them from every other worker, so a worker must never ask for more
 than it can start. Each process of the pool is a slot, and a slot is in one of three places: at a message that is held
@@ -7,7 +7,7 @@ than it can start. Each process of the pool is a slot, and a slot is in one of t
 
     messages held + messages asked for + free slots = processes + ahead
 
-``ahead`` is 0 for every task that takes longer than a blink: it is how many messages the worker finishes in 50 ms, so
+``ahead`` is 0 for all but the shortest tasks: it is how many messages the worker finishes in 50 ms, so
 these find a free process when, or soon after, the answer arrives. Without it a worker of no-ops spends more time
 waiting for SQS than working.
 
@@ -17,14 +17,14 @@ The requests, in this order:
    at once: the highest first, for as many messages as are free, the next one when its answer is there. So a slot that
    comes free goes to the highest queue with a message. A queue that was found empty is not due again before a pause
    that doubles from ``recheck_seconds`` to a second.
-2. When every queue was found empty, each gets a long poll for one message, the bell that wakes the worker; the slots
-   left over stay free for whatever rings. A worker on one queue long-polls for all its slots at once.
-3. Fewer slots than queues: the higher queues keep bells of their own, the last slot goes round the others, a second
-   each. Between two rounds rule 1 looks into all of them.
+2. When every queue was found empty, each gets a long poll for one message, the bell that wakes the worker; the
+   remaining slots stay free for the first that answers. A worker on one queue long-polls for all its slots at once.
+3. With fewer slots than queues, the higher queues keep bells of their own, and the last slot rotates among the others,
+   a second each. Between two rotations rule 1 checks all of them.
 
 Queues of equal priority take turns. Strict priority starves by design: as long as a higher queue has a backlog, a lower
-one waits. Where that is not wanted, ``strict_priority=False`` lets a queue rise by one priority for each second that it
-was not asked, and no queue waits for the answer of another.
+one waits. To avoid that, ``strict_priority=False`` lets a queue rise by one priority for each second that it was not
+asked, and no queue waits for the answer of another.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NEVER: Final = float("-inf")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What does not change while a worker runs; seconds."""
+    """The constants of a worker's polling; times in seconds."""
 
     wait_seconds: int
     recheck_seconds: float
@@ -53,20 +53,20 @@ class Policy:
 
 @dataclass(slots=True)
 class QueueState:
-    """What is known of one queue. Times are seconds of a monotonic clock.
+    """The state of one queue. Times are seconds of a monotonic clock.
 
     Attributes
     ----------
     asked : int
-        Messages that the request under way may bring; 0 when there is none.
+        Messages that the request in progress may return; 0 if there is none.
     listening : bool
-        The request under way is a long poll.
+        Whether the request in progress is a long poll.
     backlog : bool
-        The last answer brought messages.
+        Whether the last answer had messages.
     found_empty : int
-        Short polls in a row that brought nothing.
+        Consecutive short polls without messages.
     blocked_until : float
-        Backoff after an error.
+        End of the backoff after an error.
     """
 
     name: str
@@ -91,15 +91,15 @@ class Poll:
 
 
 def ahead_of(processes: int, finished_per_second: float) -> int:
-    """Messages worth having before a process is free: those finished in a blink, at most two per process."""
+    """Return how many messages to request ahead of free processes: those finished in 50 ms, at most two each."""
     return min(2 * processes, int(finished_per_second * BLINK_SECONDS))
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
-    """Messages that may be asked for now.
+    """Return how many messages may be requested now.
 
-    With every process busy a worker that runs ahead waits until half of the messages ahead are gone: fuller answers,
-    fewer requests.
+    With every process busy, a worker with messages ahead waits until half of them are finished: fuller answers, fewer
+    requests.
     """
     free = processes + ahead - held - asked
     if held >= processes and 2 * free < ahead:
@@ -108,7 +108,7 @@ def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
 
 
 def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) -> list[Poll]:
-    """Spend the free slots; the module's text has the rules."""
+    """Spend the free slots, by the rules in the module's docstring."""
     askable = [queue for queue in queues if not queue.asked and queue.blocked_until <= now]
     if free <= 0 or not askable:
         return []
@@ -119,12 +119,12 @@ def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) ->
     if due or not policy.wait_seconds:
         return _look(due, queues, free, policy)
     if any(queue.asked and not queue.listening for queue in queues):
-        return []  # its answer decides what the slots are needed for
+        return []  # its answer decides how the slots are used
     return _listen(askable, free, policy)
 
 
 def in_order(queues: Iterable[QueueState], now: float, policy: Policy) -> list[QueueState]:
-    """Sort queues by who chooses first; of equal ones the one that was not asked for longest."""
+    """Sort queues by priority; of equal ones, the one that was not polled for the longest time comes first."""
 
     def rank(queue: QueueState) -> tuple[float, float, str]:
         unasked = 0.0 if policy.strict or queue.asked_at == NEVER else now - queue.asked_at
@@ -139,7 +139,7 @@ def _is_due(queue: QueueState, now: float, policy: Policy) -> bool:
 
 
 def _look(due: Sequence[QueueState], queues: Sequence[QueueState], free: int, policy: Policy) -> list[Poll]:
-    """Ask the due queues, which are in order."""
+    """Poll the due queues, in order."""
     looked_into = [queue.priority for queue in queues if queue.asked and not queue.listening]
     polls: list[Poll] = []
     for queue in due:

@@ -1,4 +1,4 @@
-"""Keeps the requests of `jobclaim.workers.transport.plan` going, in the worker's event loop."""
+"""Makes the requests that `jobclaim.workers.transport.plan` decides on, in the worker's event loop."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Ask(Protocol):
 
 
 class PollPace:
-    """How many messages were finished per second, over the last half second."""
+    """The number of finished messages per second, over the last half second."""
 
     def __init__(self) -> None:
         self._finished: deque[tuple[float, int]] = deque()
         self._count = 0
 
     def finished(self, count: int, now: float) -> None:
-        """Note that so many messages were finished."""
+        """Record that so many messages were finished."""
         if count > 0:
             self._finished.append((now, count))
             self._count += count
@@ -52,7 +52,7 @@ class Poller:
     ask : callable
         Makes a request.
     deliver : callable
-        Takes the messages that came for a queue.
+        Called with the messages of a queue.
     clock : callable
         Seconds of a monotonic clock.
     """
@@ -78,12 +78,12 @@ class Poller:
 
     @property
     def queues(self) -> Mapping[str, QueueState]:
-        """What is known of each queue, by name."""
+        """The state of each queue, by name."""
         return self._queues
 
     @property
     def asked(self) -> int:
-        """Messages that the requests under way may bring."""
+        """Messages that the requests in progress may return."""
         return sum(queue.asked for queue in self._queues.values())
 
     def add(self, name: str, priority: int) -> None:
@@ -92,11 +92,11 @@ class Poller:
         self._outages.setdefault(name, Outage("polling SQS", self._clock, queue=name))
 
     def remove(self, name: str) -> None:
-        """Poll a queue no more; a request under way is answered still, and its messages are delivered."""
+        """Stop polling a queue; a request in progress is still answered, and its messages are delivered."""
         self._queues.pop(name, None)
 
     def tick(self) -> None:
-        """Start what can be started now; to be called whenever something happened, and a few times a second."""
+        """Start the requests that are possible now; call this after each event, and a few times a second."""
         if self._queues and not self.paused():
             now = self._clock()
             for poll in plan(list(self._queues.values()), self._free(now), now, self._policy):
