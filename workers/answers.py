@@ -1,7 +1,7 @@
-"""What `celery inspect` is told of each worker: from its record and its jobs, in the shapes of Celery's own answers.
+"""Answers to `celery inspect` for each worker: from its record and its jobs, in the format of Celery's own answers.
 
-A record is at most a heartbeat old; a job that has started is in it within about a second. It tells of jobs, not of
-plain tasks.
+A record is at most a heartbeat old; a job that has started is in it within about a second. It has jobs, not plain
+tasks.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.workers.submission import call
 
 TOLD_BY_DEFAULT: Final = ("exchange", "routing_key", "rate_limit")
-"""Attributes that Celery shows of a registered task where none are named."""
+"""Attributes of a registered task that Celery shows by default."""
 IN_S3: Final = "(in S3: jobclaim show ID --payload)"
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The living workers, by Celery's names of them; one that shares its name goes by its id."""
+    """The living workers, by Celery's names; a worker whose name is not unique is keyed by its id."""
 
     app: Celery
     nodes: Mapping[str, WorkerRecord]
 
     @classmethod
     def of(cls, app: Celery) -> Fleet:
-        """Read them."""
+        """Read the living workers."""
         repo = app.jobclaim.repo
         dead_at = repo.clock() - repo.settings.worker_dead_after_seconds * 1000
         living = [record for record in FleetRecords.of(repo).all() if record.seen_at > dead_at]
@@ -49,7 +49,7 @@ class Fleet:
         )
 
     def only(self, wanted: Iterable[str]) -> Fleet:
-        """Keep those that are named, by name or id."""
+        """Keep the workers with these names or ids."""
         named = set(wanted)
         kept = {node: one for node, one in self.nodes.items() if named & {node, one.node, one.worker_id}}
         return Fleet(self.app, kept)
@@ -62,7 +62,7 @@ class Fleet:
         return {job_id: job for job_id, job in found.items() if job.status is JobStatus.PROCESSING}
 
     def running(self, node: str) -> list[dict[str, Any]]:
-        """Describe the jobs that run on one, as Celery describes requests."""
+        """Describe a worker's running jobs, as Celery describes requests."""
         record = self.nodes[node]
         jobs = [self.jobs[job_id] for job_id in record.jobs if job_id in self.jobs]
         return [_request(job, node) for job in jobs if job.worker_id == record.worker_id]
@@ -85,12 +85,12 @@ def _request(job: Job, node: str) -> dict[str, Any]:
 
 
 def ping(*_: Any) -> Any:
-    """Say that it lives."""
+    """Answer a ping."""
     return {"ok": "pong"}
 
 
 def active(fleet: Fleet, node: str, **_: Any) -> Any:
-    """Describe what runs."""
+    """Describe the running jobs."""
     return fleet.running(node)
 
 
@@ -101,7 +101,7 @@ def query_task(fleet: Fleet, node: str, ids: Any = ()) -> Any:
 
 
 def registered(fleet: Fleet, node: str, taskinfoitems: Any = None, **_: Any) -> Any:
-    """Name its tasks; attributes are those of this program's own tasks of these names."""
+    """List the worker's tasks; attributes are those of this program's tasks of the same names."""
     record = fleet.nodes[node]
     names = RegisteredTasks.of(fleet.app.jobclaim.repo).read(record.tasks) if record.tasks else None
     if names is None:
@@ -123,7 +123,7 @@ def active_queues(fleet: Fleet, node: str) -> Any:
 
 
 def revoked(fleet: Fleet, node: str) -> Any:
-    """Name the jobs that it was asked to cancel and has not yet ended."""
+    """List the jobs that it was asked to cancel and has not ended yet."""
     return sorted(job_id for job_id, command in fleet.nodes[node].commands.items() if command == CANCEL)
 
 
@@ -149,7 +149,7 @@ def stats(fleet: Fleet, node: str) -> Any:
 
 
 def report(fleet: Fleet, node: str) -> Any:
-    """Tell the same for people."""
+    """Describe the worker as readable text."""
     record = fleet.nodes[node]
     lines = [
         f"software -> jobclaim:{record.version}",

@@ -1,4 +1,4 @@
-"""Apps by their settings: the default app of ``celery -A jobclaim``, and one to send with for code that has none."""
+"""Apps by their settings: the default app of ``celery -A jobclaim``, and one to send with for code without an app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _senders: list[Celery] = []
 
 
 def default_app() -> Celery:
-    """Return the default app; it is made of the project's settings when it is first asked for."""
+    """Return the default app; it is made from the project's settings on first use."""
     with _lock:
         if not _default:
             _default.append(create_app())
@@ -26,7 +26,7 @@ def default_app() -> Celery:
 
 
 def create_app(settings: Settings | None = None) -> Celery:
-    """Make an app of settings alone; it does not become the current app."""
+    """Make an app from settings only; it does not become the current app."""
     made = Celery("jobclaim", set_as_current=False)
     install(made, settings)
     return made
@@ -46,5 +46,5 @@ def app_for(settings: Settings) -> Celery:
 
 
 def send(settings: Settings, job: Job, delay_seconds: float = 0.0) -> None:
-    """Publish the message of a job's next attempt, for callers who have settings and no app. Raises as `publish`."""
+    """Publish the message of a job's next attempt, for callers with settings but no app. Raises as `publish`."""
     publish(app_for(settings), job, delay_seconds)

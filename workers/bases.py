@@ -1,4 +1,4 @@
-"""Base classes of tasks by kind of work, with the figures that governance asks for.
+"""Base classes of tasks by kind of work, with the figures that governance requires.
 
 =================  =======  ====================================  ==========  ===============================
 class              retries  delays, seconds                       hard limit  answers equal calls for
@@ -10,7 +10,7 @@ MaintenanceTask    none                                           its queue's 12
 ExternalAPITask    3        up to 60, 120, 240                    10 min      1 h
 =================  =======  ====================================  ==========  ===============================
 
-"Up to" is full jitter: jobs that failed together because a service was down must not come back together. Every figure
+"Up to" is full jitter: jobs that failed together because a service was down must not be retried together. Every figure
 is a class attribute and can be set per task: ``@shared_task(base=EmailTask, max_retries=2, default_retry_delay=30)``.
 """
 
@@ -27,14 +27,14 @@ from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
 from jobclaim.workers.task import JobTask
 
 NEVER_AGAIN = RetryRule((InvalidInput, NotImplementedError))
-"""Errors that the same call meets again however often it is tried."""
+"""Errors that recur however often the same call is tried."""
 
 
 class Idempotent(JobTask):
     """A task whose equal calls are one job: while it is open, and for ``idempotency_ttl`` after it completed.
 
-    A call whose job FAILED or was CANCELLED is run anew. No lock is held, so nothing can be left behind: the job itself
-    is the record, and its claim is what keeps a second run from starting.
+    A call whose job FAILED or was CANCELLED is run anew. There is no lock, so none can be left behind: the job itself
+    is the record, and its claim keeps a second run from starting.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Idempotent(JobTask):
     idempotency_scope_argument : str, optional
         Argument that holds the owner; default ``user_id`` or ``tenant_id``.
     idempotency_key_from : sequence of str or callable, optional
-        Arguments that identify a call, where not all do; or a function from the arguments by name to a JSON value.
+        Arguments that identify a call, if not all do; or a function from the arguments by name to a JSON value.
     """
 
     abstract = True
@@ -55,7 +55,7 @@ class Idempotent(JobTask):
     idempotency_key_from: ClassVar[KeyFrom | None] = None
 
     def idempotency_rules(self) -> Rules | None:
-        """How equal calls are told."""
+        """The rules that identify equal calls."""
         scope: Any = self.idempotency_scope
         return Rules(
             scope=scope,
@@ -83,7 +83,7 @@ class Idempotent(JobTask):
         Raises
         ------
         jobs.OffloadLost, jobs.StoreUnavailable
-            The result is in S3, which does not give it.
+            The result is in S3 and could not be read.
         """
         job = self.jobclaim.repo.table.get(task_id)
         now = self.jobclaim.repo.clock()
@@ -96,7 +96,7 @@ class Idempotent(JobTask):
 
         The result of a run is stored by the write that completes its job, so calling this in the task's own body sets
         the window of that write and nothing else. For any other id the result is stored as that of a call that was made
-        elsewhere; where a job stands under the id already, that one stays.
+        elsewhere; if a job with the id exists already, it stays.
 
         Raises
         ------
@@ -112,12 +112,14 @@ class Idempotent(JobTask):
         store_result(self.jobclaim.repo, self.name, task_id, result, ttl_seconds=own, job_id=task_id)
 
     def idempotency(self) -> IdempotencyService:
-        """Give the service that looks up and clears this task's keys."""
+        """Return the service that looks up and clears this task's keys."""
         return IdempotencyService(self.jobclaim.repo, namespace=self.name)
 
 
 class IdempotentTask(Idempotent):
-    """The usual case: equal calls are one job, and a failed one is tried again after 1, 2 and 4 minutes."""
+    """Idempotent task for the usual case: equal calls are one job, and a failed one is retried after 1, 2 and 4
+    minutes.
+    """
 
     abstract = True
     retry_policy: ClassVar[RetryPolicy | None] = RetryPolicy(
@@ -126,7 +128,7 @@ class IdempotentTask(Idempotent):
 
 
 class EmailTask(IdempotentTask):
-    """Mail and other short messages to people: many quick retries, and never twice within two hours."""
+    """Task for mail and other short messages to people: many quick retries, and never twice within two hours."""
 
     abstract = True
     retry_policy = RetryPolicy(max_attempts=6, base=10, factor=2, ceiling=120, rules=(NEVER_AGAIN,))
@@ -136,7 +138,7 @@ class EmailTask(IdempotentTask):
 
 
 class ReportTask(IdempotentTask):
-    """Long computations whose result is worth keeping for a day: few retries, far apart."""
+    """Task for long computations whose result is worth keeping for a day: few retries, far apart."""
 
     abstract = True
     retry_policy = RetryPolicy(
@@ -148,7 +150,7 @@ class ReportTask(IdempotentTask):
 
 
 class MaintenanceTask(IdempotentTask):
-    """Housekeeping that runs again by schedule anyway: no retries."""
+    """Task for housekeeping that runs again by schedule anyway: no retries."""
 
     abstract = True
     retry_policy = None
@@ -158,7 +160,7 @@ class MaintenanceTask(IdempotentTask):
 
 
 class ExternalAPITask(IdempotentTask):
-    """Calls of services that are not ours: exponential backoff with full jitter, so their return is no stampede."""
+    """Task for calls of external services: exponential backoff with full jitter, to avoid a stampede afterwards."""
 
     abstract = True
     retry_policy = RetryPolicy(max_attempts=4, base=60, factor=2, ceiling=240, rules=(NEVER_AGAIN,))

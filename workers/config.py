@@ -1,10 +1,10 @@
-"""Celery's configuration, merged: what the claim rule needs is set, what the host says otherwise stays.
+"""Merge Celery's configuration: set what the claim rule needs, and keep the host's other values.
 
 ::
 
     REQUIRED    must be so for claims to hold; a host's other value is overridden, in one warning that names both
-    PREFERRED   ours where the host says nothing
-    combined    queues, routes, modules, schedules, transport options: the host's and ours
+    PREFERRED   jobclaim's unless the host sets a value
+    combined    queues, routes, modules, schedules, transport options: the host's and jobclaim's
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jobclaim.workers.schedule.entries import beat_schedule, merge_schedules
 log = get_logger("jobclaim.worker")
 
 UNSAFE_CONTENT: Final = frozenset({"pickle", "application/x-python-serialize"})
-"""Content types whose decoding runs what the message says."""
+"""Content types whose decoding executes code from the message."""
 CELERYS_QUEUE: Final = "celery"
 
 
@@ -43,7 +43,7 @@ class Required:
 
 
 class QueueUrls(Mapping[str, dict[str, str]]):
-    """kombu's ``predefined_queues``, looked up when it is first used: importing an app must not ask AWS anything."""
+    """kombu's ``predefined_queues``, looked up on first use: importing an app must not call AWS."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -66,13 +66,13 @@ class QueueUrls(Mapping[str, dict[str, str]]):
         return len(self._settings.queues)
 
     def __eq__(self, other: object) -> bool:
-        return self is other  # a look at what is in it would ask AWS
+        return self is other  # reading its contents would call AWS
 
     __hash__ = object.__hash__
 
 
 def required(settings: Settings) -> dict[str, Required]:
-    """Name the values without which claims do not hold."""
+    """Return the values without which claims do not hold."""
     no_fanout = "SQS has no fanout for it to travel on; use `jobclaim workers` and `jobclaim cancel`"
     memory = "a worker holds no more messages than it has free processes"
     claim = "the claim, not the message, is the authority: the message is deleted when the task starts"
@@ -94,13 +94,13 @@ def required(settings: Settings) -> dict[str, Required]:
         "worker_disable_rate_limits": Required(True, "the whole fleet keeps a JobTask's rate_limit"),
         "worker_enable_remote_control": Required(False, no_fanout),
         "worker_send_task_events": Required(False, no_fanout),
-        # else kombu creates a missing queue, with a visibility timeout of its own
+        # else kombu creates a missing queue, with its own visibility timeout
         "task_create_missing_queues": Required(False, "`jobclaim up` creates queues, with derived timeouts"),
     }
 
 
 def preferred(settings: Settings) -> dict[str, Any]:
-    """Name the values that are ours where the host says nothing."""
+    """Return the values that apply unless the host sets its own."""
     default = settings.limits("", settings.default_queue)
     return {
         "broker_connection_retry_on_startup": True,
@@ -120,7 +120,7 @@ TRANSPORT_OPTIONS: Final = {
     "polling_interval": "set polling_interval_seconds in jobclaim's settings",
     "wait_time_seconds": "set wait_time_seconds in jobclaim's settings",
 }
-"""Transport options that jobclaim's settings decide, and what to do instead."""
+"""Transport options that are derived from jobclaim's settings, each with what to set instead."""
 
 
 def merge(handle: Handle) -> None:
@@ -143,14 +143,16 @@ def merge(handle: Handle) -> None:
     _combine(host, handle)
     _refuse_another_broker(conf)
     if not conf.result_backend and not host.says("result_expires"):
-        host.set("result_expires", settings.completed_retention_days * 86_400)  # plain tasks' results, as long as jobs'
+        host.set(
+            "result_expires", settings.completed_retention_days * 86_400
+        )  # plain tasks' results are kept as long as jobs'
     handle.refusal = None
     if overridden:
         log.warning("config.overridden", app=str(handle.app.main), overridden=overridden)
 
 
 def _refuse_another_broker(conf: Any) -> None:
-    """Refuse a broker of the environment, which Celery prefers to every configuration, if it is not plain SQS."""
+    """Refuse a broker from the environment, which takes precedence over every configuration, if it is not plain SQS."""
     for key in ("broker_url", "broker_read_url", "broker_write_url"):
         if (url := getattr(conf, key)) != "sqs://":
             by_option = " (or `celery --broker`, which sets it)" if key == "broker_url" else ""
@@ -162,13 +164,13 @@ def _refuse_another_broker(conf: Any) -> None:
 
 
 class HostValues:
-    """The configuration as the host gave it, told from what was merged before.
+    """The host's configuration, distinguished from values that were merged before.
 
     Parameters
     ----------
     conf : celery.app.utils.Settings
     merged : dict
-        What earlier merges set, by key; kept with the handle.
+        Values set by earlier merges, by key; kept with the handle.
     """
 
     def __init__(self, conf: Any, merged: dict[str, Any]) -> None:
@@ -176,7 +178,7 @@ class HostValues:
         self._merged = merged
 
     def says(self, key: str) -> bool:
-        """Return whether the host sets it to anything."""
+        """Return whether the host sets the key."""
         if not self._is_given(key):
             return False
         return key not in self._merged or self._conf[key] != self._merged[key]
@@ -186,7 +188,7 @@ class HostValues:
         return key in self._merged
 
     def get(self, key: str) -> Any:
-        """Return the host's value; ``None`` where there is none."""
+        """Return the host's value; ``None`` if there is none."""
         return self._conf[key] if self.says(key) else None
 
     def _is_given(self, key: str) -> bool:
@@ -198,10 +200,10 @@ class HostValues:
         return any(name in given for given in conf.maps[:-1] for name in names)
 
     def set(self, key: str, value: Any) -> None:
-        """Set our value."""
+        """Set jobclaim's value."""
         self._conf[key] = self._merged[key] = value
         for name in self._conf._to_keys(key):
-            self._conf.changes[name] = value  # Celery 5.6 lets the host's prefixed name win over ours without one
+            self._conf.changes[name] = value  # in Celery 5.6 the host's prefixed name takes precedence over this one
 
 
 def _require(host: HostValues, settings: Settings) -> Iterator[dict[str, str]]:
@@ -221,7 +223,7 @@ def _transport_options(host: HostValues, settings: Settings) -> Iterator[dict[st
         # without it kombu lists queues, and creates a missing one with a visibility timeout of its own
         "predefined_queues": QueueUrls(settings),
         "region": settings.region,
-        "polling_interval": settings.polling_interval_seconds,  # kombu's 1 s would be the pace of the worker
+        "polling_interval": settings.polling_interval_seconds,  # kombu's default is one poll a second
         "wait_time_seconds": settings.wait_time_seconds,
         "jobclaim_settings": settings,
     }
@@ -235,7 +237,7 @@ def _transport_options(host: HostValues, settings: Settings) -> Iterator[dict[st
 
 
 def _only_json(host: HostValues) -> Iterator[dict[str, str]]:
-    """Keep the host's serializers, but those that run what a message says; ours is JSON."""
+    """Keep the host's serializers, except those that execute code from messages; jobclaim's is JSON."""
     accepted = [str(name) for name in host.get("accept_content") or ["json"]]
     if unsafe := UNSAFE_CONTENT.intersection(accepted):
         safe = [name for name in accepted if name not in UNSAFE_CONTENT]
@@ -259,7 +261,7 @@ def _default_queue(host: HostValues, settings: Settings, overridden: list[dict[s
 
 
 def _combine(host: HostValues, handle: Handle) -> None:
-    """Put the host's queues, routes, modules and schedules beside ours."""
+    """Combine the host's queues, routes, modules and schedules with jobclaim's."""
     settings = handle.settings
     theirs = {getattr(queue, "name", queue): queue for queue in host.get("task_queues") or ()}
     own = {queue.name: Queue(queue.name, routing_key=queue.name) for queue in settings.queues}

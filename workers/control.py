@@ -1,4 +1,4 @@
-"""Celery's remote control without a broadcast: what worker records can answer is answered, all else is refused by name.
+"""Celery's remote control without a broadcast: answered from worker records where possible, else refused by name.
 
 ::
 
@@ -59,9 +59,9 @@ REFUSED: Final[Mapping[str, str]] = {
     "time_limit": "leases and visibility timeouts are derived from time limits: change JOBCLAIM_TASKS or the task, and "
     "deploy; `jobclaim doctor` checks them",
 }
-"""By Celery's name of the command, why it cannot be, and what to do instead."""
+"""By Celery's name of the command, why it is not possible, and the alternative."""
 EVERYWHERE: Final = "jobclaim"
-"""Node in whose name it is answered what no single worker does."""
+"""Node name of answers that do not come from a single worker."""
 
 
 class NoRemoteControl(JobError):
@@ -69,23 +69,23 @@ class NoRemoteControl(JobError):
 
 
 class NoReceiver:
-    """What hears events elsewhere: on SQS it is refused, for `celery events` and Flower would wait for ever."""
+    """Replaces the receiver of events and is refused on SQS, because `celery events` and Flower would wait for ever."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise NoRemoteControl(EVENTS)
 
 
 class JobEvents(Events):
-    """Celery's events, of which none travel on SQS: whoever wants to hear some is told what to use.
+    """Celery's events, which do not work on SQS: using them raises an error that names the alternative.
 
-    A worker's own steps ask for the class when they are made, and never make one of it.
+    A worker's own steps read the class when they are made, but never instantiate it.
     """
 
     Receiver = NoReceiver
 
 
 class JobControl(Control):
-    """Celery's remote control, which has nothing to travel on with SQS: it goes through the fleet table."""
+    """Celery's remote control through the fleet table, because SQS cannot broadcast."""
 
     def broadcast(
         self,
@@ -107,14 +107,14 @@ class JobControl(Control):
         Parameters
         ----------
         destination : list of str, optional
-            Workers by Celery's name or by id; default all that live.
+            Workers by Celery's name or by id; default all living ones.
         reply : bool
-            Give the answers; ``connection``, ``channel`` and ``timeout`` have no effect.
+            Whether to return the answers; ``connection``, ``channel`` and ``timeout`` have no effect.
 
         Raises
         ------
         NoRemoteControl
-            It cannot be carried out on SQS, or no living worker is named so.
+            The command is not possible on SQS, or there is no living worker of that name.
         """
         given = {name: value for name, value in {**(arguments or {}), **further}.items() if value is not None}
         if command in ("revoke", "terminate"):
@@ -133,15 +133,16 @@ class JobControl(Control):
         return told if reply else None
 
     def revoke(self, task_id: str | Iterable[str], *_: Any, **__: Any) -> dict[str, str]:
-        """Cancel jobs, running ones too whether or not ``terminate`` is given; say of each what has become of it.
+        """Cancel jobs, running ones too, whether or not ``terminate`` is given; return the answer for each.
 
-        A job that has ended stays as it is, and its answer is its status: that is no error, as in Celery. Of several
-        ids each is answered: "unknown" for one that no job has, "refused" for a job that runs outside of a worker.
+        A job that has ended stays as it is, and its answer is its status: as in Celery, that is not an error. With
+        several ids, each is answered: "unknown" for an id without a job, "refused" for a job that runs outside of a
+        worker.
 
         Raises
         ------
         JobNotFound
-            The one id that was given is no job's.
+            The only id that was given does not belong to a job.
         StoreUnavailable
             DynamoDB did not answer for some; all others were cancelled.
         """
@@ -164,7 +165,7 @@ class JobControl(Control):
         return answers
 
     def revoke_by_stamped_headers(self, headers: Any, *_: Any, **__: Any) -> NoReturn:
-        """Refuse: no index knows stamps."""
+        """Refuse: there is no index of stamps."""
         _refuse("revoke_by_stamped_headers")
 
     def _answer(self, job_id: str) -> str:
@@ -224,7 +225,7 @@ def _refuse(command: str) -> NoReturn:
 
 
 def _refuse_unknown_ids(command: str, given: Mapping[str, Any], answers: Mapping[str, Any]) -> None:
-    """An empty answer would say that the jobs are nowhere: they run on no worker, and may wait or have ended."""
+    """Refuse unknown ids: an empty answer would be wrong, because jobs that do not run may wait or have ended."""
     if command == "query_task" and not any(answers.values()):
         raise NoRemoteControl(
             f"none of the jobs {given.get('ids')} runs on a living worker; `jobclaim show ID` tells its state"

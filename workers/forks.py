@@ -1,7 +1,7 @@
-"""A process that was forked from one with an app: it makes its own pools of producers.
+"""Renew the producer pools in a process that was forked from one with an app.
 
-Celery renews them in the children of its workers alone. In a preloading server's child a producer that another thread
-of the parent was using would never come back, and a lock that it held would never open.
+Celery renews them only in the children of its workers. In a preloading server's child, a producer that another thread
+of the parent was using would never be returned, and a lock that it held would never be released.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _inherited: Final[list[Any]] = []
 
 
 def watch(app: Celery) -> None:
-    """Renew an app's pools in every child that is forked from now on."""
+    """Renew an app's pools in every child that is forked after this call."""
     if not _apps:
         os.register_at_fork(after_in_child=_renew_all)
     _apps.add(app)
@@ -30,12 +30,12 @@ def _renew_all() -> None:
 
 
 def _renew(app: Any) -> None:
-    """Forget the pools; they are kept, for what is dropped closes its connections."""
+    """Replace the pools; the old ones are kept alive, because collecting them closes their connections."""
     amqp = vars(app).get("amqp")
     old = [app._pool, *([amqp._producer_pool] if amqp is not None else [])]
     for group in (pools.connections, pools.producers):
         for key in [key for key, pool in group.items() if any(pool is one for one in old)]:
-            dict.__delitem__(group, key)  # the group's own would hash what is a hash already
+            dict.__delitem__(group, key)  # the group's own hash would be a hash of this one
     _inherited.extend(pool for pool in old if pool is not None)
     app._pool = None
     if amqp is not None:

@@ -1,1 +1,1 @@
-"""What a worker runs bodies in: processes, which is Celery's own pool, or threads."""
+"""Worker pools, which run bodies in processes (Celery's own pool) or in threads."""

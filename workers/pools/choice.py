@@ -1,4 +1,4 @@
-"""The pool of a worker that starts: prefork as it is, threads by our own, everything else refused."""
+"""Choose the pool of a starting worker: Celery's prefork, jobclaim's threads; any other is refused."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CELERYS: Final = "celery.concurrency."
 
 
 def choose(worker: Any) -> None:
-    """Put our pool of threads in the place of Celery's, or end the start of the worker.
+    """Replace Celery's pool of threads by jobclaim's, or refuse to start the worker.
 
     Raises
     ------
     SystemExit
-        It names the pool, why it is not supported, and what to do instead.
+        The message names the pool, why it is not supported, and the alternative.
     """
     name, made = _resolved(worker.pool_cls)
     if made is not None and issubclass(made, prefork.TaskPool):
@@ -32,7 +32,7 @@ def choose(worker: Any) -> None:
 
 
 def _resolved(pool: Any) -> tuple[str, type[Any] | None]:
-    """Name a pool and give its class; a pool of greenlets is not imported for that."""
+    """Return a pool's name and class, without importing pools of greenlets."""
     if isinstance(pool, str):
         if pool in pools.REFUSED:
             return pool, None

@@ -1,11 +1,11 @@
-"""The end of a worker of threads: they cannot be ended, so their process is, before what they held may start again.
+"""Stop a worker of threads: threads cannot be ended, so their process ends before their jobs may start again.
 
 ::
 
     drain is over ──▶ plan ──▶ claims released, to start after the end ──▶ pool abandoned ──▶ the process ends
                        └── a timer ends it in any case ────────────────────────────────────────────▲
 
-A released job's next attempt may start at the earliest when the process is gone, whatever became of its thread.
+A released job's next attempt may not start before the process has ended, whatever its thread did.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from jobclaim.workers.pools.threads import TaskPool
 log = get_logger("jobclaim.worker")
 
 LONGEST_SECONDS: Final = 5.0
-"""From the end of the drain to the end of the process: for writing what becomes of the jobs."""
+"""Seconds from the end of the drain to the end of the process, for recording the jobs' outcomes."""
 SLACK_SECONDS: Final = 1.0
-"""From then until the timer ends the process; released jobs start as much later."""
+"""Seconds from then until the timer ends the process; released jobs start that much later."""
 
 
 class ThreadStop:
-    """Bounds how long the threads of a pool may still run, once their jobs are given back.
+    """Limits how long the threads of a pool may still run once their jobs are released.
 
     Parameters
     ----------
     most_seconds : float
-        What the worker's stop leaves for it.
+        The time that the worker's stop leaves for it.
     """
 
     def __init__(self, pool: TaskPool, most_seconds: float) -> None:
@@ -47,7 +47,7 @@ class ThreadStop:
         self._ends_at: float | None = None
 
     def plan(self) -> float:
-        """Let the end come, if it is not coming yet; gives when, by ``time.monotonic()``."""
+        """Schedule the end, if it is not scheduled yet; return its time, by ``time.monotonic()``."""
         with self._lock:
             if self._ends_at is None:
                 self._ends_at = time.monotonic() + self._seconds
@@ -57,11 +57,11 @@ class ThreadStop:
             return self._ends_at
 
     def available_at(self, now: int) -> int:
-        """When a job that is given back may start, epoch milliseconds: no thread of this process runs any more."""
+        """Return when a released job may start, epoch milliseconds: when no thread of this process runs any more."""
         return now + round((self.plan() + 2 * SLACK_SECONDS - time.monotonic()) * 1000)
 
     def mind(self, active: Collection[Any], is_written: Callable[[], bool]) -> None:
-        """Abandon the pool as soon as everything is given back, or when the time for that is over."""
+        """Abandon the pool as soon as all jobs are released, or when the time for that is over."""
         if self._ends_at is None:
             return
         given_back = all(request.settled or not request.job_ids() for request in active)
@@ -69,7 +69,7 @@ class ThreadStop:
             self._pool.abandon()
 
     def leave(self) -> None:
-        """End the process where bodies still run: an interpreter that ends would wait for what they started."""
+        """End the process if bodies still run: a normal exit of the interpreter would wait for what they started."""
         if count := self._pool.left_behind:
             log.warning("worker.threads_abandoned", count=count)
             atexit._run_exitfuncs()

@@ -1,13 +1,13 @@
-"""The pool of ``-P threads``: bodies in threads of the main process, for what waits on networks.
+"""The pool of ``-P threads``: bodies run in threads of the main process, for I/O-bound work.
 
 ::
 
     event loop ── call ──▶ waiting calls ──▶ a thread: accepted, body, answer ──▶ answers ── a byte ──▶ event loop
 
 Celery's own pool of threads runs a request's callbacks in the thread that ran its body, where they race with the event
-loop, and wake it up only by chance. Here the event loop runs them, as with processes. Its threads also keep a worker
-from ending; these are daemons, because a thread cannot be ended: a body that never returns is left behind when its job
-was given back (`TaskPool.abandon`).
+loop, and wake it up only by chance. Here the event loop runs them, as with processes. Celery's threads also keep a
+worker from ending; these are daemons, because a thread cannot be ended: a body that never returns is abandoned when its
+job has been released (`TaskPool.abandon`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jobclaim.workers.attempt import running
 logger = get_logger("celery.pool")
 
 WAIT_SECONDS: Final = 0.2
-"""Longest that a stopping pool waits before it looks whether it was abandoned."""
+"""Longest time that a stopping pool waits before it checks whether it was abandoned."""
 READ_BYTES: Final = 4096
 
 Answer = Callable[[], Any]
@@ -54,7 +54,7 @@ class PoolCall:
     failed: Callable[[Any], Any]
 
     def run(self) -> Answer:
-        """Run it; gives what the event loop is to do about it."""
+        """Run it; return what the event loop is to do with the outcome."""
         running.enter(self.soft_limit)
         try:
             return partial(self.succeeded, self.target(*self.args, **self.kwargs))
@@ -67,11 +67,11 @@ class PoolCall:
 
 
 class TaskPool(BasePool):
-    """Threads, started as they are needed, at most ``limit``."""
+    """A pool of threads, started as needed, at most ``limit``."""
 
     body_can_be_buffer = True
     signal_safe = False
-    uses_semaphore = True  # so that a message that waits for a thread is known, and given back, as one for a process
+    uses_semaphore = True  # so that a message that waits for a thread is known and released like one for a process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -88,7 +88,7 @@ class TaskPool(BasePool):
 
     # --- the event loop
     def register_with_event_loop(self, loop: Any) -> None:
-        """Have the loop run what the threads answer."""
+        """Make the loop run the threads' answers."""
         loop.add_reader(self._reader, self.answer)
 
     def on_apply(
@@ -102,7 +102,7 @@ class TaskPool(BasePool):
         soft_timeout: float | None = None,
         **_: Any,
     ) -> None:
-        """Hand a request to a thread that is free, or to a new one."""
+        """Pass a request to a free thread, or to a new one."""
         self._unanswered += 1
         self._calls.put(
             PoolCall(target, args or (), kwargs or {}, soft_timeout, accept_callback, callback, error_callback)
@@ -111,7 +111,7 @@ class TaskPool(BasePool):
             self._start_thread()
 
     def answer(self) -> None:
-        """Run what the threads have answered so far."""
+        """Run the threads' answers so far."""
         with suppress(BlockingIOError):
             os.read(self._reader, READ_BYTES)
         self._woken = False
@@ -127,7 +127,7 @@ class TaskPool(BasePool):
 
     # --- the stop
     def withdraw(self) -> int:
-        """Start no call that waits for a thread: the messages are given back. Tells how many those were."""
+        """Remove the calls that wait for a thread, because their messages are released. Return their number."""
         withdrawn = 0
         with suppress(Empty):
             while True:
@@ -138,12 +138,12 @@ class TaskPool(BasePool):
         return withdrawn
 
     def abandon(self) -> None:
-        """Wait for no body any more: what they held was given back."""
+        """Stop waiting for bodies: their jobs have been released."""
         self._abandoned.set()
 
     @property
     def left_behind(self) -> int:
-        """Bodies that still run although the pool has stopped."""
+        """Return the bodies that still run although the pool has stopped."""
         return self._unanswered
 
     def on_stop(self) -> None:
@@ -155,7 +155,7 @@ class TaskPool(BasePool):
             self._calls.put(None)
 
     def on_terminate(self) -> None:
-        """A cold shutdown: what runs is being given back, and then the pool is abandoned."""
+        """Handle a cold shutdown: running jobs are being released, and then the pool is abandoned."""
         self.on_stop()
 
     def _get_info(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class TaskPool(BasePool):
 
     # --- the threads
     def _start_thread(self) -> None:
-        context = contextvars.copy_context()  # what the host bound when the process started
+        context = contextvars.copy_context()  # the context that the host bound when the process started
         name = f"body-{len(self._threads)}"
         thread = threading.Thread(target=context.run, args=(self._work,), name=name, daemon=True)
         self._threads.append(thread)
@@ -179,7 +179,7 @@ class TaskPool(BasePool):
         self._answers.append((act, is_last))
         if not self._woken:
             self._woken = True
-            with suppress(BlockingIOError):  # then the loop has more than enough to wake up for
+            with suppress(BlockingIOError):  # if it is full, the loop will wake up anyway
                 os.write(self._writer, b"!")
 
 

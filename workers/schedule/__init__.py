@@ -1,1 +1,1 @@
-"""Beat: every tick of a schedule is a job of its own."""
+"""Beat: every tick of a schedule is one job."""

@@ -1,7 +1,7 @@
-"""Beat's liveness: a file touched in each of its turns, and one that is there while ticks are overdue.
+"""Beat's liveness: one file that is touched in each loop, and one that exists while ticks are overdue.
 
-A loop that turns is not enough: a beat whose clock was wrong for a while turned for a day without a tick. So
-`jobclaim worker health beat` looks at both.
+A running loop is not sufficient: a beat whose clock was wrong for a while ran for a day without a tick. So `jobclaim
+worker health beat` checks both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BEAT: Final = "beat"
 
 
 def watch(service: Any, folder: Path) -> None:
-    """Touch the file now and in each of the scheduler's turns; name overdue schedules in the other one after each."""
+    """Touch the file now and in each of the scheduler's loops; update the file of overdue schedules after each."""
     path = run_folder.claim(folder) / f"{BEAT}.alive"
     scheduler, tick = service.scheduler, service.scheduler.tick
     late = _Overdue(folder / f"{BEAT}.overdue")
@@ -26,7 +26,7 @@ def watch(service: Any, folder: Path) -> None:
     def touch_and_tick(*args: Any, **kwargs: Any) -> Any:
         path.touch()
         wait = tick(*args, **kwargs)
-        if (overdue := getattr(scheduler, "overdue", None)) is not None:  # only our own scheduler knows
+        if (overdue := getattr(scheduler, "overdue", None)) is not None:  # only jobclaim's own scheduler knows
             late.tell(overdue())
         return wait
 
@@ -36,14 +36,14 @@ def watch(service: Any, folder: Path) -> None:
 
 
 class _Overdue:
-    """The file that names schedules whose ticks are overdue; there is none while all is well."""
+    """The file that names schedules whose ticks are overdue; it does not exist if there are none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._told: list[str] = []
 
     def tell(self, schedules: list[str]) -> None:
-        """Write it, log what changed, or remove it."""
+        """Write or remove the file, and log changes."""
         if schedules != self._told:
             if schedules:
                 log.error("schedule.overdue", schedules=schedules)

@@ -1,21 +1,21 @@
-"""Beat, with every tick a job of its own: any number of beats may run, and each tick runs once.
+"""Beat with one job per tick: any number of beats may run, and each tick runs once.
 
 ::
 
     schedule "report", every hour ──12:00──▶ job "report@2026-11-21T12:00:00Z"     beat one: written, message sent
-                                    12:00──▶ the same id                          beat two: it is there already
+                                    12:00──▶ the same id                          beat two: it exists already
 
-A tick of a plain task, which makes no job, is sent by the beat that took a note of it first
+A tick of a plain task, which does not make a job, is sent by the beat that first wrote a note of it
 (`jobclaim.jobs.storage.tick_notes`).
 
-The id follows from the schedule's name and the time at which it was due, not from the time at which a beat noticed. So
-that two beats speak of the same times, all rhythms follow the calendar (`jobclaim.workers.schedule.rhythm`) and not
-the start of a beat. A beat that starts makes up for what was due in the last minute: a restart loses no tick, a
-deployment does not start the night's work at noon. A tick that no worker starts before the next one is due is dropped,
-unless its ``expires`` says otherwise.
+The id is derived from the schedule's name and the time at which it was due, not from the time at which a beat noticed.
+So that all beats use the same times, rhythms follow the calendar (`jobclaim.workers.schedule.rhythm`) and not the start
+of a beat. A beat that starts submits what was due in the last minute: a restart does not lose ticks, and a deployment
+does not start the night's work at noon. A tick that no worker starts before the next one is due is dropped, unless its
+``expires`` sets another limit.
 
-What is due is decided anew in each turn, from the clock and the last run alone: nothing is planned ahead that a clock
-that was wrong could have planned wrongly. A last run that lies in the future is the mark of such a clock, and is reset.
+Due entries are determined in each loop, from the clock and the last run only: nothing is planned ahead, because a wrong
+clock would plan it wrongly. A last run in the future is a sign of such a clock, and is reset.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ __all__ = ["Every", "JobScheduler", "due_tick", "tick_id"]
 log = get_logger("jobclaim.beat")
 
 LOOK_BACK: Final = timedelta(seconds=60)
-"""What was due that long before a beat started is still submitted."""
+"""How long before a beat's start a tick may have been due to be submitted still."""
 LONGEST_PAUSE: Final = 10.0
-"""Seconds after which the clock is looked at again, however far the next tick is: it may have been set."""
+"""Seconds after which the clock is read again, however far the next tick is: the clock may have been set."""
 RETRY_SECONDS: Final = 1.0
 STEP_BACK: Final = timedelta(seconds=1)
-"""A last run that is further ahead than this was not noted by the clock as it is now."""
+"""A last run further ahead than this was recorded with a wrong clock."""
 SLACK_SECONDS: Final = 120.0
-"""What a schedule's ticks may take longer than the schedule says before they count as overdue."""
+"""Tolerance after which a schedule's ticks count as overdue."""
 
 
 class JobScheduler(Scheduler):
-    """Celery's scheduler without a file: what a beat must know it knows from the clock and the job table.
+    """Celery's scheduler without a file: its state comes from the clock and the job table.
 
     Attributes
     ----------
     clock : callable
-        Gives the time, aware.
+        Returns the time, aware.
     monotonic : callable
-        Gives seconds that no setting of the clock changes.
+        Returns seconds that setting the clock does not change.
     """
 
     max_interval = LONGEST_PAUSE
@@ -79,7 +79,7 @@ class JobScheduler(Scheduler):
         self._report_orphaned()
 
     def _report_orphaned(self) -> None:
-        """Log the schedules whose task does not exist; they are submitted all the same, as a worker may know it."""
+        """Log the schedules whose task does not exist here; they are still submitted, because a worker may know it."""
         handle = installed_on(self.app)
         known = handle.settings.tasks if handle else ()
         tasks = {name: str(entry.task) for name, entry in self.schedule.items()}
@@ -87,7 +87,9 @@ class JobScheduler(Scheduler):
             log.error("schedule.unknown_task", schedule=name, task=task)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Submit all that is due, after what could not be submitted before; return the seconds until the next turn."""
+        """Submit all due entries, after those that could not be submitted before; return the seconds until the next
+        loop.
+        """
         now = self.clock()
         self._submit_missed(now)
         self._reset_future_runs(now)
@@ -95,7 +97,7 @@ class JobScheduler(Scheduler):
         return min([self.max_interval, *waits, *([RETRY_SECONDS] if self._missed else [])])
 
     def reserve(self, entry: Any) -> Any:
-        """Note that an entry has run."""
+        """Record that an entry has run."""
         after = self.schedule[entry.name] = entry._next_instance(last_run_at=self.clock())
         return after
 
@@ -107,7 +109,7 @@ class JobScheduler(Scheduler):
         return self._submit(entry, due, following)
 
     def overdue(self) -> list[str]:
-        """Name the schedules of which no tick was submitted for longer than they say, whatever the clock says."""
+        """Return the schedules without a tick for longer than their interval, independent of the clock."""
         now, elapsed = self.clock(), self.monotonic()
         return [
             entry.name
@@ -117,7 +119,7 @@ class JobScheduler(Scheduler):
         ]
 
     def _turn(self, entry: Any, now: datetime) -> float:
-        """Submit an entry's task if it is due; return the seconds until it is next."""
+        """Submit an entry's task if it is due; return the seconds until it is due next."""
         known = entry.schedule = rhythm(entry.schedule, self.app.timezone)
         try:
             if isinstance(known, Fixed):
@@ -134,7 +136,7 @@ class JobScheduler(Scheduler):
         return max(0.0, float(wait))
 
     def _reset_future_runs(self, now: datetime) -> None:
-        """Take back last runs that a wrong clock noted; ticks that did run are told by their ids."""
+        """Reset last runs that were recorded with a wrong clock; ticks that did run are recognized by their ids."""
         ahead = [entry for entry in self.schedule.values() if aware(entry.last_run_at, UTC) > now + STEP_BACK]
         if not ahead:
             return
@@ -155,7 +157,7 @@ class JobScheduler(Scheduler):
                 log.exception("tick.refused", schedule=entry.name, due=due.isoformat())
 
     def _submit(self, entry: Any, due: datetime, following: datetime | None) -> Any:
-        """Submit a tick; one that could not be written or sent, or that another beat is sending, is looked at again."""
+        """Submit a tick; one that could not be written or sent, or that another beat is sending, is tried again."""
         until = _expires(entry.options.get("expires"), due, following, self.app.timezone)
         tick = tick_id(entry.name, due)
         call = TickCall(
@@ -185,13 +187,13 @@ def due_tick(known: Any, last_run_at: datetime, now: datetime, zone: tzinfo = UT
     last_run_at : datetime
         When the schedule last ran; of several ticks since then the latest counts.
     zone : tzinfo
-        In which Celery's crontabs are read.
+        Zone of Celery's crontabs.
     """
     known, last = rhythm(known, zone), aware(last_run_at, UTC)
     if not isinstance(known, Fixed):
         return _own_tick(known, last, now), None
     due = known.previous(now)
-    if due is None or (isinstance(known, CronTicks) and due <= last):  # asked a little early: the tick that comes
+    if due is None or (isinstance(known, CronTicks) and due <= last):  # called slightly early: the next tick
         due = known.following(now) or now
     return due, known.following(due)
 
@@ -203,7 +205,7 @@ def tick_id(name: str, due: datetime) -> str:
 
 
 def _own_tick(known: Any, last_run_at: datetime, now: datetime) -> datetime:
-    """Ask a schedule of another kind when it was due, to the second, so that two beats give its tick one id."""
+    """Return when a foreign schedule was due, to the second, so that all beats derive the same id for its tick."""
     try:
         remaining = known.remaining_estimate(last_run_at)
     except NotImplementedError:
@@ -221,9 +223,9 @@ def _gap(known: Any, now: datetime) -> float | None:
 
 
 def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinfo) -> datetime | None:
-    """Until when a tick may start: so many seconds after it was due, or the moment that is given, or the next tick.
+    """Return until when a tick may start: so many seconds after it was due, or the given time, or the next tick.
 
-    A moment may be ISO text, and without a zone it is one of the app's. Raises `InvalidInput` for anything else.
+    A time may be ISO text; without a zone, it is in the app's. Raises `InvalidInput` for anything else.
     """
     if wanted is None:
         return following
@@ -234,7 +236,7 @@ def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinf
 
 
 def _evaluated(values: Any) -> Any:
-    """Celery's lazy arguments (`BeatLazyFunc`), called."""
+    """Evaluate Celery's lazy arguments (`BeatLazyFunc`)."""
     if isinstance(values, Mapping):
         return {name: value() if isinstance(value, BeatLazyFunc) else value for name, value in values.items()}
     return [value() if isinstance(value, BeatLazyFunc) else value for value in values]

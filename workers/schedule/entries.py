@@ -1,4 +1,4 @@
-"""The schedules of settings, as Celery's ``beat_schedule`` has them, and how they join those of the host's app."""
+"""The settings' schedules as entries of Celery's ``beat_schedule``, merged with those of the host's app."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from jobclaim.workers.schedule.rhythm import CronTicks
 
 RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
 OWN: Final = ("celery.", "jobclaim.")
-"""Beginnings of the names of tasks that are registered without any module of the user's."""
+"""Prefixes of tasks that are registered without any user module."""
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """Schedules of settings, and recovery; a pass that waits longer than its interval leaves its work to the next."""
+    """Return the settings' schedules and recovery's; a pass that waits longer than its interval is left to the next
+    one.
+    """
     own = entries(settings)
     if not settings.recovery_by_beat:
         return own
@@ -35,12 +37,12 @@ def entries(settings: Settings) -> dict[str, Any]:
 
 
 def merge_schedules(own: Mapping[str, Any], host: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Join the entries of settings and those of the host's own ``beat_schedule``; merging twice changes nothing.
+    """Merge the settings' entries and the host's own ``beat_schedule``; merging twice changes nothing.
 
     Raises
     ------
     ValueError
-        A name stands in both for different entries: which of the two runs would be chance.
+        A name has different entries in both, and either could run.
     """
     given = dict(host or {})
     for name in own.keys() & given.keys():
@@ -73,15 +75,15 @@ def _ticks(spec: ScheduleSpec) -> CronTicks:
 
 
 def orphaned(tasks: Mapping[str, str], registered: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """Return the schedules whose task does not exist, as far as a beat can tell.
+    """Return the schedules whose task does not exist, as far as a beat can determine.
 
     Parameters
     ----------
     tasks : mapping of str to str
         Task by schedule.
     registered : collection of str
-        Names of the app's tasks. Where they are Celery's and jobclaim's alone, the beat imports no modules of tasks,
-        and nothing can be told.
+        Names of the app's tasks. If they are only Celery's and jobclaim's, the beat does not import task modules, and
+        nothing can be concluded.
     known : collection of str
         Names that settings give to tasks.
     """

@@ -1,8 +1,8 @@
-"""Which schedulers of others may be beat's, beside `jobclaim.workers.schedule.beat.JobScheduler`.
+"""Check foreign schedulers, which beat may use beside `jobclaim.workers.schedule.beat.JobScheduler`.
 
 A scheduler that keeps its schedules elsewhere, as django-celery-beat does in a database, gives each tick a random id:
-two beats double it. And it would keep recovery's tick as it was when it was first started, whatever settings say later.
-So it is for the ticks of plain tasks alone, where recovery and the schedules of settings run without it.
+two beats run it twice. It would also keep recovery's tick as of its first start, whatever the settings say later. So it
+may only serve the ticks of plain tasks, while recovery and the settings' schedules run without it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jobclaim.workers.schedule.beat import JobScheduler
 
 OURS: Final = f"{JobScheduler.__module__}:{JobScheduler.__name__}"
 EXTENSIONS: Final = "celery.beat_schedulers"
-"""Entry points that give schedulers short names: ``-S django``."""
+"""Entry points with short names of schedulers: ``-S django``."""
 
 
 def problem(scheduler: Any, settings: Settings) -> str | None:
@@ -42,19 +42,19 @@ def problem(scheduler: Any, settings: Settings) -> str | None:
 
 
 def refuse(scheduler: Any, settings: Settings) -> None:
-    """Stop a beat that cannot do its work with its scheduler, before that writes its schedules anywhere.
+    """Stop a beat that cannot work with its scheduler, before that writes its schedules anywhere.
 
     Raises
     ------
     SystemExit
-        It says why, and what to do.
+        The message has the reason and the remedy.
     """
     if found := problem(scheduler, settings):
         raise SystemExit(f"jobclaim: beat does not start: {found}")
 
 
 class JobBeat(Beat):
-    """Celery's beat program, which looks at its scheduler before it makes it."""
+    """Celery's beat program; it checks its scheduler before creating it."""
 
     def start_scheduler(self) -> None:
         """Start, or refuse to."""

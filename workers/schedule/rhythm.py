@@ -1,4 +1,4 @@
-"""When an entry of a beat schedule is due: rhythms that all beats agree on, whenever each of them was started.
+"""Rhythms: when an entry of a beat schedule is due, the same in all beats, whenever each was started.
 
 ::
 
@@ -21,14 +21,14 @@ from jobclaim.specs.ticks import next_tick, previous_tick
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER_SECONDS: Final = 86_400.0
-"""What Celery is told to wait for a schedule that never fires."""
+"""Seconds that Celery waits for a schedule that never fires."""
 
 
 class Fixed(BaseSchedule):
-    """A rhythm that follows from the calendar alone; it has Celery's interface too, for another scheduler."""
+    """A rhythm that depends on the calendar only; it also has Celery's interface, for another scheduler."""
 
     def previous(self, at: datetime) -> datetime | None:
-        """Give the last tick up to a moment, that moment included."""
+        """Return the last tick up to a time, inclusive."""
         raise NotImplementedError
 
     def following(self, at: datetime) -> datetime | None:
@@ -49,18 +49,18 @@ class Fixed(BaseSchedule):
 
 
 class Every(Fixed):
-    """An interval counted from the epoch, so that all beats mean the same moments."""
+    """An interval counted from the epoch, so that all beats use the same times."""
 
     def __init__(self, run_every: float | timedelta, **options: Any) -> None:
         super().__init__(**options)
         self.run_every = run_every if isinstance(run_every, timedelta) else timedelta(seconds=run_every)
 
     def boundary(self, at: datetime) -> datetime:
-        """Give the last moment up to ``at`` that is a multiple of the interval."""
+        """Return the last multiple of the interval up to ``at``."""
         return EPOCH + ((at - EPOCH) // self.run_every) * self.run_every
 
     def previous(self, at: datetime) -> datetime:
-        """Give the last tick up to a moment, that moment included."""
+        """Return the last tick up to a time, inclusive."""
         return self.boundary(at)
 
     def following(self, at: datetime) -> datetime:
@@ -87,7 +87,7 @@ class CronTicks(Fixed):
         self.cron, self.zone, self.text = cron, zone, text
 
     def previous(self, at: datetime) -> datetime | None:
-        """Give the last tick up to a moment, that moment included."""
+        """Return the last tick up to a time, inclusive."""
         return previous_tick(self.cron, at, self.zone)
 
     def following(self, at: datetime) -> datetime | None:
@@ -107,12 +107,12 @@ class CronTicks(Fixed):
 
 
 def rhythm(known: Any, zone: tzinfo) -> Any:
-    """Give the rhythm that a schedule of Celery's means; one of another kind is given back as it is.
+    """Return the rhythm of a Celery schedule; a schedule of another kind is returned unchanged.
 
     Parameters
     ----------
     zone : tzinfo
-        In which Celery's crontabs are read: the app's.
+        Zone of Celery's crontabs: the app's.
     """
     if type(known) is schedule and known.nowfun is None and known.run_every > timedelta():
         return Every(known.run_every, app=known.app)

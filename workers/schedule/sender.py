@@ -1,4 +1,4 @@
-"""Sending a tick once, whatever kind of task it is for."""
+"""Send a tick once, for any kind of task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobclaim.workers.task import JobTask
 log = get_logger("jobclaim.beat")
 
 SEND_ERRORS: Final = (OperationalError, OSError, BotoCoreError, ClientError)
-"""What a send of plain Celery raises that may pass; anything else is the entry's own fault."""
+"""Errors of plain Celery's send that may be temporary; any other is the entry's own fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class TickCall:
 class Sender:
     """Submits calls for one beat.
 
-    A `JobTask` makes a job, and the job's id makes ticks of several beats one. For a plain task the beats agree by a
-    note. Recovery needs neither: its passes are safe in parallel, and it must not depend on the table that it repairs.
+    For a `JobTask`, the job's id makes the ticks of several beats one. For a plain task the beats coordinate by a note.
+    Recovery needs neither: its passes are safe in parallel, and it must not depend on the table that it repairs.
     """
 
     def __init__(self, app: Any) -> None:
@@ -49,7 +49,7 @@ class Sender:
         Raises
         ------
         StoreUnavailable
-            Nothing is known to be sent.
+            It is unknown whether the message was sent.
         """
         notes = self._notes(call.task)
         if notes is None:

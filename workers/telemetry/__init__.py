@@ -1,1 +1,1 @@
-"""What a worker says of itself: log lines, metrics, traces, and what they must not say."""
+"""Telemetry of workers: log lines, metrics and traces, without confidential values."""

@@ -1,4 +1,4 @@
-"""JSON log lines: one shape for our events and for those of Celery and every other library."""
+"""JSON log lines: one format for jobclaim's events and for those of Celery and every other library."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
 
 QUIET: Final = ("botocore", "urllib3")
-"""Libraries whose INFO says nothing to whoever runs a worker; a level that the host set for them stays."""
+"""Libraries whose INFO lines do not help operators; a level that the host set for them stays."""
 CELERYS_TASK_LOG: Final = "celery.task"
-"""Parent of what `celery.utils.log.get_task_logger` gives."""
+"""Parent of the loggers of `celery.utils.log.get_task_logger`."""
 
 
 class WorkerLogging(Logging):
-    """Set up the log of a worker or a beat: in our format, unless the host does it.
+    """Sets up the log of a worker or a beat in jobclaim's format, unless the host does it.
 
     ::
 
@@ -42,7 +42,7 @@ class WorkerLogging(Logging):
     _structlog_is_ours: bool = False
 
     def setup(self, loglevel: int | str | None = None, *args: Any, **options: Any) -> Any:
-        """Set up once per process, at the level that was typed, else the settings' own."""
+        """Set up once per process, at the command line's level, else the settings'."""
         return super().setup(self._level(loglevel), *args, **options)
 
     def setup_logging_subsystem(
@@ -54,13 +54,13 @@ class WorkerLogging(Logging):
         hostname: str | None = None,
         **options: Any,
     ) -> Any:
-        """Set up handlers and tell the host's ``after_setup_logger`` and ``after_setup_task_logger`` of them.
+        """Set up handlers and send ``after_setup_logger`` and ``after_setup_task_logger`` to the host.
 
         Returns
         -------
         list
-            Those of the host's ``setup_logging`` handlers; empty where the log is ours or Celery's. ``None`` where it
-            was set up before.
+            The responses of the host's ``setup_logging`` handlers; empty if the log is jobclaim's or Celery's. ``None``
+            if it was set up before.
         """
         if self.already_setup:
             return None
@@ -77,7 +77,7 @@ class WorkerLogging(Logging):
         return []
 
     def _level(self, given: int | str | None) -> int:
-        """Decide the level; the default of Celery's command line is nobody's wish."""
+        """Determine the level; the default of Celery's command line does not count."""
         wanted = given if given and _is_typed("loglevel") else self.app.jobclaim.settings.log_level
         return int(mlevel(wanted))
 
@@ -113,13 +113,13 @@ def configure(settings: Settings, level: int | None = None, file: str | None = N
 
 
 def _is_typed(option: str) -> bool:
-    """Return whether an option of Celery's command line was typed; what a program passes counts as typed."""
+    """Return whether an option of Celery's command line was typed; one that a program passes counts as typed."""
     context = click.get_current_context(silent=True)
     return context is None or context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
 
 
 def _shared() -> list[Any]:
-    """Return the processors of every line, ours, users' and libraries'."""
+    """Return the processors of every line: jobclaim's, users' and libraries'."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -141,7 +141,7 @@ def _configure_structlog() -> None:
 
 
 def _handler(settings: Settings, file: str | None, stream: Any = None) -> logging.Handler:
-    """Make a handler. Not ``sys.stderr`` in a worker, which Celery may redirect into the log."""
+    """Make a handler. In a worker it does not use ``sys.stderr``, which Celery may redirect into the log."""
     stream = stream or sys.__stderr__
     handler = WatchedFileHandler(file, encoding="utf-8") if file else logging.StreamHandler(stream)
     renderers: list[Any] = [structlog.processors.JSONRenderer()]
@@ -171,7 +171,7 @@ def _hush(settings: Settings) -> None:
 
 
 def _is_of_no_job(_: logging.LogRecord) -> bool:
-    """Drop Celery's lines on an attempt: ours say more, and Celery's show results in clear text."""
+    """Drop Celery's lines about an attempt: jobclaim's have more details, and Celery's show results in clear text."""
     return not isinstance(get_current_task(), JobTask)
 
 
@@ -181,7 +181,7 @@ def _add_worker(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_plain_task(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Name the plain task that a user's line comes from, as Celery's task formatter does; a job is named already."""
+    """Add the plain task that a user's line comes from, as Celery's task formatter does; jobs are added elsewhere."""
     if "job_id" in event or str(event.get("logger", "")).startswith(redaction.OURS):
         return event
     if (task := get_current_task()) is not None and task.request.id:

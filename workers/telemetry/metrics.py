@@ -1,7 +1,7 @@
-"""Metrics, made of log events: what is said once is counted once, and no body of code must know of both.
+"""Metrics, derived from log events, so that each event is logged and counted in one call.
 
-Labels are names that code chose (task, queue) and our own words (outcome, kind): never an argument, an id or a message.
-Exported by OTLP, or scraped by Prometheus from a worker's main process, which adds up its children.
+Labels are names from code (task, queue) and jobclaim's own terms (outcome, kind): never an argument, an id or a
+message. Exported by OTLP, or scraped by Prometheus from a worker's main process, which adds up its children.
 """
 
 from __future__ import annotations
@@ -84,18 +84,18 @@ OF_EVENT: Final[Mapping[str, tuple[Metric, ...]]] = {
     "breaker.opened": (BREAKERS,),
     "recovery.pass_completed": SWEPT,
 }
-"""Which events count for what."""
+"""Metrics by event."""
 
 
 class Sink(Protocol):
-    """Where measurements go."""
+    """Destination of measurements."""
 
     def add(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        """Count, or put into the histogram."""
+        """Count the event, or record its value in the histogram."""
 
 
 def measure(sink: Sink, event: Mapping[str, Any]) -> None:
-    """Measure what a log event says."""
+    """Record the measurements of a log event."""
     for metric in OF_EVENT.get(str(event.get("event")), ()):
         known = {**event, "outcome": str(event["event"]).partition(".")[2]}
         value = known.get(metric.field, 0) if metric.field else 1
@@ -104,7 +104,7 @@ def measure(sink: Sink, event: Mapping[str, Any]) -> None:
 
 
 class Measuring:
-    """Measures each event, written or not; the sink is made on the first one, in each process anew."""
+    """Measures each event, logged or not; the sink is created on the first one, in each process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -117,7 +117,7 @@ class Measuring:
 
 
 def observe(settings: Settings, speaker: log.Speaker | None = None) -> None:
-    """Measure this process's events by these settings; those of another app than ``speaker`` are not."""
+    """Measure this process's events by these settings, except those of other apps than ``speaker``."""
     log.observe("metrics", Measuring(settings) if settings.telemetry != "off" else None, speaker)
 
 
@@ -132,7 +132,7 @@ def _sink(kind: str, endpoint: str) -> Sink:
 
 
 class OtlpSink:
-    """Exports every ten seconds, and when the process ends."""
+    """Exports by OTLP every ten seconds, and when the process ends."""
 
     def __init__(self, endpoint: str = "", reader: Any = None) -> None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -160,7 +160,7 @@ class OtlpSink:
 
 
 class PrometheusSink:
-    """Metrics of this process; in a worker, files that its main process adds up over all children."""
+    """Metrics of this process for Prometheus; in a worker, files that its main process adds up over all children."""
 
     def __init__(self, registry: Any = None) -> None:
         from prometheus_client import REGISTRY
@@ -186,7 +186,7 @@ class PrometheusSink:
 
 
 def prepare(settings: Settings) -> None:
-    """Before the first metric of a worker and before its forks: an empty folder for the children's counts."""
+    """Make an empty folder for the children's counts, before a worker's first metric and before its forks."""
     if settings.telemetry != "prometheus":
         return
     folder = run_folder.claim(settings.run_folder) / f"{settings.worker_name}.metrics"

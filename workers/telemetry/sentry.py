@@ -1,7 +1,7 @@
-"""Where the host uses Sentry: one event for a failure, grouped by the exception, and not one more for its log lines.
+"""Sentry, if the host uses it: one event per failure, grouped by the exception, and no more for its log lines.
 
 Sentry makes an event of every error line. A failure has the exception, which Sentry's Celery integration reports, and
-our line, which names the job and so would be a new issue each time.
+jobclaim's line, which has the job's id and so would be a new issue each time.
 
 ::
 
@@ -10,7 +10,7 @@ our line, which names the job and so would be a new issue each time.
     our other error lines                              grouped by their code
     Celery's on a child that was killed                dropped: its job's failure is told
 
-Nothing is imported and nothing is done where the host does not use it.
+If the host does not use Sentry, nothing is imported or done.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ OF_BILLIARD: Final = "multiprocessing"
 ENDED: Final = "Process %r pid:%r exited with %r"
 HARD_LIMIT: Final = "Hard time limit (%ss) exceeded for %s[%s]"
 OF_CELERY: Final = {OF_BILLIARD: ENDED, "celery.worker.request": HARD_LIMIT}
-"""By logger, the line that tells what a job's failure tells as well."""
+"""By logger, the line that a job's failure makes redundant."""
 
 
 def adopt() -> None:
-    """Look at what Sentry is about to send from this process; done once, whenever it is initialised."""
+    """Filter what Sentry is about to send from this process; installed once, whenever Sentry is initialised."""
     scope: Any = sys.modules.get("sentry_sdk.scope")
     if scope is not None and process not in scope.global_event_processors:
         scope.add_global_event_processor(process)
@@ -61,7 +61,7 @@ def _failure(event: Any, fields: Mapping[str, Any]) -> Any:
         if not isinstance(raised, tuple(getattr(get_current_task(), "throws", ()) or ())):
             import sentry_sdk
 
-            sentry_sdk.capture_exception(raised)  # which drops what it has just had of Celery's integration
+            sentry_sdk.capture_exception(raised)  # it drops the exception that Celery's integration has just reported
         return None
     module, _, short = name.rpartition(".")
     return {
@@ -75,7 +75,7 @@ def _failure(event: Any, fields: Mapping[str, Any]) -> Any:
 
 
 def _line(record: logging.LogRecord) -> tuple[str, str, dict[str, Any]]:
-    """Read the code, the sentence and the fields of a line of ours, written through structlog or standard logging."""
+    """Read the code, the message and the fields of a jobclaim line, logged through structlog or standard logging."""
     if isinstance(record.msg, Mapping):
         fields = {name: value for name, value in record.msg.items() if name not in ("event", "message")}
         code = str(record.msg.get("event"))

@@ -1,22 +1,23 @@
-"""Traces of jobs: one trace from the submission on, through every attempt, whoever ends it.
+"""Traces of jobs: one trace from the submission through every attempt, whichever process ends it.
 
 ::
 
     submit orders.ship                    by the caller; its context is stored with the job, on each of its messages
       ├── queue                           from the time it was due to the claim
       ├── claim
-      ├── run orders.ship, attempt 1      ERROR: its child was killed; told by the worker's main process
+      ├── run orders.ship, attempt 1      ERROR: its child was killed; reported by the worker's main process
       ├── queue
       ├── claim
       └── run orders.ship, attempt 2      linked to attempt 1; spans of the body are below it
 
-The spans of an attempt are told when it has ended, by whoever ends it: the child, the main process of its worker, or
-recovery. A span that a killed process should have told is therefore not missing. Their ids follow from the job's id
-and the attempt, so an attempt can be linked, and a body's spans can have a parent, before that parent is told; and an
-attempt that is told twice is one span.
+The spans of an attempt are reported when it has ended, by the process that ends it: the child, the main process of its
+worker, or recovery. So spans of a killed process are not missing. Their ids are derived from the job's id and the
+attempt, so an attempt can be linked, and a body's spans can have a parent, before that parent is reported; and an
+attempt that is reported twice is one span.
 
-Limit: a process exports every second. One that is killed takes with it what it told in its last second: the job's own
-earlier attempts are told again by whoever finds it, from the job's history; spans of other jobs and of bodies are lost.
+Limit: a process exports every second. A killed process loses the spans of its last second: the job's own earlier
+attempts are reported again, from the job's history, by the process that finds it; spans of other jobs and of bodies are
+lost.
 
 Nothing of OpenTelemetry is imported while `Settings.telemetry` is "off".
 """
@@ -44,16 +45,16 @@ CARRIER: Final = "traceparent"
 """Header of W3C Trace Context that the messages carry."""
 FLUSH_MS: Final = 3_000
 UNTOLD_MS: Final = 5_000
-"""How long before a crash an attempt must have ended that was surely exported."""
+"""How long before a crash an attempt must have ended to be certainly exported."""
 SCHEDULE_MS: Final = 1_000
-"""Longest that an ended span waits in the process."""
+"""Longest time that an ended span waits in the process."""
 NANOSECONDS: Final = 1_000_000
 OK_ENDS: Final = frozenset({"completed", "retry", "release"})
 
 _local = threading.local()
 _claim_ended: ContextVar[int | None] = ContextVar("claim_ended", default=None)
 _providers: dict[tuple[int, str], TracerProvider] = {}
-"""By process and endpoint: apps with endpoints of their own keep apart."""
+"""By process and endpoint: apps with their own endpoints are separate."""
 
 
 def is_on(settings: Settings) -> bool:
@@ -63,7 +64,7 @@ def is_on(settings: Settings) -> bool:
 
 @contextmanager
 def submitting(settings: Settings, task: str, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Trace a submission; gives the options with the context that the job's messages are to carry."""
+    """Trace a submission; return the options with the context that the job's messages are to carry."""
     if not is_on(settings):
         yield dict(options)
         return
@@ -79,7 +80,7 @@ def submitting(settings: Settings, task: str, options: Mapping[str, Any]) -> Ite
 
 
 def enter(settings: Settings, job: Job) -> None:
-    """Make the attempt's span the parent of whatever the body traces, as long as the present context lasts."""
+    """Make the attempt's span the parent of the body's spans, in the current context."""
     if not is_on(settings):
         return
     from opentelemetry import context
@@ -90,7 +91,7 @@ def enter(settings: Settings, job: Job) -> None:
 
 
 def crashed(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = "", exception: str = "") -> None:
-    """Tell the spans of an attempt whose process is gone, as `ended`, and of those before it."""
+    """Report the spans of an attempt whose process is lost, as `ended`, and of earlier attempts."""
     if not is_on(settings):
         return
     due = job.created_at
@@ -106,7 +107,7 @@ def crashed(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = 
 
 
 def ended(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = "", exception: str = "") -> None:
-    """Tell the spans of an attempt that has ended.
+    """Report the spans of an attempt that has ended.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ def ended(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = ""
 
 
 def flush() -> None:
-    """Export what this process has told and not exported yet; called when it ends."""
+    """Export the pending spans of this process; called when it ends."""
     for (pid, _), provider in _providers.items():
         if pid == os.getpid():
             provider.force_flush(FLUSH_MS)
@@ -163,7 +164,7 @@ def flush() -> None:
 
 # --- ids
 class ChosenIds:
-    """Random ids, but for the span that says which one it wants."""
+    """Random ids, except for a span whose id was chosen."""
 
     def generate_span_id(self) -> int:
         """Return the id that was chosen, else a random one."""
@@ -175,7 +176,7 @@ class ChosenIds:
         return int.from_bytes(os.urandom(16), "big") or 1
 
     def is_trace_id_random(self) -> bool:
-        """All of the trace's id is random."""
+        """Return true: all of the trace's id is random."""
         return True
 
 
@@ -194,14 +195,14 @@ def _span_id(job: Job, attempt: int, name: str) -> int:
 
 
 def _attempt(job: Job, attempt: int) -> SpanContext:
-    """Context of the span of an attempt, told or not."""
+    """Return the context of an attempt's span, reported or not."""
     from opentelemetry.trace import SpanContext, TraceFlags
 
     return SpanContext(_submitted(job).trace_id, _span_id(job, attempt, "run"), False, TraceFlags(TraceFlags.SAMPLED))
 
 
 def _submitted(job: Job) -> SpanContext:
-    """Context of the submission; for a job that was submitted without a trace, one that follows from its id."""
+    """Return the context of the submission; for a job that was submitted without a trace, one derived from its id."""
     from opentelemetry import context
     from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -224,7 +225,7 @@ def _parent(job: Job) -> Any:
 
 # --- exporting
 def _tracer(settings: Settings) -> Any:
-    """Return this process's tracer: its exporting thread is made anew in each process."""
+    """Return this process's tracer: each process has its own exporting thread."""
     key = (os.getpid(), settings.telemetry_endpoint or "")
     if key not in _providers:
         for inherited in [known for known in _providers if known[0] != key[0]]:
@@ -247,7 +248,7 @@ def _provider(settings: Settings) -> TracerProvider:
 
 
 def resource() -> Any:
-    """Say who exports: the service is ``OTEL_SERVICE_NAME``'s, default jobclaim."""
+    """Return the exporting resource: its service is ``OTEL_SERVICE_NAME``, default jobclaim."""
     from opentelemetry.sdk.resources import Resource
 
     return Resource.create({} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "jobclaim"})
