@@ -1,4 +1,4 @@
-"""Checks of schedules and tasks, on a running app and on source code that is only read; for people, hooks and CI."""
+"""Checks of schedules and tasks, on an imported app and on source code that is only parsed; for use in hooks and CI."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Types of a task's arguments and result that no job can carry, as far as its annotations tell.
+"""Types of a task's arguments and result that a job cannot carry, as far as they are annotated.
 
-A job's call and result are kombu's JSON. What that has no form for is refused when a call is submitted, and as a result
-fails the job after its body has done its work; so it is better known before.
+A job's call and result are kombu's JSON. An argument that it cannot encode is refused at submission, and such a result
+fails the job after its body has done its work, so it is better detected before.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ REFUSED: Final[Mapping[str, str]] = {
     "fractions.Fraction": "pass two numbers",
     "collections.deque": LISTS,
 }
-"""By origin, what to pass instead."""
+"""By full name of the type, what to pass instead."""
 ROWS: Final = ("Model", "DeclarativeBase", "Base")
-"""Ends of the base classes that rows of a database have."""
+"""Last names of base classes of database models."""
 CARRIED: Final = frozenset({"BaseModel", "TypedDict", "NamedTuple", "IntEnum", "StrEnum", "IntFlag", "Protocol"})
-"""Base classes of what is carried, as itself or through typed arguments."""
+"""Base classes of types that a job can carry, directly or through typed arguments."""
 VALUES: Final = frozenset({"int", "str", "float", "bytes", "Decimal", "datetime", "date", "UUID"})
 MAX_DEPTH: Final = 6
 
 
 def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: bool) -> Iterator[tuple[str, str, str]]:
-    """Find annotations that name what no job can carry: the parameter or "return", the type, what to pass instead.
+    """Find annotations that a job cannot carry: the parameter or "return", the type, what to pass instead.
 
     Parameters
     ----------
     typed : bool
-        Whether arguments are converted as they are annotated (``validate = True``); results never are.
+        Whether arguments are converted by their annotations (``validate = True``); results never are.
     """
     function = _run_of(node)
     if function is None:
@@ -113,7 +113,7 @@ def _of_name(node: ast.expr, module: Module, modules: Modules, depth: int) -> It
 
 
 def _of_class(node: ast.ClassDef, module: Module, modules: Modules) -> str:
-    """What to pass instead of an object of the project's own class; empty where it is carried."""
+    """Return what to pass instead of an object of the project's own class; empty if a job can carry it."""
     bases = set(_bases(node, module, modules))
     if bases & CARRIED or ("Enum" in bases and bases & VALUES):
         return ""

@@ -1,4 +1,4 @@
-"""Names that source code gives a value: by assignment, as keyword argument, as key of a table."""
+"""Names that source code sets: by assignment, as a keyword argument, as a key of a dict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def assigned(node: ast.AST) -> tuple[list[ast.expr], ast.expr] | None:
 
 
 def assigned_pairs(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Return each name and its value, the last part of a dotted name; keys of tables and subscripts are names too."""
+    """Return each name (the last part of a dotted one) and its value; keys of dicts and subscripts are names too."""
     if isinstance(node, ast.Dict):
         yield from (
             (key.value, value)

@@ -1,4 +1,4 @@
-"""What can be wrong with tasks: in their source, and in the app that registered them."""
+"""Rules for tasks: in their source, and in the app that registered them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rule = Callable[[Source, InspectedApp | None], Iterable[Finding]]
 
 
 def duplicate_names(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Two functions under one name: the one that is imported last wins."""
+    """Find functions with the same task name: the one that is imported last wins."""
     named: dict[str, list[TaskSource]] = defaultdict(list)
     for task in source.tasks:
         named[task.name].append(task)
@@ -42,7 +42,7 @@ def duplicate_names(source: Source, _: InspectedApp | None) -> Iterator[Finding]
 
 
 def mixed_decorators(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """``@app.task`` beside ``@shared_task``: half the tasks import the app, which imports the tasks."""
+    """Find ``@app.task`` beside ``@shared_task``: some tasks import the app, which imports the tasks."""
     if any(task.decorator == "shared_task" for task in source.tasks):
         for task in source.tasks:
             if task.imports_app:
@@ -58,7 +58,7 @@ def mixed_decorators(source: Source, _: InspectedApp | None) -> Iterator[Finding
 
 
 def only_app_tasks(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """No ``@shared_task`` at all: every module of tasks imports the app, which imports the modules of tasks."""
+    """Find projects without a ``@shared_task``: every task module imports the app, which imports those modules."""
     if not any(task.decorator == "shared_task" for task in source.tasks):
         for task in source.tasks:
             if task.imports_app:
@@ -74,7 +74,7 @@ def only_app_tasks(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
 
 
 def odd_names(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Names that no route, search or shell takes well."""
+    """Find names that are awkward in routes, searches or shells."""
     known = {task.name: task for task in source.tasks}
     for name in dict.fromkeys([*known, *(fleet.tasks if fleet else ())]):
         if any(character in "()[]{} \t\n" for character in name):
@@ -90,10 +90,10 @@ def odd_names(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
 
 
 def unrouted(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Tasks that nobody sent anywhere: they fall into the default queue, before or behind everything."""
+    """Find tasks without a route: they go to the default queue, whatever their priority."""
     used = {*fleet.queues, *(task.queue for task in fleet.tasks.values())} if fleet else set()
     for task, place in _registered(source, fleet):
-        if not task.routed and used - {task.queue}:  # with one queue there is nothing to choose
+        if not task.routed and used - {task.queue}:  # with one queue there is nothing to route
             yield Finding(
                 "unrouted",
                 task.name,
@@ -105,7 +105,7 @@ def unrouted(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
 
 
 def unlimited(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Tasks without a hard limit: a hung one holds its process for ever, and no visibility timeout covers it."""
+    """Find tasks without a hard limit: a hung one blocks its process forever, and no visibility timeout covers it."""
     fix = "give it time_limit= and soft_time_limit=, or set task_time_limit for all"
     problem = "has no time limit: a hung body holds its process for ever, and SQS delivers the message again"
     cause = "no time limit for all tasks"
@@ -120,7 +120,7 @@ def unlimited(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
 
 
 def unused_queues(_: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Queues that cost polls and alarms, and carry nothing."""
+    """Find queues that no task uses: they cost polls and alarms."""
     used = {task.queue for task in fleet.tasks.values()} if fleet else set()
     for queue in fleet.queues if fleet else ():
         if queue not in used:

@@ -1,4 +1,4 @@
-"""Celery settings in source code that concern the claim rule, under Celery's names or Django's."""
+"""Celery settings in source code that matter for the claim rule, under Celery's names or Django's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSAFE: Final = re.compile(r"pickle|yaml|dill|python-serialize", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: which kind it is, its name and value as written, its place."""
+    """One setting: its kind, its name and value as written, and its place."""
 
     kind: str
     name: str
@@ -39,7 +39,7 @@ class Setting:
 
 
 def settings_of(node: ast.AST, module: Module, modules: Modules) -> Iterator[Setting]:
-    """Find the settings that a node gives a value."""
+    """Find the settings that a node sets."""
     if isinstance(node, ast.ClassDef):
         yield from _of_class(node, module)
     for value in _time_zones(node):
@@ -78,7 +78,7 @@ def _kind(written: str, value: ast.expr, module: Module, modules: Modules) -> st
 
 
 def _plain(written: str) -> tuple[str, bool]:
-    """Return a setting's name without prefix and in lower case; and whether it is one of Celery's for certain."""
+    """Return a setting's name in lower case without its prefix, and whether it is certainly one of Celery's."""
     name = written.lower()
     if name.startswith("celery_"):
         return name.removeprefix("celery_"), True
@@ -86,7 +86,7 @@ def _plain(written: str) -> tuple[str, bool]:
 
 
 def _of_class(node: ast.ClassDef, module: Module) -> Iterator[Setting]:
-    """Find the attributes of a class of tasks that acknowledge late."""
+    """Find the attributes of a task class that enable late acknowledgement."""
     for statement in node.body:
         for name, value in assigned_pairs(statement):
             if (

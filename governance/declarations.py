@@ -1,4 +1,4 @@
-"""Where source code declares a task, in any of Celery's ways: decorators under any name, calls, and classes."""
+"""Task declarations in source code, in any of Celery's forms: decorators under any name, calls, and classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobclaim.governance.texts import Text, text_of
 Kind: TypeAlias = Literal["shared_task", "app.task", "class"]
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 APPS: Final = ("app", "celery")
-"""Ends of the names that Celery apps have: ``@celery_app.task``."""
+"""Endings of the usual names of Celery apps: ``@celery_app.task``."""
 TASK_METHODS: Final = frozenset({"task", "periodic_task"})
 REGISTERS: Final = ("register_task", "tasks.register", "task_registry.register")
 MAX_DEPTH: Final = 6
@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 6
 
 @dataclass(frozen=True)
 class Declaration:
-    """One task: its function or class, what declares it, and the options given there."""
+    """One task: its function or class, its declaration, and the options given there."""
 
     node: Function | ast.ClassDef
     module: Module
@@ -30,7 +30,7 @@ class Declaration:
     line: int = 0
 
     def text(self, modules: Modules) -> Text:
-        """Read the name that is given; not exact where it is computed, empty where none is given."""
+        """Read the given name; not exact if it is computed, empty if none is given."""
         given = self.options.get("name")
         if given is None or (isinstance(given, ast.Constant) and given.value is None):
             return Text.of("")
@@ -39,7 +39,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes tasks of functions: Celery's own decorator, or a wrapper of it with options of its own."""
+    """A decorator that turns functions into tasks: Celery's own, or a wrapper of it with its own options."""
 
     kind: Kind
     options: Mapping[str, ast.expr] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def declarations(module: Module, modules: Modules) -> Iterator[Declaration]:
 
 
 def maker_of(node: ast.expr, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Maker | None:
-    """Tell what an expression used as a decorator makes of a function; ``None`` where it is no task."""
+    """Return what an expression used as a decorator makes of a function; ``None`` if it is not a task."""
     if not depth:
         return None
     if isinstance(node, ast.Call):
@@ -80,7 +80,7 @@ def maker_of(node: ast.expr, module: Module, modules: Modules, depth: int = MAX_
 
 
 def is_app(node: ast.expr, module: Module, modules: Modules) -> bool:
-    """Return whether an expression is a Celery app, by what it is or else by its name."""
+    """Return whether an expression is a Celery app, by its definition or else by its name."""
     dotted = ast.unparse(node)
     found = modules.follow(module, dotted)
     if found and isinstance(found[1], ast.Call):
@@ -112,7 +112,7 @@ def _maker_of_call(node: ast.Call, module: Module, modules: Modules, depth: int)
 
 
 def _wrapper(dotted: str, module: Module, modules: Modules, depth: int) -> Maker | None:
-    """Look into a decorator of the project's own: a function that calls Celery's, or a name for it."""
+    """Resolve a decorator of the project's own: a function that calls Celery's, or an alias of it."""
     found = modules.follow(module, dotted)
     if found is None:
         return None
@@ -136,7 +136,7 @@ def _decorated(node: Function, module: Module, modules: Modules) -> Iterator[Dec
 
 
 def _may_declare(func: ast.expr) -> bool:
-    """Return whether a call is worth a closer look: its name, or what it calls, says task."""
+    """Return whether a call may declare a task: its name, or what it calls, contains "task"."""
     match func:
         case ast.Call(func=inner):
             return _may_declare(inner)
@@ -163,13 +163,13 @@ def _called(node: ast.Call, module: Module, modules: Modules) -> Iterator[Declar
 
 
 def _is_global(target: ast.expr, module: Module) -> bool:
-    """Return whether a name is not a function's parameter: a decorator's own body calls Celery's with one."""
+    """Return whether a name is not a function's parameter: a decorator's own body calls Celery's with a parameter."""
     name = ast.unparse(target).split(".")[0]
     return name in module.definitions or name in module.imports
 
 
 def _class_name(node: ast.ClassDef) -> ast.expr | None:
-    """Return the name that a class gives its task."""
+    """Return the task name that a class sets."""
     for statement in node.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id="name")], value=value):

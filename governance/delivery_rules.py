@@ -1,4 +1,4 @@
-"""What in tasks and settings works against the claim: who acknowledges when, what comes twice, what hides the claim."""
+"""Rules for tasks and settings that work against the claim: acknowledgement, redelivery, hidden methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobclaim.governance.source import Source, TaskSource
 from jobclaim.specs.finding import Finding
 
 SQS_MAX_DELAY: Final = 900
-"""Seconds that SQS can keep a message back; Celery holds longer ones in a worker's memory."""
+"""Longest delay of SQS, seconds; Celery holds messages with a longer one in a worker's memory."""
 
 
 def is_claimed(task: TaskSource) -> bool:
@@ -21,10 +21,10 @@ def is_claimed(task: TaskSource) -> bool:
 
 
 def acks_late(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Late acknowledgement: a body longer than the visibility timeout is delivered again beside itself."""
+    """Find late acknowledgement: a body longer than the visibility timeout is delivered again while it runs."""
     late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
     settings = [one for one in source.settings if one.kind == "acks-late"]
-    if not settings:  # else one setting explains them all
+    if not settings:  # otherwise one setting explains them all
         late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
     places = {task.name: (task.file, task.line) for task in source.tasks}
     of_tasks = [(name, *places.get(name, ("", 0)), "tasks with acks_late=True") for name in sorted(late)]
@@ -42,7 +42,7 @@ def acks_late(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
 
 
 def reject_on_worker_lost(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Messages that come back when their worker is lost: recovery and they would start the work twice."""
+    """Find messages that return when their worker is lost: they and recovery would start the work twice."""
     rows = [
         (task.name, task.file, task.line) for task in source.tasks if task.options.get("reject_on_worker_lost") is True
     ]
@@ -61,7 +61,7 @@ def reject_on_worker_lost(source: Source, _: InspectedApp | None) -> Iterator[Fi
 
 
 def visibility_timeouts(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Visibility timeouts by hand: jobclaim derives them from the time limits, and refuses queues that differ."""
+    """Find visibility timeouts set by hand: jobclaim derives them from time limits, and refuses queues that differ."""
     for one in source.settings:
         if one.kind == "visibility-timeout":
             yield Finding(
@@ -75,7 +75,7 @@ def visibility_timeouts(source: Source, _: InspectedApp | None) -> Iterator[Find
 
 
 def serializers(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Serializers that can make any object: jobs are JSON, and a worker refuses other messages."""
+    """Find serializers that can build any object: jobs are JSON, and a worker refuses other messages."""
     rows = [(one.name, one.value, one.file, one.line) for one in source.settings if one.kind == "unsafe-serializer"]
     rows += [
         (task.name, repr(given), task.file, task.line)
@@ -96,7 +96,7 @@ def serializers(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
 
 
 def argument_types(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Arguments and results that JSON has no form for: a call with one is refused, a result fails its job."""
+    """Find arguments and results that JSON cannot encode: such a call is refused, and such a result fails its job."""
     for task in source.tasks:
         for name, kind, instead in task.types:
             what = "its result" if name == "return" else f"argument {name!r}"
@@ -112,7 +112,7 @@ def argument_types(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
 
 
 def own_transports(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Transports of the project's own: jobclaim brings one, and only one can be in use."""
+    """Find custom transports: jobclaim provides one, and only one can be in use."""
     for one in source.settings:
         if one.kind == "own-transport":
             yield Finding(
@@ -126,7 +126,7 @@ def own_transports(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
 
 
 def far_etas(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Calls far ahead of plain tasks: Celery holds them in a worker's memory, and SQS delivers them again."""
+    """Find calls of plain tasks with a far ETA: Celery holds them in a worker's memory, and SQS delivers them again."""
     claimed = {task.function for task in source.tasks if is_claimed(task)}
     for call in source.etas:
         if call.target.split(".")[-1] in claimed or (call.countdown is not None and call.countdown <= SQS_MAX_DELAY):
@@ -144,7 +144,7 @@ def far_etas(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
 
 
 def unclaimed_writes(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Bodies that write state without a claim: what SQS delivers twice is written twice."""
+    """Find bodies that write state without a claim: a message that SQS delivers twice is written twice."""
     claimed = {name for name, task in fleet.tasks.items() if task.claims} if fleet else set()
     for task in source.tasks:
         if task.writes and not task.claims and not is_claimed(task) and task.name not in claimed:
@@ -170,7 +170,7 @@ def _claim_it(task: TaskSource, source: Source) -> str:
 
 
 def claim_overrides(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
-    """Classes of claimed tasks that hide what a worker relies on, or what the classes behind them do."""
+    """Find classes of claimed tasks that override what a worker relies on, or what their base classes do."""
     for one in source.overrides:
         if one.refused:
             problem = f"overrides {one.method}, which is jobclaim's own: a worker with such a task does not start"

@@ -1,4 +1,4 @@
-"""Calls that ask for a time at which a task shall run, and how far ahead that is, as far as the source tells."""
+"""Calls with a time at which a task is to run, and how far ahead that is, as far as the source shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_DEPTH: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class EtaCall:
-    """A call that asks for a time: ``countdown`` in seconds where the source tells it, ``None`` where it does not."""
+    """A call with a time: ``countdown`` in seconds if the source shows it, else ``None``."""
 
     target: str
     file: str
@@ -24,7 +24,7 @@ class EtaCall:
 
 
 def eta_calls(call: ast.Call, module: Module, modules: Modules) -> Iterator[EtaCall]:
-    """Find ``countdown=`` and ``eta=`` of a call of ``apply_async``; a computed countdown is believed to be short."""
+    """Find ``countdown=`` and ``eta=`` of a call of ``apply_async``; a computed countdown is assumed to be short."""
     if not (isinstance(call.func, ast.Attribute) and call.func.attr == "apply_async"):
         return
     for word in call.keywords:
@@ -41,7 +41,7 @@ def eta_calls(call: ast.Call, module: Module, modules: Modules) -> Iterator[EtaC
 
 
 def _ahead(eta: ast.expr, call: ast.Call, module: Module, modules: Modules) -> float | None:
-    """Tell how far ahead a moment is: the ``timedelta`` of which it is made, if any; a computed one is short."""
+    """Return how far ahead a time is: the ``timedelta`` in its expression, if any; a computed one is assumed short."""
     values = [eta]
     if isinstance(eta, ast.Name):
         values += [
@@ -72,7 +72,7 @@ def _timedelta(call: ast.Call, module: Module, modules: Modules) -> float | None
 
 
 def _number(node: ast.expr, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> float | None:
-    """Read a number, also a product and a constant of any module."""
+    """Read a number, including products and constants of any module."""
     match node:
         case ast.Constant(value=int() | float() as number):
             return float(number)

@@ -1,4 +1,4 @@
-"""Findings as people are shown them: known ones left out by a baseline, those of one cause as one."""
+"""Presentation of findings: known ones are left out by a baseline, and those of one cause are grouped."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Final
 from jobclaim.specs.finding import Finding
 
 NAMED: Final = 3
-"""Subjects that a finding of many names; its places name all."""
+"""Subjects that a grouped finding names; its places list all."""
 
 
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """Make one finding of all that have one cause, with their number and places; return the rest as they are."""
+    """Merge the findings of one cause into one, with their number and places; return the rest unchanged."""
     alone: list[Finding] = []
     together: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for one in findings:
@@ -42,12 +42,12 @@ def _one(same: list[Finding]) -> Finding:
 
 
 def read_baseline(path: Path) -> frozenset[str]:
-    """Read the fingerprints of faults that are known and accepted for now.
+    """Read the fingerprints of findings that are accepted for now.
 
     Raises
     ------
     ValueError
-        It is no baseline; the message names the file.
+        It is not a baseline; the message names the file.
     """
     try:
         return frozenset(row["fingerprint"] for row in json.loads(path.read_text())["known"])
@@ -58,7 +58,7 @@ def read_baseline(path: Path) -> frozenset[str]:
 
 
 def write_baseline(path: Path, findings: Iterable[Finding]) -> None:
-    """Write a baseline: from now on only new faults count."""
+    """Write a baseline, so that only new findings count from now on."""
     rows = [
         {"fingerprint": one.fingerprint, "check": one.check, "subject": one.subject, "file": one.file}
         for one in sorted(findings)

@@ -1,4 +1,4 @@
-"""What a Celery app knows of itself, as values that the rules take."""
+"""Inspect a Celery app, and return values for the rules."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from jobclaim.governance.schedule_rules import HOTSPOT, World
 from jobclaim.workers.handle import installed_on
 
 OWN: Final = ("celery.", "jobclaim.", "recovery.", "workers.")
-"""Tasks of Celery's and of ours."""
+"""Prefixes of Celery's tasks and ours."""
 ONCE: Final = ("idempot", "once", "singleton")
-"""Parts of the names of base classes that make a task idempotent, ours and others'."""
+"""Parts of names of base classes that make a task idempotent, ours and others'."""
 
 
 def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: int = HOTSPOT) -> World:
-    """Tell the rules of schedules what an app knows.
+    """Return what an app knows, for the rules of schedules.
 
     Parameters
     ----------
     live_queues : frozenset of str, optional
-        Queues that living workers listen on; default those that the app declares.
+        Queues that live workers listen on; default those that the app declares.
     """
     settings = handle.settings if (handle := installed_on(app)) else None
     tasks = frozenset(app.tasks)
@@ -44,7 +44,7 @@ def world_of(app: Any, *, live_queues: frozenset[str] | None = None, hotspot: in
 
 
 def fleet_of(app: Any) -> InspectedApp:
-    """Tell the rules of tasks what an app knows."""
+    """Return what an app knows, for the rules of tasks."""
     settings = handle.settings if (handle := installed_on(app)) else None
     users = {name: _registered(app, task) for name, task in app.tasks.items() if not name.startswith(OWN)}
     if settings is None:
@@ -82,7 +82,7 @@ def _is_claimed(task: Any) -> bool:
 
 
 def _is_idempotent(task: Any) -> bool:
-    """Each tick of a `JobTask` is one job; other base classes are believed by their names."""
+    """Return whether equal ticks are one job, as those of a `JobTask`; judge other base classes by their names."""
     if task.name.startswith(OWN) or _is_claimed(task):
         return True
     return any(word in kind.__name__.lower() for kind in type(task).__mro__ for word in ONCE)

@@ -1,6 +1,6 @@
-"""Python files by the names under which they are imported, and what a name in one of them stands for.
+"""Python files by the names under which they are imported, and the definitions of names in them.
 
-Nothing is imported: names are followed through assignments and ``import`` statements, as far as the source tells.
+Nothing is imported: names are followed through assignments and ``import`` statements, as far as the source shows.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ SKIPPED: Final = frozenset({"node_modules", "site-packages", "__pycache__", "tes
 BUILT: Final = frozenset({"build", "dist"})
 """Folders of generated copies, unless they are packages."""
 TESTS: Final = re.compile(r"(test_.*|.*_tests?|tests?|conftest)\.py")
-"""Tests make up tasks and schedules that nobody runs."""
+"""Tests define tasks and schedules that are never run."""
 NEW_EXCEPT: Final = re.compile(rb"^([ \t]*except[ \t]+)([\w.]+(?:[ \t]*,[ \t]*[\w.]+)+)([ \t]*:)", re.MULTILINE)
-"""``except A, B:`` of Python 3.14, which its elders read with parentheses (PEP 758)."""
+"""``except A, B:`` of Python 3.14, which older versions require in parentheses (PEP 758)."""
 PROJECT_FILES: Final = ("manage.py", "pyproject.toml", "setup.py", "setup.cfg")
-"""Files beside which a project's top-level packages lie."""
+"""Files that mark a project's root, where its top-level packages are."""
 MAX_STEPS: Final = 12
-"""Names through which a name is followed, so that circles end."""
+"""Most names through which a name is followed, so that cycles end."""
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 Definition: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr"
 
@@ -35,11 +35,11 @@ class Module:
     Attributes
     ----------
     name : str
-        Under which it is most likely imported.
+        Name under which it is most likely imported.
     names : tuple of str
-        All under which it may be: a folder that is not a package may or may not be on the path itself.
+        All names under which it may be imported: a folder that is not a package may or may not be on the path itself.
     file : str
-        Relative to the folder that was asked about.
+        Path relative to the folder that was given.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Module:
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """All of its syntax, walked once."""
+        """Return all nodes of its syntax tree, walked once."""
         return tuple(ast.walk(self.tree))
 
     @cached_property
     def imports(self) -> dict[str, tuple[str, str]]:
-        """By local name: the module, and the name in it or nothing."""
+        """Return by local name: the imported module, and the name in it if any."""
         found: dict[str, tuple[str, str]] = {}
         for node in self.nodes:
             if isinstance(node, ast.Import):
@@ -70,21 +70,21 @@ class Module:
 
     @cached_property
     def stars(self) -> tuple[str, ...]:
-        """Modules of which all names are imported."""
+        """Return the modules from which all names are imported."""
         return tuple(
             self._origin(node) for node in self.nodes if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
         )
 
     @cached_property
     def definitions(self) -> dict[str, Definition]:
-        """Functions, classes and assigned values by name, those of classes as ``Class.name``."""
+        """Return functions, classes and assigned values by name, those of classes as ``Class.name``."""
         found: dict[str, Definition] = {}
         for node in self.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 found.setdefault(node.name, node)
         for name, what in _defined(self.tree.body, ""):
             if not (isinstance(what, ast.expr) and isinstance(found.get(name), FUNCTIONS)):
-                found[name] = what  # but a function that is given its own name again, wrapped, is that function
+                found[name] = what  # a function that is wrapped and assigned to its own name is still that function
         return found
 
     def _origin(self, node: ast.ImportFrom) -> str:
@@ -113,7 +113,7 @@ def _defined(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, Defin
 
 @dataclass(slots=True)
 class Modules:
-    """All Python files under some folders; each is parsed when it is first needed."""
+    """All Python files under the given folders; each is parsed when it is first needed."""
 
     base: Path
     paths: list[tuple[Path, Path]] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Modules:
 
     @classmethod
     def under(cls, roots: Iterable[Path], base: Path) -> Modules:
-        """List the files of some folders, but no tests, and nothing that is installed or generated."""
+        """List the files of the given folders, without tests and installed or generated files."""
         found = cls(base)
         for root in roots:
             for path in sorted([root] if root.is_file() else root.rglob("*.py")):
@@ -136,7 +136,7 @@ class Modules:
         return found
 
     def module(self, path: Path, root: Path) -> Module | None:
-        """Parse a file; ``None`` where it is no Python that this interpreter reads."""
+        """Parse a file; return ``None`` if this interpreter cannot parse it."""
         if path not in self._parsed:
             self._parsed[path] = self._parse(path, root)
         return self._parsed[path]
@@ -151,11 +151,11 @@ class Modules:
         return name.split(".", maxsplit=1)[0] in self._tops
 
     def follow(self, module: Module, dotted: str) -> tuple[Module, Definition] | None:
-        """Find where a name of a module is defined; ``None`` where its definition is outside of these files."""
+        """Find where a name of a module is defined; return ``None`` if its definition is outside of these files."""
         return self._follow(module, dotted, MAX_STEPS)
 
     def origin(self, module: Module, dotted: str) -> str:
-        """Return the full name that a name of a module stands for, as far as its imports tell."""
+        """Return the full name of a name in a module, as far as its imports show."""
         head, _, rest = dotted.partition(".")
         if head not in module.imports:
             return dotted
@@ -195,10 +195,10 @@ class Modules:
 
 
 def module_names(path: Path, root: Path) -> tuple[str, ...]:
-    """Name the module of a file, the most likely name first.
+    """Return the possible module names of a file, the most likely first.
 
-    All folders that are packages belong to it. Of those above that are not, each may be a namespace package or lie on
-    the path; a project's own folder and ``src`` lie on the path.
+    All folders that are packages belong to the name. Each folder above that is not a package may be a namespace package
+    or be on the path; a project's own folder and ``src`` are on the path.
     """
     parts = [path.stem] if path.stem != "__init__" else []
     folder = path.parent

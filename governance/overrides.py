@@ -1,6 +1,7 @@
-"""What users' task classes hide of jobclaim's: other classes' hooks, a submission, or what a worker cannot do without.
+"""Methods of jobclaim that users' task classes override: other classes' hooks, a submission, or what a worker requires.
 
-The claim itself cannot be hidden (`workers.attempt.sealed`); with what is in `refused` a worker does not start.
+The claim itself cannot be overridden (`workers.attempt.sealed`); with an override that is `refused` a worker does not
+start.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MAX_DEPTH: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A name in a class whose tasks are claimed, that hides one of a class behind it.
+    """A name in a class of claimed tasks that overrides one of a base class.
 
     Attributes
     ----------
@@ -50,7 +51,7 @@ class Override:
 
 
 def overrides(node: ast.ClassDef, module: Module, modules: Modules) -> Iterator[Override]:
-    """Find what a class of claimed tasks hides."""
+    """Find what a class of claimed tasks overrides."""
     if not CLAIMING & set(mro_names(node, module, modules)[1:]):
         return
     for statement in node.body:
@@ -78,7 +79,7 @@ def _hides(statement: ast.stmt, name: str) -> bool:
 
 @cache
 def _refused() -> frozenset[str]:
-    """What a worker refuses, as it does itself; read when a class is met, for it costs Celery's import."""
+    """Return what a worker refuses, by the worker's own list; read only when needed, because it imports Celery."""
     from jobclaim.workers.attempt.sealed import own_names
     from jobclaim.workers.bases import IdempotentTask
 
@@ -86,7 +87,7 @@ def _refused() -> frozenset[str]:
 
 
 def mro_names(node: ast.AST, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> tuple[str, ...]:
-    """Name a class and all that it stands on, by the last part of their names, as far as the source tells."""
+    """Return the names of a class and its base classes, by their last parts, as far as the source shows."""
     if isinstance(node, ast.ClassDef):
         above = [name for base in node.bases if depth for name in mro_names(base, module, modules, depth - 1)]
         return (node.name, *above)
@@ -100,7 +101,7 @@ def mro_names(node: ast.AST, module: Module, modules: Modules, depth: int = MAX_
 
 
 def _calls_up(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether a method calls the one that it hides: by ``super()``, or by the name of a class."""
+    """Return whether a method calls the one that it overrides: by ``super()``, or by the name of a class."""
     return any(
         isinstance(node, ast.Attribute)
         and node.attr == function.name

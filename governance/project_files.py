@@ -1,4 +1,4 @@
-"""Schedules that a project's ``pyproject.toml`` holds: those of ``[tool.jobclaim]``."""
+"""Schedules in a project's ``pyproject.toml``, in ``[tool.jobclaim]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE: Final = "pyproject.toml"
 
 
 def schedules_of_project(roots: Iterable[Path]) -> list[Entry]:
-    """Read the schedules in the ``pyproject.toml`` of some folders, or of the first folder above that has one."""
+    """Read the schedules in the ``pyproject.toml`` of the given folders, or of the closest parent that has one."""
     found = {path for root in roots if (path := _file_of(root.resolve())) is not None}
     return [entry for path in sorted(found) for entry in _entries(path)]
 
@@ -28,7 +28,7 @@ def _entries(path: Path) -> Iterator[Entry]:
     try:
         table = tomllib.loads(text).get("tool", {}).get("jobclaim", {}).get("schedules", {})
     except tomllib.TOMLDecodeError:
-        return  # the project's own tools say so
+        return  # the project's own tools report that
     shown = str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
     for name, spec in table.items():
         if isinstance(spec, Mapping) and "task" in spec:

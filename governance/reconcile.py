@@ -1,8 +1,8 @@
-"""Do table and queues agree? Every open job has its message, every message its job, no attempt ran twice.
+"""Reconcile table and queues: every open job has its message, every message its job, no attempt ran twice.
 
-For a system at rest, after an incident or in a test: it reads every open job, and it receives every visible message and
-shows it again. That counts as a delivery, so a message that was delivered ``max_receive_count - 1`` times before is
-taken by the dead-letter queue when it is next received.
+For an idle system, after an incident or in a test: it reads every open job, receives every visible message and makes it
+visible again. That counts as a delivery, so a message that was delivered ``max_receive_count - 1`` times before moves
+to the dead-letter queue when it is next received.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from jobclaim.specs.finding import Finding
 from jobclaim.workers.submission.message import HEADER
 
 HIDDEN_SECONDS: Final = 60
-"""How long a message that is looked at is hidden, should we die before it is shown again."""
+"""How long an inspected message stays hidden if this process ends before making it visible again."""
 PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How much was looked at."""
+    """How much was compared."""
 
     jobs: int
     messages: int
@@ -85,7 +85,7 @@ def _open_jobs(repo: JobRepo, queue: str) -> Iterator[Job]:
 
 
 def _peek(sqs: Any, url: str) -> tuple[Counter[str], int]:
-    """Count visible messages by job id, and those that cannot be seen: in flight or delayed."""
+    """Count visible messages by job id, and those that cannot be received: in flight or delayed."""
     names = ["ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     seen: Counter[str] = Counter()
@@ -104,7 +104,7 @@ def _peek(sqs: Any, url: str) -> tuple[Counter[str], int]:
 
 
 def job_of(body: str) -> str:
-    """Read the job's id in a message as it lies in SQS; empty where it names none."""
+    """Read the job's id from a message as stored in SQS; empty if it has none."""
     try:
         text = body if body.lstrip().startswith("{") else base64.b64decode(body, validate=True).decode()
         return str(json.loads(text)["headers"][HEADER]["job_id"])

@@ -1,4 +1,4 @@
-"""Tasks as a running app knows them, as values that the rules take."""
+"""Tasks of an imported app, as values for the rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A task as the app knows it."""
+    """A registered task."""
 
     name: str
     queue: str = ""
@@ -20,7 +20,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class InspectedApp:
-    """The app: its tasks, and its queues that carry tasks; ``None`` where the code was only read."""
+    """An inspected app: its tasks, and its queues for tasks."""
 
     tasks: Mapping[str, Registered] = field(default_factory=dict)
     queues: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""An inventory of the tasks in Markdown, with what was found."""
+"""An inventory of the tasks in Markdown, with the findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobclaim.specs.finding import Finding
 
 
 def report(source: Source, fleet: InspectedApp | None, findings: Sequence[Finding]) -> str:
-    """Write the report. It holds no time, so that it changes only when the code does."""
+    """Write the report. It has no timestamp, so that it changes only when the code does."""
     shown = grouped(findings)
     lines = [
         "# Tasks",

@@ -1,4 +1,4 @@
-"""What can be wrong with a beat schedule. Each rule is a pure function of the entries and of what the app knows."""
+"""Rules for a beat schedule. Each rule is a pure function of the entries and of what the app knows."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from jobclaim.specs.cron import Cron
 from jobclaim.specs.finding import Finding
 
 HOTSPOT: Final = 5
-"""Entries in one minute from which it is called a hotspot."""
+"""Entries in one minute from which it is a hotspot."""
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the rules must know besides the entries.
+    """Input of the rules besides the entries.
 
     Attributes
     ----------
     tasks : frozenset of str, optional
-        Registered names; ``None`` where nothing is known, as for code that is only read.
+        Registered names; ``None`` if unknown, as for code that is only parsed.
     patterns : tuple of str
-        Regular expressions of registered names that are computed in part.
+        Regular expressions of registered names that are partly computed.
     known : tuple of str
-        Shell patterns of names that a person says exist.
+        Shell patterns of names that the user declares to exist.
     registry : str
-        Where the names come from: what a task is that is among them.
+        Source of the names, for messages: what a listed task is.
     idempotent : frozenset of str, optional
-        Tasks of which two equal ticks are one run.
+        Tasks for which two equal ticks are one run.
     queues : frozenset of str, optional
-        Queues that somebody consumes.
+        Queues that have a consumer.
     queue_of : mapping
-        Where tasks go by route.
+        Queues of tasks by route.
     default_queue : str
     expires_by_default : bool
         Whether the scheduler itself gives each tick an expiry.
     expiring : frozenset of str
         Tasks that have an expiry of their own.
     aligned : bool
-        Whether intervals are counted from the epoch, as by our scheduler. Celery's counts from its own start, so nobody
-        can say in which minute an interval fires.
+        Whether intervals are counted from the epoch, as by our scheduler. Celery's counts from its own start, so the
+        minute in which an interval fires is unknown.
     zone : tzinfo
-        In which crontabs are read.
+        Time zone of crontabs.
     """
 
     tasks: frozenset[str] | None = None
@@ -69,7 +69,7 @@ class World:
     hotspot: int = HOTSPOT
 
     def knows(self, task: str) -> bool:
-        """Return whether a task exists: by its name, by a name that is partly computed, or by a person's word."""
+        """Return whether a task exists: by its name, by a partly computed name, or by the user's declaration."""
         return (
             self.tasks is None
             or task in self.tasks
@@ -79,7 +79,7 @@ class World:
 
 
 def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Two entries that start the same call in the same minute."""
+    """Find entries that start the same call in the same minute."""
     calls = defaultdict(list)
     for entry in entries:
         calls[(entry.task, json.dumps([list(entry.args), dict(entry.kwargs)], sort_keys=True, default=repr))].append(
@@ -100,7 +100,7 @@ def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 
 def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Minutes in which many entries fire at once."""
+    """Find minutes in which many entries fire at once."""
     minutes: dict[int, set[str]] = defaultdict(set)
     for entry in entries:
         if not entry.fires_all_the_time:
@@ -124,7 +124,7 @@ def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 
 def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Entries whose tick runs twice when a message comes twice or, with Celery's own beat, when two beats run."""
+    """Find entries whose tick runs twice if a message is delivered twice or, with Celery's beat, two beats run."""
     cause = "a message that SQS delivers twice" if world.aligned else "a second beat, or a message that comes twice,"
     for entry in entries:
         known = entry.task_known and world.knows(entry.task)
@@ -139,7 +139,7 @@ def idempotency(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 
 def orphaned_tasks(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Entries whose task no worker knows."""
+    """Find entries whose task is not registered."""
     for entry in entries:
         if entry.task_known and not world.knows(entry.task):
             close = get_close_matches(entry.task, world.tasks or (), n=1, cutoff=0.6)
@@ -152,7 +152,7 @@ def orphaned_tasks(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 
 def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Entries whose ticks pile up when workers are away."""
+    """Find entries whose ticks pile up when no worker runs."""
     for entry in entries:
         gap = entry.shortest_gap_seconds()
         if entry.expires is None:
@@ -175,7 +175,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
 
 
 def unconsumed_queues(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Entries that go where nobody listens."""
+    """Find entries whose queue has no consumer."""
     for entry in entries:
         queue = entry.queue or world.queue_of.get(entry.task) or world.default_queue
         if world.queues is not None and queue and queue not in world.queues:
@@ -189,7 +189,7 @@ def unconsumed_queues(entries: Sequence[Entry], world: World) -> Iterator[Findin
 
 
 def never_firing(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
-    """Crontabs that fit no day."""
+    """Find crontabs that never match a day."""
     for entry in entries:
         if isinstance(entry.when, Cron) and not entry.when.ever_fires():
             yield _found(
@@ -201,7 +201,7 @@ def never_firing(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
 
 
 def daylight_saving(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
-    """Crontabs in local time at an hour that the clock change skips or repeats, where Celery's own beat runs them."""
+    """Find crontabs in local time at an hour that a clock change skips or repeats, if Celery's beat runs them."""
     if world.aligned:
         return  # our scheduler runs a skipped time at the next minute that exists, and a repeated one once
     for entry in entries:
@@ -245,7 +245,7 @@ def clock(minute: int) -> str:
 
 
 def _minutes(entry: Entry, world: World) -> Iterable[int]:
-    """Minutes of a week in which it is known to fire."""
+    """Return the minutes of a week in which an entry is known to fire."""
     known = world.aligned or isinstance(entry.when, Cron)
     return entry.minutes_of_a_week(MONDAY.replace(tzinfo=world.zone)) if known else ()
 

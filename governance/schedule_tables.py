@@ -1,4 +1,4 @@
-"""Where source code writes a beat schedule, in any of the ways in which that is done."""
+"""Beat schedules in source code, in any of their usual forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CRON: Final = "cron_expression"
 
 @dataclass(frozen=True)
 class Row:
-    """One entry as it is written: its name and its table; ``None`` for both where they are computed."""
+    """One entry as written: its name and its dict; both ``None`` if they are computed."""
 
     module: Module
     line: int
@@ -31,7 +31,7 @@ Table = tuple[Row, ...]
 
 
 def schedule_tables(node: ast.AST, module: Module, modules: Modules) -> Iterator[Table]:
-    """Find ``beat_schedule = {...}`` and its like, ``beat_schedule["name"] = {...}``, or a call that adds entries."""
+    """Find ``beat_schedule = {...}`` and the like, ``beat_schedule["name"] = {...}``, or a call that adds entries."""
     if isinstance(node, ast.Call):
         yield from _of_call(node, module, modules)
     elif isinstance(node, ast.Dict):
@@ -80,7 +80,7 @@ def _is_setting(target: ast.expr) -> bool:
 
 
 def _rows(value: ast.expr, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Iterator[Row]:
-    """Take a table apart: literals, ``dict(...)``, unions, and the names of other tables."""
+    """Split a dict into rows: literals, ``dict(...)``, unions, and the names of other dicts."""
     match value:
         case ast.Dict(keys=keys, values=values):
             for key, inner in zip(keys, values, strict=True):
@@ -107,7 +107,7 @@ def _row(key: ast.expr | None, value: ast.expr, module: Module, modules: Modules
 
 def _of_name(value: ast.expr, module: Module, modules: Modules, depth: int) -> Iterator[Row]:
     if last_name(value) in SCHEDULE_SETTINGS:
-        return  # read where it is written
+        return  # read at its own definition
     found = modules.follow(module, ast.unparse(value)) if depth > 0 else None
     if found and isinstance(found[1], ast.expr) and ast.unparse(found[1]) != ast.unparse(value):
         yield from _rows(found[1], found[0], modules, depth - 1)
@@ -116,7 +116,7 @@ def _of_name(value: ast.expr, module: Module, modules: Modules, depth: int) -> I
 
 
 def _of_update(call: ast.Call, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Iterator[Row]:
-    """Take apart what a table is updated with, or made of by ``dict``."""
+    """Split the arguments of a dict's ``update``, or of ``dict``, into rows."""
     for argument in call.args:
         yield from _rows(argument, module, modules, depth - 1)
     for word in call.keywords:
@@ -135,7 +135,7 @@ def _specs(value: ast.expr, module: Module) -> Table:
 
 
 def _spec(value: ast.expr) -> ast.expr:
-    """Write a ``ScheduleSpec`` as a table of Celery's; its ticks expire by themselves."""
+    """Convert a ``ScheduleSpec`` to Celery's form; its ticks expire by themselves."""
     given = dict(_pairs(value))
     when = given.pop("every", None)
     if cron := given.pop("cron", None):
@@ -157,7 +157,7 @@ def _pairs(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _periodic(call: ast.Call, module: Module) -> Row:
-    """Build an entry of ``add_periodic_task(schedule, task.s(1), name="x", expires=60)``."""
+    """Convert ``add_periodic_task(schedule, task.s(1), name="x", expires=60)``."""
     given = {word.arg: word.value for word in call.keywords if word.arg}
     schedule, signature = [*call.args[:2], given.pop("schedule", None), given.pop("sig", None)][:2]
     if schedule is None or signature is None:

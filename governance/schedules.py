@@ -17,7 +17,7 @@ MONDAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 NEVER: Final = Cron(days=frozenset())
-"""Stands for a crontab that Celery itself refuses."""
+"""Placeholder of a crontab that Celery itself refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class Entry:
     Attributes
     ----------
     when : Cron or float or None
-        A crontab, an interval in seconds, or ``None`` where it is of a kind that is not understood (solar, custom).
+        A crontab, an interval in seconds, or ``None`` for a kind that is not supported (solar, custom).
     queue : str
-        Where it goes, empty for the default.
+        Its queue, empty for the default.
     expires : float, optional
         Seconds.
     expires_given : bool
-        Whether there is an expiry at all, also one that cannot be understood: a moment, or a name in source code.
+        Whether there is an expiry, including one that cannot be evaluated: a time, or a name in source code.
     zone : tzinfo, optional
-        In which its crontab is read; ``None`` for source code, which does not tell.
+        Time zone of its crontab; ``None`` for source code, where it is unknown.
     task_known : bool
-        Whether ``task`` is the task's name; else it is source text that computes it.
+        Whether ``task`` is the task's name; otherwise it is the expression that computes it.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Entry:
                     yield minute
 
     def shortest_gap_seconds(self) -> float | None:
-        """Shortest time between two ticks, seconds; ``None`` where it is not known or longer than a week."""
+        """Return the shortest time between two ticks, seconds; ``None`` if it is unknown or longer than a week."""
         if isinstance(self.when, float):
             return self.when
         minutes = list(self.minutes_of_a_week())
@@ -87,7 +87,7 @@ class Entry:
 
 
 def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
-    """Return the next times at which an entry fires; fewer where there are none within forty years."""
+    """Return the next times at which an entry fires; only those within forty years."""
     zone = after.tzinfo or UTC
     if isinstance(entry.when, Cron):
         return [at.astimezone(zone) for at in islice(ticks_after(entry.when, after, entry.zone or zone), count)]
@@ -98,7 +98,7 @@ def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
 
 
 def clock_changes(zone: tzinfo, year: int) -> list[tuple[datetime, str]]:
-    """Local hours that a year skips or repeats in a time zone: their beginning, and which of the two."""
+    """Return the local hours that a year skips or repeats in a time zone: their start, and which of the two."""
     found = []
     at = datetime(year, 1, 1, tzinfo=UTC)
     offset = at.astimezone(zone).utcoffset()
@@ -131,7 +131,7 @@ def entry_of(
     zone: tzinfo | None = None,
     task_known: bool = True,
 ) -> Entry:
-    """Read one entry as Celery has it; ``zone`` is the app's, for crontabs that do not bring their own."""
+    """Read one of Celery's entries; ``zone`` is the app's, for crontabs without their own."""
     options = row.get("options") or {}
     computed = not isinstance(options, Mapping)
     known: Mapping[str, Any] = {} if computed else options
@@ -153,7 +153,7 @@ def entry_of(
 
 
 def _tuple(args: Any) -> tuple[Any, ...]:
-    """Return the arguments; those that are computed in source code stand as their text."""
+    """Return the arguments; those that are computed in source code as their source text."""
     return tuple(args) if isinstance(args, (list, tuple)) else (args,) if args else ()
 
 

@@ -1,4 +1,4 @@
-"""What source code says of its tasks and schedules; it is parsed, never imported or run."""
+"""Tasks and schedules in source code, which is parsed, never imported or run."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ CONCERNED: Final = re.compile(
     rb"broker_transport|transport_aliases|worker_lost",
     re.IGNORECASE,
 )
-"""What a file must hold to be parsed: nine of ten files of a web application have no part in this."""
+"""Text that a file must contain to be parsed; nine of ten files of a web application do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSource:
-    """A task as it stands in the code.
+    """A task as declared in the code.
 
     Attributes
     ----------
     name : str
-        As it will be registered: the one that is given, else module and function.
+        Name under which it will be registered: the given one, else module and function.
     other_names : tuple of str
-        Under which it may be registered instead, where the source does not tell which folder is on the path.
+        Other possible names, if the source does not show which folder is on the path.
     pattern : str
-        Regular expression of a name of which parts are computed; else empty.
+        Regular expression of a partly computed name; else empty.
     decorator : str
-        ``shared_task``, ``app.task`` whatever the app is called, or ``class``.
+        ``shared_task``, ``app.task`` (whatever the app's name), or ``class``.
     options : mapping
         Those of the decorator that are constants; ``base`` is the class's name.
     bases : tuple of str
-        Names of the base class and of all that it stands on, as far as the source tells.
+        Names of the base class and of its own base classes, as far as the source shows.
     wraps : tuple of str
         Names of the function's other decorators.
     writes : tuple of (int, str)
@@ -54,7 +54,7 @@ class TaskSource:
     imports_app : bool
         Whether the module imports the app that the decorator belongs to.
     types : tuple of (str, str, str)
-        Annotations that name what no job can carry: parameter or "return", type, what to pass instead.
+        Annotations of types that a job cannot carry: parameter or "return", type, what to pass instead.
     """
 
     name: str
@@ -76,22 +76,22 @@ class TaskSource:
 
 @dataclass(slots=True)
 class Source:
-    """What was read.
+    """Everything that was read.
 
     Attributes
     ----------
     settings : list of Setting
-        Celery settings that concern the claim rule, and where they stand.
+        Celery settings that matter for the claim rule, with their places.
     overrides : list of Override
-        Methods of task classes that keep jobclaim's own from running.
+        Methods of task classes that prevent jobclaim's own from running.
     queues : list of Text
         Names of the queues that are declared.
     errbacks : set of str
         Functions that are given as ``link_error``.
     texts : dict
-        Lines on which each text stands, as first seen: (file, line); places of names in settings.
+        First place of each text: (file, line); used as places of names in settings.
     unread : list of str
-        Files that are no Python that this interpreter reads.
+        Files that this interpreter cannot parse.
     """
 
     tasks: list[TaskSource] = field(default_factory=list)
@@ -110,14 +110,14 @@ class Source:
 
     @property
     def shared_share(self) -> str:
-        """How many of the tasks use ``@shared_task``, in words."""
+        """Describe how many of the tasks use ``@shared_task``."""
         shared = sum(task.decorator == "shared_task" for task in self.tasks)
         percent = f", {100 * shared // len(self.tasks)} %" if self.tasks else ""
         return f"{shared} by @shared_task{percent}"
 
 
 def read(roots: Iterable[Path], *, relative_to: Path | None = None) -> Source:
-    """Read all Python files under some folders, but no tests, and nothing that is installed or generated."""
+    """Read all Python files under the given folders, without tests and installed or generated files."""
     modules = Modules.under(roots, relative_to or Path.cwd())
     found = Source(modules=modules)
     declared: list[Declaration] = []
@@ -153,7 +153,7 @@ def _concerned(modules: Modules) -> list[Module]:
 
 
 def _own_words(module: Module, modules: Modules) -> Iterator[str]:
-    """Name the project's own decorators and task classes that a file can use without a word of tasks."""
+    """Return the project's own decorators and task classes that a file can use without mentioning tasks."""
     for name, what in module.definitions.items():
         if "." in name or "task" in name.lower() or "task" not in ast.unparse(what).lower():
             continue

@@ -1,4 +1,4 @@
-"""Beat schedules read from source code: what is written out is understood, what is computed is left out and said."""
+"""Beat schedules read from source code: literal values are read; computed ones are left out and reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobclaim.governance.texts import text_of
 
 
 def static_entries(source: Source) -> tuple[list[Entry], list[str]]:
-    """Read the entries of all schedules in the code; also the places of those that cannot be understood."""
+    """Read the entries of all schedules in the code; also return the places of those that cannot be read."""
     tasks = TaskNames(source)
     found: list[Entry] = []
     unread: list[str] = []
@@ -41,7 +41,7 @@ class TaskNames:
         self._at = {(task.file, task.function): task.name for task in source.tasks}
 
     def of_entry(self, row: Row, written: ast.expr) -> str | None:
-        """Return the task that an entry names; ``None`` where only running the code would tell."""
+        """Return the task that an entry names; ``None`` if only running the code would show."""
         text = text_of(written, row.module, self._source.modules).exact
         if text is not None:
             return self._unique.get(text, text)
@@ -66,7 +66,7 @@ class TaskNames:
         found = self._source.modules.follow(row.module, dotted)
         if found and isinstance(found[1], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = found[1].name
-            return self._at.get((found[0].file, name), f"{found[0].name}.{name}")  # else a function, and not a task
+            return self._at.get((found[0].file, name), f"{found[0].name}.{name}")  # else a function, not a task
         return self._unique.get(dotted.split(".")[-1])
 
 
@@ -96,7 +96,7 @@ def _fields(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 class Computed(str):
-    """Source text of what only running the code would tell."""
+    """Source text of a value that only running the code would show."""
 
 
 def _value(node: ast.expr) -> Any:

@@ -1,4 +1,4 @@
-"""What source code alone tells the rules of schedules: the tasks' names, their bases, queues, routes and time zone."""
+"""Input of the schedule rules from source code alone: the tasks' names, their bases, queues, routes and time zone."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BUILT_IN: Final = frozenset(
 
 
 def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (), known: Iterable[str] = ()) -> World:
-    """Tell the rules what source code alone tells of tasks.
+    """Return what source code alone shows of tasks, for the rules.
 
     Parameters
     ----------
     entries : sequence of Entry
-        Those that will be checked: libraries whose tasks they name are read too, where they are installed.
+        Entries to check; libraries whose tasks they name are read too, if they are installed.
     known : iterable of str
         Patterns of names of tasks that are declared elsewhere.
     """
@@ -52,18 +52,18 @@ def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (),
 
 
 def _own_names(source: Source) -> Iterable[str]:
-    """Match names that the app makes itself by the function's, the only part that the source tells."""
+    """Match names that the app generates by the function's name, the only part that the source shows."""
     return [rf".*\b{task.function}" for task in source.tasks if source.names_are_own and not task.given_name]
 
 
 def _is_idempotent(task: TaskSource) -> bool:
-    """Each tick of a claimed task is one job; other bases and decorators are believed by their names."""
+    """Return whether equal ticks are one job, as those of a claimed task; judge other bases and decorators by names."""
     named = [name.lower() for name in (*task.bases, *task.wraps)]
     return is_claimed(task) or task.claims or any(word in name for name in named for word in ONCE)
 
 
 def _queues(source: Source) -> frozenset[str] | None:
-    """Name the queues that the source declares; ``None`` where it declares none, or computes a name."""
+    """Return the queues that the source declares; ``None`` if it declares none, or computes a name."""
     named = [text.exact for text in source.queues]
     return frozenset(name for name in named if name) if named and all(named) else None
 

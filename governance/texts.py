@@ -1,4 +1,4 @@
-"""What an expression in source code says: a text, a text of which parts are computed, or nothing that can be read."""
+"""Texts of expressions in source code: literal, partly computed, or unknown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MAX_DEPTH: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text as a regular expression; where nothing of it is computed, ``exact`` is the text."""
+    """A text as a regular expression; if no part of it is computed, ``exact`` is the text."""
 
     pattern: str
     exact: str | None = None
 
     @classmethod
     def of(cls, text: str) -> Text:
-        """Take a text that is written out."""
+        """Return the `Text` of a literal."""
         return cls(re.escape(text), text)
 
     def __add__(self, other: Text) -> Text:
@@ -30,11 +30,11 @@ class Text:
 
 
 COMPUTED: Final = Text(".*")
-"""What only running the code would tell."""
+"""A text that only running the code would show."""
 
 
 def text_of(node: ast.expr, module: Module, modules: Modules, depth: int = MAX_DEPTH) -> Text:
-    """Read a text through constants, other modules' constants, f-strings and sums."""
+    """Read a text through constants, other modules' constants, f-strings and concatenations."""
     if not depth:
         return COMPUTED
     match node:

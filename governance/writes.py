@@ -1,7 +1,7 @@
-"""Calls in a task's body that write state and leave something else when they come twice.
+"""Calls in a task's body that write state and have a different effect when they are repeated.
 
-A write of the same again is none: constants, arguments, the time, get-or-create, deletes, writes under a condition.
-What cannot be told counts, but for what is known to be no store: files, images, classes of the project that are no
+A repeatable write does not count: constants, arguments, the time, get-or-create, deletes, conditional writes. An
+unknown one counts, except on what is known not to be a store: files, images, classes of the project that are not
 models.
 """
 
@@ -19,7 +19,7 @@ ITEM_CALLS: Final = frozenset({"put_item", "update_item", "transact_write_items"
 NO_DATABASE: Final = re.compile(
     r"(repo|git|index|writer|consumer|offsets?|storage|image|img|thumb\w*|transaction)", re.IGNORECASE
 )
-"""Last names of what is saved or committed without being a row."""
+"""Last names of objects that are saved or committed without being a row."""
 INDEX: Final = re.compile(r"(Document|Index)\b", re.IGNORECASE)
 COUNTS: Final = frozenset({"F", "Concat"})
 MAX_DEPTH: Final = 6
@@ -64,7 +64,7 @@ def _writes(
 
 
 def _refuses_twins(on: str, module: Module, modules: Modules) -> bool:
-    """Return whether the model of ``Model.objects`` has a constraint that refuses a second row of the same."""
+    """Return whether the model of ``Model.objects`` has a constraint that refuses an equal second row."""
     found = modules.follow(module, on.split(".objects", maxsplit=1)[0])
     if found is None or not isinstance(found[1], ast.ClassDef):
         return False
@@ -73,13 +73,13 @@ def _refuses_twins(on: str, module: Module, modules: Modules) -> bool:
 
 
 def _is_loaded(on: str, body: Sequence[ast.AST]) -> bool:
-    """Return whether an object is loaded in this body: what is then saved, unchanged here, is most often the same."""
+    """Return whether an object is loaded in this body: saving it unchanged most often writes the same."""
     loops = (node for node in body if isinstance(node, ast.For) and ast.unparse(node.target) == on)
     return any(".objects" in ast.unparse(value) for value in (*_assigned(on, body), *(loop.iter for loop in loops)))
 
 
 def _counts(node: ast.AST) -> bool:
-    """Return whether a value is reckoned from what the database holds: ``F("sum") + 1``."""
+    """Return whether a value is computed from the stored one: ``F("sum") + 1``."""
     return any(
         (isinstance(one, ast.BinOp) and any(_is_call_of(part, COUNTS) for part in ast.walk(one)))
         or _is_call_of(one, frozenset({"Concat"}))
@@ -112,7 +112,7 @@ def _saves_other_state(receiver: ast.expr, body: Sequence[ast.AST], module: Modu
 
 
 def _assigned(on: str, body: Sequence[ast.AST]) -> Iterator[ast.expr]:
-    """Find what a name stands for in a body."""
+    """Find the value that a name has in a body."""
     for node in body:
         match node:
             case ast.Assign(targets=targets, value=value):
@@ -127,7 +127,7 @@ def _assigned(on: str, body: Sequence[ast.AST]) -> Iterator[ast.expr]:
 
 
 def _changes(on: str, body: Sequence[ast.AST]) -> Iterator[bool]:
-    """For each attribute that is set on an object, tell whether a second time sets something else."""
+    """Return, for each attribute that is set on an object, whether a repetition sets another value."""
     for node in body:
         match node:
             case ast.AugAssign(target=ast.Attribute(value=owner)) if ast.unparse(owner) == on:
@@ -139,7 +139,7 @@ def _changes(on: str, body: Sequence[ast.AST]) -> Iterator[bool]:
 
 
 def _depends_on_itself(value: ast.expr, on: str) -> bool:
-    """Return whether a value is reckoned from the object that it is written to."""
+    """Return whether a value is computed from the object that it is written to."""
     return any(
         isinstance(node, ast.BinOp) and any(ast.unparse(part).startswith(f"{on}.") for part in (node.left, node.right))
         for node in ast.walk(value)
@@ -147,13 +147,13 @@ def _depends_on_itself(value: ast.expr, on: str) -> bool:
 
 
 def _is_row(call: ast.Call, module: Module, modules: Modules) -> bool:
-    """Return whether a call makes a new object of a class that may be a model: ``Order(...)``."""
+    """Return whether a call creates an object of a class that may be a model: ``Order(...)``."""
     name = ast.unparse(call.func).split(".")[-1]
     return name[:1].isupper() and not INDEX.search(name) and not _is_no_row(call, module, modules)
 
 
 def _is_no_row(call: ast.Call, module: Module, modules: Modules) -> bool:
-    """Return whether a call makes an object of a class of the project that stands on no model."""
+    """Return whether a call creates an object of a class of the project that is not derived from a model."""
     found = modules.follow(module, ast.unparse(call.func))
     return bool(found and isinstance(found[1], ast.ClassDef) and not _may_be_model(found[1], found[0], modules))
 

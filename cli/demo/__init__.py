@@ -1,4 +1,4 @@
-"""`jobclaim demo`: one story on real processes, told from evidence, with a verdict that can fail.
+"""`jobclaim demo`: one scenario on real processes, with a verdict from evidence that can fail.
 
-`stage` sets up processes, `story` lets things happen to them, `ledger` collects the evidence, `verdict` judges it.
+`stage` starts the processes, `story` runs the scenario, `ledger` collects the evidence, `verdict` checks it.
 """

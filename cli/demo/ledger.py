@@ -1,4 +1,4 @@
-"""The demo's evidence: what bodies signed, what workers logged, what DynamoDB and SQS hold. Nothing is assumed."""
+"""The demo's evidence: records of the bodies, logs of the workers, and the contents of DynamoDB and SQS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFUSED: Final = "claim.refused"
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One start of a body, as it signed itself."""
+    """One start of a body, as the body recorded it."""
 
     job_id: str
     attempt: int
@@ -26,33 +26,33 @@ class Body:
 
     @property
     def worker_pid(self) -> int:
-        """Process id of the worker's main process, from its name ``host:pid:random``."""
+        """Return the process id of the worker's main process, from its name ``host:pid:random``."""
         return int(self.worker.rsplit(":", 2)[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that the verdict may use.
+    """All input of the verdict.
 
     Attributes
     ----------
     wanted_jobs, wanted_duplicates : int
-        What the story meant to do.
+        How many the story intended.
     submitted : tuple of str
-        Job ids that submitters were given.
+        Job ids that submitters received.
     jobs : mapping of str to Job
-        As read from DynamoDB at the end.
+        Read from DynamoDB at the end.
     bodies : tuple of Body
     refusals : Counter
         Refused claims in the logs, by job.
     duplicates : Counter
-        Copies of messages that were sent straight into SQS, by job.
+        Copies of messages that were sent directly to SQS, by job.
     lost : str
         The job whose message was deleted before any worker saw it.
     killed_pid : int
         Main process of the worker that was killed.
     orphans : tuple of str
-        Jobs whose bodies were running in it at that moment.
+        Jobs whose bodies were running in that worker when it was killed.
     messages_left : mapping of str to int
         Messages in each queue at the end, visible, in flight and delayed.
     """
@@ -75,7 +75,7 @@ class Evidence:
 
 
 def read_bodies(file: Path) -> tuple[Body, ...]:
-    """Read what bodies signed; no file means that none has run."""
+    """Read the bodies' records; no file means that no body has run."""
     if not file.exists():
         return ()
     rows = (line.split() for line in file.read_text(encoding="utf-8").splitlines())
@@ -90,7 +90,7 @@ def read_refusals(logs: Iterable[Path]) -> Counter[str]:
 
 
 def events(logs: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """Read JSON log lines; what is no JSON (a worker's banner) is passed over."""
+    """Read JSON log lines; skip lines that are not JSON (a worker's banner)."""
     for log in logs:
         if not log.exists():
             continue

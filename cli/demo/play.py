@@ -1,4 +1,4 @@
-"""From the curtain to the verdict: plays the story, says what happens, and draws the outcome."""
+"""Run the demo from start to verdict: play the story, show its progress, and draw the result."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def play(out: Output, keep: Path | None = None) -> ExitCode:
-    """Play the demo; `ExitCode.OK` only when every claim held.
+    """Run the demo; return `ExitCode.OK` only if every guarantee held.
 
     Parameters
     ----------
     keep : Path, optional
-        Gets the logs and the evidence; default: a temporary directory, which is removed unless a claim failed.
+        Directory for logs and evidence; default: a temporary directory, which is removed unless a guarantee failed.
     """
     directory = keep or Path(tempfile.mkdtemp(prefix="jobclaim-demo-"))
     ok = False
@@ -50,7 +50,7 @@ def _perform(directory: Path) -> dict[str, Any]:
     with signals_as_interrupt(), _Progress() as tell, stage(directory) as set_up:
         story = Story(set_up, tell)
         stuck = _play(story)
-        set_up.end()  # first, so that nothing can happen after the evidence is taken
+        set_up.end()  # first, so that nothing happens after the evidence is collected
         evidence = story.evidence()
     claims = judge(evidence)
     if stuck:
@@ -64,7 +64,7 @@ def _perform(directory: Path) -> dict[str, Any]:
 
 
 def _play(story: Story) -> str:
-    """Play; what went wrong is told, not raised: the evidence so far is worth more than a traceback."""
+    """Play the story; report an error instead of raising it: the evidence so far is more useful than a traceback."""
     try:
         story.play()
     except Stuck as error:
@@ -73,7 +73,7 @@ def _play(story: Story) -> str:
 
 
 class _Progress:
-    """Says each step: as a line that stays, and with a spinner where there is a terminal."""
+    """Shows each step as a permanent line, with a spinner on a terminal."""
 
     def __init__(self) -> None:
         self._console = console(stderr=True)

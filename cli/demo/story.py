@@ -1,4 +1,4 @@
-"""What happens in the demo: a hundred jobs, thirty duplicates, a lost message, and a worker killed in the middle."""
+"""The demo's scenario: a hundred jobs, thirty duplicates, a lost message, and a worker that is killed."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from jobclaim.workers.submission.dispatch import publish
 JOBS: Final = 100
 DUPLICATES: Final = 30
 EARLY: Final = 20
-"""Duplicates that meet their originals in the queue; the others come when their jobs are done."""
+"""Duplicates that are sent while their originals are in the queue; the others are sent when their jobs have ended."""
 POLL_SECONDS: Final = 0.1
 PATIENCE_SECONDS: Final = 45.0
-"""Longest wait for one step; what has not happened then, the verdict finds."""
+"""Longest wait for one step; the verdict reports what has not happened by then."""
 
 
 class Stuck(Exception):
-    """A step did not happen in time, or a process died that should not have."""
+    """A step did not complete in time, or a process ended unexpectedly."""
 
 
 @dataclass
 class Story:
-    """Lets the story happen on a stage.
+    """Runs the scenario on a stage.
 
     Parameters
     ----------
     tell : callable
-        Gets one line at the begin of each step.
+        Called with one line at the start of each step.
     """
 
     stage: Stage
@@ -51,7 +51,7 @@ class Story:
     _bodies_of_messages: dict[str, str] = field(default_factory=dict)
 
     def play(self) -> None:
-        """Let everything happen, in order.
+        """Run all steps in order.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Story:
         self._settle()
 
     def evidence(self) -> Evidence:
-        """Collect what can be known now."""
+        """Collect the evidence so far."""
         ids = [job.job_id for job in self.submitted]
         return Evidence(
             wanted_jobs=JOBS,
@@ -118,7 +118,7 @@ class Story:
         return first
 
     def _kill(self, victim: Child) -> None:
-        """Kill the worker while both its processes are in the middle of a report; a supervisor starts another one."""
+        """Kill the worker while both of its processes run a report; start another one, as a supervisor would."""
         self._until("the workers are at work", lambda: len(self._signed()) >= EARLY)
         self.tell("Two long reports are submitted")
         reports = [self._submit(task, [str(self.stage.signatures)]) for task in (RETRIED_REPORT, FAILED_REPORT)]
@@ -139,7 +139,7 @@ class Story:
             self._inject(job_id)
 
     def _retry_what_failed(self) -> None:
-        """Do what a person does with `jobclaim retry`."""
+        """Retry failed jobs, as a user does with `jobclaim retry`."""
         failed = next(job.job_id for job in self.submitted if job.task == FAILED_REPORT)
         self.tell("Recovery looks for the killed worker's jobs")
         self._until("recovery failed the report", lambda: self._status(failed) is JobStatus.FAILED)
@@ -156,7 +156,7 @@ class Story:
 
         self._until("all jobs are over", all_over)
 
-    # --- means
+    # --- helpers
     @property
     def _sqs(self) -> Any:
         if not hasattr(self, "_client"):
@@ -203,7 +203,7 @@ class Story:
         return all(refusals[job_id] >= copies for job_id, copies in self.duplicates.items())
 
     def _messages_left(self) -> dict[str, int]:
-        """Count the jobs' messages, and all dead letters; recovery's own messages come and go all the time."""
+        """Count the jobs' messages and all messages in dead-letter queues, but not recovery's own messages."""
         urls = {name: self.stage.queue_urls[name] for name in (COUNTS, REPORTS)}
         for name in self.stage.settings.queue_names:
             dead = self.stage.settings.physical_name(name) + DEAD_LETTER_SUFFIX

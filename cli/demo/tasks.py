@@ -1,4 +1,4 @@
-"""The demo's tasks. Each body signs a file before it does anything: the evidence of how often it ran."""
+"""The demo's tasks. Each body appends to a file before it does anything, as evidence of how often it ran."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RETRIED_REPORT: Final = "demo.retried_report"
 FAILED_REPORT: Final = "demo.failed_report"
 WORK_SECONDS: Final = 0.02
 LONG_SECONDS: Final = 60.0
-"""Longer than any limit of the demo: the first attempt of a report ends only by force."""
+"""Longer than any limit of the demo: the first attempt of a report ends only when it is killed."""
 
 
 @shared_task(base=JobTask, bind=True, name=COUNT, on_orphan="retry")
@@ -28,18 +28,18 @@ def count(self: JobTask, evidence: str, number: int) -> dict[str, Any]:
 
 @shared_task(base=JobTask, bind=True, name=RETRIED_REPORT, on_orphan="retry")
 def retried_report(self: JobTask, evidence: str) -> dict[str, Any]:
-    """Report whose author allows it to start again after a crash."""
+    """Write a report that may be retried after a crash."""
     return _report(self, evidence)
 
 
 @shared_task(base=JobTask, bind=True, name=FAILED_REPORT, on_orphan="fail")
 def failed_report(self: JobTask, evidence: str) -> dict[str, Any]:
-    """Report that a crash leaves FAILED, until a person retries it."""
+    """Write a report that stays FAILED after a crash, until a person retries it."""
     return _report(self, evidence)
 
 
 def sign(task: JobTask, evidence: str) -> None:
-    """Append job, attempt, process and worker to the file in one write, which O_APPEND keeps whole."""
+    """Append job, attempt, process and worker to the file in one write, which O_APPEND makes atomic."""
     job = task.request.job
     line = f"{job.job_id} {job.attempt} {os.getpid()} {job.worker_id}\n"
     handle = os.open(evidence, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

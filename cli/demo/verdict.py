@@ -1,4 +1,4 @@
-"""What the evidence shows: figures for the table, and claims that each hold or fail. Pure."""
+"""The verdict: figures for the table, and guarantees that each hold or fail, from the evidence. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jobclaim.cli.demo.ledger import Evidence
 from jobclaim.jobs import JobStatus
 
 SHOWN: Final = 3
-"""Offending jobs that a failed claim names."""
+"""Most offending jobs that a failed guarantee names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Something that jobclaim promises, and whether the evidence bears it out."""
+    """A guarantee of jobclaim, and whether the evidence confirms it."""
 
     promise: str
     held: bool
@@ -27,12 +27,12 @@ Check: TypeAlias = Callable[[Evidence], Verified]
 
 
 def judge(evidence: Evidence) -> list[Verified]:
-    """Check every promise."""
+    """Check every guarantee."""
     return [check(evidence) for check in CHECKS]
 
 
 def figures(evidence: Evidence) -> dict[str, int]:
-    """Count what happened, in the order in which it is told."""
+    """Count what happened, in the order of the table."""
     jobs = evidence.jobs.values()
     runs = evidence.runs()
     attempts = sorted({attempt for _, attempt in runs})
@@ -53,7 +53,7 @@ def figures(evidence: Evidence) -> dict[str, int]:
 
 
 def all_submitted(evidence: Evidence) -> Verified:
-    """Every id that a submitter got is a job in DynamoDB."""
+    """Check that every id that a submitter received is a job in DynamoDB."""
     missing = [job_id for job_id in evidence.submitted if job_id not in evidence.jobs]
     stored = len(set(evidence.submitted)) - len(missing)
     held = not missing and stored == evidence.wanted_jobs
@@ -61,7 +61,7 @@ def all_submitted(evidence: Evidence) -> Verified:
 
 
 def once_per_attempt(evidence: Evidence) -> Verified:
-    """The guarantee: one attempt's body starts at most once, and never without a claim."""
+    """Check that an attempt's body starts at most once, and never without a claim."""
     runs = evidence.runs()
     twice = [f"{job_id} attempt {attempt}" for (job_id, attempt), times in runs.items() if times > 1]
     unclaimed = [
@@ -80,13 +80,13 @@ def once_per_attempt(evidence: Evidence) -> Verified:
 
 
 def none_open(evidence: Evidence) -> Verified:
-    """No job is left PENDING or PROCESSING."""
+    """Check that no job is left PENDING or PROCESSING."""
     left = [job.job_id for job in evidence.jobs.values() if job.status.is_open]
     return Verified("No job is left open", bool(evidence.jobs) and not left, f"{len(left)} open{_named(left)}")
 
 
 def all_completed(evidence: Evidence) -> Verified:
-    """Every job is COMPLETED, with the result of its last attempt and of no other."""
+    """Check that every job is COMPLETED with the result of its last attempt."""
     undone = [job.job_id for job in evidence.jobs.values() if job.status is not JobStatus.COMPLETED]
     stale = [
         job.job_id
@@ -102,7 +102,7 @@ def all_completed(evidence: Evidence) -> Verified:
 
 
 def duplicates_refused(evidence: Evidence) -> Verified:
-    """Each copy of a message that was put into SQS was seen by a worker, and refused."""
+    """Check that each copy of a message in SQS was received by a worker and refused."""
     injected = sum(evidence.duplicates.values())
     accepted = [job_id for job_id, copies in evidence.duplicates.items() if evidence.refusals[job_id] < copies]
     held = injected == evidence.wanted_duplicates and not accepted
@@ -111,7 +111,7 @@ def duplicates_refused(evidence: Evidence) -> Verified:
 
 
 def orphans_recovered(evidence: Evidence) -> Verified:
-    """The jobs that ran in the killed worker were found, and done by another one in a second attempt."""
+    """Check that the killed worker's jobs were recovered and completed by another worker in a second attempt."""
     failed = [job_id for job_id in evidence.orphans if not _recovered(evidence, job_id)]
     held = bool(evidence.orphans) and not failed
     found = len(evidence.orphans) - len(failed)
@@ -123,7 +123,7 @@ def orphans_recovered(evidence: Evidence) -> Verified:
 
 
 def lost_message_found(evidence: Evidence) -> Verified:
-    """The job whose message was deleted got another message, and was done in its first attempt."""
+    """Check that the job whose message was deleted was redispatched and completed in its first attempt."""
     job = evidence.jobs.get(evidence.lost)
     if job is None:
         return Verified(LOST, False, f"job {evidence.lost!r} is gone")
@@ -132,7 +132,7 @@ def lost_message_found(evidence: Evidence) -> Verified:
 
 
 def several_workers(evidence: Evidence) -> Verified:
-    """The claims were contested: more than one worker, and more than one process, ran bodies."""
+    """Check that claims were contested: more than one worker, and more than one process, ran bodies."""
     workers = Counter(body.worker for body in evidence.bodies)
     pids = {body.pid for body in evidence.bodies}
     return Verified(
@@ -143,7 +143,7 @@ def several_workers(evidence: Evidence) -> Verified:
 
 
 def queues_empty(evidence: Evidence) -> Verified:
-    """No message is left anywhere, in no dead-letter queue either."""
+    """Check that no message is left in any queue or dead-letter queue."""
     left = {queue: count for queue, count in evidence.messages_left.items() if count}
     held = bool(evidence.messages_left) and not left
     return Verified(

@@ -26,7 +26,7 @@ def act(request: Request, fields: dict[str, str]) -> Response:
 
 
 def resume(request: Request, fields: dict[str, str]) -> Response:
-    """Deliver the value that a job waits for: fields ``id``, ``name``, ``payload`` (JSON). Redirects to the job's page."""
+    """Deliver the value that a job waits for: fields ``id``, ``name``, ``payload`` (JSON). Redirects to the job."""
     job_id = fields.get("id", "")
     name, payload = fields.get("name", ""), fields.get("payload", "")
     acts.resume(services_of(request), job_id, name, payload, person_of(request))
