@@ -8,7 +8,7 @@
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  written in a transaction ───────▶ Dispatch   again, after seconds: its submitter may have died
                  half of its time to start used ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
-                 sent by a clock an hour ahead ──▶ Dispatch   again: the wait cannot be told from that time
+                 sent by a clock an hour ahead ──▶ Dispatch   again: that time does not show how long it waits
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: a missing message is not the cause
                  too late to start (`start_by`) ──▶ Expire     CANCELLED: it has expired
     FAILED       `retry_at` is past ──────────────▶ Revive     PENDING: its dead-letter rule has a retry left
@@ -102,7 +102,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Revive:
-    """Start a failed job again by its dead-letter rule."""
+    """Retry a failed job by its dead-letter rule."""
 
 
 Action: TypeAlias = Orphan | Dispatch | GiveUp | Expire | Revive | None

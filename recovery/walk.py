@@ -41,7 +41,7 @@ class Stamina:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """How far one walk got.
+    """The progress of one walk.
 
     Attributes
     ----------

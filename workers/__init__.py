@@ -1,4 +1,4 @@
-"""Celery on jobs: the app, the base classes of tasks, and what makes a worker survive SQS."""
+"""Celery on jobs: the app, the base classes of tasks, and a worker that survives SQS's errors."""
 
 from jobclaim.fleet.breaker import Breaker
 from jobclaim.workers.apps import create_app

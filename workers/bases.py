@@ -33,7 +33,7 @@ NEVER_AGAIN = RetryRule((InvalidInput, NotImplementedError))
 class Idempotent(JobTask):
     """A task whose equal calls are one job: while it is open, and for ``idempotency_ttl`` after it completed.
 
-    A call whose job FAILED or was CANCELLED is run anew. There is no lock, so none can be left behind: the job itself
+    A call whose job FAILED or was CANCELLED runs again. There is no lock, so none can be left behind: the job itself
     is the record, and its claim keeps a second run from starting.
 
     Attributes
@@ -78,7 +78,7 @@ class Idempotent(JobTask):
     def get_cached_result(self, task_id: str) -> Any:
         """Return the result that an equal call would get now, ``None`` where it would run.
 
-        A result that is ``None`` itself looks the same; `jobs.IdempotencyService` tells the two apart.
+        A result that is ``None`` itself looks the same; `jobs.IdempotencyService` distinguishes them.
 
         Raises
         ------

@@ -35,7 +35,7 @@ def _renew(app: Any) -> None:
     old = [app._pool, *([amqp._producer_pool] if amqp is not None else [])]
     for group in (pools.connections, pools.producers):
         for key in [key for key, pool in group.items() if any(pool is one for one in old)]:
-            dict.__delitem__(group, key)  # the group's own hash would be a hash of this one
+            dict.__delitem__(group, key)  # the group's own method would hash the key, which is a hash already
     _inherited.extend(pool for pool in old if pool is not None)
     app._pool = None
     if amqp is not None:

@@ -59,7 +59,7 @@ class Handle:
         self._parts: Parts | None = None
         self._pid = 0
         self.merged: dict[str, Any] = {}
-        """What `jobclaim.workers.config.merge` set, by key of the app's configuration."""
+        """Values set by `jobclaim.workers.config.merge`, by key of the app's configuration."""
         self.refusal: Exception | None = None
         """Why the app's configuration could not be merged; raised whenever the handle is used."""
         self._host_routes: list[Any] = []

@@ -2,8 +2,8 @@
 
 ::
 
-    concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: come back in a while, longer each time
-    rate_limit         "100/m" ──────────────▶ 100 a minute have started: your turn is at 12:00:07, come back then
+    concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: try again later, each time after longer
+    rate_limit         "100/m" ──────────────▶ 100 a minute have started: a turn at 12:00:07 is reserved
 
 Either way the job is released without charging an attempt. A reserved turn is stored in the job, and gives it
 precedence over newcomers. The job may miss its turn because its message waited: then it starts as soon as the rate

@@ -108,7 +108,7 @@ class BodyDelivery(place.Delivery):
         log.info("claim.acquired", wait_seconds=wait, sla_missed=missed, **claim.log_context())
 
     def cancelled(self, token: str) -> bool:
-        """Return whether the main process was told to end the attempt."""
+        """Return whether the main process is to end the attempt."""
         return worker.current().is_cancelled(token)
 
     def claim_of(self, job_id: str, remembered: Job | None) -> Job | None:
@@ -127,7 +127,7 @@ class BodyDelivery(place.Delivery):
         return running.write_until(claim.lease_expires_at, now)
 
     def sees_cancel(self) -> bool:
-        """Return whether the main process was told to end any attempt that the body holds."""
+        """Return whether the main process is to end any attempt that the body holds."""
         with self._lock:
             tokens = [self._key, *self._claims]
         if not any(map(self.cancelled, tokens)):

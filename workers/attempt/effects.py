@@ -3,7 +3,7 @@
 ::
 
     before_start ──▶ this attempt's Effects ──▶ body collects ──▶ it returns ──▶ one transaction: COMPLETED and writes
-                                                   │                               ├ its claim is over ──▶ dropped
+                                                   │                               ├ its claim ended ────▶ dropped
                                                    └ raises, retries, snoozes      └ refused ──▶ EffectRefused, as if
                                                      ──▶ dropped                     the body had raised it
 

@@ -1,7 +1,7 @@
-"""The exception that was raised, where Celery hands on another one in its place.
+"""Find the exception that was raised, where Celery passes on another one.
 
-Celery gives hooks, backends and its own `Retry` an exception that can be pickled: where the raised one cannot, that is
-one of its base classes, or a wrapper. Its kind, its retry rule and its traceback are the raised one's.
+Celery passes an exception that can be pickled to hooks, backends and its own `Retry`: if the raised one cannot, it is
+one of its base classes, or a wrapper. The kind, the retry rule and the traceback come from the raised one.
 """
 
 from __future__ import annotations

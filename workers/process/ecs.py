@@ -19,7 +19,7 @@ LOOK_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 5.0
 """Seconds without a job after which a worker counts as idle: spares the agent a call per job."""
 EXPIRES_MINUTES: Final = 60
-"""A protection that is not renewed expires by itself."""
+"""A protection that is not renewed expires after this time."""
 RENEW_SECONDS: Final = 900.0
 RETRY_SECONDS: Final = 2.0
 
@@ -31,7 +31,7 @@ def agent_url() -> str | None:
 
 
 class Protection:
-    """Tells the ECS agent when the worker becomes busy or idle, from a thread of its own.
+    """Notifies the ECS agent when the worker becomes busy or idle, from a thread of its own.
 
     Parameters
     ----------

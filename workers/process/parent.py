@@ -1,4 +1,4 @@
-"""What a worker's main process does for its jobs beside the event loop: heartbeat, cancels, lost children, the stop.
+"""The work of a worker's main process besides the event loop: heartbeat, cancels, lost children, the stop.
 
 ::
 

@@ -37,7 +37,7 @@ FIELDS: Final[Mapping[str, str]] = {
 TELL_TASK: Final = "jobclaim.tell_links"
 CHORD_TASK: Final = "jobclaim.chord"
 REPLACED: Final = ".replaced"
-"""Separates the id of a replaced job from the suffix in its replacement's id."""
+"""Follows the id of a replaced job in the id of its replacement."""
 TELL_ATTEMPTS: Final = 20
 LONGEST_PLAIN_ID: Final = 200
 """Longest id that is part of the id of the job that notifies its links; longer ones are hashed, to fit an id."""
@@ -139,8 +139,8 @@ def following(repo: JobRepo, job: Job) -> Job:
 
 
 def is_news(job: Job) -> bool:
-    """Return whether the links have not been notified before: an automatic retry of a dead letter that fails again does
-    not notify them again.
+    """Return whether the links have not been notified before: a dead letter whose automatic retry fails does not notify
+    them again.
     """
     return bool(job.envelope or job.task == CHORD_TASK) and not job.dead_retries
 

@@ -184,7 +184,7 @@ class StoredResults(BaseBackend):
         return {**meta, "result": self.app.jobclaim.repo.large.value(meta["result"])}
 
     def kept_seconds(self) -> float:
-        """How long notes last."""
+        """Return the retention of notes, seconds."""
         return float(self.app.jobclaim.settings.dead_retention_days * 86_400)
 
 

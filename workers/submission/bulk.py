@@ -2,7 +2,7 @@
 
 ::
 
-    calls, one by one ──▶ puts, on some threads, at most WINDOW under way ──▶ messages, ten by ten ──▶ report
+    calls, one by one ──▶ puts, on some threads, at most WINDOW at a time ──▶ messages, ten by ten ──▶ report
                            │ refused: listed in the report, the others continue
                            └ written before under this batch's name: a duplicate, whose message is resent if it waits
 

@@ -8,8 +8,8 @@ one: retries, recovery and jobs due far ahead send others, and a chain must cont
 
     up to 16 KB packed, 200 KB unpacked
                      in the job, and in each of its messages
-    more             in the job; whoever claims it puts its links into the request: SQS takes 1 MiB, base64 twice
-    more than the payload's limit leaves room for
+    more             in the job; its worker puts the links into the request: SQS's limit is 1 MiB, with base64 twice
+    more than fits the payload's limit
                      the links in S3, where a bucket is set; the rest in the job. Without a bucket: refused
 """
 

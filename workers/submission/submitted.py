@@ -175,7 +175,7 @@ class SubmittedTask(Task):
         return time_limits.queue_of(self, self.jobclaim, args, kwargs)
 
     def idempotency_rules(self) -> Rules | None:
-        """How equal calls are told; ``None`` where only a key of the caller's own makes calls equal."""
+        """The rules that identify equal calls; ``None`` if only the caller's own key makes calls equal."""
         return None
 
     def _identity(

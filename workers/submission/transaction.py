@@ -86,8 +86,8 @@ def transaction(app: Celery | None = None) -> SubmittingTransaction:
             tx.put(TableName="orders", Item={"order_id": "7"}, ConditionExpression="attribute_not_exists(order_id)")
             handle = tx.submit(process_order, "7")
 
-    An exception in the block writes nothing. ``async with`` makes the requests in a thread. It needs no worker, and
-    costs two write units where a single write costs one (docs/durable.md).
+    After an exception in the block nothing is written. ``async with`` makes the requests in a thread. It needs no
+    worker, and costs two write units where a single write costs one (docs/durable.md).
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def transaction(app: Celery | None = None) -> SubmittingTransaction:
     EffectRefused
         A condition of your writes did not hold.
     AlreadySubmitted
-        An equal job, by id or idempotency key, is there already, with the writes that were made with it.
+        An equal job, by id or idempotency key, exists already, with the writes that were made with it.
     InvalidEffect, StoreUnavailable
     """
     return SubmittingTransaction(app)

@@ -3,12 +3,12 @@
 ::
 
     pay.delay(Order(...)) ──validate, to plain JSON──▶ payload ──validate, to types──▶ pay(order: Order)
-                     └ InvalidArguments: nothing was written        └ InvalidArguments: FAILED, the body is not run
+                     └ InvalidArguments: nothing was written        └ InvalidArguments: FAILED, the body does not run
 
 A payload whose arguments do not even fit the task's parameters fails with kind CONFIGURATION, others with PERMANENT.
 
-On for every annotated parameter of a task with ``validate = True``; without it for the parameters whose annotation
-holds a pydantic model. A payload may be older than the code that reads it: hence the second look.
+All annotated parameters of a task with ``validate = True`` are checked; without it, only those whose annotation
+contains a pydantic model. A payload may be older than the code that reads it, hence the second check.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from jobclaim.jobs.durable.typed import holds_model
 
 MOST_ERRORS: Final = 5
 MOST_OF_A_VALUE: Final = 80
-"""Characters of a refused value that an error shows."""
+"""Limit of a refused value in an error, characters."""
 
 _BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 Convert = Callable[[TypeAdapter[Any], Any], Any]
@@ -39,12 +39,12 @@ class InvalidArguments(InvalidPayload, TypeError):
 
 
 class CallDoesNotFit(InvalidArguments):
-    """Arguments are missing, too many or of other names: caller and worker have different versions of the task."""
+    """Arguments are missing, too many or unknown: caller and worker have different versions of the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is checked of a task's arguments.
+    """The checks of a task's arguments.
 
     Attributes
     ----------
@@ -114,7 +114,8 @@ class TypedTask(Task):
     Attributes
     ----------
     validate : bool
-        Whether to check all annotated parameters, not only those whose annotation contains a pydantic model.
+        Whether to check all annotated parameters, not only those whose annotation contains a pydantic model; default
+        false.
     """
 
     abstract = True
@@ -150,7 +151,7 @@ def plan(task: str, body: Callable[..., Any], *, everything: bool) -> Plan:
     Raises
     ------
     InvalidInput
-        An annotation that pydantic cannot check.
+        Pydantic cannot check an annotation.
     """
     signature = inspect.signature(body)
     try:

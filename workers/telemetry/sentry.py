@@ -5,10 +5,10 @@ jobclaim's line, which has the job's id and so would be a new issue each time.
 
 ::
 
-    our "job failed", its exception is being handled   that exception, once
-    our "job failed" of what no code raised here       an event grouped by task and exception: a lost child, recovery
-    our other error lines                              grouped by their code
-    Celery's on a child that was killed                dropped: its job's failure is told
+    "job failed", its exception is being handled       that exception, once
+    "job failed" without an exception here             an event grouped by task and exception: a lost child, recovery
+    jobclaim's other error lines                       grouped by their code
+    Celery's on a child that was killed                dropped: its job's failure is reported
 
 If the host does not use Sentry, nothing is imported or done.
 """

@@ -34,7 +34,7 @@ OWN_QUEUE: Final = "point it to a queue of its own, and submit a job from what r
 
 
 def of_content_type(value: Any) -> str:
-    """Name the kind of a call by its content type."""
+    """Return the name of a call's kind, by its content type."""
     if value in CONTENT_TYPES:
         return f"it is {CONTENT_TYPES[value].format(json=SET_JSON)}"
     named = value if isinstance(value, str) and TOKEN.fullmatch(value) else "nothing" if value is None else "no type"
@@ -42,7 +42,7 @@ def of_content_type(value: Any) -> str:
 
 
 def of_object(message: Mapping[str, Any]) -> str:
-    """Name a JSON object that is not a message of kombu."""
+    """Describe a JSON object that is not a message of kombu."""
     for names, kind in SERVICES:
         if names <= message.keys():
             return f"it is {kind.format(own=OWN_QUEUE)}"
@@ -50,13 +50,13 @@ def of_object(message: Mapping[str, Any]) -> str:
 
 
 def of_value(value: Any) -> str:
-    """Name a JSON value that is not an object."""
+    """Describe a JSON value that is not an object."""
     kind = "null" if value is None else type(value).__name__
     return f"it is bare JSON ({kind}), not a message of Celery: {SUBMIT}"
 
 
 def of_bytes(data: bytes) -> str:
-    """Name base64 content that is not text."""
+    """Describe base64 content that is not text."""
     if data[:2] in PICKLED:
         return f"it is pickled data, which is never read: {SET_JSON}"
     if data[:1] and (0x80 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD, 0xDE, 0xDF)):
@@ -65,7 +65,7 @@ def of_bytes(data: bytes) -> str:
 
 
 def of_text(text: str) -> str:
-    """Name text that is not JSON."""
+    """Describe text that is not JSON."""
     if YAML.match(text.lstrip()):
         return f"it is YAML or other text, not a message of Celery: {SUBMIT}"
     if text.lstrip()[:1] in ("{", "["):
@@ -74,5 +74,5 @@ def of_text(text: str) -> str:
 
 
 def of_protocol_one() -> str:
-    """Name a message without Celery's headers."""
+    """Describe a message without Celery's headers."""
     return "it is of Celery's message protocol 1: have its sender set task_protocol = 2, then send it again"

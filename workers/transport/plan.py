@@ -2,8 +2,8 @@
 
 SQS hands out up to ten messages per request and hides them from every other worker, so a worker must never ask for more
 than it can start. Each process of the pool is a slot, and a slot is in one of three places: at a message that is held
-(received, not finished), at a request that is under way and may bring a message, or free. `slots` counts the free ones,
-`plan` spends them, and their sum never exceeds the number of processes:
+(received, not finished), at a request that is in progress and may return a message, or free. `slots` counts the free
+ones, `plan` spends them, and their sum never exceeds the number of processes:
 
     messages held + messages asked for + free slots = processes + ahead
 
@@ -13,7 +13,7 @@ waiting for SQS than working.
 
 The requests, in this order:
 
-1. A queue that is *due* (it has a backlog, or was not asked for a while) is asked with a short poll, which is answered
+1. A queue that is *due* (it has a backlog, or was not polled for a while) gets a short poll, which is answered
    at once: the highest first, for as many messages as are free, the next one when its answer is there. So a slot that
    comes free goes to the highest queue with a message. A queue that was found empty is not due again before a pause
    that doubles from ``recheck_seconds`` to a second.
