@@ -119,7 +119,7 @@ class Handle:
 
     def _send(self, job: Job) -> None:
         """Publish the message of a job that the app's repo has made PENDING again."""
-        from jobclaim.workers.submission.dispatch import publish  # which stands on what this module gives
+        from jobclaim.workers.submission.dispatch import publish  # imported here, because it depends on this module
 
         publish(self.app, job, max(0, job.available_at - self.repo.clock()) / 1000)
 

@@ -43,7 +43,7 @@ Answer = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class PoolCall:
-    """A request that was handed to the pool."""
+    """A request that was passed to the pool."""
 
     target: Callable[..., Any]
     args: Any

@@ -2,7 +2,7 @@
 
 ::
 
-    option of a call ──▶ ours, or stored with the job, or of one sending     honoured
+    option of a call ──▶ jobclaim's, stored with the job, or of one send     honoured
                     ──▶ needs another broker, or contradicts the claim rule  refused, with the reason
                     ──▶ any other name                                       refused, with the nearest name there is
 

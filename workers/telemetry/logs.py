@@ -35,8 +35,8 @@ class WorkerLogging(Logging):
 
         a setup_logging handler of the host                     it does all, as with Celery
         worker_hijack_root_logger false, root has handlers      they stay, as with Celery
-        structlog configured by the host                        stays; our format for the lines of standard logging
-        else                                                    our format
+        structlog configured by the host                        stays; jobclaim's format for standard logging
+        else                                                    jobclaim's format
     """
 
     _structlog_is_ours: bool = False

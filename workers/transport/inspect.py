@@ -18,7 +18,7 @@ INFLATED: Final = frozenset({"application/x-gzip", "gzip", "zlib"})
 
 
 class Poison(Exception):
-    """A message that no worker can run; its text says why."""
+    """A message that no worker can run; its text has the reason."""
 
 
 def read_envelope(body: Any) -> dict[str, Any]:
