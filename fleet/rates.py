@@ -242,7 +242,7 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
 
 
 def _come_again(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Give a job that came for its turn in vain another one soon, ahead of those already promised."""
+    """Promise a job that found no turn left another one soon, not after all those already promised."""
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:
         return RateWrite(

@@ -12,7 +12,7 @@
                        └──────── cancel ────────────────────────▶ CANCELLED
 
     FAILED ──revive──▶ PENDING            a person, or the dead-letter policy
-    FAILED ──resolve, abandon──▶ FAILED   a person: nothing is left to do, or the job is not wanted any more
+    FAILED ──resolve, abandon──▶ FAILED   a person: the work is done, or it is no longer wanted
     COMPLETED, FAILED, CANCELLED ──submit──▶ PENDING       an equal submission after the window has expired
     (none), COMPLETED, FAILED, CANCELLED ──record──▶ COMPLETED     a result of work that was done outside any job
     COMPLETED ──forget──▶ COMPLETED       it no longer answers equal submissions

@@ -46,7 +46,7 @@ DASHBOARD: Final = "dashboard_"
 
 
 def shared(values: Mapping[str, Any], queue_names: Mapping[str, str]) -> dict[str, Any]:
-    """Select the settings that a fleet must share from all; ``queue_names`` are SQS's names by logical name."""
+    """Select from all settings those that a fleet must share; ``queue_names`` are SQS's names by logical name."""
     kept = {name: value for name, value in values.items() if name not in OWN and not name.startswith(DASHBOARD)}
     return kept | {"tasks": _ordered(kept.get("tasks", {})), "queue_names": dict(queue_names)}
 

@@ -5,7 +5,7 @@
     by_state   state_key                     state_at          jobs listed
                OPEN#<queue>#<shard>          available_at      PENDING and PROCESSING
                FAILED#<shard>                finished_at       FAILED, and a person must decide
-               RETRY#<shard>                 retry_at          FAILED, and recovery starts it again by itself
+               RETRY#<shard>                 retry_at          FAILED, and recovery retries it automatically
                SETTLED#<shard>               finished_at       FAILED, resolved or abandoned
                CANCELLED#<shard>             finished_at       CANCELLED
                COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on

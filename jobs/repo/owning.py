@@ -124,9 +124,9 @@ class Owning(Reading):
         """End the attempt and schedule another one at ``available_at``: a charged retry. The caller sends its message.
 
         Parameters
-        For the following attempts; default: unchanged.
+        ----------
         payload, queue : optional
-            Of the attempts that follow; default as before.
+            For the following attempts; default: unchanged.
 
         Raises as `update_status`, and `InvalidInput` or `InvalidPayload` before anything is written.
         """

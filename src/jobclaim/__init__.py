@@ -1,14 +1,14 @@
 """Job claiming for Celery on AWS: SQS carries the message, DynamoDB holds the job.
 
-What users' code needs is here; each name is imported when it is first asked for, so ``import jobclaim`` reads no
-environment and touches no Celery state.
+This is the public API. Each name is imported on first access, so ``import jobclaim`` does not read the environment and
+does not touch Celery's state.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers know the name; `typing` would cost most of what this import costs
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` would dominate the cost of this import
 if TYPE_CHECKING:
     from typing import Any, Final
 
@@ -179,10 +179,10 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker goes on refusing names that do not exist
+if not TYPE_CHECKING:  # type checkers still reject names that do not exist
 
     def __getattr__(name: str) -> Any:
-        if name == "app":  # what ``celery -A jobclaim`` asks for
+        if name == "app":  # the name that ``celery -A jobclaim`` loads
             return import_module("jobclaim.workers.apps").default_app()
         if (module := _HOME_OF.get(name)) is None:
             raise AttributeError(f"module 'jobclaim' has no attribute {name!r}")
