@@ -64,7 +64,7 @@ def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
 
 
 def _not_retried(error: Any) -> NoReturn:
-    """Return the exception for a retry that was not written: the claim has ended, or the request was invalid."""
+    """Raise for a retry that was not written: the claim has ended, or the request was invalid."""
     if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
         log.warning("job.retry_dropped", reason=str(error))
         raise Ignore(str(error)) from error

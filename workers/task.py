@@ -200,7 +200,7 @@ class JobTask(
             )
 
     def _refused(self, where: Address, job: Job) -> None:
-        """Check whether the message was refused, rather than the claim.
+        """Raise if the message was refused, rather than the claim.
 
         Raises
         ------

@@ -19,7 +19,7 @@ log = get_logger("jobclaim.worker")
 
 
 def check(repo: JobRepo, claimed: Job) -> None:
-    """Return if the claim of the attempt still holds.
+    """Check that the claim of the attempt still holds.
 
     Raises
     ------

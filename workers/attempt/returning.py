@@ -230,7 +230,7 @@ class ReturningTask(Task):
         return publish_if_due(self.app, after, **envelope.of_one_send(options))
 
     def _not_retried(self, error: Any) -> NoReturn:
-        """Return the exception for a retry that was not written: the claim has ended, or the request was invalid."""
+        """Raise for a retry that was not written: the claim has ended, or the request was invalid."""
         if isinstance(error, (ClaimLost, JobNotFound, StoreUnavailable)):
             log.warning("job.retry_dropped", reason=str(error))
             raise Ignore(str(error)) from error

@@ -100,9 +100,7 @@ class Heartbeat:
         self._thread.join(timeout)
 
     def beat(self) -> bool:
-        """Write one heartbeat and obey the commands in the record; ``False`` if it failed, which is logged once per
-        outage.
-        """
+        """Write one heartbeat and obey the commands in the record; ``False`` if it failed, which is logged."""
         opened = worker.now()
         self._last = time.monotonic()
         try:

@@ -53,7 +53,7 @@ class Shutdown:
         self._told_to_end = False
 
     def mind(self, active: Collection[OwnedRequest], now: float) -> None:
-        """Check whether it is time to release jobs, or to end children."""
+        """Release jobs, and end children, if it is time."""
         if state.should_stop is None or state.should_stop is False:
             return
         if self._give_back_at is None:

@@ -31,7 +31,7 @@ NO_JOB = (
 
 
 class JobContext(Context):
-    """A request whose missing job is explained by an error."""
+    """A request without a job; reading ``job`` raises an error that explains why."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "job":
@@ -95,7 +95,7 @@ def _limit(app: Any) -> int | None:
 
 
 def _store(result: Any, *, throw: bool) -> None:
-    """Return the result as it would be stored, or fail as the job would."""
+    """Replace the result by its value after storing and reading it, or fail as the job would."""
     try:
         result._result = codec.decode(codec.encode(result._result, what="result"))
     except InvalidPayload as error:

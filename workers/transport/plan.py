@@ -91,7 +91,7 @@ class Poll:
 
 
 def ahead_of(processes: int, finished_per_second: float) -> int:
-    """Return how many messages to request ahead of free processes: those finished in 50 ms, at most two each."""
+    """Return how many messages to request ahead of free processes: those finished in 50 ms, at most two a process."""
     return min(2 * processes, int(finished_per_second * BLINK_SECONDS))
 
 
