@@ -306,7 +306,7 @@ schedule.recovered | beat | info | schedules
     The health check passes again.
 
 # canvas
-chord.not_notified | chords | warning | JOB group_id error
+chord.not_notified | chords worker | warning | JOB group_id error
     The chord could not be notified and polls its members.
     It continues later than usual.
 chord.repaired | chords | info | JOB

@@ -10,7 +10,7 @@ from botocore.exceptions import ConnectionClosedError
 from celery import chain, chord, group, shared_task
 from celery.exceptions import ChordError, TaskRevokedError, WorkerLostError
 
-from jobclaim.jobs import JobStatus
+from jobclaim.jobs import JobStatus, StoreUnavailable
 from jobclaim.jobs.storage.resilience import TRIES
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
@@ -190,6 +190,26 @@ def test_a_chord_nobody_told_that_all_have_come_looks_by_itself(
         result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
         jobclaim.drain()
     assert result.state == "PENDING"
+    jobclaim.travel(LOOK_SECONDS + 1)
+    jobclaim.drain()
+    assert result.get(timeout=1) == 6
+
+
+def test_a_member_that_cannot_be_counted_has_completed_all_the_same(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its success is stored before it is counted: to raise then would tell the winner that it has lost."""
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("DynamoDB did not answer")
+
+    failures: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(type(jobclaim.app.backend.notes), "arrive", away)
+        patch.setattr("jobclaim.workers.results.backend.record_failure", lambda *a, **k: failures.append(a))
+        result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
+        jobclaim.drain()
+    assert failures == []
     jobclaim.travel(LOOK_SECONDS + 1)
     jobclaim.drain()
     assert result.get(timeout=1) == 6

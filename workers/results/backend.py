@@ -22,6 +22,7 @@ from jobclaim.jobs import (
     InvalidPayload,
     Job,
     OffloadLost,
+    StoreUnavailable,
 )
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
@@ -66,7 +67,17 @@ class JobBackend(StoredResults):
             except InvalidPayload as error:
                 raise EncodeError(f"the task's return value cannot be stored: {error}") from error
             if job and request.chord:
-                self.on_chord_part_return(request, state, result)
+                self._count_completed(request, state, result)
+
+    def _count_completed(self, request: Any, state: str, result: Any) -> None:
+        """Count a member whose success is stored: an error would have Celery take it for a failure.
+
+        The chord looks at its members by itself, and finds it.
+        """
+        try:
+            self.on_chord_part_return(request, state, result)
+        except StoreUnavailable as error:
+            log.warning("chord.not_notified", group_id=request.group, error=type(error).__name__)
 
     def mark_as_failure(
         self,
