@@ -18,7 +18,8 @@ Forge: TypeAlias = Callable[[Request, Request], Request | None]
 TRAP: Final = "verify.trap"
 """A task that no call names: its body must never run."""
 CLAIMED_BEFORE: Final = frozenset({"verify.quick", "verify.slow", "verify.fragile", "verify.flaky"})
-"""Tasks whose messages are forged: of a plain message the task decides what it claims."""
+"""Tasks whose messages are forged: of a plain message the task decides what it claims, and a chord's own job, which is
+woken when its members have ended, has no time of its own."""
 EARLY_SECONDS: Final = 180
 """Only messages that are kept back for longer are forged to come at once: clocks may differ by two minutes."""
 
@@ -39,7 +40,9 @@ def misaddressed(request: Request, _before: Request) -> Request | None:
 
 def early(request: Request, _before: Request) -> Request | None:
     """Let a message come at once that is kept back for minutes."""
-    return {**request, "DelaySeconds": 0} if int(request.get("DelaySeconds") or 0) > EARLY_SECONDS else None
+    message = _read(request) if int(request.get("DelaySeconds") or 0) > EARLY_SECONDS else None
+    is_ours = message is not None and message["headers"].get("task") in CLAIMED_BEFORE
+    return {**request, "DelaySeconds": 0} if is_ours else None
 
 
 def _read(request: Request) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ Strikes come in rounds. A round has every kind once, in an order of its own, so 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -189,17 +189,23 @@ def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | N
         Seconds between two strikes; default as many as fit one round, 5 at most.
     """
     dice = random.Random(seed)
-    calls = sorted(_calls(dice, seconds, jobs), key=lambda call: call.at)
+    calls = sorted(_calls(dice, seconds, jobs, _weights(scale)), key=lambda call: call.at)
     gap = every or min(5.0, 0.9 * seconds / len(Kind))
     return Plan(seed, tuple(calls), tuple(_strikes(dice, seconds, gap, scale)), jobs)
 
 
+CHORD_LOOKS_SECONDS: Final = 600
+"""A chord whose wake is lost looks at its members by itself within that time: shorter drains have no chords."""
 LONG_BODIES: Final = ("slow", "fragile", "limited")
 
 
-def _calls(dice: random.Random, seconds: float, jobs: int) -> Iterator[Call]:
+def _weights(scale: Scale) -> dict[str, int]:
+    return {name: weight for name, weight in WEIGHTS.items() if name != "chord" or scale.drain > CHORD_LOOKS_SECONDS}
+
+
+def _calls(dice: random.Random, seconds: float, jobs: int, kinds: Mapping[str, int]) -> Iterator[Call]:
     number = made = 0
-    names, weights = list(WEIGHTS), list(WEIGHTS.values())
+    names, weights = list(kinds), list(kinds.values())
     while made < jobs:
         task = dice.choices(names, weights)[0] if made <= jobs - BATCH else "quick"
         at, number = dice.uniform(0, seconds), number + BATCH

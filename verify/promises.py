@@ -41,6 +41,8 @@ class Promise:
         Jobs that it follows; it is made only when all of them complete.
     countdown, expires : float
         Seconds from its submission before which, and after which, it must not start; 0 for none.
+    called_at : int
+        When its first call was made, epoch milliseconds: it may have been written then.
     """
 
     job_id: str
@@ -49,6 +51,7 @@ class Promise:
     after: tuple[str, ...] = ()
     countdown: float = 0.0
     expires: float = 0.0
+    called_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +394,8 @@ def in_time(evidence: Evidence) -> Rule:
     tries, offenders = 0, []
     for promise, job in evidence.known:
         tries += bool(promise.expires) + (bool(promise.countdown) and job.job_id in first)
-        early_ms = job.created_at + promise.countdown * 1000 - first.get(job.job_id, job.created_at + 10**9)
+        due = promise.called_at + promise.countdown * 1000
+        early_ms = due - first.get(job.job_id, due)
         if promise.countdown and early_ms > 0:
             offenders.append(f"{job.job_id} started {early_ms / 1000:.1f} s early")
         late_ms = job.claimed_at - job.created_at - promise.expires * 1000

@@ -168,9 +168,9 @@ def _read(repo: JobRepo, promises: Sequence[Promise]) -> dict[str, Job]:
 
 
 def _open_jobs(repo: JobRepo) -> list[Job]:
-    """List what is open: ticks, which go on coming, and the half of a chord whose submission failed, apart."""
+    """List what is open, ticks apart, which go on coming; a chord waits as a job of its own."""
     found = [job for status in JobStatus if status.is_open for job in repo.list_jobs(status, limit=100).jobs]
-    return [job for job in found if job.task.startswith("verify.") and job.task != "verify.tick"]
+    return [job for job in found if job.task != "verify.tick"]
 
 
 def _due_again(repo: JobRepo) -> bool:

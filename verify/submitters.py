@@ -7,11 +7,13 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from celery.canvas import chain, chord
 
 from jobclaim import JobError
+from jobclaim.verify.crew import now_ms
 from jobclaim.verify.plan import BATCH, Call
 from jobclaim.verify.promises import Promise
 from jobclaim.verify.values import MOST_ATTEMPTS
@@ -77,9 +79,10 @@ class Submitters:
                 self.broken.append(f"{call}: {error!r}")
 
     def _insist(self, call: Call) -> None:
+        called_at = now_ms()
         while not self._stopped.is_set():
             try:
-                self.promises += self._submit(call)
+                self.promises += [replace(made, called_at=called_at) for made in self._submit(call)]
             except JobError:
                 self.refused += 1
                 self._stopped.wait(PAUSE_SECONDS)

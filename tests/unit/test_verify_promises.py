@@ -265,7 +265,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "a body before its time": (
         in_time,
-        evidence(completed(created_at=1_000), promises=[Promise("a", "timed", 1, countdown=2)]),
+        evidence(completed(created_at=1_000), promises=[Promise("a", "timed", 1, countdown=2, called_at=1_001)]),
         "a started 3.0 s early",
     ),
     "a claim after it expired": (
