@@ -22,7 +22,7 @@ from jobclaim.verify.crew import Crew
 from jobclaim.verify.monkey import Monkey
 from jobclaim.verify.plan import Plan, Scale
 from jobclaim.verify.promises import NEVER, Evidence, Promise, Rule
-from jobclaim.verify.proxy import ANSWER_LOST, ASTRAY, COPIED, EARLY
+from jobclaim.verify.proxy import ANSWER_LOST, ASTRAY, COPIED, EARLY, MISADDRESSED, OLD
 from jobclaim.verify.report import Figures
 from jobclaim.verify.stage import TICK_SECONDS, Stage
 from jobclaim.verify.submitters import Submitters
@@ -116,7 +116,7 @@ def _cast(stage: Stage, plan: Plan, scale: Scale) -> Cast:
     crew.start_all()
     skies = (
         weather.Weather(plan.seed, weather.of([ANSWER_LOST])),
-        weather.Weather(~plan.seed, weather.of([COPIED, ASTRAY, ANSWER_LOST, EARLY])),
+        weather.Weather(~plan.seed, weather.of([COPIED, ASTRAY, ANSWER_LOST, OLD, MISADDRESSED, EARLY])),
     )
     stage.table.weather, stage.queue.weather = skies
     monkey = Monkey(crew, stage.table, stage.queue, skies, Busy(stage.direct, stage.evidence))

@@ -44,7 +44,14 @@ QUEUE: Final[Mapping[Kind, Fault]] = {
     Kind.FORGE_MESSAGES: MISADDRESSED,
     Kind.EARLY_MESSAGES: EARLY,
 }
-ALWAYS: Final[Mapping[Fault, float]] = {COPIED: 0.01, ASTRAY: 0.005, ANSWER_LOST: 0.002, EARLY: 0.05}
+ALWAYS: Final[Mapping[Fault, float]] = {
+    COPIED: 0.02,
+    ASTRAY: 0.01,
+    ANSWER_LOST: 0.002,
+    OLD: 0.02,
+    MISADDRESSED: 0.04,
+    EARLY: 0.3,
+}
 """Shares between the strikes, in fair weather."""
 
 
