@@ -9,19 +9,19 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def seconds(pid: int) -> float:
-    """User and system time of one process."""
+    """Return the user and system time of one process."""
     return _fields(pid)[1]
 
 
 def seconds_of_children(pid: int) -> float:
-    """User and system time of the processes that it started and that still run."""
+    """Return the user and system time of its child processes that still run."""
     numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     found = (_fields(number) for number in numbers)
     return sum(spent for parent, spent in found if parent == pid)
 
 
 def _fields(pid: int) -> tuple[int, float]:
-    """Parent and seconds; a process that ended meanwhile has none."""
+    """Read parent and CPU seconds; none for a process that has ended meanwhile."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,8 +1,8 @@
-"""The dashboard on a million jobs: what each page costs and how long it takes, with 8 viewers while a worker drains.
+"""The dashboard on a million jobs: cost and duration of each page, with 8 viewers while a worker drains jobs.
 
 ``python -m bench.dashboard`` loads DynamoDB Local, starts `jobclaim dashboard` and a worker that drains jobs, and lets
-eight viewers look: each opens a page every two seconds, as an open page refreshes itself. The time of a view is what
-its viewer waits, on the same machine as everything else. ``--jobs 20000 --seconds 10`` tries it out.
+eight viewers open a page every two seconds each, as an open page refreshes itself. The time of a view is what its
+viewer waits, with everything on one machine. ``--jobs 20000 --seconds 10`` is a quick trial.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ EVERY_SECONDS: Final = 2.0
 TARGET_MS: Final = 150.0
 SAID: Final = re.compile(r"([\d.]+) of (\d+) requests, ([\d.]+) of ([\d.]+) read units")
 DRAINED_PER_SECOND: Final = 150
-"""Jobs submitted for each second of the measurement: more than the worker can take."""
+"""Jobs submitted for each second of the measurement: more than the worker can run."""
 
 
 @dataclass
 class Seen:
-    """What the viewers have seen."""
+    """Measurements of the viewers."""
 
     milliseconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     costs: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Seen:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, name: str, seconds: float, status: int, said: str) -> None:
-        """Note one view."""
+        """Record one view."""
         found = SAID.search(said)
         with self.lock:
             self.milliseconds[name].append(seconds * 1000)
@@ -87,7 +87,7 @@ class Seen:
 
 
 def main() -> int:
-    """Run, print and write the table; 1 where a target is missed."""
+    """Run, print and write the table; return 1 if a target is missed."""
     asked = _arguments()
     os.environ.update(CREDENTIALS)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as exits:
@@ -124,11 +124,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(known: Settings, logs: Path, asked: argparse.Namespace) -> tuple[Seen, float]:
-    """Let the viewers look while a worker drains; give what they saw, and the jobs that ended in a second."""
+    """Run the viewers while a worker drains jobs; return their measurements, and the jobs that ended per second."""
     wanted = int(asked.seconds * DRAINED_PER_SECOND)
     with _processes(known, logs, wanted) as url:
         seen = Seen()
-        for name, path in PAGES.items():  # each once, alone: code is loaded and connections are made
+        for name, path in PAGES.items():  # each page once, sequentially: loads code and opens connections
             _view(Seen(), url, name, path)
         begin, ended_before = time.monotonic(), _drained(known, wanted)
         until = begin + asked.seconds
@@ -165,7 +165,7 @@ assert report.ok and not report.unsent, report
 
 
 def _look(seen: Seen, url: str, number: int, viewers: int, until: float) -> None:
-    """Be one viewer: begin somewhere, and go round."""
+    """Run one viewer: start at one of the pages and open them in turn."""
     pages = list(PAGES.items())
     at = number * len(pages) // viewers
     time.sleep(EVERY_SECONDS * number / viewers)

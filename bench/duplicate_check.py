@@ -1,8 +1,8 @@
-"""The cost of finding out that a call is a duplicate: jobclaim, Powertools, celery-once on Redis, by turns.
+"""The cost of detecting a duplicate call: jobclaim, Powertools and celery-once on Redis, in alternating rounds.
 
 ``python -m bench.duplicate_check`` starts AWS's DynamoDB Local and a redis-server on this machine, lets each side run
-one call to its end, and then makes the same call again and again from one thread: a hundred times per side and turn,
-the order changing. It needs Java and the redis-server program; the peers come into an environment of their own.
+one call to its end, and then repeats the same call from one thread: a hundred times per side and round, in changing
+order. It needs Java and the redis-server program; the peers are installed into a separate environment.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ CALL = {"order": 4711, "customer": "c-1", "lines": ["a", "b", "c"]}
 
 @dataclass
 class Side:
-    """One of those that are compared.
+    """A compared library.
 
     Attributes
     ----------
     check : callable
-        Makes the call again; raises where it is not taken for a duplicate.
+        Repeats the call; raises if it is not detected as a duplicate.
     requests : callable
         Requests made so far.
     """
@@ -115,7 +115,7 @@ def _jobclaim(endpoint: Any) -> Side:
 
     @app.task(base=IdempotentTask, name="bench.confirm", bind=True)
     def confirm(self: Any, **call: Any) -> str:  # noqa: ARG001
-        """Stand for some work."""
+        """Stand in for some work."""
         return "done"
 
     job = confirm.write_job(kwargs=CALL)

@@ -1,7 +1,7 @@
-"""A million jobs in DynamoDB Local in minutes: items made by the library, written past it, in parallel processes.
+"""Load a million jobs into DynamoDB Local in minutes: items are built by the library and written directly, in parallel.
 
-Of a hundred jobs 40 wait, 2 run, 18 failed and wait for a person, 5 for their next retry, 5 are resolved, 10 were
-cancelled, 20 completed. Job ``n`` is the same at any size, so that a larger table only has more of the same.
+Of a hundred jobs 40 wait, 2 run, 18 failed and await a person, 5 await their next retry, 5 are resolved, 10 were
+cancelled, 20 completed. Job ``n`` is the same at any size, so that a larger table only has more jobs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobclaim.jobs.model import DeadState
 from jobclaim.settings import QueueSpec, Settings
 
 BATCH: Final = 25
-"""Items that one BatchWriteItem takes."""
+"""Most items of one BatchWriteItem."""
 CHUNK: Final = 2_000
 QUEUES: Final = tuple(QueueSpec(name=name) for name in ("default", "documents", "email", "reports"))
 TASKS: Final = ("shop.charge", "shop.refund", "mail.send", "documents.read", "reports.daily")
@@ -35,7 +35,7 @@ KEPT_SECONDS: Final = 30 * 86_400
 HEADERS: Final = {
     "Content-Type": "application/x-amz-json-1.0",
     "X-Amz-Target": "DynamoDB_20120810.BatchWriteItem",
-    # DynamoDB Local wants to see a signature and checks none
+    # DynamoDB Local requires a signature but does not check it
     "Authorization": "AWS4-HMAC-SHA256 Credential=jobclaimtest/20260101/us-east-1/dynamodb/aws4_request, "
     "SignedHeaders=host, Signature=0",
 }
@@ -47,12 +47,12 @@ def settings(**more: Any) -> Settings:
 
 
 def job_id(number: int) -> str:
-    """Id of job ``n``."""
+    """Return the id of job ``n``."""
     return f"job-{number:09}"
 
 
 def job(number: int, now: int) -> Job:
-    """Return job ``n``: the higher its number, the longer it has been there, a millisecond each."""
+    """Return job ``n``; each job is one millisecond older than the one before."""
     at, part = now - number, number % 100
     fresh = Job(
         job_id=job_id(number),
@@ -119,17 +119,17 @@ def _failure(kind: FailureKind, number: int, at: int) -> Failure:
 
 
 def worker_id(number: int) -> str:
-    """Id of a worker that is not there but claims jobs."""
+    """Return the id of a simulated worker that holds claims."""
     return f"worker-{number // 100 % WORKERS}@bench"
 
 
 def workers(now: int) -> list[WorkerRecord]:
-    """Records of those workers, each with the first jobs that it runs."""
+    """Return the records of those workers, each with the first jobs that it runs."""
     running = range(40, 40 + 100 * WORKERS, 100)
     return [
         WorkerRecord(
             worker_id=worker_id(number),
-            seen_at=now + LEASE_MS,  # they never beat again, and are to live as long as the bench
+            seen_at=now + LEASE_MS,  # they send no more heartbeats, and must stay live for the whole benchmark
             started_at=now - 60_000 - number,
             queues=tuple(queue.name for queue in QUEUES),
             jobs=(job_id(number),),
@@ -144,7 +144,7 @@ def workers(now: int) -> list[WorkerRecord]:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the items go."""
+    """Destination of the items."""
 
     url: str
     table: str
@@ -152,7 +152,7 @@ class Target:
 
 
 def load(known: Settings, count: int, now: int, *, start: int = 0, processes: int = 2) -> float:
-    """Write jobs ``start`` to ``count``; return the seconds that it took. Needs a server that checks no signature."""
+    """Write jobs ``start`` to ``count``; return the seconds it took. Needs a server that does not check signatures."""
     begin = time.perf_counter()
     target = Target(known.endpoint("dynamodb") or "", known.job_table, known.index_shards)
     chunks = [range(first, min(first + CHUNK, count)) for first in range(start, count, CHUNK)]

@@ -1,4 +1,4 @@
-"""Plain Celery on SQS, as its documentation sets it up, on the stub: what jobclaim is measured against."""
+"""Plain Celery on SQS, as its documentation sets it up, on the stub: the baseline of jobclaim's measurements."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ END: Final = "<!-- /bench -->"
 
 
 def section(result: Mapping[str, Any]) -> str:
-    """Write what stands between the markers: the picture, and a line each on faults, price and speed."""
+    """Write the section between the markers: the picture, and a line each on faults, price and speed."""
     rows, about = figures.rows(result), result["about"]
     ours = next(row for row in rows if row.key == OURS)
     others = [row for row in rows if row.faults and not row.key.startswith(OURS)]
@@ -47,12 +47,12 @@ def section(result: Mapping[str, Any]) -> str:
 
 
 def written(text: str, result: Mapping[str, Any]) -> str:
-    """Return the README with its section made anew.
+    """Return the README with its section rewritten.
 
     Raises
     ------
     ValueError
-        The markers are not there.
+        The markers are missing.
     """
     if BEGIN not in text or END not in text:
         raise ValueError(f"README.md lacks the lines {BEGIN!r} and {END!r}; put them where the benchmark belongs")

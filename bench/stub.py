@@ -1,4 +1,4 @@
-"""Runs the stub as a process of its own and talks to its control."""
+"""Run the stub as a separate process and use its control interface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class RunningStub:
-    """A stub that listens."""
+    """A stub that is listening."""
 
     url: str
     pid: int
@@ -31,7 +31,7 @@ class RunningStub:
             return json.load(answer)  # type: ignore[no-any-return]
 
     def settings(self, **more: str) -> dict[str, str]:
-        """Environment that leads jobclaim here, and fake credentials."""
+        """Return an environment that points jobclaim at the stub, with fake credentials."""
         fake = {"AWS_ACCESS_KEY_ID": "stub", "AWS_SECRET_ACCESS_KEY": "stub", "AWS_DEFAULT_REGION": "us-east-1"}
         return {**fake, "JOBCLAIM_ENDPOINT_URL": self.url, **more}
 

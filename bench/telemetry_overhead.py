@@ -1,6 +1,6 @@
-"""What logging, redaction, metrics and traces add to a job: CPU microseconds, each part by itself.
+"""Overhead of logging, redaction, metrics and traces per job: CPU microseconds, each part by itself.
 
-``python -m bench.telemetry_overhead`` prints a table. Exporters send to nobody: measured is this process's part.
+``python -m bench.telemetry_overhead`` prints a table. Exporters send nothing: only this process's part is measured.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def cpu(body: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """CPU microseconds of one call in this thread, the best of five."""
+    """Return the CPU microseconds of one call in this thread, the best of five."""
     best = float("inf")
     for _ in range(5):
         begin = time.thread_time()
@@ -51,7 +51,7 @@ def cpu(body: Callable[[], Any], rounds: int = ROUNDS) -> float:
 
 
 def lines(*, redacting: bool) -> float:
-    """Three lines, as a worker writes them."""
+    """Log three lines, as a worker does."""
     logs.configure(Settings())
     if not redacting:
         kept = [step for step in structlog.get_config()["processors"] if step is not redact]
@@ -72,7 +72,7 @@ def lines(*, redacting: bool) -> float:
 
 
 def measuring(kind: str) -> float:
-    """The measurements of three events."""
+    """Record the measurements of three events."""
     sink: metrics.Sink = metrics.PrometheusSink() if kind == "prometheus" else metrics.OtlpSink("http://127.0.0.1:9")
     fields = {"task": "shop.charge", "queue": "default"}
 
@@ -85,7 +85,7 @@ def measuring(kind: str) -> float:
 
 
 def spans(settings: Settings) -> float:
-    """Submission, attaching, and the three spans of an attempt."""
+    """Create the spans of a submission, its attachment and an attempt."""
     job = Job(
         job_id="a" * 36,
         task="shop.charge",

@@ -1,4 +1,4 @@
-"""Jobs per second and requests per job: jobclaim against plain Celery on SQS, same settings, run by turns.
+"""Jobs per second and requests per job: jobclaim against plain Celery on SQS, same settings, in alternating rounds.
 
 ``python -m bench.throughput`` starts the stub with 10 ms on each SQS and 5 ms on each DynamoDB request, and for each
 side and round a worker of 8 processes, warmed up with a few jobs. Then 2,000 no-op jobs are submitted while the stub
@@ -39,7 +39,7 @@ with ThreadPoolExecutor(4) as pool:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared."""
+    """One of the two compared libraries."""
 
     name: str
     app: str
@@ -55,7 +55,7 @@ OURS = Side("jobclaim", "jobclaim", "bench.claim_tasks", "default", "import jobc
 
 @dataclass(frozen=True)
 class Run:
-    """What one side did in one round."""
+    """Results of one side in one round."""
 
     seconds: float
     jobs: int
@@ -65,11 +65,11 @@ class Run:
 
     @property
     def per_second(self) -> float:
-        """Jobs per second."""
+        """Return the jobs per second."""
         return self.jobs / self.seconds
 
     def per_job(self, *operations: str) -> float:
-        """Requests per job, of all operations or of some; the worker's heartbeat among them."""
+        """Return the requests per job, of all operations or of some, including the worker's heartbeat."""
         return sum(n for name, n in self.requests.items() if not operations or name in operations) / self.jobs
 
 
@@ -148,7 +148,7 @@ def _worker(side: Side, processes: int) -> Iterator[int]:
 
 
 def _cpu(stub: RunningStub, worker: int) -> dict[str, float]:
-    """Seconds spent so far by whom."""
+    """Return the CPU seconds so far, by process."""
     return {
         "worker": cpu.seconds(worker),
         "its children": cpu.seconds_of_children(worker),

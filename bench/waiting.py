@@ -1,4 +1,4 @@
-"""A worker of threads with bodies that wait: how fast it drains a backlog, and its memory beside prefork's.
+"""A thread-pool worker with bodies that wait: how fast it drains a backlog, and its memory compared with prefork.
 
 ``python -m bench.waiting`` starts the stub with 10 ms on each SQS and 5 ms on each DynamoDB request and a worker with
 ``-P threads -c 100``, submits 2,000 jobs that wait 1 s each while the stub holds their messages back, and measures from
@@ -39,7 +39,7 @@ MEMORY = (("prefork", 8), ("prefork", 16), ("threads", 16), ("threads", 100))
 
 @dataclass(frozen=True)
 class Drained:
-    """What one worker did with the backlog."""
+    """Results of one worker."""
 
     task: str
     seconds: float
@@ -97,12 +97,12 @@ def _drain(stub: RunningStub, task: str, arguments: argparse.Namespace) -> Drain
 
 
 def _memory(stub: RunningStub, pool: str, size: int) -> float:
-    """Megabytes of a worker and its children, shared pages counted in proportion (PSS), with a job in each slot."""
+    """Measure the megabytes of a worker and its children, with a job in each slot; shared pages in proportion (PSS)."""
     with _worker(pool, size) as pid:
         stub.control(reset=True)
         _submit("wait", size, 5.0)
         _wait_for_changes(stub, size)
-        time.sleep(1)  # the last claims are written, their bodies wait
+        time.sleep(1)  # the last claims are written, and their bodies wait
         family = [pid, *_children(pid)]
         return sum(_pss_kb(each) for each in family) / 1024
 

@@ -1,4 +1,4 @@
-"""``python -m bench.crashes``: how often an order that is killed once is charged twice, or not, or left half done.
+"""``python -m bench.crashes``: how often an order whose worker is killed once is charged twice, never, or incompletely.
 
 Each order's worker process is killed at one of four points of its body. jobclaim's own figures, at every statement and
 with its effects, are those of `tests/integration/test_killed_orders.py`.
@@ -23,14 +23,14 @@ from tests.support.endpoints import dynamodb_local, elasticmq
 KEYS: Final = ("celery", "celery-late", "celery-powertools")
 POINTS: Final = ("before the charge", "after the charge", "after the ledger", "before the return")
 EACH: Final = 5
-"""Orders that are killed at each point."""
+"""Number of orders that are killed at each point."""
 VISIBILITY: Final = 8
 PATIENCE: Final = 90.0
 QUIET: Final = 3 * VISIBILITY
 
 
 def main() -> int:
-    """Run each peer and print what became of its orders."""
+    """Run each peer and print the results of its orders."""
     with tempfile.TemporaryDirectory() as folder:
         found = {key: _peer(replace(BY_KEY[key], module="order_app"), Path(folder)) for key in KEYS}
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -56,7 +56,7 @@ def _peer(peer: Peer, folder: Path) -> dict[str, Any]:
 
 
 def _wait(client: Any) -> None:
-    """Wait until nothing has changed for as long as messages take to come back."""
+    """Wait until nothing has changed for as long as messages take to be redelivered."""
     began = changed = time.monotonic()
     last = -1
     while time.monotonic() - began < PATIENCE and time.monotonic() - changed < QUIET:

@@ -1,1 +1,1 @@
-"""jobclaim beside the task queues that people put on SQS: same endpoints, same bodies, same machine, by turns."""
+"""Compare jobclaim with common task queues on SQS: same endpoints, same bodies, same machine, in alternating rounds."""

@@ -1,7 +1,7 @@
 """``python -m bench.peers``: the table of the README, as JSON and Markdown.
 
-Speed, requests and units on the metering stub, in rounds by turns; behaviour under three faults on DynamoDB Local and
-ElasticMQ. Needs Java, redis-server and, the first time, a package index for the peers' virtual environments.
+Speed, requests and units on the metering stub, in alternating rounds; behaviour under three faults on DynamoDB Local
+and ElasticMQ. Needs Java, redis-server and, the first time, a package index for the peers' virtual environments.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.support.endpoints import dynamodb_local, elasticmq
 from tests.support.processes import ProcessDied
 
 PROBLEMS = (TimeoutError, RuntimeError, ProcessDied)
-"""What a peer may do to us: not end, fail to submit, die."""
+"""Failures of a peer that are tolerated: not ending, failing to submit, crashing."""
 RESULTS = ROOT / "bench" / "results"
 AT_ONCE = 3
-"""Peers under fault at the same time: they wait more than they compute, and share nothing but the servers."""
+"""Peers tested under faults concurrently: they wait more than they compute, and share only the servers."""
 
 
 def main() -> int:
-    """Measure, print the table and, with ``--write``, keep it."""
+    """Measure, print the table and, with ``--write``, save it."""
     arguments = _arguments()
     peers = [BY_KEY[key] for key in arguments.only] if arguments.only else list(PEERS)
     for peer in peers:
@@ -104,7 +104,7 @@ def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis
                     endpoints = Endpoints(stub.url, stub.url, redis, folder)
                     endpoints.prepare(peer)
                     done = speed.measure(stub, endpoints, peer, arguments.jobs, arguments.processes)
-            except PROBLEMS as error:  # the others go on; its row says what is missing
+            except PROBLEMS as error:  # the others continue; its row shows what is missing
                 _say(f"round {number + 1}, {peer.key}: {error}")
                 continue
             rounds[peer.key].append(done)

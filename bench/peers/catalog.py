@@ -1,4 +1,4 @@
-"""Who is compared: how each is started, what it needs, and when its work is over."""
+"""The compared peers: how each is started, what it needs, and when its work has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OURS: Final = "jobclaim"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """One of those that are compared.
+    """A compared task queue.
 
     Attributes
     ----------
@@ -27,18 +27,18 @@ class Peer:
         Arguments of its worker after the Python interpreter, with ``{queue}``, ``{processes}`` and, where a process
         works on several jobs at once, ``{pool}`` and ``{each}``.
     ready : str
-        Regular expression of the line that its worker writes when it listens.
+        Regular expression of the line that its worker logs when it listens.
     table : str, optional
         Its DynamoDB table, and the attribute that is its key.
     ends : mapping
-        Requests of which a job has so many when it is over, besides the end of its message.
+        Number of requests by which an ended job is recognized, besides the deletion of its message.
     redis : bool
     settings : mapping
-        More environment.
+        Additional environment variables.
     behaves_as : str, optional
         Key of the peer that has the same faults; those are not run twice, and its cost is measured in one round only.
     note : str
-        How it is set up, where that is not plain.
+        Remarks on its setup.
     """
 
     key: str
@@ -146,7 +146,7 @@ BY_KEY: Final = {peer.key: peer for peer in PEERS}
 
 
 def queue_of(peer: Peer) -> tuple[str, str]:
-    """Name of a peer's queue for itself and for SQS."""
+    """Return the name of a peer's queue for the peer and for SQS."""
     if peer.module == "jobclaim_app":
         return "default", "jobclaim-default"
     return f"bench-{peer.key}", f"bench-{peer.key}"

@@ -1,4 +1,4 @@
-"""What the peers run on: addresses, tables, queues, Redis, and the processes of one peer there."""
+"""The peers' environment: addresses, tables, queues, Redis, and the processes of one peer."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Endpoints:
     def client(self, service: str) -> Any:
         """Build a boto3 client."""
         url = self.sqs if service == "sqs" else self.dynamodb
-        session: Any = boto3.session.Session  # typed per service; here the name is a value
+        session: Any = boto3.session.Session  # typed per service name; here the name is a variable
         keys = {name.lower(): FAKE[name] for name in KEYS}
         config = Config(retries={"total_max_attempts": 3})
         return session(**keys, region_name="us-east-1").client(service, endpoint_url=url, config=config)
 
     def environment(self, peer: Peer, **more: str) -> dict[str, str]:
-        """Everything that a process of a peer needs to know."""
+        """Return the environment of a peer's process."""
         ours = {
             "JOBCLAIM_SQS_ENDPOINT_URL": self.sqs,
             "JOBCLAIM_DYNAMODB_ENDPOINT_URL": self.dynamodb,
@@ -77,11 +77,11 @@ class Endpoints:
         }
 
     def evidence(self, peer: Peer) -> Path:
-        """File to which a peer's bodies write."""
+        """Return the file to which a peer's bodies write."""
         return self.folder / f"evidence-{peer.key}"
 
     def prepare(self, peer: Peer, *, visibility: int = 3600, **settings: Any) -> None:
-        """Build a peer's queue and table."""
+        """Create a peer's queue and table."""
         if peer.venv is None:
             settings = {**settings, "dynamodb_endpoint_url": self.dynamodb, "sqs_endpoint_url": self.sqs}
             provision(Settings(**settings))
@@ -118,7 +118,7 @@ class Endpoints:
         return started
 
     def submit(self, peer: Peer, *arguments: str, **more: str) -> Any:
-        """Run a peer's submitter; give its answer."""
+        """Run a peer's submitter; return its result."""
         argv = [python_of(peer), str(APPS / "submit.py"), peer.module, *arguments]
         ran = subprocess.run(
             argv, env=self.environment(peer, **more), cwd=self.folder, capture_output=True, text=True, check=False
@@ -130,7 +130,7 @@ class Endpoints:
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """Run redis-server on loopback until the block ends; give its URL."""
+    """Run redis-server on loopback until the block ends; provide its URL."""
     program = shutil.which("redis-server")
     if program is None:
         raise SystemExit("redis-server is not installed; on Debian: apt-get install redis-server")

@@ -1,4 +1,4 @@
-"""Three faults on DynamoDB Local and ElasticMQ, judged by what bodies leave and by what asking again gives.
+"""Three faults on DynamoDB Local and ElasticMQ, judged by the bodies' evidence and by the result of a repeated call.
 
 ::
 
@@ -7,7 +7,7 @@
                                                                                          is on record where it is asked
     equal       one call submitted twice, before any worker runs                       ▶ body starts once
 
-Visibility timeouts, leases and heartbeats are seconds here instead of minutes, for all alike.
+Visibility timeouts, leases and heartbeats are seconds here instead of minutes, for all peers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 
 VISIBILITY_SECONDS: Final = 8
 PATIENCE_SECONDS: Final = 27.0
-"""For the work of a killed worker to be done again: three visibility timeouts and the body's own time."""
+"""Time allowed for a killed worker's work to be done again: three visibility timeouts and the body's own time."""
 STILL_SECONDS: Final = 2.0
 BODY_SECONDS: Final = 2.0
 PROCESSES: Final = 2
@@ -43,14 +43,14 @@ SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a peer took a fault.
+    """Result of a peer under a fault.
 
     Attributes
     ----------
     what : str
-        In a few words, for the table.
+        Short description for the table.
     seen : dict
-        The evidence: body starts and ends, what callers got.
+        The evidence: body starts and ends, results of the callers.
     """
 
     passed: bool
@@ -59,7 +59,7 @@ class Verdict:
 
 
 def judge(endpoints: Endpoints, peer: Peer) -> dict[str, Verdict]:
-    """Put one peer through the three faults, each with a call of its own."""
+    """Test one peer under the three faults, each with its own call."""
     endpoints.prepare(peer, visibility=VISIBILITY_SECONDS)
     return {
         "duplicate": _duplicate(endpoints, peer),
@@ -101,7 +101,7 @@ def _crash(endpoints: Endpoints, peer: Peer) -> Verdict:
 
 
 def crash_verdict(seen: dict[str, Any], starts_in_the_end: int) -> Verdict:
-    """Check what a kill -9 left: the work done by somebody else, or lost, and then whether asking again helps."""
+    """Check the result of a kill -9: whether the work was done elsewhere or lost, and whether a repeated call helps."""
     if seen.get("end"):
         return Verdict(True, "runs again", seen)
     stuck = starts_in_the_end == seen["start"]
@@ -122,7 +122,7 @@ def _equal(endpoints: Endpoints, peer: Peer) -> Verdict:
 
 
 def equal_verdict(together: int, seen: dict[str, Any]) -> Verdict:
-    """Check two equal calls that waited together; and tell of a third one after they were over."""
+    """Check two equal calls that wait at the same time, and describe a third one after they have ended."""
     if together != 1:
         return Verdict(False, "both run", seen)
     if seen["start"] > 1:
@@ -131,7 +131,7 @@ def equal_verdict(together: int, seen: dict[str, Any]) -> Verdict:
     return Verdict(True, "one run; a later call gets its result" if known else "one run; a later call is dropped", seen)
 
 
-# --- what they are made of
+# --- helpers
 def _call(endpoints: Endpoints, peer: Peer, name: str) -> str:
     (answer,) = endpoints.submit(peer, "call", name, str(BODY_SECONDS), "1", **SETTINGS)
     return str(answer)
@@ -153,7 +153,7 @@ def _working(endpoints: Endpoints, peer: Peer, name: str = "worker") -> Iterator
 
 
 def _evidence(endpoints: Endpoints, peer: Peer, name: str) -> Counter[str]:
-    """Starts and ends of the bodies of one call."""
+    """Return the starts and ends of the bodies of one call."""
     path = endpoints.evidence(peer)
     lines = path.read_text().splitlines() if path.exists() else []
     return Counter({"start": 0, "end": 0}) + Counter(line.split()[0] for line in lines if line.split()[1] == name)
@@ -166,7 +166,7 @@ def _until_ended(endpoints: Endpoints, peer: Peer, name: str, seconds: float = 4
 def _until_still(endpoints: Endpoints, peer: Peer) -> None:
     """Wait until no message is visible and no body has started or ended for a while.
 
-    One that was in the hands of a killed worker may stay invisible for long; whoever has to act on that has acted.
+    A killed worker's message may stay invisible for longer; recovery from that has happened by then.
     """
     before: list[Any] = [None, time.monotonic()]
 
@@ -193,7 +193,7 @@ def _url(endpoints: Endpoints, peer: Peer) -> str:
 
 
 def _take(endpoints: Endpoints, peer: Peer) -> dict[str, Any]:
-    """Take the one message out of the queue, as it is on the wire."""
+    """Receive the only message of the queue, as it is on the wire."""
     sqs, url = endpoints.client("sqs"), _url(endpoints, peer)
     answer = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10, MessageAttributeNames=["All"])
     (message,) = answer["Messages"]

@@ -1,4 +1,4 @@
-"""What of durable work each has as it is shipped, by its documentation; nothing here is measured."""
+"""Features for durable work of each peer as shipped, from its documentation; nothing here is measured."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ FEATURES: Final = (
     ),
     ("waits without a worker", "✓ for a name, a token, a time", "✗", "✗", "✗", "✗"),
 )
-"""Rows: what, and how each of `WHO` has it."""
+"""Rows: the feature, and how each of `WHO` supports it."""

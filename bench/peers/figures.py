@@ -1,4 +1,4 @@
-"""From what was measured to what is said: medians, dollars, ratios and whether the aims are met. No I/O."""
+"""Figures from the measurements: medians, dollars, ratios and whether targets are met. No I/O."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MEDIANS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One peer's figures, medians over its rounds; ``None`` where it was not measured.
+    """One peer's figures, medians over its rounds; ``None`` if not measured.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def _row(key: str, peer: Mapping[str, Any]) -> Row:
 
 
 def dollars(one: Mapping[str, Any]) -> float:
-    """Price of a million jobs of one round: requests to SQS, write and read units."""
+    """Return the price of a million jobs of one round: requests to SQS, write and read units."""
     sqs = sum(count for name, count in one["requests"].items() if is_sqs(name))
     return MILLION * float(sqs * SQS_REQUEST + one["write_units"] * WRITE_UNIT + one["read_units"] * READ_UNIT)
 
@@ -84,7 +84,7 @@ def is_sqs(operation: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of what a million of our jobs cost, and what it is for."""
+    """A part of the price of a million of our jobs, and its purpose."""
 
     what: str
     amount: str
@@ -93,7 +93,7 @@ class Share:
 
 
 def cents(result: Mapping[str, Any]) -> list[Share]:
-    """Split the price of our jobs, the dearest part first; the parts add up to it, rounding aside."""
+    """Split the price of our jobs into parts, most expensive first; apart from rounding they add up to it."""
     measured = result["peers"][OURS]["rounds"]
     one = sorted(measured, key=dollars)[len(measured) // 2]
     shares = [
@@ -128,7 +128,7 @@ def _write(one: Mapping[str, Any], name: str, buys: str) -> Share:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Something that we want to hold, and what was measured."""
+    """A target, and the measured value."""
 
     what: str
     measured: str
@@ -136,7 +136,7 @@ class Aim:
 
 
 def aims(result: Mapping[str, Any]) -> list[Aim]:
-    """Compare our figures with what we want; an aim whose figures were not measured is left out."""
+    """Compare our figures with the targets; leave out targets that were not measured."""
     by_key = {row.key: row for row in rows(result)}
     ours, plain = by_key.get(OURS), by_key.get(PLAIN)
     found = []
@@ -174,7 +174,7 @@ def _ratios(result: Mapping[str, Any]) -> list[Aim]:
 
 
 def ratio(result: Mapping[str, Any], name: str) -> float:
-    """Our figure over plain Celery's, the median of the rounds' own ratios."""
+    """Return the ratio of our figure to plain Celery's, the median over the rounds."""
     ours, plain = result["peers"][OURS]["rounds"], result["peers"][PLAIN]["rounds"]
     return float(statistics.median(left[name] / right[name] for left, right in zip(ours, plain, strict=False)))
 

@@ -1,4 +1,4 @@
-"""The measurements as Markdown: the table, the aims, what each cent buys. No I/O."""
+"""The measurements as Markdown: the table, the targets, the breakdown of the price. No I/O."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def setting(result: Mapping[str, Any]) -> str:
-    """Say where and how it was measured."""
+    """Describe where and how it was measured."""
     about = result["about"]
     return (
         f"`python -m bench.peers`, {about['date']}: {about['jobs']:,} no-op jobs, concurrency {about['processes']}, "
@@ -60,7 +60,7 @@ def setting(result: Mapping[str, Any]) -> str:
 
 
 def faults_table(rows: Sequence[Row]) -> str:
-    """One row per peer that was put through the faults."""
+    """Build the table of faults, with one row per tested peer."""
     shown = [
         [row.title, *(_fault(row, name) for name in FAULT_TITLES), "**yes**" if row.passes else "no"]
         for row in rows
@@ -70,12 +70,12 @@ def faults_table(rows: Sequence[Row]) -> str:
 
 
 def features_table() -> str:
-    """What each has for work that outlasts an attempt."""
+    """Build the table of features for work that outlasts an attempt."""
     return table(["", *WHO], FEATURES)
 
 
 def numbers_table(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """One row per peer that was measured."""
+    """Build the table of figures, with one row per measured peer."""
     titles = [title.format(latency=_latency(result["about"])) for title, _, _ in NUMBERS]
     shown = []
     for row in rows:
@@ -88,7 +88,7 @@ def numbers_table(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 
 def cents_table(result: Mapping[str, Any]) -> str:
-    """What our price consists of."""
+    """Build the breakdown of our price."""
     shares = figures.cents(result)
     lines = [[share.what, share.amount, f"${share.dollars:.2f}", share.buys] for share in shares]
     lines.append(["**a million jobs**", "", f"**${sum(share.dollars for share in shares):.2f}**", ""])
@@ -96,7 +96,7 @@ def cents_table(result: Mapping[str, Any]) -> str:
 
 
 def requests_table(rows: Sequence[Row], result: Mapping[str, Any]) -> str:
-    """Each peer's requests by operation, of its last round."""
+    """Build the table of each peer's requests by operation, of its last round."""
     lines = []
     for row in rows:
         rounds = result["peers"][row.key]["rounds"]

@@ -1,4 +1,4 @@
-"""What a no-op job costs and how fast it goes, on the metering stub: one round of one peer."""
+"""Cost and speed of no-op jobs on the metering stub: one round of one peer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DONE_SECONDS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one peer did in one round, all figures per job where no other unit is said.
+    """Results of one peer in one round; all figures are per job unless another unit is given.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Round:
 
 
 def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, processes: int) -> Round:
-    """Start a worker, warm it up, let it work off a held-back backlog twice: without and with latency."""
+    """Start a worker, warm it up, and have it drain a held-back backlog twice: without and with latency."""
     stub.control(latency_ms=NO_LATENCY_MS, hold=False)
     worker = endpoints.worker(peer, processes)
     try:
@@ -60,7 +60,7 @@ def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, proc
         fast, submitted, worker_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, NO_LATENCY_MS)
         slow, _, slow_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, LATENCY_MS)
     except BaseException:
-        print(worker.describe())  # noqa: T201 - why a long run ended
+        print(worker.describe())  # noqa: T201 - reason why a long run ended
         raise
     finally:
         stub.control(latency_ms=NO_LATENCY_MS, hold=False)
@@ -88,7 +88,7 @@ def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, proc
 def _backlog(
     stub: RunningStub, endpoints: Endpoints, peer: Peer, worker: int, jobs: int, latency_ms: dict[str, float]
 ) -> tuple[dict[str, Any], dict[str, float], float]:
-    """Submit while messages are held back, release, wait; meter, the submitter's own figures, the worker's CPU."""
+    """Submit while messages are held back, release them, wait; return meter, submitter's figures and worker's CPU."""
     stub.control(hold=True, reset=True)
     submitted = endpoints.submit(peer, "fill", str(jobs))
     before = _cpu(worker)

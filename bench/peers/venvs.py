@@ -1,4 +1,4 @@
-"""A virtual environment per requirement file, made once in the cache folder: the peers' pins are not ours."""
+"""A virtual environment per requirement file, created once in the cache folder: the peers' pins differ from ours."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support.artifacts import cache_dir
 
 
 def python_of(peer: Peer) -> str:
-    """Path of the interpreter that runs a peer; its environment is made when it is not there yet."""
+    """Return the path of the interpreter that runs a peer; create its environment if it does not exist."""
     return sys.executable if peer.venv is None else str(_home(peer.venv) / "bin" / "python")
 
 
 def packages_of(venv: str) -> str:
-    """Folder of an environment's packages, for the end of this process's path: what is ours is found first."""
+    """Return the folder of an environment's packages, for the end of this process's path: ours are found first."""
     (found,) = _home(venv).glob("lib/python*/site-packages")
     return str(found)
 

@@ -1,4 +1,4 @@
-"""``python -m bench.scale``: print the tables of docs/scale.md, or put them there (``--write``)."""
+"""``python -m bench.scale``: print the tables of docs/scale.md, or write them into it (``--write``)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOAD: Final = Load()
 
 
 def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
-    """Return a pass of recovery in each case, as Markdown."""
+    """Return a recovery pass of each case, as a Markdown table."""
     settings = scaled_settings(shards)
     head = ("requests", "read units", "write units", "seconds", "jobs settled", "per hour", "$/month")
     lines = [f"| {jobs // 1_000_000} million jobs | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
@@ -40,7 +40,7 @@ def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Return all tables by the name of their place in the document."""
+    """Return all tables by the name of their marker in the document."""
     return {
         "limits": limits_table(LOAD),
         "shards": shards_table(),
@@ -50,14 +50,14 @@ def tables() -> dict[str, str]:
 
 
 def filled(text: str, parts: dict[str, str]) -> str:
-    """Put tables between their markers, ``<!-- name -->`` and ``<!-- /name -->``."""
+    """Insert tables between their markers, ``<!-- name -->`` and ``<!-- /name -->``."""
     for name, table in parts.items():
         text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", rf"\g<1>{table}\n\g<2>", text, flags=re.DOTALL)
     return text
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the command line asks for."""
+    """Run the command line."""
     parts = tables()
     if arguments == ["--write"]:
         DOCUMENT.write_text(filled(DOCUMENT.read_text(), parts))

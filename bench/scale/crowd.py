@@ -1,7 +1,7 @@
-"""A job table of any size that takes no memory: its jobs are made up when they are asked for.
+"""A job table of any size that takes no memory: its jobs are generated on access.
 
-A crowd is many jobs that differ in their time alone. Where an entry stands in the index follows by arithmetic, so a
-page of a hundred million entries costs what a page of a thousand does. What is written is remembered.
+A crowd is many jobs that differ in their time alone. An entry's position in the index is computed, so a page of a
+hundred million entries costs as much as a page of a thousand. Writes are stored.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ LATENCY_MS: Final = {
     "scan": 20,
     "send": 10,
 }
-"""What a request is taken to last, milliseconds: DynamoDB's single digits, a batch and SQS somewhat more."""
+"""Assumed duration of a request, milliseconds: single digits for DynamoDB, somewhat more for a batch and SQS."""
 
 
 class Clock:
-    """A clock that only requests move, epoch milliseconds."""
+    """A clock that only requests advance, epoch milliseconds."""
 
     def __init__(self) -> None:
         self.now = 1_750_000_000_000
@@ -56,13 +56,13 @@ class Crowd:
     Attributes
     ----------
     partition : callable
-        Gives the partition of a shard.
+        Returns the partition of a shard.
     first_at : int
         Time of the first entry, epoch milliseconds.
     spacing_ms : float
         Between two jobs of the crowd, over all shards; above 0.
     make : callable
-        Makes a job up from its id, its number and its entry's time.
+        Generates a job from its id, its number and its entry's time.
     """
 
     name: str
@@ -77,11 +77,11 @@ class Crowd:
         return self.first_at + int(number * self.spacing_ms)
 
     def job(self, number: int) -> Job:
-        """Build a job up."""
+        """Generate a job."""
         return self.make(f"{self.name}-{number:012d}", number, self.at(number))
 
     def entries(self, shard: int, shards: int, since: tuple[int, str]) -> Iterator[Entry]:
-        """Return the entries of a shard behind a place, oldest first."""
+        """Return the entries of a shard after a position, oldest first."""
         first = max(0, math.floor((since[0] - self.first_at) / self.spacing_ms))
         first += (shard - first) % shards
         partition = self.partition(shard)
@@ -93,7 +93,7 @@ class Crowd:
 
 @dataclass
 class Asked:
-    """What was asked of AWS: requests by name, and units."""
+    """Requests to AWS by name, and units."""
 
     requests: Counter[str] = field(default_factory=Counter)
     read_units: float = 0.0
@@ -101,7 +101,7 @@ class Asked:
 
 
 class CrowdedTable:
-    """A DynamoDB client on a job table full of crowds, and on a fleet table full of living workers."""
+    """A DynamoDB client on a job table full of crowds, and on a fleet table full of live workers."""
 
     def __init__(self, settings: Settings, clock: Clock, crowds: list[Crowd], workers: list[WorkerRecord]) -> None:
         self.asked = Asked()
@@ -119,7 +119,7 @@ class CrowdedTable:
             records.beat(record)
 
     def count(self, operation: str) -> None:
-        """Count a request, and let its time pass."""
+        """Count a request, and advance the clock by its duration."""
         self.asked.requests[operation] += 1
         self._clock.now += LATENCY_MS[operation]
 
@@ -193,7 +193,7 @@ class CrowdedTable:
         self.asked.write_units += write_units(size(gone))
         return {}
 
-    # --- inside
+    # --- helpers
     def _update(self, table: Table, key: tuple[Any, ...], request: Item) -> Item:
         old, new = table.items.get(key), table.updated(request, key)
         table.items[key] = new
@@ -239,5 +239,5 @@ def _place(item: Item) -> tuple[Any, ...]:
 
 
 def _halves(octets: int) -> float:
-    """Read units of an eventually consistent read."""
+    """Return the read units of an eventually consistent read."""
     return max(1, math.ceil(octets / READ_UNIT)) * 0.5

@@ -1,4 +1,4 @@
-"""What AWS's limits ask for at a rate of jobs: sums on what a job costs, which `tests/contract/test_cost.py` measures.
+"""What AWS's limits require at a rate of jobs, from the cost of a job, which `tests/contract/test_cost.py` measures.
 
 All rates are per second. Limits are those that AWS documents; ask AWS for the quotas of your account.
 """
@@ -16,25 +16,25 @@ from jobclaim.infra import cost
 PARTITION_WRITES: Final = 1_000
 """Write units of one DynamoDB partition, so of one partition key (AWS, "Designing partition keys effectively")."""
 FILL: Final = 0.7
-"""Share of a limit that one plans with."""
+"""Share of a limit to plan with."""
 TABLE_QUOTA: Final = 40_000
-"""Write units of an on-demand table, and of each index, before one asks for more (AWS, "Quotas in DynamoDB")."""
+"""Write units of an on-demand table, and of each index, without a quota increase (AWS, "Quotas in DynamoDB")."""
 NEW_TABLE_WRITES: Final = 4_000
 """Write units that a new on-demand table takes at once (AWS, "Pre-warming a table")."""
 IN_FLIGHT: Final = 120_000
-"""Messages of a standard queue that are received and not deleted (AWS, "Quotas related to queues")."""
+"""Most messages of a standard queue that are received and not deleted (AWS, "Quotas related to queues")."""
 COUNT_SECONDS: Final = FLUSH_MS / 1_000
 TABLE_WRITES_PER_JOB: Final = 3
 INDEX_WRITES_PER_JOB: Final = 2
-"""Create 1 + 1, claim 1 + 0, end 1 + 1, at 1 KB. An end that stays listed is one more, in a partition of its own."""
+"""Create 1 + 1, claim 1 + 0, end 1 + 1, at 1 KB. An end that stays listed costs one more, in a separate partition."""
 SHARDS: Final = (4, 16, 32, 64)
 PROVISIONED_WRITE_MONTH: Final = 0.00065 * cost.HOURS
-"""Dollars for a write unit per second that is provisioned, at list price."""
+"""Dollars per provisioned write unit per second, at list price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A service.
+    """The load of a service.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Load:
     workers, concurrency : int
         Machines, and processes of each.
     body_seconds : float
-        How long a body lasts.
+        Duration of a body.
     held_seconds : float
         From a message's receipt to its deletion, which is sent in batches at the start of the body.
     shards : int
@@ -62,54 +62,54 @@ class Load:
 
     @property
     def table_writes(self) -> int:
-        """Write units in the table."""
+        """Return the write units in the table."""
         return self.jobs * TABLE_WRITES_PER_JOB
 
     @property
     def index_writes(self) -> int:
-        """Write units in the index."""
+        """Return the write units in the index."""
         return self.jobs * INDEX_WRITES_PER_JOB
 
     @property
     def processes(self) -> int:
-        """Bodies that may run at a time."""
+        """Return how many bodies can run at a time."""
         return self.workers * self.concurrency
 
     @property
     def busy(self) -> float:
-        """Share of the processes that run a body."""
+        """Return the share of the processes that run a body."""
         return self.jobs * self.body_seconds / self.processes
 
     @property
     def monthly_jobs(self) -> float:
-        """Jobs in a month."""
+        """Return the jobs in a month."""
         return self.jobs * cost.HOURS * 3_600
 
 
 def partitions(writes: float) -> int:
-    """Partitions that take so many evenly spread write units."""
+    """Return the partitions needed for this many evenly spread write units."""
     return math.ceil(writes / PARTITION_WRITES / FILL)
 
 
 def most_jobs(shards: int, fill: float = FILL) -> int:
-    """Jobs per second that one queue's index keys take."""
+    """Return the jobs per second that one queue's index keys allow."""
     return int(shards * PARTITION_WRITES * fill / INDEX_WRITES_PER_JOB)
 
 
 def in_flight(load: Load, *, acks_late: bool) -> int:
-    """Messages in flight: with ``acks_late`` for as long as a body lasts, with claims until the delete; and those that
-    wait in a worker, at most one per process."""
+    """Return the messages in flight: with ``acks_late`` for as long as a body lasts, with claims until the delete; plus
+    those that wait in a worker, at most one per process."""
     held = load.body_seconds if acks_late else load.held_seconds
     return round(load.jobs * held) + load.processes
 
 
 def beats(load: Load) -> tuple[float, float]:
-    """Heartbeats: of a fleet where nothing starts, and of one where every worker starts a job each second."""
+    """Return the heartbeats of a fleet where no job starts, and of one where every worker starts a job each second."""
     return load.workers / 10, min(load.workers, load.jobs)
 
 
 def dollars(load: Load) -> dict[str, float]:
-    """Dollars per month by service; DynamoDB on demand."""
+    """Return dollars per month by service; DynamoDB on demand."""
     return cost.monthly(
         cost.Size("", load.monthly_jobs, load.workers, kept_days=load.kept_days, queues=2, cpu=1.0, memory=2.0)
     )
@@ -117,18 +117,18 @@ def dollars(load: Load) -> dict[str, float]:
 
 # --- tables
 def limits_table(load: Load) -> str:
-    """Return what the rate needs, beside the limit, as Markdown."""
+    """Return the requirements of the rate beside the limits, as a Markdown table."""
     return _markdown(("what", "needed", "AWS's limit", "so"), _limits(load))
 
 
 def shards_table() -> str:
-    """Return what a number of index shards takes, as Markdown."""
+    """Return the capacity by number of index shards, as a Markdown table."""
     rows = [(f"{n}", f"{most_jobs(n):,}", f"{most_jobs(n, 1.0):,}") for n in SHARDS]
     return _markdown(("`index_shards`", "jobs/s of one queue, planned", "at the limit"), rows)
 
 
 def cost_table(load: Load) -> str:
-    """Return dollars per month, as Markdown."""
+    """Return dollars per month, as a Markdown table."""
     by_service = dollars(load)
     rows = [(name, *_both(amount, load)) for name, amount in by_service.items()]
     rows.append(("**together**", *_both(sum(by_service.values()), load)))

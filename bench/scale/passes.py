@@ -1,4 +1,4 @@
-"""The real recovery on a table of many jobs: what a pass asks of AWS, how long it takes, and how far it gets."""
+"""The real recovery on a table of many jobs: requests, duration and progress of a recovery pass."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ DEAD: Final = replace(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What lies in the table, and what is in the queue.
+    """Contents of the table and of the queue.
 
     Attributes
     ----------
     crowds : callable
-        Makes the crowds from the number of jobs and from now, epoch milliseconds.
+        Builds the crowds from the number of jobs and the current time, epoch milliseconds.
     backlog : int
         Messages that wait.
     dead_workers : int
-        Of the fleet.
+        Lost workers of the fleet.
     passes : int
-        Which pass is shown: the first, unless a later one tells more.
+        Which pass is shown: the first, unless a later one is more informative.
     goes_on : bool
-        Whether the passes that follow find as much to do.
+        Whether the following passes find as much to do.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """One pass: its report, what it asked of AWS, and its seconds."""
+    """One recovery pass: its report, its requests to AWS, and its duration in seconds."""
 
     report: SweepReport
     asked: Asked
@@ -86,13 +86,13 @@ class Passed:
 
     @property
     def acted(self) -> int:
-        """Jobs that it changed."""
+        """Return the number of jobs that it changed."""
         counts = self.report.counts()
         return sum(counts[name] for name in ("orphaned", "redispatched", "scheduled", "given_up", "expired", "revived"))
 
 
 def scaled_settings(shards: int, **changes: Any) -> Settings:
-    """Settings with one queue beside recovery's, whatever the environment says."""
+    """Return settings with one queue besides recovery's, whatever the environment says."""
     return Settings(_env_file=None, queues=(QueueSpec(name=QUEUE),), index_shards=shards, **changes)
 
 
@@ -114,7 +114,7 @@ def passed(case: Case, jobs: int, settings: Settings) -> Passed:
 
 # --- cases
 def finished(jobs: int, now: int) -> list[Crowd]:
-    """All jobs have ended, one of a hundred badly; the fleet works, and a few jobs of the last hour are orphans."""
+    """Build a table where all jobs have ended, one in a hundred FAILED, and a few jobs of the last hour are orphans."""
     busy = WORKERS * CONCURRENCY
     week = 168 * HOUR
     return [
@@ -125,17 +125,17 @@ def finished(jobs: int, now: int) -> list[Crowd]:
 
 
 def ahead(jobs: int, now: int) -> list[Crowd]:
-    """All jobs wait for their time within the next thirty days; those of the next ten minutes have their messages."""
+    """Build a table where all jobs are due within the next thirty days; those of the next ten minutes have messages."""
     return [Crowd("ahead", _open_key, jobs, now + LOOK_AHEAD_MS, 720 * HOUR / jobs, _waiting(dispatches=0))]
 
 
 def behind(jobs: int, now: int) -> list[Crowd]:
-    """All jobs wait in a queue that the workers do not keep up with, for an hour by now."""
+    """Build a table where all jobs have waited in a queue for up to an hour, because the workers do not keep up."""
     return [Crowd("behind", _open_key, jobs, now - HOUR, HOUR / 2 / jobs, _waiting(dispatches=1))]
 
 
 def dead(jobs: int, now: int) -> list[Crowd]:
-    """All jobs have failed and are to be started again within a day, the first of them an hour ago."""
+    """Build a table where all jobs have failed and are scheduled for retry within a day, the first one an hour ago."""
     return [Crowd("retry", schema.retry_key, jobs, now - HOUR, 24 * HOUR / jobs, _scheduled)]
 
 
@@ -195,7 +195,7 @@ def _workers(now: int, dead_ones: int, settings: Settings) -> Iterator[WorkerRec
     silence = settings.worker_dead_after_seconds * SECOND
     for number in range(WORKERS):
         jobs = tuple(f"running-{number * CONCURRENCY + n:012d}" for n in range(CONCURRENCY))
-        seen_at = now - silence if number < dead_ones else now + HOUR  # the living go on beating meanwhile
+        seen_at = now - silence if number < dead_ones else now + HOUR  # live workers continue to send heartbeats
         yield WorkerRecord(
             worker_id=_worker_id(number),
             seen_at=seen_at,

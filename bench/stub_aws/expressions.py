@@ -17,12 +17,12 @@ _TOKEN: Final = re.compile(r"\s*(<>|<=|>=|[=<>(),+-]|[#:\w.\[\]]+)")
 
 
 class BadExpression(Exception):
-    """An expression that this stub does not know."""
+    """An expression that this stub does not support."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an expression is evaluated on."""
+    """Input of an expression's evaluation."""
 
     item: Item
     names: dict[str, str]
@@ -49,12 +49,12 @@ def condition(text: str) -> Condition:
 
 @lru_cache(maxsize=1024)
 def update(text: str) -> tuple[Action, ...]:
-    """Parse an update expression to its actions, each of which changes a copy of the item."""
+    """Parse an update expression into its actions, each of which changes a copy of the item."""
     return _Parser(text).actions()
 
 
 def order(value: Value) -> Any:
-    """Return what a value sorts and compares by."""
+    """Return the key by which a value is sorted and compared."""
     ((kind, raw),) = value.items()
     return Decimal(raw) if kind == "N" else raw
 
@@ -211,7 +211,7 @@ def _look_up(context: Context, text: str) -> Value | None:
 
 
 def _store(item: Item, path: list[str], value: Value | None) -> None:
-    """Set or remove; maps on the way are copied, since the old item must stay as it was."""
+    """Set or remove a value; maps on its path are copied, since the old item must not change."""
     for part in path[:-1]:
         copied = dict(item[part]["M"])
         item[part] = {"M": copied}

@@ -17,10 +17,10 @@ from bench.stub_aws.tables import AwsError
 
 
 class Reply(Protocol):
-    """The way back to a caller."""
+    """The reply channel of a caller."""
 
     def __call__(self, answer: dict[str, Any]) -> None:
-        """Answer, once."""
+        """Send the response, once."""
 
     def is_open(self) -> bool:
         """Return whether the caller still waits."""
@@ -39,7 +39,7 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A long poll that waits."""
+    """A waiting long poll."""
 
     count: int
     reply: Reply
@@ -74,7 +74,7 @@ class Queue:
         return message
 
     def receive(self, request: dict[str, Any], reply: Reply) -> None:
-        """Answer a ReceiveMessage, later where it is a long poll."""
+        """Answer a ReceiveMessage; a long poll may be answered later."""
         count = int(request.get("MaxNumberOfMessages", 1))
         wait = float(request.get("WaitTimeSeconds", self.attributes.get("ReceiveMessageWaitTimeSeconds", 0)) or 0)
         messages = self._take(count)
@@ -86,7 +86,7 @@ class Queue:
         self._waiters.append(waiter)
 
     def delete(self, receipt: str) -> None:
-        """Forget a message; one that is gone already is no error."""
+        """Delete a message; a missing one is not an error."""
         self.in_flight.pop(receipt, None)
 
     def show_in(self, receipt: str, seconds: int) -> None:
@@ -109,7 +109,7 @@ class Queue:
         }
 
     def wake(self) -> None:
-        """Answer long polls with what is ready."""
+        """Answer long polls with the messages that are ready."""
         while self._waiters and self.ready and not self.held_back:
             waiter = self._waiters.popleft()
             if waiter.timer is not None:
@@ -120,7 +120,7 @@ class Queue:
             waiter.reply({"Messages": messages} if messages else {})
 
     def tick(self) -> None:
-        """Bring back what was not deleted in time."""
+        """Make messages visible again that were not deleted in time."""
         now = self._loop.time()
         while self._expiries and self._expiries[0][0] <= now:
             _, _, receipt = heapq.heappop(self._expiries)

@@ -1,4 +1,4 @@
-"""The stub's HTTP side: ``python -m bench.stub_aws.server PORT``; ``POST /control`` sets it and reads its meter."""
+"""The stub's server: ``python -m bench.stub_aws.server PORT``; ``POST /control`` sets it up and reads its meter."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Stub:
         return [item for item in found if item is not None]
 
     def control(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Change latencies (milliseconds), forget counts, hold messages back; return the meter."""
+        """Change latencies (milliseconds), reset counts, hold messages back; return the meter."""
         for name, milliseconds in command.get("latency_ms", {}).items():
             self.latency[name] = milliseconds / 1000
         if command.get("reset"):
@@ -120,7 +120,7 @@ def _described(table: dict[str, Any]) -> dict[str, Any]:
 
 
 class SqsReply:
-    """The way back to a caller of SQS, who may be gone when a long poll is answered."""
+    """The reply channel of an SQS caller, which may have disconnected when a long poll is answered."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Collect until a request is whole."""
+        """Collect data until a request is complete."""
         self._buffer += data
         if not self._busy:
             self._step()
@@ -173,16 +173,16 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._stub.handle(headers[b"x-amz-target"].decode(), request, self)
-        except Exception as error:  # noqa: BLE001 - a bug of the stub's must be seen, not hang the caller
+        except Exception as error:  # noqa: BLE001 - a bug of the stub must be visible, not hang the caller
             traceback.print_exc()
             self._send(500, {"__type": "InternalFailure", "message": repr(error)})
 
     def is_open(self) -> bool:
-        """Return whether the caller is still there."""
+        """Return whether the caller is still connected."""
         return not self._transport.is_closing()
 
     def reply(self, service: str, status: int, answer: dict[str, Any]) -> None:
-        """Answer the request under way, after the service's latency."""
+        """Respond to the current request, after the service's latency."""
         wait = self._stub.latency[service]
         if wait:
             self._loop.call_later(wait, self._send, status, answer)

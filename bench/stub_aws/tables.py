@@ -15,7 +15,7 @@ PAGE_BYTES: Final = 1_048_576
 
 
 class AwsError(Exception):
-    """An error answer: its code and what else is in it."""
+    """An error response: its code and further fields."""
 
     def __init__(self, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class Table:
         return old
 
     def updated(self, request: dict[str, Any], key: tuple[Any, ...]) -> Item:
-        """Return the item as the update expression would leave it; nothing is written, the condition is checked."""
+        """Return the item after an update expression without writing it; the condition is checked."""
         old = self.items.get(key)
         self._check(request, old)
         context = _context(request, old)
@@ -116,14 +116,14 @@ class Index:
         return self._partitions.get(partition, [])
 
     def view(self, item: Item, key_names: list[str]) -> Item:
-        """Return what the index holds of an item."""
+        """Return the projection of an item in the index."""
         if self._projection["ProjectionType"] == "ALL":
             return item
         kept = {*self.key_names, *key_names, *self._projection.get("NonKeyAttributes", ())}
         return {name: value for name, value in item.items() if name in kept}
 
     def replace(self, old: Item | None, new: Item | None, key: tuple[Any, ...]) -> int:
-        """Move an entry; the write units: two for a changed key, one for a changed projection, none for neither."""
+        """Replace an entry; return the write units: two for a changed key, one for a changed projection, else none."""
         before, after = self._place(old), self._place(new)
         if before == after:
             if old is None or new is None or before is None:
@@ -148,12 +148,12 @@ class Index:
 
 
 def write_units(octets: int) -> int:
-    """Units of a write of that many bytes; an item that is not there counts as one unit."""
+    """Return the units of a write of that many bytes; a missing item counts as one unit."""
     return max(1, math.ceil(octets / WRITE_UNIT))
 
 
 def size(item: Item | None) -> int:
-    """Bytes of an item as DynamoDB counts them (AWS, "DynamoDB item sizes and formats")."""
+    """Return the bytes of an item as DynamoDB counts them (AWS, "DynamoDB item sizes and formats")."""
     return sum(len(name.encode()) + _value_size(value) for name, value in (item or {}).items())
 
 

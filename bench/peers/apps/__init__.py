@@ -1,1 +1,1 @@
-"""Each peer's own program, run in its own virtual environment: this folder is on its path and nothing else of ours."""
+"""Each peer's program, run in its own virtual environment with only this folder of ours on its path."""

@@ -1,4 +1,4 @@
-"""What every peer runs: a body that does nothing, and one that leaves evidence of its start and of its end."""
+"""Bodies of every peer: one that does nothing, and one that records its start and its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def nothing(number: int) -> None:
 
 
 def work(name: str, seconds: float) -> str:
-    """Work for some seconds; two lines in the evidence file say that it began and that it ended."""
+    """Work for some seconds; write a line to the evidence file at the start and at the end."""
     _note("start", name)
     time.sleep(seconds)
     _note("end", name)
@@ -23,6 +23,6 @@ def _note(what: str, name: str) -> None:
     line = f"{what} {name} {os.getpid()} {time.time():.3f}\n".encode()
     file = os.open(Path(os.environ["BENCH_EVIDENCE"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(file, line)  # one write: lines of several processes never mix
+        os.write(file, line)  # one write: lines of several processes never interleave
     finally:
         os.close(file)

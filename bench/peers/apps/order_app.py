@@ -1,4 +1,4 @@
-"""An order on Celery: charge the account, write the ledger, mark the order paid; killed at a point of the first try."""
+"""An order on Celery: charge the account, write the ledger, mark the order paid; killed once, in the first attempt."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def order(order_id: str, kill_at: int) -> Any:
 
 
 def call(_: str, each: float) -> str:
-    """Submit so many orders for each of the four points."""
+    """Submit the given number of orders for each of the four points."""
     for point in range(1, 5):
         for number in range(int(each)):
             order.delay(f"{point}-{number}", point)

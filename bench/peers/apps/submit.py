@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 WARM_UP = 50
-"""Submissions before those that are measured: connections, caches, imports."""
+"""Warm-up submissions before the measured ones: connections, caches, imports."""
 
 
 async def run(app: Any, command: str, rest: list[str]) -> Any:
-    """Submit, and tell what it took; a peer without coroutines is simply called."""
+    """Submit and return the figures; functions of a peer without coroutines are called directly."""
     if hasattr(app, "broker") and inspect.iscoroutinefunction(app.fill):
         await app.broker.startup()
         try:
@@ -26,7 +26,7 @@ async def run(app: Any, command: str, rest: list[str]) -> Any:
 
 
 async def _fill(app: Any, count: int) -> dict[str, float]:
-    """Submit calls that do nothing, no two of them equal; those of the warm-up are among them."""
+    """Submit calls that do nothing, all of them different, including those of the warm-up."""
     first = time.time_ns() // 10_000
     warm = min(WARM_UP, count)
     await _done(app.fill(range(first, first + warm)))
@@ -37,7 +37,7 @@ async def _fill(app: Any, count: int) -> dict[str, float]:
 
 
 async def _call(app: Any, rest: list[str]) -> list[str]:
-    """Submit equal calls; give what each caller got."""
+    """Submit equal calls; return the result of each caller."""
     name, seconds, copies = rest
     return [await _done(app.call(name, float(seconds))) for _ in range(int(copies))]
 
