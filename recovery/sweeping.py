@@ -29,7 +29,7 @@ from jobclaim.recovery.cursor import Cursor, Mark
 from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
 from jobclaim.recovery.fleet import FleetView, RecoveryFleet
 from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
-from jobclaim.recovery.walk import Stamina, Walker
+from jobclaim.recovery.walk import PassBudget, Walker
 from jobclaim.settings import Settings
 
 log = get_logger("jobclaim.recovery")
@@ -163,9 +163,9 @@ class _Pass:
         self._shards = repo.table.shards
         self._covered_since: dict[str, int] = {}
         self._unread: set[str] = set()
-        self._stamina = Stamina(repo.clock, self.started + PASS_MS // 2)
+        self._budget = PassBudget(repo.clock, self.started + PASS_MS // 2)
         self._table = repo.table
-        self._walker = Walker(repo.table, settler.settle, self._stamina, self._settings.sweep_page_size)
+        self._walker = Walker(repo.table, settler.settle, self._budget, self._settings.sweep_page_size)
 
     @property
     def cursor(self) -> Cursor:
@@ -178,7 +178,7 @@ class _Pass:
             self._look_at_jobs_of(worker)
         for _, partition in self._partitions():
             self._look_ahead(partition)
-        self._stamina.until = self.started + PASS_MS
+        self._budget.until = self.started + PASS_MS
         looks = [partial(self._look_back, queue, partition) for queue, partition in self._partitions()]
         looks += [partial(self._revive, schema.retry_key(shard)) for shard in range(self._shards)]
         for look in self._in_turn(looks):

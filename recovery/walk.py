@@ -18,7 +18,7 @@ READ_FAILURES: Final = 3
 """Consecutive failed reads after which a pass stops reading: DynamoDB is down, and each try takes seconds."""
 
 
-class Stamina:
+class PassBudget:
     """The limit of one pass: a point in time, and a number of failed reads.
 
     Attributes
@@ -76,10 +76,10 @@ class Walker:
     page_size : int
     """
 
-    def __init__(self, table: JobTable, settle: Callable[[Job], bool], stamina: Stamina, page_size: int) -> None:
+    def __init__(self, table: JobTable, settle: Callable[[Job], bool], budget: PassBudget, page_size: int) -> None:
         self._table = table
         self._settle = settle
-        self._stamina = stamina
+        self._budget = budget
         self._page_size = page_size
 
     def walk(self, partition: str, *, after: IndexEntry | None, since: int | None, up_to: int, pages: int) -> Stretch:
@@ -88,18 +88,18 @@ class Walker:
             return Stretch(after, after, finished=True)
         last, clean = after, after
         for _ in range(pages):
-            if self._stamina.exhausted():
+            if self._budget.exhausted():
                 break
             try:
                 page = self._table.entries(partition, limit=self._page_size, after=last, since=since, up_to=up_to)
                 jobs = self._table.get_many([entry.job_id for entry in page])
             except JobError as error:
-                self._stamina.read_failures += 1
+                self._budget.read_failures += 1
                 log.error("recovery.partition_unavailable", partition=partition, reason=str(error))
                 return Stretch(last, clean, finished=False, failures=1)
-            self._stamina.read_failures = 0
+            self._budget.read_failures = 0
             for entry in page:
-                if self._stamina.exhausted():
+                if self._budget.exhausted():
                     return Stretch(last, clean, finished=False)
                 job = jobs.get(entry.job_id)
                 settled = job is None or self._settle(job)
