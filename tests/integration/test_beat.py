@@ -30,7 +30,7 @@ def test_two_beats_run_each_tick_once(dynamodb_local: Endpoint, elasticmq: Endpo
         worker = stack.worker("worker", "-Q", "default", "-c", "2")
         beats = [stack.celery(name, "beat", "--pidfile", "") for name in ("one", "two")]
         for beat in beats:
-            beat.wait_for_line('"(submitted|duplicate)"', 60)
+            beat.wait_for_line('"job.(submitted|duplicate)"', 60)
         first = len(stack.bodies())
         wait_until(lambda: len(stack.bodies()) >= first + TICKS, 60, lambda: f"{TICKS} more ticks: {ticks(stack)}")
         both = [beat.log() for beat in beats]

@@ -89,7 +89,7 @@ def test_time_limits_are_enforced_and_recorded(stack: Stack, submit: Callable[..
     assert 1.9 <= duration(failed[hard]) <= 2 + CHILD_SECONDS
     done = stack.wait_for([caught, again], JobStatus.COMPLETED, 30)
     assert (done[caught].result, done[again].result, done[again].attempt) == ("in good order", "in time", 2)
-    assert '"claim lost' not in worker.log()
+    assert '"claim.lost' not in worker.log()
 
 
 def test_children_are_replaced_after_so_many_jobs(stack: Stack, submit: Callable[..., str]) -> None:

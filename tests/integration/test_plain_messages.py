@@ -79,7 +79,7 @@ def test_plain_messages_that_arrive_while_dynamodb_is_away_all_run_once_it_is_ba
     worker = deploy.worker(2)
     deploy.proxy.refuse()
     sent = [deploy.send() for _ in range(MESSAGES)]
-    wait_until(lambda: worker.log().count("no job is made of it yet") >= MESSAGES, 60, "each was tried in vain")
+    wait_until(lambda: worker.log().count("message.kept") >= MESSAGES, 60, "each was tried in vain")
     deploy.proxy.accept()
     deploy.assert_all_done(sent)
 

@@ -99,8 +99,8 @@ def test_a_thousand_jobs_survive_a_minute_of_faults(
         assert len(deploy.stack.bodies()) == JOBS
         assert deploy.proxy.failed.keys() >= {fault.name for fault, _ in FAULTS}
         outages = len(FAULTS) + 1
-        assert 1 <= lines(worker, "SQS fails") <= outages, "each outage is told once"
-        fails = lines(worker, "SQS fails")
+        assert 1 <= lines(worker, "sqs.failing") <= outages, "each outage is told once"
+        fails = lines(worker, "sqs.failing")
         wait_until(lambda: lines(worker, "sqs.recovered") >= fails, 30, "each outage's end is told")
         worker.send(signal.SIGTERM)
         assert worker.wait_for_exit(30) == 0
@@ -127,7 +127,7 @@ def test_a_worker_that_starts_during_an_outage_begins_when_it_ends(
         job = deploy.submit(1)
         deploy.proxy.refuse()
         worker = deploy.stack.worker("worker", "-c", "1", "-Q", "default", env=known)
-        worker.wait_for_line("SQS fails", 20)
+        worker.wait_for_line("sqs.failing", 20)
         deploy.proxy.accept()
         deploy.stack.wait_for([job], JobStatus.COMPLETED, 20)
 
