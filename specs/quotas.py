@@ -10,9 +10,9 @@ SQS_MAX_DELAY: Final = 900
 """Maximum ``DelaySeconds`` of SQS (AWS, "Amazon SQS message quotas")."""
 SQS_MAX_NAME: Final = 80
 """Maximum length in characters of an SQS queue name."""
-ITEM_BUDGET: Final = 335_000
+ITEM_BUDGET: Final = 330_000
 """Maximum bytes of payload and result together: DynamoDB's item limit of 400 KB minus everything else that a job holds:
-ids of maximum length, the content of its messages, and ten ended attempts with their failures."""
+ids of maximum length, the content of its messages, its progress, and ten ended attempts with their failures."""
 FARGATE_MEMORY: Final = {
     256: (512, 2048),
     512: (1024, 4096),

@@ -33,10 +33,10 @@ def create_app(settings: Settings | None = None) -> Celery:
 
 
 def app_for(settings: Settings) -> Celery:
-    """Return an app that sends to the queues of these settings: an installed one, else a new one."""
+    """Return an app that sends to these settings' queues: the current one, another installed one, or a new one."""
     with _lock:
-        for app in (*_senders, *_state._get_active_apps()):
-            if (handle := installed_on(app)) and handle.settings == settings:
+        for app in (_state._tls.current_app, *_senders, *_state._get_active_apps()):
+            if app is not None and (handle := installed_on(app)) and handle.settings == settings:
                 break
         else:
             app = create_app(settings)

@@ -128,7 +128,7 @@ def test_a_setup_logging_handler_of_the_host_gets_everything_and_nothing_is_adde
     wait_until(lambda: host.exists() and " ready." in host.read_text(), 60, "the host's log has the worker's lines")
     job_id = app.tasks["logs.end"].delay("success").id
     stack.wait_for([job_id], JobStatus.COMPLETED, 30)
-    told = f": completed job_id={job_id}"
+    told = f"job.completed: The job completed job_id={job_id}"
     wait_until(lambda: told in host.read_text(), 30, lambda: f"the job's lines are there: {host.read_text()}")
     assert f"HOST 20 {MODULE}: body of success" in host.read_text()
     assert events(worker.log()) == []
@@ -142,7 +142,7 @@ def test_a_root_logger_that_is_not_to_be_hijacked_keeps_its_handlers_and_prints_
     worker = stack.celery("worker", "worker", "-c", "1", "-Q", "default", "-l", "INFO", env=env)
     wait_until(lambda: host.exists() and " ready." in host.read_text(), 60, "the kept handler has the worker's lines")
     job_id = app.tasks["logs.end"].delay("success").id
-    told = f": completed job_id={job_id}"
+    told = f"job.completed: The job completed job_id={job_id}"
     wait_until(lambda: told in host.read_text(), 30, lambda: f"the job's lines are there: {host.read_text()}")
     app.send_task("logs.plain_failure", queue="default")
     worker.wait_for_line("^printed by a plain task$", 30)

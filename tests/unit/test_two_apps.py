@@ -17,7 +17,7 @@ import jobclaim
 from jobclaim.infra import provision
 from jobclaim.jobs import log
 from jobclaim.settings import QueueSpec, Settings
-from jobclaim.workers import JobTask
+from jobclaim.workers import JobTask, apps
 from jobclaim.workers.attempt.scope import contained
 
 NAMES = ("shop", "mail")
@@ -127,3 +127,12 @@ def test_a_job_context_ends_with_its_attempt_even_where_it_raises(two_apps: dict
     with pytest.raises(SystemExit):
         contained(attempt, two_apps["shop"].tasks["work"])()
     assert structlog.contextvars.get_contextvars() == {}
+
+
+def test_of_apps_with_equal_settings_the_current_one_sends() -> None:
+    settings = Settings(job_table="equal")
+    first, second = apps.create_app(settings), apps.create_app(settings)
+    first.set_current()
+    assert apps.app_for(settings) is first
+    second.set_current()
+    assert apps.app_for(settings) is second
