@@ -169,11 +169,10 @@ class FaultyProxy:
         self._clients.add(writer)
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
         try:
-            while True:
-                head, body = await _read_message(reader)
-                await self._one(head, body, reader, writer, upstream_reader, upstream_writer)
-        except (asyncio.IncompleteReadError, OSError):
-            pass
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):  # one side closed its connection
+                while True:
+                    head, body = await _read_message(reader)
+                    await self._one(head, body, reader, writer, upstream_reader, upstream_writer)
         finally:
             self._clients.discard(writer)
             for end in (writer, upstream_writer):
