@@ -32,7 +32,9 @@ def text(value: Any, what: str, limit: int = MAX_ID) -> str:
     if not value.strip():
         raise InvalidInput(f"{what} is empty ({value!r}); give it a value")
     if len(value) > limit:
-        raise InvalidInput(f"{what} has {len(value)} characters, {limit} are allowed: {value[:40]!r}...; shorten it")
+        raise InvalidInput(
+            f"{what} has {len(value)} characters, at most {limit} are allowed: {value[:40]!r}...; shorten it"
+        )
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -76,9 +78,7 @@ def moment(value: Any, what: str, now: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidInput(f"{what}={value!r} must be epoch milliseconds (a whole number) or an aware datetime")
     if value > now + MAX_AHEAD_MS:
-        raise InvalidInput(
-            f"{what}={value} is more than 400 days ahead; epoch milliseconds are meant, not microseconds"
-        )
+        raise InvalidInput(f"{what}={value} is more than 400 days ahead; pass epoch milliseconds, not microseconds")
     return int(value)
 
 
@@ -88,5 +88,5 @@ def status(value: Any) -> JobStatus:
         return JobStatus(value)
     except ValueError:
         raise IllegalTransition(
-            f"{value!r} is no job status; use one of {[str(known) for known in JobStatus]}"
+            f"{value!r} is not a job status; use one of {[str(known) for known in JobStatus]}"
         ) from None

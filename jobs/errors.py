@@ -89,8 +89,8 @@ class JobNotFound(JobError, LookupError):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(
-            f"no job has the id {job_id!r}: it was never created in this table, or its retention is over; "
-            "check the id and JOBCLAIM_JOB_TABLE"
+            f"no job has the id {job_id!r}: it was never created in this table, or its retention has passed; check "
+            "the id and JOBCLAIM_JOB_TABLE"
         )
         self.job_id = job_id
 

@@ -71,7 +71,10 @@ def window_seconds(ttl: float | str | None) -> float | None:
     if not isinstance(ttl, str):
         return ttl
     if ttl not in WINDOWS:
-        raise InvalidInput(f"idempotency window {ttl!r} is none of the categories {sorted(WINDOWS)}; or give seconds")
+        raise InvalidInput(
+            f"idempotency window {ttl!r} is not one of the categories {sorted(WINDOWS)}; use one of these, or give "
+            "seconds"
+        )
     return WINDOWS[ttl]
 
 
@@ -153,8 +156,8 @@ class IdempotencyService:
         job = self._find(name, key)
         if job is None:
             raise InvalidInput(
-                f"which key of task {name!r} is meant cannot be decided: the task is not known in this program, or has "
-                "no idempotency of its own; pass the task itself, or the whole key as `jobclaim show JOB` prints it"
+                f"the key of task {name!r} cannot be computed: the task is not registered in this program, or is not "
+                "idempotent; pass the task itself, or the whole key as `jobclaim show JOB` prints it"
             )
         return name, key, job
 
@@ -180,7 +183,8 @@ class IdempotencyService:
                 return False
             if job.status is JobStatus.PROCESSING:
                 raise IllegalTransition(
-                    f"job {job.job_id!r} runs under key {key!r}; cancel it, or clear the key when it has ended"
+                    f"job {job.job_id!r} still holds key {key!r}, because it is running; cancel it, or clear the key "
+                    "when it has ended"
                 )
             if job.status is JobStatus.PENDING:
                 self._repo.cancel_job(job.job_id, reason="its idempotency key was cleared")
@@ -267,6 +271,7 @@ def _is_undecided(task: Any, text: str) -> bool:
     if "=" in text and "/" in text:
         return False  # the form in which `jobclaim show` prints the key of a scope
     raise InvalidInput(
-        f"which key of task {task.name!r} is meant cannot be decided: its keys are within a scope, and {text!r} names "
-        "no owner; give the identifying arguments by name, or the whole key as `jobclaim show JOB` prints it"
+        f"the key of task {task.name!r} cannot be computed: the task is idempotent within a scope, and {text!r} does "
+        "not name its owner; give the identifying arguments by name, or the whole key as `jobclaim show JOB` prints "
+        "it"
     )

@@ -137,7 +137,7 @@ class Transition:
         """Select the guards' values from what the mover knows; a missing required one is a programming error."""
         missing = [guard for guard in self.guards if guard not in known]
         if missing:
-            raise KeyError(f"the move to {self.target} needs {missing} as last read")
+            raise KeyError(f"the move to {self.target} needs {missing} of the job as last read")
         return {guard: known[guard] for guard in (*self.guards, *self.optional) if guard in known}
 
 

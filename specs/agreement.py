@@ -51,7 +51,7 @@ def compare(workers: Mapping[str, str], own: str, *, asker: str) -> Agreement:
     if known:
         parts.append(f"{asker} has {own}")
     if unknown:
-        parts.append(f"not known of {_workers(unknown)}: the record of an older release has no digest")
+        parts.append(f"not known for {_workers(unknown)}: records of an older release have no digest")
     return Agreement(bool(set(told) - {own}), "; ".join(parts))
 
 

@@ -34,7 +34,7 @@ def _check_default_queue(settings: Configuration) -> None:
         raise ValueError(f"default_queue={name!r} {not_among(name, settings.queue_names)}")
     if name == settings.recovery_queue:
         raise ValueError(
-            f"default_queue={name!r} is recovery_queue too, and recovery would wait behind the backlog that it must "
+            f"default_queue={name!r} is also recovery_queue, so recovery would wait behind the backlog that it must "
             "repair; give recovery a queue of its own"
         )
 
@@ -54,7 +54,7 @@ def _check_schedules(settings: Configuration) -> None:
             raise ValueError(f"schedules[{name!r}].queue={schedule.queue!r} {problem}")
         if not name.strip() or len(name) > 200 or not name.isprintable():
             raise ValueError(
-                f"schedule name {name!r} must have 1 to 200 characters that can be printed: the ids of its jobs begin "
+                f"schedule name {name!r} must have 1 to 200 printable characters, because the ids of its jobs begin "
                 "with it; rename it"
             )
 
@@ -84,22 +84,26 @@ def _check_queues(settings: Configuration) -> None:
 def _check_queue_name(settings: Configuration, queue: str) -> None:
     physical = settings.dead_letter_name(queue)
     if len(physical) > SQS_MAX_NAME and queue not in settings.queue_urls:
-        raise ValueError(f"queue {physical!r} has {len(physical)} characters, SQS takes {SQS_MAX_NAME}; shorten it")
+        raise ValueError(
+            f"queue {physical!r} has {len(physical)} characters, and SQS takes at most {SQS_MAX_NAME}; shorten it"
+        )
 
 
 def _check_groups(settings: Configuration) -> None:
     homes: dict[str, str] = {}
     for name, group in settings.worker_groups.items():
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
-            raise ValueError(f"worker group name {name!r} is illegal; use small letters, digits and '-' only")
+            raise ValueError(f"worker group name {name!r} is not allowed; use lower-case letters, digits and '-' only")
         for queue in group.queues:
             _check_group_queue(settings, name, queue)
             if queue in homes:
-                raise ValueError(f"queue {queue!r} is in the worker groups {homes[queue]!r} and {name!r}; keep one")
+                raise ValueError(
+                    f"queue {queue!r} is in the worker groups {homes[queue]!r} and {name!r}; remove it from one of them"
+                )
             homes[queue] = name
     unheard = [name for name in settings.queue_names if name not in homes and name != settings.recovery_queue]
     if settings.worker_groups and unheard:
-        raise ValueError(f"no worker group listens on the queues {unheard}; add them to one of worker_groups")
+        raise ValueError(f"no worker group listens to the queues {unheard}; add them to one of worker_groups")
 
 
 def _check_group_queue(settings: Configuration, group: str, queue: str) -> None:
@@ -107,8 +111,8 @@ def _check_group_queue(settings: Configuration, group: str, queue: str) -> None:
         raise ValueError(f"worker_groups[{group!r}].queues: {queue!r} {not_among(queue, settings.queue_names)}")
     if queue == settings.recovery_queue:
         raise ValueError(
-            f"worker_groups[{group!r}] listens on recovery_queue={queue!r}, where recovery would wait behind long "
-            "jobs; take it out, recovery gets a worker of its own"
+            f"worker_groups[{group!r}] listens to recovery_queue={queue!r}, where recovery would wait behind long "
+            "jobs; remove it, because recovery gets a worker of its own"
         )
 
 
@@ -117,8 +121,8 @@ def _check_store(settings: Configuration) -> None:
         raise ValueError(f"job_table and fleet_table are both {settings.job_table!r}; give each a name of its own")
     if settings.max_payload_bytes + settings.max_result_bytes > ITEM_BUDGET:
         raise ValueError(
-            f"max_payload_bytes={settings.max_payload_bytes} + max_result_bytes={settings.max_result_bytes} exceed the "
-            f"{ITEM_BUDGET} bytes that a DynamoDB item has room for; lower one of them"
+            f"max_payload_bytes={settings.max_payload_bytes} + max_result_bytes={settings.max_result_bytes} exceed "
+            f"the {ITEM_BUDGET} bytes that a DynamoDB item has left for them; lower one of them"
         )
 
 
@@ -126,5 +130,6 @@ def _check_heartbeat(settings: Configuration) -> None:
     if settings.worker_dead_after_seconds < 4 * settings.heartbeat_seconds:
         raise ValueError(
             f"worker_dead_after_seconds={settings.worker_dead_after_seconds} is less than four heartbeats of "
-            f"{settings.heartbeat_seconds} s, so one lost heartbeat stops a healthy worker; raise it or beat faster"
+            f"{settings.heartbeat_seconds} s, so one lost heartbeat stops a healthy worker; raise it, or lower "
+            "heartbeat_seconds"
         )

@@ -137,7 +137,7 @@ def parse_cron(expression: str) -> Cron:
 
 def _of_nickname(expression: str, text: str) -> str:
     if text not in _NICKNAMES:
-        remedy = "beat has no start of the machine to run at" if text == "@reboot" else "there is no such nickname"
+        remedy = "beat does not run at the start of a machine" if text == "@reboot" else "the nickname is not known"
         raise CronError(f"cron={expression!r} cannot be read: {remedy}; write five fields, or {', '.join(_NICKNAMES)}")
     return _NICKNAMES[text]
 
@@ -147,7 +147,7 @@ def _values(field: _Field, text: str) -> frozenset[int]:
     found: set[int] = set()
     for term in text.split(","):
         if not term:
-            raise CronError(f"{field.name} {text!r} has an empty place in its list; remove a comma")
+            raise CronError(f"{field.name} {text!r} has an empty entry in its list; remove a comma")
         found.update(_term(field, term))
     return frozenset(found)
 

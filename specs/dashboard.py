@@ -80,7 +80,7 @@ def checked_users(users: dict[str, DashboardUser]) -> dict[str, DashboardUser]:
     for name in users:
         if not re.fullmatch(r"[^\s:\x00-\x1f\x7f]{1,100}", name):
             raise ValueError(
-                f"dashboard_users: {name!r} is not a user name; write 1 to 100 characters without ':' and blanks"
+                f"dashboard_users: {name!r} is not a user name; write 1 to 100 characters without ':' and spaces"
             )
     return users
 

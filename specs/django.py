@@ -73,7 +73,7 @@ def _by_field(table: Any, kinds: Mapping[str, Any], where: str) -> dict[str, Any
         name = given if given in kinds else given.lower()
         refuse_unknown([name], kinds, where)
         if name in named:
-            raise ValueError(f"{where} has {name!r} twice, in small and in capital letters; keep one")
+            raise ValueError(f"{where} has {name!r} twice, in lower and in upper case; keep one")
         named[name] = _inside(value, kinds[name], f"{where}[{given!r}]")
     return named
 

@@ -35,11 +35,11 @@ class WorkerGroup(Spec):
                 f"worker group: min_tasks={self.min_tasks} is above max_tasks={self.max_tasks}; raise max_tasks"
             )
         if not self.queues:
-            raise ValueError("worker group: queues is empty, so its workers would have nothing to do; name a queue")
+            raise ValueError("worker group: queues is empty, so its workers would have no work; name a queue")
         least, most = FARGATE_MEMORY[self.cpu]
         if not least <= self.memory <= most or self.memory % (1024 if self.memory >= 1024 else 512):
             raise ValueError(
-                f"worker group: Fargate has no task of cpu={self.cpu} with memory={self.memory} MiB; "
-                f"give {least} to {most} in whole GiB"
+                f"worker group: Fargate does not offer cpu={self.cpu} with memory={self.memory} MiB; give {least} to "
+                f"{most} in whole GiB"
             )
         return self

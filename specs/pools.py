@@ -15,8 +15,8 @@ INSTEAD: Final = (
 WHERE: Final = "the pool comes from -P, the app's worker_pool, or CELERY_CUSTOM_WORKER_POOL"
 
 REFUSED: Final = {
-    "solo": "it runs bodies in the worker's main thread, so that neither a cancel, a time limit nor a stop reaches "
-    "them; -c 1 runs one job at a time",
+    "solo": "it runs bodies in the worker's main thread, where a cancel, a time limit or a stop cannot reach them; "
+    "use -c 1 to run one job at a time",
     "gevent": "it has no event loop that the SQS transport could run in",
     "eventlet": "it has no event loop that the SQS transport could run in",
 }
@@ -33,7 +33,9 @@ def refusal(name: str) -> str | None:
     """
     if name in (*PREFORK, *THREADS, CUSTOM):
         return None
-    why = REFUSED.get(name, "it is neither Celery's prefork pool nor its pool of threads, and claims are kept by these")
+    why = REFUSED.get(
+        name, "it is neither Celery's prefork pool nor its thread pool, the only ones in which claims are kept"
+    )
     return f"pool {name!r} is not supported: {why}. {INSTEAD[0].upper()}{INSTEAD[1:]}; {WHERE}"
 
 

@@ -70,7 +70,7 @@ def _named(path: Path, here: Path | None) -> Project:
     file = path if here is None else here / path
     content = _read(file)
     if content is None:
-        raise ConfigError(f"{CONFIG}={path}: there is no such file; correct the name, or unset {CONFIG}")
+        raise ConfigError(f"{CONFIG}={path}: the file does not exist; correct the name, or unset {CONFIG}")
     if path.name != PYPROJECT and "tool" not in content:
         return Project(file.parent, file, content)
     table = _table(content, file)
@@ -108,7 +108,8 @@ def _read(file: Path) -> Mapping[str, Any] | None:
         return None
     except OSError as error:
         raise ConfigError(
-            f"configuration file {file} cannot be read: {error.strerror}; make it readable, or name another in {CONFIG}"
+            f"configuration file {file} cannot be read: {error.strerror}; make it readable, or name another file in "
+            f"{CONFIG}"
         ) from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"configuration file {file} is not TOML ({error}); correct it") from error

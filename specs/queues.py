@@ -14,8 +14,8 @@ from jobclaim.specs.refusals import check_limits
 
 FIFO_SUFFIX: Final = ".fifo"
 NO_FIFO: Final = (
-    "FIFO queues are not supported: a job is claimed once whatever the queue delivers, equal calls are made one by "
-    "idempotency_key, and fair_by keeps tenants fair to each other; use a standard queue"
+    "FIFO queues are not supported: a job is claimed once however often it is delivered, idempotency_key merges "
+    "equal calls, and fair_by is fair to tenants; use a standard queue"
 )
 
 
@@ -50,10 +50,11 @@ class QueueSpec(Spec):
         if name.endswith(FIFO_SUFFIX):
             raise ValueError(f"queue name {name!r}: {NO_FIFO}")
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-            raise ValueError(f"queue name {name!r} is illegal in SQS; use letters, digits, '-' and '_' only")
+            raise ValueError(f"queue name {name!r} is not allowed in SQS; use letters, digits, '-' and '_' only")
         if name.endswith(DEAD_LETTER_SUFFIX):
             raise ValueError(
-                f"queue name {name!r} ends in {DEAD_LETTER_SUFFIX!r}, which names dead-letter queues; rename it"
+                f"queue name {name!r} ends in {DEAD_LETTER_SUFFIX!r}, which is reserved for dead-letter queues; "
+                "rename it"
             )
         return name
 
@@ -63,7 +64,7 @@ class QueueSpec(Spec):
         if self.lease_seconds is not None and self.lease_seconds <= self.hard_limit:
             raise ValueError(
                 f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, "
-                "else a running job looks like an orphan; raise lease_seconds or leave it out"
+                "otherwise running jobs are taken for orphans; raise lease_seconds or leave it out"
             )
         return self
 
@@ -105,7 +106,7 @@ def all_queues(given: tuple[QueueSpec, ...], preset: str | None, recovery: str) 
     names = [queue.name for queue in given]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"queue names {repeated} are given twice; keep one QueueSpec each")
+        raise ValueError(f"queue names {repeated} are defined twice; keep one QueueSpec for each")
     queues = (*(queue for queue in QUEUE_PRESETS.get(preset or "", ()) if queue.name not in names), *given)
     if recovery in names:
         return queues

@@ -43,6 +43,6 @@ def check_limits(owner: str, soft: int, hard: int) -> None:
     """
     if soft >= hard:
         raise ValueError(
-            f"{owner}: soft_limit={soft} must be below hard_limit={hard}, else the task is killed before it can clean "
-            "up; lower soft_limit or raise hard_limit"
+            f"{owner}: soft_limit={soft} must be below hard_limit={hard}, otherwise the task is killed before it can "
+            "clean up; lower soft_limit or raise hard_limit"
         )

@@ -51,6 +51,6 @@ def claim(folder: Path) -> Path:
 
 def _refused(folder: Path, why: str) -> PermissionError:
     return PermissionError(
-        f"the run folder {folder} {why}, so that commands and logs in it cannot be trusted; remove it, or set "
+        f"the run folder {folder} {why}, so the commands and logs in it cannot be trusted; remove it, or set "
         "JOBCLAIM_RUN_DIR to a folder of your own"
     )

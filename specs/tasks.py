@@ -53,7 +53,7 @@ class ScheduleSpec(Spec):
     @model_validator(mode="after")
     def _one_rhythm(self) -> ScheduleSpec:
         if (self.every is None) == (self.cron is None):
-            raise ValueError(f"schedule of {self.task!r} needs either every or cron; give one of the two")
+            raise ValueError(f"schedule of {self.task!r} needs either every or cron; give exactly one of them")
         try:
             zone_of(self.timezone)
             if self.cron is not None:
@@ -62,8 +62,8 @@ class ScheduleSpec(Spec):
             raise ValueError(f"schedule of {self.task!r}: {error}") from None
         if self.every is not None and self.timezone != "UTC":
             raise ValueError(
-                f"schedule of {self.task!r}: timezone={self.timezone!r} has no meaning beside every={self.every:g}, "
-                "which counts from the epoch; write a cron expression, or leave timezone out"
+                f"schedule of {self.task!r}: timezone={self.timezone!r} has no effect with every={self.every:g}, "
+                "which counts from the epoch; use cron, or leave timezone out"
             )
         return self
 

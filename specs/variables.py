@@ -42,7 +42,7 @@ def refuse_unknown_variables(environment: Mapping[str, str], fields: Collection[
         field = name[len(PREFIX) :].split("__")[0].lower()
         if field not in fields:
             refuse_unknown([field], [*fields, *others], f"the environment ({PREFIX}*)")
-            raise ValueError(f"variable {name} is not read; {PREFIX}{field.upper()} has no fields of its own")
+            raise ValueError(f"variable {name} is not read, because {PREFIX}{field.upper()} has no fields; remove it")
 
 
 def refuse_misplaced(given: Collection[str]) -> None:
@@ -55,4 +55,4 @@ def refuse_misplaced(given: Collection[str]) -> None:
     """
     for name in (CONFIG, APP):
         if name.removeprefix(PREFIX).lower() in given:
-            raise ValueError(f"{name} is not a setting: put it into the environment, not into .env or a file")
+            raise ValueError(f"{name} is not a setting: set it in the environment, not in .env or a file")

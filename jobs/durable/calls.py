@@ -63,8 +63,8 @@ def check_same_call(known: Step, function: str, arguments: str) -> None:
         else f"ran {function} with other arguments"
     )
     raise StepMismatch(
-        f"step {known.name!r} {differs}, in attempt {known.attempt}; give this one another name (in a loop with an "
-        "index), or, where the code was changed, retry the job with its steps cleared"
+        f"step {known.name!r} {differs} in attempt {known.attempt}; give this step another name (in a loop, add the "
+        "index), or, if its code was changed, retry the job with `--clear-steps`"
     )
 
 

@@ -47,7 +47,7 @@ class Reports:
         if checkpoint is not ...:
             self.checkpoint = _copied(checkpoint)
         elif done is None and total is None and not message:
-            raise InvalidInput("progress() was told nothing; give done and total, a message or a checkpoint")
+            raise InvalidInput("progress() was called without a value; pass done and total, a message or a checkpoint")
         if done is None and total is None and not message:
             return
         self._take(Progress(done=done, total=total, message=codec.cut(message, MAX_MESSAGE)), now)
@@ -81,7 +81,7 @@ def _number(value: Any, what: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidInput(f"{what}={value!r} must be a number, or None where it is not known")
+        raise InvalidInput(f"{what}={value!r} must be a number, or None if it is not known")
     return value
 
 

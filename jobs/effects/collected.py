@@ -113,8 +113,8 @@ class Effects:
         with self._lock:
             if len(self._writes) >= self._room or self._is_sealed:
                 raise InvalidEffect(
-                    f"{self._name}: {MOST_WRITES + 1} operations are a transaction's most, and none comes after its "
-                    "block; use another transaction for the job"
+                    f"{self._name}: the job does not fit: the transaction has {MOST_WRITES + 1} operations, which is "
+                    "the maximum, or its block has ended; submit the job in another transaction"
                 )
             self._room -= 1
 
@@ -129,8 +129,8 @@ class Effects:
         with self._lock:
             if self._is_sealed:
                 raise InvalidEffect(
-                    f"{write.what} came too late, the writes collected before are under way or made; collect all of "
-                    "them before the body or block ends, and wait there for its threads"
+                    f"{write.what} was added too late: the transaction has been sent already; add every write before "
+                    "the body or block ends, and wait there for threads that add writes"
                 )
             self._check_room(write)
             self._items.setdefault(write.table_name, ItemsOfTable()).add(write)
@@ -140,13 +140,13 @@ class Effects:
     def _check_room(self, write: Write) -> None:
         if len(self._writes) >= self._room:
             raise InvalidEffect(
-                f"{write.what} would be write {len(self._writes) + 1}, and a transaction has room for "
-                f"{self._room} beside jobclaim's own; spread the work over several jobs"
+                f"{write.what} is write {len(self._writes) + 1}; a transaction takes {self._room} beside jobclaim's "
+                "own; split the work into several jobs"
             )
         if (octets := self._octets + write.octets) > MOST_BYTES:
             raise InvalidEffect(
-                f"{write.what} would make a transaction of {octets:,} bytes, DynamoDB takes {MOST_BYTES:,}; "
-                "spread the work over several jobs, or keep the large part elsewhere (S3)"
+                f"{write.what} makes the transaction {octets:,} bytes long, and DynamoDB takes {MOST_BYTES:,}; split "
+                "the work into several jobs, or store the large part elsewhere (S3) and write a reference"
             )
 
 

@@ -35,8 +35,8 @@ class ItemsOfTable:
         key = self._key_of(write)
         if key and key in self._seen:
             raise InvalidEffect(
-                f"{write.what}: a second operation on one item of table {write.table_name!r}, found by its key "
-                f"{list(self._names)}; a transaction takes one for each item: say all of it in one update"
+                f"{write.what}: the transaction already has an operation on this item of table {write.table_name!r} "
+                f"(key {list(self._names)}), and DynamoDB takes one for each item; combine them into one update"
             )
         self._seen.add(key)
         if not self._names:

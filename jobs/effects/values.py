@@ -60,8 +60,8 @@ def to_typed(groups: Mapping[str, Mapping[str, Any]], what: str) -> tuple[dict[s
     if mixed := [place for place, is_one in typed.items() if is_one]:
         plain = next(place for place, is_one in typed.items() if not is_one)
         raise InvalidEffect(
-            f"{what}: {mixed[0]} is typed as DynamoDB types values and {plain} is plain Python; write all of them in "
-            'one form (a map of your own that looks typed needs the typed form: {"M": {...}})'
+            f"{what}: {mixed[0]} is in DynamoDB's typed form and {plain} is a plain Python value; use one form for "
+            'all of them (a map of your own that looks typed must be in the typed form: {"M": {...}})'
         )
     made = {}
     for group, values in groups.items():
@@ -89,8 +89,8 @@ def _typed(value: Any, place: str) -> dict[str, Any]:
         made: Any = TypeSerializer().serialize(_exact(value))
     except Exception as error:
         raise InvalidEffect(
-            f"{place} cannot be stored in DynamoDB: {error}; pass text, bytes, numbers, booleans, None, sets of one "
-            "type that are not empty, and lists and maps of these (a date as text)"
+            f"{place} cannot be stored in DynamoDB: {error}; pass text, bytes, numbers, booleans, None, non-empty "
+            "sets of one type, and lists and maps of these (a date as text)"
         ) from error
     return dict(made)
 

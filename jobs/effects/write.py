@@ -78,8 +78,9 @@ class Write:
         """Refuse to write to one of jobclaim's own tables. Raises `InvalidEffect`."""
         if self.table_name in refused:
             raise InvalidEffect(
-                f"{self.what}: table {self.table_name!r} is jobclaim's own, and jobclaim alone writes its items; write "
-                "to a table of yours (a job's result goes with its completion, a new job through a submission)"
+                f"{self.what}: table {self.table_name!r} belongs to jobclaim, which alone writes its items; write to "
+                "a table of your own (the result is stored when the job completes, and a new job is written by "
+                "submitting it)"
             )
 
     def shown_key(self) -> Item:
@@ -163,10 +164,11 @@ def _check_sizes(write: Write, what: str) -> None:
     key = write.request.get("Key", {})
     if len(key) > KEY_ATTRIBUTES:
         raise InvalidEffect(
-            f"{what}: Key has {len(key)} attributes, a key has one or two; pass the item as Item to put"
+            f"{what}: Key has {len(key)} attributes, but a key has one or two; to store a whole item, pass it as Item "
+            "to put"
         )
     if (octets := write.octets) > ITEM_LIMIT:
         raise InvalidEffect(
-            f"{what}: the item for table {write.table_name!r} takes {octets:,} bytes, DynamoDB stores {ITEM_LIMIT:,}; "
-            "keep the large part elsewhere (S3) and store a reference"
+            f"{what}: the item for table {write.table_name!r} takes {octets:,} bytes, and DynamoDB stores at most "
+            f"{ITEM_LIMIT:,}; store the large part elsewhere (S3) and write a reference"
         )

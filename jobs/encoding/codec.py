@@ -52,8 +52,8 @@ def check_size(size: int, what: str, limit: int) -> None:
     """Refuse a value of ``size`` bytes if that exceeds ``limit``. Raises `PayloadTooLarge`."""
     if size > limit:
         raise PayloadTooLarge(
-            f"{what} takes {size} bytes, {limit} are allowed; store the data elsewhere (S3) and pass a reference, or "
-            f"raise JOBCLAIM_MAX_{what.upper()}_BYTES"
+            f"{what} takes {size} bytes, at most {limit} are allowed; store the data elsewhere (S3) and pass a "
+            f"reference, or raise JOBCLAIM_MAX_{what.upper()}_BYTES"
         )
 
 
@@ -145,7 +145,7 @@ def _refuse_alien(value: Any, path: str, depth: int) -> None:
     if isinstance(value, (*_PLAIN, *RICH)) or is_lazy_text(value):
         return
     if depth > MAX_DEPTH:
-        raise InvalidPayload(f"{path} is nested more than {MAX_DEPTH} deep; flatten it")
+        raise InvalidPayload(f"{path} is nested more than {MAX_DEPTH} levels deep; flatten it")
     if isinstance(value, dict):
         _refuse_keys(value, path)
         inside: Iterable[tuple[Any, Any]] = value.items()
@@ -155,8 +155,8 @@ def _refuse_alien(value: Any, path: str, depth: int) -> None:
         inside = [("__json__", own())]
     else:
         raise InvalidPayload(
-            f"{path} is of type {type(value).__name__}, which JSON does not know; convert it first (a set to a list, "
-            "an object to a map, an enum to its value), or give a task typed arguments with validate=True"
+            f"{path} is of type {type(value).__name__}, which JSON cannot represent; convert it first (a set to a "
+            "list, an object to a map, an enum to its value), or give a task typed arguments with validate=True"
         )
     for place, inner in inside:
         if not isinstance(inner, _PLAIN):  # true of most values, for which no path is built

@@ -47,8 +47,8 @@ def refuse_mark(value: Any, what: str) -> None:
     """
     if is_mark(value):
         raise InvalidPayload(
-            f"{what} is a map with the one key {LARGE_MARK!r}, which marks what jobclaim keeps elsewhere; "
-            "put it into a map with a key of your own"
+            f"{what} is a map whose only key is {LARGE_MARK!r}, which jobclaim reserves for values that it stores "
+            "elsewhere; wrap it in a map with a key of your own"
         )
 
 

@@ -49,7 +49,7 @@ def seal_policy(rules: Mapping[Any, Any] | None, *, critical: bool = False) -> s
     sealed: dict[str, Any] = {"critical": True} if critical else {}
     for kind, rule in (rules or {}).items():
         if str(kind) not in _KINDS:
-            raise InvalidInput(f"dead_letters[{kind!r}]: no failure kind; use one of {sorted(_KINDS)}")
+            raise InvalidInput(f"dead_letters[{kind!r}] is not a failure kind; use one of {sorted(_KINDS)}")
         try:
             checked = rule if isinstance(rule, DeadLetterRule) else DeadLetterRule.model_validate(rule)
         except ValueError as error:

@@ -59,7 +59,7 @@ def bounded(failure: Failure) -> Failure:
     """Check a failure and truncate its texts, so that it can be stored and read again whatever it contains."""
     if failure.kind not in frozenset(FailureKind):
         raise InvalidInput(
-            f"kind={failure.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
+            f"kind={failure.kind!r} is not a failure kind; use one of {[str(kind) for kind in FailureKind]}"
         )
     exception, where = codec.cut(_clean(failure.exception), MAX_EXCEPTION), codec.cut(_clean(failure.where), MAX_WHERE)
     return Failure(

@@ -96,7 +96,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_attempts is not None and (isinstance(self.max_attempts, bool) or self.max_attempts < 1):
-            raise InvalidInput(f"max_attempts={self.max_attempts!r} must be at least 1, or None for no end")
+            raise InvalidInput(f"max_attempts={self.max_attempts!r} must be at least 1, or None for no limit")
         if not 0 <= self.base <= LONGEST_DELAY_SECONDS:
             raise InvalidInput(f"base={self.base!r} must be 0 to {LONGEST_DELAY_SECONDS:g} seconds")
         if not self.base <= self.ceiling <= LONGEST_DELAY_SECONDS:
@@ -104,7 +104,7 @@ class RetryPolicy:
                 f"ceiling={self.ceiling!r} must be from base={self.base!r} to {LONGEST_DELAY_SECONDS:g} s"
             )
         if not 1 <= self.factor < math.inf:
-            raise InvalidInput(f"factor={self.factor!r} must be at least 1; delays do not shrink")
+            raise InvalidInput(f"factor={self.factor!r} must be at least 1, because delays do not shrink")
 
     def decide(
         self, error: BaseException | None, attempt: int, *, random: Callable[[], float] = random_module.random

@@ -50,13 +50,13 @@ def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, 
     if not (isinstance(exception, str) and exception) and not (
         isinstance(exception, type) and issubclass(exception, BaseException)
     ):
-        raise InvalidInput(f"{exception!r} is no exception class; pass the class, or its dotted name")
+        raise InvalidInput(f"{exception!r} is not an exception class; pass the class, or its dotted name")
     if not callable(kind):
         try:
             kind = FailureKind(kind)
         except ValueError:
             names = [str(known) for known in FailureKind]
-            raise InvalidInput(f"kind={kind!r} of {exception!r} is no failure kind; use one of {names}") from None
+            raise InvalidInput(f"kind={kind!r} of {exception!r} is not a failure kind; use one of {names}") from None
     _registered.setdefault(task, {})[exception] = kind
 
 
@@ -105,7 +105,7 @@ def _own_kind(error: BaseException) -> FailureKind | None:
         return FailureKind(own) if own else None
     except Exception as broken:  # noqa: BLE001
         told = str(own) if isinstance(own, str) else type(own).__name__
-        _not_told(error, broken, f"its failure_kind raised, or is none of {', '.join(FailureKind)}", kind=told)
+        _not_told(error, broken, f"its failure_kind raised, or is not one of {', '.join(FailureKind)}", kind=told)
         return None
 
 
@@ -134,7 +134,11 @@ def _told(telling: Telling, error: BaseException) -> FailureKind | None:
         kind = telling(error)
         return FailureKind(kind) if kind else None
     except Exception as broken:  # noqa: BLE001
-        _not_told(error, broken, f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or gave no kind")
+        _not_told(
+            error,
+            broken,
+            f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or did not return a kind",
+        )
         return None
 
 

@@ -188,7 +188,7 @@ def _waits_of_next_run(job: Job) -> tuple[Wait, ...]:
 def late(job: Job, now: int, retention: Retention) -> Job:
     """Cancel a job that was not started before its ``start_by``: its body must not run any more."""
     limit = datetime.fromtimestamp(job.start_by / 1000, UTC).isoformat(timespec="milliseconds")
-    message = f"it was not started by {limit}, the `expires` of its submission; submit it again if it is still wanted"
+    message = f"it had not started by {limit}, its `expires`; submit it again if it is still wanted"
     failure = Failure(kind=FailureKind.CANCELLED, message=message, at=now)
     return ended_badly(job, Move.CANCEL, JobStatus.CANCELLED, failure, now, retention)
 

@@ -110,7 +110,8 @@ def check_same_call(existing: Job, asked: Job) -> None:
     if existing.fingerprint and asked.fingerprint and existing.fingerprint != asked.fingerprint:
         raise IdempotencyMismatch(
             f"idempotency key {asked.idempotency_key!r} of task {asked.task!r} was used for other arguments by job "
-            f"{existing.job_id!r}; use another key, or wait until its window of {existing.idempotency_ttl:g} s is over"
+            f"{existing.job_id!r}; use another key, or wait until its window of {existing.idempotency_ttl:g} s has "
+            "passed"
         )
 
 
@@ -122,8 +123,8 @@ def check_same_payload(existing: Job, asked: Job, text: str) -> None:
     known = existing.payload
     if not (is_of(known, text) if is_mark(known) else _sorted(codec.encode(known)) == _sorted(text)):
         raise IdempotencyMismatch(
-            f"job id {asked.job_id!r} belongs to a job of task {asked.task!r} with another payload; use another id, or "
-            "get_job() to look at that job"
+            f"job id {asked.job_id!r} belongs to a job of task {asked.task!r} with another payload; use another id, "
+            "or read that job by get_job()"
         )
 
 
@@ -140,14 +141,15 @@ def queue_name(queue: str | None, task: str, settings: Settings, any_queue: bool
         except ValueError as error:
             raise InvalidInput(str(error)) from None
     if "#" in name:
-        raise InvalidInput(f"queue {name!r} holds '#', which separates the parts of an index key; rename it")
+        raise InvalidInput(f"queue {name!r} contains '#', which separates the parts of an index key; rename it")
     return name
 
 
 def _job_id(asked: Submission, task: str, key: str) -> str:
     if asked.job_id is not None and key:
         raise InvalidInput(
-            f"job_id={asked.job_id!r} and idempotency_key={key!r} exclude each other; the key gives the id"
+            f"job_id={asked.job_id!r} and idempotency_key={key!r} exclude each other, because the id is derived from "
+            "the key; pass one of them"
         )
     if asked.job_id is not None:
         return checks.text(asked.job_id, "job_id")
@@ -158,7 +160,7 @@ def _idempotency(asked: Submission, payload: str, settings: Settings) -> tuple[s
     if asked.idempotency_key is None:
         if asked.ttl is not None:
             raise InvalidInput(
-                f"ttl={asked.ttl!r} is the window of an idempotency key, and none was given; pass the key too"
+                f"ttl={asked.ttl!r} is the window of an idempotency key, but no key was given; pass idempotency_key too"
             )
         return "", 0, ""
     key = checks.text(asked.idempotency_key, "idempotency_key", checks.MAX_KEY)
@@ -175,9 +177,9 @@ def _envelope(text: Any, payload: int, limit: int) -> str:
     size = len(text.encode("utf-8", "replace"))
     if size > MAX_ENVELOPE and size - MAX_ENVELOPE + payload > limit:
         raise PayloadTooLarge(
-            f"what follows the job (links, chain, chord) takes {size} bytes and its payload {payload}; "
-            f"max_payload_bytes={limit} and {MAX_ENVELOPE} more are allowed together. Pass smaller arguments to the "
-            "linked tasks, references for instance, or set JOBCLAIM_BUCKET"
+            f"what follows the job (links, chain, chord) takes {size} bytes and its payload {payload}; together they "
+            f"may take max_payload_bytes={limit} plus {MAX_ENVELOPE}. Pass smaller arguments (references) to the "
+            "linked tasks, or set JOBCLAIM_BUCKET"
         )
     return text.encode("utf-8", "replace").decode()
 
@@ -190,7 +192,9 @@ def _policy(text: Any) -> str:
         rules = json.loads(text)
         critical = rules.pop("critical", False) is True
     except (ValueError, AttributeError, TypeError):
-        raise InvalidInput(f"failure_policy={text[:40]!r} is no policy; write it with jobs.dead.seal_policy") from None
+        raise InvalidInput(
+            f"failure_policy={text[:40]!r} is not a sealed policy; make it with jobclaim.jobs.failures.dead.seal_policy"
+        ) from None
     return seal_policy(rules, critical=critical)
 
 

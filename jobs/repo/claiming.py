@@ -29,7 +29,7 @@ log = get_logger("jobclaim.jobs")
 
 EARLY_MS: Final = 120_000
 """Tolerated difference of two machines' clocks: a worker claims no job that is due later than this by its own clock."""
-NEVER_STARTED: Final = "its claim had no answer, so its body never started"
+NEVER_STARTED: Final = "its claim was not answered, so its body never started"
 
 
 def early(job: Job, now: int) -> bool:
@@ -229,7 +229,10 @@ class Claiming(Lasting):
         log.warning("claim.answered_late", status="SKIPPED", **job.log_context())
         try:
             return self.release(
-                job.job_id, reason="its claim was answered too late", started=False, token=job.claim_token
+                job.job_id,
+                reason="its claim was answered after its lease had ended",
+                started=False,
+                token=job.claim_token,
             )
         except (ClaimLost, JobNotFound, StoreUnavailable):
             return job

@@ -75,7 +75,7 @@ class Deciding(Reading):
 
 
 def _changed(job_id: str, verb: str, now: Job | None) -> IllegalTransition:
-    where = f"it is {now.status} now" if now else "it is gone"
+    where = f"it is {now.status} now" if now else "it no longer exists"
     return IllegalTransition(
-        f"job {job_id!r} was not {verb}: it changed meanwhile, {where}; look again and decide anew"
+        f"job {job_id!r} was not {verb}: it changed meanwhile ({where}); look at it again and decide then"
     )

@@ -64,7 +64,7 @@ class Keeping:
 
     def _go_on(self) -> None:
         if self._over:
-            raise ClaimLost(f"the attempt of job {self.job.job_id!r} is over: {self._over}; let the body end")
+            raise ClaimLost(f"the attempt of job {self.job.job_id!r} has ended: {self._over}; let the body return")
 
     def _write(self, move: Move, after: Job) -> bool:
         """Make a move; return ``False`` if the job changed under the same claim, so that the caller reads it again.
@@ -89,7 +89,7 @@ class Keeping:
         if stored is not None and mine and stored.status is JobStatus.PROCESSING:
             self.job = stored
             return
-        claim, self._over = self.job, "its claim is over"
+        claim, self._over = self.job, "its claim has ended"
         raise self._repo.attempt_lost(claim, stored)
 
     def _fits(self, checkpoint: Any) -> None:

@@ -81,13 +81,11 @@ class Owning(Reading):
         if move is None or wanted is JobStatus.PENDING:
             raise IllegalTransition(f"update_status cannot make a job {wanted}; use claim_job, reschedule or release")
         if result is not None and wanted is not JobStatus.COMPLETED:
-            raise InvalidInput(f"result goes with COMPLETED, not with {wanted}; pass error instead")
+            raise InvalidInput(f"result is stored with COMPLETED only, not with {wanted}; pass error instead")
         if error is not None and wanted is JobStatus.COMPLETED:
-            raise InvalidInput("error goes with FAILED, not with COMPLETED; pass result instead")
+            raise InvalidInput("error is stored with FAILED only, not with COMPLETED; pass result instead")
         if effects and wanted is not JobStatus.COMPLETED:
-            raise InvalidInput(
-                f"effects go with COMPLETED, not with {wanted}: they are made with success or not at all"
-            )
+            raise InvalidInput(f"effects are made with COMPLETED only, not with {wanted}; leave them out")
         claim, now = self._claim_on(job_id, wanted, token), self.clock()
         if wanted is JobStatus.COMPLETED:
             limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
@@ -236,5 +234,7 @@ class Owning(Reading):
 
 
 def _lost(job_id: str, now: Job | None) -> ClaimLost:
-    where = f"it is {now.status} in attempt {now.attempt}" if now else "it is gone"
-    return ClaimLost(f"the claim on job {job_id!r} is over: {where}; nothing was changed, drop this attempt's outcome")
+    where = f"it is {now.status} in attempt {now.attempt}" if now else "it no longer exists"
+    return ClaimLost(
+        f"the claim on job {job_id!r} has ended: {where}; nothing was changed, so drop the outcome of this attempt"
+    )

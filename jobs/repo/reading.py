@@ -53,7 +53,8 @@ class Reading(Store):
             queue = checks.text(queue, "queue")
         if wanted is JobStatus.COMPLETED and not self.settings.index_completed:
             raise InvalidInput(
-                "completed jobs are not listed in this table; set JOBCLAIM_INDEX_COMPLETED=true, a write unit per job"
+                "completed jobs are not listed in this table; set JOBCLAIM_INDEX_COMPLETED=true, which costs one "
+                "write unit per job"
             )
         return list_page(
             self.table,

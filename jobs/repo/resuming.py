@@ -63,7 +63,10 @@ class Resuming(Reading):
         job = self._open_or_ended(job_id)
         for _ in range(ROUNDS):
             if token is not None and not tokens.is_token_of(job, name, checks.text(token, "token", checks.MAX_ID)):
-                raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}; use the one it gave")
+                raise WrongWaitToken(
+                    f"the token is not that of wait {name!r} of job {job_id!r}; use the one that wait_token() "
+                    "returned for it"
+                )
             known = job.wait_named(name)
             if known is not None and known.resumed_at:
                 return self._again(job, known, payload)
@@ -99,8 +102,8 @@ class Resuming(Reading):
         if codec.encode(self.large.value(known.payload)) == codec.encode(payload):
             return job
         raise ResumeRefused(
-            f"wait {known.name!r} of job {job.job_id!r} was resumed before, with another payload, by "
-            f"{known.by or 'a program'!r}; the first resume counts"
+            f"wait {known.name!r} of job {job.job_id!r} was already resumed with another payload by "
+            f"{known.by or 'a program'!r}, and the first resume counts; `jobclaim show` prints it"
         )
 
     def _check(self, job: Job, name: str, known: Wait | None) -> None:
@@ -109,7 +112,8 @@ class Resuming(Reading):
             raise ResumeRefused(f"job {job.job_id!r} is {job.status}; only an open job can be resumed")
         if known is not None and known.timed_out:
             raise ResumeRefused(
-                f"wait {name!r} of job {job.job_id!r} was over at {known.until}; nobody resumed it in time"
+                f"wait {name!r} of job {job.job_id!r} passed its deadline at {known.until} (epoch milliseconds) "
+                "without a resume; retry the job if its body should wait again"
             )
         if known is not None:
             return
@@ -117,4 +121,4 @@ class Resuming(Reading):
             raise ResumeRefused(
                 f"job {job.job_id!r} waits for {waiting.name!r}, not for {name!r}; resume it under that name"
             )
-        room.check_number(len(job.waits), MAX_WAITS, "waits", "it can take no more of them")
+        room.check_number(len(job.waits), MAX_WAITS, "waits", "use fewer names, or submit other jobs")

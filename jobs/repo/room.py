@@ -38,9 +38,9 @@ def check(job: Job, value: Any, what: str, settings: Settings, *, elsewhere: boo
     size = len(codec.encode(value, what=what).encode())
     if left < 0 or (size > left and not elsewhere):
         raise PayloadTooLarge(
-            f"{what} takes {size} bytes, and job {job.job_id!r} has room for {max(0, left)} of the "
-            f"{limit_of(job, settings)} that its steps, waits and checkpoint may take together; keep the data "
-            "elsewhere and pass a reference, set JOBCLAIM_BUCKET, or raise JOBCLAIM_MAX_STEPS_BYTES"
+            f"{what} takes {size} bytes, and job {job.job_id!r} has {max(0, left)} left of the "
+            f"{limit_of(job, settings)} for its steps, waits and checkpoint together; store the data elsewhere and "
+            "pass a reference, set JOBCLAIM_BUCKET, or raise JOBCLAIM_MAX_STEPS_BYTES"
         )
     return left
 
@@ -66,4 +66,4 @@ def check_number(count: int, most: int, what: str, advice: str) -> None:
     InvalidInput
     """
     if count >= most:
-        raise InvalidInput(f"the job has {count} {what}, {most} are allowed; {advice}")
+        raise InvalidInput(f"the job has {count} {what}, and at most {most} are allowed; {advice}")

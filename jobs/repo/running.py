@@ -149,8 +149,8 @@ class Running(Stepping):
         """End the attempt; ``False`` if the job was resumed meanwhile, so that the caller checks again."""
         if threading.get_ident() != self._home:
             raise InvalidInput(
-                f"the wait {name!r} was begun in a thread that the body started; a wait ends the body, so begin it in "
-                "the body itself"
+                f"the wait {name!r} was started in a thread of the body; a wait ends the body, so call it in the body "
+                "itself"
             )
         after = durable.waiting(self._with_reports(self._with_room(name)), name, now, until)
         claim = self.job
@@ -165,7 +165,7 @@ class Running(Stepping):
     def _with_room(self, name: str) -> Job:
         """Return the job if it may wait for one more name. Raises `InvalidInput`."""
         if self.job.wait_named(name) is None:
-            room.check_number(len(self.job.waits), MAX_WAITS, "waits", "use fewer names, or submit jobs of their own")
+            room.check_number(len(self.job.waits), MAX_WAITS, "waits", "use fewer names, or submit other jobs")
             self._fitting(None, f"the wait {name!r}")
         return self.job
 
@@ -174,7 +174,9 @@ def wait_name(name: Any) -> str:
     """Require the name of a wait. Raises `InvalidInput`."""
     text = checks.text(name, "name of a wait", MAX_NAME)
     if text.startswith(SLEEP):
-        raise InvalidInput(f"name of a wait is {text!r}; names of sleeps begin with {SLEEP!r}, use another one")
+        raise InvalidInput(
+            f"name of a wait is {text!r}, but names that begin with {SLEEP!r} are reserved for sleeps; use another name"
+        )
     return text
 
 

@@ -60,7 +60,7 @@ class Stepping(Keeping):
     def _call(self, name: str, function: Any, args: Any, kwargs: Any) -> tuple[str, str]:
         step_name(name)
         if name in _under_way.get():
-            raise InvalidInput(f"step {name!r} was begun inside itself; give the inner one another name")
+            raise InvalidInput(f"step {name!r} was started inside itself; give the inner step another name")
         return calls.name_of(function), calls.hash_of(function, args, kwargs)
 
     def _lock_of(self, name: str) -> threading.Lock:
@@ -85,7 +85,7 @@ class Stepping(Keeping):
                 calls.check_same_call(known, function, arguments)
                 return known
             room.check_number(
-                self.job.step_count, MAX_STEPS, "finished steps", "let one step do more, or submit jobs of their own"
+                self.job.step_count, MAX_STEPS, "finished steps", "let one step do more, or submit other jobs"
             )
         return None
 
@@ -135,7 +135,10 @@ def completed_now(result: Any, name: str) -> Any:
         return asyncio.run(_awaited(result))
     if inspect.iscoroutine(result):
         result.close()
-    raise InvalidInput(f"step {name!r} is asynchronous, and so is its body: use `await self.astep({name!r}, ...)`")
+    raise InvalidInput(
+        f"step {name!r} has an asynchronous function, and so has its job: call `await self.astep({name!r}, ...)` "
+        "instead"
+    )
 
 
 async def _awaited(result: Any) -> Any:

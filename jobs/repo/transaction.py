@@ -89,11 +89,11 @@ class Transaction:
     def __enter__(self) -> Self:
         if _open.get() is not None:
             raise InvalidInput(
-                "a transaction is open in this context already, and one inside it would be written even if the outer "
-                "one is not; pass the outer one's tx to the code that wants to join it"
+                "a transaction is already open here, and an inner one would be written even if the outer one is not; "
+                "pass the outer `tx` to the code that should join it"
             )
         if self._entered is not None:
-            raise InvalidInput("this transaction was used before; make a new one for each block")
+            raise InvalidInput("this transaction has been used already; call transaction() again for each block")
         self._entered = _open.set(self)
         return self
 
@@ -189,7 +189,7 @@ class Transaction:
                 for before, (job, _) in zip(found, self._jobs, strict=True)
             ]
         raise StoreUnavailable(
-            "the jobs of a transaction changed each time it was tried; nothing was written, try again"
+            "the jobs of the transaction changed during each attempt to write it, so nothing was written; try again"
         )
 
     def _refuse_duplicates(self, repo: Submits, found: Sequence[Job | None]) -> None:
@@ -203,7 +203,7 @@ class Transaction:
 
     def _known_repo(self) -> Submits:
         if self._repo is None:
-            raise InvalidInput("this transaction has no job and names no app; give it one: transaction(app=...)")
+            raise InvalidInput("this transaction has no job, so its app is not known; name it: transaction(app=...)")
         return self._repo
 
 
@@ -228,7 +228,7 @@ def afterwards(call: Callable[[], object]) -> None:
 def _already(duplicates: Sequence[Job]) -> AlreadySubmitted:
     shown = ", ".join(f"{job.job_id!r} of task {job.task!r} ({job.status})" for job in duplicates)
     return AlreadySubmitted(
-        f"an equal submission was made before: job {shown}. Nothing of this transaction was written: the writes that "
-        "belong to that job were made with it. Take its job from this error, or use another idempotency key",
+        f"job {shown} was already submitted under the same key, so nothing of this transaction was written; the "
+        "writes of that job were made together with it. Use the job in this error, or another idempotency key",
         tuple(duplicates),
     )

@@ -105,10 +105,10 @@ def decode_cursor(cursor: str | None, scope: str, state_keys: list[str]) -> dict
         raw = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
         seal, body = raw[:SEAL_BYTES], raw[SEAL_BYTES:]
         if seal != _seal(body, scope):
-            raise ValueError("it was changed, or belongs to another list")
+            raise ValueError("it was altered, or belongs to another list")
         rows = json.loads(body)
         if rows.keys() != set(state_keys):
-            raise ValueError("the queues or shards of this table changed since")
+            raise ValueError("the queues or shards of this table have changed since")
         return {key: _position(row) for key, row in rows.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(

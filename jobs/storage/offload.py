@@ -57,15 +57,15 @@ class Offload:
         body = codec.encode(value, what=what).encode()
         if len(body) > MOST_BYTES:
             raise PayloadTooLarge(
-                f"{what} takes {len(body)} bytes, {MOST_BYTES} are allowed even in S3; store it "
-                "yourself and pass a reference"
+                f"{what} takes {len(body)} bytes, and at most {MOST_BYTES} are allowed even in S3; store it yourself "
+                "and pass a reference"
             )
         key = f"{self._prefix}{hashlib.sha256(body).hexdigest()}.json"
         put = {"Bucket": self._bucket, "Key": key, "Body": body, "ContentType": "application/json"}
         try:
             self._persist(lambda: self._client().put_object(**put))
         except StoreUnavailable as error:
-            raise StoreUnavailable(f"S3 did not take {what} of {len(body)} bytes: {error}; submit again") from error
+            raise StoreUnavailable(f"S3 did not store {what} of {len(body)} bytes: {error}; submit again") from error
         return {LARGE_MARK: {"key": key, "bytes": len(body)}}
 
     def fetch(self, mark: dict[str, Any]) -> Any:
@@ -84,13 +84,14 @@ class Offload:
             cause = error.__cause__
             if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in GONE:
                 raise OffloadLost(
-                    f"s3://{self._bucket}/{key} is gone; is the bucket's lifecycle rule shorter than jobs are kept?"
+                    f"s3://{self._bucket}/{key} no longer exists; the bucket's lifecycle rule must keep objects as "
+                    "long as jobs are kept"
                 ) from cause
-            raise StoreUnavailable(f"S3 did not give s3://{self._bucket}/{key}: {error}") from error
+            raise StoreUnavailable(f"S3 did not return s3://{self._bucket}/{key}: {error}") from error
         if hashlib.sha256(body).hexdigest() not in key:
             raise OffloadLost(
-                f"s3://{self._bucket}/{key} is not what was written: its hash differs; find who else writes to the "
-                "bucket, restore the object or submit the job again"
+                f"s3://{self._bucket}/{key} is not what was written: its hash differs; find out what else writes to "
+                "the bucket, then restore the object or submit the job again"
             )
         return codec.decode(body.decode())
 

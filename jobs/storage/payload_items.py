@@ -104,13 +104,13 @@ class PayloadItems:
         job_id, _, expected = name.rpartition(SEPARATOR)
         if text is None:
             raise OffloadLost(
-                f"the payload item of job {job_id!r} is gone from table {self._table!r}: it was deleted by hand, or "
-                "recovery did not run for a week; submit the job again"
+                f"the payload item of job {job_id!r} no longer exists in table {self._table!r}: it was deleted by "
+                "hand, or recovery did not run for a week; submit the job again"
             )
         if digest(text) != expected:
             raise OffloadLost(
-                f"the payload item of job {job_id!r} is not what was written: its hash differs; find who else writes "
-                f"to table {self._table!r}, and submit the job again"
+                f"the payload item of job {job_id!r} is not what was written: its hash differs; find out what else "
+                f"writes to table {self._table!r}, then submit the job again"
             )
         return codec.decode(text)
 
@@ -152,7 +152,9 @@ class PayloadItems:
         except ClientError as error:
             if not condition_failed(error):
                 raise
-            log.warning("payload.extension_refused", reason="it is gone, or lasts longer already", **job.log_context())
+            log.warning(
+                "payload.extension_refused", reason="it no longer exists, or was extended already", **job.log_context()
+            )
 
     def _ask(self, operation: str, request: dict[str, Any], until: int | None) -> Any:
         call = getattr(self._client(), operation)

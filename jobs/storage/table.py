@@ -278,8 +278,8 @@ class JobTable:
                 return found
             self.sleep(random.uniform(0, FIRST_WAIT_SECONDS * 2**tries))
         raise StoreUnavailable(
-            f"DynamoDB left keys of table {self.name!r} unread {BATCH_ROUNDS} times: it is throttling; "
-            "try again later, or raise the table's read capacity"
+            f"DynamoDB returned unprocessed keys of table {self.name!r} {BATCH_ROUNDS} times, because it is "
+            "throttling; try again later, or raise the table's read capacity"
         )
 
     def _ask(self, operation: str, request: dict[str, Any]) -> Any:

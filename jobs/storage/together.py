@@ -116,7 +116,10 @@ def write_together(
     for index, reason in enumerate(refusal.reasons[len(planned) :]):
         if reason.get("Code", NEVER) not in (NEVER, *PASSING):
             raise _refused(writes[index], index, reason)
-    raise InvalidEffect(f"DynamoDB refused the transaction and named no operation: {refusal.reasons}; see its message")
+    raise InvalidEffect(
+        f"DynamoDB refused the transaction without naming an operation: {refusal.reasons}; the reasons say what to "
+        "correct"
+    )
 
 
 def _ask(
@@ -192,13 +195,13 @@ def _refused(write: Write, index: int, reason: Mapping[str, Any]) -> EffectRefus
     key, item, code = shape(write.shown_key()), reason.get("Item"), str(reason.get("Code", ""))
     if code == CONDITION:
         why = "its condition did not hold"
-        remedy = "Look at the item; where the condition may hold later, have the task retried for EffectRefused"
+        remedy = "Check the item; if the condition may hold later, let the task retry on EffectRefused"
     else:
         why = f"DynamoDB says {code}: {reason.get('Message') or 'nothing more'}"
         remedy = "Correct the write"
     return EffectRefused(
-        f"{write.what}, number {index}, on {key or 'an item'} of table {write.table!r}, was refused: "
-        f"{why}. Nothing was written, for the job neither. {remedy}",
+        f"{write.what}, number {index}, on {key or 'an item'} of table {write.table!r}, was refused: {why}. Nothing "
+        f"was written, and the job is unchanged. {remedy}",
         table=write.table,
         key=key,
         operation=write.operation,
@@ -213,9 +216,9 @@ def _rejected(refusal: TransactionRefusal, writes: Sequence[Write], own_table: s
     tables = sorted({write.table for write in writes})
     if refusal.code == "Validation":
         return InvalidEffect(
-            f"DynamoDB refused the effects on {', '.join(tables)}: {refusal.message}. Nothing was written. One "
-            "operation for each item, 4 MB in all; check keys against the table's schema, and each expression's names "
-            "and values"
+            f"DynamoDB refused the effects on {', '.join(tables)}: {refusal.message}. Nothing was written. Check the "
+            "keys against the table's schema, and each expression's names and values; a transaction takes one "
+            "operation for each item, and 4 MB in all"
         )
     table = next((one for one in tables if f"table/{one.rpartition('/')[2]}" in refusal.message), "")
     missing = refusal.code == "ResourceNotFound"
@@ -226,8 +229,8 @@ def _rejected(refusal: TransactionRefusal, writes: Sequence[Write], own_table: s
         "template.yaml does with the parameter EffectTables"
     )
     return EffectRefused(
-        f"DynamoDB refused the effects on {table or ', '.join(tables)} with {refusal.code}: {refusal.message}. Nothing "
-        f"was written, for the job neither. {remedy}",
+        f"DynamoDB refused the effects on {table or ', '.join(tables)} with {refusal.code}: {refusal.message}. "
+        f"Nothing was written, and the job is unchanged. {remedy}",
         table=table or (tables[0] if len(tables) == 1 else ""),
         reason=refusal.code,
         failure_kind=FailureKind.CONFIGURATION,

@@ -105,7 +105,7 @@ def test_a_zombie_in_task_code_is_told_and_so_is_its_worker(store: Store) -> Non
     repo, job = store.claimed()
     other, noting = store.repo(), Noting()
     other.update_status(job.job_id, "FAILED", error="given up", token=job.claim_token)
-    with working_on(noting), pytest.raises(Exception, match="is over"):
+    with working_on(noting), pytest.raises(Exception, match="has ended"):
         repo.update_status(job.job_id, "COMPLETED")
     assert noting.told == ["lost"]
 

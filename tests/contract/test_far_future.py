@@ -83,7 +83,7 @@ def test_a_job_that_nobody_started_in_time_is_ended_and_not_sent_again(bench: Be
     assert ended.status is JobStatus.CANCELLED
     assert ended.failure is not None
     assert (ended.failure.kind, ended.attempt) == (FailureKind.CANCELLED, 1)  # the attempt that its message is for
-    assert "was not started by" in ended.failure.message
+    assert "had not started by" in ended.failure.message
     assert bench.sent.of(job.job_id) == []
 
 

@@ -126,7 +126,7 @@ def test_clearing_the_key_of_a_waiting_job_cancels_it(bench: Bench, service: Ide
 def test_the_key_of_a_running_job_is_not_cleared_under_it(bench: Bench, service: IdempotencyService) -> None:
     job = bench.repo.create_job("t", idempotency_key="k")
     bench.repo.claim_job(job.job_id)
-    with pytest.raises(IllegalTransition, match="runs under key"):
+    with pytest.raises(IllegalTransition, match="still holds key"):
         service.clear_idempotency_key("t", "k")
     assert bench.status(job.job_id) is JobStatus.PROCESSING
 

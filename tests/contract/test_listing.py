@@ -162,7 +162,7 @@ def test_a_cursor_does_not_continue_a_table_with_other_shards(store: Store) -> N
     cursor = store.repo().list_jobs("PENDING", limit=1).cursor
     resharded = store.settings.model_copy(update={"index_shards": 8})
 
-    with pytest.raises(InvalidInput, match="queues or shards of this table changed"):
+    with pytest.raises(InvalidInput, match="queues or shards of this table have changed"):
         store.repo(settings=resharded).list_jobs("PENDING", cursor=cursor)
 
 

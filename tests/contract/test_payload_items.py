@@ -243,7 +243,7 @@ def test_one_that_is_gone_is_an_error_of_the_claim_and_a_mark_to_readers(store: 
     job, owner = submitted(store), store.repo()
     store.client.delete_item(TableName=store.settings.job_table, Key={"job_id": only(store)["job_id"]})
     assert store.repo().get_job(job.job_id).payload.keys() == {LARGE_MARK}
-    with pytest.raises(OffloadLost, match=f"payload item of job '{job.job_id}' is gone"):
+    with pytest.raises(OffloadLost, match=f"payload item of job '{job.job_id}' no longer exists"):
         owner.claim_job(job.job_id)
     assert owner.update_status(job.job_id, "FAILED", error="lost").status is JobStatus.FAILED
 

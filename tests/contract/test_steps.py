@@ -144,7 +144,7 @@ def test_a_name_that_is_used_for_another_call_is_refused(store: Store) -> None:
     owner, job = store.claimed()
     owner.step(job.job_id, "charge", shop.charge, "o1")
 
-    with pytest.raises(StepMismatch, match=r"step 'charge' ran .*Shop.charge with other arguments, in attempt 1"):
+    with pytest.raises(StepMismatch, match=r"step 'charge' ran .*Shop.charge with other arguments in attempt 1"):
         owner.step(job.job_id, "charge", shop.charge, "o2")
     with pytest.raises(StepMismatch, match=r"step 'charge' ran .*Shop.charge, not .*Shop.refuse"):
         owner.step(job.job_id, "charge", shop.refuse, "o1")
@@ -184,7 +184,7 @@ def test_an_asynchronous_function_is_run_to_its_end(store: Store) -> None:
     running = owner.running(job.job_id)
 
     async def body() -> list[str]:
-        with pytest.raises(InvalidInput, match=r"use `await self\.astep"):
+        with pytest.raises(InvalidInput, match=r"call `await self\.astep"):
             running.step("one", charge_later, "o1")
         return list(await asyncio.gather(*(running.astep("one", charge_later, "o1") for _ in range(3))))
 
@@ -222,7 +222,7 @@ def test_two_processes_with_one_claim_record_a_step_once_and_each_its_own(store:
 def test_a_step_inside_itself_is_refused(store: Store) -> None:
     owner, job = store.claimed()
 
-    with pytest.raises(InvalidInput, match="begun inside itself"):
+    with pytest.raises(InvalidInput, match="started inside itself"):
         owner.step(job.job_id, "one", lambda: owner.step(job.job_id, "one", len, ""))
     assert owner.step(job.job_id, "outer", lambda: owner.step(job.job_id, "inner", len, "ab")) == 2
 
@@ -279,7 +279,7 @@ def test_more_steps_than_a_job_may_record_are_refused_before_they_run(store: Sto
         full = durable.with_step(full, step)
     running.job = full
 
-    with pytest.raises(InvalidInput, match=f"has {MAX_STEPS} finished steps, {MAX_STEPS} are allowed"):
+    with pytest.raises(InvalidInput, match=f"has {MAX_STEPS} finished steps, and at most {MAX_STEPS} are allowed"):
         running.step("one more", shop.charge, "o1")
     assert shop.calls == []
 

@@ -103,7 +103,7 @@ def test_a_payload_or_result_that_looks_like_what_is_in_s3_is_refused(store: Sto
         lambda: store_result(repo, "tasks.work", "k", mark),
     ]
     for write in writes:
-        with pytest.raises(InvalidPayload, match="marks what jobclaim keeps elsewhere"):
+        with pytest.raises(InvalidPayload, match="jobclaim reserves for values that it stores elsewhere"):
             write()
 
     assert store.items() == before

@@ -73,7 +73,7 @@ def test_a_zombie_is_told_that_its_claim_is_over_and_changes_nothing(
     meanwhile(store, job)
     before = store.items()
 
-    with pytest.raises(ClaimLost, match="nothing was changed, drop this attempt's outcome"):
+    with pytest.raises(ClaimLost, match="nothing was changed, so drop the outcome of this attempt"):
         LAST_WORDS[words](zombie, job.job_id)
 
     assert store.items() == before

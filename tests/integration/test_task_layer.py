@@ -247,7 +247,9 @@ def test_a_job_20_seconds_ahead_starts_once_and_on_time_on_a_queue_with_5_second
     started = layer.ahead.get(timeout=40, interval=0.1)
     job = layer.stack.repo.get_job(layer.ahead.id)
     assert 0 <= started - job.available_at / 1000 < 2
-    assert 0 <= AHEAD * 1000 - (job.available_at - job.created_at) < 2000  # the countdown begins before the job is written
+    assert (
+        0 <= AHEAD * 1000 - (job.available_at - job.created_at) < 2000
+    )  # the countdown begins before the job is written
     assert (layer.runs(job.job_id), job.dispatches) == ([1], 1)
 
 

@@ -77,7 +77,7 @@ def test_a_field_is_read(text: str, field: str, values: set[int]) -> None:
         ("*/x * * * *", "a step must be a number"),
         ("0 22-4 * * *", "hour '22-4' runs backwards; write 22-23,0-4"),
         ("0 0 * * monday", r"did you mean 'mon'\?"),
-        ("1,,2 * * * *", "empty place"),
+        ("1,,2 * * * *", "empty entry"),
         ("- * * * *", "minute '' is not understood"),
         ("* * * jan-x *", "month 'x' is not understood"),
         ("-5 * * * *", "minute '' is not understood"),
@@ -86,8 +86,8 @@ def test_a_field_is_read(text: str, field: str, values: set[int]) -> None:
         ("* * * *", "has 4 fields; write five"),
         ("0 * * * * *", "has 6 fields; write five"),
         ("", "has 0 fields"),
-        ("@reboot", "no start of the machine"),
-        ("@fortnightly", "there is no such nickname"),
+        ("@reboot", "does not run at the start of a machine"),
+        ("@fortnightly", "the nickname is not known"),
     ],
 )
 def test_what_cron_does_not_have_is_refused_with_the_remedy(text: str, says: str) -> None:

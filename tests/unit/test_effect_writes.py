@@ -63,14 +63,14 @@ def test_a_condition_of_boto3s_resources_is_written_out() -> None:
 
 
 REFUSED: list[tuple[Callable[[Effects], object], str]] = [
-    (lambda e: e.put(TableName="t", Item={"id": {"S": "1"}, "n": 5}), "in one form"),
-    (lambda e: e.put(TableName="t", Item={"id": "1", "n": {"N": "5"}}), "in one form"),
+    (lambda e: e.put(TableName="t", Item={"id": {"S": "1"}, "n": 5}), "use one form"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": {"N": "5"}}), "use one form"),
     (
         lambda e: e.update(TableName="t", Key=KEY, UpdateExpression=SET, ExpressionAttributeValues={":a": {"N": "1"}}),
         "one form",
     ),
     (lambda e: e.put(TableName="t", Item={"id": "1", "n": datetime.date(2030, 1, 1)}), r"Item\['n'\].*a date as text"),
-    (lambda e: e.put(TableName="t", Item={"id": "1", "n": set()}), "not empty"),
+    (lambda e: e.put(TableName="t", Item={"id": "1", "n": set()}), "non-empty"),
     (lambda e: e.put(TableName="t", Item={"id": "1", "n": float("nan")}), "cannot be stored"),
     (lambda e: e.put(TableName="t", Item={"id": "1", "n": 10**200}), "cannot be stored"),
     (lambda e: e.put(TableName="t", Item={}), "not empty"),
@@ -85,8 +85,8 @@ REFUSED: list[tuple[Callable[[Effects], object], str]] = [
     (lambda e: e.check(TableName="t", Key=KEY), "needs ConditionExpression"),
     (lambda e: e.check(TableName="t", Key=KEY, ConditionExpression=7), "must be text, or Attr"),
     (lambda e: e.delete(TableName="t", Key={"a": 1, "b": 2, "c": 3}), "a key has one or two|and a key one or two"),
-    (lambda e: e.put(TableName="jobs", Item=KEY), "jobclaim's own"),
-    (lambda e: e.put(TableName="arn:aws:dynamodb:eu-west-1:1:table/jobs", Item=KEY), "jobclaim's own"),
+    (lambda e: e.put(TableName="jobs", Item=KEY), "belongs to jobclaim"),
+    (lambda e: e.put(TableName="arn:aws:dynamodb:eu-west-1:1:table/jobs", Item=KEY), "belongs to jobclaim"),
     (lambda e: e.put(TableName="t", Item={"id": "1", "text": "x" * 410_000}), "409,600"),
     (lambda e: e.extend([{"Put": {"TableName": "t", "Item": KEY}, "Delete": {}}]), "map of one operation"),
     (lambda e: e.extend([{"Insert": {}}]), "map of one operation"),
@@ -125,7 +125,7 @@ def test_two_operations_on_one_item_are_refused_as_far_as_its_key_is_known(numbe
     effects = Effects()
     first(effects)
 
-    with pytest.raises(InvalidEffect, match="a second operation on one item"):
+    with pytest.raises(InvalidEffect, match="already has an operation on this item"):
         second(effects)
 
 
@@ -144,7 +144,7 @@ def test_ninety_nine_writes_are_a_completions_most() -> None:
     for number in range(99):
         effects.delete(TableName="t", Key={"id": number})
 
-    with pytest.raises(InvalidEffect, match="write 100, and a transaction has room for 99"):
+    with pytest.raises(InvalidEffect, match="is write 100; a transaction takes 99"):
         effects.delete(TableName="t", Key={"id": "one more"})
 
 

@@ -36,14 +36,14 @@ CASES: list[tuple[str, dict[str, str], bool, str]] = [
         False,
         (
             f"1 worker (w-1) has digest {OWN}; this command has {OWN}; "
-            "not known of 1 worker (w-2): the record of an older release has no digest"
+            "not known for 1 worker (w-2): records of an older release have no digest"
         ),
     ),
     (
         "older releases alone",
         {"w-1": "", "w-2": ""},
         False,
-        "not known of 2 workers (w-1, w-2): the record of an older release has no digest",
+        "not known for 2 workers (w-1, w-2): records of an older release have no digest",
     ),
     ("an older release beside others", {"w-1": OTHER, "w-2": ""}, True, "w-2"),
     ("many", {f"w-{n}": OTHER for n in range(9)}, True, "9 workers (w-0, w-1, w-2, w-3, w-4 and 4 more)"),

@@ -41,7 +41,7 @@ def test_text_passes_unchanged_unless_it_is_blank(value: str) -> None:
         (b"id", "must be text, not bytes"),
         ("", "is empty"),
         (" \u2003", "is empty"),
-        ("x" * 256, "has 256 characters, 255 are allowed"),
+        ("x" * 256, "has 256 characters, at most 255 are allowed"),
         ("a\ud800", "lone surrogate"),
         ("a\0b", "control character"),
         ("a\nb", "control character"),
@@ -123,5 +123,5 @@ def test_a_status_is_known_by_its_name(status: JobStatus) -> None:
 
 @pytest.mark.parametrize("value", ["pending", "DONE", "", None, 5, [], {}])
 def test_an_unknown_status_is_refused_with_the_known_ones(value: Any) -> None:
-    with pytest.raises(IllegalTransition, match="is no job status; use one of"):
+    with pytest.raises(IllegalTransition, match="is not a job status; use one of"):
         checks.status(value)

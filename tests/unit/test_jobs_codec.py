@@ -52,7 +52,7 @@ def test_the_text_is_compact_and_its_size_is_counted_in_bytes(value: Any) -> Non
 
     assert text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     assert codec.encode(value, limit=size) == text
-    with pytest.raises(PayloadTooLarge, match=f"{size} bytes, {size - 1} are allowed"):
+    with pytest.raises(PayloadTooLarge, match=f"{size} bytes, at most {size - 1} are allowed"):
         codec.encode(value, limit=size - 1)
 
 
@@ -135,7 +135,7 @@ def test_a_lone_surrogate_is_refused_for_utf8_cannot_carry_it(value: Any) -> Non
 
 @pytest.mark.parametrize("value", [nested(101), nested(100_000), LOOP])
 def test_a_value_that_is_nested_too_deep_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidPayload, match="nested more than 100 deep"):
+    with pytest.raises(InvalidPayload, match="nested more than 100 levels deep"):
         codec.encode(value)
 
 

@@ -79,9 +79,9 @@ def test_what_is_no_error_is_refused(error: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["NONSENSE", 5, "transient"])
 def test_a_kind_that_could_not_be_read_again_is_refused(kind: Any) -> None:
-    with pytest.raises(InvalidInput, match="is no failure kind"):
+    with pytest.raises(InvalidInput, match="is not a failure kind"):
         describe("x", NOW, kind)
-    with pytest.raises(InvalidInput, match="is no failure kind"):
+    with pytest.raises(InvalidInput, match="is not a failure kind"):
         describe(Failure(kind=kind, message="x"), NOW)
 
 

@@ -238,10 +238,10 @@ def test_the_service_asks_for_the_job_that_a_call_would_have(app: Any, service: 
 @pytest.mark.parametrize("scope", ["user", "invoice-42"])
 def test_a_text_without_the_scopes_owner_is_refused(app: Any, service: Any, scope: str) -> None:
     app.task(name="t.scoped", shared=False, base=IdempotentTask, idempotency_scope="user")(export)
-    with pytest.raises(InvalidInput, match="cannot be decided"):
+    with pytest.raises(InvalidInput, match="cannot be computed"):
         service.check_idempotency_key(app.tasks["t.scoped"], scope)
 
 
 def test_values_of_a_task_that_is_not_known_are_refused_where_nothing_stands(service: Any) -> None:
-    with pytest.raises(InvalidInput, match="not known in this program"):
+    with pytest.raises(InvalidInput, match="not registered in this program"):
         service.check_idempotency_key("nobody.knows", {"user_id": 5})

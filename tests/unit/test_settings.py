@@ -59,19 +59,19 @@ REFUSED_SETTINGS: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "a group that makes recovery wait",
         {"worker_groups": {"a": {"queues": ["default", "recovery"]}}},
-        ["worker_groups['a']", "recovery_queue='recovery'", "take it out"],
+        ["worker_groups['a']", "recovery_queue='recovery'", "remove it"],
     ),
     (
         "a queue of two groups",
         {"worker_groups": {"a": {"queues": ["default"]}, "b": {"queues": ["default"]}}},
-        ["'default'", "'a' and 'b'", "keep one"],
+        ["'default'", "'a' and 'b'", "remove it from one"],
     ),
     (
         "a queue that no group listens on",
         {"queues": [{"name": "default"}, {"name": "x"}], "worker_groups": {"a": {"queues": ["default"]}}},
         ["['x']", "add them"],
     ),
-    ("an illegal group name", {"worker_groups": {"A": {"queues": ["default"]}}}, ["'A'", "small letters"]),
+    ("an illegal group name", {"worker_groups": {"A": {"queues": ["default"]}}}, ["'A'", "lower-case letters"]),
     (
         "a size that Fargate has not",
         {"worker_groups": {"a": {"queues": ["default"], "cpu": 256, "memory": 8192}}},
@@ -119,7 +119,7 @@ REFUSED_SETTINGS: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "a worker that one lost heartbeat kills",
         {"heartbeat_seconds": 16},
-        ["worker_dead_after_seconds=60", "16 s", "beat faster"],
+        ["worker_dead_after_seconds=60", "16 s", "lower heartbeat_seconds"],
     ),
     # names and places
     ("an illegal table name", {"job_table": "my jobs"}, ["job_table", "'my jobs'"]),

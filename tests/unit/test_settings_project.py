@@ -127,7 +127,7 @@ def test_a_dotenv_that_the_caller_names_or_leaves_out_is_the_callers(project: Pa
 def test_a_variable_of_the_environment_alone_is_refused_in_dotenv(project: Path, name: str) -> None:
     Path(".env").write_text(f"{name}=shop")
 
-    with pytest.raises(ValidationError, match=f"{name} is not a setting: put it into the environment"):
+    with pytest.raises(ValidationError, match=f"{name} is not a setting: set it in the environment"):
         Settings()
 
 
@@ -177,7 +177,7 @@ def _as_directory(file: Path) -> None:
 
 
 UNUSABLE: list[tuple[str, str, Callable[[Path], object], str]] = [
-    ("missing", "a.toml", lambda file: None, "no such file"),
+    ("missing", "a.toml", lambda file: None, "does not exist"),
     ("a folder", "a.toml", _as_directory, "cannot be read"),
     ("not TOML", "a.toml", lambda file: file.write_text("region = "), "is not TOML"),
     ("not text", "a.toml", lambda file: file.write_bytes(b"\xff\xfe"), "is not TOML"),
