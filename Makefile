@@ -10,7 +10,7 @@ UV := .cache/lock/bin/uv
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test quick endpoints tools templates image pin format lint types imports check docs lock oldest versions clean
+.PHONY: help install demo test compiled quick endpoints tools templates image pin format lint types imports check docs lock oldest versions clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -21,13 +21,17 @@ install: $(STAMP) ## Install the locked requirements and jobclaim itself into .v
 demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machine
 	@$(BIN)/jobclaim demo
 
-test: $(STAMP) endpoints tools ## Run all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+test: $(STAMP) endpoints tools compiled ## Run all tests
+	@$(CACHING) $(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # Most tests of processes wait: more of them than cores run at a time.
 TEST_PROCESSES ?= 3
+# Where the environment forbids bytecode files, each of the many processes would compile everything again.
+CACHING := env -u PYTHONDONTWRITEBYTECODE
+compiled: $(STAMP)
+	@$(CACHING) $(BIN)/python -m compileall -q src/jobclaim $(wildcard src/jobclaim/*/) tests examples bench
 
 quick: $(STAMP) ## Run the unit tests that start no process and draw no page, for the inner loop
-	@$(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile -m "not real and not browser" $(QUICK)
+	@$(CACHING) $(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses 2 --dist loadfile -m "not real and not browser" $(QUICK)
 QUICK = $(wildcard tests/unit/test_jobs_*.py tests/unit/test_recovery_*.py tests/unit/test_settings*.py \
 	tests/unit/test_task_*.py tests/unit/test_installation.py tests/unit/test_events.py tests/unit/test_guarantees.py)
 

@@ -54,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A child does not cache a test's throwaway modules: written twice in a second, the second would not be seen.
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     own_pid = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -182,3 +184,17 @@ def required(serve: Callable[[Path], AbstractContextManager[T]], log_dir: Path) 
         yield endpoint
     finally:
         server.__exit__(None, None, None)
+
+
+@pytest.fixture(autouse=True)
+def modelled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the harness's tables in the model that the contract holds to DynamoDB Local: a request costs a hundredth.
+
+    Modules marked ``embedded`` keep moto, which is what the harness's users get.
+    """
+    if "jobclaim" not in request.fixturenames or request.node.get_closest_marker("embedded"):
+        return
+    from jobclaim.testing import harness
+    from tests.simulation.client import in_model
+
+    monkeypatch.setattr(harness, "in_memory", in_model)

@@ -2,7 +2,7 @@
 
 ::
 
-    [ jobs' own writes, each under its move's condition | the caller's writes ]   ClientRequestToken: their digest
+    [ jobs' own writes, each under its move's condition | the caller's writes ]   ClientRequestToken
 
     answered               all are made; the same request repeated within ten minutes changes nothing
     a job's own refused    made before, if the stored job shows it; else the claim has ended, or the id is taken
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -126,8 +127,7 @@ def _ask(
     table: JobsTable, items: list[dict[str, Any]], own: int, until: int | None
 ) -> tuple[TransactionRefusal | None, int]:
     """Make the request as long as it may succeed; return why it was refused, and how often it was made."""
-    text = json.dumps(canonical(items), sort_keys=True)
-    request = {"TransactItems": items, "ClientRequestToken": hashlib.sha256(text.encode()).hexdigest()[:36]}
+    request = {"TransactItems": items, "ClientRequestToken": _request_token(items) if own else uuid.uuid4().hex}
     call, tries = table.client().transact_write_items, 0
 
     def write() -> TransactionRefusal | None:
@@ -141,6 +141,15 @@ def _ask(
         return None
 
     return table.persist(write, until), tries
+
+
+def _request_token(items: list[dict[str, Any]]) -> str:
+    """Return the digest of a transaction that writes a job, so that each process that repeats it sends the same token.
+
+    A transaction of the caller's writes alone has a token per call: `ADD balance :one` made twice means two.
+    """
+    text = json.dumps(canonical(items), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:36]
 
 
 def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefusal:

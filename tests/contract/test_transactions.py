@@ -126,3 +126,12 @@ def test_nothing_is_asked_for_nothing(store: Store) -> None:
     with store.repo(line).transaction():
         pass
     assert line.writes == 0
+
+
+def test_equal_writes_without_a_job_are_made_each_time(store: Store) -> None:
+    """DynamoDB makes nothing of a request whose token it knows: equal calls must not have equal tokens."""
+    for _ in range(3):
+        with store.repo(LossyClient(store.line)).transaction() as tx:
+            tx.update(**COUNT)
+
+    assert counted(store) == 3

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from jobclaim.jobs.clock import Clock
+from moto import mock_aws
+
+from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.jobs.encoding import schema
+from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Database, Index
 
 BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)
@@ -27,6 +31,10 @@ class ModelClient:
     def make_table(self, name: str, key: str) -> None:
         """Make a table of a caller's, empty."""
         self._database.make_table(name, key)
+
+    def create_table(self, *, TableName: str, KeySchema: list[dict[str, str]], **_: Any) -> None:  # noqa: N803
+        """Make a table of a caller's, as boto3's."""
+        self.make_table(TableName, KeySchema[0]["AttributeName"])
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         return partial(self._ask, operation)
@@ -49,3 +57,12 @@ class Pages:
     def paginate(self, **request: Any) -> Iterator[Any]:
         """As boto3's."""
         yield self._ask(**request)
+
+
+@contextmanager
+def in_model(settings: Settings) -> Iterator[ModelClient]:
+    """Provide the tables of given settings, for the harness; S3 and SQS are moto's."""
+    client = ModelClient(system_clock)
+    client.make_tables(settings.job_table, settings.fleet_table)
+    with mock_aws():
+        yield client

@@ -43,6 +43,8 @@ def update(text: str) -> tuple[Update, ...]:
 def plain(value: Value) -> Any:
     """Give what a value compares by."""
     ((kind, raw),) = value.items()
+    if kind in ("SS", "NS", "BS"):
+        return frozenset(raw)
     return number(raw) if kind == "N" else raw
 
 
@@ -165,8 +167,8 @@ class Parser:
             return None
         if clause == "ADD":
             more = self._operand()
-            return lambda item, names, values: total(
-                look_up(item, [names.get(part, part) for part in parts]) or {"N": "0"}, more(item, names, values)
+            return lambda item, names, values: added(
+                look_up(item, [names.get(part, part) for part in parts]), more(item, names, values)
             )
         self.expect("=")
         first = self._operand()
@@ -198,6 +200,15 @@ def total(left: Value | None, right: Value | None) -> Value:
     if left is None or right is None:
         raise LookupError("a sum refers to an attribute that does not exist in the item")
     return {"N": str(number(left["N"]) + number(right["N"]))}
+
+
+def added(left: Value | None, right: Value | None) -> Value:
+    """Give what ADD leaves: a sum of numbers, or the union of sets; what is not there counts as nothing."""
+    if right is None or "N" in right:
+        return total(left or {"N": "0"}, right)
+    ((kind, more),) = right.items()
+    held = left.get(kind, []) if left else []
+    return {kind: [*held, *(one for one in more if one not in held)]}
 
 
 def look_up(item: Item, path: list[str]) -> Value | None:
