@@ -65,8 +65,8 @@ class RateLimit:
         per_second = float(found[1]) / _UNITS[found[2] or "s"] if found else 0.0
         if not 1e-5 <= per_second <= 1000 or isinstance(burst, bool) or not 1 <= burst <= 100_000:
             raise InvalidInput(
-                f"rate {rate!r} with burst {burst!r}: write '10/s', '100/m' or '1000/h', at most 1000/s, and a burst "
-                "of 1 or more"
+                f"rate {rate!r} with burst {burst!r} is not valid; write '10/s', '100/m' or '1000/h', at most 1000/s, "
+                "and a burst of 1 or more"
             )
         return cls(max(1, round(1_000_000 / per_second)), burst)
 

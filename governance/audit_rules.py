@@ -36,7 +36,8 @@ def duplicate_names(source: Source, _: InspectedApp | None) -> Iterator[Finding]
                 name,
                 task.file,
                 task.line,
-                f"task {name!r} is defined at {same[0].file}:{same[0].line} too; which one runs depends on the imports",
+                f"task {name!r} is also defined at {same[0].file}:{same[0].line}; which one runs depends on the "
+                "order of imports",
                 "give one of them another name=",
             )
 
@@ -51,7 +52,7 @@ def mixed_decorators(source: Source, _: InspectedApp | None) -> Iterator[Finding
                     task.name,
                     task.file,
                     task.line,
-                    "uses @app.task while other tasks use @shared_task: the module imports the app",
+                    "uses @app.task while other tasks use @shared_task, so its module imports the app",
                     "use @shared_task, which needs no import of the app",
                     cause="@app.task beside @shared_task",
                 )
@@ -67,7 +68,7 @@ def only_app_tasks(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
                     task.name,
                     task.file,
                     task.line,
-                    "uses @app.task, as all tasks here do: the module imports the app and belongs to this one app",
+                    "uses @app.task, as all tasks here do, so its module imports the app and belongs to this one app",
                     "use @shared_task, which needs no import of the app and belongs to whichever app is in use",
                     cause="no task uses @shared_task",
                 )
@@ -84,7 +85,8 @@ def odd_names(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
                 name,
                 task.file if task else "",
                 task.line if task else 0,
-                f"task name {name!r} has parentheses or spaces: routes by pattern and `jobclaim submit` miss it",
+                f"task name {name!r} has parentheses or spaces, so routes by pattern and `jobclaim submit` do not "
+                "find it",
                 "name it with letters, digits, '_', '-' and '.' only",
             )
 
@@ -107,7 +109,7 @@ def unrouted(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
 def unlimited(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Find tasks without a hard limit: a hung one blocks its process forever, and no visibility timeout covers it."""
     fix = "give it time_limit= and soft_time_limit=, or set task_time_limit for all"
-    problem = "has no time limit: a hung body holds its process for ever, and SQS delivers the message again"
+    problem = "has no time limit: a hung body holds its process forever, and SQS redelivers the message"
     cause = "no time limit for all tasks"
     if fleet is not None:
         for task, place in _registered(source, fleet):
@@ -130,7 +132,7 @@ def unused_queues(_: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
                 "",
                 0,
                 f"no registered task goes to queue {queue!r}",
-                "route a task to it, or take it out of the settings",
+                "route a task to it, or remove it from the settings",
             )
 
 

@@ -35,7 +35,8 @@ def acks_late(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
             name,
             file,
             line,
-            "acks_late=True keeps the message until the body has ended: past the visibility timeout it runs twice",
+            "acks_late=True keeps the message until the body has ended, so a body that outlasts the visibility "
+            "timeout runs twice",
             "remove it; with base=JobTask the claim decides, and recovery finds the jobs of lost workers",
             cause=cause,
         )
@@ -53,8 +54,8 @@ def reject_on_worker_lost(source: Source, _: InspectedApp | None) -> Iterator[Fi
             name,
             file,
             line,
-            "reject_on_worker_lost=True gives the message back when the worker is lost: it has effect with acks_late "
-            "only, and the body runs again from its beginning",
+            "reject_on_worker_lost=True requeues the message of a lost worker: it has an effect with acks_late "
+            "only, and the body runs again from its start",
             "remove it; recovery finds the jobs of lost workers, and on_orphan= says what happens to them",
             cause="reject_on_worker_lost=True",
         )
@@ -69,7 +70,7 @@ def visibility_timeouts(source: Source, _: InspectedApp | None) -> Iterator[Find
                 one.name,
                 one.file,
                 one.line,
-                f"visibility_timeout={one.value} is set by hand: with another time limit it is wrong without a word",
+                f"visibility_timeout={one.value} is set by hand, and nothing reports it when a time limit changes",
                 "remove it; it is derived from the queue's time limits, and `jobclaim doctor` compares the deployed",
             )
 
@@ -88,8 +89,8 @@ def serializers(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
             name,
             file,
             line,
-            f"uses {value}: jobs are JSON, so arguments and results of other types are refused, and who can write to "
-            "the queue can run code in a worker",
+            f"uses {value}: jobs are JSON, so arguments and results of other types are refused, and whoever can "
+            "write to the queue can run code in a worker",
             "use json, and give tasks ids and plain values",
             cause="serializers other than JSON",
         )
@@ -106,7 +107,7 @@ def argument_types(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
                 task.name,
                 task.file,
                 task.line,
-                f"{what} is annotated {kind}, which no job can carry: {when}",
+                f"{what} is annotated {kind}, which a job cannot carry: {when}",
                 f"{instead}; see docs/migration.md for what jobs carry",
             )
 
@@ -120,8 +121,8 @@ def own_transports(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
                 one.name,
                 one.file,
                 one.line,
-                f"sets a transport of its own, {one.value}: jobclaim's, which outlives errors of SQS, is not used then",
-                "remove it, and see in docs/workers.md which of its repairs jobclaim's transport has",
+                f"sets its own transport, {one.value}, so jobclaim's, which continues after errors of SQS, is not used",
+                "remove it; docs/workers.md says what jobclaim's transport repairs",
             )
 
 
@@ -137,9 +138,9 @@ def far_etas(source: Source, _: InspectedApp | None) -> Iterator[Finding]:
             call.target,
             call.file,
             call.line,
-            f"asks for {when} on a plain task: beyond {SQS_MAX_DELAY} s a worker holds the message in memory, and it "
-            "is delivered again after each visibility timeout",
-            "give the task base=JobTask: a job far ahead waits in DynamoDB and starts on the second, once",
+            f"uses {when} on a plain task: beyond {SQS_MAX_DELAY} s a worker holds the message in memory, and SQS "
+            "redelivers it after each visibility timeout",
+            "give the task base=JobTask: its job waits in DynamoDB and starts once, when it is due",
         )
 
 
@@ -155,7 +156,7 @@ def unclaimed_writes(source: Source, fleet: InspectedApp | None) -> Iterator[Fin
                 task.name,
                 task.file,
                 line,
-                f"writes state ({call}{more}) without a claim: a message that comes twice writes twice",
+                f"writes state ({call}{more}) without a claim, so a message that is delivered twice writes twice",
                 _claim_it(task, source),
             )
 
@@ -163,8 +164,8 @@ def unclaimed_writes(source: Source, fleet: InspectedApp | None) -> Iterator[Fin
 def _claim_it(task: TaskSource, source: Source) -> str:
     if task.function in source.errbacks:
         return (
-            "it is an errback, which runs for a task that failed and has no job of its own: make the write one that "
-            "can be repeated, as update_or_create by the failed task's id"
+            "it is an errback, which has no job of its own: make the write repeatable, for example update_or_create "
+            "by the failed task's id"
         )
     return "give it base=JobTask, or claim the job first: `if repo.claim_job(job_id) is None: return`"
 
@@ -173,12 +174,14 @@ def claim_overrides(source: Source, _: InspectedApp | None) -> Iterator[Finding]
     """Find classes of claimed tasks that override what a worker relies on, or what their base classes do."""
     for one in source.overrides:
         if one.refused:
-            problem = f"overrides {one.method}, which is jobclaim's own: a worker with such a task does not start"
+            problem = f"overrides {one.method}, which is jobclaim's own, so a worker with this task does not start"
             fix = "rename or remove it"
         elif one.method == "Request":
-            problem = "sets a Request of its own: jobclaim's runs before it, and what it hides of Celery's does not run"
+            problem = (
+                "sets its own Request: jobclaim's runs before it, and Celery's methods that it overrides do not run"
+            )
             fix = "derive it from celery.worker.request.Request, and call super() in its methods"
         else:
-            problem = f"overrides {one.method}() without super(): what the classes behind it do there is hidden"
+            problem = f"overrides {one.method}() without super(), so the methods of its base classes do not run"
             fix = f"call super().{one.method}(...) in it"
         yield Finding("claim-overrides", one.owner, one.file, one.line, problem, fix)

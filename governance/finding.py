@@ -53,7 +53,7 @@ def read_baseline(path: Path) -> frozenset[str]:
         return frozenset(row["fingerprint"] for row in json.loads(path.read_text())["known"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"baseline {path} cannot be read ({type(error).__name__}: {error}); write it anew with --write-baseline"
+            f"baseline {path} cannot be read ({type(error).__name__}: {error}); write it again with --write-baseline"
         ) from error
 
 

@@ -59,7 +59,7 @@ def _of_queue(
     known = repo.table.get_many([job_id for job_id in seen if job_id and job_id not in open_jobs], consistent=True)
     for job_id in seen:
         if job_id and job_id not in open_jobs and job_id not in known:
-            fix = "a worker refuses it; if many, look for a deleted or wrong table"
+            fix = "a worker refuses it; if there are many, check for a deleted or wrong table"
             yield _found("no-job", job_id, queue, "has a message and no item in the table", fix)
         elif job_id in known:
             yield from _double_runs(known[job_id], queue)

@@ -118,7 +118,7 @@ def hotspots(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
             by_name[group[0]].file,
             by_name[group[0]].line,
             f"{len(group)} entries fire in the same minute, {len(when)} times a week: {', '.join(group)}",
-            "move some of them by a few minutes; nobody needs all of them on the full hour",
+            "move some of them by a few minutes",
             cause="minutes in which many entries fire",
         )
 
@@ -146,7 +146,7 @@ def orphaned_tasks(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
             yield _found(
                 "orphaned-tasks",
                 entry,
-                f"task {entry.task!r} is not {world.registry}, so every tick is an error in a worker",
+                f"task {entry.task!r} is not {world.registry}, so every tick fails in a worker",
                 f"did you mean {close[0]!r}?" if close else "correct the name, or import the task's module in the app",
             )
 
@@ -161,7 +161,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
                 yield _found(
                     "expires",
                     entry,
-                    "has no expires: after an outage all missed ticks run, one after the other",
+                    "has no expires, so all missed ticks run one after the other after an outage",
                     f'add "options": {{"expires": {best}}}',
                     cause="entries without expires",
                 )
@@ -169,7 +169,7 @@ def expires(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
             yield _found(
                 "expires",
                 entry,
-                f"expires after {entry.expires:g} s but fires every {gap:g} s: ticks pile up",
+                f"expires after {entry.expires:g} s but fires every {gap:g} s, so ticks pile up",
                 f"lower expires to {gap:g}",
             )
 
@@ -183,7 +183,7 @@ def unconsumed_queues(entries: Sequence[Entry], world: World) -> Iterator[Findin
             yield _found(
                 "queues",
                 entry,
-                f"goes to queue {queue!r}, which nobody consumes",
+                f"goes to queue {queue!r}, which no worker listens to",
                 f"did you mean {close[0]!r}?" if close else f"start a worker with -Q {queue}, or correct the queue",
             )
 
@@ -195,8 +195,8 @@ def never_firing(entries: Sequence[Entry], _: World) -> Iterator[Finding]:
             yield _found(
                 "never-firing",
                 entry,
-                "never fires: its day of month, month and day of week never come together",
-                "correct day_of_month, month_of_year or day_of_week; all of them must fit at once",
+                "never fires, because its day of month, month and day of week never coincide",
+                "correct day_of_month, month_of_year or day_of_week; all of them must match the same day",
             )
 
 

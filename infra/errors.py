@@ -58,8 +58,8 @@ def explained(settings: Settings, service: str) -> Iterator[None]:
     except ClientError as error:
         details = error.response.get("Error", {})
         raise ProvisionError(
-            f"{where} refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}; "
-            "what was made so far stays, correct the cause and run `jobclaim up` again"
+            f"{where} refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}; what was "
+            "created so far is kept. Correct the cause and run `jobclaim up` again"
         ) from error
     except NoCredentialsError as error:
         raise ProvisionError(
@@ -68,6 +68,6 @@ def explained(settings: Settings, service: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise ProvisionError(
-            f"no answer from {where}: {error}; is it running? Check JOBCLAIM_ENDPOINT_URL and JOBCLAIM_REGION, "
-            "or start a local AWS with `jobclaim dev`"
+            f"no answer from {where}: {error}; check that it is running, and JOBCLAIM_ENDPOINT_URL and "
+            "JOBCLAIM_REGION, or start a local AWS with `jobclaim dev`"
         ) from error

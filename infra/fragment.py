@@ -26,8 +26,8 @@ def fill(name: str, values: Mapping[str, object]) -> str:
         return _fragments().get_template(f"{name}.yaml").render(values)
     except UndefinedError as error:
         raise FragmentError(
-            f"infra/fragments/{name}.yaml asks for a value that is not among {sorted(values)}: {error.message}; "
-            "correct the name"
+            f"infra/fragments/{name}.yaml uses a value that is not one of {sorted(values)}: {error.message}; correct "
+            "the name"
         ) from error
 
 

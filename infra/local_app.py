@@ -140,4 +140,4 @@ def _end_with_client(environ: Environ) -> None:
     except OSError:
         alive = False
     if not alive:
-        raise ConnectionAbortedError("the client of a long poll is gone")
+        raise ConnectionAbortedError("the client of a long poll has disconnected")

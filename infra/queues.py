@@ -197,12 +197,12 @@ def _apply(client: SQSClient, url: str, wish: QueueWish, changes: list[Change]) 
     refused = _set(client, url, changes)
     if wish.local and changes:  # an emulator is consistent at once, but may drop unknown attributes silently
         left = {change.name for change in differences(_attributes(client, url), {c.name: c.new for c in changes})}
-        refused |= {name: "this endpoint does not keep it" for name in left if name not in refused}
+        refused |= {name: "this endpoint does not store it" for name in left if name not in refused}
     essential = sorted(ESSENTIAL & refused.keys())
     if essential:
         reasons = "; ".join(f"{name}: {refused[name]}" for name in essential)
         raise ProvisionError(
-            f"queue {wish.name!r} does not take {reasons}; jobclaim cannot work without it, use another SQS endpoint"
+            f"queue {wish.name!r} does not accept {reasons}, which jobclaim needs; use another SQS endpoint"
         )
     return refused
 

@@ -19,8 +19,8 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings, WorkerGroup
 
 BANNER: Final = (
-    "# Rendered by `jobclaim template` from the settings and infra/fragments/; change those, not this file.\n"
-    "# `jobclaim template --check` tells whether it is current.\n"
+    "# Rendered by `jobclaim template` from the settings and infra/fragments/; change those, not this file.\n# "
+    "`jobclaim template --check` tells whether it is current.\n"
 )
 FARGATE_MAX_STOP: Final = 120
 """Seconds; the longest that Fargate waits between SIGTERM and SIGKILL."""
@@ -82,11 +82,11 @@ def _check(settings: Settings) -> None:
         seen[key] = name
     for name in settings.groups:
         if logical_id(name) in ("Beat", "Recovery", "Execution"):
-            raise TemplateError(f"worker group {name!r} has the name of a part of the template; rename it")
+            raise TemplateError(f"worker group {name!r} has a name that the template uses itself; rename it")
     if settings.stop_timeout_seconds > FARGATE_MAX_STOP:
         raise TemplateError(
-            f"stop_timeout_seconds={settings.stop_timeout_seconds}: Fargate kills a container {FARGATE_MAX_STOP} s "
-            f"after its SIGTERM; lower it to {FARGATE_MAX_STOP}"
+            f"stop_timeout_seconds={settings.stop_timeout_seconds}, but Fargate kills a container {FARGATE_MAX_STOP} "
+            f"s after SIGTERM; lower it to {FARGATE_MAX_STOP}"
         )
 
 

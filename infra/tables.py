@@ -133,8 +133,8 @@ def _check_key(table: dict[str, Any], spec: TableSpec) -> None:
     wanted = f"{spec.key} (HASH, S)"
     if found != wanted:
         raise TableMismatch(
-            f"table {spec.name!r} exists with the key {found}, jobclaim needs {wanted}; it was left alone. "
-            f"Name another table in {spec.setting} (JOBCLAIM_{spec.setting.upper()})"
+            f"table {spec.name!r} exists with the key {found}, but jobclaim needs {wanted}; the table was not "
+            f"changed. Name another one in {spec.setting} (JOBCLAIM_{spec.setting.upper()})"
         )
 
 
@@ -160,12 +160,12 @@ def _ensure_index(client: DynamoDBClient, spec: TableSpec, wait_seconds: float, 
     wanted = f"{schema.INDEX_HASH} (HASH, S) + {schema.INDEX_RANGE} (RANGE, N)"
     if found != wanted:
         raise TableMismatch(
-            f"index {spec.index!r} of table {spec.name!r} has the key {found}, jobclaim needs {wanted}; it was left "
-            f"alone. Delete that index and run `jobclaim up` again, or name another table in {spec.setting}"
+            f"index {spec.index!r} of table {spec.name!r} has the key {found}, but jobclaim needs {wanted}; the index "
+            f"was not changed. Delete it and run `jobclaim up` again, or name another table in {spec.setting}"
         )
     projection = index["Projection"].get("ProjectionType")
     if projection != "KEYS_ONLY":
-        detail = f"{spec.index} projects {projection}, not KEYS_ONLY: claims then cost index writes"
+        detail = f"{spec.index} projects {projection}, not KEYS_ONLY, so claims cost index writes"
         return ProvisionRow(spec.name, "index", "left", detail)
     if created or any(added):
         return ProvisionRow(spec.name, "index", "created", f"{spec.index}, keys only")
@@ -210,7 +210,7 @@ def _ensure_expiry(client: DynamoDBClient, spec: TableSpec) -> ProvisionRow:
         if _expires_as_wanted(client, spec):  # another process was first
             return ProvisionRow(spec.name, "expiry", "unchanged", spec.ttl)
         raise
-    return ProvisionRow(spec.name, "expiry", "created", f"items leave at {spec.ttl}")
+    return ProvisionRow(spec.name, "expiry", "created", f"items expire at {spec.ttl}")
 
 
 def _expires_as_wanted(client: DynamoDBClient, spec: TableSpec) -> bool:
@@ -218,9 +218,9 @@ def _expires_as_wanted(client: DynamoDBClient, spec: TableSpec) -> bool:
     now = _expires_by(client, spec)
     if now not in (None, spec.ttl):
         raise TableMismatch(
-            f"table {spec.name!r} expires its items by {now!r}, jobclaim needs {spec.ttl!r}; it was left alone. "
-            "Switch that off (DynamoDB takes up to an hour) and run `jobclaim up` again, or name another table in "
-            f"{spec.setting}"
+            f"table {spec.name!r} expires its items by {now!r}, but jobclaim needs {spec.ttl!r}; the table was not "
+            "changed. Switch that off (DynamoDB takes up to an hour) and run `jobclaim up` again, or name another "
+            f"table in {spec.setting}"
         )
     return now is not None
 
@@ -252,7 +252,7 @@ def _await(look: Callable[[], T | None], seconds: float, complaint: str) -> T:
         found = retrying(look)
     except RetryError:
         raise ProvisionError(
-            f"{complaint} after {seconds:g} s; DynamoDB goes on with it, so run `jobclaim up` again later"
+            f"{complaint} after {seconds:g} s; DynamoDB continues, so run `jobclaim up` again later"
         ) from None
     assert found is not None  # tenacity ends with a value or raises
     return found

@@ -77,12 +77,12 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
     if counts.submitted >= FEWEST_SUBMISSIONS and counts.duplicates > settings.alert_duplicate_rate * counts.submitted:
         rate = counts.duplicates / counts.submitted
         found["duplicates"] = (
-            f"{rate:.0%} of {counts.submitted} submissions were duplicates, {settings.alert_duplicate_rate:.0%} are "
-            "usual at most; look for a caller that submits in a loop"
+            f"{rate:.0%} of {counts.submitted} submissions were duplicates (limit: "
+            f"{settings.alert_duplicate_rate:.0%}); look for a caller that submits in a loop"
         )
     if facts.waiting > settings.alert_waiting:
         found["waiting"] = (
-            f"more than {settings.alert_waiting} dead letters wait for a person; see `jobclaim dead list --groups`"
+            f"more than {settings.alert_waiting} dead letters await action; see `jobclaim dead list --groups`"
         )
     if counts.critical:
         found["critical"] = (
@@ -91,9 +91,8 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
         )
     for queue, late_ms in facts.late.items():
         found[f"sla:{queue}"] = (
-            f"a job of queue {queue!r} waits {late_ms / 1000:.0f} s, its SLA is "
-            f"{settings.queue(queue).sla_seconds:g} s; "
-            "are there workers enough for it?"
+            f"a job of queue {queue!r} waits {late_ms / 1000:.0f} s, its SLA is {settings.queue(queue).sla_seconds:g} "
+            "s; check that enough workers listen to it"
         )
     if facts.silent_ms > settings.alert_silence_seconds * 1000:
         found["silence"] = (

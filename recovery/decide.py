@@ -158,12 +158,12 @@ def worth_reading_after_ms(settings: Settings, queue: str) -> int:
 def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     worker = figures.dead.get(job.worker_id) if job.worker_id else None
     if worker is not None and job.claimed_at < worker.dead_at:
-        cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and is taken for dead"
+        cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and counts as lost"
     elif job.claim_token in figures.vouched:
         return None  # a thread cannot be ended at its limit: it keeps running, and its worker vouches for it
     elif job.lease_expires_at <= now:
         holder = f"worker {job.worker_id!r}" if job.worker_id else "its worker"
-        cause = f"{holder} did not end it before its lease was over at {_text(job.lease_expires_at)}"
+        cause = f"{holder} did not end it before its lease ended at {_text(job.lease_expires_at)}"
     else:
         return None
     cancelled = worker is not None and job.job_id in worker.cancelled
@@ -203,13 +203,13 @@ def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:
 
 def _orphaned(job: Job, cause: str, now: int, *, retry: bool, cancelled: bool) -> Failure:
     if cancelled:
-        outcome = "it was asked to cancel the job before it died"
+        outcome = "its worker had been asked to cancel it"
     elif retry:
-        outcome = "it is tried again"
+        outcome = "it is retried"
     elif job.on_orphan == "retry":
-        outcome = f"none of its {job.max_attempts} attempts is left"
+        outcome = f"all of its {job.max_attempts} attempts are used up"
     else:
-        outcome = "it may have done part of its work: look at its effects, then retry it, or set on_orphan='retry'"
+        outcome = "it may have done part of its work: check its effects, then retry it, or set on_orphan='retry'"
     message = f"attempt {job.attempt}, claimed at {_text(job.claimed_at)}, is an orphan: {cause}; {outcome}"
     return Failure(kind=FailureKind.CANCELLED if cancelled else FailureKind.ORPHANED, message=message, at=now)
 
@@ -217,7 +217,7 @@ def _orphaned(job: Job, cause: str, now: int, *, retry: bool, cancelled: bool) -
 def _unclaimed(job: Job, now: int) -> Failure:
     message = (
         f"{job.dispatches} messages for task {job.task!r} were sent to queue {job.queue!r} and no worker claimed the "
-        f"job; check that a worker listens on {job.queue!r}, that its task modules register {job.task!r}, and that it "
+        f"job; check that a worker listens to {job.queue!r}, that its task modules register {job.task!r}, and that it "
         "may write to the job table; then retry the job"
     )
     return Failure(kind=FailureKind.CONFIGURATION, message=message, at=now)

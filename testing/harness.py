@@ -157,7 +157,9 @@ class Harness:
         found = self.submitted_of(task, *args, **kwargs)
         name = getattr(task, "name", task)
         seen = [f"{job.task}{call.from_payload(job.payload)}" for job in self.submitted] or ["nothing"]
-        assert len(found) == times, f"{name} was submitted {len(found)} times like that, not {times}; seen: {seen}"
+        assert len(found) == times, (
+            f"{name} was submitted {len(found)} times with these arguments, not {times}; submissions: {seen}"
+        )
         return found[-1] if found else None  # type: ignore[return-value]
 
     def assert_not_submitted(self, task: Any, *args: Any, **kwargs: Any) -> None:
@@ -181,7 +183,10 @@ class Harness:
         while (message := self._next_due()) is not None:
             self.messages.remove(message)
             self.deliver(message)
-            assert delivered < most, f"no end after {most} messages; the last one was {message}"
+            assert delivered < most, (
+                f"messages are left after {most} deliveries; the last one was {message}. Pass a higher `most`, or "
+                "find the task that submits itself"
+            )
             delivered += 1
         return delivered
 

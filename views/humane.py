@@ -58,7 +58,7 @@ def duration(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?\s*", text, re.ASCII)
     if not found:
-        raise ValueError(f"{text!r} is no duration; write 90, 10s, 5m, 2h or 1d")
+        raise ValueError(f"{text!r} is not a duration; write 90, 10s, 5m, 2h or 1d")
     return round(float(found[1]) * _UNITS[found[2] or "s"])
 
 
@@ -74,7 +74,7 @@ def moment(text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no ISO 8601 time; write 2030-01-31T08:00:00Z") from None
+        raise ValueError(f"{text!r} is not an ISO 8601 time; write 2030-01-31T08:00:00Z") from None
     if at.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; write {text}Z for UTC, or an offset such as +02:00")
     return round(at.timestamp() * 1000)

@@ -77,7 +77,7 @@ class JobFilter:
 
     def words(self) -> str:
         """Describe the filter, for the message of an empty list."""
-        return "" if self.is_empty else ", and fits the filters, on the pages looked at"
+        return "" if self.is_empty else " and matches the filters on the pages that were read"
 
 
 def known_kind(kind: str | None) -> str | None:

@@ -184,7 +184,7 @@ def remark_on(row: Mapping[str, Any], now: int) -> str:
             )
             return f"{done} done"
         left = row["lease_expires_at_ms"] - now
-        return f"lease ends in {span(left)}" if left > 0 else f"orphan: lease over for {span(-left)}"
+        return f"lease ends in {span(left)}" if left > 0 else f"orphan: lease ended {span(-left)} ago"
     if row["failure"]:
         return f"{row['failure']['kind']}: {row['failure']['message']}"[:80]
     if row["finished_at_ms"] and row["claimed_at_ms"]:

@@ -82,7 +82,7 @@ ATTEMPT: Final = record(
     "An ended attempt that was not a plain success, with the evidence of its claim.",
 )
 DECISION: Final = record(
-    {"verb": STRING, "by": STRING, "why": STRING, **times("at")}, "What somebody decided about a failed job."
+    {"verb": STRING, "by": STRING, "why": STRING, **times("at")}, "A person's or recovery's decision on a failed job."
 )
 PROGRESS: Final = record(
     {
@@ -95,7 +95,7 @@ PROGRESS: Final = record(
         "attempt": COUNT,
         **times("at"),
     },
-    "How far an attempt is, as it told last.",
+    "Progress of an attempt, as last reported.",
 )
 STEP: Final = record(
     {"name": STRING, "function": STRING, "attempt": COUNT, "took_ms": COUNT, **times("at")},
@@ -108,7 +108,7 @@ WAIT: Final = record(
         "by": maybe(STRING),
         "timed_out": BOOLEAN,
     },
-    "What it waits for, waited for, or was resumed with.",
+    "A wait of the job: its name, its deadline and its resume.",
 )
 JOB: Final = record(
     {
@@ -132,7 +132,8 @@ JOB: Final = record(
         "dead_retries": COUNT,
         "decisions": many(DECISION),
         "history": many(ATTEMPT),
-        "waits_for": maybe(STRING) | {"description": "What it waits for without a worker; null where it does not."},
+        "waits_for": maybe(STRING)
+        | {"description": "The wait for which the job has no worker; null if it does not wait."},
         **times("waits_since", "waits_until"),
         "progress": maybe(PROGRESS),
         "checkpoint": ANYTHING,
@@ -153,11 +154,11 @@ GROUP: Final = record(
         "sample": STRING,
         "message": STRING,
     },
-    "Dead letters with the same trouble.",
+    "Dead letters with the same fingerprint.",
 )
 RUNNING: Final[Schema] = {
     "type": "object",
-    "description": "A job that a worker runs; what is known of it beside its id only where the jobs were read too.",
+    "description": "A job that a worker runs; fields other than its id only if the jobs were read too.",
     "properties": {"job_id": STRING, "task": STRING, "attempt": COUNT, "running_ms": COUNT},
     "required": ["job_id"],
     "additionalProperties": False,
@@ -172,12 +173,12 @@ WORKER: Final = record(
         "host": STRING,
         "pid": COUNT,
         "version": STRING,
-        "digest": maybe(STRING) | {"description": "Of its settings; null in the record of an older release."},
+        "digest": maybe(STRING) | {"description": "Digest of its settings; null in the record of an older release."},
         "concurrency": COUNT,
         "queues": many(STRING),
         "jobs": many(RUNNING),
     },
-    "A worker, as it told with its last heartbeat.",
+    "A worker, as of its last heartbeat.",
 )
 QUEUE: Final = record(
     {
@@ -195,7 +196,8 @@ QUEUE: Final = record(
         "oldest_waiting_seconds": NUMBER,
         "sla_burn": NUMBER,
     },
-    "A queue: messages in SQS as it approximates them, and its oldest open jobs; more says that there are others.",
+    "A queue: its approximate number of messages in SQS, and its oldest open jobs; `more` says whether there are "
+    "others.",
 )
 AUDIT: Final = record(
     {
@@ -208,7 +210,7 @@ AUDIT: Final = record(
         "done": maybe(COUNT),
         "refused": maybe(COUNT),
     },
-    "What somebody did.",
+    "An entry of the audit trail.",
 )
 SCHEMAS: Final[dict[str, Schema]] = {
     "Job": JOB,

@@ -46,11 +46,14 @@ def waiting_reason(job: Job, now: int, settings: Settings) -> str:
         if left > 0:
             return f"Running in {job.worker_id or 'a worker'}; its lease ends in {span(left)}."
         then = "started again" if job.on_orphan == "retry" and job.attempts_left else "set to FAILED"
-        unless = "unless it runs in a thread and its worker still vouches for it"
-        return f"Its lease is over for {span(-left)}: the next sweep finds an orphan, {unless}, and it will be {then}."
+        unless = "unless it runs in a thread and its worker's heartbeat still names it"
+        return (
+            f"Its lease ended {span(-left)} ago: the next recovery pass finds an orphan, {unless}, and it will be "
+            f"{then}."
+        )
     if job.status is JobStatus.FAILED:
         return _why_failed(job, now)
-    return "Nothing: it is over."
+    return "Nothing: it has ended."
 
 
 def _why_failed(job: Job, now: int) -> str:
@@ -59,7 +62,7 @@ def _why_failed(job: Job, now: int) -> str:
     if job.dead_state in (DeadState.RESOLVED, DeadState.ABANDONED):
         return f"Nothing: it is {job.dead_state}."
     again = f"`jobclaim retry {job.job_id}` starts it again"
-    return f"Waits for a person: {again}, `jobclaim dead resolve` or `abandon` settle it."
+    return f"Awaits action: {again}, `jobclaim dead resolve` or `jobclaim dead abandon` closes it."
 
 
 def _why_pending(job: Job, now: int, settings: Settings) -> str:
@@ -68,18 +71,21 @@ def _why_pending(job: Job, now: int, settings: Settings) -> str:
         then = "" if wait.name.startswith(SLEEP) else f" `jobclaim resume {job.job_id} {wait.name}` starts it again."
         return f"{said[0].upper()}{said[1:]}; no worker is held.{then}"
     if job.available_at > now:
-        how = "its message waits in SQS" if job.dispatches else "recovery sends its message when it comes near"
+        how = "its message waits in SQS" if job.dispatches else "recovery sends its message shortly before it is due"
         return f"Due {relative(job.available_at, now)} ({clock_time(job.available_at)}); {how}."
     waited = f"Due for {span(now - job.available_at)} and not claimed"
     if job.queue not in settings.queue_names:
-        return f"{waited}: its queue {job.queue!r} is not in the settings, so nobody can send its message."
+        return f"{waited}: its queue {job.queue!r} is not in the settings, so its message cannot be sent."
     again = max(job.available_at, job.dispatched_at) + round(
         settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000
     )
     sent = f"{waited}: {job.dispatches} message{'' if job.dispatches == 1 else 's'} sent"
     if again > now:
-        return f"{sent}, a worker of queue {job.queue!r} takes it; recovery sends another one {relative(again, now)}."
-    return f"{sent}, another one is due: does a worker consume queue {job.queue!r}, and does recovery run?"
+        return (
+            f"{sent}, and a worker of queue {job.queue!r} will claim it; otherwise recovery sends another one "
+            f"{relative(again, now)}."
+        )
+    return f"{sent}, and another one is due: check that a worker listens to queue {job.queue!r} and that recovery runs."
 
 
 def _ended_attempt(attempt: Attempt) -> Iterator[TimelineEntry]:

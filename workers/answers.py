@@ -105,7 +105,10 @@ def registered(fleet: Fleet, node: str, taskinfoitems: Any = None, **_: Any) -> 
     record = fleet.nodes[node]
     names = RegisteredTasks.of(fleet.app.jobclaim.repo).read(record.tasks) if record.tasks else None
     if names is None:
-        return {"error": f"release {record.version} of this worker has not told its tasks; ask again in a minute"}
+        return {
+            "error": f"this worker (release {record.version}) has not written the names of its tasks yet; "
+            "ask again in a minute"
+        }
     items = [item for item in taskinfoitems or TOLD_BY_DEFAULT if not item.startswith("_")]
     return [_registered(fleet.app.tasks.get(name), name, items) for name in names]
 

@@ -67,13 +67,14 @@ def cancel(
         elif job.status in (JobStatus.PENDING, JobStatus.CANCELLED):
             answer = _cancel_waiting(repo, job, reason, send)
         else:
-            raise IllegalTransition(f"job {job_id!r} is {job.status}: it is over, there is nothing to cancel")
+            raise IllegalTransition(f"job {job_id!r} is {job.status}: it has ended, so there is nothing to cancel")
         if answer is not None:
             log.info("cancel.requested", answer=str(answer), **job.log_context())
             return answer
     raise IllegalTransition(
-        f"job {job_id!r} changed {ROUNDS} times while it was to be cancelled, or its worker {job.worker_id!r} keeps no "
-        f"record in the fleet table, so that nobody can be told; wait for its lease to end at {job.lease_expires_at}"
+        f"job {job_id!r} changed {ROUNDS} times during the cancellation, or its worker {job.worker_id!r} has no "
+        "record in the fleet table and cannot be asked; cancel it again, or wait for its lease to end at "
+        f"{job.lease_expires_at} (epoch milliseconds)"
     )
 
 
@@ -100,15 +101,14 @@ def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> N
 def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> Answer | None:
     if not job.worker_id:
         raise IllegalTransition(
-            f"job {job.job_id!r} is PROCESSING and was claimed outside a worker's task, or detached: no worker can be "
-            f"asked to end it; stop that code, or wait for its lease to end at {job.lease_expires_at} (epoch "
-            "milliseconds)"
+            f"job {job.job_id!r} is PROCESSING and was claimed outside a worker's task, or detached, so no worker can "
+            f"end it; stop that code, or wait for its lease to end at {job.lease_expires_at} (epoch milliseconds)"
         )
     record = records.ask(job.worker_id, job.job_id, CANCEL)
     if record is None:
         return None  # its worker has released the job and deregistered: read it again
     dead_at = record.seen_at + repo.settings.worker_dead_after_seconds * 1000
     if dead_at <= repo.clock() and job.claimed_at < dead_at:
-        failure = describe(f"{reason}; its worker was dead", repo.clock(), FailureKind.CANCELLED)
+        failure = describe(f"{reason}; its worker was lost", repo.clock(), FailureKind.CANCELLED)
         return Answer.CANCELLED if rescue.orphan_stop(repo, job, failure) else None
     return Answer.REQUESTED

@@ -73,25 +73,27 @@ class QueueUrls(Mapping[str, dict[str, str]]):
 
 def required(settings: Settings) -> dict[str, Required]:
     """Return the values without which claims do not hold."""
-    no_fanout = "SQS has no fanout for it to travel on; use `jobclaim workers` and `jobclaim cancel`"
-    memory = "a worker holds no more messages than it has free processes"
+    no_fanout = "SQS has no broadcast; use `jobclaim workers` and `jobclaim cancel`"
+    memory = "a worker fetches only as many messages as it has free processes"
     claim = "the claim, not the message, is the authority: the message is deleted when the task starts"
     return {
         "broker_url": Required("sqs://", "the jobs' messages travel on SQS"),
         "broker_read_url": Required(None, "the jobs' messages travel on SQS"),
         "broker_write_url": Required(None, "the jobs' messages travel on SQS"),
-        "broker_transport": Required("jobclaim.workers.transport:Transport", "it survives errors of SQS"),
+        "broker_transport": Required("jobclaim.workers.transport:Transport", "it continues after errors of SQS"),
         "task_acks_late": Required(False, claim),
         "task_reject_on_worker_lost": Required(False, claim),
         "task_acks_on_failure_or_timeout": Required(True, claim),
         "task_acks_on_failure": Required(True, claim),
         "task_acks_on_timeout": Required(True, claim),
-        "task_retry_on_worker_lost": Required(False, "recovery finds a lost worker's jobs; on_orphan decides"),
+        "task_retry_on_worker_lost": Required(False, "recovery finds a lost worker's jobs, and on_orphan decides"),
         "worker_prefetch_multiplier": Required(settings.prefetch_multiplier, memory),
-        "worker_consumer": Required("jobclaim.workers.process.consumer:JobConsumer", "it keeps poison messages"),
-        "worker_soft_shutdown_timeout": Required(0.0, "jobclaim drains by itself, within stop_timeout_seconds"),
-        "worker_enable_soft_shutdown_on_idle": Required(False, "jobclaim drains by itself"),
-        "worker_disable_rate_limits": Required(True, "the whole fleet keeps a JobTask's rate_limit"),
+        "worker_consumer": Required(
+            "jobclaim.workers.process.consumer:JobConsumer", "it moves poison messages to the dead-letter queue"
+        ),
+        "worker_soft_shutdown_timeout": Required(0.0, "jobclaim drains within stop_timeout_seconds"),
+        "worker_enable_soft_shutdown_on_idle": Required(False, "jobclaim drains within its own limit"),
+        "worker_disable_rate_limits": Required(True, "a JobTask's rate_limit holds for the whole fleet"),
         "worker_enable_remote_control": Required(False, no_fanout),
         "worker_send_task_events": Required(False, no_fanout),
         # else kombu creates a missing queue, with its own visibility timeout
@@ -113,7 +115,7 @@ def preferred(settings: Settings) -> dict[str, Any]:
 
 
 TRANSPORT_OPTIONS: Final = {
-    "visibility_timeout": "the queue's own timeout counts, derived from time limits; set hard_limit of the queue",
+    "visibility_timeout": "it is derived from the queue's time limits; set hard_limit of the queue",
     "predefined_queues": "queues and their URLs come from jobclaim's settings (queues, queue_prefix, queue_urls)",
     "queue_name_prefix": "set queue_prefix in jobclaim's settings",
     "region": "set region in jobclaim's settings",
@@ -158,8 +160,8 @@ def _refuse_another_broker(conf: Any) -> None:
             by_option = " (or `celery --broker`, which sets it)" if key == "broker_url" else ""
             raise WrongConfiguration(
                 f"the environment variable CELERY_{key.upper()}{by_option} names the broker "
-                f"{maybe_sanitize_url(url)!r}, which no configuration can override; unset it: with jobclaim the "
-                "messages travel on SQS, and boto3 finds the credentials"
+                f"{maybe_sanitize_url(url)!r}, which no configuration can override; unset it, because jobclaim sends "
+                "its messages on SQS with the credentials that boto3 finds"
             )
 
 
@@ -241,12 +243,14 @@ def _only_json(host: HostValues) -> Iterator[dict[str, str]]:
     accepted = [str(name) for name in host.get("accept_content") or ["json"]]
     if unsafe := UNSAFE_CONTENT.intersection(accepted):
         safe = [name for name in accepted if name not in UNSAFE_CONTENT]
-        yield _overridden("accept_content", accepted, safe, f"decoding {'/'.join(sorted(unsafe))} runs what it is sent")
+        yield _overridden(
+            "accept_content", accepted, safe, f"decoding {'/'.join(sorted(unsafe))} runs code from the message"
+        )
         accepted = safe
     host.set("accept_content", accepted if {"json", "application/json"} & set(accepted) else [*accepted, "json"])
     for key in ("task_serializer", "result_serializer"):
         if (theirs := host.get(key)) in UNSAFE_CONTENT:
-            yield _overridden(key, theirs, "json", "decoding it runs what a message says")
+            yield _overridden(key, theirs, "json", "decoding it runs code from the message")
             host.set(key, "json")
 
 

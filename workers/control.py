@@ -33,18 +33,18 @@ QUEUES: Final = (
     "a worker's queues are fixed when it starts: `jobclaim worker start NAME -q QUEUE`, or your service's command"
 )
 MEMORY: Final = (
-    "workers are asked nothing on SQS; measure the process where it runs, `jobclaim workers` names host and pid"
+    "workers cannot be asked on SQS; measure the process on its host (`jobclaim workers` shows host and pid)"
 )
 REFUSED: Final[Mapping[str, str]] = {
     "add_consumer": QUEUES,
     "autoscale": POOL,
     "cancel_consumer": QUEUES,
-    "clock": "workers keep no logical clock on SQS; `jobclaim workers` shows when each was last seen",
-    "conf": "workers tell a digest of their settings, which `jobclaim workers` compares; see `jobclaim doctor`",
+    "clock": "workers have no logical clock on SQS; `jobclaim workers` shows when each was last seen",
+    "conf": "workers report only a digest of their settings, which `jobclaim workers` and `jobclaim doctor` compare",
     "disable_events": EVENTS,
-    "election": "workers hold no elections on SQS",
+    "election": "workers do not hold elections on SQS",
     "enable_events": EVENTS,
-    "heartbeat": "each worker writes its record by itself; see `jobclaim workers`",
+    "heartbeat": "each worker writes its own record; see `jobclaim workers`",
     "hello": "workers do not mingle on SQS",
     "memdump": MEMORY,
     "memsample": MEMORY,
@@ -52,10 +52,10 @@ REFUSED: Final[Mapping[str, str]] = {
     "pool_grow": POOL,
     "pool_restart": POOL,
     "pool_shrink": POOL,
-    "rate_limit": "the whole fleet keeps a task's rate_limit: change the attribute and deploy; see docs/tasks.md",
-    "reserved": "a worker holds no job that it does not run; `jobclaim queues` shows what waits",
-    "revoke_by_stamped_headers": "no index knows stamps; name the jobs: `jobclaim list -o ids`, then `jobclaim cancel`",
-    "scheduled": "no worker holds a job until its time; `jobclaim list --status pending` shows when each is due",
+    "rate_limit": "rate_limit holds for the whole fleet: change the attribute and deploy; see docs/tasks.md",
+    "reserved": "a worker holds only jobs that it runs; `jobclaim queues` shows what waits",
+    "revoke_by_stamped_headers": "stamps are not indexed; cancel by id: `jobclaim list -o ids`, then `jobclaim cancel`",
+    "scheduled": "jobs wait in the table until they are due; `jobclaim list --status pending` shows when that is",
     "time_limit": "leases and visibility timeouts are derived from time limits: change JOBCLAIM_TASKS or the task, and "
     "deploy; `jobclaim doctor` checks them",
 }
@@ -159,8 +159,8 @@ class JobControl(Control):
                 unanswered.append(error)
         if unanswered:
             raise StoreUnavailable(
-                f"{len(unanswered)} of {len(unanswered) + len(answers)} jobs were not cancelled, revoke them again: "
-                f"{unanswered[0]}"
+                f"{len(unanswered)} of {len(unanswered) + len(answers)} jobs were not cancelled; revoke them again. "
+                f"The first error: {unanswered[0]}"
             ) from unanswered[0]
         return answers
 
@@ -188,9 +188,9 @@ class JobControl(Control):
         repo = self.app.jobclaim.repo
         records, seconds = FleetRecords.of(repo), repo.settings.heartbeat_seconds
         return {
-            node: {"error": "its record is gone: it has stopped"}
+            node: {"error": "its record no longer exists, because it has stopped"}
             if records.ask_to_drain(record.worker_id) is None
-            else {"ok": f"stops when it has read this with its next heartbeat, within {seconds} s"}
+            else {"ok": f"stops after its next heartbeat, within {seconds} s"}
             for node, record in fleet.nodes.items()
         }
 
@@ -207,8 +207,8 @@ class JobControl(Control):
         if not fleet.nodes:
             living = sorted(Fleet.of(self.app).nodes)
             raise NoRemoteControl(
-                f"{command} reached no worker: none that lives is {destination or pattern or 'there'}; living workers: "
-                f"{', '.join(living) or 'none'} (`jobclaim workers`)"
+                f"{command} matched no live worker ({destination or pattern or 'all'}); live workers: "
+                f"{', '.join(living) or 'none'}; see `jobclaim workers`"
             )
         return fleet
 
@@ -218,8 +218,8 @@ def _refuse(command: str) -> NoReturn:
     if why is None:
         known = [*ANSWERS, "revoke", "terminate", "shutdown"]
         why = (
-            f"workers cannot be asked on SQS, which has no broadcast{did_you_mean(command, known)}; answered are "
-            f"{', '.join(sorted(known))}"
+            f"workers cannot be asked on SQS, which has no broadcast{did_you_mean(command, known)}; supported "
+            f"commands: {', '.join(sorted(known))}"
         )
     raise NoRemoteControl(f"remote control command {command!r}: {why}")
 
@@ -228,5 +228,5 @@ def _refuse_unknown_ids(command: str, given: Mapping[str, Any], answers: Mapping
     """Refuse unknown ids: an empty answer would be wrong, because jobs that do not run may wait or have ended."""
     if command == "query_task" and not any(answers.values()):
         raise NoRemoteControl(
-            f"none of the jobs {given.get('ids')} runs on a living worker; `jobclaim show ID` tells its state"
+            f"none of the jobs {given.get('ids')} runs on a live worker; `jobclaim show ID` shows its state"
         )

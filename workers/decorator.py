@@ -60,7 +60,7 @@ def with_idempotency(
     def decorate(task: T) -> T:
         if not issubclass(type(task), (Task, Proxy)):
             raise TypeError(
-                f"put @with_idempotency above @shared_task; below it {task!r} is a function yet, not a task"
+                f"put @with_idempotency above @shared_task; below it, {task!r} is still a function, not a task"
             )
         _decorated.append((task, attributes))
         for app in _apps:

@@ -130,7 +130,7 @@ class GuardedTask(Task):
         if until := ask(self.jobclaim.breakers, one):
             self._hold(BreakerOpen(one, until), started=False)
         if self.jobclaim.repo.clock() >= self.request.job.lease_expires_at:
-            reason = "its lease was over before its breaker let it start"
+            reason = "its lease ended before its breaker allowed it to start"
             self._give_back(partial(self.jobclaim.repo.release, reason=reason, started=False))
             raise Ignore(reason)
 

@@ -64,7 +64,7 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
         if settings is not None and settings != known.settings:
             raise ValueError(
                 f"jobclaim is installed on the app {app.main!r} with other settings; install it once, or make a "
-                "Celery app for each settings"
+                "Celery app for each set of settings"
             )
         return known
     handle = Handle(app, settings)

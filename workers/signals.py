@@ -75,7 +75,7 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
     """Stop before the first job if a task exceeds the limits from which leases and timeouts are derived."""
     if handle := installed_on(instance.app):
         if found := time_limits.problems(instance.app.tasks.values(), handle):
-            raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in found))
+            raise SystemExit("jobclaim: this worker cannot start:\n" + "\n".join(f"- {problem}" for problem in found))
         if (embedded := getattr(instance, "beat", None)) is not None:
             from jobclaim.workers.schedule import foreign
 

@@ -210,9 +210,7 @@ class JobTask(
             The job is not due; its message is sent again in time.
         """
         if job.task != self.name:
-            raise Misaddressed(
-                f"it runs task {self.name!r} and names job {job.job_id!r}, which is of task {job.task!r}"
-            )
+            raise Misaddressed(f"it names task {self.name!r}, but its job {job.job_id!r} belongs to task {job.task!r}")
         if not self.starts_early and job.attempt == where.attempt and early(job, self.jobclaim.repo.clock()):
             self._send_in_time(job)
         telling.announce_late(self.app, job)
@@ -222,7 +220,7 @@ class JobTask(
         wait = (job.available_at - self.jobclaim.repo.clock()) / 1000
         if job.dispatches and wait <= SQS_MAX_DELAY:
             publish_if_due(self.app, job)
-        raise Ignore("it is not due")
+        raise Ignore("its job is not due yet")
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
         """Make a job of a message without a job id, sent by plain Celery; its task id makes copies of it one job.
@@ -238,7 +236,7 @@ class JobTask(
             reason = str(error) if isinstance(error, JobError) else type(error).__name__
             if isinstance(error, MESSAGES_FAULT) and not isinstance(error, StoreUnavailable):
                 log.error("message.refused", job_id=task_id, task=self.name, reason=reason)
-                raise Unadoptable(f"no job can be made of it: {reason}") from error
+                raise Unadoptable(f"it cannot become a job: {reason}") from error
             log.error("message.kept", job_id=task_id, task=self.name, reason=reason)
             raise NotAdopted(reason) from error
         self.request.update(headers(job) if job.created else {HEADER: {"job_id": task_id, "attempt": 0}})

@@ -122,9 +122,9 @@ def _late_acks(task: Any) -> list[str]:
     if not task.acks_late:
         return []
     problem = (
-        f"task {task.name!r}: acks_late=True contradicts the claim rule: its message would come back while its claim "
-        "holds, and the claim, not the message, is the authority. Remove acks_late, or task_acks_late where it comes "
-        "from the app's configuration; recovery finds what is lost"
+        f"task {task.name!r}: acks_late=True contradicts the claim rule: its message would be redelivered while its "
+        "claim holds, but the claim, not the message, is the authority. Remove acks_late (or task_acks_late from the "
+        "app's configuration); recovery finds the jobs of lost workers"
     )
     return [problem]
 
@@ -163,17 +163,18 @@ def _wrong_limits(task: Any, queue: str, settings: Settings) -> list[str]:
         found.append(_too_long(task.name, queue, hard, settings))
     if soft is not None and hard is not None and soft > hard:
         found.append(
-            f"task {task.name!r}: soft_time_limit={soft} must be below time_limit={hard}, else it is killed before "
-            "it can clean up"
+            f"task {task.name!r}: soft_time_limit={soft} must be below time_limit={hard}, otherwise it is killed "
+            "before it can clean up; lower soft_time_limit"
         )
     return found
 
 
 def _too_long(task: str, queue: str, hard: float, settings: Settings) -> str:
     return (
-        f"task {task!r}: time_limit={hard} is above {settings.longest_hard_limit(queue)} s, the longest hard limit "
-        f"of queue {queue!r}; visibility timeout and lease follow from that. Route it to a queue for longer tasks, "
-        f"lower its limit, or raise it in settings (tasks[{task!r}].hard_limit or the queue's hard_limit)"
+        f"task {task!r}: time_limit={hard} is above {settings.longest_hard_limit(queue)} s, the longest hard limit of "
+        f"queue {queue!r}, from which its visibility timeout and lease are derived. Route it to a queue for longer "
+        f"tasks, lower its limit, or raise the limit in settings (tasks[{task!r}].hard_limit or the queue's "
+        "hard_limit)"
     )
 
 

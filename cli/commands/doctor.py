@@ -66,7 +66,7 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
     try:
         records = FleetRecords.of(session.repo).all()
     except StoreUnavailable as error:
-        return replace(snapshot, refused={**snapshot.refused, "settings of living workers": str(error)})
+        return replace(snapshot, refused={**snapshot.refused, "settings of live workers": str(error)})
     return replace(snapshot, workers={each.worker_id: each.digest for each in records if each.seen_at > oldest})
 
 

@@ -19,8 +19,8 @@ from jobclaim.specs.finding import Finding, fail, ok, warn
 
 UP: Final = "run `jobclaim up`, or deploy the current template.yaml"
 OWNER: Final = (
-    "change it where the queue is made (its dead-letter queue has to be {dead}): `jobclaim up` leaves queues of "
-    "queue_urls alone"
+    "change it where the queue is defined (its dead-letter queue must be {dead}), because `jobclaim up` does not "
+    "change queues of queue_urls"
 )
 SKEW_WARN_SECONDS: Final = 2.0
 PAYLOAD_GROWTH: Final = 1.8
@@ -52,7 +52,9 @@ def _endpoints(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _refusals(snapshot: Snapshot) -> Iterator[Finding]:
     for what, why in snapshot.refused.items():
-        yield warn(what, f"not looked at: {why}", "run `jobclaim doctor` without --actor, as somebody who may look")
+        yield warn(
+            what, f"not checked: {why}", "run `jobclaim doctor` without --actor, as a user who may read the deployment"
+        )
 
 
 def _clock(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
@@ -61,7 +63,7 @@ def _clock(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
         return
     what = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} DynamoDB's"
     if abs(skew) >= settings.lease_grace_seconds / 2:
-        remedy = f"synchronise it (chrony, NTP): leases allow for {settings.lease_grace_seconds} s in all"
+        remedy = f"synchronise it (chrony, NTP): leases tolerate {settings.lease_grace_seconds} s in all"
         yield fail("clock of this machine", what, remedy)
     elif abs(skew) >= SKEW_WARN_SECONDS:
         yield warn("clock of this machine", what, "synchronise it (chrony, NTP)")
@@ -92,7 +94,9 @@ def _table_parts(subject: str, view: DeployedTable, spec: TableSpec) -> Iterator
         yield ok(f"{subject} expiry", f"by {spec.ttl}")
     else:
         found = (
-            f"by {view.ttl!r}, not {spec.ttl!r}" if view.ttl else "off: finished jobs are kept, and paid for, for ever"
+            f"by {view.ttl!r}, not {spec.ttl!r}"
+            if view.ttl
+            else "off, so finished jobs are stored and paid for indefinitely"
         )
         yield warn(f"{subject} expiry", found, UP)
     if view.backed_up is False:
@@ -105,13 +109,13 @@ def _index(subject: str, view: DeployedTable) -> Finding:
     from jobclaim.jobs.encoding.schema import INDEX_HASH, INDEX_RANGE
 
     if not view.index_key:
-        return fail(subject, "does not exist: recovery finds nothing", UP)
+        return fail(subject, "does not exist, so recovery finds nothing", UP)
     if view.index_key != (INDEX_HASH, INDEX_RANGE):
         return fail(subject, f"has the key {' + '.join(view.index_key)}", f"delete that index, then {UP}")
     if view.index_status not in ("ACTIVE", "UPDATING"):
         return fail(subject, f"is {view.index_status}", "wait until it is ACTIVE")
     if view.projection != "KEYS_ONLY":
-        return warn(subject, f"projects {view.projection}: claims cost index writes", "make it anew with KEYS_ONLY")
+        return warn(subject, f"projects {view.projection}, so claims cost index writes", "recreate it with KEYS_ONLY")
     return ok(subject, "keys only")
 
 
@@ -120,7 +124,7 @@ def _queues(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     for name, view in snapshot.queues.items():
         subject, given = f"queue {name}", name in settings.queue_urls
         if view.attributes is None:
-            remedy = "make it, or correct its URL in queue_urls" if given else f"{UP}; or correct the prefix"
+            remedy = "create it, or correct its URL in queue_urls" if given else f"{UP}; or correct the prefix"
             yield fail(subject, f"{settings.physical_name(name)} does not exist", remedy)
             continue
         remedy = OWNER.format(dead=settings.dead_letter_name(name)) if given else UP
@@ -132,10 +136,13 @@ def _queues(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
 def _visibility(subject: str, name: str, attributes: Mapping[str, str], settings: Settings, remedy: str) -> Finding:
     live, derived = int(attributes.get("VisibilityTimeout", 0)), settings.visibility_timeout(name)
     if live < derived:
-        why = f"a job of {settings.longest_hard_limit(name)} s may be delivered twice, and workers refuse to start"
-        return fail(subject, f"visibility timeout {live} s, the time limits need {derived} s: {why}", remedy)
+        why = f"a job of {settings.longest_hard_limit(name)} s may be delivered twice, and workers do not start"
+        return fail(subject, f"visibility timeout is {live} s, but the time limits need {derived} s: {why}", remedy)
     if live > derived:
-        what = f"visibility timeout {live} s, {derived} s would do: a lost message comes back later than it must"
+        what = (
+            f"visibility timeout is {live} s, but {derived} s is enough: a lost message is redelivered later than "
+            "necessary"
+        )
         return warn(subject, what, remedy)
     return ok(subject, f"visibility timeout {live} s")
 
@@ -145,16 +152,16 @@ def _redrive(subject: str, name: str, view: DeployedQueue, settings: Settings, r
     policy = json.loads(view.attributes.get("RedrivePolicy") or "{}")
     wanted = settings.queue(name).max_receive_count
     if not policy:
-        return fail(subject, "has no redrive policy: a message that cannot be run comes back for ever", remedy)
+        return fail(subject, "has no redrive policy, so a message that cannot be run is redelivered forever", remedy)
     dead = settings.dead_letter_name(name)
     if view.dead_letters is None or not str(policy.get("deadLetterTargetArn", "")).endswith(f":{dead}"):
-        return fail(subject, f"gives up to {policy.get('deadLetterTargetArn')}, not to {dead}", remedy)
+        return fail(subject, f"redrives to {policy.get('deadLetterTargetArn')}, not to {dead}", remedy)
     if int(policy.get("maxReceiveCount", 0)) != wanted:
-        return warn(subject, f"gives up after {policy.get('maxReceiveCount')} deliveries, not {wanted}", remedy)
+        return warn(subject, f"redrives after {policy.get('maxReceiveCount')} deliveries, not {wanted}", remedy)
     kept = int(view.dead_letters.get("MessageRetentionPeriod", 0))
     if kept < DEAD_LETTER_RETENTION:
         return warn(subject, f"its dead letters are kept for {kept / 86_400:g} days, not 14", remedy)
-    return ok(subject, f"gives up after {wanted} deliveries, to {dead}")
+    return ok(subject, f"redrives after {wanted} deliveries to {dead}")
 
 
 def _safety(subject: str, attributes: Mapping[str, str], remedy: str) -> Iterator[Finding]:
@@ -162,13 +169,13 @@ def _safety(subject: str, attributes: Mapping[str, str], remedy: str) -> Iterato
     if not encrypted:
         yield warn(subject, "is not encrypted at rest", remedy)
     if TLS_ONLY not in attributes.get("Policy", ""):
-        yield warn(subject, "takes plain HTTP: it has no TLS-only policy", remedy)
+        yield warn(subject, "accepts plain HTTP, because it has no TLS-only policy", remedy)
 
 
 # --- tasks
 def _tasks(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     for problem in snapshot.task_problems:
-        yield fail("tasks", problem, "correct it: a worker would not start")
+        yield fail("tasks", problem, "correct it, because a worker would not start")
     if snapshot.tasks is None:
         return
     names = [task.name for task in snapshot.tasks]
@@ -179,7 +186,9 @@ def _tasks(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     for task in snapshot.tasks:
         if task.queue not in settings.queue_names:
             yield fail(
-                f"task {task.name}", f"goes to {task.queue!r}, which is no queue", "correct tasks or add the queue"
+                f"task {task.name}",
+                f"is routed to {task.queue!r}, which is not a queue",
+                "correct the route, or add the queue",
             )
     if not snapshot.task_problems:
         yield ok("tasks", f"{len(names)} registered, each with a queue")
@@ -192,34 +201,34 @@ def _schedules(snapshot: Snapshot) -> Iterator[Finding]:
     for name, task in orphaned.items():
         close = get_close_matches(task, snapshot.registered, n=1, cutoff=0.6)
         remedy = f"did you mean {close[0]!r}?" if close else "correct the name, or import the task's module in the app"
-        yield fail(
-            f"schedule {name}", f"its task {task!r} is not registered: every tick is an error in a worker", remedy
-        )
+        yield fail(f"schedule {name}", f"its task {task!r} is not registered, so every tick fails in a worker", remedy)
     if not orphaned:
         yield ok("schedules", f"{len(snapshot.schedules)}, each with a registered task")
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:
     if settings.max_payload_bytes * PAYLOAD_GROWTH > SQS_MAX_MESSAGE:
-        what = f"max_payload_bytes={settings.max_payload_bytes}: a plain task's message would exceed SQS's 1 MiB"
-        yield warn("limits", what, "lower it; jobs are not concerned, their messages hold no payload")
+        what = f"max_payload_bytes={settings.max_payload_bytes}: the message of a plain task could exceed SQS's 1 MiB"
+        yield warn("limits", what, "lower it if plain tasks have large arguments; messages of jobs hold no payload")
     if settings.stop_timeout_seconds > 120:
-        what = f"stop_timeout_seconds={settings.stop_timeout_seconds}, Fargate kills after 120"
+        what = f"stop_timeout_seconds={settings.stop_timeout_seconds}, but Fargate kills after 120"
         yield warn("limits", what, "lower it for Fargate")
     if settings.allow_low_visibility:
-        what = "allow_low_visibility is on: workers start on queues that deliver running jobs twice"
-        yield warn("limits", what, "switch it off once the queues are mended")
+        what = "allow_low_visibility is on, so workers start on queues that deliver running jobs twice"
+        yield warn("limits", what, "switch it off when the queues are corrected")
 
 
 def _permissions(snapshot: Snapshot) -> Iterator[Finding]:
     for each in snapshot.permissions:
         subject = f"permission {each.action}"
         if each.allowed is None:
-            yield warn(subject, f"on {each.resource}: could not be told without acting", "try the program itself")
+            yield warn(
+                subject, f"on {each.resource}: could not be checked without side effects", "try the program itself"
+            )
         elif each.allowed:
             yield ok(subject, f"on {each.resource}")
         elif each.action == GET_QUEUE_URL:
-            what = f"denied on {each.resource}: nothing else was tried on it"
+            what = f"denied on {each.resource}, so nothing else was tried on it"
             yield warn(subject, what, "give its URL in JOBCLAIM_QUEUE_URLS, as the stack gives it to its containers")
         else:
             yield fail(subject, f"denied on {each.resource}", "attach the actor's policy of template.yaml")
@@ -230,5 +239,5 @@ def _fleet(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     if not snapshot.workers:
         return
     found = compare(snapshot.workers, settings.digest, asker="this command")
-    subject = "settings of living workers"
+    subject = "settings of live workers"
     yield warn(subject, found.text, REMEDY) if found.differs else ok(subject, found.text)

@@ -38,10 +38,10 @@ class Filter:
     def __post_init__(self) -> None:
         if self.kind and self.kind not in frozenset(FailureKind):
             raise InvalidInput(
-                f"kind={self.kind!r} is no failure kind; use one of {[str(kind) for kind in FailureKind]}"
+                f"kind={self.kind!r} is not a failure kind; use one of {[str(kind) for kind in FailureKind]}"
             )
         if self.until and self.since > self.until:
-            raise InvalidInput(f"since={self.since} is after until={self.until}; nothing can have failed then")
+            raise InvalidInput(f"since={self.since} is after until={self.until}, so nothing can match; swap them")
 
     def fits(self, job: Job) -> bool:
         """Return whether a job matches."""

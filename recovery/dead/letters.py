@@ -25,7 +25,7 @@ log = get_logger("jobclaim.recovery")
 
 PAGE: Final = 100
 """Index entries and items per read."""
-NO_SUCH_JOB: Final = "there is no such job"
+NO_SUCH_JOB: Final = "the job does not exist"
 """Reason for refusing an unknown id."""
 
 
@@ -198,7 +198,7 @@ class DeadLetters:
             report.refused.append((job_id, f"it is {job.status}, not FAILED"))
             return
         if verb != "retry" and state_of(job) in (DeadState.RESOLVED, DeadState.ABANDONED):
-            report.refused.append((job_id, f"it is {state_of(job)} already"))
+            report.refused.append((job_id, f"it is already {state_of(job)}"))
             return
         try:
             after = (
@@ -210,7 +210,7 @@ class DeadLetters:
             report.refused.append((job_id, str(error)))
             return
         if after is None:
-            report.refused.append((job_id, "it changed meanwhile; look again"))
+            report.refused.append((job_id, "it changed meanwhile; look at it again"))
             return
         report.done += 1
         log.info("dead_letter.decided", verb=verb, **job.log_context())

@@ -186,8 +186,8 @@ class DeadQueues:
         url = self._url(queue)
         if url is None:
             name = self._settings.dead_letter_name(queue)
-            given = "make it, `jobclaim up` leaves queues of queue_urls alone"
-            remedy = given if queue in self._settings.queue_urls else "`jobclaim up` makes one"
+            given = "create it, because `jobclaim up` does not change queues of queue_urls"
+            remedy = given if queue in self._settings.queue_urls else "run `jobclaim up` to create it"
             raise InvalidInput(f"queue {queue!r} has no dead-letter queue {name!r}; {remedy}")
         return url
 

@@ -110,7 +110,7 @@ def test_what_is_deployed_is_what_the_doctor_wants(aws: str, recovery_by: str) -
             assert int(live["VisibilityTimeout"]) == built.visibility_timeout(name)
         findings = diagnose(gather(at(aws, built)), built)
         assert [each for each in findings if each.level is Level.FAIL] == []
-        assert any("visibility timeout 8000 s" in each.problem for each in findings)
+        assert any("visibility timeout is 8000 s" in each.problem for each in findings)
 
 
 def test_a_worker_runs_jobs_on_the_tables_and_queues_of_the_stack(aws: str, tmp_path: Path) -> None:
@@ -188,9 +188,9 @@ def test_a_longer_time_limit_fails_against_the_old_stack_until_it_is_deployed(aw
     with deployed_stack(aws, before, to_be_updated=True) as stack:
         code, out = doctor(stack, after, tmp_path)
         assert code == 4
-        assert "visibility timeout 180 s, the time limits need 1200 s" in out
+        assert "visibility timeout is 180 s, but the time limits need 1200 s" in out
         refused = start_with(stack, after, tmp_path)
-        assert "visibility timeout is 180 s, its time limits need 1200 s" in refused
+        assert "visibility timeout is 180 s, but its time limits need 1200 s" in refused
         assert "JOBCLAIM_ALLOW_LOW_VISIBILITY=true" in refused
         stack.update(after)
         assert doctor(stack, after, tmp_path)[0] == 0

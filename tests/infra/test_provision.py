@@ -164,7 +164,7 @@ def test_a_table_without_the_index_gets_it_and_keeps_its_items(stack: Stack) -> 
 def test_a_table_with_another_key_is_refused_and_left_alone(stack: Stack) -> None:
     make_table(stack, stack.settings.job_table, "id")
 
-    with pytest.raises(TableMismatch, match=r"the key id \(HASH, S\), jobclaim needs job_id .*JOBCLAIM_JOB_TABLE"):
+    with pytest.raises(TableMismatch, match=r"the key id \(HASH, S\), but jobclaim needs job_id .*JOBCLAIM_JOB_TABLE"):
         run(stack)
 
     assert stack.table(stack.settings.job_table)["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
@@ -180,7 +180,7 @@ def test_an_index_with_another_key_is_refused_and_left_alone(stack: Stack) -> No
     types = [{"AttributeName": name, "AttributeType": "S"} for name in ("job_id", "status")]
     make_table(stack, stack.settings.job_table, "job_id", AttributeDefinitions=types, GlobalSecondaryIndexes=[index])
 
-    with pytest.raises(TableMismatch, match=r"by_state.* has the key status \(HASH, S\).*Delete that index"):
+    with pytest.raises(TableMismatch, match=r"by_state.* has the key status \(HASH, S\).*Delete it"):
         run(stack)
 
     (found,) = stack.table(stack.settings.job_table)["GlobalSecondaryIndexes"]
@@ -225,7 +225,7 @@ def test_expiry_by_another_attribute_is_refused_and_left_alone(stack: Stack) -> 
         TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "gone_at"}
     )
 
-    with pytest.raises(TableMismatch, match="by 'gone_at', jobclaim needs 'expires_at'"):
+    with pytest.raises(TableMismatch, match="by 'gone_at', but jobclaim needs 'expires_at'"):
         run(stack)
 
     expiry = stack.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]

@@ -155,7 +155,7 @@ def test_the_database_scheduler_is_refused_while_beat_does_recovery(project: Pat
         (project / "shop_settings.py").write_text(SETTINGS + scheduler)
     done = run(project, "-m", "celery", "-A", "shop_celery", *chosen)
     assert done.returncode == 1, done.stdout
-    for part in ("beat does not start", "DatabaseScheduler", "recovery_by_beat=false", "jobclaim recover --every"):
+    for part in ("beat cannot start", "DatabaseScheduler", "recovery_by_beat=false", "jobclaim recover --every"):
         assert part in done.stderr
 
 

@@ -110,7 +110,7 @@ def test_every_outcome_of_a_coroutine_is_recorded(stack: Stack, worker: ManagedP
     ended = stack.wait_for([failed, forgot, left], JobStatus.FAILED, 30)
     failures = {job_id: job.failure for job_id, job in ended.items()}
     assert (failures[failed].exception, failures[failed].message) == ("ConnectionError", "closed")  # type: ignore[union-attr]
-    assert "without awaiting it" in failures[forgot].message  # type: ignore[union-attr]
+    assert "which was never awaited" in failures[forgot].message  # type: ignore[union-attr]
     assert "SystemExit" in f"{failures[left].exception} {failures[left].message}"  # type: ignore[union-attr]
     assert worker.running
 

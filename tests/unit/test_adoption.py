@@ -271,14 +271,14 @@ def test_what_can_never_be_a_job_becomes_a_dead_letter_with_the_reason(
     world.deliver(adopted)
     world.pool.run()
     assert world.channel.fates == [DEAD_LETTER]
-    assert world.channel.reasons == ["no job can be made of it: NaN is no JSON"]
+    assert world.channel.reasons == ["it cannot become a job: NaN is no JSON"]
 
 
 def test_the_text_of_somebody_elses_error_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.repo, "create_job", fail_with(TypeError("cannot store 'secret'")))
     world.deliver(adopted)
     world.pool.run()
-    assert world.channel.reasons == ["no job can be made of it: TypeError"]
+    assert world.channel.reasons == ["it cannot become a job: TypeError"]
 
 
 # --- its child is gone

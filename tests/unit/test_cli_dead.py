@@ -129,7 +129,7 @@ def test_a_program_is_told_every_refusal_and_its_reason(session: Session) -> Non
     job = failed(session)
     (record,) = rows(run(session, "retry", job.job_id, "nobody", code=ExitCode.PARTIAL))
     assert (record["matched"], record["done"]) == (2, 1)
-    assert record["refused"] == [{"job_id": "nobody", "reason": "there is no such job"}]
+    assert record["refused"] == [{"job_id": "nobody", "reason": "the job does not exist"}]
 
 
 @pytest.mark.parametrize("verb", ["retry", "resolve", "abandon"])
@@ -166,7 +166,7 @@ def test_every_refusal_is_listed_and_some_refused_is_partial(session: Session) -
     job, running = failed(session), session.repo.create_job("shop.charge")
     result = run(session, "retry", job.job_id, running.job_id, "nobody", code=ExitCode.PARTIAL)
     assert f"refused: {running.job_id}: it is PENDING, not FAILED" in result.stderr
-    assert "refused: nobody: there is no such job" in result.stderr
+    assert "refused: nobody: the job does not exist" in result.stderr
     assert session.repo.get_job(job.job_id).status is JobStatus.PENDING
 
 

@@ -106,7 +106,7 @@ def test_the_doctor_reads_with_which_settings_living_workers_run(session: Sessio
     fleet.beat(WorkerRecord(worker_id="w-1", seen_at=now, digest="0123456789ab"))
     fleet.beat(WorkerRecord(worker_id="w-lost", seen_at=now - 3_600_000, digest="another"))
     rows = {row["subject"]: row for row in records(run(session, "doctor", "--no-tasks"))}
-    found = rows["settings of living workers"]
+    found = rows["settings of live workers"]
     assert found["level"] == "WARN"
     assert "1 worker (w-1) has digest 0123456789ab" in found["what"]
     assert "w-lost" not in found["what"]

@@ -46,15 +46,15 @@ def reason(job: Job, now: int = NOW) -> str:
 
 def test_a_job_that_waits_for_a_worker_says_when_recovery_steps_in() -> None:
     assert reason(PENDING) == (
-        "Due for 5.0 s and not claimed: 1 message sent, a worker of queue 'default' takes it; "
-        "recovery sends another one in 1 min 55 s."
+        "Due for 5.0 s and not claimed: 1 message sent, and a worker of queue 'default' will claim it; "
+        "otherwise recovery sends another one in 1 min 55 s."
     )
 
 
 def test_a_job_nobody_takes_asks_for_worker_and_recovery() -> None:
     told = reason(replace(PENDING, dispatches=2), NOW + 600_000)
     assert "2 messages sent" in told
-    assert "does a worker consume queue 'default', and does recovery run?" in told
+    assert "check that a worker listens to queue 'default' and that recovery runs" in told
 
 
 def test_a_scheduled_job_says_when_it_is_due_and_where_its_message_is() -> None:

@@ -98,7 +98,7 @@ def test_the_dashboard_counts_it_too(world: World) -> None:
 def test_without_a_dead_letter_queue_it_is_left_out_and_the_refusal_says_which_to_make(world: World) -> None:
     dead = DeadQueues(world.settings, world.sqs)
     assert "mail" not in {row.queue for row in dead.all()}
-    with pytest.raises(InvalidInput, match="'legacy-mail-dlq'; make it, `jobclaim up` leaves"):
+    with pytest.raises(InvalidInput, match="'legacy-mail-dlq'; create it, because `jobclaim up` does not change"):
         dead.redrive("mail")
 
 
@@ -115,4 +115,4 @@ def test_the_doctor_names_a_remedy_that_helps_and_is_content_once_it_was_followe
     world.sqs.set_queue_attributes(QueueUrl=world.home, Attributes={"RedrivePolicy": policy})
     after = world.doctor()
     assert Level.FAIL not in {each.level for each in after}
-    assert "gives up after 5 deliveries, to legacy-mail-dlq" in {each.problem for each in after}
+    assert "redrives after 5 deliveries to legacy-mail-dlq" in {each.problem for each in after}

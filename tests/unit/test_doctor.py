@@ -77,16 +77,16 @@ FAILS = [
     (
         "a low visibility timeout",
         queue(VisibilityTimeout="599"),
-        "visibility timeout 599 s, the time limits need 600 s",
+        "visibility timeout is 599 s, but the time limits need 600 s",
     ),
-    ("no redrive policy", queue(RedrivePolicy=""), "comes back for ever"),
+    ("no redrive policy", queue(RedrivePolicy=""), "is redelivered forever"),
     (
         "a stranger's dead-letter queue",
         queue(RedrivePolicy='{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:other","maxReceiveCount":5}'),
         "arn:aws:sqs:us-east-1:1:other, not to jobclaim-default-dlq",
     ),
     ("a task module that cannot be imported", replace(WELL, task_problems=("cannot be imported: x",)), "cannot be"),
-    ("a task of no queue", replace(WELL, tasks=(TaskView("a", "emial", 1),)), "goes to 'emial'"),
+    ("a task of no queue", replace(WELL, tasks=(TaskView("a", "emial", 1),)), "is routed to 'emial'"),
     (
         "a right that is missing",
         replace(WELL, permissions=(Permission("sqs:SendMessage", "q", False),)),
@@ -96,11 +96,11 @@ FAILS = [
 WARNS = [
     ("a clock that is off", replace(WELL, skew_seconds=3.0), "3.0 s ahead"),
     ("an index that costs", table(projection="ALL"), "projects ALL"),
-    ("no expiry", table(ttl=None), "for ever"),
+    ("no expiry", table(ttl=None), "indefinitely"),
     ("another expiry", table(ttl="ttl"), "by 'ttl', not 'expires_at'"),
     ("no backup", table(backed_up=False), "point-in-time"),
     ("no protection", table(protected=False), "not protected"),
-    ("a high visibility timeout", queue(VisibilityTimeout="900"), "600 s would do"),
+    ("a high visibility timeout", queue(VisibilityTimeout="900"), "600 s is enough"),
     ("no encryption", queue(SqsManagedSseEnabled="false"), "not encrypted"),
     ("plain HTTP", queue(Policy=""), "plain HTTP"),
     (
@@ -111,14 +111,14 @@ WARNS = [
     (
         "what an actor may not look at",
         replace(WELL, refused={"table jobclaim-jobs": "refused DescribeTable: AccessDeniedException: no"}),
-        "not looked at: refused DescribeTable",
+        "not checked: refused DescribeTable",
     ),
     (
         "a queue without a URL to try",
         replace(WELL, permissions=(Permission("sqs:GetQueueUrl", "q", False),)),
-        "denied on q: nothing else was tried on it",
+        "denied on q, so nothing else was tried on it",
     ),
-    ("a right that cannot be told", replace(WELL, permissions=(Permission("a", "q", None),)), "could not be told"),
+    ("a right that cannot be told", replace(WELL, permissions=(Permission("a", "q", None),)), "could not be checked"),
 ]
 
 

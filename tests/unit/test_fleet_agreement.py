@@ -79,4 +79,4 @@ def test_the_doctor_says_nothing_of_workers_that_it_did_not_look_at() -> None:
 
 
 def _about_workers(snapshot: Snapshot) -> list[Finding]:
-    return [each for each in diagnose(snapshot, Settings()) if each.subject == "settings of living workers"]
+    return [each for each in diagnose(snapshot, Settings()) if each.subject == "settings of live workers"]

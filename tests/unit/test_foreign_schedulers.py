@@ -60,7 +60,7 @@ def test_beat_does_not_start_however_the_scheduler_was_chosen(how: str, tmp_path
         app.conf.beat_scheduler = Foreign
     jobclaim.install(app, Settings(run_dir=str(tmp_path)))
     beat = app.Beat(quiet=True, scheduler=Foreign if how == "option" else None)
-    with pytest.raises(SystemExit, match=r"beat does not start: .*Foreign"):
+    with pytest.raises(SystemExit, match=r"beat cannot start: .*Foreign"):
         beat.start_scheduler()
     assert not list(tmp_path.iterdir())
 

@@ -165,7 +165,7 @@ def test_the_owner_may_be_in_an_argument_of_any_name_even_an_extra_one() -> None
 
 @pytest.mark.parametrize("arguments", [{}, {"user_id": None}, {"user_id": ""}])
 def test_a_call_without_an_owner_is_refused_not_shared(arguments: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match="gives no owner"):
+    with pytest.raises(InvalidInput, match="does not name an owner"):
         identify("t", arguments, Rules(scope="user"))
 
 

@@ -82,7 +82,7 @@ def test_a_custom_pool_is_judged_by_its_class(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_threads_do_not_scale_by_themselves() -> None:
-    with pytest.raises(SystemExit, match="--autoscale grows and shrinks processes"):
+    with pytest.raises(SystemExit, match="--autoscale applies to processes"):
         choose(worker("threads", autoscale="10,3"))
 
 

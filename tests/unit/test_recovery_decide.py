@@ -139,14 +139,14 @@ def test_a_lease_that_is_over_is_explained() -> None:
 def test_a_dead_worker_is_named_with_its_last_heartbeat() -> None:
     action = decide(running(worker_id="dead", on_orphan="retry"), NOW, FIGURES)
     assert isinstance(action, Orphan)
-    for part in ("'dead'", "2025-06-15T15:05:10", "taken for dead", "tried again"):
+    for part in ("'dead'", "2025-06-15T15:05:10", "counts as lost", "is retried"):
         assert part in action.failure.message
 
 
 def test_spent_attempts_are_named() -> None:
     action = decide(running(lease_expires_at=NOW, on_orphan="retry", charged=3), NOW, FIGURES)
     assert isinstance(action, Orphan)
-    assert "none of its 3 attempts is left" in action.failure.message
+    assert "all of its 3 attempts are used up" in action.failure.message
 
 
 def test_giving_up_names_task_and_queue_and_what_to_check() -> None:

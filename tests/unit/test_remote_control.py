@@ -130,7 +130,7 @@ def test_registered_names_each_workers_tasks_with_the_attributes_that_are_asked_
     answers = world.control.inspect().registered("rate_limit", "max_retries")
     assert "remote.work [rate_limit=10/m max_retries=3]" in answers["celery@web-1"]
     assert not any(line.startswith("celery.") for line in answers["celery@web-1"])
-    assert "has not told its tasks" in answers[TWIN]["error"]
+    assert "has not written the names of its tasks" in answers[TWIN]["error"]
 
 
 def test_stats_queues_report_and_revoked_tell_what_the_record_knows(world: World) -> None:
@@ -170,10 +170,10 @@ def test_a_result_revokes_and_terminates(world: World) -> None:
 
 def test_shutdown_asks_the_workers_that_are_named(world: World) -> None:
     told = celery_cli("control", "shutdown", "-d", "celery@web-1")
-    assert (told.exit_code, "stops when" in told.output) == (0, True)
+    assert (told.exit_code, "stops after" in told.output) == (0, True)
     asked = {record.worker_id for record in world.records.all() if record.drain}
     assert asked == {WEB}
-    with pytest.raises(NoRemoteControl, match=r"celery@nowhere.*living workers: celery@web-1, mail-1:20:bbbb"):
+    with pytest.raises(NoRemoteControl, match=r"celery@nowhere.*live workers: celery@web-1, mail-1:20:bbbb"):
         world.control.shutdown(destination=["celery@nowhere"])
     world.control.shutdown()
     assert {record.worker_id for record in world.records.all() if record.drain} == set(NODES)

@@ -262,7 +262,7 @@ def test_a_job_that_hands_its_work_over_has_no_completion_for_effects(jobclaim: 
 
     failure = jobclaim.job(result).failure
     assert failure is not None
-    assert "hands the work" in failure.message
+    assert "passes the work" in failure.message
     assert not ledger(jobclaim)
 
 
@@ -347,7 +347,7 @@ def test_an_eager_call_in_a_body_has_effects_of_its_own(jobclaim: Harness) -> No
 
 
 def test_a_direct_call_says_that_there_is_no_completion(jobclaim: Harness) -> None:
-    with pytest.raises(InvalidEffect, match="no attempt runs here"):
+    with pytest.raises(InvalidEffect, match="there is no attempt here"):
         following.effects.put(**put("one"))
 
 

@@ -217,7 +217,7 @@ def test_the_same_key_of_two_users_is_two_jobs(desk: Desk) -> None:
 
 
 def test_a_call_without_the_scopes_owner_is_refused(desk: Desk) -> None:
-    with pytest.raises(InvalidInput, match="gives no owner"):
+    with pytest.raises(InvalidInput, match="does not name an owner"):
         desk.call(per_user, None)
 
 

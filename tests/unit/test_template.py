@@ -57,7 +57,7 @@ def test_a_task_may_own_what_its_processes_start_within_the_sla() -> None:
 
 # --- fragments
 def test_a_fragment_with_a_value_nobody_gives_is_refused_by_name() -> None:
-    with pytest.raises(FragmentError, match=r"filter\.yaml asks for .*'Metric' is undefined"):
+    with pytest.raises(FragmentError, match=r"filter\.yaml uses a value .*'Metric' is undefined"):
         fill("filter", {"pattern": "", "value": ""})
 
 

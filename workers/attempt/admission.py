@@ -71,7 +71,7 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
     """
     if name and not limits.enter(name, task.concurrency_limit, job):
         wait = backoff_ms(job.attempt - job.charged)
-        return Hold(now + wait, 0, f"{task.concurrency_limit} of its concurrency key run already")
+        return Hold(now + wait, 0, f"{task.concurrency_limit} jobs with its concurrency key are running already")
     if not task.rate_limit:
         return _granted(job, name, limits)
     limit = RateLimit.parse(task.rate_limit, task.rate_burst)
@@ -94,7 +94,7 @@ def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
         return None
     if name:
         limits.leave(name, job)
-    return Hold(now, 0, "its lease was over before its limits let it start")
+    return Hold(now, 0, "its lease ended before its limits allowed it to start")
 
 
 def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:

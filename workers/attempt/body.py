@@ -38,10 +38,10 @@ from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")
 
-BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
+BY_ITSELF: Final = "it was cancelled, and its body ended by itself"
 NOT_CLAIMED: Final = (
-    "task {task!r} is no JobTask and did not claim the job that its message named: its body got the job's id as its "
-    "argument; give it base=JobTask, claim with claim_job(job_id), or say with @shared_task(claims=True) that it does"
+    "task {task!r} is not a JobTask and did not claim the job whose id it got as its argument; give it base=JobTask, "
+    "call claim_job(job_id) in its body, or declare @shared_task(claims=True) if it claims in a way that was not seen"
 )
 NOT_RECORDED: Final = (
     "task {task!r} claimed the job and returned without recording an outcome; call update_status(job_id, ...) before "

@@ -168,8 +168,8 @@ def refuse_awaitable(result: Any, task: str) -> None:
     elif not inspect.isawaitable(result) and not inspect.isasyncgen(result):
         return
     raise TypeError(
-        f"the body of task {task!r} returned {type(result).__name__} without awaiting it, so its work was not done; "
-        "write `async def` and `await` it, or run it with asyncio.run()"
+        f"the body of task {task!r} returned {type(result).__name__}, which was never awaited, so its work was not "
+        "done; write `async def` and `await` it, or run it with asyncio.run()"
     )
 
 
@@ -214,8 +214,8 @@ def complete(coroutine: Coroutine[Any, Any, Any], task: Any) -> Any:
         except asyncio.CancelledError as error:
             checking.check_cancelled()
             raise BodyCancelled(
-                f"the body of task {task.name!r} ended with asyncio.CancelledError, and its job was not cancelled; "
-                "catch it where something that the body awaits may be cancelled"
+                f"the body of task {task.name!r} ended with asyncio.CancelledError although its job was not "
+                "cancelled; catch the error where the body awaits something that may be cancelled"
             ) from error
         finally:
             _keep(context)

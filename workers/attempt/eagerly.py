@@ -88,11 +88,13 @@ class Eagerly:
         wait_name(name)
         payload = _resumes.get().get(name, ...)
         if payload is TIMES_OUT:
-            raise WaitTimeout(f"the eager call of task {self._task!r} was told that {name!r} times out")
+            raise WaitTimeout(
+                f"the payload given to the eager call of task {self._task!r} makes wait {name!r} time out"
+            )
         if payload is ...:
             raise InvalidInput(
-                f"task {self._task!r} waits for {name!r}, and this call has no job that could wait: it was made "
-                f"directly, by apply() or in eager mode; set its payload: jobclaim.testing.resumed({{{name!r}: ...}})"
+                f"task {self._task!r} waits for {name!r}, but this call (direct, by apply() or in eager mode) has no "
+                f"job that could wait; give its payload with jobclaim.testing.resumed({{{name!r}: ...}})"
             )
         return codec.decode(codec.encode(payload))
 

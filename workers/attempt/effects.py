@@ -31,9 +31,9 @@ from jobclaim.workers.results import links
 from jobclaim.workers.submission.dispatch import publish_if_due
 
 NO_ATTEMPT: Final = (
-    "self.effects of task {task!r}: no attempt runs here whose completion the writes could be made with; submit the "
-    "task, or run it by apply(), instead of calling it; in a thread of a body's, run in a copy of its context. Outside "
-    "tasks use jobclaim.transaction()"
+    "self.effects of task {task!r}: there is no attempt here, so the writes cannot be made with its completion. "
+    "Submit the task or run it by apply() instead of calling it; in a thread of the body, run in a copy of its "
+    "context; outside tasks, use jobclaim.transaction()"
 )
 
 _current: ContextVar[Effects | None] = ContextVar("effects", default=None)
@@ -81,8 +81,8 @@ class EffectfulTask(Task):
         """Refuse collected effects if the job does not end by a body's return. Raises `InvalidEffect`."""
         if self._has_effects():
             raise InvalidEffect(
-                f"{what} hands the work of task {self.name!r} over, so there is no completion to make its "
-                f"{len(self.effects)} effects with; collect them in the task that takes it over"
+                f"{what} passes the work of task {self.name!r} on, so this job does not complete and its "
+                f"{len(self.effects)} effects are not made; add them in the task that continues the work"
             )
 
     def _complete_with_effects(self, result: Any) -> None:
@@ -113,7 +113,7 @@ class EffectfulTask(Task):
         except InvalidPayload as error:
             raise EncodeError(f"the task's return value cannot be stored: {error}") from error
         if done is None:
-            raise Ignore("its claim is over")
+            raise Ignore("its claim has ended")
         request.callbacks = request.chain = None  # so that Celery does not send it again
         for one in told:
             publish_if_due(self.app, one)

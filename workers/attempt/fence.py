@@ -36,11 +36,11 @@ def check(repo: JobRepo, claimed: Job) -> None:
 
 def _over(repo: JobRepo, claimed: Job) -> str:
     if repo.clock() >= claimed.lease_expires_at and not running.is_vouched_for():
-        return "its lease is over"
+        return "its lease has ended"
     try:
         job = repo.get_job(claimed.job_id)
     except JobNotFound:
-        return "its job is gone"
+        return "its job no longer exists"
     if job.status is not JobStatus.PROCESSING or job.claim_token != claimed.claim_token:
         return f"its job is {job.status} in attempt {job.attempt}"
     return ""

@@ -23,8 +23,8 @@ from jobclaim.workers.telemetry import traces
 _body: ContextVar[Running | None] = ContextVar("body", default=None)
 
 NOWHERE: Final = (
-    "was called in a thread of which nothing tells whose job it works on: this process runs several jobs of task "
-    "{task!r}; start the thread's function in a copy of the body's context: contextvars.copy_context().run(...)"
+    "was called in a thread that is not tied to a job, and this process runs several jobs of task {task!r}; start "
+    "the thread's function in a copy of the body's context: contextvars.copy_context().run(...)"
 )
 
 

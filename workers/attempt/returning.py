@@ -103,7 +103,7 @@ class ReturningTask(Task):
             hold = admission.ask(self, job, name, self.jobclaim.limits, repo.clock())
         except StoreUnavailable as error:
             log.error("limits.unavailable", reason=str(error))
-            hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be asked")
+            hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be read")
         if hold is None:
             self.request.takes_place = name  # a copy: a body may change its arguments
             return
@@ -189,7 +189,10 @@ class ReturningTask(Task):
             ``seconds`` is not a number, or this is called outside a running job.
         """
         if getattr(self.request, "job", None) is None:
-            raise InvalidInput("snooze() was called outside a running job; there is nothing to give back")
+            raise InvalidInput(
+                "snooze() was called outside a running job, so there is nothing to release; call it in the body of a "
+                "task that runs as a job"
+            )
         due = timing.due_at(seconds, None, self.jobclaim.repo.clock(), self.app.timezone)
         self._make_room()
         self._give_back(partial(self.jobclaim.repo.release, available_at=due, reason=reason))

@@ -23,11 +23,11 @@ from jobclaim.workers.attempt.scope import Tracer, contained
 
 LIBRARIES: Final = ("celery.", "jobclaim.")
 REMEDIES: Final = {
-    "backend": "a job's state and result are in the job table, and another result backend would leave it without an "
-    "end; remove it",
-    "Strategy": "it makes the requests that know the claims of a lost process; remove it",
+    "backend": "a job's state and result are stored in the job table, and with another result backend jobs would "
+    "never end; remove it",
+    "Strategy": "it makes the requests that record what a lost process left behind; remove it",
     "request": "it holds the claimed job; remove it",
-    "jobclaim": "it is what jobclaim is on the task's app; rename it",
+    "jobclaim": "it is jobclaim's own attribute on the task; rename it",
 }
 """Names, besides private ones, that must not be overridden: the reason, and what to do instead."""
 FROM_CELERYS: Final = "derive it from celery.worker.request.Request: jobclaim's is put in front of it"
@@ -95,12 +95,12 @@ def hides(task: Any) -> Iterator[str]:
         if cls.__module__.startswith(LIBRARIES) or issubclass(cls, Sealed):
             continue
         for name in sorted(vars(cls).keys() & own_names(task.__class__)):
-            why = REMEDIES.get(name, "it is jobclaim's own, and its tasks would run without what it does; rename it")
+            why = REMEDIES.get(name, "it is jobclaim's own, and its tasks would run without jobclaim's part; rename it")
             yield f"class {cls.__module__}.{cls.__qualname__} overrides {name}: {why}"
         if "Request" in vars(cls) and issubclass(symbol_by_name(vars(cls)["Request"]), _our_request()):
             yield f"class {cls.__module__}.{cls.__qualname__}: its Request derives from jobclaim's; {FROM_CELERYS}"
     if "before_start" in vars(task):
-        yield "before_start is set on the task itself, where it hides the claim; define it in a base class"
+        yield "before_start is set on the task itself, where it replaces the claim; define it in a base class"
 
 
 def _our_request() -> Any:

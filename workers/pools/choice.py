@@ -27,7 +27,7 @@ def choose(worker: Any) -> None:
     if made is None or made not in (thread.TaskPool, TaskPool):
         _refuse(pools.refusal(name) or f"pool {name!r} cannot be imported")
     if worker.options.get("autoscale"):
-        _refuse("--autoscale grows and shrinks processes; threads are started as they are needed: give -c alone")
+        _refuse("--autoscale applies to processes; threads are started as they are needed, so give only -c")
     worker.pool_cls = TaskPool
 
 
@@ -44,4 +44,4 @@ def _resolved(pool: Any) -> tuple[str, type[Any] | None]:
 
 
 def _refuse(problem: str) -> None:
-    raise SystemExit(f"jobclaim: this worker does not start:\n- {problem}")
+    raise SystemExit(f"jobclaim: this worker cannot start:\n- {problem}")

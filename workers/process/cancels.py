@@ -38,7 +38,7 @@ LOOK_AGAIN_SECONDS: Final = 0.05
 GENTLE_SECONDS: Final = 1.0
 """Seconds between SIGTERM and SIGKILL of a child whose job is cancelled."""
 CANCELLED: Final = "cancelled by a person while it ran"
-BESIDE: Final = "its process was ended: another job that the same task held was cancelled"
+BESIDE: Final = "its process was ended, because another job held by the same task was cancelled"
 
 
 class Cancels:

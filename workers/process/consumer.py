@@ -59,14 +59,14 @@ class JobConsumer(Consumer):
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=message.headers.get("id"))
         message.channel.poisoned(
             message,
-            f"task {name!r} is not registered in this worker; add its module to task_modules or mend the name",
+            f"task {name!r} is not registered in this worker; add its module to task_modules or correct the name",
             unregistered=True,
         )
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """Handle headers that are refused when the request is made."""
         signals.task_rejected.send(sender=self, message=message, exc=exc)
-        message.channel.poisoned(message, f"the message is no valid request: {exc}")
+        message.channel.poisoned(message, f"the message is not a valid request: {exc}")
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         """Handle a call that cannot be decoded."""

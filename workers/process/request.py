@@ -217,7 +217,7 @@ class JobRequest(OwnedRequest):
         if self._awaits_job and not self.acknowledged:
             self.acknowledged = True  # nothing more to do for it here
             self.message.channel.leave(self.message.delivery_tag)
-            logger.warning("The message of %s[%s] is kept: it may not be a job yet", self.name, self.id)
+            logger.warning("The message of %s[%s] is kept, because it could not become a job yet", self.name, self.id)
 
     def _not_adopted(self, error: NotAdopted) -> None:
         task_ready(self)

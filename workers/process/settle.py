@@ -121,7 +121,10 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
         publish_if_due(app, after)
     else:
         _fail(
-            app, attempt, job, WorkerLostError("the worker was stopped and the job did not end in the time left to it")
+            app,
+            attempt,
+            job,
+            WorkerLostError("its worker was stopped, and the job did not end in the time that was left"),
         )
     return True
 

@@ -12,8 +12,8 @@ log = get_logger("jobclaim.startup")
 
 
 NO_FANOUT: Final = "workers send no events on SQS; use `jobclaim dashboard` and `jobclaim workers`"
-MEMORY: Final = "a worker holds no more messages than it has free processes, whatever is prefetched"
-CANCELS: Final = "cancels are kept in the fleet table; a worker has none of its own to keep"
+MEMORY: Final = "a worker fetches only as many messages as it has free processes, whatever is set"
+CANCELS: Final = "cancellations are kept in the fleet table, not in a worker's file"
 
 
 def override_options(worker: Any, settings: Settings) -> None:
@@ -43,9 +43,9 @@ def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:
         SQS's visibility timeouts, seconds, by logical queue name.
     """
     return [
-        f"queue {queue!r}: its visibility timeout is {seconds} s, its time limits need "
+        f"queue {queue!r}: its visibility timeout is {seconds} s, but its time limits need "
         f"{settings.visibility_timeout(queue)} s; run `jobclaim up` or deploy the current template.yaml, or set "
-        "JOBCLAIM_ALLOW_LOW_VISIBILITY=true to start nevertheless"
+        "JOBCLAIM_ALLOW_LOW_VISIBILITY=true to start anyway"
         for queue, seconds in live.items()
         if seconds < settings.visibility_timeout(queue)
     ]
@@ -85,4 +85,4 @@ def refuse_low_visibility(worker: Any, settings: Settings) -> None:
     if problems and settings.allow_low_visibility:
         log.warning("queue.visibility_too_low", problems=problems)
     elif problems:
-        raise SystemExit("jobclaim: this worker does not start:\n" + "\n".join(f"- {problem}" for problem in problems))
+        raise SystemExit("jobclaim: this worker cannot start:\n" + "\n".join(f"- {problem}" for problem in problems))

@@ -40,7 +40,7 @@ from jobclaim.workers.submission.message import TOKEN, address
 
 log = get_logger("jobclaim.worker")
 
-BY_ITSELF: Final = "it was cancelled, and its task ended by itself"
+BY_ITSELF: Final = "it was cancelled, and its body ended by itself"
 
 
 class JobBackend(StoredResults):
@@ -216,8 +216,8 @@ class JobBackend(StoredResults):
         NotImplementedError
         """
         raise NotImplementedError(
-            f"no member can be added to the chord {chord_id!r} while it runs: its members are those it was submitted "
-            "with. Replace the task by a group of what is to come: raise self.replace(group(...))"
+            f"a member cannot be added to the running chord {chord_id!r}: its members are fixed when it is submitted. "
+            "Replace the task by a group instead: raise self.replace(group(...))"
         )
 
 

@@ -48,7 +48,7 @@ def run_chord(
     callback = maybe_signature(body, app=self.app)
     header = headers.read(self.app, group_id, results, sheets)
     if header is None:
-        _fail_body(self.app, callback, "The list of its members has expired. Submit the chord again")
+        _fail_body(self.app, callback, "The list of its members has expired; submit the chord again")
     try:
         missing = headers.not_ended(self.app, header)
     except OffloadLost as error:
@@ -57,7 +57,7 @@ def run_chord(
         if lost := _lost(self, group_id, missing, plain):
             total = sum(1 for _ in headers.leaves(header.results))
             _fail_body(self.app, callback, waiting.explain(lost, total))
-        self.snooze(LOOK_SECONDS, reason="not all of its members have ended")
+        self.snooze(LOOK_SECONDS, reason="some of its members have not ended")
     try:
         with allow_join_result():
             values = header.join(propagate=True)

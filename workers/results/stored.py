@@ -116,7 +116,7 @@ class StoredResults(BaseBackend):
                     yield task_id, meta
             if not waiting:
                 return
-        raise ResultTimeout(f"{len(waiting)} tasks did not end within {timeout} s, {waiting[0]} among them")
+        raise ResultTimeout(f"{len(waiting)} tasks did not end within {timeout} s; the first is {waiting[0]}")
 
     def metas(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Read the meta data of many tasks, consistently; unknown ones are left out.

@@ -89,6 +89,6 @@ def explain(lost_ids: Sequence[str], total: int) -> str:
     """Describe the missing members and the remedy."""
     named = ", ".join(lost_ids[:MOST_NAMED]) + (", ..." if len(lost_ids) > MOST_NAMED else "")
     return (
-        f"{len(lost_ids)} of {total} members have no result and will have none: {named}. Their submitter died before "
-        "it had sent them, or their results were forgotten or expired. Submit the chord again"
+        f"{len(lost_ids)} of {total} members will never have a result: {named}. Their submitter died before it sent "
+        "them, or their results were forgotten or have expired; submit the chord again"
     )

@@ -35,9 +35,9 @@ def problem(scheduler: Any, settings: Settings) -> str | None:
     if not needed:
         return None
     return (
-        f"the scheduler {chosen.__module__}:{chosen.__qualname__} would run {' and '.join(needed)}, and doubles ticks "
-        f"when two beats run. Leave beat_scheduler and -S out, or set {OURS}; or, to keep it for plain tasks: "
-        f"{'; '.join(remedies)}"
+        f"the scheduler {chosen.__module__}:{chosen.__qualname__} would also have to run {' and '.join(needed)}, and "
+        f"it submits ticks twice when two beats run. Leave beat_scheduler and -S out, or set {OURS}; to keep it for "
+        f"plain tasks: {'; '.join(remedies)}"
     )
 
 
@@ -50,7 +50,7 @@ def refuse(scheduler: Any, settings: Settings) -> None:
         The message has the reason and the remedy.
     """
     if found := problem(scheduler, settings):
-        raise SystemExit(f"jobclaim: beat does not start: {found}")
+        raise SystemExit(f"jobclaim: beat cannot start: {found}")
 
 
 class JobBeat(Beat):

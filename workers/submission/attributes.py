@@ -34,7 +34,7 @@ OF_CALLS: Final = frozenset({"idempotency_key", "countdown", "eta"})
 REFUSED_ATTRIBUTES: Final = frozenset(
     {"compression", "delivery_mode", "exchange", "exchange_type", "immediate", "mandatory", "priority", "serializer"}
 )
-ORPHANS: Final = "recovery finds a lost worker's jobs; on_orphan says what becomes of them. Remove it"
+ORPHANS: Final = "recovery finds a lost worker's jobs, and on_orphan decides what happens to them; remove it"
 DELETED: Final = "the message is deleted when the task starts, however it ends; remove it"
 AGAINST_THE_CLAIM: Final[Mapping[str, tuple[Any, str]]] = {
     "acks_on_failure": (True, DELETED),
@@ -112,7 +112,7 @@ def _arguments(task: Any) -> Iterator[str]:
         for name in names:
             if name not in parameters:
                 yield (
-                    f"{attribute}={name!r} names no argument of the task{did_you_mean(str(name), parameters)}; its "
+                    f"{attribute}={name!r} is not an argument of the task{did_you_mean(str(name), parameters)}; its "
                     f"arguments are {list(parameters)}"
                 )
 
@@ -135,7 +135,7 @@ def _named(task: Any) -> dict[str, list[Any]]:
 def _figures(task: Any) -> Iterator[str]:
     retries, limit = task.max_retries, task.concurrency_limit
     if retries is not None and (type(retries) is not int or not 0 <= retries < MAX_COUNT):
-        yield f"max_retries={retries!r} must be a whole number from 0 to {MAX_COUNT - 1:,}, or None for no end"
+        yield f"max_retries={retries!r} must be a whole number from 0 to {MAX_COUNT - 1:,}, or None for no limit"
     if task.concurrency_key is not None and not (type(limit) is int and 1 <= limit <= MAX_CONCURRENCY):
         yield f"concurrency_limit={limit!r} must be a whole number from 1 to {MAX_CONCURRENCY}"
     if task.rate_limit:

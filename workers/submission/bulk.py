@@ -120,7 +120,9 @@ def submit_many(
         ``batch`` or ``threads`` is invalid; nothing was submitted. Refusals of single calls are in the report.
     """
     if threads < 1 or (batch is not None and not 0 < len(batch) <= 200):
-        raise InvalidInput(f"threads={threads!r} must be at least 1, and batch={batch!r} text of 1 to 200 characters")
+        raise InvalidInput(
+            f"threads={threads!r} must be at least 1, and batch={batch!r} must be text of 1 to 200 characters"
+        )
     repeated, report = batch is not None, BulkReport(batch or uuid.uuid4().hex)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,

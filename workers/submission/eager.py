@@ -25,7 +25,7 @@ from jobclaim.workers.submission.typed import TypedTask
 
 NO_JOB = (
     "self.request.job: this call has no job, because it was made directly, by apply() or in eager mode "
-    "(task_always_eager). Use getattr(self.request, 'job', None) where the body may run so, or test it with "
+    "(task_always_eager). Use getattr(self.request, 'job', None) if the body may run like this, or test it with "
     "jobclaim.testing, which claims a job"
 )
 

@@ -143,7 +143,8 @@ def _packed(text: str) -> str:
         return text
     if len(data := text.encode()) > MOST_BYTES:
         raise PayloadTooLarge(
-            f"the call's links and headers take {len(data)} bytes, {MOST_BYTES} are allowed; link fewer tasks to a call"
+            f"the call's links and headers take {len(data)} bytes, at most {MOST_BYTES} are allowed; link fewer tasks "
+            "to a call"
         )
     return PACKED + base64.b85encode(zlib.compress(data, 9)).decode()
 

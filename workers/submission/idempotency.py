@@ -149,11 +149,14 @@ def key_of(task: Any, given: Mapping[str, Any]) -> str:
         args, kwargs = task.to_json((), dict(given))
         values = bind(task.run, args, kwargs, partial=True)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"the values do not fit task {task.name!r}, so that its key is not known: {error}") from None
+        raise InvalidInput(
+            f"the values do not fit the arguments of task {task.name!r}, so its key cannot be computed: {error}; "
+            "correct them"
+        ) from None
     if missing := _missing(task, values, rules):
         raise InvalidInput(
-            f"which key of task {task.name!r} is meant cannot be decided: {', '.join(missing)} identify its calls too; "
-            "give their values, or the whole key as `jobclaim show JOB` prints it"
+            f"the key of task {task.name!r} cannot be computed without {', '.join(missing)}; give their values, or "
+            "the whole key as `jobclaim show JOB` prints it"
         )
     return identify(task.name, values, rules).key
 
@@ -180,8 +183,8 @@ def _owner(task: str, values: dict[str, Any], rules: Rules) -> Any:
         owner = named(values).get(source)
     if owner is None or owner == "":
         raise InvalidInput(
-            f"task {task!r} is idempotent within a scope, and {source} gives no owner for this call ({owner!r}); "
-            "pass it, or name the right argument in idempotency_scope_argument"
+            f"task {task!r} is idempotent within a scope, but {source} does not name an owner for this call "
+            f"({owner!r}); pass one, or correct idempotency_scope_argument"
         )
     return owner
 
@@ -194,7 +197,10 @@ def _identifying(task: str, values: dict[str, Any], key_from: KeyFrom | None) ->
     known = named(values)
     missing = [name for name in key_from if name not in known]
     if missing:
-        raise InvalidInput(f"idempotency_key_from of task {task!r} names {missing}, its arguments are {sorted(known)}")
+        raise InvalidInput(
+            f"idempotency_key_from of task {task!r} names {missing}, but its arguments are {sorted(known)}; correct "
+            "the names"
+        )
     return {name: known[name] for name in key_from}
 
 
@@ -206,7 +212,7 @@ def named(values: dict[str, Any]) -> dict[str, Any]:
 
 def _own_key(key: Any, scope: str, owner: Any) -> str:
     if not isinstance(key, str) or not key.strip():
-        raise InvalidInput(f"idempotency_key={key!r} must be text that is not empty")
+        raise InvalidInput(f"idempotency_key={key!r} must be non-empty text")
     if scope == GLOBAL:
         return key
     # quoted, so that no owner's name can collide with another one's keys

@@ -38,5 +38,5 @@ def _after_commit(submit: Callable[[], Any], call: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != "django":
             raise
-        raise NoDjango(f"{call}_on_commit needs Django, which is not installed; call {call}") from error
+        raise NoDjango(f"{call}_on_commit needs Django, which is not installed; call {call} instead") from error
     transaction.on_commit(submit)

@@ -43,22 +43,23 @@ REFUSED: Final[Mapping[str, str]] = {
     "content_encoding": "arguments are stored as JSON in UTF-8; remove it",
     "content_type": "arguments are stored as JSON; remove it",
     "declare": "queues are made by `jobclaim up` or your template; remove it",
-    "delay_seconds": "use countdown, which the job keeps over retries and which reaches beyond 15 minutes",
-    "DelaySeconds": "use countdown, which the job keeps over retries and which reaches beyond 15 minutes",
-    "delivery_mode": NOT_ON_SQS.format("delivery modes: every message is persistent"),
-    "exchange": NOT_ON_SQS.format("exchanges: name the queue instead, queue=...; the job goes there directly"),
+    "delay_seconds": "use countdown, which holds for retries too and may exceed 15 minutes",
+    "DelaySeconds": "use countdown, which holds for retries too and may exceed 15 minutes",
+    "delivery_mode": NOT_ON_SQS.format("delivery modes, because every message is persistent"),
+    "exchange": NOT_ON_SQS.format("exchanges; name the queue instead, queue=..."),
     "exchange_type": NOT_ON_SQS.format("exchanges"),
-    "expiration": "a message that expires by itself would leave its job waiting; use expires",
+    "expiration": "an expired message would leave its job waiting; use expires",
     "immediate": NOT_ON_SQS.format("immediate delivery"),
     "mandatory": NOT_ON_SQS.format("mandatory routing"),
     "MessageDeduplicationId": "FIFO queues are not supported; use idempotency_key, which holds for days",
-    "MessageAttributes": "it is called message_attributes in kombu; write it so",
+    "MessageAttributes": "kombu calls it message_attributes; use that name",
     "priority": "SQS delivers without priorities; send the job to a queue of higher priority, queue=...",
-    "publisher": "it was Celery's old name of producer; write producer",
+    "publisher": "it is Celery's old name of producer; use producer",
     "result_cls": "a job's result is read from the job table; remove it",
     "router": "routes are settings, JOBCLAIM_TASKS or the app's task_routes, or queue=...; remove it",
-    "serializer": "arguments are stored as JSON, serializer='json'; convert what JSON does not carry, or validate=True",
-    "task_type": "it is Celery's own; remove it",
+    "serializer": "arguments are stored as JSON, serializer='json'; convert values that JSON cannot represent, or set "
+    "validate=True",
+    "task_type": "Celery sets it itself; remove it",
 }
 LEGAL_GROUP: Final = re.compile(r"[\w!-/:-@\[-`{-~]{1,128}", re.ASCII)
 """The values that SQS accepts as a ``MessageGroupId`` (AWS, "SendMessage")."""
@@ -87,8 +88,8 @@ def check(task: str, queue: str, options: Mapping[str, Any]) -> None:
     routing_key = options.get("routing_key")
     if routing_key not in (None, "", queue):
         raise InvalidInput(
-            f"task {task!r} was called with routing_key={routing_key!r}, and its job goes to queue {queue!r}: SQS has "
-            "no routing keys; name the queue instead, queue=..."
+            f"task {task!r} was called with routing_key={routing_key!r}, but its job goes to queue {queue!r}, and SQS "
+            "has no routing keys; name the queue instead, queue=..."
         )
     if options.get(GROUP) is not None:
         check_group(options[GROUP])
@@ -106,9 +107,9 @@ def check_names(task: str, options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in KNOWN and name not in stamps:
             raise InvalidInput(
-                f"task {task!r} was called with the unknown option {name}={options[name]!r}"
-                f"{did_you_mean(name, sorted(KNOWN - REFUSED.keys()))}; see docs/celery.md for the options there are, "
-                "and pass arguments of the task in args or kwargs"
+                f"task {task!r} was called with the unknown option "
+                f"{name}={options[name]!r}{did_you_mean(name, sorted(KNOWN - REFUSED.keys()))}; docs/celery.md lists "
+                "the options; pass arguments of the task in args or kwargs"
             )
 
 
@@ -123,8 +124,9 @@ def check_retry(task: str, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name not in OF_RETRIES and value is not None:
             raise InvalidInput(
-                f"task {task!r} retries with {name}={value!r}: a retry keeps what the job's call said of it. Say it "
-                f"there, or submit another job; a retry takes {sorted(OF_RETRIES - OF_CELERY)} and its own arguments"
+                f"task {task!r} retries with {name}={value!r}, but a retry keeps the options of the job's call. Set "
+                f"it in that call, or submit another job; a retry accepts {sorted(OF_RETRIES - OF_CELERY)} and new "
+                "arguments"
             )
 
 
@@ -155,8 +157,8 @@ def _check_attributes(task: str, value: Any) -> None:
     )
     if not fits or len(value) > 10:
         raise InvalidInput(
-            f"task {task!r} was called with message_attributes={value!r}: write at most 10 as boto3 has them, "
-            "{'tier': {'DataType': 'String', 'StringValue': 'gold'}}"
+            f"task {task!r} was called with message_attributes={value!r}; give at most 10, in boto3's form: {{'tier': "
+            "{'DataType': 'String', 'StringValue': 'gold'}}"
         )
 
 

@@ -158,8 +158,8 @@ class SubmittedTask(Task):
             self._check_same_call(job, args, kwargs, options)
         if identity and not job.created and is_cancel_under_way(self.jobclaim.repo, job):
             raise CancelUnderWay(
-                f"job {job.job_id!r}, which an equal call of task {self.name!r} would get, is being cancelled; submit "
-                "again when it has ended"
+                f"job {job.job_id!r} of an equal call of task {self.name!r} is being cancelled; submit again when it "
+                "has ended"
             )
         return job
 

@@ -81,7 +81,7 @@ class Plan:
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise CallDoesNotFit(f"the arguments of task {self.task!r} do not fit it: {error}") from None
+            raise CallDoesNotFit(f"the arguments do not fit task {self.task!r}: {error}; correct the call") from None
 
     def _apart(self, bound: inspect.BoundArguments, positional: int) -> tuple[list[Any], dict[str, Any]]:
         """Return bound arguments as they were passed: keyword arguments are not made positional."""
@@ -166,7 +166,7 @@ def plan(task: str, body: Callable[..., Any], *, everything: bool) -> Plan:
             except PydanticUserError as error:
                 raise InvalidInput(
                     f"parameter {name!r} of task {task!r} has the annotation {hints[name]!r}, which cannot be checked "
-                    f"({error.code}); annotate it otherwise, or set validate = False"
+                    f"({error.code}); change the annotation, or set validate=False"
                 ) from error
     return Plan(task, signature, adapters)
 

@@ -43,10 +43,12 @@ class Metric:
 
 
 SUBMITTED: Final = Metric("jobclaim.jobs.submitted", "Jobs written")
-DUPLICATES: Final = Metric("jobclaim.jobs.duplicates", "Submissions that found their job there already")
+DUPLICATES: Final = Metric("jobclaim.jobs.duplicates", "Submissions whose job existed already")
 CLAIMS: Final = Metric("jobclaim.claims", "Claims made")
-REFUSED: Final = Metric("jobclaim.claims.refused", "Claims refused: somebody had the job, or it was over")
-WAIT: Final = Metric("jobclaim.queue.wait", "Seconds from due to the claim", "wait_seconds", histogram=True)
+REFUSED: Final = Metric("jobclaim.claims.refused", "Claims refused, because the job was claimed already or had ended")
+WAIT: Final = Metric(
+    "jobclaim.queue.wait", "Seconds from a job's due time to its claim", "wait_seconds", histogram=True
+)
 ENDED: Final = Metric("jobclaim.jobs.ended", "Jobs ended, by outcome", labels=("task", "queue", "outcome"))
 DURATION: Final = Metric(
     "jobclaim.run.duration",
@@ -56,11 +58,11 @@ DURATION: Final = Metric(
     histogram=True,
 )
 DEAD: Final = Metric("jobclaim.dead_letters", "Jobs that failed for good", labels=("task", "queue", "kind"))
-RETRIES: Final = Metric("jobclaim.retries", "Attempts that failed and are tried again")
+RETRIES: Final = Metric("jobclaim.retries", "Attempts that failed and are retried")
 ORPHANS: Final = Metric("jobclaim.orphans", "Jobs whose worker was lost")
-HELD: Final = Metric("jobclaim.held", "Jobs given back before their body because of a limit")
-LOST: Final = Metric("jobclaim.claims.lost", "Outcomes refused by the fence: the job was given up before", labels=())
-HEARTBEATS: Final = Metric("jobclaim.heartbeats.failed", "Rows of heartbeats that could not be written", labels=())
+HELD: Final = Metric("jobclaim.held", "Jobs released before their body because of a limit")
+LOST: Final = Metric("jobclaim.claims.lost", "Outcomes refused by the fence, because the claim had ended", labels=())
+HEARTBEATS: Final = Metric("jobclaim.heartbeats.failed", "Series of heartbeats that could not be written", labels=())
 BREAKERS: Final = Metric("jobclaim.breakers.opened", "Circuit breakers that opened", labels=())
 SWEPT: Final = tuple(
     Metric(f"jobclaim.sweep.{name}", f"Recovery: {name}", name, labels=())

@@ -83,7 +83,7 @@ class Channel(SQS.Channel):
         super().__init__(*args, **kwargs)
         known = self.settings
         self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
-        self.returns = batches.Batcher("giving messages back", batches.give_back(partial(sqs_client, known)))
+        self.returns = batches.Batcher("releasing messages", batches.give_back(partial(sqs_client, known)))
 
     @property
     def settings(self) -> Settings:

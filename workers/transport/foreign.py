@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 SET_JSON: Final = "have its sender set task_serializer = 'json' (docs/migration.md), then send it again"
-SUBMIT: Final = "call the task where it comes from (delay, apply_async), or use jobclaim submit or JobRepo.create_job"
+SUBMIT: Final = "have its sender call the task (delay, apply_async), or use `jobclaim submit` or JobRepo.create_job"
 CONTENT_TYPES: Final[Mapping[str, str]] = {
-    "application/x-python-serialize": "a pickled call, and unpickling runs what it is sent: {json}",
+    "application/x-python-serialize": "a pickled call, and unpickling runs code from the message: {json}",
     "application/x-yaml": "a YAML call: {json}",
     "application/x-msgpack": "a msgpack call: {json}",
     "application/x-msgpack-numpy": "a msgpack call: {json}",
@@ -30,7 +30,7 @@ SERVICES: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"Event", "Bucket"}), "a test notification of S3: {own}"),
 )
 """AWS's own messages, by their keys."""
-OWN_QUEUE: Final = "point it to a queue of its own, and submit a job from what reads that"
+OWN_QUEUE: Final = "send it to a queue of its own, and submit a job from the program that reads that queue"
 
 
 def of_content_type(value: Any) -> str:
@@ -46,13 +46,13 @@ def of_object(message: Mapping[str, Any]) -> str:
     for names, kind in SERVICES:
         if names <= message.keys():
             return f"it is {kind.format(own=OWN_QUEUE)}"
-    return f"it is bare JSON, not a message of Celery: {SUBMIT}"
+    return f"it is bare JSON, not a Celery message: {SUBMIT}"
 
 
 def of_value(value: Any) -> str:
     """Describe a JSON value that is not an object."""
     kind = "null" if value is None else type(value).__name__
-    return f"it is bare JSON ({kind}), not a message of Celery: {SUBMIT}"
+    return f"it is bare JSON ({kind}), not a Celery message: {SUBMIT}"
 
 
 def of_bytes(data: bytes) -> str:
@@ -67,12 +67,12 @@ def of_bytes(data: bytes) -> str:
 def of_text(text: str) -> str:
     """Describe text that is not JSON."""
     if YAML.match(text.lstrip()):
-        return f"it is YAML or other text, not a message of Celery: {SUBMIT}"
+        return f"it is YAML or other text, not a Celery message: {SUBMIT}"
     if text.lstrip()[:1] in ("{", "["):
-        return f"it is JSON that is cut off or broken: {SUBMIT}"
-    return f"it is plain text, not a message of Celery: {SUBMIT}"
+        return f"it is truncated or broken JSON: {SUBMIT}"
+    return f"it is plain text, not a Celery message: {SUBMIT}"
 
 
 def of_protocol_one() -> str:
     """Describe a message without Celery's headers."""
-    return "it is of Celery's message protocol 1: have its sender set task_protocol = 2, then send it again"
+    return "it uses Celery's message protocol 1: have its sender set task_protocol = 2, then send it again"

@@ -56,7 +56,7 @@ def bounded(envelope: dict[str, Any]) -> dict[str, Any]:
     method = headers.get("compression")
     if not method:
         return envelope
-    _must(isinstance(method, str), "header 'compression' is no text", method)
+    _must(isinstance(method, str), "header 'compression' is not text", method)
     if method not in INFLATED:
         raise Poison("the compression of the message is not accepted; send it with zlib, or without compression")
     properties = {**envelope["properties"], "body_encoding": "base64"}
@@ -122,15 +122,15 @@ def check_headers(headers: Mapping[str, Any]) -> None:
     for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires"):
         _must(_is_optional(headers.get(name), str), f"header {name!r} is no text", headers.get(name))
     for name in ("retries", "replaced_task_nesting", "group_index"):
-        _must(_is_optional(headers.get(name), int), f"header {name!r} is no whole number", headers.get(name))
+        _must(_is_optional(headers.get(name), int), f"header {name!r} is not a whole number", headers.get(name))
     limits = headers.get("timelimit")
     fits = limits is None or (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits)))
-    _must(fits, "header 'timelimit' is no pair of numbers", limits)
+    _must(fits, "header 'timelimit' is not a pair of numbers", limits)
     stamps = headers.get("stamps")
-    _must(_is_optional(stamps, dict), "header 'stamps' is no object", stamps)
+    _must(_is_optional(stamps, dict), "header 'stamps' is not an object", stamps)
     stamped = headers.get("stamped_headers")
     fits = stamped is None or (isinstance(stamped, list) and all(isinstance(name, str) for name in stamped))
-    _must(fits, "header 'stamped_headers' is no list of names", stamped)
+    _must(fits, "header 'stamped_headers' is not a list of names", stamped)
 
 
 def check_call(payload: Any) -> None:
@@ -140,29 +140,29 @@ def check_call(payload: Any) -> None:
     ------
     Poison
     """
-    _must(isinstance(payload, list | tuple) and len(payload) == 3, "the call is no [args, kwargs, embed]", payload)
+    _must(isinstance(payload, list | tuple) and len(payload) == 3, "the call is not [args, kwargs, embed]", payload)
     args, kwargs, embed = payload
-    _must(isinstance(args, list), "args is no list", args)
-    _must(isinstance(kwargs, dict), "kwargs is no object", kwargs)
-    _must(_is_optional(embed, dict), "embed is no object", embed)
+    _must(isinstance(args, list), "args is not a list", args)
+    _must(isinstance(kwargs, dict), "kwargs is not an object", kwargs)
+    _must(_is_optional(embed, dict), "embed is not an object", embed)
     for name in ("callbacks", "errbacks", "chain"):
         linked = (embed or {}).get(name)
         fits = linked is None or (isinstance(linked, list) and all(isinstance(one, dict) for one in linked))
-        _must(fits, f"embed.{name} is no list of signatures", linked)
-    _must(_is_optional((embed or {}).get("chord"), dict), "embed.chord is no signature", embed)
+        _must(fits, f"embed.{name} is not a list of signatures", linked)
+    _must(_is_optional((embed or {}).get("chord"), dict), "embed.chord is not a signature", embed)
 
 
 def _check_envelope(envelope: Mapping[str, Any]) -> None:
     properties = envelope.get("properties")
-    _must(isinstance(properties, dict), "it has no properties: kombu did not send it", properties)
+    _must(isinstance(properties, dict), "it has no properties, so kombu did not send it", properties)
     assert isinstance(properties, dict)
-    _must(isinstance(properties.get("delivery_info", {}), dict), "delivery_info is no object", properties)
+    _must(isinstance(properties.get("delivery_info", {}), dict), "delivery_info is not an object", properties)
     encoding = properties.get("body_encoding")
     _must(encoding in (None, "base64", "utf-8"), "body_encoding is unknown", encoding)
-    _must(isinstance(envelope.get("body"), str), "its call is no text", envelope.get("body"))
-    _must(_is_optional(envelope.get("headers"), dict), "headers are no object", envelope.get("headers"))
+    _must(isinstance(envelope.get("body"), str), "its call is not text", envelope.get("body"))
+    _must(_is_optional(envelope.get("headers"), dict), "headers are not an object", envelope.get("headers"))
     for name in ("content-type", "content-encoding"):
-        _must(_is_optional(envelope.get(name), str), f"{name} is no text", envelope.get(name))
+        _must(_is_optional(envelope.get(name), str), f"{name} is not text", envelope.get(name))
 
 
 def _from_base64(body: str) -> str:
@@ -184,7 +184,7 @@ def _without_headers(message: Any) -> str:
         payload = None
     if isinstance(payload, dict) and "task" in payload:
         return foreign.of_protocol_one()
-    return "header 'task' is missing: another library sent it; submit the job instead (jobclaim submit)"
+    return "header 'task' is missing, so another library sent it; submit the job instead (`jobclaim submit`)"
 
 
 def _is_optional(value: Any, kind: type) -> bool:

@@ -93,7 +93,7 @@ def test_every_refusal_is_listed_with_its_reason(board: Board) -> None:
     page = finished(board, start(board, fingerprint=mark))
     assert jobs[1].job_id in page
     assert jobs[1].job_id in page
-    assert "it changed meanwhile; look again" in page
+    assert "it changed meanwhile; look at it again" in page
     assert sorted(board.sent) == sorted(job.job_id for job in jobs if job is not jobs[1])
 
 

@@ -190,7 +190,7 @@ def test_a_rhythm_is_written_as_people_write_it(when: Cron | float | None, words
 def test_a_schedule_that_never_fires_is_a_finding(make_board: Callable[..., Board]) -> None:
     board = make_board(schedules={"leap": ScheduleSpec(task="t", cron="0 0 31 2 *")})
     html = board.browser().get("/schedules").text
-    assert html.count("its day of month, month and day of week never come together") == 1
+    assert html.count("its day of month, month and day of week never coincide") == 1
 
 
 def test_a_clock_change_is_no_finding_where_our_beat_runs(make_board: Callable[..., Board]) -> None:
