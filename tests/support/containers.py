@@ -14,11 +14,11 @@ from jobclaim.settings import Settings
 REGION = "eu-west-1"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Keeps CloudFormation's own tags as mappings of one key: ``!Ref JobTable`` is ``{"Ref": "JobTable"}``."""
 
 
-def _tagged(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+def _tagged(loader: yaml.CSafeLoader, suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return {suffix: loader.construct_scalar(node)}
     if isinstance(node, yaml.SequenceNode):

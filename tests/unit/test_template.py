@@ -100,10 +100,10 @@ def test_logical_ids_are_letters_and_digits(name: str, logical: str) -> None:
 def outputs(built: Settings) -> dict[str, Any]:
     """The template's outputs, CloudFormation's own tags taken off."""
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.CSafeLoader):
         pass
 
-    def plain(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+    def plain(loader: yaml.CSafeLoader, _: str, node: yaml.Node) -> Any:
         if isinstance(node, yaml.ScalarNode):
             return loader.construct_scalar(node)
         if isinstance(node, yaml.SequenceNode):
