@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 
 Request = dict[str, Any]
 """A SendMessage request."""
-Forge: TypeAlias = Callable[[Request, Request], Request | None]
-"""Makes one more request of a request and of one that was made before; ``None`` where it cannot."""
+Forge: TypeAlias = Callable[[Request, Request | None], Request | None]
+"""Makes one more request of a request and of one whose message may have arrived; ``None`` where it cannot."""
 
 TRAP: Final = "verify.trap"
 """A task that no call names: its body must never run."""
@@ -24,12 +24,12 @@ EARLY_SECONDS: Final = 180
 """Only messages that are kept back for longer are forged to come at once: clocks may differ by two minutes."""
 
 
-def old(_request: Request, before: Request) -> Request:
-    """Send a message once more that was sent some time ago."""
-    return {**before, "DelaySeconds": 0}
+def old(_request: Request, before: Request | None) -> Request | None:
+    """Send a message once more that has arrived before."""
+    return {**before, "DelaySeconds": 0} if before else None
 
 
-def misaddressed(request: Request, _before: Request) -> Request | None:
+def misaddressed(request: Request, _before: Request | None) -> Request | None:
     """Name another task, of the same job."""
     message = _read(request)
     if message is None or message["headers"].get("task") not in CLAIMED_BEFORE:
@@ -38,7 +38,7 @@ def misaddressed(request: Request, _before: Request) -> Request | None:
     return {**request, "MessageBody": base64.b64encode(json.dumps(message).encode()).decode()}
 
 
-def early(request: Request, _before: Request) -> Request | None:
+def early(request: Request, _before: Request | None) -> Request | None:
     """Let a message come at once that is kept back for minutes."""
     message = _read(request) if int(request.get("DelaySeconds") or 0) > EARLY_SECONDS else None
     is_ours = message is not None and message["headers"].get("task") in CLAIMED_BEFORE

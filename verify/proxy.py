@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ class FaultyProxy:
         self.requests: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.by_table: Counter[tuple[str, str]] = Counter()
-        self._sent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self._sent: deque[tuple[float, dict[str, Any]]] = deque(maxlen=REMEMBERED)
         self.asked = self.most_asked = 0
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -213,7 +214,7 @@ class FaultyProxy:
         if operation not in SENDS:
             return [head + body]
         if operation == "SendMessage":
-            self._sent.append(json.loads(body))
+            self._remember(json.loads(body))
         if fault is None:
             return [head + body]
         if fault.adds is not None and operation == "SendMessage":
@@ -224,8 +225,13 @@ class FaultyProxy:
             return [_with_body(head, _delayed(json.loads(body), random.randint(0, fault.copied_within))), head + body]
         return [head + body]
 
+    def _remember(self, request: dict[str, Any]) -> None:
+        """Keep a message with the moment from which it may have arrived: no queue brings it again before that."""
+        self._sent.append((time.monotonic() + int(request.get("DelaySeconds") or 0), request))
+
     def _added(self, fault: Fault, adds: forging.Forge, head: bytes, body: bytes) -> list[bytes]:
-        made = adds(json.loads(body), random.choice(self._sent))
+        arrived = [request for due, request in self._sent if due <= time.monotonic()]
+        made = adds(json.loads(body), random.choice(arrived) if arrived else None)
         self.failed[fault.name] += made is not None
         return [] if made is None else [_with_body(head, made)]
 

@@ -28,7 +28,7 @@ from jobclaim.verify.stage import TICK_SECONDS, Stage
 from jobclaim.verify.submitters import Submitters
 
 SUBMIT_LATE_SECONDS: Final = 120.0
-"""How long after their time calls may still be accepted: outages hold submitters up too."""
+"""How long no call may be accepted, once the faults are over, before submitters are given up."""
 LOOK_SECONDS: Final = 0.5
 READERS: Final = 4
 Say = Callable[[str], None]

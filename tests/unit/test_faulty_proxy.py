@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jobclaim.verify.proxy import OLD
 from tests.support.faults import ANSWER_LOST, ASTRAY, COPIED, RESET, Fault, FaultyProxy, error
 
 QUEUE = "http://queues/default"
@@ -133,3 +134,12 @@ def test_only_sends_are_copied_or_lost(proxy: FaultyProxy, upstream: Upstream, f
     meets(proxy, fault)
     ask(proxy, "ReceiveMessage", MaxNumberOfMessages=1)
     assert upstream.seen == [{"QueueUrl": QUEUE, "MaxNumberOfMessages": 1}]
+
+
+def test_a_message_is_sent_again_only_after_it_may_have_arrived(proxy: FaultyProxy, upstream: Upstream) -> None:
+    meets(proxy, OLD)
+    ask(proxy, "SendMessage", MessageBody="next week", DelaySeconds=900)
+    assert [request["MessageBody"] for request in upstream.seen] == ["next week"]
+    ask(proxy, "SendMessage", MessageBody="now")
+    assert [request["MessageBody"] for request in upstream.seen] == ["next week", "now", "now"]
+    assert proxy.failed == {"old message sent again": 1}
