@@ -2,121 +2,111 @@
 
 Examples::
 
-    python -m tests.mutation --reach                    # note which tests reach which lines; once, and after changes
+    python -m tests.mutation --reach                    # note which tests reach which lines; once
+    python -m tests.mutation --reach tests/unit/test_a.py   # the same of new tests, beside what is known
     python -m tests.mutation                            # every change; goes on where it was stopped
     python -m tests.mutation --only jobs/protocol       # those of some files
-    python -m tests.mutation --again                    # what survived, by all tests and more seeds
+    python -m tests.mutation --again                    # what survived, by all tests and seeds that reach it
     python -m tests.mutation --score
 """
 
 from __future__ import annotations
 
 import json
-import random
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from tests.mutation import loop, reach
-from tests.mutation.operators import Change, changes
-from tests.mutation.scope import FILES, tests
+from tests.mutation.mutants import Mutant, left_out, mutants
+from tests.mutation.operators import Change
+from tests.mutation.scope import arguments
 from tests.mutation.survivors import explained
 
 CACHE: Final = Path(".cache/mutation")
-FAST_TESTS, FAST_SEEDS, ALL_SEEDS = 80, 0, 300
+FAST: Final = 100
+"""Tests, and seeds, that a change meets at most before it is set aside for `--again`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A change of a file, and what tells whether its result still counts."""
-
-    path: str
-    change: Change
-
-    @property
-    def name(self) -> str:
-        """Its name, which outlives changes elsewhere in the file."""
-        return self.change.name
-
-
-def mutants(only: str = "") -> Iterator[Mutant]:
-    """Give all changes of the files in scope."""
-    for pattern in FILES:
-        for path in sorted(map(str, Path().glob(pattern))):
-            if path.startswith(only):
-                found = changes(path, Path(path).read_text())
-                yield from (Mutant(path, change) for change in found if not change.imported)
-
-
-def results() -> dict[str, str]:
-    """Give who noticed which mutant, by name; "" for nobody."""
-    file = CACHE / "results.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
+def results() -> dict[str, str | None]:
+    """Give who noticed which mutant, by name; "" for nobody, ``None`` where it could not be made."""
+    lines = [line for file in sorted(CACHE.glob("results*.jsonl")) for line in file.read_text().splitlines()]
     return {row["name"]: row["by"] for row in map(json.loads, lines)}
 
 
-def tests_of(mutant: Mutant, lines: reach.Lines, most: int | None) -> list[str]:
-    """Give the tests that reach a mutant's statement, the fastest first."""
+def tests_of(mutant: Mutant, lines: reach.Lines) -> list[str]:
+    """Give the tests that reach a mutant's statement: the fastest of each file, then the second of each, and so on.
+
+    Tests of one file ask much the same, so the first few of each notice most.
+    """
     known = lines.get(mutant.path, {})
     numbers = range(mutant.change.first, mutant.change.last + 1)
-    return list(dict.fromkeys(test for number in numbers for test in known.get(number, ())))[:most]
+    found = dict.fromkeys(test for number in numbers for test in known.get(number, ()))
+    ranks: Counter[str] = Counter()
+    ranked = []
+    for test in found:
+        file = test.partition("::")[0]
+        ranked.append((ranks[file], test))
+        ranks[file] += 1
+    return [test for _, test in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def hunt(wanted: list[Mutant], *, fast: bool) -> int:
-    """Put mutants to the test and note each result; give the number that got away."""
-    lines, away = reach.read(CACHE / "reach.json"), 0
-    trials = ((one.change, one.path, tests_of(one, lines, FAST_TESTS if fast else None)) for one in wanted)
-    with (CACHE / "results.jsonl").open("a") as file:
+def hunt(wanted: list[Mutant], lines: reach.Lines, into: Path, *, fast: bool) -> None:
+    """Put mutants to the test and note each result."""
+    trials = ((one.change, one.path, tests_of(one, lines)) for one in wanted)
+    with into.open("a") as file:
 
-        def told(change: Change, by: str) -> None:
-            nonlocal away
-            away += not by
+        def told(change: Change, by: str | None) -> None:
             file.write(json.dumps({"name": change.name, "by": by}) + "\n")
             file.flush()
 
-        loop.hunt(tests(), trials, told, seeds=FAST_SEEDS if fast else ALL_SEEDS, note=CACHE / "noticed")
-    return away
+        loop.hunt(arguments(), trials, told, most=FAST if fast else None)
 
 
-def score(known: list[Mutant]) -> dict[str, Any]:
+def score(known: list[Mutant], lines: reach.Lines) -> dict[str, Any]:
     """Sum up what is known of mutants."""
     found, reasons = results(), explained()
-    tried = [mutant.name for mutant in known if mutant.name in found]
+    tried = {one.name: one for one in known if found.get(one.name) is not None}
     left = [name for name in tried if not found[name]]
+    unreached = {name for name in left if not tests_of(tried[name], lines)}
     return {
+        "left out by rule": dict(left_out()),
         "mutants": len(known),
+        "cannot be made": sum(found.get(one.name, "") is None for one in known),
         "tried": len(tried),
         "noticed": len(tried) - len(left),
+        "reached by no test of the tool": len(unreached),
         "explained": sum(name in reasons for name in left),
-        "unexplained": [name for name in left if name not in reasons],
+        "unexplained": [name for name in left if name not in reasons and name not in unreached],
     }
 
 
 @click.command(help=__doc__)
-@click.option("--reach", "reaching", is_flag=True, help="Note which tests reach which lines.")
+@click.option("--reach", "reaching", is_flag=True, help="Note which tests reach which lines; of TESTS, or of all.")
 @click.option("--only", default="", help="Beginning of the path of the files to change.")
-@click.option("--again", is_flag=True, help="Only what survived, by all tests that reach it and more seeds.")
+@click.option("--again", is_flag=True, help="Only what survived, by all tests and seeds that reach it.")
 @click.option("--score", "scoring", is_flag=True, help="Sum up what was found.")
-@click.option("--sample", type=int, default=0, help="That many, drawn at random.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
-def main(reaching: bool, only: str, again: bool, scoring: bool, sample: int, seed: int) -> None:
+@click.option("--part", default=0, help="With --parts: which of them, from 0.")
+@click.option("--parts", default=1, help="Processes that share the work.")
+@click.argument("files", nargs=-1, metavar="TESTS")
+def main(reaching: bool, only: str, again: bool, scoring: bool, part: int, parts: int, files: Sequence[str]) -> None:
     """Do what the command line asks for."""
     known = list(mutants(only))
     if reaching:
-        reach.note(sorted({mutant.path for mutant in known}), tests(), CACHE / "reach.json")
+        reach.note(
+            sorted({mutant.path for mutant in known}), arguments(files), CACHE / "reach.json", beside=bool(files)
+        )
         return
+    lines = reach.read(CACHE / "reach.json")
     if scoring:
-        click.echo(json.dumps(score(known), indent=2))
+        click.echo(json.dumps(score(known, lines), indent=2))
         return
     found = results()
-    wanted = [one for one in known if (not found.get(one.name, "-") if again else one.name not in found)]
-    if sample:
-        wanted = random.Random(seed).sample(known, min(sample, len(known)))
-    sys.exit(4 if hunt(wanted, fast=not again) and not again else 0)
+    wanted = [one for one in known if (found.get(one.name) == "" if again else one.name not in found)]
+    hunt(wanted[part::parts], lines, CACHE / f"results-{part}.jsonl", fast=not again)
 
 
 if __name__ == "__main__":

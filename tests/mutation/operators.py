@@ -29,7 +29,15 @@ SUMS: Final[dict[type[ast.operator], type[ast.operator]]] = {
     ast.BitOr: ast.BitAnd,
 }
 SILENT: Final = ("log", "logging")
-"""What is only told: a line of the log is tested by its own tests, and a change of its words breaks no promise."""
+RULES: Final = {
+    "import": "run once when the module is imported: `tests.simulation.mutants` breaks these tables row by row",
+    "log": "a line of the log: the events have tests of their own, and no promise rests on a line's fields",
+    "words": "what an error says: which error is raised is changed, what stands in its text is not",
+    "type": "an assertion that tells the type checker what the program knows",
+}
+"""Changes that are counted and not tried, by the rule that leaves them out.
+
+Docstrings, annotations and texts, formatted ones too, are not changed at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +52,26 @@ class Change:
         Lines of the statement that it is in.
     text : str
         The whole module, changed.
-    imported : bool
-        Whether it is run when the module is imported, not when a function is called.
+    rule : str
+        The one of `RULES` by which it is not tried; empty where it is.
     """
 
     name: str
     first: int
     last: int
     text: str
-    imported: bool
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
     node: ast.expr | ast.stmt
     instead: str
+    said: str
     where: str
     first: int
     last: int
-    imported: bool
+    rule: str
 
 
 def changes(path: str, source: str) -> list[Change]:
@@ -72,15 +81,15 @@ def changes(path: str, source: str) -> list[Change]:
     found = []
     for spot in _Finder().spots(ast.parse(source)):
         old = ast.get_source_segment(source, spot.node) or ""
-        name = f"{path}::{spot.where}: {_short(old)} -> {_short(spot.instead)}"
+        name = f"{path}::{spot.where}: {_short(old)} {spot.said or '-> ' + _short(spot.instead)}"
         seen[name] += 1
         name += f" #{seen[name]}" if seen[name] > 1 else ""
-        found.append(Change(name, spot.first, spot.last, _replaced(lines, spot), spot.imported))
+        found.append(Change(name, spot.first, spot.last, _replaced(lines, spot), spot.rule))
     return found
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:160]
+    return " ".join(text.split())[:100]
 
 
 def _replaced(lines: list[bytes], spot: _Spot) -> str:
@@ -96,7 +105,7 @@ def _replaced(lines: list[bytes], spot: _Spot) -> str:
 
 
 class _Finder:
-    """Walks over a module; annotations, docstrings and what is only told stay as they are."""
+    """Walks over a module; annotations and texts stay as they are."""
 
     def spots(self, module: ast.Module) -> Iterator[_Spot]:
         """Give all places, in the order of the text."""
@@ -114,47 +123,62 @@ class _Finder:
                 yield from self._statement(statement, where, imported=imported)
 
     def _statement(self, statement: ast.stmt, where: str, *, imported: bool) -> Iterator[_Spot]:
-        if _is_silent(statement):
-            return
-        first = statement.lineno
-        heads = [child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.expr)]
-        heads += [item.context_expr for item in getattr(statement, "items", ())]
-        if isinstance(statement, ast.AnnAssign):
-            heads = [statement.value] if statement.value is not None else []
+        first, heads = statement.lineno, _heads(statement)
         last = max([first, *(child.end_lineno or first for child in heads)])
+        whole, inside = _rules(statement, imported=imported)
 
-        def spot(node: ast.expr | ast.stmt, instead: str) -> _Spot:
-            return _Spot(node, instead, where, first, last, imported)
-
-        for node, instead in [*self._of_statement(statement), *self._of_heads(heads, constants=not imported)]:
-            yield spot(node, instead)
+        for node, instead in _of_statement(statement):
+            yield _Spot(node, instead, "", where, first, last, whole)
+        for head in heads:
+            for node, instead, said in _of_expression(head, constants=not imported):
+                yield _Spot(node, instead, said, where, first, last, inside)
         for body in _inner(statement):
             yield from self._body(body, where, imported=imported)
 
-    def _of_heads(self, heads: list[ast.expr], *, constants: bool) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
-        for head in heads:
-            yield from self._of_expression(head, constants=constants)
 
-    def _of_statement(self, statement: ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
-        match statement:
-            case ast.If(test=test) | ast.While(test=test):
-                if not isinstance(test, (ast.Compare, ast.Constant)) and not _is_not(test):
-                    yield test, f"not ({ast.unparse(test)})"
-            case ast.Return(value=value) if value is not None and not _is_plain(value, None):
-                yield statement, "return None"
-            case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Raise() | ast.Delete():
-                yield statement, "pass"
+def _heads(statement: ast.stmt) -> list[ast.expr]:
+    """Give the expressions of a statement, without those of the statements in it."""
+    if isinstance(statement, ast.AnnAssign):
+        return [statement.value] if statement.value is not None else []
+    heads = [child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.expr)]
+    return heads + [item.context_expr for item in getattr(statement, "items", ())]
 
-    def _of_expression(self, root: ast.expr, *, constants: bool = True) -> Iterator[tuple[ast.expr, str]]:
-        for node in _walk(root):
-            if isinstance(node, ast.Compare):
-                yield from _of_comparison(node)
-            elif isinstance(node, ast.Call):
-                yield from _of_call(node)
-            elif isinstance(node, ast.Constant):
-                yield from _of_constant(node, numbers=constants)
-            else:
-                yield from _of_operation(node)
+
+def _rules(statement: ast.stmt, *, imported: bool) -> tuple[str, str]:
+    """Give the rules by which the statement as a whole, and what stands in it, are not tried."""
+    if imported:
+        return "import", "import"
+    if isinstance(statement, ast.Assert):
+        return "type", "type"
+    if isinstance(statement, ast.Raise):
+        return "", "words"
+    return ("log", "log") if _is_logged(statement) else ("", "")
+
+
+def _of_statement(statement: ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    match statement:
+        case ast.If(test=test) | ast.While(test=test):
+            if not isinstance(test, (ast.Compare, ast.Constant)) and not _is_not(test):
+                yield test, f"not ({ast.unparse(test)})"
+        case ast.Return(value=value) if value is not None and not _is_plain(value, None):
+            yield statement, "return None"
+        case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Raise() | ast.Delete():
+            yield statement, "pass"
+
+
+def _of_expression(root: ast.expr, *, constants: bool = True) -> Iterator[tuple[ast.expr, str, str]]:
+    """Give what becomes of each expression in it, and how to say that where the new text would not show it."""
+    for node in _walk(root):
+        if isinstance(node, ast.Call):
+            yield from _of_call(node)
+            continue
+        if isinstance(node, ast.Compare):
+            found = _of_comparison(node)
+        elif isinstance(node, ast.Constant):
+            found = _of_constant(node, numbers=constants)
+        else:
+            found = _of_operation(node)
+        yield from ((changed, instead, "") for changed, instead in found)
 
 
 def _of_comparison(node: ast.Compare) -> Iterator[tuple[ast.expr, str]]:
@@ -163,12 +187,12 @@ def _of_comparison(node: ast.Compare) -> Iterator[tuple[ast.expr, str]]:
         yield node, ast.unparse(ast.Compare(node.left, ops, node.comparators))
 
 
-def _of_call(node: ast.Call) -> Iterator[tuple[ast.expr, str]]:
+def _of_call(node: ast.Call) -> Iterator[tuple[ast.expr, str, str]]:
     """Leave out one argument that is given by name; a call with a single one mostly could not be made without it."""
     for n, keyword in enumerate(node.keywords if len(node.keywords) > 1 else ()):
         if keyword.arg is not None:
             rest = [*node.keywords[:n], *node.keywords[n + 1 :]]
-            yield node, ast.unparse(ast.Call(node.func, node.args, rest))
+            yield node, ast.unparse(ast.Call(node.func, node.args, rest)), f"without {keyword.arg}"
 
 
 def _of_constant(node: ast.Constant, *, numbers: bool) -> Iterator[tuple[ast.expr, str]]:
@@ -202,8 +226,8 @@ def _inner(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
 
 
 def _walk(root: ast.expr) -> Iterator[ast.expr]:
-    """Give an expression and those in it, in the order of the text; formatted strings and what is logged left out."""
-    if isinstance(root, ast.JoinedStr) or (isinstance(root, ast.Call) and _is_told(root)):
+    """Give an expression and those in it, in the order of the text; formatted strings left out."""
+    if isinstance(root, ast.JoinedStr):
         return
     yield root
     for child in ast.iter_child_nodes(root):
@@ -215,11 +239,9 @@ def _walk(root: ast.expr) -> Iterator[ast.expr]:
                     yield from _walk(inner)
 
 
-def _is_silent(statement: ast.stmt) -> bool:
-    if isinstance(statement, (ast.Import, ast.ImportFrom, ast.Global, ast.Pass)):
-        return True
+def _is_logged(statement: ast.stmt) -> bool:
     value = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(value, ast.Constant) or (isinstance(value, ast.Call) and _is_told(value))
+    return isinstance(value, ast.Call) and _is_told(value)
 
 
 def _is_told(call: ast.Call) -> bool:

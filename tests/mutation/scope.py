@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,28 +26,56 @@ FILES: Final = (
     "fleet/breaker.py",
     "fleet/rates.py",
     "fleet/starts.py",
-    "recovery/sweeping.py",
-    "recovery/walk.py",
-    "recovery/cursor.py",
-    "recovery/fleet.py",
+    "recovery/*.py",
     "jobs/storage/resilience.py",
     "jobs/repo/running.py",
     "jobs/repo/resuming.py",
+    "jobs/repo/*.py",
+    "fleet/workers.py",
+    "workers/attempt/*.py",
+    "recovery/dead/*.py",
+    "jobs/storage/*.py",
+    "jobs/effects/*.py",
+    "jobs/encoding/*.py",
+    "jobs/failures/*.py",
+    "jobs/*.py",
+    "jobs/durable/*.py",
+    "fleet/*.py",
 )
+"""What matters most comes first."""
 UNIT: Final = (
+    "async_bodies",
+    "bulk",
+    "effect_writes",
+    "fleet_*",
+    "followed_cancels",
+    "heartbeat",
+    "idempotency_keys",
     "jobs_*",
-    "recovery_*",
+    "large_payloads",
+    "lasting_*",
+    "lean_client",
+    "leaving",
     "plain_tasks",
+    "rates",
+    "recovery_*",
+    "redaction",
+    "results",
+    "retry_policy",
+    "revoke",
     "settle",
     "soft_limit",
     "strange_messages",
-    "task_submission",
+    "task_*",
+    "taxonomy",
+    "typed_payloads",
     "unsent",
+    "worker_gate",
 )
 CHOSEN: Final = ("-m", "not real and not browser", "-k", "not moto and not thousand and not race and not scale")
 
 
-def tests() -> list[str]:
-    """Give pytest's arguments."""
+def arguments(files: Sequence[str] = ()) -> list[str]:
+    """Give pytest's arguments, for some files of tests or for all."""
     unit = sorted(str(path) for name in UNIT for path in Path("tests/unit").glob(f"test_{name}.py"))
-    return [*unit, "tests/contract", *CHOSEN]
+    return [*(files or (*unit, "tests/contract")), *CHOSEN]

@@ -16,6 +16,10 @@ from typing import Any
 from tests.mutation.operators import Change
 
 
+class CannotBeMade(LookupError):
+    """The change is in a function that is made anew at each call, or in none."""
+
+
 def module_of(path: str) -> str:
     """Give the name of the module in a file."""
     parts = Path(path).with_suffix("").parts
@@ -27,7 +31,7 @@ def swap(change: Change, path: str) -> None:
 
     Raises
     ------
-    LookupError
+    CannotBeMade
         It is not in a function that can be found.
     """
     module = importlib.import_module(module_of(path))
@@ -40,7 +44,7 @@ def swap(change: Change, path: str) -> None:
                 count += 1
             function.__code__ = code
     if not count:
-        raise LookupError(f"{change.name} is not in a function of {module.__name__}")
+        raise CannotBeMade(f"{change.name} is not in a function of {module.__name__}")
 
 
 def _codes(code: CodeType) -> Iterator[tuple[str, CodeType]]:
@@ -70,7 +74,7 @@ def _unwrapped(value: Any) -> FunctionType | None:
         value = value.__func__
     if hasattr(value, "cache_clear"):
         value.cache_clear()
-    if isinstance(value, functools.partial):
+    if isinstance(value, (functools.partial, functools.cached_property)):
         value = value.func
     while hasattr(value, "__wrapped__"):
         value = value.__wrapped__

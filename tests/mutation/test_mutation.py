@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.mutation.operators import changes
+from tests.mutation.sample import EACH, TESTS
 from tests.mutation.survivors import explained
-from tests.mutation.swap import swap
+from tests.mutation.swap import CannotBeMade, swap
+from tests.support.stack import ROOT
 
 PATH = "jobs/protocol/claims.py"
 SOURCE = """def f(a: int, b: int = 1) -> int:
@@ -21,11 +26,11 @@ SOURCE = """def f(a: int, b: int = 1) -> int:
 
 
 def test_each_place_is_changed_once_and_what_is_only_told_is_not() -> None:
-    names = [change.name for change in changes("m.py", SOURCE)]
+    names = [change.name for change in changes("m.py", SOURCE) if not change.rule]
 
     assert len(names) == len(set(names)) == 12
     assert any("a < b -> a <= b" in name for name in names)
-    assert any("g(a, one=1)" in name for name in names)
+    assert any("g(a, one=1, two=2) without two" in name for name in names)
     assert not any("never changed" in name for name in names)
 
 
@@ -34,8 +39,6 @@ def test_the_changed_module_keeps_its_lines() -> None:
 
 
 def test_a_changed_function_is_what_everybody_calls() -> None:
-    from pathlib import Path
-
     from jobclaim.jobs.protocol.claims import ClaimBook
 
     change = next(one for one in changes(PATH, Path(PATH).read_text()) if "ClaimBook.take_doubt" in one.name)
@@ -48,9 +51,27 @@ def test_a_changed_function_is_what_everybody_calls() -> None:
 
 
 def test_a_change_outside_of_functions_is_not_made_silently() -> None:
-    with pytest.raises(LookupError):
+    with pytest.raises(CannotBeMade):
         swap(changes("jobs/clock.py", "A = 1 < 2\n")[0], "jobs/clock.py")
 
 
-def test_every_survivor_has_a_reason() -> None:
-    assert all(explained().values())
+def test_a_sample_of_changes_is_noticed() -> None:
+    """The others are tried by hand, which takes hours: docs/guarantees.md has the score."""
+    ran = sample()
+    assert ran.returncode == 0, f"write a test that notices the change, or list it with the reason: {ran.stderr}"
+    assert len(ran.stderr.splitlines()) == EACH * len(TESTS)
+
+
+def test_a_change_that_gets_away_without_being_listed_is_a_failure() -> None:
+    ran = sample("--path", "jobs/recognition.py", "tests/unit/test_jobs_claims.py")
+    assert (ran.returncode, ran.stderr.count("not noticed")) == (4, EACH)
+
+
+def sample(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the tool on its sample."""
+    argv = [sys.executable, "-m", "tests.mutation.sample", *arguments]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+
+
+def test_every_listed_survivor_has_a_reason() -> None:
+    assert {name: why for name, why in explained().items() if len(why.split()) < 5} == {}

@@ -62,7 +62,9 @@ def test_threads_that_share_a_book_neither_lose_nor_mix_up_claims() -> None:
 
 
 def test_tokens_are_never_drawn_twice() -> None:
-    assert len({new_token() for _ in range(10_000)}) == 10_000
+    tokens = {new_token() for _ in range(10_000)}
+    assert len(tokens) == 10_000
+    assert {len(bytes.fromhex(token)) for token in tokens} == {8}
 
 
 def test_a_jobs_text_shows_no_argument_no_result_and_no_token() -> None:
@@ -77,3 +79,13 @@ def test_a_jobs_text_shows_no_argument_no_result_and_no_token() -> None:
     )
 
     assert "SECRET" not in repr(job) + str(job.log_context())
+
+
+def test_claims_without_an_answer_are_taken_oldest_first_and_the_oldest_are_dropped_beyond_the_capacity() -> None:
+    book = ClaimBook(capacity=2)
+    for number in range(3):
+        book.doubt(f"j{number}", f"t{number}")
+    assert [book.take_doubt() for _ in range(3)] == [("j1", "t1"), ("j2", "t2"), None]
+    book.doubt("j", "t")
+    book.doubt("k", "u")
+    assert [book.take_doubt(), book.take_doubt()] == [("j", "t"), ("k", "u")]
