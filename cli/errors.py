@@ -20,7 +20,7 @@ def debug_option() -> click.Option:
         is_flag=True,
         expose_value=False,
         callback=_remember_debug,
-        help="Show the traceback of an error.",
+        help="Show the traceback of errors.",
     )
 
 
@@ -64,7 +64,7 @@ def explain(error: Exception) -> Refused:
         )
     if _is_a(error, "botocore.exceptions", "BotoCoreError") or _is_a(error, "botocore.exceptions", "ClientError"):
         return Refused(f"AWS: {text}; check JOBCLAIM_ENDPOINT_URL, JOBCLAIM_REGION and the credentials")
-    return Refused(f"{type(error).__name__}: {text}; --debug shows where, and it is worth a bug report")
+    return Refused(f"{type(error).__name__}: {text}; this is a bug: please report it with the output of --debug")
 
 
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

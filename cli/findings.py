@@ -52,7 +52,7 @@ def conclude(
         if baseline is None:
             raise click.UsageError("--write-baseline needs --baseline FILE, the file to write")
         write_baseline(baseline, findings)
-        remark(f"{len(findings)} findings are known from now on: {baseline}")
+        remark(f"{len(findings)} findings were written to {baseline}")
         return ExitCode.OK
     known = _known(baseline, read_baseline)
     unknown = [one for one in findings if one.fingerprint not in known]
@@ -69,7 +69,7 @@ def _known(baseline: Path | None, read: Any) -> frozenset[str]:
     if baseline is None:
         return frozenset()
     if not baseline.exists():
-        raise Refused(f"baseline {baseline} does not exist; make it with --write-baseline")
+        raise Refused(f"baseline {baseline} does not exist; create it with --write-baseline")
     try:
         return read(baseline)  # type: ignore[no-any-return]
     except ValueError as error:
@@ -90,7 +90,7 @@ def find_app(path: str) -> Any:
         module = importlib.import_module(module_name or path)
         app = getattr(module, name, None) if name else None
         if app is None or not hasattr(app, "conf"):
-            raise Refused(f"--app {path!r} names no Celery app; write module:name, as with `celery -A`")
+            raise Refused(f"--app {path!r} does not name a Celery app; write module:name, as with `celery -A`")
         app.loader.import_default_modules()
     except (Refused, KeyboardInterrupt):
         raise

@@ -67,8 +67,8 @@ def find_host_app() -> Any | None:
         app = find_app(name)
     except (ImportError, AttributeError) as error:
         raise click.BadParameter(
-            f"{name!r} names no Celery app ({type(error).__name__}: {error}); give what `celery -A` takes, as in "
-            "proj or proj.celery:app, from the project's folder",
+            f"{name!r} does not name a Celery app ({type(error).__name__}: {error}); write it as for `celery -A`, "
+            "for example proj or proj.celery:app, and run in the project's folder",
             param_hint="--app",
         ) from error
     handle_of(app)

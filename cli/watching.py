@@ -20,14 +20,14 @@ def watch_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=Duration(),
         is_flag=False,
         flag_value="2s",
-        help="Again every so often, until Ctrl-C; default 2s.",
+        help="Repeat at this interval until Ctrl-C; default: 2s.",
     )(command)
 
 
 def repeat(watch: int | None, show: Callable[[], None], *, clear: bool) -> None:
     """Show once, or every ``watch`` milliseconds; on a terminal each time on a clean screen."""
     if watch is not None and watch < 100:
-        raise click.BadParameter(f"{watch} ms is too often; the least is 100 ms", param_hint="--watch")
+        raise click.BadParameter(f"{watch} ms is too short; the minimum is 100 ms", param_hint="--watch")
     try:
         while True:
             if watch is not None and clear and sys.stdout.isatty():

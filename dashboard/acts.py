@@ -45,7 +45,7 @@ def act_on_job(services: Services, verb: str, job_id: str, person: Person, reaso
     if verb == "cancel":
         return _cancel(services, job_id, person, reason)
     if verb not in DEAD_VERBS:
-        raise InvalidInput(f"verb={verb!r} is none; there are {', '.join(JOB_VERBS)}")
+        raise InvalidInput(f"verb={verb!r} is not a verb; use one of {', '.join(JOB_VERBS)}")
     services.repo.get_job(job_id)  # a missing job is reported as not found, not as refused
     report = services.letters.act(cast("Verb", verb), [job_id], by=person.name, reason=reason)
     if report.refused:
@@ -82,7 +82,7 @@ def resume(services: Services, job_id: str, name: str, payload: str, person: Per
             if by_token:
                 raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}") from None
             raise
-    return Done("requested", "It has what it waits for, and its body goes on with it.")
+    return Done("requested", "The job was resumed; its body continues with the payload.")
 
 
 def drain(services: Services, worker_id: str, person: Person, reason: str = "") -> Done:
@@ -98,8 +98,10 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
     services.shared.forget()
     with _audited(services, "drain", f"worker {worker_id}", person, checks_reason(reason)):
         if services.fleet.ask_to_drain(worker_id) is None:
-            raise InvalidInput(f"worker {worker_id!r} has no record in the fleet table: it stopped, or never ran here")
-    return Done("requested", f"{worker_id} reads it with its next heartbeat, within some ten seconds.")
+            raise InvalidInput(
+                f"worker {worker_id!r} has no record in the fleet table: it has stopped, or never ran here"
+            )
+    return Done("requested", f"{worker_id} stops after its next heartbeat, within about ten seconds.")
 
 
 def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Done:
@@ -111,8 +113,8 @@ def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Don
             services.repo, job_id, reason=why, records=services.fleet, send=lambda job: services.send(job, 0.0)
         )
     if answer is Answer.CANCELLED:
-        return Done("done", "It is cancelled; no body of it runs, none will start.")
-    return Done("requested", "Its worker reads that with its next heartbeat, tells the task, and stops it.")
+        return Done("done", "The job is cancelled; its body does not run and will not start.")
+    return Done("requested", "Its worker reads the request with its next heartbeat, notifies the task, and stops it.")
 
 
 @contextmanager
@@ -130,5 +132,5 @@ def _audited(services: Services, verb: str, what: str, person: Person, why: str)
 def checks_reason(reason: str) -> str:
     """Return a reason as it is stored. Raises `InvalidInput` if it is too long."""
     if len(reason) > LONGEST_REASON:
-        raise InvalidInput(f"reason has {len(reason)} characters; {LONGEST_REASON} are the most")
+        raise InvalidInput(f"reason has {len(reason)} characters; at most {LONGEST_REASON} are allowed")
     return " ".join(reason.split())

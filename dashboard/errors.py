@@ -30,14 +30,14 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     JobError: 500,
 }
 TITLES: Final = {
-    400: "That cannot be asked for",
+    400: "Bad request",
     403: "Not allowed",
     404: "Not found",
-    405: "Not done this way",
-    409: "It changed meanwhile",
+    405: "Method not allowed",
+    409: "Conflict",
     413: "Too large",
-    500: "This page failed",
-    503: "DynamoDB does not answer",
+    500: "Internal error",
+    503: "DynamoDB is unavailable",
 }
 
 
@@ -58,7 +58,9 @@ def http(request: Request, error: Exception) -> Response:
 
 def unexpected(request: Request, error: Exception) -> Response:
     """Respond to an unexpected error; the log has the details, not the page. Template as `refused`."""
-    return answer(request, 500, f"An unexpected {type(error).__name__}; the log of the dashboard has its traceback.")
+    return answer(
+        request, 500, f"An unexpected {type(error).__name__} was raised; its traceback is in the dashboard's log."
+    )
 
 
 def answer(request: Request, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Response:

@@ -21,7 +21,7 @@ async def form_of(request: Request) -> dict[str, str]:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
     except ValueError:
-        raise InvalidInput("the request's body is no form; send it as application/x-www-form-urlencoded") from None
+        raise InvalidInput("the request's body is not a form; send it as application/x-www-form-urlencoded") from None
     found: dict[str, str] = {}
     for name, value in pairs:
         if name in found:

@@ -45,7 +45,7 @@ class OverBudget(JobError):
     def __init__(self, budget: Budget) -> None:
         super().__init__(
             f"this page would need more than its budget of {budget.requests} requests and {budget.read_units:g} read "
-            "units; narrow the filters, or report it: a page must stop and continue by a cursor"
+            "units; narrow the filters. This is a bug, because pages should stop in time: please report it"
         )
 
 

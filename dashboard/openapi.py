@@ -56,11 +56,11 @@ class Call:
 
 
 REASONS: Final[Mapping[int, str]] = {
-    400: "Something that is asked for does not exist, or is out of range.",
-    403: "Not signed in, not an operator, or a request of another site.",
-    404: "There is no such job.",
-    409: "The job is not in a state in which that can be done.",
-    503: "DynamoDB does not answer.",
+    400: "A parameter is unknown or out of range.",
+    403: "Not signed in, not an operator, or a request from another site.",
+    404: "The job does not exist.",
+    409: "The job is in a state that does not allow the action.",
+    503: "DynamoDB is unavailable.",
 }
 
 
@@ -84,8 +84,8 @@ def document(calls: Sequence[Call]) -> dict[str, Any]:
         "info": {
             "title": "jobclaim dashboard",
             "version": VERSION,
-            "description": "The same records as `jobclaim ... -o json`. What an answer cost stands in the header "
-            "X-Jobclaim-Cost. Values are hidden as on the pages.",
+            "description": "The same records as `jobclaim ... -o json`. The header X-Jobclaim-Cost holds the cost of "
+            "the response. Values are hidden as on the pages.",
         },
         "paths": paths,
         "components": {"schemas": {**SCHEMAS, "Error": ERROR}},

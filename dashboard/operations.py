@@ -108,7 +108,7 @@ class Operations:
                     return one
             if len(running) >= AT_ONCE:
                 raise IllegalTransition(
-                    f"{AT_ONCE} operations run already; wait for one of them to end, or stop it: "
+                    f"{AT_ONCE} operations are running already; wait until one of them ends, or stop one: "
                     f"{', '.join(one.key for one in running)}"
                 )
             made = Operation(secrets.token_hex(8), verb, wanted, by, reason, limit, rate, expected, self._clock())
@@ -164,9 +164,9 @@ class Operations:
         except Stopped:
             operation.state = "stopped"
         except JobError as error:
-            operation.state, operation.error = "failed", f"{error}; start it again: it goes on with the rest"
+            operation.state, operation.error = "failed", f"{error}; start it again to continue with the rest"
         except Exception as error:
-            operation.state, operation.error = "failed", f"{type(error).__name__}; start it again: it goes on"
+            operation.state, operation.error = "failed", f"{type(error).__name__}; start it again to continue"
             log.exception("operation.failed", error=type(error).__name__)
         finally:
             operation.ended_at = self._clock()

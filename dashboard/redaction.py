@@ -18,7 +18,7 @@ from jobclaim.settings import Settings
 HIDDEN: Final = "[hidden]"
 OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})
 """Kinds of failures whose messages, if there is no exception, come from the framework or an operator."""
-HOW_ARGUMENTS: Final = "Arguments are hidden; name those to be shown in JOBCLAIM_DASHBOARD_ARGUMENTS, * shows all."
+HOW_ARGUMENTS: Final = "Arguments are hidden; list those to show in JOBCLAIM_DASHBOARD_ARGUMENTS (* shows all)."
 HOW_RESULTS: Final = "Results, messages and tracebacks are hidden; JOBCLAIM_DASHBOARD_RESULTS=true shows them."
 
 

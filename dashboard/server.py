@@ -77,7 +77,7 @@ def listening(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(bare or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[0][4][:2], family=found[0][0])
     except OSError as error:
-        raise CannotListen(f"cannot listen on {host}:{port} ({error}); give another --port or --host") from error
+        raise CannotListen(f"cannot listen on {host}:{port} ({error}); choose another --port or --host") from error
 
 
 def address(host: str, port: int) -> str:

@@ -27,16 +27,22 @@ Examples:
 )
 @click.argument("roots", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[FOLDER]...")
 @click.option("--static", is_flag=True, help="Read the source only; import nothing.")
-@click.option("-A", "--app", "app", metavar="MODULE:NAME", help="Default: jobclaim's app, by settings.")
-@click.option("--duplicates-only", is_flag=True, help="Only names that are taken twice.")
+@click.option(
+    "-A",
+    "--app",
+    "app",
+    metavar="MODULE:NAME",
+    help="Celery app to import. Default: jobclaim's own, from the settings.",
+)
+@click.option("--duplicates-only", is_flag=True, help="Report duplicate task names only.")
 @click.option(
     "--generate-report",
     "report_to",
     type=click.Path(path_type=Path),
     help="Write an inventory in Markdown: a file, or a folder that gets tasks.md.",
 )
-@click.option("--baseline", type=click.Path(path_type=Path), help="Findings in this file are known.")
-@click.option("--write-baseline", is_flag=True, help="Write --baseline with what is found now.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="File of known findings, which are not reported.")
+@click.option("--write-baseline", is_flag=True, help="Write the current findings to --baseline.")
 @click.option("--reconcile", is_flag=True, help="Compare the job table with the queues instead.")
 @output_option
 @pass_session
@@ -73,7 +79,7 @@ def command(
     if report_to is not None:
         _write_report(report_to, report(source, fleet, found))
     for file in source.unread:
-        remark(f"not read, it is no Python of this version: {file}")
+        remark(f"not read, because it is not valid Python of this version: {file}")
     checked = f"{len(source.tasks)} tasks of {source.files} files ({source.shared_share})"
     click.get_current_context().exit(conclude(found, out, checked=checked, baseline=baseline, write=write_baseline))
 

@@ -21,7 +21,7 @@ Examples:
 """
 )
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
-@click.option("--reason", default="cancelled by a person", show_default=True, help="Kept with a job that waits.")
+@click.option("--reason", default="cancelled by a person", show_default=True, help="Stored with a waiting job.")
 @output_option
 @pass_session
 def command(session: Session, job_ids: tuple[str, ...], reason: str, output: Format | None) -> None:

@@ -23,8 +23,16 @@ Examples:
 """,
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8484, show_default=True, help="0 takes a free one.")
-@click.option("--operator", is_flag=True, help="Let people of this machine act: retry, cancel, drain. Default: look.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8484,
+    show_default=True,
+    help="Port to listen on; 0 means a free one.",
+)
+@click.option(
+    "--operator", is_flag=True, help="Let users of this machine act (retry, cancel, drain). Default: read only."
+)
 @click.pass_context
 def command(ctx: click.Context, host: str, port: int, operator: bool) -> None:
     """Serve the dashboard: jobs, dead letters, queues, workers and schedules as web pages.
@@ -49,8 +57,8 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
     from jobclaim.views.person import whoami
 
     def tell(url: str) -> None:
-        acting = "you may act" if operator else "you may look; --operator lets you act"
-        who = "people sign in" if session.settings.dashboard_users or session.settings.dashboard_alb else acting
+        acting = "actions are allowed" if operator else "read only; --operator allows actions"
+        who = "with sign-in" if session.settings.dashboard_users or session.settings.dashboard_alb else acting
         remark(f"The dashboard is at {url} ({who}). Ctrl-C ends it.")
 
     try:
@@ -59,7 +67,7 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
     except (RefusedToServe, CannotListen) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        remark("The dashboard has ended.")
+        remark("The dashboard has stopped.")
 
 
 @command.command(
@@ -81,5 +89,5 @@ def hash_password() -> None:
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     if len(password) < 12:
-        raise click.ClickException(f"the password has {len(password)} characters; take at least 12")
+        raise click.ClickException(f"the password has {len(password)} characters; use at least 12")
     click.echo(hashed(password))

@@ -26,7 +26,10 @@ def command(keep: Path | None, output: Format | None) -> None:
     counted from logs, table and queues; the exit code is 0 only when every guarantee held, 1 otherwise.
     """
     if keep is not None and keep.exists() and any(keep.iterdir()):
-        raise click.BadParameter(f"{str(keep)!r} is not empty; evidence of two runs must not mix", param_hint="--keep")
+        raise click.BadParameter(
+            f"{str(keep)!r} is not empty; name a new directory, so that the evidence of two runs is not mixed",
+            param_hint="--keep",
+        )
     from jobclaim.cli.demo.play import play
 
     click.get_current_context().exit(play(Output(output), keep.resolve() if keep else None))

@@ -25,10 +25,12 @@ Examples:
   jobclaim doctor --actor worker -q email      in a container with the worker's role
 """
 )
-@click.option("--actor", type=click.Choice(ACTORS), help="Try this actor's permissions too, with harmless requests.")
-@click.option("-q", "--queue", "queues", multiple=True, help="Of --actor worker: a queue that it listens on.")
-@click.option("--tasks/--no-tasks", "look_at_tasks", default=True, help="Import the task modules and look at them.")
-@click.option("--problems", is_flag=True, help="Leave out what is well.")
+@click.option("--actor", type=click.Choice(ACTORS), help="Also try this actor's permissions, with harmless requests.")
+@click.option(
+    "-q", "--queue", "queues", multiple=True, help="With --actor worker: a queue that it listens to; may be repeated."
+)
+@click.option("--tasks/--no-tasks", "look_at_tasks", default=True, help="Import the task modules and check them.")
+@click.option("--problems", is_flag=True, help="Show problems only.")
 @output_option
 @pass_session
 def command(

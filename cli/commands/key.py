@@ -33,7 +33,7 @@ def command() -> None:
 
 def _key_of_a_task(function: click.decorators.FC) -> click.decorators.FC:
     for option in (
-        click.option("--values", help="The call's arguments by name instead of a key, a JSON object."),
+        click.option("--values", help="Arguments of the call by name, a JSON object; instead of a key."),
         click.argument("key", required=False),
         click.argument("task"),
     ):
@@ -87,13 +87,13 @@ def clear(session: Session, task: str, key: str | None, values: str | None, outp
         {"job_id": job.job_id, "task": task, "cleared": cleared},
         f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key."
         if cleared
-        else f"Nothing to clear: job {job.job_id} is {job.status} and answers no submission any more.",
+        else f"Nothing to clear: job {job.job_id} is {job.status} and no longer answers submissions.",
     )
 
 
 def _scope(key: str | None, values: str | None) -> Any:
     if (key is None) == (values is None):
-        raise click.UsageError("name the key, or give --values; one of the two")
+        raise click.UsageError("name the key or give --values, and only one of them")
     if values is None:
         return key
     try:
@@ -101,7 +101,7 @@ def _scope(key: str | None, values: str | None) -> Any:
     except ValueError as error:
         raise click.BadParameter(f"{values!r} is not JSON ({error})", param_hint="--values") from None
     if not isinstance(parsed, dict):
-        raise click.BadParameter(f"{values!r} is no JSON object; write '{{\"invoice\": 42}}'", param_hint="--values")
+        raise click.BadParameter(f"{values!r} is not a JSON object; write '{{\"invoice\": 42}}'", param_hint="--values")
     return parsed
 
 
@@ -110,7 +110,7 @@ def _find(session: Session, task: str, scope: Any) -> Job:
 
     job = IdempotencyService(session.repo).check_idempotency_key(_task(session, task), scope)
     if job is None:
-        raise NotFound(f"no job of task {task!r} stands under this key; `jobclaim show JOB` prints the key of a job")
+        raise NotFound(f"no job of task {task!r} has this key; `jobclaim show JOB` prints the key of a job")
     return job
 
 
@@ -123,4 +123,4 @@ def _draw(console: Any, session: Session, job: Job, answers: bool) -> None:
     from jobclaim.cli.job_view import draw_job
 
     draw_job(console, job, now=session.now(), settings=session.settings)
-    console.print("Equal submissions get this job." if answers else "Equal submissions run anew.")
+    console.print("Equal submissions get this job." if answers else "Equal submissions run again.")

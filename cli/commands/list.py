@@ -36,13 +36,20 @@ Examples:
     help="State to list. Default: PROCESSING and PENDING.",
 )
 @click.option("-q", "--queue", help="Only jobs of this queue.")
-@click.option("-t", "--task", help="Only tasks of this name; * stands for anything.")
-@click.option("-k", "--kind", help="Only jobs that failed in this way: TRANSIENT, PERMANENT, TIMEOUT ...")
+@click.option("-t", "--task", help="Only jobs of this task; * matches anything.")
+@click.option("-k", "--kind", help="Only jobs with this kind of failure: TRANSIENT, PERMANENT, TIMEOUT ...")
 @click.option("--worker", "worker_id", help="Only jobs that this worker claimed last.")
 @click.option("--since", type=Duration(), help="Only jobs submitted within this time: 90, 10m, 2h, 1d.")
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Jobs of each state.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    show_default=True,
+    help="Maximum number of jobs per state.",
+)
 @click.option("--cursor", help="Continue where the previous page ended; needs --status.")
-@click.option("--payload", is_flag=True, help="Show the arguments too.")
+@click.option("--payload", is_flag=True, help="Also show the arguments.")
 @watch_option
 @output_option
 @pass_session
@@ -69,7 +76,7 @@ def command(
     from jobclaim.views.job_filter import JobFilter
 
     if cursor and not status:
-        raise click.UsageError("--cursor continues the list of one state: name it with --status")
+        raise click.UsageError("--cursor continues the list of one state; name it with --status")
     if cursor and watch is not None:
         raise click.UsageError("--watch shows the first page; leave --cursor out")
     if queue is not None:

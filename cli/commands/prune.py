@@ -19,8 +19,10 @@ Examples:
 """
 )
 @click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="Delete at most so many; default all.")
-@click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Deletes per second.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Maximum number of deletes; default: all.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Maximum deletes per second."
+)
 @report_option
 @pass_session
 def command(session: Session, dry_run: bool, limit: int | None, rate: float, output: Format | None) -> None:

@@ -38,7 +38,7 @@ def command(session: Session, watch: int | None, output: Format | None) -> None:
         lambda: out.many(
             [status.record() for status in queue_statuses(session.repo, sqs, session.settings)],
             COLUMNS,
-            empty="There is no queue.",
+            empty="No queues are configured.",
         ),
         clear=out.format == "table",
     )
@@ -46,7 +46,7 @@ def command(session: Session, watch: int | None, output: Format | None) -> None:
 
 def _messages(row: Any) -> str:
     if row["visible"] is None:
-        return "no such queue: `jobclaim up`"
+        return "does not exist: run `jobclaim up`"
     dead = f", {row['dead_letters']} dead" if row["dead_letters"] else ""
     return f"{row['visible']} visible, {row['in_flight']} in flight, {row['delayed']} delayed{dead}"
 

@@ -29,7 +29,7 @@ Examples:
   jobclaim recover -o json | jq .orphaned
 """
 )
-@click.option("--every", type=Duration(), help="Go on, with a pass every so often: 30, 1m.")
+@click.option("--every", type=Duration(), help="Repeat the pass at this interval: 30, 1m.")
 @report_option
 @pass_session
 def command(session: Session, every: int | None, output: Format | None) -> None:
@@ -39,7 +39,7 @@ def command(session: Session, every: int | None, output: Format | None) -> None:
     pass exits with 5 when something could not be read, written or sent; the next pass tries it again.
     """
     if every is not None and every < MIN_EVERY_MS:
-        raise click.BadParameter(f"{every} ms is too often; the least is {MIN_EVERY_MS} ms", param_hint="--every")
+        raise click.BadParameter(f"{every} ms is too short; the minimum is {MIN_EVERY_MS} ms", param_hint="--every")
     out = Output(output)
     if every is not None:
         _keep_sweeping(session, every / 1000, out)

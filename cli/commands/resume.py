@@ -19,7 +19,7 @@ Examples:
 )
 @click.argument("job_id")
 @click.argument("name")
-@click.option("--payload", default="null", help="What the body gets, as JSON; default null.")
+@click.option("--payload", default="null", help="Payload for the body, as JSON; default: null.")
 @output_option
 @pass_session
 def command(session: Session, job_id: str, name: str, payload: str, output: Format | None) -> None:

@@ -22,7 +22,9 @@ Examples:
 """
 )
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
-@click.option("--clear-steps", is_flag=True, help="Drop finished steps, checkpoint and waits: all is done anew.")
+@click.option(
+    "--clear-steps", is_flag=True, help="Drop finished steps, checkpoint and waits, so that everything runs again."
+)
 @output_option
 @pass_session
 def command(session: Session, job_ids: tuple[str, ...], clear_steps: bool, output: Format | None) -> None:

@@ -45,14 +45,18 @@ def command() -> None:
 
 
 def _app_option(function: click.decorators.FC) -> click.decorators.FC:
-    return click.option("-A", "--app", "app", metavar="MODULE:NAME", help="Default: jobclaim's app, by settings.")(
-        function
-    )
+    return click.option(
+        "-A",
+        "--app",
+        "app",
+        metavar="MODULE:NAME",
+        help="Celery app to import. Default: jobclaim's own, from the settings.",
+    )(function)
 
 
 def _check_options(function: click.decorators.FC) -> click.decorators.FC:
     for name in reversed(CHECKS):
-        text = f"Only this check{' and others named' if name == CHECKS[0] else ''}."
+        text = f"Run only this check{' (and the others named)' if name == CHECKS[0] else ''}."
         function = click.option(f"--check-{name}", f"check_{name.replace('-', '_')}", is_flag=True, help=text)(function)
     return function
 
@@ -67,14 +71,24 @@ Examples:
 )
 @_app_option
 @click.option("--static", "roots", multiple=True, type=click.Path(exists=True, path_type=Path), help="Read source.")
-@click.option("--live", is_flag=True, help="Ask the fleet table which queues are consumed.")
-@click.option("--hotspot", type=click.IntRange(min=2), default=5, show_default=True, help="Entries in one minute.")
-@click.option("--baseline", type=click.Path(path_type=Path), help="Findings in this file are known.")
-@click.option("--write-baseline", is_flag=True, help="Write --baseline with what is found now.")
+@click.option("--live", is_flag=True, help="Read from the fleet table which queues workers listen to.")
 @click.option(
-    "--known-task", "known", multiple=True, metavar="PATTERN", help="A task that is declared elsewhere, as 'library.*'."
+    "--hotspot",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Number of entries in one minute that is reported.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Say what was looked at.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="File of known findings, which are not reported.")
+@click.option("--write-baseline", is_flag=True, help="Write the current findings to --baseline.")
+@click.option(
+    "--known-task",
+    "known",
+    multiple=True,
+    metavar="PATTERN",
+    help="Pattern of tasks that are declared elsewhere, such as 'library.*'; may be repeated.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Also print what was checked.")
 @_check_options
 @output_option
 @pass_session
@@ -245,8 +259,12 @@ def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tup
         world,
         f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",
         (
-            *(f"{place}: the schedule is computed" for place in unread),
-            *(f"{one.file}:{one.line}: the task of {one.name!r} is computed" for one in entries if not one.task_known),
+            *(f"{place}: the schedule is computed at run time" for place in unread),
+            *(
+                f"{one.file}:{one.line}: the task of {one.name!r} is computed at run time"
+                for one in entries
+                if not one.task_known
+            ),
             *(f"{file}: not Python that this version reads" for file in source.unread),
         ),
     )
@@ -256,7 +274,7 @@ def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCod
     """Report what could not be checked; a requested check that could not be completed does not pass."""
     if not incomplete:
         return code
-    remark("Not checked for orphaned tasks, as only the running app knows them (--app MODULE:NAME):")
+    remark("Not checked for orphaned tasks, because only the running app knows them (--app MODULE:NAME):")
     for place in incomplete:
         remark(f"  {place}")
     return ExitCode.ERROR if asked and code is ExitCode.OK else code

@@ -26,7 +26,7 @@ Examples:
 """
 )
 @click.argument("job_id")
-@click.option("--payload", is_flag=True, help="Show the arguments too.")
+@click.option("--payload", is_flag=True, help="Also show the arguments.")
 @watch_option
 @output_option
 @pass_session

@@ -19,12 +19,14 @@ SHOWN: Final = 40
     epilog="""\b
 Examples:
   jobclaim template                     writes template.yaml
-  jobclaim template --check             for CI: exits with 4 when template.yaml is not what the settings say
+  jobclaim template --check             for CI: exits with 4 when template.yaml does not match the settings
   jobclaim template --file - | less
 """
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit with 4 when the file is stale.")
-@click.option("--file", "path", default="template.yaml", show_default=True, help="Where it is; - is standard output.")
+@click.option(
+    "--file", "path", default="template.yaml", show_default=True, help="File to write or check; - is standard output."
+)
 @pass_session
 def command(session: Session, check: bool, path: str) -> None:
     """Render the CloudFormation template from the settings.
@@ -49,12 +51,12 @@ def command(session: Session, check: bool, path: str) -> None:
 
 def _compare(file: Path, current: str, rendered: str) -> None:
     if current == rendered:
-        remark(f"{file} is what the settings say.")
+        remark(f"{file} matches the settings.")
         return
     lines = list(difflib.unified_diff(current.splitlines(), rendered.splitlines(), f"{file}", "settings", lineterm=""))
     for line in lines[:SHOWN]:
         click.echo(line)
     if len(lines) > SHOWN:
         remark(f"... {len(lines) - SHOWN} more lines")
-    remark(f"{file} is {'stale' if current else 'missing'}: run `jobclaim template`, look at the change and commit it.")
+    remark(f"{file} is {'stale' if current else 'missing'}: run `jobclaim template`, review the change and commit it.")
     click.get_current_context().exit(ExitCode.CHECK_FAILED)

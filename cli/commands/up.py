@@ -33,9 +33,12 @@ def command(session: Session, output: Format | None) -> None:
     records = [
         {"resource": row.resource, "kind": row.kind, "action": row.action, "detail": row.detail} for row in report.rows
     ]
-    Output(output, id_field="resource").many(records, COLUMNS, empty="The settings name no table and no queue.")
+    Output(output, id_field="resource").many(records, COLUMNS, empty="The settings name no tables and no queues.")
     changed, left = len(report.of("created", "changed")), len(report.of("left"))
-    remark(f"{changed} created or changed, {len(report.of('unchanged'))} unchanged, {left} left as they are.")
+    remark(
+        f"{changed} created or changed, {len(report.of('unchanged'))} unchanged, {left} not changed although they "
+        "differ."
+    )
 
 
 def _style(row: Record) -> str:

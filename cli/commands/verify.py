@@ -26,15 +26,24 @@ Examples:
   jobclaim verify -o json | jq '.promises[] | select(.state != "held")'
 """
 )
-@click.option("--minutes", type=click.FloatRange(min=0.4, max=600), default=1.0, show_default=True, help="Of faults.")
 @click.option(
-    "-n", "--jobs", type=click.IntRange(100, 1_000_000), default=None, help="How many.  [default: 600 a minute]"
+    "--minutes", type=click.FloatRange(min=0.4, max=600), default=1.0, show_default=True, help="Minutes of faults."
 )
-@click.option("--seed", type=int, default=None, help="Repeats the calls and the faults of a run; default: drawn.")
-@click.option("--dynamodb-url", default=None, metavar="URL", help="DynamoDB over plain HTTP; default: embedded.")
-@click.option("--sqs-url", default=None, metavar="URL", help="SQS over plain HTTP; default: embedded.")
+@click.option(
+    "-n", "--jobs", type=click.IntRange(100, 1_000_000), default=None, help="Number of jobs.  [default: 600 a minute]"
+)
+@click.option(
+    "--seed", type=int, default=None, help="Seed that repeats the calls and faults of a run; default: random."
+)
+@click.option("--dynamodb-url", default=None, metavar="URL", help="URL of DynamoDB over plain HTTP; default: embedded.")
+@click.option("--sqs-url", default=None, metavar="URL", help="URL of SQS over plain HTTP; default: embedded.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder for all logs.")
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write it as Markdown.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Write the report to this file, as Markdown.",
+)
 @report_option
 def command(
     minutes: float,

@@ -22,8 +22,10 @@ Examples:
   jobclaim workers -o ids
 """
 )
-@click.option("-q", "--queue", help="Only workers that listen on this queue.")
-@click.option("--jobs", "with_jobs", is_flag=True, help="Read the running jobs too: their task and how long they run.")
+@click.option("-q", "--queue", help="Only workers that listen to this queue.")
+@click.option(
+    "--jobs", "with_jobs", is_flag=True, help="Also read the running jobs: their task and how long they have run."
+)
 @watch_option
 @output_option
 @pass_session
@@ -47,7 +49,7 @@ def _show(session: Session, queue: str | None, with_jobs: bool, out: Output) -> 
     found = [record for record in FleetRecords.of(session.repo).all() if queue is None or queue in record.queues]
     known = session.repo.table.get_many([job for record in found for job in record.jobs]) if with_jobs else {}
     rows = [worker_record(record, now, session.settings.worker_dead_after_seconds, known) for record in found]
-    out.many(rows, COLUMNS, empty="No worker has ever written a heartbeat here; start one: `jobclaim worker run`.")
+    out.many(rows, COLUMNS, empty="No workers have written a heartbeat; start one with `jobclaim worker run`.")
     if out.format == "table":
         _remarks([row for row in rows if row["state"] != "dead"], session.settings.digest)
 
@@ -58,7 +60,7 @@ def _remarks(living: list[dict[str, Any]], own: str) -> None:
         remark(f"Several versions run at once: {', '.join(versions)}. That is normal only during a deployment.")
     settings = compare({row["worker_id"]: row["digest"] or "" for row in living}, own, asker="this command")
     if settings.differs:
-        remark(f"Settings differ: {settings.text}. To mend it, {REMEDY}.")
+        remark(f"Settings differ: {settings.text}. To correct it, {REMEDY}.")
 
 
 def _jobs(row: Any) -> str:

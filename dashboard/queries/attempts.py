@@ -96,15 +96,15 @@ def _ended(attempt: Attempt) -> Held:
 
 TONES: Final = {"complete": "good", "fail": "bad", "orphan-fail": "bad", "give-up": "bad", "release": "calm"}
 WORDS: Final = {
-    "retry": "It failed and was to be tried again",
-    "release": "It was given back uncharged",
-    "fail": "It failed for good",
-    "stop": "It was stopped because somebody cancelled it",
-    "cancel": "It was cancelled before a worker took it",
-    "orphan-fail": "Its worker was lost; it was set to FAILED",
-    "orphan-retry": "Its worker was lost; it was to be tried again",
-    "orphan-stop": "Its worker was lost and it was to be cancelled; it was set to CANCELLED",
-    "give-up": "No worker ever took it",
+    "retry": "It failed and was retried",
+    "release": "It was released uncharged",
+    "fail": "It failed, and no attempt followed",
+    "stop": "It was cancelled while it ran",
+    "cancel": "It was cancelled before a worker claimed it",
+    "orphan-fail": "Its worker was lost, and the job was set to FAILED",
+    "orphan-retry": "Its worker was lost, and the job was retried",
+    "orphan-stop": "Its worker was lost after the job's cancellation was requested; the job was set to CANCELLED",
+    "give-up": "No worker claimed it",
     "complete": "It completed",
 }
 
@@ -115,7 +115,7 @@ def _story(attempt: Attempt, by: str, over: bool) -> str:
         return f"{words}, by {by}."
     if over:
         return f"{words}, by recovery, {span(attempt.ended_at - attempt.lease_expires_at)} after its lease had ended."
-    return f"{words}, by recovery, before its lease ended: the worker {attempt.worker_id!r} was known to be dead."
+    return f"{words}, by recovery, before its lease ended, because worker {attempt.worker_id!r} was lost."
 
 
 def _current(job: Job, now: int) -> Held:
@@ -124,7 +124,7 @@ def _current(job: Job, now: int) -> Held:
     if running:
         outcome, tone, by = "running", "warn" if over else "live", ""
         story = (
-            "Its lease is over and nobody has ended it: the next pass of recovery does."
+            "Its lease has ended and its outcome was not recorded: the next recovery pass handles it."
             if over
             else f"{job.worker_id or 'A process outside workers'} holds the claim."
         )

@@ -60,7 +60,7 @@ class DeadQuery:
         texts = {name: asked.get(name, "").strip()[:300] for name in TEXTS}
         state = known_dead_state(asked.get("state", "").strip() or None) or "WAITING"
         if state not in STATES:
-            raise InvalidInput(f"state={state!r}: those are no dead letters now; choose among {', '.join(STATES)}")
+            raise InvalidInput(f"state={state!r} is not a state of dead letters; use one of {', '.join(STATES)}")
         return cls(
             state=DeadState(state),
             kind=known_kind(asked.get("kind", "").strip() or None) or "",
@@ -127,12 +127,15 @@ class Act:
         """Read an address or a form. Raises `InvalidInput`."""
         verb = asked.get("verb", "")
         if verb not in VERBS:
-            raise InvalidInput(f"verb={verb[:40]!r} is none; there are {', '.join(VERBS)}")
+            raise InvalidInput(f"verb={verb[:40]!r} is not a verb; use one of {', '.join(VERBS)}")
         query = DeadQuery.of(asked)
         if query.state not in OPEN and verb != "retry":
-            raise InvalidInput(f"what is {query.state} can be retried only")
+            raise InvalidInput(f"dead letters that are {query.state} can only be retried; use verb=retry")
         if not (query.kind or any(getattr(query, name) for name in TEXTS)):
-            raise InvalidInput("name the group: its fingerprint, kind, task, queue or exception; for all, use the CLI")
+            raise InvalidInput(
+                "name the group by fingerprint, kind, task, queue or exception; to act on all dead letters, use the "
+                "command line"
+            )
         return cls(
             verb=cast("Verb", verb),
             query=query,

@@ -160,9 +160,9 @@ def actions(job: Job) -> list[Action]:
     failed, state = job.status is JobStatus.FAILED, state_of(job)
     not_failed = "" if failed else f"Only a FAILED job can be; this one is {job.status}."
     settled = f"It is {state} already." if state in (DeadState.RESOLVED, DeadState.ABANDONED) else ""
-    over = "" if job.status.is_open else f"It is over: {job.status}."
+    over = "" if job.status.is_open else f"It has ended: {job.status}."
     outside = job.status is JobStatus.PROCESSING and not job.worker_id
-    nobody = "It runs outside a worker, so that nobody can be told." if outside else ""
+    nobody = "It runs outside a worker, so no worker can end it." if outside else ""
     why_not = {
         "retry": not_failed,
         "cancel": over or nobody,
@@ -183,10 +183,10 @@ def actions(job: Job) -> list[Action]:
 
 
 ACTIONS: Final = {
-    "retry": ("retry", "Start it again, with all its attempts before it."),
+    "retry": ("retry", "Start it again, with its full number of attempts."),
     "cancel": ("cancel", "End it: at once while it waits, through its worker while it runs."),
-    "resolve": ("dead resolve", "Say that its work is done, by hand or elsewhere."),
-    "abandon": ("dead abandon", "Say that nobody wants its work any more."),
+    "resolve": ("dead resolve", "Mark its work as done, by hand or elsewhere."),
+    "abandon": ("dead abandon", "Mark its work as no longer wanted."),
 }
 """By verb: the equivalent command, and an explanation."""
 
@@ -198,7 +198,7 @@ def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
     if asked == "retry":
         return _of_retry(job)
     if asked == "resume":
-        return Notice("requested", "Resumed: its body goes on with what it was given.")
+        return Notice("requested", "Resumed: its body continues with the payload.")
     if asked in SETTLED:
         if job.dead_state == SETTLED[asked]:
             return Notice("done", f"Done: it is {job.dead_state}.")
@@ -211,24 +211,24 @@ SETTLED: Final[Mapping[str, str]] = {"resolve": DeadState.RESOLVED, "abandon": D
 
 def _of_cancel(job: Job, seen: JobView) -> Notice:
     if job.status is JobStatus.CANCELLED:
-        return Notice("done", "Done: it is cancelled; no body of it runs, none will start.")
+        return Notice("done", "Done: it is cancelled; its body does not run and will not start.")
     if not job.status.is_open:
-        return Notice("refused", f"Not cancelled: it was {job.status} before its worker was told.")
+        return Notice("refused", f"Not cancelled: it was {job.status} before the request reached its worker.")
     if job.status is JobStatus.PENDING:
-        return Notice("requested", "Requested, but it waits again: its worker gave it back. Cancel it once more.")
+        return Notice("requested", "Requested, but its worker has released it, so it waits again. Cancel it once more.")
     if seen.cancel_requested:
         return Notice("requested", f"Requested: {job.worker_id} reads it with its next heartbeat.")
-    return Notice("requested", f"Requested, and {job.worker_id} has read it: it stops the task after the grace.")
+    return Notice("requested", f"Requested, and {job.worker_id} has read it: it stops the task after the grace period.")
 
 
 def _of_retry(job: Job) -> Notice:
     if job.status is JobStatus.COMPLETED:
-        return Notice("done", "Done: it was started again and completed.")
+        return Notice("done", "Done: it was retried and completed.")
     if job.status is JobStatus.PROCESSING:
-        return Notice("requested", f"Started again: attempt {job.attempt} runs in {job.worker_id or 'a worker'}.")
+        return Notice("requested", f"Retried: attempt {job.attempt} runs in {job.worker_id or 'a worker'}.")
     if job.status is JobStatus.PENDING:
         return Notice("requested", "Requested: it is PENDING again and waits for a worker.")
-    return Notice("refused", f"It is {job.status}: it was not started again, or failed again since.")
+    return Notice("refused", f"It is {job.status}: it was not retried, or has failed again since.")
 
 
 def _worker_state(job: Job, worker: WorkerRecord | None, now: int, settings: Settings) -> str:

@@ -74,7 +74,7 @@ class JobQuery:
         texts = {name: asked.get(name, "").strip() for name in (*TEXTS, "since", "after", "before", "cursor")}
         for name in TEXTS:
             if len(texts[name]) > LONGEST:
-                raise InvalidInput(f"{name} has {len(texts[name])} characters; {LONGEST} are the most")
+                raise InvalidInput(f"{name} has {len(texts[name])} characters; at most {LONGEST} are allowed")
         known = tuple(dict.fromkeys(_status(word) for word in asked.getlist("status") if word.strip()))
         queues = tuple(dict.fromkeys(name for name in asked.getlist("queue") if name))
         for name in queues:
@@ -231,12 +231,14 @@ def _status(word: str) -> JobStatus:
     try:
         return JobStatus(word.strip().upper())
     except ValueError:
-        raise InvalidInput(f"status={word!r} is none; there are {[str(status) for status in JobStatus]}") from None
+        raise InvalidInput(
+            f"status={word!r} is not a status; use one of {[str(status) for status in JobStatus]}"
+        ) from None
 
 
 def _order(word: str) -> str:
     if word not in ("", "oldest", "newest"):
-        raise InvalidInput(f"order={word!r} is none; use oldest or newest")
+        raise InvalidInput(f"order={word!r} is not an order; use oldest or newest")
     return word
 
 

@@ -78,7 +78,7 @@ def of_queues(rows: Iterable[queues.QueueView], settings: Settings) -> Iterator[
         )
         if count is not None
     ]
-    yield Gauge("queue_messages", "Messages in SQS, as it approximates them.", tuple(messages))
+    yield Gauge("queue_messages", "Approximate number of messages in SQS.", tuple(messages))
     yield Gauge(
         "queue_dead_letter_messages",
         "Messages in the queue's dead-letter queue in SQS.",
@@ -93,12 +93,16 @@ def of_queues(rows: Iterable[queues.QueueView], settings: Settings) -> Iterator[
     ]
     yield Gauge("queue_jobs", f"Open jobs among the oldest {most} of the queue.", tuple(jobs))
     ages = [({"queue": row.name}, row.oldest_ms / 1000) for row in rows]
-    yield Gauge("queue_oldest_waiting_seconds", "How long the longest-waiting job has been due.", tuple(ages))
+    yield Gauge("queue_oldest_waiting_seconds", "How long the oldest waiting job has been due.", tuple(ages))
     shares = [({"queue": row.name}, round(row.oldest_ms / 1000 / row.sla_seconds, 6)) for row in rows]
-    yield Gauge("queue_sla_burn_ratio", "That time as a share of the queue's SLA; above 1 it is missed.", tuple(shares))
+    yield Gauge(
+        "queue_sla_burn_ratio",
+        "Wait of the oldest job as a share of the queue's SLA; above 1 the SLA is missed.",
+        tuple(shares),
+    )
     yield Gauge(
         "queue_workers",
-        "Living workers that listen on the queue.",
+        "Live workers that listen to the queue.",
         tuple(({"queue": row.name}, float(row.workers)) for row in rows),
     )
 
@@ -109,11 +113,11 @@ def of_fleet(seen: fleet.Fleet, services: Services) -> Iterator[Gauge]:
     alive = seen.alive(now, services.settings.worker_dead_after_seconds)
     states = Counter("dead" if one not in alive else "stopping" if one.drain else "alive" for one in seen.workers)
     workers = tuple(({"state": state}, float(states[state])) for state in ("alive", "stopping", "dead"))
-    yield Gauge("workers", "Workers by state; a dead one's jobs are settled by recovery.", workers)
+    yield Gauge("workers", "Workers by state; recovery handles the jobs of lost ones.", workers)
     slots = sum(one.concurrency for one in alive)
-    yield Gauge("worker_slots", "Jobs that the living workers can run at the same time.", (({}, float(slots)),))
+    yield Gauge("worker_slots", "Jobs that the live workers can run at the same time.", (({}, float(slots)),))
     running = sum(len(one.jobs) for one in alive)
-    yield Gauge("worker_jobs_running", "Jobs that the living workers run.", (({}, float(running)),))
+    yield Gauge("worker_jobs_running", "Jobs that the live workers run.", (({}, float(running)),))
     breakers = [
         ({"breaker": one.name, "state": state}, float(one.state == state))
         for one in seen.breakers
@@ -123,12 +127,12 @@ def of_fleet(seen: fleet.Fleet, services: Services) -> Iterator[Gauge]:
     alerts = tuple(({"alert": one.name}, 1.0) for one in seen.alerts)
     yield Gauge("alert_raised", "1 for each alert that was raised and not cleared.", alerts)
     evaluated = seen.evaluated_at / 1000
-    yield Gauge("alerts_evaluated_timestamp_seconds", "When recovery last looked for alerts.", (({}, evaluated),))
+    yield Gauge("alerts_evaluated_timestamp_seconds", "When recovery last evaluated the alerts.", (({}, evaluated),))
 
 
 def _dead_letters(waiting: int, settings: Settings) -> Gauge:
     most = COUNTED * settings.index_shards
-    words = f"Failed jobs about which a person must decide, counted up to {most}, {COUNTED} of each index shard."
+    words = f"Dead letters that await a person, counted up to {most}, {COUNTED} in each index shard."
     return Gauge("dead_letters_waiting", words, (({}, float(waiting)),))
 
 

@@ -182,11 +182,11 @@ def _state(depth: Depth, share: float, heard: bool, waits: bool) -> tuple[str, s
 
 def _advice(name: str, state: str, depth: Depth) -> str:
     if state == "missing":
-        return "Make it: jobclaim up"
+        return "Create it: jobclaim up"
     if state == "no worker":
-        return f"Jobs wait and no worker listens on {name}: start one, or look whether its group is scaled to 0."
+        return f"Jobs wait, but no worker listens to {name}: start one, or check whether its group is scaled to 0."
     if state == "late":
-        return "Are there workers enough, and do they run something long?"
+        return "Check that there are enough workers, and whether they run long jobs."
     if depth.dead_letters:
         return f"{depth.dead_letters} in its dead-letter queue: jobclaim dead queue list"
     return ""
@@ -202,7 +202,7 @@ def _depth(services: Services, name: str) -> Depth:
         counts = _counts(services, services.settings.queue_urls.get(name), physical)
         dead = _counts(services, services.settings.dead_letter_url(name), services.settings.dead_letter_name(name))
     except (ClientError, BotoCoreError) as error:
-        return Depth(problem=f"SQS does not answer ({type(error).__name__})")
+        return Depth(problem=f"SQS is unavailable ({type(error).__name__})")
     if not counts:
         return Depth(problem="no such queue in SQS")
     return Depth(counts["visible"], counts["in_flight"], counts["delayed"], dead.get("visible"))

@@ -66,12 +66,12 @@ class ReconcileView:
 
 
 CHECKS: Final[Mapping[str, str]] = {
-    "lease-over": "A running job's lease is over and recovery has not ended it.",
-    "worker-gone": "A running job's worker is dead or has no record.",
-    "not-run": "A job is claimed by a living worker that does not say it runs it.",
-    "no-message": "A job is due, its message was sent, and SQS has none in its queue.",
-    "not-sent": "A job is overdue and no message was sent for longer than recovery takes.",
-    "double-run": "One attempt ended twice: it must never happen.",
+    "lease-over": "A running job's lease has ended, and recovery has not handled it.",
+    "worker-gone": "A running job's worker is lost or has no record.",
+    "not-run": "A job is claimed by a live worker whose heartbeat does not name it.",
+    "no-message": "A job is due and its message was sent, but its queue in SQS is empty.",
+    "not-sent": "A job is overdue, and its message is missing for longer than recovery takes to send one.",
+    "double-run": "One attempt ended twice, which must never happen.",
     "no-queue": "A queue of the settings does not exist in SQS.",
 }
 """The checks."""
@@ -109,7 +109,7 @@ def view(oldest: Mapping[str, Opened], known: QueuesView, seen: Fleet, settings:
     )
     found = [one for job in jobs for one in judge(job, seen, empty, settings, now)]
     found += [
-        Finding("no-queue", queue.name, f"queue {queue.name}", 0, "does not exist in SQS", "make it: jobclaim up")
+        Finding("no-queue", queue.name, f"queue {queue.name}", 0, "does not exist in SQS", "create it: jobclaim up")
         for queue in known.queues
         if queue.state == "missing"
     ]
@@ -141,7 +141,7 @@ def judge(job: Job, seen: Fleet, empty: frozenset[str], settings: Settings, now:
     for attempt, times in ended.items():
         if times > 1:
             yield _found(
-                "double-run", job, f"attempt {attempt} ended {times} times", "a fault: report it with this job"
+                "double-run", job, f"attempt {attempt} ended {times} times", "a bug: please report it with this job"
             )
     if job.status is JobStatus.PROCESSING:
         yield from _of_running(job, seen, settings, now)
@@ -153,19 +153,19 @@ def _of_running(job: Job, seen: Fleet, settings: Settings, now: int) -> Iterator
     over = now - job.lease_expires_at
     living = seen.alive(now, settings.worker_dead_after_seconds)
     if over > SETTLES_MS and job.claim_token not in {token for one in living for token in one.claims or ()}:
-        fix = "recovery ends it with its next pass: does it run? jobclaim recover"
-        yield _found("lease-over", job, f"runs, and its lease is over for {span(over)}", fix)
+        fix = "the next recovery pass handles it; check that recovery runs, or run jobclaim recover"
+        yield _found("lease-over", job, f"runs, but its lease ended {span(over)} ago", fix)
         return
     if not job.worker_id or now - job.claimed_at < SETTLES_MS:
         return
     workers = {one.worker_id: one for one in living}
     worker = workers.get(job.worker_id)
     if worker is None:
-        fix = "recovery settles it within about a minute; if it stays, look whether recovery runs"
-        yield _found("worker-gone", job, f"runs in {job.worker_id}, which is dead or gone", fix)
+        fix = "recovery handles it within about a minute; if it stays, check that recovery runs"
+        yield _found("worker-gone", job, f"runs in {job.worker_id}, which is lost or deregistered", fix)
     elif job.job_id not in worker.jobs and worker.seen_at > job.claimed_at + SETTLES_MS:
-        fix = "its end was perhaps not written; its lease ends it, then recovery does"
-        yield _found("not-run", job, f"is claimed by {job.worker_id}, which does not run it", fix)
+        fix = "its outcome may not have been recorded; recovery handles it when its lease has ended"
+        yield _found("not-run", job, f"is claimed by {job.worker_id}, whose heartbeat does not name it", fix)
 
 
 def _of_waiting(job: Job, empty: frozenset[str], settings: Settings, now: int) -> Iterator[Finding]:
@@ -174,10 +174,10 @@ def _of_waiting(job: Job, empty: frozenset[str], settings: Settings, now: int) -
     sent_at = max(job.available_at, job.dispatched_at)
     patience = round(settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000)
     if not job.dispatches and now - job.available_at > patience:
-        fix = "recovery sends it: does it run? jobclaim recover"
+        fix = "recovery sends it; check that recovery runs, or run jobclaim recover"
         yield _found("not-sent", job, f"is due for {span(now - job.available_at)} and has no message", fix)
     elif job.dispatches and job.queue in empty and now - sent_at > SETTLES_MS:
-        fix = f"its message is lost; recovery sends another one {span(max(0, sent_at + patience - now))} from now"
+        fix = f"its message was lost; recovery sends another one {span(max(0, sent_at + patience - now))} from now"
         yield _found("no-message", job, f"is due for {span(now - job.available_at)}, and its queue is empty", fix)
 
 
@@ -203,9 +203,9 @@ def depth_words(queue: queues.QueueView) -> str:
         return depth.problem
     messages = depth.visible + depth.in_flight
     if queue.waiting and not messages:
-        return f"{queue.waiting} jobs wait and SQS counts no message"
+        return f"{queue.waiting} jobs wait, but SQS counts no messages"
     if not queue.more and messages > 2 * (queue.waiting + queue.running) + 20:
-        return f"{messages} messages for {queue.waiting} waiting jobs: duplicates, or messages of something else"
+        return f"{messages} messages for {queue.waiting} waiting jobs: duplicates, or messages of another sender"
     return ""
 
 

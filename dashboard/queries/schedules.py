@@ -203,7 +203,7 @@ def chart(entries: Sequence[Entry], now: int) -> charts.LaneChart | None:
             lanes.append((entry.name, [charts.Span(at, at, "plan", _clock(at)) for at in moments]))
     if not lanes:
         return None
-    return charts.lane_chart("What fires in the next 24 hours", lanes, start=now, end=now + AHEAD_MS, now=now)
+    return charts.lane_chart("Ticks in the next 24 hours", lanes, start=now, end=now + AHEAD_MS, now=now)
 
 
 def words(entry: Entry) -> str:

@@ -194,7 +194,7 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
         if len(rows) < len(taken):
             break
     cursor = streams.cursor()
-    stopped = f"Stopped after {looked_at} jobs, as every view does; continue, or narrow it."
+    stopped = f"Stopped after {looked_at} jobs; continue, or narrow the filter."
     notes = [stopped] if cursor and len(jobs) < walk.limit else []
     if unreadable:
         notes.append(f"Unreadable, written by another version or by hand: {', '.join(unreadable)}.")

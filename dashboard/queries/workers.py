@@ -147,7 +147,7 @@ def _worker(one: WorkerRecord, jobs: Mapping[str, Job], now: int, settings: Sett
         worker_id=one.worker_id,
         state=_state(one, now, settings),
         seen_at=one.seen_at,
-        silence=charts.meter(silence / limit, says=f"silent for {span(silence)}; dead after {span(limit)}"),
+        silence=charts.meter(silence / limit, says=f"no heartbeat for {span(silence)}; lost after {span(limit)}"),
         started_at=one.started_at,
         host=one.host,
         pid=one.pid,

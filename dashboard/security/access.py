@@ -44,11 +44,13 @@ OLD_HTTP: Final = frozenset({"0.9", "1.0"})
 LOCAL_ONLY: Final = Refusal(
     403,
     "local",
-    "without JOBCLAIM_DASHBOARD_USERS or JOBCLAIM_DASHBOARD_ALB the dashboard answers only browsers of its own "
-    "machine, none behind a proxy and none by HTTP/1.0; set one of them",
+    "without JOBCLAIM_DASHBOARD_USERS or JOBCLAIM_DASHBOARD_ALB the dashboard answers only browsers on its own "
+    "machine, without a proxy or HTTP/1.0; set one of them",
 )
 LOOKS_ONLY: Final = Refusal(
-    403, "role", "you may look, not act; an operator can, or `jobclaim dashboard --operator` on your own machine"
+    403,
+    "role",
+    "you have read-only access; ask an operator, or run `jobclaim dashboard --operator` on your own machine",
 )
 
 
@@ -130,8 +132,8 @@ def check_bind(host: str, settings: Settings, *, operator: bool = False) -> None
         return
     if not signs_in:
         raise RefusedToServe(
-            f"--host {host} would show every job to whoever reaches this machine; set JOBCLAIM_DASHBOARD_USERS or "
-            "JOBCLAIM_DASHBOARD_ALB first, or stay on 127.0.0.1"
+            f"--host {host} would show every job to anyone who can reach this machine; set JOBCLAIM_DASHBOARD_USERS "
+            "or JOBCLAIM_DASHBOARD_ALB first, or stay on 127.0.0.1"
         )
     if not settings.dashboard_hosts:
         raise RefusedToServe(

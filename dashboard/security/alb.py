@@ -46,18 +46,20 @@ FETCHES_MS: Final = 60_000
 _KID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
-ASK: Final = Refusal(401, "token", "open the dashboard by the load balancer, which signs you in")
-EXPIRED: Final = Refusal(401, "token", "what the load balancer sent has expired; load the page again")
+ASK: Final = Refusal(401, "token", "the request carries no sign-in; open the dashboard through the load balancer")
+EXPIRED: Final = Refusal(401, "token", "the sign-in sent by the load balancer has expired; reload the page")
 FORGED: Final = Refusal(
-    401, "token", "what came as the load balancer's signature is not its own; compare JOBCLAIM_DASHBOARD_ALB with it"
+    401, "token", "the signature was not made by the configured load balancer; compare JOBCLAIM_DASHBOARD_ALB with it"
 )
 NO_KEY: Final = Refusal(
     503,
     "token",
-    "the load balancer's public key cannot be had; let this service reach the address of the region's keys",
+    "the load balancer's public key could not be fetched; allow this service to reach the URL of the region's keys",
 )
 NAMELESS: Final = Refusal(
-    403, "token", "you are signed in without the claim that names you; see user_claim in JOBCLAIM_DASHBOARD_ALB"
+    403,
+    "token",
+    "your sign-in does not have the claim that names the user; correct user_claim in JOBCLAIM_DASHBOARD_ALB",
 )
 UNPROVEN: Final = Refusal(
     403, "token", "your identity provider has not verified your e-mail address; verify it there, then sign in again"
@@ -164,7 +166,7 @@ class PublicKeys:
         if known is not None:
             return known
         if not self._turns.acquire(blocking=False):
-            raise NoKey("several keys are being asked for already")
+            raise NoKey("several keys are being fetched already")
         try:
             with self._fetching:
                 return self._known.get(kid) or self._get(kid)
@@ -182,7 +184,7 @@ class PublicKeys:
         now = self._clock()
         self._fetched = [at for at in self._fetched if at > now - FETCHES_MS]
         if len(self._fetched) >= FETCHES:
-            raise NoKey("too many unknown keys were asked for")
+            raise NoKey("too many unknown keys were requested")
         self._fetched.append(now)
 
 
@@ -206,7 +208,7 @@ def _public_key(pem: bytes) -> EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise NoKey("what came is no public key") from error
+        raise NoKey("the response is not a public key") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise NoKey("what came is no key for ES256")
+        raise NoKey("the response is not a key for ES256")
     return key

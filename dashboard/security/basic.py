@@ -39,7 +39,7 @@ CHECKERS: Final = 4
 ASK: Final = Refusal(
     401,
     "password",
-    "sign in with a user of JOBCLAIM_DASHBOARD_USERS",
+    "sign in as a user of JOBCLAIM_DASHBOARD_USERS",
     (("www-authenticate", 'Basic realm="jobclaim", charset="UTF-8"'),),
 )
 WAIT: Final = Refusal(

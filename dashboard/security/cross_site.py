@@ -27,12 +27,9 @@ from jobclaim.dashboard.security.asgi import (
 )
 
 OURS: Final = frozenset({"same-origin", "none"})
-_TEXT: Final = (
-    "another site asked for this in your browser, so it was not done; open the dashboard itself and act there"
-)
+_TEXT: Final = "another site sent this request in your browser, so it was refused; open the dashboard and act there"
 _UNSIGNED: Final = (
-    "the request does not say where it comes from; a program that acts must send an Origin header with the "
-    "dashboard's own address"
+    "the request has no origin; a program that acts must send an Origin header with the dashboard's own address"
 )
 
 

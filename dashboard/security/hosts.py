@@ -20,7 +20,7 @@ def host_refusal(hosts: list[str], allowed: frozenset[str]) -> Refusal | None:
     """Check a request's Host headers: exactly one, with a configured name. Any port is accepted."""
     found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     if found is None:
-        return Refusal(400, "host", "the request names no host, several, or none that is legal")
+        return Refusal(400, "host", "the request does not name exactly one valid host")
     if found["name"].lower().rstrip(".") not in allowed:
         return Refusal(
             421, "host", "the dashboard does not answer to this name; add it to JOBCLAIM_DASHBOARD_HOSTS if it is yours"

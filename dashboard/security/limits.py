@@ -26,20 +26,20 @@ class Gone(Exception):
 def request_refusal(method: str, path: str, query: bytes, headers: Headers) -> Refusal | None:
     """Check a request's head before its body is read."""
     if method not in SAFE_METHODS and method != "POST":
-        return Refusal(405, "method", "the dashboard knows GET, HEAD and POST", (("allow", "GET, HEAD, POST"),))
+        return Refusal(405, "method", "the dashboard allows GET, HEAD and POST only", (("allow", "GET, HEAD, POST"),))
     if len(path) > MAX_PATH or len(query) > MAX_QUERY:
         return Refusal(414, "length", f"a path has at most {MAX_PATH} characters, a query {MAX_QUERY}")
     if _CONTROL.search(path):
-        return Refusal(400, "path", "the path holds control characters or backslashes")
+        return Refusal(400, "path", "the path contains control characters or backslashes")
     if ".." in path.split("/"):
-        return Refusal(400, "path", "the path leads upwards")
+        return Refusal(400, "path", "the path contains '..'")
     if method == "POST" and _media_type(headers) not in (FORM, ""):
-        return Refusal(415, "form", f"forms are sent as {FORM}")
+        return Refusal(415, "form", f"a form must be sent as {FORM}")
     lengths = headers.all("content-length")
     if lengths and "transfer-encoding" in headers:
-        return Refusal(400, "form", "the form's length is told twice, in two ways")
+        return Refusal(400, "form", "the request has both Content-Length and Transfer-Encoding")
     if len(lengths) > 1 or any(not length.isascii() or not length.isdigit() for length in lengths):
-        return Refusal(400, "form", "Content-Length is no number")
+        return Refusal(400, "form", "Content-Length is not a number")
     return _too_large() if lengths and int(lengths[0][:12]) > MAX_FORM else None
 
 

@@ -110,7 +110,7 @@ def test_what_is_deployed_is_what_the_doctor_wants(aws: str, recovery_by: str) -
             assert int(live["VisibilityTimeout"]) == built.visibility_timeout(name)
         findings = diagnose(gather(at(aws, built)), built)
         assert [each for each in findings if each.level is Level.FAIL] == []
-        assert any("visibility timeout is 8000 s" in each.problem for each in findings)
+        assert any("visibility timeout 8000 s" in each.problem for each in findings)
 
 
 def test_a_worker_runs_jobs_on_the_tables_and_queues_of_the_stack(aws: str, tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim template": Scenario(
         both(says("template.yaml: written"), writes("template.yaml", "^Resources:")), unrendered
     ),
-    "jobclaim template --check": Scenario(says("template.yaml is what the settings say"), rendered),
+    "jobclaim template --check": Scenario(says("template.yaml matches the settings"), rendered),
     "jobclaim template --file - | less": Scenario(says("^Resources:")),
     "jobclaim prune": Scenario(one("seen", "deleted", "complete", dry_run=False)),
     "jobclaim prune --dry-run": Scenario(one("seen", "deleted", "complete", dry_run=True)),

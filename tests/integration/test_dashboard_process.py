@@ -73,11 +73,11 @@ def test_it_serves_on_loopback_and_ends_when_it_is_asked_to(start: Start) -> Non
     assert status(get(process, "/static/app.css")) == 200
     page = get(process, "/jobs")
     assert status(page) == 503
-    assert "DynamoDB does not answer" in page
+    assert "DynamoDB is unavailable" in page
     assert "server: uvicorn" not in page.lower()
     process.send(signal.SIGTERM)
     assert process.wait_for_exit(15) == 0
-    assert "The dashboard has ended." in process.log()
+    assert "The dashboard has stopped." in process.log()
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_people_sign_in_with_the_hash_that_the_command_line_makes(start: Start) 
         (["--host", "0.0.0.0"], {}, "JOBCLAIM_DASHBOARD_USERS or JOBCLAIM_DASHBOARD_ALB first"),  # noqa: S104
         (["--host", "::"], {}, "would show every job"),
         (["--host", "nowhere.invalid"], {}, "would show every job"),
-        (["--port", "TAKEN"], {}, "give another --port"),
+        (["--port", "TAKEN"], {}, "choose another --port"),
         ([], {"JOBCLAIM_DASHBOARD_USERS": '{"ann": {"password": "plain"}}'}, "hash-password"),
         ([], {"JOBCLAIM_DASHBOARD_HOSTS": "https://x/"}, "without scheme and port"),
     ],

@@ -176,7 +176,7 @@ def test_a_limit_leaves_the_rest_and_a_repetition_goes_on(session: Session) -> N
     (first,) = rows(run(session, "retry", "--all", "--limit", "2", "--yes"))
     assert (first["matched"], first["done"], first["limited"]) == (2, 2, True)
     assert "retry: 3 of 3 done" in run(session, "retry", "--all", "--yes", "-o", "table").stdout
-    assert "There is no dead letter" in run(session, "list", "-o", "table").stderr
+    assert "No dead letters" in run(session, "list", "-o", "table").stderr
 
 
 def test_nothing_is_done_without_ids_filter_or_all_and_not_without_a_yes(session: Session) -> None:

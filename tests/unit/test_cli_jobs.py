@@ -137,7 +137,7 @@ def test_an_equal_key_finds_the_first_job_and_sends_nothing(session: Session) ->
     [first] = records(run(session, *arguments))
     again = run(session, *arguments)
     assert records(again)[0]["job_id"] == first["job_id"]
-    assert "was there already" in again.stderr
+    assert "already exists" in again.stderr
     assert waiting_messages(session) == 1
     assert session.repo.get_job(first["job_id"]).idempotency_ttl == 4 * 3600
 

@@ -111,7 +111,7 @@ def test_the_help_names_every_command_with_its_line() -> None:
 def test_an_unknown_command_answers_with_the_nearest(typed: str, meant: str) -> None:
     result = CliRunner().invoke(command_line, [typed])
     assert result.exit_code == ExitCode.USAGE
-    assert f"There is no command {typed!r}. Did you mean {meant!r}?" in result.stderr
+    assert f"{typed!r} is not a command. Did you mean {meant!r}?" in result.stderr
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:
@@ -153,7 +153,7 @@ def test_a_refusal_exits_with_error_in_one_line(failing: Any) -> None:
 def test_an_unexpected_error_is_one_line_that_says_how_to_see_more(failing: Any) -> None:
     result = failing(RuntimeError("boom"))
     assert result.exit_code == ExitCode.ERROR
-    assert result.stderr == "error: RuntimeError: boom; --debug shows where, and it is worth a bug report\n"
+    assert result.stderr == "error: RuntimeError: boom; this is a bug: please report it with the output of --debug\n"
 
 
 @pytest.mark.parametrize("where", [{"before": ("--debug",)}, {"after": ("--debug",)}])

@@ -46,7 +46,7 @@ def test_a_queue_that_does_not_exist_is_told_apart_from_an_empty_one(session: Se
     sqs.delete_queue(QueueUrl=resolve_queue_urls(session.settings, sqs)["mail"])
     rows = {row["queue"]: row for row in records(run(session, "queues"))}
     assert (rows["mail"]["visible"], rows["default"]["visible"]) == (None, 0)
-    assert "no such queue" in " ".join(run(session, "queues", "-o", "table").stdout.split())
+    assert "does not exist" in " ".join(run(session, "queues", "-o", "table").stdout.split())
 
 
 def test_queues_ask_a_bounded_number_of_times(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_no_worker_is_said(session: Session) -> None:
 def test_a_worker_that_is_not_well_says_why_and_programs_get_a_record(session: Session, output: str) -> None:
     result = run(session, "worker", "health", "nobody", "-o", output)
     assert result.exit_code == ExitCode.CHECK_FAILED
-    assert "never seen" in result.stderr
+    assert "never run" in result.stderr
     if output in ("table", "ids"):
         assert result.stdout == ("nobody\n" if output == "ids" else "")
     else:

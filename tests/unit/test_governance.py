@@ -451,7 +451,7 @@ def test_the_commands_exit_with_4_name_file_and_fix_and_respect_a_baseline(tmp_p
     ("text", "said"),
     [
         ("app = crontab(day_of_month=30, month_of_year=2)", "cannot be imported: NameError"),
-        ("app = 1", "names no Celery app"),
+        ("app = 1", "does not name a Celery app"),
     ],
 )
 def test_an_app_that_cannot_be_had_is_said_so_without_a_bug_report(

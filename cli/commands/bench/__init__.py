@@ -21,9 +21,11 @@ Examples:
   jobclaim bench --yes -o json | jq .dollars_per_million
 """
 )
-@click.option("-n", "--jobs", type=click.IntRange(2, 100_000), default=100, show_default=True, help="How many.")
-@click.option("--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at once.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
+@click.option("-n", "--jobs", type=click.IntRange(2, 100_000), default=100, show_default=True, help="Number of jobs.")
+@click.option(
+    "--threads", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of concurrent requests."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @report_option
 @pass_session
 def command(session: Session, jobs: int, threads: int, yes: bool, output: Format | None) -> None:

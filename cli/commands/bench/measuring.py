@@ -127,7 +127,7 @@ def measure(
         with _queue(sqs.plain, settings) as url, ThreadPoolExecutor(threads) as pool:
             progress(f"Submitting {jobs} jobs ...")
             _submit(pool, repo, sqs, url, found, written)
-            progress("Claiming and ending them ...")
+            progress("Claiming and completing them ...")
             _work(pool, repo, sqs, url, found)
     finally:
         progress("Deleting them ...")

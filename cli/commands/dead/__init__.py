@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KINDS: Final = ("TRANSIENT", "EXTERNAL", "CONFIGURATION", "PERMANENT", "TIMEOUT", "ORPHANED")
 OPEN: Final = ("WAITING", "SCHEDULED")
 STATES: Final = (*OPEN, "RESOLVED", "ABANDONED")
-STATE: Final = "Only in this state; repeat it. Default: WAITING and SCHEDULED."
+STATE: Final = "State of the dead letters; may be repeated. Default: WAITING and SCHEDULED."
 
 
 @click.group(
@@ -43,11 +43,11 @@ def command() -> None:
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a filter to a command."""
     for option in (
-        click.option("--failed-before", type=Moment(), help="Failed until then, ISO 8601."),
-        click.option("--failed-after", type=Moment(), help="Failed since then, ISO 8601."),
-        click.option("--since", type=Duration(), help="Failed in the last 10m, 2h, 1d."),
-        click.option("--fingerprint", default="", help="Same kind, exception and place."),
-        click.option("--exception", default="", help="Type of the exception; its last name is enough."),
+        click.option("--failed-before", type=Moment(), help="Failed before this time, ISO 8601."),
+        click.option("--failed-after", type=Moment(), help="Failed since this time, ISO 8601."),
+        click.option("--since", type=Duration(), help="Failed within this time: 10m, 2h, 1d."),
+        click.option("--fingerprint", default="", help="Fingerprint: same kind, exception and place in the code."),
+        click.option("--exception", default="", help="Type of the exception; the class name is enough."),
         click.option("--kind", type=click.Choice(KINDS, case_sensitive=False), help="Kind of the failure."),
         click.option("-q", "--queue", default="", help="Queue of the job."),
         click.option("-t", "--task", default="", help="Task of the job."),
@@ -62,7 +62,7 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
     from jobclaim.recovery.dead import OPEN_STATES, Filter
 
     if asked["since"] is not None and asked["failed_after"] is not None:
-        raise click.UsageError("--since and --failed-after exclude each other: give the distance or the moment")
+        raise click.UsageError("--since and --failed-after exclude each other; pass one of them")
     since = session.now() - asked["since"] if asked["since"] else asked["failed_after"] or 0
     return Filter(
         task=asked["task"],
@@ -110,13 +110,11 @@ def list_(
     wanted = made_filter(session, asked, states)
     if groups:
         rows = [group_record(group) for group in letters(session).groups(wanted)[:limit]]
-        Output(output, id_field="fingerprint").many(
-            rows, GROUP_COLUMNS(session.now()), empty="There is no dead letter."
-        )
+        Output(output, id_field="fingerprint").many(rows, GROUP_COLUMNS(session.now()), empty="No dead letters.")
         return
     found = list(islice(letters(session).find(wanted), limit + 1))
     records = [job_record(job) for job in found[:limit]]
-    Output(output).many(records, COLUMNS(session.now()), empty="There is no dead letter.")
+    Output(output).many(records, COLUMNS(session.now()), empty="No dead letters.")
     if len(found) > limit:
         remark(f"More than {limit}: raise --limit, narrow the filter, or use --groups")
 
@@ -145,7 +143,7 @@ Examples:
 """
 )
 @filters
-@click.option("--window", type=Duration(), default="1h", show_default=True, help="Width of the windows of time.")
+@click.option("--window", type=Duration(), default="1h", show_default=True, help="Length of each time window.")
 @output_option
 @pass_session
 def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
@@ -154,7 +152,7 @@ def stats(session: Session, /, window: int, output: Format | None, **asked: Any)
     from jobclaim.views.records import stat_records
 
     counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
-    Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="There is no dead letter.")
+    Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="No dead letters.")
 
 
 @command.command(
@@ -173,7 +171,7 @@ def audit(session: Session, limit: int, output: Format | None) -> None:
     from jobclaim.views.records import audit_record
 
     rows = [audit_record(entry) for entry in Audit.of(session.repo).entries(limit=limit)]
-    Output(output, id_field="what").many(rows, AUDIT_COLUMNS, empty="Nobody has done anything yet.")
+    Output(output, id_field="what").many(rows, AUDIT_COLUMNS, empty="The audit trail is empty.")
 
 
 RETRY = """\b
@@ -197,14 +195,17 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
     @filters
     @click.option("-s", "--state", "states", multiple=True, type=click.Choice(states, case_sensitive=False), help=STATE)
     @click.option(
-        "--all", "everything", is_flag=True, help="Without job ids or a filter: all that are open, or in --state."
+        "--all",
+        "everything",
+        is_flag=True,
+        help="All dead letters that are open, or in --state; instead of job ids or a filter.",
     )
-    @click.option("--dry-run", is_flag=True, help="Only count and group what is meant.")
-    @click.option("-n", "--limit", type=click.IntRange(min=1), help="Jobs at most.")
-    @click.option("--rate", type=click.FloatRange(min=0.01), help="Jobs per second at most.")
-    @click.option("--reason", default="", help="Kept with each job and in the audit trail.")
-    @click.option("--by", default="", help="Who decides; default the user of this machine.")
-    @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    @click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
+    @click.option("-n", "--limit", type=click.IntRange(min=1), help="Maximum number of jobs.")
+    @click.option("--rate", type=click.FloatRange(min=0.01), help="Maximum jobs per second.")
+    @click.option("--reason", default="", help="Stored with each job and in the audit trail.")
+    @click.option("--by", default="", help="Name stored with the decision; default: the user of this machine.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
     @output_option
     @pass_session
     def act(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> None:
@@ -244,13 +245,13 @@ def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bo
     narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
     narrowed = narrowed or bool(options["states"] and not options["everything"])
     if bool(job_ids) + narrowed + options["everything"] != 1 or (job_ids and options["states"]):
-        raise click.UsageError(f"name the jobs to {verb} either by their ids, by a filter, or by --all")
+        raise click.UsageError(f"name the jobs to {verb} by their ids, by a filter, or by --all, and only one of these")
     return bool(job_ids)
 
 
-_act("retry", "Start dead letters again, with all their attempts before them.", STATES, RETRY)
-_act("resolve", "Say that the work of dead letters is done, by hand or elsewhere.", OPEN, RESOLVE)
-_act("abandon", "Say that nobody wants the work of dead letters any more.", OPEN, ABANDON)
+_act("retry", "Retry dead letters, with all their attempts.", STATES, RETRY)
+_act("resolve", "Mark dead letters as done, by hand or elsewhere.", OPEN, RESOLVE)
+_act("abandon", "Mark dead letters as no longer wanted.", OPEN, ABANDON)
 
 
 def _add_queue() -> None:

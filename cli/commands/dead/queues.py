@@ -46,9 +46,9 @@ def list_(session: Session, /, output: Format | None) -> None:
         Column("queue", lambda row: str(row["queue"])),
         Column("dead-letter queue", lambda row: str(row["name"])),
         Column("messages", lambda row: str(row["messages"]), "bold", fold=False),
-        Column("looked at now", lambda row: str(row["in_flight"]), fold=False),
+        Column("inspected now", lambda row: str(row["in_flight"]), fold=False),
     ]
-    Output(output, id_field="queue").many(rows, columns, empty="There is no dead-letter queue; run `jobclaim up`.")
+    Output(output, id_field="queue").many(rows, columns, empty="No dead-letter queues exist; run `jobclaim up`.")
 
 
 @queue.command(
@@ -75,7 +75,7 @@ def inspect(session: Session, name: str, limit: int, output: Format | None) -> N
         Column("task", lambda row: row["task"] or "-"),
         Column("job", lambda row: row["job_id"] or "-"),
     ]
-    Output(output, id_field="message_id").many(rows, columns, empty="It is empty.")
+    Output(output, id_field="message_id").many(rows, columns, empty="The dead-letter queue is empty.")
 
 
 REDRIVE = """\b
@@ -93,8 +93,8 @@ def _mover(verb: str, text: str, examples: str) -> None:
     @click.argument("name", metavar="QUEUE")
     @click.argument("message_ids", nargs=-1, metavar="[MESSAGE_ID]...")
     @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=10_000, show_default=True)
-    @click.option("--reason", default="", help="Kept in the audit trail.")
-    @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+    @click.option("--reason", default="", help="Stored in the audit trail.")
+    @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
     @report_option
     @pass_session
     def move(session: Session, /, name: str, message_ids: tuple[str, ...], **options: Any) -> None:
@@ -120,7 +120,10 @@ def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], o
     record = {"verb": verb, "queue": name, "done": report.done, "missing": missing}
     Output(options["output"]).fact(record, f"{verb}: {report.done} messages")
     if missing:
-        remark(f"{missing} of the named messages were not found; somebody may look at them: try again in two minutes")
+        remark(
+            f"{missing} of the named messages were not found; another command may be reading them: try again in two "
+            "minutes"
+        )
         click.get_current_context().exit(ExitCode.PARTIAL if report.done else ExitCode.NOT_FOUND)
 
 

@@ -17,12 +17,17 @@ Examples:
 """
 )
 @click.option(
-    "-c", "--concurrency", type=click.IntRange(1), default=2, show_default=True, help="Processes of the worker."
+    "-c",
+    "--concurrency",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Number of the worker's processes.",
 )
-@click.option("-q", "--queue", "queues", multiple=True, help="Queue of the worker; repeat it. Default: all.")
+@click.option("-q", "--queue", "queues", multiple=True, help="Queue of the worker; may be repeated. Default: all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local AWS. Default: a free one.")
 @click.option("--dashboard-port", type=click.IntRange(0, 65535), help="Default: 8484, or a free one if that is taken.")
-@click.option("--no-dashboard", is_flag=True, help="Leave the dashboard out.")
+@click.option("--no-dashboard", is_flag=True, help="Do not run the dashboard.")
 @pass_session
 def command(
     session: Session,

@@ -55,7 +55,7 @@ def run(
                 children.append(Child(name, argv, env=environment(aws), output=Printer(name, colour)))
             return _watch(children)
         except KeyboardInterrupt:
-            remark("\nEnding; running jobs get a few seconds. Ctrl-C again to kill.")
+            remark("\nStopping; running jobs get a few seconds. Ctrl-C again to kill.")
             return ExitCode.OK
         finally:
             end_all(children)
@@ -89,7 +89,7 @@ def dashboard(settings: Settings, port: int | None) -> list[str]:
 def _has_dashboard() -> bool:
     if all(find_spec(name) for name in ("jinja2", "jwt", "starlette", "uvicorn")):
         return True
-    remark("Without the dashboard: it needs `pip install 'jobclaim[dashboard]'`.")
+    remark("The dashboard is not running; it needs `pip install 'jobclaim[dashboard]'`.")
     return False
 
 
@@ -137,8 +137,8 @@ def _tell_environment(aws: LocalAws) -> None:
             say(f"export {name}={shlex.quote(given)}")
     if not aws.settings.task_modules and app_name() == DEFAULT:
         remark(
-            "\nNo task modules are set: the worker knows no task of yours. Name them and start again, as in "
-            "JOBCLAIM_TASK_MODULES='[\"tasks\"]' for tasks.py, or name your Celery app by --app."
+            "\nNo task modules are set, so the worker does not know your tasks. Set them and start again, for "
+            "example JOBCLAIM_TASK_MODULES='[\"tasks\"]' for tasks.py, or name your Celery app by --app."
         )
     remark("")
 
@@ -164,6 +164,6 @@ def _watch(children: Sequence[Child]) -> ExitCode:
         for child in children:
             status = child.exit_status()
             if status is not None:
-                remark(f"{child.name} ended by itself with {status}; its last lines above say why. Ending the others.")
+                remark(f"{child.name} ended with {status}; its last lines above say why. Stopping the others.")
                 return ExitCode.ERROR
         time.sleep(POLL_SECONDS * 4)

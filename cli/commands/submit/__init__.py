@@ -51,16 +51,18 @@ Examples:
 )
 @click.argument("task")
 @click.option("--args", "args", type=JsonValue(list, "'[\"a\", 1]'"), default="[]", help="Arguments, a JSON array.")
-@click.option("--kwargs", "kwargs", type=JsonValue(dict, "'{\"a\": 1}'"), default="{}", help="A JSON object.")
-@click.option("-q", "--queue", help="Default: the task's own, else where settings route it.")
+@click.option(
+    "--kwargs", "kwargs", type=JsonValue(dict, "'{\"a\": 1}'"), default="{}", help="Keyword arguments, a JSON object."
+)
+@click.option("-q", "--queue", help="Queue of the job; default: the task's own, otherwise its route.")
 @click.option("--key", help="Idempotency key: equal keys of one task are one job.")
-@click.option("--ttl", type=Duration(), help="How long the key answers after the job completed. Default by settings.")
-@click.option("--at", "at", type=Moment(), help="When it may start: ISO 8601 with its zone.")
-@click.option("--in", "delay", type=Duration(), help="In how long it may start: 90, 10s, 5m, 2h, 1d.")
-@click.option("--plain", is_flag=True, help="TASK claims its job itself, though that is not seen in its code.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask about --plain.")
+@click.option("--ttl", type=Duration(), help="How long the key answers after the job completed; default: by settings.")
+@click.option("--at", "at", type=Moment(), help="Earliest start, ISO 8601 with a zone.")
+@click.option("--in", "delay", type=Duration(), help="Delay until the earliest start: 90, 10s, 5m, 2h, 1d.")
+@click.option("--plain", is_flag=True, help="Declare that TASK claims its job itself, if its code does not show it.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --plain.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
-@click.option("--timeout", type=Duration(), default="10m", show_default=True, help="Longest --wait.")
+@click.option("--timeout", type=Duration(), default="10m", show_default=True, help="Longest time that --wait waits.")
 @output_option
 @pass_session
 def command(
@@ -87,12 +89,12 @@ def command(
     from jobclaim.cli.commands.submit.submission import submit
 
     if at is not None and delay is not None:
-        raise click.UsageError("--at and --in exclude each other: give the moment or the distance")
+        raise click.UsageError("--at and --in exclude each other; pass one of them")
     when = session.now() + delay if delay is not None else at
     app, is_sure = session.app_with_tasks, partial(_is_sure, yes) if plain else None
     job = submit(app, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when, is_sure=is_sure)
     if not job.created:
-        remark(f"Job {job.job_id} was there already under this key; nothing was submitted.")
+        remark(f"Job {job.job_id} already exists under this key; nothing was submitted.")
     code = ExitCode.OK
     if wait:
         job, code = _follow(session, job, timeout)
@@ -103,7 +105,8 @@ def command(
 def _is_sure(yes: bool, called: str) -> bool:
     """Ask for confirmation, unless ``--yes`` was given."""
     return yes or click.confirm(
-        f"The worker will call {called}; a body that does not claim that job is run again by recovery. Go on?", err=True
+        f"The worker will call {called}; if the body does not claim that job, recovery sends it again. Continue?",
+        err=True,
     )
 
 
@@ -112,7 +115,7 @@ def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]
 
     job = follow(session.repo, job, timeout_ms=timeout_ms)
     if job.status.is_open:
-        remark(f"Still {job.status}; `jobclaim show {job.job_id}` tells how it goes on.")
+        remark(f"Still {job.status}; `jobclaim show {job.job_id}` shows its progress.")
         return job, ExitCode.PARTIAL
     return job, ExitCode.OK if job.status == "COMPLETED" else ExitCode.ERROR
 

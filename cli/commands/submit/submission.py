@@ -76,7 +76,7 @@ def find_task(app: Any, name: str) -> Any:
         return app.tasks[name]
     modules = ", ".join(app.conf.imports) or "none"
     raise InvalidInput(
-        f"task {name!r} is not registered{_did_you_mean(name, users_tasks(app))} Tasks were looked for in: {modules}; "
+        f"task {name!r} is not registered{_did_you_mean(name, users_tasks(app))} Imported task modules: {modules}; "
         "add yours to JOBCLAIM_TASK_MODULES"
     )
 
@@ -116,9 +116,10 @@ def _check_claims(task: Any, is_sure: Callable[[str], bool] | None) -> None:
     if is_sure is not None and is_sure(called):
         return
     raise InvalidInput(
-        f"task {task.name!r} is no JobTask and does not claim its job: the worker would call {called}, and no call of "
-        "claim_job(), claimed() or conditional_update_status_to_processing() is seen in it. Give it base=JobTask, send "
-        "it by Celery's own delay(), or, where it does claim, say so with @shared_task(claims=True) or --plain"
+        f"task {task.name!r} is not a JobTask and does not claim its job: the worker would call {called}, whose code "
+        "does not call claim_job(), claimed() or conditional_update_status_to_processing(). Give it base=JobTask, "
+        "send it by Celery's own delay(), or, if it does claim, declare that with @shared_task(claims=True) or "
+        "--plain"
     )
 
 
@@ -131,7 +132,7 @@ def _is_job_task(task: Any) -> bool:
 def _check_window(task: Any, key: str | None, ttl_ms: int | None) -> None:
     if ttl_ms is not None and key is None and task.idempotency_rules() is None:
         raise InvalidInput(
-            f"--ttl is the window of an idempotency key, and task {task.name!r} has none; pass --key too"
+            f"--ttl is the window of an idempotency key, but task {task.name!r} has none; pass --key too"
         )
 
 

@@ -47,8 +47,12 @@ def command() -> None:
 def _options(function: click.decorators.FC) -> click.decorators.FC:
     for option in (
         click.argument("further", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]"),
-        click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Processes; default that of the queues."),
-        click.option("-q", "--queue", "queues", multiple=True, help="Listen on this queue; default all of them."),
+        click.option(
+            "-c", "--concurrency", type=click.IntRange(min=1), help="Number of processes; default: that of the queues."
+        ),
+        click.option(
+            "-q", "--queue", "queues", multiple=True, help="Queue to listen to; may be repeated. Default: all."
+        ),
     ):
         function = option(function)
     return function
@@ -60,7 +64,7 @@ Examples:
   jobclaim worker run -q emails -q default -c 8
 """
 )
-@click.option("--name", help="Default JOBCLAIM_WORKER_NAME.")
+@click.option("--name", help="Name of the worker; default: JOBCLAIM_WORKER_NAME.")
 @_options
 @pass_session
 def run(
@@ -110,7 +114,7 @@ Examples:
 """
 )
 @click.argument("name", required=False)
-@click.option("--id", "worker_id", help="Ask any worker of the fleet, by the id that monitor shows.")
+@click.option("--id", "worker_id", help="Stop any worker of the fleet, by the id that `monitor` shows.")
 @output_option
 @pass_session
 def stop(session: Session, name: str | None, worker_id: str | None, output: Format | None) -> None:
@@ -122,7 +126,7 @@ def stop(session: Session, name: str | None, worker_id: str | None, output: Form
 
     worker = LocalWorker.of(session.settings, name)
     if not _stop(session.settings, worker):
-        raise NotFound(f"no worker {worker.name!r} runs here; its files would be in {worker.folder}")
+        raise NotFound(f"worker {worker.name!r} does not run on this machine; its files would be in {worker.folder}")
     _out(output).fact({"worker": worker.name, "state": "stopped"}, f"worker {worker.name!r} has stopped")
 
 
@@ -155,7 +159,13 @@ Examples:
 """
 )
 @click.argument("name", required=False)
-@click.option("--max-silence", type=Duration(), default="30s", show_default=True, help="Longest that is well.")
+@click.option(
+    "--max-silence",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    help="Longest time since the event loop's last sign of life.",
+)
 @output_option
 @pass_session
 def health(session: Session, name: str | None, max_silence: int, output: Format | None) -> None:
@@ -194,7 +204,7 @@ def monitor(session: Session, watch: int | None, output: Format | None) -> None:
     def show() -> None:
         now = session.now()
         rows = [_row(record, now, session.settings.worker_dead_after_seconds) for record in fleet.all()]
-        out.many(rows, COLUMNS, empty="no worker has a record in the fleet table")
+        out.many(rows, COLUMNS, empty="no workers have a record in the fleet table")
 
     repeat(watch, show, clear=out.format == "table")
 
@@ -282,5 +292,5 @@ def _ask_to_stop(session: Session, worker_id: str, out: Output) -> None:
     seconds = session.settings.heartbeat_seconds
     out.fact(
         {"worker": worker_id, "state": "stopping"},
-        f"requested: worker {worker_id!r} reads it with its next heartbeat, within {seconds} s",
+        f"requested: worker {worker_id!r} stops after its next heartbeat, within {seconds} s",
     )

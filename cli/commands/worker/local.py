@@ -81,19 +81,21 @@ class LocalWorker:
         try:
             age = now() - path.stat().st_mtime
         except OSError:
-            return Health(False, f"worker {self.name!r} was never seen here: there is no {path}")
+            return Health(False, f"worker {self.name!r} has never run on this machine: {path} does not exist")
         if age > max_silence:
             return Health(
-                False, f"worker {self.name!r} is silent for {age:.0f} s: its event loop is stuck or gone ({path})"
+                False,
+                f"worker {self.name!r} has given no sign of life for {age:.0f} s: its event loop is stuck or has "
+                f"ended ({path})",
             )
         if age < -max_silence:
             return Health(
                 False,
-                f"worker {self.name!r} was last seen {-age:.0f} s in the future: the clock was set back, and its event "
-                f"loop is stuck or gone since ({path})",
+                f"worker {self.name!r} was last seen {-age:.0f} s in the future: the clock was set back, and its "
+                f"event loop has been stuck or has ended since ({path})",
             )
         if overdue := self._overdue():
-            return Health(False, f"{self.name!r} submits no ticks of schedules {', '.join(overdue)}: see its log")
+            return Health(False, f"{self.name!r} does not submit ticks of schedules {', '.join(overdue)}: see its log")
         return Health(True, f"worker {self.name!r} was seen {max(0.0, age):.0f} s ago")
 
     def _overdue(self) -> list[str]:
@@ -111,7 +113,7 @@ class LocalWorker:
             A worker of this name runs already, or it ended or was not ready in time; the message ends with its log.
         """
         if self.pid is not None:
-            raise RuntimeError(f"worker {self.name!r} runs already, as process {self.pid}; stop or restart it")
+            raise RuntimeError(f"worker {self.name!r} already runs as process {self.pid}; stop or restart it")
         run_folder.claim(self.folder)
         self.file("alive").unlink(missing_ok=True)
         with os.fdopen(os.open(self.file("log"), LOG_FLAGS, 0o600), "ab") as log:
@@ -145,7 +147,7 @@ class LocalWorker:
         while _is_worker(pid):
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"worker {self.name!r} (process {pid}) still drains after {timeout:g} s; wait, or look into "
+                    f"worker {self.name!r} (process {pid}) still drains after {timeout:g} s; wait, or see "
                     f"{self.file('log')}"
                 )
             time.sleep(POLL_SECONDS)
@@ -164,7 +166,7 @@ class LocalWorker:
             return [str(word) for word in json.loads(self.file("json").read_text())]
         except (OSError, ValueError):
             raise RuntimeError(
-                f"worker {self.name!r} was never started here; use `jobclaim worker start {self.name} ...`"
+                f"worker {self.name!r} was never started on this machine; use `jobclaim worker start {self.name} ...`"
             ) from None
 
     def _log_tail(self) -> str:

@@ -191,7 +191,7 @@ def test_an_expired_header_is_refused_in_either_place(judge: Any, balancer: Bala
     token = balancer.token()
     assert status(judge(token)) == 200
     clock.advance(130)
-    assert judge(token).text == "what the load balancer sent has expired; load the page again"
+    assert judge(token).text == "the sign-in sent by the load balancer has expired; reload the page"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_an_orphan_of_a_dead_worker_ended_before_its_lease() -> None:
     job = Job(job_id="j", task="t", queue="q", status=JobStatus.FAILED, attempt=1, claimed_at=1_000, history=(attempt,))
     (held,) = attempts.attempts(job, 10_000)
     assert not held.lease_over
-    assert "known to be dead" in held.story
+    assert "because worker" in held.story
     assert held.held_ms == 4_000
 
 
@@ -193,7 +193,7 @@ def test_a_retry_is_done_when_the_job_completed(board: Board) -> None:
     board.repo.claim_job(job.job_id, worker_id="worker-2")
     assert "attempt 2 runs in worker-2" in html.unescape(board.browser().get(page).text)
     board.repo.update_status(job.job_id, "COMPLETED", result=1)
-    assert "Done: it was started again and completed" in html.unescape(board.browser().get(page).text)
+    assert "Done: it was retried and completed" in html.unescape(board.browser().get(page).text)
 
 
 def test_a_notice_about_no_verb_says_nothing(board: Board) -> None:

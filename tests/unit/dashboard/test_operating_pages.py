@@ -53,14 +53,14 @@ def test_a_queue_that_nobody_listens_on_is_no_workers_fault_until_something_wait
     board.clock.advance(1)
     (mail,) = (queue for queue in look(board.services).queues if queue.name == "mail")
     assert mail.state == "no worker"
-    assert "no worker listens on mail" in mail.advice
+    assert "no worker listens to mail" in mail.advice
 
 
 def test_a_queue_that_does_not_exist_in_sqs_is_told_from_an_empty_one(board: Board) -> None:
     sqs = board.services.sqs
     sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=board.settings.physical_name("mail"))["QueueUrl"])
     (mail,) = (queue for queue in look(board.services).queues if queue.name == "mail")
-    assert (mail.state, mail.depth.visible, mail.advice) == ("missing", None, "Make it: jobclaim up")
+    assert (mail.state, mail.depth.visible, mail.advice) == ("missing", None, "Create it: jobclaim up")
 
 
 def test_sqs_that_does_not_answer_leaves_the_rest_of_the_page(board: Board) -> None:
@@ -77,7 +77,7 @@ def test_sqs_that_does_not_answer_leaves_the_rest_of_the_page(board: Board) -> N
     board.clock.advance(2)
     seen = look(replace(board.services, sqs=Silent()))
     (mail,) = (queue for queue in seen.queues if queue.name == "mail")
-    assert mail.depth.problem == "SQS does not answer (EndpointConnectionError)"
+    assert mail.depth.problem == "SQS is unavailable (EndpointConnectionError)"
     assert mail.oldest_ms == 2 * SECOND
 
 

@@ -43,7 +43,7 @@ def test_an_operator_resumes_a_job_from_its_page_and_the_audit_trail_has_it(boar
     answer = board.browser().post("/resume", data={"id": job.job_id, "name": "approval", "payload": '{"ok": true}'})
 
     assert (answer.status_code, board.sent, payload_of(board, job)) == (303, [job.job_id], {"ok": True})
-    assert "Resumed: its body goes on" in board.browser().get(answer.headers["location"]).text
+    assert "Resumed: its body continues" in board.browser().get(answer.headers["location"]).text
     (entry,) = Audit.of(board.repo).entries()
     assert (entry.verb, entry.by, entry.what, entry.done) == ("resume", "ada", job.job_id, 1)
 

@@ -105,14 +105,14 @@ def test_last_results_are_found_by_the_ids_that_beat_gives(filled: Services) -> 
 
 def test_findings_of_the_schedules_are_on_the_page(browser: TestClient) -> None:
     html = browser.get("/schedules").text
-    assert "expires after 300 s but fires every 60 s: ticks pile up" in html
+    assert "expires after 300 s but fires every 60 s, so ticks pile up" in html
     assert "lower expires to 60" in html
 
 
 def test_the_page_compares_jobs_and_messages_and_says_where_they_differ(filled: Services, browser: TestClient) -> None:
     filled.shared.forget()
     html = browser.get("/reconcile").text
-    assert "runs in batch-5e77@ip-10-0-3-62, which is dead or gone" in html
+    assert "runs in batch-5e77@ip-10-0-3-62, which is lost or deregistered" in html
     assert "jobclaim audit --reconcile" in html
 
 
