@@ -369,7 +369,7 @@ class Settings(BaseSettings):
         url = self.queue_urls.get(queue)
         return dead_letters_of(url) if url else None
 
-    def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs"]) -> str | None:
+    def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs", "sts"]) -> str | None:
         """Return the endpoint of an AWS service, ``None`` for AWS's own."""
         known = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url, "s3": self.s3_endpoint_url}
         own = known.get(service)

@@ -22,6 +22,7 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
     Ends the command with the code of `exit_code`.
     """
     from jobclaim.cli.job_columns import columns
+    from jobclaim.fleet.acting import current_act
     from jobclaim.jobs import JobError
     from jobclaim.views.records import job_record
 
@@ -32,6 +33,7 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
             done.append(act(job_id))
         except JobError as error:
             refused.append(explain(error))
+    current_act().count(done=len(done), refused=len(refused))
     if done:
         out.many([job_record(job) for job in done], columns(clock()), empty="")
     for refusal in refused:

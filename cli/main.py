@@ -15,6 +15,7 @@ from jobclaim.cli.catalog import ALIASES, COMMANDS, EPILOG, SECTIONS, TEXT
 from jobclaim.cli.errors import debug_option, explain, wants_traceback
 from jobclaim.cli.host_app import app_option
 from jobclaim.cli.output import say
+from jobclaim.cli.recorded import record_acts
 
 __all__ = ["LazyGroup", "command_line", "main"]
 
@@ -37,6 +38,7 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(f"jobclaim.cli.commands.{cmd_name}").command
         command.short_help = COMMANDS[cmd_name]
         _add_debug(command)
+        record_acts(command, cmd_name)
         return command
 
     def resolve_command(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, cast
 
 from jobclaim.dashboard.person import Person, Role
 from jobclaim.dashboard.services import Services
-from jobclaim.fleet.audit import Audit
+from jobclaim.fleet.acting import acted, acting
 from jobclaim.jobs import IllegalTransition, InvalidInput, JobNotFound, WrongWaitToken, checks
 from jobclaim.recovery.dead import VERBS as DEAD_VERBS
 from jobclaim.recovery.dead import Verb
@@ -75,13 +73,15 @@ def resume(services: Services, job_id: str, name: str, payload: str, person: Per
     services.shared.forget()
     services.repo.sender = lambda job: services.send(job, 0.0)
     by_token = person.role is Role.HOLDER
-    with _audited(services, "resume", job_id, person, name[:LONGEST_REASON]) if not by_token else nullcontext():
+    if by_token:  # in the trail when it is done: whoever guesses tokens cannot fill it
         try:
-            services.repo.resume(job_id, name, value, token=person.token if by_token else None, by=person.name)
+            services.repo.resume(job_id, name, value, token=person.token, by=person.name)
         except JobNotFound:
-            if by_token:
-                raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}") from None
-            raise
+            raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}") from None
+        acted(services.repo, "resume", what=job_id, why=name[:LONGEST_REASON], by=person.name)
+    else:
+        with acting(services.repo, "resume", what=job_id, why=name[:LONGEST_REASON], by=person.name):
+            services.repo.resume(job_id, name, value, by=person.name)
     return Done("requested", "The job was resumed; its body continues with the payload.")
 
 
@@ -96,7 +96,7 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
     """
     checks.text(worker_id, "id")
     services.shared.forget()
-    with _audited(services, "drain", f"worker {worker_id}", person, checks_reason(reason)):
+    with acting(services.repo, "drain", what=f"worker {worker_id}", why=checks_reason(reason), by=person.name):
         if services.fleet.ask_to_drain(worker_id) is None:
             raise InvalidInput(
                 f"worker {worker_id!r} has no record in the fleet table: it has stopped, or never ran here"
@@ -108,25 +108,13 @@ def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Don
     from jobclaim.workers.cancel import Answer, cancel
 
     why = f"cancelled by {person.name}{f': {reason}' if reason else ''}"
-    with _audited(services, "cancel", job_id, person, reason):
+    with acting(services.repo, "cancel", what=job_id, why=reason, by=person.name):
         answer = cancel(
             services.repo, job_id, reason=why, records=services.fleet, send=lambda job: services.send(job, 0.0)
         )
     if answer is Answer.CANCELLED:
         return Done("done", "The job is cancelled; its body does not run and will not start.")
     return Done("requested", "Its worker reads the request with its next heartbeat, notifies the task, and stops it.")
-
-
-@contextmanager
-def _audited(services: Services, verb: str, what: str, person: Person, why: str) -> Iterator[None]:
-    """Record the action's start and its result in the audit trail."""
-    audit, done = Audit.of(services.repo), False
-    entry = audit.begin(verb, by=person.name, why=why, what=what)
-    try:
-        yield
-        done = True
-    finally:
-        audit.end(entry, done=int(done), refused=int(not done))
 
 
 def checks_reason(reason: str) -> str:

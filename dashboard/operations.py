@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from jobclaim.fleet.acting import on_behalf
 from jobclaim.jobs import IllegalTransition, JobError
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.log import get_logger
@@ -151,15 +152,16 @@ class Operations:
                 raise Stopped
 
         try:
-            operation.report = self._letters().act(
-                operation.verb,
-                operation.wanted,
-                by=operation.by,
-                reason=operation.reason,
-                limit=operation.limit,
-                rate=operation.rate,
-                progress=progress,
-            )
+            with on_behalf(operation.by, "dashboard"):
+                operation.report = self._letters().act(
+                    operation.verb,
+                    operation.wanted,
+                    by=operation.by,
+                    reason=operation.reason,
+                    limit=operation.limit,
+                    rate=operation.rate,
+                    progress=progress,
+                )
             operation.state = "done"
         except Stopped:
             operation.state = "stopped"

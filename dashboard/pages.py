@@ -33,6 +33,7 @@ from jobclaim.dashboard import charts
 from jobclaim.dashboard.forms import form_of
 from jobclaim.dashboard.meter import Budget, Meter, metered
 from jobclaim.dashboard.person import person_of
+from jobclaim.dashboard.recorded import recorded
 from jobclaim.dashboard.services import Services
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible, visible_json
@@ -46,6 +47,8 @@ BudgetOf: TypeAlias = Callable[[Settings], Budget]
 METER_KEY: Final = "jobclaim.meter"
 ROOT_KEY: Final = "jobclaim.root"
 """Keys of the ASGI scope: the meter of this view, and where the whole app is mounted."""
+RECORDED: Final = 2
+"""Requests of a form for its entry in the audit trail."""
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
@@ -115,16 +118,22 @@ Handler: TypeAlias = Callable[[Request, dict[str, str]], Response]
 def form(path: str, handler: Handler, *, name: str, budget: BudgetOf) -> PageRoute:
     """Build the route that a form is sent to; respond with a redirect (303), so that a reload does not repeat it."""
 
+    def budget_of(settings: Settings) -> Budget:
+        own = budget(settings)
+        return Budget(own.requests + RECORDED, own.read_units)
+
     def answer(request: Request, fields: dict[str, str]) -> Response:
-        with metered(budget(services_of(request).settings)) as meter:
+        with metered(budget_of(services_of(request).settings)) as meter:
             request.scope[METER_KEY] = meter
-            return handler(request, fields)
+            services, face = services_of(request), "api" if name.startswith("api_") else "dashboard"
+            act = partial(handler, request, fields)
+            return recorded(services, name.removeprefix("api_"), fields, person_of(request), face, act)
 
     @wraps(handler)
     async def view(request: Request) -> Response:
         return await run_in_threadpool(answer, request, await form_of(request))
 
-    return PageRoute(path, view, budget, ["POST"], name)
+    return PageRoute(path, view, budget_of, ["POST"], name)
 
 
 def services_of(connection: HTTPConnection) -> Services:

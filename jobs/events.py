@@ -449,6 +449,9 @@ poison.claim_lost | poison | warning | job_id
 dead_letter.decided | recovery | info | JOB verb
     A dead letter was retried, resolved or abandoned.
     A person decided it.
+audit.identity_unknown | audit | info | error
+    The AWS identity for the audit trail is unknown.
+    STS did not answer or there are no credentials; entries name the person without it.
 dead_letter.retried | recovery | info | JOB retry
     Recovery retried a dead letter.
     The rule of its failure kind allows another retry.

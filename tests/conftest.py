@@ -87,6 +87,16 @@ def aws_env(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_sts_but_a_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS's own STS is not asked who acts; one behind a test's endpoint is."""
+    from jobclaim.fleet import identity
+
+    ask = identity._ask
+    monkeypatch.setattr(identity, "_ask", lambda known: ask(known) if known.endpoint_url else identity.UNKNOWN)
+    identity.forget()
+
+
+@pytest.fixture(autouse=True)
 def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What one test makes of the log, another does not see: no logger is kept, and the defaults come back."""
     configure = structlog.configure

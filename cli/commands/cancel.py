@@ -34,6 +34,7 @@ def command(session: Session, job_ids: tuple[str, ...], reason: str, output: For
     Exits with 5 when only some jobs could be cancelled.
     """
     from jobclaim.cli.bulk import for_each
+    from jobclaim.fleet.acting import acting
     from jobclaim.workers.cancel import cancel
 
     repo = session.repo
@@ -42,4 +43,5 @@ def command(session: Session, job_ids: tuple[str, ...], reason: str, output: For
         remark(f"{job_id}: {cancel(repo, job_id, reason=reason)}")
         return repo.get_job(job_id)
 
-    for_each(job_ids, act, clock=repo.clock, out=Output(output))
+    with acting(repo, "cancel", what=" ".join(job_ids), why=reason):
+        for_each(job_ids, act, clock=repo.clock, out=Output(output))

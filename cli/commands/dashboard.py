@@ -54,7 +54,7 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
             raise click.ClickException(MISSING) from error
         raise
     from jobclaim.cli.processes import signals_as_interrupt
-    from jobclaim.views.person import whoami
+    from jobclaim.fleet.person import whoami
 
     def tell(url: str) -> None:
         acting = "actions are allowed" if operator else "read only; --operator allows actions"

@@ -78,11 +78,14 @@ def clear(session: Session, task: str, key: str | None, values: str | None, outp
     A running job is refused: cancel it first. A crashed job never holds its key forever, so this is for results that
     turned out to be wrong.
     """
+    from jobclaim.fleet.acting import acting
     from jobclaim.jobs.idempotency import IdempotencyService
 
     scope = _scope(key, values)
     job = _find(session, task, scope)
-    cleared = IdempotencyService(session.repo).clear_idempotency_key(_task(session, task), scope)
+    with acting(session.repo, "key clear", what=f"{task} {job.job_id}") as act:
+        cleared = IdempotencyService(session.repo).clear_idempotency_key(_task(session, task), scope)
+        act.done = int(cleared)
     Output(output).fact(
         {"job_id": job.job_id, "task": task, "cleared": cleared},
         f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key."

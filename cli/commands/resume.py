@@ -28,10 +28,10 @@ def command(session: Session, job_id: str, name: str, payload: str, output: Form
     A value that arrives before the body waits is kept for it. The first value of a name counts; repeating the same
     value succeeds.
     """
-    import getpass
-
     from jobclaim.cli.job_columns import columns
     from jobclaim.cli.output import table
+    from jobclaim.fleet.acting import acting
+    from jobclaim.fleet.person import whoami
     from jobclaim.views.records import job_record
     from jobclaim.workers.submission.dispatch import publish_if_due
 
@@ -43,6 +43,7 @@ def command(session: Session, job_id: str, name: str, payload: str, output: Form
         ) from None
     repo = session.repo
     repo.sender = lambda job: publish_if_due(session.app, job)
-    job = repo.resume(job_id, name, value, by=getpass.getuser())
+    with acting(repo, "resume", what=job_id, why=name):
+        job = repo.resume(job_id, name, value, by=whoami())
     record = job_record(job)
     Output(output).one(record, lambda console: console.print(table([record], columns(session.now()))))

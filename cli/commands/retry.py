@@ -33,6 +33,7 @@ def command(session: Session, job_ids: tuple[str, ...], clear_steps: bool, outpu
     Exits with 5 when only some jobs could be started.
     """
     from jobclaim.cli.bulk import for_each
+    from jobclaim.fleet.acting import acting
     from jobclaim.workers.submission.dispatch import publish_if_due
 
     def again(job_id: str) -> Job:
@@ -40,4 +41,5 @@ def command(session: Session, job_ids: tuple[str, ...], clear_steps: bool, outpu
         publish_if_due(session.app, job)
         return job
 
-    for_each(job_ids, again, clock=session.repo.clock, out=Output(output))
+    with acting(session.repo, "retry", what=" ".join(job_ids), why="--clear-steps" if clear_steps else ""):
+        for_each(job_ids, again, clock=session.repo.clock, out=Output(output))

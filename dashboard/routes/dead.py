@@ -14,6 +14,7 @@ from jobclaim.dashboard.operations import Operation
 from jobclaim.dashboard.pages import form, link, page, render, services_of
 from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.queries import dead
+from jobclaim.fleet.acting import recorded_elsewhere
 from jobclaim.recovery.dead import VERBS
 
 
@@ -87,6 +88,7 @@ def preview(request: Request) -> Response:
 def start(request: Request, fields: dict[str, str]) -> Response:
     """Start an action on a group; redirects to its page, whose URL is enough to start it again."""
     services, person = services_of(request), person_of(request)
+    recorded_elsewhere()  # the operation's thread records what it does
     act = dead.Act.of(fields)
     if not act.query.until:
         fields = {**fields, "until": str(services.clock())}

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from jobclaim.settings import Settings
 
-Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "cloudwatch"]
+Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "sts", "cloudwatch"]
 USER_AGENT: Final = "jobclaim/0.1"
 """A fixed user agent saves botocore from building one per request: 18 % of an UpdateItem's CPU time."""
 
@@ -19,12 +19,12 @@ CONNECTIONS: Final = 512
 one is opened for each request, and closed with a warning."""
 
 
-def client(settings: Settings, service: Service) -> Any:
+def client(settings: Settings, service: Service, *, attempts: int = 2) -> Any:
     """Create a boto3 client for one service; the client is thread-safe.
 
     By default boto3 waits 60 s for an answer; here, connecting takes at most ``connect_timeout_seconds``, an answer
-    ``read_timeout_seconds``, and a request is made at most twice. A loopback endpoint without credentials in the
-    environment gets fake ones, so local development needs none.
+    ``read_timeout_seconds``, and a request is made at most ``attempts`` times. A loopback endpoint without credentials
+    in the environment gets fake ones, so local development needs none.
     """
     import boto3
     from botocore.config import Config
@@ -33,7 +33,7 @@ def client(settings: Settings, service: Service) -> Any:
     config = Config(
         connect_timeout=settings.connect_timeout_seconds,
         read_timeout=settings.read_timeout_seconds,
-        retries={"total_max_attempts": 2, "mode": "standard"},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         user_agent=USER_AGENT,
         tcp_keepalive=True,
         max_pool_connections=CONNECTIONS,

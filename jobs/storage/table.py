@@ -163,6 +163,10 @@ class JobTable:
                 found.add(item)
         return found
 
+    def items(self, keys: Sequence[str]) -> list[Item]:
+        """Read items that are not jobs, at most a hundred, in one request; missing ones are left out."""
+        return self._batch([key_of(key) for key in keys], consistent=False) if keys else []
+
     def tokens_of(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Read the claim tokens of at most a hundred jobs, consistently, in one request; empty for one not running.
 

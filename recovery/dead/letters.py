@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from jobclaim.fleet.audit import Audit
+from jobclaim.fleet.acting import acting
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
 from jobclaim.jobs.log import get_logger
@@ -156,24 +156,23 @@ class DeadLetters:
         if verb not in VERBS:
             raise InvalidInput(f"verb={verb!r} must be one of {VERBS}")
         report, started = ActReport(), self._timer()
-        audit = Audit.of(self._repo)
-        entry = audit.begin(verb, by=by, why=reason, what=_words(wanted))
-        try:
-            for job_id, job in self._meant(wanted):
-                if limit is not None and report.matched >= limit:
-                    report.limited = True
-                    break
-                report.matched += 1
-                if rate is not None:
-                    self._sleep(max(0.0, started + (report.matched - 1) / rate - self._timer()))
-                done_before = report.done
-                self._one(verb, job_id, job, by, reason, report)
-                if on_done is not None and report.done > done_before:
-                    on_done(job_id)
-                if progress is not None:
-                    progress(report)
-        finally:
-            audit.end(entry, done=report.done, refused=len(report.refused))
+        with acting(self._repo, verb, what=_words(wanted), why=reason, by=by) as act:
+            try:
+                for job_id, job in self._meant(wanted):
+                    if limit is not None and report.matched >= limit:
+                        report.limited = True
+                        break
+                    report.matched += 1
+                    if rate is not None:
+                        self._sleep(max(0.0, started + (report.matched - 1) / rate - self._timer()))
+                    done_before = report.done
+                    self._one(verb, job_id, job, by, reason, report)
+                    if on_done is not None and report.done > done_before:
+                        on_done(job_id)
+                    if progress is not None:
+                        progress(report)
+            finally:
+                act.count(done=report.done, refused=len(report.refused))
         return report
 
     def _meant(self, wanted: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:

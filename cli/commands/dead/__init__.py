@@ -11,7 +11,7 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Format, Output, output_option, remark, say
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.times import Duration, Moment
-from jobclaim.views.person import whoami
+from jobclaim.fleet.person import whoami
 
 if TYPE_CHECKING:
     from jobclaim.recovery.dead import DeadLetters, Filter, Verb

@@ -102,21 +102,19 @@ def _mover(verb: str, text: str, examples: str) -> None:
 
 
 def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], options: dict[str, Any]) -> None:
-    from jobclaim.fleet.audit import Audit
+    from jobclaim.fleet.acting import acting
     from jobclaim.recovery.dead.queues import DeadQueues
-    from jobclaim.views.person import whoami
 
     queues = DeadQueues(session.settings)
     if not options["yes"]:
         what = f"{len(message_ids)} messages" if message_ids else "all messages"
         click.confirm(f"{verb.capitalize()} {what} of the dead-letter queue of {name!r}?", abort=True, err=True)
-    audit = Audit.of(session.repo)
     what = f"dead-letter queue of {name}: {' '.join(message_ids) or 'all'}"
-    entry = audit.begin(verb, by=whoami(), why=options["reason"], what=what)
     move = queues.redrive if verb == "redrive" else queues.discard
-    report: MoveReport = move(name, message_ids, limit=options["limit"])
-    missing = max(0, len(message_ids) - report.done)
-    audit.end(entry, done=report.done, refused=missing)
+    with acting(session.repo, verb, what=what, why=options["reason"]) as act:
+        report: MoveReport = move(name, message_ids, limit=options["limit"])
+        act.done, act.refused = report.done, max(0, len(message_ids) - report.done)
+    missing = act.refused
     record = {"verb": verb, "queue": name, "done": report.done, "missing": missing}
     Output(options["output"]).fact(record, f"{verb}: {report.done} messages")
     if missing:

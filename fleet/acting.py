@@ -1,0 +1,172 @@
+"""The one hook by which acts of people reach the audit trail, from every face: command line, dashboard, API, Python.
+
+An act is recorded where it is carried out::
+
+    with acting(repo, "pause", what=f"queue {name}", why=reason, by=person) as act:
+        limits.pause(name)          # an exception makes it "refused 1"; a normal end "done 1"
+        act.done, act.refused = 3, 1        # only where it concerns several
+
+The entry is written before the act begins and completed when it ends, so a killed act leaves a trace. Within another
+act nothing more is written: the outermost one has the entry, and counts set by the inner one are kept in it.
+
+The faces need no call of their own. `jobclaim.cli.recorded` and `jobclaim.dashboard.recorded` open a `Frame` around
+every command that is not listed as reading, and every form and POST. It supplies the name and the face; if the code in
+it recorded nothing by `acting`, one entry is written when it has succeeded, with the command's or form's own words. So
+a new verb is in the trail without doing anything, and with `acting` it is there before it acts, in its own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from jobclaim.fleet.audit import Audit, AuditEntry
+from jobclaim.fleet.person import whoami
+from jobclaim.jobs.repo import JobRepo
+
+
+@dataclass(slots=True)
+class Act:
+    """An act under way; ``None`` counts are filled by how it ends: 1 done, or 1 refused after an exception."""
+
+    done: int | None = None
+    refused: int | None = None
+
+    def count(self, *, done: int = 0, refused: int = 0) -> None:
+        """Add to what was done and refused, where an act concerns several objects."""
+        self.done, self.refused = (self.done or 0) + done, (self.refused or 0) + refused
+
+
+@dataclass(slots=True)
+class Frame:
+    """What a face knows of an act before it begins.
+
+    Attributes
+    ----------
+    by : str
+        Name of the person.
+    face : str
+        ``cli``, ``dashboard`` or ``api``.
+    recorded : bool
+        Whether an entry was written, or another thread writes it.
+    act : Act
+        Counts of an act that records nothing itself.
+    """
+
+    by: str
+    face: str
+    recorded: bool
+    act: Act
+
+
+_frame: ContextVar[Frame | None] = ContextVar("jobclaim_frame", default=None)
+_act: ContextVar[Act | None] = ContextVar("jobclaim_act", default=None)
+
+
+@contextmanager
+def acting(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str = "") -> Iterator[Act]:
+    """Record an act of a person while it is carried out; see the module for its use.
+
+    Parameters
+    ----------
+    verb : str
+        What is done, as people say it: ``pause``, ``dead retry``.
+    what : str
+        Ids, names, or the filter as text; never an argument or a payload of a job.
+    by : str, optional
+        Who does it; default the person of the command or request, else the user of this machine.
+
+    Raises
+    ------
+    StoreUnavailable
+        The trail cannot be written; nothing was done yet.
+    """
+    outer = _act.get()
+    if outer is not None:
+        yield outer
+        return
+    frame, act = _frame.get(), Act()
+    trail = Audit.of(repo)
+    entry = trail.begin(verb, by=by or (frame.by if frame else whoami()), what=what, why=why, face=_face(frame))
+    if frame is not None:
+        frame.recorded = True
+    token = _act.set(act)
+    try:
+        yield act
+    except BaseException:
+        _end(trail, entry, act, done=0, refused=1)
+        raise
+    else:
+        _end(trail, entry, act, done=1, refused=0)
+    finally:
+        _act.reset(token)
+
+
+def acted(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str = "") -> None:
+    """Record an act that has just succeeded, in one write: for what need not leave a trace when it is killed halfway.
+
+    Raises
+    ------
+    StoreUnavailable
+        The trail cannot be written; the act was done.
+    """
+    if _act.get() is not None:
+        return
+    frame = _frame.get()
+    recorded_elsewhere()
+    Audit.of(repo).record(verb, by=by or (frame.by if frame else whoami()), what=what, why=why, face=_face(frame))
+
+
+@contextmanager
+def framed(
+    repo: Callable[[], JobRepo], verb: str, *, by: str, face: str, what: str = "", why: str = ""
+) -> Iterator[Frame]:
+    """Open a face's frame around code that may act; only for the faces.
+
+    Parameters
+    ----------
+    repo : callable
+        Returns the repo; called only if an entry must be written here.
+    """
+    with on_behalf(by, face) as frame:
+        yield frame
+    if not frame.recorded:
+        done, refused = frame.act.done, frame.act.refused
+        Audit.of(repo()).record(
+            verb, by=by, why=why, what=what, face=face, done=1 if done is None else done, refused=refused or 0
+        )
+
+
+@contextmanager
+def on_behalf(by: str, face: str) -> Iterator[Frame]:
+    """Say who acts, and where, for all of `acting` inside: for work of a face that runs in a thread of its own."""
+    frame = Frame(by, face, False, Act())
+    token = _frame.set(frame)
+    try:
+        yield frame
+    finally:
+        _frame.reset(token)
+
+
+def current_act() -> Act:
+    """Return the act under way, for code that counts what several objects came to."""
+    frame = _frame.get()
+    return _act.get() or (frame.act if frame is not None else Act())
+
+
+def recorded_elsewhere() -> None:
+    """Say that this command or request only starts or shows something: what acts records itself, or nothing acts."""
+    frame = _frame.get()
+    if frame is not None:
+        frame.recorded = True
+
+
+def _face(frame: Frame | None) -> str:
+    return frame.face if frame is not None else "python"
+
+
+def _end(trail: Audit, entry: AuditEntry, act: Act, *, done: int, refused: int) -> None:
+    counted = act.done is not None or act.refused is not None
+    trail.end(entry, done=(act.done or 0) if counted else done, refused=(act.refused or 0) if counted else refused)
