@@ -2,10 +2,10 @@
 
 botocore builds each request from its service model: it validates, serializes, resolves an endpoint and calls some
 twenty hooks, which takes 0.9 ms. A job makes four such requests and most workers do little else, so they are built by
-hand here; the parts that must be right stay botocore's own: credentials, the signature, the endpoint, the exceptions.
+hand here and signed by `jobclaim.jobs.storage.signing`; credentials, endpoint and exceptions stay botocore's own.
 Every other request than DynamoDB's ``put_item``, ``update_item`` and ``get_item`` and SQS's ``send_message`` goes to
-the boto3 client underneath; so do these behind a proxy, and where greenlets share the process, because libcurl's
-sockets would block them.
+the boto3 client underneath; so do these behind a proxy, with another signature than version 4, and where greenlets
+share the process, because libcurl's sockets would block them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pycurl
-from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from botocore.httpsession import get_cert_path
@@ -27,6 +27,7 @@ from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage.cooperative import sockets_are_patched
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
+from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
 """Parameters that each service's requests specify besides the operation."""
@@ -37,7 +38,9 @@ TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "Transa
 
 def lean(client: Any) -> Any:
     """Return a DynamoDB or SQS client whose frequent requests cost less, or the same client if that is not possible."""
-    if sockets_are_patched() or get_environ_proxies(client.meta.endpoint_url):
+    url = client.meta.endpoint_url
+    ordinary = client._request_signer.signature_version == "v4" and urlsplit(url).path in ("", "/")
+    if sockets_are_patched() or get_environ_proxies(url) or not ordinary:
         return client
     return LeanClient(client) if _certificates(client) else client
 
@@ -71,7 +74,9 @@ class LeanClient:
             pycurl.TCP_KEEPALIVE: 1,
         }
         self._idle: deque[Any] = deque()
-        self._headers = {"User-Agent": config.user_agent, "Content-Type": "application/x-amz-json-1.0"}
+        self._agent = f"User-Agent: {config.user_agent}"
+        self._signer = Signer(self._url, self._service, client.meta.region_name)
+        self._hooks = client.meta.events
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -129,18 +134,12 @@ class LeanClient:
         raise AssertionError
 
     def _send(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        headers = {**self._headers, "X-Amz-Target": TARGETS[self._service] + operation}
-        request = AWSRequest("POST", self._url, headers, body)
-        credentials = self._client._request_signer._credentials
-        if credentials is not None:
-            region = self._client.meta.region_name
-            SigV4Auth(credentials.get_frozen_credentials(), self._service, region).add_auth(request)
-        hooked = self._hooked(operation, request)
+        lines = [*self._signed(TARGETS[self._service] + operation, body), self._agent]
+        hooked = self._hooked(operation, lines, body)
         if hooked is not None:
             return hooked.status_code, _parsed(hooked.content)
         curl = self._connection()
         try:
-            lines = [f"{name}: {value}" for name, value in request.headers.items()]
             curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
             curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # its last user may have set a shorter one
@@ -148,6 +147,12 @@ class LeanClient:
             return curl.getinfo(pycurl.RESPONSE_CODE), _parsed(answer)
         finally:
             self._idle.append(curl)  # it stays open for the next request of any thread
+
+    def _signed(self, target: str, body: bytes) -> list[str]:
+        credentials = self._client._request_signer._credentials
+        if credentials is None:
+            return [f"X-Amz-Target: {target}", f"Content-Type: {CONTENT_TYPE}"]
+        return self._signer.headers(credentials.get_frozen_credentials(), target, body)
 
     def _connection(self) -> Any:
         """Return a connection that is not in use, the most recently used one: others may end unused."""
@@ -159,10 +164,13 @@ class LeanClient:
                 curl.setopt(option, value)
             return curl
 
-    def _hooked(self, operation: str, request: AWSRequest) -> Any:
-        """Let a hook answer instead of AWS: moto's in-process mock is one."""
+    def _hooked(self, operation: str, lines: list[str], body: bytes) -> Any:
+        """Let a hook answer instead of AWS, where there is one: moto's in-process mock."""
         name = f"before-send.{self._service}.{operation}"
-        return self._client.meta.events.emit_until_response(name, request=request.prepare())[1]
+        if not self._hooks._emitter._handlers.prefix_search(name):
+            return None
+        headers = dict(line.split(": ", 1) for line in lines)
+        return self._hooks.emit_until_response(name, request=AWSRequest("POST", self._url, headers, body).prepare())[1]
 
     def _error(self, operation: str, status: int, code: str, answer: Mapping[str, Any], *, retries: int) -> Exception:
         message = answer.get("message") or answer.get("Message") or ""

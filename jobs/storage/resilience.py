@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Final, TypeVar
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, Final, NoReturn, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
@@ -84,18 +86,27 @@ def persistently(
     botocore.exceptions.ClientError
         ``ConditionalCheckFailedException``, unchanged: the caller knows what it means.
     """
+    started = clock()
+    try:
+        return request()  # most succeed at once, and what repeats a request takes longer to build than a request
+    except (ClientError, BotoCoreError, *STALE) as error:
+        tries: Iterator[Callable[[], T]] = chain([partial(_fail, error)], repeat(request))
     until = _insisting.get() if until is None else until
     backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
     retrying = Retrying(
         retry=retry_if_exception(is_transient if until is None else may_pass),
-        before_sleep=_Complaint(clock, service),
+        before_sleep=_Complaint(clock, started, service),
         wait=backoff if until is None else _wait_within(until, clock, backoff),
         stop=stop_after_attempt(TRIES) if until is None else _stop_at(until, clock),
         sleep=sleep,
         reraise=True,
     )
+
+    def next_try() -> T:
+        return next(tries)()
+
     try:
-        return retrying(request)
+        return retrying(next_try)
     except (ClientError, BotoCoreError, *STALE) as error:
         if condition_failed(error):
             raise
@@ -111,13 +122,17 @@ def _code(error: ClientError) -> str:
     return spelled(error.response.get("Error", {}).get("Code", ""))
 
 
+def _fail(error: Exception) -> NoReturn:
+    raise error
+
+
 class _Complaint:
     """Logs from time to time that a request still fails."""
 
-    def __init__(self, clock: Clock, service: str) -> None:
+    def __init__(self, clock: Clock, started: int, service: str) -> None:
         self.clock = clock
         self.service = service
-        self.next_at = clock() + LOUD_AFTER_MS
+        self.next_at = started + LOUD_AFTER_MS
 
     def __call__(self, retry_state: Any) -> None:
         if self.clock() >= self.next_at:

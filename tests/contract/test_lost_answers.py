@@ -362,7 +362,7 @@ def test_a_retry_by_somebody_else_is_not_mistaken_for_mine(store: Store) -> None
     failed = store.failed()
     line = LossyClient(store.line, arrives=False, meanwhile=lambda: store.repo().retry_job(failed.job_id))
 
-    with pytest.raises(Exception, match="was not retried: it changed meanwhile, it is PENDING now"):
+    with pytest.raises(Exception, match=r"was not retried: it changed meanwhile \(it is PENDING now\)"):
         store.repo(line).retry_job(failed.job_id)
 
 

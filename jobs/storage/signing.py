@@ -1,0 +1,89 @@
+"""AWS Signature Version 4 of the one kind of request that the lean client makes: POST / with a JSON body.
+
+botocore's `SigV4Auth` canonicalises any request, which takes 25 times as long. A property test holds this signature to
+botocore's. The algorithm: AWS, "Create a signed AWS API request".
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+CONTENT_TYPE: Final = "application/x-amz-json-1.0"
+
+
+class Signer:
+    """Signs requests to one endpoint. Thread-safe: what it keeps is replaced as a whole, never changed.
+
+    Parameters
+    ----------
+    url : str
+        The endpoint; requests go to its root.
+    service, region : str
+        As in the scope of the signature: ``"dynamodb"``, ``"eu-west-1"``.
+    clock : callable
+        Returns the time in epoch seconds.
+    """
+
+    def __init__(self, url: str, service: str, region: str, clock: Callable[[], float] = time.time) -> None:
+        self._host = _host_of(url)
+        self._scope = f"{region}/{service}/aws4_request"
+        self._clock = clock
+        self._moment = (-1, "")
+        self._key: tuple[str, str, bytes] = ("", "", b"")
+
+    def headers(self, credentials: Any, target: str, body: bytes) -> list[str]:
+        """Return the header lines of a signed request.
+
+        Parameters
+        ----------
+        credentials : botocore.credentials.ReadOnlyCredentials
+        target : str
+            The operation: ``"DynamoDB_20120810.UpdateItem"``.
+        """
+        stamp = self._stamp()
+        signed = {"content-type": CONTENT_TYPE, "host": self._host, "x-amz-date": stamp}
+        if credentials.token:
+            signed["x-amz-security-token"] = " ".join(credentials.token.split())
+        signed["x-amz-target"] = target
+        names = ";".join(signed)
+        lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
+        canonical = f"POST\n/\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
+        scope = f"{stamp[:8]}/{self._scope}"
+        text = f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+        signature = hmac.digest(self._key_of(credentials.secret_key, stamp[:8]), text.encode(), "sha256").hex()
+        del signed["host"]  # curl adds it
+        granted = f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        return [
+            *(f"{name.title()}: {value}" for name, value in signed.items()),
+            f"Authorization: {ALGORITHM} {granted}",
+        ]
+
+    def _stamp(self) -> str:
+        now, (second, stamp) = int(self._clock()), self._moment
+        if now != second:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+            self._moment = (now, stamp)
+        return stamp
+
+    def _key_of(self, secret: str, day: str) -> bytes:
+        known_secret, known_day, key = self._key
+        if (secret, day) != (known_secret, known_day):
+            key = f"AWS4{secret}".encode()
+            for part in (day, *self._scope.split("/")):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._key = (secret, day, key)
+        return key
+
+
+def _host_of(url: str) -> str:
+    """Return the Host header that an HTTP client sends: without the port where that is the scheme's own."""
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
+    return host if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f"{host}:{parts.port}"
