@@ -18,8 +18,10 @@ Forge: TypeAlias = Callable[[Request, Request | None], Request | None]
 TRAP: Final = "verify.trap"
 """A task that no call names: its body must never run."""
 CLAIMED_BEFORE: Final = frozenset({"verify.quick", "verify.slow", "verify.fragile", "verify.flaky"})
-"""Tasks whose messages are forged: of a plain message the task decides what it claims, and a chord's own job, which is
-woken when its members have ended, has no time of its own."""
+"""Tasks whose messages get another task's name: of a plain message the task decides what it claims."""
+WAITS: Final = CLAIMED_BEFORE | {"jobclaim.chord"}
+"""Tasks whose messages come long before their time. A chord's own job starts early then, and must wait for its members:
+it comes to them while they are written, run and counted."""
 EARLY_SECONDS: Final = 180
 """Only messages that are kept back for longer are forged to come at once: clocks may differ by two minutes."""
 
@@ -41,7 +43,7 @@ def misaddressed(request: Request, _before: Request | None) -> Request | None:
 def early(request: Request, _before: Request | None) -> Request | None:
     """Let a message come at once that is kept back for minutes."""
     message = _read(request) if int(request.get("DelaySeconds") or 0) > EARLY_SECONDS else None
-    is_ours = message is not None and message["headers"].get("task") in CLAIMED_BEFORE
+    is_ours = message is not None and message["headers"].get("task") in WAITS
     return {**request, "DelaySeconds": 0} if is_ours else None
 
 

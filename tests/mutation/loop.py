@@ -17,7 +17,7 @@ from tests.mutation.reach import SEED
 from tests.mutation.swap import CannotBeMade, swap
 
 SURVIVED, NOTICED, NOT_MADE = 0, 10, 11
-CPU_SECONDS: Final = 10.0
+CPU_SECONDS: Final = 5.0
 SECONDS: Final = 600.0
 """A test that takes more time of the processor, or a child that waits for longer, has noticed: it does not end."""
 

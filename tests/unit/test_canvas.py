@@ -15,6 +15,7 @@ from jobclaim.jobs.storage.resilience import TRIES
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.cancel import cancel
+from jobclaim.workers.results import joining
 from jobclaim.workers.results.chords import LOOK_SECONDS, job_id_of
 
 ran: list[tuple[str, Any]] = []
@@ -224,6 +225,34 @@ def test_a_chord_waits_on_while_members_run(jobclaim: Harness) -> None:
     chord_job = jobclaim.job(job_id_of(result.parent.id))
     assert (chord_job.status, chord_job.charged) == (JobStatus.PENDING, 0)
     jobclaim.deliver(held)
+    jobclaim.drain()
+    assert result.get(timeout=1) == 6
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["the last one", "one of two"])
+def test_a_member_that_ends_while_its_chord_looks_is_not_lost(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """It is counted when the chord asks who was, and had no result when the chord asked for results."""
+    result = chord([add.s(1, 1), add.s(2, 2)])(total.s())
+    held = [jobclaim.messages.pop() for _ in range(1 + others)]
+    jobclaim.drain()
+
+    def asks_later(*arguments: Any) -> Any:
+        with monkeypatch.context() as still:
+            still.setattr(joining, "_lost", look)
+            jobclaim.deliver(held.pop())
+        return look(*arguments)
+
+    look = joining._lost
+    monkeypatch.setattr(joining, "_lost", asks_later)
+    jobclaim.travel(LOOK_SECONDS + 1)
+    jobclaim.drain()
+    monkeypatch.undo()
+    assert jobclaim.job(job_id_of(result.parent.id)).status is not JobStatus.FAILED
+    for message in held:
+        jobclaim.deliver(message)
+    jobclaim.travel(LOOK_SECONDS + 1)
     jobclaim.drain()
     assert result.get(timeout=1) == 6
 

@@ -22,7 +22,7 @@ BROKEN = Failure(
 )
 SHORT = replace(BROKEN, message="m" * SHORT_MESSAGE, traceback="", where="")
 PAST = Attempt(attempt=1, outcome="retry", claim_token="old")
-RESUMED = Wait(name="resumed", since=1, until=2, resumed_at=3, payload="p", by="ada", nonce="n", announced=True)
+RESUMED = Wait(name="resumed", since=1, until=2, resumed_at=3, payload="p", by="ada", nonce="n")
 ASKED = Wait(name="asked", since=4, until=5, timed_out=True, announced=True)
 FORGOTTEN = Wait(name="forgotten", since=6, until=7)
 JOB = Job(
@@ -213,6 +213,24 @@ MOVES: dict[str, tuple[Job, Callable[[Job], Job], dict[str, Any]]] = {
             "waits_for": "",
             "finished_at": NOW,
             "expires_at": expiry(30_000),
+        },
+    ),
+    "expired before it started": (
+        replace(WAITS, start_by=NOW - 1),
+        lambda job: lifecycle.late(job, NOW, KEPT),
+        {
+            "status": JobStatus.CANCELLED,
+            "attempt": 5,
+            "failure": Failure(
+                kind=FailureKind.CANCELLED,
+                message="it had not started by 2025-06-15T15:06:40.499+00:00, its `expires`; submit it again if it is "
+                "still wanted",
+                at=NOW,
+            ),
+            "waits_for": "",
+            "finished_at": NOW,
+            "expires_at": expiry(30_000),
+            "dead_state": DeadState.ABANDONED,
         },
     ),
     "retried": (
@@ -458,7 +476,7 @@ def test_an_equal_submission_sends_again_what_may_not_have_been_sent(changes: di
     assert not lifecycle.may_be_unsent(job, NOW, 1), "recovery gives up at the first message"
 
 
-@pytest.mark.parametrize(("start_by", "late"), [(0, False), (NOW - 1, True), (NOW, False), (NOW + 1, False)])
+@pytest.mark.parametrize(("start_by", "late"), [(0, False), (1, True), (NOW - 1, True), (NOW, False), (NOW + 1, False)])
 def test_a_waiting_job_is_late_after_its_limit(start_by: int, late: bool) -> None:
     assert lifecycle.is_late(replace(WAITS, start_by=start_by), NOW) is late
     assert not lifecycle.is_late(replace(JOB, start_by=start_by), NOW)

@@ -49,14 +49,14 @@ def run_chord(
     header = headers.read(self.app, group_id, results, sheets)
     if header is None:
         _fail_body(self.app, callback, "The list of its members has expired; submit the chord again")
-    try:
-        missing = headers.not_ended(self.app, header)
-    except OffloadLost as error:
-        _fail_body(self.app, callback, f"The result of a member is lost: {error!r}", error)
-    if missing:
-        if lost := _lost(self, group_id, missing, plain):
+    missing = _not_ended(self.app, callback, header)
+    if missing and (lost := _lost(self, group_id, missing, plain)):
+        # a member may have ended between these two looks; its result is stored before it is counted
+        missing = _not_ended(self.app, callback, header)
+        if lost := [leaf.id for leaf in missing if leaf.id in lost]:
             total = sum(1 for _ in headers.leaves(header.results))
             _fail_body(self.app, callback, waiting.explain(lost, total))
+    if missing:
         self.snooze(LOOK_SECONDS, reason="some of its members have not ended")
     try:
         with allow_join_result():
@@ -65,6 +65,13 @@ def run_chord(
         _fail_body(self.app, callback, _blame(header, error), error)
     _start_body(self.app, callback, values, _last_of(header))
     return str(callback.id)
+
+
+def _not_ended(app: Celery, callback: Any, header: Any) -> list[Any]:
+    try:
+        return headers.not_ended(app, header)
+    except OffloadLost as error:
+        _fail_body(app, callback, f"The result of a member is lost: {error!r}", error)
 
 
 def _start_body(app: Celery, callback: Any, values: list[Any], parent_id: str | None) -> None:
