@@ -16,7 +16,7 @@ _KEY: Final = {schema.FLEET_KEY: attribute(KEY)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class PublishedAlert:
     """The published state of one alert. Times are epoch milliseconds; ``said_at`` is 0 until it was published."""
 
     since: int
@@ -25,13 +25,13 @@ class Said:
     text: str
 
 
-class SaidAlerts(Records):
+class PublishedAlerts(Records):
     """The record of published alerts in DynamoDB; all methods raise `StoreUnavailable`."""
 
-    def read(self) -> tuple[int, dict[str, Said]]:
+    def read(self) -> tuple[int, dict[str, PublishedAlert]]:
         """Return when the alerts were last evaluated, in epoch milliseconds, and the published state of each."""
         answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_KEY))
-        return said_in(answer.get("Item", {}))
+        return published_in(answer.get("Item", {}))
 
     def take(self, seen: int, now: int) -> bool:
         """Claim the right to evaluate the alerts now."""
@@ -45,17 +45,17 @@ class SaidAlerts(Records):
             ExpressionAttributeValues=values,
         )[0]
 
-    def write(self, said: Mapping[str, Said]) -> None:
+    def write(self, said: Mapping[str, PublishedAlert]) -> None:
         """Store the published states."""
         text = json.dumps({alert: asdict(one) for alert, one in said.items()}, ensure_ascii=False)
         values = {":said": attribute(text)}
         self._write("update_item", Key=_KEY, UpdateExpression="SET said = :said", ExpressionAttributeValues=values)
 
 
-def said_in(item: Item) -> tuple[int, dict[str, Said]]:
+def published_in(item: Item) -> tuple[int, dict[str, PublishedAlert]]:
     """Read the record; text that cannot be read counts as nothing published."""
     at = int(item["evaluated_at"]["N"]) if "evaluated_at" in item else 0
     try:
-        return at, {alert: Said(**row) for alert, row in json.loads(item["said"]["S"]).items()}
+        return at, {alert: PublishedAlert(**row) for alert, row in json.loads(item["said"]["S"]).items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         return at, {}

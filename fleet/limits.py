@@ -84,8 +84,8 @@ class FleetLimits(Rates):
             if applied or (holders is None and self._open(name, job)):
                 return True
             if holders is not None:
-                ghosts = self._ghosts(name, holders)
-                return bool(ghosts) and self._evict(name, ghosts, joins=job, limit=limit)
+                stale = self._stale_holders(name, holders)
+                return bool(stale) and self._evict(name, stale, joins=job, limit=limit)
         return False
 
     def leave(self, name: str, job: Job) -> None:
@@ -112,7 +112,7 @@ class FleetLimits(Rates):
             first,
         )[0]
 
-    def _ghosts(self, name: str, holders: dict[str, str]) -> dict[str, str]:
+    def _stale_holders(self, name: str, holders: dict[str, str]) -> dict[str, str]:
         """Find holders whose jobs no longer run.
 
         A job that runs under another token keeps the slot: it is the job's, and a late request of an attempt that was

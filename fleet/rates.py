@@ -153,7 +153,7 @@ def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWri
     unused = sure.spent + UNUSED_MS * 1000 <= now
     if (may_overtake or unused) and free <= now + coming.patience_ms * 1000:
         return _start(sure, limit, now, coming)
-    return _come_again(sure, limit, now) if coming.holder else _promise(sure, limit, now, late=coming.late)
+    return _ask_later(sure, limit, now) if coming.holder else _promise(sure, limit, now, late=coming.late)
 
 
 def _believed(seen: Seen, limit: RateLimit, now: int) -> Seen:
@@ -241,7 +241,7 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
     )
 
 
-def _come_again(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
+def _ask_later(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
     """Promise a job that found no turn left another one soon, not after all those already promised."""
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:

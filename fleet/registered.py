@@ -80,7 +80,7 @@ class Announcement:
         self._names = tuple(names)
         self._again_at = 0
 
-    def tell(self, now: int) -> None:
+    def write_if_due(self, now: int) -> None:
         """Write the item if it is due; a failed write is retried with the next call."""
         if now < self._again_at:
             return

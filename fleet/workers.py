@@ -150,7 +150,7 @@ class FleetRecords(Records):
     # --- people
     def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
         """Leave a command for a worker; ``None`` if the worker has no record and would never read it."""
-        return self._tell(
+        return self._request(
             worker_id,
             UpdateExpression="SET #commands.#job = :command",
             ConditionExpression="attribute_exists(#commands)",
@@ -160,7 +160,7 @@ class FleetRecords(Records):
 
     def ask_to_drain(self, worker_id: str) -> WorkerRecord | None:
         """Ask a worker to stop as on SIGTERM; ``None`` if it has no record."""
-        return self._tell(
+        return self._request(
             worker_id,
             UpdateExpression="SET #drain = :yes",
             ConditionExpression=f"attribute_exists({schema.FLEET_KEY})",
@@ -192,7 +192,7 @@ class FleetRecords(Records):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def _tell(self, worker_id: str, **request: Any) -> WorkerRecord | None:
+    def _request(self, worker_id: str, **request: Any) -> WorkerRecord | None:
         applied, item = self._write("update_item", Key=_key(worker_id), ReturnValues="ALL_NEW", **request)
         return record_of(item) if applied else None
 

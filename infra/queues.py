@@ -29,7 +29,7 @@ _EXISTS: Final = ("QueueAlreadyExists", "QueueNameExists")
 
 
 @dataclass(frozen=True, slots=True)
-class QueueWish:
+class QueuePlan:
     """The wanted state of one SQS queue.
 
     Attributes
@@ -59,9 +59,9 @@ def ensure_queues(settings: Settings, client: SQSClient) -> Iterator[ProvisionRo
             detail = f"its URL is given in queue_urls: {settings.queue_urls[queue.name]}"
             yield ProvisionRow(settings.physical_name(queue.name), "queue", "left", detail)
             continue
-        dead_letters = _dead_letter_wish(settings, queue)
+        dead_letters = _plan_dead_letters(settings, queue)
         yield from _ensure_queue(client, dead_letters)
-        yield from _ensure_queue(client, _queue_wish(settings, queue, _arn(client, dead_letters.name)))
+        yield from _ensure_queue(client, _plan_queue(settings, queue, _arn(client, dead_letters.name)))
 
 
 def resolve_queue_urls(settings: Settings, sqs: SQSClient | None = None) -> dict[str, str]:
@@ -93,18 +93,18 @@ def resolve_queue_urls(settings: Settings, sqs: SQSClient | None = None) -> dict
 
 
 # --- what is wanted
-def _queue_wish(settings: Settings, queue: QueueSpec, dead_letter_arn: str) -> QueueWish:
+def _plan_queue(settings: Settings, queue: QueueSpec, dead_letter_arn: str) -> QueuePlan:
     attributes = _common(settings) | {
         "VisibilityTimeout": str(settings.visibility_timeout(queue.name)),
         "RedrivePolicy": redrive_policy(dead_letter_arn, queue.max_receive_count),
     }
-    return QueueWish(settings.physical_name(queue.name), "queue", attributes, _is_local(settings))
+    return QueuePlan(settings.physical_name(queue.name), "queue", attributes, _is_local(settings))
 
 
-def _dead_letter_wish(settings: Settings, queue: QueueSpec) -> QueueWish:
+def _plan_dead_letters(settings: Settings, queue: QueueSpec) -> QueuePlan:
     name = settings.dead_letter_name(queue.name)
     attributes = _common(settings) | {"MessageRetentionPeriod": str(DEAD_LETTER_RETENTION)}
-    return QueueWish(name, "dead-letter queue", attributes, _is_local(settings))
+    return QueuePlan(name, "dead-letter queue", attributes, _is_local(settings))
 
 
 def _common(settings: Settings) -> dict[str, str]:
@@ -121,7 +121,7 @@ def _is_local(settings: Settings) -> bool:
 
 
 # --- how it gets there
-def _ensure_queue(client: SQSClient, wish: QueueWish) -> Iterator[ProvisionRow]:
+def _ensure_queue(client: SQSClient, wish: QueuePlan) -> Iterator[ProvisionRow]:
     url = _find(client, wish.name)
     created = False
     if url is None:
@@ -140,7 +140,7 @@ def _ensure_queue(client: SQSClient, wish: QueueWish) -> Iterator[ProvisionRow]:
         yield ProvisionRow(wish.name, wish.kind, "left", f"{name}: {reason}")
 
 
-def _wanted(wish: QueueWish, have: dict[str, str]) -> dict[str, str]:
+def _wanted(wish: QueuePlan, have: dict[str, str]) -> dict[str, str]:
     """Add attributes that depend on the existing queue: its ARN, its policy, its encryption."""
     wanted = dict(wish.attributes)
     if have.get("KmsMasterKeyId"):  # encrypted with the owner's own key, which excludes SQS's
@@ -159,7 +159,7 @@ def _find(client: SQSClient, name: str) -> str | None:
         raise
 
 
-def _create(client: SQSClient, wish: QueueWish) -> tuple[str, bool]:
+def _create(client: SQSClient, wish: QueuePlan) -> tuple[str, bool]:
     """Create the queue; return (url, False) if another process created it first.
 
     All attributes are sent at once, so that SQS's default visibility timeout of 30 s never applies to a message. If an
@@ -186,7 +186,7 @@ def _arn(client: SQSClient, name: str) -> str:
     return client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
 
-def _apply(client: SQSClient, url: str, wish: QueueWish, changes: list[Change]) -> dict[str, str]:
+def _apply(client: SQSClient, url: str, wish: QueuePlan, changes: list[Change]) -> dict[str, str]:
     """Set the attributes that differ; return those that could not be changed, with the reason.
 
     Raises
@@ -236,7 +236,7 @@ def _set_attributes(client: SQSClient, url: str, changes: list[Change]) -> None:
     client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
-def _summary(wish: QueueWish, refused: Mapping[str, str]) -> str:
+def _summary(wish: QueuePlan, refused: Mapping[str, str]) -> str:
     if "VisibilityTimeout" in wish.attributes:
         return f"visibility timeout {wish.attributes['VisibilityTimeout']} s"
     return "" if "MessageRetentionPeriod" in refused else f"keeps messages {DEAD_LETTER_RETENTION // 86_400} days"

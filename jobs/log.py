@@ -33,7 +33,7 @@ CALLER: Final = 4
 """Stack frames between the call of standard logging and the line of code that logs."""
 
 
-class Speaker(Protocol):
+class NamedApp(Protocol):
     """The app that log lines are about: one that jobclaim is installed on."""
 
     @property
@@ -41,9 +41,9 @@ class Speaker(Protocol):
         """Name of the app, added to each of its lines if the process has several apps."""
 
 
-_speaker: ContextVar[Speaker | None] = ContextVar("speaker", default=None)
-_speakers: Final[WeakSet[Any]] = WeakSet()
-_observers: Final[dict[str, tuple[Speaker | None, Observer]]] = {}
+_app: ContextVar[NamedApp | None] = ContextVar("app", default=None)
+_apps: Final[WeakSet[Any]] = WeakSet()
+_observers: Final[dict[str, tuple[NamedApp | None, Observer]]] = {}
 
 
 class Logger:
@@ -82,8 +82,8 @@ class Logger:
         structured = structlog.is_configured()
         if not structured and not self._lines.isEnabledFor(level):
             return
-        if len(_speakers) > 1 and (speaker := _speaker.get()) is not None:
-            fields.setdefault("app", speaker.name)
+        if len(_apps) > 1 and (app := _app.get()) is not None:
+            fields.setdefault("app", app.name)
         redaction.mask(fields)
         try:
             if structured:
@@ -124,42 +124,42 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def add_speaker(speaker: Speaker) -> None:
+def add_app(app: NamedApp) -> None:
     """Register an app of this process: once there are two, lines name the app that they are about."""
-    _speakers.add(speaker)
+    _apps.add(app)
 
 
 @contextmanager
-def speaks(speaker: Speaker) -> Iterator[None]:
+def speaking_for(app: NamedApp) -> Iterator[None]:
     """Attribute the block's log lines to an app, if the process has several."""
-    token = _speaker.set(speaker)
+    token = _app.set(app)
     try:
         yield
     finally:
-        _speaker.reset(token)
+        _app.reset(token)
 
 
-def observe(name: str, observer: Observer | None, speaker: Speaker | None = None) -> None:
+def observe(name: str, observer: Observer | None, app: NamedApp | None = None) -> None:
     """Call an observer with every event, whether or not its line is written; ``None`` removes the observer.
 
     Parameters
     ----------
     name : str
         Name of the observer; another one of the same name is replaced.
-    speaker : Speaker, optional
+    app : NamedApp, optional
         Do not observe events of other apps.
     """
     if observer is None:
         _observers.pop(name, None)
     else:
-        _observers[name] = (speaker, observer)
+        _observers[name] = (app, observer)
 
 
 def _observe(logger: str, method: str, event: str, fields: dict[str, Any]) -> None:
-    heard = _speaker.get()
+    about = _app.get()
     line = {**get_contextvars(), **fields, "event": event, "logger": logger}
-    for speaker, observer in list(_observers.values()):
-        if speaker is None or heard is None or heard is speaker:
+    for app, observer in list(_observers.values()):
+        if app is None or about is None or about is app:
             observer(None, method, line)
 
 

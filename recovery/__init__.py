@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jobclaim.recovery.cursor import Cursor
-from jobclaim.recovery.decide import DeadWorker
+from jobclaim.recovery.decide import LostWorker
 from jobclaim.recovery.fleet import FleetView, RecoveryFleet
 from jobclaim.recovery.loop import run_every
 from jobclaim.recovery.sweeping import SweepReport, sweep
 
-__all__ = ["Cursor", "DeadWorker", "FleetView", "RecoveryFleet", "SweepReport", "run_every", "sweep"]
+__all__ = ["Cursor", "FleetView", "LostWorker", "RecoveryFleet", "SweepReport", "run_every", "sweep"]

@@ -21,7 +21,7 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobclaim.fleet.alerts import Said, SaidAlerts
+from jobclaim.fleet.alerts import PublishedAlert, PublishedAlerts
 from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import JobError
@@ -103,15 +103,15 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
 
 
 def damped(
-    said: Mapping[str, Said], fires: Mapping[str, str], now: int, settings: Settings
-) -> tuple[dict[str, Said], list[AlertMessage]]:
+    said: Mapping[str, PublishedAlert], fires: Mapping[str, str], now: int, settings: Settings
+) -> tuple[dict[str, PublishedAlert], list[AlertMessage]]:
     """Return the notifications to send, and the state to store once they are sent."""
-    after: dict[str, Said] = {}
+    after: dict[str, PublishedAlert] = {}
     messages: list[AlertMessage] = []
     for alert, text in fires.items():
         before = said.get(alert)
         since = before.since if before else now
-        after[alert] = Said(since=since, fired_at=now, said_at=before.said_at if before else 0, text=text)
+        after[alert] = PublishedAlert(since=since, fired_at=now, said_at=before.said_at if before else 0, text=text)
         if before is None or not before.said_at:
             messages.append(AlertMessage(alert=alert, state="raised", text=text, since=since))
         elif now - before.said_at >= settings.alert_repeat_seconds * 1000:
@@ -141,7 +141,7 @@ def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = 
 
 
 def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[AlertMessage]:
-    now, record = repo.clock(), SaidAlerts.of(repo)
+    now, record = repo.clock(), PublishedAlerts.of(repo)
     evaluated_at, said = record.read()
     if now - evaluated_at < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
         return []
@@ -154,7 +154,7 @@ def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[Al
             del after[message.alert]
         else:
             one = after[message.alert]
-            after[message.alert] = Said(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
+            after[message.alert] = PublishedAlert(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
     if after != said:
         record.write(after)
     return messages

@@ -43,7 +43,7 @@ LEAST_LEFT_MS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadWorker:
+class LostWorker:
     """A lost worker: its heartbeat stopped without deregistering.
 
     Attributes
@@ -62,7 +62,7 @@ class DeadWorker:
 
     worker_id: str
     seen_at: int
-    dead_at: int
+    lost_at: int
     queues: tuple[str, ...] = ()
     job_ids: tuple[str, ...] = ()
     cancelled: frozenset[str] = frozenset()
@@ -122,7 +122,7 @@ class Figures:
     """
 
     settings: Settings
-    dead: Mapping[str, DeadWorker] = field(default_factory=dict)
+    dead: Mapping[str, LostWorker] = field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
 
 
@@ -157,7 +157,7 @@ def worth_reading_after_ms(settings: Settings, queue: str) -> int:
 
 def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     worker = figures.dead.get(job.worker_id) if job.worker_id else None
-    if worker is not None and job.claimed_at < worker.dead_at:
+    if worker is not None and job.claimed_at < worker.lost_at:
         cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and counts as lost"
     elif job.claim_token in figures.vouched:
         return None  # a thread cannot be ended at its limit: it keeps running, and its worker vouches for it

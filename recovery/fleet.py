@@ -15,7 +15,7 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.storage.records import HasTable
 from jobclaim.recovery.cursor import Cursor
-from jobclaim.recovery.decide import DeadWorker
+from jobclaim.recovery.decide import LostWorker
 
 CURSOR_KEY: Final = "#recovery"
 CURSOR: Final = "cursor"
@@ -39,7 +39,7 @@ class FleetView:
     """
 
     at: int
-    dead: Mapping[str, DeadWorker] = field(default_factory=dict)
+    dead: Mapping[str, LostWorker] = field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
     cursor: Cursor = field(default_factory=Cursor)
     known: bool = True
@@ -73,11 +73,11 @@ class RecoveryFleet(FleetRecords):
         """Read the whole table; also raises if it does not exist."""
         now = self._clock()
         items = [item for page, _ in self.pages(consistent=True) for item in page]
-        dead: dict[str, DeadWorker] = {}
+        dead: dict[str, LostWorker] = {}
         vouched: set[str] = set()
         for record in workers_in(items):
             worker = self._lost(record)
-            if worker.dead_at <= now:
+            if worker.lost_at <= now:
                 dead[worker.worker_id] = worker
             else:
                 vouched.update(record.claims or ())
@@ -88,12 +88,12 @@ class RecoveryFleet(FleetRecords):
         item = {schema.FLEET_KEY: attribute(CURSOR_KEY), CURSOR: attribute(cursor.encode())}
         self._ask(lambda: self._client().put_item(TableName=self._table, Item=item))
 
-    def _lost(self, record: WorkerRecord) -> DeadWorker:
+    def _lost(self, record: WorkerRecord) -> LostWorker:
         cancelled = frozenset(job_id for job_id, command in record.commands.items() if command == CANCEL)
-        return DeadWorker(
+        return LostWorker(
             worker_id=record.worker_id,
             seen_at=record.seen_at,
-            dead_at=record.seen_at + self._dead_after_ms,
+            lost_at=record.seen_at + self._dead_after_ms,
             queues=tuple(sorted(record.queues)),
             job_ids=tuple(sorted({*record.jobs, *cancelled})),
             cancelled=cancelled,

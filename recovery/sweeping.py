@@ -26,9 +26,9 @@ from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.recovery.cursor import Cursor, Mark
-from jobclaim.recovery.decide import LOOK_AHEAD_MS, DeadWorker, Figures, worth_reading_after_ms
+from jobclaim.recovery.decide import LOOK_AHEAD_MS, Figures, LostWorker, worth_reading_after_ms
 from jobclaim.recovery.fleet import FleetView, RecoveryFleet
-from jobclaim.recovery.settle import Backlog, Messages, Send, Settler
+from jobclaim.recovery.handling import Backlog, JobHandler, Messages, Send
 from jobclaim.recovery.walk import PassBudget, Walker
 from jobclaim.settings import Settings
 
@@ -39,7 +39,7 @@ REDISPATCH_CAP: Final = 25
 """Repeated messages for a queue with a backlog in one pass."""
 PASS_MS: Final = 120_000
 """Time after which a pass leaves the rest to the next one; up to half of it is for jobs that are not due yet."""
-DEAD_WORKER_PAGES: Final = 10
+LOST_WORKER_PAGES: Final = 10
 """Factor for the pages read from a lost worker's queue: its jobs are to be found within about a minute."""
 
 
@@ -134,13 +134,13 @@ def sweep(
     fleet = fleet or RecoveryFleet.of(repo)
     view = _look(fleet, repo.clock())
     messages = Messages(send or _default_send(repo.settings), backlog or _default_backlog(repo), redispatch_cap)
-    settler = Settler(repo, messages, Figures(repo.settings, view.dead, view.vouched))
-    one = _Pass(repo, settler, view)
+    handler = JobHandler(repo, messages, Figures(repo.settings, view.dead, view.vouched))
+    one = _Pass(repo, handler, view)
     one.run()
     if view.known:
-        _bury(fleet, one)
+        _remove_lost_workers(fleet, one)
         _save(fleet, one, view.cursor)
-    return SweepReport(**settler.counts, cursor=one.cursor)
+    return SweepReport(**handler.counts, cursor=one.cursor)
 
 
 class _Pass:
@@ -153,19 +153,19 @@ class _Pass:
         By partition, as of the end of this pass.
     """
 
-    def __init__(self, repo: JobRepo, settler: Settler, view: FleetView) -> None:
-        self.counts = settler.counts
+    def __init__(self, repo: JobRepo, handler: JobHandler, view: FleetView) -> None:
+        self.counts = handler.counts
         self.dead = dict(view.dead)
         self.started = view.at
         self.marks = dict(view.cursor.marks)
         self._settings = repo.settings
-        self._settler = settler
+        self._handler = handler
         self._shards = repo.table.shards
         self._covered_since: dict[str, int] = {}
         self._unread: set[str] = set()
         self._budget = PassBudget(repo.clock, self.started + PASS_MS // 2)
         self._table = repo.table
-        self._walker = Walker(repo.table, settler.settle, self._budget, self._settings.sweep_page_size)
+        self._walker = Walker(repo.table, handler.handle, self._budget, self._settings.sweep_page_size)
 
     @property
     def cursor(self) -> Cursor:
@@ -175,23 +175,23 @@ class _Pass:
     def run(self) -> None:
         """Process all partitions: first what is urgent, then as much of the rest as the limits allow."""
         for worker in self.dead.values():
-            self._look_at_jobs_of(worker)
+            self._handle_jobs_of(worker)
         for _, partition in self._partitions():
-            self._look_ahead(partition)
+            self._send_due_soon(partition)
         self._budget.until = self.started + PASS_MS
-        looks = [partial(self._look_back, queue, partition) for queue, partition in self._partitions()]
+        looks = [partial(self._handle_due, queue, partition) for queue, partition in self._partitions()]
         looks += [partial(self._revive, schema.retry_key(shard)) for shard in range(self._shards)]
         for look in self._in_turn(looks):
             look()
 
-    def settled_workers(self) -> list[DeadWorker]:
+    def handled_workers(self) -> list[LostWorker]:
         """Lost workers of which no job can be left: every partition was read completely since they were lost."""
         return [
             worker
             for worker in self.dead.values()
             if worker.worker_id not in self._unread
             and all(
-                self._covered_since.get(partition, 0) >= worker.dead_at
+                self._covered_since.get(partition, 0) >= worker.lost_at
                 for queue, partition in self._partitions()
                 if worker.listened_on(queue)
             )
@@ -206,7 +206,7 @@ class _Pass:
         turn = self.started // 1000 % len(all_of_them)
         return all_of_them[turn:] + all_of_them[:turn]
 
-    def _look_at_jobs_of(self, worker: DeadWorker) -> None:
+    def _handle_jobs_of(self, worker: LostWorker) -> None:
         try:
             found = self._table.get_many(list(worker.job_ids))
         except JobError as error:
@@ -214,11 +214,11 @@ class _Pass:
             self._unread.add(worker.worker_id)
             self.counts["failed"] += 1
             return
-        settled = [self._settler.settle(job) for job in found.values()]
-        if not all(settled):
+        handled = [self._handler.handle(job) for job in found.values()]
+        if not all(handled):
             self._unread.add(worker.worker_id)
 
-    def _look_ahead(self, partition: str) -> None:
+    def _send_due_soon(self, partition: str) -> None:
         """Send the messages of jobs that are due soon; entries that were read before are not read again."""
         mark = self.marks.get(partition, Mark())
         ahead = mark.ahead if mark.ahead and mark.ahead.at > self.started else None
@@ -241,16 +241,16 @@ class _Pass:
         self.counts["failed"] += stretch.failures
         self.counts["truncated"] += not stretch.finished
 
-    def _look_back(self, queue: str, partition: str) -> None:
+    def _handle_due(self, queue: str, partition: str) -> None:
         """Process due jobs, from where the previous round stopped."""
         mark = self.marks.get(partition, Mark())
-        haunted = any(worker.listened_on(queue) for worker in self.dead.values())
+        has_lost_worker = any(worker.listened_on(queue) for worker in self.dead.values())
         stretch = self._walker.walk(
             partition,
             after=mark.overdue,
             since=None,
-            up_to=self.started - (0 if haunted else worth_reading_after_ms(self._settings, queue)),
-            pages=self._settings.sweep_pages_per_shard * (DEAD_WORKER_PAGES if haunted else 1),
+            up_to=self.started - (0 if has_lost_worker else worth_reading_after_ms(self._settings, queue)),
+            pages=self._settings.sweep_pages_per_shard * (LOST_WORKER_PAGES if has_lost_worker else 1),
         )
         self.counts["failed"] += stretch.failures
         since = (mark.round_since if mark.overdue else self.started) if stretch.clean else 0
@@ -273,9 +273,9 @@ def _look(fleet: RecoveryFleet, now: int) -> FleetView:
         return FleetView(now, known=False)
 
 
-def _bury(fleet: RecoveryFleet, one: _Pass) -> None:
+def _remove_lost_workers(fleet: RecoveryFleet, one: _Pass) -> None:
     """Remove the records of lost workers that left no jobs; a worker that was seen again meanwhile keeps its record."""
-    for worker in one.settled_workers():
+    for worker in one.handled_workers():
         try:
             removed = fleet.remove_unseen(worker.worker_id, worker.seen_at)
         except JobError as error:

@@ -76,9 +76,9 @@ class Walker:
     page_size : int
     """
 
-    def __init__(self, table: JobTable, settle: Callable[[Job], bool], budget: PassBudget, page_size: int) -> None:
+    def __init__(self, table: JobTable, handle: Callable[[Job], bool], budget: PassBudget, page_size: int) -> None:
         self._table = table
-        self._settle = settle
+        self._handle = handle
         self._budget = budget
         self._page_size = page_size
 
@@ -102,8 +102,8 @@ class Walker:
                 if self._budget.exhausted():
                     return Stretch(last, clean, finished=False)
                 job = jobs.get(entry.job_id)
-                settled = job is None or self._settle(job)
-                clean = entry if settled and clean == last else clean
+                handled = job is None or self._handle(job)
+                clean = entry if handled and clean == last else clean
                 last = entry
             if len(page) < self._page_size:
                 return Stretch(last, clean, finished=True)

@@ -37,8 +37,8 @@ class Fleet:
     def of(cls, app: Celery) -> Fleet:
         """Read the living workers."""
         repo = app.jobclaim.repo
-        dead_at = repo.clock() - repo.settings.worker_dead_after_seconds * 1000
-        living = [record for record in FleetRecords.of(repo).all() if record.seen_at > dead_at]
+        lost_at = repo.clock() - repo.settings.worker_dead_after_seconds * 1000
+        living = [record for record in FleetRecords.of(repo).all() if record.seen_at > lost_at]
         names = [record.node for record in living]
         return cls(
             app,

@@ -83,11 +83,11 @@ def _cancel_waiting(repo: JobRepo, job: Job, reason: str, send: Callable[[Job], 
         cancelled = repo.cancel_job(job.job_id, reason=reason)
     except IllegalTransition:
         return None  # claimed just now: read it again
-    _tell_links(repo, cancelled, send)
+    _notify_links(repo, cancelled, send)
     return Answer.CANCELLED
 
 
-def _tell_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> None:
+def _notify_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) -> None:
     """Let a worker notify the job's chord and the rest of its chain; recovery resends a lost message."""
     try:
         if told := announcement(repo, job):
@@ -107,8 +107,8 @@ def _ask_worker(repo: JobRepo, records: FleetRecords, job: Job, reason: str) -> 
     record = records.ask(job.worker_id, job.job_id, CANCEL)
     if record is None:
         return None  # its worker has released the job and deregistered: read it again
-    dead_at = record.seen_at + repo.settings.worker_dead_after_seconds * 1000
-    if dead_at <= repo.clock() and job.claimed_at < dead_at:
+    lost_at = record.seen_at + repo.settings.worker_dead_after_seconds * 1000
+    if lost_at <= repo.clock() and job.claimed_at < lost_at:
         failure = describe(f"{reason}; its worker was lost", repo.clock(), FailureKind.CANCELLED)
         return Answer.CANCELLED if rescue.orphan_stop(repo, job, failure) else None
     return Answer.REQUESTED

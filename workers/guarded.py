@@ -67,10 +67,10 @@ def circuit_breaker(which: str | Breaker, *, task: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if until := tell_failure(breakers, one, error, task):
+        if until := record_failure(breakers, one, error, task):
             raise BreakerOpen(one, until) from error
         raise
-    tell_success(breakers, one)
+    record_success(breakers, one)
 
 
 def as_breaker(which: str | Breaker) -> Breaker:
@@ -87,13 +87,13 @@ def ask(breakers: Any, one: Breaker) -> int:
         return 0
 
 
-def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -> int:
+def record_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -> int:
     """Count a failure of the service; return until when the breaker is open then, or 0.
 
     Any other failure counts as an answer of the service.
     """
     if classify(error, task) is not FailureKind.EXTERNAL:
-        tell_success(breakers, one)
+        record_success(breakers, one)
         return 0
     try:
         return int(breakers.failed(one))
@@ -102,7 +102,7 @@ def tell_failure(breakers: Any, one: Breaker, error: BaseException, task: str) -
         return 0
 
 
-def tell_success(breakers: Any, one: Breaker) -> None:
+def record_success(breakers: Any, one: Breaker) -> None:
     """Record that the service answered."""
     try:
         breakers.succeeded(one)
@@ -145,19 +145,19 @@ class GuardedTask(Task):
         except Suspended as suspended:
             self._suspended(suspended)
         except Exception as error:
-            self._blame_service(error)
+            self._count_for_service(error)
             raise
         if self.breaker is not None:
-            tell_success(self.jobclaim.breakers, as_breaker(self.breaker))
+            record_success(self.jobclaim.breakers, as_breaker(self.breaker))
         return result
 
-    def _blame_service(self, error: BaseException | None) -> None:
+    def _count_for_service(self, error: BaseException | None) -> None:
         """Release the job if its service is down, before a retry is charged. Raises `Ignore` then."""
         if self.breaker is None or error is None or getattr(self.request, "service_blamed", None) is error:
             return
         self.request.service_blamed = error
         one = as_breaker(self.breaker)
-        until = tell_failure(self.jobclaim.breakers, one, error, self.name)
+        until = record_failure(self.jobclaim.breakers, one, error, self.name)
         if until and self.request.job.attempt - self.request.job.charged < MOST_RETURNS:
             self._hold(BreakerOpen(one, until))
 

@@ -65,7 +65,7 @@ class Handle:
         self._host_routes: list[Any] = []
         self._inherited: list[Parts] = []
         self._locks: dict[int, threading.Lock] = {}
-        log.add_speaker(self)
+        log.add_app(self)
 
     @property
     def name(self) -> str:
@@ -153,7 +153,7 @@ class Handle:
     def flush(self) -> None:
         """Write this process's pending counts; takes a few seconds at most."""
         if self._parts is not None and self._pid == os.getpid():
-            with log.speaks(self):
+            with log.speaking_for(self):
                 self._parts.counts.flush(last=True)
 
 

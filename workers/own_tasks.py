@@ -11,7 +11,7 @@ from celery.utils.imports import symbol_by_name
 from kombu.exceptions import OperationalError
 
 from jobclaim.jobs import FailureKind, JobError
-from jobclaim.workers.results import joining, links, telling
+from jobclaim.workers.results import joining, links, notifying
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from jobclaim.workers.task import JobTask
 
@@ -38,7 +38,7 @@ def register(app: Celery) -> None:
     app.task(name=links.CHORD_TASK, base=UpkeepTask, bind=True, shared=False, starts_early=True)(
         joining.run_chord  # it checks itself whether its members have ended
     )
-    app.task(name=links.TELL_TASK, base=UpkeepTask, bind=True, shared=False)(telling.tell_links)
+    app.task(name=links.TELL_TASK, base=UpkeepTask, bind=True, shared=False)(notifying.notify_links)
 
 
 def _recover(self: Any) -> Any:

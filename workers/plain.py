@@ -29,7 +29,7 @@ from jobclaim.workers.task import JobTask
 log = get_logger("jobclaim.worker")
 
 
-def equip(app: Celery) -> None:
+def prepare_tasks(app: Celery) -> None:
     """Prepare the tasks of a worker that is about to start; a second time changes nothing."""
     for task in app.tasks.values():
         if not isinstance(task, JobTask) and not isinstance(vars(task).get("retry"), partial):

@@ -81,7 +81,7 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
 
             foreign.refuse(embedded.service.scheduler_cls, handle.settings)
         startup.refuse_low_visibility(instance, handle.settings)
-        plain.equip(instance.app)
+        plain.prepare_tasks(instance.app)
 
 
 def _watch_beat(sender: Any, **_: Any) -> None:

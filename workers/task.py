@@ -28,7 +28,7 @@ from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.process import worker
 from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
-from jobclaim.workers.results import links, telling
+from jobclaim.workers.results import links, notifying
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.asynchronous import AwaitableTask
@@ -213,7 +213,7 @@ class JobTask(
             raise Misaddressed(f"it names task {self.name!r}, but its job {job.job_id!r} belongs to task {job.task!r}")
         if not self.starts_early and job.attempt == where.attempt and early(job, self.jobclaim.repo.clock()):
             self._send_in_time(job)
-        telling.announce_late(self.app, job)
+        notifying.notify_expired(self.app, job)
 
     def _send_in_time(self, job: Job) -> NoReturn:
         """Delay a message that came too early in SQS until it is due; recovery sends it if SQS cannot delay so long."""

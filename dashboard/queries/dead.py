@@ -194,7 +194,7 @@ def _walk(query: DeadQuery, keep: Any, shards: int) -> Walk:
     partitions = [
         schema.retry_key(shard)
         if scheduled
-        else schema.settled_key(shard)
+        else schema.concluded_key(shard)
         if settled
         else schema.closed_key(JobStatus.FAILED, shard)
         for shard in range(shards)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from jobclaim.dashboard.meter import Budget, current
 from jobclaim.dashboard.services import Services
 from jobclaim.fleet import alerts, breaker
-from jobclaim.fleet.alerts import said_in
+from jobclaim.fleet.alerts import published_in
 from jobclaim.fleet.breaker import BreakerState, state_in
 from jobclaim.fleet.tally import Window, window_in
 from jobclaim.fleet.workers import WorkerRecord, workers_in
@@ -94,7 +94,7 @@ def _read(services: Services) -> Fleet:
 def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
     """Sort the table's items by kind; items of an unknown kind are skipped."""
     keyed = {str(item[schema.FLEET_KEY]["S"]): item for item in items}
-    evaluated_at, said = said_in(keyed.get(alerts.KEY, {}))
+    evaluated_at, said = published_in(keyed.get(alerts.KEY, {}))
     alerted = [Alert(name, one.text, one.since) for name, one in said.items()]
     return Fleet(
         workers=tuple(workers_in(items)),

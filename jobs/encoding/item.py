@@ -109,7 +109,7 @@ def place(job: Job, *, shards: int, index_completed: bool) -> dict[str, str | in
     if job.status is JobStatus.FAILED and job.dead_state == DeadState.SCHEDULED:
         return {schema.INDEX_HASH: schema.retry_key(shard), schema.INDEX_RANGE: job.retry_at}
     if job.status is JobStatus.FAILED and job.dead_state in (DeadState.RESOLVED, DeadState.ABANDONED):
-        return {schema.INDEX_HASH: schema.settled_key(shard), schema.INDEX_RANGE: job.finished_at}
+        return {schema.INDEX_HASH: schema.concluded_key(shard), schema.INDEX_RANGE: job.finished_at}
     return {schema.INDEX_HASH: schema.closed_key(job.status, shard), schema.INDEX_RANGE: job.finished_at}
 
 

@@ -43,7 +43,7 @@ def retry_key(shard: int) -> str:
     return f"RETRY#{shard}"
 
 
-def settled_key(shard: int) -> str:
+def concluded_key(shard: int) -> str:
     """Return the index partition of the failed jobs that were resolved or abandoned."""
     return f"SETTLED#{shard}"
 

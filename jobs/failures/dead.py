@@ -69,7 +69,7 @@ def is_critical(job: Job, settings: Settings) -> bool:
     return bool(_opened(job.failure_policy).get("critical")) or settings.task_spec(job.task).critical
 
 
-def buried(job: Job, now: int, delay_seconds: float | None) -> Job:
+def as_dead_letter(job: Job, now: int, delay_seconds: float | None) -> Job:
     """Decide what follows for a job that has just failed: an automatic retry at a time, or a person's decision."""
     if delay_seconds is None:
         return replace(job, retry_at=0, dead_state=DeadState.WAITING)

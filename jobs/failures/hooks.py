@@ -48,7 +48,7 @@ def forget(hook: Hook) -> None:
             known.remove(hook)
 
 
-def tell(job: Job) -> None:
+def call_hooks(job: Job) -> None:
     """Call the functions registered for a job's end."""
     if job.status is not JobStatus.FAILED:
         return

@@ -21,15 +21,15 @@ from jobclaim.jobs.model import FailureKind
 
 log = get_logger("jobclaim.jobs")
 
-Telling: TypeAlias = FailureKind | Callable[[BaseException], FailureKind | None]
+KindRule: TypeAlias = FailureKind | Callable[[BaseException], FailureKind | None]
 """A kind, or a function that inspects the exception and may leave the decision to other rules."""
 LONGEST_CHAIN: Final = 20
 """Maximum number of chained exceptions that are inspected."""
 
-_registered: Final[dict[str, dict[type[BaseException] | str, Telling]]] = {}
+_registered: Final[dict[str, dict[type[BaseException] | str, KindRule]]] = {}
 
 
-def register_kind(exception: type[BaseException] | str, kind: Telling | str, *, task: str = "") -> None:
+def register_kind(exception: type[BaseException] | str, kind: KindRule | str, *, task: str = "") -> None:
     """Register the kind of an exception, which takes precedence over built-in kinds; also applies to derived classes.
 
     Parameters
@@ -104,8 +104,8 @@ def _own_kind(error: BaseException) -> FailureKind | None:
         own = getattr(error, "failure_kind", None)
         return FailureKind(own) if own else None
     except Exception as broken:  # noqa: BLE001
-        told = str(own) if isinstance(own, str) else type(own).__name__
-        _not_told(error, broken, f"its failure_kind raised, or is not one of {', '.join(FailureKind)}", kind=told)
+        kind, known = str(own) if isinstance(own, str) else type(own).__name__, ", ".join(FailureKind)
+        _log_broken_rule(error, broken, f"its failure_kind raised, or is not one of {known}", kind=kind)
         return None
 
 
@@ -116,33 +116,33 @@ def _kind_of_group(group: BaseExceptionGroup[BaseException], task: str) -> Failu
     return next((kind for kind in order if kind in kinds), min(kinds))
 
 
-def _by_rules(error: BaseException, rules: Mapping[type[BaseException] | str, Telling]) -> FailureKind | None:
+def _by_rules(error: BaseException, rules: Mapping[type[BaseException] | str, KindRule]) -> FailureKind | None:
     if not rules:
         return None
     for base in type(error).__mro__:
-        telling = rules.get(base) or rules.get(_name(base))
-        if telling is not None and (kind := _told(telling, error)) is not None:
+        rule = rules.get(base) or rules.get(_name(base))
+        if rule is not None and (kind := _kind_by_rule(rule, error)) is not None:
             return kind
     return None
 
 
-def _told(telling: Telling, error: BaseException) -> FailureKind | None:
+def _kind_by_rule(rule: KindRule, error: BaseException) -> FailureKind | None:
     """Return the result of a user's rule; a rule that fails is ignored, because the attempt's end must be written."""
-    if isinstance(telling, FailureKind):
-        return telling
+    if isinstance(rule, FailureKind):
+        return rule
     try:
-        kind = telling(error)
+        kind = rule(error)
         return FailureKind(kind) if kind else None
     except Exception as broken:  # noqa: BLE001
-        _not_told(
+        _log_broken_rule(
             error,
             broken,
-            f"{getattr(telling, '__qualname__', type(telling).__name__)} raised, or did not return a kind",
+            f"{getattr(rule, '__qualname__', type(rule).__name__)} raised, or did not return a kind",
         )
         return None
 
 
-def _not_told(error: BaseException, broken: Exception, reason: str, **more: str) -> None:
+def _log_broken_rule(error: BaseException, broken: Exception, reason: str, **more: str) -> None:
     log.warning(
         "failure.classifier_failed",
         exception=type(error).__name__,

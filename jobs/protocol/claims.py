@@ -24,7 +24,7 @@ class ClaimBook:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._claims: OrderedDict[str, Job] = OrderedDict()
-        self._doubts: OrderedDict[str, str] = OrderedDict()
+        self._unanswered: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, job: Job) -> None:
@@ -52,17 +52,17 @@ class ClaimBook:
         with self._lock:
             return [job for job in self._claims.values() if job.task == task]
 
-    def doubt(self, job_id: str, token: str) -> None:
+    def add_unanswered(self, job_id: str, token: str) -> None:
         """Store a claim without an answer, by its token: it may have been made."""
         with self._lock:
-            self._doubts[token] = job_id
-            while len(self._doubts) > self._capacity:
-                self._doubts.popitem(last=False)
+            self._unanswered[token] = job_id
+            while len(self._unanswered) > self._capacity:
+                self._unanswered.popitem(last=False)
 
-    def take_doubt(self) -> tuple[str, str] | None:
+    def take_unanswered(self) -> tuple[str, str] | None:
         """Remove and return the oldest claim without an answer, job id and token; only one thread gets it."""
         with self._lock:
-            if not self._doubts:
+            if not self._unanswered:
                 return None
-            token, job_id = self._doubts.popitem(last=False)
+            token, job_id = self._unanswered.popitem(last=False)
             return job_id, token

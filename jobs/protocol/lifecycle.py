@@ -90,7 +90,7 @@ def ended_badly(
     if status is not JobStatus.FAILED:
         return replace(ended, dead_state=DeadState.ABANDONED if job.dead_state else "")
     kind = failure.kind if failure else FailureKind.PERMANENT
-    ended = dead.buried(ended, now, retention.retry_after(job, kind))
+    ended = dead.as_dead_letter(ended, now, retention.retry_after(job, kind))
     return replace(ended, expires_at=_expiry(max(now, ended.retry_at), retention.dead))
 
 
@@ -144,7 +144,7 @@ def revived_by_rule(job: Job, now: int) -> Job:
     return replace(again, charged=max(0, job.max_attempts - 1), dead_retries=done)
 
 
-def settled(job: Job, move: Move, now: int, retention: Retention, *, by: str, why: str) -> Job:
+def concluded(job: Job, move: Move, now: int, retention: Retention, *, by: str, why: str) -> Job:
     """Record a person's decision that a failed job's work is done (``RESOLVE``) or no longer wanted (``ABANDON``)."""
     done = move is Move.RESOLVE
     return replace(

@@ -17,7 +17,7 @@ def announce_failure(repo: Store, job: Job) -> None:
         return
     if dead.is_critical(job, repo.settings):
         Counters.of(repo).add({"critical": 1}, {"last_task": job.task, "last_job": job.job_id})
-    hooks.tell(job)
+    hooks.call_hooks(job)
 
 
 def announce_end(repo: Store, job: Job) -> None:

@@ -133,7 +133,7 @@ class Claiming(Lasting):
         if restored is job:
             return written
         if self.clock() >= job.lease_expires_at:
-            return Written(False, self._give_back(job))
+            return Written(False, self._release_late(job))
         # hooks that run at its end get the payload, not its mark; the checkpoint is written as it is stored
         self._claims.remember(replace(restored, checkpoint=job.checkpoint))
         return Written(True, restored)
@@ -176,10 +176,10 @@ class Claiming(Lasting):
         if where.waits if when_due is None else when_due:
             expected["due"] = now + EARLY_MS
         after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
-        with self._telling(delivery.NOWHERE if detached else where, after, settles=not known) as tell:
+        with self._reporting(delivery.NOWHERE if detached else where, after, resolves=not known) as tell:
             written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
             tell(written)
-        self._settle_doubts()
+        self._release_unanswered()
         return self._answered(job_id, written, expected)
 
     def _answered(self, job_id: str, written: Written, expected: Mapping[str, str | int]) -> Written:
@@ -188,7 +188,7 @@ class Claiming(Lasting):
             raise JobNotFound(job_id)
         if written.applied:
             if self.clock() >= job.lease_expires_at:
-                return Written(False, self._give_back(job))
+                return Written(False, self._release_late(job))
         elif lifecycle.is_late(job, now):
             return Written(False, self._end_late(job))
         elif job.task != expected.get("task", job.task):
@@ -199,10 +199,10 @@ class Claiming(Lasting):
             log.info("claim.refused", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written
 
-    def _settle_doubts(self) -> None:
+    def _release_unanswered(self) -> None:
         """Release claims whose answer was lost although they were made, now that DynamoDB answers again."""
-        while (doubt := self._claims.take_doubt()) is not None:
-            job_id, token = doubt
+        while (add_unanswered := self._claims.take_unanswered()) is not None:
+            job_id, token = add_unanswered
             try:
                 job = self.table.get_many([job_id], consistent=True).get(job_id)
                 if job is None or job.status is not JobStatus.PROCESSING or job.claim_token != token:
@@ -212,7 +212,7 @@ class Claiming(Lasting):
                 after = lifecycle.pending_again(job, Move.RELEASE, failure, now, now, charge=False, started=False)
                 self.table.apply(job, Move.RELEASE, after)
             except StoreUnavailable:
-                self._claims.doubt(job_id, token)
+                self._claims.add_unanswered(job_id, token)
                 return
 
     def _not_now(self, job_id: str) -> Written:
@@ -220,7 +220,7 @@ class Claiming(Lasting):
         log.error("claim.paused", job_id=job_id)
         return Written(False, self.get_job(job_id, large=False))
 
-    def _give_back(self, job: Job) -> Job:
+    def _release_late(self, job: Job) -> Job:
         """Release a claim whose answer came after its lease had ended; return the current job, as far as it is known.
 
         The process or its connection was stalled for that long. Recovery may have let the next attempt start, so this
@@ -238,11 +238,13 @@ class Claiming(Lasting):
             return job
 
     @contextmanager
-    def _telling(self, where: delivery.Delivery, wanted: Job, *, settles: bool) -> Iterator[Callable[[Written], None]]:
+    def _reporting(
+        self, where: delivery.Delivery, wanted: Job, *, resolves: bool
+    ) -> Iterator[Callable[[Written], None]]:
         """Register a claim with the delivery before it is requested, and report what became of it.
 
         After `StoreUnavailable` the claim may have been made, so it stays registered until the delivery ends. A caller
-        that passed the token resolves the doubt itself; otherwise the repo does (``settles``).
+        that passed the token resolves the doubt itself; otherwise the repo does (``resolves``).
         """
 
         def tell(written: Written) -> None:
@@ -256,8 +258,8 @@ class Claiming(Lasting):
         try:
             yield tell
         except StoreUnavailable:
-            if settles:
-                self._claims.doubt(wanted.job_id, wanted.claim_token)
+            if resolves:
+                self._claims.add_unanswered(wanted.job_id, wanted.claim_token)
             raise
         except Exception:
             where.refused(wanted.job_id, wanted.claim_token)

@@ -94,17 +94,17 @@ class Owning(Reading):
             done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
             collected = Effects.of(effects, self.own_tables)
             if not (len(collected) or beside):
-                return self._told(self._end(claim, move, done))
-            return self._told(self._end_with(claim, done, collected, beside))
+                return self._announced(self._end(claim, move, done))
+            return self._announced(self._end_with(claim, done, collected, beside))
         if error is None and wanted is JobStatus.FAILED:
             error = sys.exc_info()[1]
         cancelled = FailureKind.CANCELLED if wanted is JobStatus.CANCELLED else None
         failure = describe(error, now, kind or cancelled, task=claim.task)
-        return self._told(
+        return self._announced(
             self._end(claim, move, lifecycle.ended_badly(claim, move, wanted, failure, now, self.retention))
         )
 
-    def _told(self, job: Job) -> Job:
+    def _announced(self, job: Job) -> Job:
         announce_end(self, job)
         return job
 

@@ -28,7 +28,7 @@ def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
     keys = [schema.closed_key(status, shard) for shard in range(shards)]
     if status is JobStatus.FAILED:  # those that recovery starts again are listed by their retry time
         keys += [schema.retry_key(shard) for shard in range(shards)]
-        keys += [schema.settled_key(shard) for shard in range(shards)]
+        keys += [schema.concluded_key(shard) for shard in range(shards)]
     return keys
 
 

@@ -35,16 +35,16 @@ LOUD_EVERY_MS: Final = 60_000
 
 log = get_logger("jobclaim.jobs")
 
-_insisting: ContextVar[int | None] = ContextVar("insisting", default=None)
+_retrying_until: ContextVar[int | None] = ContextVar("insisting", default=None)
 
 
-def insist_until(at: int | None) -> None:
+def retry_until(at: int | None) -> None:
     """Make requests of this thread that have no bound of their own retry until a time, in epoch milliseconds.
 
     For requests that must succeed before a claim's end can be written: giving up on them earlier than on that write
     would turn a body's success into a failure. ``None``, or a time in the past, means `TRIES`.
     """
-    _insisting.set(at)
+    _retrying_until.set(at)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -77,7 +77,7 @@ def persistently(
     until : int, optional
         Epoch milliseconds until which to retry: the end of the lease, for a write that ends an attempt. No wait goes
         past it; the last try is made then. Refused access is retried too, because finished work is at stake. Default:
-        the time set by `insist_until`; three tries in all if there is none or it is in the past.
+        the time set by `retry_until`; three tries in all if there is none or it is in the past.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def persistently(
         return request()  # most succeed at once, and what repeats a request takes longer to build than a request
     except (ClientError, BotoCoreError, *STALE) as error:
         tries: Iterator[Callable[[], T]] = chain([partial(_fail, error)], repeat(request))
-    until = _insisting.get() if until is None else until
+    until = _retrying_until.get() if until is None else until
     backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
     retrying = Retrying(
         retry=retry_if_exception(is_transient if until is None else may_pass),

@@ -27,5 +27,5 @@ def retry(repo: JobRepo, job: Job, *, by: str, why: str = "") -> Job | None:
 def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Job | None:
     """Resolve or abandon a failed job as it was read; ``None`` where it has changed since."""
     move = {"resolve": Move.RESOLVE, "abandon": Move.ABANDON}[verb]
-    after = lifecycle.settled(job, move, repo.clock(), repo.retention, by=by, why=why)
+    after = lifecycle.concluded(job, move, repo.clock(), repo.retention, by=by, why=why)
     return repo.table.apply(job, move, after).made

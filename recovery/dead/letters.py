@@ -19,7 +19,7 @@ from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
 from jobclaim.recovery.dead.filter import Filter
 from jobclaim.recovery.dead.groups import Group, grouped
-from jobclaim.recovery.settle import Send
+from jobclaim.recovery.handling import Send
 
 log = get_logger("jobclaim.recovery")
 
@@ -237,7 +237,7 @@ class DeadLetters:
         if DeadState.SCHEDULED in wanted:
             keys += [(schema.retry_key(shard), False) for shard in shards]
         if wanted & {DeadState.RESOLVED, DeadState.ABANDONED}:
-            keys += [(schema.settled_key(shard), True) for shard in shards]
+            keys += [(schema.concluded_key(shard), True) for shard in shards]
         return keys
 
     def _pages(self, partition: str, up_to: int) -> Iterator[list[IndexEntry]]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobclaim.fleet.alerts import Said
+from jobclaim.fleet.alerts import PublishedAlert
 from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs import FailureKind, Job
 from jobclaim.jobs.clock import system_clock
-from jobclaim.jobs.failures.hooks import forget, on_dead, on_failure, tell
+from jobclaim.jobs.failures.hooks import call_hooks, forget, on_dead, on_failure
 from jobclaim.recovery.alerts import AlertMessage, Facts, damped, evaluate, firing
 from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
@@ -58,7 +58,7 @@ def test_a_rule_fires_beyond_its_limit(facts: Facts, alerts: set[str]) -> None:
 
 
 def test_an_alert_that_flaps_is_said_once_and_cleared_once() -> None:
-    said: dict[str, Said] = {}
+    said: dict[str, PublishedAlert] = {}
     heard: list[tuple[int, str]] = []
     for minute in range(180):
         fires = {"waiting": "many"} if minute % 4 < 2 and minute < 90 else {}
@@ -70,7 +70,7 @@ def test_an_alert_that_flaps_is_said_once_and_cleared_once() -> None:
                 del said[message.alert]
             else:
                 one = said[message.alert]
-                said[message.alert] = Said(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
+                said[message.alert] = PublishedAlert(since=one.since, fired_at=one.fired_at, said_at=now, text=one.text)
     assert heard == [(0, "raised"), (60, "continues"), (94, "cleared")]
 
 
@@ -151,7 +151,7 @@ def test_hooks_hear_of_failures_and_of_those_that_wait_for_a_person(bench: Bench
     try:
         failed(bench, "waits")  # whoever records the failure tells the hooks
         failed(bench, "scheduled", "TRANSIENT")
-        tell(bench.repo.create_job("shop.charge"))
+        call_hooks(bench.repo.create_job("shop.charge"))
     finally:
         forget(hear)
         forget(hear_dead)

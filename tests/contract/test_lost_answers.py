@@ -182,7 +182,7 @@ def test_a_failure_that_recovery_wrote_counts_though_a_person_has_settled_it_sin
 
     def settle() -> None:
         failed = stored(store, job)
-        after = lifecycle.settled(
+        after = lifecycle.concluded(
             failed, Move.RESOLVE, store.clock(), store.repo().retention, by="ann", why="done by hand"
         )
         assert store.repo().table.apply(failed, Move.RESOLVE, after).applied

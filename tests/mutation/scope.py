@@ -16,7 +16,7 @@ FILES: Final = (
     "jobs/storage/expressions.py",
     "jobs/encoding/changes.py",
     "recovery/decide.py",
-    "recovery/settle.py",
+    "recovery/handling.py",
     "jobs/repo/claiming.py",
     "jobs/repo/owning.py",
     "jobs/repo/submitting.py",

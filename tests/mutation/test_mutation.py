@@ -41,12 +41,12 @@ def test_the_changed_module_keeps_its_lines() -> None:
 def test_a_changed_function_is_what_everybody_calls() -> None:
     from jobclaim.jobs.protocol.claims import ClaimBook
 
-    change = next(one for one in changes(PATH, Path(PATH).read_text()) if "ClaimBook.take_doubt" in one.name)
+    change = next(one for one in changes(PATH, Path(PATH).read_text()) if "ClaimBook.take_unanswered" in one.name)
     child = os.fork()
     if child == 0:
-        before = ClaimBook.take_doubt.__code__
+        before = ClaimBook.take_unanswered.__code__
         swap(change, PATH)
-        os._exit(0 if ClaimBook.take_doubt.__code__ is not before else 1)
+        os._exit(0 if ClaimBook.take_unanswered.__code__ is not before else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -23,7 +23,7 @@ import jobclaim.jobs.storage.expressions
 import jobclaim.jobs.storage.table
 import jobclaim.jobs.storage.written
 import jobclaim.recovery.decide
-import jobclaim.recovery.settle
+import jobclaim.recovery.handling
 from jobclaim.jobs.model import JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
@@ -316,14 +316,14 @@ OTHERS: Final[Mapping[str, Callable[[], AbstractContextManager[Any]]]] = {
     "a command is left for nobody": _fleet_without("attribute_exists(#commands)"),
     "claims go on while heartbeats fail": _patched(Settings, "claims_stop_after_seconds", property(lambda _: 3_600)),
     "a lease is over before its time": _patched(
-        jobclaim.recovery.settle,
+        jobclaim.recovery.handling,
         "decide",
         lambda job, now, figures: jobclaim.recovery.decide.decide(job, now + 25_000, figures),
     ),
     "leases never end": _patched(jobclaim.recovery.decide, "_decide_running", lambda *_: None),
     "lost messages stay lost": _patched(jobclaim.recovery.decide, "_decide_waiting", lambda *_: None),
     "an orphan has attempts without end": _patched(
-        jobclaim.recovery.settle,
+        jobclaim.recovery.handling,
         "decide",
         lambda job, now, figures: jobclaim.recovery.decide.decide(replace(job, max_attempts=99), now, figures),
     ),

@@ -39,7 +39,7 @@ def _opens(move: Move) -> Effect:
 
 
 def _settles(move: Move) -> Effect:
-    return lambda job: lifecycle.settled(job, move, NOW, WAITS, by="", why="")
+    return lambda job: lifecycle.concluded(job, move, NOW, WAITS, by="", why="")
 
 
 EFFECTS: Final[Mapping[Move, tuple[Effect, ...]]] = {

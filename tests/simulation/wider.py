@@ -13,7 +13,7 @@ import jobclaim.jobs.storage.resilience
 import jobclaim.jobs.storage.table
 import jobclaim.jobs.storage.together
 import jobclaim.recovery.decide
-import jobclaim.recovery.settle
+import jobclaim.recovery.handling
 import jobclaim.workers.cancel
 from jobclaim.fleet.breaker import Breakers
 from jobclaim.fleet.limits import FleetLimits
@@ -23,7 +23,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.table import Jobs, JobTable
 from jobclaim.recovery.sweeping import _Pass
 from jobclaim.workers.attempt import admission
-from jobclaim.workers.process import settle
+from jobclaim.workers.process import unreported
 from tests.simulation.run import Outcome, run
 from tests.simulation.scenario import SECOND, Scenario
 
@@ -146,7 +146,7 @@ WIDER: Final = (
     WiderMutant("every job starts at once", "limits", _patched(admission, "ask", lambda *_: None)),
     WiderMutant("a start is granted after its lease", "limits", _patched(admission, "_granted", lambda *_: None)),
     WiderMutant("a breaker never opens", "breaker", _patched(Breakers, "ask", lambda *_: 0), BUSY),
-    WiderMutant("a lost child is nobody's", "children", _patched(settle, "_is_mine", lambda *_: False)),
+    WiderMutant("a lost child is nobody's", "children", _patched(unreported, "_is_mine", lambda *_: False)),
     WiderMutant(
         "a cancel is answered and not written",
         "cancels",

@@ -26,7 +26,7 @@ HOST = os.environ.get("HOST_LOGGING", "")
 def end(self: Any, how: str) -> str:
     """Bind something of its own, then end in one way."""
     structlog.contextvars.bind_contextvars(customer="c-1")
-    resilience.insist_until(9_000_000_000_000)
+    resilience.retry_until(9_000_000_000_000)
     logger.info("body of %s", how)
     first = self.request.job.attempt == 1
     if how == "failure":
@@ -51,7 +51,7 @@ def look(self: Any, after: str) -> None:
 
     found = {
         "context": structlog.contextvars.get_contextvars(),
-        "insists": resilience._insisting.get(),
+        "insists": resilience._retrying_until.get(),
         "span": get_current_span().get_span_context().is_valid,
     }
     logger.info("look after %s: %s", after, json.dumps(found))

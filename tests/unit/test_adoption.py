@@ -23,7 +23,7 @@ from jobclaim.jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.settings import Settings
 from jobclaim.workers import JobTask, create_app
-from jobclaim.workers.process import intake, settle, worker
+from jobclaim.workers.process import intake, unreported, worker
 from jobclaim.workers.process.request import JobRequest
 from tests.contract.stores import LossyClient
 from tests.support.clock import ManualClock
@@ -208,9 +208,9 @@ def test_a_claim_that_had_no_answer_is_told_and_its_job_is_given_back(
     assert (world.owner.heard, bodies) == (["started", "unanswered"], [])
     assert world.repo.get_job(job.job_id).status is (JobStatus.PROCESSING if arrives else JobStatus.PENDING)
     messages: list[Any] = []
-    monkeypatch.setattr(settle, "publish_if_due", lambda app, after: messages.append(after))
+    monkeypatch.setattr(unreported, "publish_if_due", lambda app, after: messages.append(after))
 
-    settle.unanswered(world.app, made.attempts()[0])
+    unreported.unanswered(world.app, made.attempts()[0])
 
     after = world.repo.get_job(job.job_id)
     assert messages == [after]
@@ -296,7 +296,7 @@ def test_the_message_of_a_child_over_its_hard_limit_comes_back(world: World) -> 
 
 def test_the_message_of_a_child_killed_at_a_stop_comes_back(world: World) -> None:
     made = world.deliver(adopted)
-    made.settled = True  # the worker gives the attempt back itself
+    made.is_handled = True  # the worker gives the attempt back itself
     world.pool.lose()
     assert (world.channel.fates, world.owner.heard) == ([LEFT], ["started"])
 

@@ -14,7 +14,7 @@ from jobclaim.settings import Settings
 def told(settings: Settings, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Give what is printed, and what is remarked."""
     aws = SimpleNamespace(endpoint_url="http://127.0.0.1:1", environment=dict, settings=settings)
-    running._tell_environment(aws)  # type: ignore[arg-type]
+    running._print_environment(aws)  # type: ignore[arg-type]
     return capsys.readouterr()
 
 

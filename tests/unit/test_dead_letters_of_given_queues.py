@@ -19,7 +19,7 @@ from jobclaim.jobs import InvalidInput, JobRepo
 from jobclaim.recovery.dead.queues import DeadQueues
 from jobclaim.settings import QueueSpec, Settings, dead_letters_of
 from jobclaim.views.queue_status import queue_statuses
-from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.transport.channel import Poisoned
 
 
@@ -33,8 +33,8 @@ class World:
     def poison(self) -> None:
         """A message that no worker can run, dealt with by the worker of that queue."""
         app: Any = SimpleNamespace(repo=JobRepo.from_settings(self.settings))
-        desk = PoisonDesk(app, lambda: self.sqs, lambda url, receipt: None)
-        desk.settle(Poisoned("mail", self.home, "r", "rubbish", "cannot be read", {}))
+        desk = PoisonHandler(app, lambda: self.sqs, lambda url, receipt: None)
+        desk.handle(Poisoned("mail", self.home, "r", "rubbish", "cannot be read", {}))
 
     def make_dead_letter_queue(self) -> str:
         return str(self.sqs.create_queue(QueueName="legacy-mail-dlq")["QueueUrl"])

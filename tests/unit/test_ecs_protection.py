@@ -30,7 +30,7 @@ class Worker:
 
     def at(self, now: float, *, busy: bool) -> None:
         self.busy, self.now = busy, 100.0 + now
-        self.protection.look()
+        self.protection.check()
 
 
 def test_the_agent_is_told_when_the_worker_becomes_busy_and_when_it_has_been_idle_for_a_while(agent: Agent) -> None:
@@ -69,8 +69,8 @@ def test_a_refusal_is_tried_again_but_not_at_once(agent: Agent) -> None:
 
 def test_an_agent_that_is_away_disturbs_nothing() -> None:
     protection = Protection("http://127.0.0.1:9/x", lambda: True)
-    protection.look()
-    protection.look()
+    protection.check()
+    protection.check()
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"null", b'"busy"', b"<html>"])

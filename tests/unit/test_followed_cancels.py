@@ -40,7 +40,7 @@ class World:
     def beat(self) -> WorkerRecord:
         """Write a heartbeat and have what comes back obeyed, to its end."""
         record = self.fleet.beat(self.about, self.done)
-        self.done = tuple(self.parent._obey(record))
+        self.done = tuple(self.parent._carry_out(record))
         assert self.parent._recorder.flush(10)
         return record
 

@@ -62,9 +62,9 @@ def records(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fle
         yield FleetRecords.of(JobRepo.from_settings(settings, client=client, clock=clock))
 
 
-def heartbeat(fleet: Any, running: list[str], obey: Any = lambda record: (), **pace: float) -> Heartbeat:
+def heartbeat(fleet: Any, running: list[str], carry_out: Any = lambda record: (), **pace: float) -> Heartbeat:
     chosen = BeatPace(**{"interval": 10.0, "open_for": 50.0, **pace})
-    return Heartbeat(fleet, ABOUT, lambda: running, obey, pace=chosen, clock=lambda: 1_000)
+    return Heartbeat(fleet, ABOUT, lambda: running, carry_out, pace=chosen, clock=lambda: 1_000)
 
 
 # --- pace
@@ -83,7 +83,7 @@ def test_jobs_that_start_are_written_once_within_a_second() -> None:
     wait_until(lambda: fleet.written, 5, "the first heartbeat")
     for n in range(20):
         running.append(f"job-{n}")
-        beating.tell()
+        beating.report_start()
     wait_until(lambda: len(fleet.written) == 2, 5, "the second heartbeat")
     beating.stop(5)
     assert [len(record.jobs) for record in fleet.written] == [0, 20]
@@ -94,7 +94,7 @@ def test_a_job_that_has_ended_already_is_not_worth_a_write() -> None:
     beating = heartbeat(fleet, [])
     beating.start()
     wait_until(lambda: fleet.written, 5, "the first heartbeat")
-    beating.tell()
+    beating.report_start()
     assert not threading.Event().wait(1.3)
     beating.stop(5)
     assert len(fleet.written) == 1
@@ -160,11 +160,11 @@ def test_a_command_that_was_carried_out_is_forgotten_with_the_next_write() -> No
     fleet.commands["j"] = CANCEL
     seen: list[dict[str, str]] = []
 
-    def obey(record: WorkerRecord) -> list[str]:
+    def carry_out(record: WorkerRecord) -> list[str]:
         seen.append(dict(record.commands))
         return list(record.commands)
 
-    beating = heartbeat(fleet, [], obey)
+    beating = heartbeat(fleet, [], carry_out)
     beating.beat()
     beating.beat()
     assert seen == [{"j": CANCEL}, {}]
@@ -175,10 +175,10 @@ def test_a_command_that_fails_comes_again() -> None:
     fleet = Fleet()
     fleet.commands["j"] = CANCEL
 
-    def obey(record: WorkerRecord) -> list[str]:
+    def carry_out(record: WorkerRecord) -> list[str]:
         raise RuntimeError("no")
 
-    beating = heartbeat(fleet, [], obey)
+    beating = heartbeat(fleet, [], carry_out)
     assert beating.beat()
     beating.beat()
     assert fleet.forgotten == [(), ()]

@@ -84,8 +84,8 @@ def test_a_jobs_text_shows_no_argument_no_result_and_no_token() -> None:
 def test_claims_without_an_answer_are_taken_oldest_first_and_the_oldest_are_dropped_beyond_the_capacity() -> None:
     book = ClaimBook(capacity=2)
     for number in range(3):
-        book.doubt(f"j{number}", f"t{number}")
-    assert [book.take_doubt() for _ in range(3)] == [("j1", "t1"), ("j2", "t2"), None]
-    book.doubt("j", "t")
-    book.doubt("k", "u")
-    assert [book.take_doubt(), book.take_doubt()] == [("j", "t"), ("k", "u")]
+        book.add_unanswered(f"j{number}", f"t{number}")
+    assert [book.take_unanswered() for _ in range(3)] == [("j1", "t1"), ("j2", "t2"), None]
+    book.add_unanswered("j", "t")
+    book.add_unanswered("k", "u")
+    assert [book.take_unanswered(), book.take_unanswered()] == [("j", "t"), ("k", "u")]

@@ -285,7 +285,7 @@ MOVES: dict[str, tuple[Job, Callable[[Job], Job], dict[str, Any]]] = {
     ),
     "resolved": (
         FAILED,
-        lambda job: lifecycle.settled(job, Move.RESOLVE, NOW, KEPT, by="ada", why="by hand"),
+        lambda job: lifecycle.concluded(job, Move.RESOLVE, NOW, KEPT, by="ada", why="by hand"),
         {
             "dead_state": DeadState.RESOLVED,
             "retry_at": 0,
@@ -295,7 +295,7 @@ MOVES: dict[str, tuple[Job, Callable[[Job], Job], dict[str, Any]]] = {
     ),
     "abandoned": (
         FAILED,
-        lambda job: lifecycle.settled(job, Move.ABANDON, NOW, KEPT, by="ada", why="old"),
+        lambda job: lifecycle.concluded(job, Move.ABANDON, NOW, KEPT, by="ada", why="old"),
         {
             "dead_state": DeadState.ABANDONED,
             "retry_at": 0,

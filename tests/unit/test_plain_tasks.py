@@ -68,9 +68,9 @@ def test_late_acks_that_are_set_after_the_merge_are_refused(app: Any) -> None:
 
 def test_each_task_gets_a_request_that_its_worker_owns(app: Any) -> None:
     app.task(name="t.plain", shared=False)(body)
-    plain.equip(app)
+    plain.prepare_tasks(app)
     retry = app.tasks["t.plain"].retry
-    plain.equip(app)
+    plain.prepare_tasks(app)
     assert app.tasks["t.plain"].retry is retry
     assert issubclass(of_task(app.tasks["t.plain"]), PlainRequest)
 

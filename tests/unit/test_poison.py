@@ -15,7 +15,7 @@ from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.process import poison
-from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.submission.envelope import seal
 from jobclaim.workers.submission.message import headers
 from jobclaim.workers.transport.channel import Poisoned
@@ -36,19 +36,19 @@ class Desk:
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
         self.deleted: list[str] = []
-        self._desk = PoisonDesk(harness.app, lambda: None, lambda _, receipt: self.deleted.append(receipt))
+        self._desk = PoisonHandler(harness.app, lambda: None, lambda _, receipt: self.deleted.append(receipt))
 
     def step(self, **options: Any) -> Job:
         """Write a step of a chain whose task is registered nowhere."""
         return self.harness.repo.create_job(TASK, queue="default", envelope=seal({"chain": [NEXT]}), **options)
 
-    def settle(self, job: Job, *, unregistered: bool = False) -> Job:
+    def handle(self, job: Job, *, unregistered: bool = False) -> Job:
         """Deal with the job's message; give the job as it is then."""
         reason = f"{TASK} is not registered"
         message = Poisoned(
             "default", "http://queue", "receipt", "", reason, {"task": TASK, **headers(job)}, unregistered
         )
-        self._desk.settle(message)
+        self._desk.handle(message)
         return self.harness.job(job)
 
 
@@ -71,7 +71,7 @@ def heard() -> Iterator[list[str]]:
 
 
 def test_a_step_whose_task_is_not_registered_fails_the_rest_of_its_chain(desk: Desk) -> None:
-    job = desk.settle(desk.step())
+    job = desk.handle(desk.step())
     assert job.status is JobStatus.FAILED
     assert job.failure is not None
     assert job.failure.kind is FailureKind.CONFIGURATION
@@ -81,7 +81,7 @@ def test_a_step_whose_task_is_not_registered_fails_the_rest_of_its_chain(desk: D
 
 
 def test_hooks_and_alerts_hear_of_it(desk: Desk, heard: list[str]) -> None:
-    job = desk.settle(desk.step(failure_policy=seal_policy(None, critical=True)))
+    job = desk.handle(desk.step(failure_policy=seal_policy(None, critical=True)))
     assert heard == [job.job_id]
     assert Tally.of(desk.harness.repo).read().critical == 1
 
@@ -89,7 +89,7 @@ def test_hooks_and_alerts_hear_of_it(desk: Desk, heard: list[str]) -> None:
 def test_a_step_that_is_too_late_besides_revokes_the_rest_of_its_chain(desk: Desk) -> None:
     job = desk.step(start_by=desk.harness.clock() + 1_000)
     desk.harness.travel(2)
-    assert desk.settle(job).status is JobStatus.CANCELLED
+    assert desk.handle(job).status is JobStatus.CANCELLED
     desk.harness.drain()
     assert desk.harness.app.AsyncResult("next").state == "REVOKED"
 
@@ -102,7 +102,7 @@ def test_a_failure_that_was_not_written_leaves_the_message(desk: Desk, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(desk.harness.repo, "update_status", away)
-        assert desk.settle(job).status is JobStatus.PROCESSING
+        assert desk.handle(job).status is JobStatus.PROCESSING
     assert desk.deleted == []
     assert desk.harness.submitted == [job]
 
@@ -115,10 +115,10 @@ def test_a_job_is_sent_again_later_each_time_until_it_has_had_its_messages(
     monkeypatch.setattr(poison, "publish", lambda _app, _job, delay: delays.append(delay))
     job, most = desk.step(), desk.harness.repo.settings.max_dispatches
     for number in range(2, most + 1):
-        job = desk.settle(job, unregistered=True)
+        job = desk.handle(job, unregistered=True)
         assert (job.status, job.attempt, job.charged, job.dispatches) == (JobStatus.PENDING, 0, 0, number)
     assert delays == [5, 10, 20, 40, 80, 160, 320, 640, 900, 900, 900]
-    job = desk.settle(job, unregistered=True)
+    job = desk.handle(job, unregistered=True)
     assert job.status is JobStatus.FAILED
     assert job.failure is not None
     assert job.failure.kind is FailureKind.CONFIGURATION
@@ -130,19 +130,19 @@ def test_a_message_that_could_not_be_sent_again_is_kept(desk: Desk, monkeypatch:
         raise ConnectionError("SQS is away")
 
     monkeypatch.setattr(poison, "publish", away)
-    assert desk.settle(desk.step(), unregistered=True).status is JobStatus.PENDING
+    assert desk.handle(desk.step(), unregistered=True).status is JobStatus.PENDING
     assert desk.deleted == []
 
 
 def test_a_step_that_is_too_late_is_not_sent_again(desk: Desk) -> None:
     job = desk.step(start_by=desk.harness.clock() + 1_000)
     desk.harness.travel(2)
-    assert desk.settle(job, unregistered=True).status is JobStatus.CANCELLED
+    assert desk.handle(job, unregistered=True).status is JobStatus.CANCELLED
 
 
 def test_a_stale_message_of_a_task_that_is_not_registered_changes_nothing(desk: Desk) -> None:
     job = desk.step()
     assert desk.harness.repo.claim_job(job.job_id) is not None
-    after = desk.settle(job, unregistered=True)
+    after = desk.handle(job, unregistered=True)
     assert (after.status, after.dispatches) == (JobStatus.PROCESSING, 1)
     assert desk.deleted == ["receipt"]

@@ -244,9 +244,9 @@ def test_the_soft_limit_is_told_once_and_in_its_own_thread_alone(pool: TaskPool)
     def body() -> list[bool]:
         attempt = running.current()
         assert attempt is not None
-        before = attempt.tells_limit()
+        before = attempt.report_limit()
         time.sleep(0.02)
-        return [before, attempt.tells_limit(), attempt.tells_limit()]
+        return [before, attempt.report_limit(), attempt.report_limit()]
 
     caller = Caller(pool)
     caller.call(body, soft_timeout=0.01)
@@ -277,21 +277,21 @@ def test_what_is_given_back_starts_when_the_process_is_gone(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("settled", "written", "abandoned"),
+    ("is_handled", "written", "abandoned"),
     [([True, True], True, True), ([True, False], True, False), ([True], False, False), ([], True, True)],
     ids=["all given back", "one is not", "not written yet", "nothing was held"],
 )
 def test_a_pool_is_abandoned_when_everything_is_given_back(
-    monkeypatch: pytest.MonkeyPatch, settled: list[bool], written: bool, abandoned: bool
+    monkeypatch: pytest.MonkeyPatch, is_handled: list[bool], written: bool, abandoned: bool
 ) -> None:
     Timers(monkeypatch)
     pool = MagicMock()
     end = stop.ThreadStop(pool, 60)
-    requests = [MagicMock(settled=each, **{"job_ids.return_value": {"j"}}) for each in settled]
-    end.mind(requests, lambda: written)
+    requests = [MagicMock(is_handled=each, **{"job_ids.return_value": {"j"}}) for each in is_handled]
+    end.supervise(requests, lambda: written)
     assert not pool.abandon.called, "no end is planned"
     end.plan()
-    end.mind(requests, lambda: written)
+    end.supervise(requests, lambda: written)
     assert pool.abandon.called is abandoned
 
 
@@ -300,7 +300,7 @@ def test_a_pool_is_abandoned_when_the_time_for_it_is_over(monkeypatch: pytest.Mo
     pool = MagicMock()
     end = stop.ThreadStop(pool, 0)
     end.plan()
-    end.mind([MagicMock(settled=False, **{"job_ids.return_value": {"j"}})], lambda: False)
+    end.supervise([MagicMock(is_handled=False, **{"job_ids.return_value": {"j"}})], lambda: False)
     assert pool.abandon.called
 
 

@@ -13,11 +13,11 @@ from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.recovery.decide import (
     LOOK_AHEAD_MS,
     Action,
-    DeadWorker,
     Dispatch,
     Expire,
     Figures,
     GiveUp,
+    LostWorker,
     Orphan,
     decide,
     delay_seconds,
@@ -27,7 +27,7 @@ from jobclaim.settings import QueueSpec, Settings
 
 NOW = 1_750_000_000_000
 SETTINGS = Settings()  # re-dispatch after 120 s, 240 s, ...; 12 dispatches
-DEAD = DeadWorker(worker_id="dead", seen_at=NOW - 90_000, dead_at=NOW - 30_000)
+DEAD = LostWorker(worker_id="dead", seen_at=NOW - 90_000, lost_at=NOW - 30_000)
 FIGURES = Figures(SETTINGS, {"dead": DEAD})
 
 
@@ -79,7 +79,7 @@ TABLE: list[tuple[str, Job, str]] = [
     ("worker dead, lease running", running(worker_id="dead"), "fail"),
     ("worker dead, retry wanted", running(worker_id="dead", on_orphan="retry"), "retry"),
     ("claimed after its worker was seen last", running(worker_id="dead", claimed_at=DEAD.seen_at + 9_000), "fail"),
-    ("claimed after its worker counted as dead", running(worker_id="dead", claimed_at=DEAD.dead_at), "nothing"),
+    ("claimed after its worker counted as dead", running(worker_id="dead", claimed_at=DEAD.lost_at), "nothing"),
     ("no worker is known", running(worker_id=""), "nothing"),
     ("waiting since now", waiting(), "nothing"),
     ("a moment short of the first delay", waiting(available_at=NOW - 119_999, dispatched_at=0), "nothing"),

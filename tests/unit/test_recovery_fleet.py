@@ -9,7 +9,7 @@ import pytest
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.storage.table import IndexEntry
-from jobclaim.recovery import Cursor, DeadWorker
+from jobclaim.recovery import Cursor, LostWorker
 from jobclaim.recovery.cursor import Mark
 from tests.support.clock import ManualClock
 from tests.support.recovery import Bench, bench_settings, failing, store
@@ -28,10 +28,10 @@ def test_a_silent_worker_is_dead_after_a_minute_and_known_with_its_jobs(bench: B
     assert bench.fleet.read().dead == {}
     bench.clock.advance(0.001)
     assert bench.fleet.read().dead == {
-        "w1": DeadWorker(
+        "w1": LostWorker(
             worker_id="w1",
             seen_at=seen_at,
-            dead_at=seen_at + 60_000,
+            lost_at=seen_at + 60_000,
             queues=("default", "slow"),
             job_ids=("a", "b"),
         )

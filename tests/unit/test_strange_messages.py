@@ -13,7 +13,7 @@ from jobclaim.jobs.repo.claiming import EARLY_MS
 from jobclaim.testing import Harness
 from jobclaim.testing.harness import Message
 from jobclaim.workers import JobTask
-from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.submission.message import headers
 from jobclaim.workers.transport.channel import Poisoned
 
@@ -146,15 +146,15 @@ class Kept(list[str]):
 @pytest.mark.parametrize("unregistered", [True, False])
 def test_a_poison_message_does_not_fail_a_job_of_another_task(jobclaim: Harness, task: str, unregistered: bool) -> None:
     job, kept = submitted(jobclaim), Kept()
-    desk = PoisonDesk(jobclaim.app, lambda: kept, lambda *_: None)
-    desk.settle(Poisoned("default", "http://q", "r", "x", "broken", {"task": task, **headers(job)}, unregistered))
+    desk = PoisonHandler(jobclaim.app, lambda: kept, lambda *_: None)
+    desk.handle(Poisoned("default", "http://q", "r", "x", "broken", {"task": task, **headers(job)}, unregistered))
     assert jobclaim.job(job).status is JobStatus.PENDING
     assert (jobclaim.job(job).attempt, kept) == (0, ["broken"])
 
 
 def test_a_poison_message_does_not_fail_a_job_before_its_time(jobclaim: Harness) -> None:
     job, kept = submitted(jobclaim, available_at=jobclaim.clock() + MONTH_MS), Kept()
-    desk = PoisonDesk(jobclaim.app, lambda: kept, lambda *_: None)
-    desk.settle(Poisoned("default", "http://q", "r", "x", "broken", {"task": charge.name, **headers(job)}))
+    desk = PoisonHandler(jobclaim.app, lambda: kept, lambda *_: None)
+    desk.handle(Poisoned("default", "http://q", "r", "x", "broken", {"task": charge.name, **headers(job)}))
     assert jobclaim.job(job).status is JobStatus.PENDING
     assert kept == ["broken"]

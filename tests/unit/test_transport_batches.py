@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobclaim.workers.transport.batches import Batcher, give_back
+from jobclaim.workers.transport.batches import Batcher, release
 from tests.support.waiting import wait_until
 
 
@@ -152,5 +152,5 @@ def test_giving_back_makes_messages_visible_at_once() -> None:
             return {}
 
     client = Client()
-    give_back(lambda: client)("url", [{"Id": "0", "ReceiptHandle": "r"}])
+    release(lambda: client)("url", [{"Id": "0", "ReceiptHandle": "r"}])
     assert client.request == {"QueueUrl": "url", "Entries": [{"Id": "0", "ReceiptHandle": "r", "VisibilityTimeout": 0}]}

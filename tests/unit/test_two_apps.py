@@ -111,7 +111,7 @@ def test_only_the_observed_apps_events_are_measured(two_apps: dict[str, Celery])
     try:
         for name in NAMES:
             two_apps[name].tasks["work"].delay()
-        with log.speaks(mail):
+        with log.speaking_for(mail):
             log.get_logger("jobclaim.worker").info("job.completed")
         log.get_logger("jobclaim.worker").info("recovery.pass_completed")  # a thread of the process's own: its worker's
     finally:

@@ -153,7 +153,7 @@ class BodyDelivery(place.Delivery):
         if not self._forget(claim):
             return
         if after.status is not JobStatus.PENDING:
-            outcome.told(repo, after)
+            outcome.end_spans(repo, after)
             return
         failure = after.failure.exception if after.failure else ""
         move = "retry" if after.charged == claim.charged else "release"

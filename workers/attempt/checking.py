@@ -29,5 +29,5 @@ def check_cancelled() -> None:
     """
     if delivery.current().sees_cancel():
         raise JobCancelled("the job is being cancelled: clean up and return")
-    if (attempt := running.current()) is not None and attempt.tells_limit():
+    if (attempt := running.current()) is not None and attempt.report_limit():
         raise SoftTimeLimitExceeded(attempt.soft_limit)

@@ -94,7 +94,7 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
         return End(Move.FAIL, left)
     state, meta = told or ("", None)
     if state == states.FAILURE:
-        return End(Move.FAIL, failure_told(meta, left))
+        return End(Move.FAIL, reported_failure(meta, left))
     if state == states.SUCCESS:
         return End(Move.COMPLETE, meta)
     why = words(left)
@@ -116,7 +116,7 @@ def _with_traceback(error: BaseException, left: BaseException) -> BaseException:
     return error
 
 
-def failure_told(meta: Any, left: Ignore) -> BaseException | Failure:
+def reported_failure(meta: Any, left: Ignore) -> BaseException | Failure:
     """Make a failure from the body's own report: the error itself, the one being handled, or a text."""
     handled: BaseException | None = left.__cause__ or left.__context__
     if isinstance(meta, BaseException):

@@ -96,11 +96,11 @@ def _write(
             raise
         log.error("job.outcome_not_recorded", outcome=str(status), reason=str(error))
         return None
-    told(repo, job)
+    end_spans(repo, job)
     return job
 
 
-def told(repo: Store, job: Job) -> None:
+def end_spans(repo: Store, job: Job) -> None:
     """Finish the spans of an attempt that has ended."""
     failure = job.failure if job.status is not JobStatus.COMPLETED else None
     traces.ended(

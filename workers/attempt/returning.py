@@ -108,12 +108,12 @@ class ReturningTask(Task):
             self.request.takes_place = name  # a copy: a body may change its arguments
             return
         log.info("job.held", why=hold.reason, available_at=hold.until)
-        self._give_back(
+        self._release_claimed(
             partial(repo.release, available_at=hold.until, reason=hold.reason, started=False, slot=hold.slot)
         )
         raise Ignore(hold.reason)
 
-    def _blame_service(self, error: BaseException | None) -> None:
+    def _count_for_service(self, error: BaseException | None) -> None:
         """See `jobclaim.workers.guarded.GuardedTask`."""
 
     def _make_room(self) -> None:
@@ -164,7 +164,7 @@ class ReturningTask(Task):
         check_retry(self.name, options)
         if isinstance(cancelled := exc or sys.exc_info()[1], JobCancelled):
             raise cancelled  # with `autoretry_for` it would wait, only to be cancelled then
-        self._blame_service(exc or sys.exc_info()[1])
+        self._count_for_service(exc or sys.exc_info()[1])
         if eta is None and countdown is None and self.retry_policy is not None:
             countdown = self._policy_delay(exc or sys.exc_info()[1])
         request.is_retrying, request.retry_cause = True, exc or sys.exc_info()[1]
@@ -195,7 +195,7 @@ class ReturningTask(Task):
             )
         due = timing.due_at(seconds, None, self.jobclaim.repo.clock(), self.app.timezone)
         self._make_room()
-        self._give_back(partial(self.jobclaim.repo.release, available_at=due, reason=reason))
+        self._release_claimed(partial(self.jobclaim.repo.release, available_at=due, reason=reason))
         raise Snoozed(reason)
 
     def _policy_delay(self, error: BaseException | None) -> float:
@@ -241,7 +241,7 @@ class ReturningTask(Task):
             raise error
         raise Reject(error, requeue=False)
 
-    def _give_back(self, release: Callable[..., Job]) -> None:
+    def _release_claimed(self, release: Callable[..., Job]) -> None:
         job = self._job
         try:
             after = release(job.job_id, token=job.claim_token)

@@ -34,7 +34,7 @@ class ThreadAttempt:
     soft_limit: float | None = None
     _told: bool = field(default=False, init=False)
 
-    def tells_limit(self) -> bool:
+    def report_limit(self) -> bool:
         """Return whether the soft limit is reached and not reported yet; from then on it counts as reported."""
         if self._told or self.soft_at is None or time.monotonic() < self.soft_at:
             return False

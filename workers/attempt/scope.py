@@ -25,14 +25,14 @@ Tracer = Callable[..., Any]
 """The result of `celery.app.trace.build_tracer`: it runs one message of a task, from its first hook to its last."""
 
 
-def speaking(method: F) -> F:
+def for_own_app(method: F) -> F:
     """Bind the log lines of a task's method to the task's app, also when it is called outside an attempt."""
 
     @wraps(method)
     def call(self: Task, *args: Any, **kwargs: Any) -> Any:
         if (handle := installed_on(self.app)) is None:
             return method(self, *args, **kwargs)
-        with log.speaks(handle):
+        with log.speaking_for(handle):
             return method(self, *args, **kwargs)
 
     return cast(F, call)
@@ -42,7 +42,7 @@ def contained(tracer: Tracer, task: Any) -> Tracer:
     """Make a tracer whose context ends with it, and whose log lines belong to the task's app."""
 
     def trace(*args: Any, **kwargs: Any) -> Any:
-        with log.speaks(handle_of(task.app)):
+        with log.speaking_for(handle_of(task.app)):
             return tracer(*args, **kwargs)
 
     return lambda *args, **kwargs: copy_context().run(trace, *args, **kwargs)

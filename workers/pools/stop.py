@@ -60,12 +60,12 @@ class ThreadStop:
         """Return when a released job may start, epoch milliseconds: when no thread of this process runs any more."""
         return now + round((self.plan() + 2 * SLACK_SECONDS - time.monotonic()) * 1000)
 
-    def mind(self, active: Collection[Any], is_written: Callable[[], bool]) -> None:
+    def supervise(self, active: Collection[Any], is_written: Callable[[], bool]) -> None:
         """Abandon the pool as soon as all jobs are released, or when the time for that is over."""
         if self._ends_at is None:
             return
-        given_back = all(request.settled or not request.job_ids() for request in active)
-        if time.monotonic() >= self._ends_at or (given_back and is_written()):
+        released = all(request.is_handled or not request.job_ids() for request in active)
+        if time.monotonic() >= self._ends_at or (released and is_written()):
             self._pool.abandon()
 
     def leave(self) -> None:

@@ -20,11 +20,11 @@ from jobclaim.jobs import JobError, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import active, settle, worker
+from jobclaim.workers.process import active, unreported, worker
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import OwnedRequest
-from jobclaim.workers.process.settle import HeldAttempt
+from jobclaim.workers.process.unreported import HeldAttempt
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -71,7 +71,7 @@ class Cancels:
         """Return whether an attempt is to end."""
         return worker.current().is_cancelled(attempt.token) or attempt.job_id in self._wanted.get(request, {})
 
-    def obey(self, commands: Mapping[str, str]) -> Sequence[str]:
+    def carry_out(self, commands: Mapping[str, str]) -> Sequence[str]:
         """Carry out the commands; return the job ids of those that are done and may be removed."""
         runs = {job_id: request for request in active.requests() for job_id in request.job_ids()}
         done = [job_id for job_id in commands if job_id in self._over]
@@ -95,20 +95,22 @@ class Cancels:
         for request, deadline in list(self._due.items()):
             if request not in running:
                 self._forget(request)
-            elif deadline <= now and not request.settled:
+            elif deadline <= now and not request.is_handled:
                 self._due[request] = now + SETTLE_SECONDS
                 self._recorder.submit(partial(self._stop, request))
 
     def end(self, attempt: HeldAttempt, until: float) -> bool | None:
         """Record that an attempt was cancelled; ``None`` if DynamoDB was unavailable for too long."""
-        ended: bool | None = settle.insist(lambda: settle.cancelled(self._app, attempt, CANCELLED), until=until)
+        ended: bool | None = unreported.persist(
+            lambda: unreported.cancelled(self._app, attempt, CANCELLED), until=until
+        )
         return ended
 
     def record_lost(self, attempt: HeldAttempt, error: BaseException, *, wanted: bool) -> None:
         """Record the outcome of an attempt whose child is lost."""
         until = time.monotonic() + SETTLE_SECONDS
         if not wanted or self.end(attempt, until) is False:  # ``None``: recovery records the outcome
-            settle.insist(lambda: settle.lost(self._app, attempt, error), until=until)
+            unreported.persist(lambda: unreported.lost(self._app, attempt, error), until=until)
 
     def _follow(self, job_id: str) -> None:
         """Cancel a job that does not run here; a new command that results from this is kept."""
@@ -140,16 +142,16 @@ class Cancels:
             log.warning("cancel.cooperative", job_id=active.shown(request))
             return
         time.sleep(LOOK_AGAIN_SECONDS)
-        request.settled = request in active.requests()
+        request.is_handled = request in active.requests()
         attempts = request.attempts()
         wanted = [attempt for attempt in attempts if self.is_wanted(request, attempt)]
         ended = False
         try:
-            ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in wanted if request.settled]
+            ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in wanted if request.is_handled]
             ended = any(ends)
         finally:  # whatever went wrong, nothing else thaws it
             if not ended:
-                request.settled = False
+                request.is_handled = False
                 self._children.thaw(pid)
         if ended:
             self._children.ask_to_end(pid)

@@ -14,7 +14,7 @@ from jobclaim.jobs.log import get_logger
 
 log = get_logger("jobclaim.ecs")
 
-LOOK_SECONDS: Final = 0.5
+CHECK_SECONDS: Final = 0.5
 """Seconds between two checks whether the worker is busy; the agent is only called when that changes."""
 IDLE_SECONDS: Final = 5.0
 """Seconds without a job after which a worker counts as idle: spares the agent a call per job."""
@@ -54,7 +54,7 @@ class Protection:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._protected = False
-        self._told_at = 0.0
+        self._set_at = 0.0
         self._busy_at = float("-inf")
         self._retry_at = float("-inf")
         self._stopped = threading.Event()
@@ -67,21 +67,21 @@ class Protection:
     def stop(self) -> None:
         """End the protection: the task is stopping."""
         self._stopped.set()
-        self._thread.join(LOOK_SECONDS + RETRY_SECONDS)
+        self._thread.join(CHECK_SECONDS + RETRY_SECONDS)
         if self._protected:
-            self._tell(False)
+            self._set(False)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Call the agent if its state is outdated or about to expire."""
         now = self._clock()
         if self._busy():
             self._busy_at = now
         wanted = now - self._busy_at < self._idle_seconds
-        stale = self._protected and now - self._told_at >= RENEW_SECONDS
+        stale = self._protected and now - self._set_at >= RENEW_SECONDS
         if (wanted != self._protected or (wanted and stale)) and now >= self._retry_at:
-            self._tell(wanted)
+            self._set(wanted)
 
-    def _tell(self, on: bool) -> None:
+    def _set(self, on: bool) -> None:
         body: dict[str, Any] = {"ProtectionEnabled": on}
         if on:
             body["ExpiresInMinutes"] = EXPIRES_MINUTES
@@ -97,12 +97,12 @@ class Protection:
             self._retry_at = self._clock() + RETRY_SECONDS
             log.warning("protection.not_changed", wanted=on, reason=str(failure))
             return
-        self._protected, self._told_at = on, self._clock()
+        self._protected, self._set_at = on, self._clock()
         log.info("protection.changed", on=on)
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK_SECONDS):
+        while not self._stopped.wait(CHECK_SECONDS):
             try:
-                self.look()
+                self.check()
             except Exception:
                 log.exception("protection.failed")

@@ -63,7 +63,7 @@ class Heartbeat:
         records: FleetRecords,
         about: WorkerRecord,
         running: Callable[[], Sequence[str]],
-        obey: Callable[[WorkerRecord], Sequence[str]],
+        carry_out: Callable[[WorkerRecord], Sequence[str]],
         *,
         pace: BeatPace,
         clock: Clock,
@@ -72,7 +72,7 @@ class Heartbeat:
         self._records = records
         self._about = about
         self._running = running
-        self._obey = obey
+        self._carry_out = carry_out
         self._pace = pace
         self._clock = clock
         self._vouched = vouched
@@ -81,7 +81,7 @@ class Heartbeat:
         self._failures = 0
         self._jitter = 1.0
         self._last = -math.inf
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -89,14 +89,14 @@ class Heartbeat:
         """Start; the gate stays closed until the first heartbeat is written."""
         self._thread.start()
 
-    def tell(self) -> None:
+    def report_start(self) -> None:
         """Report that a job has started: it is in the record within about a second."""
-        self._news.set()
+        self._wake.set()
 
     def stop(self, timeout: float) -> None:
         """End the thread; the record stays as it was last written."""
         self._stopped.set()
-        self._news.set()
+        self._wake.set()
         self._thread.join(timeout)
 
     def beat(self) -> bool:
@@ -117,7 +117,7 @@ class Heartbeat:
         self._failures = 0
         self._told = frozenset(jobs)
         try:
-            self._done = tuple(self._obey(answer))
+            self._done = tuple(self._carry_out(answer))
         except Exception:
             log.exception("commands.failed")
             self._done = ()
@@ -142,12 +142,12 @@ class Heartbeat:
                 self._stopped.wait(SHORTEST_PAUSE)
 
     def _wait_or_beat(self) -> None:
-        self._news.clear()
+        self._wake.clear()
         news = bool(self._done or set(self._running()) - self._told)
         pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
         wait = self._last + pause - time.monotonic()
         if wait > 0:
             # jobs that start do not speed up a failing heartbeat
-            (self._stopped if self._failures else self._news).wait(wait)
+            (self._stopped if self._failures else self._wake).wait(wait)
         elif not self._stopped.is_set():
             self.beat()

@@ -19,7 +19,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.workers import plain
 from jobclaim.workers.pools.threads import TaskPool
 from jobclaim.workers.process import worker
-from jobclaim.workers.process.poison import PoisonDesk
+from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.transport.channel import sqs_client
 from jobclaim.workers.transport.compatibility import ensure_supported
 
@@ -37,7 +37,7 @@ class Intake(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         ensure_supported()
-        self._desk: PoisonDesk | None = None
+        self._desk: PoisonHandler | None = None
         self._waiting: dict[Any, float] = {}
         super().__init__(consumer, **kwargs)
 
@@ -50,7 +50,9 @@ class Intake(bootsteps.StartStopStep):
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
         poller.held = lambda: _started() + channel.unstarted() - len(consumer.awaiting_eta)
         poller.paused = lambda: not worker.current().may_claim()
-        self._desk = PoisonDesk(consumer.app, partial(sqs_client, consumer.app.jobclaim.settings), channel.deletes.put)
+        self._desk = PoisonHandler(
+            consumer.app, partial(sqs_client, consumer.app.jobclaim.settings), channel.deletes.put
+        )
         channel.on_poison = self._desk.put
         consumer.timer.call_repeatedly(MAX_WAIT_SECONDS / 2, self._look_for_waiting, (consumer, channel))
 
@@ -67,7 +69,7 @@ class Intake(bootsteps.StartStopStep):
     def terminate(self, consumer: Any) -> None:
         """Stop as `stop`, without waiting, for a cold shutdown."""
         if consumer.task_consumer:
-            consumer.task_consumer.channel.hurry()
+            consumer.task_consumer.channel.abandon_polls()
         self.stop(consumer)
 
     def shutdown(self, consumer: Any) -> None:
@@ -88,7 +90,7 @@ class Intake(bootsteps.StartStopStep):
         semaphore._waiting.extend(kept)
         for request in late:
             state.task_ready(request)
-            channel.give_back(request.message.delivery_tag)
+            channel.release(request.message.delivery_tag)
         log.info("messages.released_unserved", count=len(late))
 
 

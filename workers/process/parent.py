@@ -23,7 +23,7 @@ from jobclaim.fleet.registered import Announcement, RegisteredTasks, own
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.process import active, settle, worker
+from jobclaim.workers.process import active, unreported, worker
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
@@ -64,7 +64,7 @@ class Parent:
             self._records,
             about,
             self.running,
-            self._obey,
+            self._carry_out,
             pace=pace,
             clock=app.jobclaim.repo.clock,
             vouched=self.vouched,
@@ -99,7 +99,7 @@ class Parent:
     # --- calls from the event loop
     def started(self) -> None:
         """Handle a job that has started."""
-        self._heartbeat.tell()
+        self._heartbeat.report_start()
 
     def lost(self, request: OwnedRequest, error: BaseException) -> None:
         """Handle an attempt whose child is lost, or is being killed for its time limit."""
@@ -112,7 +112,9 @@ class Parent:
         attempt = request.attempts()[0]
 
         def record() -> None:
-            settle.insist(lambda: settle.unanswered(self._app, attempt), until=time.monotonic() + SETTLE_SECONDS)
+            unreported.persist(
+                lambda: unreported.unanswered(self._app, attempt), until=time.monotonic() + SETTLE_SECONDS
+            )
 
         self._record(record)
 
@@ -124,22 +126,22 @@ class Parent:
         """End the attempts as cancelled when their grace period is over."""
         self._cancels.begin(request)
 
-    def give_back(self, request: OwnedRequest) -> None:
+    def release(self, request: OwnedRequest) -> None:
         """Release or fail attempts that do not end in time, then kill their child."""
-        self._shutdown.give_back(request)
+        self._shutdown.release(request)
 
     def _record(self, record: Callable[[], None]) -> None:
         if not self._recorder.submit(record):
             self._shutdown.left_over = True
 
     # --- commands from the fleet
-    def _obey(self, record: WorkerRecord) -> Sequence[str]:
+    def _carry_out(self, record: WorkerRecord) -> Sequence[str]:
         """Carry out the commands; return the job ids of those that are done and may be removed."""
-        self._announcement.tell(self._app.jobclaim.repo.clock())
+        self._announcement.write_if_due(self._app.jobclaim.repo.clock())
         if record.drain and not state.should_stop:
             log.warning("worker.drain_requested")
             os.kill(os.getpid(), signal.SIGTERM)
-        return self._cancels.obey(record.commands)
+        return self._cancels.carry_out(record.commands)
 
     # --- the stop
     def close(self) -> None:
@@ -178,10 +180,10 @@ class Parent:
         self._notice_new_claims()
         self._notice_ended_children(running)
         self._cancels.stop_what_is_due(running, now)
-        self._shutdown.mind(running, now)
+        self._shutdown.supervise(running, now)
         if self._shutdown.threads is not None:
             self._note_overdue(running)
-            self._shutdown.threads.mind(running, lambda: self._recorder.flush(0))
+            self._shutdown.threads.supervise(running, lambda: self._recorder.flush(0))
 
     def _notice_ended_children(self, running: set[OwnedRequest]) -> None:
         """Notice ended children: Celery checks when a child's pipe closes, a moment too early, then every 5 s."""
@@ -192,7 +194,7 @@ class Parent:
         """Report new claims to the fleet within about a second: a body may claim long after its message came."""
         now = frozenset(claim.token for claim in worker.current().claims())
         if now - self._seen:
-            self._heartbeat.tell()
+            self._heartbeat.report_start()
         self._seen = now
 
     def _note_overdue(self, running: set[OwnedRequest]) -> None:

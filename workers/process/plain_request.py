@@ -14,7 +14,7 @@ from celery.worker.state import task_ready
 from jobclaim.jobs import JobError
 from jobclaim.workers.process import worker
 from jobclaim.workers.process.request import OwnedRequest
-from jobclaim.workers.process.settle import HeldAttempt
+from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.submission.message import DELIVERY, address
 
 logger = get_logger("celery.worker.request")
@@ -74,7 +74,7 @@ class PlainRequest(OwnedRequest):
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Release the body's jobs at a cold shutdown, before its child is killed."""
         if (known := worker.current().owner) and self.attempts():
-            known.give_back(self)
+            known.release(self)
         else:
             super().cancel(pool, signal, emit_retry)
 

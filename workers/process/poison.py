@@ -22,7 +22,7 @@ from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
 from jobclaim.workers.process import worker
 from jobclaim.workers.process.recorder import Recorder
-from jobclaim.workers.results import telling
+from jobclaim.workers.results import notifying
 from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.submission.message import Address, address
 
@@ -40,7 +40,7 @@ message.
 """
 
 
-class PoisonDesk:
+class PoisonHandler:
     """Handles poison messages in a thread of its own: a slow DynamoDB must not block the worker's event loop.
 
     Parameters
@@ -63,14 +63,14 @@ class PoisonDesk:
         """Enqueue a message; return at once."""
         if self._recorder is None:
             self._recorder = Recorder(threads=1)
-        self._recorder.submit(lambda: self.settle(poisoned))
+        self._recorder.submit(lambda: self.handle(poisoned))
 
     def flush(self, seconds: float) -> None:
         """Wait until every message enqueued so far is handled."""
         if self._recorder is not None:
             self._recorder.flush(seconds)
 
-    def settle(self, poisoned: Poisoned) -> None:
+    def handle(self, poisoned: Poisoned) -> None:
         """Handle one message."""
         where = address(poisoned.headers)
         try:
@@ -110,10 +110,10 @@ class PoisonDesk:
         if counted is not None:
             delay = delay_seconds(counted.dispatches - 1)
             publish(self._app, counted, delay)
-            self._tell(counted, poisoned.reason, delay)
+            self._log_forwarded(counted, poisoned.reason, delay)
         return True
 
-    def _tell(self, job: Job, reason: str, delay: int) -> None:
+    def _log_forwarded(self, job: Job, reason: str, delay: int) -> None:
         """Warn once per task: a deployment may bring thousands of its jobs before the last old worker has ended."""
         if job.task in self._warned:
             log.info("message.forwarded", delay_seconds=delay, **job.log_context())
@@ -141,12 +141,12 @@ class PoisonDesk:
             if any(other.task != task or early(other, repo.clock()) for other in seen):
                 return False
             for refused in seen:
-                telling.announce_late(self._app, refused)
+                notifying.notify_expired(self._app, refused)
             if job is not None:  # else the message is stale: its attempt has been claimed, or has ended
                 failed = repo.update_status(
                     job.job_id, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION, token=job.claim_token
                 )
-                telling.announce(self._app, failed)
+                notifying.notify(self._app, failed)
         except (JobNotFound, InvalidInput):  # InvalidInput: the id is not a valid job id
             return False
         except ClaimLost:

@@ -23,7 +23,7 @@ from celery.worker.strategy import default
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.process import worker
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
-from jobclaim.workers.process.settle import HeldAttempt
+from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.submission.message import DELIVERY, TOKEN, address, delivery_of
 
 logger = get_logger("celery.worker.request")
@@ -67,7 +67,7 @@ class OwnedRequest(Request):
         for stale in (TOKEN, DELIVERY):  # Celery copies the fields of a retry's request into its message
             self._request_dict.pop(stale, None)
         self._request_dict[self.key] = new_token()
-        self.settled = False
+        self.is_handled = False
 
     @property
     def token(self) -> str:
@@ -111,8 +111,8 @@ class OwnedRequest(Request):
 
     def _lost(self, error: BaseException, *, gone: bool = True) -> None:
         known = worker.current().owner
-        if known is not None and not self.settled:
-            self.settled = True
+        if known is not None and not self.is_handled:
+            self.is_handled = True
             known.lost(self, error)
         if gone:
             worker.current().clear(self.token)
@@ -194,7 +194,7 @@ class JobRequest(OwnedRequest):
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
         """Release the job at a cold shutdown, before its child is killed."""
         if known := worker.current().owner:
-            known.give_back(self)
+            known.release(self)
         else:
             super().cancel(pool, signal, emit_retry)
 

@@ -13,12 +13,12 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.pools.stop import ThreadStop
 from jobclaim.workers.pools.threads import TaskPool
-from jobclaim.workers.process import settle
+from jobclaim.workers.process import unreported
 from jobclaim.workers.process.cancels import CANCELLED, GENTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import OwnedRequest
-from jobclaim.workers.process.settle import HeldAttempt
+from jobclaim.workers.process.unreported import HeldAttempt
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -48,33 +48,33 @@ class Shutdown:
         self.last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
         self.threads = ThreadStop(pool, self.last_seconds / 2) if isinstance(pool, TaskPool) else None
         self.left_over = False
-        self._give_back_at: float | None = None
+        self._release_at: float | None = None
         self._idle_since = 0.0
-        self._told_to_end = False
+        self._asked_to_end = False
 
-    def mind(self, active: Collection[OwnedRequest], now: float) -> None:
+    def supervise(self, active: Collection[OwnedRequest], now: float) -> None:
         """Release jobs, and end children, if it is time."""
         if state.should_stop is None or state.should_stop is False:
             return
-        if self._give_back_at is None:
-            self._give_back_at = now + self._drain_seconds
+        if self._release_at is None:
+            self._release_at = now + self._drain_seconds
             log.info("worker.stopping", running=len(active), seconds_left=self._drain_seconds)
-        elif self._give_back_at <= now:
+        elif self._release_at <= now:
             if self.threads is not None:
                 self.threads.plan()
             for request in active:
-                self.give_back(request)
+                self.release(request)
         self._end_children(active, now)
 
-    def give_back(self, request: OwnedRequest) -> None:
+    def release(self, request: OwnedRequest) -> None:
         """Release or fail attempts that do not end in time, then kill their child."""
-        if not request.settled and request.job_ids():
-            request.settled = True
-            give_back = self._give_back if self.threads is None else self._give_back_of_thread
-            if not self._recorder.submit(partial(give_back, request)):
-                request.settled = False  # the queue may have space at the next check
+        if not request.is_handled and request.job_ids():
+            request.is_handled = True
+            release = self._release_of_child if self.threads is None else self._release_of_thread
+            if not self._recorder.submit(partial(release, request)):
+                request.is_handled = False  # the queue may have space at the next check
 
-    def _give_back_of_thread(self, request: OwnedRequest) -> None:
+    def _release_of_thread(self, request: OwnedRequest) -> None:
         """Release a thread's claims, then cancel its body if that awaits; the thread itself runs until the process
         ends.
         """
@@ -84,9 +84,9 @@ class Shutdown:
             coroutines.interrupt(request.token)
         finally:
             self.left_over |= None in ends
-            request.settled = False not in ends  # it has ended by itself, and is about to report that
+            request.is_handled = False not in ends  # it has ended by itself, and is about to report that
 
-    def _give_back(self, request: OwnedRequest) -> None:
+    def _release_of_child(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
         self._children.freeze(pid)
         ends: list[bool | None] = [None]
@@ -108,10 +108,10 @@ class Shutdown:
 
         def act() -> bool:
             if wanted:
-                return settle.cancelled(self._app, attempt, CANCELLED)
-            return settle.unfinished(self._app, attempt, available_at=after)
+                return unreported.cancelled(self._app, attempt, CANCELLED)
+            return unreported.unfinished(self._app, attempt, available_at=after)
 
-        ended: bool | None = settle.insist(act, until=until)
+        ended: bool | None = unreported.persist(act, until=until)
         return ended
 
     def _end_children(self, active: Collection[OwnedRequest], now: float) -> None:
@@ -120,14 +120,14 @@ class Shutdown:
         A child that has ended its last job waits up to 30 s until the pool has read all its output. The event loop no
         longer reads, so that may never happen; and the pool waits for the child.
         """
-        assert self._give_back_at is not None
+        assert self._release_at is not None
         left = self._children.left()
         if active or not left:
             self._idle_since = now
         idle = now - self._idle_since
-        if left and (now >= self._give_back_at + self.last_seconds or idle >= IDLE_SECONDS + GENTLE_SECONDS):
+        if left and (now >= self._release_at + self.last_seconds or idle >= IDLE_SECONDS + GENTLE_SECONDS):
             log.warning("worker.children_killed", count=len(left), running=len(active))
             self._children.end_now(left, gently=False)
-        elif idle >= IDLE_SECONDS and not self._told_to_end:
-            self._told_to_end = True
+        elif idle >= IDLE_SECONDS and not self._asked_to_end:
+            self._asked_to_end = True
             self._children.end_now(left, gently=True)

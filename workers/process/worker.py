@@ -50,7 +50,7 @@ class Owner(Protocol):
     def cancel(self, request: Any) -> None:
         """End the attempts as cancelled."""
 
-    def give_back(self, request: Any) -> None:
+    def release(self, request: Any) -> None:
         """Release the jobs before their child is killed."""
 
 

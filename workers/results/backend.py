@@ -32,7 +32,7 @@ from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.original import original
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.process import worker
-from jobclaim.workers.results import chords, header, links, telling
+from jobclaim.workers.results import chords, header, links, notifying
 from jobclaim.workers.results import states as own_states
 from jobclaim.workers.results.meta import error_of
 from jobclaim.workers.results.stored import StoredResults
@@ -103,9 +103,9 @@ class JobBackend(StoredResults):
             job := record_failure(self.app.jobclaim.repo, job_id, token, _raised(request, exc), again=not in_child)
         ) and links.is_news(job):
             if in_child:
-                self.tell_links(job, exc, traceback, call_errbacks=call_errbacks)
+                self.notify_links(job, exc, traceback, call_errbacks=call_errbacks)
             else:
-                telling.announce(self.app, job)
+                notifying.notify(self.app, job)
 
     def mark_as_revoked(
         self,
@@ -122,7 +122,7 @@ class JobBackend(StoredResults):
             return
         job = self._job(job_id)
         if job is not None:
-            telling.announce(self.app, job)
+            notifying.notify(self.app, job)
 
     def cancel_job(self, request: Any, reason: BaseException | str) -> None:
         """Cancel the request's job, then notify its links."""
@@ -130,9 +130,9 @@ class JobBackend(StoredResults):
         assert job_id is not None
         job = record_cancelled(self.app.jobclaim.repo, job_id, token, reason)
         if job is not None and (job.envelope or job.task == links.CHORD_TASK):
-            self.tell_links(job, error_of(job), call_errbacks=False, state=states.REVOKED)
+            self.notify_links(job, error_of(job), call_errbacks=False, state=states.REVOKED)
 
-    def tell_links(
+    def notify_links(
         self,
         job: Job,
         error: BaseException | None,

@@ -12,7 +12,7 @@ from kombu.exceptions import EncodeError
 from jobclaim.jobs import InvalidPayload, Job, StoreUnavailable
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage.resilience import insist_until
+from jobclaim.jobs.storage.resilience import retry_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.effects import EffectfulTask
@@ -47,7 +47,7 @@ class LinkedTask(EffectfulTask):
         elif self._has_effects():
             self._complete_with_effects(result)
         elif links.has_followers(request):
-            insist_until(request.job.lease_expires_at)  # retried for as long as the result itself
+            retry_until(request.job.lease_expires_at)  # retried for as long as the result itself
             fence.check(self.jobclaim.repo, request.job)
             self._check_result(result)
             followups.send(self.app, request, result)
@@ -113,12 +113,12 @@ class LinkedTask(EffectfulTask):
             super().replace(sig)
         self._refuse_effects("replace()")
         job: Job = request.job
-        insist_until(job.lease_expires_at)
+        retry_until(job.lease_expires_at)
         try:
             fence.check(self.jobclaim.repo, job)
             self._hand_over(job, sig)
         finally:
-            insist_until(None)
+            retry_until(None)
         raise AssertionError("Celery's replace always raises")
 
     def _hand_over(self, job: Job, sig: Any) -> None:

@@ -19,7 +19,7 @@ from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo.transaction import afterwards
 from jobclaim.workers import time_limits
-from jobclaim.workers.attempt.scope import speaking
+from jobclaim.workers.attempt.scope import for_own_app
 from jobclaim.workers.results import links
 from jobclaim.workers.submission import call, envelope, timing
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
@@ -40,7 +40,7 @@ class SubmittedTask(Task):
 
     abstract = True
 
-    @speaking
+    @for_own_app
     def apply_async(
         self,
         args: Sequence[Any] | None = None,
@@ -119,7 +119,7 @@ class SubmittedTask(Task):
         own.unsent = getattr(handle, "unsent", False)
         return own
 
-    @speaking
+    @for_own_app
     def write_job(
         self,
         args: Sequence[Any] | None = None,
@@ -163,7 +163,7 @@ class SubmittedTask(Task):
             )
         return job
 
-    @speaking
+    @for_own_app
     def submit_many(self, calls: Iterable[Any], **options: Any) -> BulkReport:
         """Submit any number of calls, 1.1 requests each, in bounded memory: `workers.submission.bulk.submit_many`."""
         from jobclaim.workers.submission.bulk import submit_many
@@ -215,10 +215,10 @@ class SubmittedTask(Task):
                 must_match=False,  # `_check_same_call` also compares by name, and allows a canvas's repeats
                 **asked,
             )
-        afterwards(partial(self._tell_submitted, job, kwargs))
+        afterwards(partial(self._log_submitted, job, kwargs))
         return job
 
-    def _tell_submitted(self, job: Job, kwargs: Mapping[str, Any] | None) -> None:
+    def _log_submitted(self, job: Job, kwargs: Mapping[str, Any] | None) -> None:
         self.jobclaim.counts.count("submitted")
         if not job.created:
             self.jobclaim.counts.count("duplicates")

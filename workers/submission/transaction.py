@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, current_app, uuid
 
 from jobclaim.jobs import InvalidInput, Job
-from jobclaim.jobs.log import get_logger, speaks
+from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.transaction import Transaction
 from jobclaim.workers.handle import Handle, handle_of
 from jobclaim.workers.submission import envelope
@@ -57,7 +57,7 @@ class SubmittingTransaction(Transaction):
         if task.app.conf.task_always_eager:
             return self._run_later(task, args, kwargs, options)
         handle: Handle = task.jobclaim
-        with speaks(handle), self.joining():
+        with speaking_for(handle), self.joining():
             job = task.write_job(args, kwargs, **options)
         self.afterwards(partial(self._send, task.app, job, envelope.of_one_send(options)))
         return task.AsyncResult(job.job_id)

@@ -96,7 +96,7 @@ class WorkerLogging(Logging):
             logger.addHandler(_handler(settings, file))
             logger.setLevel(level)
         pool.setLevel(level if MP_LOG else logging.ERROR)
-        _hush(settings)
+        _quieten(settings)
         signals.after_setup_logger.send(sender=None, logger=root, **told)
         tasks.propagate = False
         signals.after_setup_task_logger.send(sender=None, logger=tasks, **told)
@@ -109,7 +109,7 @@ def configure(settings: Settings, level: int | None = None, file: str | None = N
     root = logging.getLogger()
     root.handlers[:] = [_handler(settings, file, sys.stderr)]
     root.setLevel(level or settings.log_level)
-    _hush(settings)
+    _quieten(settings)
 
 
 def _is_typed(option: str) -> bool:
@@ -161,7 +161,7 @@ def _handler(settings: Settings, file: str | None, stream: Any = None) -> loggin
     return handler
 
 
-def _hush(settings: Settings) -> None:
+def _quieten(settings: Settings) -> None:
     for name in QUIET:
         if (logger := logging.getLogger(name)).level == logging.NOTSET:
             logger.setLevel(max(logging.WARNING, mlevel(settings.log_level)))

@@ -118,9 +118,9 @@ class Measuring:
         return event
 
 
-def observe(settings: Settings, speaker: log.Speaker | None = None) -> None:
-    """Measure this process's events by these settings, except those of other apps than ``speaker``."""
-    log.observe("metrics", Measuring(settings) if settings.telemetry != "off" else None, speaker)
+def observe(settings: Settings, app: log.NamedApp | None = None) -> None:
+    """Measure this process's events by these settings, except those of other apps than ``app``."""
+    log.observe("metrics", Measuring(settings) if settings.telemetry != "off" else None, app)
 
 
 _sinks: dict[tuple[str, str, int], Sink] = {}

@@ -30,7 +30,7 @@ def delete(client: Any) -> Request:
     return lambda url, entries: client().delete_message_batch(QueueUrl=url, Entries=entries)
 
 
-def give_back(client: Any) -> Request:
+def release(client: Any) -> Request:
     """Make requests that release messages: they are visible to every worker at once."""
 
     def request(url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:

@@ -83,7 +83,7 @@ class Channel(SQS.Channel):
         super().__init__(*args, **kwargs)
         known = self.settings
         self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
-        self.returns = batches.Batcher("releasing messages", batches.give_back(partial(sqs_client, known)))
+        self.returns = batches.Batcher("releasing messages", batches.release(partial(sqs_client, known)))
 
     @property
     def settings(self) -> Settings:
@@ -154,7 +154,7 @@ class Channel(SQS.Channel):
     def _deliver(self, queue: str, messages: list[dict[str, Any]]) -> None:
         url, taker = self._queue_cache[queue] if self.connection else "", self._takers.get(queue)
         if taker is None or (self._web is not None and self._web.leaving):
-            self._give_back((url, message.get("ReceiptHandle", "")) for message in messages)
+            self._release_all((url, message.get("ReceiptHandle", "")) for message in messages)
             return
         for message in messages:
             self._deliver_one(queue, url, message, taker)
@@ -180,7 +180,7 @@ class Channel(SQS.Channel):
         except Exception:  # a worker must survive every message; SQS counts the deliveries and moves it away
             log.exception("message.intake_failed", queue=queue)
             self.qos.ack(message.delivery_tag)
-            self._give_back([(url, message.delivery_tag)])
+            self._release_all([(url, message.delivery_tag)])
 
     def poisoned(self, message: Any, reason: str, *, unregistered: bool = False) -> None:
         """Remove a delivered message from the worker, because it cannot be run for this reason."""
@@ -205,11 +205,11 @@ class Channel(SQS.Channel):
         """Release a message at once, or keep it as a dead letter."""
         url = self._url_of(delivery_tag)
         if url is not None and requeue:
-            self.give_back(delivery_tag)
+            self.release(delivery_tag)
         elif url is not None:
             self.poisoned(self.qos.get(delivery_tag), "the task rejected its message")
 
-    def give_back(self, delivery_tag: str) -> None:
+    def release(self, delivery_tag: str) -> None:
         """Release a message that was not started here: it is visible to every worker at once."""
         url = self._url_of(delivery_tag)
         if url is not None:
@@ -231,7 +231,7 @@ class Channel(SQS.Channel):
             return None
         return message.delivery_info.get("sqs_queue")  # type: ignore[no-any-return]
 
-    def _give_back(self, messages: Iterable[tuple[str, str]]) -> None:
+    def _release_all(self, messages: Iterable[tuple[str, str]]) -> None:
         for url, receipt in messages:
             self.returns.put(url, receipt)
 
@@ -243,15 +243,15 @@ class Channel(SQS.Channel):
         self.qos._flush()
         unstarted = list(self.qos._delivered)
         for tag in unstarted:
-            self.give_back(tag)
+            self.release(tag)
         if self._web is not None:
             self._web.retire()
         return len(unstarted)
 
-    def hurry(self) -> None:
+    def abandon_polls(self) -> None:
         """Do not wait for polls in progress; for a cold shutdown."""
         if self._web is not None:
-            self._web.hurry()
+            self._web.abandon_polls()
 
     def close(self) -> None:
         """Close, after the last deletes were sent."""

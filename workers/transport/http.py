@@ -117,10 +117,10 @@ class PatientClient(CurlClient):
         """Leave the event loop, whose thread now waits for the pool; wait for the answers in a thread."""
         self._leave_the_loop()
         if self._thread is None and self.under_way():
-            self._thread = threading.Thread(target=self._hear_out, name="jobclaim last polls", daemon=True)
+            self._thread = threading.Thread(target=self._await_polls, name="jobclaim last polls", daemon=True)
             self._thread.start()
 
-    def hurry(self) -> None:
+    def abandon_polls(self) -> None:
         """Do not wait for answers; for a cold shutdown."""
         self._patience = 0.0
 
@@ -141,7 +141,7 @@ class PatientClient(CurlClient):
     def _end_with_the_loop(self, hub: Any) -> None:
         self.close()
 
-    def _hear_out(self) -> None:
+    def _await_polls(self) -> None:
         started = monotonic()
         while self.under_way() and monotonic() - started < self._patience:
             if self._multi.select(0.1) < 0:

@@ -213,17 +213,17 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
 
 
 def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> int:
-    from jobclaim.cli.commands.dead.acting import preview, tell_plan, tell_progress, tell_report
+    from jobclaim.cli.commands.dead.acting import preview, print_plan, print_progress, print_report
     from jobclaim.recovery.dead import ActReport
 
     wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])
     dead, limit, out = letters(session), options["limit"], Output(options["output"])
     count = preview(dead, wanted, verb, limit)
     if options["dry_run"]:
-        tell_plan(dead, wanted, verb, count, limit, out)
+        print_plan(dead, wanted, verb, count, limit, out)
         return ExitCode.OK
     if not count:
-        return tell_report(verb, ActReport(), out)
+        return print_report(verb, ActReport(), out)
     if not job_ids and not options["yes"]:
         click.confirm(f"{verb.capitalize()} them?", abort=True, err=True)
     report = dead.act(
@@ -233,10 +233,10 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
         reason=options["reason"],
         limit=limit,
         rate=options["rate"],
-        progress=tell_progress(verb),
+        progress=print_progress(verb),
         on_done=say if out.format == "ids" else None,
     )
-    return tell_report(verb, report, out)
+    return print_report(verb, report, out)
 
 
 def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bool:

@@ -33,7 +33,7 @@ def preview(dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, limit
     return count
 
 
-def tell_plan(
+def print_plan(
     dead: DeadLetters, wanted: Filter | Sequence[str], verb: Verb, count: int, limit: int | None, out: Output
 ) -> None:
     """Write what a dry run would do: the record of an action without effect, or the ids of the selected jobs."""
@@ -51,7 +51,7 @@ def tell_plan(
         out.one(act_record(verb, report, dry_run=True), lambda _: None)
 
 
-def tell_progress(verb: Verb) -> Callable[[ActReport], None]:
+def print_progress(verb: Verb) -> Callable[[ActReport], None]:
     """Return a callback that reports progress every two seconds."""
     told = time.monotonic()
 
@@ -64,7 +64,7 @@ def tell_progress(verb: Verb) -> Callable[[ActReport], None]:
     return tell
 
 
-def tell_report(verb: Verb, report: ActReport, out: Output) -> int:
+def print_report(verb: Verb, report: ActReport, out: Output) -> int:
     """Write the report and return the exit code. The ids of ``-o ids`` were written before, each when it was done."""
     from jobclaim.recovery.dead.letters import NO_SUCH_JOB
 

@@ -43,7 +43,7 @@ def run(
     """Run until an interrupt (`ExitCode.OK`) or until one of the processes ends by itself (`ExitCode.ERROR`)."""
     with signals_as_interrupt(), local_aws(settings, port=port) as aws, tempfile.TemporaryDirectory() as scratch:
         provision(aws.settings)
-        _tell_environment(aws)
+        _print_environment(aws)
         children: list[Child] = []
         try:
             wait_for_modules(settings.task_modules)
@@ -128,7 +128,7 @@ class Printer:
             say(line, prefix=f"{self._prefix} ")
 
 
-def _tell_environment(aws: LocalAws) -> None:
+def _print_environment(aws: LocalAws) -> None:
     remark(f"A local AWS runs at {aws.endpoint_url}, with all tables and queues. For other terminals:\n")
     for name, value in aws.environment().items():
         say(f"export {name}={shlex.quote(value)}")

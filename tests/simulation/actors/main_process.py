@@ -11,8 +11,8 @@ from unittest.mock import patch
 from billiard.exceptions import WorkerLostError
 
 from jobclaim.jobs import Job, JobRepo
-from jobclaim.workers.process import settle
-from jobclaim.workers.process.settle import HeldAttempt
+from jobclaim.workers.process import unreported
+from jobclaim.workers.process.unreported import HeldAttempt
 from tests.simulation.actors.stage import Stage
 from tests.simulation.line import Process
 from tests.simulation.world import World
@@ -43,13 +43,13 @@ class MainProcess:
         attempt = HeldAttempt(job.job_id, job.attempt - 1, job.claim_token)
         gone = WorkerLostError("the child is gone")
         until = process.shared.world.now / 1000 + INSISTS_SECONDS
-        with patch.object(settle, "publish_if_due", publish):
+        with patch.object(unreported, "publish_if_due", publish):
 
             def record() -> bool:
-                settle.lost(app, attempt, gone)
+                unreported.lost(app, attempt, gone)
                 return True
 
-            done = settle.insist(record, until=until)
+            done = unreported.persist(record, until=until)
         stage.oracle.recorded(process, job, given_up=done is None)
 
 
@@ -59,5 +59,5 @@ def simulated_time(world: World) -> Iterator[None]:
     time = SimpleNamespace(
         monotonic=lambda: world.now / 1000, sleep=lambda seconds: world.pause(max(1, round(seconds * 1000)))
     )
-    with patch.object(settle, "time", time):
+    with patch.object(unreported, "time", time):
         yield

@@ -15,7 +15,7 @@ from jobclaim.workers.submission.dispatch import publish_if_due
 log = get_logger("jobclaim.chords")
 
 
-def announce(app: Celery, job: Job) -> None:
+def notify(app: Celery, job: Job) -> None:
     """Let a worker notify the links of a job that was ended in its worker's place; once per outcome of the job."""
     try:
         if told := links.announcement(app.jobclaim.repo, job):
@@ -24,13 +24,13 @@ def announce(app: Celery, job: Job) -> None:
         log.error("links.not_sent", reason=str(error), **job.log_context())
 
 
-def announce_late(app: Celery, refused: Job) -> None:
+def notify_expired(app: Celery, refused: Job) -> None:
     """Announce a job whose claim was refused because its `expires` is past: that claim ended it silently."""
     if refused.status is JobStatus.CANCELLED and refused.start_by:
-        announce(app, refused)
+        notify(app, refused)
 
 
-def tell_links(self: Any, job_id: str) -> str:
+def notify_links(self: Any, job_id: str) -> str:
     """Notify a job's chord, chain and error callbacks that it failed or was cancelled.
 
     For a job that completed with effects, send its callbacks and the rest of its chain.
@@ -41,7 +41,7 @@ def tell_links(self: Any, job_id: str) -> str:
         return "gone"
     if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
         traceback = job.failure.traceback if job.failure else None
-        self.app.backend.tell_links(
+        self.app.backend.notify_links(
             job,
             error_of(job),
             traceback,

@@ -30,9 +30,9 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import active, cancels, settle, worker
+from jobclaim.workers.process import active, cancels, unreported, worker
 from jobclaim.workers.process.parent import Parent
-from jobclaim.workers.process.settle import HeldAttempt
+from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.submission.envelope import seal
 from jobclaim.workers.task import JobTask
 from tests.support.clock import ManualClock
@@ -79,14 +79,14 @@ def world(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[World
         app.task(base=JobTask, name="t.work")(work)
         app.finalize()
         made = World(app, repo, clock, FleetRecords.of(repo))
-        monkeypatch.setattr(settle, "publish_if_due", lambda _, job: made.sent.append((job.job_id, job.attempt)))
+        monkeypatch.setattr(unreported, "publish_if_due", lambda _, job: made.sent.append((job.job_id, job.attempt)))
         yield made
 
 
 # --- lost children
 def test_a_lost_job_fails_as_an_orphan_by_default(world: World) -> None:
     job, attempt = world.claimed()
-    settle.lost(world.app, attempt, LOST)
+    unreported.lost(world.app, attempt, LOST)
     after = world.job(job.job_id)
     assert after.status is JobStatus.FAILED
     assert after.failure is not None
@@ -99,7 +99,7 @@ def test_one_that_may_run_again_does_but_not_before_its_old_body_is_dead(
     world: World, error: BaseException, pause: int
 ) -> None:
     job, attempt = world.claimed(on_orphan="retry", max_attempts=2)
-    settle.lost(world.app, attempt, error)
+    unreported.lost(world.app, attempt, error)
     after = world.job(job.job_id)
     assert (after.status, after.charged, after.available_at - world.clock()) == (JobStatus.PENDING, 1, pause)
     assert world.sent == [(job.job_id, 1)]
@@ -107,7 +107,7 @@ def test_one_that_may_run_again_does_but_not_before_its_old_body_is_dead(
 
 def test_the_last_attempt_is_not_tried_again(world: World) -> None:
     job, attempt = world.claimed(on_orphan="retry", max_attempts=1)
-    settle.lost(world.app, attempt, TimeLimitExceeded(5))
+    unreported.lost(world.app, attempt, TimeLimitExceeded(5))
     after = world.job(job.job_id)
     assert after.status is JobStatus.FAILED
     assert after.failure is not None
@@ -116,7 +116,7 @@ def test_the_last_attempt_is_not_tried_again(world: World) -> None:
 
 def test_a_child_lost_before_its_claim_leaves_no_failure_and_the_message_is_sent_again(world: World) -> None:
     job = world.repo.create_job("t.work")
-    settle.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
+    unreported.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
     after = world.job(job.job_id)
     assert (after.status, after.attempt, after.failure, after.dispatches) == (JobStatus.PENDING, 0, None, 2)
     assert world.sent == [(job.job_id, 0)]
@@ -125,7 +125,7 @@ def test_a_child_lost_before_its_claim_leaves_no_failure_and_the_message_is_sent
 def test_a_message_that_keeps_killing_children_is_left_to_recovery_in_the_end(world: World) -> None:
     job = world.repo.create_job("t.work")
     for _ in range(20):
-        settle.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
+        unreported.lost(world.app, HeldAttempt(job.job_id, 0, new_token()), LOST)
     assert world.job(job.job_id).dispatches == world.app.jobclaim.settings.max_dispatches
     assert len(world.sent) == world.app.jobclaim.settings.max_dispatches - 1
 
@@ -133,9 +133,9 @@ def test_a_message_that_keeps_killing_children_is_left_to_recovery_in_the_end(wo
 def test_a_child_that_had_written_its_end_is_believed(world: World) -> None:
     job, attempt = world.claimed()
     world.repo.update_status(job.job_id, "COMPLETED", result=1)
-    settle.lost(world.app, attempt, LOST)
-    assert settle.unfinished(world.app, attempt) is False
-    assert settle.cancelled(world.app, attempt, "no") is False
+    unreported.lost(world.app, attempt, LOST)
+    assert unreported.unfinished(world.app, attempt) is False
+    assert unreported.cancelled(world.app, attempt, "no") is False
     assert world.job(job.job_id).status is JobStatus.COMPLETED
 
 
@@ -143,7 +143,7 @@ def test_the_next_attempt_is_not_touched(world: World) -> None:
     job, attempt = world.claimed()
     world.repo.reschedule(job.job_id)
     again = world.repo.claim_job(job.job_id, attempt=1)
-    for end in (lambda: settle.lost(world.app, attempt, LOST), lambda: settle.unfinished(world.app, attempt)):
+    for end in (lambda: unreported.lost(world.app, attempt, LOST), lambda: unreported.unfinished(world.app, attempt)):
         end()
     assert world.job(job.job_id) == again
     assert world.sent == []
@@ -152,7 +152,7 @@ def test_the_next_attempt_is_not_touched(world: World) -> None:
 # --- stops
 def test_a_stop_releases_without_charging(world: World) -> None:
     job, attempt = world.claimed(on_orphan="retry", max_attempts=1)
-    assert settle.unfinished(world.app, attempt)
+    assert unreported.unfinished(world.app, attempt)
     after = world.job(job.job_id)
     assert (after.status, after.attempt, after.charged) == (JobStatus.PENDING, 1, 0)
     assert world.sent == [(job.job_id, 1)]
@@ -160,7 +160,7 @@ def test_a_stop_releases_without_charging(world: World) -> None:
 
 def test_a_stop_fails_what_must_not_be_cut_and_started_again(world: World) -> None:
     job, attempt = world.claimed()
-    assert settle.unfinished(world.app, attempt)
+    assert unreported.unfinished(world.app, attempt)
     after = world.job(job.job_id)
     assert (after.status, world.sent) == (JobStatus.FAILED, [])
     assert after.failure is not None
@@ -176,12 +176,12 @@ def test_settling_goes_on_through_an_outage_and_gives_up_in_time() -> None:
             raise error
         return "settled"
 
-    assert settle.insist(settle_it, until=time.monotonic() + 10) == "settled"
+    assert unreported.persist(settle_it, until=time.monotonic() + 10) == "settled"
 
     def never() -> None:
         raise StoreUnavailable("away")
 
-    assert settle.insist(never, until=time.monotonic()) is None
+    assert unreported.persist(never, until=time.monotonic()) is None
 
 
 @pytest.mark.parametrize("error", [ClaimLost("over"), JobNotFound("j")])
@@ -189,7 +189,7 @@ def test_a_claim_that_is_over_is_no_failure(error: Exception) -> None:
     def settle_it() -> None:
         raise error
 
-    assert settle.insist(settle_it, until=time.monotonic() + 10) is False
+    assert unreported.persist(settle_it, until=time.monotonic() + 10) is False
 
 
 @pytest.fixture
@@ -222,13 +222,13 @@ def test_an_end_that_is_not_written_at_once_is_written_later(
 ) -> None:
     other = JobRepo(world.repo.table.client(), settings=world.repo.settings, clock=world.clock)
     ends: dict[JobStatus, Callable[[HeldAttempt], object]] = {
-        JobStatus.CANCELLED: lambda attempt: settle.cancelled(world.app, attempt, "asked to"),
-        JobStatus.FAILED: lambda attempt: settle.unfinished(world.app, attempt),
+        JobStatus.CANCELLED: lambda attempt: unreported.cancelled(world.app, attempt, "asked to"),
+        JobStatus.FAILED: lambda attempt: unreported.unfinished(world.app, attempt),
     }
     for status, end in ends.items():
         job, attempt = world.claimed(by=other)
         short_outage(reads)
-        assert settle.insist(partial(end, attempt), until=time.monotonic() + 10) is True
+        assert unreported.persist(partial(end, attempt), until=time.monotonic() + 10) is True
         assert other.get_job(job.job_id).status is status
 
 
@@ -239,15 +239,18 @@ def test_a_cancel_that_an_outage_cuts_in_two_is_one_cancel_and_its_links_are_tol
     envelope = seal({"chain": [{"task": "t.work", "args": [], "kwargs": {}, "options": {"task_id": "next"}}]})
     job, attempt = world.claimed(envelope=envelope)
     short_outage(reads)
-    assert settle.insist(lambda: settle.cancelled(world.app, attempt, "asked to"), until=time.monotonic() + 10) is True
+    assert (
+        unreported.persist(lambda: unreported.cancelled(world.app, attempt, "asked to"), until=time.monotonic() + 10)
+        is True
+    )
     assert world.repo.table.get(f"{job.job_id}.told.1") is not None
 
 
 def test_a_cancel_that_was_written_already_is_told_and_holds(world: World) -> None:
     job, attempt = world.claimed()
     world.repo.update_status(job.job_id, "CANCELLED", token=attempt.token)
-    assert settle.cancelled(world.app, attempt, "asked to") is True
-    assert settle.cancelled(world.app, HeldAttempt(job.job_id, 0, new_token()), "asked to") is False
+    assert unreported.cancelled(world.app, attempt, "asked to") is True
+    assert unreported.cancelled(world.app, HeldAttempt(job.job_id, 0, new_token()), "asked to") is False
 
 
 # --- the users' hook, in the main process
@@ -257,7 +260,7 @@ def test_the_tasks_hook_hears_of_a_lost_job_with_the_jobs_own_arguments(
     heard: list[Any] = []
     monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", lambda *given: heard.append(given))
     job, attempt = world.claimed(payload={"args": [7], "kwargs": {"colour": "red"}})
-    settle.lost(world.app, attempt, LOST)
+    unreported.lost(world.app, attempt, LOST)
     [(error, job_id, args, kwargs, einfo)] = heard
     assert (error, job_id, args, kwargs) == (LOST, job.job_id, [7], {"colour": "red"})
     assert "WorkerLostError" in einfo.traceback
@@ -269,7 +272,7 @@ def test_a_hook_that_raises_changes_nothing(world: World, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(world.app.tasks["t.work"], "on_failure", broken)
     job, attempt = world.claimed()
-    assert settle.unfinished(world.app, attempt) is True
+    assert unreported.unfinished(world.app, attempt) is True
     assert world.job(job.job_id).status is JobStatus.FAILED
 
 
@@ -295,8 +298,8 @@ def own_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("not thought of")
 
-    monkeypatch.setattr(settle, "unfinished", broken)
-    monkeypatch.setattr(settle, "cancelled", broken)
+    monkeypatch.setattr(unreported, "unfinished", broken)
+    monkeypatch.setattr(unreported, "cancelled", broken)
     made = Parent(world.app, object(), None, WorkerRecord(worker_id=WORKER, seen_at=world.clock()))
     made._children = made._cancels._children = made._shutdown._children = Signals()  # type: ignore[assignment]
     return made
@@ -309,18 +312,18 @@ def holding() -> MagicMock:
 
 def test_a_child_that_stands_still_at_the_stop_is_ended_whatever_breaks(own_parent: Any) -> None:
     with pytest.raises(RuntimeError):
-        own_parent._shutdown._give_back(holding())
+        own_parent._shutdown._release_of_child(holding())
     assert own_parent._children.sent == ["freeze", "kill"]
     assert own_parent._shutdown.left_over, "recovery is not told that all is settled"
 
 
 def test_a_request_that_the_recorder_has_no_room_for_is_given_back_at_the_next_look(own_parent: Any) -> None:
     held, own_parent._shutdown._recorder = holding(), MagicMock(**{"submit.side_effect": [False, True]})
-    held.settled = False
-    own_parent.give_back(held)
-    assert held.settled is False
-    own_parent.give_back(held)
-    assert held.settled is True
+    held.is_handled = False
+    own_parent.release(held)
+    assert held.is_handled is False
+    own_parent.release(held)
+    assert held.is_handled is True
 
 
 def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +332,7 @@ def test_a_child_whose_cancel_breaks_goes_on(own_parent: Any, monkeypatch: pytes
     monkeypatch.setattr(active, "requests", lambda: [held])
     with pytest.raises(RuntimeError):
         own_parent._cancels._stop(held)
-    assert (own_parent._children.sent, held.settled) == (["freeze", "thaw"], False)
+    assert (own_parent._children.sent, held.is_handled) == (["freeze", "thaw"], False)
 
 
 def test_a_lost_job_that_was_to_be_cancelled_is_not_tried_again_after_an_outage(
@@ -341,8 +344,8 @@ def test_a_lost_job_that_was_to_be_cancelled_is_not_tried_again_after_an_outage(
         done.append("cancelled")
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(settle, "cancelled", away)
-    monkeypatch.setattr(settle, "lost", lambda *_: done.append("lost"))
+    monkeypatch.setattr(unreported, "cancelled", away)
+    monkeypatch.setattr(unreported, "lost", lambda *_: done.append("lost"))
     monkeypatch.setattr(cancels, "SETTLE_SECONDS", 0.0)
     held = holding()
     own_parent._cancels._wanted[held] = {"j": "t"}
@@ -365,7 +368,7 @@ def test_a_running_job_is_requested_from_its_worker(world: World) -> None:
     [record] = world.fleet.all()
     assert record.commands == {job.job_id: CANCEL}
     assert world.job(job.job_id).status is JobStatus.PROCESSING
-    assert settle.cancelled(world.app, attempt, "asked to")
+    assert unreported.cancelled(world.app, attempt, "asked to")
     after = world.job(job.job_id)
     assert after.status is JobStatus.CANCELLED
     assert after.failure is not None
@@ -384,7 +387,7 @@ def test_a_dead_workers_job_is_cancelled_at_once(world: World) -> None:
 def test_what_is_over_cannot_be_cancelled(world: World) -> None:
     job, _ = world.claimed()
     world.repo.update_status(job.job_id, "COMPLETED")
-    with pytest.raises(IllegalTransition, match="COMPLETED: it is over"):
+    with pytest.raises(IllegalTransition, match="COMPLETED: it has ended"):
         cancel(world.repo, job.job_id)
 
 

@@ -77,7 +77,7 @@ class Messages:
         return True
 
 
-class Settler:
+class JobHandler:
     """Decides on jobs one by one, and carries out and counts the actions.
 
     Attributes
@@ -92,7 +92,7 @@ class Settler:
         self._messages = messages
         self._figures = figures
 
-    def settle(self, job: Job) -> bool:
+    def handle(self, job: Job) -> bool:
         """Carry out the action for a job; ``False`` if it must be read again because something failed."""
         self.counts["examined"] += 1
         try:
@@ -145,7 +145,7 @@ class Settler:
             self.counts["retried"] += 1
             self._send(after)
         else:
-            self._tell_links(after)
+            self._notify_links(after)
             announce_failure(self._repo, after)
         return True
 
@@ -175,7 +175,7 @@ class Settler:
         after = rescue.give_up(self._repo, job, action.failure)
         if after is None:
             return self._refused()
-        self._tell_links(after)
+        self._notify_links(after)
         announce_failure(self._repo, after)
         self.counts["given_up"] += 1
         log.error("job.dispatch_limit_reached", why=action.failure.message, **job.log_context())
@@ -185,7 +185,7 @@ class Settler:
         after = rescue.expire(self._repo, job)
         if after is None:
             return self._refused()
-        self._tell_links(after)
+        self._notify_links(after)
         self.counts["expired"] += 1
         log.warning("job.expired", start_by=job.start_by, **job.log_context())
         return True
@@ -202,7 +202,7 @@ class Settler:
         self._send(after)
         return True
 
-    def _tell_links(self, job: Job) -> None:
+    def _notify_links(self, job: Job) -> None:
         """Let a worker notify the job's chord, its chain and its error callbacks: recovery does not run tasks."""
         from jobclaim.workers.results.links import announcement
 

@@ -29,7 +29,7 @@ from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.answer import einfo_of
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
-from jobclaim.workers.results import links, telling
+from jobclaim.workers.results import links, notifying
 from jobclaim.workers.submission import call
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.message import HEADER, TOKEN
@@ -141,23 +141,23 @@ def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
     if after is None:
         return False
     if attempt.task is not None:
-        telling.announce(app, after)
+        notifying.notify(app, after)
         signals.task_revoked.send(
             sender=attempt.task, request=_context(attempt, job), terminated=True, signum=None, expired=False
         )
     return True
 
 
-def insist(settle: Callable[[], Any], *, until: float) -> Any:
+def persist(record: Callable[[], Any], *, until: float) -> Any:
     """Record the outcome in spite of an outage: retry with growing pauses until a time of ``time.monotonic``.
 
-    Return the result of ``settle``; ``False`` where the claim is lost, so the job has another outcome; ``None`` where
+    Return the result of ``record``; ``False`` where the claim is lost, so the job has another outcome; ``None`` where
     time ran out.
     """
     pause = 0.1
     while True:
         try:
-            return settle()
+            return record()
         except (ClaimLost, JobNotFound) as error:
             log.info("job.outcome_already_recorded", reason=str(error))
             return False
