@@ -115,7 +115,7 @@ class Figures:
     Attributes
     ----------
     settings : Settings
-    dead : mapping of str to DeadWorker
+    dead : mapping of str to LostWorker
         By worker id.
     vouched : frozenset of str
         Tokens of the claims that living workers vouch for.

@@ -29,7 +29,7 @@ class FleetView:
     ----------
     at : int
         When it was read, epoch milliseconds: all workers that were lost by then are in ``dead``.
-    dead : mapping of str to DeadWorker
+    dead : mapping of str to LostWorker
         By worker id.
     vouched : frozenset of str
         Tokens of the claims that living workers vouch for.
