@@ -10,7 +10,7 @@ UV := .cache/lock/bin/uv
 TOOLS := .cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test compiled quick endpoints tools templates image pin format lint types imports check docs lock oldest versions clean
+.PHONY: help install demo test compiled quick endpoints tools templates image pin release format lint types imports check docs lock oldest versions clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -62,6 +62,15 @@ image: ## Build the image of workers, beat and recovery (needs Docker; make pin 
 	@test -s deploy/base-image || { echo "deploy/base-image is missing: run make pin, look at it and commit it" >&2; exit 1; }
 	docker build --build-arg BASE="$$(cat deploy/base-image)" --tag jobclaim .
 BASE = docker.io/library/python:3.11-slim-bookworm
+
+release: $(STAMP) ## Pack what EC2 instances install: wheels, units, installer; WHEELS names those of your tasks
+	@rm -rf .cache/release && mkdir -p .cache/release/wheels dist
+	@$(BIN)/python -m pip wheel --quiet --no-deps --require-hashes --only-binary :all: -w .cache/release/wheels -r requirements/runtime.txt
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w .cache/release/wheels .
+	@test -z "$(WHEELS)" || cp $(WHEELS) .cache/release/wheels/
+	@cp -r deploy pyproject.toml .cache/release/
+	@tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C .cache/release -czf dist/release.tar.gz .
+	@sha256sum dist/release.tar.gz
 
 format: $(STAMP) ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix-only --quiet .

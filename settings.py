@@ -67,6 +67,9 @@ __all__ = [
 ]
 
 
+Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "sts", "cloudwatch", "autoscaling"]
+
+
 class Settings(BaseSettings):
     """All configuration of jobclaim, frozen once built. The module docstring says where values come from.
 
@@ -369,7 +372,7 @@ class Settings(BaseSettings):
         url = self.queue_urls.get(queue)
         return dead_letters_of(url) if url else None
 
-    def endpoint(self, service: Literal["dynamodb", "sqs", "s3", "sns", "ecs", "sts"]) -> str | None:
+    def endpoint(self, service: Service) -> str | None:
         """Return the endpoint of an AWS service, ``None`` for AWS's own."""
         known = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url, "s3": self.s3_endpoint_url}
         own = known.get(service)

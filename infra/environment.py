@@ -7,7 +7,9 @@ the same `Settings.digest`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.settings import Settings
@@ -34,27 +36,70 @@ DASHBOARD: Final = "dashboard_"
 """Prefix of the dashboard's fields. The template runs no dashboard, and its password hashes must stay out."""
 
 
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The value of a variable; ``substituted`` if CloudFormation fills in ``${...}``."""
+
+    text: str
+    substituted: bool = False
+
+    @property
+    def yaml(self) -> str:
+        """Return it as an expression of the template."""
+        if not self.substituted:
+            return _quoted(self.text)
+        name = re.fullmatch(r"\$\{([\w:]+)\}", self.text)
+        return f"!Ref {name[1]}" if name else f"!Sub {_quoted(self.text)}"
+
+    @property
+    def within_sub(self) -> str:
+        """Return it as part of a text to which CloudFormation applies ``Fn::Sub``."""
+        return self.text if self.substituted else self.text.replace("${", "${!")
+
+
 def as_list(settings: Settings, urls: Mapping[str, str], *, without: Collection[str] = ()) -> str:
     """Return lines of YAML, an ECS container's ``Environment``."""
-    return "\n".join(f"- {{ Name: {name}, Value: {value} }}" for name, value in _variables(settings, urls, without))
+    return "\n".join(
+        f"- {{ Name: {name}, Value: {value.yaml} }}" for name, value in _in_container(settings, urls, without)
+    )
 
 
 def as_mapping(settings: Settings, urls: Mapping[str, str]) -> str:
     """Return lines of YAML, a Lambda function's ``Variables``."""
-    return "\n".join(f"{name}: {value}" for name, value in _variables(settings, urls, ()))
+    return "\n".join(f"{name}: {value.yaml}" for name, value in _in_container(settings, urls, ()))
 
 
-def _variables(settings: Settings, urls: Mapping[str, str], without: Collection[str]) -> Iterator[tuple[str, str]]:
-    yield "JOBCLAIM_REGION", "!Ref AWS::Region"
-    yield "JOBCLAIM_JOB_TABLE", "!Ref JobTable"
-    yield "JOBCLAIM_FLEET_TABLE", "!Ref FleetTable"
-    yield "JOBCLAIM_QUEUE_PREFIX", "!Ref QueuePrefix"
-    yield "JOBCLAIM_QUEUE_URLS", f"!Sub {_quoted(_compact(urls))}"
-    yield "JOBCLAIM_RUN_DIR", "/tmp/jobclaim"  # noqa: S108 - the container's own volume
+def as_file(settings: Settings, urls: Mapping[str, str], *, without: Collection[str] = ()) -> str:
+    """Return lines of an ``EnvironmentFile`` of systemd, within a text to which ``Fn::Sub`` is applied."""
+    return "\n".join(f"{name}={_for_systemd(value.within_sub)}" for name, value in _variables(settings, urls, without))
+
+
+def own_to_stack(urls: Mapping[str, str]) -> str:
+    """Return the lines of such a file that only the stack knows, without any settings."""
+    return "\n".join(f"{name}={_for_systemd(value.within_sub)}" for name, value in _of_stack(urls))
+
+
+def _in_container(settings: Settings, urls: Mapping[str, str], without: Collection[str]) -> Iterator[tuple[str, Value]]:
+    for name, value in _variables(settings, urls, without):
+        yield name, value
+        if name == "JOBCLAIM_QUEUE_URLS":
+            yield "JOBCLAIM_RUN_DIR", Value("/tmp/jobclaim")  # noqa: S108 - the container's own volume
+
+
+def _of_stack(urls: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
+    yield "JOBCLAIM_REGION", Value("${AWS::Region}", True)
+    yield "JOBCLAIM_JOB_TABLE", Value("${JobTable}", True)
+    yield "JOBCLAIM_FLEET_TABLE", Value("${FleetTable}", True)
+    yield "JOBCLAIM_QUEUE_PREFIX", Value("${QueuePrefix}", True)
+    yield "JOBCLAIM_QUEUE_URLS", Value(_compact(urls), True)
+
+
+def _variables(settings: Settings, urls: Mapping[str, str], without: Collection[str]) -> Iterator[tuple[str, Value]]:
+    yield from _of_stack(urls)
     left_out = OWN_TO_A_MACHINE.union(without)
     for name, value in sorted(settings.model_dump(mode="json", exclude_unset=True).items()):
         if name not in left_out and not name.startswith(DASHBOARD) and (value is not None or _by_default(name)):
-            yield f"JOBCLAIM_{name.upper()}", _quoted(value if isinstance(value, str) else _compact(value))
+            yield f"JOBCLAIM_{name.upper()}", Value(value if isinstance(value, str) else _compact(value))
 
 
 def _by_default(name: str) -> bool:
@@ -68,3 +113,10 @@ def _compact(value: Any) -> str:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _for_systemd(text: str) -> str:
+    """Quote a value: nothing is special in single quotes; a text that contains one is put in double quotes."""
+    if "'" not in text:
+        return f"'{text}'"
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", text) + '"'

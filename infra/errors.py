@@ -31,6 +31,10 @@ class QueueNotFound(InfraError, LookupError):
         )
 
 
+class TemplateError(InfraError):
+    """No template can be rendered from these settings."""
+
+
 class LocalAwsError(InfraError, RuntimeError):
     """The embedded AWS could not start."""
 

@@ -10,13 +10,16 @@ from typing import Final
 
 from jobclaim.infra.attributes import TLS_ONLY
 from jobclaim.infra.environment import as_list, as_mapping
-from jobclaim.infra.errors import InfraError
+from jobclaim.infra.errors import TemplateError
 from jobclaim.infra.fragment import fill
+from jobclaim.infra.instances import Instances, container_instances, instances
+from jobclaim.infra.monitoring import monitoring
 from jobclaim.infra.queues import DEAD_LETTER_RETENTION
-from jobclaim.infra.signals import SIGNALS
 from jobclaim.infra.sums import age_alarm, backlog_target, visibility_timeout
 from jobclaim.jobs.encoding import schema
 from jobclaim.settings import DEAD_LETTER_SUFFIX, QueueSpec, Settings, WorkerGroup
+
+__all__ = ["TemplateError", "logical_id", "render"]
 
 BANNER: Final = (
     "# Rendered by `jobclaim template` from the settings and infra/fragments/; change those, not this file.\n# "
@@ -24,14 +27,18 @@ BANNER: Final = (
 )
 FARGATE_MAX_STOP: Final = 120
 """Seconds; the longest that Fargate waits between SIGTERM and SIGKILL."""
+ONLY_ON_FARGATE: Final = 'PlatformVersion: !If [OnEcsInstances, !Ref "AWS::NoValue", LATEST]'
+NO_IP_ON_INSTANCES: Final = "!If [OnEcsInstances, DISABLED, !Ref AssignPublicIp] # a task there cannot have one"
+CONTROL_POLICIES: Final = """\
+ManagedPolicyArns: !If
+  - RecoverByBeat
+  - !If [BeatSubmits, [!Ref RecoveryPolicy, !Ref SubmitterPolicy], [!Ref RecoveryPolicy]]
+  - !If [BeatSubmits, [!Ref SubmitterPolicy], !Ref "AWS::NoValue"]"""
+CONTROL_UNITS: Final = '$([ "${RecoveryBy}" = lambda ] || echo jobclaim-recovery) jobclaim-beat'
 RECOVERY: Final = "recovery"
 RECOVERY_GROUP: Final = WorkerGroup(
     queues=("recovery",), cpu=256, memory=512, concurrency=1, min_tasks=1, max_tasks=1, spot=False
 )
-
-
-class TemplateError(InfraError):
-    """No template can be rendered from these settings."""
 
 
 def render(settings: Settings) -> str:
@@ -56,9 +63,11 @@ def render(settings: Settings) -> str:
             "cluster": fill("cluster", {"ecs_trust": fill("trust", {})}),
             "policies": _policies(settings),
             "services": "".join(_services(settings)),
+            "instances": "".join(_instances(settings)),
+            "container_instances": container_instances(settings),
             "beat": _beat(settings),
             "function": fill("function", {"variables": as_mapping(settings, _urls(settings))}),
-            "signals": _signals(settings),
+            "signals": monitoring(settings, logical_id),
             "queue_outputs": _queue_outputs(settings),
         },
     )
@@ -81,7 +90,7 @@ def _check(settings: Settings) -> None:
             )
         seen[key] = name
     for name in settings.groups:
-        if logical_id(name) in ("Beat", "Recovery", "Execution"):
+        if logical_id(name) in ("Beat", "Recovery", "Execution", "Control", "Container"):
             raise TemplateError(f"worker group {name!r} has a name that the template uses itself; rename it")
     if settings.stop_timeout_seconds > FARGATE_MAX_STOP:
         raise TemplateError(
@@ -145,8 +154,15 @@ def _queue_outputs(settings: Settings) -> str:
 # --- actors
 def _policies(settings: Settings) -> str:
     names = settings.queue_names
-    workers = [f"- !Ref {logical_id(name)}TaskRole" for name in settings.groups]
-    roles = [*workers, "- !Ref BeatTaskRole", '- !If [RecoverByBeat, !Ref RecoveryTaskRole, !Ref "AWS::NoValue"]']
+    workers = [
+        f"- !If [OnEc2, !Ref {logical_id(name)}InstanceRole, !Ref {logical_id(name)}TaskRole]"
+        for name in settings.groups
+    ]
+    roles = [
+        *workers,
+        "- !If [OnEc2, !Ref ControlInstanceRole, !Ref BeatTaskRole]",
+        '- !If [RecoverByBeatOnEcs, !Ref RecoveryTaskRole, !Ref "AWS::NoValue"]',
+    ]
     return fill(
         "policies",
         {
@@ -172,7 +188,7 @@ def _large_payloads(settings: Settings, *actions: str) -> str:
 def _services(settings: Settings) -> Iterable[str]:
     for name, group in settings.groups.items():
         yield _service(
-            settings, name, group, group.queues, "", _capacity(group), "# no DesiredCount: autoscaling owns it"
+            settings, name, group, group.queues, "OnEcs", _capacity(group), "# no DesiredCount: autoscaling owns it"
         )
         yield fill("scaling", {"Group": logical_id(name), "min_tasks": group.min_tasks, "max_tasks": group.max_tasks})
         yield from (_backlog(settings, name, group, queue) for queue in group.queues)
@@ -181,8 +197,8 @@ def _services(settings: Settings) -> Iterable[str]:
         RECOVERY,
         RECOVERY_GROUP,
         (settings.recovery_queue,),
-        "Condition: RecoverByBeat",
-        _capacity(RECOVERY_GROUP),
+        "RecoverByBeatOnEcs",
+        _on_fargate(RECOVERY_GROUP),
         "DesiredCount: 1",
         managed_policies="ManagedPolicyArns: [!Ref RecoveryPolicy]",
     )
@@ -199,7 +215,7 @@ def _service(
     *,
     managed_policies: str = "",
 ) -> str:
-    command = ["jobclaim", "worker", "run", *(f"--queue={queue}" for queue in queues)]
+    on_instances = not managed_policies
     return fill(
         "service",
         {
@@ -208,19 +224,54 @@ def _service(
             "condition": condition,
             "ecs_trust": fill("trust", {}),
             "managed_policies": managed_policies,
+            "rights": _rights(settings, queues),
+            "cpu": group.cpu,
+            "memory": group.memory,
+            "stop_timeout": settings.stop_timeout_seconds or 2,
+            "command": f"[{', '.join(_command(settings, group, queues))}]",
+            "environment": as_list(settings, _urls(settings)),
+            "capacity": capacity,
+            "platform": ONLY_ON_FARGATE if on_instances else "PlatformVersion: LATEST",
+            "public_ip": NO_IP_ON_INSTANCES if on_instances else "!Ref AssignPublicIp",
+            "associated": on_instances,
+            "desired_count": desired_count,
+        },
+    )
+
+
+def _rights(settings: Settings, queues: tuple[str, ...]) -> str:
+    return fill(
+        "worker_rights",
+        {
             "own_queue_arns": _arns(queues),
             "own_dead_letter_arns": _dead_letter_arns(queues),
             "queue_arns": _arns(settings.queue_names),
             "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
-            "cpu": group.cpu,
-            "memory": group.memory,
-            "stop_timeout": settings.stop_timeout_seconds or 2,
-            "command": f"[{', '.join([*command, f'--concurrency={_concurrency(settings, group, queues)}'])}]",
-            "environment": as_list(settings, _urls(settings)),
-            "capacity": capacity,
-            "desired_count": desired_count,
         },
     )
+
+
+def _command(settings: Settings, group: WorkerGroup, queues: tuple[str, ...]) -> list[str]:
+    of_queues = [f"--queue={queue}" for queue in queues]
+    return ["jobclaim", "worker", "run", *of_queues, f"--concurrency={_concurrency(settings, group, queues)}"]
+
+
+def _instances(settings: Settings) -> Iterable[str]:
+    urls = _urls(settings)
+    for name, group in settings.groups.items():
+        these = Instances(
+            name,
+            logical_id(name),
+            group,
+            group.queues,
+            f"jobclaim-worker@{name} jobclaim-interruption@{name}",
+            rights=_rights(settings, group.queues),
+            command=" ".join(_command(settings, group, group.queues)),
+        )
+        yield instances(settings, urls, these)
+        yield from (_backlog(settings, name, group, queue, "instance_backlog") for queue in group.queues)
+    control = Instances("control", "Control", RECOVERY_GROUP, (), CONTROL_UNITS, managed_policies=CONTROL_POLICIES)
+    yield instances(settings, urls, control, without=("recovery_by_beat",))
 
 
 def _concurrency(settings: Settings, group: WorkerGroup, queues: tuple[str, ...]) -> int:
@@ -228,14 +279,20 @@ def _concurrency(settings: Settings, group: WorkerGroup, queues: tuple[str, ...]
 
 
 def _capacity(group: WorkerGroup) -> str:
+    """Return the strategy in flow style, by kind: Fargate's of the group, or the cluster's own instances."""
+    fargate = ", ".join(line.removeprefix("- ") for line in _on_fargate(group).splitlines())
+    return f"!If [OnEcsInstances, [{{ CapacityProvider: !Ref ContainerCapacity, Weight: 1 }}], [{fargate}]]"
+
+
+def _on_fargate(group: WorkerGroup) -> str:
     on_demand = f"- {{ CapacityProvider: FARGATE, Base: {group.min_tasks}, Weight: 1 }}"
     return f"{on_demand}\n- {{ CapacityProvider: FARGATE_SPOT, Weight: !Ref SpotWeight }}" if group.spot else on_demand
 
 
-def _backlog(settings: Settings, name: str, group: WorkerGroup, queue: str) -> str:
+def _backlog(settings: Settings, name: str, group: WorkerGroup, queue: str, kind: str = "backlog") -> str:
     target = backlog_target(settings, queue, _concurrency(settings, group, group.queues))
     return fill(
-        "backlog",
+        kind,
         {
             "Queue": logical_id(queue),
             "name": queue,
@@ -255,35 +312,3 @@ def _beat(settings: Settings) -> str:
             "environment": as_list(settings, _urls(settings), without=("recovery_by_beat",)),
         },
     )
-
-
-# --- monitoring
-def _signals(settings: Settings) -> str:
-    queues = [f"${{{logical_id(name)}Queue.QueueName}}" for name in settings.queue_names]
-    dead = [f"${{{logical_id(name)}DeadLetterQueue.QueueName}}" for name in settings.queue_names]
-    services = [f"${{{logical_id(name)}Service.Name}}" for name in settings.groups]
-    return fill(
-        "signals",
-        {
-            "filters": "".join(
-                fill("filter", {"Metric": each.metric, "pattern": each.pattern, "value": each.value})
-                for each in SIGNALS
-            ),
-            "waiting_rows": _rows("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queues),
-            "age_rows": _rows("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queues),
-            "dead_letter_rows": _rows("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", dead),
-            "service_rows": _rows(
-                "ECS/ContainerInsights", 'RunningTaskCount", "ClusterName", "${Cluster}', "ServiceName", services
-            ),
-            "outcome_rows": _own("Claims", "RefusedClaims", "Completed", "Failed"),
-            "recovery_rows": _own("RecoveryPasses", "Orphans", "Redispatched", "DeadWorkers"),
-        },
-    )
-
-
-def _rows(namespace: str, metric: str, dimension: str, values: Iterable[str]) -> str:
-    return ", ".join(f'["{namespace}", "{metric}", "{dimension}", "{value}"]' for value in values)
-
-
-def _own(*metrics: str) -> str:
-    return ", ".join(f'["Jobclaim/${{AWS::StackName}}", "{metric}"]' for metric in metrics)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from jobclaim.settings import Settings
+from jobclaim.settings import Settings, WorkerGroup
+
+LONGEST_HOOK: Final = 7200
+"""Seconds that a lifecycle hook may wait for one heartbeat; AWS's limit."""
+DRAIN_SLACK: Final = 30
+"""Seconds after the longest hard limit in which a worker records the outcome of its last job and ends."""
+SYSTEM_MIB: Final = 512
+"""Memory of the operating system and its agents."""
+HOOK_RESERVE: Final = 60
+"""Seconds of the hook that are not the worker's: noticing, systemd, and the request to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +57,34 @@ def backlog_target(settings: Settings, queue: str, concurrency: int) -> Sum:
     rounds = max(1, int(spec.sla_seconds // spec.soft_limit))
     why = f"{concurrency} processes x {rounds} ({spec.sla_seconds:g} SLA / {spec.soft_limit} soft limit, at least 1)"
     return Sum(concurrency * rounds, why)
+
+
+def instance_drain(settings: Settings, queues: Iterable[str]) -> Sum:
+    """How long a worker on EC2 may finish its jobs when its group scales in or is replaced, seconds.
+
+    Nothing hurries there, unlike at a spot interruption: as long as the longest job, so that none is cut short.
+    """
+    hard = max(settings.longest_hard_limit(queue) for queue in queues)
+    wanted = max(settings.stop_timeout_seconds, hard + DRAIN_SLACK)
+    most = LONGEST_HOOK - HOOK_RESERVE
+    if wanted > most:
+        return Sum(most, f"a lifecycle hook waits {LONGEST_HOOK} at most: jobs of {hard} may be released")
+    if wanted == settings.stop_timeout_seconds:
+        return Sum(wanted, "stop_timeout_seconds")
+    return Sum(wanted, f"{hard} longest hard limit + {DRAIN_SLACK}")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What an instance must have: values of the fragment ``requirements``, and how they were calculated."""
+
+    values: dict[str, object]
+    why: str
+
+
+def instance_size(groups: Sequence[WorkerGroup]) -> Size:
+    """Return the smallest instance that one task of the largest group fits on."""
+    cpu, memory = max(group.cpu for group in groups), max(group.memory for group in groups)
+    vcpus = max(2, math.ceil(cpu / 1024))  # current generations begin with two
+    values: dict[str, object] = {"vcpus": vcpus, "most_vcpus": 2 * vcpus, "memory": memory + SYSTEM_MIB}
+    return Size(values, f"cpu={cpu}, memory={memory} of the group + {SYSTEM_MIB} for the system")

@@ -8,6 +8,7 @@ from threading import Event
 
 from jobclaim.jobs.log import get_logger
 from jobclaim.recovery.sweeping import SweepReport
+from jobclaim.specs import systemd
 
 log = get_logger("jobclaim.recovery")
 
@@ -37,6 +38,7 @@ def run_every(
         Number of passes that succeeded.
     """
     succeeded = 0
+    systemd.notify(systemd.READY)
     while not stop.is_set():
         started = time.monotonic()
         try:
@@ -45,6 +47,7 @@ def run_every(
             succeeded += 1
         except Exception as error:
             log.exception("recovery.pass_failed", error=type(error).__name__)
+        systemd.notify(systemd.ALIVE)  # also after a failed pass: a restart does not end an outage of AWS
         stop.wait(max(0.0, seconds - (time.monotonic() - started)))
     return succeeded
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jobclaim.recovery import SweepReport
 
 MIN_EVERY_MS: Final = 100
+EVENT: Final = {"event": "recovery.pass_completed"}
+"""In each line of a process that goes on: its output is a log, and the metric filters count this event."""
 
 
 @click.command(
@@ -55,7 +57,7 @@ def _keep_sweeping(session: Session, seconds: float, out: Output) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    run_every(seconds, lambda: _sweep(session), stop, on_report=lambda report: _print(report, out))
+    run_every(seconds, lambda: _sweep(session), stop, on_report=lambda report: _print(report, out, **EVENT))
 
 
 def _sweep(session: Session) -> SweepReport:
@@ -71,9 +73,9 @@ def _sweep(session: Session) -> SweepReport:
     return report
 
 
-def _print(report: SweepReport, out: Output) -> None:
+def _print(report: SweepReport, out: Output, **event: str) -> None:
     counts = report.counts()
-    out.one(counts, lambda console: console.print(_sentence(counts)))
+    out.one({**event, **counts}, lambda console: console.print(_sentence(counts)))
     sys.stdout.flush()
 
 

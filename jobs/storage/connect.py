@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jobclaim.settings import Settings
+from jobclaim.settings import Service, Settings
 
-Service = Literal["dynamodb", "sqs", "s3", "sns", "ecs", "sts", "cloudwatch"]
 USER_AGENT: Final = "jobclaim/0.1"
 """A fixed user agent saves botocore from building one per request: 18 % of an UpdateItem's CPU time."""
 
@@ -29,7 +28,7 @@ def client(settings: Settings, service: Service, *, attempts: int = 2) -> Any:
     import boto3
     from botocore.config import Config
 
-    endpoint = settings.endpoint(service) if service != "cloudwatch" else settings.endpoint_url
+    endpoint = settings.endpoint(service)
     config = Config(
         connect_timeout=settings.connect_timeout_seconds,
         read_timeout=settings.read_timeout_seconds,

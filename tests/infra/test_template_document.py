@@ -139,10 +139,16 @@ def test_every_queue_but_recoverys_scales_its_group_on_messages_waiting_and_in_f
         ]
 
 
+def on_fargate(strategy: Any) -> list[dict[str, Any]]:
+    """The strategy where ``Compute`` is ``fargate``."""
+    chosen: list[dict[str, Any]] = strategy["Fn::If"][2] if isinstance(strategy, dict) else strategy
+    return chosen
+
+
 def test_spot_is_for_groups_that_allow_it_and_never_for_recovery() -> None:
     services = of_type(translated(render(Settings(**MANY))), "AWS::ECS::Service")
     providers = {
-        name: [each["CapacityProvider"] for each in service.get("CapacityProviderStrategy", [])]
+        name: [each["CapacityProvider"] for each in on_fargate(service.get("CapacityProviderStrategy", []))]
         for name, service in services.items()
     }
     assert providers["FastService"] == ["FARGATE", "FARGATE_SPOT"]
@@ -151,7 +157,7 @@ def test_spot_is_for_groups_that_allow_it_and_never_for_recovery() -> None:
 
 def test_recovery_runs_by_beat_or_by_lambda_but_not_by_both(document: dict[str, Any]) -> None:
     conditions = {name: each.get("Condition") for name, each in document["Resources"].items()}
-    assert conditions["RecoveryService"] == conditions["RecoveryTaskDefinition"] == "RecoverByBeat"
+    assert conditions["RecoveryService"] == conditions["RecoveryTaskDefinition"] == "RecoverByBeatOnEcs"
     assert conditions["RecoveryFunction"] == conditions["RecoveryFunctionEveryMinute"] == "RecoverByLambda"
     (beat,) = [container for container in containers(document) if container["Name"] == "beat"]
     switch = next(each["Value"] for each in beat["Environment"] if each["Name"] == "JOBCLAIM_RECOVERY_BY_BEAT")
@@ -213,7 +219,10 @@ def test_no_role_has_a_wildcard_where_iam_knows_better(document: dict[str, Any])
         assert not any("*" in action for action in actions), (name, statement)
         if statement["Resource"] == "*":
             wide |= set(actions)
-    assert {action for action in wide if not action.startswith("ssmmessages:")} == {"ecr:GetAuthorizationToken"}
+    assert {action for action in wide if not action.startswith("ssmmessages:")} == {
+        "ecr:GetAuthorizationToken",
+        "ecs:DiscoverPollEndpoint",
+    }
 
 
 def test_no_role_has_a_policy_that_aws_wrote(document: dict[str, Any]) -> None:
@@ -226,6 +235,7 @@ def test_large_payloads_are_readable_where_they_are_needed_and_only_under_their_
     rights = {name: each for name, each in statements(document) if each.get("Sid") == "LargePayloads"}
     assert set(rights) == {
         "WorkersTaskRole",
+        "WorkersInstanceRole",
         "RecoveryTaskRole",
         "SubmitterPolicy",
         "RecoveryPolicy",

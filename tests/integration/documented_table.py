@@ -287,6 +287,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim worker start mail -q emails": Scenario(one("pid", "log", worker="mail"), no_mail),
     "jobclaim worker restart mail": Scenario(one("pid", "log", worker="mail"), mail_runs),
     "jobclaim worker stop mail": Scenario(one(worker="mail", state="stopped"), mail_runs),
+    "jobclaim worker stop mail --within 30m": Scenario(one(worker="mail", state="stopped"), mail_runs),
     "jobclaim worker stop --id W": Scenario(one("worker", state="stopping"), mail_by_id),
     "jobclaim worker stop --id web-1:4711:ab12cd34": Scenario(one("worker", state="stopping"), mail_by_id),
     "jobclaim worker health": Scenario(one("why", worker="worker", ok=True), worker),
@@ -399,6 +400,10 @@ ELSEWHERE: dict[str, str] = {
     "python -m tests.simulation --exhaustive --faults 1": "tests/simulation/test_exhaustive.py",
     "python -m tests.simulation.lasting 20000": "tests/simulation/test_lasting.py",
     "celery -A proj worker -P threads -c 100 -Q websites": "tests/integration/test_thread_workers.py",
+    "jobclaim worker watch-interruption mail": "tests/unit/test_interruption.py",
+    "jobclaim worker watch-interruption mail --within 30m -- systemctl stop jobclaim-worker@mail.service": (
+        "tests/unit/test_interruption.py"
+    ),
     "jobclaim worker run -q websites -c 100 -- -P threads": "tests/integration/test_thread_workers.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
@@ -426,6 +431,7 @@ NOT_HERE: dict[str, str] = {
     "make test": "runs this",
     "make pin": "asks a registry of images",
     "make image": "needs Docker",
+    "make release": "needs the network",
     "docker build ": "needs Docker",
     "docker push ": "needs Docker",
     "aws ": "needs an account",

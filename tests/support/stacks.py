@@ -117,10 +117,8 @@ class DeployedStack:
         document = translated(render(settings))
         if not self.to_be_updated:
             return document
-        absent = {
-            "ExecEnabled",
-            "RecoverByBeat" if self.parameters.get("RecoveryBy") == "lambda" else "RecoverByLambda",
-        }
+        by_lambda = self.parameters.get("RecoveryBy") == "lambda"
+        absent = {"ExecEnabled", "OnEc2", "OnEcsInstances", "RecoverByBeatOnEcs" if by_lambda else "RecoverByLambda"}
         present = {name: each for name, each in document["Resources"].items() if each.get("Condition") not in absent}
         return {**document, "Resources": present}
 

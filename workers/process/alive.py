@@ -1,4 +1,4 @@
-"""The liveness file: touched by the event loop, so that it becomes stale when the loop hangs."""
+"""The liveness file, and systemd's watchdog: both hear from the event loop, and no longer when the loop hangs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from celery import bootsteps
+from celery import bootsteps, signals
 
-from jobclaim.specs import run_folder
+from jobclaim.specs import run_folder, systemd
 
 TOUCH_SECONDS: Final = 5.0
 
@@ -28,6 +28,7 @@ class Alive(bootsteps.StartStopStep):
         run_folder.claim(self._path.parent)
         self._path.unlink(missing_ok=True)
         self.touch()
+        signals.worker_ready.connect(_ready, weak=False)
         self._timer = worker.timer.call_repeatedly(TOUCH_SECONDS, self.touch)
 
     def touch(self) -> None:
@@ -35,8 +36,13 @@ class Alive(bootsteps.StartStopStep):
         if not self._path.exists():
             self._path.write_text(f"{os.getpid()}\n")
         os.utime(self._path)
+        systemd.notify(systemd.ALIVE)
 
     def stop(self, worker: Any) -> None:
         """Leave the file as it is: it becomes stale while the pool drains, and a drain is not a reason to kill the
         container.
         """
+
+
+def _ready(**_: Any) -> None:
+    systemd.notify(systemd.READY)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.worker import state
 
 from jobclaim.jobs.log import get_logger
+from jobclaim.specs import stop_deadline, systemd
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.pools.stop import ThreadStop
 from jobclaim.workers.pools.threads import TaskPool
@@ -44,7 +45,9 @@ class Shutdown:
         self._children = children
         self._recorder = recorder
         self._cancels = cancels
-        self._drain_seconds = settings.drain_seconds
+        self._usual_seconds = settings.drain_seconds
+        self._deadline_file = stop_deadline.path_of(settings.run_folder, settings.worker_name)
+        self._deadline_file.unlink(missing_ok=True)  # of an earlier stop
         self.last_seconds = settings.stop_timeout_seconds - settings.drain_seconds
         self.threads = ThreadStop(pool, self.last_seconds / 2) if isinstance(pool, TaskPool) else None
         self.left_over = False
@@ -57,14 +60,20 @@ class Shutdown:
         if state.should_stop is None or state.should_stop is False:
             return
         if self._release_at is None:
-            self._release_at = now + self._drain_seconds
-            log.info("worker.stopping", running=len(active), seconds_left=self._drain_seconds)
+            systemd.notify(systemd.STOPPING)  # the event loop no longer touches anything: no watchdog from here on
+            seconds = self._seconds_for_jobs()
+            self._release_at = now + seconds
+            log.info("worker.stopping", running=len(active), seconds_left=round(seconds, 1))
         elif self._release_at <= now:
             if self.threads is not None:
                 self.threads.plan()
             for request in active:
                 self.release(request)
         self._end_children(active, now)
+
+    def _seconds_for_jobs(self) -> float:
+        deadline = stop_deadline.read(self._deadline_file)
+        return stop_deadline.drain_seconds(deadline, time.time(), usual=self._usual_seconds, reserved=self.last_seconds)
 
     def release(self, request: OwnedRequest) -> None:
         """Release or fail attempts that do not end in time, then kill their child."""

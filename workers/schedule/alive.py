@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobclaim.jobs.log import get_logger
-from jobclaim.specs import run_folder
+from jobclaim.specs import run_folder, systemd
 
 log = get_logger("jobclaim.beat")
 
@@ -28,11 +28,14 @@ def watch(service: Any, folder: Path) -> None:
         wait = tick(*args, **kwargs)
         if (overdue := getattr(scheduler, "overdue", None)) is not None:  # only jobclaim's own scheduler knows
             late.tell(overdue())
+        if not late.any:  # systemd restarts a beat that submits nothing, as ECS does
+            systemd.notify(systemd.ALIVE)
         return wait
 
     scheduler.tick = touch_and_tick
     late.tell([])
     path.touch()
+    systemd.notify(systemd.READY)
 
 
 class _Overdue:
@@ -41,6 +44,11 @@ class _Overdue:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._told: list[str] = []
+
+    @property
+    def any(self) -> bool:
+        """Whether a tick is overdue."""
+        return bool(self._told)
 
     def tell(self, schedules: list[str]) -> None:
         """Write or remove the file, and log changes."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import click
 
+from jobclaim.cli.commands.worker.interruption import watch_interruption
 from jobclaim.cli.errors import NotFound, Refused
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Column, Format, Output, output_option, remark
@@ -39,9 +41,12 @@ Examples:
 def command() -> None:
     """Run, start, stop, restart, monitor and check workers.
 
-    run, start, stop, restart and health act on this machine, and identify a worker by its name (JOBCLAIM_WORKER_NAME,
-    default "worker"). monitor, and stop with --id, act on the whole fleet.
+    run, start, stop, restart, health and watch-interruption act on this machine, and identify a worker by its name
+    (JOBCLAIM_WORKER_NAME, default "worker"). monitor, and stop with --id, act on the whole fleet.
     """
+
+
+command.add_command(watch_interruption)
 
 
 def _options(function: click.decorators.FC) -> click.decorators.FC:
@@ -110,22 +115,29 @@ def start(
     epilog="""\b
 Examples:
   jobclaim worker stop mail
+  jobclaim worker stop mail --within 30m
   jobclaim worker stop --id web-1:4711:ab12cd34
 """
 )
 @click.argument("name", required=False)
 @click.option("--id", "worker_id", help="Stop any worker of the fleet, by the id that `monitor` shows.")
+@click.option("--within", type=Duration(), help="Time for it to end, jobs included; default the stop timeout.")
 @output_option
 @pass_session
-def stop(session: Session, name: str | None, worker_id: str | None, output: Format | None) -> None:
-    """Stop a worker of this machine and wait until it has ended, or request a worker of the fleet to stop."""
+def stop(session: Session, name: str | None, worker_id: str | None, within: int | None, output: Format | None) -> None:
+    """Stop a worker of this machine and wait until it has ended, or request a worker of the fleet to stop.
+
+    Running jobs may continue until shortly before the end of its time; what still runs then is released or failed.
+    """
     if worker_id is not None:
+        if within is not None:
+            raise click.UsageError("--within is for a worker of this machine; --id stops in the stop timeout")
         _ask_to_stop(session, worker_id, _out(output))
         return
     from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
-    if not _stop(session.settings, worker):
+    if not _stop(session.settings, worker, within):
         raise NotFound(f"worker {worker.name!r} does not run on this machine; its files would be in {worker.folder}")
     _out(output).fact({"worker": worker.name, "state": "stopped"}, f"worker {worker.name!r} has stopped")
 
@@ -277,9 +289,10 @@ def _start(worker: LocalWorker, argv: list[str], out: Output) -> None:
     )
 
 
-def _stop(settings: Settings, worker: LocalWorker) -> bool:
+def _stop(settings: Settings, worker: LocalWorker, within: int | None = None) -> bool:
+    seconds = settings.stop_timeout_seconds if within is None else within / 1000
     try:
-        return worker.stop(settings.stop_timeout_seconds + SLACK_SECONDS)
+        return worker.stop(seconds + SLACK_SECONDS, by=None if within is None else time.time() + seconds)
     except RuntimeError as error:
         raise Refused(str(error)) from error
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from jobclaim.cli.host_app import app_name
 from jobclaim.settings import Settings
-from jobclaim.specs import run_folder
+from jobclaim.specs import run_folder, stop_deadline
 
 POLL_SECONDS: Final = 0.1
 LOG_TAIL: Final = 15
@@ -130,8 +130,13 @@ class LocalWorker:
             time.sleep(POLL_SECONDS)
         return process.pid
 
-    def stop(self, timeout: float) -> bool:
+    def stop(self, timeout: float, *, by: float | None = None) -> bool:
         """Stop it and wait until it has ended; return ``False`` if it does not run.
+
+        Parameters
+        ----------
+        by : float, optional
+            When it must have ended, epoch seconds; default: after the stop timeout of its settings.
 
         Raises
         ------
@@ -141,6 +146,8 @@ class LocalWorker:
         pid = self.pid
         if pid is None:
             return False
+        if by is not None:
+            stop_deadline.write(stop_deadline.path_of(self.folder, self.name), by)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + timeout

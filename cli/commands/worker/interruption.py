@@ -1,0 +1,137 @@
+"""`jobclaim worker watch-interruption`: stop the worker in time when its EC2 instance is going to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from jobclaim.cli.errors import Refused
+from jobclaim.cli.output import Format, Output, remark, report_option
+from jobclaim.cli.session import Session, pass_session
+from jobclaim.cli.times import Duration
+from jobclaim.specs import stop_deadline as deadline_file
+
+if TYPE_CHECKING:
+    from jobclaim.cli.commands.worker.local import LocalWorker
+    from jobclaim.infra.metadata import Metadata, Notice
+
+SLACK_SECONDS: Final = 10.0
+
+
+@click.command(
+    "watch-interruption",
+    epilog="""\b
+Examples:
+  jobclaim worker watch-interruption mail
+  jobclaim worker watch-interruption mail --within 30m -- systemctl stop jobclaim-worker@mail.service
+""",
+)
+@click.argument("name", required=False)
+@click.argument("stop_command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND]")
+@click.option("--every", type=Duration(), default="2s", show_default=True, help="Time between two looks.")
+@click.option("--within", type=Duration(), help="Time for jobs where a group scales in; default the stop timeout.")
+@click.option("--group", "group_name", help="Auto Scaling group to tell when the worker has ended; needs --hook.")
+@click.option("--hook", help="The group's lifecycle hook.")
+@click.option("--metadata-url", help="The instance's metadata service; default EC2's own.")
+@report_option
+@pass_session
+def watch_interruption(
+    session: Session,
+    name: str | None,
+    stop_command: tuple[str, ...],
+    every: int,
+    within: int | None,
+    group_name: str | None,
+    hook: str | None,
+    metadata_url: str | None,
+    output: Format | None,
+) -> None:
+    """Wait until EC2 says that this instance is going to end, then stop the worker in the time that is left.
+
+    Two notices count: a spot interruption, two minutes ahead, and a group that scales in or replaces the instance. The
+    worker is sent SIGTERM, or COMMAND is run and must wait for its end; where systemd restarts the worker, COMMAND is
+    `systemctl stop`. Then the group, which waits for its lifecycle hook, is told to go on, and this command ends.
+    """
+    from jobclaim.cli.commands.worker.local import LocalWorker
+    from jobclaim.infra.metadata import METADATA_URL, Metadata
+
+    if (group_name is None) != (hook is None):
+        raise click.UsageError("--group and --hook belong together: name both, or neither")
+    metadata, out = Metadata(metadata_url or METADATA_URL), Output(output)
+    notice = _wait(metadata, every / 1000)
+    if notice is None:
+        return
+    seconds = session.settings.stop_timeout_seconds if within is None else within / 1000
+    _stop(LocalWorker.of(session.settings, name), stop_command, notice, seconds, out)
+    if notice.by == "autoscaling" and group_name and hook:
+        _let_go(session, metadata.instance_id(), group_name, hook, out)
+
+
+def _wait(metadata: Metadata, seconds: float) -> Notice | None:
+    from jobclaim.infra.metadata import MetadataError, wait_for_notice
+
+    stop, silent = threading.Event(), False
+
+    def look() -> Notice | None:
+        nonlocal silent
+        try:
+            found = metadata.notice()
+        except MetadataError as error:
+            if not silent:  # once per outage: the service may be away for a while
+                remark(str(error))
+            silent = True
+            return None
+        silent = False
+        return found
+
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return wait_for_notice(look, lambda: stop.wait(seconds))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(worker: LocalWorker, command: tuple[str, ...], notice: Notice, within: float, out: Output) -> None:
+    from jobclaim.infra.metadata import stop_deadline
+
+    now = time.time()
+    until = stop_deadline(notice, now, within)
+    left = max(0.0, until - now)
+    out.fact(
+        {"state": "noticed", "by": notice.by, "seconds_left": round(left, 1), "worker": worker.name},
+        f"this instance ends ({notice.by}): worker {worker.name!r} has {left:.0f} s",
+    )
+    if worker.folder.exists():
+        deadline_file.write(deadline_file.path_of(worker.folder, worker.name), until)
+    if command:
+        if code := subprocess.run(command, check=False).returncode:
+            raise Refused(f"{' '.join(command)!r} ended with {code}: the worker may still run, see its log")
+    else:
+        try:
+            worker.stop(left + SLACK_SECONDS)
+        except RuntimeError as error:
+            raise Refused(str(error)) from error
+    out.fact({"state": "stopped", "worker": worker.name}, f"worker {worker.name!r} has stopped")
+
+
+def _let_go(session: Session, instance_id: str, group: str, hook: str, out: Output) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from jobclaim.infra.clients import client
+
+    try:
+        client(session.settings, "autoscaling").complete_lifecycle_action(
+            AutoScalingGroupName=group,
+            LifecycleHookName=hook,
+            InstanceId=instance_id,
+            LifecycleActionResult="CONTINUE",
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise Refused(f"group {group!r} waits until its hook {hook!r} times out: {error}") from error
+    out.fact({"state": "released", "instance": instance_id}, f"group {group!r} may end instance {instance_id}")
