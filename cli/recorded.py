@@ -55,6 +55,7 @@ UNRECORDED: Final = {
     "worker run": "a process of this machine",
     "worker start": "a process of this machine",
     "worker stop": "a process of this machine",
+    "worker watch-interruption": "a process of this machine",
 }
 """Commands that change something and are not in the trail, each with the reason."""
 HIDDEN: Final = ("arg", "payload", "value", "secret", "password", "token", "body", "data", "edit", "set")
