@@ -86,7 +86,7 @@ class Scale:
         return self.hard_limit + self.grace
 
 
-LONG: Final = Scale(16, 3, 2, 8, 10, 6.0, workers=5, processes=3, drain=900)
+LONG: Final = Scale(16, 3, 2, 8, 10, 6.0, workers=5, processes=3, drain=1_500)
 SHORT: Final = Scale(12, 2, 1, 4, 4, 2.0, workers=3, processes=2, drain=90)
 
 
@@ -194,13 +194,14 @@ def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | N
     return Plan(seed, tuple(calls), tuple(_strikes(dice, seconds, gap, scale)), jobs)
 
 
-CHORD_LOOKS_SECONDS: Final = 600
-"""A chord whose wake is lost looks at its members by itself within that time: shorter drains have no chords."""
+CHORD_ENDS_SECONDS: Final = 1_200
+"""A chord that was submitted by half gives its missing members up after 900 s, at its next look: shorter drains have no
+chords."""
 LONG_BODIES: Final = ("slow", "fragile", "limited")
 
 
 def _weights(scale: Scale) -> dict[str, int]:
-    return {name: weight for name, weight in WEIGHTS.items() if name != "chord" or scale.drain > CHORD_LOOKS_SECONDS}
+    return {name: weight for name, weight in WEIGHTS.items() if name != "chord" or scale.drain > CHORD_ENDS_SECONDS}
 
 
 def _calls(dice: random.Random, seconds: float, jobs: int, kinds: Mapping[str, int]) -> Iterator[Call]:

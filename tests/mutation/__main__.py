@@ -21,13 +21,13 @@ from typing import Any, Final
 import click
 
 from tests.mutation import loop, reach
-from tests.mutation.mutants import Mutant, left_out, mutants
+from tests.mutation.mutants import Mutant, drawn, is_core, left_out, mutants
 from tests.mutation.operators import Change
 from tests.mutation.scope import arguments
 from tests.mutation.survivors import explained
 
 CACHE: Final = Path(".cache/mutation")
-FAST: Final = 100
+FAST: Final = 40
 """Tests, and seeds, that a change meets at most before it is set aside for `--again`."""
 
 
@@ -67,19 +67,23 @@ def hunt(wanted: list[Mutant], lines: reach.Lines, into: Path, *, fast: bool) ->
 
 
 def score(known: list[Mutant], lines: reach.Lines) -> dict[str, Any]:
-    """Sum up what is known of mutants."""
+    """Sum up what is known of mutants, of the core's and of all."""
+    core = [one for one in known if is_core(one)]
+    return {"left out by rule": dict(left_out()), "core": _score(core, lines), "all": _score(known, lines)}
+
+
+def _score(known: list[Mutant], lines: reach.Lines) -> dict[str, Any]:
     found, reasons = results(), explained()
     tried = {one.name: one for one in known if found.get(one.name) is not None}
     left = [name for name in tried if not found[name]]
     unreached = {name for name in left if not tests_of(tried[name], lines)}
     return {
-        "left out by rule": dict(left_out()),
         "mutants": len(known),
         "cannot be made": sum(found.get(one.name, "") is None for one in known),
         "tried": len(tried),
         "noticed": len(tried) - len(left),
         "reached by no test of the tool": len(unreached),
-        "explained": sum(name in reasons for name in left),
+        "listed": sum(name in reasons for name in left),
         "unexplained": [name for name in left if name not in reasons and name not in unreached],
     }
 
@@ -105,7 +109,8 @@ def main(reaching: bool, only: str, again: bool, scoring: bool, part: int, parts
         click.echo(json.dumps(score(known, lines), indent=2))
         return
     found = results()
-    wanted = [one for one in known if (found.get(one.name) == "" if again else one.name not in found)]
+    wanted = [one for one in drawn(known) if (found.get(one.name) == "" if again else one.name not in found)]
+    wanted.sort(key=is_core, reverse=True)
     hunt(wanted[part::parts], lines, CACHE / f"results-{part}.jsonl", fast=not again)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from tests.mutation.operators import Change, changes
-from tests.mutation.scope import FILES
+from tests.mutation.scope import AROUND, CORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,18 @@ class Mutant:
 
 
 def mutants(only: str = "") -> Iterator[Mutant]:
-    """Give all changes that are tried, of the files whose path begins so."""
+    """Give all changes that are tried, of the files whose path begins so: the core's first."""
     return (one for one in _all(only) if not one.change.rule)
+
+
+def drawn(known: Iterable[Mutant]) -> list[Mutant]:
+    """Put mutants into an order that is random and always the same: what was tried when time ends is a fair sample."""
+    return sorted(known, key=lambda one: hashlib.sha256(one.name.encode()).digest())
+
+
+def is_core(mutant: Mutant) -> bool:
+    """Whether it is in a file of the core."""
+    return any(fnmatch(mutant.path, pattern) for pattern in CORE)
 
 
 def left_out() -> Counter[str]:
@@ -35,7 +47,7 @@ def left_out() -> Counter[str]:
 
 
 def _all(only: str = "") -> Iterator[Mutant]:
-    paths = dict.fromkeys(path for pattern in FILES for path in sorted(map(str, Path().glob(pattern))))
+    paths = dict.fromkeys(path for pattern in (*CORE, *AROUND) for path in sorted(map(str, Path().glob(pattern))))
     for path in paths:
         if path.startswith(only):
             yield from (Mutant(path, change) for change in changes(path, Path(path).read_text()))

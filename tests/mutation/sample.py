@@ -8,7 +8,6 @@ Files of tests may be named, which are to notice the changes in place of the usu
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -16,7 +15,7 @@ from typing import Final
 import click
 
 from tests.mutation import loop
-from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.mutants import drawn, mutants
 from tests.mutation.operators import Change
 from tests.mutation.reach import SEED
 from tests.mutation.survivors import explained
@@ -34,11 +33,6 @@ TESTS: Final[Mapping[str, tuple[str, ...]]] = {
 SEEDS: Final = tuple(f"{SEED}{seed}" for seed in range(6))
 
 
-def drawn(path: str) -> list[Mutant]:
-    """Give the file's part of the sample."""
-    return sorted(mutants(path), key=lambda one: hashlib.sha256(one.name.encode()).digest())[:EACH]
-
-
 @click.command(help=__doc__)
 @click.option("--path", "paths", multiple=True, default=tuple(TESTS), help="Only the changes of that file.")
 @click.argument("tests", nargs=-1)
@@ -52,7 +46,7 @@ def main(paths: Sequence[str], tests: Sequence[str]) -> None:
             away.append(change.name)
 
     wanted = {path: tests or (*TESTS[path], *SEEDS) for path in paths}
-    trials = ((one.change, path, wanted[path]) for path in paths for one in drawn(path))
+    trials = ((one.change, path, wanted[path]) for path in paths for one in drawn(mutants(path))[:EACH])
     files = sorted({file for names in wanted.values() for file in names if not file.startswith(SEED)})
     loop.hunt([*files, "-k", "not dynamodb-local and not moto"], trials, told)
     sys.exit(4 if away else 0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-FILES: Final = (
+CORE: Final = (
     "jobs/transitions.py",
     "jobs/recognition.py",
     "jobs/protocol/*.py",
@@ -26,23 +26,26 @@ FILES: Final = (
     "fleet/breaker.py",
     "fleet/rates.py",
     "fleet/starts.py",
-    "recovery/*.py",
+    "recovery/sweeping.py",
+    "recovery/walk.py",
     "jobs/storage/resilience.py",
     "jobs/repo/running.py",
     "jobs/repo/resuming.py",
-    "jobs/repo/*.py",
-    "fleet/workers.py",
-    "workers/attempt/*.py",
+)
+"""What decides and writes: tried first."""
+AROUND: Final = (
+    "recovery/*.py",
     "recovery/dead/*.py",
+    "fleet/*.py",
+    "workers/attempt/*.py",
+    "jobs/repo/*.py",
     "jobs/storage/*.py",
     "jobs/effects/*.py",
     "jobs/encoding/*.py",
     "jobs/failures/*.py",
-    "jobs/*.py",
     "jobs/durable/*.py",
-    "fleet/*.py",
+    "jobs/*.py",
 )
-"""What matters most comes first."""
 UNIT: Final = (
     "async_bodies",
     "bulk",
