@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS
 from jobclaim.settings import Settings
 from jobclaim.specs.finding import Finding
 from jobclaim.workers.submission.message import HEADER
@@ -39,20 +40,22 @@ def reconcile(repo: JobRepo, sqs: Any, settings: Settings) -> tuple[list[Finding
     found: list[Finding] = []
     jobs = messages = 0
     for queue in settings.queue_names:
+        began = repo.clock()
         url = settings.queue_urls.get(queue) or sqs.get_queue_url(QueueName=settings.physical_name(queue))["QueueUrl"]
         seen, hidden = _peek(sqs, url)
         open_jobs = {job.job_id: job for job in _open_jobs(repo, queue)}
         jobs, messages = jobs + len(open_jobs), messages + sum(seen.values())
-        found += _of_queue(repo, queue, open_jobs, seen, hidden)
+        found += _of_queue(repo, queue, open_jobs, seen, hidden, began)
     return found, Looked(jobs, messages)
 
 
 def _of_queue(
-    repo: JobRepo, queue: str, open_jobs: dict[str, Job], seen: Counter[str], hidden: int
+    repo: JobRepo, queue: str, open_jobs: dict[str, Job], seen: Counter[str], hidden: int, began: int
 ) -> Iterator[Finding]:
-    now = repo.clock()
     for job in open_jobs.values():
-        waits = job.status is JobStatus.PENDING and job.dispatches and job.available_at <= now
+        # written and sent while the messages were read, or about to be sent: nothing is missing yet
+        sent_before = max(job.available_at, job.dispatched_at) <= began - UNSURE_AFTER_MS
+        waits = job.status is JobStatus.PENDING and job.dispatches and sent_before
         if waits and job.job_id not in seen and not hidden:
             yield _found("no-message", job.job_id, queue, "is due and has no message", "recovery sends it again")
         yield from _double_runs(job, queue)

@@ -132,6 +132,7 @@ class Crew:
     def stop_all(self) -> None:
         """Ask all that live to end, and wait; who was asked to end must do so in time, and with 0."""
         self.replace_the_dead()
+        self._end_orphans()
         for member in self.members:
             if not member.told_to and self._came_up(member):
                 member.told_to = "end"
@@ -139,6 +140,14 @@ class Crew:
         for member in self.members:
             if member.told_to == "end":
                 self._await_end(member)
+
+    def _end_orphans(self) -> None:
+        """End what the killed left behind, as a service manager does: the process of an embedded beat goes on without
+        its worker, and would add ticks while table and queues are compared.
+        """
+        for member in self.members:
+            if member.told_to == "die":
+                member.process.send_group(signal.SIGKILL)
 
     def _came_up(self, member: Member) -> bool:
         """Wait until it is ready: before that a SIGTERM just kills."""

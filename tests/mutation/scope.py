@@ -66,7 +66,7 @@ UNIT: Final = (
     "results",
     "retry_policy",
     "revoke",
-    "settle",
+    "unreported",
     "soft_limit",
     "strange_messages",
     "task_*",

@@ -15,6 +15,7 @@ from jobclaim.jobs import JobStatus
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.idempotency import IdempotencyService
+from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS
 from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
 
 __all__ = ["aws", "session"]  # fixtures
@@ -237,7 +238,9 @@ def test_reconcile_finds_nothing_where_table_and_queues_agree_and_leaves_the_mes
     assert waiting_messages(session) == 12
 
 
-def test_reconcile_finds_jobs_without_message_and_messages_without_job(session: Session) -> None:
+def test_reconcile_finds_jobs_without_message_and_messages_without_job(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from jobclaim.infra import resolve_queue_urls
     from jobclaim.infra.clients import sqs_client
 
@@ -248,6 +251,9 @@ def test_reconcile_finds_jobs_without_message_and_messages_without_job(session: 
     sqs = sqs_client(session.settings)
     url = resolve_queue_urls(session.settings, sqs)["default"]
     sqs.send_message(QueueUrl=url, MessageBody="somebody else's")
+    assert reconciled(session) == [("no-job", sent["job_id"])], "the other job's submitter is probably still sending"
+    later = session.now() + UNSURE_AFTER_MS + 60_000
+    monkeypatch.setattr(session.repo, "clock", lambda: later)
     assert sorted(reconciled(session)) == [("no-job", sent["job_id"]), ("no-message", lost.job_id)]
     assert waiting_messages(session) == 2
 
