@@ -20,7 +20,7 @@ from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.redaction import redact
 from jobclaim.settings import Settings
-from jobclaim.workers.submission import envelope
+from jobclaim.workers.messages import envelope
 from jobclaim.workers.telemetry import logs, metrics, traces
 
 ROUNDS = 2_000

@@ -80,8 +80,8 @@ def _hides(statement: ast.stmt, name: str) -> bool:
 @cache
 def _refused() -> frozenset[str]:
     """Return what a worker refuses, by the worker's own list; read only when needed, because it imports Celery."""
-    from jobclaim.workers.attempt.sealed import own_names
     from jobclaim.workers.bases import IdempotentTask
+    from jobclaim.workers.sealed import own_names
 
     return frozenset(own_names(IdempotentTask))
 

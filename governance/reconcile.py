@@ -20,7 +20,7 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS
 from jobclaim.settings import Settings
 from jobclaim.specs.finding import Finding
-from jobclaim.workers.submission.message import HEADER
+from jobclaim.workers.messages.message import HEADER
 
 HIDDEN_SECONDS: Final = 60
 """How long an inspected message stays hidden if this process ends before making it visible again."""

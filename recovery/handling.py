@@ -204,7 +204,7 @@ class JobHandler:
 
     def _notify_links(self, job: Job) -> None:
         """Let a worker notify the job's chord, its chain and its error callbacks: recovery does not run tasks."""
-        from jobclaim.workers.results.links import announcement
+        from jobclaim.workers.messages.links import announcement
 
         try:
             told = announcement(self._repo, job)

@@ -17,12 +17,12 @@ from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.testing.table import in_memory
-from jobclaim.workers.attempt.scope import contained
-from jobclaim.workers.attempt.sealed import traced
 from jobclaim.workers.handle import handle_of
-from jobclaim.workers.results.links import FIELDS
-from jobclaim.workers.submission import call
-from jobclaim.workers.submission.message import TOKEN
+from jobclaim.workers.messages import call
+from jobclaim.workers.messages.links import FIELDS
+from jobclaim.workers.messages.message import TOKEN
+from jobclaim.workers.scope import contained
+from jobclaim.workers.sealed import traced
 from jobclaim.workers.task import JobTask
 
 MOST: Final = 1_000

@@ -19,7 +19,7 @@ from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.encoding.codec import plain
 from jobclaim.jobs.encoding.marks import is_mark
-from jobclaim.workers.submission import call
+from jobclaim.workers.messages import call
 
 TOLD_BY_DEFAULT: Final = ("exchange", "routing_key", "rate_limit")
 """Attributes of a registered task that Celery shows by default."""

@@ -13,7 +13,7 @@ from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import FailureKind
 from jobclaim.jobs.repo import rescue
-from jobclaim.workers.results.links import announcement
+from jobclaim.workers.messages.links import announcement
 
 log = get_logger("jobclaim.cancel")
 

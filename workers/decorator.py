@@ -10,8 +10,8 @@ from celery import Celery, Task
 from celery.app.autoretry import add_autoretry_behaviour
 from celery.local import Proxy
 
-from jobclaim.workers.attempt.sealed import declared, sealed
 from jobclaim.workers.bases import Idempotent
+from jobclaim.workers.sealed import declared, sealed
 from jobclaim.workers.submission.idempotency import KeyFrom, Rules, Scope
 from jobclaim.workers.task import JobTask
 

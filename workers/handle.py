@@ -17,6 +17,7 @@ from jobclaim.fleet.limits import FleetLimits
 from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import Job, JobError, JobRepo, log
 from jobclaim.settings import Settings
+from jobclaim.workers.submission.dispatch import publish
 
 INSTALL: Final = "jobclaim.workers.installation:install"
 """A dotted name, because that module imports this one."""
@@ -119,8 +120,6 @@ class Handle:
 
     def _send(self, job: Job) -> None:
         """Publish the message of a job that the app's repo has made PENDING again."""
-        from jobclaim.workers.submission.dispatch import publish  # imported here, because it depends on this module
-
         publish(self.app, job, max(0, job.available_at - self.repo.clock()) / 1000)
 
     def _own(self) -> Parts:

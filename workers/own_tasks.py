@@ -11,7 +11,8 @@ from celery.utils.imports import symbol_by_name
 from kombu.exceptions import OperationalError
 
 from jobclaim.jobs import FailureKind, JobError
-from jobclaim.workers.results import joining, links, notifying
+from jobclaim.workers.messages import links
+from jobclaim.workers.results import joining, notifying
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from jobclaim.workers.task import JobTask
 

@@ -20,10 +20,10 @@ from jobclaim.jobs.repo import delivery as place
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.attempt.closing import answering
-from jobclaim.workers.attempt.scope import contained
+from jobclaim.workers.messages.message import headers
 from jobclaim.workers.process.plain_request import of_task
+from jobclaim.workers.scope import contained
 from jobclaim.workers.submission import timing
-from jobclaim.workers.submission.message import headers
 from jobclaim.workers.task import JobTask
 
 log = get_logger("jobclaim.worker")

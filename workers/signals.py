@@ -11,8 +11,9 @@ from jobclaim.workers import config, plain, time_limits
 from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.pools import choice
-from jobclaim.workers.process import startup, worker
+from jobclaim.workers.process import startup
 from jobclaim.workers.schedule import alive as beat_alive
+from jobclaim.workers.state import worker
 from jobclaim.workers.telemetry import metrics, sentry, traces
 
 

@@ -21,21 +21,21 @@ from jobclaim.workers import time_limits
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.checking import check_cancelled
 from jobclaim.workers.attempt.closing import opened
+from jobclaim.workers.attempt.eager import EagerTask
 from jobclaim.workers.attempt.lasting import LastingTask
 from jobclaim.workers.attempt.returning import ReturningTask
-from jobclaim.workers.attempt.sealed import sealed
 from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
-from jobclaim.workers.process import worker
+from jobclaim.workers.messages import call, links
+from jobclaim.workers.messages.message import HEADER, TOKEN, Address, address, headers
 from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
-from jobclaim.workers.results import links, notifying
+from jobclaim.workers.results import notifying
 from jobclaim.workers.results.linked import LinkedTask
-from jobclaim.workers.submission import call
+from jobclaim.workers.sealed import sealed
+from jobclaim.workers.state import worker
 from jobclaim.workers.submission.asynchronous import AwaitableTask
 from jobclaim.workers.submission.checked import CheckedTask
 from jobclaim.workers.submission.dispatch import publish_if_due
-from jobclaim.workers.submission.eager import EagerTask
-from jobclaim.workers.submission.message import HEADER, TOKEN, Address, address, headers
 from jobclaim.workers.submission.on_commit import OnCommitTask
 from jobclaim.workers.submission.submitted import MESSAGES_FAULT, SubmittedTask
 from jobclaim.workers.submission.typed import TypedTask

@@ -15,8 +15,8 @@ from celery.app.routes import Router
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.settings import Limits, Settings
-from jobclaim.workers.attempt.sealed import declared
 from jobclaim.workers.handle import Handle
+from jobclaim.workers.sealed import declared
 from jobclaim.workers.submission import attributes
 
 

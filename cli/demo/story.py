@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jobclaim.cli.commands.submit.submission import submit
 from jobclaim.cli.demo.ledger import Body, Evidence, messages_in, read_bodies, read_refusals
 from jobclaim.cli.demo.stage import COUNTS, REPORTS, Stage
 from jobclaim.cli.demo.tasks import COUNT, FAILED_REPORT, RETRIED_REPORT
 from jobclaim.cli.processes import Child
+from jobclaim.cli.submission import submit
 from jobclaim.infra.clients import sqs_client
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import DEAD_LETTER_SUFFIX

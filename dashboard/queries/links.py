@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from jobclaim.jobs import Job
-from jobclaim.workers.submission.envelope import unseal
+from jobclaim.workers.messages.envelope import unseal
 
 MOST: Final = 12
 """Most linked jobs whose states are read."""

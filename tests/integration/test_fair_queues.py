@@ -16,8 +16,8 @@ from jobclaim import sweep
 from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers import JobTask, apps, create_app
-from jobclaim.workers.attempt.scope import contained
-from jobclaim.workers.submission.message import TOKEN, headers
+from jobclaim.workers.messages.message import TOKEN, headers
+from jobclaim.workers.scope import contained
 from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 

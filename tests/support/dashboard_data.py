@@ -32,7 +32,7 @@ from jobclaim.jobs.storage.counters import PREFIX as TALLY
 from jobclaim.jobs.storage.counters import WINDOW_MS
 from jobclaim.settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
 from jobclaim.testing.table import in_memory
-from jobclaim.workers.submission.envelope import seal
+from jobclaim.workers.messages.envelope import seal
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND

@@ -15,7 +15,7 @@ from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.model import Failure, FailureKind
-from jobclaim.workers.submission.envelope import seal
+from jobclaim.workers.messages.envelope import seal
 
 PROBE = (
     "\"'><xss-probe onclick=xss()></xss-probe><script>xss()</script><img src=x onerror=xss()>"

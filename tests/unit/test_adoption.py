@@ -23,8 +23,9 @@ from jobclaim.jobs import InvalidPayload, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.settings import Settings
 from jobclaim.workers import JobTask, create_app
-from jobclaim.workers.process import intake, unreported, worker
+from jobclaim.workers.process import intake, unreported
 from jobclaim.workers.process.request import JobRequest
+from jobclaim.workers.state import worker
 from tests.contract.stores import LossyClient
 from tests.support.clock import ManualClock
 

@@ -15,8 +15,8 @@ from jobclaim.jobs.repo import delivery
 from jobclaim.testing import Harness
 from jobclaim.workers.attempt import fence, running
 from jobclaim.workers.attempt.body import BodyDelivery
-from jobclaim.workers.process import worker
-from jobclaim.workers.submission.message import DELIVERY
+from jobclaim.workers.messages.message import DELIVERY
+from jobclaim.workers.state import worker
 
 
 class Body:

@@ -15,9 +15,10 @@ from jobclaim.jobs import Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import active, cancels, worker
+from jobclaim.workers.messages.message import TOKEN
+from jobclaim.workers.process import active, cancels
 from jobclaim.workers.process.parent import Parent
-from jobclaim.workers.submission.message import TOKEN
+from jobclaim.workers.state import worker
 from tests.support.clock import ManualClock
 
 

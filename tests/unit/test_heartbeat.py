@@ -16,8 +16,8 @@ from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
 from jobclaim.settings import Settings
-from jobclaim.workers.process import worker
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
+from jobclaim.workers.state import worker
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
 

@@ -14,9 +14,9 @@ from jobclaim.jobs import InvalidInput
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask, create_app, with_idempotency
-from jobclaim.workers.attempt.sealed import Sealed, declared
 from jobclaim.workers.handle import handle_of
 from jobclaim.workers.process.request import JobRequest
+from jobclaim.workers.sealed import Sealed, declared
 from jobclaim.workers.time_limits import problems
 
 REFUSED: dict[str, dict[str, Any]] = {

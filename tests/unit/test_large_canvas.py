@@ -11,7 +11,7 @@ from celery import chain, chord, group, shared_task
 from jobclaim.jobs import JobStatus, PayloadTooLarge
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
-from jobclaim.workers.submission.envelope import AWAY_PREFIX, MOST_IN_A_MESSAGE
+from jobclaim.workers.messages.envelope import AWAY_PREFIX, MOST_IN_A_MESSAGE
 
 told: list[str] = []
 

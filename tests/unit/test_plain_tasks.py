@@ -11,8 +11,8 @@ from kombu.message import Message
 from jobclaim.jobs import SKIPPED, IdempotencyService, InvalidInput, JobRepo
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import IdempotentTask, JobTask, create_app, plain
-from jobclaim.workers.process.held import PER_REGION, ClaimNotes, NotedClaim
 from jobclaim.workers.process.plain_request import PlainRequest, of_task
+from jobclaim.workers.state.held import PER_REGION, ClaimNotes, NotedClaim
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.idempotency import key_of
 from jobclaim.workers.time_limits import problems
@@ -129,7 +129,7 @@ def test_notes_tell_what_a_delivery_holds_until_it_is_dropped() -> None:
 
 def test_a_child_that_holds_more_than_it_can_note_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = ClaimNotes()
-    monkeypatch.setattr("jobclaim.workers.process.held.current_process", type("Child", (), {"index": 3}))
+    monkeypatch.setattr("jobclaim.workers.state.held.current_process", type("Child", (), {"index": 3}))
     assert all(notes.put("a" * 16, NotedClaim(f"job-{n}", f"t{n}")) for n in range(PER_REGION))
     assert not notes.put("a" * 16, NotedClaim("one too many", "t"))
     notes.drop("t0")

@@ -14,10 +14,10 @@ from jobclaim.jobs.failures import hooks
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
+from jobclaim.workers.messages.envelope import seal
+from jobclaim.workers.messages.message import headers
 from jobclaim.workers.process import poison
 from jobclaim.workers.process.poison import PoisonHandler
-from jobclaim.workers.submission.envelope import seal
-from jobclaim.workers.submission.message import headers
 from jobclaim.workers.transport.channel import Poisoned
 
 TASK = "poison.of_next_week"

@@ -21,8 +21,8 @@ from jobclaim.workers.attempt import running
 from jobclaim.workers.pools import stop
 from jobclaim.workers.pools.choice import choose
 from jobclaim.workers.pools.threads import TaskPool
-from jobclaim.workers.process.worker import Worker
 from jobclaim.workers.results import backend
+from jobclaim.workers.state.worker import Worker
 from tests.support.waiting import wait_until
 
 

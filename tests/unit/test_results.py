@@ -14,8 +14,9 @@ from jobclaim.jobs import Failure, FailureKind, InvalidInput, Job, JobStatus
 from jobclaim.jobs.storage.notes import SEPARATOR, Kind, Notes
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
+from jobclaim.workers.attempt.exceptions import JobFailed, find_exception
 from jobclaim.workers.results import stored
-from jobclaim.workers.results.meta import JobFailed, error_of, find_exception, meta_of, state_of
+from jobclaim.workers.results.meta import error_of, meta_of, state_of
 
 DONE = Job(job_id="a", task="t", queue="default", status=JobStatus.COMPLETED, result=1, finished_at=1_750_000_000_000)
 

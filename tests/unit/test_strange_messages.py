@@ -13,8 +13,8 @@ from jobclaim.jobs.repo.claiming import EARLY_MS
 from jobclaim.testing import Harness
 from jobclaim.testing.harness import Message
 from jobclaim.workers import JobTask
+from jobclaim.workers.messages.message import headers
 from jobclaim.workers.process.poison import PoisonHandler
-from jobclaim.workers.submission.message import headers
 from jobclaim.workers.transport.channel import Poisoned
 
 MONTH_MS = 30 * 86_400_000

@@ -33,6 +33,27 @@ def test_imports_run_in_no_circle() -> None:
         pytest.fail(f"move what both need below them: {' -> '.join(error.args[1])}")
 
 
+def test_no_two_packages_within_a_package_import_each_other() -> None:
+    """Imports within functions count as well; modules that stand beside the packages may use any of them."""
+    used = {
+        (parent, one, other)
+        for name in MODULES
+        for imported in _imports(name)
+        for parent, one, other in _siblings(name, imported)
+    }
+    mutual = sorted({(parent, *sorted((one, other))) for parent, one, other in used if (parent, other, one) in used})
+    assert not mutual, f"move what both need to a package of its own, or to the lower one: {mutual}"
+
+
+def _siblings(name: str, imported: str) -> Iterator[tuple[str, str, str]]:
+    """The two packages of one parent that an import connects, if there are such."""
+    ones, others = name.split("."), imported.split(".")
+    same = next((at for at, (one, other) in enumerate(zip(ones, others, strict=False)) if one != other), 0)
+    parent = ".".join(ones[:same])
+    if same > 1 and {f"{parent}.{ones[same]}", f"{parent}.{others[same]}"} <= PACKAGES:
+        yield parent, ones[same], others[same]
+
+
 def _modules() -> Iterator[tuple[str, Path]]:
     for folder, _, files in os.walk(ROOT, followlinks=True):
         for file in (Path(folder, name) for name in files if name.endswith(".py")):
@@ -70,4 +91,5 @@ def _imports(name: str) -> set[str]:
 
 
 MODULES = dict(_modules())
+PACKAGES = {name for name, file in MODULES.items() if file.name == "__init__.py"}
 TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}

@@ -16,8 +16,8 @@ from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, JobRepo, JobStatus, PayloadTooLarge
 from jobclaim.settings import Settings
 from jobclaim.workers import IdempotentTask, JobTask, create_app, with_idempotency
+from jobclaim.workers.messages.message import HEADER
 from jobclaim.workers.submission.dispatch import publish
-from jobclaim.workers.submission.message import HEADER
 from tests.support.clock import ManualClock
 
 MINUTE_MS = 60_000

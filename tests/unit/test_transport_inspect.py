@@ -17,9 +17,9 @@ from kombu.serialization import dumps
 from kombu.transport.virtual import Channel, Message
 
 from jobclaim.jobs import PayloadTooLarge
+from jobclaim.workers.messages.envelope import PACKED, seal, unseal
+from jobclaim.workers.messages.inflate import TooLarge
 from jobclaim.workers.process.poison import MAX_REASON
-from jobclaim.workers.submission.envelope import PACKED, seal, unseal
-from jobclaim.workers.submission.inflate import TooLarge
 from jobclaim.workers.transport.inspect import Poison, bounded, build_message, check_call, check_headers, read_envelope
 from tests.support.poison import CORPUS, envelope, mutants, wire
 

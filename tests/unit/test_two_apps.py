@@ -18,7 +18,7 @@ from jobclaim.infra import provision
 from jobclaim.jobs import log
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import JobTask, apps
-from jobclaim.workers.attempt.scope import contained
+from jobclaim.workers.scope import contained
 
 NAMES = ("shop", "mail")
 CALLS = 4

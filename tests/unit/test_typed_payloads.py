@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from jobclaim.jobs import FailureKind, InvalidInput, JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
-from jobclaim.workers.submission.call import to_payload
+from jobclaim.workers.messages.call import to_payload
 from jobclaim.workers.submission.typed import InvalidArguments, plan
 
 ran: list[Any] = []

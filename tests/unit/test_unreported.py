@@ -30,10 +30,11 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import active, cancels, unreported, worker
+from jobclaim.workers.messages.envelope import seal
+from jobclaim.workers.process import active, cancels, unreported
 from jobclaim.workers.process.parent import Parent
 from jobclaim.workers.process.unreported import HeldAttempt
-from jobclaim.workers.submission.envelope import seal
+from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
 from tests.support.clock import ManualClock
 

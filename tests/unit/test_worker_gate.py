@@ -9,8 +9,8 @@ from unittest.mock import Mock
 import pytest
 
 from jobclaim.jobs.protocol.claims import new_token
-from jobclaim.workers.process import board, worker
-from jobclaim.workers.process.worker import Worker
+from jobclaim.workers.state import board, worker
+from jobclaim.workers.state.worker import Worker
 from tests.support.waiting import wait_until
 
 

@@ -30,10 +30,10 @@ from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
 from jobclaim.workers.attempt import coroutines, leaving, outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
-from jobclaim.workers.process import worker
+from jobclaim.workers.messages.message import DELIVERY, address, delivery_of
+from jobclaim.workers.state import worker
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.dispatch import publish_if_due
-from jobclaim.workers.submission.message import DELIVERY, address, delivery_of
 from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")

@@ -20,9 +20,9 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
 from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt import answer, leaving
+from jobclaim.workers.attempt.exceptions import exception_of
 from jobclaim.workers.attempt.leaving import End
-from jobclaim.workers.attempt.scope import Tracer
-from jobclaim.workers.results.meta import exception_of
+from jobclaim.workers.scope import Tracer
 
 log = get_logger("jobclaim.worker")
 

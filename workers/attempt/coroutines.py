@@ -30,7 +30,7 @@ from celery import Task, _state
 from celery.exceptions import SoftTimeLimitExceeded
 
 from jobclaim.workers.attempt import checking, running, soft_limit
-from jobclaim.workers.submission.message import delivery_of
+from jobclaim.workers.messages.message import delivery_of
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from kombu.exceptions import EncodeError
 from jobclaim.jobs import Effects, InvalidEffect, InvalidPayload, Job
 from jobclaim.jobs.repo.transaction import Transaction
 from jobclaim.workers.attempt.outcome import record_success
-from jobclaim.workers.results import links
+from jobclaim.workers.messages import links
 from jobclaim.workers.submission.dispatch import publish_if_due
 
 NO_ATTEMPT: Final = (

@@ -35,7 +35,8 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import admission
 from jobclaim.workers.attempt.outcome import kind_of
-from jobclaim.workers.submission import call, envelope, timing
+from jobclaim.workers.messages import call, envelope
+from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.idempotency import bind
 from jobclaim.workers.submission.options import check_retry

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobclaim.workers.process import worker
+from jobclaim.workers.state import worker
 
 WRITING_MS: Final = 60_000
 """How long an attempt past its lease, for which its worker vouches, tries to record its outcome."""

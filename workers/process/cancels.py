@@ -20,11 +20,12 @@ from jobclaim.jobs import JobError, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.process import active, unreported, worker
+from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import OwnedRequest
 from jobclaim.workers.process.unreported import HeldAttempt
+from jobclaim.workers.state import worker
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -13,7 +13,7 @@ from typing import Final
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.process import worker
+from jobclaim.workers.state import worker
 
 log = get_logger("jobclaim.heartbeat")
 

@@ -18,8 +18,8 @@ from kombu.message import Message
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers import plain
 from jobclaim.workers.pools.threads import TaskPool
-from jobclaim.workers.process import worker
 from jobclaim.workers.process.poison import PoisonHandler
+from jobclaim.workers.state import worker
 from jobclaim.workers.transport.channel import sqs_client
 from jobclaim.workers.transport.compatibility import ensure_supported
 

@@ -23,14 +23,15 @@ from jobclaim.fleet.registered import Announcement, RegisteredTasks, own
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.process import active, unreported, worker
+from jobclaim.workers.messages.message import TOKEN
+from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
 from jobclaim.workers.process.shutdown import Shutdown
-from jobclaim.workers.submission.message import TOKEN
+from jobclaim.workers.state import worker
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -12,10 +12,10 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from jobclaim.jobs import JobError
-from jobclaim.workers.process import worker
+from jobclaim.workers.messages.message import DELIVERY, address
 from jobclaim.workers.process.request import OwnedRequest
 from jobclaim.workers.process.unreported import HeldAttempt
-from jobclaim.workers.submission.message import DELIVERY, address
+from jobclaim.workers.state import worker
 
 logger = get_logger("celery.worker.request")
 

@@ -20,11 +20,11 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
-from jobclaim.workers.process import worker
+from jobclaim.workers.messages.message import Address, address
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.results import notifying
+from jobclaim.workers.state import worker
 from jobclaim.workers.submission.dispatch import publish
-from jobclaim.workers.submission.message import Address, address
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -21,10 +21,10 @@ from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
 from jobclaim.jobs.protocol.claims import new_token
-from jobclaim.workers.process import worker
+from jobclaim.workers.messages.message import DELIVERY, TOKEN, address, delivery_of
 from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.process.unreported import HeldAttempt
-from jobclaim.workers.submission.message import DELIVERY, TOKEN, address, delivery_of
+from jobclaim.workers.state import worker
 
 logger = get_logger("celery.worker.request")
 
@@ -41,7 +41,7 @@ class OwnedRequest(Request):
     """A delivery of a message. Each creates its own token: two deliveries of one message must not share a claim.
 
     Celery calls it in the event loop, which must not wait for DynamoDB: outcomes that the child cannot record go to the
-    `jobclaim.workers.process.worker.Owner`.
+    `jobclaim.workers.state.worker.Owner`.
 
     Attributes
     ----------

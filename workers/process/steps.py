@@ -14,8 +14,8 @@ from celery.worker import state
 from jobclaim.fleet.registered import digest_of, own
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.workers.process import ecs
-from jobclaim.workers.process import worker as this
 from jobclaim.workers.process.parent import Parent
+from jobclaim.workers.state import worker as this
 
 
 class ParentStep(bootsteps.StartStopStep):

@@ -29,10 +29,10 @@ from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.answer import einfo_of
 from jobclaim.workers.attempt.outcome import kind_of, record_cancelled, record_failure
-from jobclaim.workers.results import links, notifying
-from jobclaim.workers.submission import call
+from jobclaim.workers.messages import call, links
+from jobclaim.workers.messages.message import HEADER, TOKEN
+from jobclaim.workers.results import notifying
 from jobclaim.workers.submission.dispatch import publish_if_due
-from jobclaim.workers.submission.message import HEADER, TOKEN
 from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")

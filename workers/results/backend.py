@@ -31,12 +31,13 @@ from jobclaim.workers.attempt import running
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.original import original
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
-from jobclaim.workers.process import worker
-from jobclaim.workers.results import chords, header, links, notifying
+from jobclaim.workers.messages import links
+from jobclaim.workers.messages.message import TOKEN, address
+from jobclaim.workers.results import chords, header, notifying
 from jobclaim.workers.results import states as own_states
 from jobclaim.workers.results.meta import error_of
 from jobclaim.workers.results.stored import StoredResults
-from jobclaim.workers.submission.message import TOKEN, address
+from jobclaim.workers.state import worker
 
 log = get_logger("jobclaim.worker")
 

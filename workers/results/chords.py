@@ -30,8 +30,8 @@ from kombu.utils.json import dumps, loads
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers import time_limits
-from jobclaim.workers.results import followups, header, links
-from jobclaim.workers.submission import call
+from jobclaim.workers.messages import call, links
+from jobclaim.workers.results import followups, header
 from jobclaim.workers.submission.dispatch import publish
 
 log = get_logger("jobclaim.chords")

@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.results.links import CHORD_TASK, FIELDS
+from jobclaim.workers.messages.links import CHORD_TASK, FIELDS
 
 log = get_logger("jobclaim.chords")
 

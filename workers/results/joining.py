@@ -12,7 +12,8 @@ from celery.result import allow_join_result
 
 from jobclaim.jobs import OffloadLost
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.workers.results import followups, links, waiting
+from jobclaim.workers.messages import links
+from jobclaim.workers.results import followups, waiting
 from jobclaim.workers.results import header as headers
 from jobclaim.workers.results.chords import LOOK_SECONDS, job_id_of
 

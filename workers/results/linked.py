@@ -17,7 +17,8 @@ from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.effects import EffectfulTask
 from jobclaim.workers.attempt.outcome import record_success
-from jobclaim.workers.results import followups, links
+from jobclaim.workers.messages import links
+from jobclaim.workers.results import followups
 from jobclaim.workers.results.meta import replaced_by
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.submission.typed import plain_result

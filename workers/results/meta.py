@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from celery import states
-from celery.exceptions import TaskPredicate, TaskRevokedError, WorkerLostError
+from celery.exceptions import TaskRevokedError
 
-from jobclaim.jobs import FailureKind, Job, JobError, JobStatus
+from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.kept import PROGRESS, SLEEP
-from jobclaim.jobs.model import Failure
 from jobclaim.jobs.storage.large import Large
-from jobclaim.workers.results.links import of_job
-from jobclaim.workers.submission import call
+from jobclaim.workers.attempt.exceptions import exception_of
+from jobclaim.workers.messages import call
+from jobclaim.workers.messages.links import of_job
 
 STATES: Final = {
     JobStatus.PENDING: states.PENDING,
@@ -33,10 +30,6 @@ WAITING: Final = "WAITING"
 REPLACED_BY: Final = "jobclaim:replaced_by"
 UNKNOWN: Final = {"status": states.PENDING, "result": None, "traceback": None, "children": None, "date_done": None}
 """Celery's state of an unknown id, which looks like a waiting task."""
-
-
-class JobFailed(JobError):
-    """The job failed with an error whose class is unknown in this process; the message names it."""
 
 
 def replaced_by(job_id: str) -> dict[str, str]:
@@ -127,49 +120,3 @@ def error_of(job: Job) -> BaseException | None:
     if job.status is JobStatus.CANCELLED:
         return TaskRevokedError(failure.message if failure else "cancelled")  # type: ignore[no-any-return]
     return None if failure is None else exception_of(failure)
-
-
-def exception_of(failure: Failure) -> Exception:
-    """Make an exception that prints like the recorded one, of its own class if this process knows it.
-
-    Never one that would end the process or the task of the caller that waits for the result, as ``SystemExit`` or
-    ``Ignore``.
-    """
-    if not failure.exception:
-        orphaned = failure.kind is FailureKind.ORPHANED
-        return WorkerLostError(failure.message) if orphaned else JobFailed(failure.message)
-    known = find_exception(failure.exception)
-    made = _make(known, failure.message) if known and _is_harmless(known) else None
-    return made or JobFailed(f"{failure.exception}: {failure.message}")
-
-
-def _is_harmless(known: type[BaseException]) -> TypeGuard[type[Exception]]:
-    return issubclass(known, Exception) and not issubclass(known, TaskPredicate)
-
-
-def find_exception(name: str) -> type[BaseException] | None:
-    """Find an exception class by its dotted name among the loaded modules, without importing any."""
-    parts = name.split(".")
-    for split in range(len(parts) - 1, -1, -1):
-        found: Any = sys.modules.get(".".join(parts[:split]) or "builtins")
-        for part in parts[split:]:
-            found = getattr(found, part, None)
-        if isinstance(found, type) and issubclass(found, BaseException):
-            return found
-    return None
-
-
-def _make(known: type[Exception], message: str) -> Exception | None:
-    """Make an exception of a class whose constructor may need more than a message, and whose text may be arbitrary."""
-    printed = type(known.__name__, (known,), {"__str__": lambda _: message, "__module__": known.__module__})
-    for make in (known, partial(_bare, known), printed, partial(_bare, printed)):
-        with suppress(Exception):
-            if message in str(made := make(message)):
-                return made
-    return None
-
-
-def _bare(known: type[Exception], message: str) -> Exception:
-    made = known.__new__(known)
-    made.args = (message,)
-    return made

@@ -8,7 +8,8 @@ from celery import Celery
 
 from jobclaim.jobs import Job, JobError, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
-from jobclaim.workers.results import followups, links
+from jobclaim.workers.messages import links
+from jobclaim.workers.results import followups
 from jobclaim.workers.results.meta import error_of, state_of, with_result
 from jobclaim.workers.submission.dispatch import publish_if_due
 

@@ -11,8 +11,8 @@ from jobclaim.jobs import Job, JobNotFound, JobStatus
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.running import Running
 from jobclaim.workers.attempt.body import BodyDelivery
-from jobclaim.workers.process import worker
-from jobclaim.workers.submission.message import TOKEN, address
+from jobclaim.workers.messages.message import TOKEN, address
+from jobclaim.workers.state import worker
 
 
 def take(app: Any, task_id: str, state: str, meta: Any, request: Any) -> bool:

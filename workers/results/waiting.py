@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jobclaim.jobs import Job
-from jobclaim.workers.results.links import original_id
+from jobclaim.workers.messages.links import original_id
 from jobclaim.workers.results.meta import successor_of_result
 
 SUBMISSION_SECONDS: Final = 900

@@ -19,7 +19,7 @@ from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.checks import MAX_COUNT
 from jobclaim.specs.refusals import did_you_mean
-from jobclaim.workers.attempt.sealed import hides
+from jobclaim.workers.sealed import hides
 from jobclaim.workers.submission.idempotency import OWNERS
 from jobclaim.workers.submission.options import REFUSED
 

@@ -12,7 +12,8 @@ from celery import Task
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job
 from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.encoding.marks import is_mark
-from jobclaim.workers.submission import attributes, call, options
+from jobclaim.workers.messages import call
+from jobclaim.workers.submission import attributes, options
 from jobclaim.workers.submission.idempotency import bind, named
 
 ENDLESS: Final = 1_000_000

@@ -11,8 +11,8 @@ from jobclaim.jobs import Job, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import rescue
-from jobclaim.workers.submission.envelope import carried
-from jobclaim.workers.submission.message import headers
+from jobclaim.workers.messages.envelope import carried
+from jobclaim.workers.messages.message import headers
 
 log = get_logger("jobclaim.dispatch")
 

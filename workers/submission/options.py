@@ -19,7 +19,7 @@ import kombu
 
 from jobclaim.jobs import InvalidInput
 from jobclaim.specs.refusals import did_you_mean
-from jobclaim.workers.submission.envelope import KEPT, OF_ONE_SEND
+from jobclaim.workers.messages.envelope import KEPT, OF_ONE_SEND
 
 GROUP: Final = "MessageGroupId"
 OURS: Final = frozenset(

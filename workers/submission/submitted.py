@@ -19,9 +19,9 @@ from jobclaim.jobs.idempotency import window_seconds
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo.transaction import afterwards
 from jobclaim.workers import time_limits
-from jobclaim.workers.attempt.scope import for_own_app
-from jobclaim.workers.results import links
-from jobclaim.workers.submission import call, envelope, timing
+from jobclaim.workers.messages import call, envelope, links
+from jobclaim.workers.scope import for_own_app
+from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.idempotency import Identity, Rules, bind, identify
 from jobclaim.workers.telemetry import traces

@@ -16,7 +16,7 @@ from jobclaim.jobs import InvalidInput, Job
 from jobclaim.jobs.log import get_logger, speaking_for
 from jobclaim.jobs.repo.transaction import Transaction
 from jobclaim.workers.handle import Handle, handle_of
-from jobclaim.workers.submission import envelope
+from jobclaim.workers.messages import envelope
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.task import JobTask
 

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.jobs import Job
 from jobclaim.settings import Settings
-from jobclaim.workers.submission.envelope import unseal
+from jobclaim.workers.messages.envelope import unseal
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

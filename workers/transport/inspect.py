@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from jobclaim.workers.submission.inflate import inflate
+from jobclaim.workers.messages.inflate import inflate
 from jobclaim.workers.transport import foreign
 
 CONTENT_TYPE: Final = "application/json"

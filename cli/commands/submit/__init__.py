@@ -86,7 +86,7 @@ def command(
     With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout has passed
     and the job has not ended.
     """
-    from jobclaim.cli.commands.submit.submission import submit
+    from jobclaim.cli.submission import submit
     from jobclaim.fleet.acting import acted
 
     if at is not None and delay is not None:

@@ -16,7 +16,7 @@ from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.model import Attempt
 from jobclaim.recovery import sweep
-from jobclaim.workers.submission.envelope import seal
+from jobclaim.workers.messages.envelope import seal
 from tests.unit.dashboard.conftest import Board
 
 

@@ -20,7 +20,7 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.storage.together import write_together
 from jobclaim.workers.attempt.effects import collecting
 from jobclaim.workers.handle import handle_of, installed_on
-from jobclaim.workers.submission import call
+from jobclaim.workers.messages import call
 from jobclaim.workers.submission.typed import TypedTask
 
 NO_JOB = (

@@ -36,7 +36,7 @@ class Board:
 
     @property
     def open_until(self) -> float:
-        """Until when claims may be made, in seconds of `jobclaim.workers.process.worker.now`."""
+        """Until when claims may be made, in seconds of `jobclaim.workers.state.worker.now`."""
         return float(_OPEN_UNTIL.unpack_from(self._memory, 0)[0])
 
     @open_until.setter

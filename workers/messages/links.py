@@ -19,8 +19,8 @@ from celery.canvas import maybe_signature
 
 from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.storage.large import Large
-from jobclaim.workers.submission.call import to_payload
-from jobclaim.workers.submission.envelope import is_left_out, names, restored, unseal
+from jobclaim.workers.messages.call import to_payload
+from jobclaim.workers.messages.envelope import is_left_out, names, restored, unseal
 
 FIELDS: Final[Mapping[str, str]] = {
     "link": "callbacks",

@@ -26,8 +26,8 @@ from jobclaim.jobs import PayloadTooLarge
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.protocol.submission import MAX_ENVELOPE
 from jobclaim.jobs.storage.large import Large
-from jobclaim.workers.submission.inflate import MOST_BYTES, inflate
-from jobclaim.workers.submission.message import HEADER
+from jobclaim.workers.messages.inflate import MOST_BYTES, inflate
+from jobclaim.workers.messages.message import HEADER
 
 KEPT: Final = frozenset(
     {

@@ -19,7 +19,7 @@ from celery import Task
 from celery.utils.imports import symbol_by_name
 
 from jobclaim.workers.attempt.closing import answering, closing
-from jobclaim.workers.attempt.scope import Tracer, contained
+from jobclaim.workers.scope import Tracer, contained
 
 LIBRARIES: Final = ("celery.", "jobclaim.")
 REMEDIES: Final = {

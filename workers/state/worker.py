@@ -20,8 +20,8 @@ import socket
 import time
 from typing import Any, Protocol
 
-from jobclaim.workers.process.board import Board
-from jobclaim.workers.process.held import ClaimNotes, NotedClaim
+from jobclaim.workers.state.board import Board
+from jobclaim.workers.state.held import ClaimNotes, NotedClaim
 
 # this clock keeps running while the machine is suspended, and is the same for all its processes
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -1,0 +1,1 @@
+"""What messages carry: a call, its options and what follows it."""

@@ -1,0 +1,1 @@
+"""The state of a worker that its processes share."""
