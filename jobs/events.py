@@ -304,6 +304,9 @@ schedule.overdue | beat | error | schedules
 schedule.recovered | beat | info | schedules
     No schedule is overdue any more.
     The health check passes again.
+beat.orphaned | beat | error |
+    The worker of this beat was killed, so the beat ends.
+    A worker with `-B` runs beat in a child process. Start the worker again.
 
 # canvas
 chord.not_notified | chords worker | warning | JOB group_id error

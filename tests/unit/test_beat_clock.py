@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +144,19 @@ def test_a_clock_that_was_ahead_does_not_hide_a_stuck_loop(tmp_path: Path) -> No
     touched = (tmp_path / "beat.alive").stat().st_mtime
     assert worker.health(600, now=lambda: touched + 10).ok
     assert "in the future" in worker.health(600, now=lambda: touched - 86_400).why
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_the_beat_of_a_worker_ends_when_its_main_process_was_killed(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    one = beat(app, minutely=60.0)
+    child = SimpleNamespace(_parent_pid=os.getppid() if alive else os.getpid())
+    monkeypatch.setattr("jobclaim.workers.schedule.beat.current_process", lambda: child)
+    with capture_logs() as lines, nullcontext() if alive else pytest.raises(SystemExit):
+        one.turn(seconds=1)
+    assert bool(one.sent) is alive
+    assert [line["event"] for line in lines] == ([] if alive else ["beat.orphaned"])
 
 
 def test_a_schedule_that_never_fires_is_not_overdue(app: Celery) -> None:

@@ -20,11 +20,13 @@ clock would plan it wrongly. A last run in the future is a sign of such a clock,
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
+from billiard.process import current_process
 from celery.beat import BeatLazyFunc, Scheduler
 
 from jobclaim.jobs import StoreUnavailable
@@ -90,6 +92,7 @@ class JobScheduler(Scheduler):
         """Submit all due entries, after those that could not be submitted before; return the seconds until the next
         loop.
         """
+        _end_without_worker()
         now = self.clock()
         self._submit_missed(now)
         self._reset_future_runs(now)
@@ -176,6 +179,14 @@ class JobScheduler(Scheduler):
         else:
             self._missed.append((entry, due, until))
         return result
+
+
+def _end_without_worker() -> None:
+    """End the beat of a worker (``-B``) whose main process was killed: it would go on for ever, with old schedules."""
+    parent = current_process()._parent_pid
+    if parent is not None and os.getppid() != parent:
+        log.error("beat.orphaned")
+        raise SystemExit(0)
 
 
 def due_tick(known: Any, last_run_at: datetime, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime | None]:

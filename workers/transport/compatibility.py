@@ -117,6 +117,7 @@ READ: Final = {
     "celery.worker.consumer:Consumer": ("controller", "pool", "hub", "timer", "app"),
     "celery.worker.request:Request": ("_request_dict", "_context", "acknowledged", "message"),
     "billiard.common": ("_should_have_exited",),
+    "billiard.process:BaseProcess": ("_parent_pid",),
     "celery.worker.state": ("active_requests", "reserved_requests"),
 }
 """Attributes that are read or set, by the class that has them or whose constructor sets them, or by their module."""
