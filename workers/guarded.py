@@ -131,7 +131,7 @@ class GuardedTask(Task):
             self._hold(BreakerOpen(one, until), started=False)
         if self.jobclaim.repo.clock() >= self.request.job.lease_expires_at:
             reason = "its lease ended before its breaker allowed it to start"
-            self._give_back(partial(self.jobclaim.repo.release, reason=reason, started=False))
+            self._release_claimed(partial(self.jobclaim.repo.release, reason=reason, started=False))
             raise Ignore(reason)
 
     def _guarded(self, body: Callable[[], Any]) -> Any:
@@ -167,5 +167,5 @@ class GuardedTask(Task):
         log.info("job.held", why=reason, available_at=at)
         if started:
             self._make_room()
-        self._give_back(partial(self.jobclaim.repo.release, available_at=at, reason=reason, started=started))
+        self._release_claimed(partial(self.jobclaim.repo.release, available_at=at, reason=reason, started=started))
         raise Ignore(reason)
