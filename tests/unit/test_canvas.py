@@ -373,7 +373,7 @@ def test_a_step_that_came_too_late_to_start_revokes_the_rest_of_its_chain_at_onc
     jobclaim.drain()
     assert bodies("add") == []
     assert (result.parent.state, result.state) == ("REVOKED", "REVOKED")
-    assert [job.task for job in jobclaim.submitted].count("jobclaim.notify_links") == 1
+    assert [job.task for job in jobclaim.submitted].count("jobclaim.tell_links") == 1
 
 
 def test_a_member_that_came_too_late_to_start_fails_its_chord_at_once(jobclaim: Harness) -> None:

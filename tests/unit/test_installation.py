@@ -293,7 +293,7 @@ def test_a_route_to_a_queue_that_settings_do_not_know_is_a_reason_not_to_start()
 
 # --- installing
 def test_our_own_tasks_are_registered_on_the_app_alone() -> None:
-    ours = {"jobclaim.recovery.sweep", "jobclaim.chord", "jobclaim.notify_links"}
+    ours = {"jobclaim.recovery.sweep", "jobclaim.chord", "jobclaim.tell_links"}
     assert ours <= set(installed().tasks)
     assert not ours & set(host().tasks)
 

@@ -34,7 +34,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "replaced_task_nesting": "replaced_task_nesting",
 }
 """Options of a call, and their names in Celery's request."""
-TELL_TASK: Final = "jobclaim.notify_links"
+TELL_TASK: Final = "jobclaim.tell_links"  # stored in jobs of every release
 CHORD_TASK: Final = "jobclaim.chord"
 REPLACED: Final = ".replaced"
 """Follows the id of a replaced job in the id of its replacement."""
