@@ -128,6 +128,10 @@ class Settings(BaseSettings):
     """Adds the queues of one of `QUEUE_PRESETS`; a queue of the same name in ``queues`` replaces the preset's."""
     queues: FromJson[tuple[QueueSpec, ...]] = Field(default_factory=lambda: (QueueSpec(name="default"),))
     """All queues. No worker listens to a queue that is removed while it still holds messages."""
+    adopt_plain_messages: bool = True
+    """Whether workers take messages that name no job, as plain Celery sends them: they make a job of a `JobTask`'s, and
+    run any other task. While it is on, whoever may send to a queue can call the tasks of that queue with any arguments.
+    Off, such messages go to the dead-letter queue with the reason; a `QueueSpec` may differ."""
     tasks: FromJson[dict[str, TaskSpec]] = {}
     """Per task name or pattern, overrides of the queue's values. The first matching pattern applies."""
     schedules: FromJson[dict[str, ScheduleSpec]] = {}

@@ -441,6 +441,9 @@ task.unregistered | poison | warning | JOB reason delay_seconds
 message.forwarded | poison | info | JOB delay_seconds
     The message was sent again for another worker.
     Its task is not registered in this worker.
+message.dropped_copy | poison | info | JOB
+    A copy of a message was dropped.
+    Its task is not registered in this worker, and the job's next message is still delayed.
 poison.not_moved | poison | error | queue reason error
     A poison message could not be moved and is left to SQS.
     SQS or DynamoDB did not answer.

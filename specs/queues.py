@@ -43,6 +43,9 @@ class QueueSpec(Spec):
     max_receive_count: Count = 5
     """Deliveries before SQS moves a message to the dead-letter queue. With 1, a message that a stopping worker releases
     becomes a dead letter."""
+    adopt_plain_messages: bool | None = None
+    """Whether its workers take messages that name no job, as plain Celery sends them; default
+    `Settings.adopt_plain_messages`. Where it is off, they go to the dead-letter queue."""
 
     @field_validator("name")
     @classmethod

@@ -13,7 +13,7 @@ from celery.app.log import Logging
 
 from jobclaim.jobs import idempotency
 from jobclaim.settings import Settings
-from jobclaim.workers import config, decorator, forks, own_tasks, signals, time_limits
+from jobclaim.workers import builtins, config, decorator, forks, own_tasks, signals, time_limits
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.handle import Handle, installed_on, is_made_up
 from jobclaim.workers.submission.idempotency import key_of
@@ -139,6 +139,7 @@ def _prepare_bodies(sender: Any, **_: Any) -> None:
     """
     for task in list(sender.tasks.values()):
         coroutines.prepare_instance(task)
+    builtins.guard(sender)
 
 
 def _adopt_tasks(app: Any, handle: Handle) -> None:

@@ -10,9 +10,10 @@ from celery.exceptions import ChordError
 from celery.utils.imports import symbol_by_name
 from kombu.exceptions import OperationalError
 
-from jobclaim.jobs import FailureKind, JobError
+from jobclaim.jobs import FailureKind, JobError, StoreUnavailable
 from jobclaim.workers.messages import links
 from jobclaim.workers.results import joining, notifying
+from jobclaim.workers.results.chords import group_id_of
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from jobclaim.workers.task import JobTask
 
@@ -36,10 +37,18 @@ class UpkeepTask(JobTask):
 def register(app: Celery) -> None:
     """Register the tasks for recovery, chords, and notifying the links of a job that ended without its worker."""
     app.task(name=RECOVERY_TASK, base=Task, bind=True, ignore_result=True, shared=False)(_recover)
-    app.task(name=links.CHORD_TASK, base=UpkeepTask, bind=True, shared=False, starts_early=True)(
-        joining.run_chord  # it checks itself whether its members have ended
+    app.task(name=links.CHORD_TASK, base=UpkeepTask, bind=True, shared=False, ready_early=_all_counted)(
+        joining.run_chord
     )
     app.task(name=links.TELL_TASK, base=UpkeepTask, bind=True, shared=False)(notifying.notify_links)
+
+
+def _all_counted(self: Any, job_id: str) -> bool:
+    """Check whether all members of a chord have ended: their last one sends the message that starts it early."""
+    try:
+        return bool(self.app.backend.notes.arrivals(group_id_of(job_id)).complete)
+    except StoreUnavailable:
+        return False  # the claim has no answer either, or the chord wakes up by itself
 
 
 def _recover(self: Any) -> Any:

@@ -17,6 +17,7 @@ from celery.exceptions import Ignore, Reject
 from jobclaim.jobs import ClaimLost, Job, JobCancelled, JobNotFound, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
+from jobclaim.workers import builtins
 from jobclaim.workers.attempt import coroutines
 from jobclaim.workers.attempt.body import BodyDelivery
 from jobclaim.workers.attempt.closing import answering
@@ -31,6 +32,7 @@ log = get_logger("jobclaim.worker")
 
 def prepare_tasks(app: Celery) -> None:
     """Prepare the tasks of a worker that is about to start; a second time changes nothing."""
+    builtins.guard(app)
     for task in app.tasks.values():
         if not isinstance(task, JobTask) and not isinstance(vars(task).get("retry"), partial):
             coroutines.prepare_instance(task)

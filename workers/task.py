@@ -28,6 +28,7 @@ from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.messages import call, links
 from jobclaim.workers.messages.message import HEADER, TOKEN, Address, address, headers
+from jobclaim.workers.process import plain_messages
 from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.results import notifying
 from jobclaim.workers.results.linked import LinkedTask
@@ -75,9 +76,6 @@ class JobTask(
         ``{"EXTERNAL": {"retries": 2, "after_seconds": 600, "factor": 2}}``.
     critical : bool
         Whether any failure raises an alert.
-    starts_early : bool
-        Whether a message may start a job before it is due; default false. Anyone who can send a message can then do so:
-        set it only where the body itself checks whether the job is due.
     failure_kinds : mapping, optional
         Kinds of this task's exceptions: from class, or dotted name, to `jobs.FailureKind` or a function.
     """
@@ -89,7 +87,6 @@ class JobTask(
     dead_letters: ClassVar[Mapping[str, Any] | None] = None
     critical: ClassVar[bool] = False
     failure_kinds: ClassVar[Mapping[type[BaseException] | str, Any] | None] = None
-    starts_early: ClassVar[bool] = False
     idempotency_ttl: ClassVar[float | str | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -177,6 +174,13 @@ class JobTask(
         """Raise if this attempt is to end: `jobclaim.check_cancelled`, which any code that the body calls may use."""
         check_cancelled()
 
+    def ready_early(self, job_id: str) -> bool:
+        """Check whether a message may start this job before it is due, because what it waits for has come.
+
+        A message alone is no reason: anyone who may send to the queue can write one.
+        """
+        return False
+
     def _refuse(self, task_id: str, *, is_job: bool) -> NoReturn:
         """Refuse to claim while heartbeats fail: recovery may soon consider this worker lost."""
         if not is_job:
@@ -196,7 +200,7 @@ class JobTask(
                 token=request.get(TOKEN),
                 refused=partial(self._refused, where),
                 task=self.name,
-                when_due=not self.starts_early,
+                when_due=not self.ready_early(where.job_id),
             )
 
     def _refused(self, where: Address, job: Job) -> None:
@@ -211,7 +215,7 @@ class JobTask(
         """
         if job.task != self.name:
             raise Misaddressed(f"it names task {self.name!r}, but its job {job.job_id!r} belongs to task {job.task!r}")
-        if not self.starts_early and job.attempt == where.attempt and early(job, self.jobclaim.repo.clock()):
+        if job.attempt == where.attempt and early(job, self.jobclaim.repo.clock()):
             self._send_in_time(job)
         notifying.notify_expired(self.app, job)
 
@@ -229,6 +233,9 @@ class JobTask(
         """
         delivered = (self.request.delivery_info or {}).get("routing_key")
         queue = delivered if delivered in self.jobclaim.settings.queue_names else None
+        if why := plain_messages.refusal(self, self.jobclaim, queue or ""):
+            log.error("message.refused", job_id=task_id, task=self.name, reason=why)
+            raise Unadoptable(why)
         try:
             job = self._create(args, kwargs, self.request.as_execution_options(), job_id=task_id, queue=queue)
         except Exception as error:

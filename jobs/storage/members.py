@@ -116,6 +116,10 @@ class Members(Records):
         """Write the number of a chord's members, when the last of them is about to be sent: one write."""
         return _counted(self._update(name, "SET #expected = :it, #ttl = :ttl", {":it": attribute(members)}, seconds))
 
+    def arrivals(self, name: str) -> Arrivals:
+        """Read how many members have arrived, consistently: one read."""
+        return _counted(self._read(name))
+
     def is_announced(self, name: str) -> bool:
         """Check whether the last member was about to be sent, that is, whether `expect` was called."""
         return "expected" in self._read(name)

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     HEADER = "header"
     TICK = "tick"
     PAYLOAD = "payload"
+    SENT = "sent"
 
 
 def key(kind: Kind, name: str) -> Item:

@@ -12,6 +12,7 @@ from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import FailureKind, Job, JobStatus, StoreUnavailable, on_failure
 from jobclaim.jobs.failures import hooks
 from jobclaim.jobs.failures.dead import seal_policy
+from jobclaim.jobs.repo import rescue
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
 from jobclaim.workers.messages.envelope import seal
@@ -30,24 +31,39 @@ def following(self: Any, number: int = 0) -> int:
     return number
 
 
+class Kept(list[str]):
+    """An SQS client that keeps the reasons of dead letters."""
+
+    def send_message(self, *, MessageAttributes: dict[str, Any], **_: Any) -> None:  # noqa: N803 - boto3's names
+        self.append(MessageAttributes["Reason"]["StringValue"])
+
+
 class Desk:
     """A desk, and the receipts of what it has deleted."""
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
         self.deleted: list[str] = []
-        self._desk = PoisonHandler(harness.app, lambda: None, lambda _, receipt: self.deleted.append(receipt))
+        self.sqs = Kept()
+        self._desk = PoisonHandler(harness.app, lambda: self.sqs, lambda _, receipt: self.deleted.append(receipt))
 
     def step(self, **options: Any) -> Job:
         """Write a step of a chain whose task is registered nowhere."""
         return self.harness.repo.create_job(TASK, queue="default", envelope=seal({"chain": [NEXT]}), **options)
 
-    def handle(self, job: Job, *, unregistered: bool = False) -> Job:
+    def last(self, **options: Any) -> Job:
+        """Write such a step that has had all its messages."""
+        job = self.step(**options)
+        while job.dispatches < self.harness.repo.settings.max_dispatches:
+            counted = rescue.dispatch(self.harness.repo, job)
+            assert counted is not None
+            job = counted
+        return job
+
+    def handle(self, job: Job, *, unregistered: bool = True, queue: str = "default") -> Job:
         """Deal with the job's message; give the job as it is then."""
         reason = f"{TASK} is not registered"
-        message = Poisoned(
-            "default", "http://queue", "receipt", "", reason, {"task": TASK, **headers(job)}, unregistered
-        )
+        message = Poisoned(queue, "http://queue", "receipt", "", reason, {"task": TASK, **headers(job)}, unregistered)
         self._desk.handle(message)
         return self.harness.job(job)
 
@@ -55,6 +71,12 @@ class Desk:
 @pytest.fixture
 def desk(jobclaim: Harness) -> Desk:
     return Desk(jobclaim)
+
+
+@pytest.fixture
+def kept(desk: Desk) -> list[str]:
+    """Reasons of the dead letters."""
+    return desk.sqs
 
 
 @pytest.fixture
@@ -71,7 +93,7 @@ def heard() -> Iterator[list[str]]:
 
 
 def test_a_step_whose_task_is_not_registered_fails_the_rest_of_its_chain(desk: Desk) -> None:
-    job = desk.handle(desk.step())
+    job = desk.handle(desk.last())
     assert job.status is JobStatus.FAILED
     assert job.failure is not None
     assert job.failure.kind is FailureKind.CONFIGURATION
@@ -81,7 +103,7 @@ def test_a_step_whose_task_is_not_registered_fails_the_rest_of_its_chain(desk: D
 
 
 def test_hooks_and_alerts_hear_of_it(desk: Desk, heard: list[str]) -> None:
-    job = desk.handle(desk.step(failure_policy=seal_policy(None, critical=True)))
+    job = desk.handle(desk.last(failure_policy=seal_policy(None, critical=True)))
     assert heard == [job.job_id]
     assert Tally.of(desk.harness.repo).read().critical == 1
 
@@ -95,7 +117,7 @@ def test_a_step_that_is_too_late_besides_revokes_the_rest_of_its_chain(desk: Des
 
 
 def test_a_failure_that_was_not_written_leaves_the_message(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = desk.step()
+    job = desk.last()
 
     def away(*_: Any, **__: Any) -> Job:
         raise StoreUnavailable("away")
@@ -104,7 +126,7 @@ def test_a_failure_that_was_not_written_leaves_the_message(desk: Desk, monkeypat
         patch.setattr(desk.harness.repo, "update_status", away)
         assert desk.handle(job).status is JobStatus.PROCESSING
     assert desk.deleted == []
-    assert desk.harness.submitted == [job]
+    assert [each.job_id for each in desk.harness.submitted] == [job.job_id]
 
 
 # --- a task that another worker may know
@@ -115,10 +137,12 @@ def test_a_job_is_sent_again_later_each_time_until_it_has_had_its_messages(
     monkeypatch.setattr(poison, "publish", lambda _app, _job, delay: delays.append(delay))
     job, most = desk.step(), desk.harness.repo.settings.max_dispatches
     for number in range(2, most + 1):
-        job = desk.handle(job, unregistered=True)
+        desk.harness.travel(delays[-1] if delays else 0)
+        job = desk.handle(job)
         assert (job.status, job.attempt, job.charged, job.dispatches) == (JobStatus.PENDING, 0, 0, number)
+    desk.harness.travel(delays[-1])
     assert delays == [5, 10, 20, 40, 80, 160, 320, 640, 900, 900, 900]
-    job = desk.handle(job, unregistered=True)
+    job = desk.handle(job)
     assert job.status is JobStatus.FAILED
     assert job.failure is not None
     assert job.failure.kind is FailureKind.CONFIGURATION
@@ -130,19 +154,40 @@ def test_a_message_that_could_not_be_sent_again_is_kept(desk: Desk, monkeypatch:
         raise ConnectionError("SQS is away")
 
     monkeypatch.setattr(poison, "publish", away)
-    assert desk.handle(desk.step(), unregistered=True).status is JobStatus.PENDING
+    assert desk.handle(desk.step()).status is JobStatus.PENDING
     assert desk.deleted == []
 
 
 def test_a_step_that_is_too_late_is_not_sent_again(desk: Desk) -> None:
     job = desk.step(start_by=desk.harness.clock() + 1_000)
     desk.harness.travel(2)
-    assert desk.handle(job, unregistered=True).status is JobStatus.CANCELLED
+    assert desk.handle(job).status is JobStatus.CANCELLED
 
 
 def test_a_stale_message_of_a_task_that_is_not_registered_changes_nothing(desk: Desk) -> None:
     job = desk.step()
     assert desk.harness.repo.claim_job(job.job_id) is not None
-    after = desk.handle(job, unregistered=True)
+    after = desk.handle(job)
     assert (after.status, after.dispatches) == (JobStatus.PROCESSING, 1)
     assert desk.deleted == ["receipt"]
+
+
+# --- whoever may send a message
+def test_copies_of_a_message_do_not_use_up_the_jobs_messages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poison, "publish", lambda *_: None)
+    job = desk.handle(desk.step())
+    for _ in range(2 * desk.harness.repo.settings.max_dispatches):
+        assert desk.handle(job).status is JobStatus.PENDING
+    assert desk.harness.job(job).dispatches == 2
+
+
+def test_a_malformed_message_leaves_a_due_job_of_its_own_task_alone(desk: Desk, kept: list[str]) -> None:
+    job = desk.last()
+    assert desk.handle(job, unregistered=False) == job
+    assert (kept, desk.deleted) == ([f"{TASK} is not registered"], ["receipt"])
+
+
+def test_a_message_in_another_queue_than_its_jobs_leaves_the_job_alone(desk: Desk, kept: list[str]) -> None:
+    job = desk.last()
+    assert desk.handle(job, queue="mail") == job
+    assert len(kept) == 1

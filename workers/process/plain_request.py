@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
-from celery.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celery.exceptions import InvalidTaskError, SoftTimeLimitExceeded, TimeLimitExceeded
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker.request import Request
@@ -13,6 +13,8 @@ from celery.worker.state import task_ready
 
 from jobclaim.jobs import JobError
 from jobclaim.workers.messages.message import DELIVERY, address
+from jobclaim.workers.process import plain_messages
+from jobclaim.workers.process.adoption import Unadoptable
 from jobclaim.workers.process.request import OwnedRequest
 from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.state import worker
@@ -27,7 +29,25 @@ class PlainRequest(OwnedRequest):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._refuse_strange()
         self._keep_to_queue()
+
+    def _refuse_strange(self) -> None:
+        """Refuse a message that this queue's workers do not take, for the dead-letter queue.
+
+        Raises
+        ------
+        celery.exceptions.InvalidTaskError
+        """
+        handle, queue = self.app.jobclaim, str(self._delivery_info.get("routing_key") or "")
+        if (where := address(self._request_dict)) is None:
+            why = plain_messages.refusal(self.task, handle, queue)
+        else:
+            why = plain_messages.misused(
+                self.task, handle.settings, queue, where.job_id, self._args or (), self._kwargs or {}
+            )
+        if why:
+            raise InvalidTaskError(why)
 
     def _keep_to_queue(self) -> None:
         """Lower a limit of the call's own, or of a task sent to another queue, to what the queue's lease allows."""
@@ -58,6 +78,10 @@ class PlainRequest(OwnedRequest):
         """Handle a body that raised, which its child has recorded (``return_ok``), or a child that is lost."""
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        if isinstance(error, Unadoptable):
+            task_ready(self)
+            self.acknowledged = True
+            return self.message.channel.poisoned(self.message, str(error.reason))
         if return_ok:
             if isinstance(error, SoftTimeLimitExceeded):
                 self._lost(error, gone=False)  # the limit may have hit before the claim

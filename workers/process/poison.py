@@ -1,4 +1,7 @@
-"""Handle poison messages, which no worker can run: fail the job with the reason, or keep the message as a dead letter.
+"""Handle poison messages, which no worker can run: keep them as dead letters, or send the job's message again.
+
+A message that cannot be read is kept, even where it names a job: anyone who may send to the queue can write it. The job
+is left alone, and recovery sends its own message again.
 
 A job whose task is not registered here may be known to another worker: while a new version is rolled out, the old one
 meets tasks that only the new one has. So its message is sent again, later each time, and the job fails when it has had
@@ -84,34 +87,45 @@ class PoisonHandler:
             log.error("poison.moved", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
 
     def _end(self, poisoned: Poisoned, where: Address | None) -> str:
-        """Return where the message is kept now; empty where it was sent again, for a worker that knows its task."""
-        if where is None:
-            return self._keep(poisoned)
-        task = str(poisoned.headers.get("task") or "")
-        if poisoned.unregistered and self._send_later(where, poisoned, task):
-            return ""
-        return "job" if self._fail(where, task, poisoned.reason) else self._keep(poisoned)
+        """Return where the message is kept now; empty where it was sent again, for a worker that knows its task.
 
-    def _send_later(self, where: Address, poisoned: Poisoned, task: str) -> bool:
-        """Send the message again after a while, without a claim: no attempt is begun, so none is charged.
-
-        ``False`` where that is not possible: the job has had all its messages, has expired, or does not wait for this
-        message.
+        A message that cannot be read, or that names another job than its queue and task have, is kept and its job is
+        left alone: anyone who may send to the queue can write one, and recovery sends the job's own message again.
         """
+        job = self._job_of(poisoned, where) if where is not None and poisoned.unregistered else None
+        if where is None or job is None:
+            return self._keep(poisoned)
+        repo = self._app.jobclaim.repo
+        waits = job.status is JobStatus.PENDING and job.attempt == where.attempt
+        if waits and not lifecycle.is_late(job, repo.clock()) and job.dispatches < repo.settings.max_dispatches:
+            self._send_later(job, poisoned.reason)
+            return ""
+        return "job" if self._fail(where, job.task, poisoned.reason) else self._keep(poisoned)
+
+    def _job_of(self, poisoned: Poisoned, where: Address) -> Job | None:
+        """Return the job whose own message this may be: of the same task and queue, and due; else ``None``."""
         repo = self._app.jobclaim.repo
         try:
-            job = repo.get_job(where.job_id)
+            job: Job = repo.get_job(where.job_id)
         except (JobNotFound, InvalidInput):
-            return False
-        waits = job.status is JobStatus.PENDING and job.attempt == where.attempt and job.task == task
-        if not waits or lifecycle.is_late(job, repo.clock()) or job.dispatches >= repo.settings.max_dispatches:
-            return False
+            return None
+        same = job.task == poisoned.headers.get("task") and poisoned.queue in ("", job.queue)
+        return None if not same or early(job, repo.clock()) else job
+
+    def _send_later(self, job: Job, reason: str) -> None:
+        """Send the message again after a while, without a claim: no attempt is begun, so none is charged.
+
+        A copy that comes while the last one sent is still delayed is dropped: copies must not use up a job's messages.
+        """
+        repo = self._app.jobclaim.repo
+        if repo.clock() < job.dispatched_at + delay_seconds(job.dispatches - 1) * (job.dispatches > 1) * 1000 // 2:
+            log.info("message.dropped_copy", **job.log_context())
+            return
         counted = rescue.dispatch(repo, job)
         if counted is not None:
             delay = delay_seconds(counted.dispatches - 1)
             publish(self._app, counted, delay)
-            self._log_forwarded(counted, poisoned.reason, delay)
-        return True
+            self._log_forwarded(counted, reason, delay)
 
     def _log_forwarded(self, job: Job, reason: str, delay: int) -> None:
         """Warn once per task: a deployment may bring thousands of its jobs before the last old worker has ended."""
@@ -127,8 +141,6 @@ class PoisonHandler:
         ``False`` where there is no such job, or it is another task's or not due: it is left alone.
         """
         repo, seen = self._app.jobclaim.repo, list[Job]()
-        if not task:
-            return False
         try:
             job = repo.claim_job(
                 where.job_id,

@@ -38,6 +38,7 @@ log = get_logger("jobclaim.chords")
 
 LOOK_SECONDS: Final = 300
 """How often a chord checks its members by itself."""
+SUFFIX: Final = ".chord"
 MOST_PLAIN: Final = 50
 """Limit of plain members that a chord's job names; with more, all members are treated as plain tasks."""
 
@@ -75,7 +76,12 @@ def wake(app: Celery, group_id: str) -> None:
 
 def job_id_of(group_id: str) -> str:
     """Return the id of the job that is a chord."""
-    return f"{group_id}.chord"
+    return f"{group_id}{SUFFIX}"
+
+
+def group_id_of(job_id: str) -> str:
+    """Return the id of the group whose chord a job is."""
+    return job_id.removesuffix(SUFFIX)
 
 
 def fail_for(app: Celery, job: Job, error: BaseException) -> None:

@@ -168,6 +168,7 @@ class Channel(SQS.Channel):
             envelope = bounded(envelope)
             payload = self._envelope_payload(envelope, "", raw, url)
             message = build_message(lambda: self.Message(payload, channel=self))
+            message.delivery_info["routing_key"] = queue  # where it came from, whatever it says
         except Poison as poison:
             self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", str(poison), headers))
         else:

@@ -1,0 +1,206 @@
+"""Messages that name no job: what a worker makes of one that anyone may have sent."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import chord, shared_task
+from celery.exceptions import InvalidTaskError
+from celery.worker.request import create_request_cls
+from kombu.message import Message as Wire
+
+from jobclaim.jobs import JobNotFound, JobStatus
+from jobclaim.settings import QueueSpec, TaskSpec
+from jobclaim.testing import Harness
+from jobclaim.testing.harness import Message
+from jobclaim.workers import JobTask, create_app
+from jobclaim.workers.messages.message import headers
+from jobclaim.workers.process.plain_request import PlainRequest
+from jobclaim.workers.results.chords import LOOK_SECONDS, job_id_of
+from jobclaim.workers.schedule.entries import RECOVERY_TASK
+
+RAN: list[Any] = []
+QUEUES = (QueueSpec(name="default"), QueueSpec(name="mail", adopt_plain_messages=False))
+
+
+@shared_task(base=JobTask, name="messages.charge")
+def charge(order: int = 0) -> int:
+    """Be a job."""
+    RAN.append(order)
+    return order
+
+
+@shared_task(name="messages.plain")
+def plain(order: Any = 0) -> Any:
+    """Be no job."""
+    RAN.append(order)
+    return order
+
+
+@shared_task(base=JobTask, name="messages.total")
+def total(values: list[int]) -> int:
+    """Be the body of a chord."""
+    RAN.append(values)
+    return sum(values)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran() -> None:
+    RAN.clear()
+
+
+def sent(jobclaim: Harness, task: str, *args: Any, queue: str = "default", task_id: str = "forged") -> None:
+    """Deliver a message as plain Celery writes it."""
+    jobclaim.deliver(Message(task, task_id, list(args), {}, queue, 0, {}))
+
+
+def is_job(jobclaim: Harness, job_id: str = "forged") -> bool:
+    try:
+        return bool(jobclaim.job(job_id))
+    except JobNotFound:
+        return False
+
+
+# --- the switch, and routes
+@pytest.mark.parametrize(
+    ("queue", "switch", "taken"),
+    [("default", True, True), ("default", False, False), ("mail", True, False), ("mail", False, False)],
+)
+def test_adoption_is_switched_off_for_all_queues_or_for_one(
+    jobclaim: Harness, queue: str, switch: bool, taken: bool
+) -> None:
+    jobclaim.use(queues=QUEUES, adopt_plain_messages=switch)
+    sent(jobclaim, charge.name, 7, queue=queue)
+    assert ([7] if taken else [], taken) == (RAN, is_job(jobclaim))
+
+
+def test_a_queue_may_adopt_where_the_fleet_does_not(jobclaim: Harness) -> None:
+    open_queue = QueueSpec(name="default", adopt_plain_messages=True)
+    jobclaim.use(queues=(open_queue,), adopt_plain_messages=False)
+    sent(jobclaim, charge.name, 7)
+    assert RAN == [7]
+
+
+def test_a_job_runs_where_plain_messages_are_refused(jobclaim: Harness) -> None:
+    jobclaim.use(queues=QUEUES, adopt_plain_messages=False)
+    result = charge.delay(3)
+    jobclaim.drain()
+    assert (RAN, jobclaim.job(result).status) == ([3], JobStatus.COMPLETED)
+
+
+def test_a_task_runs_only_from_the_queue_that_its_route_names(jobclaim: Harness) -> None:
+    jobclaim.use(
+        queues=(QueueSpec(name="default"), QueueSpec(name="mail")), tasks={charge.name: TaskSpec(queue="mail")}
+    )
+    sent(jobclaim, charge.name, 7)
+    assert (RAN, is_job(jobclaim)) == ([], False)
+    sent(jobclaim, charge.name, 7, queue="mail")
+    assert RAN == [7]
+
+
+@pytest.mark.parametrize("task", ["jobclaim.chord", "jobclaim.tell_links"])
+def test_jobclaims_own_tasks_run_only_as_jobs(jobclaim: Harness, task: str) -> None:
+    named = next(name for name in jobclaim.app.tasks if name.startswith("jobclaim.") and task.split(".")[1][:4] in name)
+    sent(jobclaim, named, "x")
+    assert not is_job(jobclaim)
+
+
+# --- plain tasks, in the worker's main process
+def received(task: str, args: tuple[Any, ...], queue: str, names_job: bool, **settings: Any) -> str:
+    """Take a plain task's message in a worker; give the reason of its refusal."""
+    from jobclaim.settings import Settings
+
+    app = create_app(Settings(queues=(QueueSpec(name="default"), QueueSpec(name="mail")), **settings))
+    bound = app.tasks[task]
+    made = app.amqp.as_task_v2("an-id", task, args, {})
+    named = {"jobclaim": {"job_id": "an-id", "attempt": 0}} if names_job else {}
+    message = Wire(
+        body=json.dumps(made.body),
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={**made.headers, **named},
+        delivery_info={"exchange": "", "routing_key": queue},
+    )
+    kind = create_request_cls(PlainRequest, bound, SimpleNamespace(apply_async=None), "vm", None, app=app)
+    try:
+        kind(message, app=app, task=bound, hostname="vm")
+    except InvalidTaskError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("args", "queue", "names_job", "settings", "reason"),
+    [
+        ((7,), "default", False, {}, ""),
+        ((7,), "default", False, {"adopt_plain_messages": False}, "adopt_plain_messages is off"),
+        ((7,), "default", False, {"tasks": {plain.name: TaskSpec(queue="mail")}}, "belongs to queue 'mail'"),
+        (("an-id",), "default", True, {"adopt_plain_messages": False}, ""),
+        (("rm -rf",), "default", True, {"adopt_plain_messages": False}, "other arguments than its job's id"),
+        (("an-id", 1), "default", True, {"adopt_plain_messages": False}, "other arguments than its job's id"),
+        (("other",), "default", True, {}, ""),
+    ],
+)
+def test_a_plain_tasks_message_is_refused_before_a_child_has_it(
+    args: tuple[Any, ...], queue: str, names_job: bool, settings: dict[str, Any], reason: str
+) -> None:
+    refused = received(plain.name, args, queue, names_job, **settings)
+    assert reason in refused
+    assert bool(refused) == bool(reason)
+
+
+def test_recoverys_task_runs_from_recoverys_queue_alone() -> None:
+    assert "belongs to queue 'recovery'" in received(RECOVERY_TASK, (), "default", False)
+    assert received(RECOVERY_TASK, (), "recovery", False, adopt_plain_messages=False) == ""
+
+
+# --- Celery's own tasks
+BUILT_IN: dict[str, list[Any]] = {
+    "celery.map": [{"task": "messages.charge", "args": [], "kwargs": {}, "options": {}}, [1, 2]],
+    "celery.starmap": [{"task": "messages.plain", "args": [], "kwargs": {}, "options": {}}, [[1], [2]]],
+    "celery.chunks": [{"task": "messages.charge", "args": [], "kwargs": {}, "options": {}}, [[1]], 1],
+    "celery.chord_unlock": ["group", {"task": "messages.charge", "args": [1], "kwargs": {}, "options": {}}],
+    "celery.group": [[{"task": "messages.charge", "args": [1], "kwargs": {}, "options": {}}], "r", [], True],
+    "celery.chain": [],
+    "celery.accumulate": [1],
+    "celery.backend_cleanup": [],
+}
+
+
+@pytest.mark.parametrize("task", BUILT_IN)
+@pytest.mark.parametrize("names_job", [False, True])
+def test_celerys_own_tasks_do_not_run_from_a_forged_message(jobclaim: Harness, task: str, names_job: bool) -> None:
+    assert set(BUILT_IN) | {"celery.chord"} == {name for name in jobclaim.app.tasks if name.startswith("celery.")}
+    options = {"headers": {"jobclaim": {"job_id": "forged", "attempt": 0}}} if names_job else {}
+    jobclaim.deliver(Message(task, "forged", BUILT_IN[task], {}, "default", 0, options))
+    jobclaim.drain()
+    assert RAN == []
+    assert jobclaim.submitted == []
+    assert jobclaim.app.AsyncResult("forged").state == "PENDING"
+
+
+def test_a_sent_starmap_runs_and_its_id_does_not_carry_other_arguments(jobclaim: Harness) -> None:
+    plain.starmap([(1,), (2,)]).apply_async()
+    (message,) = jobclaim.messages
+    sent(jobclaim, "celery.starmap", BUILT_IN["celery.starmap"][0], [["rm"]], task_id=message.task_id)
+    sent(jobclaim, "celery.map", *message.args, task_id=message.task_id)
+    assert RAN == []
+    jobclaim.drain()
+    assert RAN == [1, 2]
+
+
+# --- chords
+def test_a_forged_message_does_not_start_a_chord_before_its_members_are_counted(jobclaim: Harness) -> None:
+    result = chord([charge.s(1), charge.s(2)])(total.s())
+    group_id = result.parent.id
+    chord_job = jobclaim.job(job_id_of(group_id))
+    forged = Message(chord_job.task, chord_job.job_id, [], {}, "default", 0, {"headers": headers(chord_job)})
+    jobclaim.deliver(forged)
+    after = jobclaim.job(chord_job)
+    assert (after.status, after.attempt) == (JobStatus.PENDING, 0), "nothing of it has begun"
+    jobclaim.drain()
+    assert (RAN[-1], jobclaim.job(chord_job).attempt) == ([1, 2], 1)
+    assert jobclaim.clock() < chord_job.created_at + LOOK_SECONDS * 1000, "its last member started it"

@@ -1,0 +1,84 @@
+"""Which messages that name no job a worker takes: anyone who may send to a queue can write one.
+
+::
+
+    names no job, and its task is
+        one of Celery's own (``celery.starmap``)   taken only with the note that its sender wrote: `builtins`
+        jobclaim's own                             recovery's, on recovery's queue; no other
+        routed to another queue                    refused
+        any other                                  taken, unless ``adopt_plain_messages`` is off for the queue
+
+What is refused goes to the queue's dead-letter queue, with the reason. With ``adopt_plain_messages`` off, a plain task
+still gets the messages of its jobs, whose only argument is the job's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from jobclaim.settings import Settings
+from jobclaim.workers import time_limits
+from jobclaim.workers.handle import Handle
+from jobclaim.workers.schedule.entries import RECOVERY_TASK
+
+BUILT_IN: Final = "celery."
+OWN: Final = "jobclaim."
+
+
+def refusal(task: Any, handle: Handle, queue: str) -> str:
+    """Say why a message without a job is not taken from a queue; empty where it is.
+
+    Parameters
+    ----------
+    queue : str
+        Logical name of the queue that it was received from; empty where that is unknown.
+    """
+    settings, name = handle.settings, str(task.name)
+    if name == RECOVERY_TASK:
+        return "" if queue in ("", settings.recovery_queue) else _elsewhere(name, settings.recovery_queue, queue)
+    if name.startswith(BUILT_IN):
+        return ""  # whether its sender wrote a note is seen before its body
+    if name.startswith(OWN):
+        return f"task {name!r} is jobclaim's own and runs only as a job"
+    routed = route_of(task, handle)
+    if queue and routed and routed != queue:
+        return _elsewhere(name, routed, queue)
+    if not adopts(settings, queue):
+        return (
+            f"it names no job, and queue {queue or '?'!r} takes no such message: adopt_plain_messages is off. Submit "
+            "it as a job, or switch adopt_plain_messages on for the queue"
+        )
+    return ""
+
+
+def misused(
+    task: Any, settings: Settings, queue: str, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> str:
+    """Say why a plain task's message that names a job is not taken from a queue; empty where it is.
+
+    Where plain messages are refused, naming a job must not be a way to call the body with other arguments.
+    """
+    if adopts(settings, queue) or (list(args) == [job_id] and not kwargs):
+        return ""
+    return (
+        f"it calls plain task {task.name!r} with other arguments than its job's id, and queue {queue or '?'!r} takes "
+        "no such message: adopt_plain_messages is off"
+    )
+
+
+def adopts(settings: Settings, queue: str) -> bool:
+    """Return whether a queue takes messages that name no job; an unknown queue as most do."""
+    own = settings.queue(queue).adopt_plain_messages if queue in settings.queue_names else None
+    return settings.adopt_plain_messages if own is None else own
+
+
+def route_of(task: Any, handle: Handle) -> str:
+    """Return the queue that the task, the settings or the host's routes name for a task; empty where none does."""
+    if own := getattr(task, "queue", None):
+        return str(getattr(own, "name", own))
+    return handle.settings.task_spec(task.name).queue or time_limits.host_route(task, handle) or ""
+
+
+def _elsewhere(name: str, theirs: str, queue: str) -> str:
+    return f"task {name!r} belongs to queue {theirs!r}, and its message came from queue {queue!r}"
