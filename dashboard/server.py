@@ -13,7 +13,6 @@ from jobclaim.settings import Settings
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8484
-MOST_CONNECTIONS: Final = 200
 STOP_SECONDS: Final = 5
 
 
@@ -49,6 +48,7 @@ def serve(
     """
     import uvicorn
 
+    from jobclaim.dashboard.connections import LONGEST_HEAD, BoundedProtocol
     from jobclaim.workers.telemetry import logs
 
     check_bind(host, settings, operator=operator)
@@ -63,7 +63,9 @@ def serve(
             access_log=False,  # URLs hold job ids and search terms
             proxy_headers=False,  # forwarding headers are not trusted
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            http=BoundedProtocol,
+            ws="none",
+            h11_max_incomplete_event_size=LONGEST_HEAD,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         ready(address(host, open_socket.getsockname()[1]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from jobclaim.dashboard.person import SCOPE_KEY, Person, Role
 from jobclaim.dashboard.security import alb, basic
@@ -31,6 +31,7 @@ from jobclaim.dashboard.security.asgi import (
     refuse,
     wait_token_of,
 )
+from jobclaim.dashboard.security.turns import PLACES
 from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.settings import Settings
 
@@ -74,7 +75,7 @@ def access_of(
     if settings.dashboard_alb is not None:
         return _by_token(alb.AlbTokens(settings.dashboard_alb, clock=clock), passwords)
     if passwords is not None:
-        return lambda scope: passwords.person(Headers.of(scope).one("authorization"))
+        return lambda scope: passwords.person(Headers.of(scope).one("authorization"), client_of(scope))
     return local_access(Person(user, Role.OPERATOR if operator else Role.VIEWER))
 
 
@@ -83,9 +84,15 @@ def _by_token(tokens: alb.AlbTokens, passwords: basic.Passwords | None) -> Acces
         headers = Headers.of(scope)
         if alb.HEADER in headers or passwords is None:
             return tokens.person(headers.one(alb.HEADER))  # a password does not make up for an invalid token
-        return passwords.person(headers.one("authorization"))
+        return passwords.person(headers.one("authorization"), client_of(scope))
 
     return judge
+
+
+def client_of(scope: Scope) -> str:
+    """Return the address that a request came from; a proxy in front is one client."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def local_access(person: Person) -> Access:
@@ -150,6 +157,7 @@ class AccessGuard:
     def __init__(self, app: App, *, access: Access) -> None:
         self._app = app
         self._access = access
+        self._threads: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -158,11 +166,18 @@ class AccessGuard:
         if token := wait_token_of(scope):
             holder = Person("the holder of its token", Role.HOLDER, token)
             return await self._app({**scope, SCOPE_KEY: holder}, receive, send)
-        from anyio.to_thread import run_sync
-
-        person = await run_sync(self._access, scope)
+        person = await self._person(scope)
         if isinstance(person, Person) and scope["method"] not in SAFE_METHODS and not person.may_act:
             person = LOOKS_ONLY
         if isinstance(person, Refusal):
             return await refuse(person, send)
         return await self._app({**scope, SCOPE_KEY: person}, receive, send)
+
+    async def _person(self, scope: Scope) -> Person | Refusal:
+        """Authenticate in threads of its own: requests that wait for the check of a password hold up no page."""
+        from anyio import CapacityLimiter
+        from anyio.to_thread import run_sync
+
+        if self._threads is None:
+            self._threads = CapacityLimiter(PLACES)
+        return await run_sync(self._access, scope, limiter=self._threads)

@@ -1,8 +1,9 @@
 """Passwords: hashed with scrypt, checked once per process and user, and rate limited against guessing.
 
 A check takes a tenth of a second by design. A correct password is remembered as a keyed digest, so that page views need
-no check. Wrong passwords are counted per name; after ten in a minute that name must wait, whether it exists or not, so
-that responses do not reveal which names exist. Users who signed in before are not affected.
+no check. Wrong passwords are counted per name and client; after ten in a minute that name must wait there, whether it
+exists or not, so that responses do not reveal which names exist; after fifty from anywhere it must wait everywhere.
+Users who signed in before are not affected. Checks come one at a time, in fair turns: `dashboard.security.turns`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final
 
 from jobclaim.dashboard.person import Person, Role
 from jobclaim.dashboard.security.asgi import Refusal
+from jobclaim.dashboard.security.turns import Turns
 from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.settings import DashboardUser
 
@@ -29,12 +31,12 @@ MEMORY: Final = 256 * 1024 * 1024
 LONGEST: Final = 1024
 """Longest name and password together, bytes."""
 TRIES: Final = 10
+EVERYWHERE: Final = 50
+"""Wrong passwords for a name in `TRIES_MS`, from all clients together."""
 TRIES_MS: Final = 60_000
 REMEMBERED: Final = 1000
-COUNTED: Final = 10_000
+COUNTED: Final = 20_000
 """Most names with counted failures: more than can be checked in `TRIES_MS`, so that none is dropped early."""
-CHECKERS: Final = 4
-"""Most checks that wait; more are refused at once, so that guessing does not use up the threads."""
 
 ASK: Final = Refusal(
     401,
@@ -45,6 +47,8 @@ ASK: Final = Refusal(
 WAIT: Final = Refusal(
     429, "password", "too many wrong passwords for this name; wait a minute", (("retry-after", "60"),)
 )
+
+BUSY: Final = Refusal(429, "password", "others are signing in; try again in a moment", (("retry-after", "2"),))
 
 
 def hash_password(password: str) -> str:
@@ -83,50 +87,52 @@ class Passwords:
         self._known: dict[bytes, str] = {}
         self._wrong: dict[bytes, list[int]] = {}
         self._lock = threading.Lock()
-        self._checking = threading.Lock()
-        self._turns = threading.BoundedSemaphore(CHECKERS)
+        self._turns = Turns()
 
-    def person(self, authorization: str | None) -> Person | Refusal:
-        """Authenticate an Authorization header. Blocks for a tenth of a second if the password is new."""
+    def person(self, authorization: str | None, client: str = "") -> Person | Refusal:
+        """Authenticate an Authorization header of a client, by its address.
+
+        Blocks for a tenth of a second if the password is new, and longer while others are checked.
+        """
         given = _credentials(authorization)
         if given is None:
             return ASK
         name, password = given
         digest = hmac.digest(self._secret, f"{name}:{password}".encode(), "sha256")
         if self._known.get(digest) != name:
-            if not self._turns.acquire(blocking=False):
-                return WAIT
-            try:
-                refusal = self._check(name, password, digest)
-            finally:
-                self._turns.release()
+            with self._turns.turn(client, name) as mine:  # guessing uses at most one core and 32 MiB
+                refusal = self._check(name, password, digest, client) if mine else BUSY
             if refusal is not None:
                 return refusal
         return Person(name, Role.OPERATOR if self._users[name].operator else Role.VIEWER)
 
-    def _check(self, name: str, password: str, digest: bytes) -> Refusal | None:
+    def _check(self, name: str, password: str, digest: bytes, client: str) -> Refusal | None:
         user = self._users.get(name)
-        counted = hmac.digest(self._secret, name.encode(), "sha256")  # short, however long an invented name is
-        with self._checking:  # one at a time: guessing uses at most one core and 32 MiB
-            if self._is_locked(counted):
-                return WAIT
-            right = is_password(password, user.password if user else self._nobody)
-            with self._lock:
-                if right and user:
-                    self._wrong.pop(counted, None)
-                    self._remember(digest, name)
-                    return None
-                self._count(counted)
+        here, anywhere = self._counted(f"{client}\0{name}"), self._counted(name)
+        if self._is_locked(here, TRIES) or self._is_locked(anywhere, EVERYWHERE):
+            return WAIT
+        right = is_password(password, user.password if user else self._nobody)
+        with self._lock:
+            if right and user:
+                self._wrong.pop(here, None)
+                self._remember(digest, name)
+                return None
+            self._count(here, TRIES)
+            self._count(anywhere, EVERYWHERE)
         return ASK
 
-    def _is_locked(self, counted: bytes) -> bool:
+    def _counted(self, text: str) -> bytes:
+        """Return the key of a count: short, however long an invented name is."""
+        return hmac.digest(self._secret, text.encode(), "sha256")
+
+    def _is_locked(self, counted: bytes, most: int) -> bool:
         since = self._clock() - TRIES_MS
         with self._lock:
-            return sum(at > since for at in self._wrong.get(counted, ())) >= TRIES
+            return sum(at > since for at in self._wrong.get(counted, ())) >= most
 
-    def _count(self, counted: bytes) -> None:
+    def _count(self, counted: bytes, most: int) -> None:
         tries = self._wrong.pop(counted, [])
-        self._wrong[counted] = [*tries, self._clock()][-TRIES:]  # the most recent failure stands last
+        self._wrong[counted] = [*tries, self._clock()][-most:]  # the most recent failure stands last
         while len(self._wrong) > COUNTED:
             self._wrong.pop(next(iter(self._wrong)))
 

@@ -28,6 +28,9 @@ ALWAYS: Final = (
     ("cross-origin-resource-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
 )
+UNREAD: Final = frozenset({400, 408, 411, 413, 414, 415, 417, 421, 431})
+"""Statuses after which the rest of what a client sent may be no request: the connection ends with the response."""
+CLOSE: Final = (b"connection", b"close")
 STATIC: Final = "/static/"
 
 
@@ -48,7 +51,9 @@ class HeaderGuard:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 theirs = [row for row in message.get("headers", ()) if row[0].lower() not in ours]
-                message = {**message, "headers": [*theirs, *ours.items()]}
+                closing = [CLOSE] if message["status"] in UNREAD and scope.get("http_version", "1.1") < "2" else []
+                theirs = [row for row in theirs if not closing or row[0].lower() != CLOSE[0]]
+                message = {**message, "headers": [*theirs, *ours.items(), *closing]}
             await send(message)
 
         return await self._app(scope, receive, with_headers)

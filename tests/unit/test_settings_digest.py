@@ -21,6 +21,7 @@ from tests.support.containers import REGION, environments, outside
 STORED = "scrypt$16384$8$1$" + "s" * 22 + "$" + "k" * 43
 BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/jobs/1"
 CHANGED: dict[str, Any] = {
+    "adopt_plain_messages": False,
     "region": "eu-west-1",
     "endpoint_url": "http://127.0.0.1:1",
     "dynamodb_endpoint_url": "http://127.0.0.1:2",

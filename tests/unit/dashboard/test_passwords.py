@@ -11,7 +11,7 @@ import pytest
 from jobclaim.dashboard.person import Person, Role
 from jobclaim.dashboard.security import basic
 from jobclaim.dashboard.security.asgi import Refusal
-from jobclaim.dashboard.security.basic import CHECKERS, TRIES, Passwords, hash_password, is_password
+from jobclaim.dashboard.security.basic import EVERYWHERE, TRIES, Passwords, hash_password, is_password
 from jobclaim.settings import DashboardUser
 from tests.support.clock import ManualClock
 
@@ -152,19 +152,44 @@ def test_who_guesses_under_many_names_frees_none_that_waits(
     assert status(passwords.person(signed("ann", "correct horse"))) == 429
 
 
-def test_a_flood_of_guesses_takes_a_few_threads_only(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = Event()
-    monkeypatch.setattr(basic, "is_password", lambda *_: go_on.wait(10) and False)
-    answers: list[int] = []
-    threads = [
-        Thread(target=lambda n=n: answers.append(status(passwords.person(signed("ann", f"{n}"))))) for n in range(20)
-    ]
-    for thread in threads:
+def test_guessers_do_not_lock_out_a_new_name(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, go_on = Event(), Event()
+    checked: list[str] = []
+
+    def check(password: str, _: str) -> bool:
+        checked.append(password)
+        first.set()
+        go_on.wait(30)
+        return password == "right"
+
+    monkeypatch.setattr(basic, "is_password", check)
+    answers: dict[str, int] = {}
+
+    def ask(name: str, password: str) -> Thread:
+        thread = Thread(target=lambda: answers.update({name: status(passwords.person(signed(name, password), "::1"))}))
         thread.start()
-    for thread in threads[CHECKERS:]:
-        thread.join(5)
-    assert answers.count(429) >= 20 - CHECKERS
+        return thread
+
+    threads = [ask("guess 0", "x")]
+    assert first.wait(30)
+    threads += [ask(f"guess {n}", "x") for n in range(1, 12)]
+    threads.append(ask("ann", "right"))
     go_on.set()
     for thread in threads:
-        thread.join(5)
-    assert len(answers) == 20
+        thread.join(30)
+    assert answers.pop("ann") == 200
+    assert set(answers.values()) == {401}
+    assert len(checked) == 13
+
+
+def test_a_name_that_one_client_guesses_can_sign_in_from_another(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(basic, "is_password", lambda password, _: password == "right")
+    for _ in range(TRIES + 1):
+        passwords.person(signed("ann", "x"), "192.0.2.1")
+    assert status(passwords.person(signed("ann", "right"), "192.0.2.1")) == 429
+    assert status(passwords.person(signed("ann", "right"), "192.0.2.2")) == 200
+    for n in range(EVERYWHERE):
+        passwords.person(signed("bob", "x"), f"192.0.2.{n}")
+    assert status(passwords.person(signed("bob", "right"), "198.51.100.1")) == 429

@@ -1,0 +1,113 @@
+"""Turns for checks that must come one at a time, given fairly: nobody who waits is shut out by those who ask often.
+
+The next turn goes to the client that was served longest ago, and among its waiting names to the one served longest ago.
+Where all places are taken, whoever has most of them loses the newest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+PLACES: Final = 200
+"""Requests that may wait at once: as many as the dashboard's server has connections."""
+WAIT_SECONDS: Final = 30.0
+REMEMBERED: Final = 1_000
+"""Clients and names of which it is remembered when they were served."""
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """A request that waits."""
+
+    client: str
+    name: str
+    go: threading.Event = field(default_factory=threading.Event)
+    admitted: bool = False
+
+
+class Turns:
+    """Thread-safe.
+
+    Parameters
+    ----------
+    places : int
+        Requests that may wait at once.
+    seconds : float
+        Longest wait of one.
+    """
+
+    def __init__(self, places: int = PLACES, seconds: float = WAIT_SECONDS) -> None:
+        self._places = places
+        self._seconds = seconds
+        self._waiting: list[Waiter] = []
+        self._busy = False
+        self._served: dict[tuple[str, ...], int] = {}
+        self._count = itertools.count(1)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self, client: str, name: str) -> Iterator[bool]:
+        """Wait for a turn, and hold it; gives whether there is one."""
+        me = Waiter(client, name)
+        if not self._enter(me):
+            yield False
+            return
+        if not me.go.wait(self._seconds):
+            with self._lock:
+                if me in self._waiting:
+                    self._waiting.remove(me)
+        if not me.admitted:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with self._lock:
+                self._busy = False
+                self._next()
+
+    def _enter(self, me: Waiter) -> bool:
+        with self._lock:
+            if len(self._waiting) >= self._places:
+                victim = self._greediest()
+                mine = Counter(each.client for each in self._waiting)
+                if mine[victim.client] <= mine[me.client] and victim.client != me.client:
+                    return False
+                if victim.client == me.client and victim.name == me.name:
+                    return False
+                self._waiting.remove(victim)
+                victim.go.set()
+            self._waiting.append(me)
+            if not self._busy:
+                self._next()
+            return True
+
+    def _greediest(self) -> Waiter:
+        """Return the newest waiter of the name that has most places, of the client that has most."""
+        clients = Counter(each.client for each in self._waiting)
+        names = Counter((each.client, each.name) for each in self._waiting)
+        return max(reversed(self._waiting), key=lambda each: (clients[each.client], names[each.client, each.name]))
+
+    def _next(self) -> None:
+        """Admit the next; the lock is held."""
+        if not self._waiting:
+            return
+        chosen = min(self._waiting, key=self._last_served)
+        self._waiting.remove(chosen)
+        self._busy, chosen.admitted = True, True
+        now = next(self._count)
+        for key in ((chosen.client,), (chosen.client, chosen.name)):
+            self._served.pop(key, None)
+            self._served[key] = now
+        while len(self._served) > REMEMBERED:
+            self._served.pop(next(iter(self._served)))
+        chosen.go.set()
+
+    def _last_served(self, waiter: Waiter) -> tuple[int, int]:
+        return self._served.get((waiter.client,), 0), self._served.get((waiter.client, waiter.name), 0)
