@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobclaim.jobs import FailureKind, Job, JobStatus
+from jobclaim.jobs.model import DeadState
 from jobclaim.recovery.decide import (
     LOOK_AHEAD_MS,
     Action,
@@ -19,6 +20,7 @@ from jobclaim.recovery.decide import (
     GiveUp,
     LostWorker,
     Orphan,
+    Revive,
     decide,
     delay_seconds,
     worth_reading_after_ms,
@@ -52,8 +54,20 @@ def waiting(**values: Any) -> Job:
     return Job(job_id="j", task="tasks.work", queue="default", status=JobStatus.PENDING, **{**usual, **values})
 
 
+def sent_ago(milliseconds: int, **values: Any) -> Job:
+    """A job that is due, and whose message was sent, for so long."""
+    return waiting(available_at=NOW - milliseconds, dispatched_at=NOW - milliseconds, **values)
+
+
+def retried(**values: Any) -> Job:
+    """A job that has failed and that its rule starts again."""
+    return replace(running(), **{"status": JobStatus.FAILED, "dead_state": DeadState.SCHEDULED, **values})
+
+
 def kind_of(action: Action) -> str:
     match action:
+        case Revive():
+            return "revive"
         case Orphan(retry=True):
             return "retry"
         case Orphan():
@@ -96,6 +110,18 @@ TABLE: list[tuple[str, Job, str]] = [
     ("due and never sent", waiting(dispatches=0, available_at=NOW - 1), "first"),
     ("due ahead, but sent", waiting(available_at=NOW + 1_000), "nothing"),
     ("in time to start, to the millisecond", waiting(start_by=NOW), "nothing"),
+    ("half of its time to start is used", sent_ago(10_000, start_by=NOW + 10_000), "nothing"),
+    ("more than half of its time to start is used", sent_ago(10_001, start_by=NOW + 10_000), "again"),
+    ("sent twice, more than half used", sent_ago(10_001, start_by=NOW + 10_000, dispatches=2), "again"),
+    ("sent three times, more than half used", sent_ago(10_001, start_by=NOW + 10_000, dispatches=3), "nothing"),
+    ("two seconds are left to start", sent_ago(10_001, start_by=NOW + 2_000), "again"),
+    ("less than two seconds are left to start", sent_ago(10_001, start_by=NOW + 1_999), "nothing"),
+    ("written in a transaction just now", sent_ago(4_999, unsent=1), "nothing"),
+    ("written in a transaction that was not sent", sent_ago(5_000, unsent=1), "again"),
+    ("a failed job's retry is due", retried(retry_at=NOW), "revive"),
+    ("a failed job's retry is due in a moment", retried(retry_at=NOW + 1), "nothing"),
+    ("a failed job without a retry", retried(retry_at=0), "nothing"),
+    ("a failed job that a person decides", retried(retry_at=1, dead_state=DeadState.WAITING), "nothing"),
     ("too late to start", waiting(start_by=NOW - 1), "expire"),
     ("too late to start, message long lost", waiting(start_by=1, available_at=0, dispatched_at=0), "expire"),
     ("too late to start, never sent", waiting(dispatches=0, start_by=NOW - 1), "expire"),
