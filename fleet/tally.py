@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.jobs.clock import Clock
+from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item
-from jobclaim.jobs.storage.counters import WINDOW_MS, Counters, window_key
+from jobclaim.jobs.storage.counters import PREFIX, WINDOW_MS, Counters, window_key
 
 FLUSH_MS: Final = 10_000
-COUNTERS: Final = ("submitted", "duplicates", "critical")
+COUNTERS: Final = ("submitted", "duplicates", "critical", "healed", "failed_again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class Counts:
     ----------
     critical : int
         Failures of critical tasks.
+    healed, failed_again : int
+        Automatic retries of dead letters that completed, and those that failed.
     last_task, last_job : str
         Task and id of the most recent one.
     """
@@ -36,6 +39,8 @@ class Counts:
     submitted: int = 0
     duplicates: int = 0
     critical: int = 0
+    healed: int = 0
+    failed_again: int = 0
     last_task: str = ""
     last_job: str = ""
 
@@ -48,6 +53,8 @@ class Window:
     submitted: int = 0
     duplicates: int = 0
     critical: int = 0
+    healed: int = 0
+    failed_again: int = 0
 
 
 class Tally(Counters):
@@ -91,3 +98,10 @@ class Tally(Counters):
 def window_in(name: str, item: Item) -> Window:
     """Read the counts of five minutes; the name of the record is the time when they began."""
     return Window(int(name), **{counter: int(item[counter]["N"]) for counter in COUNTERS if counter in item})
+
+
+def windows_in(items: Iterable[Item]) -> list[Window]:
+    """Pick the counts from records of the fleet table, oldest first; they are kept for a day."""
+    keyed = {str(item[schema.FLEET_KEY]["S"]): item for item in items}
+    found = [window_in(key.removeprefix(PREFIX), item) for key, item in keyed.items() if key.startswith(PREFIX)]
+    return sorted(found, key=lambda window: window.at)

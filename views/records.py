@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.jobs import Attempt, Failure, Job
     from jobclaim.recovery.dead import Group
+    from jobclaim.recovery.dead.healing import Healing
 
 TIMES: Final = (
     "created_at",
@@ -119,6 +120,14 @@ def stat_records(counts: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
         pairs = sorted(counter.items()) if by == "window" else counter.most_common()
         rows += [{"by": by, "value": iso(int(v)) if by == "window" else str(v), "count": n} for v, n in pairs]
     return rows
+
+
+def healing_records(healed: Healing) -> list[dict[str, Any]]:
+    """Build the JSON records of the automatic retries of dead letters; none if no retry has ended."""
+    if healed.rate is None:
+        return []
+    counts = {"completed": healed.healed, "failed": healed.failed_again, "percent completed": round(100 * healed.rate)}
+    return [{"by": "automatic retries", "value": value, "count": count} for value, count in counts.items()]
 
 
 def audit_record(entry: AuditEntry) -> dict[str, Any]:

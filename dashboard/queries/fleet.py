@@ -16,11 +16,10 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet import alerts, breaker
 from jobclaim.fleet.alerts import published_in
 from jobclaim.fleet.breaker import BreakerState, state_in
-from jobclaim.fleet.tally import Window, window_in
+from jobclaim.fleet.tally import Window, windows_in
 from jobclaim.fleet.workers import WorkerRecord, workers_in
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item
-from jobclaim.jobs.storage import counters
 from jobclaim.settings import Settings
 from jobclaim.specs.agreement import compare
 
@@ -99,7 +98,7 @@ def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
     return Fleet(
         workers=tuple(workers_in(items)),
         breakers=tuple(_each(keyed, breaker.PREFIX, partial(state_in, now=now))),
-        windows=tuple(sorted(_each(keyed, counters.PREFIX, window_in), key=lambda window: window.at)),
+        windows=tuple(windows_in(items)),
         alerts=tuple(sorted(alerted, key=lambda one: one.since)),
         evaluated_at=evaluated_at,
         more=more,

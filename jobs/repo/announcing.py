@@ -12,11 +12,17 @@ log = get_logger("jobclaim.jobs")
 
 
 def announce_failure(repo: Store, job: Job) -> None:
-    """Call the user's hooks for a failed job, and count it for the fleet if its task is critical: one write then."""
+    """Call the user's hooks for a failed job, and count it for the fleet where that is wanted.
+
+    A failure of a critical task is counted, and one that ends an automatic retry: one write then.
+    """
     if job.status is not JobStatus.FAILED:
         return
+    counted, notes = _of_retry(job), {}
     if dead.is_critical(job, repo.settings):
-        Counters.of(repo).add({"critical": 1}, {"last_task": job.task, "last_job": job.job_id})
+        counted, notes = counted | {"critical": 1}, {"last_task": job.task, "last_job": job.job_id}
+    if counted:
+        Counters.of(repo).add(counted, notes)
     hooks.call_hooks(job)
 
 
@@ -30,4 +36,13 @@ def announce_end(repo: Store, job: Job) -> None:
         log.error("job.failed", duration_seconds=duration, **failure, **job.log_context())
     else:
         log.info("job.completed", duration_seconds=duration, **job.log_context())
+        if healed := _of_retry(job):
+            Counters.of(repo).add(healed)
     announce_failure(repo, job)
+
+
+def _of_retry(job: Job) -> dict[str, int]:
+    """Return what the end of a dead letter's automatic retry adds to the fleet's counts; nothing for other jobs."""
+    if not job.dead_retries:
+        return {}
+    return {"healed" if job.status is JobStatus.COMPLETED else "failed_again": 1}

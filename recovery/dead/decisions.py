@@ -18,10 +18,16 @@ def state_of(job: Job) -> str:
     return job.dead_state or (DeadState.WAITING if job.status is JobStatus.FAILED else "")
 
 
-def retry(repo: JobRepo, job: Job, *, by: str, why: str = "") -> Job | None:
-    """Retry a failed job as it was read; ``None`` where it has changed since. The caller sends its message."""
+def retry(repo: JobRepo, job: Job, *, by: str, why: str = "", at: int = 0) -> Job | None:
+    """Retry a failed job as it was read; ``None`` where it has changed since. The caller sends its message.
+
+    Parameters
+    ----------
+    at : int
+        Earliest start, epoch milliseconds; a time that has passed means at once.
+    """
     now = repo.clock()
-    return repo.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, now, by=by, why=why)).made
+    return repo.table.apply(job, Move.REVIVE, lifecycle.revived(job, now, max(now, at), by=by, why=why)).made
 
 
 def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Job | None:

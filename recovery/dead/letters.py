@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jobclaim.fleet.acting import acting
+from jobclaim.jobs import checks
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
 from jobclaim.jobs.log import get_logger
@@ -125,6 +126,7 @@ class DeadLetters:
         reason: str = "",
         limit: int | None = None,
         rate: float | None = None,
+        at: int | None = None,
         progress: Callable[[ActReport], None] | None = None,
         on_done: Callable[[str], object] | None = None,
     ) -> ActReport:
@@ -141,6 +143,8 @@ class DeadLetters:
             Jobs at most.
         rate : float, optional
             Jobs per second at most.
+        at : int, optional
+            With ``retry`` only: earliest start of the jobs, epoch milliseconds; default: at once.
         progress : callable, optional
             Called with the report so far after each job.
         on_done : callable, optional
@@ -149,12 +153,15 @@ class DeadLetters:
         Raises
         ------
         InvalidInput
-            The action is unknown.
+            The action is unknown, or has a time and is not ``retry``, or the time is out of range.
         StoreUnavailable
             DynamoDB could not be read; actions before that stay, and a repetition continues with the rest.
         """
         if verb not in VERBS:
             raise InvalidInput(f"verb={verb!r} must be one of {VERBS}")
+        if at is not None and verb != "retry":
+            raise InvalidInput(f"at={at} is for retry only, {verb} takes effect at once; leave it out")
+        start = 0 if at is None else checks.moment(at, "at", self._repo.clock())
         report, started = ActReport(), self._timer()
         with acting(self._repo, verb, what=_words(wanted), why=reason, by=by) as act:
             try:
@@ -166,7 +173,7 @@ class DeadLetters:
                     if rate is not None:
                         self._sleep(max(0.0, started + (report.matched - 1) / rate - self._timer()))
                     done_before = report.done
-                    self._one(verb, job_id, job, by, reason, report)
+                    self._one(verb, job_id, job, by, reason, start, report)
                     if on_done is not None and report.done > done_before:
                         on_done(job_id)
                     if progress is not None:
@@ -184,7 +191,7 @@ class DeadLetters:
         for job_id in wanted:
             yield job_id, None
 
-    def _one(self, verb: Verb, job_id: str, job: Job | None, by: str, why: str, report: ActReport) -> None:
+    def _one(self, verb: Verb, job_id: str, job: Job | None, by: str, why: str, at: int, report: ActReport) -> None:
         try:
             job = job or self._repo.table.get(job_id)
         except JobUnreadable as error:
@@ -201,7 +208,7 @@ class DeadLetters:
             return
         try:
             after = (
-                retry(self._repo, job, by=by, why=why)
+                retry(self._repo, job, by=by, why=why, at=at)
                 if verb == "retry"
                 else settle(self._repo, job, verb, by=by, why=why)
             )
@@ -217,13 +224,16 @@ class DeadLetters:
             self._publish(after, report)
 
     def _publish(self, job: Job, report: ActReport) -> None:
+        if not job.dispatches:
+            return  # due too far ahead for SQS: recovery sends it in time
+        delay = max(0, job.available_at - self._repo.clock()) / 1000
         try:
             if self._send is None:
                 from jobclaim.workers import apps
 
-                apps.send(self._repo.settings, job)
+                apps.send(self._repo.settings, job, delay)
             else:
-                self._send(job, 0.0)
+                self._send(job, delay)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and recovery sends it
             report.unsent += 1
             log.warning("message.not_sent", error=type(error).__name__, **job.log_context())

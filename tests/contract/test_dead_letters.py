@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from jobclaim.jobs import FailureKind, IllegalTransition, Job, JobRepo, JobStatus
+from jobclaim.jobs import FailureKind, IllegalTransition, InvalidInput, Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo.rescue import revive
-from jobclaim.recovery.dead import Filter, letters
+from jobclaim.recovery.dead import DeadLetters, Filter, letters
+from jobclaim.recovery.dead.healing import Healing, healing
 from tests.support.clock import ManualClock
 from tests.support.recovery import REAL, Bench, Requests, before, bench_settings, store
 
@@ -87,6 +88,69 @@ def test_a_failing_job_walks_its_whole_policy_and_then_waits_for_a_person(
     worker.claim_job("j")
     assert worker.update_status("j", "COMPLETED", result=1).dead_state == DeadState.RESOLVED
     assert bench.repo.get_job("j").dead_state == DeadState.RESOLVED
+
+
+def test_automatic_retries_that_end_are_counted_and_nothing_else_is(bench: Bench) -> None:
+    assert healing(bench.repo).rate is None
+    for name in ("heals", "fails", "at_once", "by_hand"):
+        submitted(bench, name)
+    complete(bench, "at_once")
+    for name in ("heals", "fails", "by_hand"):
+        fail(bench, name)
+    bench.repo.retry_job("by_hand", by="ada", reason="")
+    complete(bench, "by_hand")
+    assert healing(bench.repo).rate is None
+    bench.clock.advance(5 * MINUTE)
+    assert bench.sweep().revived == 2
+    with Requests(bench.client) as requests:
+        complete(bench, "heals")
+    assert requests.counts["UpdateItem"] == 3  # claim, complete, count
+    fail(bench, "fails")
+    bench.clock.advance(20 * MINUTE)
+    bench.sweep()
+    complete(bench, "fails")
+    assert healing(bench.repo) == Healing(healed=2, failed_again=1)
+    assert healing(bench.repo).rate == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delays"), [(0, [0.0]), (600, [600.0]), (2 * HOUR, [])], ids=["at once", "by SQS", "by recovery"]
+)
+def test_a_delayed_retry_starts_when_it_is_due(bench: Bench, seconds: int, delays: list[float]) -> None:
+    submitted(bench)
+    fail(bench, "j", "PERMANENT")
+    sent: list[float] = []
+    dead = DeadLetters(bench.repo, send=lambda _, delay: sent.append(delay))
+    at = bench.clock() + seconds * 1000
+    report = dead.act("retry", ["j"], by="ada", at=at)
+    job = bench.repo.get_job("j")
+    assert (report.done, report.unsent, sent) == (1, 0, delays)
+    assert (job.status, job.available_at, job.attempts_left) == (JobStatus.PENDING, at, 3)
+    if not delays:
+        bench.clock.advance(seconds - 1)
+        assert [message[2] for message in swept(bench)] == [1.0]
+
+
+def test_only_a_retry_has_a_time_and_it_must_be_one(bench: Bench) -> None:
+    dead = DeadLetters(bench.repo, send=lambda *_: None)
+    with pytest.raises(InvalidInput, match="is for retry only, abandon takes effect at once"):
+        dead.act("abandon", ["j"], by="ada", at=bench.clock())
+    with pytest.raises(InvalidInput, match="at="):
+        dead.act("retry", ["j"], by="ada", at=10**18)
+
+
+def complete(bench: Bench, job_id: str) -> None:
+    """Run the job's next attempt to its end."""
+    worker = bench.new_repo()
+    assert worker.claim_job(job_id, worker_id="w1") is not None
+    worker.update_status(job_id, "COMPLETED", result=1)
+
+
+def swept(bench: Bench) -> list[tuple[str, int, float]]:
+    """Messages that the next recovery pass sends."""
+    before = len(bench.sent.messages)
+    bench.sweep()
+    return bench.sent.messages[before:]
 
 
 def test_a_task_may_have_rules_of_its_own(bench: Bench) -> None:

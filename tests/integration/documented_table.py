@@ -264,6 +264,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     f'jobclaim dead retry --fingerprint {A_FINGERPRINT} --rate 100 --reason "the bank is back"'
     " --failed-before 2030-01-31T08:00:00Z": Scenario(one(*ACT, verb="retry", refused=[]), failed, answer="y\n"),
+    "jobclaim dead retry --task shop.charge --delay 2h --yes": Scenario(one(*ACT, verb="retry"), failed),
     "jobclaim dead retry --task shop.charge --state RESOLVED --dry-run": Scenario(
         one(*ACT, verb="retry", dry_run=True), failed
     ),

@@ -14,7 +14,9 @@ from jobclaim.cli.session import Session
 from jobclaim.infra import LocalAws, local_aws, provision
 from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.storage.counters import Counters
 from jobclaim.settings import QueueSpec, Settings
+from jobclaim.views.humane import iso
 from jobclaim.workers import create_app
 from tests.support.endpoints import unique_name
 
@@ -205,3 +207,23 @@ def test_messages_that_never_became_a_job_are_seen_sent_again_and_deleted(sessio
     run(session, "queue", "discard", "default", "--yes", "-o", "ids", code=ExitCode.USAGE)
     assert rows(run(session, "queue", "inspect", "default")) == []
     assert [entry["verb"] for entry in rows(run(session, "audit"))] == ["discard", "redrive"]
+
+
+def test_a_retry_may_start_later_and_only_at_one_time(session: Session) -> None:
+    delayed, timed = failed(session), failed(session)
+    before = session.now()
+    run(session, "retry", delayed.job_id, "--delay", "2h")
+    tomorrow = before // 1000 * 1000 + 86_400_000
+    run(session, "retry", timed.job_id, "--at", iso(tomorrow))
+    assert 7_200_000 <= session.repo.get_job(delayed.job_id).available_at - before < 7_260_000
+    assert session.repo.get_job(timed.job_id).available_at == tomorrow
+    refused = run(session, "retry", "--all", "--delay", "1h", "--at", iso(tomorrow), code=ExitCode.USAGE)
+    assert "--at and --delay exclude each other" in refused.stderr
+    run(session, "abandon", "--all", "--delay", "1h", code=ExitCode.USAGE)
+
+
+def test_statistics_tell_how_many_automatic_retries_completed(session: Session) -> None:
+    assert not [row for row in rows(run(session, "stats")) if row["by"] == "automatic retries"]
+    Counters.of(session.repo).add({"healed": 3, "failed_again": 1})
+    found = {row["value"]: row["count"] for row in rows(run(session, "stats")) if row["by"] == "automatic retries"}
+    assert found == {"completed": 3, "failed": 1, "percent completed": 75}

@@ -147,12 +147,18 @@ Examples:
 @output_option
 @pass_session
 def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
-    """Count dead letters by state, kind, task, queue and time of failure."""
+    """Count dead letters by state, kind, task, queue and time of failure.
+
+    Rows of "automatic retries" count those of the last day, of all tasks, whatever the filter: how many completed, how
+    many failed again, and the percentage that completed.
+    """
     from jobclaim.cli.commands.dead.columns import STAT_COLUMNS
-    from jobclaim.views.records import stat_records
+    from jobclaim.recovery.dead.healing import healing
+    from jobclaim.views.records import healing_records, stat_records
 
     counts = letters(session).stats(made_filter(session, asked, STATES), window_ms=window)
-    Output(output, id_field="value").many(stat_records(counts), STAT_COLUMNS, empty="No dead letters.")
+    rows = [*stat_records(counts), *healing_records(healing(session.repo))]
+    Output(output, id_field="value").many(rows, STAT_COLUMNS, empty="No dead letters.")
 
 
 @command.command(
@@ -177,6 +183,7 @@ def audit(session: Session, limit: int, output: Format | None) -> None:
 RETRY = """\b
 Examples:
   jobclaim dead retry --fingerprint 5f1c8f3e2a57 --rate 100 --reason "the bank is back"
+  jobclaim dead retry --task shop.charge --delay 2h --yes
   jobclaim dead retry --task shop.charge --state RESOLVED --dry-run
 """
 RESOLVE = """\b
@@ -187,6 +194,19 @@ ABANDON = """\b
 Examples:
   jobclaim dead abandon --task shop.charge --dry-run
 """
+
+
+def _when(verb: Verb) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of a later start, which only a retry has."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        if verb != "retry":
+            return function
+        at = click.option("--at", type=Moment(), help="Earliest start of the jobs, ISO 8601.")
+        delay = click.option("--delay", type=Duration(), help="Delay until the earliest start: 90, 10s, 5m, 2h, 1d.")
+        return delay(at(function))
+
+    return add
 
 
 def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
@@ -206,6 +226,7 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
     @click.option("--reason", default="", help="Stored with each job and in the audit trail.")
     @click.option("--by", default="", help="Name stored with the decision; default: the user of this machine.")
     @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+    @_when(verb)
     @output_option
     @pass_session
     def act(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> None:
@@ -218,6 +239,9 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
 
     wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])
     dead, limit, out = letters(session), options["limit"], Output(options["output"])
+    at, delay = options.get("at"), options.get("delay")
+    if at is not None and delay is not None:
+        raise click.UsageError("--at and --delay exclude each other; pass one of them")
     count = preview(dead, wanted, verb, limit)
     if options["dry_run"]:
         print_plan(dead, wanted, verb, count, limit, out)
@@ -233,6 +257,7 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
         reason=options["reason"],
         limit=limit,
         rate=options["rate"],
+        at=session.now() + delay if delay is not None else at,
         progress=print_progress(verb),
         on_done=say if out.format == "ids" else None,
     )
