@@ -14,12 +14,15 @@ import pytest
 
 from tests.mutation.operators import Change
 from tests.mutation.reach import SEED
+from tests.mutation.scope import IN_MODEL
 from tests.mutation.swap import CannotBeMade, swap
 
 SURVIVED, NOTICED, NOT_MADE = 0, 10, 11
 CPU_SECONDS: Final = 5.0
 SECONDS: Final = 600.0
 """A test that takes more time of the processor, or a child that waits for longer, has noticed: it does not end."""
+FAST_SECONDS: Final = 4.0
+"""Time of the processor after which a change that meets only some of its tests is set aside."""
 
 Trial = tuple[Change, str, Sequence[str]]
 """A change, its path, and the names of the tests and seeds that reach it."""
@@ -102,7 +105,10 @@ class Loop:
 
     def _noticed_by(self, items: dict[str, pytest.Item], names: list[str]) -> str:
         chosen = [items[name] for name in names if name in items]
+        began = time.process_time()
         for item, after in zip(chosen, [*chosen[1:], None], strict=True):
+            if self._most and time.process_time() - began > FAST_SECONDS:
+                return ""
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
             if self._failed:
@@ -148,5 +154,6 @@ def hunt(
     most: int | None = None,
 ) -> Any:
     """Collect the tests and run all trials; gives pytest's exit code."""
+    os.environ[IN_MODEL] = "1"
     plugin = Loop(trials, told, most=most)
     return pytest.main([*arguments, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"], plugins=[plugin])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -15,6 +16,8 @@ from types import CodeType, FrameType
 from typing import Any, Final
 
 import pytest
+
+from tests.mutation.scope import IN_MODEL
 
 Lines = dict[str, dict[int, list[str]]]
 """By path and line, the tests that run it, the fastest first, and then the seeds."""
@@ -119,6 +122,7 @@ def note(paths: list[str], options: list[str], into: Path, *, beside: bool = Fal
     files: dict[str, str] = {}
     for path in paths:
         files[str(Path(path).resolve())] = files[str(Path("src/jobclaim", path).absolute())] = path
+    os.environ[IN_MODEL] = "1"
     recorder = Recorder(files, 0 if beside else SEEDS)
     pytest.main([*options, "-q", "-p", "no:cacheprovider"], plugins=[recorder])
     into.parent.mkdir(exist_ok=True)

@@ -75,6 +75,8 @@ UNIT: Final = (
     "unsent",
     "worker_gate",
 )
+IN_MODEL: Final = "TESTS_IN_MODEL"
+"""Variable that lets tests which need a server otherwise run on the simulation's model (`tests.support.recovery`)."""
 CHOSEN: Final = ("-m", "not real and not browser", "-k", "not moto and not thousand and not race and not scale")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,9 +17,12 @@ from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus
+from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.item import attribute, place, to_attributes
 from jobclaim.recovery import RecoveryFleet, SweepReport, sweep
 from jobclaim.settings import Settings
+from tests.mutation.scope import IN_MODEL
+from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
 
@@ -78,8 +82,11 @@ class Bench:
     waiting: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for spec in table_specs(self.settings):
-            list(ensure_table(self.client, spec, 30))
+        if isinstance(self.client, ModelClient):
+            self.client.make_tables(self.settings.job_table, self.settings.fleet_table)
+        else:
+            for spec in table_specs(self.settings):
+                list(ensure_table(self.client, spec, 30))
         self.repo = self.new_repo()
 
     def new_repo(self, client: Any = None) -> JobRepo:
@@ -222,7 +229,7 @@ class _Failing:
         return call
 
 
-REAL = [pytest.param("dynamodb-local", marks=pytest.mark.real)]
+REAL = [pytest.param("dynamodb-local", marks=pytest.mark.real), *(["model"] if os.environ.get(IN_MODEL) else [])]
 MOTO_AND_REAL = ["moto", *REAL]
 """Stores that one thread at a time may be tested on; moto's conditional writes race, so never two."""
 
@@ -232,6 +239,9 @@ def store(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """Give a DynamoDB client of a store by name; the real one is started only when it is asked for."""
     if name == "dynamodb-local":
         yield request.getfixturevalue("dynamodb_local").client()
+        return
+    if name == "model":
+        yield ModelClient(system_clock)
         return
     with mock_aws():
         session: Any = boto3.session.Session()
