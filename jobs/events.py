@@ -409,7 +409,7 @@ queue.visibility_unknown | startup | warning | queue error
 queue.visibility_too_low | startup | warning | problems
     Visibility timeouts are too low and the worker starts anyway.
     `allow_low_visibility` is set; a waiting message may be delivered twice.
-config.overridden | worker startup | warning | app overridden
+config.overridden | worker | warning | app overridden
     Values of the Celery configuration were overridden.
     They contradict the claim rule; `overridden` holds each key, both values and the reason.
 

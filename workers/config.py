@@ -13,17 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import click
 from celery.app import routes
 from kombu import Queue
 from kombu.utils.url import maybe_sanitize_url
 
 from jobclaim.jobs import JobError
-from jobclaim.jobs.log import get_logger
 from jobclaim.settings import Settings
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.schedule.entries import beat_schedule, merge_schedules
-
-log = get_logger("jobclaim.worker")
 
 UNSAFE_CONTENT: Final = frozenset({"pickle", "application/x-python-serialize"})
 """Content types whose decoding executes code from the message."""
@@ -149,8 +147,15 @@ def merge(handle: Handle) -> None:
             "result_expires", settings.completed_retention_days * 86_400
         )  # plain tasks' results are kept as long as jobs'
     handle.refusal = None
-    if overridden:
-        log.warning("config.overridden", app=str(handle.app.main), overridden=overridden)
+    handle.overridden += overridden
+    if not _log_follows():
+        handle.report_overridden()
+
+
+def _log_follows() -> bool:
+    """Return whether this process is about to become a worker or beat, whose log is set up after its configuration."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.find_root().invoked_subcommand in ("worker", "beat")
 
 
 def _refuse_another_broker(conf: Any) -> None:

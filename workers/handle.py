@@ -19,6 +19,8 @@ from jobclaim.jobs import Job, JobError, JobRepo, log
 from jobclaim.settings import Settings
 from jobclaim.workers.submission.dispatch import publish
 
+worker_log = log.get_logger("jobclaim.worker")
+
 INSTALL: Final = "jobclaim.workers.installation:install"
 """A dotted name, because that module imports this one."""
 
@@ -61,6 +63,8 @@ class Handle:
         self._pid = 0
         self.merged: dict[str, Any] = {}
         """Values set by `jobclaim.workers.config.merge`, by key of the app's configuration."""
+        self.overridden: list[dict[str, str]] = []
+        """Values of the host that were overridden and not reported yet: key, both values and the reason."""
         self.refusal: Exception | None = None
         """Why the app's configuration could not be merged; raised whenever the handle is used."""
         self._host_routes: list[Any] = []
@@ -117,6 +121,12 @@ class Handle:
         self._parts, self._pid = (Parts.of(repo), os.getpid()) if repo is not None else (None, 0)
         if repo is not None and repo.sender is None:
             repo.sender = self._send
+
+    def report_overridden(self) -> None:
+        """Log what was overridden since the last report, in one warning; a worker waits until its log is set up."""
+        overridden, self.overridden = self.overridden, []
+        if overridden:
+            worker_log.warning("config.overridden", app=self.name, overridden=overridden)
 
     def _send(self, job: Job) -> None:
         """Publish the message of a job that the app's repo has made PENDING again."""

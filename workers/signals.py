@@ -50,7 +50,7 @@ def _merge(sender: Any, **_: Any) -> None:
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
         choice.choose(sender)
-        startup.override_options(sender, handle.settings)
+        handle.overridden += startup.override_options(sender, handle.settings)  # its log is set up next
         sentry.adopt()
         worker.begin()
         metrics.prepare(handle.settings)

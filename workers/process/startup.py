@@ -16,8 +16,8 @@ MEMORY: Final = "a worker fetches only as many messages as it has free processes
 CANCELS: Final = "cancellations are kept in the fleet table, not in a worker's file"
 
 
-def override_options(worker: Any, settings: Settings) -> None:
-    """Reset options of `celery worker` that have no effect here, in one warning with the reasons."""
+def override_options(worker: Any, settings: Settings) -> list[dict[str, str]]:
+    """Reset options of `celery worker` that have no effect here; return each with both values and the reason."""
     wanted: tuple[tuple[str, str, Any, str], ...] = (
         ("task_events", "--task-events", False, NO_FANOUT),
         ("statedb", "--statedb", None, CANCELS),
@@ -30,8 +30,7 @@ def override_options(worker: Any, settings: Settings) -> None:
     ]
     for name, _, ours, _ in wanted:
         setattr(worker, name, ours)
-    if overridden:
-        log.warning("config.overridden", app=str(worker.app.main), overridden=overridden)
+    return overridden
 
 
 def low_visibility(live: Mapping[str, int], settings: Settings) -> list[str]:

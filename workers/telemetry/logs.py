@@ -62,19 +62,24 @@ class WorkerLogging(Logging):
             The responses of the host's ``setup_logging`` handlers; empty if the log is jobclaim's or Celery's. ``None``
             if it was set up before.
         """
-        if self.already_setup:
-            return None
         handle = self.app.jobclaim
+        if self.already_setup:
+            handle.report_overridden()
+            return None
         metrics.observe(handle.settings, handle)
+        answers: Any = []
         if signals.setup_logging.receivers or self._host_keeps_its_handlers():
-            return super().setup_logging_subsystem(
+            answers = super().setup_logging_subsystem(
                 loglevel, logfile, format=format, colorize=colorize, hostname=hostname, **options
             )
-        Logging._setup = True
-        file = node_format(logfile, hostname or nodename("beat", gethostname())) if logfile else None
-        told = {"loglevel": mlevel(loglevel), "logfile": file, "format": format or self.format, "colorize": colorize}
-        self._set_up_ours(handle.settings, mlevel(loglevel), file, told)
-        return []
+        else:
+            Logging._setup = True
+            file = node_format(logfile, hostname or nodename("beat", gethostname())) if logfile else None
+            form = format or self.format
+            told = {"loglevel": mlevel(loglevel), "logfile": file, "format": form, "colorize": colorize}
+            self._set_up_ours(handle.settings, mlevel(loglevel), file, told)
+        handle.report_overridden()
+        return answers
 
     def _level(self, given: int | str | None) -> int:
         """Determine the level; the default of Celery's command line does not count."""
