@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "us-east-1"
     """AWS region of the tables and the queues; default ``AWS_REGION``, then ``AWS_DEFAULT_REGION``, which AWS sets
     where code runs. A process in another region sees an empty fleet of its own."""
+    home_region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] | None = None
+    """The one region whose workers and recovery may act, where the job table is a global table; elsewhere they refuse
+    to start. Without it, two regions that claim from replicas may both run a job."""
     endpoint_url: EndpointUrl = None
     """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker reads them."""
     dynamodb_endpoint_url: EndpointUrl = None
@@ -381,6 +384,17 @@ class Settings(BaseSettings):
         known = {"dynamodb": self.dynamodb_endpoint_url, "sqs": self.sqs_endpoint_url, "s3": self.s3_endpoint_url}
         own = known.get(service)
         return own or self.endpoint_url
+
+    @property
+    def away_from_home(self) -> str:
+        """Why nothing may act on jobs in this region; empty where it may."""
+        if self.home_region in (None, self.region):
+            return ""
+        return (
+            f"region={self.region!r} is not home_region={self.home_region!r}, and two regions that claim from replicas "
+            "of one table may both run a job; to fail over, stop the workers there and set JOBCLAIM_HOME_REGION="
+            f"{self.region} for every process"
+        )
 
     # --- derived numbers
     def longest_hard_limit(self, queue: str) -> int:

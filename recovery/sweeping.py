@@ -102,6 +102,10 @@ class SweepReport:
         return {name: value for name, value in asdict(replace(self, cursor=Cursor())).items() if name != "cursor"}
 
 
+class AwayFromHome(JobError):
+    """This region is not the one in which jobs are claimed."""
+
+
 def sweep(
     repo: JobRepo,
     *,
@@ -130,7 +134,14 @@ def sweep(
     -------
     SweepReport
         Single failures are logged and counted; they never end the pass.
+
+    Raises
+    ------
+    AwayFromHome
+        This region holds a replica of the job table, and jobs are claimed in another one.
     """
+    if problem := repo.settings.away_from_home:
+        raise AwayFromHome(f"recovery does not run: {problem}")
     fleet = fleet or RecoveryFleet.of(repo)
     view = _look(fleet, repo.clock())
     messages = Messages(send or _default_send(repo.settings), backlog or _default_backlog(repo), redispatch_cap)

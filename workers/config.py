@@ -73,6 +73,7 @@ def required(settings: Settings) -> dict[str, Required]:
     """Return the values without which claims do not hold."""
     no_fanout = "SQS has no broadcast; use `jobclaim workers` and `jobclaim cancel`"
     memory = "a worker fetches only as many messages as it has free processes"
+    no_priority = "SQS has no priorities within a queue; give the work a queue of its own, with a higher priority"
     claim = "the claim, not the message, is the authority: the message is deleted when the task starts"
     return {
         "broker_url": Required("sqs://", "the jobs' messages travel on SQS"),
@@ -94,6 +95,8 @@ def required(settings: Settings) -> dict[str, Required]:
         "worker_disable_rate_limits": Required(True, "a JobTask's rate_limit holds for the whole fleet"),
         "worker_enable_remote_control": Required(False, no_fanout),
         "worker_send_task_events": Required(False, no_fanout),
+        "task_default_priority": Required(None, no_priority),
+        "task_queue_max_priority": Required(None, no_priority),
         # else kombu creates a missing queue, with its own visibility timeout
         "task_create_missing_queues": Required(False, "`jobclaim up` creates queues, with derived timeouts"),
     }
@@ -135,7 +138,12 @@ def merge(handle: Handle) -> None:
     """
     conf, settings = handle.app.conf, handle.settings
     host = HostValues(conf, handle.merged)
-    overridden = [*_require(host, settings), *_transport_options(host, settings), *_only_json(host)]
+    overridden = [
+        *_require(host, settings),
+        *_transport_options(host, settings),
+        *_only_json(host),
+        *_priorities_of_routes(host),
+    ]
     for key, value in preferred(settings).items():
         if not host.says(key):
             host.set(key, value)
@@ -297,9 +305,22 @@ def _combine_routes(host: HostValues, handle: Handle) -> None:
     host.set("task_routes", [*several, own])
 
 
+def _priorities_of_routes(host: HostValues) -> Iterator[dict[str, str]]:
+    """Name the host's routes with a priority, which has no effect; a route that is a function cannot be read."""
+    theirs = host.get("task_routes")
+    for routes_ in theirs if isinstance(theirs, (list, tuple)) and not _is_pairs(theirs) else [theirs]:
+        pairs = routes_.items() if isinstance(routes_, Mapping) else routes_ if _is_pairs(routes_) else ()
+        for pattern, route in pairs:
+            if isinstance(route, Mapping) and (priority := route.get("priority")) is not None:
+                why = "SQS has no priorities within a queue; route to a queue with a higher priority"
+                yield _overridden(f"task_routes[{str(pattern)!r}]['priority']", priority, None, why)
+
+
 def _is_pairs(routes: Any) -> bool:
     """Return whether a list is one map of (pattern, route) pairs, as Celery allows."""
-    return bool(routes) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in routes)
+    if not routes or not isinstance(routes, (list, tuple)):
+        return False
+    return all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in routes)
 
 
 def _overridden(key: str, yours: Any, ours: Any, why: str) -> dict[str, str]:

@@ -81,6 +81,7 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
             from jobclaim.workers.schedule import foreign
 
             foreign.refuse(embedded.service.scheduler_cls, handle.settings)
+        startup.refuse_away_from_home(handle.settings)
         startup.refuse_low_visibility(instance, handle.settings)
         plain.prepare_tasks(instance.app)
 

@@ -85,6 +85,7 @@ def _tables(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
         else:
             yield ok(subject, f"key {spec.key}")
             yield from _table_parts(subject, view, spec)
+            yield from _replication(subject, view, settings)
 
 
 def _table_parts(subject: str, view: DeployedTable, spec: TableSpec) -> Iterator[Finding]:
@@ -103,6 +104,25 @@ def _table_parts(subject: str, view: DeployedTable, spec: TableSpec) -> Iterator
         yield warn(subject, "has no point-in-time recovery", "deploy template.yaml, or switch it on")
     if not view.protected:
         yield warn(subject, "is not protected against deletion", "deploy template.yaml, or switch it on")
+
+
+def _replication(subject: str, view: DeployedTable, settings: Settings) -> Iterator[Finding]:
+    """Check a global table: its conditional writes are atomic in one region, so one region alone may claim."""
+    if not view.consistency:
+        return
+    where = ", ".join(view.replicas) or "unknown regions"
+    subject = f"{subject} replication"
+    if view.consistency == "STRONG":
+        found = f"is a global table with strong consistency ({where}), which has neither expiry nor transactions"
+        yield fail(subject, found, "use a table of one region, or a global table with eventual consistency as a spare")
+    elif settings.home_region is None:
+        found = f"is a global table ({where}): of two writes in two regions the last one wins, so a job could run twice"
+        yield fail(subject, found, "name the one region that claims in JOBCLAIM_HOME_REGION of every process")
+    elif settings.home_region != settings.region:
+        found = f"is a replica; jobs are claimed in {settings.home_region}, not here in {settings.region}"
+        yield warn(subject, found, "start workers here only after those there have stopped; see docs/regions.md")
+    else:
+        yield ok(subject, f"global table ({where}), claimed in {settings.region} only")
 
 
 def _index(subject: str, view: DeployedTable) -> Finding:

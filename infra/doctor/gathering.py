@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -107,7 +107,13 @@ def _table(client: Any, spec: TableSpec) -> DeployedTable | None:
         ttl=_ttl(client, spec.name),
         backed_up=_backed_up(client, spec.name),
         protected=bool(table.get("DeletionProtectionEnabled")),
+        replicas=tuple(sorted(each["RegionName"] for each in table.get("Replicas", []))),
+        consistency=table.get("MultiRegionConsistency", "EVENTUAL") if _is_global(table) else "",
     )
+
+
+def _is_global(table: Mapping[str, Any]) -> bool:
+    return bool(table.get("Replicas") or table.get("GlobalTableVersion"))
 
 
 def _key(parts: list[dict[str, str]]) -> tuple[str, ...]:

@@ -21,6 +21,10 @@ class DeployedTable:
         Attribute by which items expire.
     backed_up : bool, optional
         Whether point-in-time recovery is on; ``None`` if that could not be read.
+    replicas : tuple of str
+        Regions of its replicas, where it is a global table.
+    consistency : str
+        Of a global table: EVENTUAL or STRONG.
     protected : bool
         Against deletion.
     """
@@ -31,6 +35,8 @@ class DeployedTable:
     index_status: str = ""
     ttl: str | None = None
     backed_up: bool | None = None
+    replicas: tuple[str, ...] = ()
+    consistency: str = ""
     protected: bool = False
 
 

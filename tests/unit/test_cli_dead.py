@@ -214,10 +214,10 @@ def test_a_retry_may_start_later_and_only_at_one_time(session: Session) -> None:
     before = session.now()
     run(session, "retry", delayed.job_id, "--delay", "2h")
     tomorrow = before // 1000 * 1000 + 86_400_000
-    run(session, "retry", timed.job_id, "--at", iso(tomorrow))
+    run(session, "retry", timed.job_id, "--at", str(iso(tomorrow)))
     assert 7_200_000 <= session.repo.get_job(delayed.job_id).available_at - before < 7_260_000
     assert session.repo.get_job(timed.job_id).available_at == tomorrow
-    refused = run(session, "retry", "--all", "--delay", "1h", "--at", iso(tomorrow), code=ExitCode.USAGE)
+    refused = run(session, "retry", "--all", "--delay", "1h", "--at", str(iso(tomorrow)), code=ExitCode.USAGE)
     assert "--at and --delay exclude each other" in refused.stderr
     run(session, "abandon", "--all", "--delay", "1h", code=ExitCode.USAGE)
 

@@ -6,12 +6,18 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from jobclaim.infra.attributes import TLS_ONLY
-from jobclaim.infra.doctor import Finding, Level, Snapshot, TaskView, diagnose
+from jobclaim.infra.doctor import Finding, Level, Snapshot, TaskView, diagnose, gathering
 from jobclaim.infra.doctor.snapshot import DeployedQueue, DeployedTable, Permission
+from jobclaim.infra.tables import table_specs
+from jobclaim.jobs import JobRepo
+from jobclaim.recovery.sweeping import AwayFromHome, sweep
 from jobclaim.settings import QueueSpec, Settings, TaskSpec
+from jobclaim.workers.process.startup import refuse_away_from_home
 
 SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300),))
 JOBS = DeployedTable(
@@ -93,6 +99,11 @@ FAILS = [
         "denied on q",
     ),
 ]
+EVERYWHERE = {"replicas": ("eu-west-1", "us-east-1"), "consistency": "EVENTUAL"}
+FAILS += [
+    ("a global table without a home", table(**EVERYWHERE), "a job could run twice"),
+    ("strong consistency", table(**{**EVERYWHERE, "consistency": "STRONG"}), "neither expiry nor transactions"),
+]
 WARNS = [
     ("a clock that is off", replace(WELL, skew_seconds=3.0), "3.0 s ahead"),
     ("an index that costs", table(projection="ALL"), "projects ALL"),
@@ -166,3 +177,56 @@ def test_a_schedule_of_a_task_that_is_not_registered_fails() -> None:
     assert "'shop.pya' is not registered" in found["schedule hourly"].problem
     whole = replace(snapshot, schedules={"daily": "shop.night"})
     assert "1, each with a registered task" in [one.problem for one in diagnose(whole, SETTINGS)]
+
+
+@pytest.mark.parametrize(
+    ("home", "level", "says"),
+    [("us-east-1", Level.OK, "claimed in us-east-1 only"), ("eu-west-1", Level.WARN, "jobs are claimed in eu-west-1")],
+)
+def test_a_global_table_is_claimed_in_one_region(home: str, level: Level, says: str) -> None:
+    settings = SETTINGS.model_copy(update={"home_region": home})
+    (found,) = [one for one in diagnose(table(**EVERYWHERE), settings) if one.subject.endswith("replication")]
+    assert found.level is level
+    assert says in found.problem
+
+
+@pytest.mark.parametrize(
+    ("described", "wanted"),
+    [
+        ({}, ((), "")),
+        (
+            {
+                "GlobalTableVersion": "2019.11.21",
+                "Replicas": [{"RegionName": "us-west-2"}, {"RegionName": "eu-west-1"}],
+            },
+            (("eu-west-1", "us-west-2"), "EVENTUAL"),
+        ),
+        (
+            {"Replicas": [{"RegionName": "us-west-2"}], "MultiRegionConsistency": "STRONG"},
+            (("us-west-2",), "STRONG"),
+        ),
+    ],
+    ids=["of one region", "eventual", "strong"],
+)
+def test_replicas_are_read_from_the_tables_description(
+    described: dict[str, Any], wanted: tuple[tuple[str, ...], str]
+) -> None:
+    client = boto3.client("dynamodb", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as answers:
+        keys = [{"AttributeName": "job_id", "KeyType": "HASH"}]
+        answers.add_response("describe_table", {"Table": {"KeySchema": keys, **described}})
+        answers.add_response("describe_time_to_live", {"TimeToLiveDescription": {}})
+        answers.add_client_error("describe_continuous_backups", "AccessDenied")
+        found = gathering._table(client, table_specs(SETTINGS)[0])
+    assert found is not None
+    assert (found.replicas, found.consistency) == wanted
+
+
+def test_workers_and_recovery_refuse_to_act_away_from_home() -> None:
+    away = Settings(region="eu-west-1", home_region="us-east-1")
+    with pytest.raises(SystemExit, match=r"region='eu-west-1' is not home_region='us-east-1'.*JOBCLAIM_HOME_REGION=eu"):
+        refuse_away_from_home(away)
+    with pytest.raises(AwayFromHome, match="recovery does not run: region='eu-west-1'"):
+        sweep(JobRepo.from_settings(away))
+    for here in (Settings(region="eu-west-1"), Settings(region="eu-west-1", home_region="eu-west-1")):
+        refuse_away_from_home(here)

@@ -114,6 +114,9 @@ OVERRIDDEN: dict[str, Any] = {
     "worker_enable_remote_control": True,
     "worker_send_task_events": True,
     "task_create_missing_queues": True,
+    "task_default_priority": 5,
+    "task_queue_max_priority": 10,
+    "task_routes": {"shop.*": {"queue": "default", "priority": 9}},
     "worker_soft_shutdown_timeout": 30.0,
     "task_serializer": "pickle",
     "result_serializer": "pickle",
@@ -145,6 +148,24 @@ def test_all_that_is_overridden_is_one_warning() -> None:
     [line] = [line for line in lines if line["event"] == "config.overridden"]
     named = {told["key"].split("[")[0] for told in line["overridden"]}
     assert named == set(OVERRIDDEN)
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        {"shop.*": {"queue": "mail", "priority": 9}},
+        [("shop.*", {"queue": "mail", "priority": 9})],
+        [{"other.*": {"queue": "mail"}}, {"shop.*": {"queue": "mail", "priority": 9}}],
+    ],
+    ids=["map", "pairs", "several"],
+)
+def test_a_priority_in_any_form_of_routes_is_named_with_the_remedy(routes: Any) -> None:
+    with capture_logs() as lines:
+        installed(task_routes=routes).conf.get("task_routes")
+    [line] = [line for line in lines if line["event"] == "config.overridden"]
+    [told] = line["overridden"]
+    assert (told["key"], told["yours"]) == ("task_routes['shop.*']['priority']", "9")
+    assert "route to a queue with a higher priority" in told["why"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ BALANCER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app
 CHANGED: dict[str, Any] = {
     "adopt_plain_messages": False,
     "region": "eu-west-1",
+    "home_region": "eu-west-1",
     "endpoint_url": "http://127.0.0.1:1",
     "dynamodb_endpoint_url": "http://127.0.0.1:2",
     "sqs_endpoint_url": "http://127.0.0.1:3",

@@ -67,6 +67,18 @@ def live_visibility(sqs: Any, urls: Mapping[str, str], queues: Iterable[str]) ->
     return found
 
 
+def refuse_away_from_home(settings: Settings) -> None:
+    """Refuse to start a worker in a region that holds a replica only, and must not claim from it.
+
+    Raises
+    ------
+    SystemExit
+        The message names both regions and the remedy.
+    """
+    if problem := settings.away_from_home:
+        raise SystemExit(f"jobclaim: this worker does not start: {problem}")
+
+
 def refuse_low_visibility(worker: Any, settings: Settings) -> None:
     """Refuse to start a worker whose queues would deliver a message twice while a job runs.
 
