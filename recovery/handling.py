@@ -83,7 +83,7 @@ class JobHandler:
     Attributes
     ----------
     counts : Counter
-        By the names of `jobclaim.recovery.sweeping.SweepReport`'s fields.
+        By the names of `jobclaim.recovery.report.SweepReport`'s fields.
     """
 
     def __init__(self, repo: JobRepo, messages: Messages, figures: Figures) -> None:

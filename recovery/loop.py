@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Event
 
 from jobclaim.jobs.log import get_logger
-from jobclaim.recovery.sweeping import SweepReport
+from jobclaim.recovery.report import SweepReport
 from jobclaim.specs import systemd
 
 log = get_logger("jobclaim.recovery")

@@ -17,7 +17,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final, TypeVar
 
@@ -29,6 +29,7 @@ from jobclaim.recovery.cursor import Cursor, Mark
 from jobclaim.recovery.decide import LOOK_AHEAD_MS, Figures, LostWorker, worth_reading_after_ms
 from jobclaim.recovery.fleet import FleetView, RecoveryFleet
 from jobclaim.recovery.handling import Backlog, JobHandler, Messages, Send
+from jobclaim.recovery.report import SweepReport
 from jobclaim.recovery.walk import PassBudget, Walker
 from jobclaim.settings import Settings
 
@@ -41,65 +42,6 @@ PASS_MS: Final = 120_000
 """Time after which a pass leaves the rest to the next one; up to half of it is for jobs that are not due yet."""
 LOST_WORKER_PAGES: Final = 10
 """Factor for the pages read from a lost worker's queue: its jobs are to be found within about a minute."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepReport:
-    """The report of one pass. All fields but the cursor are counts.
-
-    Attributes
-    ----------
-    examined : int
-        Jobs read and decided on.
-    orphaned : int
-        Orphans whose outcome was recorded: FAILED, or PENDING again.
-    retried : int
-        Those of them that became PENDING again.
-    redispatched : int
-        PENDING jobs whose message was sent again.
-    scheduled : int
-        PENDING jobs whose first message was sent because they are due soon.
-    given_up : int
-        PENDING jobs that became FAILED because none of their messages was claimed.
-    expired : int
-        PENDING jobs that became CANCELLED because they expired before they started.
-    revived : int
-        FAILED jobs that became PENDING again by their dead-letter rule.
-    refused : int
-        Writes refused because the job had changed meanwhile, which is normal.
-    held : int
-        Messages put off because their queue has a backlog or sends keep failing.
-    unsent : int
-        Messages that could not be sent; a later pass sends them.
-    failed : int
-        Reads and writes that failed; a later pass tries again.
-    dead_workers : int
-        Lost workers whose jobs all have an outcome and whose records were removed.
-    truncated : int
-        Parts of the index with more to read than one pass may; the next pass continues there.
-    cursor : Cursor
-        Where the next pass continues.
-    """
-
-    examined: int = 0
-    orphaned: int = 0
-    retried: int = 0
-    redispatched: int = 0
-    scheduled: int = 0
-    given_up: int = 0
-    expired: int = 0
-    revived: int = 0
-    refused: int = 0
-    held: int = 0
-    unsent: int = 0
-    failed: int = 0
-    dead_workers: int = 0
-    truncated: int = 0
-    cursor: Cursor = field(default_factory=Cursor)
-
-    def counts(self) -> dict[str, int]:
-        """Return all counts by name, for a log line or a table."""
-        return {name: value for name, value in asdict(replace(self, cursor=Cursor())).items() if name != "cursor"}
 
 
 class AwayFromHome(JobError):

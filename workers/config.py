@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import click
 from celery.app import routes
 from kombu import Queue
 from kombu.utils.url import maybe_sanitize_url
 
 from jobclaim.jobs import JobError
 from jobclaim.settings import Settings
-from jobclaim.workers.handle import Handle
+from jobclaim.workers.handle import Handle, log_follows
 from jobclaim.workers.schedule.entries import beat_schedule, merge_schedules
 
 UNSAFE_CONTENT: Final = frozenset({"pickle", "application/x-python-serialize"})
@@ -151,19 +150,12 @@ def merge(handle: Handle) -> None:
     _combine(host, handle)
     _refuse_another_broker(conf)
     if not conf.result_backend and not host.says("result_expires"):
-        host.set(
-            "result_expires", settings.completed_retention_days * 86_400
-        )  # plain tasks' results are kept as long as jobs'
+        # plain tasks' results are kept as long as jobs'
+        host.set("result_expires", settings.completed_retention_days * 86_400)
     handle.refusal = None
     handle.overridden += overridden
-    if not _log_follows():
+    if not log_follows():
         handle.report_overridden()
-
-
-def _log_follows() -> bool:
-    """Return whether this process is about to become a worker or beat, whose log is set up after its configuration."""
-    context = click.get_current_context(silent=True)
-    return context is not None and context.find_root().invoked_subcommand in ("worker", "beat")
 
 
 def _refuse_another_broker(conf: Any) -> None:

@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
+import click
 from celery import _state
 from celery.utils.imports import symbol_by_name
 
@@ -164,6 +165,12 @@ class Handle:
         if self._parts is not None and self._pid == os.getpid():
             with log.speaking_for(self):
                 self._parts.counts.flush(last=True)
+
+
+def log_follows() -> bool:
+    """Return whether this process is about to become a worker or beat, whose log is set up after its configuration."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.find_root().invoked_subcommand in ("worker", "beat")
 
 
 def is_made_up(app: Any) -> bool:

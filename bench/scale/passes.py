@@ -17,7 +17,7 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.model import DeadState
 from jobclaim.recovery import sweep
 from jobclaim.recovery.decide import LOOK_AHEAD_MS
-from jobclaim.recovery.sweeping import SweepReport
+from jobclaim.recovery.report import SweepReport
 from jobclaim.settings import QueueSpec, Settings
 
 SECOND: Final = 1_000

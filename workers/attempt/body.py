@@ -18,35 +18,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final
+from typing import Any
 
 from celery import states
-from celery.exceptions import Retry
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
-from jobclaim.workers.attempt import coroutines, leaving, outcome, running, soft_limit
+from jobclaim.workers.attempt import coroutines, ending, leaving, outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.messages.message import DELIVERY, address, delivery_of
 from jobclaim.workers.state import worker
-from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.telemetry import traces
 
 log = get_logger("jobclaim.worker")
-
-BY_ITSELF: Final = "it was cancelled, and its body ended by itself"
-NOT_CLAIMED: Final = (
-    "task {task!r} is not a JobTask and did not claim the job whose id it got as its argument; give it base=JobTask, "
-    "call claim_job(job_id) in its body, or declare @shared_task(claims=True) if it claims in a way that was not seen"
-)
-NOT_RECORDED: Final = (
-    "task {task!r} claimed the job and returned without recording an outcome; call update_status(job_id, ...) before "
-    "it returns, use `with repo.claimed(job_id) as job:`, or claim with detached=True where the work ends elsewhere"
-)
 
 
 class BodyDelivery(place.Delivery):
@@ -141,7 +129,7 @@ class BodyDelivery(place.Delivery):
         """
         assert isinstance(repo, JobRepo)
         if not leaving.process_is_ending():
-            self._end(repo, claim, error)
+            ending.end_claim(self._task, repo, claim, error, self._told())
         return True
 
     def writing(self) -> AbstractContextManager[None]:
@@ -218,47 +206,22 @@ class BodyDelivery(place.Delivery):
         if leaving.process_is_ending():
             return
         if state == states.SUCCESS and self._is_plain and not self._asked:
-            self._end_unclaimed()
+            ending.end_unclaimed(self._task, self._address)
         for repo, claim in self.open_claims():
             self._forget(claim)
             try:
-                self._end(repo, claim, self._raised(state, value))
+                ending.end_claim(self._task, repo, claim, self._raised(state, value), self._told())
             except Exception:
                 log.exception("worker.outcomes_not_recorded")
         self._drop_rest()
-
-    def _end_unclaimed(self) -> None:
-        """Fail a job whose task does not claim it: recovery would run its body again and again."""
-        named = self._address
-        if named is None or claims(self._task):
-            return
-        repo = self._task.app.jobclaim.repo
-        try:
-            with place.outside():
-                job = repo.claim_job(
-                    named.job_id,
-                    attempt=named.attempt,
-                    worker_id=self.worker_id,
-                    celery_task_id=self.celery_task_id,
-                )
-        except (JobNotFound, StoreUnavailable) as error:
-            log.error("claim.unavailable", job_id=named.job_id, task=self._task.name, reason=str(error))
-            return
-        if job is not None:
-            outcome.record_fault(repo, job.job_id, job.claim_token, NOT_CLAIMED.format(task=self._task.name))
 
     def _raised(self, state: str | None, value: Any) -> BaseException | None:
         """Return the exception that left the body: Celery's tracer knows it, except those that it does not catch."""
         return value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
 
-    def _end(self, repo: JobRepo, claim: Job, error: BaseException | None) -> None:
-        if self.cancelled(claim.claim_token) and not isinstance(error, Retry):
-            outcome.record_cancelled(repo, claim.job_id, claim.claim_token, error or BY_ITSELF)
-        elif error is not None:
-            told = getattr(self._request, "told", None)
-            leaving.record(self._task.app, repo, claim, leaving.end_of(error, told))
-        else:
-            outcome.record_fault(repo, claim.job_id, claim.claim_token, NOT_RECORDED.format(task=self._task.name))
+    def _told(self) -> tuple[str, Any] | None:
+        """Return the state that the body reported last by ``update_state``, with its meta data."""
+        return getattr(self._request, "told", None)
 
     # --- the notes
     def _forget(self, claim: Job) -> bool:

@@ -71,15 +71,7 @@ class Eagerly:
             self._keep(name, function, call, await result if inspect.isawaitable(result) else result)
         return self._given(name, function, call)
 
-    def progress(
-        self,
-        done: float | None = None,
-        total: float | None = None,
-        message: str = "",
-        *,
-        checkpoint: Any = ...,
-        flush: bool = False,
-    ) -> None:
+    def progress(self, done: float | None, total: float | None, message: str, *, checkpoint: Any, flush: bool) -> None:
         """Validate the report as a worker would, and drop it."""
         self._reports.tell(done, total, message, checkpoint, system_clock())
 

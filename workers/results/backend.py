@@ -13,7 +13,7 @@ ended: after a write that the fence refused, nothing is sent.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from celery import states
 from kombu.exceptions import EncodeError
@@ -29,6 +29,7 @@ from jobclaim.jobs.model import Failure
 from jobclaim.jobs.storage.notes import Kind
 from jobclaim.workers.attempt import running
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
+from jobclaim.workers.attempt.ending import BY_ITSELF
 from jobclaim.workers.attempt.original import original
 from jobclaim.workers.attempt.outcome import record_cancelled, record_failure, record_success
 from jobclaim.workers.messages import links
@@ -40,8 +41,6 @@ from jobclaim.workers.results.stored import StoredResults
 from jobclaim.workers.state import worker
 
 log = get_logger("jobclaim.worker")
-
-BY_ITSELF: Final = "it was cancelled, and its body ended by itself"
 
 
 class JobBackend(StoredResults):
