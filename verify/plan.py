@@ -86,7 +86,7 @@ class Scale:
         return self.hard_limit + self.grace
 
 
-LONG: Final = Scale(16, 3, 2, 8, 10, 6.0, workers=5, processes=3, drain=1_500)
+LONG: Final = Scale(16, 3, 2, 8, 10, 6.0, workers=5, processes=3, drain=900)
 SHORT: Final = Scale(12, 2, 1, 4, 4, 2.0, workers=3, processes=2, drain=90)
 
 
@@ -169,8 +169,12 @@ WEIGHTS: Final = {
     "later": 2,
 }
 """Of the kinds of calls in a hundred."""
-LATER_SECONDS: Final = 700.0
-"""How far ahead jobs are that no run waits for: their messages are kept back in SQS, and they are cancelled."""
+LATER_SECONDS: Final = 880.0
+"""How far ahead jobs are that no run waits for: their messages are kept back in SQS, and they are cancelled.
+
+None is submitted so early that it would be due before that."""
+CANCELLED_WITHIN_SECONDS: Final = 300.0
+"""Of the end of the faults."""
 BATCH: Final = 10
 JOBS: Final = {"chain": 2, "chord": 3, "batch": BATCH}
 """Jobs that a call makes, where it is not one."""
@@ -194,14 +198,13 @@ def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | N
     return Plan(seed, tuple(calls), tuple(_strikes(dice, seconds, gap, scale)), jobs)
 
 
-CHORD_ENDS_SECONDS: Final = 1_200
-"""A chord that was submitted by half gives its missing members up after 900 s, at its next look: shorter drains have no
-chords."""
+CHORD_LOOKS_SECONDS: Final = 600
+"""A chord whose wake is lost looks at its members by itself within that time: shorter drains have no chords."""
 LONG_BODIES: Final = ("slow", "fragile", "limited")
 
 
 def _weights(scale: Scale) -> dict[str, int]:
-    return {name: weight for name, weight in WEIGHTS.items() if name != "chord" or scale.drain > CHORD_ENDS_SECONDS}
+    return {name: weight for name, weight in WEIGHTS.items() if name != "chord" or scale.drain > CHORD_LOOKS_SECONDS}
 
 
 def _calls(dice: random.Random, seconds: float, jobs: int, kinds: Mapping[str, int]) -> Iterator[Call]:
@@ -210,6 +213,8 @@ def _calls(dice: random.Random, seconds: float, jobs: int, kinds: Mapping[str, i
     while made < jobs:
         task = dice.choices(names, weights)[0] if made <= jobs - BATCH else "quick"
         at, number = dice.uniform(0, seconds), number + BATCH
+        if task == "later" and at + LATER_SECONDS < seconds + CANCELLED_WITHIN_SECONDS:
+            task = "timed"
         made += JOBS.get(task, 1)
         if task == "once":
             yield from _equal_calls(dice, at, number, seconds)

@@ -71,7 +71,7 @@ def cancelling(stage: Stage, app: Any, waiting: list[str], seconds: float) -> Ru
     seconds : float
         How long the body takes that is cancelled while it runs.
     """
-    left = [job_id for job_id in waiting if stage.direct.cancel_job(job_id).status is not JobStatus.CANCELLED]
+    left = [job_id for job_id in waiting if not _cancelled(stage, job_id)]
     offenders = [f"{job_id} was not cancelled" for job_id in left]
     job_id = app.tasks["verify.slow"].apply_async(kwargs={"number": 1, "seconds": seconds}).id
     try:
@@ -83,6 +83,13 @@ def cancelling(stage: Stage, app: Any, waiting: list[str], seconds: float) -> Ru
     if (status := _status(stage, job_id)) is not JobStatus.CANCELLED:
         offenders.append(f"{job_id} ran, was to be cancelled, and is {status}")
     return _rule("cancel", len(waiting) + 1, offenders)
+
+
+def _cancelled(stage: Stage, job_id: str) -> bool:
+    try:
+        return stage.direct.cancel_job(job_id).status is JobStatus.CANCELLED
+    except IllegalTransition:
+        return False
 
 
 def lost_worker(stage: Stage, app: Any, crew: Crew, seconds: float) -> Rule:

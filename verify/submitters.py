@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -43,7 +42,6 @@ class Submitters:
         self._app = app
         self._name = name
         self._calls: Iterator[Call] = iter(calls)
-        self._tries = itertools.count(1)
         self._lock = threading.Lock()
         self._began = 0.0
         self._stopped = threading.Event()
@@ -124,11 +122,10 @@ class Submitters:
         return [Promise(first, "first", call.number), Promise(then, "then", call.number, after=(first,))]
 
     def _submit_chord(self, call: Call, job_id: str) -> list[Promise]:
-        """Under new ids at each try: a chord that was half submitted is not the one that its members belong to."""
-        own = f"{job_id}-{next(self._tries)}"
-        tasks, members, body = self._app.tasks, (f"{own}-a", f"{own}-b"), f"{own}-all"
+        """Under the same ids at each try, the group's too: what was submitted by half is completed."""
+        tasks, members, body = self._app.tasks, (f"{job_id}-a", f"{job_id}-b"), f"{job_id}-all"
         header = [tasks["verify.first"].s(call.number, call.seconds).set(task_id=member) for member in members]
-        chord(header, app=self._app)(tasks["verify.all"].s().set(task_id=body))
+        chord(header, app=self._app, task_id=f"{job_id}-group")(tasks["verify.all"].s().set(task_id=body))
         made = [Promise(member, "first", call.number) for member in members]
         return [*made, Promise(body, "all", call.number, after=members)]
 

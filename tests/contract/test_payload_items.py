@@ -269,6 +269,7 @@ def test_a_claim_whose_payload_is_not_given_now_is_given_back_uncharged(
             owner.claim_job(job.job_id)
     after = store.repo().get_job(job.job_id)
     assert (after.status, after.charged, after.payload) == (JobStatus.PENDING, 0, LARGE)
+    assert after.releases == 0, "its body did not run"
 
 
 # --- beside jobs of a release that had all payloads in the job's item

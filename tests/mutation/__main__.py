@@ -27,7 +27,7 @@ from tests.mutation.scope import arguments
 from tests.mutation.survivors import explained
 
 CACHE: Final = Path(".cache/mutation")
-FAST: Final = 40
+FAST: Final = 150
 """Tests, and seeds, that a change meets at most before it is set aside for `--again`."""
 
 
