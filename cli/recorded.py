@@ -38,6 +38,7 @@ READS: Final = frozenset(
         "show",
         "template",
         "workers",
+        "worker all status",
         "worker health",
         "worker monitor",
     }
@@ -51,6 +52,9 @@ UNRECORDED: Final = {
     "recover": "recovery is a program; its decisions are kept with each job",
     "up": "the table of the trail may not exist yet; CloudTrail has what was created",
     "verify": "its jobs and tables are its own",
+    "worker all restart": "processes of this machine",
+    "worker all start": "processes of this machine",
+    "worker all stop": "processes of this machine",
     "worker restart": "a process of this machine",
     "worker run": "a process of this machine",
     "worker start": "a process of this machine",

@@ -401,6 +401,11 @@ ELSEWHERE: dict[str, str] = {
     "python -m tests.simulation --exhaustive --faults 1": "tests/simulation/test_exhaustive.py",
     "python -m tests.simulation.lasting 20000": "tests/simulation/test_lasting.py",
     "celery -A proj worker -P threads -c 100 -Q websites": "tests/integration/test_thread_workers.py",
+    "jobclaim worker all start": "tests/integration/test_all_groups.py",
+    "jobclaim worker all status": "tests/integration/test_all_groups.py",
+    "jobclaim worker all stop": "tests/integration/test_all_groups.py",
+    "jobclaim worker all stop --within 5m": "tests/integration/test_all_groups.py",
+    "jobclaim worker all restart": "tests/integration/test_all_groups.py",
     "jobclaim worker watch-interruption mail": "tests/unit/test_interruption.py",
     "jobclaim worker watch-interruption mail --within 30m -- systemctl stop jobclaim-worker@mail.service": (
         "tests/unit/test_interruption.py"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobclaim.cli.commands.worker.interruption import watch_interruption
+from jobclaim.cli.commands.worker.machine import all_groups
 from jobclaim.cli.errors import NotFound, Refused
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Column, Format, Output, output_option, remark
@@ -47,6 +48,7 @@ def command() -> None:
 
 
 command.add_command(watch_interruption)
+command.add_command(all_groups)
 
 
 def _options(function: click.decorators.FC) -> click.decorators.FC:
