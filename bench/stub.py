@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -50,6 +51,23 @@ def running_stub() -> Iterator[RunningStub]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def running_worker(app: str, *options: str, stop_seconds: float = 60) -> Iterator[int]:
+    """Run a Celery worker until the block ends; give its pid. If the block raises, print the end of its log."""
+    with tempfile.TemporaryFile() as log:
+        argv = [sys.executable, "-m", "celery", "-A", app, "worker", *options]
+        worker = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            yield worker.pid
+        except BaseException:
+            log.seek(0)
+            sys.stdout.write(log.read().decode()[-4000:] + "\n")
+            raise
+        finally:
+            worker.terminate()
+            worker.wait(stop_seconds)
 
 
 def _wait_until_it_answers(stub: RunningStub, process: subprocess.Popen[bytes]) -> None:

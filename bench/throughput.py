@@ -13,15 +13,12 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from bench import cpu
-from bench.stub import ROOT, RunningStub, running_stub
+from bench.stub import ROOT, RunningStub, running_stub, running_worker
 
 RESULTS = ROOT / "bench" / "results" / "throughput.md"
 JOB_TABLE = "jobclaim-jobs"
@@ -115,7 +112,8 @@ def _provision() -> None:
 
 
 def _measure(stub: RunningStub, side: Side, arguments: argparse.Namespace) -> Run:
-    with _worker(side, arguments.processes) as pid:
+    options = ("-Q", side.queue, "-c", str(arguments.processes), "-l", "INFO")
+    with running_worker(side.app, *options) as pid:
         _submit(side, 10 * arguments.processes)
         _wait_until_done(stub, side, 10 * arguments.processes)
         stub.control(hold=True, reset=True)
@@ -128,23 +126,6 @@ def _measure(stub: RunningStub, side: Side, arguments: argparse.Namespace) -> Ru
         stub.control(latency_ms={"sqs": 0, "dynamodb": 0}, reset=True)
     last = max(meter["last_at"].get(name, 0) for name in ("DeleteMessage", "DeleteMessageBatch", STATE_CHANGES))
     return Run(last - released, arguments.jobs, meter["requests"], meter["units"].get(JOB_TABLE, {}), spent)
-
-
-@contextmanager
-def _worker(side: Side, processes: int) -> Iterator[int]:
-    queue = ["-Q", side.queue, "-c", str(processes), "-l", "INFO"]
-    with tempfile.TemporaryFile() as log:
-        argv = [sys.executable, "-m", "celery", "-A", side.app, "worker", *queue]
-        worker = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            yield worker.pid
-        except BaseException:
-            log.seek(0)
-            _say(log.read().decode()[-4000:])
-            raise
-        finally:
-            worker.terminate()
-            worker.wait(60)
 
 
 def _cpu(stub: RunningStub, worker: int) -> dict[str, float]:

@@ -14,15 +14,13 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import cpu
-from bench.stub import ROOT, RunningStub, running_stub
+from bench.stub import ROOT, RunningStub, running_stub, running_worker
 
 RESULTS = ROOT / "bench" / "results" / "waiting.md"
 STATE_CHANGES = "UpdateItem jobclaim-jobs"
@@ -122,20 +120,8 @@ def _pss_kb(pid: int) -> int:
     return int(match[1]) if match else 0
 
 
-@contextmanager
-def _worker(pool: str, size: int) -> Iterator[int]:
-    argv = [sys.executable, "-m", "celery", "-A", "jobclaim", "worker", "-Q", "default", "-P", pool, "-c", str(size)]
-    with tempfile.TemporaryFile() as log:
-        worker = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            yield worker.pid
-        except BaseException:
-            log.seek(0)
-            sys.stdout.write(log.read().decode()[-4000:])
-            raise
-        finally:
-            worker.terminate()
-            worker.wait(150)
+def _worker(pool: str, size: int) -> AbstractContextManager[int]:
+    return running_worker("jobclaim", "-Q", "default", "-P", pool, "-c", str(size), stop_seconds=150)
 
 
 def _submit(task: str, count: int, seconds: float) -> None:

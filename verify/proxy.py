@@ -72,7 +72,6 @@ def error(status: int) -> Fault:
 
 
 THROTTLE: Final = Fault("throttling", 400, b'{"__type":"com.amazonaws.sqs#RequestThrottled","message":"Rate exceeded"}')
-GARBAGE: Final = Fault("garbage", 200, b"<html>a captive portal</html>")
 RESET: Final = Fault("reset", resets=True)
 BLACK_HOLE: Final = Fault("black hole", silent=True)
 TABLE_THROTTLE: Final = Fault(

@@ -46,15 +46,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 
 @pytest.fixture
 def submit(stack: Stack) -> Callable[..., str]:
-    app = create_app(stack.settings)
-
-    def send(task: str, *args: Any, copies: int = 1, **options: Any) -> str:
-        job = app.jobclaim.repo.create_job(task, {"args": list(args), "kwargs": {}}, **options)
-        for _ in range(copies):
-            publish(app, job)
-        return str(job.job_id)
-
-    return send
+    return stack.submitter()
 
 
 def evidence(job: Job) -> tuple[Any, ...]:
@@ -81,14 +73,10 @@ def same(jobs: dict[str, Job]) -> Job:
     return next(iter(jobs.values()))
 
 
-def wait_for_bodies(stack: Stack, ids: list[str]) -> None:
-    wait_until(lambda: set(ids) <= {job_id for job_id, _ in stack.bodies()}, 30, "all bodies run")
-
-
 def test_a_killed_workers_jobs_are_orphans_of_a_known_worker(stack: Stack, submit: Callable[..., str]) -> None:
     worker = stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     with recovering(stack.settings):
         worker.send(signal.SIGKILL)
         killed = time.monotonic()
@@ -102,7 +90,7 @@ def test_a_killed_workers_jobs_are_orphans_of_a_known_worker(stack: Stack, submi
 def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     killed = time.monotonic()
     for job_id in ids:
         pid = process_of(stack, job_id)
@@ -118,7 +106,7 @@ def test_a_killed_childs_job_fails_within_two_seconds(stack: Stack, submit: Call
 def test_a_killed_childs_job_that_may_run_again_does(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep once", 600, on_orphan="retry")
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     for job_id in ids:
         os.kill(process_of(stack, job_id) or 0, signal.SIGKILL)
     job = same(stack.wait_for(ids, JobStatus.COMPLETED, 30))
@@ -128,7 +116,7 @@ def test_a_killed_childs_job_that_may_run_again_does(stack: Stack, submit: Calla
 def test_a_running_job_is_cancelled(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     assert [cancel(stack.repo, job_id) for job_id in ids] == [Answer.REQUESTED] * len(ids)
     job = same(stack.wait_for(ids, JobStatus.CANCELLED, 20))
     assert job.failure is not None
@@ -138,7 +126,7 @@ def test_a_running_job_is_cancelled(stack: Stack, submit: Callable[..., str]) ->
 def test_the_heartbeat_names_what_bodies_hold(stack: Stack, submit: Callable[..., str]) -> None:
     stack.worker("worker", "-c", "4", "-Q", "default")
     ids = one_each(submit, "sleep", 600)
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     records = FleetRecords.of(stack.repo)
     wait_until(lambda: set(ids) == set(records.all()[0].jobs), 5, "the record names the jobs")
 
@@ -201,7 +189,7 @@ def test_a_stop_gives_back_what_may_run_again_and_fails_the_rest(
         worker = stack.worker("worker", "-c", "8", "-Q", "default")
         again = [send(path, on_orphan="retry") for path in PATHS]
         failing = [send(path) for path in PATHS]
-        wait_for_bodies(stack, again + failing)
+        stack.wait_for_bodies(again + failing)
         worker.send(signal.SIGTERM)
         failed = same(stack.wait_for(failing, JobStatus.FAILED, 40))
         waiting = same(stack.wait_for(again, JobStatus.PENDING, 40))
@@ -245,7 +233,7 @@ def test_an_outage_during_the_last_write_costs_time_and_nothing_else(
         for job in ids:
             publish(app, job)
         names = [job.job_id for job in ids]
-        wait_for_bodies(stack, names)
+        stack.wait_for_bodies(names)
         proxy.refuse()
         flag.touch()
         tried = "aws.failing"
@@ -259,7 +247,7 @@ def test_a_zombies_late_write_changes_nothing(stack: Stack, submit: Callable[...
     worker = stack.worker("worker", "-c", "4", "-Q", "default")
     flag = tmp_path / "flag"
     ids = one_each(submit, "wait for file", str(flag))
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     for job_id in ids:  # as recovery does: the claim is over, and its owner does not know
         job = stack.repo.get_job(job_id)
         stack.repo.update_status(job_id, "FAILED", error="given up", token=job.claim_token)
@@ -275,7 +263,7 @@ def test_a_deploy_loses_and_doubles_nothing(stack: Stack, submit: Callable[..., 
     old = stack.worker("old", "-c", "4", "-Q", "default")
     flag = tmp_path / "flag"
     running = one_each(submit, "wait for file", str(flag))
-    wait_for_bodies(stack, running)
+    stack.wait_for_bodies(running)
     old.send(signal.SIGTERM)
     stack.worker("new", "-c", "4", "-Q", "default")
     fresh = one_each(submit, "sleep", 0)
@@ -313,7 +301,7 @@ def test_several_claims_of_one_body_are_each_looked_after(stack: Stack, submit: 
     app = create_app(stack.settings)
     ids = [app.jobclaim.repo.create_job("both.short", None).job_id for _ in range(3)]
     app.send_task("both.several", args=[ids, "/nowhere"], queue="default")
-    wait_for_bodies(stack, ids)
+    stack.wait_for_bodies(ids)
     os.kill(process_of(stack, ids[1]) or 0, signal.SIGKILL)
     assert stack.wait_for(ids[:1], JobStatus.COMPLETED, 10)[ids[0]].result == "first"
     lost = stack.wait_for(ids[1:], JobStatus.FAILED, 10)

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,9 +15,7 @@ from jobclaim.fleet.workers import FleetRecords
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.recovery import sweep
 from jobclaim.settings import QueueSpec
-from jobclaim.workers import create_app
 from jobclaim.workers.cancel import Answer, cancel
-from jobclaim.workers.submission.dispatch import publish
 from tests.integration.test_lost_workers import recovering
 from tests.support.endpoints import Endpoint
 from tests.support.processes import ManagedProcess
@@ -32,21 +29,6 @@ LIMITS = {"soft_limit": 1, "hard_limit": 2}
 CUT_SHORT = ("threads.ask", "threads.ask_claimed", "threads.tidy", "threads.block", "threads.block_asks")
 
 Send = Callable[..., str]
-
-
-def _sender(stack: Stack) -> Send:
-    app = create_app(stack.settings)
-
-    def send(task: str, *args: Any, **options: Any) -> str:
-        job = app.jobclaim.repo.create_job(task, {"args": list(args), "kwargs": {}}, **options)
-        publish(app, job)
-        return str(job.job_id)
-
-    return send
-
-
-def _started(stack: Stack, job_ids: list[str]) -> None:
-    wait_until(lambda: set(job_ids) <= {job for job, _ in stack.bodies()}, 30, "all bodies have begun")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +61,7 @@ def worker(stack: Stack) -> ManagedProcess:
 
 @pytest.fixture(scope="module")
 def send(stack: Stack) -> Send:
-    return _sender(stack)
+    return stack.submitter()
 
 
 def test_a_hundred_threads_hold_a_hundred_claims(
@@ -88,7 +70,7 @@ def test_a_hundred_threads_hold_a_hundred_claims(
     """Of both paths, all at once, and all in the heartbeat."""
     flag = tmp_path / "go"
     ids = [send(task, str(flag)) for task in ("threads.wait", "threads.claim") for _ in range(50)]
-    _started(stack, ids)
+    stack.wait_for_bodies(ids)
     records = FleetRecords.of(stack.repo)
     wait_until(lambda: set(ids) <= set(records.all()[0].jobs), 20, "the heartbeat names every job")
     assert {job.claim_token for job in stack.repo.table.get_many(ids).values()} <= set(records.all()[0].claims or ())
@@ -127,7 +109,7 @@ def test_a_cancel_ends_a_body_that_awaits_and_one_that_asks(stack: Stack, worker
     """A coroutine is cancelled where it awaits; no process is there to be killed."""
     beside = send("threads.wait", 5.0)
     ids = [send("threads.wait", 600), send("threads.claim", 600), send("threads.ask_slowly", 600)]
-    _started(stack, [beside, *ids])
+    stack.wait_for_bodies([beside, *ids])
     assert [cancel(stack.repo, job_id) for job_id in ids] == [Answer.REQUESTED] * len(ids)
     ended = stack.wait_for(ids, JobStatus.CANCELLED, 20)
     assert {job.failure.kind for job in ended.values() if job.failure} == {FailureKind.CANCELLED}
@@ -139,7 +121,7 @@ def test_a_blocked_body_is_no_orphan_past_its_lease_and_ends_as_cancelled_when_i
 ) -> None:
     flag = tmp_path / "go"
     kept, wanted = send("threads.block", str(flag), queue="short"), send("threads.block_asks", str(flag), queue="short")
-    _started(stack, [kept, wanted])
+    stack.wait_for_bodies([kept, wanted])
     cancel(stack.repo, wanted)
     lease = max(job.lease_expires_at for job in stack.repo.table.get_many([kept, wanted]).values())
     wait_until(lambda: stack.repo.clock() > lease, 20, "the leases are over")
@@ -159,14 +141,14 @@ def test_a_stop_gives_back_what_blocks_and_the_heir_starts_it_after_the_process_
     with deployed(
         dynamodb_local, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path), stop_timeout_seconds=6
     ) as stack:
-        send = _sender(stack)
+        send = stack.submitter()
         old = stack.worker("old", "-P", "threads", "-c", "20", "-Q", "default")
         fits, fails = send("threads.wait", 2.0), send("threads.block", "/nowhere")
         again = [
             send("threads.block_again", "/nowhere", on_orphan="retry"),
             send("threads.wait_again", 600, on_orphan="retry"),
         ]
-        _started(stack, [fits, fails, *again])
+        stack.wait_for_bodies([fits, fails, *again])
         stack.worker("heir", "-P", "threads", "-c", "4", "-Q", "default")
         old.send(signal.SIGTERM)
         assert old.wait_for_exit(30) == 0
@@ -195,11 +177,11 @@ def test_the_jobs_of_a_killed_worker_are_rescued_as_with_processes(
         worker_dead_after_seconds=5,
         recovery_interval_seconds=1,
     ) as stack:
-        send = _sender(stack)
+        send = stack.submitter()
         victim = stack.worker("victim", "-P", "threads", "-c", "20", "-Q", "default")
         fails = [send(task, 600) for task in ("threads.wait", "threads.claim")]
         again = [send("threads.wait_again", 600, on_orphan="retry") for _ in range(10)]
-        _started(stack, fails + again)
+        stack.wait_for_bodies(fails + again)
         with recovering(stack.settings):
             victim.send(signal.SIGKILL)
             killed = time.monotonic()
@@ -222,7 +204,7 @@ def test_a_coroutine_in_a_process_gets_the_soft_limit_where_it_awaits(stack: Sta
             ("threads.wait", 600),
         )
     )
-    _started(stack, [wanted])
+    stack.wait_for_bodies([wanted])
     cancel(stack.repo, wanted)
     ended = stack.wait_for([tidy, again, claimed], JobStatus.COMPLETED, 30)
     assert [ended[job_id].result for job_id in (tidy, again, claimed)] == ["cut short", 2, "claimed by hand"]

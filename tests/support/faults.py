@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from jobclaim.verify.proxy import (
     ANSWER_LOST,
     ASTRAY,
     BLACK_HOLE,
     COPIED,
-    GARBAGE,
     RESET,
     SENDS,
     TABLE_THROTTLE,
@@ -37,6 +37,9 @@ __all__ = [
     "error",
     "faulty",
 ]
+
+
+GARBAGE: Final = Fault("garbage", 200, b"<html>a captive portal</html>")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 from jobclaim.infra import provision
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.settings import Settings
+from jobclaim.workers import create_app
+from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
@@ -78,6 +80,22 @@ class Stack:
 
     def _states(self, job_ids: list[str]) -> dict[str, int]:
         return dict(Counter(str(job.status) for job in self.repo.table.get_many(job_ids).values()))
+
+    def wait_for_bodies(self, job_ids: Collection[str], timeout: float = 30) -> None:
+        """Wait until the bodies of these jobs run."""
+        wait_until(lambda: set(job_ids) <= {job_id for job_id, _ in self.bodies()}, timeout, "all bodies run")
+
+    def submitter(self) -> Callable[..., str]:
+        """Give a function that writes a job for a task, sends its message ``copies`` times and returns its id."""
+        app = create_app(self.settings)
+
+        def submit(task: str, *args: Any, copies: int = 1, **options: Any) -> str:
+            job = app.jobclaim.repo.create_job(task, {"args": list(args), "kwargs": {}}, **options)
+            for _ in range(copies):
+                publish(app, job)
+            return str(job.job_id)
+
+        return submit
 
 
 @contextmanager
