@@ -246,6 +246,9 @@ claim.answered_late | jobs | warning | JOB status
 claim.unavailable | worker | error | job_id task reason
     The job could not be claimed and recovery sends it again.
     DynamoDB did not answer.
+claim.no_such_job | worker | warning | job_id task
+    A message names a job that does not exist, and is dropped.
+    The job was never created in this table, or its retention has passed.
 claim.paused | worker jobs | error | job_id task
     The worker's heartbeats fail, so it does not claim jobs.
     Recovery sends the job's message again.

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from structlog.contextvars import get_contextvars
 
@@ -34,10 +35,16 @@ KNOWN: Final = frozenset(FIELDS) | frozenset(CONTEXT) | {"exc_info", "stack_info
 
 NOUNS: Final = (
     "task", "queue", "job", "schedule", "breaker", "table", "index", "worker", "group", "app", "header", "parameter",
+    "wait", "step", "pool", "attribute", "option", "setting", "command", "module", "bucket", "kind", "state",
 )  # fmt: skip
 """Words that precede a quoted name in our own messages."""
 _NAMED: Final = re.compile(rf"\b(?:{'|'.join(NOUNS)})(?: (?:has|with) the)?(?: name| id)? $")
-_NAMED_KEY: Final = re.compile(r"\b(?:task|queue|job_id|schedule|breaker|worker|worker_id)=$")
+_NAMED_KEY: Final = re.compile(
+    r"\b(?:task|queue|default_queue|recovery_queue|job_id|schedule|breaker|worker|worker_id|kind|state|status|timezone)=$"
+)
+_LISTED: Final = re.compile(rf"\b(?:{'|'.join(NOUNS)})s:? \[?(?:'[\w.:/@+-]{{1,255}}'(?:, | and | or ))*$")
+"""Before a name in a list of names: ``queues 'mail', ``."""
+_ENDPOINT: Final = re.compile(r"endpoint(?: URL)?:? $", re.IGNORECASE)
 _NAME: Final = re.compile(r"[\w.:/@+-]{1,255}")
 _QUOTED: Final = re.compile(
     r"""
@@ -79,6 +86,8 @@ def without_quotes(text: str, event: Mapping[str, Any]) -> str:
 
     def masked(found: re.Match[str]) -> str:
         inner = found[0].strip("'\"")
+        if _ENDPOINT.search(text[: found.start()]) and (address := _address(inner)):
+            return address
         if inner in open_values or (_NAME.fullmatch(inner) and _is_named(text[: found.start()])):
             return found[0]
         return MASK
@@ -87,7 +96,20 @@ def without_quotes(text: str, event: Mapping[str, Any]) -> str:
 
 
 def _is_named(before: str) -> bool:
-    return bool(_NAMED.search(before) or _NAMED_KEY.search(before))
+    return any(pattern.search(before) for pattern in (_NAMED, _NAMED_KEY, _LISTED))
+
+
+def _address(url: str) -> str:
+    """Return scheme, host and port of a URL, without a user, a path or a query; empty for what is not one."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not _NAME.fullmatch(host):
+        return ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 class Masked(Exception):

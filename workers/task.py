@@ -27,7 +27,7 @@ from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.messages import call, links
-from jobclaim.workers.messages.message import HEADER, TOKEN, Address, address, headers
+from jobclaim.workers.messages.message import HEADER, MISADDRESSED, TOKEN, Address, address, headers, is_misaddressed
 from jobclaim.workers.process import plain_messages
 from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.results import notifying
@@ -130,11 +130,16 @@ class JobTask(
         if self.request.called_directly or self.request.is_eager:
             return
         where = address(self.request)
+        if is_misaddressed(self.request):
+            raise Unadoptable(MISADDRESSED)
         if not worker.current().may_claim():
             self._refuse(task_id, is_job=where is not None)
         try:
             job = self._claim(where or self._adopt(task_id, args, kwargs))
-        except (StoreUnavailable, JobNotFound, JobUnreadable) as error:
+        except JobNotFound as error:
+            log.warning("claim.no_such_job", job_id=error.job_id, task=self.name)
+            raise Ignore(str(error)) from error
+        except (StoreUnavailable, JobUnreadable) as error:
             log.error("claim.unavailable", job_id=task_id, task=self.name, reason=str(error))
             raise (Unanswered if isinstance(error, StoreUnavailable) else Ignore)(str(error)) from error
         if job is None:

@@ -18,10 +18,11 @@ from jobclaim.testing import Harness
 from jobclaim.testing.harness import Message
 from jobclaim.workers import JobTask, create_app
 from jobclaim.workers.messages import links
-from jobclaim.workers.messages.message import headers
+from jobclaim.workers.messages.message import MISADDRESSED, headers
 from jobclaim.workers.process.plain_request import PlainRequest
 from jobclaim.workers.results.chords import LOOK_SECONDS, job_id_of
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
+from jobclaim.workers.telemetry import logs
 
 RAN: list[Any] = []
 QUEUES = (QueueSpec(name="default"), QueueSpec(name="mail", adopt_plain_messages=False))
@@ -109,7 +110,9 @@ def test_jobclaims_own_tasks_run_only_as_jobs(jobclaim: Harness, task: str) -> N
 
 
 # --- plain tasks, in the worker's main process
-def received(task: str, args: tuple[Any, ...], queue: str, names_job: bool, **settings: Any) -> str:
+def received(
+    task: str, args: tuple[Any, ...], queue: str, names_job: bool, headers: Any = None, **settings: Any
+) -> str:
     """Take a plain task's message in a worker; give the reason of its refusal."""
     from jobclaim.settings import Settings
 
@@ -121,7 +124,7 @@ def received(task: str, args: tuple[Any, ...], queue: str, names_job: bool, **se
         body=json.dumps(made.body),
         content_type="application/json",
         content_encoding="utf-8",
-        headers={**made.headers, **named},
+        headers={**made.headers, **(headers or named)},
         delivery_info={"exchange": "", "routing_key": queue},
     )
     kind = create_request_cls(PlainRequest, bound, SimpleNamespace(apply_async=None), "vm", None, app=app)
@@ -204,3 +207,44 @@ def test_a_forged_message_does_not_start_a_chord_before_its_members_are_counted(
     jobclaim.drain()
     assert (RAN[-1], jobclaim.job(chord_job).attempt) == ([1, 2], 1)
     assert jobclaim.clock() < chord_job.created_at + LOOK_SECONDS * 1000, "its last member started it"
+
+
+# --- ids that no job has
+@pytest.mark.parametrize("job_id", ["", " ", "x" * 300, "a\x1fb", "\ud800", "chord\x1fx", "\x1b]0;x", 7, None])
+@pytest.mark.parametrize("task", [charge.name, plain.name])
+def test_an_id_that_no_job_can_have_is_refused_without_a_traceback(
+    jobclaim: Harness, caplog: pytest.LogCaptureFixture, job_id: Any, task: str
+) -> None:
+    named = {"jobclaim": {"job_id": job_id, "attempt": 0}}
+    if task == charge.name:
+        jobclaim.deliver(Message(task, "forged", [1], {}, "default", 0, {"headers": named}))
+        assert (RAN, is_job(jobclaim)) == ([], False)
+    else:
+        assert MISADDRESSED in received(task, ("x",), "default", False, headers=named)
+    assert [line for line in caplog.records if line.exc_info and logs._is_of_no_job(line)] == []
+
+
+@pytest.mark.parametrize("attempt", [-1, 10**20, True, "0", None, 0.5])
+def test_an_attempt_that_no_job_can_have_is_refused(jobclaim: Harness, attempt: Any) -> None:
+    job = jobclaim.repo.create_job(charge.name, {"args": [1], "kwargs": {}}, queue="default")
+    named = {"jobclaim": {"job_id": job.job_id, "attempt": attempt}}
+    jobclaim.deliver(Message(charge.name, job.job_id, [], {}, "default", 0, {"headers": named}))
+    assert (RAN, jobclaim.job(job)) == ([], job)
+
+
+def test_a_job_that_never_was_promises_no_recovery(jobclaim: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    named = {"jobclaim": {"job_id": "nobody", "attempt": 0}}
+    jobclaim.deliver(Message(charge.name, "forged", [1], {}, "default", 0, {"headers": named}))
+    (line,) = [record for record in caplog.records if record.name.startswith("jobclaim")]
+    assert line.getMessage().startswith("claim.no_such_job")
+    assert "job_id=nobody" in line.getMessage()
+    assert "recovery" not in line.getMessage()
+    assert not line.exc_info
+
+
+@pytest.mark.parametrize("due_in_ms", [0, 30 * 86_400_000])
+def test_a_plain_tasks_message_does_not_fail_the_job_that_it_names(jobclaim: Harness, due_in_ms: int) -> None:
+    at = jobclaim.clock() + due_in_ms
+    job = jobclaim.repo.create_job(charge.name, {"args": [1], "kwargs": {}}, queue="default", available_at=at)
+    jobclaim.deliver(Message(plain.name, job.job_id, [7], {}, "default", 0, {"headers": headers(job)}))
+    assert jobclaim.job(job) == job

@@ -130,6 +130,20 @@ def test_users_own_lines_are_theirs() -> None:
         ("jobs' payload can't hold 'it's mine' here", f"jobs' payload can't hold {MASK} here"),
         ("bytes b'4111' and b\"41'11\"", f"bytes {MASK} and {MASK}"),
         ("cut off: 'secret that goes", f"cut off: {MASK}"),
+        (
+            'Could not connect to the endpoint URL: "http://127.0.0.1:8/a?b=c"',
+            "Could not connect to the endpoint URL: http://127.0.0.1:8",
+        ),
+        ('the endpoint URL: "https://ann:hunter2@sqs.example/"', "the endpoint URL: https://sqs.example"),
+        ('the endpoint URL: "https://[::1]:9/x"', "the endpoint URL: https://[::1]:9"),
+        ('the endpoint URL: "card 4111"', f"the endpoint URL: {MASK}"),
+        ('he wrote "http://x/?token=4111"', f"he wrote {MASK}"),
+        ("not on queues 'low', 'my-queue' or 'a b'", f"not on queues 'low', 'my-queue' or {MASK}"),
+        ("configured queues: ['default', 'mail']", "configured queues: ['default', 'mail']"),
+        ("the values: ['default', 'mail']", f"the values: [{MASK}, {MASK}]"),
+        ("step 'charge' of job 'a' got 'x'", f"step 'charge' of job 'a' got {MASK}"),
+        ("kind='TRANSIENT' of card='4111'", f"kind='TRANSIENT' of card={MASK}"),
+        ("it doesn't know task 'a.b' and won't run 'x'", f"it doesn't know task 'a.b' and won't run {MASK}"),
     ],
 )
 def test_free_text_keeps_its_words_and_loses_what_it_quotes(text: str, masked: str) -> None:

@@ -55,8 +55,13 @@ def end_unclaimed(task: Any, named: Address | None) -> None:
                 attempt=named.attempt,
                 worker_id=worker.current().worker_id,
                 celery_task_id=task.request.id,
+                task=task.name,  # whoever may send a message names any job in it
+                when_due=True,
             )
-    except (JobNotFound, StoreUnavailable) as error:
+    except JobNotFound:
+        log.warning("claim.no_such_job", job_id=named.job_id, task=task.name)
+        return
+    except StoreUnavailable as error:
         log.error("claim.unavailable", job_id=named.job_id, task=task.name, reason=str(error))
         return
     if job is not None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jobclaim.jobs import Job
+from jobclaim.jobs import InvalidInput, Job, checks
 
 HEADER: Final = "jobclaim"
+MISADDRESSED: Final = "it names a job by an id or an attempt that no job can have"
 TOKEN: Final = "claim_token"  # noqa: S105 - the name of a header
 """Added to a request by the worker's main process when the message arrives, never sent."""
 DELIVERY: Final = "jobclaim_delivery"
@@ -29,14 +30,20 @@ def headers(job: Job) -> dict[str, Any]:
 
 
 def address(request: Any) -> Address | None:
-    """Read the address of a request or of a message's headers; ``None`` if the message does not name a job."""
+    """Read the address of a request or of a message's headers; ``None`` if it names no job, or none that there can be."""
     raw = request.get(HEADER)
     if not isinstance(raw, Mapping):
         return None
-    job_id, attempt = raw.get("job_id"), raw.get("attempt")
-    if not isinstance(job_id, str) or not isinstance(attempt, int):
-        return None
-    return Address(job_id, attempt)
+    try:
+        job_id = checks.text(raw.get("job_id"), "job_id")
+        return Address(job_id, checks.count(raw.get("attempt"), "attempt", least=0, most=checks.MAX_ATTEMPT))
+    except InvalidInput:
+        return None  # no job has such an id or attempt
+
+
+def is_misaddressed(request: Any) -> bool:
+    """Return whether a request, or a message's headers, names a job in a way in which no job can be named."""
+    return request.get(HEADER) is not None and address(request) is None
 
 
 def delivery_of(request: Any) -> str:

@@ -12,7 +12,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from jobclaim.jobs import JobError
-from jobclaim.workers.messages.message import DELIVERY, address
+from jobclaim.workers.messages.message import DELIVERY, MISADDRESSED, address, is_misaddressed
 from jobclaim.workers.process import plain_messages
 from jobclaim.workers.process.adoption import Unadoptable
 from jobclaim.workers.process.request import OwnedRequest
@@ -40,7 +40,9 @@ class PlainRequest(OwnedRequest):
         celery.exceptions.InvalidTaskError
         """
         handle, queue = self.app.jobclaim, str(self._delivery_info.get("routing_key") or "")
-        if (where := address(self._request_dict)) is None:
+        if is_misaddressed(self._request_dict):
+            why = MISADDRESSED
+        elif (where := address(self._request_dict)) is None:
             why = plain_messages.refusal(self.task, handle, queue)
         else:
             why = plain_messages.misused(

@@ -18,6 +18,7 @@ from celery.utils.nodenames import gethostname, node_format, nodename
 from jobclaim.jobs import redaction
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible_event
+from jobclaim.workers.process.adoption import NotAdopted
 from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
@@ -175,9 +176,13 @@ def _quieten(settings: Settings) -> None:
         trace.addFilter(_is_of_no_job)
 
 
-def _is_of_no_job(_: logging.LogRecord) -> bool:
-    """Drop Celery's lines about an attempt: jobclaim's have more details, and Celery's show results in clear text."""
-    return not isinstance(get_current_task(), JobTask)
+def _is_of_no_job(record: logging.LogRecord) -> bool:
+    """Drop Celery's lines about an attempt: jobclaim's have more details, and Celery's show results in clear text.
+
+    And those about a message that was refused, which show a traceback of nothing that failed.
+    """
+    refused = record.exc_info is not None and isinstance(record.exc_info[1], NotAdopted)
+    return not refused and not isinstance(get_current_task(), JobTask)
 
 
 def _add_worker(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
