@@ -147,9 +147,16 @@ def check_call(payload: Any) -> None:
     _must(_is_optional(embed, dict), "embed is not an object", embed)
     for name in ("callbacks", "errbacks", "chain"):
         linked = (embed or {}).get(name)
-        fits = linked is None or (isinstance(linked, list) and all(isinstance(one, dict) for one in linked))
+        fits = linked is None or (isinstance(linked, list) and all(map(_is_signature, linked)))
         _must(fits, f"embed.{name} is not a list of signatures", linked)
-    _must(_is_optional((embed or {}).get("chord"), dict), "embed.chord is not a signature", embed)
+    chord = (embed or {}).get("chord")
+    _must(chord is None or _is_signature(chord), "embed.chord is not a signature", embed)
+
+
+def _is_signature(linked: Any) -> bool:
+    """Return whether a link has all that Celery reads of it, also where it only fails what follows."""
+    fields = (("task", str), ("args", list), ("kwargs", dict), ("options", dict))
+    return isinstance(linked, dict) and all(isinstance(linked.get(name), kind) for name, kind in fields)
 
 
 def _check_envelope(envelope: Mapping[str, Any]) -> None:
