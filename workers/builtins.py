@@ -19,7 +19,7 @@ from kombu.utils.json import dumps, loads
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.notes import Kind, Notes
 from jobclaim.workers.handle import handle_of, installed_on
-from jobclaim.workers.process.adoption import Unadoptable
+from jobclaim.workers.messages.adoption import Unadoptable
 
 log = get_logger("jobclaim.worker")
 
@@ -51,7 +51,7 @@ def before_start(task: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[s
 
     Raises
     ------
-    workers.process.adoption.Unadoptable
+    workers.messages.adoption.Unadoptable
         There is no note, or the message has other arguments.
     """
     request = task.request

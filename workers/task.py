@@ -27,9 +27,9 @@ from jobclaim.workers.attempt.returning import ReturningTask
 from jobclaim.workers.guarded import GuardedTask
 from jobclaim.workers.handle import Handle, handle_of, installed_on
 from jobclaim.workers.messages import call, links
+from jobclaim.workers.messages.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.messages.message import HEADER, MISADDRESSED, TOKEN, Address, address, headers, is_misaddressed
 from jobclaim.workers.process import plain_messages
-from jobclaim.workers.process.adoption import Misaddressed, NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.results import notifying
 from jobclaim.workers.results.linked import LinkedTask
 from jobclaim.workers.sealed import sealed
@@ -124,7 +124,7 @@ class JobTask(
         celery.exceptions.Ignore
             The claim was refused, a limit holds the job, or DynamoDB did not answer: the job stays PENDING or is
             PENDING again, and its message is sent again.
-        workers.process.adoption.NotAdopted
+        workers.messages.adoption.NotAdopted
             The message of plain Celery has no job yet: it is kept.
         """
         if self.request.called_directly or self.request.is_eager:
@@ -213,7 +213,7 @@ class JobTask(
 
         Raises
         ------
-        workers.process.adoption.Misaddressed
+        workers.messages.adoption.Misaddressed
             The job belongs to another task.
         celery.exceptions.Ignore
             The job is not due; its message is sent again in time.
@@ -234,7 +234,7 @@ class JobTask(
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
         """Make a job of a message without a job id, sent by plain Celery; its task id makes copies of it one job.
 
-        The main process keeps the message until this process has answered: `jobclaim.workers.process.adoption`.
+        The main process keeps the message until this process has answered: `jobclaim.workers.messages.adoption`.
         """
         delivered = (self.request.delivery_info or {}).get("routing_key")
         queue = delivered if delivered in self.jobclaim.settings.queue_names else None

@@ -12,9 +12,9 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from jobclaim.jobs import JobError
+from jobclaim.workers.messages.adoption import Unadoptable
 from jobclaim.workers.messages.message import DELIVERY, MISADDRESSED, address, is_misaddressed
 from jobclaim.workers.process import plain_messages
-from jobclaim.workers.process.adoption import Unadoptable
 from jobclaim.workers.process.request import OwnedRequest
 from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.state import worker

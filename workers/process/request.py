@@ -21,8 +21,8 @@ from celery.worker.state import task_ready
 from celery.worker.strategy import default
 
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.workers.messages.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.messages.message import DELIVERY, TOKEN, address, delivery_of
-from jobclaim.workers.process.adoption import NotAdopted, Unadoptable, Unanswered
 from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.state import worker
 

@@ -18,7 +18,7 @@ from celery.utils.nodenames import gethostname, node_format, nodename
 from jobclaim.jobs import redaction
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible_event
-from jobclaim.workers.process.adoption import NotAdopted
+from jobclaim.workers.messages.adoption import NotAdopted
 from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
