@@ -112,7 +112,9 @@ def test_a_thousand_questions_cost_one_read(bench: Bench) -> None:
     assert requests.total == 0
 
 
-@pytest.mark.parametrize("options", [{"name": ""}, {"failures": 0}, {"open_seconds": 0}, {"window_seconds": 1e9}])
+@pytest.mark.parametrize(
+    "options", [{"name": ""}, {"failures": 0}, {"failures": True}, {"open_seconds": 0}, {"window_seconds": 1e9}]
+)
 def test_nonsense_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         Breaker(**{"name": "bank", **options})  # type: ignore[arg-type]

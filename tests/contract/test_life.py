@@ -393,3 +393,26 @@ def test_a_new_run_is_not_slowed_by_what_the_runs_before_did(store: Store) -> No
     assert owner.claim_job(job.job_id) is not None
     released = owner.release(job.job_id)
     assert (released.available_at, released.releases) == (store.clock(), 1)
+
+
+# --- what a submission says
+def test_every_argument_of_a_submission_is_stored(store: Store) -> None:
+    now = store.clock()
+    asked = {
+        "idempotency_key": "k",
+        "ttl": 7.5,
+        "fingerprint": "f",
+        "available_at": now + 1_000,
+        "max_attempts": 2,
+        "on_orphan": "retry",
+        "start_by": now + 5_000,
+        "envelope": "links",
+    }
+    job = store.repo().create_job(
+        "tasks.work", {"a": 1}, queue="default", hard_limit=600, failure_policy='{"critical":true}', **asked
+    )
+    read = store.repo().get_job(job.job_id)
+    stored = {name.replace("ttl", "idempotency_ttl"): value for name, value in asked.items()}
+    assert {name: getattr(read, name) for name in stored} == stored
+    assert (read.task, read.payload, read.queue, read.created_at) == ("tasks.work", {"a": 1}, "default", now)
+    assert (read.lease_ms, read.failure_policy) == (660_000, '{"critical":true}')

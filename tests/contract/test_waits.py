@@ -201,8 +201,9 @@ def test_a_name_whose_token_was_given_out_may_be_resumed_before_its_turn(store: 
 
     store.repo().resume(job.job_id, "legal", "yes", token=token)
 
-    assert stored(store, job).waits_for == "finance"
+    assert (stored(store, job).waits_for, store.sent) == ("finance", []), "it is not started by that"
     store.repo().resume(job.job_id, "finance", "yes")
+    assert [sent.job_id for sent in store.sent] == [job.job_id]
     owner, _ = next_attempt(store, job)
     assert [getattr(owner.wait_for(job.job_id, name), "payload", None) for name in ("finance", "legal")] == ["yes"] * 2
 

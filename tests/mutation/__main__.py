@@ -27,7 +27,8 @@ from tests.mutation.scope import arguments
 from tests.mutation.survivors import explained
 
 CACHE: Final = Path(".cache/mutation")
-FAST: Final = 150
+FIRST: Final = 80
+FAST: Final = 200
 """Tests, and seeds, that a change meets at most before it is set aside for `--again`."""
 
 
@@ -38,7 +39,7 @@ def results() -> dict[str, str | None]:
 
 
 def tests_of(mutant: Mutant, lines: reach.Lines) -> list[str]:
-    """Give the tests that reach a mutant's statement: the fastest of each file, then the second of each, and so on.
+    """Give the tests that reach a mutant's statement: the fastest, then the others of each file by turns.
 
     Tests of one file ask much the same, so the first few of each notice most.
     """
@@ -47,11 +48,12 @@ def tests_of(mutant: Mutant, lines: reach.Lines) -> list[str]:
     found = dict.fromkeys(test for number in numbers for test in known.get(number, ()))
     ranks: Counter[str] = Counter()
     ranked = []
-    for test in found:
+    fastest, others = list(found)[:FIRST], list(found)[FIRST:]
+    for test in others:
         file = test.partition("::")[0]
         ranked.append((ranks[file], test))
         ranks[file] += 1
-    return [test for _, test in sorted(ranked, key=lambda pair: pair[0])]
+    return [*fastest, *(test for _, test in sorted(ranked, key=lambda pair: pair[0]))]
 
 
 def hunt(wanted: list[Mutant], lines: reach.Lines, into: Path, *, fast: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import _lru_cache_wrapper, cache, lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -56,6 +56,8 @@ class Recorder:
 
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:
+        for cached in _caches(len(sys.modules)):
+            cached.cache_clear()  # what is remembered from the test before would not be run
         self._left, began = {}, time.process_time()
         threading.settrace(self._trace)
         sys.settrace(self._trace)
@@ -100,6 +102,13 @@ class Recorder:
             for path, number in self.reached[test]:
                 found[path][number].append(test)
         return found
+
+
+@lru_cache(maxsize=1)
+def _caches(_modules: int) -> list[Any]:
+    """Give the cached functions of the product, as far as it is imported."""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith("jobclaim.")]
+    return [value for module in ours for value in vars(module).values() if isinstance(value, _lru_cache_wrapper)]
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import verified
 from jobclaim.settings import Settings
 from jobclaim.verify.promises import Evidence, judge
 from tests.simulation.scenario import SKEW_MS, simulated_settings
@@ -54,6 +55,23 @@ def test_every_check_from_outside_belongs_to_a_promise() -> None:
 @pytest.mark.parametrize("row", PROMISES, ids=[row[0].strip("|* ")[:40] for row in PROMISES])
 def test_every_promise_says_for_which_paths_it_holds(row: list[str]) -> None:
     assert row[1].startswith(("Both paths", "`JobTask` only")), "a claim of plain task code is promised it too, or not"
+
+
+def test_the_last_long_run_is_that_of_its_report() -> None:
+    report = verified.REPORT.read_text()
+    assert verified.written(TEXT, report) == TEXT, "run python -m bench.verified"
+    states = dict(re.findall(r"\| `([a-z-]+)` \| [\d,]+ \| (\w+) \|", verified.section(report)))
+    assert set(states) <= CHECKED
+    assert set(states.values()) == {"held"}
+
+
+@pytest.mark.parametrize(
+    ("page", "report"),
+    [("no markers", "# Title\n\n| promise |\n\n## Figures\n"), (f"{verified.BEGIN}{verified.END}", "# Another page\n")],
+)
+def test_a_page_without_markers_and_a_report_without_promises_are_refused(page: str, report: str) -> None:
+    with pytest.raises(ValueError, match=r"lacks the lines|not a report"):
+        verified.written(page, report)
 
 
 def test_the_clocks_are_those_of_the_simulation_and_of_the_settings() -> None:

@@ -137,6 +137,15 @@ def test_a_rate_that_is_none_is_refused(text: Any) -> None:
         RateLimit.parse(text)
 
 
+@pytest.mark.parametrize(("burst", "valid"), [(0, False), (1, True), (100_000, True), (100_001, False), (True, False)])
+def test_a_burst_is_a_number_within_its_bounds(burst: int, valid: bool) -> None:
+    if valid:
+        assert RateLimit.parse("10/s", burst) == RateLimit(100_000, burst)
+    else:
+        with pytest.raises(InvalidInput, match=f"with burst {burst}"):
+            RateLimit.parse("10/s", burst)
+
+
 def job(**values: Any) -> Job:
     return Job(job_id="j", task="t", queue="default", status=JobStatus.PROCESSING, **values)
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from jobclaim.verify.plan import FREEZES, JOBS, LONG, SHORT, Kind, Plan, Scale, draw
+from jobclaim.verify.plan import CANCELLED_WITHIN_SECONDS, FREEZES, JOBS, LONG, SHORT, Kind, Plan, Scale, draw
 from jobclaim.verify.weather import QUEUE, TABLE, Weather
 from tests.support.faults import ASTRAY, COPIED, RESET
 
@@ -29,6 +29,13 @@ def test_the_shortest_run_meets_every_kind_and_sees_freezes_end(seed: int) -> No
     first = {kind: min(strike.at for strike in strikes if strike.kind is kind) for kind in FREEZES}
     ends = [strike.at + strike.seconds for strike in strikes if strike.at in first.values()]
     assert max(ends) < SHORT_SECONDS
+
+
+@pytest.mark.parametrize(("seconds", "scale"), [(SHORT_SECONDS, SHORT), (120.0, LONG), (1_200.0, LONG)])
+def test_no_job_is_due_before_it_is_cancelled_after_the_faults(seconds: float, scale: Scale) -> None:
+    later = [call for call in draw(7, seconds=seconds, jobs=2_000, scale=scale).calls if call.task == "later"]
+    assert later
+    assert min(call.at + call.countdown for call in later) >= seconds + CANCELLED_WITHIN_SECONDS
 
 
 @pytest.mark.parametrize("scale", [LONG, SHORT])
