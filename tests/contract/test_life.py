@@ -398,7 +398,7 @@ def test_a_new_run_is_not_slowed_by_what_the_runs_before_did(store: Store) -> No
 # --- what a submission says
 def test_every_argument_of_a_submission_is_stored(store: Store) -> None:
     now = store.clock()
-    asked = {
+    asked: dict[str, Any] = {
         "idempotency_key": "k",
         "ttl": 7.5,
         "fingerprint": "f",
