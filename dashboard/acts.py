@@ -91,7 +91,7 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
     Raises
     ------
     InvalidInput
-        It has no record in the fleet table, so the request would not be read.
+        The worker has no record in the fleet table, so it would not read the request.
     StoreUnavailable
     """
     checks.text(worker_id, "id")

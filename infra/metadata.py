@@ -1,4 +1,4 @@
-"""What an EC2 instance is told about its own end, read from its metadata service (IMDSv2).
+"""Read the notices of an EC2 instance's end from its metadata service (IMDSv2).
 
 Two sources say that it is going to end: ``spot/instance-action``, two minutes before EC2 takes a spot instance back;
 and ``autoscaling/target-lifecycle-state``, when its group scales in or replaces it and waits for a lifecycle hook.
@@ -81,7 +81,7 @@ class Metadata:
         """Return the id of this instance."""
         found = self._get("instance-id")
         if found is None:
-            raise MetadataError(f"{self._url} knows no instance-id: it is not EC2's metadata service")
+            raise MetadataError(f"{self._url} returned no instance-id, so it is not EC2's metadata service; run this on an EC2 instance")
         return found
 
     def _get(self, path: str) -> str | None:

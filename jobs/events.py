@@ -140,8 +140,8 @@ job.submitted | worker | info | JOB arguments
     A job was written.
     Its message is sent next.
 job.duplicate | worker | info | JOB job_status
-    An equal submission found its job there already.
-    The existing job is returned.
+    An equal submission found an existing job.
+    That job is returned.
 bulk.submitted | bulk | info | task batch submitted failed
     A bulk submission has ended.
     `failed` counts the calls that were refused.
@@ -503,7 +503,7 @@ hook.failed | jobs worker | warning | JOB error
 # dashboard
 request.refused | dashboard | warning | rule http_status
     The dashboard refused a request.
-    `rule` names the guard.
+    `rule` names the check that refused it.
 operation.failed | dashboard | exception | error
     An operation on a group of dead letters ended early.
     Dead letters that were not reached are unchanged.

@@ -69,7 +69,7 @@ def try_promises(
 
 @contextmanager
 def _reachable(endpoints: Endpoints | None) -> Iterator[tuple[Endpoints, dict[str, str]]]:
-    """Give the endpoints, and the environment that lets processes in."""
+    """Yield the endpoints, and the environment with which processes reach them."""
     if endpoints is not None:
         yield endpoints, {}
         return

@@ -251,7 +251,7 @@ def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tup
     world = static_world(source, hotspot=hotspot, entries=entries, known=known)
     if "queues" in chosen and world.queues is None:
         raise click.UsageError(
-            "--check-queues finds no queue that the source declares by a name that is written out; leave --static out "
+            "--check-queues found no queue names written out in the source; leave --static out "
             "and name the app by --app MODULE:NAME"
         )
     return LookedAt(

@@ -27,5 +27,5 @@ def inflate(data: bytes, limit: int = MOST_BYTES) -> bytes:
     if len(made) > limit:
         raise TooLarge(f"it inflates to more than {limit} bytes; send less, or a reference to it")
     if not inflater.eof:
-        raise zlib.error("the compressed text is cut off")
+        raise zlib.error("the compressed text is truncated")
     return made

@@ -58,7 +58,7 @@ def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_job(job: Job) -> dict[str, Any]:
-    """Read a job's links that are not in S3, under the names that Celery's requests have for them."""
+    """Read a job's links, except those in S3, by their names in Celery's request."""
     return _as_fields(unseal(job.envelope))
 
 

@@ -3,7 +3,7 @@
 ::
 
     command ──▶ its task sees it ──grace──▶ child frozen ──▶ CANCELLED written ──▶ child ended
-       └── not running here: followed to where it waits or runs by now
+       └── not running here: cancelled where it waits or runs now
 """
 
 from __future__ import annotations

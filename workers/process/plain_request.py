@@ -105,7 +105,7 @@ class PlainRequest(OwnedRequest):
             super().cancel(pool, signal, emit_retry)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """End what the body holds as cancelled."""
+        """Cancel every job that the body holds."""
         if (known := worker.current().owner) and self.attempts():
             known.cancel(self)
         else:

@@ -248,7 +248,7 @@ def _provider(settings: Settings) -> TracerProvider:
 
 
 def resource() -> Any:
-    """Return the exporting resource: its service is ``OTEL_SERVICE_NAME``, default jobclaim."""
+    """Return OpenTelemetry's resource; its service name is ``OTEL_SERVICE_NAME``, default ``jobclaim``."""
     from opentelemetry.sdk.resources import Resource
 
     return Resource.create({} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "jobclaim"})
