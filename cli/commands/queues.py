@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.watching import repeat, watch_option
 from jobclaim.views.humane import span
 
+if TYPE_CHECKING:
+    from jobclaim.views.queue_status import QueueStatus
+
 
 @click.command(
     epilog="""\b
@@ -18,16 +21,19 @@ Examples:
   jobclaim queues
   jobclaim queues --watch 5s
   jobclaim queues -o jsonl | jq 'select(.sla_burn > 1)'
+  jobclaim queues --capacity
 """
 )
 @watch_option
+@click.option("--capacity", is_flag=True, help="Recommend a number of processes for each queue.")
 @output_option
 @pass_session
-def command(session: Session, watch: int | None, output: Format | None) -> None:
+def command(session: Session, watch: int | None, capacity: bool, output: Format | None) -> None:
     """Show every queue: messages in SQS, jobs in DynamoDB, the oldest waiting job, and how much of the SLA it has used.
 
     Reads at most the oldest 100 open jobs of each queue and index shard; a + marks counts that are higher. More than
-    100 % means that the SLA is missed now.
+    100 % means that the SLA is missed now. --capacity also reads the fleet, and recommends processes from the wait of
+    the oldest job and from how busy the workers are.
     """
     from jobclaim.infra.clients import sqs_client
     from jobclaim.views.queue_status import queue_statuses
@@ -36,12 +42,25 @@ def command(session: Session, watch: int | None, output: Format | None) -> None:
     repeat(
         watch,
         lambda: out.many(
-            [status.record() for status in queue_statuses(session.repo, sqs, session.settings)],
-            COLUMNS,
+            _rows(session, queue_statuses(session.repo, sqs, session.settings), capacity),
+            [*COLUMNS, *(CAPACITY if capacity else [])],
             empty="No queues are configured.",
         ),
         clear=out.format == "table",
     )
+
+
+def _rows(session: Session, found: list[QueueStatus], capacity: bool) -> list[dict[str, Any]]:
+    if not capacity:
+        return [status.record() for status in found]
+    from dataclasses import asdict
+
+    from jobclaim.fleet.workers import FleetRecords
+    from jobclaim.views.capacity import capacity as needed
+
+    lost_before = session.now() - 1000 * session.settings.worker_dead_after_seconds
+    live = [worker for worker in FleetRecords.of(session.repo).all() if worker.seen_at > lost_before]
+    return [{**status.record(), "capacity": asdict(needed(status, live))} for status in found]
 
 
 def _messages(row: Any) -> str:
@@ -61,6 +80,17 @@ def _burn_style(row: Any) -> str:
     return "bold red" if row["sla_burn"] > 1 else "yellow" if row["sla_burn"] > 0.5 else "green"
 
 
+def _recommended(row: Any) -> str:
+    needed = row["capacity"]
+    same = needed["recommended"] == needed["processes"]
+    return f"{needed['recommended']}" if same else f"{needed['recommended']} instead of {needed['processes']}"
+
+
+CAPACITY = [
+    Column("processes", lambda row: f"{row['capacity']['busy']} of {row['capacity']['processes']} work", fold=False),
+    Column("recommended", _recommended, "bold", fold=False),
+    Column("why", lambda row: str(row["capacity"]["why"])),
+]
 COLUMNS = [
     Column("queue", lambda row: str(row["queue"])),
     Column("messages in SQS", _messages, lambda row: "red" if row["dead_letters"] else ""),

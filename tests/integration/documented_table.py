@@ -278,6 +278,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     # --- operate
     "jobclaim queues": Scenario(LOOKS_AT_QUEUES, columns=("queue", "messages in SQS", "jobs", "of SLA")),
+    "jobclaim queues --capacity": Scenario(rows("queue", "sla_burn", "capacity"), columns=("recommended", "why")),
     "jobclaim queues --watch 5s": Scenario(says('"sla_burn"'), until='"queue":"recovery"'),
     "jobclaim queues -o jsonl | jq 'select(.sla_burn > 1)'": Scenario(lambda world, run: None),
     "jobclaim workers": Scenario(rows(*WORKER_FIELDS), worker, columns=("worker", "state", "seen", "queues", "jobs")),

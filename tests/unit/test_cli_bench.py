@@ -40,6 +40,10 @@ def test_it_prints_speed_requests_units_and_dollars_and_leaves_nothing_behind(se
     assert (record["jobs"], record["deleted"], record["threads"]) == (20, 20, 2)
     assert record["jobs_per_second"] > 0
     assert record["submit_ms"]["p95"] >= record["submit_ms"]["p50"] > 0
+    assert record["overhead_percent"]["p50"] == pytest.approx(
+        record["claim_ms"]["p50"] + record["end_ms"]["p50"], rel=0.9
+    )
+    assert record["body_ms"] == 100, "so that milliseconds are percent"
     per_job = record["requests"]
     assert (per_job["put_item"], per_job["update_item"], per_job["send_message"]) == (1, 2, 1)
     assert record["requests_per_job"] == pytest.approx(sum(per_job.values()), abs=0.01)
@@ -52,6 +56,7 @@ def test_people_get_a_few_lines(session: Session) -> None:
     shown = run(session, "bench", "--jobs", "10", "--yes", "-o", "table").stdout
     assert "a million jobs" in shown
     assert "95 of 100 within" in shown
+    assert "% of a task of 100 ms" in shown
 
 
 def test_it_asks_before_it_writes_and_a_no_changes_nothing(session: Session) -> None:

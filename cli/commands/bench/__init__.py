@@ -54,6 +54,8 @@ def _draw(console: Console, record: dict[str, Any]) -> None:
     for name in ("submit", "claim", "end"):
         spread = record[f"{name}_ms"]
         shown.add_row(name, f"{spread['p50']:g} ms, 95 of 100 within {spread['p95']:g} ms")
+    overhead, body = record["overhead_percent"], record["body_ms"]
+    shown.add_row("overhead", f"{overhead['p50']:g} % of a task of {body} ms, 95 of 100 within {overhead['p95']:g} %")
     each = ", ".join(f"{name} {count:g}" for name, count in record["requests"].items())
     shown.add_row("requests", f"{record['requests_per_job']:g} a job ({each})")
     shown.add_row("units", f"{record['write_units_per_job']:g} written, {record['read_units_per_job']:g} read a job")

@@ -32,6 +32,8 @@ TASK: Final = "jobclaim.bench"
 BATCH: Final = 10
 LEFT_AFTER_MS: Final = 900_000
 """Age from which another run's job counts as left behind."""
+BODY_MS: Final = 100
+"""Length of the task to which the overhead is compared."""
 MILLION: Final = 1_000_000
 
 
@@ -94,6 +96,8 @@ class Measured:
             "threads": self.threads,
             "jobs_per_second": round(self.jobs / self.seconds, 1),
             **{f"{name}_ms": _spread(values) for name, values in self.milliseconds.items()},
+            "body_ms": BODY_MS,
+            "overhead_percent": {name: round(100 * value / BODY_MS, 1) for name, value in self._overhead().items()},
             "requests_per_job": round(sum(self.requests.values()) / self.jobs, 3),
             "requests": per_job,
             "write_units_per_job": round(self.write_units / self.jobs, 3),
@@ -101,6 +105,11 @@ class Measured:
             "dollars_per_million": round(self.dollars() / self.jobs * MILLION, 2),
             "deleted": self.deleted,
         }
+
+    def _overhead(self) -> Mapping[str, float]:
+        """Return the time that claim and end add to a body, in milliseconds: a worker's process waits for both."""
+        pairs = zip(self.milliseconds.get("claim", []), self.milliseconds.get("end", []), strict=True)
+        return _spread([claim + end for claim, end in pairs])
 
     def dollars(self) -> float:
         """Return the price of this run at list prices of us-east-1."""
@@ -163,7 +172,7 @@ def _submit(
 
 def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str, found: Measured) -> None:
     """Receive messages ten at a time on each thread until every job has ended."""
-    claims, ends, done = [], [], Counter[str]()
+    claims, ends, done, pairing = [], [], Counter[str](), Lock()
 
     def one(job_id: str) -> None:
         began = time.perf_counter()
@@ -171,8 +180,10 @@ def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str,
         between = time.perf_counter()
         if claimed is not None:  # otherwise SQS delivered the message twice
             repo.update_status(job_id, "COMPLETED")
-            claims.append(1000 * (between - began))
-            ends.append(1000 * (time.perf_counter() - between))
+            ended = time.perf_counter()
+            with pairing:  # one list of pairs: the overhead of a job is the sum of its two
+                claims.append(1000 * (between - began))
+                ends.append(1000 * (ended - between))
             done[job_id] = 1
 
     def some(_: int) -> None:
