@@ -81,7 +81,7 @@ class Metadata:
         """Return the id of this instance."""
         found = self._get("instance-id")
         if found is None:
-            raise MetadataError(f"{self._url} returned no instance-id, so it is not EC2's metadata service; run this on an EC2 instance")
+            raise MetadataError(f"{self._url} returned no instance-id; run this on an EC2 instance")
         return found
 
     def _get(self, path: str) -> str | None:
