@@ -19,7 +19,7 @@ LOAD: Final = Load()
 def passes_table(jobs: int = JOBS, shards: int = LOAD.shards) -> str:
     """Return a recovery pass of each case, as a Markdown table."""
     settings = scaled_settings(shards)
-    head = ("requests", "read units", "write units", "seconds", "jobs settled", "per hour", "$/month")
+    head = ("requests", "read units", "write units", "seconds", "jobs handled", "per hour", "$/month")
     lines = [f"| {jobs // 1_000_000} million jobs | {' | '.join(head)} |", "|---|" + "---:|" * len(head)]
     for case in CASES:
         done = passed(case, jobs, settings)

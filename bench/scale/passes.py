@@ -141,7 +141,7 @@ def dead(jobs: int, now: int) -> list[Crowd]:
 
 CASES: Final = (
     Case("ended; the fleet is busy", finished, passes=2),
-    Case("so, with 10 orphans, and a worker of 8 jobs has died", finished, dead_workers=1, goes_on=False),
+    Case("as above, with 10 orphans and a lost worker of 8 jobs", finished, dead_workers=1, goes_on=False),
     Case("due within 30 days", ahead, passes=2),
     Case("waiting, the queue has a backlog", behind, backlog=1_000_000),
     Case("waiting, all messages are lost", behind),

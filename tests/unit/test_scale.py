@@ -126,6 +126,6 @@ def test_finished_jobs_and_those_that_run_in_time_are_not_read() -> None:
 
 
 def test_a_dead_worker_s_jobs_are_settled_in_the_first_pass_at_any_size() -> None:
-    done = passed(BY_NAME["so, with 10 orphans, and a worker of 8 jobs has died"], JOBS, scaled_settings(4))
+    done = passed(BY_NAME["as above, with 10 orphans and a lost worker of 8 jobs"], JOBS, scaled_settings(4))
 
     assert (done.report.orphaned, done.report.retried) == (18, 18)
