@@ -413,6 +413,7 @@ ELSEWHERE: dict[str, str] = {
     ),
     "jobclaim worker run -q websites -c 100 -- -P threads": "tests/integration/test_thread_workers.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
+    "python -m bench.verified": "tests/unit/test_guarantees.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
     "celery -A proj beat": "tests/adoption/test_existing_celery.py",
     "celery -A proj jobs list": "tests/adoption/test_existing_celery.py",
