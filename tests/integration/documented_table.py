@@ -376,6 +376,7 @@ SCENARIOS: dict[str, Scenario] = {
     "export JOBCLAIM_TASK_MODULES='[\"tasks\"]'": Scenario(UP),
     'export JOBCLAIM_LOG_ARGUMENTS=\'["invoice_id", "kind"]\'': Scenario(UP),
     "export JOBCLAIM_TELEMETRY=otlp": Scenario(UP),
+    "export JOBCLAIM_ADOPT_PLAIN_MESSAGES=false": Scenario(UP),
     "export JOBCLAIM_DASHBOARD_HOSTS=jobs.example.com": Scenario(UP),
     'export JOBCLAIM_DASHBOARD_USERS=\'{"ann": {"password": "scrypt$32768$8$3$...", "operator": true},'
     ' "bob": {"password": "scrypt$..."}}\'': Scenario(UP, hashed),
