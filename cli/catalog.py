@@ -57,6 +57,7 @@ SECTIONS = (
             "worker": "Run, start, stop, restart, monitor and check workers.",
             "verify": "Test the guarantees under injected faults, from outside.",
             "bench": "Measure a job's latency and cost on this deployment.",
+            "trail": "Show who did what, by name and AWS identity.",
             "prune": "Delete jobs past their retention, in tables without a TTL.",
         },
     ),

@@ -19,7 +19,6 @@ from jobclaim.cli.session import Session
 READS: Final = frozenset(
     {
         "audit",
-        "audit-trail",
         "completion",
         "dead audit",
         "dead groups",
@@ -37,6 +36,7 @@ READS: Final = frozenset(
         "schedule validate",
         "show",
         "template",
+        "trail",
         "workers",
         "worker all status",
         "worker health",

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from jobclaim.dashboard.routes import (
     actions,
     api,
+    audit,
     dead,
     job,
     jobs,
@@ -20,5 +21,5 @@ from jobclaim.dashboard.routes import (
     workers,
 )
 
-MODULES: Final = (overview, jobs, job, dead, queues, workers, schedules, reconcile, actions, api, ops)
+MODULES: Final = (overview, jobs, job, dead, queues, workers, schedules, reconcile, audit, actions, api, ops)
 ROUTES: Final[list[BaseRoute]] = [route for module in MODULES for route in module.ROUTES]

@@ -13,20 +13,17 @@ from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
 from jobclaim.dashboard.pages import METER_KEY, VisibleJSON, form, page, services_of
 from jobclaim.dashboard.person import Person, person_of
-from jobclaim.dashboard.queries import dead, fleet, job, jobs, queues
+from jobclaim.dashboard.queries import audit, dead, fleet, job, jobs, queues
 from jobclaim.dashboard.queries.queues import QueueView
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.routes import actions
 from jobclaim.dashboard.services import Services
-from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo.keeping import MAX_NAME
 from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 
-AUDITED: Final = 50
-"""Most entries of the audit trail in one response."""
 STATES: Final = one_of(JobStatus)
 SHOWN: Final = frozenset({"remark"})
 """Fields of a page's row that are not part of the record."""
@@ -76,10 +73,12 @@ def list_workers(services: Services, _: Any, __: Person) -> dict[str, Any]:
     return {"items": [worker_record(worker, now, after) for worker in seen.workers], "more": seen.more}
 
 
-def list_audit(services: Services, _: Any, __: Person) -> dict[str, Any]:
+def list_audit(services: Services, asked: Any, __: Person) -> dict[str, Any]:
     """Return the audit trail, newest first."""
-    found = services.shared.get("audit", lambda: Audit.of(services.repo).entries(limit=AUDITED))
-    return {"items": [audit_record(entry) for entry in found]}
+    query = audit.AuditQuery.of(asked)
+    found = services.shared.get(("audit", query), lambda: audit.read(services, query))
+    items = [audit_record(entry) for entry in found.entries]
+    return {"items": items, "cursor": audit.cursor_of(found), "looked_at": found.looked_at}
 
 
 def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
@@ -217,9 +216,16 @@ CALLS: Final = (
         method="GET",
         name="listAudit",
         summary="Show who did what, the newest first.",
-        answer=listing("Audit"),
+        parameters=(
+            _text("who", "Part of the name, or of the AWS identity."),
+            _text("verb", "What was done, for example retry."),
+            _text("what", "Part of what it was done to, for example a job id."),
+            _text("since", "How far back, for example 2h or 7d."),
+            CURSOR,
+        ),
+        answer=listing("Audit", cursor=maybe(STRING), looked_at=COUNT),
         handler=list_audit,
-        budget=lambda _: Budget(AUDITED + 1, (AUDITED + 1) * 2.0),
+        budget=lambda _: audit.BUDGET,
     ),
     Call(
         path="/act",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 LISTS = ("jobs", "jobs?status=COMPLETED", "jobs?status=FAILED")
-PAGES = ("", *LISTS, "dead", "queues", "workers", "schedules", "reconcile")
+PAGES = ("", *LISTS, "dead", "queues", "workers", "schedules", "reconcile", "audit")
 THEMES: tuple[Theme, ...] = ("light", "dark")
 PHONE = 390
 SPY = "window.xss = () => { window.stolen = true; };"

@@ -119,7 +119,7 @@ def test_reading_needs_no_javascript(shop: Shop, browser: Browser) -> None:
         page = ann.open("jobs?status=COMPLETED")
         page.locator(f"a[href*='{result.id}']").first.click()
         assert page.locator("#badge").inner_text() == "COMPLETED"
-        for path in ("", "dead", "queues", "workers", "schedules", "reconcile"):
+        for path in ("", "dead", "queues", "workers", "schedules", "reconcile", "audit"):
             answer = page.goto(shop.url + path)
             assert answer is not None
             assert answer.ok

@@ -248,6 +248,10 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim dead list --groups": Scenario(rows(*GROUP), failed, columns=("jobs", "fingerprint", "kind", "where")),
     "jobclaim dead stats": Scenario(rows("by", "value", "count"), failed, columns=("by", "value", "jobs")),
     "jobclaim dead audit": Scenario(rows("at", "verb", "by", "what", "done"), decided, columns=("when", "by", "verb")),
+    "jobclaim trail": Scenario(rows("at", "verb", "by", "arn", "done"), decided, columns=("when", "by", "aws", "verb")),
+    "jobclaim trail --what 5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11": Scenario(says("^$|abandon"), decided),
+    "jobclaim trail --who ada --verb retry --since 1d": Scenario(says("^$|retry"), decided),
+    "jobclaim trail --since 7d -o jsonl | jq -r .arn": Scenario(says("arn:aws|null"), decided),
     "jobclaim dead queue inspect reports": Scenario(
         rows("message_id", "sent_at", "received", "task"), unread, columns=("message", "sent", "received", "task")
     ),

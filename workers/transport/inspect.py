@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from celery.utils.time import maybe_iso8601
+
 from jobclaim.workers.messages.inflate import inflate
 from jobclaim.workers.transport import foreign
 
@@ -121,6 +123,8 @@ def check_headers(headers: Mapping[str, Any]) -> None:
         _must(isinstance(value, str) and value != "", f"header {name!r} is no text", value)
     for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires"):
         _must(_is_optional(headers.get(name), str), f"header {name!r} is no text", headers.get(name))
+    for name in ("eta", "expires"):
+        _must(_is_time(headers.get(name)), f"header {name!r} is not a time in ISO 8601", headers.get(name))
     for name in ("retries", "replaced_task_nesting", "group_index"):
         _must(_is_optional(headers.get(name), int), f"header {name!r} is not a whole number", headers.get(name))
     limits = headers.get("timelimit")
@@ -151,6 +155,14 @@ def check_call(payload: Any) -> None:
         _must(fits, f"embed.{name} is not a list of signatures", linked)
     chord = (embed or {}).get("chord")
     _must(chord is None or _is_signature(chord), "embed.chord is not a signature", embed)
+
+
+def _is_time(text: str | None) -> bool:
+    """Return whether Celery can read a header as a time; it crashes over what `maybe_iso8601` makes ``None`` of."""
+    try:
+        return text is None or maybe_iso8601(text) is not None
+    except (AttributeError, ValueError, TypeError, OverflowError):
+        return False
 
 
 def _is_signature(linked: Any) -> bool:

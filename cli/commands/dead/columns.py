@@ -47,6 +47,7 @@ STAT_COLUMNS: Final = [
 AUDIT_COLUMNS: Final = [
     Column("when", lambda row: clock_time(row["at_ms"]), fold=False),
     Column("by", lambda row: str(row["by"])),
+    Column("aws", lambda row: str(row["arn"] or "-").rsplit(":", 1)[-1]),
     Column("verb", lambda row: str(row["verb"]), "bold", fold=False),
     Column("done", lambda row: "not ended" if row["done"] is None else str(row["done"]), fold=False),
     Column("refused", lambda row: str(row["refused"] or 0), fold=False),

@@ -15,6 +15,7 @@ SAYS = {
     "queues": "No breaker has counted a failure",
     "workers": "jobclaim worker run",
     "schedules": "Nothing is scheduled",
+    "audit": "Nobody has retried",
     "reconcile": "Table, fleet and queues agree",
 }
 

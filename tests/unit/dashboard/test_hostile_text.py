@@ -14,7 +14,7 @@ from jobclaim.specs.visible import UNSAFE
 from tests.support.hostile import PROBE, SCHEME, Page, fill
 from tests.unit.dashboard.conftest import Board
 
-START = ("/", "/jobs", "/dead", "/queues", "/workers", "/schedules", "/reconcile")
+START = ("/", "/jobs", "/dead", "/queues", "/workers", "/schedules", "/reconcile", "/audit")
 STATES = ("PENDING", "PROCESSING", "FAILED", "CANCELLED", "COMPLETED")
 MOST = 250
 

@@ -1,0 +1,84 @@
+"""Acts of the audit trail by who, what and when, in bounded requests."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from jobclaim.dashboard.meter import Budget
+from jobclaim.dashboard.services import Services
+from jobclaim.fleet.audit import Audit, AuditFilter, AuditPage
+from jobclaim.jobs import InvalidInput
+from jobclaim.views.humane import duration
+
+SHOWN: Final = 50
+LOOKED_AT: Final = 300
+"""Entries that one view reads."""
+LONGEST: Final = 300
+"""Characters of a filter."""
+BUDGET: Final = Budget(requests=2 * (LOOKED_AT // 100 + 1), read_units=LOOKED_AT * 2.0)
+"""An entry takes at most four kilobytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """What was asked for, as it was typed; ``since`` is a duration such as ``1d``."""
+
+    who: str = ""
+    verb: str = ""
+    what: str = ""
+    since: str = ""
+    cursor: str = ""
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Self:
+        """Read the query parameters. Raises `InvalidInput` for one that is too long."""
+        found = {name: str(asked.get(name) or "").strip() for name in ("who", "verb", "what", "since", "cursor")}
+        for name, value in found.items():
+            if len(value) > (LONGEST * 4 if name == "cursor" else LONGEST):
+                raise InvalidInput(f"{name} has {len(value)} characters; {LONGEST} are the most")
+        return cls(**found)
+
+    def parameters(self) -> dict[str, str]:
+        """Return the filters for a link."""
+        return {"who": self.who, "verb": self.verb, "what": self.what, "since": self.since}
+
+    def filter(self, now: int) -> AuditFilter:
+        """Return the filter. Raises `InvalidInput` if ``since`` is not a duration."""
+        since = 0
+        if self.since:
+            try:
+                since = max(1, now - duration(self.since))
+            except ValueError as error:
+                raise InvalidInput(f"since={self.since!r}: {error}") from None
+        return AuditFilter(who=self.who, verb=self.verb, what=self.what, since=since)
+
+
+def read(services: Services, query: AuditQuery) -> AuditPage:
+    """Read the acts that fit, newest first."""
+    after = _after(query.cursor) if query.cursor else None
+    return Audit.of(services.repo).find(query.filter(services.clock()), limit=SHOWN, at_most=LOOKED_AT, after=after)
+
+
+def cursor_of(page: AuditPage) -> str | None:
+    """Return where the next page begins; ``None`` at the end."""
+    return base64.urlsafe_b64encode(json.dumps(page.after).encode()).decode() if page.after else None
+
+
+def _after(cursor: str) -> tuple[int, str]:
+    try:
+        at, key = json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
+        if isinstance(at, bool) or not isinstance(at, int) or not isinstance(key, str) or not 0 < len(key) < 1024:
+            raise ValueError("it is not a place in the trail")
+        key.encode()
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidInput(
+            f"cursor {cursor[:40]!r} does not continue this list ({type(error).__name__}); pass the previous page's"
+        ) from None
+    if not 0 <= at < 10**15:
+        raise InvalidInput(f"cursor {cursor[:40]!r} does not continue this list; pass the previous page's")
+    return at, key
