@@ -412,12 +412,14 @@ ELSEWHERE: dict[str, str] = {
     "jobclaim worker all stop": "tests/integration/test_all_groups.py",
     "jobclaim worker all stop --within 5m": "tests/integration/test_all_groups.py",
     "jobclaim worker all restart": "tests/integration/test_all_groups.py",
+    "jobclaim worker watch-interruption": "tests/unit/test_interruption.py",
     "jobclaim worker watch-interruption mail": "tests/unit/test_interruption.py",
     "jobclaim worker watch-interruption mail --within 30m -- systemctl stop jobclaim-worker@mail.service": (
         "tests/unit/test_interruption.py"
     ),
     "jobclaim worker run -q websites -c 100 -- -P threads": "tests/integration/test_thread_workers.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
+    "python -m tests.fuzz --minutes 60": "tests/unit/test_fuzz.py",
     "python -m bench.verified": "tests/unit/test_guarantees.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
     "celery -A proj beat": "tests/adoption/test_existing_celery.py",
