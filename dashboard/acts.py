@@ -77,7 +77,10 @@ def resume(services: Services, job_id: str, name: str, payload: str, person: Per
         try:
             services.repo.resume(job_id, name, value, token=person.token, by=person.name)
         except JobNotFound:
-            raise WrongWaitToken(f"the token is not that of wait {name!r} of job {job_id!r}") from None
+            raise WrongWaitToken(
+                f"the token is not that of wait {name!r} of job {job_id!r}; use the one that wait_token() returned "
+                "for it"
+            ) from None
         acted(services.repo, "resume", what=job_id, why=name[:LONGEST_REASON], by=person.name)
     else:
         with acting(services.repo, "resume", what=job_id, why=name[:LONGEST_REASON], by=person.name):
@@ -99,7 +102,8 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
     with acting(services.repo, "drain", what=f"worker {worker_id}", why=checks_reason(reason), by=person.name):
         if services.fleet.ask_to_drain(worker_id) is None:
             raise InvalidInput(
-                f"worker {worker_id!r} has no record in the fleet table: it has stopped, or never ran here"
+                f"worker {worker_id!r} has no record in the fleet table: it has stopped, or never ran here; choose "
+                "one of the workers page"
             )
     return Done("requested", f"{worker_id} stops after its next heartbeat, within about ten seconds.")
 

@@ -102,7 +102,9 @@ def _scope(key: str | None, values: str | None) -> Any:
     try:
         parsed = json.loads(values)
     except ValueError as error:
-        raise click.BadParameter(f"{values!r} is not JSON ({error})", param_hint="--values") from None
+        raise click.BadParameter(
+            f"{values!r} is not JSON ({error}); write it like '{{\"invoice\": 42}}'", param_hint="--values"
+        ) from None
     if not isinstance(parsed, dict):
         raise click.BadParameter(f"{values!r} is not a JSON object; write '{{\"invoice\": 42}}'", param_hint="--values")
     return parsed

@@ -217,7 +217,7 @@ class Story:
             if died:
                 raise Stuck(f"{died[0].name} ended with {died[0].exit_status()} before {what}; its log says why")
             if time.monotonic() > deadline:
-                raise Stuck(f"waited {PATIENCE_SECONDS:g} s in vain until {what}")
+                raise Stuck(f"waited {PATIENCE_SECONDS:g} s without success until {what}")
             time.sleep(POLL_SECONDS)
 
 

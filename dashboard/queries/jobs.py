@@ -79,7 +79,9 @@ class JobQuery:
         queues = tuple(dict.fromkeys(name for name in asked.getlist("queue") if name))
         for name in queues:
             if name not in settings.queue_names:
-                raise InvalidInput(f"queue {name!r} is not among the queues {list(settings.queue_names)}")
+                raise InvalidInput(
+                    f"queue {name!r} is not among the queues {list(settings.queue_names)}; use one of these"
+                )
         return cls(
             status=known or OPEN,
             queue=queues,

@@ -1,4 +1,4 @@
-"""Whether two uses of a step's name are the same call: the function's name and a hash of its arguments."""
+"""Check whether two uses of a step's name are the same call, by the function's name and a hash of its arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification of exceptions by kind: pure, by class names, the root cause before its wrapper.
+"""Classify exceptions by kind, from the names of their classes; the cause decides before the exception that wraps it.
 
 ::
 

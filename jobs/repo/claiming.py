@@ -115,7 +115,10 @@ class Claiming(Lasting):
             ``expected_status`` is not PENDING: a job in any other state cannot be claimed.
         """
         if checks.status(expected_status) is not JobStatus.PENDING:
-            raise IllegalTransition(f"expected_status={expected_status!r}: only a PENDING job can be claimed")
+            raise IllegalTransition(
+                f"expected_status={expected_status!r} is not possible, because only a PENDING job can be claimed; "
+                'pass "PENDING" or leave it out'
+            )
         written = self._with_payload(self._claim(job_id, celery_task_id, None, None, None, detached=detached))
         assert written.job is not None
         return written.applied, written.job

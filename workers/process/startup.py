@@ -76,7 +76,7 @@ def refuse_away_from_home(settings: Settings) -> None:
         The message names both regions and the remedy.
     """
     if problem := settings.away_from_home:
-        raise SystemExit(f"jobclaim: this worker does not start: {problem}")
+        raise SystemExit(f"jobclaim: this worker cannot start: {problem}")
 
 
 def refuse_low_visibility(worker: Any, settings: Settings) -> None:

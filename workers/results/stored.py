@@ -93,7 +93,10 @@ class StoredResults(BaseBackend):
             meta = self.get_task_meta(task_id)
             if meta["status"] in states.READY_STATES:
                 return meta
-        raise ResultTimeout(f"task {task_id} did not end within {timeout} s")
+        raise ResultTimeout(
+            f"task {task_id} did not end within {timeout} s; call get() again to wait longer, or see `jobclaim show "
+            f"{task_id}`"
+        )
 
     def get_many(
         self,
