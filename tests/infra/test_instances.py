@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -401,6 +402,27 @@ def test_a_worker_is_drained_before_its_spot_instance_is_taken_back(booted: Boot
     assert job.history[0].ended_at / 1000 < ends + 1
     stopping = next(json.loads(row) for row in worker.log().splitlines() if '"worker.stopping"' in row)
     assert stopping["seconds_left"] <= 5, "120 s less 10, had it not been told of the deadline"
+
+
+@pytest.mark.parametrize("unit", ["jobclaim-recovery", "jobclaim-beat"])
+def test_recovery_and_beat_become_ready_report_that_they_live_and_stop(
+    booted: Booted, tmp_path: Path, unit: str
+) -> None:
+    (command,) = re.findall(r"^ExecStart=(.+)$", (UNITS / f"{unit}.service").read_text(), re.MULTILINE)
+    program, *arguments = command.replace("/var/lib/jobclaim-beat", str(tmp_path)).split()
+    environment = worker_environment(booted, tmp_path) | {"JOBCLAIM_RECOVERY_BY_BEAT": "false"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(environment["NOTIFY_SOCKET"])
+        systemd.settimeout(60)
+        argv = [str(BIN / Path(program).name), *arguments]
+        with ManagedProcess(unit, argv, log_dir=tmp_path, env=environment, cwd=ROOT) as process:
+            told_until(systemd, "READY=1")
+            told_until(systemd, "WATCHDOG=1")
+            process.send(signal.SIGTERM)
+            assert process.wait_for_exit(60) == 0
+        if unit == "jobclaim-recovery":
+            passes = [json.loads(row) for row in process.log().splitlines() if row.startswith("{")]
+            assert {row["event"] for row in passes} == {"recovery.pass_completed"}, "the metric filters count it"
 
 
 def worker_environment(booted: Booted, tmp_path: Path) -> dict[str, str]:
