@@ -4,10 +4,10 @@ Acts are recorded through `jobclaim.fleet.acting`, whichever face they came from
 the job too (`Job.decisions`); the trail also has the acts that concern no job, such as those on SQS's own dead-letter
 queues.
 
-An entry's key is ``jobclaim-audit``, the AWS user id of its writer, its time and a random part, with unit separators
-between them, so no call takes it for a job. The managed policies of `template.yaml` allow everyone to write entries
-under their own user id only, and deny changing and deleting any: whose entry it is cannot be forged, and another
-person's entry cannot be rewritten. Its index partition, ``AUDIT``, is its own and is not read by anything else.
+An entry's key is ``jobclaim-audit``, the AWS user id of its writer, its time and a random part. It holds a unit
+separator, as a note's does, so no call takes it for a job. The managed policies of `template.yaml` allow everyone to
+write entries under their own user id only, and deny changing and deleting any: whose entry it is cannot be forged, and
+another person's entry cannot be rewritten. Its index partition, ``AUDIT``, is its own and is not read by anything else.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 PARTITION: Final = "AUDIT"
 PREFIX: Final = f"jobclaim-audit{SEPARATOR}"
+END_OF_USER: Final = "|"
+"""Ends the user id in a key. No id has it, and a policy can write it, unlike a separator."""
 UNKNOWN_USER: Final = "unknown"
 """Stands for the AWS user id in the key of an entry whose writer STS did not name."""
 LONGEST: Final = 1_000
@@ -189,7 +191,7 @@ class Audit:
         now, identity = self._clock(), self._identity()
         verb, by, why, what = (codec.cut(text, LONGEST) for text in (verb, by, why, what))
         user = identity.user_id or UNKNOWN_USER
-        key = f"{PREFIX}{user}{SEPARATOR}{now}-{secrets.token_hex(8)}"
+        key = f"{PREFIX}{user}{END_OF_USER}{now}-{secrets.token_hex(8)}"
         return AuditEntry(
             at=now, verb=verb, by=by, why=why, what=what, face=face, arn=identity.arn, user_id=user, key=key
         )
@@ -220,7 +222,7 @@ def _entry_of(item: Item) -> AuditEntry | None:
     key = item[schema.KEY]["S"]
     try:
         row = json.loads(item["entry"]["S"])
-        user = key.split(SEPARATOR)[1] if key.startswith(PREFIX) else ""
+        user = key.removeprefix(PREFIX).partition(END_OF_USER)[0] if key.startswith(PREFIX) else ""
         return AuditEntry(**{name: row[name] for name in _STORED if name in row}, user_id=user, key=key)
     except (KeyError, ValueError, TypeError, IndexError):
         return None

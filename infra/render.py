@@ -174,6 +174,7 @@ def _policies(settings: Settings) -> str:
             "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
             "alerts": fill("alerts", {"topic": settings.alert_topic_arn}) if settings.alert_topic_arn else "",
             "read_large_payloads": _large_payloads(settings, "s3:GetObject"),
+            "trail": fill("trail", {}),
         },
     )
 
@@ -247,6 +248,7 @@ def _rights(settings: Settings, queues: tuple[str, ...]) -> str:
             "own_dead_letter_arns": _dead_letter_arns(queues),
             "queue_arns": _arns(settings.queue_names),
             "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
+            "trail": fill("trail", {}),
         },
     )
 

@@ -26,6 +26,8 @@ DENIED: Final = (
     "AuthorizationError",
     "NotAuthorized",
 )
+FORGOTTEN: Final = f"result\x1f{NOBODY}"
+"""A result that no plain task has: a worker may delete nothing else of the job table."""
 _JOBS: Final = {
     "submitter": ("PutItem", "UpdateItem", "GetItem", "BatchGetItem"),
     "worker": ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"),
@@ -68,7 +70,8 @@ def permissions(
         (settings.fleet_table, schema.FLEET_KEY, counted, _FLEET[actor]),
     ):
         for action in actions:
-            asked = partial(_ask_table, dynamodb, action, table, key, value)
+            named = FORGOTTEN if action == "DeleteItem" and table == settings.job_table else value
+            asked = partial(_ask_table, dynamodb, action, table, key, named)
             yield Permission(f"dynamodb:{action}", table, _try(asked))
     own = queues or [name for name in settings.queue_names if name != settings.recovery_queue]
     for name in settings.queue_names:

@@ -362,3 +362,69 @@ def _query(account: Account, ddb: Any) -> None:
 
 def _lower_visibility(account: Account, sqs: Any) -> None:
     sqs.set_queue_attributes(QueueUrl=account.url("default"), Attributes={"VisibilityTimeout": "1"})
+
+
+# --- the audit trail, and what became of jobs
+TRAIL = "jobclaim-audit\x1f{}|1-00"
+WRITERS = ("submitter", "worker", "recovery", "operator")
+
+
+def of(account: Account, actor: str) -> tuple[Any, str]:
+    """A DynamoDB client of an actor, and AWS's user id of it."""
+    outputs = ("DashboardReadPolicyArn", "DashboardOperatorPolicyArn")
+    keys = account.user(*outputs) if actor == "operator" else ACTORS[actor](account)
+    return account.client("dynamodb", keys), str(account.client("sts", keys).get_caller_identity()["UserId"])
+
+
+def denied(request: Callable[[], Any]) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        request()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"]) == "AccessDeniedException"
+    return False
+
+
+@pytest.mark.parametrize("actor", WRITERS)
+def test_no_actor_forges_rewrites_or_deletes_an_entry_of_the_audit_trail(account: Account, actor: str) -> None:
+    client, user = of(account, actor)
+    table = account.settings.job_table
+    own, theirs = _key(TRAIL.format(user)), _key(TRAIL.format("AIDASOMEBODYELSE"))
+    assert not denied(lambda: client.put_item(TableName=table, Item=own))
+    assert denied(lambda: client.put_item(TableName=table, Item=theirs))
+    longer = _key(TRAIL.format(f"{user}x"))
+    assert denied(lambda: client.put_item(TableName=table, Item=longer)), "a user id that begins with one's own"
+    for key in (own, theirs):
+        assert denied(lambda key=key: client.update_item(TableName=table, Key=key))  # type: ignore[misc]
+        assert denied(lambda key=key: client.delete_item(TableName=table, Key=key))  # type: ignore[misc]
+
+
+OUTCOMES = ("result", "failure", "claim_token", "worker_id", "lease_expires_at", "history", "decisions", "steps")
+
+
+@pytest.mark.parametrize("actor", WRITERS)
+def test_no_actor_puts_a_job_with_an_outcome_in_the_place_of_one(account: Account, actor: str) -> None:
+    client, _ = of(account, actor)
+    table = account.settings.job_table
+    for name in OUTCOMES:
+        forged = {**_key(unique_name("j")), "status": {"S": "COMPLETED"}, name: {"S": "forged"}}
+        assert denied(lambda item=forged: client.put_item(TableName=table, Item=item)), name  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("actor", WRITERS)
+def test_no_actor_deletes_a_job(account: Account, actor: str) -> None:
+    client, _ = of(account, actor)
+    job = account.repo.create_job("tests.note", {"args": [1]}, queue="email")
+    assert denied(lambda: client.delete_item(TableName=account.settings.job_table, Key=_key(job.job_id)))
+    assert account.repo.get_job(job.job_id) == job
+
+
+def test_an_operators_act_is_in_the_trail_under_the_operators_own_identity(account: Account, guard: Guard) -> None:
+    job = account.repo.create_job("tests.note", {"args": [1]}, queue="email")
+    keys = account.user("DashboardReadPolicyArn", "DashboardOperatorPolicyArn")
+    account.run(keys, "jobclaim", "cancel", job.job_id)
+    me = account.client("sts", keys).get_caller_identity()
+    (row,) = map(json.loads, account.run(keys, "jobclaim", "trail", "--what", job.job_id, "-o", "jsonl").splitlines())
+    assert (row["verb"], row["arn"], row["user_id"]) == ("cancel", me["Arn"], me["UserId"])
+    assert guard.denied == set()

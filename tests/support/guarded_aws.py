@@ -15,6 +15,7 @@ from typing import Any
 
 from moto.iam.access_control import IAMPolicy, PermissionResult, create_access_key
 from moto.iam.models import Policy
+from moto.sts.models import sts_backends
 
 from jobclaim.infra.local import FAKE_KEY
 from jobclaim.infra.local_server import LocalServer
@@ -43,7 +44,8 @@ class Guard:
         key, region, service = self._signer(environ)
         if key == ADMINISTRATOR:
             return list(self.app(environ, start_response))
-        policies = [_parsed(policy, _leading_key(environ)) for policy in self._policies(key, environ)]
+        asked = _Asked.of(environ, self._user_id(key, region))
+        policies = [_parsed(policy, asked) for policy in self._policies(key, environ)]
         for action, resource in self._asked(service, region, environ):
             verdicts = {policy.is_action_permitted(action, resource) for policy in policies}
             if PermissionResult.PERMITTED not in verdicts or PermissionResult.DENIED in verdicts:
@@ -62,6 +64,10 @@ class Guard:
         found = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
         assert found, "an unsigned request"
         return found[1], found[2], found[3]
+
+    def _user_id(self, key: str, region: str) -> str:
+        """AWS's unique id of a signer, as STS tells it."""
+        return str(sts_backends[self.account]["aws"].get_caller_identity(key, region)[0])
 
     def _policies(self, key: str, environ: dict[str, Any]) -> list[Any]:
         token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
@@ -85,16 +91,28 @@ class Guard:
             yield action, f"{arn}table/{table}{index}"
 
 
-def _leading_key(environ: dict[str, Any]) -> str:
-    """Partition key of an item request, for conditions on ``dynamodb:LeadingKeys``."""
-    if not environ.get("HTTP_X_AMZ_TARGET"):
-        return ""  # a query, as STS has it
-    key = json.loads(environ["wsgi.input"].getvalue() or b"{}").get("Key") or {}
-    return next((value["S"] for value in key.values() if "S" in value), "")
+@dataclass(frozen=True)
+class _Asked:
+    """What conditions look at: the partition key and the attributes of an item request, and who asks."""
+
+    key: str
+    attributes: frozenset[str]
+    user_id: str
+
+    @classmethod
+    def of(cls, environ: dict[str, Any], user_id: str) -> _Asked:
+        if not environ.get("HTTP_X_AMZ_TARGET"):
+            return cls("", frozenset(), user_id)  # a query, as STS has it
+        body = json.loads(environ["wsgi.input"].getvalue() or b"{}")
+        item = body.get("Item") or {}
+        key = body.get("Key") or {name: value for name, value in item.items() if name in ("job_id", "worker_id")}
+        named = (body.get("ExpressionAttributeNames") or {}).values()
+        found = next((value["S"] for name, value in sorted(key.items()) if "S" in value), "")
+        return cls(found, frozenset((*item, *key, *named)), user_id)
 
 
-def _parsed(policy: Any, leading_key: str) -> IAMPolicy:
-    """Read a policy, of which only statements count whose condition on the partition key holds."""
+def _parsed(policy: Any, asked: _Asked) -> IAMPolicy:
+    """Read a policy, of which only statements count whose conditions hold."""
     if isinstance(policy, Policy):
         policy = next(version.document for version in policy.versions if version.is_default)
     document = json.loads(policy) if isinstance(policy, str) else policy
@@ -102,16 +120,20 @@ def _parsed(policy: Any, leading_key: str) -> IAMPolicy:
     statements = [
         {name: value for name, value in each.items() if name != "Condition"}
         for each in document["Statement"]
-        if _holds(each.get("Condition", {}), leading_key)
+        if all(_holds(operator, test, asked) for operator, test in each.get("Condition", {}).items())
     ]
     return IAMPolicy(json.dumps({**document, "Statement": statements}))
 
 
-def _holds(condition: dict[str, Any], leading_key: str) -> bool:
-    if not condition:
-        return True
-    (patterns,) = [test["dynamodb:LeadingKeys"] for test in condition.values()]
-    return any(fnmatchcase(leading_key, pattern) for pattern in patterns)
+def _holds(operator: str, test: dict[str, list[str]], asked: _Asked) -> bool:
+    """Evaluate one operator of a condition as IAM does."""
+    ((name, patterns),) = test.items()
+    values = asked.attributes if name == "dynamodb:Attributes" else {asked.key}
+    wanted = [pattern.replace("${aws:userid}", asked.user_id) for pattern in patterns]
+    quantifier, _, comparison = operator.partition(":")
+    negated = "Not" in comparison
+    hits = [any(fnmatchcase(value, pattern) for pattern in wanted) != negated for value in values]
+    return any(hits) if quantifier == "ForAnyValue" else all(hits)
 
 
 def _refusal(action: str, resource: str, start_response: Any) -> Iterable[bytes]:

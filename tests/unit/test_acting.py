@@ -192,7 +192,7 @@ def test_whose_an_entry_is_its_key_says_and_not_its_text(board: Board) -> None:
     board.repo.table.client().put_item(
         TableName=board.repo.table.name,
         Item={
-            schema.KEY: attribute(f"{PREFIX}AIDAEVE\x1f1-00"),
+            schema.KEY: attribute(f"{PREFIX}AIDAEVE|1-00"),
             schema.INDEX_HASH: attribute(PARTITION),
             schema.INDEX_RANGE: attribute(1),
             "entry": attribute('{"at":1,"verb":"retry","by":"ada","user_id":"AIDAADA","arn":"arn:ada"}'),
