@@ -20,6 +20,7 @@ READS: Final = frozenset(
     {
         "audit",
         "completion",
+        "dashboard hash-password",
         "dead audit",
         "dead groups",
         "dead list",

@@ -103,6 +103,7 @@ def test_every_command_reads_is_recorded_or_says_why_not() -> None:
         paths |= dict(leaves(found, name))
     framed_ones = {path for path, each in paths.items() if getattr(each.callback, "jobclaim_recorded", False)}
     assert framed_ones == set(paths) - READS - set(UNRECORDED)
+    assert "dashboard hash-password" not in framed_ones, "it needs no AWS"
     assert {"retry", "cancel", "resume", "submit", "key clear", "prune", "dead retry"} <= framed_ones
 
 
