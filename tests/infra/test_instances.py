@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pip
 import pytest
 
 from jobclaim.infra import local_aws
@@ -47,9 +46,6 @@ STUBS = {
     "dnf": 'echo "dnf $*" >>"$RECORD"',
     "logger": "cat >/dev/null",
     "logrotate": "",
-    # a virtual environment in a moment: it shares the pip of this one
-    "python": f'{sys.executable} -m venv --without-pip "${{@: -1}}"\n'
-    f'echo {Path(pip.__file__).parents[1]} >"$(echo "${{@: -1}}"/lib/*/site-packages)/pip.pth"',
 }
 GROUPS = {
     "fast": WorkerGroup(queues=("critical", "high_priority", "email"), min_tasks=2),
@@ -197,6 +193,17 @@ class Booted:
         }
 
 
+def stubs() -> dict[str, str]:
+    """Programs of the system, by path; a virtual environment takes a moment, because it shares the pip of this one."""
+    import pip
+
+    agent = "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl"
+    venv = f'{sys.executable} -m venv --without-pip "${{@: -1}}"'
+    path = f'echo {Path(pip.__file__).parents[1]} >"$(echo "${{@: -1}}"/lib/*/site-packages)/pip.pth"'
+    own = {agent: 'echo "agent $*" >>"$RECORD"', "stubs/python": f"{venv}\n{path}"}
+    return {f"stubs/{name}": body for name, body in STUBS.items()} | own
+
+
 def packed(folder: Path) -> Path:
     """Pack a release with a wheel that takes no time to install."""
     wheel = folder / "wheels" / "shop-1.0-py3-none-any.whl"
@@ -228,11 +235,8 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
     folder, instead = packed(root / "packing"), root
     for each in ("stubs", "etc/systemd/system", "etc/logrotate.d", "var/log", "opt/aws/amazon-cloudwatch-agent/bin"):
         (root / each).mkdir(parents=True)
-    for program, body in {
-        **STUBS,
-        "opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl": 'echo "agent $*" >>"$RECORD"',
-    }.items():
-        path = root / program if "/" in program else root / "stubs" / program
+    for program, body in stubs().items():
+        path = root / program
         path.write_text(f"#!/bin/bash\n{body}\n")
         path.chmod(0o755)
     install = folder / "deploy/ec2/install.sh"
