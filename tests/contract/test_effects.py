@@ -241,7 +241,7 @@ def test_jobclaims_own_tables_are_refused_before_anything_is_asked(store: Store,
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(owner.table, "client", lambda: line)
-        with pytest.raises(InvalidEffect, match="jobclaim's own"):
+        with pytest.raises(InvalidEffect, match="belongs to jobclaim"):
             owner.update_status(job.job_id, "COMPLETED", effects=[entry(getattr(store.settings, table))])
     assert line.writes == 0
 

@@ -70,6 +70,6 @@ def test_without_django_it_says_what_to_call_instead(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
-    with pytest.raises(NoDjango, match=f"not installed; call {greet.name}.{call}$"):
+    with pytest.raises(NoDjango, match=f"not installed; call {greet.name}.{call} instead$"):
         getattr(greet, f"{call}_on_commit")()
     jobclaim.assert_not_submitted(greet)
