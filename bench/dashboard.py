@@ -55,6 +55,7 @@ PAGES: Final = {
     "workers": "/workers",
     "schedules": "/schedules",
     "reconcile": "/reconcile",
+    "audit trail": "/audit",
     "JSON API, jobs": "/api/v1/jobs",
     "metrics": "/metrics",
 }

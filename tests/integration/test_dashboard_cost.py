@@ -110,6 +110,7 @@ def addresses() -> dict[str, list[str]]:
         "/workers": ["/workers"],
         "/schedules": ["/schedules"],
         "/reconcile": ["/reconcile"],
+        "/audit": ["/audit", "/audit?who=nobody"],
         "/metrics": ["/metrics"],
         "/api/v1/jobs": ["/api/v1/jobs", "/api/v1/jobs?status=FAILED"],
         "/api/v1/job": [f"/api/v1/job?id={FAILED}"],
