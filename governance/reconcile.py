@@ -28,14 +28,14 @@ PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Inspected:
     """How much was compared."""
 
     jobs: int
     messages: int
 
 
-def reconcile(repo: JobRepo, sqs: Any, settings: Settings) -> tuple[list[Finding], Looked]:
+def reconcile(repo: JobRepo, sqs: Any, settings: Settings) -> tuple[list[Finding], Inspected]:
     """Compare all open jobs with all visible messages."""
     found: list[Finding] = []
     jobs = messages = 0
@@ -46,7 +46,7 @@ def reconcile(repo: JobRepo, sqs: Any, settings: Settings) -> tuple[list[Finding
         open_jobs = {job.job_id: job for job in _open_jobs(repo, queue)}
         jobs, messages = jobs + len(open_jobs), messages + sum(seen.values())
         found += _of_queue(repo, queue, open_jobs, seen, hidden, began)
-    return found, Looked(jobs, messages)
+    return found, Inspected(jobs, messages)
 
 
 def _of_queue(

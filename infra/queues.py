@@ -121,31 +121,31 @@ def _is_local(settings: Settings) -> bool:
 
 
 # --- how it gets there
-def _ensure_queue(client: SQSClient, wish: QueuePlan) -> Iterator[ProvisionRow]:
-    url = _find(client, wish.name)
+def _ensure_queue(client: SQSClient, plan: QueuePlan) -> Iterator[ProvisionRow]:
+    url = _find(client, plan.name)
     created = False
     if url is None:
-        url, created = _create(client, wish)
+        url, created = _create(client, plan)
     have = _attributes(client, url)
-    changes = differences(have, _wanted(wish, have))
-    refused = _apply(client, url, wish, changes)
+    changes = differences(have, _wanted(plan, have))
+    refused = _apply(client, url, plan, changes)
     kept = [change for change in changes if change.name not in refused]
     if created:
-        yield ProvisionRow(wish.name, wish.kind, "created", _summary(wish, refused))
+        yield ProvisionRow(plan.name, plan.kind, "created", _summary(plan, refused))
     elif kept:
-        yield ProvisionRow(wish.name, wish.kind, "changed", "; ".join(str(change) for change in kept))
+        yield ProvisionRow(plan.name, plan.kind, "changed", "; ".join(str(change) for change in kept))
     else:
-        yield ProvisionRow(wish.name, wish.kind, "unchanged", _summary(wish, refused))
+        yield ProvisionRow(plan.name, plan.kind, "unchanged", _summary(plan, refused))
     for name, reason in refused.items():
-        yield ProvisionRow(wish.name, wish.kind, "left", f"{name}: {reason}")
+        yield ProvisionRow(plan.name, plan.kind, "left", f"{name}: {reason}")
 
 
-def _wanted(wish: QueuePlan, have: dict[str, str]) -> dict[str, str]:
+def _wanted(plan: QueuePlan, have: dict[str, str]) -> dict[str, str]:
     """Add attributes that depend on the existing queue: its ARN, its policy, its encryption."""
-    wanted = dict(wish.attributes)
+    wanted = dict(plan.attributes)
     if have.get("KmsMasterKeyId"):  # encrypted with the owner's own key, which excludes SQS's
         del wanted["SqsManagedSseEnabled"]
-    if not wish.local:
+    if not plan.local:
         wanted["Policy"] = tls_only_policy(have["QueueArn"], have.get("Policy"))
     return wanted
 
@@ -159,21 +159,21 @@ def _find(client: SQSClient, name: str) -> str | None:
         raise
 
 
-def _create(client: SQSClient, wish: QueuePlan) -> tuple[str, bool]:
+def _create(client: SQSClient, plan: QueuePlan) -> tuple[str, bool]:
     """Create the queue; return (url, False) if another process created it first.
 
     All attributes are sent at once, so that SQS's default visibility timeout of 30 s never applies to a message. If an
     emulator refuses one of them, the queue is created without attributes, and each is then set by itself.
     """
     try:
-        return client.create_queue(QueueName=wish.name, Attributes=wish.attributes)["QueueUrl"], True  # type: ignore[arg-type]
+        return client.create_queue(QueueName=plan.name, Attributes=plan.attributes)["QueueUrl"], True  # type: ignore[arg-type]
     except client.exceptions.ClientError as error:
         code = error.response["Error"]["Code"]
         if code.endswith(_EXISTS):
-            return client.get_queue_url(QueueName=wish.name)["QueueUrl"], False
+            return client.get_queue_url(QueueName=plan.name)["QueueUrl"], False
         if not _is_refused_value(code):
             raise
-    return client.create_queue(QueueName=wish.name)["QueueUrl"], True
+    return client.create_queue(QueueName=plan.name)["QueueUrl"], True
 
 
 def _attributes(client: SQSClient, url: str) -> dict[str, str]:
@@ -186,7 +186,7 @@ def _arn(client: SQSClient, name: str) -> str:
     return client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
 
-def _apply(client: SQSClient, url: str, wish: QueuePlan, changes: list[Change]) -> dict[str, str]:
+def _apply(client: SQSClient, url: str, plan: QueuePlan, changes: list[Change]) -> dict[str, str]:
     """Set the attributes that differ; return those that could not be changed, with the reason.
 
     Raises
@@ -195,14 +195,14 @@ def _apply(client: SQSClient, url: str, wish: QueuePlan, changes: list[Change]) 
         An essential attribute was refused.
     """
     refused = _set(client, url, changes)
-    if wish.local and changes:  # an emulator is consistent at once, but may drop unknown attributes silently
+    if plan.local and changes:  # an emulator is consistent at once, but may drop unknown attributes silently
         left = {change.name for change in differences(_attributes(client, url), {c.name: c.new for c in changes})}
         refused |= {name: "this endpoint does not store it" for name in left if name not in refused}
     essential = sorted(ESSENTIAL & refused.keys())
     if essential:
         reasons = "; ".join(f"{name}: {refused[name]}" for name in essential)
         raise ProvisionError(
-            f"queue {wish.name!r} does not accept {reasons}, which jobclaim needs; use another SQS endpoint"
+            f"queue {plan.name!r} does not accept {reasons}, which jobclaim needs; use another SQS endpoint"
         )
     return refused
 
@@ -236,7 +236,7 @@ def _set_attributes(client: SQSClient, url: str, changes: list[Change]) -> None:
     client.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
-def _summary(wish: QueuePlan, refused: Mapping[str, str]) -> str:
-    if "VisibilityTimeout" in wish.attributes:
-        return f"visibility timeout {wish.attributes['VisibilityTimeout']} s"
+def _summary(plan: QueuePlan, refused: Mapping[str, str]) -> str:
+    if "VisibilityTimeout" in plan.attributes:
+        return f"visibility timeout {plan.attributes['VisibilityTimeout']} s"
     return "" if "MessageRetentionPeriod" in refused else f"keeps messages {DEAD_LETTER_RETENTION // 86_400} days"

@@ -102,7 +102,7 @@ def firing(facts: Facts, settings: Settings) -> dict[str, str]:
     return found
 
 
-def damped(
+def without_flapping(
     said: Mapping[str, PublishedAlert], fires: Mapping[str, str], now: int, settings: Settings
 ) -> tuple[dict[str, PublishedAlert], list[AlertMessage]]:
     """Return the notifications to send, and the state to store once they are sent."""
@@ -146,7 +146,7 @@ def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[Al
     if now - evaluated_at < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
         return []
     facts = gather(repo, silent_ms=now - evaluated_at if evaluated_at else 0)
-    after, messages = damped(said, firing(facts, repo.settings), now, repo.settings)
+    after, messages = without_flapping(said, firing(facts, repo.settings), now, repo.settings)
     for message in messages:
         if not _say(message, publish):
             continue  # not sent: it is sent again

@@ -101,9 +101,9 @@ def _check_groups(settings: Configuration) -> None:
                     f"queue {queue!r} is in the worker groups {homes[queue]!r} and {name!r}; remove it from one of them"
                 )
             homes[queue] = name
-    unheard = [name for name in settings.queue_names if name not in homes and name != settings.recovery_queue]
-    if settings.worker_groups and unheard:
-        raise ValueError(f"no worker group listens to the queues {unheard}; add them to one of worker_groups")
+    unserved = [name for name in settings.queue_names if name not in homes and name != settings.recovery_queue]
+    if settings.worker_groups and unserved:
+        raise ValueError(f"no worker group listens to the queues {unserved}; add them to one of worker_groups")
 
 
 def _check_group_queue(settings: Configuration, group: str, queue: str) -> None:

@@ -225,7 +225,7 @@ def _live(session: Session) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class LookedAt:
+class Checkable:
     """What is checked, and which parts of it could not be read."""
 
     entries: list[Entry]
@@ -234,12 +234,12 @@ class LookedAt:
     incomplete: tuple[str, ...] = ()
 
 
-def _of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> LookedAt:
+def _of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> Checkable:
     entries, world = _known(session, app, live, hotspot)
-    return LookedAt(entries, replace(world, known=known), f"{len(entries)} schedule entries")
+    return Checkable(entries, replace(world, known=known), f"{len(entries)} schedule entries")
 
 
-def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> LookedAt:
+def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> Checkable:
     from jobclaim.governance.project_files import schedules_of_project
     from jobclaim.governance.source import read
     from jobclaim.governance.static_schedules import static_entries
@@ -254,7 +254,7 @@ def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tup
             "--check-queues found no queue names written out in the source; leave --static out "
             "and name the app by --app MODULE:NAME"
         )
-    return LookedAt(
+    return Checkable(
         entries,
         world,
         f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",

@@ -30,7 +30,7 @@ class Counters(Records):
         request = self._addition(counted, notes or {})
         try:
             if last:
-                _hurried(self._client()).update_item(**request)
+                _with_timeout(self._client()).update_item(**request)
             else:
                 self._ask(lambda: self._client().update_item(**request))
         except (StoreUnavailable, ClientError, BotoCoreError) as error:
@@ -58,7 +58,7 @@ def window_key(at: int) -> Item:
     return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
 
 
-def _hurried(client: Any) -> Any:
+def _with_timeout(client: Any) -> Any:
     """Return a client with short timeouts if there is one; boto3's own takes its full timeouts, twice."""
-    hurried = getattr(client, "hurried", None)
-    return client if hurried is None else hurried(LAST_SECONDS)
+    with_timeout = getattr(client, "with_timeout", None)
+    return client if with_timeout is None else with_timeout(LAST_SECONDS)

@@ -81,7 +81,7 @@ class LeanClient:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def hurried(self, seconds: float) -> LeanClient:
+    def with_timeout(self, seconds: float) -> LeanClient:
         """Return a client with the same connections that tries once, for some seconds: for a process about to end."""
         made = object.__new__(type(self))
         vars(made).update(vars(self))

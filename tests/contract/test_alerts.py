@@ -11,7 +11,7 @@ from jobclaim.fleet.tally import Counts, Tally
 from jobclaim.jobs import FailureKind, Job
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.hooks import call_hooks, forget, on_dead, on_failure
-from jobclaim.recovery.alerts import AlertMessage, Facts, damped, evaluate, firing
+from jobclaim.recovery.alerts import AlertMessage, Facts, evaluate, firing, without_flapping
 from jobclaim.settings import QueueSpec, Settings
 from tests.support.clock import ManualClock
 from tests.support.recovery import REAL, Bench, bench_settings, store
@@ -63,7 +63,7 @@ def test_an_alert_that_flaps_is_said_once_and_cleared_once() -> None:
     for minute in range(180):
         fires = {"waiting": "many"} if minute % 4 < 2 and minute < 90 else {}
         now = NOW + minute * 60_000
-        said, messages = damped(said, fires, now, SETTINGS)
+        said, messages = without_flapping(said, fires, now, SETTINGS)
         for message in messages:
             heard.append((minute, message.state))
             if message.state == "cleared":

@@ -249,10 +249,10 @@ class TestOverHttp:
     def test_in_a_hurry_it_tries_once_and_keeps_the_connection(self, server: Server, over_http: LeanClient) -> None:
         server.answers = [(200, b"{}"), (200, b"{}"), (503, b""), (503, b""), (200, b"{}")]
         over_http.update_item(**UPDATE)
-        hurried = over_http.hurried(0.5)
-        assert hurried.update_item(**UPDATE) == {}
+        with_timeout = over_http.with_timeout(0.5)
+        assert with_timeout.update_item(**UPDATE) == {}
         with pytest.raises(ClientError):
-            hurried.update_item(**UPDATE)
+            with_timeout.update_item(**UPDATE)
         assert over_http.update_item(**UPDATE) == {}  # by its second try
         assert (len(server.requests), server.connections) == (5, 1)
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 CARRIER: Final = "traceparent"
 """Header of W3C Trace Context that the messages carry."""
 FLUSH_MS: Final = 3_000
-UNTOLD_MS: Final = 5_000
+UNEXPORTED_MS: Final = 5_000
 """How long before a crash an attempt must have ended to be certainly exported."""
 SCHEDULE_MS: Final = 1_000
 """Longest time that an ended span waits in the process."""
@@ -96,7 +96,7 @@ def crashed(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = 
         return
     due = job.created_at
     for past in job.history:
-        if past.claimed_at and past.ended_at > job.claimed_at - UNTOLD_MS:
+        if past.claimed_at and past.ended_at > job.claimed_at - UNEXPORTED_MS:
             told = replace(
                 job, attempt=past.attempt, claimed_at=past.claimed_at, available_at=due, worker_id=past.worker_id
             )

@@ -71,7 +71,7 @@ class Channel(SQS.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.on_poison: Callable[[Poisoned], None] = _leave
-        self._takers: dict[str, Callable[[Any], None]] = {}
+        self._queue_callbacks: dict[str, Callable[[Any], None]] = {}
         self._pollers: list[Poller] = []
         self._web: PatientClient | None = None
         self._connection_for_polls: PollConnection | None = None
@@ -119,20 +119,20 @@ class Channel(SQS.Channel):
         self, queue: str, no_ack: bool, callback: Callable[[Any], None], consumer_tag: str, *args: Any, **kwargs: Any
     ) -> Any:
         """Consume from a queue; its polls start with the event loop."""
-        self._takers[queue] = callback
+        self._queue_callbacks[queue] = callback
         return super().basic_consume(queue, no_ack, callback, consumer_tag, *args, **kwargs)
 
     def basic_cancel(self, consumer_tag: str) -> Any:
         """Stop polling the consumer's queue; messages of a poll in progress are released."""
         queue = self._tag_to_queue.get(consumer_tag)
-        self._takers.pop(queue, None)
+        self._queue_callbacks.pop(queue, None)
         for poller in self._pollers:
             poller.remove(queue)
         return super().basic_cancel(consumer_tag)
 
     def _schedule_queue(self, queue: str) -> None:
         """Start polling a queue; kombu calls this in the event loop when the queue gets a consumer."""
-        if queue in self._takers:
+        if queue in self._queue_callbacks:
             self.poller.add(queue, self._priority(queue))
 
     def _priority(self, queue: str) -> int:
@@ -152,14 +152,14 @@ class Channel(SQS.Channel):
 
     # --- the messages of a poll
     def _deliver(self, queue: str, messages: list[dict[str, Any]]) -> None:
-        url, taker = self._queue_cache[queue] if self.connection else "", self._takers.get(queue)
-        if taker is None or (self._web is not None and self._web.leaving):
+        url, callback = self._queue_cache[queue] if self.connection else "", self._queue_callbacks.get(queue)
+        if callback is None or (self._web is not None and self._web.leaving):
             self._release_all((url, message.get("ReceiptHandle", "")) for message in messages)
             return
         for message in messages:
-            self._deliver_one(queue, url, message, taker)
+            self._deliver_one(queue, url, message, callback)
 
-    def _deliver_one(self, queue: str, url: str, raw: dict[str, Any], taker: Callable[[Any], None]) -> None:
+    def _deliver_one(self, queue: str, url: str, raw: dict[str, Any], callback: Callable[[Any], None]) -> None:
         receipt = raw["ReceiptHandle"]
         headers: dict[str, Any] = {}
         try:
@@ -172,12 +172,12 @@ class Channel(SQS.Channel):
         except Poison as poison:
             self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", str(poison), headers))
         else:
-            self._hand_over(queue, url, message, taker)
+            self._hand_over(queue, url, message, callback)
 
-    def _hand_over(self, queue: str, url: str, message: Any, taker: Callable[[Any], None]) -> None:
+    def _hand_over(self, queue: str, url: str, message: Any, callback: Callable[[Any], None]) -> None:
         self.qos.append(message, message.delivery_tag)
         try:
-            taker(message)
+            callback(message)
         except Exception:  # a worker must survive every message; SQS counts the deliveries and moves it away
             log.exception("message.intake_failed", queue=queue)
             self.qos.ack(message.delivery_tag)

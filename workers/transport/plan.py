@@ -140,14 +140,14 @@ def _is_due(queue: QueueState, now: float, policy: Policy) -> bool:
 
 def _look(due: Sequence[QueueState], queues: Sequence[QueueState], free: int, policy: Policy) -> list[Poll]:
     """Poll the due queues, in order."""
-    looked_into = [queue.priority for queue in queues if queue.asked and not queue.listening]
+    polled = [queue.priority for queue in queues if queue.asked and not queue.listening]
     polls: list[Poll] = []
     for queue in due:
         count = min(free, MAX_MESSAGES if queue.backlog or policy.strict else 1)
-        if count == 0 or (policy.strict and any(priority > queue.priority for priority in looked_into)):
+        if count == 0 or (policy.strict and any(priority > queue.priority for priority in polled)):
             break
         polls.append(Poll(queue.name, count, 0))
-        looked_into.append(queue.priority)
+        polled.append(queue.priority)
         free -= count
     return polls
 
