@@ -46,6 +46,11 @@ def waiting(world: World) -> dict[str, str]:
     return {"ID": job_id, AN_ID: job_id}
 
 
+def overdue(world: World) -> None:
+    """Have a job that waits for longer than its message can be on its way."""
+    world.waiting(minutes=1)
+
+
 def waiting_document(world: World) -> None:
     """Have a job that waits in the queue of documents."""
     world.waiting(queue="documents")
@@ -361,7 +366,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim audit --static --baseline .jobclaim-audit.json --write-baseline src/": Scenario(
         both(silent, writes(".jobclaim-audit.json", "fingerprint"))
     ),
-    "jobclaim audit --reconcile": Scenario(FOUND, waiting, exit=4),
+    "jobclaim audit --reconcile": Scenario(FOUND, overdue, exit=4),
     # --- the shell
     'eval "$(jobclaim completion bash)"': Scenario(silent),
     "jobclaim completion zsh > ~/.zfunc/_jobclaim": Scenario(

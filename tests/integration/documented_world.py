@@ -17,6 +17,7 @@ from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import local_aws, provision
 from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.clock import system_clock
 from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
 from tests.support.command_forks import CommandForks
 from tests.support.documented import ROOT
@@ -79,9 +80,10 @@ class World:
         return process
 
     # --- what a scenario finds when it begins
-    def waiting(self, task: str = "shop.charge", queue: str = "reports") -> Job:
-        """Make a job that waits; no message is sent, so nobody takes it."""
-        return self.repo.create_job(task, {"args": [1], "kwargs": {}}, queue=queue)
+    def waiting(self, task: str = "shop.charge", queue: str = "reports", minutes: int = 0) -> Job:
+        """Make a job that waits, since some minutes; no message is sent, so nobody takes it."""
+        repo = JobRepo.from_settings(self.settings, clock=lambda: system_clock() - 60_000 * minutes)
+        return repo.create_job(task, {"args": [1], "kwargs": {}}, queue=queue)
 
     def failed(self, task: str = "shop.charge") -> Job:
         """Make a job that failed for good, by what is told TRANSIENT."""
