@@ -119,5 +119,6 @@ def test_a_program_ends_soon_and_quietly_where_the_counts_cannot_be_written(
 @pytest.mark.parametrize(("task", "kwargs"), [("note", "--args=[1]"), ("plain", '--kwargs={"number": 1}')])
 def test_the_command_line_counts_too(server: FakeAws, tmp_path: Path, task: str, kwargs: str) -> None:
     done = run(server, tmp_path, "-m", "jobclaim", "--app", "shop", "submit", task, kwargs)
-    assert server.count("PutItem") == 1, done.stderr
+    written = [body for operation, body in server.requests if operation == "PutItem"]
+    assert [body["Item"]["task"]["S"] for body in written if "task" in body["Item"]] == [task], done.stderr
     assert counted(server) == {"submitted": 1}
