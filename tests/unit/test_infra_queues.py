@@ -122,7 +122,7 @@ def test_an_attribute_that_is_refused_does_not_keep_the_others_out(settings: Set
 
 
 def test_an_endpoint_that_refuses_a_visibility_timeout_is_not_accepted(settings: Settings, sqs: Any) -> None:
-    with pytest.raises(ProvisionError, match=r"'jobclaim-default' does not take VisibilityTimeout: Unknown"):
+    with pytest.raises(ProvisionError, match=r"'jobclaim-default' does not accept VisibilityTimeout: Unknown"):
         provision(settings, sqs=refusing(sqs, "VisibilityTimeout"))
 
 
