@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.settings import Settings
 
-START_SECONDS = 60.0
-SLACK_SECONDS = 10.0
 """Time allowed beyond the stop timeout, in which children end, messages are deleted and the record is removed."""
 
 
@@ -158,10 +156,7 @@ def restart(session: Session, name: str | None, output: Format | None) -> None:
     from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
-    try:
-        argv = worker.last_argv()
-    except RuntimeError as error:
-        raise NotFound(str(error)) from error
+    argv = worker.last_argv()
     _stop(session.settings, worker)
     _start(worker, argv, _out(output))
 
@@ -281,10 +276,7 @@ def _out(output: Format | None) -> Output:
 def _start(worker: LocalWorker, argv: list[str], out: Output) -> None:
     from jobclaim.cli.commands.worker.local import environment
 
-    try:
-        pid = worker.start(argv, environment(worker), START_SECONDS)
-    except RuntimeError as error:
-        raise Refused(str(error)) from error
+    pid = worker.start(argv, environment(worker))
     log = str(worker.file("log"))
     out.fact(
         {"worker": worker.name, "pid": pid, "log": log}, f"worker {worker.name!r} runs as process {pid}, log: {log}"
@@ -292,11 +284,10 @@ def _start(worker: LocalWorker, argv: list[str], out: Output) -> None:
 
 
 def _stop(settings: Settings, worker: LocalWorker, within: int | None = None) -> bool:
-    seconds = settings.stop_timeout_seconds if within is None else within / 1000
-    try:
-        return worker.stop(seconds + SLACK_SECONDS, by=None if within is None else time.time() + seconds)
-    except RuntimeError as error:
-        raise Refused(str(error)) from error
+    from jobclaim.cli.commands.worker.local import stop_seconds
+
+    seconds = stop_seconds(settings, within)
+    return worker.stop(seconds, by=None if within is None else time.time() + seconds)
 
 
 def _ask_to_stop(session: Session, worker_id: str, out: Output) -> None:

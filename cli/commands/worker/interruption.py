@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,13 +14,10 @@ from jobclaim.cli.errors import Refused
 from jobclaim.cli.output import Format, Output, remark, report_option
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.times import Duration
-from jobclaim.specs import stop_deadline as deadline_file
 
 if TYPE_CHECKING:
     from jobclaim.cli.commands.worker.local import LocalWorker
     from jobclaim.infra.metadata import Metadata, Notice
-
-SLACK_SECONDS: Final = 10.0
 
 
 @click.command(
@@ -57,7 +54,7 @@ def watch_interruption(
     worker is sent SIGTERM, or COMMAND is run and must wait for its end; where systemd restarts the worker, COMMAND is
     `systemctl stop`. Then the group, which waits for its lifecycle hook, is told to go on, and this command ends.
     """
-    from jobclaim.cli.commands.worker.local import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker, stop_seconds
     from jobclaim.infra.metadata import METADATA_URL, Metadata
 
     if (group_name is None) != (hook is None):
@@ -66,8 +63,8 @@ def watch_interruption(
     notice = _wait(metadata, every / 1000)
     if notice is None:
         return
-    seconds = session.settings.stop_timeout_seconds if within is None else within / 1000
-    _stop(LocalWorker.of(session.settings, name), stop_command, notice, seconds, out)
+    worker = LocalWorker.of(session.settings, name)
+    _stop(worker, stop_command, notice, stop_seconds(session.settings, within), out)
     if notice.by == "autoscaling" and group_name and hook:
         _let_go(session, metadata.instance_id(), group_name, hook, out)
 
@@ -107,16 +104,13 @@ def _stop(worker: LocalWorker, command: tuple[str, ...], notice: Notice, within:
         {"state": "noticed", "by": notice.by, "seconds_left": round(left, 1), "worker": worker.name},
         f"this instance ends ({notice.by}): worker {worker.name!r} has {left:.0f} s",
     )
-    if worker.folder.exists():
-        deadline_file.write(deadline_file.path_of(worker.folder, worker.name), until)
     if command:
+        if worker.folder.exists():
+            worker.stop_by(until)
         if code := subprocess.run(command, check=False).returncode:
             raise Refused(f"{' '.join(command)!r} ended with {code}: the worker may still run, see its log")
     else:
-        try:
-            worker.stop(left + SLACK_SECONDS)
-        except RuntimeError as error:
-            raise Refused(str(error)) from error
+        worker.stop(left, by=until)
     out.fact({"state": "stopped", "worker": worker.name}, f"worker {worker.name!r} has stopped")
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jobclaim.cli.errors import NotFound, Refused
 from jobclaim.cli.host_app import app_name
 from jobclaim.settings import Settings
 from jobclaim.specs import run_folder, stop_deadline
@@ -28,6 +29,9 @@ LOG_TAIL: Final = 15
 LOG_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
 MAX_SILENCE: Final = 30.0
 """Seconds since the last touch after which an event loop counts as stuck; it touches every five."""
+START_SECONDS: Final = 60.0
+STOP_SLACK_SECONDS: Final = 10.0
+"""How much longer than a worker has to end its end is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +108,16 @@ class LocalWorker:
         except OSError:
             return []
 
-    def start(self, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> int:
+    def start(self, argv: Sequence[str], env: Mapping[str, str], timeout: float = START_SECONDS) -> int:
         """Start it in the background, wait until its event loop runs, and return its process id.
 
         Raises
         ------
-        RuntimeError
+        Refused
             A worker of this name runs already, or it ended or was not ready in time; the message ends with its log.
         """
         if self.pid is not None:
-            raise RuntimeError(f"worker {self.name!r} already runs as process {self.pid}; stop or restart it")
+            raise Refused(f"worker {self.name!r} already runs as process {self.pid}; stop or restart it")
         run_folder.claim(self.folder)
         self.file("alive").unlink(missing_ok=True)
         with os.fdopen(os.open(self.file("log"), LOG_FLAGS, 0o600), "ab") as log:
@@ -124,36 +128,43 @@ class LocalWorker:
         deadline = time.monotonic() + timeout
         while not self.file("alive").exists():
             if process.poll() is not None:
-                raise RuntimeError(f"worker {self.name!r} ended with {process.returncode}:\n{self._log_tail()}")
+                raise Refused(f"worker {self.name!r} ended with {process.returncode}:\n{self._log_tail()}")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"worker {self.name!r} was not ready in {timeout:g} s:\n{self._log_tail()}")
+                raise Refused(f"worker {self.name!r} was not ready in {timeout:g} s:\n{self._log_tail()}")
             time.sleep(POLL_SECONDS)
         return process.pid
 
-    def stop(self, timeout: float, *, by: float | None = None) -> bool:
+    def stop_by(self, at: float) -> None:
+        """Set the deadline of its next stop, epoch seconds; `stop` does so itself."""
+        stop_deadline.write(stop_deadline.path_of(self.folder, self.name), at)
+
+    def stop(self, seconds: float, *, by: float | None = None) -> bool:
         """Stop it and wait until it has ended; return ``False`` if it does not run.
 
         Parameters
         ----------
+        seconds : float
+            How long it has to end.
         by : float, optional
             When it must have ended, epoch seconds; default: after the stop timeout of its settings.
 
         Raises
         ------
-        RuntimeError
-            It is still draining after ``timeout`` seconds; it continues to drain.
+        Refused
+            It is still draining `STOP_SLACK_SECONDS` after that; it continues to drain.
         """
         pid = self.pid
         if pid is None:
             return False
         if by is not None:
-            stop_deadline.write(stop_deadline.path_of(self.folder, self.name), by)
+            self.stop_by(by)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
+        timeout = seconds + STOP_SLACK_SECONDS
         deadline = time.monotonic() + timeout
         while _is_worker(pid):
             if time.monotonic() > deadline:
-                raise RuntimeError(
+                raise Refused(
                     f"worker {self.name!r} (process {pid}) still drains after {timeout:g} s; wait, or see "
                     f"{self.file('log')}"
                 )
@@ -165,14 +176,14 @@ class LocalWorker:
 
         Raises
         ------
-        RuntimeError
+        NotFound
             It was never started from here.
         """
         run_folder.claim(self.folder)
         try:
             return [str(word) for word in json.loads(self.file("json").read_text())]
         except (OSError, ValueError):
-            raise RuntimeError(
+            raise NotFound(
                 f"worker {self.name!r} was never started on this machine; use `jobclaim worker start {self.name} ...`"
             ) from None
 
@@ -189,6 +200,11 @@ def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, fu
         *("--pidfile", str(worker.file("pid"))),
         *further,
     ]
+
+
+def stop_seconds(settings: Settings, within: int | None) -> float:
+    """Return how long a worker has to end: the milliseconds of ``--within``, or else its stop timeout."""
+    return settings.stop_timeout_seconds if within is None else within / 1000
 
 
 def environment(worker: LocalWorker) -> dict[str, str]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 BEAT: Final = "beat"
 BEAT_SILENCE: Final = 600.0
 """Seconds after which beat counts as stuck; it touches its file before each tick, every 300 s at least."""
-START_SECONDS: Final = 60.0
-SLACK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +77,7 @@ def start(session: Session, output: Format | None) -> None:
     for member in members(session.settings):
         if member.worker.pid is None:
             _start(member)
-    rows = [_row(member) for member in members(session.settings)]
-    Output(output, id_field="worker").many(rows, COLUMNS, empty="")
+    _show(session, output)
 
 
 @all_groups.command(
@@ -113,8 +110,7 @@ def restart(session: Session, output: Format | None) -> None:
     _stop_all(session.settings, None)
     for member in members(session.settings):
         _start(member)
-    rows = [_row(member) for member in members(session.settings)]
-    Output(output, id_field="worker").many(rows, COLUMNS, empty="")
+    _show(session, output)
 
 
 @all_groups.command(
@@ -127,9 +123,7 @@ Examples:
 @pass_session
 def status(session: Session, output: Format | None) -> None:
     """Show each worker, recovery and beat of this machine. Exits with 4 unless all run and are healthy."""
-    rows = [_row(member) for member in members(session.settings)]
-    Output(output, id_field="worker").many(rows, COLUMNS, empty="")
-    well = all(row["state"] == "running" for row in rows)
+    well = all(row["state"] == "running" for row in _show(session, output))
     click.get_current_context().exit(ExitCode.OK if well else ExitCode.CHECK_FAILED)
 
 
@@ -173,28 +167,27 @@ def _beat_argv(beat: LocalWorker) -> tuple[str, ...]:
 def _start(member: Member) -> None:
     from jobclaim.cli.commands.worker.local import environment
 
-    try:
-        member.worker.start(member.argv, environment(member.worker), START_SECONDS)
-    except RuntimeError as error:
-        raise Refused(str(error)) from error
+    member.worker.start(member.argv, environment(member.worker))
 
 
 def _stop_all(settings: Settings, within: int | None) -> list[str]:
     """Stop beat first, which sends messages, then all workers side by side; return the names of those that ran."""
+    from jobclaim.cli.commands.worker.local import stop_seconds
+
     *workers, beat = members(settings)
-    seconds = settings.stop_timeout_seconds if within is None else within / 1000
+    seconds = stop_seconds(settings, within)
     by = None if within is None else time.time() + seconds
-    stopped = [beat.worker.name] if _stopped(beat.worker, seconds, None) else []
+    stopped = [beat.worker.name] if beat.worker.stop(seconds) else []
     with ThreadPoolExecutor(max_workers=len(workers)) as pool:
-        found = list(pool.map(lambda member: _stopped(member.worker, seconds, by), workers))
+        found = list(pool.map(lambda member: member.worker.stop(seconds, by=by), workers))
     return stopped + [member.worker.name for member, ran in zip(workers, found, strict=True) if ran]
 
 
-def _stopped(worker: LocalWorker, seconds: float, by: float | None) -> bool:
-    try:
-        return worker.stop(seconds + SLACK_SECONDS, by=by)
-    except RuntimeError as error:
-        raise Refused(str(error)) from error
+def _show(session: Session, output: Format | None) -> list[dict[str, Any]]:
+    """Print how each of them is, and return the rows."""
+    rows = [_row(member) for member in members(session.settings)]
+    Output(output, id_field="worker").many(rows, COLUMNS, empty="")
+    return rows
 
 
 def _row(member: Member) -> dict[str, Any]:
