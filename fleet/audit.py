@@ -115,7 +115,7 @@ class AuditPage:
 
     entries: tuple[AuditEntry, ...]
     looked_at: int
-    after: tuple[int, str] | None
+    after: IndexEntry | None
 
 
 class Audit:
@@ -157,14 +157,14 @@ class Audit:
         return list(self.find(AuditFilter(), limit=limit).entries)
 
     def find(
-        self, wanted: AuditFilter, *, limit: int = 50, at_most: int = LOOKED_AT, after: tuple[int, str] | None = None
+        self, wanted: AuditFilter, *, limit: int = 50, at_most: int = LOOKED_AT, after: IndexEntry | None = None
     ) -> AuditPage:
         """Return the latest acts that are wanted, newest first, reading at most ``at_most`` entries of that time.
 
         Requests: one Query and one BatchGetItem per 100 entries read.
         """
         found: list[AuditEntry] = []
-        looked_at, place = 0, IndexEntry(after[1], after[0]) if after else None
+        looked_at, place = 0, after
         while looked_at < at_most:
             size = min(PAGE, at_most - looked_at)
             rows = self._table.entries(
@@ -182,10 +182,10 @@ class Audit:
                 if entry is not None and wanted.fits(entry):
                     found.append(entry)
                 if len(found) >= limit:
-                    return AuditPage(tuple(found), looked_at, (row.at, row.job_id))
+                    return AuditPage(tuple(found), looked_at, place)
             if len(rows) < size:
                 return AuditPage(tuple(found), looked_at, None)
-        return AuditPage(tuple(found), looked_at, (place.at, place.job_id) if place else None)
+        return AuditPage(tuple(found), looked_at, place)
 
     def _entry(self, verb: str, by: str, why: str, what: str, face: str) -> AuditEntry:
         now, identity = self._clock(), self._identity()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from jobclaim.dashboard.meter import Budget
 from jobclaim.dashboard.services import Services
-from jobclaim.fleet.audit import Audit, AuditFilter, AuditPage
+from jobclaim.fleet.audit import PARTITION, Audit, AuditFilter, AuditPage
 from jobclaim.jobs import InvalidInput
+from jobclaim.jobs.storage.listing import Position, decode_cursor, encode_cursor
 from jobclaim.views.humane import duration
 
 SHOWN: Final = 50
@@ -20,6 +18,8 @@ LOOKED_AT: Final = 300
 """Entries that one view reads."""
 LONGEST: Final = 300
 """Characters of a filter."""
+SCOPE: Final = "audit"
+"""What a cursor of the trail is sealed with, so that it continues no other list."""
 BUDGET: Final = Budget(requests=2 * (LOOKED_AT // 100 + 1), read_units=LOOKED_AT * 2.0)
 """An entry takes at most four kilobytes."""
 
@@ -60,25 +60,10 @@ class AuditQuery:
 
 def read(services: Services, query: AuditQuery) -> AuditPage:
     """Read the acts that fit, newest first."""
-    after = _after(query.cursor) if query.cursor else None
+    after = decode_cursor(query.cursor, SCOPE, [PARTITION])[PARTITION].entry if query.cursor else None
     return Audit.of(services.repo).find(query.filter(services.clock()), limit=SHOWN, at_most=LOOKED_AT, after=after)
 
 
 def cursor_of(page: AuditPage) -> str | None:
     """Return where the next page begins; ``None`` at the end."""
-    return base64.urlsafe_b64encode(json.dumps(page.after).encode()).decode() if page.after else None
-
-
-def _after(cursor: str) -> tuple[int, str]:
-    try:
-        at, key = json.loads(base64.b64decode(cursor.encode(), altchars=b"-_", validate=True))
-        if isinstance(at, bool) or not isinstance(at, int) or not isinstance(key, str) or not 0 < len(key) < 1024:
-            raise ValueError("it is not a place in the trail")
-        key.encode()
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise InvalidInput(
-            f"cursor {cursor[:40]!r} does not continue this list ({type(error).__name__}); pass the previous page's"
-        ) from None
-    if not 0 <= at < 10**15:
-        raise InvalidInput(f"cursor {cursor[:40]!r} does not continue this list; pass the previous page's")
-    return at, key
+    return encode_cursor({PARTITION: Position(page.after)}, SCOPE) if page.after else None

@@ -19,6 +19,10 @@ ROUNDS: Final = 10
 """Index pages per shard and call: a filter with few matches gives a short page and a cursor instead of a long wait."""
 
 SEAL_BYTES: Final = 8
+LATEST: Final = 10**15
+"""Latest time of an index entry, epoch milliseconds: the year 33658."""
+KEY_BYTES: Final = 2048
+"""Longest partition key (AWS, "Quotas in Amazon DynamoDB")."""
 
 
 def state_keys(status: JobStatus, queues: list[str], shards: int) -> list[str]:
@@ -113,14 +117,20 @@ def decode_cursor(cursor: str | None, scope: str, state_keys: list[str]) -> dict
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(
             f"cursor {str(cursor)[:40]!r} does not continue this list ({error}); pass the cursor of the previous page "
-            "unchanged, with the same status and queue"
+            "unchanged, with the same filters"
         ) from None
 
 
 def _position(row: Any) -> Position:
+    """Read a position. The seal is no secret, so what DynamoDB would refuse must be refused here."""
     if row is None:
         return Position(done=True)
-    return Position(IndexEntry(row[1], row[0]) if row else None)
+    if row == []:
+        return Position()
+    at, key = row
+    if type(at) is not int or not 0 <= at <= LATEST or type(key) is not str or not 0 < len(key.encode()) <= KEY_BYTES:
+        raise ValueError("it is no place in a list")
+    return Position(IndexEntry(key, at))
 
 
 def _seal(body: bytes, scope: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from typing import Any, cast
 
 import pytest
@@ -61,6 +63,18 @@ def test_a_changed_byte_is_noticed(positions: dict[str, Position], place: int, c
 
     with pytest.raises(InvalidInput):
         decode_cursor(base64.urlsafe_b64encode(bytes(raw)).decode(), "s", list(positions))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[-1, "a"], [10**16, "a"], [True, "a"], [1.5, "a"], ["1", "a"], [1, ""], [1, "a" * 2049], [1, 2], [1], {"a": 1}],
+)
+def test_a_sealed_cursor_whose_place_dynamodb_would_refuse_is_refused_here(row: Any) -> None:
+    """Anybody can compute the seal."""
+    body = json.dumps({"a": row}).encode()
+    cursor = base64.urlsafe_b64encode(hashlib.sha256(b"s\0" + body).digest()[:8] + body).decode()
+    with pytest.raises(InvalidInput, match="does not continue this list"):
+        decode_cursor(cursor, "s", ["a"])
 
 
 @given(st.text() | st.binary() | st.integers() | st.none().map(lambda _: []))
