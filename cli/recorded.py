@@ -63,8 +63,6 @@ UNRECORDED: Final = {
     "worker watch-interruption": "a process of this machine",
 }
 """Commands that change something and are not in the trail, each with the reason."""
-HIDDEN: Final = ("arg", "payload", "value", "secret", "password", "token", "body", "data", "edit", "set")
-"""Parts of the names of options whose values may hold a job's arguments or a secret."""
 _OWN: Final = frozenset({"output", "by", "reason", "yes", "dry_run", "watch", "debug", "wait"})
 _MARK: Final = "jobclaim_recorded"
 
@@ -109,19 +107,17 @@ def _framed(callback: Callable[..., Any], path: str) -> Callable[..., Any]:
 
 def what_of(given: dict[str, Any]) -> str:
     """Say what a command was given, in one line: ids and names first, then options by name."""
+    from jobclaim.fleet.acting import named
+
     words: list[str] = []
-    named: list[str] = []
+    options: list[str] = []
     for name, value in given.items():
         if name in _OWN or value in (None, "", (), False):
             continue
-        if any(part in name for part in HIDDEN):
-            named.append(f"{name}=(hidden)")
-        elif name.endswith("ids"):
+        if name.endswith("ids"):
             words += map(str, value)
-        elif isinstance(value, (tuple, list)):
-            named.append(f"{name}={','.join(map(str, value))}")
         elif name in ("job_id", "name", "task", "key"):
             words.append(str(value))
         else:
-            named.append(f"{name}={value}")
-    return " ".join([*words, *named])
+            options.append(named(name, ",".join(map(str, value)) if isinstance(value, (tuple, list)) else value))
+    return " ".join([*words, *options])

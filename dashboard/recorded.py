@@ -7,12 +7,10 @@ from typing import Final, TypeVar
 
 from jobclaim.dashboard.person import Person
 from jobclaim.dashboard.services import Services
-from jobclaim.fleet.acting import framed
+from jobclaim.fleet.acting import framed, named
 
 T = TypeVar("T")
 
-HIDDEN: Final = ("arg", "payload", "value", "secret", "password", "token", "body", "data", "edit")
-"""Parts of the names of fields whose values may hold a job's arguments or a secret."""
 _OWN: Final = frozenset({"verb", "reason", "expected", "id", "back"})
 
 
@@ -29,5 +27,5 @@ def _what(fields: Mapping[str, str]) -> str:
     words = [fields["id"]] if fields.get("id") else []
     for name, value in fields.items():
         if value and name not in _OWN:
-            words.append(f"{name}={'(hidden)' if any(part in name for part in HIDDEN) else value}")
+            words.append(named(name, value))
     return " ".join(words)

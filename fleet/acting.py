@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from jobclaim.fleet.audit import Audit, AuditEntry
 from jobclaim.fleet.person import whoami
@@ -61,6 +62,8 @@ class Frame:
     act: Act
 
 
+HIDDEN: Final = ("arg", "payload", "value", "secret", "password", "token", "body", "data", "edit", "set")
+"""Parts of the names of options and fields whose values may hold a job's arguments or a secret."""
 _frame: ContextVar[Frame | None] = ContextVar("jobclaim_frame", default=None)
 _act: ContextVar[Act | None] = ContextVar("jobclaim_act", default=None)
 
@@ -161,6 +164,11 @@ def recorded_elsewhere() -> None:
     frame = _frame.get()
     if frame is not None:
         frame.recorded = True
+
+
+def named(name: str, value: object) -> str:
+    """Return an option or a field for an entry's ``what``: ``queue=mail``, or ``args=(hidden)``."""
+    return f"{name}={'(hidden)' if any(part in name for part in HIDDEN) else value}"
 
 
 def _face(frame: Frame | None) -> str:
