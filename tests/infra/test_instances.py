@@ -30,7 +30,7 @@ from jobclaim.settings import QueueSpec, ScheduleSpec, Settings, WorkerGroup
 from tests.support.endpoints import unique_name
 from tests.support.imds import INSTANCE, MetadataService
 from tests.support.processes import ManagedProcess
-from tests.support.stack import EVIDENCE, ROOT
+from tests.support.stack import EVIDENCE, ROOT, jobclaim
 from tests.support.stacks import DeployedStack, deployed_stack, translated
 from tests.support.waiting import wait_until
 
@@ -368,36 +368,15 @@ def test_a_worker_is_drained_before_its_spot_instance_is_taken_back(booted: Boot
         with ManagedProcess("web", argv, log_dir=tmp_path, env=environment, cwd=ROOT) as worker:
             heard = told_until(systemd, "READY=1")
             assert "WATCHDOG=1" in heard
-            done = subprocess.run(
-                [
-                    str(BIN / "jobclaim"),
-                    "submit",
-                    "tests.wait_or_again",
-                    "--args",
-                    json.dumps([str(tmp_path / "never")]),
-                    "-o",
-                    "ids",
-                ],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            )
+            never = json.dumps([str(tmp_path / "never")])
+            done = jobclaim(environment, "submit", "tests.wait_or_again", "--args", never, "-o", "ids")
+            assert done.returncode == 0, done.stderr
             job_id = done.stdout.strip()
             wait_until((tmp_path / "evidence").exists, 60, worker.log)
             ends = time.time() + 15
             imds.interrupt(ends)
-            told = subprocess.run(
-                [str(BIN / "jobclaim"), "worker", "watch-interruption", "--metadata-url", imds.url],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=100,
-                check=True,
-            )
+            told = jobclaim(environment, "worker", "watch-interruption", "--metadata-url", imds.url, timeout=100)
+            assert told.returncode == 0, told.stderr
             assert worker.wait_for_exit(10) == 0
         assert [json.loads(row)["state"] for row in told.stdout.splitlines()] == ["noticed", "stopped"]
         assert "STOPPING=1" in told_until(systemd, "STOPPING=1")

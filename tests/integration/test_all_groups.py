@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +15,15 @@ from jobclaim.infra import local_aws, provision
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.settings import QueueSpec, Settings, WorkerGroup
 from tests.support.endpoints import unique_name
-from tests.support.stack import EVIDENCE, ROOT, variables
+from tests.support.stack import EVIDENCE, ROOT, jobclaim, variables
 from tests.support.waiting import wait_until
 
 LIMITS = {"soft_limit": 20, "hard_limit": 30}
 NAMES = ["mail", "recovery", "beat"]
 
 
-def jobclaim(environment: dict[str, str], *words: str, code: int = 0) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "jobclaim", "worker", "all", *words, "-o", "jsonl"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+def worker_all(environment: dict[str, str], *words: str, code: int = 0) -> list[dict[str, Any]]:
+    done = jobclaim(environment, "worker", "all", *words, "-o", "jsonl", timeout=110)
     assert done.returncode == code, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -63,32 +53,25 @@ def test_a_machine_starts_and_stops_all_that_the_settings_ask_for(tmp_path: Path
             "AWS_SECRET_ACCESS_KEY": "local",
         }
         try:
-            assert [row["state"] for row in jobclaim(environment, "status", code=4)] == ["stopped"] * 3
-            started = jobclaim(environment, "start")
+            assert [row["state"] for row in worker_all(environment, "status", code=4)] == ["stopped"] * 3
+            started = worker_all(environment, "start")
             assert [row["worker"] for row in started] == NAMES
-            again = jobclaim(environment, "start")
+            again = worker_all(environment, "start")
             assert [row["pid"] for row in again] == [row["pid"] for row in started], "what runs is left alone"
-            restarted = jobclaim(environment, "restart")
+            restarted = worker_all(environment, "restart")
             assert not {row["pid"] for row in restarted} & {row["pid"] for row in started}
-            assert [row["state"] for row in jobclaim(environment, "status")] == ["running"] * 3
+            assert [row["state"] for row in worker_all(environment, "status")] == ["running"] * 3
             repo = JobRepo.from_settings(settings)
-            submitted = subprocess.run(
-                [sys.executable, "-m", "jobclaim", "submit", "tests.note", "-o", "ids"],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            )
+            submitted = jobclaim(environment, "submit", "tests.note", "-o", "ids")
+            assert submitted.returncode == 0, submitted.stderr
             job_id = submitted.stdout.strip()
             wait_until(
                 lambda: repo.get_job(job_id).status is JobStatus.COMPLETED, 60, lambda: str(repo.get_job(job_id))
             )
         finally:
-            stopped = jobclaim(environment, "stop", "--within", "30s")
+            stopped = worker_all(environment, "stop", "--within", "30s")
         assert sorted(row["worker"] for row in stopped) == sorted(NAMES)
-        assert [row["state"] for row in jobclaim(environment, "status", code=4)] == ["stopped"] * 3
+        assert [row["state"] for row in worker_all(environment, "status", code=4)] == ["stopped"] * 3
 
 
 def test_the_settings_say_what_runs() -> None:

@@ -18,7 +18,7 @@ from jobclaim.workers import create_app
 from jobclaim.workers.submission.dispatch import publish
 from tests.support.ecs_agent import OFF, ON, Agent
 from tests.support.endpoints import Endpoint
-from tests.support.stack import ROOT, Stack, deployed
+from tests.support.stack import ROOT, Stack, deployed, jobclaim
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real
@@ -28,14 +28,6 @@ pytestmark = pytest.mark.real
 def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iterator[Stack]:
     with deployed(dynamodb_local, elasticmq, tmp_path, run_dir=str(tmp_path / "run"), heartbeat_seconds=2) as made:
         yield made
-
-
-def jobclaim(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    argv = [sys.executable, "-m", "jobclaim", *arguments]
-    return subprocess.run(
-        argv, env=stack.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
-    )
 
 
 def submit(stack: Stack, task: str, *args: object) -> str:
@@ -48,33 +40,33 @@ def submit(stack: Stack, task: str, *args: object) -> str:
 
 def test_a_worker_is_started_watched_restarted_and_stopped(stack: Stack) -> None:
     worker = LocalWorker.of(stack.settings, "mail")
-    started = jobclaim(stack, "worker", "start", "mail", "-q", "default", "-c", "1")
+    started = jobclaim(stack.environment, "worker", "start", "mail", "-q", "default", "-c", "1")
     assert started.returncode == ExitCode.OK, started.stderr
     first = worker.pid
     assert first
     try:
         stack.wait_for([submit(stack, "tests.note", 1)], JobStatus.COMPLETED, 30)
-        twice = jobclaim(stack, "worker", "start", "mail")
+        twice = jobclaim(stack.environment, "worker", "start", "mail")
         assert (twice.returncode, "already runs" in twice.stderr) == (ExitCode.ERROR, True)
-        [row] = [json.loads(line) for line in jobclaim(stack, "worker", "monitor").stdout.splitlines()]
+        [row] = [json.loads(line) for line in jobclaim(stack.environment, "worker", "monitor").stdout.splitlines()]
         assert (row["state"], row["pid"], row["queues"], row["concurrency"]) == ("alive", first, ["default"], 1)
-        assert jobclaim(stack, "worker", "health", "mail").returncode == ExitCode.OK
+        assert jobclaim(stack.environment, "worker", "health", "mail").returncode == ExitCode.OK
         inspect = create_app(stack.settings).control.inspect()
         [(node, tasks)] = inspect.registered().items()
         assert "tests.note" in tasks
         assert node.startswith("mail@")
         assert inspect.stats()[node]["pid"] == first
 
-        restarted = jobclaim(stack, "worker", "restart", "mail")
+        restarted = jobclaim(stack.environment, "worker", "restart", "mail")
         assert restarted.returncode == ExitCode.OK, restarted.stderr
         assert worker.pid not in (None, first)
         stack.wait_for([submit(stack, "tests.note", 2)], JobStatus.COMPLETED, 30)
     finally:
-        stopped = jobclaim(stack, "worker", "stop", "mail")
+        stopped = jobclaim(stack.environment, "worker", "stop", "mail")
     assert stopped.returncode == ExitCode.OK, stopped.stderr
     assert not worker.pid
-    assert jobclaim(stack, "worker", "monitor").stdout == ""
-    assert jobclaim(stack, "worker", "stop", "mail").returncode == ExitCode.NOT_FOUND
+    assert jobclaim(stack.environment, "worker", "monitor").stdout == ""
+    assert jobclaim(stack.environment, "worker", "stop", "mail").returncode == ExitCode.NOT_FOUND
 
 
 def test_health_tells_a_stuck_event_loop_from_one_that_turns(stack: Stack) -> None:
@@ -84,7 +76,7 @@ def test_health_tells_a_stuck_event_loop_from_one_that_turns(stack: Stack) -> No
     process.send(signal.SIGSTOP)
     try:
         wait_until(lambda: not worker.health(6).ok, 20, "the silence is noticed")
-        found = jobclaim(stack, "worker", "health", "--max-silence", "6s")
+        found = jobclaim(stack.environment, "worker", "health", "--max-silence", "6s")
         assert (found.returncode, "stuck or has ended" in found.stderr) == (ExitCode.CHECK_FAILED, True)
     finally:
         process.send(signal.SIGCONT)
@@ -92,7 +84,7 @@ def test_health_tells_a_stuck_event_loop_from_one_that_turns(stack: Stack) -> No
 
 
 def test_a_worker_that_never_ran_is_not_well(stack: Stack) -> None:
-    found = jobclaim(stack, "worker", "health", "nobody")
+    found = jobclaim(stack.environment, "worker", "health", "nobody")
     assert (found.returncode, "never run" in found.stderr) == (ExitCode.CHECK_FAILED, True)
 
 

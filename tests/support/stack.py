@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -115,6 +116,14 @@ def deployed(dynamodb: Endpoint, sqs: Endpoint, log_dir: Path, **overrides: Any)
     environment = {**os.environ, **variables(settings), EVIDENCE: str(evidence), "PYTHONPATH": str(ROOT)}
     with ExitStack() as exits:
         yield Stack(settings, environment, evidence, log_dir, JobRepo.from_settings(settings), exits)
+
+
+def jobclaim(environment: Mapping[str, str], *arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    """Run a command line of jobclaim to its end, whatever its exit code."""
+    argv = [sys.executable, "-m", "jobclaim", *arguments]
+    return subprocess.run(
+        argv, env=dict(environment), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 def variables(settings: Settings) -> dict[str, str]:
