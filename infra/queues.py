@@ -16,12 +16,13 @@ from jobclaim.infra.attributes import Change, differences, redrive_policy, tls_o
 from jobclaim.infra.errors import ProvisionError, QueueNotFound, endpoint_name, explained
 from jobclaim.infra.report import Kind, ProvisionRow
 from jobclaim.settings import QueueSpec, Settings
+from jobclaim.specs.quotas import SQS_MAX_RETENTION
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-DEAD_LETTER_RETENTION: Final = 1_209_600
-"""Seconds; 14 days, the longest that SQS keeps a message. Its age counts from the send, not from the move here."""
+DEAD_LETTER_RETENTION: Final = SQS_MAX_RETENTION
+"""Seconds. A message's age counts from the send, not from the move here."""
 ESSENTIAL: Final = frozenset({"VisibilityTimeout", "RedrivePolicy"})
 """Attributes that a queue must have for the settings to hold; an endpoint that refuses others is still usable."""
 _MISSING: Final = ("NonExistentQueue", "QueueDoesNotExist")

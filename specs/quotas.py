@@ -6,6 +6,8 @@ from typing import Final
 
 SQS_MAX_VISIBILITY: Final = 43_200
 """Maximum visibility timeout of SQS in seconds, 12 hours (AWS, "Amazon SQS message quotas")."""
+SQS_MAX_RETENTION: Final = 1_209_600
+"""Longest time that SQS keeps a message, seconds: 14 days (AWS, "Amazon SQS message quotas")."""
 SQS_MAX_DELAY: Final = 900
 """Maximum ``DelaySeconds`` of SQS (AWS, "Amazon SQS message quotas")."""
 SQS_MAX_NAME: Final = 80

@@ -18,13 +18,14 @@ from kombu.utils.json import dumps, loads
 
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.notes import Kind, Notes
+from jobclaim.specs.quotas import SQS_MAX_RETENTION
 from jobclaim.workers.handle import handle_of, installed_on
 from jobclaim.workers.messages.adoption import Unadoptable
 
 log = get_logger("jobclaim.worker")
 
 PREFIX: Final = "celery."
-KEPT_SECONDS: Final = 14 * 86_400
+KEPT_SECONDS: Final = SQS_MAX_RETENTION
 """How long a note is kept: as long as SQS keeps its message at most."""
 
 

@@ -52,12 +52,16 @@ def queue_of(task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mappin
     args, kwargs : optional
         The call's arguments, for routes that are functions of them.
     """
+    return named_queue(task, handle, args, kwargs) or handle.settings.default_queue
+
+
+def named_queue(
+    task: Any, handle: Handle, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+) -> str | None:
+    """Return the queue that the task, the settings or the host's routes name for a call; ``None`` if none does."""
     if own := getattr(task, "queue", None):
         return str(getattr(own, "name", own))
-    settings = handle.settings
-    if settings.task_spec(task.name).queue is None and (route := host_route(task, handle, args, kwargs)):
-        return route
-    return settings.queue_of(task.name)
+    return handle.settings.task_spec(task.name).queue or host_route(task, handle, args, kwargs)
 
 
 def host_route(

@@ -18,11 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jobclaim.settings import Settings
-from jobclaim.workers import time_limits
+from jobclaim.workers import builtins, time_limits
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
 
-BUILT_IN: Final = "celery."
 OWN: Final = "jobclaim."
 
 
@@ -37,11 +36,11 @@ def refusal(task: Any, handle: Handle, queue: str) -> str:
     settings, name = handle.settings, str(task.name)
     if name == RECOVERY_TASK:
         return "" if queue in ("", settings.recovery_queue) else _elsewhere(name, settings.recovery_queue, queue)
-    if name.startswith(BUILT_IN):
+    if name.startswith(builtins.PREFIX):
         return ""  # whether its sender wrote a note is seen before its body
     if name.startswith(OWN):
         return f"task {name!r} is jobclaim's own and runs only as a job"
-    routed = route_of(task, handle)
+    routed = time_limits.named_queue(task, handle)
     if queue and routed and routed != queue:
         return _elsewhere(name, routed, queue)
     if not adopts(settings, queue):
@@ -71,13 +70,6 @@ def adopts(settings: Settings, queue: str) -> bool:
     """Return whether a queue takes messages that name no job; an unknown queue as most do."""
     own = settings.queue(queue).adopt_plain_messages if queue in settings.queue_names else None
     return settings.adopt_plain_messages if own is None else own
-
-
-def route_of(task: Any, handle: Handle) -> str:
-    """Return the queue that the task, the settings or the host's routes name for a task; empty where none does."""
-    if own := getattr(task, "queue", None):
-        return str(getattr(own, "name", own))
-    return handle.settings.task_spec(task.name).queue or time_limits.host_route(task, handle) or ""
 
 
 def _elsewhere(name: str, theirs: str, queue: str) -> str:

@@ -118,7 +118,8 @@ class PoisonHandler:
         A copy that comes while the last one sent is still delayed is dropped: copies must not use up a job's messages.
         """
         repo = self._app.jobclaim.repo
-        if repo.clock() < job.dispatched_at + delay_seconds(job.dispatches - 1) * (job.dispatches > 1) * 1000 // 2:
+        last_delay = delay_seconds(job.dispatches - 1) if job.dispatches > 1 else 0
+        if repo.clock() < job.dispatched_at + last_delay * 1000 // 2:
             log.info("message.dropped_copy", **job.log_context())
             return
         counted = rescue.dispatch(repo, job)

@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jobclaim.jobs import Job
+from jobclaim.specs.quotas import SQS_MAX_RETENTION
 from jobclaim.workers.messages.links import original_id
 from jobclaim.workers.results.meta import successor_of_result
 
 SUBMISSION_SECONDS: Final = 900
 """How long after its latest activity a submitter that has not sent the last member counts as lost."""
-QUEUE_SECONDS: Final = 14 * 86_400
-"""Longest retention of a message in SQS: a plain task that waits in a queue leaves no other trace."""
+QUEUE_SECONDS: Final = SQS_MAX_RETENTION
+"""As long as SQS may keep a message: a plain task that waits in a queue leaves no other trace."""
 MOST_NAMED: Final = 5
 
 
