@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
-from jobclaim.fleet.audit import Audit, AuditEntry
+from jobclaim.fleet.audit import Audit
 from jobclaim.fleet.person import whoami
 from jobclaim.jobs.repo import JobRepo
 
@@ -38,6 +38,12 @@ class Act:
     def count(self, *, done: int = 0, refused: int = 0) -> None:
         """Add to what was done and refused, where an act concerns several objects."""
         self.done, self.refused = (self.done or 0) + done, (self.refused or 0) + refused
+
+    def result(self, *, done: int, refused: int) -> dict[str, int]:
+        """Return the counts for its entry: those that were set, else how it ended."""
+        if self.done is None and self.refused is None:
+            return {"done": done, "refused": refused}
+        return {"done": self.done or 0, "refused": self.refused or 0}
 
 
 @dataclass(slots=True)
@@ -90,19 +96,18 @@ def acting(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str =
     if outer is not None:
         yield outer
         return
-    frame, act = _frame.get(), Act()
-    trail = Audit.of(repo)
-    entry = trail.begin(verb, by=by or (frame.by if frame else whoami()), what=what, why=why, face=_face(frame))
-    if frame is not None:
-        frame.recorded = True
+    act, trail = Act(), Audit.of(repo)
+    who, face = _actor(by)
+    entry = trail.begin(verb, by=who, what=what, why=why, face=face)
+    recorded_elsewhere()
     token = _act.set(act)
     try:
         yield act
     except BaseException:
-        _end(trail, entry, act, done=0, refused=1)
+        trail.end(entry, **act.result(done=0, refused=1))
         raise
     else:
-        _end(trail, entry, act, done=1, refused=0)
+        trail.end(entry, **act.result(done=1, refused=0))
     finally:
         _act.reset(token)
 
@@ -117,9 +122,9 @@ def acted(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str = 
     """
     if _act.get() is not None:
         return
-    frame = _frame.get()
     recorded_elsewhere()
-    Audit.of(repo).record(verb, by=by or (frame.by if frame else whoami()), what=what, why=why, face=_face(frame))
+    who, face = _actor(by)
+    Audit.of(repo).record(verb, by=who, what=what, why=why, face=face)
 
 
 @contextmanager
@@ -136,10 +141,8 @@ def framed(
     with on_behalf(by, face) as frame:
         yield frame
     if not frame.recorded:
-        done, refused = frame.act.done, frame.act.refused
-        Audit.of(repo()).record(
-            verb, by=by, why=why, what=what, face=face, done=1 if done is None else done, refused=refused or 0
-        )
+        counts = frame.act.result(done=1, refused=0)
+        Audit.of(repo()).record(verb, by=by, why=why, what=what, face=face, **counts)
 
 
 @contextmanager
@@ -171,10 +174,9 @@ def named(name: str, value: object) -> str:
     return f"{name}={'(hidden)' if any(part in name for part in HIDDEN) else value}"
 
 
-def _face(frame: Frame | None) -> str:
-    return frame.face if frame is not None else "python"
-
-
-def _end(trail: Audit, entry: AuditEntry, act: Act, *, done: int, refused: int) -> None:
-    counted = act.done is not None or act.refused is not None
-    trail.end(entry, done=(act.done or 0) if counted else done, refused=(act.refused or 0) if counted else refused)
+def _actor(by: str) -> tuple[str, str]:
+    """Return who acts, and where: the given name, else the frame's person, else the user of this machine."""
+    frame = _frame.get()
+    if frame is None:
+        return by or whoami(), "python"
+    return by or frame.by, frame.face

@@ -204,8 +204,8 @@ class Claiming(Lasting):
 
     def _release_unanswered(self) -> None:
         """Release claims whose answer was lost although they were made, now that DynamoDB answers again."""
-        while (add_unanswered := self._claims.take_unanswered()) is not None:
-            job_id, token = add_unanswered
+        while (unanswered := self._claims.take_unanswered()) is not None:
+            job_id, token = unanswered
             try:
                 job = self.table.get_many([job_id], consistent=True).get(job_id)
                 if job is None or job.status is not JobStatus.PROCESSING or job.claim_token != token:
