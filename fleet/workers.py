@@ -73,6 +73,14 @@ class WorkerRecord:
     node: str = ""
     tasks: str = ""
 
+    def is_lost(self, now: int, dead_after_seconds: int) -> bool:
+        """Check whether its last heartbeat is too old."""
+        return now - self.seen_at >= dead_after_seconds * 1000
+
+    def state(self, now: int, dead_after_seconds: int) -> str:
+        """Return ``dead``, ``stopping`` or ``alive``."""
+        return "dead" if self.is_lost(now, dead_after_seconds) else "stopping" if self.drain else "alive"
+
 
 class FleetRecords(Records):
     """Requests on the fleet table; they raise `StoreUnavailable` unless they say otherwise."""
@@ -176,6 +184,10 @@ class FleetRecords(Records):
     def all(self) -> list[WorkerRecord]:
         """Read the records of all workers, longest running first."""
         return workers_in(item for items, _ in self.pages() for item in items)
+
+    def live(self, dead_after_seconds: int) -> list[WorkerRecord]:
+        """Read the records of the live workers, longest running first."""
+        return [record for record in self.all() if not record.is_lost(self.now(), dead_after_seconds)]
 
     def pages(self, *, consistent: bool = False) -> Iterator[tuple[list[Item], bool]]:
         """Scan the table page by page; each page comes with a flag for the last one.

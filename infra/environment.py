@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,19 +71,22 @@ def as_mapping(settings: Settings, urls: Mapping[str, str]) -> str:
 
 def as_file(settings: Settings, urls: Mapping[str, str], *, without: Collection[str] = ()) -> str:
     """Return lines of an ``EnvironmentFile`` of systemd, within a text to which ``Fn::Sub`` is applied."""
-    return "\n".join(f"{name}={_for_systemd(value.within_sub)}" for name, value in _variables(settings, urls, without))
+    return _file([*_of_stack(urls), *_of_settings(settings, without)])
 
 
 def own_to_stack(urls: Mapping[str, str]) -> str:
     """Return the lines of such a file that only the stack knows, without any settings."""
-    return "\n".join(f"{name}={_for_systemd(value.within_sub)}" for name, value in _of_stack(urls))
+    return _file(_of_stack(urls))
+
+
+def _file(variables: Iterable[tuple[str, Value]]) -> str:
+    return "\n".join(f"{name}={_for_systemd(value.within_sub)}" for name, value in variables)
 
 
 def _in_container(settings: Settings, urls: Mapping[str, str], without: Collection[str]) -> Iterator[tuple[str, Value]]:
-    for name, value in _variables(settings, urls, without):
-        yield name, value
-        if name == "JOBCLAIM_QUEUE_URLS":
-            yield "JOBCLAIM_RUN_DIR", Value("/tmp/jobclaim")  # noqa: S108 - the container's own volume
+    yield from _of_stack(urls)
+    yield "JOBCLAIM_RUN_DIR", Value("/tmp/jobclaim")  # noqa: S108 - the container's own volume
+    yield from _of_settings(settings, without)
 
 
 def _of_stack(urls: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
@@ -94,8 +97,7 @@ def _of_stack(urls: Mapping[str, str]) -> Iterator[tuple[str, Value]]:
     yield "JOBCLAIM_QUEUE_URLS", Value(_compact(urls), True)
 
 
-def _variables(settings: Settings, urls: Mapping[str, str], without: Collection[str]) -> Iterator[tuple[str, Value]]:
-    yield from _of_stack(urls)
+def _of_settings(settings: Settings, without: Collection[str]) -> Iterator[tuple[str, Value]]:
     left_out = OWN_TO_A_MACHINE.union(without)
     for name, value in sorted(settings.model_dump(mode="json", exclude_unset=True).items()):
         if name not in left_out and not name.startswith(DASHBOARD) and (value is not None or _by_default(name)):

@@ -151,13 +151,11 @@ def worker_record(
     record: WorkerRecord, now: int, dead_after_seconds: int, known: Mapping[str, Job] | None = None
 ) -> dict[str, Any]:
     """Build the JSON record of a worker; only its jobs that are ``known`` have a task and a duration."""
-    silence = now - record.seen_at
-    state = "dead" if silence >= dead_after_seconds * 1000 else "stopping" if record.drain else "alive"
     return {
         "worker_id": record.worker_id,
-        "state": state,
+        "state": record.state(now, dead_after_seconds),
         "seen_at_ms": record.seen_at,
-        "silence_ms": silence,
+        "silence_ms": now - record.seen_at,
         "started_at_ms": record.started_at,
         "host": record.host,
         "pid": record.pid,

@@ -37,8 +37,7 @@ class Fleet:
     def of(cls, app: Celery) -> Fleet:
         """Read the living workers."""
         repo = app.jobclaim.repo
-        lost_at = repo.clock() - repo.settings.worker_dead_after_seconds * 1000
-        living = [record for record in FleetRecords.of(repo).all() if record.seen_at > lost_at]
+        living = FleetRecords.of(repo).live(repo.settings.worker_dead_after_seconds)
         names = [record.node for record in living]
         return cls(
             app,

@@ -64,12 +64,11 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
 
     if snapshot.unreachable or not snapshot.tables.get(session.settings.fleet_table):
         return snapshot
-    oldest = session.now() - session.settings.worker_dead_after_seconds * 1000
     try:
-        records = FleetRecords.of(session.repo).all()
+        live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
     except StoreUnavailable as error:
         return replace(snapshot, refused={**snapshot.refused, "settings of live workers": str(error)})
-    return replace(snapshot, workers={each.worker_id: each.digest for each in records if each.seen_at > oldest})
+    return replace(snapshot, workers={each.worker_id: each.digest for each in live})
 
 
 def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:

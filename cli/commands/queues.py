@@ -58,8 +58,7 @@ def _rows(session: Session, found: list[QueueStatus], capacity: bool) -> list[di
     from jobclaim.fleet.workers import FleetRecords
     from jobclaim.views.capacity import capacity as needed
 
-    lost_before = session.now() - 1000 * session.settings.worker_dead_after_seconds
-    live = [worker for worker in FleetRecords.of(session.repo).all() if worker.seen_at > lost_before]
+    live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
     return [{**status.record(), "capacity": asdict(needed(status, live))} for status in found]
 
 

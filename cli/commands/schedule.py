@@ -219,9 +219,8 @@ def _known(session: Session, app: str | None, live: bool, hotspot: int) -> tuple
 def _live(session: Session) -> frozenset[str]:
     from jobclaim.fleet.workers import FleetRecords
 
-    oldest = session.now() - session.settings.worker_dead_after_seconds * 1000
-    alive = [record for record in FleetRecords.of(session.repo).all() if record.seen_at > oldest]
-    return frozenset(queue for record in alive for queue in record.queues)
+    live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
+    return frozenset(queue for record in live for queue in record.queues)
 
 
 @dataclass(frozen=True)

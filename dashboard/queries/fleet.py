@@ -64,7 +64,7 @@ class Fleet:
 
     def alive(self, now: int, dead_after_seconds: int) -> tuple[WorkerRecord, ...]:
         """Return the live workers: those with a recent heartbeat."""
-        return tuple(one for one in self.workers if now - one.seen_at < dead_after_seconds * 1000)
+        return tuple(one for one in self.workers if not one.is_lost(now, dead_after_seconds))
 
 
 def read(services: Services) -> Fleet:

@@ -236,6 +236,4 @@ def _worker_state(job: Job, worker: WorkerRecord | None, now: int, settings: Set
         return ""
     if worker is None:
         return "gone"
-    if now - worker.seen_at >= settings.worker_dead_after_seconds * 1000:
-        return "dead"
-    return "stopping" if worker.drain else "alive"
+    return worker.state(now, settings.worker_dead_after_seconds)

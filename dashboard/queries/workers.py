@@ -15,7 +15,6 @@ from jobclaim.fleet.workers import CANCEL, WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import Settings
 from jobclaim.views.humane import span
-from jobclaim.views.records import worker_record
 
 READ: Final = 120
 """Most running jobs that are read; for the others only ids are shown."""
@@ -110,9 +109,8 @@ def read(services: Services, meter: Meter) -> WorkersView:
 
 def _read(services: Services, meter: Meter) -> WorkersView:
     seen, now = fleet.read(services), services.clock()
-    shown = sorted(seen.workers, key=lambda one: (_state(one, now, services.settings) != "dead", one.started_at))[
-        :SHOWN
-    ]
+    after = services.settings.worker_dead_after_seconds
+    shown = sorted(seen.workers, key=lambda one: (not one.is_lost(now, after), one.started_at))[:SHOWN]
     wanted = [job_id for worker in shown for job_id in worker.jobs][:READ]
     jobs = opened.read(services, meter, wanted)
     return view(seen, shown, jobs, now, services.settings)
@@ -122,7 +120,7 @@ def view(
     seen: fleet.Fleet, shown: Sequence[WorkerRecord], jobs: Mapping[str, Job], now: int, settings: Settings
 ) -> WorkersView:
     """Build the page's data from what was read. Pure."""
-    states = [_state(one, now, settings) for one in seen.workers]
+    states = [one.state(now, settings.worker_dead_after_seconds) for one in seen.workers]
     living = [one for one, state in zip(seen.workers, states, strict=True) if state != "dead"]
     listening = {queue for one in living if not one.drain for queue in one.queues}
     return WorkersView(
@@ -137,15 +135,11 @@ def view(
     )
 
 
-def _state(one: WorkerRecord, now: int, settings: Settings) -> str:
-    return str(worker_record(one, now, settings.worker_dead_after_seconds)["state"])
-
-
 def _worker(one: WorkerRecord, jobs: Mapping[str, Job], now: int, settings: Settings) -> WorkerView:
     silence, limit = max(0, now - one.seen_at), settings.worker_dead_after_seconds * 1000
     return WorkerView(
         worker_id=one.worker_id,
-        state=_state(one, now, settings),
+        state=one.state(now, settings.worker_dead_after_seconds),
         seen_at=one.seen_at,
         silence=charts.meter(silence / limit, says=f"no heartbeat for {span(silence)}; lost after {span(limit)}"),
         started_at=one.started_at,

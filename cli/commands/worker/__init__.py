@@ -18,6 +18,7 @@ from jobclaim.cli.times import Duration
 from jobclaim.cli.watching import repeat, watch_option
 from jobclaim.specs import pools
 from jobclaim.views.humane import relative, span
+from jobclaim.views.records import worker_record
 
 if TYPE_CHECKING:
     from jobclaim.cli.commands.worker.local import LocalWorker
@@ -230,21 +231,9 @@ COLUMNS = [
 
 
 def _row(record: WorkerRecord, now: int, dead_after_seconds: int) -> dict[str, object]:
-    silence = now - record.seen_at
-    dead = silence >= dead_after_seconds * 1000
     return {
-        "worker_id": record.worker_id,
-        "state": "dead" if dead else "stopping" if record.drain else "alive",
-        "seen_at_ms": record.seen_at,
-        "silence_ms": silence,
-        "started_at_ms": record.started_at,
+        **worker_record(record, now, dead_after_seconds),
         "started": relative(record.started_at, now),
-        "host": record.host,
-        "pid": record.pid,
-        "version": record.version,
-        "digest": record.digest or None,
-        "concurrency": record.concurrency,
-        "queues": list(record.queues),
         "jobs": list(record.jobs),
     }
 
