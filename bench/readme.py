@@ -10,6 +10,7 @@ from typing import Any, Final
 from bench import picture
 from bench.peers import figures, report
 from bench.peers.catalog import OURS
+from bench.sections import replaced, write_or_compare
 from bench.stub import ROOT
 
 RESULT: Final = ROOT / "bench" / "results" / "peers.json"
@@ -54,11 +55,7 @@ def written(text: str, result: Mapping[str, Any]) -> str:
     ValueError
         The markers are missing.
     """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"README.md lacks the lines {BEGIN!r} and {END!r}; put them where the benchmark belongs")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{section(result)}\n\n{END}{after}"
+    return replaced(text, BEGIN, END, f"\n{section(result)}\n", name="README.md", what="benchmark")
 
 
 def main() -> int:
@@ -69,15 +66,7 @@ def main() -> int:
         PICTURE: picture.draw(result),
         RESULT.with_suffix(".md"): report.markdown(result),
     }
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
-    if "--check" in sys.argv[1:]:
-        for path in stale:
-            sys.stdout.write(f"{path.relative_to(ROOT)} is not what {RESULT.name} gives; run python -m bench.readme\n")
-        return 1 if stale else 0
-    for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path])
-    return 0
+    return write_or_compare(wanted, RESULT, "bench.readme")
 
 
 if __name__ == "__main__":

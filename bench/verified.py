@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from bench.sections import replaced, write_or_compare
 from bench.stub import ROOT
 
 REPORT: Final = ROOT / "bench" / "results" / "verify.md"
@@ -39,23 +40,12 @@ def written(page: str, report: str) -> str:
     ValueError
         The markers are missing, or the report is not one.
     """
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"docs/guarantees.md lacks the lines {BEGIN!r} and {END!r}; put them where the run belongs")
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{section(report)}\n{END}{rest.partition(END)[2]}"
+    return replaced(page, BEGIN, END, section(report), name="docs/guarantees.md", what="run")
 
 
 def main() -> int:
     """Write or compare the section."""
-    page = PAGE.read_text()
-    wanted = written(page, REPORT.read_text())
-    if wanted == page:
-        return 0
-    if "--check" in sys.argv[1:]:
-        sys.stdout.write("docs/guarantees.md is not what bench/results/verify.md gives; run python -m bench.verified\n")
-        return 1
-    PAGE.write_text(wanted)
-    return 0
+    return write_or_compare({PAGE: written(PAGE.read_text(), REPORT.read_text())}, REPORT, "bench.verified")
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def required(serve: Callable[[Path], AbstractContextManager[T]], log_dir: Path) 
 
 @pytest.fixture(autouse=True)
 def modelled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the harness's tables in the model that the contract holds to DynamoDB Local: a request costs a hundredth.
+    """Keep the harness's tables in the model that the contract holds to DynamoDB Local: its requests cost far less.
 
     Modules marked ``embedded`` keep moto, which is what the harness's users get.
     """

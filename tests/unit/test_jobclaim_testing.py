@@ -11,6 +11,7 @@ from jobclaim.jobs import JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
 
+pytestmark = pytest.mark.embedded
 ran: list[Any] = []
 
 
