@@ -1,4 +1,4 @@
-"""Pages that results write: a section between two markers, and files that are written or, with ``--check``, compared."""
+"""Pages that results write: a section between two markers; files that are written or, with ``--check``, compared."""
 
 from __future__ import annotations
 
