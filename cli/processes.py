@@ -18,6 +18,7 @@ from jobclaim.cli.host_app import app_name
 
 POLL_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 10.0
+INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Child:
@@ -103,6 +104,14 @@ class Child:
             self.kill()
 
 
+def start_child(children: list[Child], name: str, argv: Sequence[str], **options: Any) -> Child:
+    """Start a process among others; an interrupt comes once it is among them, so that whoever ends them ends it too."""
+    with _uninterrupted():
+        child = Child(name, argv, **options)
+        children.append(child)
+    return child
+
+
 def end_all(children: Iterable[Child], timeout: float = STOP_SECONDS) -> None:
     """Send SIGTERM to all, then end each; an interrupt meanwhile kills instead of waiting."""
     started = list(children)
@@ -117,18 +126,48 @@ def end_all(children: Iterable[Child], timeout: float = STOP_SECONDS) -> None:
 
 
 @contextlib.contextmanager
-def signals_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM and a closed terminal as Ctrl-C, so that every ``finally`` still ends its processes."""
+def signals_as_interrupt() -> Iterator[Callable[[], None]]:
+    """Treat SIGTERM and a closed terminal as Ctrl-C, so that every ``finally`` still ends its processes.
+
+    Gives a check for loops and steps. Python drops an exception that is raised within a destructor; the check raises
+    the interrupt that came there.
+    """
+    came = False
 
     def interrupt(*_: Any) -> None:
+        nonlocal came
+        came = True
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def check() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    ignored = {signal.SIGINT} if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else set()
+    before = {number: signal.signal(number, interrupt) for number in INTERRUPTS if number not in ignored}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C, SIGTERM and SIGHUP to the end of a block. In other threads they interrupt nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    heard = [number for number in INTERRUPTS if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heard}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if came:
+            signal.raise_signal(signal.Signals(came[0]))
 
 
 def celery(*arguments: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def play(out: Output, keep: Path | None = None) -> ExitCode:
 def _perform(directory: Path) -> dict[str, Any]:
     """Play the story in a directory and judge it; give figures and claims."""
     began = time.monotonic()
-    with signals_as_interrupt(), _Progress() as tell, stage(directory) as set_up:
+    with signals_as_interrupt() as check, _Progress(check) as tell, stage(directory) as set_up:
         story = Story(set_up, tell)
         stuck = _play(story)
         set_up.end()  # first, so that nothing happens after the evidence is collected
@@ -73,9 +74,10 @@ def _play(story: Story) -> str:
 
 
 class _Progress:
-    """Shows each step as a permanent line, with a spinner on a terminal."""
+    """Shows each step as a permanent line, with a spinner on a terminal; an interrupt ends the story there at last."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self._console = console(stderr=True)
         self._status = self._console.status("The stage is set: a local AWS, tables and queues")
         self._began = time.monotonic()
@@ -88,6 +90,7 @@ class _Progress:
         self._status.stop()
 
     def __call__(self, step: str) -> None:
+        self._check()
         self._console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  {step}", soft_wrap=True)
         self._status.update(step)
 

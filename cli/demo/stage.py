@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from jobclaim.cli.processes import Child, beat, end_all, importable, worker
+from jobclaim.cli.processes import Child, beat, end_all, importable, start_child, worker
 from jobclaim.cli.session import quiet_logs
 from jobclaim.infra import LocalAws, local_aws, provision, resolve_queue_urls
 from jobclaim.jobs import JobRepo
@@ -104,9 +104,8 @@ class Stage:
         end_all(self.children)
 
     def _start(self, name: str, argv: list[str]) -> Child:
-        child = Child(name, argv, env=os.environ, output=self.directory / f"{name}.log", cwd=self.directory)
-        self.children.append(child)
-        return child
+        log = self.directory / f"{name}.log"
+        return start_child(self.children, name, argv, env=os.environ, output=log, cwd=self.directory)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobclaim.cli.processes import Child, end_all, signals_as_interrupt
+from jobclaim.cli import processes
+from jobclaim.cli.processes import Child, end_all, signals_as_interrupt, start_child
 from tests.support.waiting import wait_until
 
 PARENT = """
@@ -132,3 +134,34 @@ def test_sigterm_unwinds_like_an_interrupt_and_is_itself_again_after() -> None:
     with pytest.raises(KeyboardInterrupt), signals_as_interrupt():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_within_a_destructor_is_not_lost(number: signal.Signals) -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupt() as check:
+        check()
+        Dropped()
+        check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_is_started_at_the_moment_of_an_interrupt_is_ended_too(
+    started: list[Child], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    popen = processes._popen
+
+    def interrupted(*arguments: Any) -> Any:
+        made = popen(*arguments)
+        signal.raise_signal(number)
+        return made
+
+    monkeypatch.setattr(processes, "_popen", interrupted)
+    with signals_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        start_child(started, "sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], env={}, output=Lines())
+    assert [child.name for child in started] == ["sleeper"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

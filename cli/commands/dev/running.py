@@ -20,7 +20,16 @@ import click
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.host_app import DEFAULT, app_name, see_this_folder
 from jobclaim.cli.output import remark, say
-from jobclaim.cli.processes import POLL_SECONDS, Child, beat, end_all, importable, signals_as_interrupt, worker
+from jobclaim.cli.processes import (
+    POLL_SECONDS,
+    Child,
+    beat,
+    end_all,
+    importable,
+    signals_as_interrupt,
+    start_child,
+    worker,
+)
 from jobclaim.infra import LocalAws, local_aws, provision
 from jobclaim.settings import Settings
 
@@ -41,7 +50,11 @@ def run(
     with_dashboard: bool = True,
 ) -> ExitCode:
     """Run until an interrupt (`ExitCode.OK`) or until one of the processes ends by itself (`ExitCode.ERROR`)."""
-    with signals_as_interrupt(), local_aws(settings, port=port) as aws, tempfile.TemporaryDirectory() as scratch:
+    with (
+        signals_as_interrupt() as check,
+        local_aws(settings, port=port) as aws,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         provision(aws.settings)
         _print_environment(aws)
         children: list[Child] = []
@@ -52,8 +65,8 @@ def run(
                 named["dashboard"] = dashboard(settings, dashboard_port)
             for name, argv in named.items():
                 colour = COLOURS[len(children) % len(COLOURS)]
-                children.append(Child(name, argv, env=environment(aws), output=Printer(name, colour)))
-            return _watch(children)
+                start_child(children, name, argv, env=environment(aws), output=Printer(name, colour))
+            return _watch(children, check)
         except KeyboardInterrupt:
             remark("\nStopping; running jobs get a few seconds. Ctrl-C again to kill.")
             return ExitCode.OK
@@ -159,8 +172,9 @@ def wait_for_modules(names: Sequence[str], *, sleep: Callable[[float], None] = t
         invalidate_caches()
 
 
-def _watch(children: Sequence[Child]) -> ExitCode:
+def _watch(children: Sequence[Child], check: Callable[[], None]) -> ExitCode:
     while True:
+        check()
         for child in children:
             status = child.exit_status()
             if status is not None:
