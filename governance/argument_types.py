@@ -14,6 +14,7 @@ from jobclaim.governance.modules import Module, Modules
 
 Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 LISTS: Final = "pass a list"
+TASKS: Final = "pass the name of a task"
 NUMBERS: Final = "pass its seconds"
 PATHS: Final = "pass its text"
 KEYS: Final = "pass what it is made of: a path, a URL, a key in S3"
@@ -29,7 +30,7 @@ REFUSED: Final[Mapping[str, str]] = {
     **{f"pathlib.{name}": PATHS for name in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath")},
     **{f"typing.{name}": KEYS for name in ("IO", "TextIO", "BinaryIO")},
     **{f"io.{name}": KEYS for name in ("BytesIO", "StringIO", "IOBase", "TextIOWrapper")},
-    **{f"{module}.Callable": "pass the name of a task" for module in ("typing", "collections.abc")},
+    **{f"{module}.Callable": TASKS for module in ("typing", "collections.abc")},
     "fractions.Fraction": "pass two numbers",
     "collections.deque": LISTS,
 }
@@ -45,6 +46,8 @@ MAX_DEPTH: Final = 6
 def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: bool) -> Iterator[tuple[str, str, str]]:
     """Find annotations that a job cannot carry: the parameter or "return", the type, what to pass instead.
 
+    A function as an argument that has a default is for direct calls, and left out.
+
     Parameters
     ----------
     typed : bool
@@ -54,11 +57,19 @@ def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: boo
     if function is None:
         return
     given = function.args
-    for one in () if typed else (*given.posonlyargs, *given.args, *given.kwonlyargs):
+    for one, has_default in () if typed else _parameters(given):
         for name, instead in _refused(one.annotation, module, modules):
-            yield one.arg, name, instead
+            if not (has_default and instead == TASKS):
+                yield one.arg, name, instead
     for name, instead in _refused(function.returns, module, modules):
         yield "return", name, instead
+
+
+def _parameters(given: ast.arguments) -> Iterator[tuple[ast.arg, bool]]:
+    positional = [*given.posonlyargs, *given.args]
+    required = len(positional) - len(given.defaults)
+    yield from ((one, number >= required) for number, one in enumerate(positional))
+    yield from ((one, default is not None) for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True))
 
 
 def _run_of(node: ast.AST) -> Function | None:

@@ -112,11 +112,13 @@ def _maker_of_call(node: ast.Call, module: Module, modules: Modules, depth: int)
 
 
 def _wrapper(dotted: str, module: Module, modules: Modules, depth: int) -> Maker | None:
-    """Resolve a decorator of the project's own: a function that calls Celery's, or an alias of it."""
+    """Resolve a decorator of the project's own: a function or class that calls Celery's, or an alias of it."""
     found = modules.follow(module, dotted)
     if found is None:
         return None
     where, what = found
+    if isinstance(what, ast.ClassDef):
+        what = next((one for one in what.body if isinstance(one, ast.FunctionDef) and one.name == "__call__"), what)
     if isinstance(what, ast.FunctionDef):
         calls = (node for node in ast.walk(what) if isinstance(node, ast.Call) and not _is_own(node, what))
         return next((inner for node in calls if (inner := maker_of(node, where, modules, depth - 1))), None)

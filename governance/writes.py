@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from jobclaim.governance.modules import Module, Modules
@@ -49,11 +49,10 @@ def _writes(
         case "commit":
             return not NO_DATABASE.fullmatch(on.rsplit(".", maxsplit=1)[-1])
         case "create":
-            return ".objects" in on and not _refuses_twins(on, module, modules)
+            return ".objects" in on and not _refuses_twins(on, module, modules, given)
         case "bulk_create":
-            return not given.keys() & {"ignore_conflicts", "update_conflicts"} and not _refuses_twins(
-                on, module, modules
-            )
+            ignores = given.keys() & {"ignore_conflicts", "update_conflicts"}
+            return not ignores and not _refuses_twins(on, module, modules)
         case "update":
             return ".objects" in on and any(_counts(value) for value in given.values())
         case "bulk_update":
@@ -63,13 +62,25 @@ def _writes(
     return False
 
 
-def _refuses_twins(on: str, module: Module, modules: Modules) -> bool:
-    """Return whether the model of ``Model.objects`` has a constraint that refuses an equal second row."""
+def _refuses_twins(on: str, module: Module, modules: Modules, given: Collection[str | None] = ()) -> bool:
+    """Return whether the model of ``Model.objects`` refuses an equal second row, by a constraint or a given field."""
     found = modules.follow(module, on.split(".objects", maxsplit=1)[0])
     if found is None or not isinstance(found[1], ast.ClassDef):
         return False
     text = ast.unparse(found[1])
-    return "unique_together" in text or "UniqueConstraint" in text
+    if "unique_together" in text or "UniqueConstraint" in text:
+        return True
+    return any(
+        isinstance(field, ast.Assign)
+        and _is_unique(field.value)
+        and any(ast.unparse(one) in given for one in field.targets)
+        for field in found[1].body
+    )
+
+
+def _is_unique(field: ast.expr) -> bool:
+    words = field.keywords if isinstance(field, ast.Call) else []
+    return any(word.arg in ("unique", "primary_key") and ast.unparse(word.value) == "True" for word in words)
 
 
 def _is_loaded(on: str, body: Sequence[ast.AST]) -> bool:

@@ -47,6 +47,8 @@ WRITES = {
     "an update to an argument": ("Order.objects.filter(pk=1).update(note=note)", 0),
     "an update that counts": ("Order.objects.filter(pk=1).update(n=F('n') + 1)", 1),
     "a row that its model refuses twice": ("Once.objects.create(note=note)", 0),
+    "a row with a unique field": ("Named.objects.create(name=note)", 0),
+    "a row whose unique field is its default": ("Named.objects.create(note=note)", 1),
     "a loaded row that is reckoned anew": ("order = Order.objects.get(pk=1)\n    order.sync()\n    order.save()", 0),
     "a session": ("db.session.commit()", 1),
     "a git repository": ("repo.commit()", 0),
@@ -59,6 +61,7 @@ WRITES = {
 def test_a_write_counts_where_a_second_one_leaves_something_else(case: str, tmp_path: Path) -> None:
     body, expected = WRITES[case]
     once = "class Once(Model):\n    class Meta:\n        unique_together = ('note',)\n"
+    once += "class Named(Model):\n    id = UUIDField(primary_key=True)\n    name = CharField(unique=True)\n"
     text = f"{once}class Classifier:\n    def save(self): ...\n@shared_task\ndef pay(note, rows):\n    {body}\n"
     assert len(audited(tmp_path, "unclaimed-writes", tasks=text)) == expected
 
@@ -237,6 +240,9 @@ TYPES = {
     "x: Client = None": "fields as a dict",
     "x: bytearray": "pass bytes",
     "x: t.Callable[[int], str]": "name of a task",
+    "x: t.Callable[[int], str] | None = None": "",
+    "*, y: int, x: t.Callable[[], None] = print": "",
+    "*, y: int = 1, x: t.Callable[[], None]": "name of a task",
     "x: int) -> (set[int]": "its result is annotated set",
     "x: int, y: str, z: bytes": "",
     "x: datetime.datetime, y: Decimal, z: UUID": "",

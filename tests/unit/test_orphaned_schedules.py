@@ -71,6 +71,14 @@ DECLARED = {
         },
         "shop.money.pay",
     ),
+    "a class as decorator": (
+        {
+            "shop/tasks.py": "class retried:\n    def __init__(self, **options):\n        self.options = options\n"
+            "    def __call__(self, f):\n        return shared_task(**self.options)(f)",
+            "shop/money.py": "from .tasks import retried\n@retried(name='shop.pay')\ndef pay(): ...",
+        },
+        "shop.pay",
+    ),
     "below another decorator": ({"shop/tasks.py": "@retry\n@shared_task\n@timed\ndef pay(): ..."}, "shop.tasks.pay"),
     "async": ({"shop/tasks.py": "@shared_task\nasync def pay(): ..."}, "shop.tasks.pay"),
     "in a function": ({"shop/tasks.py": "def make():\n    @shared_task\n    def pay(): ..."}, "shop.tasks.pay"),
