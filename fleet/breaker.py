@@ -7,8 +7,8 @@
        └───────────────── it succeeded ───────────────┼─────────────────────────────┤
                                                       └──────── it failed ──────────┘
 
-A process caches what it read for a few seconds: a breaker that is asked a thousand times a second costs one read per
-process every few seconds. A process that has not yet seen the opening learns of it from its own first failure, because
+A process caches what it read for a few seconds, and an opening until its probe: a breaker that is asked a thousand
+times a second costs one read per process every few seconds. A process that has not yet seen the opening learns of it from its own first failure, because
 that write returns the record: after a breaker opened, at most one call per process reaches the service, besides the
 probes.
 
@@ -118,6 +118,8 @@ class Breakers(Records):
         """Return 0 if a call may be made now, perhaps as a probe; else when to ask again, in epoch milliseconds."""
         now = self._clock()
         view = self._views.get(breaker.name)
+        if view is not None and _is_open(breaker, view, now):
+            return view.open_until  # no probe can have closed it yet, and a read may show what was before it opened
         if view is None or now - view.read_at >= TRUSTED_MS:
             view = self._read(breaker)
         if not view.open_until:

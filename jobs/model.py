@@ -169,6 +169,9 @@ class Job:
         Not stored under this name: the item's placeholder for a large payload, if the payload was read.
     effects : str
         Number and digest of the caller's writes that were made with its completion; empty for none.
+    nonce : str
+        Random value of the last move that recovery, or who cancelled it, made: two processes may write the same in the
+        same millisecond, and only one of them has made the move.
     unsent : int
         1 if it was written in a transaction whose submitter still has to send its message; if the submitter dies before
         that, recovery sends it within seconds.
@@ -231,6 +234,7 @@ class Job:
     decisions: tuple[Decision, ...] = ()
     payload_mark: Any = field(default=None, repr=False, compare=False)
     effects: str = ""
+    nonce: str = ""
     unsent: int = 0
     steps: tuple[Step, ...] = ()
     step_count: int = 0

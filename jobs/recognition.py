@@ -63,18 +63,21 @@ def same_resume(stored: Job, after: Job) -> bool:
 
 
 def same_rescue(stored: Job, after: Job) -> bool:
-    """Recognise an end that recovery wrote, to the millisecond: another pass may have written the same end."""
-    return after.history[-1] in stored.history
+    """Recognise an end that recovery wrote: another pass may have written the same end in the same millisecond.
+
+    A job that has moved on is recognised by its history alone: nothing follows from that end any more.
+    """
+    return after.history[-1] in stored.history and (stored.nonce == after.nonce or not is_same_state(stored, after))
 
 
 def same_call_off(stored: Job, after: Job) -> bool:
     """Recognise the end of a waiting job, which was not claimed and so has no entry in its history."""
-    return _run(stored) == _run(after) and (stored.finished_at, stored.failure) == (after.finished_at, after.failure)
+    return _run(stored) == _run(after) and stored.status is after.status and stored.nonce == after.nonce
 
 
 def same_dispatch(stored: Job, after: Job) -> bool:
     """Recognise a counted message while the job still waits for it."""
-    counted = (stored.dispatches, stored.dispatched_at) == (after.dispatches, after.dispatched_at)
+    counted = (stored.dispatches, stored.nonce) == (after.dispatches, after.nonce)
     return _run(stored) == _run(after) and stored.status is after.status and counted
 
 

@@ -108,6 +108,8 @@ class Transition:
         Attributes that the move must write anew, so that a delayed duplicate of the request is refused.
     creates : bool
         Whether the move may also start without an existing job.
+    signs : bool
+        Whether the move writes a new `nonce`, by which it is told from the same move by another process.
     brings : bool
         Whether the mover has not read the job, so that the answer must contain it.
     """
@@ -122,6 +124,7 @@ class Transition:
     not_before: str = ""
     fresh: tuple[str, ...] = ()
     creates: bool = False
+    signs: bool = False
     brings: bool = False
 
     @property
@@ -129,7 +132,8 @@ class Transition:
         """Whether a later call may repeat the move after `StoreUnavailable`: only the owner knows the claim's token.
 
         With other moves, another process may write the same in the same millisecond: there, a refusal counts as the
-        caller's own write only if an earlier try of the same call had no answer.
+        caller's own write only if an earlier try of the same call had no answer, and what is random in it tells the
+        two writes apart.
         """
         return self.actor in (Actor.WORKER, Actor.OWNER)
 
@@ -167,15 +171,15 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
         Move.RETRY: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token",)),
         Move.RELEASE: Transition((_R,), _P, Actor.OWNER, by.same_end, ("claim_token",)),
         Move.STOP: Transition((_R,), _X, Actor.OWNER, by.same_end, ("claim_token",)),
-        Move.ORPHAN_FAIL: Transition((_R,), _F, Actor.RECOVERY, by.same_rescue, ("claim_token",)),
-        Move.ORPHAN_RETRY: Transition((_R,), _P, Actor.RECOVERY, by.same_rescue, ("claim_token",)),
-        Move.ORPHAN_STOP: Transition((_R,), _X, Actor.RECOVERY, by.same_rescue, ("claim_token",)),
-        Move.CANCEL: Transition((_P,), _X, Actor.PERSON, by.same_call_off, ("attempt",)),
-        Move.GIVE_UP: Transition((_P,), _F, Actor.RECOVERY, by.same_call_off, ("attempt", "dispatches")),
+        Move.ORPHAN_FAIL: Transition((_R,), _F, Actor.RECOVERY, by.same_rescue, ("claim_token",), signs=True),
+        Move.ORPHAN_RETRY: Transition((_R,), _P, Actor.RECOVERY, by.same_rescue, ("claim_token",), signs=True),
+        Move.ORPHAN_STOP: Transition((_R,), _X, Actor.RECOVERY, by.same_rescue, ("claim_token",), signs=True),
+        Move.CANCEL: Transition((_P,), _X, Actor.PERSON, by.same_call_off, ("attempt",), signs=True),
+        Move.GIVE_UP: Transition((_P,), _F, Actor.RECOVERY, by.same_call_off, ("attempt", "dispatches"), signs=True),
         Move.REVIVE: Transition((_F,), _P, Actor.PERSON, by.same_submission, ("submission", "dead_state")),
         Move.RESOLVE: Transition((_F,), _F, Actor.PERSON, by.same_decision, ("submission", "dead_state")),
         Move.ABANDON: Transition((_F,), _F, Actor.PERSON, by.same_decision, ("submission", "dead_state")),
-        Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, by.same_dispatch, ("attempt", "dispatches")),
+        Move.DISPATCH: Transition((_P,), _P, Actor.RECOVERY, by.same_dispatch, ("attempt", "dispatches"), signs=True),
         Move.RECORD: Transition((_C, _F, _X), _C, Actor.SUBMITTER, by.same_submission, ("submission",), creates=True),
         Move.FORGET: Transition((_C,), _C, Actor.PERSON, by.run_is_over, ("submission",)),
         Move.STEP: Transition((_R,), _R, Actor.OWNER, by.same_step, ("claim_token", "step_count")),

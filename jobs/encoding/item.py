@@ -27,7 +27,7 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     **dict.fromkeys(
         ("job_id", "task", "queue", "claim_token", "worker_id", "celery_task_id", "idempotency_key", "fingerprint"), str
     ),
-    **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy", "effects"), str),
+    **dict.fromkeys(("submission", "on_orphan", "envelope", "dead_state", "failure_policy", "effects", "nonce"), str),
     **dict.fromkeys(("attempt", "charged", "max_attempts", "lease_ms", "dispatches", "expires_at"), int),
     **dict.fromkeys(("start_by", "slot", "releases", "retry_at", "dead_retries", "unsent"), int),
     **dict.fromkeys(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
@@ -121,6 +122,8 @@ class JobTable:
             raise KeyError(f"the move {move} needs a job that was read before")
         if before is not None:
             after = self.payloads.outlasting(before, after, until=until)
+            if TRANSITIONS[move].signs:
+                after = replace(after, nonce=secrets.token_hex(4))
         if along or beside:
             planned = [Planned(before, move, after), *(Planned(None, Move.SUBMIT_WITH_WRITES, job) for job in beside)]
             return write_together(self, planned, along, until=until)[0]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobclaim.fleet.breaker import TRUSTED_MS, Breaker, Breakers
+from jobclaim.fleet.breaker import TRUSTED_MS, Breaker, Breakers, _key
 from jobclaim.jobs import InvalidInput
 from jobclaim.jobs.clock import system_clock
 from tests.support.clock import ManualClock
@@ -63,6 +63,13 @@ def test_a_process_that_has_not_heard_learns_from_its_first_failure(bench: Bench
     assert late.ask(BANK) == 0, "it trusts what it read"
     assert late.failed(BANK) == bench.clock() + 30_000
     assert late.ask(BANK) == bench.clock() + 30_000
+
+
+def test_a_read_that_shows_the_time_before_it_opened_lets_nothing_through(bench: Bench) -> None:
+    one, _ = opened(bench)
+    bench.client.delete_item(TableName=bench.settings.fleet_table, Key=_key(BANK))
+    bench.clock.advance(TRUSTED + 1)
+    assert one.ask(BANK) == bench.clock() + 24_000
 
 
 def test_one_probe_at_a_time_and_its_success_closes(bench: Bench) -> None:

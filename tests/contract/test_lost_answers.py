@@ -205,14 +205,17 @@ def test_an_orphan_retry_counts_though_the_next_attempt_runs_already(store: Stor
 
 
 # --- and nobody else's write is taken for one's own
+@pytest.mark.parametrize("later", [0.001, 0])
 @pytest.mark.parametrize("write", RECOVERYS_WRITES)
-def test_what_another_pass_wrote_is_refused_to_the_pass_whose_request_was_lost(store: Store, write: str) -> None:
+def test_what_another_pass_wrote_is_refused_to_the_pass_whose_request_was_lost(
+    store: Store, write: str, later: float
+) -> None:
     made, rescued = RECOVERYS_WRITES[write]
     job = stored(store, made(store))
     store.clock.advance(1)
 
     def other_pass() -> None:
-        store.clock.advance(0.001)
+        store.clock.advance(later)
         assert rescued(store.repo(), job) is not None
 
     assert rescued(store.repo(LossyClient(store.line, arrives=False, meanwhile=other_pass)), job) is None

@@ -101,7 +101,8 @@ def _stage(world: World, scenario: Scenario) -> Stage:
     tick = TICK_MS if scenario.ticking else 0
     shared = Shared(world, database, faults, settings, oracle, instant=scenario.coarse, tick=tick)
     kept_ms = _kept_ms(world, scenario)
-    queues = {spec.name: Queue(world, faults, oracle.sent, name=spec.name, kept_ms=kept_ms) for spec in settings.queues}
+    names = [name for name in settings.queue_names if name != settings.recovery_queue]
+    queues = {name: Queue(world, faults, oracle.sent, name=name, kept_ms=kept_ms) for name in names}
     stage = Stage(shared, scenario, oracle, queues, [])
     if "releases" in scenario.dimensions:
         plant(stage)

@@ -117,6 +117,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "failure_policy": WORDS,
     "decisions": st.lists(DECISIONS, max_size=3).map(tuple),
     "effects": WORDS,
+    "nonce": WORDS,
     "unsent": st.sampled_from([0, 1]),
     "steps": st.lists(STEPS, max_size=3).map(tuple),
     "step_count": COUNTS,
@@ -186,7 +187,7 @@ def fullest_job(character: str, payload_bytes: int) -> Job:
     for _ in range(HISTORY_LIMIT + 1):
         job = lifecycle.pending_again(job, Move.ORPHAN_RETRY, longest_failure(character), LATE, LATE, charge=True)
         job = replace(job, status=JobStatus.PROCESSING, start_by=LATE, slot=LATE)
-    return replace(job, effects=f"99:{'f' * 16}", unsent=1, waits_for=character * MAX_NAME)
+    return replace(job, effects=f"99:{'f' * 16}", nonce="f" * 8, unsent=1, waits_for=character * MAX_NAME)
 
 
 def longest_failure(character: str) -> Failure:

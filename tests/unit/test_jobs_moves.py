@@ -64,6 +64,7 @@ JOB = Job(
     failure_policy="{}",
     decisions=(Decision(verb="retry", by="bob", why="because", at=1),),
     effects="digest",
+    nonce="n",
     unsent=1,
     steps=(Step(name="one", function="f", arguments="a"),),
     step_count=1,

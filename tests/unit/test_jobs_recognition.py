@@ -38,11 +38,13 @@ JOB = Job(
     failure=WHY,
     dispatches=2,
     dispatched_at=7,
+    nonce="random",
     decisions=(Decision(verb="retry", by="ada", at=1),),
 )
 DONE = replace(JOB, status=JobStatus.COMPLETED)
 WAITS = replace(JOB, status=JobStatus.PENDING)
 OTHER_TOKEN: dict[str, Any] = {"claim_token": "another"}
+OTHER_NONCE: dict[str, Any] = {"nonce": "another"}
 NEXT_ATTEMPT: dict[str, Any] = {"attempt": 3}
 NEXT_RUN: dict[str, Any] = {"submission": "another"}
 
@@ -137,20 +139,20 @@ ROWS: list[tuple[Recognition, Job, list[dict[str, Any]], list[dict[str, Any]]]] 
     (
         by.same_rescue,
         JOB,
-        [{"history": (ENDED, LATER)}, {"status": JobStatus.FAILED}],
-        [{"history": ()}, history(ended_at=10), history(failure=replace(WHY, at=6))],
+        [{"history": (ENDED, LATER)}, {"status": JobStatus.FAILED}, {**OTHER_NONCE, **NEXT_ATTEMPT}],
+        [{"history": ()}, history(ended_at=10), history(failure=replace(WHY, at=6)), OTHER_NONCE],
     ),
     (
         by.same_call_off,
         JOB,
         [{"dispatches": 5}],
-        [NEXT_ATTEMPT, NEXT_RUN, {"finished_at": 10}, {"failure": None}, {"failure": replace(WHY, message="b")}],
+        [NEXT_ATTEMPT, NEXT_RUN, {"status": JobStatus.PENDING}, OTHER_NONCE],
     ),
     (
         by.same_dispatch,
         WAITS,
         [{"unsent": 1}],
-        [NEXT_ATTEMPT, NEXT_RUN, {"status": JobStatus.PROCESSING}, {"dispatches": 3}, {"dispatched_at": 8}],
+        [NEXT_ATTEMPT, NEXT_RUN, {"status": JobStatus.PROCESSING}, {"dispatches": 3}, OTHER_NONCE],
     ),
     (by.same_submission, JOB, [{"status": JobStatus.FAILED, **NEXT_ATTEMPT}], [NEXT_RUN]),
     (

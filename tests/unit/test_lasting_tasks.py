@@ -12,6 +12,7 @@ import pytest
 from celery import shared_task
 from celery.contrib.abortable import AbortableAsyncResult, AbortableTask
 
+from jobclaim.fleet.breaker import Breakers
 from jobclaim.jobs import InvalidInput, InvalidPayload, JobStatus, ResumeRefused, StepMismatch, WaitTimeout
 from jobclaim.testing import TIMES_OUT, Harness, resumed
 from jobclaim.workers import IdempotentTask, JobTask
@@ -288,6 +289,24 @@ def test_a_wait_leaves_its_place_under_a_limit_and_tells_its_breaker_nothing(job
     jobclaim.drain()
 
     assert [result.get(timeout=1) for result in (first, second)] == ["t", "t"]
+
+
+def test_a_body_whose_lease_ended_while_its_breaker_was_asked_does_not_start(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = limited.delay("t")
+    lease = jobclaim.job(result).lease_ms / 1000
+
+    def slowly(*_: Any) -> int:
+        jobclaim.travel(lease)
+        return 0
+
+    monkeypatch.setattr(Breakers, "ask", slowly)
+    jobclaim.deliver(jobclaim.messages.pop())
+
+    job = jobclaim.job(result)
+    assert (job.status, job.charged, job.history[-1].outcome) == (JobStatus.PENDING, 0, "release")
+    assert "its lease ended before its breaker" in str(job.failure)
 
 
 @pytest.mark.parametrize("task", [stoppable, stoppable_too])

@@ -34,8 +34,13 @@ class LimitJudge(Record):
     opened_until: int = 0
 
     def limited(self, process: Process, job: Job, most: int, interval_ms: int, burst: int) -> None:
-        """Judge a start under a limit; clocks that differ by so much may give out so many more starts."""
+        """Judge a start under a limit; clocks that differ by so much may give out so many more starts.
+
+        An attempt whose claim is over, because its worker stood still, does not count: nothing tells it before it
+        writes.
+        """
         table = process.shared.database.items(self.settings.job_table)
+        self.running[job.claim_token] = job
         self.running = {
             token: other
             for token, other in self.running.items()
@@ -43,7 +48,6 @@ class LimitJudge(Record):
             and Facts(table.get(other.job_id)).status == "PROCESSING"
             and self.bodies[other.job_id][other.attempt].until is None
         }
-        self.running[job.claim_token] = job
         require(len(self.running) <= most, "concurrency holds", f"{[one.job_id for one in self.running.values()]} run")
         now = self.world.now
         self.limited_at.append(now)
