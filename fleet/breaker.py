@@ -8,9 +8,9 @@
                                                       └──────── it failed ──────────┘
 
 A process caches what it read for a few seconds, and an opening until its probe: a breaker that is asked a thousand
-times a second costs one read per process every few seconds. A process that has not yet seen the opening learns of it from its own first failure, because
-that write returns the record: after a breaker opened, at most one call per process reaches the service, besides the
-probes.
+times a second costs one read per process every few seconds. A process that has not yet seen the opening learns of it
+from its own first failure, because that write returns the record: after a breaker opened, at most one call per process
+reaches the service, besides the probes.
 
 Times are taken from the caller's clock. A time that only a clock more than a minute ahead can have written is ignored:
 such an opening is due for its probe, such a probe is abandoned, and such a count of failures starts again.
