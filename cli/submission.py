@@ -166,11 +166,8 @@ def _submit_plain(
         on_orphan=getattr(task, "on_orphan", None),
         failure_policy=seal_policy(getattr(task, "dead_letters", None), critical=getattr(task, "critical", False)),
     )
-    app.jobclaim.counts.count("submitted")
     if job.created:
         publish_if_due(app, job)
-    else:
-        app.jobclaim.counts.count("duplicates")
     return job
 
 

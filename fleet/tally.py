@@ -1,24 +1,16 @@
-"""Counts that the whole fleet adds up for alerts: one small item of the fleet table per five minutes.
-
-Each process adds its counts every few seconds and when it ends, so a submission costs no request of its own; the latest
-counts of a killed process are lost with it. Failures of critical tasks are rare and are written at once, by
-`jobclaim.jobs.repo.announcing`.
-"""
+"""Reads what the whole fleet counted for alerts; `jobclaim.jobs.storage.counters` counts and writes."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item
 from jobclaim.jobs.storage.counters import PREFIX, WINDOW_MS, Counters, window_key
 
-FLUSH_MS: Final = 10_000
 COUNTERS: Final = ("submitted", "duplicates", "critical", "healed", "failed_again")
 
 
@@ -58,29 +50,7 @@ class Window:
 
 
 class Tally(Counters):
-    """Adds to the fleet's counts and reads them; thread-safe. A count that cannot be written is logged and dropped."""
-
-    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
-        super().__init__(client, table, clock=clock, sleep=sleep)
-        self._counted: Counter[str] = Counter()
-        self._flushed_at = clock()
-        self._lock = threading.Lock()
-
-    def count(self, name: str, by: int = 1) -> None:
-        """Add to a count; it is written with the first count that comes ten seconds after the last write."""
-        with self._lock:
-            self._counted[name] += by
-            due = self._clock() - self._flushed_at >= FLUSH_MS
-        if due:
-            self.flush()
-
-    def flush(self, *, last: bool = False) -> None:
-        """Write the pending counts; ``last`` makes one short try, for a process that is about to end."""
-        with self._lock:
-            counted, self._counted = self._counted, Counter()
-            self._flushed_at = self._clock()
-        if counted:
-            self.add(counted, last=last)
+    """The counters of the fleet, which it also reads."""
 
     def read(self) -> Counts:
         """Return the counts of the current window and the one before. Raises `StoreUnavailable`."""

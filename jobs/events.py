@@ -492,7 +492,7 @@ alert.not_evaluated | recovery | warning | reason
     DynamoDB did not answer; the next pass tries again.
 counts.not_written | jobs | warning | reason
     Counts could not be written.
-    Counts for alerts are lower than they should be.
+    Counts for alerts are lower than they should be. Of several failures in a row only the first is logged.
 failure.classifier_failed | jobs | warning | exception error reason kind
     A failure classifier raised, or did not return a kind.
     The failure was classified without it. See `failure_kinds`, `register_kind` and an exception's own `failure_kind`.

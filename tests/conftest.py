@@ -97,6 +97,14 @@ def no_sts_but_a_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_writes_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts of a test's repos are not written by a timer or at the end of the run, when their tables are gone."""
+    from jobclaim.jobs.storage import pending
+
+    monkeypatch.setattr(pending, "writes_by_itself", lambda _: False)
+
+
+@pytest.fixture(autouse=True)
 def own_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What one test makes of the log, another does not see: no logger is kept, and the defaults come back."""
     configure = structlog.configure

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from typing import Any, Final
@@ -102,7 +100,7 @@ class Handle:
 
     @property
     def counts(self) -> Tally:
-        """The counts behind the fleet's alerts."""
+        """The counts behind the fleet's alerts, to be read; the repo counts."""
         return self._own().counts
 
     @property
@@ -150,21 +148,13 @@ class Handle:
                     self._parts = Parts.of(JobRepo.from_settings(self.settings))
                     self._parts.repo.sender = self._send
                     self._pid = pid
-                    self._flush_at_exit()
         return self._parts
-
-    def _flush_at_exit(self) -> None:
-        """Flush at exit, in short programs and in children of `multiprocessing`, which skip ``atexit``."""
-        if not self._inherited:
-            atexit.register(self.flush)
-        if (forking := sys.modules.get("multiprocessing.util")) is not None:
-            forking.Finalize(None, self.flush, exitpriority=0)
 
     def flush(self) -> None:
         """Write this process's pending counts; takes a few seconds at most."""
         if self._parts is not None and self._pid == os.getpid():
             with log.speaking_for(self):
-                self._parts.counts.flush(last=True)
+                self._parts.repo.flush()
 
 
 def log_follows() -> bool:

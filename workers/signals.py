@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery, current_app
 from celery import signals as celerys
 
+from jobclaim.jobs.storage.pending import write_all
 from jobclaim.workers import config, plain, time_limits
 from jobclaim.workers.attempt import body
 from jobclaim.workers.handle import installed_on
@@ -70,6 +71,7 @@ def _export_the_rest(**_: Any) -> None:
     metrics.flush()
     if handle := installed_on(current_app._get_current_object()):
         handle.flush()
+    write_all()  # a child of the pool skips its exit handlers
 
 
 def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from jobclaim.fleet.tally import FLUSH_MS
 from jobclaim.infra import cost
+from jobclaim.jobs.storage.counters import FLUSH_SECONDS
 
 PARTITION_WRITES: Final = 1_000
 """Write units of one DynamoDB partition, so of one partition key (AWS, "Designing partition keys effectively")."""
@@ -23,7 +23,7 @@ NEW_TABLE_WRITES: Final = 4_000
 """Write units that a new on-demand table takes at once (AWS, "Pre-warming a table")."""
 IN_FLIGHT: Final = 120_000
 """Most messages of a standard queue that are received and not deleted (AWS, "Quotas related to queues")."""
-COUNT_SECONDS: Final = FLUSH_MS / 1_000
+COUNT_SECONDS: Final = FLUSH_SECONDS
 TABLE_WRITES_PER_JOB: Final = 3
 INDEX_WRITES_PER_JOB: Final = 2
 """Create 1 + 1, claim 1 + 0, end 1 + 1, at 1 KB. An end that stays listed costs one more, in a separate partition."""

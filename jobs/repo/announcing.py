@@ -6,7 +6,6 @@ from jobclaim.jobs.failures import dead, hooks
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.repo.store import Store
-from jobclaim.jobs.storage.counters import Counters
 
 log = get_logger("jobclaim.jobs")
 
@@ -22,7 +21,7 @@ def announce_failure(repo: Store, job: Job) -> None:
     if dead.is_critical(job, repo.settings):
         counted, notes = counted | {"critical": 1}, {"last_task": job.task, "last_job": job.job_id}
     if counted:
-        Counters.of(repo).add(counted, notes)
+        repo.counts.add(counted, notes)
     hooks.call_hooks(job)
 
 
@@ -37,7 +36,7 @@ def announce_end(repo: Store, job: Job) -> None:
     else:
         log.info("job.completed", duration_seconds=duration, **job.log_context())
         if healed := _of_retry(job):
-            Counters.of(repo).add(healed)
+            repo.counts.add(healed)
     announce_failure(repo, job)
 
 

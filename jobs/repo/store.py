@@ -14,6 +14,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import ClaimBook
 from jobclaim.jobs.repo.runs import Runs
 from jobclaim.jobs.storage.connect import PerProcess
+from jobclaim.jobs.storage.counters import Counters
 from jobclaim.jobs.storage.large import Large
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.transitions import Move
@@ -58,6 +59,8 @@ class Store:
             index_completed=known.index_completed,
             sleep=sleep,
         )
+        self.counts = Counters.of(self)
+        """What this process adds to the fleet's counts."""
         self.large = Large(known, self.table.payloads, clock=clock, sleep=sleep)
 
     @classmethod
@@ -85,6 +88,16 @@ class Store:
         module, _, name = SENDER.partition(":")
         delay = max(0, job.available_at - self.clock()) / 1000
         getattr(import_module(module), name)(self.settings, job, delay)
+
+    def flush(self) -> None:
+        """Write this process's pending counts, with one short try: for a process that is about to end."""
+        self.counts.flush(last=True)
+
+    def count_submission(self, *, created: bool) -> None:
+        """Count a submission for the fleet, in memory; a duplicate found an equal job that exists already."""
+        self.counts.count("submitted")
+        if not created:
+            self.counts.count("duplicates")
 
     def _end_late(self, job: Job) -> Job:
         """Cancel a job that was not started before its ``start_by``; return the current job, whoever ended it."""

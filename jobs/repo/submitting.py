@@ -115,6 +115,7 @@ class Submitting(Store):
         if (transaction := joined()) is not None:
             return replace(transaction.plan(self, job, check), payload=payload)
         written = self._submit(job)
+        self.count_submission(created=written.created)
         if written.created:
             return replace(written, payload=payload)
         existing = self.large.readable(written)

@@ -51,6 +51,9 @@ class Submits(Protocol):
     def create_job(self) -> Callable[..., Job]:
         """See `JobRepo.create_job`."""
 
+    def count_submission(self, *, created: bool) -> None:
+        """As `JobRepo` does."""
+
     def ended_if_late(self, existing: Job | None) -> Job | None:
         """As `JobRepo` does."""
 
@@ -181,6 +184,7 @@ class Transaction:
             written = write_together(repo.table, planned, writes, until=repo.clock() + PATIENCE_MS)
             if all(one.applied for one in written):
                 self.written = {one.after.job_id: one.after for one in planned}
+                self._count(repo, created=len(planned))
                 return
             found = [repo.ended_if_late(one.job) for one in written]
             self._refuse_duplicates(repo, found)
@@ -199,7 +203,13 @@ class Transaction:
                 check(answer)
                 duplicates.append(answer)
         if duplicates:
+            self._count(repo, duplicates=len(duplicates))
             raise _already(duplicates)
+
+    @staticmethod
+    def _count(repo: Submits, *, created: int = 0, duplicates: int = 0) -> None:
+        for number in range(created + duplicates):
+            repo.count_submission(created=number < created)
 
     def _known_repo(self) -> Submits:
         if self._repo is None:

@@ -1,40 +1,77 @@
-"""Counters that many processes add to: one small item of the fleet table per five minutes."""
+"""Counters that many processes add to: one small item of the fleet table per five minutes.
+
+Each process adds its counts ten seconds after the first of them and when it ends, so a submission costs no request of
+its own; the latest counts of a killed process are lost with it. Failures of critical tasks are rare and are written at
+once, by `jobclaim.jobs.repo.announcing`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.storage.pending import LAST_SECONDS, Pending
 from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.resilience import STALE
 
 log = get_logger("jobclaim.jobs")
 
 PREFIX: Final = "#tally#"
 WINDOW_MS: Final = 300_000
 KEPT_SECONDS: Final = 86_400
-LAST_SECONDS: Final = 3.0
-"""How long an ending process waits for its last counts to be written."""
+FLUSH_SECONDS: Final = 10.0
+"""From a count to its write."""
 
 
 class Counters(Records):
-    """Adds to the item of the current five minutes. A count that cannot be written is logged and dropped."""
+    """Adds to the item of the current five minutes; thread-safe. A count that cannot be written is dropped.
 
-    def add(self, counted: Mapping[str, int], notes: Mapping[str, str] | None = None, *, last: bool = False) -> None:
-        """Add to counters and write notes beside them, in one request; ``last`` makes one short try."""
+    The first of several failures is logged.
+    """
+
+    def __init__(self, client: Callable[[], Any], table: str, *, clock: Clock, sleep: Callable[[float], None]) -> None:
+        super().__init__(client, table, clock=clock, sleep=sleep)
+        self._failing = False
+        self._pending = Pending(self._write_pending, every=FLUSH_SECONDS, clock=clock)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a count in memory."""
+        self._pending.add({name: by})
+
+    def flush(self, *, last: bool = False) -> None:
+        """Write the pending counts; ``last`` makes one short try, for a process that is about to end."""
+        self._pending.flush(last=last)
+
+    def add(self, counted: Mapping[str, int], notes: Mapping[str, str] | None = None, *, last: bool = False) -> bool:
+        """Add to counters and write notes beside them, in one request; return whether it was made."""
         request = self._addition(counted, notes or {})
         try:
             if last:
-                _with_timeout(self._client()).update_item(**request)
+                with_timeout(self._client(), LAST_SECONDS).update_item(**request)
             else:
                 self._ask(lambda: self._client().update_item(**request))
-        except (StoreUnavailable, ClientError, BotoCoreError) as error:
-            log.warning("counts.not_written", reason=str(error))
+        except (StoreUnavailable, ClientError, BotoCoreError, *STALE) as error:
+            self._report(str(error), last=last)
+            return False
+        self._failing = False
+        return True
+
+    def _write_pending(self, counted: Counter[str], last: bool) -> bool:
+        return self.add(counted, last=last)
+
+    def _report(self, reason: str, *, last: bool) -> None:
+        """Log the first of several failures; an ending program is not the place to report that a count is missing."""
+        (log.debug if last or self._failing else log.warning)("counts.not_written", reason=reason)
+        self._failing = True
 
     def _addition(self, counted: Mapping[str, int], notes: Mapping[str, str]) -> dict[str, Any]:
         now = self._clock()
@@ -58,7 +95,9 @@ def window_key(at: int) -> Item:
     return {schema.FLEET_KEY: attribute(f"{PREFIX}{at // WINDOW_MS * WINDOW_MS}")}
 
 
-def _with_timeout(client: Any) -> Any:
-    """Return a client with short timeouts if there is one; boto3's own takes its full timeouts, twice."""
-    with_timeout = getattr(client, "with_timeout", None)
-    return client if with_timeout is None else with_timeout(LAST_SECONDS)
+def with_timeout(client: Any, seconds: float) -> Any:
+    """Return a client that tries once, for some seconds, where that is possible."""
+    from jobclaim.jobs.storage.lean import LeanClient, lean
+
+    made = lean(client) if isinstance(client, BaseClient) else client  # a caller's own may try for minutes
+    return made.with_timeout(seconds) if isinstance(made, LeanClient) else made

@@ -219,9 +219,6 @@ class SubmittedTask(Task):
         return job
 
     def _log_submitted(self, job: Job, kwargs: Mapping[str, Any] | None) -> None:
-        self.jobclaim.counts.count("submitted")
-        if not job.created:
-            self.jobclaim.counts.count("duplicates")
         if job.created:
             log.info("job.submitted", **job.log_context(), **self._shown(kwargs))
 
