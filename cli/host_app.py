@@ -28,8 +28,8 @@ def app_option() -> click.Option:
     )
 
 
-def _remember(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
-    if name and not ctx.resilient_parsing:
+def _remember(_: click.Context, __: click.Parameter, name: str | None) -> None:
+    if name:
         os.environ[APP] = name
 
 

@@ -23,9 +23,9 @@ def columns(now: int, *, payload: bool = False) -> list[Column]:
         Column("job", lambda row: str(row["job_id"])),
         Column("status", lambda row: str(row["status"]), lambda row: STYLES[row["status"]], fold=False),
         Column("task", lambda row: str(row["task"])),
-        Column("queue", lambda row: str(row["queue"])),
-        Column("attempt", lambda row: f"{row['attempt']} of {row['max_attempts']}", fold=False),
-        Column("created", lambda row: relative(row["created_at_ms"] or 0, now), "dim"),
-        Column("", lambda row: remark_on(row, now), "dim"),
+        Column("queue", lambda row: str(row["queue"]), rank=1),
+        Column("attempt", lambda row: f"{row['attempt']} of {row['max_attempts']}", fold=False, rank=2),
+        Column("created", lambda row: relative(row["created_at_ms"] or 0, now), "dim", rank=3),
+        Column("now", lambda row: remark_on(row, now), "dim"),
     ]
     return [*shown, Column("payload", lambda row: compact(row["payload"]))] if payload else shown

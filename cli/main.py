@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from jobclaim.cli.catalog import ALIASES, COMMANDS, EPILOG, SECTIONS, TEXT
+from jobclaim.cli.completing import add_completion
 from jobclaim.cli.errors import debug_option, explain, wants_traceback
 from jobclaim.cli.host_app import app_option
 from jobclaim.cli.output import say
@@ -37,7 +38,7 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"jobclaim.cli.commands.{cmd_name}").command
         command.short_help = COMMANDS[cmd_name]
-        _add_debug(command)
+        _prepare(command)
         record_acts(command, cmd_name)
         return command
 
@@ -71,13 +72,14 @@ class LazyGroup(click.Group):
             raise explain(error) from error
 
 
-def _add_debug(command: click.Command) -> None:
-    """Add ``--debug`` to a command and all of its subcommands."""
+def _prepare(command: click.Command) -> None:
+    """Add ``--debug`` and completion to a command and all of its subcommands."""
+    add_completion(command)
     if all(param.name != "debug" for param in command.params):
         command.params.append(debug_option())
     if isinstance(command, click.Group):
         for below in command.commands.values():
-            _add_debug(below)
+            _prepare(below)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

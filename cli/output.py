@@ -22,20 +22,32 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-Format: TypeAlias = Literal["table", "json", "jsonl", "ids"]
+Format: TypeAlias = Literal["table", "json", "jsonl", "ids", "ids0"]
 Record: TypeAlias = Mapping[str, Any]
 FORMATS: Final = ("table", "json", "jsonl", "ids")
 WITHOUT_IDS: Final = ("table", "json", "jsonl")
+WIDE: Final = 24
+"""Characters up to which a column that wraps is not squeezed, while there are columns that can be left out."""
+_PRINT0: Final = "jobclaim.print0"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: its title, a function that makes the cell of a record, and rich's style."""
+    """One column of a table: its title, a function that makes the cell of a record, and rich's style.
+
+    Attributes
+    ----------
+    fold : bool
+        Wrap its cells if the table is too wide.
+    rank : int
+        Columns of the highest rank are left out first where the terminal is too narrow; those of rank 0 always stay.
+    """
 
     title: str
     cell: Callable[[Record], str]
     style: Callable[[Record], str] | str = ""
     fold: bool = True
+    rank: int = 0
 
 
 class Output:
@@ -62,12 +74,16 @@ class Output:
             say(_pretty({"items": rows, **(extra or {})}))
         elif self.format == "table":
             if rows:
-                console().print(table(rows, columns))
+                drawn_by = console()
+                kept = fitting(rows, columns, drawn_by.width)
+                drawn_by.print(table(rows, kept))
+                if hidden := ", ".join(column.title for column in columns if column not in kept):
+                    remark(f"Not shown at {drawn_by.width} columns: {hidden}; widen the terminal or use -o json")
             else:
                 remark(empty)
         else:
             for row in rows:
-                say(self._line(row))
+                self._write(row)
 
     def one(self, record: Record, render: Callable[[Console], None]) -> None:
         """Write a single record; ``render`` draws it for the table format."""
@@ -76,7 +92,7 @@ class Output:
         elif self.format == "json":
             say(_pretty(record))
         else:
-            say(self._line(record))
+            self._write(record)
 
     def fact(self, record: Record, text: str) -> None:
         """Write a single record, or in the table format this sentence."""
@@ -85,10 +101,23 @@ class Output:
         else:
             self.one(record, lambda _: None)
 
-    def _line(self, record: Record) -> str:
-        if self.format == "ids":
-            return str(record[self.id_field])
-        return visible_json(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+    @property
+    def is_ids(self) -> bool:
+        """Return whether bare ids are written."""
+        return self.format in ("ids", "ids0")
+
+    def id(self, value: str) -> None:
+        """Write a bare id, ended as requested."""
+        if self.format == "ids0":
+            click.echo(f"{value}\0", nl=False)
+        else:
+            say(value)
+
+    def _write(self, record: Record) -> None:
+        if self.is_ids:
+            self.id(str(record[self.id_field]))
+        else:
+            say(visible_json(json.dumps(record, ensure_ascii=False, separators=(",", ":"))))
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -96,6 +125,22 @@ def console(*, stderr: bool = False) -> Console:
     from jobclaim.cli.console import VisibleConsole
 
     return VisibleConsole(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def fitting(rows: Sequence[Record], columns: Sequence[Column], width: int) -> list[Column]:
+    """Return the columns that fit a width, without those of the highest rank first; those of rank 0 stay, and wrap."""
+    widths = [max(len(one.title), *(_width(one.cell(row), one.fold) for row in rows)) for one in columns]
+    kept = list(zip(columns, widths, strict=True))
+    while sum(wide + 2 for _, wide in kept) > width and any(column.rank for column, _ in kept):
+        kept.remove(max(kept, key=lambda pair: pair[0].rank))
+    return [column for column, _ in kept]
+
+
+def _width(text: str, fold: bool) -> int:
+    from rich.cells import cell_len
+
+    longest = max(map(cell_len, visible(text).splitlines()), default=0)
+    return min(longest, WIDE) if fold else longest
 
 
 def table(rows: Sequence[Record], columns: Sequence[Column], *, title: str | None = None) -> RenderableType:
@@ -133,8 +178,29 @@ def remark(text: str) -> None:
 
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option ``-o/--output`` to a command whose records have ids; passed on as ``output``."""
-    return _option(FORMATS)(command)
+    """Add ``-o/--output`` and ``-0/--print0`` to a command whose records have ids; passed on as ``output``."""
+    print0 = click.option(
+        "-0",
+        "--print0",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_print0,
+        help="Write bare ids, each ended by a NUL character, for `xargs -0`.",
+    )
+    return _option(FORMATS)(print0(command))
+
+
+def _remember_print0(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    ctx.meta[_PRINT0] = wanted
+
+
+def _format(ctx: click.Context, _: click.Parameter, value: Format | None) -> Format | None:
+    if not ctx.meta.get(_PRINT0):
+        return value
+    if value not in (None, "ids"):
+        raise click.UsageError(f"-0 writes bare ids, and -o {value} does not; pass one of them")
+    return "ids0"
 
 
 def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,6 +215,7 @@ def _option(formats: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[.
         "output",
         type=click.Choice(formats),
         default=None,
+        callback=_format,
         help="Default: table on a terminal, jsonl in a pipe.",
     )
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobclaim.views.humane import duration, moment
+from jobclaim.cli.session import Session
+from jobclaim.views.humane import duration, moment, past
 
 if TYPE_CHECKING:
     Milliseconds = click.ParamType[int]
@@ -42,3 +43,23 @@ class Moment(Milliseconds):
             return moment(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Past(Milliseconds):
+    """A time up to now as people write it, ``2h ago``, ``yesterday``, ``14:30``; UTC. To epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse the text; refuse an invalid one and show examples."""
+        if isinstance(value, int):
+            return value
+        try:
+            return past(str(value), _now(ctx))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _now(ctx: click.Context | None) -> int:
+    session = ctx.find_object(Session) if ctx else None
+    return (session or Session()).now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _UNITS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -78,3 +78,55 @@ def moment(text: str) -> int:
     if at.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; write {text}Z for UTC, or an offset such as +02:00")
     return round(at.timestamp() * 1000)
+
+
+def past(text: str, now: int) -> int:
+    """Read a time up to now as people write it; without an offset it is UTC. Returns epoch milliseconds.
+
+    ``90``, ``10m``, ``2h ago``, ``now``, ``today``, ``yesterday``, ``yesterday 14:30``, ``14:30`` (the latest one),
+    ``2030-01-31``, or ISO 8601.
+
+    Raises
+    ------
+    ValueError
+    """
+    words = text.strip().lower()
+    day = _moment(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    date, _, clock = words.partition(" ")
+    if date in _DAYS:
+        at = _on(day - timedelta(days=_DAYS[date]), clock.strip() or "00:00")
+    elif words == "now":
+        at = _moment(now)
+    elif (at := _on(day, words)) is None:
+        return _earlier(text, words, now)
+    elif at > _moment(now):
+        at -= timedelta(days=1)
+    if at is None:
+        raise ValueError(f"{text!r} is not a time; {_PAST}")
+    return round(at.timestamp() * 1000)
+
+
+def _on(day: datetime, clock: str) -> datetime | None:
+    """Return a time of the day, ``14:30`` or ``14:30:05``; ``None`` for anything else."""
+    found = re.fullmatch(r"(\d{1,2}):(\d\d)(?::(\d\d))?", clock, re.ASCII)
+    hour, minute, second = (int(part or 0) for part in found.groups()) if found else (24, 0, 0)
+    return day.replace(hour=hour, minute=minute, second=second) if hour < 24 and max(minute, second) < 60 else None
+
+
+def _earlier(text: str, words: str, now: int) -> int:
+    """Read a duration before now, or ISO 8601."""
+    try:
+        return max(0, now - duration(words.removesuffix("ago")))
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text.strip())
+        return max(0, round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not a time; {_PAST}") from None
+
+
+_DAYS: Final = {"today": 0, "yesterday": 1}
+_PAST: Final = (
+    "write 10m, 2h ago, yesterday, 14:30, 2030-01-31 or 2030-01-31T08:00:00+02:00; without an offset it is UTC"
+)

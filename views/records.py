@@ -196,7 +196,9 @@ def remark_on(row: Mapping[str, Any], now: int) -> str:
         left = row["lease_expires_at_ms"] - now
         return f"lease ends in {span(left)}" if left > 0 else f"orphan: lease ended {span(-left)} ago"
     if row["failure"]:
-        return f"{row['failure']['kind']}: {row['failure']['message']}"[:80]
+        failure = row["failure"]
+        what = f"{failure['kind']} {(failure['exception'] or '').rpartition('.')[2]}".rstrip()
+        return f"{what}: {failure['message']}"[:80]
     if row["finished_at_ms"] and row["claimed_at_ms"]:
         return f"took {span(row['finished_at_ms'] - row['claimed_at_ms'])}"
     return ""

@@ -39,7 +39,7 @@ Examples:
     "--generate-report",
     "report_to",
     type=click.Path(path_type=Path),
-    help="Write an inventory in Markdown: a file, or a folder that gets tasks.md.",
+    help="Write an inventory in Markdown: a file, or a folder (a name without a suffix), which gets tasks.md.",
 )
 @click.option("--baseline", type=click.Path(path_type=Path), help="File of known findings, which are not reported.")
 @click.option("--write-baseline", is_flag=True, help="Write the current findings to --baseline.")
@@ -85,13 +85,15 @@ def command(
 
 
 def _write_report(path: Path, text: str) -> None:
-    """Write the report to a file, or into an existing folder."""
-    target = path / REPORT if path.is_dir() else path
+    """Write the report to a file, or into a folder; a folder that does not exist is made."""
+    target = path / REPORT if path.is_dir() or not (path.suffix or path.exists()) else path
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     except OSError as error:
         raise Refused(
-            f"--generate-report {str(path)!r} cannot be written: {error.strerror}; name a file in a folder that exists"
+            f"--generate-report {str(path)!r} cannot be written: {error.strerror}; name a file or folder that you may "
+            "write"
         ) from error
     remark(f"wrote {target}")
 

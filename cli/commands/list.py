@@ -23,7 +23,7 @@ OPEN: Final = ("PROCESSING", "PENDING")
 Examples:
   jobclaim list                             what runs and what waits
   jobclaim list --status FAILED --limit 200
-  jobclaim list -s failed -o ids | xargs jobclaim retry
+  jobclaim list -s failed -0 | xargs -0 jobclaim retry
   jobclaim list -s PENDING -q documents -o json | jq '.items[].job_id'
   jobclaim list -s FAILED --task 'billing.*' --kind TRANSIENT --since 2h
   jobclaim list --watch 5s

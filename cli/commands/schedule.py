@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,19 +158,33 @@ Examples:
 """,
 )
 @_app_option
-@click.option("-n", "--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="Ticks.")
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="Ticks in all; the next one of each entry is always shown.",
+)
 @output_option
 @pass_session
 def next_(session: Session, app: str | None, count: int, output: Format | None) -> None:
-    """Show the next ticks of all entries in order of time."""
+    """Show the next ticks in order of time: at least one of each entry, and the soonest others up to -n."""
     entries, world = _known(session, app, live=False, hotspot=5)
-    rows = [
-        {"at": at, "name": entry.name, "task": entry.task}
-        for entry in entries
-        for at in _record(entry, world, count)["next"]
-    ]
-    rows.sort(key=lambda row: str(row["at"]))
-    Output(output, id_field="name").many(rows[:count], NEXT, empty="Nothing is scheduled.")
+    first: list[dict[str, Any]] = []
+    later: list[dict[str, Any]] = []
+    for entry in entries:
+        ticks = _record(entry, world, count)["next"] or ["never"]
+        rows = [{"at": at, "name": entry.name, "task": entry.task} for at in ticks]
+        first += rows[:1]
+        later += rows[1:]
+    later.sort(key=_at)
+    rows = sorted([*first, *later[: max(0, count - len(first))]], key=_at)
+    Output(output, id_field="name").many(rows, NEXT, empty="Nothing is scheduled.")
+
+
+def _at(row: Mapping[str, Any]) -> str:
+    return str(row["at"])
 
 
 def times(entry: Entry) -> str:
@@ -283,8 +298,10 @@ LIST = [
     Column("name", lambda row: str(row["name"])),
     Column("task", lambda row: str(row["task"])),
     Column("when", lambda row: str(row["when"])),
-    Column("queue", lambda row: str(row["queue"]), fold=False),
-    Column("expires", lambda row: f"{row['expires_seconds']:g} s" if row["expires_seconds"] else "-", fold=False),
+    Column("queue", lambda row: str(row["queue"]), fold=False, rank=2),
+    Column(
+        "expires", lambda row: f"{row['expires_seconds']:g} s" if row["expires_seconds"] else "-", fold=False, rank=3
+    ),
     Column("next", lambda row: (row["next"] or ["never"])[0], fold=False),
 ]
 NEXT = [

@@ -6,7 +6,7 @@ import click
 
 from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
-from jobclaim.cli.times import Duration, Moment
+from jobclaim.cli.times import Past
 
 
 @click.command(
@@ -21,8 +21,8 @@ Examples:
 @click.option("--who", default="", help="Part of the name, of the AWS identity's ARN, or its AWS user id.")
 @click.option("--verb", default="", help="What was done: retry, cancel, dead queue redrive, ...")
 @click.option("--what", default="", help="Part of what it was done to, such as a job id.")
-@click.option("--since", type=Duration(), help="Only acts of that long: 2h, 7d.")
-@click.option("--until", type=Moment(), help="Only acts before that time, ISO 8601 with its zone.")
+@click.option("--since", type=Past(), help="Only acts since then: 2h, 7d, yesterday, 14:30; UTC.")
+@click.option("--until", type=Past(), help="Only acts before that time.")
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @output_option
 @pass_session
@@ -45,8 +45,7 @@ def command(
     from jobclaim.fleet.audit import LOOKED_AT, Audit, AuditFilter
     from jobclaim.views.records import audit_record
 
-    began = session.now() - since if since is not None else 0
-    wanted = AuditFilter(who=who, verb=verb, what=what, since=began, until=until or 0)
+    wanted = AuditFilter(who=who, verb=verb, what=what, since=since or 0, until=until or 0)
     found = Audit.of(session.repo).find(wanted, limit=limit)
     Output(output, id_field="what").many(
         [audit_record(entry) for entry in found.entries], AUDIT_COLUMNS, empty="No such act is in the audit trail."

@@ -74,5 +74,5 @@ COLUMNS = [
     Column("seen", lambda row: f"{span(row['silence_ms'])} ago", fold=False),
     Column("queues", lambda row: ", ".join(row["queues"])),
     Column("jobs", _jobs),
-    Column("version", lambda row: str(row["version"]), fold=False),
+    Column("version", lambda row: str(row["version"]), fold=False, rank=1),
 ]

@@ -47,6 +47,8 @@ class DeadMessage:
         From its headers; empty where they cannot be read.
     bytes : int
         Length of its body.
+    reason : str
+        Why the worker that moved it here could not accept it; empty if SQS moved it after too many deliveries.
     """
 
     message_id: str
@@ -56,6 +58,7 @@ class DeadMessage:
     bytes: int
     task: str = ""
     job_id: str = ""
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -215,6 +218,7 @@ def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
         bytes=len(message["Body"].encode()),
         task=str(headers.get("task") or ""),
         job_id=str(job_id or ""),
+        reason=str(message.get("MessageAttributes", {}).get("Reason", {}).get("StringValue", "")),
     )
 
 

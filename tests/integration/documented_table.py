@@ -222,7 +222,7 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim list -s PENDING -q documents -o json | jq '.items[].job_id'": Scenario(
         values(f'"{UUID}"'), waiting_document
     ),
-    "jobclaim list -s failed -o ids | xargs jobclaim retry": Scenario(rows(*JOB), failed),
+    "jobclaim list -s failed -0 | xargs -0 jobclaim retry": Scenario(rows(*JOB), failed),
     "jobclaim list --status FAILED -o ids | xargs jobclaim retry": Scenario(rows(*JOB), failed),
     "jobclaim list --status PENDING -q reports -o ids | xargs jobclaim cancel": Scenario(rows(*JOB), waiting),
     "jobclaim list --watch 5s": Scenario(says('"job_id"'), waiting, until='"job_id"'),

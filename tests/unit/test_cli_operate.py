@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from celery.schedules import crontab
 
 from jobclaim.cli.commands import list as list_command
 from jobclaim.cli.exits import ExitCode
@@ -121,7 +122,7 @@ def test_no_worker_is_said(session: Session) -> None:
 def test_a_worker_that_is_not_well_says_why_and_programs_get_a_record(session: Session, output: str) -> None:
     result = run(session, "worker", "health", "nobody", "-o", output)
     assert result.exit_code == ExitCode.CHECK_FAILED
-    assert "never run" in result.stderr
+    assert "does not run on this machine" in result.stderr
     if output in ("table", "ids"):
         assert result.stdout == ("nobody\n" if output == "ids" else "")
     else:
@@ -303,6 +304,18 @@ def test_completion_prints_the_shells_script(session: Session, shell: str) -> No
 
 
 # --- schedules, as living workers see them
+def test_the_next_tick_of_every_schedule_is_shown_however_rare(session: Session) -> None:
+    often = {f"often-{n}": {"task": "shop.charge", "schedule": 60.0} for n in range(3)}
+    yearly = {"task": "shop.charge", "schedule": crontab(minute="0", hour="0", day_of_month="1", month_of_year="1")}
+    never = {"task": "shop.charge", "schedule": crontab(day_of_month="31", month_of_year="2")}
+    session.app.conf.beat_schedule = {**often, "yearly": yearly, "never": never}
+    rows = records(run(session, "schedule", "next", "-n", "7"))
+    assert [row["name"] for row in rows].count("often-0") == 2
+    assert [row["name"] for row in rows[-2:]] == ["yearly", "never"]
+    assert len(rows) == 7
+    assert len(records(run(session, "schedule", "next", "-n", "1"))) == 5
+
+
 @pytest.mark.parametrize(
     ("workers", "found"),
     [

@@ -192,7 +192,14 @@ def test_records_of_all_states_have_the_same_fields() -> None:
         ({"status": "PENDING", "available_at_ms": NOW + 2_000}, "due in 2.0 s"),
         ({"status": "PROCESSING"}, "lease ends in 4.0 s"),
         ({"status": "PROCESSING", "lease_expires_at_ms": NOW - 3_000}, "orphan: lease ended 3.0 s ago"),
-        ({"status": "FAILED", "failure": {"kind": "TIMEOUT", "message": "too slow"}}, "TIMEOUT: too slow"),
+        (
+            {"status": "FAILED", "failure": {"kind": "TIMEOUT", "exception": "", "message": "too slow"}},
+            "TIMEOUT: too slow",
+        ),
+        (
+            {"status": "FAILED", "failure": {"kind": "TRANSIENT", "exception": "shop.Down", "message": "503"}},
+            "TRANSIENT Down: 503",
+        ),
         ({"status": "COMPLETED", "finished_at_ms": NOW}, "took 1.0 s"),
     ],
 )

@@ -492,6 +492,9 @@ def test_the_report_lists_every_task_and_every_finding(tmp_path: Path) -> None:
         assert f"`{task.name}`" in text
     assert run("audit", "--static", "--generate-report", str(tmp_path / "r.md"), str(tmp_path)).exit_code == 4
     assert (tmp_path / "r.md").read_text().startswith("# Tasks\n")
+    for _ in ("it is made", "it exists"):
+        run("audit", "--static", "--generate-report", str(tmp_path / "new" / "reports"), str(tmp_path))
+        (tmp_path / "new" / "reports" / "tasks.md").unlink()
 
 
 def test_a_broken_baseline_is_refused_with_its_name(tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from celery import signals
 
+from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.settings import Settings
+from jobclaim.workers import create_app
+from jobclaim.workers.process.alive import Alive
 
 
 @pytest.mark.parametrize(("stop", "drain"), [(120, 110), (40, 30), (8, 6), (0, 0)])
@@ -28,6 +33,16 @@ def test_a_lost_workers_jobs_are_settled_within_75_seconds_by_default() -> None:
 def test_a_cancel_takes_effect_within_15_seconds_by_default() -> None:
     settings = Settings()
     assert settings.heartbeat_seconds + settings.cancel_grace_seconds + 1 < 15
+
+
+def test_a_worker_that_has_ended_is_not_healthy(tmp_path: Path) -> None:
+    app = create_app(Settings(run_dir=str(tmp_path), worker_name="mail"))
+    worker = Mock(app=app)
+    Alive(worker).start(worker)
+    local = LocalWorker("mail", tmp_path)
+    assert local.health().ok
+    signals.worker_shutdown.send(sender=worker)
+    assert (local.health().ok, "does not run" in local.health().why) == (False, True)
 
 
 def test_files_of_a_worker_carry_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

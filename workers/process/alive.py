@@ -29,6 +29,7 @@ class Alive(bootsteps.StartStopStep):
         self._path.unlink(missing_ok=True)
         self.touch()
         signals.worker_ready.connect(_ready, weak=False)
+        signals.worker_shutdown.connect(self._ended, sender=worker, weak=False)
         self._timer = worker.timer.call_repeatedly(TOUCH_SECONDS, self.touch)
 
     def touch(self) -> None:
@@ -42,6 +43,10 @@ class Alive(bootsteps.StartStopStep):
         """Leave the file as it is: it becomes stale while the pool drains, and a drain is not a reason to kill the
         container.
         """
+
+    def _ended(self, **_: Any) -> None:
+        """Remove the file after the drain: a worker that was stopped is not healthy."""
+        self._path.unlink(missing_ok=True)
 
 
 def _ready(**_: Any) -> None:

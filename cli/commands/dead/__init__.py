@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Format, Output, output_option, remark, say
+from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
-from jobclaim.cli.times import Duration, Moment
+from jobclaim.cli.times import Duration, Moment, Past
 from jobclaim.fleet.person import whoami
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def command() -> None:
 def filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a filter to a command."""
     for option in (
-        click.option("--failed-before", type=Moment(), help="Failed before this time, ISO 8601."),
-        click.option("--failed-after", type=Moment(), help="Failed since this time, ISO 8601."),
-        click.option("--since", type=Duration(), help="Failed within this time: 10m, 2h, 1d."),
+        click.option("--failed-before", type=Past(), help="Failed before this time: 2h ago, yesterday, 14:30; UTC."),
+        click.option("--failed-after", type=Past(), help="Failed since this time."),
+        click.option("--since", type=Past(), help="Failed since then: 10m, 2h ago, yesterday, 14:30; UTC."),
         click.option("--fingerprint", default="", help="Fingerprint: same kind, exception and place in the code."),
         click.option("--exception", default="", help="Type of the exception; the class name is enough."),
         click.option("--kind", type=click.Choice(KINDS, case_sensitive=False), help="Kind of the failure."),
@@ -63,7 +63,7 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
 
     if asked["since"] is not None and asked["failed_after"] is not None:
         raise click.UsageError("--since and --failed-after exclude each other; pass one of them")
-    since = session.now() - asked["since"] if asked["since"] else asked["failed_after"] or 0
+    since = asked["since"] if asked["since"] is not None else asked["failed_after"] or 0
     return Filter(
         task=asked["task"],
         queue=asked["queue"],
@@ -259,7 +259,7 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
         rate=options["rate"],
         at=session.now() + delay if delay is not None else at,
         progress=print_progress(verb),
-        on_done=say if out.format == "ids" else None,
+        on_done=out.id if out.is_ids else None,
     )
     return print_report(verb, report, out)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jobclaim.cli.bulk import exit_code
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Output, remark, say
+from jobclaim.cli.output import Output, remark
 
 if TYPE_CHECKING:
     from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
@@ -42,10 +42,10 @@ def print_plan(
     matched = count if limit is None else min(count, limit)
     if not isinstance(wanted, Filter):
         remark(f"{matched} named jobs would be asked to {verb}.")
-    if out.format == "ids":
+    if out.is_ids:
         meant = (job.job_id for job in dead.find(wanted)) if isinstance(wanted, Filter) else iter(wanted)
         for job_id in islice(meant, matched):
-            say(job_id)
+            out.id(job_id)
     elif out.format != "table":
         report = ActReport(matched=matched, limited=matched < count)
         out.one(act_record(verb, report, dry_run=True), lambda _: None)
@@ -68,7 +68,7 @@ def print_report(verb: Verb, report: ActReport, out: Output) -> int:
     """Write the report and return the exit code. The ids of ``-o ids`` were written before, each when it was done."""
     from jobclaim.recovery.dead.letters import NO_SUCH_JOB
 
-    if out.format != "ids":
+    if not out.is_ids:
         out.fact(act_record(verb, report, dry_run=False), f"{verb}: {report.done} of {report.matched} done")
     for job_id, reason in report.refused:
         remark(f"refused: {job_id}: {reason}")

@@ -14,13 +14,13 @@ def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on th
     return [
         Column("job", lambda row: str(row["job_id"])),
         Column("task", lambda row: str(row["task"])),
-        Column("state", lambda row: str(row["dead_state"] or "WAITING"), fold=False),
-        Column("failed", lambda row: relative(row["finished_at_ms"] or 0, now), fold=False),
-        Column("next retry", lambda row: relative(row["retry_at_ms"] or 0, now), fold=False),
-        Column("kind", lambda row: _failure(row, "kind"), "red", fold=False),
+        Column("state", lambda row: str(row["dead_state"] or "WAITING"), fold=False, rank=2),
+        Column("failed", lambda row: relative(row["finished_at_ms"] or 0, now), fold=False, rank=3),
+        Column("next retry", lambda row: relative(row["retry_at_ms"] or 0, now), fold=False, rank=4),
+        Column("kind", lambda row: _failure(row, "kind"), "red", fold=False, rank=1),
         Column("exception", lambda row: _failure(row, "exception")),
-        Column("fingerprint", lambda row: _failure(row, "fingerprint"), fold=False),
-        Column("message", lambda row: _failure(row, "message")[:80]),
+        Column("fingerprint", lambda row: _failure(row, "fingerprint"), fold=False, rank=6),
+        Column("message", lambda row: _failure(row, "message")[:80], rank=5),
     ]
 
 
@@ -29,13 +29,13 @@ def GROUP_COLUMNS(now: int) -> list[Column]:  # noqa: N802
     return [
         Column("jobs", lambda row: str(row["count"]), "bold", fold=False),
         Column("fingerprint", lambda row: row["fingerprint"] or "-", fold=False),
-        Column("kind", lambda row: str(row["kind"]), "red", fold=False),
+        Column("kind", lambda row: str(row["kind"]), "red", fold=False, rank=2),
         Column("exception", lambda row: row["exception"] or "-"),
-        Column("where", lambda row: row["where"] or "-"),
+        Column("where", lambda row: row["where"] or "-", rank=4),
         Column("task", lambda row: str(row["task"])),
-        Column("first", lambda row: relative(row["first_at_ms"], now), fold=False),
-        Column("last", lambda row: relative(row["last_at_ms"], now), fold=False),
-        Column("message", lambda row: str(row["message"])[:80]),
+        Column("first", lambda row: relative(row["first_at_ms"], now), fold=False, rank=3),
+        Column("last", lambda row: relative(row["last_at_ms"], now), fold=False, rank=1),
+        Column("message", lambda row: str(row["message"])[:80], rank=5),
     ]
 
 
@@ -47,10 +47,10 @@ STAT_COLUMNS: Final = [
 AUDIT_COLUMNS: Final = [
     Column("when", lambda row: clock_time(row["at_ms"]), fold=False),
     Column("by", lambda row: str(row["by"])),
-    Column("aws", lambda row: str(row["arn"] or "-").rsplit(":", 1)[-1]),
+    Column("aws", lambda row: str(row["arn"] or "-").rsplit(":", 1)[-1], rank=2),
     Column("verb", lambda row: str(row["verb"]), "bold", fold=False),
-    Column("done", lambda row: "not ended" if row["done"] is None else str(row["done"]), fold=False),
-    Column("refused", lambda row: str(row["refused"] or 0), fold=False),
+    Column("done", lambda row: "not ended" if row["done"] is None else str(row["done"]), fold=False, rank=1),
+    Column("refused", lambda row: str(row["refused"] or 0), fold=False, rank=3),
     Column("what", lambda row: str(row["what"])),
     Column("why", lambda row: str(row["why"])),
 ]

@@ -46,7 +46,7 @@ def list_(session: Session, /, output: Format | None) -> None:
         Column("queue", lambda row: str(row["queue"])),
         Column("dead-letter queue", lambda row: str(row["name"])),
         Column("messages", lambda row: str(row["messages"]), "bold", fold=False),
-        Column("inspected now", lambda row: str(row["in_flight"]), fold=False),
+        Column("inspected now", lambda row: str(row["in_flight"]), fold=False, rank=1),
     ]
     Output(output, id_field="queue").many(rows, columns, empty="No dead-letter queues exist; run `jobclaim up`.")
 
@@ -69,11 +69,12 @@ def inspect(session: Session, name: str, limit: int, output: Format | None) -> N
     rows = [{**asdict(message), "sent_at": iso(message.sent_at), "sent_at_ms": message.sent_at} for message in found]
     columns = [
         Column("message", lambda row: str(row["message_id"])),
-        Column("sent", lambda row: relative(row["sent_at_ms"], session.now()), fold=False),
-        Column("received", lambda row: str(row["received"]), fold=False),
-        Column("bytes", lambda row: str(row["bytes"]), fold=False),
+        Column("sent", lambda row: relative(row["sent_at_ms"], session.now()), fold=False, rank=2),
+        Column("received", lambda row: str(row["received"]), fold=False, rank=3),
+        Column("bytes", lambda row: str(row["bytes"]), fold=False, rank=4),
         Column("task", lambda row: row["task"] or "-"),
-        Column("job", lambda row: row["job_id"] or "-"),
+        Column("job", lambda row: row["job_id"] or "-", rank=1),
+        Column("reason", lambda row: row["reason"] or "-"),
     ]
     Output(output, id_field="message_id").many(rows, columns, empty="The dead-letter queue is empty.")
 

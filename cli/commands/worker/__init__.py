@@ -224,9 +224,9 @@ COLUMNS = [
     Column("state", lambda row: str(row["state"]), lambda row: "bold red" if row["state"] == "dead" else "green"),
     Column("seen", lambda row: f"{span(row['silence_ms'])} ago", fold=False),
     Column("queues", lambda row: ", ".join(row["queues"])),
-    Column("jobs", lambda row: f"{len(row['jobs'])} of {row['concurrency']}", fold=False),
-    Column("started", lambda row: str(row["started"]), fold=False),
-    Column("version", lambda row: str(row["version"]), fold=False),
+    Column("jobs", lambda row: f"{len(row['jobs'])} of {row['concurrency']}", fold=False, rank=1),
+    Column("started", lambda row: str(row["started"]), fold=False, rank=3),
+    Column("version", lambda row: str(row["version"]), fold=False, rank=2),
 ]
 
 

@@ -85,7 +85,7 @@ class LocalWorker:
         try:
             age = now() - path.stat().st_mtime
         except OSError:
-            return Health(False, f"worker {self.name!r} has never run on this machine: {path} does not exist")
+            return Health(False, f"worker {self.name!r} does not run on this machine: {path} does not exist")
         if age > max_silence:
             return Health(
                 False,
@@ -169,6 +169,7 @@ class LocalWorker:
                     f"{self.file('log')}"
                 )
             time.sleep(POLL_SECONDS)
+        self.file("alive").unlink(missing_ok=True)
         return True
 
     def last_argv(self) -> list[str]:
