@@ -8,7 +8,9 @@ from jobclaim.cli.job_columns import STYLES
 from jobclaim.cli.output import cell
 from jobclaim.jobs import Job
 from jobclaim.jobs.encoding import codec
+from jobclaim.jobs.protocol import releases
 from jobclaim.settings import Settings
+from jobclaim.views.holds import charged_in_words
 from jobclaim.views.humane import clock_time, relative
 from jobclaim.views.lasting import progress_in_words
 from jobclaim.views.records import compact
@@ -41,17 +43,20 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
         ("status", cell(str(job.status), style=STYLES[job.status])),
         ("next", cell(waiting_reason(job, now, settings))),
         (
-            "attempt",
-            cell(f"{job.attempt}; {job.charged} of {job.max_attempts} charged; an orphan will {job.on_orphan}"),
+            "attempts",
+            cell(
+                f"{charged_in_words(job.charged, job.max_attempts)} charged, {job.attempt} claimed; "
+                f"an orphan will {job.on_orphan}"
+            ),
         ),
         *_told(job, now),
         ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
     ]
     if job.idempotency_key:
         rows.append(("key", cell(job.idempotency_key)))
-    if job.failure:
-        what = f"{job.failure.kind} {job.failure.exception}: {job.failure.message}".replace(" :", ":")
-        rows.append(("failure", cell(what, style="red")))
+    if (failure := releases.last_failure(job)) is not None:
+        what = f"{failure.kind} {failure.exception}: {failure.message}".replace(" :", ":")
+        rows.append(("last failure" if job.status.is_open else "failure", cell(what, style="red")))
     if job.result is not None:
         rows.append(("result", cell(compact(codec.plain(job.result)))))
     if payload:

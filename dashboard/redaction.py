@@ -12,12 +12,15 @@ from typing import Any, Final
 
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job
 from jobclaim.jobs.encoding.marks import is_mark
-from jobclaim.jobs.kept import Progress
+from jobclaim.jobs.kept import Progress, Release
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.settings import Settings
 
 HIDDEN: Final = "[hidden]"
 OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})
 """Kinds of failures whose messages, if there is no exception, come from the framework or an operator."""
+USERS: Final = frozenset({Held.SNOOZE, Held.REQUEUE, Held.CALLER})
+"""Releases whose reasons come from users' code; any other comes from the framework."""
 HOW_ARGUMENTS: Final = "Arguments are hidden; list those to show in JOBCLAIM_DASHBOARD_ARGUMENTS (* shows all)."
 HOW_RESULTS: Final = "Results, messages and tracebacks are hidden; JOBCLAIM_DASHBOARD_RESULTS=true shows them."
 
@@ -31,6 +34,7 @@ def shown(job: Job, settings: Settings) -> Job:
         result=job.result if results or job.result is None or is_mark(job.result) else HIDDEN,
         failure=_failure(job.failure, results),
         history=tuple(_attempt(attempt, results) for attempt in job.history),
+        released=_released(job.released, results),
         progress=_progress(job.progress, results),
         checkpoint=job.checkpoint if results or job.checkpoint is None else HIDDEN,
     )
@@ -76,4 +80,11 @@ def _progress(progress: Progress | None, results: bool) -> Progress | None:
 
 
 def _attempt(attempt: Attempt, results: bool) -> Attempt:
-    return replace(attempt, failure=_failure(attempt.failure, results))
+    known = results or not attempt.reason or attempt.held not in USERS
+    return replace(attempt, failure=_failure(attempt.failure, results), reason=attempt.reason if known else HIDDEN)
+
+
+def _released(release: Release | None, results: bool) -> Release | None:
+    if release is None or results or not release.reason or release.held not in USERS:
+        return release
+    return replace(release, reason=HIDDEN)

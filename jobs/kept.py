@@ -79,6 +79,28 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Why a job waits again although no attempt failed.
+
+    Attributes
+    ----------
+    held : str
+        What holds it: one of `jobclaim.jobs.protocol.releases.Held`, or a name that a later version writes.
+    reason : str
+        One sentence, for people.
+    at : int
+        Epoch milliseconds.
+    attempt : int
+        The job's ``attempt`` then: after the next claim the release is past.
+    """
+
+    held: str
+    reason: str = ""
+    at: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """The progress of an attempt, as last reported.
 

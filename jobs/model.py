@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from jobclaim.jobs.kept import Progress, Step, Wait
+from jobclaim.jobs.kept import Progress, Release, Step, Wait
 
 OnOrphan = Literal["fail", "retry"]
 HISTORY_LIMIT: Final = 10
@@ -93,6 +93,8 @@ class Attempt:
         Name of the move that ended it: ``retry``, ``release``, ``orphan-fail``, ...
     claimed_at, lease_expires_at, ended_at : int
         Epoch milliseconds.
+    held, reason : str
+        What released it uncharged, see `jobclaim.jobs.kept.Release`; empty for any other end.
     """
 
     attempt: int
@@ -103,6 +105,8 @@ class Attempt:
     lease_expires_at: int = 0
     ended_at: int = 0
     failure: Failure | None = None
+    held: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +191,8 @@ class Job:
         Secret from which the tokens of its waits are derived; empty until the body asks for one.
     waits_for : str
         Name that it waits for while it is PENDING; empty otherwise. It remains while the next attempt runs.
+    released : Release or None
+        What released its last attempt uncharged, or keeps its messages from being claimed; see `releases.current`.
     progress : Progress or None
         Last progress report of an attempt.
     checkpoint : JSON value
@@ -242,6 +248,7 @@ class Job:
     wait_changes: int = 0
     wait_secret: str = field(default="", repr=False)
     waits_for: str = ""
+    released: Release | None = None
     progress: Progress | None = None
     checkpoint: Any = field(default=None, repr=False)
     created: bool = field(default=True, compare=False)

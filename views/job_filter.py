@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from jobclaim.jobs import FailureKind, InvalidInput, Job, JobRepo, Page
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.protocol import releases
 
 PAGES: Final = 10
 """Most pages that one filtered list reads; the cursor continues after them."""
@@ -63,7 +64,7 @@ class JobFilter:
     def _failed_so(self, job: Job) -> bool:
         if self.kind is None and self.exception is None and self.fingerprint is None:
             return True
-        failure = job.failure
+        failure = releases.last_failure(job)
         return failure is not None and (
             self.kind in (None, failure.kind.name)
             and self.exception in (None, failure.exception, failure.exception.rpartition(".")[2])

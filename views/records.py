@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from jobclaim.views.holds import held_in_words, release_record
 from jobclaim.views.humane import iso, relative, span
 from jobclaim.views.lasting import lasting_record, number, waits_in_words
 
@@ -39,6 +40,7 @@ TIMES: Final = (
 def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
     """Build the JSON record of a job; include the payload only if it was requested."""
     from jobclaim.jobs.encoding import codec
+    from jobclaim.jobs.protocol import releases
 
     return {
         "job_id": job.job_id,
@@ -57,7 +59,8 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "dispatches": job.dispatches,
         "payload": codec.plain(job.payload) if payload else redacted(job.payload),
         "result": codec.plain(job.result),
-        "failure": failure_record(job.failure),
+        "failure": failure_record(releases.last_failure(job)),
+        "released": release_record(releases.current(job)),
         "dead_state": job.dead_state or None,
         "dead_retries": job.dead_retries,
         "decisions": [
@@ -86,12 +89,16 @@ def failure_record(failure: Failure | None) -> dict[str, Any] | None:
 
 def attempt_record(attempt: Attempt) -> dict[str, Any]:
     """Build the JSON record of an ended attempt."""
+    from jobclaim.jobs.protocol import releases
+
+    released = releases.of_attempt(attempt)
     return {
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,
         "worker_id": attempt.worker_id or None,
         **_times({name: getattr(attempt, name) for name in ("claimed_at", "lease_expires_at", "ended_at")}),
-        "failure": failure_record(attempt.failure),
+        "failure": None if released else failure_record(attempt.failure),
+        "released": release_record(released),
     }
 
 
@@ -185,8 +192,9 @@ def remark_on(row: Mapping[str, Any], now: int) -> str:
     if row["waits_for"]:
         return waits_in_words(row["waits_for"], row["waits_since_ms"], row["waits_until_ms"], now)
     if row["status"] == "PENDING":
-        due = row["available_at_ms"]
-        return f"due {relative(due, now)}" if due > now else f"waiting for {span(now - due)}"
+        due, held = row["available_at_ms"], row["released"]
+        said = f"due {relative(due, now)}" if due > now else f"waiting for {span(now - due)}"
+        return f"{held_in_words(held['held'])}, {said}" if held else said
     if row["status"] == "PROCESSING":
         if (told := row["progress"]) and told["attempt"] == row["attempt"] and told["done"] is not None:
             done = (

@@ -71,6 +71,14 @@ FAILURE: Final = record(
     },
     "What went wrong in an attempt.",
 )
+RELEASE: Final = record(
+    {
+        "held": maybe(STRING) | {"description": "What holds the job; null in what an older release wrote."},
+        "reason": STRING,
+        **times("at"),
+    },
+    "Why a job waits again although no attempt failed; such an attempt is not charged.",
+)
 ATTEMPT: Final = record(
     {
         "attempt": COUNT,
@@ -78,6 +86,7 @@ ATTEMPT: Final = record(
         "worker_id": maybe(STRING),
         **times("claimed_at", "lease_expires_at", "ended_at"),
         "failure": maybe(FAILURE),
+        "released": maybe(RELEASE),
     },
     "An ended attempt that was not a plain success, with the evidence of its claim.",
 )
@@ -128,6 +137,7 @@ JOB: Final = record(
         "payload": ANYTHING,
         "result": ANYTHING,
         "failure": maybe(FAILURE),
+        "released": maybe(RELEASE) | {"description": "What holds it; null if it does not wait after a release."},
         "dead_state": maybe(one_of(DeadState)),
         "dead_retries": COUNT,
         "decisions": many(DECISION),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from jobclaim.jobs import Attempt, Job, JobStatus
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.protocol import releases
 from jobclaim.settings import Settings
+from jobclaim.views.holds import hold_in_words
 from jobclaim.views.humane import clock_time, relative, span
 from jobclaim.views.lasting import SLEEP, waits_in_words
 
@@ -70,6 +72,13 @@ def _why_pending(job: Job, now: int, settings: Settings) -> str:
         said = waits_in_words(wait.name, wait.since, wait.until, now)
         then = "" if wait.name.startswith(SLEEP) else f" `jobclaim resume {job.job_id} {wait.name}` starts it again."
         return f"{said[0].upper()}{said[1:]}; no worker is held.{then}"
+    if (held := releases.current(job)) is not None:
+        said = hold_in_words(held, advice=True)
+        return f"{said[0].upper()}{said[1:]} {_when_pending(job, now, settings)}"
+    return _when_pending(job, now, settings)
+
+
+def _when_pending(job: Job, now: int, settings: Settings) -> str:
     if job.available_at > now:
         how = "its message waits in SQS" if job.dispatches else "recovery sends its message shortly before it is due"
         return f"Due {relative(job.available_at, now)} ({clock_time(job.available_at)}); {how}."
@@ -95,6 +104,9 @@ def _ended_attempt(attempt: Attempt) -> Iterator[TimelineEntry]:
             f"attempt {attempt.attempt} claimed",
             _claim(attempt.worker_id, attempt.lease_expires_at),
         )
+    if (released := releases.of_attempt(attempt)) is not None:
+        yield TimelineEntry(attempt.ended_at, f"attempt {attempt.attempt} released, uncharged", hold_in_words(released))
+        return
     detail = f"{attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
     yield TimelineEntry(attempt.ended_at, f"attempt {attempt.attempt} ended: {attempt.outcome}", detail)
 

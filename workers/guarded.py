@@ -27,6 +27,7 @@ from celery.exceptions import Ignore, Retry
 from jobclaim.fleet.breaker import Breaker
 from jobclaim.jobs import FailureKind, StoreUnavailable, Suspended, classify
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.workers.handle import handle_of
 
 log = get_logger("jobclaim.worker")
@@ -131,7 +132,7 @@ class GuardedTask(Task):
             self._hold(BreakerOpen(one, until), started=False)
         if self.jobclaim.repo.clock() >= self.request.job.lease_expires_at:
             reason = "its lease ended before its breaker allowed it to start"
-            self._release_claimed(partial(self.jobclaim.repo.release, reason=reason, started=False))
+            self._release_claimed(partial(self.jobclaim.repo.release, reason=reason, held=Held.LATE, started=False))
             raise Ignore(reason)
 
     def _guarded(self, body: Callable[[], Any]) -> Any:
@@ -167,5 +168,8 @@ class GuardedTask(Task):
         log.info("job.held", why=reason, available_at=at)
         if started:
             self._make_room()
-        self._release_claimed(partial(self.jobclaim.repo.release, available_at=at, reason=reason, started=started))
+        release = partial(
+            self.jobclaim.repo.release, available_at=at, reason=reason, held=Held.BREAKER, started=started
+        )
+        self._release_claimed(release)
         raise Ignore(reason)

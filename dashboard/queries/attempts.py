@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.jobs import Attempt, Job, JobStatus
+from jobclaim.jobs.protocol import releases
 from jobclaim.jobs.transitions import TRANSITIONS, Actor, Move
+from jobclaim.views.holds import hold_in_words
 from jobclaim.views.humane import span
 from jobclaim.views.records import failure_record
 
@@ -40,6 +42,8 @@ class Held:
         Who ended it: its own worker, recovery or a person; empty while it runs.
     story : str
         Summary in a sentence.
+    hold : str
+        What released it uncharged; empty if it ended otherwise.
     """
 
     number: int
@@ -54,6 +58,7 @@ class Held:
     ended_by: str
     story: str
     failure: dict[str, Any] | None
+    hold: str = ""
 
     @property
     def held_ms(self) -> int:
@@ -78,6 +83,7 @@ def _ended(attempt: Attempt) -> Held:
     move = Move(attempt.outcome) if attempt.outcome in frozenset(Move) else None
     by = BY[TRANSITIONS[move].actor] if move else "unknown"
     over = 0 < attempt.lease_expires_at <= attempt.ended_at
+    released = releases.of_attempt(attempt)
     return Held(
         number=attempt.attempt,
         worker_id=attempt.worker_id,
@@ -90,7 +96,8 @@ def _ended(attempt: Attempt) -> Held:
         tone=TONES.get(attempt.outcome, "warn"),
         ended_by=by,
         story=_story(attempt, by, over),
-        failure=failure_record(attempt.failure),
+        failure=None if released else failure_record(attempt.failure),
+        hold=hold_in_words(released) if released else "",
     )
 
 

@@ -21,6 +21,7 @@ from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
+from jobclaim.views.holds import charged_in_words
 from jobclaim.views.lasting import SLEEP, progress_in_words
 from jobclaim.views.records import job_record
 from jobclaim.views.timeline import TimelineEntry, timeline, waiting_reason
@@ -133,7 +134,7 @@ def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: i
         result=codec.plain(shown.result),
         payload_in_s3=is_mark(job.payload),
         result_in_s3=is_mark(job.result),
-        next=waiting_reason(job, now, settings),
+        next=waiting_reason(shown, now, settings),
         attempts=attempts(shown, now),
         timeline=timeline(shown),
         links=links,
@@ -225,7 +226,8 @@ def _of_retry(job: Job) -> Notice:
     if job.status is JobStatus.COMPLETED:
         return Notice("done", "Done: it was retried and completed.")
     if job.status is JobStatus.PROCESSING:
-        return Notice("requested", f"Retried: attempt {job.attempt} runs in {job.worker_id or 'a worker'}.")
+        charged = charged_in_words(job.charged, job.max_attempts)
+        return Notice("requested", f"Retried: attempt {charged} runs in {job.worker_id or 'a worker'}.")
     if job.status is JobStatus.PENDING:
         return Notice("requested", "Requested: it is PENDING again and waits for a worker.")
     return Notice("refused", f"It is {job.status}: it was not retried, or has failed again since.")

@@ -43,6 +43,7 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "steps": kept.decode_steps,
     "waits": kept.decode_waits,
     "progress": kept.decode_progress,
+    "released": kept.decode_release,
     "checkpoint": codec.decode,
     **dict.fromkeys(("wait_secret", "waits_for"), str),
     **dict.fromkeys(("step_count", "wait_changes"), int),
@@ -57,6 +58,7 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "steps": kept.encode_steps,
     "waits": kept.encode_waits,
     "progress": kept.encode_progress,
+    "released": kept.encode_release,
     "checkpoint": codec.encode,
 }
 

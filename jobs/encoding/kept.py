@@ -10,9 +10,9 @@ from dataclasses import MISSING, fields
 from typing import Any, Final, TypeVar
 
 from jobclaim.jobs.encoding import codec
-from jobclaim.jobs.kept import Progress, Step, Wait
+from jobclaim.jobs.kept import Progress, Release, Step, Wait
 
-R = TypeVar("R", Step, Wait, Progress)
+R = TypeVar("R", Step, Wait, Progress, Release)
 
 SHORT: Final = {
     "name": "n",
@@ -57,7 +57,17 @@ def decode_progress(text: str) -> Progress:
     return _known(Progress, codec.decode(text))
 
 
-def _filled(record: Step | Wait | Progress) -> dict[str, Any]:
+def encode_release(release: Release) -> str:
+    """Write why a job waits again."""
+    return codec.encode(_filled(release), what="released")
+
+
+def decode_release(text: str) -> Release:
+    """Read what `encode_release` wrote."""
+    return _known(Release, codec.decode(text))
+
+
+def _filled(record: Step | Wait | Progress | Release) -> dict[str, Any]:
     """Return the fields that differ from their defaults."""
     values = {each.name: (getattr(record, each.name), each.default) for each in fields(record)}
     return {
@@ -79,5 +89,5 @@ def _known(kind: Callable[..., R], row: dict[str, Any]) -> R:
 
 
 _FIELDS: Final[dict[type, frozenset[str]]] = {
-    kind: frozenset(each.name for each in fields(kind)) for kind in (Step, Wait, Progress)
+    kind: frozenset(each.name for each in fields(kind)) for kind in (Step, Wait, Progress, Release)
 }

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.failures import dead
-from jobclaim.jobs.kept import Wait
+from jobclaim.jobs.kept import Release, Wait
 from jobclaim.jobs.model import HISTORY_LIMIT, Attempt, DeadState, Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.transitions import Move
 
@@ -61,6 +61,7 @@ def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
         result=result,
         failure=None,
         waits_for="",
+        released=None,
         finished_at=now,
         expires_at=_expiry(now, kept),
         dead_state=DeadState.RESOLVED if job.dead_state else "",
@@ -83,6 +84,7 @@ def ended_badly(
         attempt=job.attempt if claimed else job.attempt + 1,
         failure=failure,
         waits_for="",
+        released=None,
         history=_with_attempt(job, move, failure, now) if claimed else job.history,
         finished_at=now,
         expires_at=_expiry(now, retention.dead),
@@ -104,18 +106,21 @@ def pending_again(
     charge: bool,
     started: bool = True,
     slot: int = 0,
+    released: Release | None = None,
 ) -> Job:
     """End the attempt and allow another one; an uncharged attempt does not count against ``max_attempts``.
 
-    A job whose body was not ``started`` may still expire before its start.
+    A job whose body was not ``started`` may still expire before its start. One that was ``released`` has not failed,
+    and keeps the failure of an attempt before.
     """
     return replace(
         job,
         status=JobStatus.PENDING,
         charged=job.charged if charge else max(0, job.charged - 1),
-        failure=failure,
+        failure=job.failure if released else failure,
         waits_for="",
-        history=_with_attempt(job, move, failure, now),
+        released=released,
+        history=_with_attempt(job, move, failure, now, released),
         start_by=0 if started else job.start_by,
         slot=slot,
         releases=job.releases + (move is Move.RELEASE and started),
@@ -170,6 +175,7 @@ def _open_again(job: Job, now: int, available_at: int) -> Job:
         start_by=0,
         slot=0,
         releases=0,
+        released=None,
         unsent=0,
         waits=_waits_of_next_run(job),
         wait_changes=job.wait_changes + bool(job.waits),
@@ -226,9 +232,9 @@ def may_be_unsent(job: Job, now: int, most: int) -> bool:
     return at_once or now - job.dispatched_at >= UNSURE_AFTER_MS
 
 
-def dispatched(job: Job, now: int) -> Job:
-    """Count one more message, which is about to be sent."""
-    return replace(job, dispatches=job.dispatches + 1, dispatched_at=now, unsent=0)
+def dispatched(job: Job, now: int, held: Release | None = None) -> Job:
+    """Count one more message, which is about to be sent, and note what kept the last one from being claimed."""
+    return replace(job, dispatches=job.dispatches + 1, dispatched_at=now, unsent=0, released=held or job.released)
 
 
 def as_duplicate(existing: Job) -> Job:
@@ -258,7 +264,9 @@ def answers_duplicate(existing: Job, now: int) -> bool:
     return existing.status is JobStatus.COMPLETED and now < existing.finished_at + existing.idempotency_ttl * 1000
 
 
-def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tuple[Attempt, ...]:
+def _with_attempt(
+    job: Job, move: Move, failure: Failure | None, now: int, released: Release | None = None
+) -> tuple[Attempt, ...]:
     before = job.history
     if move in (Move.RELEASE, Move.WAIT) and before and before[-1].outcome == move:
         before = before[:-1]  # a job that often waits must not push its real attempts out of its history
@@ -271,6 +279,8 @@ def _with_attempt(job: Job, move: Move, failure: Failure | None, now: int) -> tu
         lease_expires_at=job.lease_expires_at,
         ended_at=now,
         failure=_in_short(failure),
+        held=released.held if released else "",
+        reason=codec.cut(released.reason, SHORT_MESSAGE) if released else "",
     )
     return _last((*before, entry))
 

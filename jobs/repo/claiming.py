@@ -15,11 +15,11 @@ from jobclaim.jobs.errors import (
     JobNotFound,
     StoreUnavailable,
 )
-from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.model import FailureKind, Job, JobStatus
+from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.protocol.claims import new_token
+from jobclaim.jobs.protocol.releases import Held, release_of
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.lasting import Lasting
 from jobclaim.jobs.storage.written import Written
@@ -131,7 +131,13 @@ class Claiming(Lasting):
         try:
             restored = self.large.restored(job)
         except StoreUnavailable:
-            self.release(job.job_id, reason="its payload could not be read", started=False, token=job.claim_token)
+            self.release(
+                job.job_id,
+                reason="its payload could not be read",
+                held=Held.STORE,
+                started=False,
+                token=job.claim_token,
+            )
             raise
         if restored is job:
             return written
@@ -211,8 +217,10 @@ class Claiming(Lasting):
                 if job is None or job.status is not JobStatus.PROCESSING or job.claim_token != token:
                     continue
                 now = self.clock()
-                failure = describe(NEVER_STARTED, now, FailureKind.TRANSIENT)
-                after = lifecycle.pending_again(job, Move.RELEASE, failure, now, now, charge=False, started=False)
+                released = release_of(job, Held.LATE, NEVER_STARTED, now)
+                after = lifecycle.pending_again(
+                    job, Move.RELEASE, None, now, now, charge=False, started=False, released=released
+                )
                 self.table.apply(job, Move.RELEASE, after)
             except StoreUnavailable:
                 self._claims.add_unanswered(job_id, token)
@@ -234,6 +242,7 @@ class Claiming(Lasting):
             return self.release(
                 job.job_id,
                 reason="its claim was answered after its lease had ended",
+                held=Held.LATE,
                 started=False,
                 token=job.claim_token,
             )

@@ -14,7 +14,7 @@ from jobclaim.jobs.effects.write import Write
 from jobclaim.jobs.errors import ClaimLost, IllegalTransition, InvalidInput, JobError, NotClaimed
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
-from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol import lifecycle, releases
 from jobclaim.jobs.protocol.submission import lease_ms, queue_name
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.announcing import announce_end
@@ -146,6 +146,7 @@ class Owning(Reading):
         *,
         available_at: int | datetime | None = None,
         reason: str = "",
+        held: str = releases.Held.CALLER,
         started: bool = True,
         slot: int = 0,
         token: str | None = None,
@@ -157,6 +158,10 @@ class Owning(Reading):
 
         Parameters
         ----------
+        reason : str
+            Kept in the job and its history, and shown to people.
+        held : str
+            What holds the job, one of `jobclaim.jobs.protocol.releases.Held`.
         started : bool
             ``False`` if the body did not run: the job may then still expire before its start (``start_by``).
         slot : int
@@ -167,9 +172,16 @@ class Owning(Reading):
         claim, now = self._claim_on(job_id, JobStatus.PENDING, token), self.clock()
         soonest = now + lifecycle.least_wait_ms(claim) if started else now
         at = max(soonest, checks.moment(available_at, "available_at", now))
-        failure = describe(reason, now, FailureKind.TRANSIENT) if reason else None
         after = lifecycle.pending_again(
-            claim, Move.RELEASE, failure, now, at, charge=False, started=started, slot=checks.moment(slot, "slot", now)
+            claim,
+            Move.RELEASE,
+            None,
+            now,
+            at,
+            charge=False,
+            started=started,
+            slot=checks.moment(slot, "slot", now),
+            released=releases.release_of(claim, held, reason, now),
         )
         return self._end(claim, Move.RELEASE, after)
 

@@ -6,6 +6,7 @@ was lost counts as applied. This module decides nothing.
 
 from __future__ import annotations
 
+from jobclaim.jobs.kept import Release
 from jobclaim.jobs.model import Failure, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
@@ -56,9 +57,12 @@ def expire(repo: JobRepo, job: Job) -> Job | None:
     return repo.table.apply(job, Move.CANCEL, lifecycle.late(job, repo.clock(), repo.retention)).made
 
 
-def dispatch(repo: JobRepo, job: Job) -> Job | None:
-    """Count the message that the caller sends next; of two parallel passes one succeeds. Returns as `orphan_fail`."""
-    return repo.table.apply(job, Move.DISPATCH, lifecycle.dispatched(job, repo.clock())).made
+def dispatch(repo: JobRepo, job: Job, held: Release | None = None) -> Job | None:
+    """Count the message that the caller sends next; of two parallel passes one succeeds. Returns as `orphan_fail`.
+
+    ``held`` is what kept the last message from being claimed, if that is known.
+    """
+    return repo.table.apply(job, Move.DISPATCH, lifecycle.dispatched(job, repo.clock(), held)).made
 
 
 def revive(repo: JobRepo, job: Job) -> Job | None:

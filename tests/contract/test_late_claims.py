@@ -56,7 +56,7 @@ def test_a_claim_without_an_answer_is_given_back_when_the_store_answers_again(st
     after = store.repo().get_job(lost.job_id)
     assert (after.status, after.charged, after.attempt) == (JobStatus.PENDING, 0, 1)
     (entry,) = after.history
-    assert (entry.outcome, entry.failure and entry.failure.message) == ("release", NEVER_STARTED)
+    assert (entry.outcome, entry.held, entry.reason) == ("release", "late", NEVER_STARTED)
     assert store.repo().get_job(other.job_id).status is JobStatus.PROCESSING
     assert repo.claim_job(lost.job_id) is not None
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from jobclaim.jobs import ClaimLost, FailureKind, IllegalTransition, Job, JobNotFound, JobRepo, JobStatus, NotClaimed
+from jobclaim.jobs import (
+    ClaimLost,
+    FailureKind,
+    IllegalTransition,
+    InvalidInput,
+    Job,
+    JobNotFound,
+    JobRepo,
+    JobStatus,
+    NotClaimed,
+)
+from jobclaim.jobs.kept import Release
+from jobclaim.jobs.protocol import releases
 from jobclaim.jobs.repo import rescue
 from tests.contract.stores import Store
 
@@ -274,9 +287,45 @@ def test_a_release_is_not_charged(store: Store) -> None:
     released = owner.release(job.job_id, reason="shutdown")
 
     assert (released.attempts_left, released.attempt) == (1, 1)
-    assert [(entry.outcome, entry.failure and entry.failure.message) for entry in released.history] == [
-        ("release", "shutdown")
+    assert [(entry.outcome, entry.failure, entry.reason) for entry in released.history] == [
+        ("release", None, "shutdown")
     ]
+
+
+def test_a_release_is_stored_apart_from_failures_and_ends_with_the_next_attempt(store: Store) -> None:
+    owner, job = store.claimed(max_attempts=3)
+    owner.reschedule(job.job_id, error=ConnectionError("down"))
+    assert owner.claim_job(job.job_id) is not None
+
+    held = owner.release(job.job_id, reason="the rate limit of 1/m is used up", held="rate-limit", started=False)
+
+    read = store.repo().get_job(job.job_id)
+    assert read == held
+    assert releases.current(read) == Release(
+        held="rate-limit", reason="the rate limit of 1/m is used up", at=store.clock(), attempt=2
+    )
+    assert (read.charged, read.failure and read.failure.message) == (1, "down"), "the last real failure is kept"
+    assert owner.claim_job(job.job_id) is not None
+    assert releases.current(store.repo().get_job(job.job_id)) is None
+    done = owner.update_status(job.job_id, "COMPLETED")
+    assert (done.released, [(past.outcome, past.held) for past in done.history]) == (
+        None,
+        [("retry", ""), ("release", "rate-limit")],
+    )
+
+
+def test_a_claim_by_a_release_that_does_not_know_holds_ends_them_too(store: Store) -> None:
+    owner, job = store.claimed()
+    held = owner.release(job.job_id, reason="a limit", held="rate-limit")
+    retried = replace(held, attempt=held.attempt + 1, charged=1)  # what it wrote: it left the attribute alone
+    assert releases.current(retried) is None
+
+
+def test_what_holds_a_job_must_be_known(store: Store) -> None:
+    owner, job = store.claimed()
+    with pytest.raises(InvalidInput, match="held='lunch' is not known; use one of"):
+        owner.release(job.job_id, held="lunch")
+    assert store.repo().get_job(job.job_id) == job
 
 
 def test_a_job_due_far_ahead_has_no_message_yet_and_recovery_can_still_count_one(store: Store) -> None:

@@ -16,6 +16,8 @@ from jobclaim.jobs import IdempotencyService, Job, JobRepo, JobStatus
 from jobclaim.jobs.protocol.submission import id_for_key
 from jobclaim.recovery import sweep
 from jobclaim.recovery.dead import DeadLetters, Filter
+from jobclaim.views.records import job_record
+from jobclaim.views.timeline import waiting_reason
 from tests.contract.conftest import MODEL, REAL, open_store
 from tests.contract.stores import Store
 
@@ -143,6 +145,18 @@ def test_every_job_is_read_as_it_was_written(table: Store, job_id: str) -> None:
     assert job.payload == json.loads(item["payload"]["S"])
     assert bool(job.failure) == ("failure" in item)
     assert len(job.history) == len(json.loads(item.get("history", {"S": "[]"})["S"]))
+
+
+def test_a_release_that_an_older_version_wrote_reads_as_a_hold_and_not_as_a_failure(table: Store) -> None:
+    repo = table.repo()
+    row = job_record(job := repo.get_job("released"))
+    assert (row["released"]["held"], row["released"]["reason"], row["failure"]) == (None, "a deploy", None)
+    assert (row["history"][0]["released"]["reason"], row["history"][0]["failure"]) == ("a deploy", None)
+    assert waiting_reason(job, job.available_at, table.settings).startswith("Released uncharged: a deploy. Due")
+    claimed(repo, "released")
+    assert job_record(repo.get_job("released"))["failure"] is None
+    retried = job_record(repo.get_job("retried"))
+    assert (retried["released"], retried["failure"]["message"]) == (None, "down")
 
 
 def test_lists_dead_letters_and_keys_find_jobs_of_the_other_release(table: Store) -> None:

@@ -11,9 +11,10 @@ from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus, checks
 from jobclaim.jobs.durable.reports import MAX_MESSAGE, MAX_STATE, Reports
 from jobclaim.jobs.failures import dead
 from jobclaim.jobs.failures.description import describe
-from jobclaim.jobs.kept import Progress, Step, Wait
+from jobclaim.jobs.kept import Progress, Release, Step, Wait
 from jobclaim.jobs.model import HISTORY_LIMIT, DeadState, Decision
-from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol import lifecycle, releases
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.protocol.submission import MAX_ENVELOPE, MAX_POLICY
 from jobclaim.jobs.repo.keeping import MAX_NAME
 from jobclaim.jobs.transitions import Move
@@ -46,7 +47,10 @@ ATTEMPTS = st.builds(
     lease_expires_at=MILLISECONDS,
     ended_at=MILLISECONDS,
     failure=st.none() | FAILURES,
+    held=WORDS,
+    reason=WORDS,
 )
+RELEASES = st.builds(Release, held=IDS, reason=WORDS, at=MILLISECONDS, attempt=COUNTS)
 STEPS = st.builds(
     Step, name=IDS, function=WORDS, arguments=WORDS, result=JSON, attempt=COUNTS, at=MILLISECONDS, took_ms=COUNTS
 )
@@ -126,6 +130,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "wait_secret": WORDS,
     "waits_for": WORDS,
     "progress": st.none() | PROGRESS,
+    "released": st.none() | RELEASES,
     "checkpoint": JSON,
 }
 """Every field that is stored."""
@@ -187,6 +192,7 @@ def fullest_job(character: str, payload_bytes: int) -> Job:
     for _ in range(HISTORY_LIMIT + 1):
         job = lifecycle.pending_again(job, Move.ORPHAN_RETRY, longest_failure(character), LATE, LATE, charge=True)
         job = replace(job, status=JobStatus.PROCESSING, start_by=LATE, slot=LATE)
+    job = replace(job, released=releases.release_of(job, Held.CONCURRENCY_LIMIT, character * 50_000, LATE))
     return replace(job, effects=f"99:{'f' * 16}", nonce="f" * 8, unsent=1, waits_for=character * MAX_NAME)
 
 

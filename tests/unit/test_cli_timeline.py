@@ -10,7 +10,11 @@ from rich.console import Console
 
 from jobclaim.cli.job_view import draw_job
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus
+from jobclaim.jobs.kept import Release
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.settings import Settings
+from jobclaim.views.holds import WORDS
+from jobclaim.views.records import job_record, remark_on
 from jobclaim.views.timeline import timeline, waiting_reason
 
 NOW = 1_750_000_000_000
@@ -62,6 +66,47 @@ def test_a_scheduled_job_says_when_it_is_due_and_where_its_message_is() -> None:
     assert reason(soon).startswith("Due in 1 min")
     assert "waits in SQS" in reason(soon)
     assert "recovery sends its message" in reason(replace(soon, dispatches=0))
+
+
+HELD = replace(
+    PENDING,
+    attempt=2,
+    charged=1,
+    available_at=NOW + 7_000,
+    released=Release(held="rate-limit", reason="the rate limit of 1/m is used up", at=NOW, attempt=2),
+    history=(
+        Attempt(
+            attempt=2, outcome="release", ended_at=NOW, held="rate-limit", reason="the rate limit of 1/m is used up"
+        ),
+    ),
+)
+
+
+def test_a_held_job_names_its_hold_what_to_do_and_when_it_starts() -> None:
+    assert reason(HELD) == (
+        "Held by its rate limit: the rate limit of 1/m is used up. A higher `rate_limit` of its task lets more jobs "
+        "start. Due in 7.0 s (2025-06-15 15:06:47Z); its message waits in SQS."
+    )
+    assert "Due for" in reason(HELD, NOW + 10_000)
+
+
+def test_a_held_job_counts_what_is_charged_and_shows_no_failure() -> None:
+    shown = drawn(HELD)
+    assert "1 of 3 charged, 2 claimed" in shown
+    assert "attempt 2 released, uncharged" in shown
+    assert "failure" not in shown
+    row = job_record(HELD)
+    assert remark_on(row, NOW) == "held by its rate limit, due in 7.0 s"
+    assert (row["charged"], row["released"]["held"], row["history"][0]["failure"]) == (1, "rate-limit", None)
+
+
+def test_every_hold_has_its_words() -> None:
+    assert WORDS.keys() == {str(held) for held in Held}
+
+
+def test_a_hold_that_a_later_version_writes_is_told_with_its_reason() -> None:
+    later = replace(HELD, released=Release(held="full-moon", reason="wait for dawn", at=NOW, attempt=2))
+    assert reason(later).startswith("Released uncharged: wait for dawn. Due")
 
 
 def test_a_job_of_an_unknown_queue_says_so() -> None:

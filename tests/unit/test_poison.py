@@ -12,6 +12,7 @@ from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import FailureKind, Job, JobStatus, StoreUnavailable, on_failure
 from jobclaim.jobs.failures import hooks
 from jobclaim.jobs.failures.dead import seal_policy
+from jobclaim.jobs.protocol import releases
 from jobclaim.jobs.repo import rescue
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
@@ -156,6 +157,13 @@ def test_a_message_that_could_not_be_sent_again_is_kept(desk: Desk, monkeypatch:
     monkeypatch.setattr(poison, "publish", away)
     assert desk.handle(desk.step()).status is JobStatus.PENDING
     assert desk.deleted == []
+
+
+def test_a_job_whose_task_is_not_registered_names_that_as_its_hold(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poison, "publish", lambda *_: None)
+    held = releases.current(desk.handle(desk.step()))
+    assert held is not None
+    assert (held.held, held.reason) == ("unknown-task", f"{TASK} is not registered")
 
 
 def test_a_step_that_is_too_late_is_not_sent_again(desk: Desk) -> None:

@@ -22,6 +22,7 @@ from jobclaim.fleet.rates import Coming, RateLimit
 from jobclaim.jobs import Job
 from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.idempotency import derive_key
+from jobclaim.jobs.protocol.releases import Held
 
 TURN_GRACE_MS: Final = 5_000
 """How late a job may be for its turn and still count as in time."""
@@ -55,6 +56,7 @@ class Hold:
     until: int
     slot: int
     reason: str
+    held: Held
 
 
 def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold | None:
@@ -71,7 +73,8 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
     """
     if name and not limits.enter(name, task.concurrency_limit, job):
         wait = backoff_ms(job.attempt - job.charged)
-        return Hold(now + wait, 0, f"{task.concurrency_limit} jobs with its concurrency key are running already")
+        reason = f"{task.concurrency_limit} jobs with its concurrency key are running already"
+        return Hold(now + wait, 0, reason, Held.CONCURRENCY_LIMIT)
     if not task.rate_limit:
         return _granted(job, name, limits)
     limit = RateLimit.parse(task.rate_limit, task.rate_burst)
@@ -84,7 +87,8 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
         return _granted(job, name, limits)
     if name:
         limits.leave(name, job)
-    return Hold(turn.at, turn.at if turn.reserved else 0, f"the rate limit of {task.rate_limit} is used up")
+    reason = f"the rate limit of {task.rate_limit} is used up"
+    return Hold(turn.at, turn.at if turn.reserved else 0, reason, Held.RATE_LIMIT)
 
 
 def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
@@ -94,7 +98,7 @@ def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
         return None
     if name:
         limits.leave(name, job)
-    return Hold(now, 0, "its lease ended before its limits allowed it to start")
+    return Hold(now, 0, "its lease ended before its limits allowed it to start", Held.LATE)
 
 
 def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:

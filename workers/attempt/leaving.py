@@ -38,6 +38,7 @@ from jobclaim.jobs import (
 from jobclaim.jobs.failures.description import words
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Failure
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt import outcome
 from jobclaim.workers.attempt.original import cause_of
@@ -58,11 +59,14 @@ class End:
         The result, the error, or the reason.
     at : int, optional
         When the job may start again, epoch milliseconds.
+    held : Held
+        What releases the job, with a release.
     """
 
     move: Move
     value: Any = None
     at: int | None = None
+    held: Held = Held.CALLER
 
 
 def process_is_ending() -> bool:
@@ -85,9 +89,9 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
     if isinstance(left, Retry):
         return End(Move.RETRY, cause_of(left))
     if isinstance(left, BreakerOpen):
-        return End(Move.RELEASE, str(left), left.until)
+        return End(Move.RELEASE, str(left), left.until, Held.BREAKER)
     if isinstance(left, Reject):
-        return End(Move.RELEASE, "its task rejected the message") if left.requeue else End(Move.FAIL, _reason(left))
+        return _end_of_reject(left)
     if isinstance(left, JobCancelled):
         return End(Move.STOP, left)
     if not isinstance(left, Ignore):
@@ -99,6 +103,12 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
         return End(Move.COMPLETE, meta)
     why = words(left)
     return End(Move.STOP, f"its task raised {type(left).__name__}" + (f": {why}" if why else ""))
+
+
+def _end_of_reject(left: Reject) -> End:
+    if left.requeue:
+        return End(Move.RELEASE, "its task rejected the message", held=Held.REQUEUE)
+    return End(Move.FAIL, _reason(left))
 
 
 def _reason(left: Reject) -> BaseException:
@@ -149,9 +159,8 @@ def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
         case Move.STOP:
             return outcome.record_cancelled(repo, job_id, token, end.value)
         case Move.RELEASE:
-            return _send_back(
-                app, repo, claim, partial(repo.release, reason=end.value, available_at=end.at), Move.RELEASE
-            )
+            release = partial(repo.release, reason=end.value, available_at=end.at, held=end.held)
+            return _send_back(app, repo, claim, release, Move.RELEASE)
         case _:  # Move.RETRY
             kind = outcome.kind_of(end.value) if end.value is not None else None
             return _send_back(app, repo, claim, partial(repo.reschedule, error=end.value, kind=kind), Move.RETRY)

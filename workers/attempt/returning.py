@@ -33,6 +33,7 @@ from jobclaim.jobs import (
 )
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.workers.attempt import admission
 from jobclaim.workers.attempt.outcome import kind_of
 from jobclaim.workers.messages import call, envelope
@@ -104,13 +105,21 @@ class ReturningTask(Task):
             hold = admission.ask(self, job, name, self.jobclaim.limits, repo.clock())
         except StoreUnavailable as error:
             log.error("limits.unavailable", reason=str(error))
-            hold = admission.Hold(repo.clock() + admission.LONGEST_WAIT_MS, 0, "the limits could not be read")
+            until = repo.clock() + admission.LONGEST_WAIT_MS
+            hold = admission.Hold(until, 0, "the limits could not be read", Held.STORE)
         if hold is None:
             self.request.takes_place = name  # a copy: a body may change its arguments
             return
         log.info("job.held", why=hold.reason, available_at=hold.until)
         self._release_claimed(
-            partial(repo.release, available_at=hold.until, reason=hold.reason, started=False, slot=hold.slot)
+            partial(
+                repo.release,
+                available_at=hold.until,
+                reason=hold.reason,
+                held=hold.held,
+                started=False,
+                slot=hold.slot,
+            )
         )
         raise Ignore(hold.reason)
 
@@ -196,7 +205,7 @@ class ReturningTask(Task):
             )
         due = timing.due_at(seconds, None, self.jobclaim.repo.clock(), self.app.timezone)
         self._make_room()
-        self._release_claimed(partial(self.jobclaim.repo.release, available_at=due, reason=reason))
+        self._release_claimed(partial(self.jobclaim.repo.release, available_at=due, reason=reason, held=Held.SNOOZE))
         raise Snoozed(reason)
 
     def _policy_delay(self, error: BaseException | None) -> float:

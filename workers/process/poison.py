@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jobclaim.jobs import ClaimLost, FailureKind, InvalidInput, Job, JobNotFound, JobStatus
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.protocol.releases import Held, release_of
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import early
 from jobclaim.settings import SQS_MAX_DELAY, dead_letters_of
@@ -122,7 +123,8 @@ class PoisonHandler:
         if repo.clock() < job.dispatched_at + last_delay * 1000 // 2:
             log.info("message.dropped_copy", **job.log_context())
             return
-        counted = rescue.dispatch(repo, job)
+        held = release_of(job, Held.UNKNOWN_TASK, reason, repo.clock())
+        counted = rescue.dispatch(repo, job, held)
         if counted is not None:
             delay = delay_seconds(counted.dispatches - 1)
             publish(self._app, counted, delay)

@@ -25,6 +25,7 @@ from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
 from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.repo.claiming import NEVER_STARTED
 from jobclaim.workers.attempt.answer import einfo_of
@@ -94,7 +95,9 @@ def unanswered(app: Celery, attempt: HeldAttempt) -> None:
     if _is_unclaimed(job, attempt):
         _send_again(app, job)
     elif _is_mine(job, attempt):
-        after = app.jobclaim.repo.release(job.job_id, reason=NEVER_STARTED, started=False, token=attempt.token)
+        after = app.jobclaim.repo.release(
+            job.job_id, reason=NEVER_STARTED, held=Held.LATE, started=False, token=attempt.token
+        )
         log.info("job.released", **job.log_context())
         publish_if_due(app, after)
 
@@ -114,7 +117,11 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
         return False
     elif job.on_orphan == "retry":
         after = app.jobclaim.repo.release(
-            job.job_id, reason="its worker was stopped", token=attempt.token, available_at=available_at
+            job.job_id,
+            reason="its worker was stopped",
+            held=Held.WORKER_STOP,
+            token=attempt.token,
+            available_at=available_at,
         )
         traces.ended(app.jobclaim.repo.settings, job, "release", at=app.jobclaim.repo.clock())
         log.info("job.released", **job.log_context())

@@ -12,6 +12,7 @@ from kombu.exceptions import EncodeError
 from jobclaim.jobs import InvalidPayload, Job, StoreUnavailable
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.storage.resilience import retry_until
 from jobclaim.workers.attempt import fence
 from jobclaim.workers.attempt.coroutines import refuse_awaitable
@@ -78,7 +79,11 @@ class LinkedTask(EffectfulTask):
         except StoreUnavailable as error:
             log.error("links.unavailable", reason=str(error), **job.log_context())
             again = self.jobclaim.repo.release(
-                job.job_id, reason="what follows it could not be read", started=False, token=job.claim_token
+                job.job_id,
+                reason="what follows it could not be read",
+                held=Held.STORE,
+                started=False,
+                token=job.claim_token,
             )
             publish_if_due(self.app, again)
             raise Ignore(str(error)) from error

@@ -8,6 +8,8 @@ from typing import Final
 
 from jobclaim.cli.output import remark
 from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.protocol import releases
+from jobclaim.views.holds import charged_in_words, hold_in_words
 from jobclaim.views.lasting import progress_in_words, waits_in_words
 
 FIRST_PAUSE: Final = 0.2
@@ -47,4 +49,6 @@ def _far(job: Job) -> str:
 
 def _state(job: Job) -> str:
     by = f", by {job.worker_id}" if job.worker_id else ""
-    return f"{job.status}, attempt {job.attempt} of {job.max_attempts}{by}"
+    release = releases.current(job)
+    held = f", {hold_in_words(release)}" if release else ""
+    return f"{job.status}, {charged_in_words(job.charged, job.max_attempts)} attempts charged{held}{by}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Final
 
 from jobclaim.fleet.breaker import Breaker, Breakers
 from jobclaim.fleet.limits import FleetLimits
 from jobclaim.jobs import Job, JobError, JobRepo, StoreUnavailable
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.workers.attempt import admission
 from tests.simulation.actors.stage import Stage
 from tests.simulation.line import Process
@@ -43,8 +45,9 @@ class Limited:
         until, slot = self._held_until(job)
         if not until:
             return True
+        give_back = partial(self._repo.release, available_at=until, reason="held", held=Held.RATE_LIMIT)
         try:
-            after = self._repo.release(job.job_id, available_at=until, reason="held", started=False, slot=slot)
+            after = give_back(job.job_id, started=False, slot=slot)
         except JobError:
             return False
         self._stage.publish(self._process, after)

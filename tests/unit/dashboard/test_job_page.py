@@ -191,9 +191,24 @@ def test_a_retry_is_done_when_the_job_completed(board: Board) -> None:
     assert "Requested: it is PENDING again" in html.unescape(board.browser().get(page).text)
     assert board.sent == [job.job_id]
     board.repo.claim_job(job.job_id, worker_id="worker-2")
-    assert "attempt 2 runs in worker-2" in html.unescape(board.browser().get(page).text)
+    assert "attempt 1 of 3 runs in worker-2" in html.unescape(board.browser().get(page).text)
     board.repo.update_status(job.job_id, "COMPLETED", result=1)
     assert "Done: it was retried and completed" in html.unescape(board.browser().get(page).text)
+
+
+def test_a_hold_is_shown_as_a_hold_with_what_to_do_and_what_is_charged(board: Board) -> None:
+    job, secret = board.job(), board.job()
+    for one, held, why in ((job, "rate-limit", "the rate limit of 1/m is used up"), (secret, "snooze", "no 4711 yet")):
+        board.repo.claim_job(one.job_id, worker_id="worker-1")
+        board.repo.release(one.job_id, reason=why, held=held, started=False)
+    shown = text_of(board, job)
+    assert "Held by its rate limit: the rate limit of 1/m is used up. A higher <code>rate_limit</code>" in shown
+    assert "0 of 3 charged, 1 claimed" in shown
+    assert "Last failure" not in shown
+    assert "Snoozed by its task: [hidden]" in text_of(board, secret), "a body's own words may hold what is secret"
+    listed = html.unescape(board.browser().get("/jobs").text)
+    assert "held by its rate limit" in listed
+    assert '0<span class="muted"> of 3</span>' in listed
 
 
 def test_a_notice_about_no_verb_says_nothing(board: Board) -> None:
