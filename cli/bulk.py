@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,12 @@ import click
 
 from jobclaim.cli.errors import Refused, explain
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Output
+from jobclaim.cli.output import Output, remark
 
 if TYPE_CHECKING:
     from jobclaim.jobs import Job
     from jobclaim.jobs.clock import Clock
+    from jobclaim.recovery.dead import ActReport
 
 
 def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock, out: Output) -> None:
@@ -39,6 +41,19 @@ def for_each(job_ids: Sequence[str], act: Callable[[str], Job], *, clock: Clock,
     for refusal in refused:
         refusal.show()
     click.get_current_context().exit(exit_code(len(done), [refusal.exit_code for refusal in refused]))
+
+
+def print_progress(verb: str) -> Callable[[ActReport], None]:
+    """Return a callback that reports progress every two seconds."""
+    told = time.monotonic()
+
+    def tell(report: ActReport) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 2:
+            told = time.monotonic()
+            remark(f"{verb}: {report.done} done, {len(report.refused)} refused")
+
+    return tell
 
 
 def exit_code(done: int, refusals: Sequence[int]) -> int:

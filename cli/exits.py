@@ -14,3 +14,4 @@ class ExitCode(IntEnum):
     NOT_FOUND = 3
     CHECK_FAILED = 4
     PARTIAL = 5
+    INTERRUPTED = 130

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from functools import partial
 from typing import Any, Final
@@ -45,6 +45,8 @@ def cancel(
     reason: str = BY_A_PERSON,
     records: FleetRecords | None = None,
     send: Callable[[Job], Any] | None = None,
+    read: Job | None = None,
+    only: Collection[JobStatus] = (JobStatus.PENDING, JobStatus.PROCESSING, JobStatus.CANCELLED),
 ) -> Answer:
     """Cancel a job: a waiting one at once, a running one through its worker.
 
@@ -52,22 +54,27 @@ def cancel(
     ----------
     send : callable, optional
         Publishes the message that notifies the job's links; default: through an app with the repo's settings.
+    read : Job, optional
+        The job as the caller has read it, which saves a read.
+    only : collection of JobStatus
+        States in which it is cancelled; in any other the caller did not mean it.
 
     Raises
     ------
     IllegalTransition
-        The job has ended, or it was claimed outside a worker, so no worker can stop it. The message says which.
+        The job has ended or is in a state that was not meant, or it was claimed outside a worker, so no worker can
+        stop it. The message says which.
     JobNotFound, StoreUnavailable
     """
     records = records or FleetRecords.of(repo)
     for _ in range(ROUNDS):
-        job = repo.get_job(job_id)
+        job, read = read or repo.get_job(job_id), None
+        if job.status not in only:
+            raise _not_meant(job)
         if job.status is JobStatus.PROCESSING:
             answer = _ask_worker(repo, records, job, reason)
-        elif job.status in (JobStatus.PENDING, JobStatus.CANCELLED):
-            answer = _cancel_waiting(repo, job, reason, send)
         else:
-            raise IllegalTransition(f"job {job_id!r} is {job.status}: it has ended, so there is nothing to cancel")
+            answer = _cancel_waiting(repo, job, reason, send)
         if answer is not None:
             log.info("cancel.requested", answer=str(answer), **job.log_context())
             return answer
@@ -78,9 +85,15 @@ def cancel(
     )
 
 
+def _not_meant(job: Job) -> IllegalTransition:
+    if job.status.is_open:
+        return IllegalTransition(f"job {job.job_id!r} is {job.status} by now and was left alone")
+    return IllegalTransition(f"job {job.job_id!r} is {job.status}: it has ended, so there is nothing to cancel")
+
+
 def _cancel_waiting(repo: JobRepo, job: Job, reason: str, send: Callable[[Job], Any] | None) -> Answer | None:
     try:
-        cancelled = repo.cancel_job(job.job_id, reason=reason)
+        cancelled = repo.cancel_job(job.job_id, reason=reason, read=job)
     except IllegalTransition:
         return None  # claimed just now: read it again
     _notify_links(repo, cancelled, send)

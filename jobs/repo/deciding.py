@@ -53,15 +53,20 @@ class Deciding(Reading):
             return self.large.readable(written.made)
         raise _changed(job_id, "retried", written.job)
 
-    def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person") -> Job:
+    def cancel_job(self, job_id: str, *, reason: str = "cancelled by a person", read: Job | None = None) -> Job:
         """Cancel a PENDING job; a job that is already cancelled is returned unchanged.
+
+        Parameters
+        ----------
+        read : Job, optional
+            The job as the caller has read it, which saves a read; the write is conditional on its attempt.
 
         Raises
         ------
         IllegalTransition
             The job is running or has ended.
         """
-        job, now = self.get_job(job_id), self.clock()
+        job, now = read or self.get_job(job_id), self.clock()
         if job.status is JobStatus.CANCELLED:
             return job
         if job.status is not JobStatus.PENDING:

@@ -239,6 +239,14 @@ SCENARIOS: dict[str, Scenario] = {
     f"jobclaim resume {AN_ID} approval": Scenario(one(*JOB, status="PENDING"), waiting),
     f'jobclaim resume {AN_ID} approval --payload \'{{"by": "ann"}}\'': Scenario(one(*JOB), waiting),
     f'jobclaim cancel {AN_ID} --reason "sent by mistake"': Scenario(rows(*JOB), waiting),
+    "jobclaim cancel --task 'report.*' --queue reports --reason \"sent twice\"": Scenario(
+        says("0 jobs to cancel"), waiting
+    ),
+    "jobclaim cancel --queue reports --state processing --state pending --since 2h --yes": Scenario(
+        one("verb", "matched", "done", "requested", "refused", "submitted_before"), waiting
+    ),
+    "jobclaim cancel --task 'report.*' --dry-run -o ids": Scenario(says("0 jobs to cancel"), waiting),
+    "jobclaim cancel --queue reports --yes": Scenario(one("verb", "matched", "done", "refused"), waiting),
     "jobclaim cancel ID": Scenario(rows(*JOB), waiting),
     'jobclaim resume ID approval --payload \'{"by": "ann"}\'': Scenario(one(*JOB, status="PENDING"), waiting),
     "jobclaim retry ID --clear-steps": Scenario(rows(*JOB), failed),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import types
 from collections.abc import Iterator
@@ -14,9 +15,11 @@ import pytest
 from celery import shared_task
 from click.testing import CliRunner, Result
 
+from jobclaim.cli import bulk
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
+from jobclaim.fleet.audit import Audit
 from jobclaim.infra import LocalAws, local_aws, provision
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import QueueSpec, Settings
@@ -292,6 +295,52 @@ def test_cancel_of_a_running_job_is_refused(session: Session) -> None:
     assert result.exit_code == ExitCode.ERROR
     assert "PROCESSING" in result.stderr
     assert session.repo.get_job(job.job_id).status is JobStatus.PROCESSING
+
+
+def test_cancel_by_filter_shows_what_it_means_and_does_nothing_unless_told(session: Session) -> None:
+    jobs = [session.repo.create_job("shop.charge", queue="mail") for _ in range(2)]
+    other = session.repo.create_job("shop.charge")
+    asked = run(session, "cancel", "--task", "shop.*", "--queue", "mail")
+    assert asked.exit_code == ExitCode.ERROR, "nobody answered the question"
+    assert "2 jobs to cancel:" in asked.stderr
+    assert "2  PENDING     shop.charge  (queue mail)" in asked.stderr
+    dry = run(session, "cancel", "-q", "mail", "--dry-run", "-o", "ids")
+    assert sorted(dry.stdout.split()) == sorted(job.job_id for job in jobs)
+    assert {session.repo.get_job(job.job_id).status for job in jobs} == {JobStatus.PENDING}
+
+    [record] = records(run(session, "cancel", "-q", "mail", "--yes", "--reason", "sent twice"))
+
+    assert (record["matched"], record["done"], record["refused"]) == (2, 2, [])
+    assert {session.repo.get_job(job.job_id).status for job in jobs} == {JobStatus.CANCELLED}
+    assert session.repo.get_job(other.job_id).status is JobStatus.PENDING
+    [entry] = [one for one in Audit.of(session.repo).entries() if one.verb == "cancel"]
+    assert (entry.done, entry.why, entry.what) == (2, "sent twice", "queue=mail state=PENDING")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("nobody", "-q", "mail"), ("--all", "-q", "mail"), ("--state", "pending"), ("nobody", "--all")]
+)
+def test_cancel_wants_ids_or_a_filter_or_all(session: Session, arguments: tuple[str, ...]) -> None:
+    assert run(session, "cancel", *arguments).exit_code == ExitCode.USAGE
+
+
+def test_an_interrupted_cancel_says_how_far_it_came_and_how_to_continue(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        session.repo.create_job("shop.charge", queue="mail")
+
+    def press(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk, "print_progress", lambda _: press)
+    result = run(session, "cancel", "--task", "shop.*", "--since", "1h", "--yes")
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert json.loads(result.stdout)["done"] == 1
+    again = shlex.split(result.stderr.partition("Continue with: ")[2])
+    monkeypatch.undo()
+    [record] = records(run(session, *again[1:], "--yes"))
+    assert (record["matched"], record["done"]) == (2, 2)
 
 
 def test_resume_gives_a_waiting_job_its_payload_and_sends_its_message(session: Session) -> None:

@@ -234,7 +234,8 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
 
 
 def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> int:
-    from jobclaim.cli.commands.dead.acting import preview, print_plan, print_progress, print_report
+    from jobclaim.cli.bulk import print_progress
+    from jobclaim.cli.commands.dead.acting import preview, print_plan, print_report
     from jobclaim.recovery.dead import ActReport
 
     wanted = job_ids if _by_ids(verb, job_ids, options) else made_filter(session, options, options["states"])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,19 +48,6 @@ def print_plan(
     elif out.format != "table":
         report = ActReport(matched=matched, limited=matched < count)
         out.one(act_record(verb, report, dry_run=True), lambda _: None)
-
-
-def print_progress(verb: Verb) -> Callable[[ActReport], None]:
-    """Return a callback that reports progress every two seconds."""
-    told = time.monotonic()
-
-    def tell(report: ActReport) -> None:
-        nonlocal told
-        if time.monotonic() - told >= 2:
-            told = time.monotonic()
-            remark(f"{verb}: {report.done} done, {len(report.refused)} refused")
-
-    return tell
 
 
 def print_report(verb: Verb, report: ActReport, out: Output) -> int:

@@ -1,0 +1,248 @@
+"""Cancel open jobs by a filter: find, count and cancel them.
+
+::
+
+    cancels = Cancels(repo)
+    cancels.act(OpenJobs(queues=("reports",), what="queue=reports"), by="ada", reason="sent twice", rate=100)
+
+The jobs are those that were submitted by the time at which this begins, and the index is read up to the last entry that
+it has then, a hundred jobs in two requests. Each cancellation is one conditional write on what was read. What was
+cancelled is not found again, so a cancellation that was killed can be repeated with the same end: it continues with the
+rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+from jobclaim.fleet.acting import acting
+from jobclaim.fleet.workers import FleetRecords
+from jobclaim.jobs.errors import JobError, StoreUnavailable
+from jobclaim.jobs.model import Job, JobStatus
+from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.repo import JobRepo
+from jobclaim.jobs.storage.listing import state_keys
+from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.recovery.dead import ActReport
+from jobclaim.recovery.handling import Send
+from jobclaim.workers.cancel import BY_A_PERSON, Answer, cancel
+
+PAGE: Final = 100
+"""Index entries and items per read."""
+COUNTED: Final = 10_000
+"""Jobs that a preview looks at."""
+SAMPLE: Final = 5
+"""Ids that a preview names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenJobs:
+    """Selects open jobs.
+
+    Attributes
+    ----------
+    what : str
+        The selection in words, for the audit trail.
+    states : tuple of JobStatus
+        PENDING jobs are cancelled at once; the workers of PROCESSING ones are asked to end them.
+    queues : tuple of str
+        Empty for all queues of the settings.
+    submitted_before : int
+        Epoch milliseconds, inclusive; 0 for the time at which the cancellation begins.
+    fits : callable
+        Checks the rest.
+    """
+
+    what: str
+    states: tuple[JobStatus, ...] = (JobStatus.PENDING,)
+    queues: tuple[str, ...] = ()
+    submitted_before: int = 0
+    fits: Callable[[Job], bool] = field(default=lambda _: True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The jobs that match now.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether all open jobs of the queues were looked at.
+    groups : Counter
+        By task, queue and status.
+    sample : tuple of str
+        Ids of some of them.
+    """
+
+    count: int
+    complete: bool
+    groups: Counter[tuple[str, str, str]]
+    sample: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class CancelReport(ActReport):
+    """The report of a cancellation; of the jobs that are ``done``, the workers of ``requested`` ones were asked."""
+
+    requested: int = 0
+
+
+class Cancels:
+    """The open jobs of one job table.
+
+    Parameters
+    ----------
+    send : callable, optional
+        ``send(job, delay_seconds)`` publishes the message that tells a job's links; default: through an app with the
+        repo's settings.
+    sleep, timer : callable
+        Used to keep the rate.
+    """
+
+    def __init__(
+        self,
+        repo: JobRepo,
+        *,
+        send: Send | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._repo = repo
+        self._send = partial(_at_once, send) if send is not None else None
+        self._sleep = sleep
+        self._timer = timer
+
+    def ending(self, wanted: OpenJobs) -> OpenJobs:
+        """Return the selection with a fixed end: a cancellation that is repeated with it means the same jobs."""
+        now = self._repo.clock()
+        return replace(wanted, submitted_before=min(wanted.submitted_before or now, now))
+
+    def preview(self, wanted: OpenJobs, *, at_most: int = COUNTED) -> Preview:
+        """Count the jobs that match, among as many open jobs as ``at_most``. Raises `StoreUnavailable`."""
+        groups: Counter[tuple[str, str, str]] = Counter()
+        sample: list[str] = []
+        looked_at = 0
+        for page in self._pages(self.ending(wanted)):
+            for job in page:
+                groups[job.task, job.queue, str(job.status)] += 1
+                if len(sample) < SAMPLE:
+                    sample.append(job.job_id)
+            looked_at += PAGE
+            if looked_at >= at_most:
+                return Preview(groups.total(), False, groups, tuple(sample))
+        return Preview(groups.total(), True, groups, tuple(sample))
+
+    def find(self, wanted: OpenJobs) -> Iterator[Job]:
+        """Return the jobs that match, a page at a time, each partition in the order of the jobs' due times."""
+        for page in self._pages(self.ending(wanted)):
+            yield from page
+
+    def act(
+        self,
+        wanted: OpenJobs,
+        *,
+        by: str = "",
+        reason: str = "",
+        limit: int | None = None,
+        rate: float | None = None,
+        progress: Callable[[CancelReport], None] | None = None,
+        on_done: Callable[[str], object] | None = None,
+        report: CancelReport | None = None,
+    ) -> CancelReport:
+        """Cancel all jobs that match. A job that was claimed meanwhile, or has ended, is refused and listed.
+
+        Parameters
+        ----------
+        by, reason : str
+            In the audit trail; the reason is also stored with each job.
+        limit : int, optional
+            Jobs at most.
+        rate : float, optional
+            Jobs per second at most.
+        progress : callable, optional
+            Called with the report so far after each job; what it raises ends the cancellation.
+        on_done : callable, optional
+            Called with the id of each job as soon as it was acted on.
+        report : CancelReport, optional
+            Filled as jobs are acted on, so that a caller that is interrupted knows how far it came.
+
+        Raises
+        ------
+        StoreUnavailable
+            Cancellations before that stay, and a repetition continues with the rest.
+        """
+        made, started, records = report or CancelReport(), self._timer(), FleetRecords.of(self._repo)
+        with acting(self._repo, "cancel", what=wanted.what, why=reason, by=by) as act:
+            try:
+                for job in self.find(wanted):
+                    if limit is not None and made.matched >= limit:
+                        made.limited = True
+                        break
+                    made.matched += 1
+                    if rate is not None:
+                        self._sleep(max(0.0, started + (made.matched - 1) / rate - self._timer()))
+                    self._one(job, wanted, reason, records, made)
+                    if on_done is not None and not (made.refused and made.refused[-1][0] == job.job_id):
+                        on_done(job.job_id)
+                    if progress is not None:
+                        progress(made)
+            finally:
+                act.count(done=made.done, refused=len(made.refused))
+        return made
+
+    def _one(self, job: Job, wanted: OpenJobs, reason: str, records: FleetRecords, report: CancelReport) -> None:
+        try:
+            answer = cancel(
+                self._repo,
+                job.job_id,
+                reason=reason or BY_A_PERSON,
+                records=records,
+                send=self._send,
+                read=job,
+                only=wanted.states,
+            )
+        except StoreUnavailable:
+            raise
+        except JobError as error:
+            report.refused.append((job.job_id, str(error)))
+            return
+        report.done += 1
+        report.requested += answer is Answer.REQUESTED
+
+    def _pages(self, wanted: OpenJobs) -> Iterator[list[Job]]:
+        """Read a page of index entries and their jobs at a time, up to the last entry that a partition has now."""
+        repo, now = self._repo, self._repo.clock()
+        queues = list(wanted.queues or repo.settings.queue_names)
+        keys = state_keys(JobStatus.PENDING, queues, repo.table.shards)
+        ends = {key: repo.table.entries(key, limit=1, newest_first=True) for key in keys}
+        for key, last in ends.items():
+            for entries in self._entries(key, last[0].at) if last else ():
+                found = repo.table.get_many([entry.job_id for entry in entries])
+                jobs = [job for entry in entries if (job := found.get(entry.job_id)) is not None]
+                yield [job for job in jobs if self._fits(job, wanted, now)]
+
+    def _entries(self, key: str, up_to: int) -> Iterator[list[IndexEntry]]:
+        after: IndexEntry | None = None
+        while page := self._repo.table.entries(key, limit=PAGE, after=after, up_to=up_to):
+            yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1]
+
+    @staticmethod
+    def _fits(job: Job, wanted: OpenJobs, now: int) -> bool:
+        return (
+            job.status in wanted.states
+            and job.created_at <= wanted.submitted_before
+            and not lifecycle.is_gone(job, now)
+            and wanted.fits(job)
+        )
+
+
+def _at_once(send: Send, job: Job) -> None:
+    send(job, 0.0)
