@@ -10,7 +10,7 @@ import click
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Output, output_option, remark, say
 from jobclaim.cli.session import Session, pass_session
-from jobclaim.cli.times import Duration, Moment
+from jobclaim.cli.times import Duration, Past
 
 if TYPE_CHECKING:
     from jobclaim.jobs import Job
@@ -48,8 +48,8 @@ Examples:
 @click.option("--worker", "worker_id", default="", help="Jobs that this worker claimed last.")
 @click.option("--id", "id_pattern", default="", help="Jobs with this id; * matches anything.")
 @click.option("--since", type=Duration(), help="Submitted within this time: 10m, 2h, 1d.")
-@click.option("--submitted-after", type=Moment(), help="Submitted since this time, ISO 8601.")
-@click.option("--submitted-before", type=Moment(), help="Submitted by this time, ISO 8601. Default: now.")
+@click.option("--submitted-after", type=Past(), help="Submitted since this time: 14:30, yesterday, ISO 8601.")
+@click.option("--submitted-before", type=Past(), help="Submitted by this time. Default: now.")
 @click.option(
     "-s",
     "--state",
