@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Protocol, Self
 
 from jobclaim.verify.waiting import wait_until
 
@@ -21,6 +21,16 @@ TAIL_LINES = 40
 
 class ProcessDied(AssertionError):
     """A process ended while the test still waited for something from it."""
+
+
+class Leader(Protocol):
+    """What is needed of a `subprocess.Popen`."""
+
+    pid: int
+    returncode: int | None
+
+    def wait(self) -> int:
+        """Wait for its end and give its exit code."""
 
 
 class ManagedProcess:
@@ -61,23 +71,26 @@ class ManagedProcess:
         self._env = None if env is None else dict(env)
         self._cwd = cwd
         self._stop_seconds = stop_seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Leader | None = None
 
     def start(self) -> Self:
         """Start the process; an earlier log of the same name is appended to."""
         if self._process is not None and self._process.returncode is None:
             raise RuntimeError(f"{self.name} is started already; stop it first")
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                cwd=self._cwd,
-                start_new_session=True,
-            )
+            self._process = self._spawn(log)
         return self
+
+    def _spawn(self, log: BinaryIO) -> Leader:
+        return subprocess.Popen(
+            self.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=self._env,
+            cwd=self._cwd,
+            start_new_session=True,
+        )
 
     def __enter__(self) -> Self:
         return self.start()
@@ -166,7 +179,7 @@ class ManagedProcess:
         state = "running" if status is None else f"ended with {status}"
         return f"--- {self.name} (pid {self.pid}, {state}), end of its log:\n{self.tail()}\n---"
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Leader:
         if self._process is None:
             raise RuntimeError(f"{self.name} was never started; use it as a context manager or call start()")
         return self._process

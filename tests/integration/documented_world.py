@@ -19,7 +19,7 @@ from jobclaim.infra import local_aws, provision
 from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.clock import system_clock
 from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
-from tests.support.command_forks import CommandForks
+from tests.support import warm
 from tests.support.documented import ROOT
 from tests.support.processes import ManagedProcess
 from tests.support.stack import READY, variables
@@ -42,13 +42,12 @@ class World:
     environment: dict[str, str]
     folder: Path
     repo: JobRepo
-    forks: CommandForks
     _exits: ExitStack = field(default_factory=ExitStack)
     _started: int = 0
 
     def run(self, *argv: str, answer: str = "", env: Mapping[str, str] | None = None) -> Run:
         """Run a command line of ours to its end."""
-        return self.forks.run(argv, cwd=self.folder, answer=answer, env=env)
+        return warm.run(argv, env={**self.environment, **(env or {})}, cwd=self.folder, answer=answer)
 
     def shell(self, line: str, given: str = "") -> Run:
         """Run any line by a shell, with this on its standard input."""
@@ -127,8 +126,7 @@ def documented_world(folder: Path) -> Iterator[World]:
         aws = exits.enter_context(local_aws(base))
         provision(aws.settings)
         environment = os.environ | variables(base) | aws.environment() | _paths() | {"HOME": str(folder)}
-        forks = exits.enter_context(CommandForks(environment, folder / "forks.log"))
-        world = World(aws.settings, environment, project, JobRepo.from_settings(aws.settings), forks, exits)
+        world = World(aws.settings, environment, project, JobRepo.from_settings(aws.settings), exits)
         try:
             yield world
         finally:

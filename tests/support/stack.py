@@ -18,9 +18,11 @@ from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.settings import Settings
 from jobclaim.workers import create_app
 from jobclaim.workers.submission.dispatch import publish
+from tests.support import warm
 from tests.support.endpoints import Endpoint, unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE = "JOBCLAIM_TEST_EVIDENCE"
@@ -56,7 +58,7 @@ class Stack:
         """Start any ``celery -A jobclaim`` command; at the stack's end it is killed: nobody asks what it left."""
         argv = [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
         own = {**self.environment, **(env or {})}
-        process = ManagedProcess(name, argv, log_dir=self.log_dir, env=own, cwd=ROOT, stop_seconds=0)
+        process = WarmProcess(name, argv, log_dir=self.log_dir, env=own, cwd=ROOT, stop_seconds=0)
         return self._exits.enter_context(process)
 
     def bodies(self) -> Counter[tuple[str, int]]:
@@ -121,9 +123,7 @@ def deployed(dynamodb: Endpoint, sqs: Endpoint, log_dir: Path, **overrides: Any)
 def jobclaim(environment: Mapping[str, str], *arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
     """Run a command line of jobclaim to its end, whatever its exit code."""
     argv = [sys.executable, "-m", "jobclaim", *arguments]
-    return subprocess.run(
-        argv, env=dict(environment), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    return warm.run(argv, env=environment, cwd=ROOT, timeout=timeout)
 
 
 def variables(settings: Settings) -> dict[str, str]:
