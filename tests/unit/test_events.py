@@ -30,13 +30,15 @@ class Call:
 
 def calls_in(source: str, where: str) -> Iterator[Call]:
     """Find the calls on the loggers that a module made by ``get_logger``."""
-    tree = ast.parse(source)
+    if "get_logger" not in source:
+        return
+    nodes = list(ast.walk(ast.parse(source)))
     loggers = {
         ast.unparse(node.targets[0]): ast.literal_eval(node.value.args[0])
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _makes_logger(node.value)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS):
             continue
         logger = loggers.get(ast.unparse(node.func.value))

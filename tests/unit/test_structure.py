@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def _modules() -> Iterator[tuple[str, Path]]:
 def _packages() -> Iterator[tuple[str, ast.Module]]:
     for name, file in MODULES.items():
         if file.name == "__init__.py":
-            yield name, TREES[name]
+            yield name, _tree(name)
 
 
 def _bound(tree: ast.Module, package: str) -> Iterator[str]:
@@ -78,9 +79,15 @@ def _bound(tree: ast.Module, package: str) -> Iterator[str]:
             yield from (target.id for target in node.targets if isinstance(target, ast.Name))
 
 
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text())
+
+
+@cache
 def _imports(name: str) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(_tree(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -92,4 +99,3 @@ def _imports(name: str) -> set[str]:
 
 MODULES = dict(_modules())
 PACKAGES = {name for name, file in MODULES.items() if file.name == "__init__.py"}
-TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
