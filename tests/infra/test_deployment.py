@@ -18,11 +18,13 @@ from jobclaim.infra import local_aws
 from jobclaim.infra.doctor import Level, diagnose, gather
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.settings import QueueSpec, Settings, TaskSpec
+from tests.support import warm
 from tests.support.endpoints import unique_name
 from tests.support.processes import ManagedProcess
 from tests.support.stack import EVIDENCE, ROOT
 from tests.support.stacks import DeployedStack, deployed_stack
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 JOBCLAIM = str(Path(sys.executable).with_name("jobclaim"))
@@ -64,7 +66,7 @@ def container(stack: DeployedStack, family: str, folder: Path) -> Iterator[Manag
     program, *arguments = stack.container(family)["command"]
     environment = stack.environment(family, folder / family, {EVIDENCE: str(folder / "evidence.txt")})
     argv = [str(Path(sys.executable).with_name(program)), *arguments]
-    with ManagedProcess(family, argv, log_dir=folder, env=environment, cwd=ROOT) as process:
+    with WarmProcess(family, argv, log_dir=folder, env=environment, cwd=ROOT) as process:
         if family != "beat":
             process.wait_for_line(READY, 60)
         yield process
@@ -72,14 +74,10 @@ def container(stack: DeployedStack, family: str, folder: Path) -> Iterator[Manag
 
 def submit(stack: DeployedStack, folder: Path, task: str, *options: str) -> str:
     """Submit a job as somebody outside the stack would; gives its id."""
-    run = subprocess.run(
+    run = warm.run(
         [JOBCLAIM, "submit", task, "-o", "ids", *options],
         env=stack.environment("workers", folder / "submitter", {EVIDENCE: str(folder / "evidence.txt")}),
         cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
@@ -204,7 +202,7 @@ def test_a_worker_that_is_told_so_starts_on_a_low_visibility_timeout(aws: str, t
     with deployed_stack(aws, before, to_be_updated=True) as stack:
         environment = variables_of(stack, after, tmp_path) | {"JOBCLAIM_ALLOW_LOW_VISIBILITY": "true"}
         argv = [JOBCLAIM, "worker", "run", "-q", "default", "-c", "1"]
-        with ManagedProcess("low", argv, log_dir=tmp_path, env=environment, cwd=ROOT) as process:
+        with WarmProcess("low", argv, log_dir=tmp_path, env=environment, cwd=ROOT) as process:
             process.wait_for_line(READY, 60)
             assert "queue.visibility_too_low" in process.log()
 
@@ -216,15 +214,8 @@ def variables_of(stack: DeployedStack, built: Settings, folder: Path) -> dict[st
 
 
 def doctor(stack: DeployedStack, built: Settings, folder: Path) -> tuple[int, str]:
-    run = subprocess.run(
-        [JOBCLAIM, "doctor", "--problems", "-o", "jsonl"],
-        env=variables_of(stack, built, folder),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    argv = [JOBCLAIM, "doctor", "--problems", "-o", "jsonl"]
+    run = warm.run(argv, env=variables_of(stack, built, folder), cwd=ROOT)
     return run.returncode, run.stdout
 
 
@@ -232,7 +223,7 @@ def start_with(stack: DeployedStack, built: Settings, folder: Path) -> str:
     """Start a worker that must refuse to; gives what it says."""
     argv = [JOBCLAIM, "worker", "run", "-q", "default", "-c", "1"]
     environment = variables_of(stack, built, folder)
-    with ManagedProcess("refused", argv, log_dir=folder, env=environment, cwd=ROOT) as process:
+    with WarmProcess("refused", argv, log_dir=folder, env=environment, cwd=ROOT) as process:
         assert process.wait_for_exit(60) != 0
         return process.log()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,12 +14,14 @@ import pytest
 
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.settings import QueueSpec, Settings
+from tests.support import warm
 from tests.support.endpoints import unique_name
 from tests.support.guarded_aws import Guard, guarded_aws
 from tests.support.processes import ManagedProcess
 from tests.support.stack import EVIDENCE, ROOT
 from tests.support.stacks import DeployedStack, deployed_stack
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BIN = Path(sys.executable).parent
@@ -64,15 +65,8 @@ class Account:
     def run(self, keys: Keys, *argv: str, family: str = "workers", code: int = 0, without: tuple[str, ...] = ()) -> str:
         """Run a program as somebody, with a container's environment but for some variables; gives what it writes."""
         environment = self.environment(family, keys)
-        done = subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
-            env={name: value for name, value in environment.items() if name not in without},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        given = {name: value for name, value in environment.items() if name not in without}
+        done = warm.run([str(BIN / argv[0]), *argv[1:]], env=given, cwd=ROOT)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout.strip()
 
@@ -80,7 +74,7 @@ class Account:
         """The command of a deployed container, as somebody; not started yet."""
         program, *arguments = self.stack.container(family)["command"]
         argv = [str(BIN / program), *arguments]
-        return ManagedProcess(family, argv, log_dir=self.folder, env=self.environment(family, keys), cwd=ROOT)
+        return WarmProcess(family, argv, log_dir=self.folder, env=self.environment(family, keys), cwd=ROOT)
 
     def client(self, service: str, keys: Keys) -> Any:
         token = {"aws_session_token": keys["AWS_SESSION_TOKEN"]} if keys["AWS_SESSION_TOKEN"] else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,11 @@ from tests.support import warm
 from tests.support.documented import ROOT
 from tests.support.processes import ManagedProcess
 from tests.support.stack import READY, variables
+from tests.support.warm import WarmProcess
 
 PROJECT = Path(__file__).parents[1] / "fixtures" / "documented"
+FORKED = ("jobclaim ", "celery ")
+"""Beginnings of the lines that need no shell and no interpreter of their own."""
 QUEUES = ("default", "documents", "reports", "email", "emails", "recovery")
 
 
@@ -65,11 +69,11 @@ class World:
     def start(self, line: str) -> ManagedProcess:
         """Start a line that goes on until a signal; it ends with the world."""
         self._started += 1
-        argv = ["bash", "-c", f"exec {line}"]
-        log_dir = self.folder.parent
-        return self._exits.enter_context(
-            ManagedProcess(f"started-{self._started}", argv, log_dir=log_dir, env=self.environment, cwd=self.folder)
-        )
+        name, log_dir = f"started-{self._started}", self.folder.parent
+        kind, argv = (ManagedProcess, ["bash", "-c", f"exec {line}"])
+        if line.startswith(FORKED):
+            kind, argv = (WarmProcess, shlex.split(line))
+        return self._exits.enter_context(kind(name, argv, log_dir=log_dir, env=self.environment, cwd=self.folder))
 
     @cached_property
     def worker(self) -> ManagedProcess:

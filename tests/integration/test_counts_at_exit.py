@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.fake_aws import FakeAws, environment, fake_aws
 
 SHOP = """
@@ -60,9 +61,7 @@ def server() -> Iterator[FakeAws]:
 def run(server: FakeAws, folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     (folder / "shop.py").write_text(SHOP)
     env = {**os.environ, **environment(server), "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        [sys.executable, *argv], cwd=folder, env=env, timeout=60, capture_output=True, text=True, check=False
-    )
+    return warm.run([sys.executable, *argv], cwd=folder, env=env)
 
 
 def counted(server: FakeAws) -> Counter[str]:

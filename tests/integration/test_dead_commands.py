@@ -20,6 +20,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.recovery import Requests
 from tests.support.stack import ROOT, Stack, deployed
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 pytestmark = pytest.mark.real
 
@@ -65,7 +66,7 @@ def load(stack: Stack) -> dict[str, list[str]]:
 
 def command(stack: Stack, name: str, *arguments: str) -> ManagedProcess:
     argv = [sys.executable, "-m", "jobclaim", "dead", *arguments]
-    return ManagedProcess(name, argv, log_dir=stack.log_dir, env=stack.environment, cwd=ROOT)
+    return WarmProcess(name, argv, log_dir=stack.log_dir, env=stack.environment, cwd=ROOT)
 
 
 def test_a_command_that_was_killed_is_repeated_and_every_job_is_retried_once(stack: Stack) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.processes import ManagedProcess
 from tests.support.stack import ROOT
 from tests.support.waiting import wait_until
@@ -55,7 +56,7 @@ def printed_environment(dev: ManagedProcess) -> dict[str, str]:
 def run(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command from another terminal."""
     env = os.environ | TASKS | environment
-    return subprocess.run([*CLI, *arguments], capture_output=True, text=True, timeout=60, env=env, cwd=cwd, check=False)
+    return warm.run([*CLI, *arguments], env=env, cwd=cwd)
 
 
 def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path: Path) -> None:
@@ -113,14 +114,7 @@ def test_tasks_written_after_the_start_run_and_the_printed_environment_names_the
         (tmp_path / "making").rename(tmp_path / "late_tasks")
         late.wait_for_line(r"worker@\S+ ready", 60)
         env = {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
-        done = subprocess.run(
-            [*CLI, "submit", "late.double", "--args", "[21]", "--wait"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=env | printed_environment(late),
-            cwd=tmp_path,
-            check=False,
-        )
+        argv = [*CLI, "submit", "late.double", "--args", "[21]", "--wait"]
+        done = warm.run(argv, env=env | printed_environment(late), cwd=tmp_path)
         assert done.returncode == 0, done.stderr + late.describe()
         assert json.loads(done.stdout)["result"] == 42

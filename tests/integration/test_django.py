@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import warm
 from tests.support.stack import ROOT
 
 SETTINGS = """
@@ -58,9 +59,7 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}", **variables}
-    return subprocess.run(
-        [sys.executable, *argv], cwd=project, env=env, timeout=100, capture_output=True, text=True, check=False
-    )
+    return warm.run([sys.executable, *argv], cwd=project, env=env, timeout=100)
 
 
 def report_of(project: Path, program: str) -> Any:

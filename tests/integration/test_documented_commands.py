@@ -12,10 +12,9 @@ import pytest
 from tests.conftest import FAKE_AWS
 from tests.integration.documented_shapes import Scenario
 from tests.integration.documented_table import ELSEWHERE, NOT_HERE, SCENARIOS
-from tests.integration.documented_world import Run, World, documented_world
+from tests.integration.documented_world import FORKED, Run, World, documented_world
 from tests.support.documented import ROOT, documented
 
-FORKED = ("jobclaim ", "celery ")
 LINES: dict[str, list[str]] = {}
 for _one in documented():
     LINES.setdefault(_one.line.removesuffix(" ..."), []).append(_one.where)

@@ -12,8 +12,8 @@ from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.workers import create_app
 from jobclaim.workers.submission.dispatch import publish
 from tests.support.endpoints import Endpoint
-from tests.support.processes import ManagedProcess
 from tests.support.stack import READY, ROOT, Stack, deployed
+from tests.support.warm import WarmProcess
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 CLASSES = (
@@ -44,7 +44,7 @@ def world(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path_factory: pytes
         seen = folder / "seen.txt"
         argv = [sys.executable, "-m", "celery", "-A", "tests.support.hooked_app", "worker", "-c", "3", "-Q", "default"]
         env = {**stack.environment, "HOOKS_SEEN": str(seen)}
-        with ManagedProcess("host", argv, log_dir=folder, env=env, cwd=ROOT, stop_seconds=0) as worker:
+        with WarmProcess("host", argv, log_dir=folder, env=env, cwd=ROOT, stop_seconds=0) as worker:
             worker.wait_for_line(READY, 60)
             jobs = {
                 key: job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobclaim.workers import create_app
+from tests.support import warm
 from tests.support.endpoints import Endpoint
 from tests.support.stack import ROOT, Stack, deployed
 from tests.support.waiting import wait_until
@@ -86,15 +86,7 @@ def _all_told(file: Path, names: dict[str, str]) -> bool:
 
 
 def _submit(stack: Stack) -> dict[str, dict[str, str]]:
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.support.instrumented_submitter"],
-        env=stack.environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = warm.run([sys.executable, "-m", "tests.support.instrumented_submitter"], env=stack.environment, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     answer: dict[str, dict[str, str]] = json.loads(run.stdout)
     return answer

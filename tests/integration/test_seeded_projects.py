@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from jobclaim.cli.exits import ExitCode
 from jobclaim.governance.audit_rules import RULES as AUDIT_RULES
 from jobclaim.governance.schedule_rules import RULES as SCHEDULE_RULES
+from tests.support import warm
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MARK = re.compile(r"# fault: ([\w-]+)")
@@ -31,15 +31,8 @@ Seen = Counter[tuple[str, str]]
 
 def checked(project: str, *arguments: str) -> tuple[int, list[dict[str, str]]]:
     """Run a check in a project's folder as its developer does; give exit code and findings."""
-    done = subprocess.run(
-        [sys.executable, "-m", "jobclaim", *arguments],
-        cwd=FIXTURES / project,
-        env={**os.environ, "PYTHONPATH": str(FIXTURES.parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(FIXTURES.parents[1])}
+    done = warm.run([sys.executable, "-m", "jobclaim", *arguments], cwd=FIXTURES / project, env=env)
     assert done.returncode in (ExitCode.OK, ExitCode.CHECK_FAILED), done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -16,9 +16,9 @@ from jobclaim.workers import create_app
 from jobclaim.workers.telemetry import traces
 from tests.support.endpoints import Endpoint
 from tests.support.otlp import Receiver, otlp_receiver
-from tests.support.processes import ManagedProcess
 from tests.support.stack import ROOT, Stack, deployed
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 pytestmark = pytest.mark.real
 OK, ERROR = 1, 2
@@ -101,7 +101,7 @@ def test_recovery_tells_the_attempt_of_a_lost_worker_in_the_jobs_own_trace(
         lost.send_group(signal.SIGKILL)
         assert not receiver.named("run tests.wait_or_again")
         recovery = [sys.executable, "-m", "jobclaim", "recover", "--every", "1"]
-        with ManagedProcess("recovery", recovery, log_dir=tmp_path, env=stack.environment, cwd=ROOT):
+        with WarmProcess("recovery", recovery, log_dir=tmp_path, env=stack.environment, cwd=ROOT):
             [orphan] = wait_until(
                 lambda: receiver.named("run tests.wait_or_again"), 40, lambda: f"recovery told, not {receiver.spans}"
             )

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import boto3
@@ -62,7 +63,7 @@ MOST_BYTES = 1 << 20
 
 
 class WarmProcess(ManagedProcess):
-    """A `ManagedProcess` that is forked; its words begin with ``python -m MODULE`` or with one of `PROGRAMS`."""
+    """A `ManagedProcess` that is forked: Python with ``-m``, ``-c`` or a file, or one of `PROGRAMS`."""
 
     def _spawn(self, log: BinaryIO) -> Any:
         if PATCHING.intersection(self.argv):
@@ -72,7 +73,12 @@ class WarmProcess(ManagedProcess):
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, answer: str = "", timeout: float = 60
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    answer: str = "",
+    timeout: float = 60,
 ) -> subprocess.CompletedProcess[str]:
     """Fork a command, as `WarmProcess` does, and wait for its end; after `timeout` seconds its session is killed."""
     with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
@@ -215,15 +221,28 @@ def _become(asked: dict[str, Any], files: list[int]) -> None:
         stream.reconfigure(write_through="PYTHONUNBUFFERED" in os.environ)  # type: ignore[union-attr]
     own = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     found = [*own, *sys.path[2:]]  # behind the forker's working directory and its own PYTHONPATH
-    program, *words = asked["argv"]
-    if words[:1] == ["-m"]:
-        sys.path[:] = [asked["cwd"], *found]
-        sys.argv[:] = words[1:]
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # a project may have its own
+    _run(asked["argv"], found)
+
+
+def _run(argv: list[str], found: list[str]) -> None:
+    """Run a program with the module search path and the arguments that an interpreter would give it."""
+    name = Path(argv[0]).name
+    if name in PROGRAMS:
+        sys.path[:], sys.argv[:] = found, argv
+        sys.exit(import_module(PROGRAMS[name]).main())
+    kind, *words = argv[1:]
+    if kind == "-m":
+        sys.path[:], sys.argv[:] = [str(Path.cwd()), *found], words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.path[:], sys.argv[:] = ["", *found], ["-c", *words[1:]]
+        program = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(words[0], "<string>", "exec"), program.__dict__)  # noqa: S102
     else:
-        sys.path[:] = found
-        sys.argv[:] = asked["argv"]
-        sys.exit(import_module(PROGRAMS[Path(program).name]).main())
+        sys.path[:], sys.argv[:] = [str(Path(kind).absolute().parent), *found], argv[1:]
+        runpy.run_path(kind, run_name="__main__")
 
 
 if __name__ == "__main__":
