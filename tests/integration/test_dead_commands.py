@@ -24,7 +24,7 @@ from tests.support.warm import WarmProcess
 
 pytestmark = pytest.mark.real
 
-JOBS, GROUPS = 5_000, 7
+JOBS, GROUPS = 1_400, 7
 
 
 @pytest.fixture

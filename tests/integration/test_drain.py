@@ -14,7 +14,7 @@ from tests.support.endpoints import Endpoint
 from tests.support.stack import Stack, deployed
 from tests.support.waiting import wait_until
 
-JOBS = 500
+JOBS = 200
 
 pytestmark = pytest.mark.real
 
