@@ -109,9 +109,9 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
 
 
 def _cancel(services: Services, job_id: str, person: Person, reason: str) -> Done:
-    from jobclaim.workers.cancel import Answer, cancel
+    from jobclaim.workers.cancel import Answer, cancel, cancelled_by
 
-    why = f"cancelled by {person.name}{f': {reason}' if reason else ''}"
+    why = cancelled_by(person.name, reason)
     with acting(services.repo, "cancel", what=job_id, why=reason, by=person.name):
         answer = cancel(
             services.repo, job_id, reason=why, records=services.fleet, send=lambda job: services.send(job, 0.0)

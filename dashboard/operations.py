@@ -1,22 +1,22 @@
-"""Actions on a group of dead letters, run one by one in a thread, with a rate, progress and a list of refusals.
+"""Actions on many jobs, run one by one in a thread, with a rate, progress and a list of refusals.
 
-An operation lives in this process. If the process ends, what was done stays done and the remaining jobs are still dead
-letters: starting the same operation again (same filter, same end of its time window) continues with the rest.
+An operation lives in this process. If the process ends, what was done stays done and the remaining jobs are as they
+were: starting the same operation again (same filter, same end of its time window) continues with the rest.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from jobclaim.fleet.acting import on_behalf
 from jobclaim.jobs import IllegalTransition, JobError
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.log import get_logger
-from jobclaim.recovery.dead import ActReport, DeadLetters, Filter, Verb
+from jobclaim.recovery.dead import ActReport
 
 log = get_logger("jobclaim.dashboard")
 
@@ -25,6 +25,10 @@ AT_ONCE: Final = 2
 KEPT: Final = 50
 """Ended operations that are kept."""
 
+Progress: TypeAlias = Callable[[ActReport], None]
+Work: TypeAlias = Callable[["Operation", Progress], ActReport]
+"""Acts on the jobs of an operation; calls its second argument with the report so far after each job."""
+
 
 class Stopped(Exception):
     """A user stopped the operation."""
@@ -32,14 +36,18 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Operation:
-    """One action on a group.
+    """One action on many jobs.
 
     Attributes
     ----------
     key : str
         Identifies it in URLs.
+    wanted : hashable
+        The selection: the same action on an equal one is the same operation.
+    what : str
+        The selection in words.
     expected : int
-        Dead letters that the preview counted; 0 if it did not count all.
+        Jobs that the preview counted; 0 if it did not count all.
     rate : float
         Jobs per second at most.
     report : ActReport
@@ -53,8 +61,9 @@ class Operation:
     """
 
     key: str
-    verb: Verb
-    wanted: Filter
+    verb: str
+    wanted: Hashable
+    what: str
     by: str
     reason: str
     limit: int
@@ -77,23 +86,26 @@ class Operation:
 
 
 class Operations:
-    """The operations of this process; thread-safe.
+    """The operations of this process; thread-safe. Their requests are not metered as part of a page view."""
 
-    Parameters
-    ----------
-    letters : callable
-        Returns the dead letters; they must not be metered as part of a page view.
-    """
-
-    def __init__(self, letters: Callable[[], DeadLetters], clock: Clock) -> None:
-        self._letters = letters
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[str, Operation] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     def start(
-        self, verb: Verb, wanted: Filter, *, by: str, reason: str, limit: int, rate: float, expected: int = 0
+        self,
+        verb: str,
+        wanted: Hashable,
+        work: Work,
+        *,
+        what: str,
+        by: str,
+        reason: str,
+        limit: int,
+        rate: float,
+        expected: int = 0,
     ) -> Operation:
         """Start an operation, or return the running one with the same action and filter.
 
@@ -112,10 +124,11 @@ class Operations:
                     f"{AT_ONCE} operations are running already; wait until one of them ends, or stop one: "
                     f"{', '.join(one.key for one in running)}"
                 )
-            made = Operation(secrets.token_hex(8), verb, wanted, by, reason, limit, rate, expected, self._clock())
+            key, now = secrets.token_hex(8), self._clock()
+            made = Operation(key, verb, wanted, what, by, reason, limit, rate, expected, now)
             self._known[made.key] = made
             self._forget_old()
-            thread = threading.Thread(target=self._run, args=(made,), name=f"dashboard-{made.key}", daemon=True)
+            thread = threading.Thread(target=self._run, args=(made, work), name=f"dashboard-{made.key}", daemon=True)
             self._threads = [known for known in self._threads if known.is_alive()] + [thread]
         thread.start()
         return made
@@ -145,7 +158,7 @@ class Operations:
         for thread in self._threads:
             thread.join(timeout)
 
-    def _run(self, operation: Operation) -> None:
+    def _run(self, operation: Operation, work: Work) -> None:
         def progress(report: ActReport) -> None:
             operation.report = report
             if operation.stop_asked:
@@ -153,15 +166,7 @@ class Operations:
 
         try:
             with on_behalf(operation.by, "dashboard"):
-                operation.report = self._letters().act(
-                    operation.verb,
-                    operation.wanted,
-                    by=operation.by,
-                    reason=operation.reason,
-                    limit=operation.limit,
-                    rate=operation.rate,
-                    progress=progress,
-                )
+                operation.report = work(operation, progress)
             operation.state = "done"
         except Stopped:
             operation.state = "stopped"

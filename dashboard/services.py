@@ -18,6 +18,7 @@ from jobclaim.fleet.breaker import Breakers
 from jobclaim.fleet.workers import FleetRecords
 from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.clock import Clock, system_clock
+from jobclaim.recovery.cancels import Cancels
 from jobclaim.recovery.dead import DeadLetters
 from jobclaim.settings import Settings
 
@@ -86,9 +87,14 @@ class Services:
         return DeadLetters(self.repo, send=self.send)
 
     @cached_property
+    def cancels(self) -> Cancels:
+        """The open jobs, to be cancelled by a filter."""
+        return Cancels(self.repo, send=self.send)
+
+    @cached_property
     def operations(self) -> Operations:
-        """Actions on groups of dead letters that run, or ran, in this process."""
-        return Operations(lambda: self.letters, self.clock)
+        """Actions on many jobs that run, or ran, in this process."""
+        return Operations(self.clock)
 
     @cached_property
     def breakers(self) -> Breakers:

@@ -30,7 +30,7 @@ from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.recovery.dead import ActReport
 from jobclaim.recovery.handling import Send
-from jobclaim.workers.cancel import BY_A_PERSON, Answer, cancel
+from jobclaim.workers.cancel import BY_A_PERSON, Answer, cancel, cancelled_by
 
 PAGE: Final = 100
 """Index entries and items per read."""
@@ -159,7 +159,7 @@ class Cancels:
         Parameters
         ----------
         by, reason : str
-            In the audit trail; the reason is also stored with each job.
+            In the audit trail; the reason, after the name if one is given, is also stored with each job.
         limit : int, optional
             Jobs at most.
         rate : float, optional
@@ -177,6 +177,7 @@ class Cancels:
             Cancellations before that stay, and a repetition continues with the rest.
         """
         made, started, records = report or CancelReport(), self._timer(), FleetRecords.of(self._repo)
+        stored = cancelled_by(by, reason) if by else reason or BY_A_PERSON
         with acting(self._repo, "cancel", what=wanted.what, why=reason, by=by) as act:
             try:
                 for job in self.find(wanted):
@@ -186,7 +187,7 @@ class Cancels:
                     made.matched += 1
                     if rate is not None:
                         self._sleep(max(0.0, started + (made.matched - 1) / rate - self._timer()))
-                    self._one(job, wanted, reason, records, made)
+                    self._one(job, wanted, stored, records, made)
                     if on_done is not None and not (made.refused and made.refused[-1][0] == job.job_id):
                         on_done(job.job_id)
                     if progress is not None:
@@ -200,7 +201,7 @@ class Cancels:
             answer = cancel(
                 self._repo,
                 job.job_id,
-                reason=reason or BY_A_PERSON,
+                reason=reason,
                 records=records,
                 send=self._send,
                 read=job,

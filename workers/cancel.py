@@ -85,6 +85,11 @@ def cancel(
     )
 
 
+def cancelled_by(by: str, reason: str) -> str:
+    """Return the reason that is stored with a job that a person has cancelled, with their name."""
+    return f"cancelled by {by}{f': {reason}' if reason else ''}"
+
+
 def _not_meant(job: Job) -> IllegalTransition:
     if job.status.is_open:
         return IllegalTransition(f"job {job.job_id!r} is {job.status} by now and was left alone")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from jobclaim.dashboard.meter import Budget, current
-from jobclaim.dashboard.operations import Operation
+from jobclaim.dashboard.operations import Operation, Progress
 from jobclaim.dashboard.pages import form, link, page, render, services_of
 from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.queries import dead
+from jobclaim.dashboard.queries.cancels import CANCEL
 from jobclaim.fleet.acting import recorded_elsewhere
-from jobclaim.recovery.dead import VERBS
+from jobclaim.recovery.dead import VERBS, ActReport, DeadLetters, Filter, Verb
 
 
 def show(request: Request) -> Response:
@@ -93,9 +96,12 @@ def start(request: Request, fields: dict[str, str]) -> Response:
     if not act.query.until:
         fields = {**fields, "until": str(services.clock())}
         act = dead.Act.of(fields)
+    wanted = act.query.filter(services.clock())
     operation = services.operations.start(
         act.verb,
-        act.query.filter(services.clock()),
+        wanted,
+        partial(_acting, services.letters, act.verb, wanted),
+        what=act.query.fingerprint or act.query.task or "all",
         by=person.name,
         reason=act.reason,
         limit=act.limit,
@@ -113,8 +119,14 @@ def start(request: Request, fields: dict[str, str]) -> Response:
     return RedirectResponse(link(request, "operation", {"key": operation.key, **again}), status_code=303)
 
 
+def _acting(letters: DeadLetters, verb: Verb, wanted: Filter, made: Operation, progress: Progress) -> ActReport:
+    return letters.act(
+        verb, wanted, by=made.by, reason=made.reason, limit=made.limit, rate=made.rate, progress=progress
+    )
+
+
 def operation(request: Request) -> Response:
-    """Show the progress of an action on a group.
+    """Show the progress of an action on many jobs.
 
     Template ``operation.html``:
 
@@ -123,7 +135,7 @@ def operation(request: Request) -> Response:
     ``refused``     list of (job id, URL of its page, reason)
     ``again_url``   its preview, to start it again; ``None`` if the URL does not describe the action
     ``live``        whether it runs
-    ``dead_url``    the groups
+    ``back_url``    where such an action begins: the groups of dead letters, or the jobs
     """
     services, key = services_of(request), request.query_params.get("key", "")
     found = services.operations.get(key)
@@ -132,9 +144,9 @@ def operation(request: Request) -> Response:
         "operation": found,
         "refused": _refused(request, found),
         # never a form: the URL may come from anyone, and the user has not seen what would be done
-        "again_url": link(request, "dead_act", again) if again.get("verb") in VERBS else None,
+        "again_url": _again(request, again),
         "live": found is not None and found.state == "running",
-        "dead_url": link(request, "dead"),
+        "back_url": link(request, "jobs" if again.get("verb") == CANCEL else "dead"),
     }
     return render(request, "operation.html", context)
 
@@ -144,6 +156,13 @@ def stop(request: Request, fields: dict[str, str]) -> Response:
     key = fields.get("key", "")
     services_of(request).operations.stop(key)
     return RedirectResponse(link(request, "operation", {"key": key}), status_code=303)
+
+
+def _again(request: Request, again: dict[str, str]) -> str | None:
+    verb = again.get("verb")
+    if verb == CANCEL:
+        return link(request, "jobs_cancel", parse_qs(request.url.query))
+    return link(request, "dead_act", again) if verb in VERBS else None
 
 
 def _refused(request: Request, found: Operation | None) -> list[tuple[str, str, str]]:

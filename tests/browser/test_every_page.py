@@ -46,7 +46,15 @@ def pages(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     wait_until(lambda: states() == wanted, 60, lambda: f"{wanted}, not {states()}")
     fingerprint = getattr(shop.repo.get_job(failed.id).failure, "fingerprint", "")
     act = f"dead/act?verb=retry&fingerprint={fingerprint}&kind=PERMANENT"
-    yield (*PAGES, *(f"job?id={job_id}" for job_id in wanted), act, "dead/operation?key=gone", "job?id=none", "nowhere")
+    yield (
+        *PAGES,
+        "jobs/cancel?queue=default",
+        *(f"job?id={job_id}" for job_id in wanted),
+        act,
+        "dead/operation?key=gone",
+        "job?id=none",
+        "nowhere",
+    )
     (folder / "arrived").touch()
 
 

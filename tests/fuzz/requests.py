@@ -16,7 +16,7 @@ from tests.fuzz.faces import look
 from tests.fuzz.world import World
 
 PATHS = (
-    "/", "/jobs", "/job", "/dead", "/dead/act", "/dead/operation", "/queues", "/workers", "/schedules", "/reconcile",
+    "/", "/jobs", "/jobs/cancel", "/job", "/dead", "/dead/act", "/dead/operation", "/queues", "/workers", "/schedules", "/reconcile",
     "/metrics", "/healthz", "/static/app.css", "/api/v1/jobs", "/api/v1/job", "/api/v1/dead", "/api/v1/audit",
     "/audit", "/nothing",
 )  # fmt: skip
@@ -25,6 +25,7 @@ FORMS = (
     "/resume",
     "/drain",
     "/dead/act/start",
+    "/jobs/cancel/start",
     "/dead/operation/stop",
     "/api/v1/act",
     "/api/v1/resume",

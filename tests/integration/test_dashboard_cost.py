@@ -102,6 +102,7 @@ def addresses() -> dict[str, list[str]]:
     return {
         "/": ["/"],
         "/jobs": ["/jobs", *(f"/jobs?{asked}" for asked in filters)],
+        "/jobs/cancel": ["/jobs/cancel?queue=email&task=shop.*"],
         "/job": [f"/job?id={FAILED}"],
         "/dead": ["/dead", "/dead?state=SCHEDULED"],
         "/dead/act": [act],

@@ -55,7 +55,7 @@ def test_only_what_matches_is_cancelled_with_its_reason_and_in_the_trail(repo: J
     assert states(repo, [*mine, *other_task, *other_queue]) == ["CANCELLED"] * 3 + ["PENDING"] * 2
     failure = repo.get_job(mine[0].job_id).failure
     assert failure is not None
-    assert failure.message == "sent twice"
+    assert failure.message == "cancelled by ada: sent twice"
     [entry] = Audit.of(repo).entries()
     assert (entry.verb, entry.by, entry.what, entry.why, entry.done) == (
         "cancel",

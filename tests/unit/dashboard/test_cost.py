@@ -21,7 +21,10 @@ PAGES = [
     for route in ROUTES
     if isinstance(route, PageRoute) and "GET" in (route.methods or ()) and route.path != "/metrics"
 ]
-QUERIES = {"/jobs": "?status=PENDING&status=PROCESSING&status=FAILED&status=CANCELLED&task=none&limit=200"}
+QUERIES = {
+    "/jobs": "?status=PENDING&status=PROCESSING&status=FAILED&status=CANCELLED&task=none&limit=200",
+    "/jobs/cancel": "?queue=mail&task=none",
+}
 
 
 class Client:
