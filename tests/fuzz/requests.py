@@ -16,7 +16,8 @@ from tests.fuzz.faces import look
 from tests.fuzz.world import World
 
 PATHS = (
-    "/", "/jobs", "/jobs/cancel", "/job", "/dead", "/dead/act", "/dead/operation", "/queues", "/workers", "/schedules", "/reconcile",
+    "/", "/jobs", "/jobs/cancel", "/job", "/dead", "/dead/act", "/dead/operation", "/queues", "/workers",
+    "/schedules", "/reconcile",
     "/metrics", "/healthz", "/static/app.css", "/api/v1/jobs", "/api/v1/job", "/api/v1/dead", "/api/v1/audit",
     "/audit", "/nothing",
 )  # fmt: skip
