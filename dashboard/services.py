@@ -12,7 +12,6 @@ from typing import Any, Final, Self, TypeVar
 from jobclaim.dashboard import redaction
 from jobclaim.dashboard.meter import Metered
 from jobclaim.dashboard.operations import Operations
-from jobclaim.dashboard.reading import reading
 from jobclaim.dashboard.sharing import Shared
 from jobclaim.fleet.breaker import Breakers
 from jobclaim.fleet.workers import FleetRecords
@@ -60,11 +59,12 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, *, clock: Clock = system_clock) -> Self:
         """Create clients from settings. Sends no request."""
-        from jobclaim.infra.clients import dynamodb_client, sqs_client
+        from jobclaim.infra.clients import sqs_client
+        from jobclaim.jobs.storage.lean import client_of
 
         return cls(
             settings=settings,
-            dynamodb=Metered(reading(dynamodb_client(settings)), capacity=True),
+            dynamodb=Metered(client_of(settings, "dynamodb"), capacity=True),
             sqs=Metered(sqs_client(settings), capacity=False),
             send=_sender(settings),
             clock=clock,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jobclaim.jobs.storage.connect import PerProcess, client
+from jobclaim.jobs.storage.connect import PerProcess
+from jobclaim.jobs.storage.lean import client_of
 from jobclaim.settings import Settings
 
 
@@ -20,7 +21,7 @@ class SqsBacklog:
 
     def __init__(self, settings: Settings, sqs: Any = None) -> None:
         self._settings = settings
-        own = PerProcess(lambda: client(settings, "sqs"))
+        own = PerProcess(lambda: client_of(settings, "sqs"))
         self._client: Callable[[], Any] = (lambda: sqs) if sqs is not None else own.get
         self._urls = dict(settings.queue_urls)
 

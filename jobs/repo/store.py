@@ -108,7 +108,6 @@ class Store:
 
 
 def _connect(settings: Settings) -> Any:
-    from jobclaim.jobs.storage.connect import client
-    from jobclaim.jobs.storage.lean import lean
+    from jobclaim.jobs.storage.lean import client_of
 
-    return lean(client(settings, "dynamodb"))
+    return client_of(settings, "dynamodb")

@@ -39,8 +39,9 @@ def client(settings: Settings, service: Service, *, attempts: int = 2) -> Any:
         proxies={} if is_loopback(endpoint) else None,  # a proxy from the environment cannot reach our loopback
     )
     session: Any = boto3.session.Session(region_name=settings.region)
-    fake = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if _needs_no_credentials(endpoint) else {}
-    return session.client(service, endpoint_url=endpoint, config=config, **fake)
+    fake = fake_credentials(endpoint)
+    keys = {"aws_access_key_id": fake.access_key, "aws_secret_access_key": fake.secret_key} if fake else {}
+    return session.client(service, endpoint_url=endpoint, config=config, **keys)
 
 
 class PerProcess:
@@ -58,6 +59,11 @@ class PerProcess:
         self._pid = 0
         self._thing: Any = None
         self._inherited: list[Any] = []
+
+    @property
+    def is_made(self) -> bool:
+        """Whether this process has its object."""
+        return self._pid == os.getpid()
 
     def get(self) -> Any:
         """Return this process's own object."""
@@ -77,5 +83,9 @@ def is_loopback(endpoint: str | None) -> bool:
     return endpoint is not None and urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
 
 
-def _needs_no_credentials(endpoint: str | None) -> bool:
-    return is_loopback(endpoint) and not ("AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ)
+def fake_credentials(endpoint: str | None) -> Any:
+    """Return credentials for a loopback endpoint where the environment has none; else ``None``."""
+    from botocore.credentials import Credentials
+
+    named = "AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ
+    return Credentials("local", "local") if is_loopback(endpoint) and not named else None

@@ -2,10 +2,10 @@
 
 botocore builds each request from its service model: it validates, serializes, resolves an endpoint and calls some
 twenty hooks, which takes 0.9 ms. A job makes four such requests and most workers do little else, so they are built by
-hand here and signed by `jobclaim.jobs.storage.signing`; credentials, endpoint and exceptions stay botocore's own.
-Every other request than DynamoDB's ``put_item``, ``update_item`` and ``get_item`` and SQS's ``send_message`` goes to
-the boto3 client underneath; so do these behind a proxy, with another signature than version 4, and where greenlets
-share the process, because libcurl's sockets would block them.
+hand here and signed by `jobclaim.jobs.storage.signing`; credentials, endpoint and exceptions are those that
+`jobclaim.jobs.storage.access` gets from botocore. Every other request than the methods here goes to a boto3 client,
+which is made for the first of them; so do these behind a proxy, with another signature than version 4, and where
+greenlets share the process, because libcurl's sockets would block them.
 """
 
 from __future__ import annotations
@@ -14,35 +14,84 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
-from urllib.parse import urlsplit
+from functools import partial
+from typing import Any, Final, Self
 
 import pycurl
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
 
 from jobclaim.jobs.clock import wait
-from jobclaim.jobs.storage.cooperative import sockets_are_patched
+from jobclaim.jobs.storage import access, connect
+from jobclaim.jobs.storage.access import Access
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
+from jobclaim.settings import Service, Settings
 
 TARGETS: Final = {"dynamodb": "DynamoDB_20120810.", "sqs": "AmazonSQS."}
 """Parameters that each service's requests specify besides the operation."""
+OPERATIONS: Final = {
+    "dynamodb": (
+        *("PutItem", "UpdateItem", "GetItem", "DeleteItem"),
+        *("Query", "Scan", "BatchGetItem", "TransactWriteItems"),
+    ),
+    "sqs": (
+        *("SendMessage", "SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"),
+        *("GetQueueAttributes", "GetQueueUrl"),
+    ),
+}
+"""Operations whose requests and answers are the same JSON that boto3 takes and returns, but for binary values."""
 TRIES: Final = 2
 FIRST_PAUSE_SECONDS: Final = 0.05
 TOO_OFTEN: Final = ("Throttling", "ThroughputExceeded", "LimitExceeded", "TransactionInProgress")
 
 
+def _method(operation: str) -> str:
+    """Return boto3's name of an operation: ``put_item`` for ``PutItem``."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in operation).lstrip("_")
+
+
+DIRECT: Final = {service: {_method(name): name for name in names} for service, names in OPERATIONS.items()}
+"""The operations by the names of boto3's methods."""
+
+
+def client_of(settings: Settings, service: Service) -> Any:
+    """Return a client of DynamoDB or SQS with cheap frequent requests; a boto3 client if that is not possible."""
+    make = partial(connect.client, settings, service)
+    known = access.of_settings(settings, service)
+    if known is None:
+        return lean(make())
+    return LeanClient(known, make) if known.is_direct() else make()
+
+
 def lean(client: Any) -> Any:
     """Return a DynamoDB or SQS client whose frequent requests cost less, or the same client if that is not possible."""
-    url = client.meta.endpoint_url
-    ordinary = client._request_signer.signature_version == "v4" and urlsplit(url).path in ("", "/")
-    if sockets_are_patched() or get_environ_proxies(url) or not ordinary:
-        return client
-    return LeanClient(client) if _certificates(client) else client
+    ordinary = client._request_signer.signature_version == "v4" and access.of_client(client).is_direct()
+    return LeanClient.of(client) if ordinary else client
+
+
+def requests_of(client: Any) -> SignedRequests:
+    """Return what signs requests as a client does, lean or not."""
+    known = client.access if isinstance(client, LeanClient) else access.of_client(client)
+    return SignedRequests(known)
+
+
+class SignedRequests:
+    """The headers of requests to one service, and its errors."""
+
+    def __init__(self, known: Access) -> None:
+        self.access = known
+        self._target = TARGETS[known.service]
+        self._agent = f"User-Agent: {known.agent}"
+        self._signer = Signer(known.url, known.service, known.region)
+
+    def headers(self, operation: str, body: bytes) -> list[str]:
+        """Return the header lines of a request, signed where there are credentials."""
+        credentials, target = self.access.credentials, self._target + operation
+        if credentials is None:
+            return [f"X-Amz-Target: {target}", f"Content-Type: {CONTENT_TYPE}", self._agent]
+        return [*self._signer.headers(credentials.get_frozen_credentials(), target, body), self._agent]
 
 
 class LeanClient:
@@ -50,36 +99,47 @@ class LeanClient:
 
     Parameters
     ----------
-    client
-        A boto3 client of DynamoDB or SQS.
+    known : Access
+        Access to DynamoDB or SQS.
+    make : callable
+        Makes the boto3 client for the other requests.
     sleep : callable
         Waits for a number of seconds before the second try.
     """
 
-    def __init__(self, client: Any, sleep: Callable[[float], None] = wait) -> None:
-        config = client.meta.config
+    def __init__(self, known: Access, make: Callable[[], Any], sleep: Callable[[float], None] = wait) -> None:
+        self.access = known
         self._tries = TRIES
-        self._longest_ms = int(1000 * config.read_timeout)
-        self._client = client
-        self._service: str = client.meta.service_model.service_name
+        self._longest_ms = int(1000 * known.read_seconds)
+        self._boto3s = connect.PerProcess(make)
         self._sleep = sleep
-        self._url = client.meta.endpoint_url.rstrip("/") + "/"
         self._options = {
-            pycurl.URL: self._url,
+            pycurl.URL: known.url,
             pycurl.POST: 1,
-            pycurl.CONNECTTIMEOUT_MS: int(1000 * config.connect_timeout),
-            pycurl.CAINFO: _certificates(client),
+            pycurl.CONNECTTIMEOUT_MS: int(1000 * known.connect_seconds),
+            pycurl.CAINFO: known.certificates,
             pycurl.PROXY: "",
             pycurl.NOSIGNAL: 1,
             pycurl.TCP_KEEPALIVE: 1,
         }
         self._idle: deque[Any] = deque()
-        self._agent = f"User-Agent: {config.user_agent}"
-        self._signer = Signer(self._url, self._service, client.meta.region_name)
-        self._hooks = client.meta.events
+        self._signed = SignedRequests(known)
+
+    @classmethod
+    def of(cls, client: Any, sleep: Callable[[float], None] = wait) -> Self:
+        """Make one that shares the access of a boto3 client, which must be direct."""
+        made = cls(access.of_client(client), lambda: client, sleep)
+        made._boto3s.get()
+        return made
+
+    @property
+    def boto3s(self) -> Any:
+        """The boto3 client, made when it is first needed."""
+        return self._boto3s.get()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+        operation = DIRECT[self.access.service].get(name)
+        return getattr(self.boto3s, name) if operation is None else partial(self._request, name, operation)
 
     def with_timeout(self, seconds: float) -> LeanClient:
         """Return a client with the same connections that tries once, for some seconds: for a process about to end."""
@@ -88,28 +148,23 @@ class LeanClient:
         made._tries, made._longest_ms = 1, min(self._longest_ms, int(1000 * seconds))
         return made
 
-    def put_item(self, **request: Any) -> Any:
-        """Do the same as boto3's method."""
-        return self._ask("PutItem", request)
+    def _request(self, name: str, operation: str, **request: Any) -> Any:
+        """Do the same as boto3's method.
 
-    def update_item(self, **request: Any) -> Any:
-        """Do the same as boto3's method."""
-        return self._ask("UpdateItem", request)
-
-    def get_item(self, **request: Any) -> Any:
-        """Do the same as boto3's method."""
-        return self._ask("GetItem", request)
-
-    def send_message(self, **request: Any) -> Any:
-        """Do the same as boto3's method; a refused request is repeated with boto3, which knows both names of errors."""
+        What SQS refuses is repeated with boto3, which knows both names of its errors; so is a request to DynamoDB that
+        contains binary values, which have another form in JSON.
+        """
         try:
-            return self._ask("SendMessage", request)
+            body = json.dumps(request, separators=(",", ":")).encode()
+            return self._ask(operation, body)
+        except TypeError:
+            pass
         except ClientError as error:
-            if is_transient(error):
+            if self.access.service != "sqs" or is_transient(error):
                 raise
-            return self._client.send_message(**request)
+        return getattr(self.boto3s, name)(**request)
 
-    def _ask(self, operation: str, request: Mapping[str, Any]) -> Any:
+    def _ask(self, operation: str, body: bytes) -> Any:
         """Make a request, as often as the client tries.
 
         Raises
@@ -117,13 +172,12 @@ class LeanClient:
         botocore.exceptions.ClientError, botocore.exceptions.HTTPClientError
             The error that boto3's client would raise.
         """
-        body = json.dumps(request, separators=(",", ":")).encode()
         for tries_left in reversed(range(self._tries)):
             try:
                 status, answer = self._send(operation, body)
             except pycurl.error as error:
                 if not tries_left:
-                    raise _as_botocore(error, self._url) from error
+                    raise _as_botocore(error, self.access.url) from error
             else:
                 if status == 200:
                     return answer
@@ -134,7 +188,7 @@ class LeanClient:
         raise AssertionError
 
     def _send(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        lines = [*self._signed(TARGETS[self._service] + operation, body), self._agent]
+        lines = self._signed.headers(operation, body)
         hooked = self._hooked(operation, lines, body)
         if hooked is not None:
             return hooked.status_code, _parsed(hooked.content)
@@ -148,12 +202,6 @@ class LeanClient:
         finally:
             self._idle.append(curl)  # it stays open for the next request of any thread
 
-    def _signed(self, target: str, body: bytes) -> list[str]:
-        credentials = self._client._request_signer._credentials
-        if credentials is None:
-            return [f"X-Amz-Target: {target}", f"Content-Type: {CONTENT_TYPE}"]
-        return self._signer.headers(credentials.get_frozen_credentials(), target, body)
-
     def _connection(self) -> Any:
         """Return a connection that is not in use, the most recently used one: others may end unused."""
         try:
@@ -166,27 +214,24 @@ class LeanClient:
 
     def _hooked(self, operation: str, lines: list[str], body: bytes) -> Any:
         """Let a hook answer instead of AWS, where there is one: moto's in-process mock."""
-        name = f"before-send.{self._service}.{operation}"
-        if not self._hooks._emitter._handlers.prefix_search(name):
+        name = f"before-send.{self.access.service}.{operation}"
+        if not self.access.hooks._emitter._handlers.prefix_search(name):
             return None
         headers = dict(line.split(": ", 1) for line in lines)
-        return self._hooks.emit_until_response(name, request=AWSRequest("POST", self._url, headers, body).prepare())[1]
+        return self.access.hooks.emit_until_response(
+            name, request=AWSRequest("POST", self.access.url, headers, body).prepare()
+        )[1]
 
     def _error(self, operation: str, status: int, code: str, answer: Mapping[str, Any], *, retries: int) -> Exception:
         message = answer.get("message") or answer.get("Message") or ""
-        response = {
+        response: Any = {
             **answer,
             "Error": {"Code": code, "Message": message},
             "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries},
         }
-        made: Exception = self._client.exceptions.from_code(code)(response, operation)
-        return made
-
-
-def _certificates(client: Any) -> str | None:
-    """Return the path of the certificate authorities that the client trusts; ``None`` if it does not verify."""
-    found: str | None = get_cert_path(client._endpoint.http_session._verify)
-    return found
+        if self._boto3s.is_made:  # its own class, which a caller may know
+            return self.boto3s.exceptions.from_code(code)(response, operation)  # type: ignore[no-any-return]
+        return ClientError(response, operation)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

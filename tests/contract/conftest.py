@@ -43,7 +43,7 @@ def real_store(dynamodb_local: Endpoint) -> Store:
     Its repos use the lean client, as deployed ones do; those on moto use boto3's.
     """
     client = dynamodb_local.client(max_pool_connections=64)
-    return Store(REAL, client, present(), endpoint_url=dynamodb_local.endpoint_url, line=LeanClient(client))
+    return Store(REAL, client, present(), endpoint_url=dynamodb_local.endpoint_url, line=LeanClient.of(client))
 
 
 def present() -> ManualClock:

@@ -278,7 +278,7 @@ def passes(dynamodb_local: Endpoint) -> dict[int, tuple[Bill, SweepReport, Bill]
     found = {}
     for size in (200, LARGE_BYTES):
         store = Store("passes", dynamodb_local.client(max_pool_connections=16), ManualClock(system_clock()))
-        submit = partial(store.repo(LeanClient(store.client)).create_job, "t", "x" * size)
+        submit = partial(store.repo(LeanClient.of(store.client)).create_job, "t", "x" * size)
         with ThreadPoolExecutor(
             4
         ) as threads:  # the same ids each time: they choose the shards, whose reads are rounded up

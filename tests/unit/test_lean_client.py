@@ -165,7 +165,7 @@ def over_http(server: Server) -> LeanClient:
     """A lean client of that server, which waits for nothing between tries."""
     url = f"http://127.0.0.1:{server.server_port}"
     settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=1, read_timeout_seconds=1)
-    return LeanClient(connect(settings, "dynamodb"), sleep=lambda _: None)
+    return LeanClient.of(connect(settings, "dynamodb"), sleep=lambda _: None)
 
 
 class TestOverHttp:
@@ -200,7 +200,7 @@ class TestOverHttp:
         self, server: Server, over_http: LeanClient
     ) -> None:
         refusal = (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}')
-        boto3s = over_http._client
+        boto3s = over_http.boto3s
         for client, answers, retries in (
             (over_http, [refusal], 0),
             (over_http, [(500, b"{}"), refusal], 1),
@@ -243,7 +243,7 @@ class TestOverHttp:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
             settings = Settings(dynamodb_endpoint_url=url, connect_timeout_seconds=0.2, read_timeout_seconds=0.2)
             with pytest.raises(ReadTimeoutError) as caught:
-                LeanClient(connect(settings, "dynamodb"), sleep=lambda _: None).update_item(**UPDATE)
+                LeanClient.of(connect(settings, "dynamodb"), sleep=lambda _: None).update_item(**UPDATE)
         assert is_transient(caught.value)
 
     def test_in_a_hurry_it_tries_once_and_keeps_the_connection(self, server: Server, over_http: LeanClient) -> None:
@@ -268,7 +268,7 @@ class TestOverHttp:
         settings = Settings(sqs_endpoint_url=f"http://127.0.0.1:{server.server_port}")
         server.answers = [(503, b"")] * 4
         with pytest.raises(ClientError) as caught:
-            LeanClient(connect(settings, "sqs"), sleep=lambda _: None).send_message(QueueUrl="q", MessageBody="x")
+            LeanClient.of(connect(settings, "sqs"), sleep=lambda _: None).send_message(QueueUrl="q", MessageBody="x")
         assert is_transient(caught.value)
         assert len(server.requests) == 2
         assert {headers["X-Amz-Target"] for headers, _ in server.requests} == {"AmazonSQS.SendMessage"}

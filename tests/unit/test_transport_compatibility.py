@@ -6,7 +6,7 @@ import re
 
 import pytest
 from celery.exceptions import ImproperlyConfigured
-from kombu.asynchronous.aws.connection import AsyncHTTPSConnection
+from kombu.asynchronous.http.base import Request
 from kombu.asynchronous.http.curl import CurlClient
 from kombu.asynchronous.hub import Hub
 from kombu.transport import SQS, virtual
@@ -88,7 +88,7 @@ def test_the_attributes_that_are_read_exist() -> None:
     qos = virtual.QoS(virtual.Channel)
     qos._on_collect.cancel()
     assert (qos._delivered, qos._dirty) == ({}, set())
-    assert AsyncHTTPSConnection(http_client=object()).getrequest().on_prepare is None
+    assert Request("http://127.0.0.1").on_prepare is None
 
 
 def test_every_method_that_the_channel_overrides_is_still_there() -> None:

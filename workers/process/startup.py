@@ -87,12 +87,12 @@ def refuse_low_visibility(worker: Any, settings: Settings) -> None:
     SystemExit
         The message names each queue, its live and its derived visibility timeout, and the remedy.
     """
-    from jobclaim.jobs.storage.connect import client
+    from jobclaim.workers.transport.channel import sqs_client
 
     known = worker.app.conf.broker_transport_options.get("predefined_queues") or {}
     queues = [name for name in worker.app.amqp.queues.consume_from if name in settings.queue_names and name in known]
     urls = {name: known[name]["url"] for name in queues}
-    problems = low_visibility(live_visibility(client(settings, "sqs"), urls, queues), settings)
+    problems = low_visibility(live_visibility(sqs_client(settings), urls, queues), settings)
     if problems and settings.allow_low_visibility:
         log.warning("queue.visibility_too_low", problems=problems)
     elif problems:

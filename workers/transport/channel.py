@@ -12,8 +12,8 @@ from kombu.transport import SQS, virtual
 from kombu.transport.virtual.base import queue_declare_ok_t
 
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage.connect import PerProcess, client
-from jobclaim.jobs.storage.lean import lean
+from jobclaim.jobs.storage.connect import PerProcess
+from jobclaim.jobs.storage.lean import client_of, requests_of
 from jobclaim.settings import Settings
 from jobclaim.workers.transport import batches
 from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
@@ -29,7 +29,7 @@ _clients: Final[dict[tuple[str | None, str], PerProcess]] = {}
 def sqs_client(settings: Settings) -> Any:
     """Return this process's one SQS client for these settings; kombu would make one per queue and connection."""
     key = (settings.endpoint("sqs"), settings.region)
-    made = _clients.get(key) or _clients.setdefault(key, PerProcess(lambda: lean(client(settings, "sqs"))))
+    made = _clients.get(key) or _clients.setdefault(key, PerProcess(lambda: client_of(settings, "sqs")))
     return made.get()
 
 
@@ -109,7 +109,7 @@ class Channel(SQS.Channel):
             policy = Policy(known.wait_time_seconds, known.polling_interval_seconds, known.strict_priority)
             self._pollers.append(Poller(policy, self._ask, self._deliver))
             self._web = PatientClient(self.hub, known.wait_time_seconds + MARGIN_SECONDS)
-            self._connection_for_polls = PollConnection(self.sqs(), self._web, known.connect_timeout_seconds)
+            self._connection_for_polls = PollConnection(requests_of(self.sqs()), self._web)
             self.hub.on_tick.add(self._tick)
             # a round at least this often, for what depends on time only
             self._timer = self.hub.call_repeatedly(known.polling_interval_seconds, lambda: None)

@@ -41,15 +41,7 @@ CALLED: Final = {
     "kombu.asynchronous.hub:Hub._pop_ready": "self",
     "kombu.asynchronous.hub:Hub.call_soon": "self, callback, *args",
     "kombu.asynchronous.hub:Hub.call_repeatedly": "self, delay, callback, *args",
-    "kombu.asynchronous.aws.connection:AsyncHTTPSConnection.getrequest": "self",
-    "kombu.asynchronous.aws.connection:AsyncConnection.get_http_connection": "self",
-    "kombu.asynchronous.aws.sqs.connection:AsyncSQSConnection.receive_message": (
-        "self, queue, queue_url, number_messages=1, visibility_timeout=None, attributes=None, wait_time_seconds=None, "
-        "callback=None"
-    ),
-    "kombu.asynchronous.aws.sqs.connection:AsyncSQSConnection._on_list_ready": (
-        "self, parent, markers, operation, response"
-    ),
+    "kombu.asynchronous.http.base:Request.__init__": "self, url, method='GET', on_ready=None, ...",
     "kombu.asynchronous.http.curl:CurlClient.__init__": "self, hub: 'Hub | None' = None, max_clients: 'int' = 10",
     "kombu.asynchronous.http.curl:CurlClient.add_request": "self, request",
     "kombu.asynchronous.http.curl:CurlClient.close": "self",

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final
 
 import pycurl
-from kombu.asynchronous.aws.connection import AsyncHTTPSConnection
-from kombu.asynchronous.aws.ext import get_response
-from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
+from kombu.asynchronous.http.base import Request
 from kombu.asynchronous.http.curl import CurlClient
 from vine import promise
 
 from jobclaim.jobs.storage.inherited import leave_to_parent
+from jobclaim.jobs.storage.lean import SignedRequests
 
 MARGIN_SECONDS: Final = 5
 """How much longer than the poll itself an answer may take before the connection counts as broken."""
+OK: Final = 200
 MAX_HANDLES: Final = 32
 """Concurrent requests; kombu's 10 would make the eleventh queue of a worker wait for the others."""
 
@@ -35,14 +37,20 @@ class Failed:
 Answer = dict[str, Any] | Failed
 
 
-class PollConnection(AsyncSQSConnection):
-    """Makes polls. kombu's class raises into the event loop on an error status, and waits for silent peers forever."""
+class PollConnection:
+    """Makes polls. kombu's own connection raises into the event loop on an error status, and waits for silent peers
+    forever.
 
-    def __init__(self, sqs_connection: Any, http_client: Any, connect_seconds: float) -> None:
-        super().__init__(sqs_connection, http_client=http_client)
-        self._httpclient = http_client
-        self._connect_seconds = connect_seconds
-        self._answer_seconds = 0.0
+    Parameters
+    ----------
+    requests : SignedRequests
+    web : PatientClient
+        Its requests end in the event loop.
+    """
+
+    def __init__(self, requests: SignedRequests, web: PatientClient) -> None:
+        self._requests = requests
+        self._web = web
 
     def poll(self, queue_url: str, count: int, wait: int, done: Callable[[Answer], None]) -> None:
         """Request messages; ``done`` is called once, with the messages or with the failure.
@@ -52,44 +60,46 @@ class PollConnection(AsyncSQSConnection):
         Exception
             The request could not be made, for example without credentials. ``done`` is not called.
         """
-        self._answer_seconds = wait + MARGIN_SECONDS
-        self.receive_message(queue_url, queue_url, count, wait_time_seconds=wait, callback=promise(done))
+        known = self._requests.access
+        asked = {
+            "QueueUrl": queue_url,
+            "MaxNumberOfMessages": count,
+            "WaitTimeSeconds": wait,
+            "MessageSystemAttributeNames": ["ApproximateReceiveCount"],
+        }
+        body = json.dumps(asked).encode()
+        lines = self._requests.headers("ReceiveMessage", body)
+        self._web.add_request(
+            Request(
+                known.url,
+                method="POST",
+                headers=dict(line.split(": ", 1) for line in lines),
+                body=body,
+                on_ready=promise(lambda response: done(_answer(response))),
+                on_prepare=partial(_bound, known.connect_seconds, wait + MARGIN_SECONDS),
+                ca_certs=known.certificates or None,
+                validate_cert=bool(known.certificates),
+            )
+        )
 
-    def get_http_connection(self) -> Any:
-        """Return a connection whose requests always end."""
-        limits = {pycurl.CONNECTTIMEOUT_MS: self._connect_seconds, pycurl.TIMEOUT_MS: self._answer_seconds}
-        return _BoundedConnection(self._httpclient, {option: int(1000 * limit) for option, limit in limits.items()})
 
-    def _on_list_ready(self, parent: Any, markers: Any, operation: str, response: Any) -> Answer:
-        try:
-            if response.status != self.STATUS_CODE_OK:
-                return Failed(response.status, self._reason(response))
-            model = self.sqs_connection.meta.service_model.operation_model(operation)
-            _, parsed = get_response(model, response.response)
-        except Exception as error:  # noqa: BLE001 - whatever a proxy sends instead of an answer, it is no message
-            return Failed(response.status, f"unreadable answer: {type(error).__name__}")
-        return parsed if isinstance(parsed, dict) else Failed(response.status, "unreadable answer")
+def _bound(connect_seconds: float, seconds: float, curl: Any) -> None:
+    """Let a request end."""
+    curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(1000 * connect_seconds))
+    curl.setopt(pycurl.TIMEOUT_MS, int(1000 * seconds))
+    curl.setopt(pycurl.NOSIGNAL, 1)
 
-    def _reason(self, response: Any) -> str:
-        body = response.read() or b""
+
+def _answer(response: Any) -> Answer:
+    body = response.body or b""
+    if response.code != OK:
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body)
-        return " ".join(f"HTTP {response.status} {response.reason} {text}".split())[:300]
-
-
-class _BoundedConnection(AsyncHTTPSConnection):
-    def __init__(self, http_client: Any, limits: dict[int, int]) -> None:
-        super().__init__(http_client=http_client)
-        self._limits = limits
-
-    def getrequest(self) -> Any:
-        request = super().getrequest()
-        request.on_prepare = self._prepare
-        return request
-
-    def _prepare(self, curl: Any) -> None:
-        for option, limit in self._limits.items():
-            curl.setopt(option, limit)
-        curl.setopt(pycurl.NOSIGNAL, 1)
+        return Failed(response.code, " ".join(f"HTTP {response.code} {response.error or ''} {text}".split())[:300])
+    try:
+        answer = json.loads(body)
+    except ValueError as error:  # whatever a proxy sends instead of an answer, it is no message
+        return Failed(response.code, f"unreadable answer: {type(error).__name__}")
+    return answer if isinstance(answer, dict) else Failed(response.code, "unreadable answer")
 
 
 class PatientClient(CurlClient):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from jobclaim.dashboard.reading import ReadingClient, reading
+from jobclaim.jobs.storage.lean import LeanClient, lean
 from tests.support.hostile import fill
 from tests.unit.dashboard.conftest import Board
 
@@ -17,7 +17,7 @@ def both(board: Board) -> tuple[Any, Any]:
     """boto3's client and ours, on a table with jobs and a fleet."""
     fill(board.repo)
     plain = board.repo.table.client()
-    return plain, reading(plain)
+    return plain, lean(plain)
 
 
 def asked(board: Board) -> list[tuple[str, dict[str, Any]]]:
@@ -42,7 +42,7 @@ def asked(board: Board) -> list[tuple[str, dict[str, Any]]]:
 
 def test_answers_are_those_of_boto3(board: Board, both: tuple[Any, Any]) -> None:
     plain, ours = both
-    assert isinstance(ours, ReadingClient)
+    assert isinstance(ours, LeanClient)
     for operation, request in asked(board):
         expected = {
             name: value for name, value in getattr(plain, operation)(**request).items() if name != "ResponseMetadata"
