@@ -29,6 +29,9 @@ from jobclaim.specs.visible import visible
 Observer = Callable[[Any, str, dict[str, Any]], Any]
 """Called like a structlog processor with every event, written or not."""
 
+Writer = Callable[[logging.Logger, int, str, dict[str, Any]], bool]
+"""Called with the logger, the level, the event and the masked fields of a line; returns whether it was written."""
+
 CALLER: Final = 4
 """Stack frames between the call of standard logging and the line of code that logs."""
 
@@ -44,6 +47,7 @@ class NamedApp(Protocol):
 _app: ContextVar[NamedApp | None] = ContextVar("app", default=None)
 _apps: Final[WeakSet[Any]] = WeakSet()
 _observers: Final[dict[str, tuple[NamedApp | None, Observer]]] = {}
+_writers: Final[list[Writer]] = []
 
 
 class Logger:
@@ -88,6 +92,8 @@ class Logger:
         try:
             if structured:
                 redaction.shorten(fields)
+                if any(write(self._lines, level, event, fields) for write in _writers):
+                    return
                 getattr(self._structured, method)(event, **_message(event), **fields)
             else:
                 self._write(level, event, fields)
@@ -153,6 +159,11 @@ def observe(name: str, observer: Observer | None, app: NamedApp | None = None) -
         _observers.pop(name, None)
     else:
         _observers[name] = (app, observer)
+
+
+def write_directly(writer: Writer | None) -> None:
+    """Offer every line to a writer before it goes to structlog; ``None`` removes the writer."""
+    _writers[:] = [] if writer is None else [writer]
 
 
 def _observe(logger: str, method: str, event: str, fields: dict[str, Any]) -> None:

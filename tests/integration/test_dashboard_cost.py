@@ -85,8 +85,8 @@ def watched(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> It
             operations.append(event_name.rpartition(".")[2])
 
     services = Services.of(settings)
-    for client in (services.dynamodb, services.sqs):
-        client.meta.events.register("before-send.*.*", count)  # the last that is asked before a request leaves
+    for events in (services.dynamodb.access.hooks, services.sqs.meta.events):
+        events.register("before-send.*.*", count)  # the last that is asked before a request leaves
     ann = Person("ann", Role.OPERATOR)
     app = create_app(settings, services=services, access=lambda _: ann)
     try:

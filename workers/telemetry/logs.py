@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from logging.handlers import WatchedFileHandler
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import click
 import structlog
@@ -15,13 +15,14 @@ from celery.app.log import MP_LOG, Logging
 from celery.utils.log import get_logger, get_multiprocessing_logger, mlevel, reset_multiprocessing_logger
 from celery.utils.nodenames import gethostname, node_format, nodename
 
-from jobclaim.jobs import redaction
+from jobclaim.jobs import log, redaction
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible_event
 from jobclaim.workers.messages.adoption import NotAdopted
 from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
+from jobclaim.workers.telemetry.direct import DirectLines
 
 QUIET: Final = ("botocore", "urllib3")
 """Libraries whose INFO lines do not help operators; a level that the host set for them stays."""
@@ -41,6 +42,7 @@ class WorkerLogging(Logging):
     """
 
     _structlog_is_ours: bool = False
+    processors: ClassVar[list[Any]] = []
 
     def setup(self, loglevel: int | str | None = None, *args: Any, **options: Any) -> Any:
         """Set up once per process, at the command line's level, else the settings'."""
@@ -101,6 +103,7 @@ class WorkerLogging(Logging):
         for logger in (root, tasks, pool):
             logger.addHandler(_handler(settings, file))
             logger.setLevel(level)
+        _write_directly(settings)
         pool.setLevel(level if MP_LOG else logging.ERROR)
         _quieten(settings)
         signals.after_setup_logger.send(sender=None, logger=root, **told)
@@ -115,6 +118,7 @@ def configure(settings: Settings, level: int | None = None, file: str | None = N
     root = logging.getLogger()
     root.handlers[:] = [_handler(settings, file, sys.stderr)]
     root.setLevel(level or settings.log_level)
+    _write_directly(settings)
     _quieten(settings)
 
 
@@ -138,12 +142,20 @@ def _shared() -> list[Any]:
 
 
 def _configure_structlog() -> None:
+    WorkerLogging.processors = [*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
     structlog.configure(
-        processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=WorkerLogging.processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _write_directly(settings: Settings) -> None:
+    """Let jobclaim's own lines skip standard logging while the root logger has this handler only."""
+    handler: Any = logging.getLogger().handlers[0]
+    is_json = settings.log_format == "json"
+    log.write_directly(DirectLines(handler, WorkerLogging.processors) if is_json else None)
 
 
 def _handler(settings: Settings, file: str | None, stream: Any = None) -> logging.Handler:

@@ -1,0 +1,130 @@
+"""jobclaim's lines that skip standard logging say what they would say through it, and skip it only where nobody
+listens there."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from jobclaim.jobs import log
+from jobclaim.settings import Settings
+from jobclaim.workers.telemetry import logs
+
+SECRET = "hunter2"
+LINES = log.get_logger("jobclaim.test")
+
+
+class Seen(logging.Filter):
+    """Counts records, and lets them pass."""
+
+    count = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.count += 1
+        return True
+
+
+@pytest.fixture
+def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """The text that a worker's log writes; logging is restored."""
+    root, written = logging.getLogger(), io.StringIO()
+    before, level = root.handlers[:], root.level
+    logs.configure(Settings(log_format="json"))
+    root.handlers[0].setStream(written)  # type: ignore[attr-defined]
+    yield written
+    log.write_directly(None)
+    structlog.reset_defaults()
+    root.handlers[:], root.level = before, level
+
+
+def say() -> None:
+    with structlog.contextvars.bound_contextvars(job_id="j", task="t"):
+        try:
+            raise ValueError(SECRET)
+        except ValueError:
+            LINES.exception("job.failed", kind="EXTERNAL", reason=f"{SECRET!r} is wrong", other=SECRET, queue="ä")
+
+
+def parsed(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_a_line_says_the_same_either_way(out: io.StringIO) -> None:
+    say()
+    seen = Seen()
+    logging.getLogger().handlers[0].addFilter(seen)
+    say()
+    direct, long = parsed(out)
+    assert seen.count == 1, "the first one made no record"
+    assert direct.pop("timestamp")[-1] == long.pop("timestamp")[-1] == "Z"
+    assert direct == long
+    assert SECRET not in out.getvalue()
+
+
+@pytest.mark.parametrize("where", ["another handler", "a filter of the logger", "a handler between", "sentry"])
+def test_whoever_listens_to_standard_logging_gets_the_record(
+    out: io.StringIO, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, logger, handler = Seen(), logging.getLogger("jobclaim.test"), logging.NullHandler()
+    handler.handle = seen.filter  # type: ignore[method-assign]
+    if where == "another handler":
+        logging.getLogger().addHandler(handler)
+    elif where == "a filter of the logger":
+        monkeypatch.setattr(logger, "filters", [seen])
+    elif where == "a handler between":
+        monkeypatch.setattr(logging.getLogger("jobclaim"), "handlers", [handler])
+    else:
+        original = logging.Logger.callHandlers
+
+        def patched(self: logging.Logger, record: logging.LogRecord) -> None:
+            seen.filter(record)
+            original(self, record)
+
+        monkeypatch.setattr(logging.Logger, "callHandlers", patched)
+    LINES.info("job.completed", job_id="j")
+    assert seen.count == 1
+    assert [line["event"] for line in parsed(out)] == ["job.completed"]
+
+
+def test_a_program_that_configures_structlog_itself_gets_them(out: io.StringIO) -> None:
+    events: list[str] = []
+
+    def take(_: Any, __: str, event: Any) -> Any:
+        events.append(event["event"])
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[take])
+    LINES.info("job.completed", job_id="j")
+    assert (events, out.getvalue()) == (["job.completed"], "")
+
+
+def test_a_level_that_is_off_writes_nothing(out: io.StringIO) -> None:
+    logging.getLogger().setLevel(logging.WARNING)
+    LINES.info("job.completed", job_id="j")
+    assert out.getvalue() == ""
+
+
+def test_a_stream_that_fails_breaks_nothing(out: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(_: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    out.write = full  # type: ignore[method-assign]
+    LINES.info("job.completed", job_id="j")
+    assert "No space left" in capsys.readouterr().err, "as standard logging reports it"
+
+
+def test_a_rotated_file_is_opened_again(tmp_path: Path, out: io.StringIO) -> None:
+    path = tmp_path / "worker.log"
+    logs.configure(Settings(log_format="json"), file=str(path))
+    LINES.info("job.completed", job_id="1")
+    path.rename(tmp_path / "worker.log.1")
+    LINES.info("job.completed", job_id="2")
+    logging.getLogger().handlers[0].close()
+    assert [json.loads(line)["job_id"] for line in path.read_text().splitlines()] == ["2"]
