@@ -33,12 +33,16 @@ def claim(folder: Path) -> Path:
     Raises
     ------
     PermissionError
-        It is a link, belongs to another user, or is writable by others; the message says which and what to do.
+        It cannot be created, is a link, belongs to another user, or is writable by others; the message says which and
+        what to do.
     """
     try:
         folder.mkdir(mode=MODE, parents=True, exist_ok=True)
     except FileExistsError:
         raise _refused(folder, "is not a folder") from None
+    except OSError as error:
+        remedy = "set JOBCLAIM_RUN_DIR to a folder that this user may create"
+        raise PermissionError(f"the run folder {folder} cannot be created ({error.strerror}); {remedy}") from None
     found = folder.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise _refused(folder, f"is a link to {folder.readlink()}")

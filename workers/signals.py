@@ -90,4 +90,7 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
 
 def _watch_beat(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
-        beat_alive.watch(sender, handle.settings.run_folder)
+        try:
+            beat_alive.watch(sender, handle.settings.run_folder)
+        except PermissionError as error:  # Celery would log it and go on, and the health check would fail for ever
+            raise SystemExit(f"jobclaim: beat cannot start: {error}") from None

@@ -284,6 +284,21 @@ def test_each_group_has_instances_and_no_container_is_deployed(booted: Booted) -
     assert "ClusterName" not in booted.stack.outputs
 
 
+def test_queues_have_the_derived_timeout_and_units_wait_for_the_longest_job(booted: Booted) -> None:
+    assert_derived(booted.stack, booted.settings)
+    hard = max(booted.settings.longest_hard_limit(name) for name in booted.settings.queue_names)
+    assert re.findall(r"TimeoutStopSec=(\d+)", booted.script) == [str(max(120, hard + 30) + 10)]
+
+
+def assert_derived(stack: DeployedStack, settings: Settings) -> None:
+    """Compare the visibility timeouts of a stack's queues with those derived from the tasks' limits."""
+    sqs = stack.client("sqs")
+    for name in settings.queue_names:
+        url = sqs.get_queue_url(QueueName=settings.physical_name(name))["QueueUrl"]
+        live = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+        assert int(live["VisibilityTimeout"]) == settings.visibility_timeout(name)
+
+
 def test_recovery_and_beat_run_beside_each_other(booted: Booted) -> None:
     script = launched(booted.stack, "ControlInstances")
     line = next(row for row in script.splitlines() if "install.sh" in row)
@@ -445,4 +460,6 @@ def test_ecs_on_instances_deploys_the_same_services(booted: Booted) -> None:
         groups = stack.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
         assert f"{name}-containers" in {each["AutoScalingGroupName"] for each in groups}
         assert stack.container("web")["command"] == ["jobclaim", "worker", "run", "--queue=default", "--concurrency=1"]
+        assert stack.container("web")["stopTimeout"] == settings.stop_timeout_seconds
+        assert_derived(stack, settings)
         assert f"ECS_CLUSTER={stack.outputs['ClusterName']}" in launched(stack, "ECS_CLUSTER", name)

@@ -38,3 +38,11 @@ def test_the_documented_health_check_is_the_templates() -> None:
     assert documented is not None
     assert check is not None
     assert documented.groups() == check.groups()[::-1]
+
+
+@pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.iterdir() if "interruption" not in path.name))
+def test_a_unit_has_a_run_folder_of_its_own(unit: str) -> None:
+    """The home of the unit's user is not writable: without it beat would never be ready."""
+    (made,) = lines(unit, "RuntimeDirectory")
+    (told,) = re.findall(r"JOBCLAIM_RUN_DIR=(\S+)", (UNITS / unit).read_text())
+    assert told == f"/run/{made}"

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from celery import Celery
+from celery.signals import beat_init
 
+import jobclaim
 from jobclaim.cli.commands.worker.local import LocalWorker
 from jobclaim.settings import Settings
 from jobclaim.specs import run_folder
@@ -75,6 +78,20 @@ def test_a_folder_that_others_prepared_is_refused_with_the_reason_and_the_remedy
     trap(folder)
     with pytest.raises(PermissionError, match=r"run folder .*run .*JOBCLAIM_RUN_DIR"):
         use(folder)
+
+
+def test_a_folder_that_cannot_be_created_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PermissionError, match=r"run folder .*run cannot be created .*JOBCLAIM_RUN_DIR"):
+        run_folder.claim(tmp_path / "file" / "run")
+
+
+def test_a_beat_without_a_folder_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = Celery("beat", set_as_current=False)
+    jobclaim.install(app, Settings(run_dir=str(tmp_path / "file" / "run")))
+    with pytest.raises(SystemExit, match=r"beat cannot start: .*JOBCLAIM_RUN_DIR"):
+        beat_init.send(sender=app.Beat().Service(app))
 
 
 def test_a_command_that_another_user_left_is_not_run(tmp_path: Path) -> None:
