@@ -286,7 +286,7 @@ def test_each_group_has_instances_and_no_container_is_deployed(booted: Booted) -
 
 def test_queues_have_the_derived_timeout_and_units_wait_for_the_longest_job(booted: Booted) -> None:
     assert_derived(booted.stack, booted.settings)
-    hard = max(booted.settings.longest_hard_limit(name) for name in booted.settings.queue_names)
+    hard = booted.settings.longest_hard_limit("default")
     assert re.findall(r"TimeoutStopSec=(\d+)", booted.script) == [str(max(120, hard + 30) + 10)]
 
 
@@ -408,7 +408,10 @@ def test_recovery_and_beat_become_ready_report_that_they_live_and_stop(
 ) -> None:
     (command,) = re.findall(r"^ExecStart=(.+)$", (UNITS / f"{unit}.service").read_text(), re.MULTILINE)
     program, *arguments = command.replace("/var/lib/jobclaim-beat", str(tmp_path)).split()
-    environment = worker_environment(booted, tmp_path) | {"JOBCLAIM_RECOVERY_BY_BEAT": "false"}
+    given = " ".join(re.findall(r"^Environment=(.+)$", (UNITS / f"{unit}.service").read_text(), re.MULTILINE))
+    own = dict(pair.split("=", 1) for pair in given.replace("=/run/", f"={tmp_path}/").split())
+    environment = {**worker_environment(booted, tmp_path), "JOBCLAIM_RUN_DIR": "", "XDG_RUNTIME_DIR": "", **own}
+    environment["HOME"] = "/proc/none"  # that of the unit's user cannot be written to
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(environment["NOTIFY_SOCKET"])
         systemd.settimeout(60)

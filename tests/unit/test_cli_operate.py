@@ -76,6 +76,12 @@ def test_a_worker_on_a_pool_that_is_not_supported_is_not_started(session: Sessio
     assert "-P threads" in result.stderr
 
 
+def test_options_of_celery_are_not_the_name_of_a_worker(session: Session) -> None:
+    result = run(session, "worker", "start", "--", "-E")
+    assert result.exit_code == ExitCode.USAGE
+    assert "Missing argument 'NAME'" in result.stderr
+
+
 def test_workers_show_the_fleet_with_what_it_runs(session: Session) -> None:
     job = session.repo.create_job("shop.charge")
     session.repo.claim_job(job.job_id, worker_id="w-1")

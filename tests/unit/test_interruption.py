@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 import time
@@ -33,6 +34,7 @@ from jobclaim.specs import stop_deadline as deadline_file
 from jobclaim.specs import systemd
 from tests.support.imds import INSTANCE, MetadataService
 
+ROOT = Path(__file__).parents[2]
 NOON = 1_800_000_000.0
 
 
@@ -174,6 +176,32 @@ def test_a_command_that_fails_is_an_error_so_that_systemd_runs_it_again(
     result = watch(session, imds, "--", sys.executable, "-c", "raise SystemExit(3)")
     assert result.exit_code == ExitCode.ERROR
     assert "ended with 3" in result.stderr
+
+
+def test_a_command_that_does_not_exist_is_named(session: Session, imds: MetadataService) -> None:
+    imds.interrupt(NOON)
+    result = watch(session, imds, "--", "no-such-program", "stop")
+    assert result.exit_code == ExitCode.ERROR
+    assert "'no-such-program' cannot be run (No such file or directory), so the worker still runs" in result.stderr
+
+
+def test_the_unit_stops_the_worker_of_its_name(
+    session: Session, imds: MetadataService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own command line: the worker's name is left out there, and the command after the dashes is not the name."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    unit = (ROOT / "deploy/systemd/jobclaim-interruption@.service").read_text()
+    (line,) = re.findall(r"^ExecStart=\S+ worker watch-interruption (.*)$", unit, re.MULTILINE)
+    options = f"--within=120s --metadata-url={imds.url} --every=1"
+    words = line.replace("$OPTIONS", options).replace("%i", "web").split()
+    imds.interrupt(NOON)
+    result = CliRunner().invoke(watch_interruption, words, obj=session)
+    assert result.exit_code == ExitCode.OK, result.output
+    assert {row["worker"] for row in records(result)} == {session.settings.worker_name}
+    assert (tmp_path / "asked").read_text() == "stop jobclaim-worker@web.service\n"
 
 
 def test_without_a_worker_there_is_nothing_to_stop(session: Session, imds: MetadataService) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobclaim.cli.commands.worker.interruption import watch_interruption
+from jobclaim.cli.commands.worker.interruption import CommandAfterDashes, watch_interruption
 from jobclaim.cli.commands.worker.machine import all_groups
 from jobclaim.cli.errors import NotFound, Refused
 from jobclaim.cli.exits import ExitCode
@@ -80,18 +80,20 @@ def run(
     releases the rest.
     """
     from jobclaim.cli.commands.worker.local import LocalWorker, environment
+    from jobclaim.specs import run_folder
 
     worker = LocalWorker.of(session.settings, name)
-    worker.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run_folder.claim(worker.folder)
     argv = _argv(session.settings, worker, queues, concurrency, further)
     os.execve(argv[0], argv, environment(worker))  # noqa: S606 - our own program
 
 
 @command.command(
+    cls=CommandAfterDashes,
     epilog="""\b
 Examples:
   jobclaim worker start mail -q emails
-"""
+""",
 )
 @click.argument("name")
 @_options

@@ -20,8 +20,21 @@ if TYPE_CHECKING:
     from jobclaim.infra.metadata import Metadata, Notice
 
 
+class CommandAfterDashes(click.Command):
+    """Keep what follows ``--`` for the last argument: it is never the worker's name, which may be left out."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what is before the first ``--``, and append the rest to the last argument."""
+        cut = args.index("--") if "--" in args else len(args)
+        (last,) = [each for each in self.params if each.nargs == -1]
+        rest = super().parse_args(ctx, args[:cut])
+        ctx.params[str(last.name)] += tuple(args[cut + 1 :])
+        return rest
+
+
 @click.command(
     "watch-interruption",
+    cls=CommandAfterDashes,
     epilog="""\b
 Examples:
   jobclaim worker watch-interruption mail
@@ -107,7 +120,11 @@ def _stop(worker: LocalWorker, command: tuple[str, ...], notice: Notice, within:
     if command:
         if worker.folder.exists():
             worker.stop_by(until)
-        if code := subprocess.run(command, check=False).returncode:
+        try:
+            code = subprocess.run(command, check=False).returncode
+        except OSError as error:
+            raise Refused(f"{command[0]!r} cannot be run ({error.strerror}), so the worker still runs") from None
+        if code:
             raise Refused(f"{' '.join(command)!r} ended with {code}: the worker may still run, see its log")
     else:
         worker.stop(left, by=until)
