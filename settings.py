@@ -38,7 +38,7 @@ from jobclaim.specs.quotas import (
     SQS_MAX_VISIBILITY,
     dead_letters_of,
 )
-from jobclaim.specs.refusals import not_among, refuse_unknown
+from jobclaim.specs.refusals import UnknownQueue, not_among, refuse_unknown
 from jobclaim.specs.sources import DOTENV, ordered, refused
 from jobclaim.specs.tasks import Limits, ScheduleSpec, TaskSpec, spec_of
 from jobclaim.specs.variables import PREFIX, refuse_misplaced, refuse_unknown_variables, regions_default
@@ -339,13 +339,13 @@ class Settings(BaseSettings):
 
         Raises
         ------
-        ValueError
+        UnknownQueue
             The queue is not configured; the message lists the configured ones.
         """
         for queue in self.queues:
             if queue.name == name:
                 return queue
-        raise ValueError(f"queue {name!r} {not_among(name, self.queue_names)}")
+        raise UnknownQueue(f"queue {name!r} {not_among(name, self.queue_names)}")
 
     def queue_of(self, task: str) -> str:
         """Return the logical queue that a task is routed to."""

@@ -9,6 +9,7 @@ import click
 
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import say
+from jobclaim.specs.refusals import UnknownQueue
 
 _DEBUG: Final = "jobclaim.debug"
 
@@ -64,9 +65,24 @@ def explain(error: Exception) -> Refused:
             f"cannot import: {text}; run where your task modules are importable, and check JOBCLAIM_TASK_MODULES and "
             "PYTHONPATH"
         )
-    if _is_a(error, "botocore.exceptions", "BotoCoreError") or _is_a(error, "botocore.exceptions", "ClientError"):
-        return Refused(f"AWS: {text}; check JOBCLAIM_ENDPOINT_URL, JOBCLAIM_REGION and the credentials")
-    return Refused(f"{type(error).__name__}: {text}; this is a bug: please report it with the output of --debug")
+    return _of_the_surroundings(error, text) or Refused(
+        f"{type(error).__name__}: {text}; this is a bug: please report it with the output of --debug"
+    )
+
+
+def _of_the_surroundings(error: Exception, text: str) -> Refused | None:
+    """Explain what AWS, a file or a name refused, for which nobody needs to write a bug report."""
+    from jobclaim.jobs.failures.aws_errors import aws_error_in, explain_aws
+
+    if (of_aws := aws_error_in(error)) is not None:
+        return Refused(explain_aws(of_aws))
+    if _is_a(error, "kombu.exceptions", "OperationalError"):
+        return Refused(f"SQS did not answer: {text}; `jobclaim doctor` checks the deployment")
+    if isinstance(error, UnknownQueue):
+        return Refused(text)
+    if isinstance(error, OSError):
+        return Refused(f"{text}; check that it exists and that you may use it" if error.filename else text)
+    return None
 
 
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -19,6 +19,7 @@ from jobclaim.jobs import (
     StoreUnavailable,
     WrongWaitToken,
 )
+from jobclaim.jobs.failures.aws_errors import aws_error_in, explain_aws
 
 STATUS: Final[Mapping[type[Exception], int]] = {
     JobNotFound: 404,
@@ -37,7 +38,7 @@ TITLES: Final = {
     409: "Conflict",
     413: "Too large",
     500: "Internal error",
-    503: "DynamoDB is unavailable",
+    503: "AWS is unavailable",
 }
 
 
@@ -57,7 +58,12 @@ def http(request: Request, error: Exception) -> Response:
 
 
 def unexpected(request: Request, error: Exception) -> Response:
-    """Respond to an unexpected error; the log has the details, not the page. Template as `refused`."""
+    """Respond to an error of AWS with what to do, and to a bug with its name; the log has the traceback.
+
+    Template as `refused`.
+    """
+    if (of_aws := aws_error_in(error)) is not None:
+        return answer(request, 503, explain_aws(of_aws))
     return answer(
         request, 500, f"An unexpected {type(error).__name__} was raised; its traceback is in the dashboard's log."
     )

@@ -1,12 +1,17 @@
-"""Forms as browsers send them: one value per field. `jobclaim.dashboard.security.limits.FormGuard` limits them."""
+"""Names in URLs and forms, and forms as browsers send them: one value per field.
+
+`jobclaim.dashboard.security.limits.FormGuard` limits them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from jobclaim.jobs import InvalidInput
+from jobclaim.specs.refusals import did_you_mean
 
 
 async def form_of(request: Request) -> dict[str, str]:
@@ -28,3 +33,17 @@ async def form_of(request: Request) -> dict[str, str]:
             raise InvalidInput(f"the form has the field {name[:40]!r} twice; send it once")
         found[name] = value
     return found
+
+
+def refuse_unknown_names(asked: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that would be ignored: a misspelt filter must not list everything.
+
+    Raises
+    ------
+    InvalidInput
+        The message names it, the closest known one, and all of them.
+    """
+    names = sorted(known)
+    for name in asked:
+        if name not in names:
+            raise InvalidInput(f"unknown parameter {name[:40]!r}{did_you_mean(name, names)}; there are {names}")

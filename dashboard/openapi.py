@@ -60,7 +60,7 @@ REASONS: Final[Mapping[int, str]] = {
     403: "Not signed in, not an operator, or a request from another site.",
     404: "The job does not exist.",
     409: "The job is in a state that does not allow the action.",
-    503: "DynamoDB is unavailable.",
+    503: "AWS is unavailable: the message says why and what to do.",
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jobclaim.jobs.errors import JobError
+from jobclaim.jobs.failures.aws_errors import explain_aws
 from jobclaim.settings import Settings
 
 
@@ -54,24 +55,10 @@ def explained(settings: Settings, service: str) -> Iterator[None]:
     ProvisionError
         The service refused a request, or the endpoint did not answer.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.exceptions import BotoCoreError, ClientError
 
-    where = endpoint_name(settings, service)
     try:
         yield
-    except ClientError as error:
-        details = error.response.get("Error", {})
-        raise ProvisionError(
-            f"{where} refused {error.operation_name}: {details.get('Code')}: {details.get('Message')}; what was "
-            "created so far is kept. Correct the cause and run `jobclaim up` again"
-        ) from error
-    except NoCredentialsError as error:
-        raise ProvisionError(
-            f"no AWS credentials for {where}; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "or start a local AWS with `jobclaim dev`"
-        ) from error
-    except BotoCoreError as error:
-        raise ProvisionError(
-            f"no answer from {where}: {error}; check that it is running, and JOBCLAIM_ENDPOINT_URL and "
-            "JOBCLAIM_REGION, or start a local AWS with `jobclaim dev`"
-        ) from error
+    except (ClientError, BotoCoreError) as error:
+        told = explain_aws(error, endpoint_name(settings, service))
+        raise ProvisionError(f"{told}. What was created so far is kept: run `jobclaim up` again") from error

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+class UnknownQueue(ValueError):
+    """The settings have no queue of that name."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the closest known name; empty if none is close."""
     close = get_close_matches(name, list(known), n=1)

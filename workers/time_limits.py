@@ -87,6 +87,17 @@ def check_call(task: str, queue: str, hard: float | None, settings: Settings) ->
         raise InvalidInput(_too_long(task, queue, hard, settings))
 
 
+def check_soft(task: str, soft: float | None, hard: float | None) -> None:
+    """Refuse a call whose own soft limit is above its hard one.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    for problem in _above_hard(task, soft, hard):
+        raise InvalidInput(problem)
+
+
 def adopt_plain(task: Any, handle: Handle) -> None:
     """Set the limits of a plain task from its queue where neither the task nor the host sets any.
 
@@ -165,12 +176,17 @@ def _wrong_limits(task: Any, queue: str, settings: Settings) -> list[str]:
     found = []
     if hard is not None and hard > settings.longest_hard_limit(queue):
         found.append(_too_long(task.name, queue, hard, settings))
-    if soft is not None and hard is not None and soft > hard:
-        found.append(
-            f"task {task.name!r}: soft_time_limit={soft} must be below time_limit={hard}, otherwise it is killed "
-            "before it can clean up; lower soft_time_limit"
-        )
-    return found
+    return [*found, *_above_hard(task.name, soft, hard)]
+
+
+def _above_hard(task: str, soft: float | None, hard: float | None) -> list[str]:
+    if soft is None or hard is None or soft <= hard:
+        return []
+    problem = (
+        f"task {task!r}: soft_time_limit={soft} must be below time_limit={hard}, otherwise it is killed before it can "
+        "clean up; lower soft_time_limit"
+    )
+    return [problem]
 
 
 def _too_long(task: str, queue: str, hard: float, settings: Settings) -> str:

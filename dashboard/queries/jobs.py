@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from starlette.datastructures import QueryParams
 
+from jobclaim.dashboard.forms import refuse_unknown_names
 from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
 from jobclaim.dashboard.services import Services
@@ -70,7 +71,8 @@ class JobQuery:
 
     @classmethod
     def of(cls, asked: QueryParams, settings: Settings) -> Self:
-        """Read a URL's parameters. Raises `InvalidInput`, which names the valid values."""
+        """Read a URL's parameters. Raises `InvalidInput`, which names the valid names and values."""
+        refuse_unknown_names(asked, (field.name for field in fields(cls)))
         texts = {name: asked.get(name, "").strip() for name in (*TEXTS, "since", "after", "before", "cursor")}
         for name in TEXTS:
             if len(texts[name]) > LONGEST:

@@ -16,6 +16,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet.breaker import BreakerState
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Job, JobStatus
+from jobclaim.jobs.failures.aws_errors import trouble_of
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.views.humane import span
@@ -202,7 +203,7 @@ def _depth(services: Services, name: str) -> Depth:
         counts = _counts(services, services.settings.queue_urls.get(name), physical)
         dead = _counts(services, services.settings.dead_letter_url(name), services.settings.dead_letter_name(name))
     except (ClientError, BotoCoreError) as error:
-        return Depth(problem=f"SQS is unavailable ({type(error).__name__})")
+        return Depth(problem=f"SQS is unavailable: {trouble_of(error).what}")
     if not counts:
         return Depth(problem="no such queue in SQS")
     return Depth(counts["visible"], counts["in_flight"], counts["delayed"], dead.get("visible"))

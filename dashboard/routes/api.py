@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from jobclaim.dashboard import acts
+from jobclaim.dashboard.forms import refuse_unknown_names
 from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
 from jobclaim.dashboard.pages import METER_KEY, VisibleJSON, form, page, services_of
@@ -273,6 +274,7 @@ CALLS: Final = (
 
 def _route(call: Call) -> BaseRoute:
     def answer(request: Request, asked: Any) -> Response:
+        refuse_unknown_names(asked, (parameter.name for parameter in call.parameters))
         made = call.handler(services_of(request), asked, person_of(request))
         return VisibleJSON(made, headers={"X-Jobclaim-Cost": request.scope[METER_KEY].words()})
 

@@ -47,7 +47,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
 
 def _endpoints(snapshot: Snapshot) -> Iterator[Finding]:
     for where, why in snapshot.unreachable.items():
-        yield fail(where, why, "check JOBCLAIM_ENDPOINT_URL, JOBCLAIM_REGION, the credentials and the network")
+        yield fail(where, why, "correct that, then run `jobclaim doctor` again")
 
 
 def _refusals(snapshot: Snapshot) -> Iterator[Finding]:

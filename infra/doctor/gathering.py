@@ -14,6 +14,7 @@ from jobclaim.infra.doctor.permissions import Actor, is_denial, permissions
 from jobclaim.infra.doctor.snapshot import DeployedQueue, DeployedTable, Snapshot
 from jobclaim.infra.errors import endpoint_name
 from jobclaim.infra.tables import TableSpec, table_specs
+from jobclaim.jobs.failures.aws_errors import explain_aws
 from jobclaim.settings import Settings
 
 
@@ -67,10 +68,8 @@ def _noting(unreachable: dict[str, str], where: str) -> Iterator[None]:
 
     try:
         yield
-    except ClientError as error:
-        unreachable[where] = _words(error)
-    except BotoCoreError as error:
-        unreachable[where] = " ".join(str(error).split())
+    except (ClientError, BotoCoreError) as error:
+        unreachable[where] = explain_aws(error)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tenacity.wait import wait_base
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES, spelled
+from jobclaim.jobs.failures.aws_errors import explain_aws
 from jobclaim.jobs.log import get_logger
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def persistently(
     except (ClientError, BotoCoreError, *STALE) as error:
         if condition_failed(error):
             raise
-        raise StoreUnavailable(_explain(error, service)) from error
+        raise StoreUnavailable(explain_aws(error, service)) from error
 
 
 def condition_failed(error: BaseException) -> bool:
@@ -137,7 +138,7 @@ class _Complaint:
     def __call__(self, retry_state: Any) -> None:
         if self.clock() >= self.next_at:
             self.next_at = self.clock() + LOUD_EVERY_MS
-            reason = _explain(retry_state.outcome.exception(), self.service)
+            reason = explain_aws(retry_state.outcome.exception(), self.service)
             log.error("aws.failing", reason=reason)
 
 
@@ -156,16 +157,3 @@ class _wait_within(wait_base):  # noqa: N801
     def __call__(self, retry_state: Any) -> float:
         wait, left = self.backoff(retry_state), (self.until - self.clock()) / 1000
         return min(wait, left) if left > 0 else wait
-
-
-def _explain(error: Any, service: str) -> str:
-    if isinstance(error, ClientError):
-        code = error.response["Error"].get("Code", "?")
-        remedy = {
-            "ResourceNotFoundException": "create the tables with `jobclaim up`, or check their names and the region",
-            "AccessDeniedException": "give this role the actions of its policy in template.yaml",
-            "UnrecognizedClientException": "check the credentials",
-        }.get(code, "see the cause; `jobclaim doctor` checks the deployment")
-        message = error.response["Error"].get("Message")
-        return f"{service} refused {error.operation_name} with {code}: {message}; {remedy}"
-    return f"{service} did not answer: {error}; check the endpoint, the network and the credentials"

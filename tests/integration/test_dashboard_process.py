@@ -73,7 +73,7 @@ def test_it_serves_on_loopback_and_ends_when_it_is_asked_to(start: Start) -> Non
     assert status(get(process, "/static/app.css")) == 200
     page = get(process, "/jobs")
     assert status(page) == 503
-    assert "DynamoDB is unavailable" in page
+    assert "AWS is unavailable" in page
     assert "server: uvicorn" not in page.lower()
     process.send(signal.SIGTERM)
     assert process.wait_for_exit(15) == 0

@@ -95,6 +95,13 @@ def test_a_call_may_not_ask_for_more_time_than_its_queue_has() -> None:
         check_call("t", "default", 301, SETTINGS)
 
 
+def test_a_call_with_a_soft_limit_above_its_hard_one_is_refused(app: Any) -> None:
+    task = app.task(base=JobTask, name="t.limited", shared=False, time_limit=60, soft_time_limit=50)(body)
+    for options in ({"soft_time_limit": 61}, {"soft_time_limit": 20, "time_limit": 10}):
+        with pytest.raises(InvalidInput, match=r"soft_time_limit=.* must be below time_limit=.*lower soft_time_limit"):
+            task.apply_async((), **options)
+
+
 # --- presets
 def test_the_priority_preset_has_the_promised_waits() -> None:
     rows = {queue.name: (queue.priority, queue.sla_seconds) for queue in QUEUE_PRESETS["priority"]}

@@ -200,6 +200,7 @@ class SubmittedTask(Task):
         own_limit = options.get("time_limit")
         options = self._with_group(args, kwargs, options)
         time_limits.check_call(self.name, queue, own_limit, self.jobclaim.settings)
+        time_limits.check_soft(self.name, options.get("soft_time_limit"), own_limit or self.time_limit)
         repo, payload = self.jobclaim.repo, call.to_payload(args, kwargs)
         with traces.submitting(self.jobclaim.settings, self.name, options) as carried:
             bound = links.prepare(self.app, carried)

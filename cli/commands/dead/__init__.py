@@ -63,6 +63,8 @@ def made_filter(session: Session, asked: dict[str, Any], states: tuple[str, ...]
 
     if asked["since"] is not None and asked["failed_after"] is not None:
         raise click.UsageError("--since and --failed-after exclude each other; pass one of them")
+    if asked["queue"]:
+        session.settings.queue(asked["queue"])
     since = asked["since"] if asked["since"] is not None else asked["failed_after"] or 0
     return Filter(
         task=asked["task"],

@@ -234,7 +234,9 @@ def test_the_command_line_means_the_jobs_that_the_page_means(board: Board, asked
     verb = dead.command.commands[words[0]]
     with verb.make_context(verb.name, words[1:]) as context:
         given = context.params
-        meant = dead.made_filter(Session(), given, given["states"])
+        session = Session()
+        vars(session)["settings"] = board.settings  # cached
+        meant = dead.made_filter(session, given, given["states"])
     assert meant == act.query.filter(board.clock())
     assert (verb.name, given["limit"], given["rate"], given["reason"]) == (act.verb, act.limit, act.rate, act.reason)
 

@@ -77,7 +77,7 @@ def test_sqs_that_does_not_answer_leaves_the_rest_of_the_page(board: Board) -> N
     board.clock.advance(2)
     seen = look(replace(board.services, sqs=Silent()))
     (mail,) = (queue for queue in seen.queues if queue.name == "mail")
-    assert mail.depth.problem == "SQS is unavailable (EndpointConnectionError)"
+    assert mail.depth.problem == "SQS is unavailable: the endpoint cannot be reached"
     assert mail.oldest_ms == 2 * SECOND
 
 
