@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache
 from random import Random
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -194,9 +194,18 @@ class Scenario:
 SOON: Final = {"retries": 1, "after_seconds": 15, "factor": 1}
 
 
-@lru_cache(maxsize=256)
+IN_SETTINGS: Final = frozenset({"queues", "ttl", "large", "beside"})
+"""The dimensions that change the settings."""
+
+
 def simulated_settings(listed: bool, brief: bool, dimensions: frozenset[str] = frozenset()) -> Settings:
     """Settings with short times, few tries and small pages: little time has to pass until everything has happened."""
+    return _settings(listed, brief, dimensions & IN_SETTINGS)
+
+
+@cache
+def _settings(listed: bool, brief: bool, dimensions: frozenset[str]) -> Settings:
+    """Return settings from memory where they were made before: making them takes as long as a whole seed."""
     names = ("default", SECOND) if "queues" in dimensions else ("default",)
     more: dict[str, Any] = {}
     if "ttl" in dimensions:
