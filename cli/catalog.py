@@ -53,6 +53,8 @@ SECTIONS = (
             "template": "Render template.yaml from the settings, or check that it is current.",
             "recover": "Recover orphans and lost messages: once, or every N seconds.",
             "queues": "Show the waiting jobs of each queue, the longest wait, and the SLA used.",
+            "pause": "Pause a queue, a task or a schedule, or list what is paused.",
+            "unpause": "End a pause.",
             "workers": "Show all workers: their state, running jobs and version.",
             "worker": "Run, start, stop, restart, monitor and check workers.",
             "verify": "Test the guarantees under injected faults, from outside.",

@@ -9,12 +9,13 @@ from jobclaim.cli.output import cell
 from jobclaim.jobs import Job
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.protocol import releases
+from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.settings import Settings
 from jobclaim.views.holds import charged_in_words
 from jobclaim.views.humane import clock_time, relative
 from jobclaim.views.lasting import progress_in_words
 from jobclaim.views.records import compact
-from jobclaim.views.timeline import timeline, waiting_reason
+from jobclaim.views.timeline import NOTHING_PAUSED, timeline, waiting_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def draw_job(console: Console, job: Job, *, now: int, settings: Settings, payload: bool = False) -> None:
+def draw_job(
+    console: Console, job: Job, *, now: int, settings: Settings, pauses: Pauses = NOTHING_PAUSED, payload: bool = False
+) -> None:
     """Print the job's fields, its timeline and, for a failure, the traceback."""
-    console.print(_fields(job, now, settings, payload))
+    console.print(_fields(job, now, settings, pauses, payload))
     console.print(_timeline(job, now))
     if job.failure and job.failure.traceback:
         console.print(cell(job.failure.traceback.rstrip(), style="dim"))
 
 
-def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
+def _fields(job: Job, now: int, settings: Settings, pauses: Pauses, payload: bool) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -41,7 +44,7 @@ def _fields(job: Job, now: int, settings: Settings, payload: bool) -> Table:
         ("task", cell(job.task)),
         ("queue", cell(job.queue)),
         ("status", cell(str(job.status), style=STYLES[job.status])),
-        ("next", cell(waiting_reason(job, now, settings))),
+        ("next", cell(waiting_reason(job, now, settings, pauses))),
         (
             "attempts",
             cell(

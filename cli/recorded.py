@@ -31,6 +31,7 @@ READS: Final = frozenset(
         "doctor",
         "key show",
         "list",
+        "pause list",
         "queues",
         "schedule list",
         "schedule next",

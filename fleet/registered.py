@@ -15,12 +15,12 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobclaim.fleet.workers import KEPT_SECONDS
+from jobclaim.fleet.workers import KEPT_SECONDS, FleetRecords
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.log import get_logger
-from jobclaim.jobs.storage.records import Records
+from jobclaim.jobs.storage.records import HasTable, Records
 
 log = get_logger("jobclaim.heartbeat")
 
@@ -64,6 +64,18 @@ class RegisteredTasks(Records):
         if "Item" not in answer:
             return None
         return list(json.loads(zlib.decompress(base64.b64decode(answer["Item"]["names"]["S"]))))
+
+
+def of_live_workers(repo: HasTable) -> list[str]:
+    """Return all tasks that live workers have registered, sorted: a scan of the fleet table, a read for each set.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    live = FleetRecords.of(repo).live(repo.settings.worker_dead_after_seconds)
+    sets, tasks = {record.tasks for record in live if record.tasks}, RegisteredTasks.of(repo)
+    return sorted({name for digest in sets for name in tasks.read(digest) or ()})
 
 
 class Announcement:

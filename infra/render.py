@@ -175,6 +175,7 @@ def _policies(settings: Settings) -> str:
             "alerts": fill("alerts", {"topic": settings.alert_topic_arn}) if settings.alert_topic_arn else "",
             "read_large_payloads": _large_payloads(settings, "s3:GetObject"),
             "trail": fill("trail", {}),
+            "pauses": fill("pauses", {}),
         },
     )
 
@@ -249,6 +250,7 @@ def _rights(settings: Settings, queues: tuple[str, ...]) -> str:
             "queue_arns": _arns(settings.queue_names),
             "large_payloads": _large_payloads(settings, "s3:GetObject", "s3:PutObject"),
             "trail": fill("trail", {}),
+            "pauses": fill("pauses", {}),
         },
     )
 

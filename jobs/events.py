@@ -36,6 +36,7 @@ FIELDS: Final = {
     "asked": "the task that the message runs",
     "available_at": "earliest start of the job, epoch milliseconds",
     "batch": "id of a bulk submission; submitting it again completes it",
+    "by": "the person who decided",
     "breaker": "name of a circuit breaker: an external service",
     "claims": "whether the worker still claims jobs",
     "count": "number of items",
@@ -69,6 +70,7 @@ FIELDS: Final = {
     "partition": "partition of the index",
     "app": "name of the Celery app",
     "overridden": "each configuration key with the host's value, our value, and the reason",
+    "paused": "what a pause holds: `queue`, `task` or `schedule`, and its name",
     "problems": "queues with their live and their derived visibility timeout",
     "reason": "why, in words; quoted values are masked",
     "redispatched": "number of jobs whose message was sent again",
@@ -151,6 +153,9 @@ claim.acquired | worker | info | JOB arguments wait_seconds sla_missed
 claim.refused | jobs | info | JOB status job_status
     The claim was refused.
     Another delivery has claimed the job, or the job has ended. Normal on SQS, which delivers twice.
+claim.held | jobs | info | JOB status paused by
+    The job's task or queue is paused, so the claim was refused.
+    The job stays PENDING and no attempt is used up. Recovery sends its message again when the pause has ended.
 claim.task_mismatch | jobs | error | JOB asked
     The message runs another task than its job has, so the claim was refused.
     The job is left alone and the message becomes a dead letter.
@@ -298,6 +303,9 @@ tick.not_sent | beat | warning | task tick error
 tick.not_recorded | beat | warning | tick reason
     The tick was sent but not recorded, so another beat may send it too.
     DynamoDB did not answer after the send.
+tick.skipped | beat | warning | schedule due by reason until
+    The schedule is paused, so its tick was skipped.
+    A skipped tick is not submitted later.
 schedule.clock_reset | beat | warning | ahead_seconds count
     The clock was set back, so last runs in the future were reset.
     Ticks that are due now are submitted; ticks that ran are not repeated.
@@ -415,6 +423,19 @@ queue.visibility_too_low | startup | warning | problems
 config.overridden | worker | warning | app overridden
     Values of the Celery configuration were overridden.
     They contradict the claim rule; `overridden` holds each key, both values and the reason.
+
+pause.started | worker | warning | paused by reason until
+    The worker learned of a pause.
+    It does not poll a paused queue, and claims no job of a paused task.
+pause.ended | worker | warning | paused by
+    The worker learned that a pause has ended.
+    `by` is empty where it ended by itself.
+pauses.unavailable | jobs | warning | reason
+    The pauses could not be read, so those that were read last apply.
+    DynamoDB did not answer, or the role may not read the fleet table.
+pauses.unreadable | jobs | error | error
+    The record of the pauses cannot be read, so nothing is paused.
+    A newer version or a person wrote it: `jobclaim pause list` shows the same.
 
 # transport
 sqs.failing | transport | warning | request reason queue

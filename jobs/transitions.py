@@ -104,6 +104,8 @@ class Transition:
         Attribute that, if stored, must not be before the mover's ``now``, if the mover passes one.
     not_before : str
         Attribute that must not be after the mover's ``due``, if the mover passes one.
+    barred : tuple of str
+        Attributes that must not have one of the values that the mover passes as barred: what is paused.
     fresh : tuple of str
         Attributes that the move must write anew, so that a delayed duplicate of the request is refused.
     creates : bool
@@ -122,6 +124,7 @@ class Transition:
     optional: tuple[str, ...] = ()
     deadline: str = ""
     not_before: str = ""
+    barred: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     creates: bool = False
     signs: bool = False
@@ -162,6 +165,7 @@ TRANSITIONS: Final[Mapping[Move, Transition]] = MappingProxyType(
             optional=("attempt", "task"),
             deadline="start_by",
             not_before="available_at",
+            barred=("task", "queue"),
             fresh=("claim_token",),
             brings=True,
         ),

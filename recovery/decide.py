@@ -4,7 +4,9 @@
 
     PROCESSING   lease over, or its worker lost ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
                  its living worker vouches for it ▶ nothing    a thread runs on past its lease
-    PENDING      no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
+    PENDING      its task or queue is paused ─────▶ nothing    it waits; a first message is sent, and `start_by` holds
+                 its task's pause has ended ──────▶ Dispatch   its message was refused meanwhile
+                 no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
                  due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
                  written in a transaction ───────▶ Dispatch   again, after seconds: its submitter may have died
                  half of its time to start used ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
@@ -27,7 +29,9 @@ from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.failures.dead import is_due
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS, is_late
+from jobclaim.jobs.storage.pauses import PauseKind, Pauses
 from jobclaim.settings import SQS_MAX_DELAY, Settings
+from jobclaim.specs.quotas import SQS_RETENTION
 
 LOOK_AHEAD_MS: Final = 600_000
 """How long before it is due a job that waits in DynamoDB gets its message.
@@ -36,6 +40,8 @@ Five minutes less than SQS's longest delay: a job that its submitter leaves to r
 pass reads it there, even with eventual consistency and clocks that differ.
 """
 
+MESSAGES_KEPT_MS: Final = SQS_RETENTION * 1000
+"""A queue that was paused for less still has its messages; those of a longer pause are sent again at once."""
 EARLY_DISPATCHES: Final = 3
 """Up to this many messages of a job that expires, recovery waits less than for other jobs."""
 LEAST_LEFT_MS: Final = 2_000
@@ -119,11 +125,17 @@ class Figures:
         By worker id.
     vouched : frozenset of str
         Tokens of the claims that living workers vouch for.
+    pauses : Pauses
+        What people have paused, and what was paused until lately.
+    known : bool
+        ``False`` where the fleet table could not be read: no job is given up, because it may be paused.
     """
 
     settings: Settings
     dead: Mapping[str, LostWorker] = field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
+    pauses: Pauses = field(default_factory=Pauses)
+    known: bool = True
 
 
 def decide(job: Job, now: int, figures: Figures) -> Action:
@@ -131,7 +143,7 @@ def decide(job: Job, now: int, figures: Figures) -> Action:
     if job.status is JobStatus.PROCESSING:
         return _decide_running(job, now, figures)
     if job.status is JobStatus.PENDING:
-        return _decide_waiting(job, now, figures.settings)
+        return _decide_waiting(job, now, figures)
     return Revive() if job.status is JobStatus.FAILED and is_due(job, now) else None
 
 
@@ -171,13 +183,26 @@ def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     return Orphan(retry, _orphaned(job, cause, now, retry=retry, cancelled=cancelled), cancelled)
 
 
-def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
+def _decide_waiting(job: Job, now: int, figures: Figures) -> Action:
     if is_late(job, now):
         return Expire()
     if job.dispatches == 0:
         return Dispatch(again=False) if job.available_at - now <= LOOK_AHEAD_MS else None
+    pauses = figures.pauses
+    if pauses.holding(job, now) is not None:
+        return None
+    if _waited_since(job) < pauses.ended_at(PauseKind.TASK, job.task, now):
+        return Dispatch(again=False)
+    return _decide_unclaimed(job, now, figures)
+
+
+def _decide_unclaimed(job: Job, now: int, figures: Figures) -> Action:
+    settings = figures.settings
     queue = job.queue if job.queue in settings.queue_names else settings.default_queue
-    waited_since = max(job.available_at, job.dispatched_at)
+    waited_since = _waited_since(job)
+    resumed_at = figures.pauses.ended_at(PauseKind.QUEUE, job.queue, now)
+    if job.dispatched_at > resumed_at - MESSAGES_KEPT_MS:
+        waited_since = max(waited_since, resumed_at)
     if _expires_unsent(job, waited_since, now) or (job.unsent and now - waited_since >= UNSURE_AFTER_MS):
         return Dispatch(again=True)
     if _sent_in_the_future(job, now) and job.dispatches < settings.max_dispatches:
@@ -185,8 +210,12 @@ def _decide_waiting(job: Job, now: int, settings: Settings) -> Action:
     if now - waited_since < settings.redispatch_delay(queue, job.dispatches) * 1000:
         return None
     if job.dispatches >= settings.max_dispatches:
-        return GiveUp(_unclaimed(job, now))
+        return GiveUp(_unclaimed(job, now)) if figures.known else None
     return Dispatch(again=True)
+
+
+def _waited_since(job: Job) -> int:
+    return max(job.available_at, job.dispatched_at)
 
 
 def _sent_in_the_future(job: Job, now: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from jobclaim.fleet.workers import CANCEL, FleetRecords, WorkerRecord, workers_in
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.storage.pauses import Pauses, pauses_in
 from jobclaim.jobs.storage.records import HasTable
 from jobclaim.recovery.cursor import Cursor
 from jobclaim.recovery.decide import LostWorker
@@ -34,6 +35,7 @@ class FleetView:
     vouched : frozenset of str
         Tokens of the claims that living workers vouch for.
     cursor : Cursor
+    pauses : Pauses
     known : bool
         ``False`` where the fleet table could not be read: nothing may be concluded, and nothing is written back.
     """
@@ -42,6 +44,7 @@ class FleetView:
     dead: Mapping[str, LostWorker] = field(default_factory=dict)
     vouched: frozenset[str] = frozenset()
     cursor: Cursor = field(default_factory=Cursor)
+    pauses: Pauses = field(default_factory=Pauses)
     known: bool = True
 
 
@@ -81,7 +84,7 @@ class RecoveryFleet(FleetRecords):
                 dead[worker.worker_id] = worker
             else:
                 vouched.update(record.claims or ())
-        return FleetView(now, dead, frozenset(vouched), _cursor(items))
+        return FleetView(now, dead, frozenset(vouched), _cursor(items), pauses_in(items))
 
     def save(self, cursor: Cursor) -> None:
         """Store the cursor, without a condition: whichever of two passes wrote last, its cursor is valid."""

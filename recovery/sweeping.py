@@ -87,7 +87,7 @@ def sweep(
     fleet = fleet or RecoveryFleet.of(repo)
     view = _look(fleet, repo.clock())
     messages = Messages(send or _default_send(repo.settings), backlog or _default_backlog(repo), redispatch_cap)
-    handler = JobHandler(repo, messages, Figures(repo.settings, view.dead, view.vouched))
+    handler = JobHandler(repo, messages, Figures(repo.settings, view.dead, view.vouched, view.pauses, view.known))
     one = _Pass(repo, handler, view)
     one.run()
     if view.known:

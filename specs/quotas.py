@@ -8,6 +8,8 @@ SQS_MAX_VISIBILITY: Final = 43_200
 """Maximum visibility timeout of SQS in seconds, 12 hours (AWS, "Amazon SQS message quotas")."""
 SQS_MAX_RETENTION: Final = 1_209_600
 """Longest time that SQS keeps a message, seconds: 14 days (AWS, "Amazon SQS message quotas")."""
+SQS_RETENTION: Final = 345_600
+"""Seconds that SQS keeps a queue's message, 4 days: its default, which queues for jobs have."""
 SQS_MAX_DELAY: Final = 900
 """Maximum ``DelaySeconds`` of SQS (AWS, "Amazon SQS message quotas")."""
 SQS_MAX_NAME: Final = 80

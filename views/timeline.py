@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from jobclaim.jobs import Attempt, Job, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import releases
+from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.settings import Settings
 from jobclaim.views.holds import hold_in_words
 from jobclaim.views.humane import clock_time, relative, span
 from jobclaim.views.lasting import SLEEP, waits_in_words
+from jobclaim.views.pauses import pause_in_words
+
+NOTHING_PAUSED: Final = Pauses()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,11 @@ def timeline(job: Job) -> list[TimelineEntry]:
     return sorted(moments, key=lambda moment: moment.at)
 
 
-def waiting_reason(job: Job, now: int, settings: Settings) -> str:
+def waiting_reason(job: Job, now: int, settings: Settings, pauses: Pauses = NOTHING_PAUSED) -> str:
     """Explain in one sentence what happens next, or why nothing does."""
     if job.status is JobStatus.PENDING:
+        if (pause := pauses.holding(job, now)) is not None:
+            return f"Held: {pause_in_words(pause, now)}. It uses up no attempt meanwhile."
         return _why_pending(job, now, settings)
     if job.status is JobStatus.PROCESSING:
         left = job.lease_expires_at - now

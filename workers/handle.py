@@ -16,6 +16,7 @@ from jobclaim.fleet.limits import FleetLimits
 from jobclaim.fleet.tally import Tally
 from jobclaim.jobs import Job, JobError, JobRepo, log
 from jobclaim.settings import Settings
+from jobclaim.workers.state import worker
 from jobclaim.workers.submission.dispatch import publish
 
 worker_log = log.get_logger("jobclaim.worker")
@@ -147,6 +148,7 @@ class Handle:
                         self._inherited.append(self._parts)
                     self._parts = Parts.of(JobRepo.from_settings(self.settings))
                     self._parts.repo.sender = self._send
+                    self._parts.repo.pauses.shared = lambda: worker.current().pauses()
                     self._pid = pid
         return self._parts
 

@@ -51,15 +51,22 @@ def command(session: Session, watch: int | None, capacity: bool, output: Format 
 
 
 def _rows(session: Session, found: list[QueueStatus], capacity: bool) -> list[dict[str, Any]]:
+    from jobclaim.jobs.storage.pauses import PauseKind
+    from jobclaim.views.pauses import active_record
+
+    pauses, now = session.repo.pauses.current(), session.now()
+    rows = [
+        {**status.record(), "paused": active_record(pauses, PauseKind.QUEUE, status.queue, now)} for status in found
+    ]
     if not capacity:
-        return [status.record() for status in found]
+        return rows
     from dataclasses import asdict
 
     from jobclaim.fleet.workers import FleetRecords
     from jobclaim.views.capacity import capacity as needed
 
     live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
-    return [{**status.record(), "capacity": asdict(needed(status, live))} for status in found]
+    return [{**row, "capacity": asdict(needed(status, live))} for row, status in zip(rows, found, strict=True)]
 
 
 def _messages(row: Any) -> str:
@@ -91,7 +98,7 @@ CAPACITY = [
     Column("why", lambda row: str(row["capacity"]["why"])),
 ]
 COLUMNS = [
-    Column("queue", lambda row: str(row["queue"])),
+    Column("queue", lambda row: str(row["queue"]) + (" (paused)" if row["paused"] else "")),
     Column("messages in SQS", _messages, lambda row: "red" if row["dead_letters"] else ""),
     Column("jobs", _jobs),
     Column("oldest waits", lambda row: span(round(row["oldest_waiting_seconds"] * 1000)), fold=False),

@@ -144,9 +144,16 @@ Examples:
 @output_option
 @pass_session
 def list_(session: Session, app: str | None, output: Format | None) -> None:
-    """Show every entry: task, schedule, queue, expiry, next tick."""
+    """Show every entry: task, schedule, queue, expiry, next tick, and whether it is paused."""
+    from jobclaim.jobs.storage.pauses import PauseKind
+    from jobclaim.views.pauses import active_record
+
     entries, world = _known(session, app, live=False, hotspot=5)
-    rows = [_record(entry, world, 1) for entry in entries]
+    pauses, now = session.repo.pauses.current(), session.now()
+    rows = [
+        {**_record(entry, world, 1), "paused": active_record(pauses, PauseKind.SCHEDULE, entry.name, now)}
+        for entry in entries
+    ]
     Output(output, id_field="name").many(rows, LIST, empty="Nothing is scheduled.")
 
 
@@ -295,7 +302,7 @@ def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCod
 
 
 LIST = [
-    Column("name", lambda row: str(row["name"])),
+    Column("name", lambda row: str(row["name"]) + (" (paused)" if row["paused"] else "")),
     Column("task", lambda row: str(row["task"])),
     Column("when", lambda row: str(row["when"])),
     Column("queue", lambda row: str(row["queue"]), fold=False, rank=2),

@@ -32,15 +32,18 @@ Examples:
 @pass_session
 def command(session: Session, job_id: str, payload: bool, watch: int | None, output: Format | None) -> None:
     """Show one job: its state, its progress, what it waits for, and every attempt: who claimed it, until when, how it
-    ended.
+    ended. A waiting job that is held by a pause says whose, until when and why.
     """
+    from jobclaim.views.pauses import holding_record
     from jobclaim.views.records import job_record
 
     out = Output(output)
 
     def show() -> None:
         job = session.repo.get_job(job_id)
-        out.one(job_record(job, payload=payload), lambda console: _draw(console, job, session, payload))
+        held = holding_record(job, session.repo.pauses.current(), session.now())
+        record = {**job_record(job, payload=payload), "paused": held}
+        out.one(record, lambda console: _draw(console, job, session, payload))
 
     repeat(watch, show, clear=out.format == "table")
 
@@ -48,4 +51,5 @@ def command(session: Session, job_id: str, payload: bool, watch: int | None, out
 def _draw(console: Console, job: Job, session: Session, payload: bool) -> None:
     from jobclaim.cli.job_view import draw_job
 
-    draw_job(console, job, now=session.now(), settings=session.settings, payload=payload)
+    pauses = session.repo.pauses.current()
+    draw_job(console, job, now=session.now(), settings=session.settings, pauses=pauses, payload=payload)

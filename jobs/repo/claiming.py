@@ -22,6 +22,7 @@ from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.jobs.protocol.releases import Held, release_of
 from jobclaim.jobs.repo import delivery
 from jobclaim.jobs.repo.lasting import Lasting
+from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.jobs.storage.written import Written
 from jobclaim.jobs.transitions import Move
 
@@ -53,12 +54,15 @@ class Claiming(Lasting):
         task: str | None = None,
         when_due: bool | None = None,
     ) -> Job | None:
-        """Claim a PENDING job: one conditional write, one write unit, no read. At most one caller succeeds per attempt.
+        """Claim a PENDING job: one conditional write, one write unit. At most one caller succeeds per attempt.
 
         In the body of a worker's task the claim is recorded with its worker and Celery task automatically, and the
         worker supervises it: a lost process, a time limit, a cancel or a stop ends the job as it ends a `JobTask`'s,
         and an exception from the body, or its return without an outcome, is recorded. Elsewhere only the lease bounds
         the claim.
+
+        While a person has paused the job's task or queue the claim is refused, and the job stays PENDING. A worker
+        knows the pauses from its heartbeat; another program reads them, once per `Settings.heartbeat_seconds` at most.
 
         Parameters
         ----------
@@ -167,6 +171,8 @@ class Claiming(Lasting):
         celery_task_id = celery_task_id or where.celery_task_id
         worker_id = worker_id or ("" if detached else where.worker_id)
         attempt = where.attempt_of(job_id) if attempt is None else attempt
+        shared = where.pauses() or self.pauses.shared()
+        pauses = shared or self.pauses.current()
         now = self.clock()
         changes: dict[str, Change] = {
             "claim_token": token,
@@ -185,13 +191,15 @@ class Claiming(Lasting):
         if where.waits if when_due is None else when_due:
             expected["due"] = now + EARLY_MS
         after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
+        # a worker's polls leave a paused queue alone: what it has received before may start
+        barred = pauses.barred(now, queues=attempt is None or shared is None)
         with self._reporting(delivery.NOWHERE if detached else where, after, resolves=not known) as tell:
-            written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes)
+            written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes, barred=barred)
             tell(written)
         self._release_unanswered()
-        return self._answered(job_id, written, expected)
+        return self._answered(job_id, written, expected, pauses)
 
-    def _answered(self, job_id: str, written: Written, expected: Mapping[str, str | int]) -> Written:
+    def _answered(self, job_id: str, written: Written, expected: Mapping[str, str | int], pauses: Pauses) -> Written:
         job, now = written.job, int(expected["now"])
         if job is None:
             raise JobNotFound(job_id)
@@ -204,6 +212,8 @@ class Claiming(Lasting):
             log.error("claim.task_mismatch", asked=expected["task"], **job.log_context())
         elif early(job, now) and "due" in expected:
             log.warning("claim.too_early", available_at=job.available_at, **job.log_context())
+        elif job.status is JobStatus.PENDING and (pause := pauses.holding(job, now)) is not None:
+            log.info("claim.held", status="SKIPPED", paused=pause.subject, by=pause.by, **job.log_context())
         else:
             log.info("claim.refused", status="SKIPPED", job_status=str(job.status), **job.log_context())
         return written

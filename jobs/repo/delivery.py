@@ -16,6 +16,7 @@ from typing import Final
 
 from jobclaim.jobs.model import Job
 from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.storage.pauses import Pauses
 
 
 class Delivery:
@@ -36,6 +37,10 @@ class Delivery:
     def may_claim(self) -> bool:
         """Check whether jobs may be claimed now; a worker may not while its heartbeats fail."""
         return True
+
+    def pauses(self) -> Pauses | None:
+        """Return the pauses that the worker knows; ``None`` where the repo must read them itself."""
+        return None
 
     def attempt_of(self, job_id: str) -> int | None:
         """Return the claims before the one that the message asks for; ``None`` if it does not name this job."""

@@ -16,6 +16,7 @@ from jobclaim.jobs.repo.runs import Runs
 from jobclaim.jobs.storage.connect import PerProcess
 from jobclaim.jobs.storage.counters import Counters
 from jobclaim.jobs.storage.large import Large
+from jobclaim.jobs.storage.pauses import KnownPauses
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
@@ -61,6 +62,8 @@ class Store:
         )
         self.counts = Counters.of(self)
         """What this process adds to the fleet's counts."""
+        self.pauses = KnownPauses.of(self)
+        """Queues and tasks of which no job may be claimed now."""
         self.large = Large(known, self.table.payloads, clock=clock, sleep=sleep)
 
     @classmethod

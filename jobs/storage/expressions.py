@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, attribute
 from jobclaim.jobs.transitions import TRANSITIONS, Move
 
+Barred: TypeAlias = Mapping[str, tuple[str, ...]]
+"""By attribute, the values with which a move is refused; at most a hundred each, as ``IN`` takes them."""
+NOTHING_BARRED: Final[Barred] = MappingProxyType({})
 
-def update_request(move: Move, expected: Mapping[str, str | int], changes: Mapping[str, Change]) -> dict[str, Any]:
+
+def update_request(
+    move: Move, expected: Mapping[str, str | int], changes: Mapping[str, Change], barred: Barred = NOTHING_BARRED
+) -> dict[str, Any]:
     """Build the arguments of an UpdateItem for one move; the caller adds the table's name and the key.
 
     The condition consists of the transition's sources and guards, literally, and requires that attributes which must be
@@ -24,7 +31,8 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
     absent = tuple(name for name, value in guards.items() if not value and name not in ALWAYS_STORED)
     fresh = tuple(name for name in transition.fresh if name in changes)
     not_before = transition.not_before if "due" in expected else ""
-    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, not_before, fresh)
+    bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name))
+    expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, not_before, bars, fresh)
     values = {":status": attribute(str(transition.target))}
     values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
     values |= {f":if_{name}": attribute(value) for name, value in guards.items() if name not in absent}
@@ -32,6 +40,7 @@ def update_request(move: Move, expected: Mapping[str, str | int], changes: Mappi
         values[":now"] = attribute(expected["now"])
     if not_before:
         values[":due"] = attribute(expected["due"])
+    values |= {f":bar_{name}{n}": attribute(value) for name, _ in bars for n, value in enumerate(barred[name])}
     values |= {f":{name}": _operand(change) for name, change in changes.items() if change is not None}
     return {
         "UpdateExpression": expression,
@@ -51,6 +60,7 @@ def _expressions(
     shape: tuple[tuple[str, str], ...],
     deadline: str,
     not_before: str,
+    bars: tuple[tuple[str, int], ...],
     fresh: tuple[str, ...],
 ) -> tuple[str, str, dict[str, str]]:
     sources = " OR ".join(f"#status = :source{n}" for n in range(len(TRANSITIONS[move].sources)))
@@ -62,6 +72,8 @@ def _expressions(
     if not_before:
         clauses.append(f"#{not_before} <= :due")
         terms.add(not_before)
+    clauses += [f"NOT #{name} IN ({', '.join(f':bar_{name}{n}' for n in range(count))})" for name, count in bars]
+    terms |= {name for name, _ in bars}
     clauses += [f"#{name} <> :{name}" for name in fresh]
     sets = ["#status = :status"]
     sets += [f"#{name} = :{name}" for name, kind in shape if kind == "set"]

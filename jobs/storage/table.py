@@ -18,7 +18,7 @@ from jobclaim.jobs.encoding.item import Item, attribute, from_item, key_of, plac
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
-from jobclaim.jobs.storage.expressions import update_request
+from jobclaim.jobs.storage.expressions import NOTHING_BARRED, Barred, update_request
 from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobclaim.jobs.storage.together import Planned, write_together
@@ -140,13 +140,14 @@ class JobTable:
         *,
         expected: Mapping[str, str | int],
         changes: Mapping[str, Change],
+        barred: Barred = NOTHING_BARRED,
         until: int | None = None,
     ) -> Written:
         """Make a move on a job that was not read: ``after`` holds the known values, by which the move is recognised.
 
         Other moves go through `apply`.
         """
-        request = update_request(move, expected, changes)
+        request = update_request(move, expected, changes, barred)
         return judged(self._conditional("update_item", {"Key": key_of(job_id), **request}, until), move, after)
 
     def get(self, job_id: str) -> Job | None:

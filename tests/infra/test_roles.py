@@ -176,6 +176,8 @@ def test_a_reader_looks_at_everything_and_an_operator_retries_and_cancels(accoun
     account.repo.claim_job(failed.job_id)
     account.repo.update_status(failed.job_id, "FAILED", error="no")
     account.run(operator, "jobclaim", "retry", failed.job_id)
+    account.run(operator, "jobclaim", "pause", "queue", "email", "--reason", "the provider is down")
+    account.run(operator, "jobclaim", "unpause", "queue", "email")
     assert account.repo.get_job(failed.job_id).status is JobStatus.PENDING
     assert guard.denied == set()
 
@@ -288,12 +290,14 @@ FORBIDDEN: dict[str, list[tuple[str, Try]]] = {
         ("sqs:PurgeQueue", lambda a, ddb, sqs: sqs.purge_queue(QueueUrl=a.url("default"))),
         ("sqs:CreateQueue", lambda a, ddb, sqs: sqs.create_queue(QueueName="stray")),
         ("sqs:SetQueueAttributes", lambda a, ddb, sqs: _lower_visibility(a, sqs)),
+        ("dynamodb:UpdateItem", lambda a, ddb, sqs: _unpause(a, ddb)),
     ],
     "recovery": [
         ("dynamodb:Scan", lambda a, ddb, sqs: ddb.scan(TableName=a.settings.job_table)),
         ("sqs:ReceiveMessage", lambda a, ddb, sqs: sqs.receive_message(QueueUrl=a.url("default"))),
         ("sqs:PurgeQueue", lambda a, ddb, sqs: sqs.purge_queue(QueueUrl=a.url("recovery"))),
         ("dynamodb:DeleteTable", lambda a, ddb, sqs: ddb.delete_table(TableName=a.settings.fleet_table)),
+        ("dynamodb:UpdateItem", lambda a, ddb, sqs: _unpause(a, ddb)),
     ],
     "beat": [
         ("sqs:SendMessage", lambda a, ddb, sqs: sqs.send_message(QueueUrl=a.url("default"), MessageBody="x")),
@@ -343,6 +347,10 @@ def _delete(account: Account, ddb: Any) -> None:
 
 def _beat(account: Account, ddb: Any) -> None:
     ddb.update_item(TableName=account.settings.fleet_table, Key={"worker_id": {"S": "x"}})
+
+
+def _unpause(account: Account, ddb: Any) -> None:
+    ddb.update_item(TableName=account.settings.fleet_table, Key={"worker_id": {"S": "#pauses"}})
 
 
 def _query(account: Account, ddb: Any) -> None:

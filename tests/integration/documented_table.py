@@ -7,6 +7,7 @@ are typed, without comments.
 from __future__ import annotations
 
 from signal import SIGTERM
+from typing import Any
 
 from jobclaim.settings import DEAD_LETTER_SUFFIX
 from tests.integration.documented_shapes import (
@@ -14,6 +15,7 @@ from tests.integration.documented_shapes import (
     JOB,
     JOB_TABLE,
     Scenario,
+    Shape,
     both,
     items,
     one,
@@ -23,7 +25,7 @@ from tests.integration.documented_shapes import (
     values,
     writes,
 )
-from tests.integration.documented_world import World
+from tests.integration.documented_world import Run, World
 from tests.support.waiting import wait_until
 
 AN_ID = "5f1c8f3e-2a57-4a0c-9a52-0a1d0f0d7c11"
@@ -61,6 +63,29 @@ def failed(world: World) -> dict[str, str]:
     job = world.failed()
     assert job.failure
     return {"ID": job.job_id, AN_ID: job.job_id, "F": job.failure.fingerprint, A_FINGERPRINT: job.failure.fingerprint}
+
+
+def all_paused(world: World) -> None:
+    """Have a queue, a task and a schedule paused."""
+    from jobclaim.fleet.pauses import Subject, pause
+    from jobclaim.jobs.storage.pauses import PauseKind
+
+    for kind, name in (("queue", "email"), ("task", "billing.charge"), ("schedule", "nightly")):
+        pause(world.repo, Subject(PauseKind(kind), name), by="ann", reason="migration")
+
+
+def unpaused(world: World, _: Run) -> None:
+    """Leave nothing paused."""
+    from jobclaim.fleet.pauses import PauseRecords, Subject, unpause
+    from jobclaim.jobs.storage.pauses import PauseKind
+
+    for held in PauseRecords.of(world.repo).read().active(world.repo.clock()):
+        unpause(world.repo, Subject(PauseKind(held.kind), held.name), by="bob")
+
+
+def paused(**values: Any) -> Shape:
+    """Demand a pause's record, and end the pause."""
+    return both(one("by", "since", **values), unpaused)
 
 
 def failed_bill(world: World) -> None:
@@ -298,6 +323,24 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim queues --capacity": Scenario(rows("queue", "sla_burn", "capacity"), columns=("recommended", "why")),
     "jobclaim queues --watch 5s": Scenario(says('"sla_burn"'), until='"queue":"recovery"'),
     "jobclaim queues -o jsonl | jq 'select(.sla_burn > 1)'": Scenario(lambda world, run: None),
+    'jobclaim pause queue email --reason "the provider is down" --for 2h': Scenario(
+        paused(kind="queue", name="email", reason="the provider is down")
+    ),
+    'jobclaim pause task billing.charge --reason "wrong prices since the deploy"': Scenario(
+        paused(kind="task", name="billing.charge", until=None), worker
+    ),
+    'jobclaim pause schedule nightly --reason "migration" --until 2030-01-31T08:00:00Z': Scenario(
+        paused(kind="schedule", name="nightly", until="2030-01-31T08:00:00.000Z")
+    ),
+    "jobclaim pause list": Scenario(both(rows("kind", "name", "by", "reason", least=3), unpaused), all_paused),
+    "jobclaim pause list --ended -o json": Scenario(both(items("kind", "ended_by"), unpaused), all_paused),
+    "jobclaim unpause queue email": Scenario(both(one(name="email", active=False), unpaused), all_paused),
+    'jobclaim unpause task billing.charge --reason "prices are right again"': Scenario(
+        both(one(name="billing.charge", active=False), unpaused), all_paused
+    ),
+    "jobclaim unpause schedule nightly -o json": Scenario(
+        both(one(name="nightly", active=False), unpaused), all_paused
+    ),
     "jobclaim workers": Scenario(rows(*WORKER_FIELDS), worker, columns=("worker", "state", "seen", "queues", "jobs")),
     "jobclaim workers -o ids": Scenario(values(r"\S+:\S+"), worker),
     "jobclaim workers --jobs --watch": Scenario(says('"worker_id"'), worker, until='"worker_id"'),

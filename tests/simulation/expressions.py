@@ -114,6 +114,9 @@ class Parser:
             self.expect("AND")
             high = self._operand()
             return lambda *given: compare("<=", low(*given), left(*given)) and compare("<=", left(*given), high(*given))
+        if operator == "IN":
+            members = self._members()
+            return lambda *given: any(compare("=", left(*given), member(*given)) for member in members)
         right = self._operand()
         return lambda *given: compare(operator, left(*given), right(*given))
 
@@ -135,6 +138,9 @@ class Parser:
 
     def _call(self) -> list[Operand]:
         self._tokens.pop(0)
+        return self._members()
+
+    def _members(self) -> list[Operand]:
         self.expect("(")
         found = [self._operand()]
         while self._take(","):

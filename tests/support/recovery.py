@@ -233,6 +233,9 @@ REAL = [pytest.param("dynamodb-local", marks=pytest.mark.real), *(["model"] if o
 MOTO_AND_REAL = ["moto", *REAL]
 """Stores that one thread at a time may be tested on; moto's conditional writes race, so never two."""
 
+MODEL_AND_REAL = ["model", REAL[0]]
+"""The simulation's model, whose requests cost far less than moto's, and what holds it to the truth."""
+
 
 @contextmanager
 def store(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -174,7 +175,7 @@ def test_a_message_sent_again_is_told() -> None:
     assert moments[-1].what == "dispatched again"
 
 
-def drawn(job: Job, **options: bool) -> str:
+def drawn(job: Job, **options: Any) -> str:
     """Draw a job as text."""
     buffer = io.StringIO()
     draw_job(Console(file=buffer, width=200), job, now=NOW, settings=SETTINGS, **options)

@@ -223,3 +223,13 @@ def _in_words(expression: str, request: dict[str, dict[str, dict[str, str]]]) ->
 
 def _target(request: dict[str, dict[str, dict[str, str]]]) -> str:
     return request["ExpressionAttributeValues"][":status"]["S"]
+
+
+def test_a_claim_names_what_is_barred_and_nothing_where_nothing_is() -> None:
+    barred = {"task": ("shop.charge", "shop.refund"), "queue": ("mail",), "job_id": ("never",)}
+    request = update_request(Move.CLAIM, {"now": 5000}, {}, barred)
+    assert "NOT #task IN (:bar_task0, :bar_task1) AND NOT #queue IN (:bar_queue0)" in request["ConditionExpression"]
+    assert request["ExpressionAttributeValues"][":bar_task1"] == {"S": "shop.refund"}
+    assert "job_id" not in request["ConditionExpression"]
+    assert " IN " not in update_request(Move.CLAIM, {"now": 5000}, {})["ConditionExpression"]
+    assert " IN " not in update_request(Move.CANCEL, {"attempt": 1}, {}, barred)["ConditionExpression"]

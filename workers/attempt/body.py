@@ -27,6 +27,7 @@ from jobclaim.jobs import ClaimLost, Job, JobNotFound, JobRepo, JobStatus, Store
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.repo import delivery as place
 from jobclaim.jobs.repo.store import Store
+from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.workers.attempt import coroutines, ending, leaving, outcome, running, soft_limit
 from jobclaim.workers.handle import installed_on
 from jobclaim.workers.messages.message import DELIVERY, address, delivery_of
@@ -63,6 +64,10 @@ class BodyDelivery(place.Delivery):
     def may_claim(self) -> bool:
         """Return whether the body may claim: not while heartbeats fail."""
         return worker.current().may_claim()
+
+    def pauses(self) -> Pauses | None:
+        """Return the pauses that the main process has read with its last heartbeat."""
+        return worker.current().pauses()
 
     def attempt_of(self, job_id: str) -> int | None:
         """Return the attempt of the message's own job, once: a body that releases the job may claim it again."""

@@ -56,6 +56,8 @@ class Heartbeat:
         Called with the record that was read back; returns the ids of commands that are done.
     vouched : callable
         Returns the tokens of claims that recovery is to leave alone while the worker is alive.
+    learn : callable
+        Learns what must be known before a claim is made: the pauses. If it raises, the heartbeat has failed.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Heartbeat:
         pace: BeatPace,
         clock: Clock,
         vouched: Callable[[], Sequence[str] | None] = lambda: None,
+        learn: Callable[[], None] = lambda: None,
     ) -> None:
         self._records = records
         self._about = about
@@ -76,6 +79,7 @@ class Heartbeat:
         self._pace = pace
         self._clock = clock
         self._vouched = vouched
+        self._learn = learn
         self._told: frozenset[str] = frozenset()
         self._done: tuple[str, ...] = ()
         self._failures = 0
@@ -108,6 +112,7 @@ class Heartbeat:
             claims = None if (vouched := self._vouched()) is None else tuple(vouched)
             record = replace(self._about, seen_at=self._clock(), jobs=jobs, claims=claims)
             answer = self._records.beat(record, self._done)
+            self._learn()
         except Exception as error:  # noqa: BLE001 - boto3 also raises RuntimeError and OSError, for stale credentials
             self._failed(error)
             return False

@@ -18,6 +18,7 @@ from kombu.message import Message
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers import plain
 from jobclaim.workers.pools.threads import TaskPool
+from jobclaim.workers.process.pauses import is_queue_paused
 from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.state import worker
 from jobclaim.workers.transport.channel import sqs_client
@@ -50,6 +51,7 @@ class Intake(bootsteps.StartStopStep):
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
         poller.held = lambda: _started() + channel.unstarted() - len(consumer.awaiting_eta)
         poller.paused = lambda: not worker.current().may_claim()
+        poller.is_paused = lambda queue: is_queue_paused(queue, consumer.app.jobclaim.repo.clock())
         self._desk = PoisonHandler(
             consumer.app, partial(sqs_client, consumer.app.jobclaim.settings), channel.deletes.put
         )

@@ -23,11 +23,13 @@ from jobclaim.fleet.registered import Announcement, RegisteredTasks, own
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobError
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.storage.pauses import KnownPauses
 from jobclaim.workers.messages.message import TOKEN
 from jobclaim.workers.process import active, unreported
 from jobclaim.workers.process.cancels import SETTLE_SECONDS, Cancels
 from jobclaim.workers.process.children import Children
 from jobclaim.workers.process.heartbeat import BeatPace, Heartbeat
+from jobclaim.workers.process.pauses import PauseWatch
 from jobclaim.workers.process.recorder import Recorder
 from jobclaim.workers.process.request import JobRequest, OwnedRequest
 from jobclaim.workers.process.shutdown import Shutdown
@@ -69,6 +71,7 @@ class Parent:
             pace=pace,
             clock=app.jobclaim.repo.clock,
             vouched=self.vouched,
+            learn=PauseWatch(KnownPauses.of(app.jobclaim.repo)).learn,
         )
         self._announcement = Announcement(RegisteredTasks.of(app.jobclaim.repo), own(app.tasks))
         self._cancels = Cancels(app, self._children, self._recorder, self._records)

@@ -31,8 +31,9 @@ from celery.beat import BeatLazyFunc, Scheduler
 
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.log import get_logger
+from jobclaim.jobs.storage.pauses import PauseKind
 from jobclaim.workers.handle import installed_on
-from jobclaim.workers.schedule.entries import orphaned
+from jobclaim.workers.schedule.entries import RECOVERY_TASK, orphaned
 from jobclaim.workers.schedule.rhythm import CronTicks, Every, Fixed, aware, rhythm
 from jobclaim.workers.schedule.sender import Sender, TickCall
 from jobclaim.workers.submission import timing
@@ -161,6 +162,8 @@ class JobScheduler(Scheduler):
 
     def _submit(self, entry: Any, due: datetime, following: datetime | None) -> Any:
         """Submit a tick; one that could not be written or sent, or that another beat is sending, is tried again."""
+        if self._is_paused(entry, due):
+            return None
         until = _expires(entry.options.get("expires"), due, following, self.app.timezone)
         tick = tick_id(entry.name, due)
         call = TickCall(
@@ -179,6 +182,26 @@ class JobScheduler(Scheduler):
         else:
             self._missed.append((entry, due, until))
         return result
+
+    def _is_paused(self, entry: Any, due: datetime) -> bool:
+        """Check whether the tick is to be skipped; recovery's own schedule cannot be paused."""
+        handle = installed_on(self.app)
+        if handle is None or entry.task == RECOVERY_TASK:
+            return False
+        now = round(self.clock().timestamp() * 1000)
+        pause = handle.repo.pauses.current().of(PauseKind.SCHEDULE, entry.name, now)
+        if pause is None:
+            return False
+        self._submitted[entry.name] = self.monotonic()  # not overdue
+        log.warning(
+            "tick.skipped",
+            schedule=entry.name,
+            due=due.isoformat(),
+            by=pause.by,
+            reason=pause.reason,
+            until=pause.until,
+        )
+        return True
 
 
 def _end_without_worker() -> None:

@@ -20,8 +20,10 @@ import socket
 import time
 from typing import Any, Protocol
 
+from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.workers.state.board import Board
 from jobclaim.workers.state.held import ClaimNotes, NotedClaim
+from jobclaim.workers.state.pauses import PausePage
 
 # this clock keeps running while the machine is suspended, and is the same for all its processes
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -72,6 +74,7 @@ class Worker:
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._board = Board() if shares else None
         self._held = ClaimNotes() if shares else None
+        self._pauses = PausePage() if shares else None
         self._owner: Owner | None = None
         self._owner_pid = 0
 
@@ -84,6 +87,16 @@ class Worker:
     def may_claim(self) -> bool:
         """Return whether a claim may be made now; always true outside of a worker."""
         return self._board is None or now() < self._board.open_until
+
+    # --- pauses
+    def tell_pauses(self, known: Pauses) -> None:
+        """Share what the main process has read."""
+        if self._pauses is not None:
+            self._pauses.write(known)
+
+    def pauses(self) -> Pauses | None:
+        """Return what the main process has read last; ``None`` outside of a worker."""
+        return self._pauses.read() if self._pauses is not None else None
 
     # --- cancels
     def mark_cancelled(self, token: str) -> bool:

@@ -30,12 +30,12 @@ def delete(client: Any) -> Request:
     return lambda url, entries: client().delete_message_batch(QueueUrl=url, Entries=entries)
 
 
-def release(client: Any) -> Request:
-    """Make requests that release messages: they are visible to every worker at once."""
+def release(client: Any, after_seconds: int = 0) -> Request:
+    """Make requests that release messages: they are visible to every worker at once, or after some seconds."""
 
     def request(url: str, entries: Sequence[dict[str, Any]]) -> Mapping[str, Any]:
-        now_visible = [{**entry, "VisibilityTimeout": 0} for entry in entries]
-        answer: Mapping[str, Any] = client().change_message_visibility_batch(QueueUrl=url, Entries=now_visible)
+        visible = [{**entry, "VisibilityTimeout": after_seconds} for entry in entries]
+        answer: Mapping[str, Any] = client().change_message_visibility_batch(QueueUrl=url, Entries=visible)
         return answer
 
     return request

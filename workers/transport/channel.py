@@ -84,6 +84,9 @@ class Channel(SQS.Channel):
         known = self.settings
         self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
         self.returns = batches.Batcher("releasing messages", batches.release(partial(sqs_client, known)))
+        # polls of other workers that are in progress when a queue is paused must not get these messages one by one
+        polls_end = known.wait_time_seconds + MARGIN_SECONDS
+        self.postponed = batches.Batcher("postponing messages", batches.release(partial(sqs_client, known), polls_end))
 
     @property
     def settings(self) -> Settings:
@@ -155,6 +158,10 @@ class Channel(SQS.Channel):
         url, callback = self._queue_cache[queue] if self.connection else "", self._queue_callbacks.get(queue)
         if callback is None or (self._web is not None and self._web.leaving):
             self._release_all((url, message.get("ReceiptHandle", "")) for message in messages)
+            return
+        if self.poller.is_paused(queue):
+            for message in messages:
+                self.postponed.put(url, message.get("ReceiptHandle", ""))
             return
         for message in messages:
             self._deliver_one(queue, url, message, callback)
@@ -262,6 +269,7 @@ class Channel(SQS.Channel):
                 self._timer.cancel()
             super().close()
             self.returns.close()
+            self.postponed.close()
             self.deletes.close()
 
 

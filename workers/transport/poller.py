@@ -75,6 +75,7 @@ class Poller:
         self.processes: Callable[[], int] = lambda: 1
         self.held: Callable[[], int] = lambda: 0
         self.paused: Callable[[], bool] = lambda: False
+        self.is_paused: Callable[[str], bool] = lambda _: False
 
     @property
     def queues(self) -> Mapping[str, QueueState]:
@@ -99,7 +100,9 @@ class Poller:
         """Start the requests that are possible now; call this after each event, and a few times a second."""
         if self._queues and not self.paused():
             now = self._clock()
-            for poll in plan(list(self._queues.values()), self._free(now), now, self._policy):
+            # a paused queue whose last request is in progress still counts, but is not asked again
+            queues = [queue for queue in self._queues.values() if queue.asked or not self.is_paused(queue.name)]
+            for poll in plan(queues, self._free(now), now, self._policy):
                 self._start(poll, now)
 
     def _free(self, now: float) -> int:
