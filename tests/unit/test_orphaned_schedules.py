@@ -36,6 +36,17 @@ def scheduled(name: str, schedule: str = SCHEDULE) -> str:
     return schedule.replace("ENTRY", ENTRY).replace("NAME", name)
 
 
+@pytest.mark.parametrize(("install", "found"), [("", ["tick"]), ("jobclaim.install(app)\n", [])])
+def test_ticks_of_a_schedule_that_jobclaim_runs_expire_by_default(
+    install: str, found: list[str], tmp_path: Path
+) -> None:
+    task = "@shared_task(name='shop.pay')\ndef pay(): ...\n"
+    schedule = 'beat_schedule = {"tick": {"task": "shop.pay", "schedule": 60.0}}'
+    write(tmp_path, {"shop/tasks.py": f"import jobclaim\napp = Celery()\n{install}{task}{schedule}"})
+    argv = ["schedule", "validate", "--static", str(tmp_path), "--check-expires"]
+    assert orphans(CliRunner().invoke(command_line, argv)) == found
+
+
 DECLARED = {
     "shared task by module": ({"shop/tasks.py": "@shared_task\ndef pay(): ..."}, "shop.tasks.pay"),
     "given name": ({"shop/tasks.py": "@shared_task(name='shop.pay')\ndef pay(): ..."}, "shop.pay"),
