@@ -115,7 +115,7 @@ def unlimited(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
         for task, place in _registered(source, fleet):
             if not task.limited:
                 yield Finding("unlimited", task.name, *place, problem, fix, cause=cause)
-    elif not source.words & LIMIT_SETTINGS:
+    elif not (source.installs_jobclaim or source.words & LIMIT_SETTINGS):
         for seen in source.tasks:
             if not is_claimed(seen) and not seen.options.keys() & {"time_limit", "soft_time_limit"}:
                 yield Finding("unlimited", seen.name, seen.file, seen.line, problem, fix, cause=cause)

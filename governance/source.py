@@ -109,6 +109,11 @@ class Source:
     names_are_own: bool = False
 
     @property
+    def installs_jobclaim(self) -> bool:
+        """Whether the app is jobclaim's, as in ``jobclaim.install(app)``: its limits and its scheduler then apply."""
+        return "jobclaim" in self.words
+
+    @property
     def shared_share(self) -> str:
         """Describe how many of the tasks use ``@shared_task``."""
         shared = sum(task.decorator == "shared_task" for task in self.tasks)

@@ -34,7 +34,6 @@ def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (),
     known : iterable of str
         Patterns of names of tasks that are declared elsewhere.
     """
-    ours = "jobclaim" in source.words  # as in jobclaim.install(app): its scheduler runs the schedules
     world = World(
         tasks=BUILT_IN | {name for task in source.tasks for name in (task.name, *task.other_names) if not task.pattern},
         patterns=(*(task.pattern for task in source.tasks if task.pattern), *_own_names(source)),
@@ -43,8 +42,8 @@ def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (),
         idempotent=BUILT_IN | {task.name for task in source.tasks if _is_idempotent(task)},
         queues=_queues(source),
         default_queue="",
-        aligned=ours,
-        expires_by_default=ours,
+        aligned=source.installs_jobclaim,
+        expires_by_default=source.installs_jobclaim,
         zone=_zone(source),
         year=datetime.now(UTC).year,
         expiring=frozenset(task.name for task in source.tasks if task.options.get("expires") is not None),

@@ -66,6 +66,12 @@ def test_a_write_counts_where_a_second_one_leaves_something_else(case: str, tmp_
     assert len(audited(tmp_path, "unclaimed-writes", tasks=text)) == expected
 
 
+def test_plain_tasks_have_the_limits_of_the_app_that_jobclaim_is_installed_on(tmp_path: Path) -> None:
+    text = "import jobclaim\n@shared_task\ndef pay(): ...\n"
+    assert len(audited(tmp_path, "unlimited", tasks=text)) == 1
+    assert audited(tmp_path, "unlimited", tasks=f"{text}jobclaim.install(app)") == []
+
+
 SETTINGS = {
     "CELERY_TASK_SERIALIZER = 'signed-pickle'": "serializers",
     "CELERY_RESULT_SERIALIZER = 'pickle'": "serializers",
@@ -222,8 +228,9 @@ def test_a_report_goes_into_a_folder_and_a_place_that_cannot_be_is_an_error(tmp_
     reports.mkdir()
     assert run("audit", "--static", "--generate-report", str(reports), str(tmp_path)).exit_code == ExitCode.CHECK_FAILED
     assert (reports / "tasks.md").read_text().startswith("# Tasks\n\n2 tasks in 1 files (2 by @shared_task, 100 %)")
-    result = run("audit", "--static", "--generate-report", str(tmp_path / "no" / "r.md"), str(tmp_path))
-    assert (result.exit_code, "no/r.md" in result.stderr, "bug" in result.stderr) == (ExitCode.ERROR, True, False)
+    (tmp_path / "file").touch()
+    result = run("audit", "--static", "--generate-report", str(tmp_path / "file" / "r.md"), str(tmp_path))
+    assert (result.exit_code, "file/r.md" in result.stderr, "bug" in result.stderr) == (ExitCode.ERROR, True, False)
 
 
 TYPES = {
