@@ -64,7 +64,7 @@ def _queues(session: Session, _: str) -> Words:
 
 
 def _tasks(session: Session, _: str) -> Words:
-    from jobclaim.cli.submission import users_tasks
+    from jobclaim.workers.submission.by_name import users_tasks
 
     return ((name, "") for name in users_tasks(session.app_with_tasks))
 

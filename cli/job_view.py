@@ -22,18 +22,27 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from jobclaim.jobs.storage.edits import Edited
+
 
 def draw_job(
-    console: Console, job: Job, *, now: int, settings: Settings, pauses: Pauses = NOTHING_PAUSED, payload: bool = False
+    console: Console,
+    job: Job,
+    *,
+    now: int,
+    settings: Settings,
+    pauses: Pauses = NOTHING_PAUSED,
+    payload: bool = False,
+    edited: Edited | None = None,
 ) -> None:
-    """Print the job's fields, its timeline and, for a failure, the traceback."""
-    console.print(_fields(job, now, settings, pauses, payload))
+    """Print the job's fields, its timeline and, for a failure, the traceback; ``edited`` names its edited retries."""
+    console.print(_fields(job, now, settings, pauses, payload, edited))
     console.print(_timeline(job, now))
     if job.failure and job.failure.traceback:
         console.print(cell(job.failure.traceback.rstrip(), style="dim"))
 
 
-def _fields(job: Job, now: int, settings: Settings, pauses: Pauses, payload: bool) -> Table:
+def _fields(job: Job, now: int, settings: Settings, pauses: Pauses, payload: bool, edited: Edited | None) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -55,6 +64,10 @@ def _fields(job: Job, now: int, settings: Settings, pauses: Pauses, payload: boo
         *_told(job, now),
         ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
     ]
+    if edited and edited.edited_from:
+        rows.append(("edited from", cell(edited.edited_from)))
+    if edited and edited.edited_as:
+        rows.append(("edited as", cell(", ".join(edited.edited_as))))
     if job.idempotency_key:
         rows.append(("key", cell(job.idempotency_key)))
     if (failure := releases.last_failure(job)) is not None:

@@ -45,6 +45,7 @@ FIELDS: Final = {
     "dispatches": "number of messages sent for this attempt",
     "due": "time of the schedule's tick, ISO 8601",
     "duration_seconds": "seconds from the claim to the end",
+    "edited_from": "id of the job that this one was made from, with another payload",
     "error": "type of an exception",
     "examined": "number of jobs that the pass examined",
     "exception": "type of the exception that ended an attempt",
@@ -277,6 +278,9 @@ message.not_sent | dispatch jobs recovery worker | warning | JOB error
 job.duplicate_resent | dispatch | info | JOB
     An equal job was never claimed, so its message is sent again.
     Its first submission may have failed between write and send; a second message does not start it twice.
+edit.not_linked | dispatch | warning | JOB reason edited_from
+    A job with an edited payload was submitted, but not linked to the job that it was made from.
+    DynamoDB did not answer; the job runs, and only `show` and its page do not name the other one.
 message.not_built | bulk | warning | JOB error
     The job's message could not be built, so recovery sends it.
     As `message.not_sent`, within a bulk submission.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jobclaim.fleet.audit import AuditEntry
     from jobclaim.fleet.workers import WorkerRecord
     from jobclaim.jobs import Attempt, Failure, Job
+    from jobclaim.jobs.storage.edits import Edited
     from jobclaim.recovery.dead import Group
     from jobclaim.recovery.dead.healing import Healing
 
@@ -70,6 +71,11 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "history": [attempt_record(attempt) for attempt in job.history],
         **lasting_record(job, payload=payload),
     }
+
+
+def edits_record(edited: Edited) -> dict[str, Any]:
+    """Build the fields of a job's JSON record about its edited retries."""
+    return {"edited_from": edited.edited_from or None, "edited_as": list(edited.edited_as)}
 
 
 def failure_record(failure: Failure | None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jobclaim.jobs import Job
+    from jobclaim.jobs.storage.edits import Edited
 
 
 @click.command(
@@ -34,22 +35,24 @@ def command(session: Session, job_id: str, payload: bool, watch: int | None, out
     """Show one job: its state, its progress, what it waits for, and every attempt: who claimed it, until when, how it
     ended. A waiting job that is held by a pause says whose, until when and why.
     """
+    from jobclaim.jobs.storage.edits import Edits
     from jobclaim.views.pauses import holding_record
-    from jobclaim.views.records import job_record
+    from jobclaim.views.records import edits_record, job_record
 
     out = Output(output)
 
     def show() -> None:
         job = session.repo.get_job(job_id)
         held = holding_record(job, session.repo.pauses.current(), session.now())
-        record = {**job_record(job, payload=payload), "paused": held}
-        out.one(record, lambda console: _draw(console, job, session, payload))
+        edited = Edits.of(session.repo).around(job_id)
+        record = {**job_record(job, payload=payload), **edits_record(edited), "paused": held}
+        out.one(record, lambda console: _draw(console, job, session, payload, edited))
 
     repeat(watch, show, clear=out.format == "table")
 
 
-def _draw(console: Console, job: Job, session: Session, payload: bool) -> None:
+def _draw(console: Console, job: Job, session: Session, payload: bool, edited: Edited) -> None:
     from jobclaim.cli.job_view import draw_job
 
-    pauses = session.repo.pauses.current()
-    draw_job(console, job, now=session.now(), settings=session.settings, pauses=pauses, payload=payload)
+    pauses, now = session.repo.pauses.current(), session.now()
+    draw_job(console, job, now=now, settings=session.settings, pauses=pauses, payload=payload, edited=edited)

@@ -12,10 +12,10 @@ from jobclaim.cli.demo.ledger import Body, Evidence, messages_in, read_bodies, r
 from jobclaim.cli.demo.stage import COUNTS, REPORTS, Stage
 from jobclaim.cli.demo.tasks import COUNT, FAILED_REPORT, RETRIED_REPORT
 from jobclaim.cli.processes import Child
-from jobclaim.cli.submission import submit
 from jobclaim.infra.clients import sqs_client
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import DEAD_LETTER_SUFFIX
+from jobclaim.workers.submission.by_name import submit
 from jobclaim.workers.submission.dispatch import publish
 
 JOBS: Final = 100

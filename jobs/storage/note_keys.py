@@ -21,6 +21,7 @@ class Kind(StrEnum):
     TICK = "tick"
     PAYLOAD = "payload"
     SENT = "sent"
+    EDITED = "edited"
 
 
 def key(kind: Kind, name: str) -> Item:

@@ -13,7 +13,7 @@ time window must stay the same (``Filter.until``), so that jobs that failed agai
 
 from __future__ import annotations
 
-from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_of
+from jobclaim.recovery.dead.decisions import VERBS, Verb, resolve_edited, retry, settle, state_of
 from jobclaim.recovery.dead.filter import OPEN_STATES, Filter
 from jobclaim.recovery.dead.groups import Group, grouped
 from jobclaim.recovery.dead.letters import ActReport, DeadLetters
@@ -27,6 +27,7 @@ __all__ = [
     "Group",
     "Verb",
     "grouped",
+    "resolve_edited",
     "retry",
     "settle",
     "state_of",

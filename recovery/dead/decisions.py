@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
+from jobclaim.fleet.person import whoami
 from jobclaim.jobs.model import DeadState, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
@@ -35,3 +36,12 @@ def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Jo
     move = {"resolve": Move.RESOLVE, "abandon": Move.ABANDON}[verb]
     after = lifecycle.concluded(job, move, repo.clock(), repo.retention, by=by, why=why)
     return repo.table.apply(job, move, after).made
+
+
+def resolve_edited(repo: JobRepo, job_id: str, new: Job, *, by: str = "") -> str:
+    """Resolve a dead letter whose work a new job does; return why it was not, or empty text."""
+    old = repo.get_job(job_id, large=False)
+    if old.status is not JobStatus.FAILED:
+        return f"it is {old.status}, not a dead letter"
+    why = f"run again with another payload as {new.job_id}"
+    return "" if settle(repo, old, "resolve", by=by or whoami(), why=why) else "it changed meanwhile"

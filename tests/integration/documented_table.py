@@ -260,6 +260,12 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim show ID": Scenario(one(*JOB, status="FAILED"), failed),
     f"jobclaim retry {AN_ID}": Scenario(rows(*JOB), failed),
     f"jobclaim retry {AN_ID} --clear-steps": Scenario(rows(*JOB), failed),
+    f"jobclaim retry {AN_ID} --edit --resolve": Scenario(one(*JOB, status="PENDING"), failed),
+    f'jobclaim retry {AN_ID} --payload \'{{"args": [2], "kwargs": {{}}}}\'': Scenario(
+        one(*JOB, status="PENDING"), failed
+    ),
+    "jobclaim retry ID --edit --resolve": Scenario(one(*JOB, status="PENDING"), failed),
+    "jobclaim show ID --payload": Scenario(one(*JOB, status="FAILED"), failed),
     "jobclaim retry ID": Scenario(rows(*JOB), failed),
     f"jobclaim resume {AN_ID} approval": Scenario(one(*JOB, status="PENDING"), waiting),
     f'jobclaim resume {AN_ID} approval --payload \'{{"by": "ann"}}\'': Scenario(one(*JOB), waiting),

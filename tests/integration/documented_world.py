@@ -152,5 +152,6 @@ def _paths() -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),
         "COLUMNS": "250",
+        "EDITOR": "sed -i s/1/2/",
         "PYTHONUNBUFFERED": "1",
     }

@@ -282,6 +282,55 @@ def test_retry_of_an_unknown_job_exits_with_not_found(session: Session) -> None:
     assert run(session, "retry", "nobody").exit_code == ExitCode.NOT_FOUND
 
 
+def test_retry_with_another_payload_makes_a_new_job_and_resolves_the_old_one(session: Session) -> None:
+    old = failed(session)
+    payload = '{"args": [8], "kwargs": {"currency": "USD"}}'
+    [record] = records(run(session, "retry", old.job_id, "--payload", payload, "--resolve", "--reason", "wrong amount"))
+    assert record["status"] == "PENDING"
+    assert session.repo.get_job(record["job_id"]).payload == json.loads(payload)
+    assert session.repo.get_job(old.job_id).dead_state == "RESOLVED"
+    assert json.loads(run(session, "show", old.job_id, "-o", "json").stdout)["edited_as"] == [record["job_id"]]
+    shown = json.loads(run(session, "show", record["job_id"], "-o", "json").stdout)
+    assert shown["edited_from"] == old.job_id
+    assert f"edited from  {old.job_id}" in run(session, "show", record["job_id"], "-o", "table").stdout
+    [entry] = Audit.of(session.repo).entries()
+    assert (entry.verb, entry.why, entry.what) == ("retry", "wrong amount", f"{old.job_id} with another payload")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ('{"args": ["eight", 9], "kwargs": {}}', "do not fit task"),
+        ("{", "not JSON"),
+        ("@nothing.json", "cannot be read"),
+        ('{"args": ["[masked]"], "kwargs": {}}', "placeholder of a hidden value"),
+    ],
+)
+def test_a_payload_that_is_refused_changes_nothing(session: Session, payload: str, reason: str) -> None:
+    old = failed(session)
+    result = run(session, "retry", old.job_id, "--payload", payload)
+    assert result.exit_code in (ExitCode.ERROR, ExitCode.USAGE)
+    assert reason in result.stderr
+    assert session.repo.get_job(old.job_id) == old
+    assert session.repo.list_jobs("PENDING").jobs == ()
+
+
+def test_an_edit_that_is_refused_is_edited_again_and_not_lost(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, seen = failed(session), list[str]()
+
+    def edit(text: str, **_: str) -> str:
+        seen.append(text)
+        return "{ half" if len(seen) == 1 else '{"args": [9], "kwargs": {}}'
+
+    monkeypatch.setattr("click.edit", edit)
+    result = CliRunner().invoke(command_line, ["retry", old.job_id, "--edit"], obj=session, input="y\n")
+    assert (result.exit_code, seen[1]) == (ExitCode.OK, "{ half")
+    assert json.loads(seen[0]) == old.payload
+    assert session.repo.get_job(json.loads(result.stdout)["job_id"]).payload == {"args": [9], "kwargs": {}}
+
+
 def test_cancel_takes_back_a_waiting_job_and_keeps_the_reason(session: Session) -> None:
     job = session.repo.create_job("shop.charge")
     [record] = records(run(session, "cancel", job.job_id, "--reason", "sent by mistake"))

@@ -86,15 +86,26 @@ def command(
     With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout has passed
     and the job has not ended.
     """
-    from jobclaim.cli.submission import submit
     from jobclaim.fleet.acting import acted
+    from jobclaim.workers.submission.by_name import submit
 
     if at is not None and delay is not None:
         raise click.UsageError("--at and --in exclude each other; pass one of them")
     when = session.now() + delay if delay is not None else at
     app, is_sure = session.app_with_tasks, partial(_is_sure, yes) if plain else None
-    job = submit(app, session.repo, task, args, kwargs, queue=queue, key=key, ttl_ms=ttl, at=when, is_sure=is_sure)
-    acted(session.repo, "submit", what=f"{task} {job.job_id}")
+    job = submit(
+        app,
+        session.repo,
+        task,
+        args,
+        kwargs,
+        queue=queue,
+        key=key,
+        ttl_ms=ttl,
+        at=when,
+        is_sure=is_sure,
+        written=lambda job: acted(session.repo, "submit", what=f"{task} {job.job_id}"),
+    )
     if not job.created:
         remark(f"Job {job.job_id} already exists under this key; nothing was submitted.")
     code = ExitCode.OK

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobclaim.jobs import InvalidInput, Job, JobRepo
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from jobclaim.jobs.failures.dead import seal_policy
+from jobclaim.workers.submission.claiming import claims
+from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
+from jobclaim.workers.submission.submitted import SubmittedTask
+from jobclaim.workers.time_limits import adopt_plain
 
 
 def submit(
@@ -25,6 +27,7 @@ def submit(
     ttl_ms: int | None = None,
     at: int | None = None,
     is_sure: Callable[[str], bool] | None = None,
+    written: Callable[[Job], object] = lambda _: None,
 ) -> Job:
     """Write the job of a registered task and send its message; return a job that exists already without sending it.
 
@@ -37,6 +40,8 @@ def submit(
     is_sure : callable, optional
         Called to confirm a task that is not known to claim its job, with the call that would be made; by default such a
         task is refused.
+    written : callable, optional
+        Called with the job as soon as it is written, before its message is sent.
 
     Raises
     ------
@@ -48,20 +53,24 @@ def submit(
     queue = queue and repo.settings.queue(queue).name
     if not _is_job_task(task):
         _check_claims(task, is_sure)
-        return _submit_plain(app, repo, task, args, kwargs, queue, key, ttl_ms, at)
-    check_arguments(task, args, kwargs)
-    _check_window(task, key, ttl_ms)
-    began = repo.clock()
-    handle = task.apply_async(
-        args,
-        kwargs,
-        queue=queue,
-        eta=None if at is None else datetime.fromtimestamp(at / 1000, UTC),
-        idempotency_key=key,
-        idempotency_ttl=None if ttl_ms is None else ttl_ms / 1000,
-    )
-    job = repo.get_job(handle.id)
-    return replace(job, created=job.created_at >= began)
+        job = _write_plain(app, repo, task, args, kwargs, queue, key, ttl_ms, at)
+    else:
+        check_arguments(task, args, kwargs)
+        _check_window(task, key, ttl_ms)
+        job = task.write_job(
+            args,
+            kwargs,
+            queue=queue,
+            eta=None if at is None else datetime.fromtimestamp(at / 1000, UTC),
+            idempotency_key=key,
+            idempotency_ttl=None if ttl_ms is None else ttl_ms / 1000,
+        )
+    written(job)
+    if job.created:
+        publish_if_due(app, job)
+    else:
+        publish_if_unsent(app, job)
+    return job
 
 
 def find_task(app: Any, name: str) -> Any:
@@ -108,8 +117,6 @@ def _check_claims(task: Any, is_sure: Callable[[str], bool] | None) -> None:
     ------
     InvalidInput
     """
-    from jobclaim.workers.submission.claiming import claims
-
     if claims(task):
         return
     called = f"{task.name}('<the job's id>')"
@@ -124,9 +131,7 @@ def _check_claims(task: Any, is_sure: Callable[[str], bool] | None) -> None:
 
 
 def _is_job_task(task: Any) -> bool:
-    from jobclaim.workers import JobTask
-
-    return isinstance(task, JobTask)
+    return isinstance(task, SubmittedTask)
 
 
 def _check_window(task: Any, key: str | None, ttl_ms: int | None) -> None:
@@ -136,7 +141,7 @@ def _check_window(task: Any, key: str | None, ttl_ms: int | None) -> None:
         )
 
 
-def _submit_plain(
+def _write_plain(
     app: Any,
     repo: JobRepo,
     task: Any,
@@ -148,14 +153,10 @@ def _submit_plain(
     at: int | None,
 ) -> Job:
     """Write the job of a task that claims in its own body: it receives the job's id and reads kwargs as payload."""
-    from jobclaim.jobs.failures.dead import seal_policy
-    from jobclaim.workers.submission.dispatch import publish_if_due
-    from jobclaim.workers.time_limits import adopt_plain
-
     if args:
         raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")
     adopt_plain(task, app.jobclaim)
-    job = repo.create_job(
+    return repo.create_job(
         task.name,
         kwargs,
         queue=queue or getattr(task, "queue", None),
@@ -166,9 +167,6 @@ def _submit_plain(
         on_orphan=getattr(task, "on_orphan", None),
         failure_policy=seal_policy(getattr(task, "dead_letters", None), critical=getattr(task, "critical", False)),
     )
-    if job.created:
-        publish_if_due(app, job)
-    return job
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
