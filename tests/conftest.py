@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import signal
@@ -13,13 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-import botocore.session
 import hypothesis
 import pytest
 import structlog
-from botocore.loaders import create_loader
 
-from tests.support import endpoints
+from tests.support import cheap_clients, endpoints
 from tests.support.artifacts import Unavailable
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
@@ -39,8 +36,7 @@ FAKE_AWS = {
 TEST_SWITCHES = {"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"}
 
 
-# Each client that a test makes would read and parse botocore's models again, half a second of CPU: once a process.
-botocore.session.create_loader = functools.cache(create_loader)
+cheap_clients.install()
 
 # no test depends on the machine's speed
 hypothesis.settings.register_profile("jobclaim", deadline=None)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +47,13 @@ class Watched:
     services: Services
     browser: TestClient
     operations: list[str] = field(default_factory=list)
+    now: int = field(default_factory=lambda: int(time.time() * 1000))
+    _loaded: int = 0
+
+    def grow(self, jobs: int) -> None:
+        """Load what is missing to so many jobs."""
+        many_jobs.load(self.services.settings, jobs, self.now, start=self._loaded)
+        self._loaded = jobs
 
     def view(self, address: str) -> tuple[int, float, str]:
         """Look at a page as the only viewer; give requests, read units and the page, as far as they are as it says."""
@@ -66,8 +72,9 @@ class Watched:
         return len(self.operations), units, answer.text
 
 
-@pytest.fixture
-def watched(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iterator[Watched]:
+@pytest.fixture(scope="module")
+def watched(dynamodb_local: Endpoint, elasticmq: Endpoint) -> Iterator[Watched]:
+    """One table for all tests; the first test needs it at its `FIRST` jobs, the last one lets it grow."""
     name = unique_name("t")
     settings = many_jobs.settings(
         dynamodb_endpoint_url=dynamodb_local.endpoint_url,
@@ -123,26 +130,8 @@ def test_the_pages_that_are_measured_are_all_there_are() -> None:
     assert {path for path in pages if not path.startswith("/api/")} <= addresses().keys()
 
 
-def test_every_page_costs_the_same_on_a_table_of_twice_the_size_and_more(watched: Watched) -> None:
-    now = int(time.time() * 1000)
-    for record in many_jobs.workers(now):
-        FleetRecords.of(watched.services.repo).beat(record)
-    asked = [address for several in addresses().values() for address in several]
-    costs: dict[int, dict[str, tuple[int, float]]] = {}
-    loaded = 0
-    for size in (FIRST, JOBS):
-        seconds = many_jobs.load(watched.services.settings, size, now, start=loaded)
-        print(f"{size - loaded} jobs loaded in {seconds:.0f} s")  # noqa: T201
-        loaded = size
-        watched.view("/metrics")  # asks where the queues are, which is remembered
-        costs[size] = {address: watched.view(address)[:2] for address in asked}
-    for address in asked:
-        print(address, *(costs[size][address] for size in costs))  # noqa: T201
-    assert costs[FIRST] == costs[JOBS]
-
-
 def test_a_page_far_into_a_list_costs_as_the_first(watched: Watched) -> None:
-    many_jobs.load(watched.services.settings, FIRST, int(time.time() * 1000))
+    watched.grow(FIRST)
     address: str | None = "/jobs?status=COMPLETED"
     costs: list[tuple[int, float]] = []
     seen: list[str] = []
@@ -157,3 +146,17 @@ def test_a_page_far_into_a_list_costs_as_the_first(watched: Watched) -> None:
     assert max(units for _, units in costs) <= 2 * costs[0][1]
     assert len(set(seen)) == 10 * 50, "no job is shown twice, none is passed over"
     assert sorted(set(seen)) == sorted(many_jobs.job_id(n) for n in range(80, 2600) if n % 100 >= 80)[:500]
+
+
+def test_every_page_costs_the_same_on_a_table_of_twice_the_size_and_more(watched: Watched) -> None:
+    for record in many_jobs.workers(watched.now):
+        FleetRecords.of(watched.services.repo).beat(record)
+    asked = [address for several in addresses().values() for address in several]
+    costs: dict[int, dict[str, tuple[int, float]]] = {}
+    for size in (FIRST, JOBS):
+        watched.grow(size)
+        watched.view("/metrics")  # asks where the queues are, which is remembered
+        costs[size] = {address: watched.view(address)[:2] for address in asked}
+    for address in asked:
+        print(address, *(costs[size][address] for size in costs))  # noqa: T201
+    assert costs[FIRST] == costs[JOBS]

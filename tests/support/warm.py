@@ -27,9 +27,8 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 import boto3
-import botocore.session
-from botocore.loaders import create_loader
 
+from tests.support import cheap_clients
 from tests.support.processes import ManagedProcess
 
 ROOT = Path(__file__).parents[2]
@@ -179,8 +178,7 @@ def _prepare() -> None:
 
     for name in (*MODULES, *(f"jobclaim.cli.commands.{command}" for command in COMMANDS)):
         import_module(name)
-    # a client reads botocore's descriptions of its service: a tenth of a second
-    botocore.session.create_loader = functools.cache(create_loader)
+    cheap_clients.install()
     for service in ("dynamodb", "sqs"):
         session: Any = boto3.session.Session("none", "none", region_name="us-east-1")
         session.client(service)
