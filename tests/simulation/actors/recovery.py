@@ -23,4 +23,5 @@ def recover(stage: Stage, process: Process) -> None:
         stage.calm_sweeps += calm
         if calm:
             stage.oracle.after_calm_pass(process.shared.database.items(process.shared.settings.job_table), began)
-        process.note(f"pass: { ({name: count for name, count in report.counts().items() if count}) }")
+        if process.shared.world.trace is not None:
+            process.note(f"pass: { ({name: count for name, count in report.counts().items() if count}) }")

@@ -17,6 +17,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from jobclaim.jobs import ClaimLost, Job, JobError, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.encoding import schema
+from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.recovery import sweep
 from tests.simulation.client import BY_STATE
 from tests.simulation.dynamodb import Database, refusal
@@ -68,8 +69,8 @@ class Actor:
     over: bool = False
 
 
-Chooser = Callable[[str, list[str]], int]
-"""Gets the state and its options; gives the number of the one that is taken."""
+Chooser = Callable[[Callable[[], str], list[str]], int]
+"""Gets what gives the state, and its options; gives the number of the one that is taken."""
 
 
 class Play:
@@ -122,7 +123,7 @@ class Play:
                         self._resume(actor, "")
                 while options := self._options():
                     names = list(options)
-                    number = self._choose(self._state(), names) if len(names) > 1 else 0
+                    number = self._choose(self._state, names) if len(names) > 1 else 0
                     self.choices.append(names[number])
                     options[names[number]]()
                 self._conclude()
@@ -351,5 +352,7 @@ class SteppedLine(Line):
         return answer
 
     def _failed(self, error: Exception) -> Any:
-        self._actor.heard.append(f"{self._play.passed} {type(error).__name__} {getattr(error, 'response', '')}")
+        """Raise what the actor hears. Errors that pass by themselves are one: the code tries again after each."""
+        told = "nothing" if is_transient(error) else f"{type(error).__name__} {getattr(error, 'response', '')}"
+        self._actor.heard.append(f"{self._play.passed} {told}")
         raise error

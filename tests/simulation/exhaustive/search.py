@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
+import click
 import structlog
 
 from tests.simulation.exhaustive.play import Play, SeenBefore, Small
 from tests.simulation.world import Broken
+
+PROGRESS: Final = 20_000
+"""Schedules between two lines of progress."""
 
 
 @dataclass
@@ -38,6 +45,7 @@ class Found:
 
 def explore(small: Small, *, seconds: float | None = None, most_broken: int = 3) -> Found:
     """Explore a small world, for so many seconds at most."""
+    gc.freeze()
     found, seen, due, began = Found(), set[str](), [list[int]()], time.monotonic()
     logging_before = structlog.get_config()
     silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
@@ -57,14 +65,14 @@ def explore(small: Small, *, seconds: float | None = None, most_broken: int = 3)
 def _follow(small: Small, path: list[int], seen: set[str], due: list[list[int]], found: Found) -> None:
     taken: list[int] = []
 
-    def choose(state: str, options: list[str]) -> int:
+    def choose(state: Callable[[], str], options: list[str]) -> int:
         at = len(taken)
         if at < len(path):
             taken.append(path[at])
             return path[at]
-        if state in seen:
+        if (reached := state()) in seen:
             raise SeenBefore
-        seen.add(state)
+        seen.add(reached)
         due.extend([*taken, number] for number in range(len(options) - 1, 0, -1))
         taken.append(0)
         return 0
@@ -80,3 +88,6 @@ def _follow(small: Small, path: list[int], seen: set[str], due: list[list[int]],
         found.broken.append(f"{error!r}\n  " + "\n  ".join(play.choices))
     found.schedules += 1
     found.steps += play.steps
+    if found.schedules % PROGRESS == 0:
+        figures = f"{found.schedules:,} schedules, {len(seen):,} states, {len(due):,} to follow"
+        click.echo(figures, err=True)
