@@ -73,7 +73,7 @@ class FleetLimits(Rates):
         """Take a slot for a claimed job under a key, unless ``limit`` other jobs hold one.
 
         Usually one request; a refusal takes two at most, and one more if a slot that its holder left behind is taken by
-        another job at the same moment.
+        another job at the same moment. A slot that the job's lost attempt left behind takes two more.
 
         Raises
         ------
@@ -83,6 +83,8 @@ class FleetLimits(Rates):
             applied, holders = self._join(name, limit, job)
             if applied or (holders is None and self._open(name, job)):
                 return True
+            if holders is not None and job.job_id in holders:
+                return self._succeed(name, job, holders[job.job_id])
             if holders is not None:
                 stale = self._stale_holders(name, holders)
                 return bool(stale) and self._evict(name, stale, joins=job, limit=limit)
@@ -96,11 +98,26 @@ class FleetLimits(Rates):
         applied, item = self._update(
             f"#running/{name}",
             "SET #holders.#job = :token, #ttl = :ttl",
-            "attribute_exists(#holders) AND (size(#holders) < :limit OR attribute_exists(#holders.#job))",
+            "attribute_exists(#holders) AND (size(#holders) < :limit OR #holders.#job = :token)"
+            " AND (attribute_not_exists(#holders.#job) OR #holders.#job = :token)",
             {"#holders": "holders", "#job": job.job_id},
             {":token": attribute(job.claim_token), ":limit": attribute(limit)},
         )
         return applied, _holders(item) if item else None
+
+    def _succeed(self, name: str, job: Job, left: str) -> bool:
+        """Take the slot of the job's earlier attempt, unless this attempt is the earlier one, and was taken for lost:
+        it would give the slot away under the attempt that follows it.
+        """
+        if self._read_tokens([job.job_id]).get(job.job_id) != job.claim_token:
+            return False
+        return self._update(
+            f"#running/{name}",
+            "SET #holders.#job = :token, #ttl = :ttl",
+            "#holders.#job = :left",
+            {"#holders": "holders", "#job": job.job_id},
+            {":token": attribute(job.claim_token), ":left": attribute(left)},
+        )[0]
 
     def _open(self, name: str, job: Job) -> bool:
         first = {":holders": {"M": {job.job_id: attribute(job.claim_token)}}}

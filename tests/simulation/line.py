@@ -16,12 +16,11 @@ from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Database, Write, refusal
 from tests.simulation.expressions import Item
 from tests.simulation.faults import Faults
-from tests.simulation.scenario import SKEW_MS
+from tests.simulation.scenario import SKEW_MS, STALLS_MS
 from tests.simulation.world import Broken, Crash, World
 
 ENDPOINT: Final = "http://dynamodb"
 TIMEOUT_MS: Final = 2_000
-STALLS_MS: Final = (500, 5_000, 40_000, 50_000, 60_000, 100_000)
 PONDERING_MS: Final = (3_000, 8_000, 20_000, 40_000)
 CODES: Final = (
     *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "LimitExceededException"),
@@ -66,6 +65,7 @@ class Shared:
     judge: Judge
     instant: bool = False
     tick: int = 0
+    stalls: tuple[int, ...] = STALLS_MS
     objects: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -117,7 +117,7 @@ class Process:
         if self.shared.faults.strike("stall", self.random) or (
             self.kind != "worker" and self.shared.faults.strike("stall", self.random)
         ):
-            stall = self.random.choice(STALLS_MS)
+            stall = self.random.choice(self.shared.stalls)
             self.note(f"stands still for {stall} ms")
             self.disturbed_at = self.shared.world.now
             self.shared.world.pause(milliseconds + stall)
@@ -183,7 +183,7 @@ class Line:
         process, faults = self._process, self._process.shared.faults
         moves = operation in ("update_item", "transact_write_items")
         if moves and faults.strike("hesitate", process.random):
-            self._disturbed("hesitates", process.random.choice(STALLS_MS))
+            self._disturbed("hesitates", process.random.choice(process.shared.stalls))
         if operation == "update_item" and process.kind == "person" and faults.strike("ponder", process.random):
             self._disturbed("ponders", process.random.choice(PONDERING_MS))
         if faults.strike("throttle", process.random):

@@ -99,7 +99,9 @@ def _stage(world: World, scenario: Scenario) -> Stage:
     database.make_table(LEDGER, "id")
     oracle = Oracle(world, scenario, settings)
     tick = TICK_MS if scenario.ticking else 0
-    shared = Shared(world, database, faults, settings, oracle, instant=scenario.coarse, tick=tick)
+    shared = Shared(
+        world, database, faults, settings, oracle, instant=scenario.coarse, tick=tick, stalls=scenario.stalls
+    )
     kept_ms = _kept_ms(world, scenario)
     names = [name for name in settings.queue_names if name != settings.recovery_queue]
     queues = {name: Queue(world, faults, oracle.sent, name=name, kept_ms=kept_ms) for name in names}

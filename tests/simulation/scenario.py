@@ -45,14 +45,16 @@ SKEW_MS: Final = 4_000
 """Bound on a clock's error: two clocks differ by less than the grace of a lease, here 10 s (60 s by default)."""
 TICK_MS: Final = 4_000
 """Between two ticks of a clock that ticks: what is rare within one millisecond then happens all the time."""
+STALLS_MS: Final = (500, 5_000, 40_000, 50_000, 60_000, 100_000)
 LAG_MS: Final = (300, 3_000, 30_000)
 FAULTY_MS: Final = 120_000
 SWEEP_MS: Final = 30_000
 FORGETFUL: Final = frozenset({"ttl", "retention"})
 MESSAGE_MS: Final = 60_000
 """How long SQS keeps a message where jobs are deleted: jobs must be kept longer."""
-KEPT_MS: Final = 72_000
-WINDOW_SECONDS: Final = 100
+KEPT_MS: Final = 105_000
+"""Longer than a process stands still between a read and a write, too: see `stalls`."""
+WINDOW_SECONDS: Final = 140
 """A window that is longer than jobs are kept."""
 SECOND: Final = "second"
 LARGE_BYTES: Final = 2_000
@@ -147,6 +149,11 @@ class Scenario:
         people = max(3, self.people) if theme in CROWDED else self.people
         dense = {"dense": True, "workers": max(2, self.workers), "sweepers": 2, "people": people}
         return replace(self, theme=theme, rates={**self.rates, **THEMES[theme], **rates}, **{**dense, **changes})
+
+    @property
+    def stalls(self) -> tuple[int, ...]:
+        """For how many milliseconds processes stand still: twice less than jobs are kept."""
+        return STALLS_MS[:4] if "ttl" in self.dimensions else STALLS_MS
 
     def simpler(self) -> list[Self]:
         """Give the scenarios that leave out one thing more."""

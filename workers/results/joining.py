@@ -94,6 +94,8 @@ def _lost(self: Any, group_id: str, missing: Sequence[Any], plain: Sequence[str]
     wanted = [*names, *(leaf.id for leaf in missing)]
     for leaf in missing:
         wanted += waiting.ancestors(leaf, job_id_of)
+    if submitter := self.request.parent_id:
+        wanted.append(submitter)
     jobs = repo.table.get_many(wanted, consistent=True)
     return waiting.lost(
         missing,
@@ -101,6 +103,7 @@ def _lost(self: Any, group_id: str, missing: Sequence[Any], plain: Sequence[str]
         counted=notes.arrived(group_id, names),
         plain={leaf.id for leaf in missing} if plain is True else set(plain or ()),
         announced=notes.is_announced(group_id),
+        submitter=jobs.get(submitter) if submitter else None,
         begun_at=self.request.job.created_at,
         now=now,
         chord_job_id=job_id_of,

@@ -5,6 +5,7 @@
     its job, or a step before it, is open                            wait
     it was counted, and there is no result                           lost: deleted, or past retention
     a step before it ended long ago, and nothing came of it          lost
+    unknown, and the job that submits it is open                     wait: that job, or its next attempt, sends it
     unknown, and the submitter has been silent for too long          lost: the submitter died between its members
     unknown, and it may be a plain task in a queue                   wait, as long as SQS may keep its message
 """
@@ -41,6 +42,7 @@ def lost(
     counted: set[str],
     plain: set[str],
     announced: bool,
+    submitter: Job | None,
     begun_at: int,
     now: int,
     chord_job_id: Any,
@@ -59,6 +61,8 @@ def lost(
         Ids of members that may be plain tasks, or follow one.
     announced : bool
         Whether the submitter reached its last member.
+    submitter : Job or None
+        The job whose body, or whose end, submits the chord; ``None`` if it is no job, or gone.
     begun_at : int
         When the chord's job was written, epoch milliseconds.
     """
@@ -75,7 +79,7 @@ def lost(
         elif any(successor_of_result(one.result) for one in (job, *before[:1]) if one):
             if still_for > QUEUE_SECONDS:  # the steps that replaced it are not known here
                 found.append(leaf.id)
-        else:
+        elif submitter is None or not submitter.status.is_open:
             patience = QUEUE_SECONDS if leaf.id in plain and announced else SUBMISSION_SECONDS
             if still_for > patience and _ended_long_ago(before, now):
                 found.append(leaf.id)

@@ -8,8 +8,7 @@ from jobclaim.jobs.storage.note_keys import SEPARATOR
 from tests.simulation.expressions import Item
 from tests.simulation.judge.facts import Facts, require
 from tests.simulation.judge.record import Record
-from tests.simulation.line import STALLS_MS
-from tests.simulation.scenario import SKEW_MS, SWEEP_MS
+from tests.simulation.scenario import SKEW_MS, STALLS_MS, SWEEP_MS
 
 SETTLED_MS: Final = 3 * SWEEP_MS + 2 * SKEW_MS
 """How long after its time an orphan, a lost message or a due retry may wait: a round of passes on small pages."""
