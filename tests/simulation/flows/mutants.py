@@ -10,12 +10,12 @@ from unittest.mock import patch
 
 from celery import uuid
 from celery.canvas import maybe_signature
+from celery.exceptions import ChordError
 
 from jobclaim.workers.messages import links
 from jobclaim.workers.results import followups, joining, waiting
 from jobclaim.workers.schedule import beat, sender
 from jobclaim.workers.schedule.beat import JobScheduler
-from jobclaim.workers.submission import submitted
 from tests.simulation.flows import canvas, ticks
 
 SEEDS: Final = 150
@@ -48,6 +48,11 @@ def _under_another_id(app: Any, callback: Any, values: list[Any], parent_id: str
     START_BODY(app, callback.clone().set(task_id=uuid()), values, parent_id)
 
 
+def _started_all_the_same(app: Any, callback: Any, message: str, cause: BaseException | None = None) -> None:
+    START_BODY(app, callback, [0], None)
+    raise ChordError(message) from cause
+
+
 START_BODY: Final = joining._start_body
 LOST: Final = waiting.lost
 
@@ -64,7 +69,9 @@ NAMED: Final = beat.tick_id
 MUTANTS: Final[Mapping[str, FlowMutant]] = {
     "callbacks get new ids in each attempt": FlowMutant(canvas.run, _patched(links, "_with_ids", _without_ids)),
     "nothing follows a success": FlowMutant(canvas.run, _patched(followups, "send", lambda *_: None)),
-    "a chord does not wait for its members": FlowMutant(canvas.run, _patched(joining, "_not_ended", lambda *_: [])),
+    "a chord's body starts although a member failed": FlowMutant(
+        canvas.run, _patched(joining, "_fail_body", _started_all_the_same)
+    ),
     "a chord's body gets a new id in each attempt": FlowMutant(
         canvas.run, _patched(joining, "_start_body", _under_another_id)
     ),
@@ -74,12 +81,6 @@ MUTANTS: Final[Mapping[str, FlowMutant]] = {
     "a tick has a random name": FlowMutant(ticks.run, _patched(beat, "tick_id", _named_by_now)),
     "a wrong clock is not noticed": FlowMutant(
         ticks.run, _patched(JobScheduler, "_reset_future_runs", lambda *_: None)
-    ),
-    "what was not sent counts as sent": FlowMutant(
-        ticks.run, _patched(submitted, "publish_if_unsent", lambda *_, **__: True)
-    ),
-    "a tick that was not written is dropped": FlowMutant(
-        ticks.run, _patched(JobScheduler, "_submit_missed", lambda *_: None)
     ),
     "beats do not agree on plain ticks": FlowMutant(ticks.run, _patched(sender.Sender, "_notes", lambda *_: None)),
 }

@@ -17,7 +17,9 @@ ACTS: Final = 40
 EVERY: Final = {"job": 10, "plain": 15}
 JUMPS: Final = (-3_600.0, -20.0, 20.0, 300.0, 86_400.0)
 """By how many seconds a clock is wrong for a while."""
-CALM_SECONDS: Final = 60
+CALM_SECONDS: Final = 80
+TAKEN_SECONDS: Final = 30
+"""For how long a note may stand that a beat 20 s ahead took before it died: until then nobody sends that plain tick."""
 LATE_SECONDS: Final = 12
 """How late a tick may be submitted: beats look at the clock every 10 s at the latest."""
 _judges: list[Judge] = []
@@ -46,17 +48,24 @@ class Judge:
         """Judge the calm time: each of its ticks ran; only those exist that the calendar has."""
         stored = self.world.client._database.items(self.world.harness.app.jobclaim.settings.job_table)
         for name, every in EVERY.items():
-            for at in range(-(-since // 1000 // every) * every, until // 1000 - LATE_SECONDS, every):
-                tick = f"{name}@{datetime.fromtimestamp(at, UTC).isoformat().replace('+00:00', 'Z')}"
+            first = since // 1000 + (TAKEN_SECONDS if name == "plain" else 0)
+            for at in range(-(-first // every) * every, until // 1000 - LATE_SECONDS, every):
+                tick = _named(name, at)
                 there = tick in stored if name == "job" else self.messages[tick] > 0
                 self.world.require(there, "no schedule falls silent", tick)
         for key in stored:
-            name, _, at = key.partition("@")
-            known = name in EVERY and int(datetime.fromisoformat(at).timestamp()) % EVERY[name] == 0
-            self.world.require(known or name not in EVERY, "a tick is named by its time", key)
+            name, _, time = key.partition("@")
+            if name in EVERY:
+                due = int(datetime.fromisoformat(time[:20]).timestamp())
+                known = due % EVERY[name] == 0 and key == _named(name, due)
+                self.world.require(known, "a tick is named by its time", key)
         if not self.wild:
             doubled = {tick: times for tick, times in self.messages.items() if times > 1}
             self.world.require(not doubled, "a plain tick is sent once", doubled)
+
+
+def _named(name: str, at: int) -> str:
+    return f"{name}@{datetime.fromtimestamp(at, UTC).isoformat().replace('+00:00', 'Z')}"
 
 
 @shared_task(base=JobTask, bind=True, name="flows.tick")
@@ -68,6 +77,20 @@ def tick(self: Any) -> None:
 @shared_task(name="flows.plain_tick")
 def plain_tick() -> None:
     """Run."""
+
+
+class Clocked(JobScheduler):
+    """A scheduler with the clock of its process."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self.clock = lambda: datetime.fromtimestamp(world.harness.clock() / 1000 + process.ahead, UTC)
+        self.monotonic = lambda: world.harness.clock() / 1000
+        world.harness.app.conf.beat_schedule = {
+            "job": {"task": "flows.tick", "schedule": float(EVERY["job"])},
+            "plain": {"task": "flows.plain_tick", "schedule": float(EVERY["plain"])},
+        }
+        super().__init__(app=world.harness.app)
+        self.producer = None
 
 
 class Beat:
@@ -86,7 +109,7 @@ class Beat:
 
     def _tick(self) -> None:
         if self._schedule is None:
-            self._schedule = _scheduler(self._world, self.process)
+            self._schedule = Clocked(self._world, self.process)
         self._schedule.tick()
 
 
@@ -131,21 +154,3 @@ def _act(world: World, beats: list[Beat]) -> None:
         random.choice(beats).process.ahead = random.choice((0.0, 0.0, *JUMPS))
     else:
         world.harness.travel(random.choice((1, 5, 10)))
-
-
-def _scheduler(world: World, process: Process) -> JobScheduler:
-    app = world.harness.app
-    app.conf.beat_schedule = {
-        "job": {"task": "flows.tick", "schedule": float(EVERY["job"])},
-        "plain": {"task": "flows.plain_tick", "schedule": float(EVERY["plain"])},
-    }
-    made = type(
-        "Clocked",
-        (JobScheduler,),
-        {
-            "clock": staticmethod(lambda: datetime.fromtimestamp(world.harness.clock() / 1000 + process.ahead, UTC)),
-            "monotonic": staticmethod(lambda: world.harness.clock() / 1000),
-        },
-    )(app=app)
-    made.producer = None
-    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jobclaim.settings import Settings
 from jobclaim.testing import harness
 from jobclaim.testing.harness import Harness, Message, RecordingRepo
 from tests.simulation.client import ModelClient
+from tests.support.clock import START_MS
 
 WRITES: Final = ("put_item", "update_item", "delete_item", "transact_write_items")
 DEPTH: Final = 2
@@ -211,7 +213,10 @@ def world_of(seed: int) -> Iterator[World]:
 
     worlds: list[World] = []
     made: list[Flows] = []
-    with patch.object(harness, "in_memory", in_memory), Flows.of(app) as flows:
+    random.seed(f"{seed}/jitter")
+    patched = patch.multiple(harness, in_memory=in_memory, system_clock=lambda: START_MS)
+    with patched, Flows.of(app) as flows:
+        assert isinstance(flows, Flows)
         made.append(flows)
         worlds[0].harness = flows
         flows.world = worlds[0]
