@@ -201,7 +201,6 @@ class Scenario:
 SOON: Final = {"retries": 1, "after_seconds": 15, "factor": 1}
 
 
-<<<<<<< HEAD
 IN_SETTINGS: Final = frozenset({"queues", "ttl", "large", "beside"})
 """The dimensions that change the settings."""
 
@@ -214,15 +213,6 @@ def simulated_settings(listed: bool, brief: bool, dimensions: frozenset[str] = f
 @cache
 def _settings(listed: bool, brief: bool, dimensions: frozenset[str]) -> Settings:
     """Return settings from memory where they were made before: making them takes as long as a whole seed."""
-=======
-def simulated_settings(listed: bool, brief: bool, dimensions: frozenset[str] = frozenset()) -> Settings:
-    """Settings with short times, few tries and small pages: little time has to pass until everything has happened."""
-    return _settings(listed, brief, dimensions & {"queues", "ttl", "large", "beside"})
-
-
-@lru_cache(maxsize=64)
-def _settings(listed: bool, brief: bool, dimensions: frozenset[str]) -> Settings:
->>>>>>> 2e2eb80 (simulation: settings are made once a kind, and what is imported is frozen: half of the time a seed)
     names = ("default", SECOND) if "queues" in dimensions else ("default",)
     more: dict[str, Any] = {}
     if "ttl" in dimensions:
