@@ -4,45 +4,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from jobclaim.cli.job_columns import STYLES
 from jobclaim.cli.output import cell
-from jobclaim.jobs import Job
+from jobclaim.fleet.workers import FleetRecords, WorkerRecord
+from jobclaim.jobs import Job, StoreUnavailable
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.protocol import releases
-from jobclaim.jobs.storage.pauses import Pauses
-from jobclaim.settings import Settings
 from jobclaim.views.holds import charged_in_words
 from jobclaim.views.humane import clock_time, relative
 from jobclaim.views.lasting import progress_in_words
 from jobclaim.views.records import compact
-from jobclaim.views.timeline import NOTHING_PAUSED, timeline, waiting_reason
+from jobclaim.views.timeline import is_overdue, timeline, waiting_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from jobclaim.cli.session import Session
     from jobclaim.jobs.storage.edits import Edited
 
 
-def draw_job(
-    console: Console,
-    job: Job,
-    *,
-    now: int,
-    settings: Settings,
-    pauses: Pauses = NOTHING_PAUSED,
-    payload: bool = False,
-    edited: Edited | None = None,
+def show_job(
+    console: Console, job: Job, session: Session, *, payload: bool = False, edited: Edited | None = None
 ) -> None:
-    """Print the job's fields, its timeline and, for a failure, the traceback; ``edited`` names its edited retries."""
-    console.print(_fields(job, now, settings, pauses, payload, edited))
+    """Draw a job and, for one that is due, why nobody has claimed it."""
+    now = session.now()
+    live = _live_workers(session) if is_overdue(job, now) else None
+    then = waiting_reason(job, now, session.settings, session.repo.pauses.current(), live)
+    draw_job(console, job, then, now=now, payload=payload, edited=edited)
+
+
+def draw_job(
+    console: Console, job: Job, then: str, *, now: int, payload: bool = False, edited: Edited | None = None
+) -> None:
+    """Print the job's fields, what happens ``then``, its timeline and, for a failure, the traceback.
+
+    ``edited`` names its edited retries.
+    """
+    console.print(_fields(job, then, now, payload, edited))
     console.print(_timeline(job, now))
     if job.failure and job.failure.traceback:
         console.print(cell(job.failure.traceback.rstrip(), style="dim"))
 
 
-def _fields(job: Job, now: int, settings: Settings, pauses: Pauses, payload: bool, edited: Edited | None) -> Table:
+def _live_workers(session: Session) -> list[WorkerRecord] | None:
+    """Read the live workers; not everybody who may read a job may read the fleet table."""
+    try:
+        return FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
+    except (StoreUnavailable, ClientError):
+        return None
+
+
+def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None) -> Table:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -53,7 +69,7 @@ def _fields(job: Job, now: int, settings: Settings, pauses: Pauses, payload: boo
         ("task", cell(job.task)),
         ("queue", cell(job.queue)),
         ("status", cell(str(job.status), style=STYLES[job.status])),
-        ("next", cell(waiting_reason(job, now, settings, pauses))),
+        ("next", cell(then)),
         (
             "attempts",
             cell(

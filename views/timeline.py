@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Attempt, Job, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import releases
@@ -44,12 +45,29 @@ def timeline(job: Job) -> list[TimelineEntry]:
     return sorted(moments, key=lambda moment: moment.at)
 
 
-def waiting_reason(job: Job, now: int, settings: Settings, pauses: Pauses = NOTHING_PAUSED) -> str:
-    """Explain in one sentence what happens next, or why nothing does."""
+def is_overdue(job: Job, now: int) -> bool:
+    """Check whether a job could have been claimed by now: then the live workers tell why it was not."""
+    return job.status is JobStatus.PENDING and job.available_at <= now
+
+
+def waiting_reason(
+    job: Job,
+    now: int,
+    settings: Settings,
+    pauses: Pauses = NOTHING_PAUSED,
+    live: Sequence[WorkerRecord] | None = None,
+) -> str:
+    """Explain in one sentence what happens next, or why nothing does.
+
+    Parameters
+    ----------
+    live : sequence of WorkerRecord, optional
+        The live workers; ``None`` if they are not known.
+    """
     if job.status is JobStatus.PENDING:
         if (pause := pauses.holding(job, now)) is not None:
             return f"Held: {pause_in_words(pause, now)}. It uses up no attempt meanwhile."
-        return _why_pending(job, now, settings)
+        return _why_pending(job, now, settings, live)
     if job.status is JobStatus.PROCESSING:
         left = job.lease_expires_at - now
         if left > 0:
@@ -74,24 +92,26 @@ def _why_failed(job: Job, now: int) -> str:
     return f"Awaits action: {again}, `jobclaim dead resolve` or `jobclaim dead abandon` closes it."
 
 
-def _why_pending(job: Job, now: int, settings: Settings) -> str:
+def _why_pending(job: Job, now: int, settings: Settings, live: Sequence[WorkerRecord] | None) -> str:
     if (wait := job.waiting) is not None and wait.until > now:
         said = waits_in_words(wait.name, wait.since, wait.until, now)
         then = "" if wait.name.startswith(SLEEP) else f" `jobclaim resume {job.job_id} {wait.name}` starts it again."
         return f"{said[0].upper()}{said[1:]}; no worker is held.{then}"
     if (held := releases.current(job)) is not None:
         said = hold_in_words(held, advice=True)
-        return f"{said[0].upper()}{said[1:]} {_when_pending(job, now, settings)}"
-    return _when_pending(job, now, settings)
+        return f"{said[0].upper()}{said[1:]} {_when_pending(job, now, settings, live)}"
+    return _when_pending(job, now, settings, live)
 
 
-def _when_pending(job: Job, now: int, settings: Settings) -> str:
+def _when_pending(job: Job, now: int, settings: Settings, live: Sequence[WorkerRecord] | None) -> str:
     if job.available_at > now:
         how = "its message waits in SQS" if job.dispatches else "recovery sends its message shortly before it is due"
         return f"Due {relative(job.available_at, now)} ({clock_time(job.available_at)}); {how}."
     waited = f"Due for {span(now - job.available_at)} and not claimed"
     if job.queue not in settings.queue_names:
         return f"{waited}: its queue {job.queue!r} is not in the settings, so its message cannot be sent."
+    if live is not None and (lacking := _lacking(job.queue, live)):
+        return f"{waited}: {lacking}."
     again = max(job.available_at, job.dispatched_at) + round(
         settings.redispatch_delay(job.queue, max(1, job.dispatches)) * 1000
     )
@@ -102,6 +122,20 @@ def _when_pending(job: Job, now: int, settings: Settings) -> str:
             f"{relative(again, now)}."
         )
     return f"{sent}, and another one is due: check that a worker listens to queue {job.queue!r} and that recovery runs."
+
+
+def _lacking(queue: str, live: Sequence[WorkerRecord]) -> str:
+    """Say why no worker takes a queue's next job now; empty if one could."""
+    listening = [worker for worker in live if queue in worker.queues]
+    if not listening:
+        return f"no live worker listens to queue {queue!r}; `jobclaim worker run -q {queue}` starts one"
+    taking = [worker for worker in listening if not worker.drain]
+    if not taking:
+        return f"every worker of queue {queue!r} is stopping; `jobclaim worker run -q {queue}` starts another one"
+    processes = sum(worker.concurrency for worker in taking)
+    if sum(min(len(worker.jobs), worker.concurrency) for worker in taking) < processes:
+        return ""
+    return f"all {processes} processes of queue {queue!r} are busy; `jobclaim queues --capacity` says how many it needs"
 
 
 def _ended_attempt(attempt: Attempt) -> Iterator[TimelineEntry]:

@@ -125,7 +125,7 @@ def _task(session: Session, name: str) -> Any:
 
 
 def _draw(console: Any, session: Session, job: Job, answers: bool) -> None:
-    from jobclaim.cli.job_view import draw_job
+    from jobclaim.cli.job_view import show_job
 
-    draw_job(console, job, now=session.now(), settings=session.settings)
+    show_job(console, job, session)
     console.print("Equal submissions get this job." if answers else "Equal submissions run again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,7 +44,7 @@ def command(session: Session, watch: int | None, capacity: bool, output: Format 
         watch,
         lambda: out.many(
             _rows(session, queue_statuses(session.repo, sqs, session.settings), capacity),
-            [*COLUMNS, *(CAPACITY if capacity else [])],
+            [*(replace(column, rank=at) for at, column in enumerate(COLUMNS)), *CAPACITY] if capacity else COLUMNS,
             empty="No queues are configured.",
         ),
         clear=out.format == "table",

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from jobclaim.cli.output import Format, Output, output_option
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.watching import repeat, watch_option
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from jobclaim.jobs import Job
-    from jobclaim.jobs.storage.edits import Edited
 
 
 @click.command(
@@ -35,6 +27,7 @@ def command(session: Session, job_id: str, payload: bool, watch: int | None, out
     """Show one job: its state, its progress, what it waits for, and every attempt: who claimed it, until when, how it
     ended. A waiting job that is held by a pause says whose, until when and why.
     """
+    from jobclaim.cli.job_view import show_job
     from jobclaim.jobs.storage.edits import Edits
     from jobclaim.views.pauses import holding_record
     from jobclaim.views.records import edits_record, job_record
@@ -46,13 +39,6 @@ def command(session: Session, job_id: str, payload: bool, watch: int | None, out
         held = holding_record(job, session.repo.pauses.current(), session.now())
         edited = Edits.of(session.repo).around(job_id)
         record = {**job_record(job, payload=payload), **edits_record(edited), "paused": held}
-        out.one(record, lambda console: _draw(console, job, session, payload, edited))
+        out.one(record, lambda console: show_job(console, job, session, payload=payload, edited=edited))
 
     repeat(watch, show, clear=out.format == "table")
-
-
-def _draw(console: Console, job: Job, session: Session, payload: bool, edited: Edited) -> None:
-    from jobclaim.cli.job_view import draw_job
-
-    pauses, now = session.repo.pauses.current(), session.now()
-    draw_job(console, job, now=now, settings=session.settings, pauses=pauses, payload=payload, edited=edited)

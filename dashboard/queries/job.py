@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from jobclaim.dashboard import redaction
 from jobclaim.dashboard.meter import Budget
+from jobclaim.dashboard.queries import fleet
 from jobclaim.dashboard.queries.attempts import Held, attempts
 from jobclaim.dashboard.queries.links import MOST, Links, links_of
 from jobclaim.dashboard.queries.walk import HEAVIEST
@@ -24,7 +25,7 @@ from jobclaim.settings import Settings
 from jobclaim.views.holds import charged_in_words
 from jobclaim.views.lasting import SLEEP, progress_in_words
 from jobclaim.views.records import job_record
-from jobclaim.views.timeline import TimelineEntry, timeline, waiting_reason
+from jobclaim.views.timeline import TimelineEntry, is_overdue, timeline, waiting_reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,11 @@ class JobView:
 
 
 def budget(_: Settings) -> Budget:
-    """Return the budget: the job, read consistently; its worker's record; its linked jobs. Each item at its largest."""
-    return Budget(requests=3, read_units=(2 + 1 + MOST) * HEAVIEST)
+    """Return the budget: the job, read consistently; its linked jobs; its worker's record, or the fleet if it waits.
+
+    Each item at its largest.
+    """
+    return Budget(2 + fleet.PAGES, (2 + MOST) * HEAVIEST + fleet.BUDGET.read_units)
 
 
 def read(services: Services, job_id: str) -> tuple[Job, JobView]:
@@ -122,10 +126,20 @@ def read(services: Services, job_id: str) -> tuple[Job, JobView]:
     running = job.status is JobStatus.PROCESSING and bool(job.worker_id)
     worker = services.fleet.get(job.worker_id) if running else None
     bound = repo.table.get_many(links.job_ids()) if links.job_ids() else {}
-    return job, view(job, services.shown(job), worker, links.with_states(bound), now, settings)
+    dead_after = settings.worker_dead_after_seconds
+    live = fleet.read(services).alive(now, dead_after) if is_overdue(job, now) else None
+    return job, view(job, services.shown(job), worker, links.with_states(bound), now, settings, live)
 
 
-def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: int, settings: Settings) -> JobView:
+def view(
+    job: Job,
+    shown: Job,
+    worker: WorkerRecord | None,
+    links: Links,
+    now: int,
+    settings: Settings,
+    live: Sequence[WorkerRecord] | None = None,
+) -> JobView:
     """Build the page's data from what was read; ``shown`` is the redacted job."""
     cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
     return JobView(
@@ -134,7 +148,7 @@ def view(job: Job, shown: Job, worker: WorkerRecord | None, links: Links, now: i
         result=codec.plain(shown.result),
         payload_in_s3=is_mark(job.payload),
         result_in_s3=is_mark(job.result),
-        next=waiting_reason(shown, now, settings),
+        next=waiting_reason(shown, now, settings, live=live),
         attempts=attempts(shown, now),
         timeline=timeline(shown),
         links=links,

@@ -55,6 +55,7 @@ def a_row() -> dict[str, Any]:
         "when": "*/5 * * * * (Europe/Berlin)",
         "expires_seconds": 90.0,
         "next": ["2026-11-28T12:05:00Z"],
+        "paused": None,
         "worker_id": WORKER,
         "state": "alive",
         "silence_ms": 900,
@@ -97,7 +98,7 @@ def test_what_is_left_out_is_said_and_a_wide_terminal_leaves_nothing_out(
     Output("table").many([a_row()], job_columns(NOW), empty="")
     captured = capsys.readouterr()
     assert "TRANSIENT DeliveryNever" in "".join(captured.out.split("\n")) or "DeliveryNever" in captured.out
-    assert "Not shown at 80 columns: queue, attempt, created; widen" in captured.err
+    assert "Not shown at 80 columns: queue, charged, created; widen" in captured.err
     monkeypatch.setenv("COLUMNS", "200")
     Output("table").many([a_row()], job_columns(NOW), empty="")
     assert capsys.readouterr().err == ""

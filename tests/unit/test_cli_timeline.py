@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from jobclaim.cli.job_view import draw_job
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.kept import Release
 from jobclaim.jobs.protocol.releases import Held
@@ -60,6 +61,24 @@ def test_a_job_nobody_takes_asks_for_worker_and_recovery() -> None:
     told = reason(replace(PENDING, dispatches=2), NOW + 600_000)
     assert "2 messages sent" in told
     assert "check that a worker listens to queue 'default' and that recovery runs" in told
+
+
+LIVE = WorkerRecord(worker_id="host:7:ab", queues=("default",), concurrency=2)
+
+
+@pytest.mark.parametrize(
+    ("live", "told"),
+    [
+        ([], "no live worker listens to queue 'default'; `jobclaim worker run -q default` starts one"),
+        ([replace(LIVE, queues=("mail",))], "no live worker listens to queue 'default'"),
+        ([replace(LIVE, drain=True)], "every worker of queue 'default' is stopping"),
+        ([replace(LIVE, jobs=("a", "b"))], "all 2 processes of queue 'default' are busy"),
+        ([replace(LIVE, jobs=("a", "b")), replace(LIVE, jobs=("c",))], "a worker of queue 'default' will claim it"),
+        ([replace(LIVE, jobs=("a",)), replace(LIVE, drain=True)], "a worker of queue 'default' will claim it"),
+    ],
+)
+def test_a_job_that_nobody_can_take_says_what_its_queue_lacks(live: list[WorkerRecord], told: str) -> None:
+    assert told in waiting_reason(PENDING, NOW, SETTINGS, live=live)
 
 
 def test_a_scheduled_job_says_when_it_is_due_and_where_its_message_is() -> None:
@@ -178,7 +197,7 @@ def test_a_message_sent_again_is_told() -> None:
 def drawn(job: Job, **options: Any) -> str:
     """Draw a job as text."""
     buffer = io.StringIO()
-    draw_job(Console(file=buffer, width=200), job, now=NOW, settings=SETTINGS, **options)
+    draw_job(Console(file=buffer, width=200), job, reason(job), now=NOW, **options)
     return buffer.getvalue()
 
 

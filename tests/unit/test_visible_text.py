@@ -76,7 +76,7 @@ def test_no_field_of_a_job_leaves_the_command_line_as_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     job, out = job_of(text), Output(format)
-    out.one(job_record(job, payload=True), lambda to: draw_job(to, job, now=NOW, settings=Settings(), payload=True))
+    out.one(job_record(job, payload=True), lambda to: draw_job(to, job, text, now=NOW, payload=True))
     out.many([job_record(job, payload=True)], columns(NOW, payload=True), empty=text)
     out.many([job_record(job)], DEAD_COLUMNS(NOW), empty=text)
     out.fact({"job_id": text}, text)

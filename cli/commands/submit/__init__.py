@@ -135,12 +135,12 @@ def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]
 
 def _print(session: Session, job: Job, out: Output, *, detailed: bool) -> None:
     from jobclaim.cli.job_columns import columns
-    from jobclaim.cli.job_view import draw_job
+    from jobclaim.cli.job_view import show_job
     from jobclaim.cli.output import table
     from jobclaim.views.records import job_record
 
     record = job_record(job)
     if detailed:
-        out.one(record, lambda console: draw_job(console, job, now=session.now(), settings=session.settings))
+        out.one(record, lambda console: show_job(console, job, session))
     else:
         out.one(record, lambda console: console.print(table([record], columns(session.now()))))
