@@ -164,3 +164,26 @@ class TestOutage:
         assert told.count("sqs.failing") == 1
         assert told.count("sqs.recovered") == 1
         assert "failures=50" in told
+
+
+@pytest.mark.parametrize(("round_trip", "job_seconds", "processes"), [(0.2, 0.2, 8), (0.1, 0.2, 8), (0.2, 0.2, 2)])
+def test_a_slow_line_leaves_few_processes_idle(round_trip: float, job_seconds: float, processes: int) -> None:
+    """Jobs of two requests of 100 ms, SQS that answers after 200 ms: of what the processes could do, four fifths."""
+    worker = Worker(processes)
+    ends: list[float] = []
+    arrivals: list[tuple[float, int]] = []
+    worker.poller.held = lambda: len(worker.taken) + len(ends)
+    done, step, seconds = 0, 0.005, 20.0
+    while worker.now < 100.0 + seconds:
+        worker.now += step
+        done += sum(end <= worker.now for end in ends)
+        ends[:] = [end for end in ends if end > worker.now]
+        while arrivals and arrivals[0][0] <= worker.now:
+            worker.bring(*["m"] * arrivals.pop(0)[1])
+        while worker.taken and len(ends) < processes:
+            worker.taken.pop()
+            ends.append(worker.now + job_seconds)
+        worker.poller.tick()
+        if worker.sqs.waiting and not arrivals:
+            arrivals.append((worker.now + round_trip, worker.sqs.waiting[0][0].count))
+    assert done / seconds >= 0.8 * processes / job_seconds

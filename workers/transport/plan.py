@@ -7,9 +7,9 @@ ones, `plan` spends them, and their sum never exceeds the number of processes:
 
     messages held + messages asked for + free slots = processes + ahead
 
-``ahead`` is 0 for all but the shortest tasks: it is how many messages the worker finishes in 50 ms, so
-these find a free process when, or soon after, the answer arrives. Without it a worker of no-ops spends more time
-waiting for SQS than working.
+``ahead`` is 0 for all but the shortest tasks: it is how many messages the worker finishes in 50 ms, or on a slow line
+in two of its round trips, so these find a free process when, or soon after, the answer arrives. Without it a worker of
+no-ops spends more time waiting for SQS than working.
 
 The requests, in this order:
 
@@ -39,6 +39,12 @@ SCARCE_WAIT_SECONDS: Final = 1
 """How long a bell may hold a slot that another queue may need."""
 LONGEST_RECHECK_SECONDS: Final = 1.0
 BLINK_SECONDS: Final = 0.05
+SHORT_JOBS_PER_SECOND: Final = 2
+"""Jobs that a process finishes per second before it is worth having the next one ready: longer ones would hide it."""
+LONGEST_AHEAD_SECONDS: Final = 0.5
+"""Ahead of a free process, a message waits here and is hidden elsewhere: at most this long, however slow the line."""
+ROUND_TRIPS_AHEAD: Final = 2
+"""A busy worker asks when half of what it has ahead is finished, and the answer comes a round trip later."""
 NEVER: Final = float("-inf")
 
 
@@ -90,9 +96,17 @@ class Poll:
     wait: int
 
 
-def ahead_of(processes: int, finished_per_second: float) -> int:
-    """Return how many messages to request ahead of free processes: those finished in 50 ms, at most two a process."""
-    return min(2 * processes, int(finished_per_second * BLINK_SECONDS))
+def ahead_of(processes: int, finished_per_second: float, round_trip: float = 0.0) -> int:
+    """Return how many messages to request ahead of free processes: at most two a process.
+
+    Parameters
+    ----------
+    round_trip : float
+        Seconds that SQS takes to answer while it has messages.
+    """
+    is_short = finished_per_second > SHORT_JOBS_PER_SECOND * processes
+    seconds = min(max(BLINK_SECONDS, ROUND_TRIPS_AHEAD * round_trip), LONGEST_AHEAD_SECONDS)
+    return min(2 * processes, int(finished_per_second * (seconds if is_short else BLINK_SECONDS)))
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:

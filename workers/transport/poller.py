@@ -10,11 +10,22 @@ from typing import Any, Final, Protocol
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.transport.http import Answer, Failed
 from jobclaim.workers.transport.outage import Outage
-from jobclaim.workers.transport.plan import NEVER, Policy, Poll, QueueState, ahead_of, plan, slots
+from jobclaim.workers.transport.plan import (
+    LONGEST_AHEAD_SECONDS,
+    NEVER,
+    Policy,
+    Poll,
+    QueueState,
+    ahead_of,
+    plan,
+    slots,
+)
 
 log = get_logger("jobclaim.transport")
 
 PACE_SECONDS: Final = 0.5
+NEWEST_SHARE: Final = 0.3
+"""Weight of the newest round trip in their moving average."""
 
 
 class Ask(Protocol):
@@ -71,6 +82,7 @@ class Poller:
         self._queues: dict[str, QueueState] = {}
         self._outages: dict[str, Outage] = {}
         self._pace = PollPace()
+        self._round_trip = 0.0
         self._delivered = self._finished = 0
         self.processes: Callable[[], int] = lambda: 1
         self.held: Callable[[], int] = lambda: 0
@@ -110,7 +122,8 @@ class Poller:
         finished = self._delivered - held
         self._pace.finished(finished - self._finished, now)
         self._finished = finished
-        return slots(processes, held, self.asked, ahead_of(processes, self._pace.per_second(now)))
+        ahead = ahead_of(processes, self._pace.per_second(now), self._round_trip)
+        return slots(processes, held, self.asked, ahead)
 
     def _start(self, poll: Poll, now: float) -> None:
         queue = self._queues[poll.queue]
@@ -131,6 +144,9 @@ class Poller:
             return
         self._outages[queue.name].succeeded()
         messages = answer.get("Messages") or []
+        took = now - queue.asked_at
+        if messages and queue.backlog and took < LONGEST_AHEAD_SECONDS:  # SQS had no reason to wait, and did not stall
+            self._round_trip += NEWEST_SHARE * (took - self._round_trip)
         self._note(queue, poll, bool(messages), now)
         if messages:
             self._delivered += len(messages)
