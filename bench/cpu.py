@@ -1,8 +1,9 @@
-"""CPU time of a process and of its children, from Linux's /proc."""
+"""CPU time and memory of a process and of its children, from Linux's /proc."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -15,9 +16,20 @@ def seconds(pid: int) -> float:
 
 def seconds_of_children(pid: int) -> float:
     """Return the user and system time of its child processes that still run."""
+    return sum(seconds(child) for child in children(pid))
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of its child processes."""
     numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    found = (_fields(number) for number in numbers)
-    return sum(spent for parent, spent in found if parent == pid)
+    return [number for number in numbers if _fields(number)[0] == pid]
+
+
+def megabytes(pid: int) -> tuple[float, float]:
+    """Return resident memory, and the proportional part of it: a page that n processes share counts 1/n."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = {name: int(size) / 1024 for name, size in re.findall(r"^(Rss|Pss): +(\d+) kB", text, re.MULTILINE)}
+    return found["Rss"], found["Pss"]
 
 
 def _fields(pid: int) -> tuple[int, float]:

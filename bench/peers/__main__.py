@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench import readme
 from bench.peers import faults, report, speed
 from bench.peers.catalog import BY_KEY, PEERS, Peer
 from bench.peers.endpoints import Endpoints, redis_server
@@ -46,6 +47,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, redis_server() as redis:
         rounds = {} if arguments.faults_only else _speed(peers, arguments, Path(folder), redis)
         verdicts = {} if arguments.speed_only else _faults(peers, Path(folder), redis)
+    faulty = {name: {fault: asdict(one) for fault, one in seen.items()} for name, seen in verdicts.items()}
+    if arguments.speed_only:
+        faulty = _known_faults()
     result: dict[str, Any] = {
         "about": {
             "date": datetime.now(UTC).date().isoformat(),
@@ -53,6 +57,7 @@ def main() -> int:
             "rounds": arguments.rounds,
             "processes": arguments.processes,
             "latency_ms": speed.LATENCY_MS,
+            "slow_line_ms": speed.SLOW_LINE_MS,
             "python": platform.python_version(),
             "cores": os.cpu_count(),
             "load_before": round(load, 1),
@@ -64,7 +69,7 @@ def main() -> int:
                 "note": peer.note,
                 "redis": peer.redis,
                 "rounds": [asdict(one) for one in rounds.get(peer.key, [])],
-                "faults": {name: asdict(one) for name, one in verdicts.get(peer.behaves_as or peer.key, {}).items()},
+                "faults": faulty.get(peer.behaves_as or peer.key, {}),
             }
             for peer in peers
         },
@@ -73,21 +78,29 @@ def main() -> int:
     if arguments.write:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "peers.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / "peers.md").write_text(report.markdown(result))
+        return readme.main()
     return 0
+
+
+def _known_faults() -> dict[str, Any]:
+    """Return the verdicts of the last run that had faults: they do not depend on the machine's speed."""
+    known = json.loads((RESULTS / "peers.json").read_text())
+    return {key: peer["faults"] for key, peer in known["peers"].items()}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--jobs", type=int, default=400)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=BY_KEY, metavar="PEER", help=f"some of {', '.join(BY_KEY)}")
-    parser.add_argument("--speed-only", action="store_true")
+    parser.add_argument("--speed-only", action="store_true", help="keep the faults of the last result")
     parser.add_argument("--faults-only", action="store_true")
-    parser.add_argument("--write", action="store_true", help="write bench/results/peers.json and peers.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write bench/results/peers.json, its report, README and picture"
+    )
     return parser.parse_args()
 
 
@@ -97,8 +110,6 @@ def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis
     for number in range(arguments.rounds):
         shift = number * len(peers) // arguments.rounds
         for peer in [*peers[shift:], *peers[:shift]]:
-            if number and peer.behaves_as is not None:
-                continue
             try:
                 with running_stub() as stub:
                     endpoints = Endpoints(stub.url, stub.url, redis, folder)
@@ -116,7 +127,8 @@ def _in_short(done: speed.Round) -> str:
     return (
         f"{done.per_second:.0f} jobs/s, {done.per_second_with_latency:.0f} with latency, "
         f"{sum(done.requests.values()):.2f} requests, {done.write_units:.2f} WRU, CPU submit {done.submit_cpu_ms:.2f}, "
-        f"worker {done.worker_cpu_ms:.2f}, with latency {done.worker_cpu_ms_with_latency:.2f} ms"
+        f"worker {done.worker_cpu_ms:.2f}, with latency {done.worker_cpu_ms_with_latency:.2f} ms, slow line "
+        f"{done.per_second_slow_line:.1f} jobs/s, first job {done.first_job_seconds:.1f} s, {done.all_mb:.0f} MB"
     )
 
 

@@ -36,7 +36,10 @@ class Peer:
     settings : mapping
         Additional environment variables.
     behaves_as : str, optional
-        Key of the peer that has the same faults; those are not run twice, and its cost is measured in one round only.
+        Key of the peer that has the same faults; those are not run twice.
+    slow_jobs : int
+        How many jobs it works on over a slow line, as many as it does in about ten seconds; 0 where the figure would be
+        that of another row.
     note : str
         Remarks on its setup.
     """
@@ -52,6 +55,7 @@ class Peer:
     redis: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     behaves_as: str | None = None
+    slow_jobs: int = 0
     note: str = ""
 
 
@@ -82,7 +86,10 @@ def _ours(key: str, title: str, **more: object) -> Peer:
 
 PEERS: Final = (
     _ours(
-        OURS, "**jobclaim**", note="As it comes. By default a killed worker's job runs again, or fails, after a minute."
+        OURS,
+        "**jobclaim**",
+        slow_jobs=300,
+        note="As it comes. By default a killed worker's job runs again, or fails, after a minute.",
     ),
     _ours(
         "jobclaim-bulk",
@@ -97,7 +104,21 @@ PEERS: Final = (
         behaves_as=OURS,
         note="`index_completed` keeps completed jobs in the index, for one write unit more.",
     ),
-    _celery("celery", "Celery", note="5.7, `task_acks_late=False` (its default), results ignored."),
+    _celery(
+        "celery",
+        "Celery",
+        slow_jobs=50,
+        note="5.7, its defaults: `task_acks_late=False`, prefetch multiplier 4, polling interval 1 s, results ignored.",
+    ),
+    _celery(
+        "celery-tuned",
+        "Celery, tuned",
+        settings={"BENCH_POLLING": "0.1", "BENCH_PREFETCH": "10"},
+        behaves_as="celery",
+        slow_jobs=50,
+        note="A polling interval of 0.1 s and a prefetch multiplier of 10, which holds up to 80 messages that no other "
+        "worker can start.",
+    ),
     _celery(
         "celery-late",
         "Celery, `acks_late=True`",
@@ -127,6 +148,7 @@ PEERS: Final = (
         venv="dramatiq",
         worker=("-m", "dramatiq", "dramatiq_app", "-p", "{pool}", "-t", "{each}"),
         ready=r"Worker process is ready",
+        slow_jobs=200,
         note="Two processes of four threads. A killed worker's job runs again after its visibility timeout: 12 hours.",
     ),
     Peer(
@@ -136,8 +158,20 @@ PEERS: Final = (
         venv="taskiq",
         worker=("-m", "taskiq", "worker", "taskiq_app:broker", "-w", "{pool}", "--max-async-tasks", "{each}"),
         ready=r"Listening started",
+        slow_jobs=300,
         note="Two processes of four coroutines; ten messages per poll instead of its default of one. A killed worker's "
         "job runs again after the queue's visibility timeout.",
+    ),
+    Peer(
+        key="taskiq-uvloop",
+        title="taskiq-aio-sqs, uvloop",
+        module="taskiq_app",
+        venv="taskiq-uvloop",
+        worker=("-m", "taskiq", "worker", "taskiq_app:broker", "-w", "{pool}", "--max-async-tasks", "{each}"),
+        ready=r"Listening started",
+        behaves_as="taskiq",
+        slow_jobs=300,
+        note="As above, with uvloop installed.",
     ),
 )
 """In the order of the table, ours first."""

@@ -21,10 +21,46 @@ NUMBERS = (
     ("$/million", "dollars", "{:.2f}"),
     ("jobs/s", "per_second", "{:.0f}"),
     ("jobs/s, {latency}", "per_second_with_latency", "{:.0f}"),
+    ("jobs/s, {slow}", "per_second_slow_line", "{:.0f}"),
     ("CPU ms, submit", "submit_cpu_ms", "{:.2f}"),
     ("CPU ms, worker", "worker_cpu_ms", "{:.2f}"),
     ("CPU ms, worker, {latency}", "worker_cpu_ms_with_latency", "{:.2f}"),
+    ("first job, s", "first_job_seconds", "{:.1f}"),
+    ("start, CPU s", "start_cpu_seconds", "{:.1f}"),
+    ("MB, a process", "child_mb", "{:.0f}"),
+    ("MB, all", "all_mb", "{:.0f}"),
 )
+
+READING = (
+    "Medians, in parentheses the least and the greatest of the rounds. First job: from the start of the worker's "
+    "process to the end of a job that waits for it. MB: resident memory of the largest process but the first, and the "
+    "proportional memory of all, after the jobs."
+)
+ARITHMETIC = (
+    "What cannot run here, by its list prices in us-east-1 and no measurement: a job of 1 KB whose body takes 10 ms in "
+    "128 MB, without the free tier."
+)
+PRICED = (
+    (
+        "Lambda, an SQS trigger, Powertools idempotency",
+        f"${0.48 + 2 * 0.625 + 0.1 * 0.20 + 1.25e3 * 16.67e-6:.2f}",
+        "SQS 1.2 requests, DynamoDB 2 write units, 0.1 invocations at $0.20 a million, 1,250 GB-s at $0.00001667",
+        "aws.amazon.com/lambda/pricing",
+    ),
+    (
+        "Step Functions, standard",
+        f"${2 * 25 + 0.20 + 1.25e3 * 16.67e-6:.2f}",
+        "2 state transitions at $0.025 a thousand, one Lambda invocation",
+        "aws.amazon.com/step-functions/pricing",
+    ),
+    (
+        "Step Functions, express",
+        f"${1.00 + 0.20 + (6.25e3 + 1.25e3) * 16.67e-6:.2f}",
+        "a request at $1.00 a million, 100 ms of 64 MB at $0.00001667 a GB-s, one Lambda invocation; at least once",
+        "aws.amazon.com/step-functions/pricing",
+    ),
+)
+PRICED_HEAD = ("", "a million jobs", "what is counted", "source")
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -33,7 +69,15 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts = ["# jobclaim beside its peers", "", setting(result), "", "## Faults", "", faults_table(rows), ""]
     parts += ["## Durable work", "", "As shipped and documented; not measured.", "", features_table(), ""]
     if any(row.numbers for row in rows):
-        parts += ["## Cost and speed", "", numbers_table(result, rows), "", figures.PRICES, ""]
+        parts += ["## Cost and speed", "", numbers_table(result, rows), "", READING, "", figures.PRICES, ""]
+        parts += [
+            "## By list price alone",
+            "",
+            ARITHMETIC,
+            "",
+            table(PRICED_HEAD, PRICED),
+            "",
+        ]
     if _measured(result):
         parts += ["## What each cent buys", "", cents_table(result), ""]
     if aims := figures.aims(result):
@@ -76,12 +120,14 @@ def features_table() -> str:
 
 def numbers_table(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Build the table of figures, with one row per measured peer."""
-    titles = [title.format(latency=_latency(result["about"])) for title, _, _ in NUMBERS]
+    about = result["about"]
+    slow = _shown(about.get("slow_line_ms", about["latency_ms"]))
+    titles = [title.format(latency=_latency(about), slow=slow) for title, _, _ in NUMBERS]
     shown = []
     for row in rows:
         if row.numbers is None:
             continue
-        cells = [form.format(row.numbers[name]) for _, name, form in NUMBERS]
+        cells = [_cell(row, name, form) for _, name, form in NUMBERS]
         cells[2] += " + Redis" if row.redis else ""
         shown.append([row.title, *cells])
     return table(["", *titles], shown)
@@ -119,8 +165,21 @@ def _fault(row: Row, name: str) -> str:
     return f"{'✓' if passed else '✗'} {what}"
 
 
+def _cell(row: Row, name: str, form: str) -> str:
+    """Write a median and, where the rounds differ, their spread; nothing for what was not measured."""
+    value = (row.numbers or {}).get(name, 0.0)
+    if name in figures.SINCE_LATER and not value:
+        return ""
+    least, most = (form.format(end) for end in row.spread.get(name, (value, value)))
+    return form.format(value) + (f" ({least} to {most})" if least != most else "")
+
+
 def _latency(about: Mapping[str, Any]) -> str:
-    return f"{about['latency_ms']['sqs']:g}/{about['latency_ms']['dynamodb']:g} ms"
+    return _shown(about["latency_ms"])
+
+
+def _shown(latency_ms: Mapping[str, float]) -> str:
+    return f"{latency_ms['sqs']:g}/{latency_ms['dynamodb']:g} ms"
 
 
 def _measured(result: Mapping[str, Any]) -> bool:

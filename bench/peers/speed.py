@@ -12,9 +12,11 @@ from bench.peers.endpoints import Endpoints
 from bench.stub import RunningStub
 
 LATENCY_MS: Final = {"sqs": 10.0, "dynamodb": 5.0}
+SLOW_LINE_MS: Final = {"sqs": 200.0, "dynamodb": 100.0}
 NO_LATENCY_MS: Final = {"sqs": 0.0, "dynamodb": 0.0}
 MESSAGE_ENDS: Final = ("DeleteMessage", "DeleteMessageBatch")
 DONE_SECONDS: Final = 60
+STEP_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,14 @@ class Round:
         Milliseconds of the submitter's wall clock and CPU, no latency.
     worker_cpu_ms, worker_cpu_ms_with_latency : float
         Milliseconds of CPU of the worker and its children.
+    per_second_slow_line : float
+        As ``per_second``, over the slow line; 0 where it was not measured.
+    first_job_seconds : float
+        From the start of the worker's process to the end of a job that was waiting for it.
+    start_cpu_seconds : float
+        CPU of the worker and its children up to then.
+    child_mb, all_mb : float
+        Resident memory of its largest process but the first, and the proportional memory of all, after the jobs.
     """
 
     per_second: float
@@ -46,19 +56,33 @@ class Round:
     submit_cpu_ms: float
     worker_cpu_ms: float
     worker_cpu_ms_with_latency: float
+    per_second_slow_line: float = 0.0
+    first_job_seconds: float = 0.0
+    start_cpu_seconds: float = 0.0
+    child_mb: float = 0.0
+    all_mb: float = 0.0
 
 
 def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, processes: int) -> Round:
-    """Start a worker, warm it up, and have it drain a held-back backlog twice: without and with latency."""
-    stub.control(latency_ms=NO_LATENCY_MS, hold=False)
+    """Start a worker, warm it up, and have it drain held-back backlogs: without latency, with it, over a slow line."""
+    stub.control(latency_ms=NO_LATENCY_MS, hold=False, reset=True)
+    endpoints.submit(peer, "fill", "1")
+    began = time.monotonic()
     worker = endpoints.worker(peer, processes)
     try:
+        _wait(stub, peer, 1)
+        first_job, start_cpu = time.monotonic() - began, _cpu(worker.pid)
         warm_up = 10 * processes
         stub.control(reset=True)
         endpoints.submit(peer, "fill", str(warm_up))
         _wait(stub, peer, warm_up)
         fast, submitted, worker_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, NO_LATENCY_MS)
         slow, _, slow_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, LATENCY_MS)
+        memory = [cpu.megabytes(pid) for pid in (worker.pid, *cpu.children(worker.pid))]
+        slowest = 0.0
+        if peer.slow_jobs:
+            far, _, _ = _backlog(stub, endpoints, peer, worker.pid, peer.slow_jobs, SLOW_LINE_MS)
+            slowest = peer.slow_jobs / _seconds(far, peer)
     except BaseException:
         print(worker.describe())  # noqa: T201 - reason why a long run ended
         raise
@@ -82,6 +106,11 @@ def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, proc
         submit_cpu_ms=1000 * submitted["cpu_seconds"] / measured,
         worker_cpu_ms=1000 * worker_cpu / jobs,
         worker_cpu_ms_with_latency=1000 * slow_cpu / jobs,
+        per_second_slow_line=slowest,
+        first_job_seconds=first_job,
+        start_cpu_seconds=start_cpu,
+        child_mb=max(resident for resident, _ in memory[1:] or memory),
+        all_mb=sum(proportional for _, proportional in memory),
     )
 
 
@@ -116,5 +145,5 @@ def _wait(stub: RunningStub, peer: Peer, jobs: int) -> dict[str, Any]:
         empty = all(count == "0" for count in meter["depth"][queue].values())
         if empty and all(meter["requests"].get(name, 0) >= times * jobs for name, times in peer.ends.items()):
             return meter
-        time.sleep(0.1)
+        time.sleep(STEP_SECONDS)
     raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {DONE_SECONDS} s: {stub.control()}")
