@@ -36,7 +36,11 @@ def dev(tmp_path: Path) -> Iterator[ManagedProcess]:
         port = str(probe.getsockname()[1])
     options = ["--concurrency", "4", "--port", port]
     with ManagedProcess(
-        "dev", [*CLI, "dev", *options], log_dir=tmp_path, env=os.environ | TASKS, cwd=tmp_path
+        "dev",
+        [*CLI, "dev", *options],
+        log_dir=tmp_path,
+        env=os.environ | TASKS | {"XDG_RUNTIME_DIR": str(tmp_path)},
+        cwd=tmp_path,
     ) as process:
         process.wait_for_line(r"worker@\S+ ready", 60)
         yield process
@@ -78,6 +82,7 @@ def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path:
     by_hand = json.dumps({"path": str(letter)})
     plain = run(environment, "submit", "examples.plain_count_words", "--kwargs", by_hand, "--wait", cwd=tmp_path)
     assert json.loads(plain.stdout)["result"] == {"words": 6}, plain.stderr + dev.describe()
+    assert not (tmp_path / "jobclaim").exists(), "they are not workers of this machine, which `worker` starts and stops"
 
     shown = run(environment, "show", record["job_id"], "-o", "table", cwd=tmp_path)
     assert "attempt 1 claimed" in shown.stdout

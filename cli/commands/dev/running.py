@@ -65,7 +65,8 @@ def run(
                 named["dashboard"] = dashboard(settings, dashboard_port)
             for name, argv in named.items():
                 colour = COLOURS[len(children) % len(COLOURS)]
-                start_child(children, name, argv, env=environment(aws), output=Printer(name, colour))
+                own = {"JOBCLAIM_RUN_DIR": str(Path(scratch) / name)}  # none of them is a worker of this machine
+                start_child(children, name, argv, env=environment(aws) | own, output=Printer(name, colour))
             return _watch(children, check)
         except KeyboardInterrupt:
             remark("\nStopping; running jobs get a few seconds. Ctrl-C again to kill.")
