@@ -14,7 +14,7 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.protocol import releases
 from jobclaim.views.holds import charged_in_words
 from jobclaim.views.humane import clock_time, relative
-from jobclaim.views.lasting import progress_in_words
+from jobclaim.views.lasting import effects_in_words, progress_in_words
 from jobclaim.views.records import compact
 from jobclaim.views.timeline import is_overdue, timeline, waiting_reason
 
@@ -99,11 +99,12 @@ def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None)
 
 
 def _told(job: Job, now: int) -> list[tuple[str, Text]]:
-    """Return a job's progress, if its body reported any."""
+    """Return a job's progress, if its body reported any, and the writes that were made with its completion."""
+    rows = [("effects", cell(effects_in_words(job)))] if job.effects else []
     if job.progress is None:
-        return []
+        return rows
     title = "progress" if job.told else f"progress of attempt {job.progress.attempt}"
-    return [(title, cell(progress_in_words(job.progress, now)))]
+    return [(title, cell(progress_in_words(job.progress, now))), *rows]
 
 
 def _timeline(job: Job, now: int) -> Table:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from jobclaim.jobs import Attempt, Failure, FailureKind, Job
+from jobclaim.jobs.effects.evidence import without_keys
 from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.kept import Progress, Release
 from jobclaim.jobs.protocol.releases import Held
@@ -22,7 +23,9 @@ OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})
 USERS: Final = frozenset({Held.SNOOZE, Held.REQUEUE, Held.CALLER})
 """Releases whose reasons come from users' code; any other comes from the framework."""
 HOW_ARGUMENTS: Final = "Arguments are hidden; list those to show in JOBCLAIM_DASHBOARD_ARGUMENTS (* shows all)."
-HOW_RESULTS: Final = "Results, messages and tracebacks are hidden; JOBCLAIM_DASHBOARD_RESULTS=true shows them."
+HOW_RESULTS: Final = (
+    "Results, messages, tracebacks and keys of effects are hidden; JOBCLAIM_DASHBOARD_RESULTS=true shows them."
+)
 
 
 def shown(job: Job, settings: Settings) -> Job:
@@ -36,6 +39,7 @@ def shown(job: Job, settings: Settings) -> Job:
         history=tuple(_attempt(attempt, results) for attempt in job.history),
         released=_released(job.released, results),
         progress=_progress(job.progress, results),
+        effects=job.effects if results else without_keys(job.effects, HIDDEN),
         checkpoint=job.checkpoint if results or job.checkpoint is None else HIDDEN,
     )
 

@@ -172,7 +172,8 @@ class Job:
     payload_mark : map or None
         Not stored under this name: the item's placeholder for a large payload, if the payload was read.
     effects : str
-        Number and digest of the caller's writes that were made with its completion; empty for none.
+        Number, digest and a bounded description of the caller's writes that were made with its completion, see
+        `jobclaim.jobs.effects.evidence`; empty for none.
     nonce : str
         Random value of the last move that recovery, or who cancelled it, made: two processes may write the same in the
         same millisecond, and only one of them has made the move.

@@ -29,7 +29,27 @@ def lasting_record(job: Job, *, payload: bool) -> dict[str, Any]:
         "checkpoint": None if checkpoint is None else codec.plain(checkpoint) if payload else hidden,
         "steps": [step_record(step) for step in job.steps],
         "waits": [wait_record(one) for one in job.waits],
+        "effects": effects_record(job),
     }
+
+
+def effects_record(job: Job) -> dict[str, Any] | None:
+    """Build the JSON record of the writes that were made with the job's completion: their number, and the first."""
+    from jobclaim.jobs.effects.evidence import made
+
+    number, first = made(job.effects)
+    return {"count": number, "first": [one._asdict() for one in first]} if number else None
+
+
+def effects_in_words(job: Job) -> str:
+    """Name the writes that were made with the job's completion; empty for none."""
+    from jobclaim.jobs.effects.evidence import made
+
+    number, first = made(job.effects)
+    named = [" ".join(part for part in one if part) for one in first]
+    more = number - len(first)
+    rest = [f"{more} more" if named else f"{more} write{'s' * (more != 1)}"] if more else []
+    return "; ".join([*named, *rest])
 
 
 def progress_record(progress: Progress | None) -> dict[str, Any] | None:

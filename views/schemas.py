@@ -110,6 +110,10 @@ STEP: Final = record(
     {"name": STRING, "function": STRING, "attempt": COUNT, "took_ms": COUNT, **times("at")},
     "A finished step, which no later attempt runs again.",
 )
+EFFECTS: Final = record(
+    {"count": COUNT, "first": many(record({"kind": STRING, "table": STRING, "key": STRING}, "One write."))},
+    "Writes that were made with the job's completion; the first five are named.",
+)
 WAIT: Final = record(
     {
         "name": STRING,
@@ -149,6 +153,7 @@ JOB: Final = record(
         "checkpoint": ANYTHING,
         "steps": many(STEP),
         "waits": many(WAIT),
+        "effects": maybe(EFFECTS),
     },
     "A job.",
 )

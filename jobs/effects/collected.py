@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Self
 
 from jobclaim.jobs.effects.items import ItemsOfTable
-from jobclaim.jobs.effects.values import canonical
 from jobclaim.jobs.effects.write import NEEDED, Write, make
 from jobclaim.jobs.errors import InvalidEffect
 
@@ -148,11 +145,3 @@ class Effects:
                 f"{write.what} makes the transaction {octets:,} bytes long, and DynamoDB takes {MOST_BYTES:,}; split "
                 "the work into several jobs, or store the large part elsewhere (S3) and write a reference"
             )
-
-
-def digest(writes: Collection[Write]) -> str:
-    """Identify a set of writes by number and content, ``2:9f86d081884c7d65``; empty for no writes."""
-    if not writes:
-        return ""
-    text = json.dumps([canonical(write.as_item()) for write in writes], sort_keys=True)
-    return f"{len(writes)}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"

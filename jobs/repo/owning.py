@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from jobclaim.jobs import checks
-from jobclaim.jobs.effects.collected import Effects, digest
+from jobclaim.jobs.effects.collected import Effects
+from jobclaim.jobs.effects.evidence import evidence
 from jobclaim.jobs.effects.write import Write
 from jobclaim.jobs.errors import ClaimLost, IllegalTransition, InvalidInput, JobError, NotClaimed
 from jobclaim.jobs.failures.description import describe
@@ -210,7 +211,7 @@ class Owning(Reading):
         """Complete with effects; if they are refused, the caller may collect others and try again."""
         writes = effects.seal()
         try:
-            done = replace(done, effects=digest(writes))
+            done = replace(done, effects=evidence(writes))
             return self._end(claim, Move.COMPLETE_WITH_EFFECTS, done, beside=beside, along=writes)
         except JobError:
             effects.reopen()

@@ -11,7 +11,7 @@ import pytest
 from boto3.dynamodb.conditions import Attr
 
 from jobclaim.jobs import Effects, InvalidEffect, InvalidInput
-from jobclaim.jobs.effects.collected import digest
+from jobclaim.jobs.effects.evidence import MOST, MOST_TEXT, evidence, made, without_keys
 from jobclaim.jobs.effects.values import size, to_plain
 from jobclaim.jobs.effects.write import Write, make
 
@@ -173,12 +173,12 @@ def test_a_refused_put_is_named_by_what_its_condition_asks_for() -> None:
 
 def test_equal_writes_have_one_digest_whatever_the_order_of_their_sets() -> None:
     def named(*values: str) -> str:
-        return digest([make("Put", {"TableName": "t", "Item": {"id": {"S": "1"}, "s": {"SS": list(values)}}})])
+        return evidence([make("Put", {"TableName": "t", "Item": {"id": {"S": "1"}, "s": {"SS": list(values)}}})])
 
     assert named("a", "b") == named("b", "a")
     assert named("a") != named("b")
     assert named("a").startswith("1:")
-    assert digest([]) == ""
+    assert evidence([]) == ""
 
 
 def test_sizes_are_dynamodbs() -> None:
@@ -191,3 +191,36 @@ def test_sizes_are_dynamodbs() -> None:
 
     assert size(item) == (2 + 2) + (1 + 3) + (1 + 3 + 2) + (1 + 3 + 2 + 1)
     assert size({"b": {"B": b"abc"}, "s": {"SS": ["a", "bc"]}, "n": {"NS": ["1", "100"]}}) == 4 + 4 + 1 + 2 + 2
+
+
+def test_a_job_keeps_kind_table_and_key_of_its_first_writes() -> None:
+    put = make("Put", {"TableName": "ledger", "Item": {"id": "7", "amount": 5}})
+    charge = make(
+        "Update",
+        {
+            "TableName": "arn:aws:dynamodb:eu-west-1:1:table/stock",
+            "Key": {"sku": "A1", "part": b"\x01"},
+            "UpdateExpression": "ADD n :n",
+            "ExpressionAttributeValues": {":n": 1},
+        },
+    )
+    kept = evidence([put, charge])
+    assert kept.startswith("2:")
+    assert made(kept) == (2, [("put", "ledger", "id=7"), ("update", "stock", "sku=A1, part=01")])
+    assert made(without_keys(kept, "-")) == (2, [("put", "ledger", "-"), ("update", "stock", "-")])
+
+
+def test_what_a_job_keeps_of_its_writes_is_bounded() -> None:
+    long = [make("Put", {"TableName": "t" * 200, "Item": {"id": "x" * 900, "n": n}}) for n in range(99)]
+    kept = evidence(long)
+    number, first = made(kept)
+    assert (number, len(first)) == (99, MOST)
+    assert all(len(text) <= MOST_TEXT for one in first for text in one)
+    assert len(kept.encode()) < 700
+
+
+@pytest.mark.parametrize(
+    ("kept", "number"), [("", 0), ("3:9f86d081884c7d65", 3), ("3:9f86 {broken", 3), ("what", 0), ('1:ab [["a"]]', 1)]
+)
+def test_evidence_of_another_release_has_a_number_at_least(kept: str, number: int) -> None:
+    assert made(kept) == (number, [])

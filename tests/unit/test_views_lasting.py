@@ -72,3 +72,22 @@ def test_values_are_in_the_record_only_where_they_were_asked_for() -> None:
 
 def test_names_of_sleeps_are_known_here_too() -> None:
     assert lasting.SLEEP == kept.SLEEP
+
+
+@pytest.mark.parametrize(
+    ("kept", "words", "record"),
+    [
+        ("", "", None),
+        ("1:ab", "1 write", {"count": 1, "first": []}),
+        ("3:ab", "3 writes", {"count": 3, "first": []}),
+        (
+            '2:ab [["put","ledger","id=7"]]',
+            "put ledger id=7; 1 more",
+            {"count": 2, "first": [{"kind": "put", "table": "ledger", "key": "id=7"}]},
+        ),
+    ],
+)
+def test_effects_are_shown_by_kind_table_and_key(kept: str, words: str, record: object) -> None:
+    done = job(JobStatus.COMPLETED, effects=kept)
+    assert lasting.effects_in_words(done) == words
+    assert lasting.lasting_record(done, payload=False)["effects"] == record

@@ -282,3 +282,23 @@ def test_cancelling_a_link_of_a_chain_tells_the_rest_through_the_dashboard_s_own
     board.browser().post("/act", data={"verb": "cancel", "id": job.job_id})
     (told,) = board.sent
     assert told.startswith(f"{job.job_id}.told.")
+
+
+@pytest.mark.parametrize(("results", "key"), [(True, "id=<7>"), (False, "[hidden]")])
+def test_effects_are_shown_by_kind_and_table_and_their_keys_where_results_are(
+    board: Board, results: bool, key: str
+) -> None:
+    job = board.job()
+    board.repo.claim_job(job.job_id)
+    board.repo.update_status(job.job_id, "COMPLETED")
+    board.repo.table.client().update_item(
+        TableName=board.settings.job_table,
+        Key={"job_id": {"S": job.job_id}},
+        UpdateExpression="SET effects = :made",
+        ExpressionAttributeValues={":made": {"S": '2:ab [["put","ledger","id=<7>"]]'}},
+    )
+    settings = board.settings.model_copy(update={"dashboard_results": results})
+    app = create_app(settings, services=replace(board.services, settings=settings), access=lambda scope: board.person)
+    page = TestClient(app, base_url="http://127.0.0.1:8484").get(f"/job?id={job.job_id}").text
+    assert "2 written with its completion; the first 1 are shown" in page
+    assert f'<td data-label="Key" class="mono break">{html.escape(key)}</td>' in page
