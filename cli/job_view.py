@@ -84,6 +84,8 @@ def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None)
         rows.append(("edited from", cell(edited.edited_from)))
     if edited and edited.edited_as:
         rows.append(("edited as", cell(", ".join(edited.edited_as))))
+    if job.tags:
+        rows.append(("tags", cell(", ".join(job.tags))))
     if job.idempotency_key:
         rows.append(("key", cell(job.idempotency_key)))
     if (failure := releases.last_failure(job)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,10 +20,14 @@ MAX_AHEAD_MS: Final = 400 * 86_400_000
 """How far ahead a job may be scheduled: a little more than a year."""
 MAX_WINDOW_SECONDS: Final = 400 * 86_400
 """Longest window of an idempotency key."""
+MAX_TAGS: Final = 10
+MAX_TAG: Final = 64
+"""Maximum length in characters of a tag."""
 MAX_COUNT: Final = 1_000_000
 MAX_ATTEMPT: Final = 10**15
 """Largest attempt number in a message; a job that is released uncharged for years may exceed a million attempts."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_TAG: Final = re.compile(r"[\w.:/=@+-]+", re.ASCII)
 
 
 def text(value: Any, what: str, limit: int = MAX_ID) -> str:
@@ -49,6 +54,28 @@ def text(value: Any, what: str, limit: int = MAX_ID) -> str:
 def optional_text(value: Any, what: str, limit: int = MAX_ID) -> str:
     """Require text as `text` does, or no value (``None`` or ``""``), which is returned as ``""``."""
     return "" if value is None or value == "" else text(value, what, limit)
+
+
+def tags(value: Any) -> tuple[str, ...]:
+    """Require at most `MAX_TAGS` tags of ASCII letters, digits and ``_ . : / = @ + -``; repeated ones count once."""
+    if value is None:
+        return ()
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise InvalidInput(f"tags={value!r} must be a list of texts; write tags=[{value!r}]")
+    words = tuple(value)
+    for tag in words:
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag) or len(tag) > MAX_TAG:
+            raise InvalidInput(
+                f"tag {_short(tag)} must be text of 1 to {MAX_TAG} ASCII letters, digits and _ . : / = @ + -; write it "
+                "like customer:42"
+            )
+    if len(given := tuple(dict.fromkeys(words))) > MAX_TAGS:
+        raise InvalidInput(f"{len(given)} tags were given, at most {MAX_TAGS} are allowed; leave some out")
+    return given
+
+
+def _short(value: Any) -> str:
+    return repr(value)[: MAX_TAG + 16]
 
 
 def positive(value: Any, what: str, most: float) -> float:

@@ -169,6 +169,8 @@ class Job:
         Failure rules of the task's author, see `jobclaim.jobs.failures.dead`; empty if only settings apply.
     decisions : tuple of Decision
         The last 20, oldest first.
+    tags : tuple of str
+        Words by which people find it, as its submitter gave them; retries and waits keep them.
     payload_mark : map or None
         Not stored under this name: the item's placeholder for a large payload, if the payload was read.
     effects : str
@@ -239,6 +241,7 @@ class Job:
     dead_state: str = ""
     failure_policy: str = ""
     decisions: tuple[Decision, ...] = ()
+    tags: tuple[str, ...] = ()
     payload_mark: Any = field(default=None, repr=False, compare=False)
     effects: str = ""
     nonce: str = ""

@@ -56,6 +56,7 @@ def job_record(job: Job, *, payload: bool = False) -> dict[str, Any]:
         "worker_id": job.worker_id or None,
         "celery_task_id": job.celery_task_id or None,
         "idempotency_key": job.idempotency_key or None,
+        "tags": list(job.tags),
         "on_orphan": job.on_orphan,
         "dispatches": job.dispatches,
         "payload": codec.plain(job.payload) if payload else redacted(job.payload),

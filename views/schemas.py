@@ -136,6 +136,7 @@ JOB: Final = record(
         "worker_id": maybe(STRING),
         "celery_task_id": maybe(STRING),
         "idempotency_key": maybe(STRING),
+        "tags": many(STRING),
         "on_orphan": one_of(("fail", "retry")),
         "dispatches": COUNT,
         "payload": ANYTHING,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
@@ -76,6 +76,8 @@ class JobTask(
         ``{"EXTERNAL": {"retries": 2, "after_seconds": 600, "factor": 2}}``.
     critical : bool
         Whether any failure raises an alert.
+    tags : sequence of str
+        Tags of every job of the task; a call's own are added: `jobs.JobRepo.create_job`.
     failure_kinds : mapping, optional
         Kinds of this task's exceptions: from class, or dotted name, to `jobs.FailureKind` or a function.
     """
@@ -86,6 +88,7 @@ class JobTask(
     on_orphan: ClassVar[OnOrphan | None] = None
     dead_letters: ClassVar[Mapping[str, Any] | None] = None
     critical: ClassVar[bool] = False
+    tags: ClassVar[Sequence[str]] = ()
     failure_kinds: ClassVar[Mapping[type[BaseException] | str, Any] | None] = None
     idempotency_ttl: ClassVar[float | str | None] = None
 

@@ -120,6 +120,11 @@ def decode_decisions(text: str) -> tuple[Decision, ...]:
     )
 
 
+def decode_tags(text: str) -> tuple[str, ...]:
+    """Read a job's tags."""
+    return tuple(map(str, json.loads(text)))
+
+
 def _failure_dict(failure: Failure) -> dict[str, Any]:
     return {key: value for key, value in asdict(failure).items() if value}
 

@@ -40,6 +40,7 @@ DECODERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "failure": codec.decode_failure,
     "history": codec.decode_history,
     "decisions": codec.decode_decisions,
+    "tags": codec.decode_tags,
     "steps": kept.decode_steps,
     "waits": kept.decode_waits,
     "progress": kept.decode_progress,
@@ -55,6 +56,7 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "failure": codec.encode_failure,
     "history": codec.encode_history,
     "decisions": codec.encode_decisions,
+    "tags": codec.encode,
     "steps": kept.encode_steps,
     "waits": kept.encode_waits,
     "progress": kept.encode_progress,
@@ -62,7 +64,7 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "checkpoint": codec.encode,
 }
 
-LISTS: Final = frozenset({"history", "decisions", "steps", "waits"})
+LISTS: Final = frozenset({"history", "decisions", "tags", "steps", "waits"})
 
 
 def attribute(value: str | int | float) -> dict[str, str]:

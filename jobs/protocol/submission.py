@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -46,6 +47,7 @@ class Submission:
     start_by: int | datetime | None = None
     envelope: str = ""
     failure_policy: str = ""
+    tags: Iterable[str] | None = None
 
 
 MAX_POLICY: Final = 2_048
@@ -98,6 +100,7 @@ def new_job(asked: Submission, settings: Settings, clock: Clock, *, any_queue: b
         start_by=0 if asked.start_by is None else checks.moment(asked.start_by, "start_by", now),
         envelope=_envelope(asked.envelope, len(text), settings.max_payload_bytes),
         failure_policy=_policy(asked.failure_policy),
+        tags=checks.tags(asked.tags),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -41,6 +42,7 @@ class Submitting(Store):
         start_by: int | datetime | None = None,
         envelope: str = "",
         failure_policy: str = "",
+        tags: Iterable[str] | None = None,
         must_match: bool = True,
     ) -> Job:
         """Write a PENDING job. Costs one request and, at 1 KB, two write units (one of them in the index).
@@ -71,6 +73,9 @@ class Submitting(Store):
             Text that the caller wants on each of the job's messages.
         failure_policy : str
             What follows a failure, if the task defines it; made by `jobclaim.jobs.failures.dead.seal_policy`.
+        tags : iterable of str, optional
+            Words by which people find the job, such as ``customer:42``: at most 10, each of at most 64 ASCII letters,
+            digits and ``_ . : / = @ + -``.
         must_match : bool
             Refuse a ``job_id`` whose job has a different payload, instead of returning that job.
 
@@ -102,6 +107,7 @@ class Submitting(Store):
             start_by=start_by,
             envelope=envelope,
             failure_policy=failure_policy,
+            tags=tags,
         )
         try:
             job = self.large.beside(new_job(asked, self.settings, self.clock, any_queue=self._any_queue), text)

@@ -87,7 +87,7 @@ def test_attributes_that_another_version_added_are_tolerated_and_left_alone(stor
     stored = to_attributes(job) | place(job, shards=store.settings.index_shards, index_completed=False)
     foreign: dict[str, Any] = {
         "priority": {"N": "5"},
-        "tags": {"SS": ["a", "b"]},
+        "labels": {"SS": ["a", "b"]},
         "trace": {"M": {"span": {"B": b"\x01"}}},
         "nothing": {"NULL": True},
         "flag": {"BOOL": True},

@@ -239,6 +239,9 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim submit billing.charge --args '[42]' --key invoice-42 --ttl 4h": Scenario(
         one(*JOB, task="billing.charge")
     ),
+    "jobclaim submit billing.charge --args '[42]' --tag customer:42 --tag import": Scenario(
+        one(*JOB, task="billing.charge", tags=["customer:42", "import"])
+    ),
     "jobclaim list": Scenario(rows(*JOB), waiting, columns=JOB_TABLE),
     "jobclaim list --queue reports": Scenario(rows(*JOB), waiting),
     "jobclaim list --status PENDING": Scenario(rows(*JOB), waiting),

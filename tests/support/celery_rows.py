@@ -107,6 +107,7 @@ ROWS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
             ACCEPTED,
         ),
         "`backend`": (FAULTY,),
+        "`tags`": ("tests/unit/test_tags.py::test_every_way_to_submit_takes_tags",),
         "`serializer`": (FAULTY,),
         "`concurrency_key`": (FAULTY,),
         "a name that is nearly one of these": (

@@ -73,6 +73,7 @@ HONOURED: dict[str, Any] = {
     "serializer": "json",
     "shadow": "s",
     "soft_time_limit": 50,
+    "tags": ["customer:42"],
     "time_limit": 100,
 }
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -96,6 +97,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"MessageGroupId": "x" * 129}, "1 to 128"),
     ({"MessageGroupId": 7}, "must be text"),
     ({"expires": 5, "countdown": 10}, "could never start"),
+    ({"tags": "vip"}, "write tags=['vip']"),
+    ({"tags": ["two words"]}, "write it like customer:42"),
+    ({"tags": ["x" * 65]}, "1 to 64"),
+    ({"tags": [7]}, "must be text"),
+    ({"tags": [f"t{n}" for n in range(11)]}, "at most 10"),
     ({"expires": 10, "countdown": 10}, "could never start"),
 ]
 

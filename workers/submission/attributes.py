@@ -16,7 +16,7 @@ from celery import Task
 
 from jobclaim.fleet.limits import MAX_CONCURRENCY
 from jobclaim.fleet.rates import RateLimit
-from jobclaim.jobs import InvalidInput
+from jobclaim.jobs import InvalidInput, checks
 from jobclaim.jobs.checks import MAX_COUNT
 from jobclaim.specs.refusals import did_you_mean
 from jobclaim.workers.sealed import hides
@@ -134,6 +134,10 @@ def _named(task: Any) -> dict[str, list[Any]]:
 
 def _figures(task: Any) -> Iterator[str]:
     retries, limit = task.max_retries, task.concurrency_limit
+    try:
+        checks.tags(task.tags)
+    except InvalidInput as error:
+        yield str(error)
     if retries is not None and (type(retries) is not int or not 0 <= retries < MAX_COUNT):
         yield f"max_retries={retries!r} must be a whole number from 0 to {MAX_COUNT - 1:,}, or None for no limit"
     if task.concurrency_key is not None and not (type(limit) is int and 1 <= limit <= MAX_CONCURRENCY):

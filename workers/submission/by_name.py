@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
@@ -26,6 +26,7 @@ def submit(
     key: str | None = None,
     ttl_ms: int | None = None,
     at: int | None = None,
+    tags: Sequence[str] = (),
     is_sure: Callable[[str], bool] | None = None,
     written: Callable[[Job], object] = lambda _: None,
 ) -> Job:
@@ -37,6 +38,8 @@ def submit(
         Window of the idempotency key after the job completed, in milliseconds.
     at : int, optional
         Earliest start, epoch milliseconds.
+    tags : sequence of str
+        Beside those of the task.
     is_sure : callable, optional
         Called to confirm a task that is not known to claim its job, with the call that would be made; by default such a
         task is refused.
@@ -53,7 +56,7 @@ def submit(
     queue = queue and repo.settings.queue(queue).name
     if not _is_job_task(task):
         _check_claims(task, is_sure)
-        job = _write_plain(app, repo, task, args, kwargs, queue, key, ttl_ms, at)
+        job = _write_plain(app, repo, task, args, kwargs, queue, key, ttl_ms, at, tags)
     else:
         check_arguments(task, args, kwargs)
         _check_window(task, key, ttl_ms)
@@ -64,6 +67,7 @@ def submit(
             eta=None if at is None else datetime.fromtimestamp(at / 1000, UTC),
             idempotency_key=key,
             idempotency_ttl=None if ttl_ms is None else ttl_ms / 1000,
+            tags=tags,
         )
     written(job)
     if job.created:
@@ -151,6 +155,7 @@ def _write_plain(
     key: str | None,
     ttl_ms: int | None,
     at: int | None,
+    tags: Sequence[str],
 ) -> Job:
     """Write the job of a task that claims in its own body: it receives the job's id and reads kwargs as payload."""
     if args:
@@ -166,6 +171,7 @@ def _write_plain(
         hard_limit=task.time_limit,
         on_orphan=getattr(task, "on_orphan", None),
         failure_policy=seal_policy(getattr(task, "dead_letters", None), critical=getattr(task, "critical", False)),
+        tags=(*getattr(task, "tags", ()), *tags),
     )
 
 

@@ -75,6 +75,7 @@ def retry_edited(app: Any, repo: JobRepo, job_id: str, payload: Any, *, key: str
         kwargs,
         queue=old.queue,
         key=key,
+        tags=old.tags,
         is_sure=lambda _: True,
         written=written,
     )
@@ -131,6 +132,7 @@ def _copied(app: Any, repo: JobRepo, old: Job, payload: Any, key: str | None, wr
         max_attempts=old.max_attempts,
         on_orphan=old.on_orphan,
         failure_policy=old.failure_policy,
+        tags=old.tags,
     )
     written(job)
     if job.created:

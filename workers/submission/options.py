@@ -24,7 +24,7 @@ from jobclaim.workers.messages.envelope import KEPT, OF_ONE_SEND
 GROUP: Final = "MessageGroupId"
 OURS: Final = frozenset(
     {"args", "countdown", "eta", "expires", "headers", "idempotency_key", "idempotency_ttl", "kwargs", "queue"}
-    | {"task_id"}
+    | {"tags", "task_id"}
 )
 """Options that the job itself keeps."""
 OF_CELERY: Final = frozenset({"argsrepr", "ignore_result", "kwargsrepr", "origin", "retries", "route_name"})

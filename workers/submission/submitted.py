@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import Task
 
 from jobclaim.fleet.workers import is_cancel_under_way
-from jobclaim.jobs import CancelUnderWay, Job, JobError
+from jobclaim.jobs import CancelUnderWay, Job, JobError, checks
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.encoding.marks import is_mark
@@ -53,6 +53,7 @@ class SubmittedTask(Task):
         queue: Any = None,
         idempotency_key: str | None = None,
         idempotency_ttl: float | str | None = None,
+        tags: Iterable[str] | None = None,
         **options: Any,
     ) -> Any:
         """Write the job, then send its id; the result's id is the job's.
@@ -71,6 +72,8 @@ class SubmittedTask(Task):
             Makes calls with this key one job, whatever their arguments.
         idempotency_ttl : float or str, optional
             Seconds, or a category of `jobclaim.jobs.idempotency.WINDOWS`, for which the completed job answers.
+        tags : iterable of str, optional
+            Words by which people find the job, beside those of the task: `jobs.JobRepo.create_job`.
 
         Raises
         ------
@@ -85,6 +88,7 @@ class SubmittedTask(Task):
         if self.app.conf.task_always_eager:
             self._check_call(args, kwargs, queue, options)
             timing.window(countdown, eta, expires, system_clock(), self.app.timezone)
+            self._tags(tags)
             args, kwargs = self.to_json(args, kwargs)
             codec.encode(call.to_payload(args, kwargs))  # refuses, by name, options that a job cannot carry
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
@@ -103,6 +107,7 @@ class SubmittedTask(Task):
                 queue=queue,
                 idempotency_key=idempotency_key,
                 idempotency_ttl=idempotency_ttl,
+                tags=tags,
                 **options,
             )
         except MESSAGES_FAULT as error:
@@ -132,6 +137,7 @@ class SubmittedTask(Task):
         queue: Any = None,
         idempotency_key: str | None = None,
         idempotency_ttl: float | str | None = None,
+        tags: Iterable[str] | None = None,
         **options: Any,
     ) -> Job:
         """Write the job of a call without sending its message; everything else is as with `apply_async`."""
@@ -153,6 +159,7 @@ class SubmittedTask(Task):
             idempotency_key=identity.key if identity else None,
             fingerprint=identity.fingerprint if identity else None,
             ttl=window_seconds(ttl) if identity else None,
+            tags=self._tags(tags),
         )
         if not job.created and task_id is not None and identity is None:
             self._check_same_call(job, args, kwargs, options)
@@ -177,6 +184,10 @@ class SubmittedTask(Task):
     def idempotency_rules(self) -> Rules | None:
         """The rules that identify equal calls; ``None`` if only the caller's own key makes calls equal."""
         return None
+
+    def _tags(self, own: Iterable[str] | None) -> tuple[str, ...]:
+        """Return the tags of a call: the task's and its own. Raises `jobs.InvalidInput`."""
+        return checks.tags((*self.tags, *checks.tags(own)))
 
     def _identity(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], key: str | None, task_id: str | None

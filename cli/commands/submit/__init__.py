@@ -47,6 +47,7 @@ Examples:
   jobclaim submit documents.process --args '["tasks.py"]' --wait
   jobclaim submit shop.tasks.invoice --args '[42]' --in 10m
   jobclaim submit billing.charge --args '[42]' --key invoice-42 --ttl 4h
+  jobclaim submit billing.charge --args '[42]' --tag customer:42 --tag import
 """
 )
 @click.argument("task")
@@ -59,6 +60,7 @@ Examples:
 @click.option("--ttl", type=Duration(), help="How long the key answers after the job completed; default: by settings.")
 @click.option("--at", "at", type=Moment(), help="Earliest start, ISO 8601 with a zone.")
 @click.option("--in", "delay", type=Duration(), help="Delay until the earliest start: 90, 10s, 5m, 2h, 1d.")
+@click.option("--tag", "tags", multiple=True, help="Word by which people find the job: customer:42; may be repeated.")
 @click.option("--plain", is_flag=True, help="Declare that TASK claims its job itself, if its code does not show it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --plain.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
@@ -75,6 +77,7 @@ def command(
     ttl: int | None,
     at: int | None,
     delay: int | None,
+    tags: tuple[str, ...],
     plain: bool,
     yes: bool,
     wait: bool,
@@ -103,6 +106,7 @@ def command(
         key=key,
         ttl_ms=ttl,
         at=when,
+        tags=tags,
         is_sure=is_sure,
         written=lambda job: acted(session.repo, "submit", what=f"{task} {job.job_id}"),
     )
