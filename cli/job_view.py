@@ -80,14 +80,13 @@ def _fields(job: Job, then: str, now: int, payload: bool, edited: Edited | None)
         *_told(job, now),
         ("created", cell(f"{clock_time(job.created_at)} ({relative(job.created_at, now)})")),
     ]
-    if edited and edited.edited_from:
-        rows.append(("edited from", cell(edited.edited_from)))
-    if edited and edited.edited_as:
-        rows.append(("edited as", cell(", ".join(edited.edited_as))))
-    if job.tags:
-        rows.append(("tags", cell(", ".join(job.tags))))
-    if job.idempotency_key:
-        rows.append(("key", cell(job.idempotency_key)))
+    known = {
+        "edited from": edited.edited_from if edited else "",
+        "edited as": ", ".join(edited.edited_as) if edited else "",
+        "tags": ", ".join(job.tags),
+        "key": job.idempotency_key,
+    }
+    rows += [(name, cell(value)) for name, value in known.items() if value]
     if (failure := releases.last_failure(job)) is not None:
         what = f"{failure.kind} {failure.exception}: {failure.message}".replace(" :", ":")
         rows.append(("last failure" if job.status.is_open else "failure", cell(what, style="red")))

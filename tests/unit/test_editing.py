@@ -104,14 +104,14 @@ def test_an_open_job_is_refused(jobclaim: Harness) -> None:
 
 
 def test_an_edit_that_keeps_the_key_is_refused_and_one_with_another_key_runs(jobclaim: Harness) -> None:
-    job = once.delay("monday", 1)
+    job = once.apply_async(("monday", 1), tags=["import"])
     jobclaim.repo.cancel_job(job.id)
     old = jobclaim.job(job.id)
     with pytest.raises(InvalidInput, match="take its place; pass another key"):
         edited(jobclaim, old, to_payload(["monday", 2], {}))
     assert jobclaim.job(job.id) == old
     new = edited(jobclaim, old, to_payload(["monday", 2], {}), key="monday, corrected")
-    assert (new.created, new.idempotency_key == "") == (True, False)
+    assert (new.created, new.idempotency_key == "", new.tags) == (True, False, ("import",))
     assert edited(jobclaim, old, to_payload(["tuesday", 2], {})).created
 
 

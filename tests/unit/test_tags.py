@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from celery import chain, shared_task
 
-from jobclaim.workers.submission.by_name import submit
 from jobclaim.jobs import InvalidInput, Job
 from jobclaim.jobs.checks import MAX_TAGS, tags
 from jobclaim.jobs.encoding.item import from_item
@@ -15,6 +14,7 @@ from jobclaim.testing import Harness
 from jobclaim.views.records import job_record
 from jobclaim.workers import JobTask
 from jobclaim.workers.submission.attributes import problems
+from jobclaim.workers.submission.by_name import submit
 
 
 @shared_task(base=JobTask, bind=True, name="tagged.import", tags=("import",), max_retries=1, default_retry_delay=0)
