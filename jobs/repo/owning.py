@@ -17,7 +17,7 @@ from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, FailureKind, Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle, releases
 from jobclaim.jobs.protocol.submission import lease_ms, queue_name
-from jobclaim.jobs.repo import delivery
+from jobclaim.jobs.repo import delivery, room
 from jobclaim.jobs.repo.announcing import announce_end
 from jobclaim.jobs.repo.reading import Reading
 from jobclaim.jobs.transitions import Move, owner_move
@@ -134,7 +134,8 @@ class Owning(Reading):
         failure = describe(error, now, kind, task=claim.task) if error is not None else None
         after = lifecycle.pending_again(claim, Move.RETRY, failure, now, at, charge=True)
         if payload is not UNCHANGED:
-            after = self.large.replaced(after, payload, until=delivery.current().write_until(claim, now))
+            inline, until = room.for_payload(after, self.settings), delivery.current().write_until(claim, now)
+            after = self.large.replaced(after, payload, inline=inline, until=until)
         if queue is not None:
             name = queue_name(queue, claim.task, self.settings, self._any_queue)
             longest = max(claim.lease_ms, lease_ms(None, name, claim.task, self.settings))

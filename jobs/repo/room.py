@@ -47,9 +47,18 @@ def check(job: Job, value: Any, what: str, settings: Settings, *, elsewhere: boo
 
 def room(job: Job, settings: Settings) -> int:
     """Return the bytes that the job may still store."""
+    return limit_of(job, settings) - _kept_bytes(job)
+
+
+def for_payload(job: Job, settings: Settings) -> int:
+    """Return the bytes that another payload may take in the item of a job that keeps steps, beside its result."""
+    return min(settings.inline_payload_bytes, max(0, ITEM_BUDGET - settings.max_result_bytes - _kept_bytes(job)))
+
+
+def _kept_bytes(job: Job) -> int:
     size = len(kept.encode_steps(job.steps).encode()) + len(kept.encode_waits(job.waits).encode())
     size += len(kept.encode_progress(job.progress).encode()) if job.progress else 0
-    return limit_of(job, settings) - size - len(codec.encode(job.checkpoint).encode())
+    return size + len(codec.encode(job.checkpoint).encode())
 
 
 def limit_of(job: Job, settings: Settings) -> int:

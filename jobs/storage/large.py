@@ -82,26 +82,27 @@ class Large:
             return self._offload(until).store(value, what=what)
         return value
 
-    def beside(self, job: Job, text: str, *, until: int | None = None) -> Job:
+    def beside(self, job: Job, text: str, *, inline: int | None = None, until: int | None = None) -> Job:
         """Write a job's payload, whose JSON is ``text``, into an item of its own if it is large enough.
 
-        ``until`` as in `fitting`.
+        ``inline`` is the most that the job's item has room for, default `inline_payload_bytes`; ``until`` as in
+        `fitting`.
 
         Raises
         ------
         StoreUnavailable
         """
-        most = self._settings.inline_payload_bytes
+        most = self._settings.inline_payload_bytes if inline is None else inline
         if len(text) <= most and len(text.encode()) <= most:
             return job
         kept_ms = max(self._settings.completed_retention_days * 86_400_000, job.idempotency_ttl * 1000)
         return replace(job, payload_mark=self._items.put(job, text, kept_ms=round(kept_ms), until=until))
 
-    def replaced(self, job: Job, payload: Any, *, until: int | None = None) -> Job:
-        """Return a job with another payload, stored according to its size. Parameters and errors as `fitting`."""
+    def replaced(self, job: Job, payload: Any, *, inline: int, until: int | None = None) -> Job:
+        """Return a job with another payload, stored according to its size. Parameters and errors as `beside`."""
         fitting = self.fitting(payload, "payload", self._settings.max_payload_bytes, until=until)
         job = replace(job, payload=fitting, payload_mark=None)
-        return job if is_mark(fitting) else self.beside(job, codec.encode(payload), until=until)
+        return job if is_mark(fitting) else self.beside(job, codec.encode(payload), inline=inline, until=until)
 
     def restored(self, job: Job) -> Job:
         """Return a job with its large values read back.

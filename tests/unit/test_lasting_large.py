@@ -58,3 +58,26 @@ def test_steps_checkpoints_and_resumes_beyond_the_limit_go_to_the_bucket_and_bac
     assert stored is not None
     assert runs == ["a"]
     assert all(map(is_mark, (stored.steps[0].result, stored.waits[0].payload, stored.checkpoint)))
+
+
+@shared_task(base=JobTask, bind=True, name="lasting.grown", max_retries=1, default_retry_delay=0)
+def grown(self: Any, text: str) -> str:
+    """Keep much, then try again with a large argument, and give a large result."""
+    for number in range(4):
+        self.step(f"step {number}", much, "a")
+    if not self.request.retries:
+        raise self.retry(exc=ConnectionError(), args=("t" * 190_000,))
+    return text[:90_000]
+
+
+def test_a_retry_with_a_large_argument_leaves_room_for_what_the_job_keeps_and_for_its_result(
+    jobclaim: Harness,
+) -> None:
+    """Beside 80 KB of steps and a result of 90 KB it would exceed an item, although each of them is allowed."""
+    jobclaim.use(inline_payload_bytes=200_000, max_payload_bytes=200_000)
+    result = grown.delay("short")
+    jobclaim.drain()
+    assert result.get(timeout=1) == "t" * 90_000
+    stored = jobclaim.repo.table.get(result.id)
+    assert stored is not None
+    assert is_mark(stored.payload)
