@@ -255,6 +255,9 @@ class Settings(BaseSettings):
     """``json`` for machines (the metric filters need it); ``console`` for a terminal."""
     log_arguments: Names = ()
     """Keyword arguments whose values may appear in log lines; all others are masked."""
+    statistics: bool = True
+    """Whether runs are counted by task and hour, for `jobclaim tasks` and the dashboard: about one write request per
+    process, task and five minutes. Off, both show nothing, and unusual failure rates are not reported."""
     telemetry: Literal["off", "otlp", "prometheus"] = "off"
     """Traces and metrics over OTLP (extra `otel`), or metrics only, for scraping (extra `prometheus`)."""
     telemetry_endpoint: EndpointUrl = None

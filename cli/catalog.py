@@ -55,6 +55,7 @@ SECTIONS = (
             "queues": "Show the waiting jobs of each queue, the longest wait, and the SLA used.",
             "pause": "Pause a queue, a task or a schedule, or list what is paused.",
             "unpause": "End a pause.",
+            "tasks": "Show runs, failure rate, durations and waits of each task.",
             "workers": "Show all workers: their state, running jobs and version.",
             "worker": "Run, start, stop, restart, monitor and check workers.",
             "verify": "Test the guarantees under injected faults, from outside.",

@@ -37,6 +37,7 @@ READS: Final = frozenset(
         "schedule next",
         "schedule validate",
         "show",
+        "tasks",
         "template",
         "trail",
         "workers",

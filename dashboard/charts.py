@@ -18,6 +18,7 @@ HEIGHT: Final = 120
 """Height of a column chart's plot, pixels."""
 NARROWEST: Final = 0.5
 """Percent; a shorter bar is drawn this wide, so that it stays visible."""
+DAY_MS: Final = 86_400_000
 STEPS: Final = (1, 2, 4, 6, 8, 10)
 """Ends of an axis whose middle is a whole number too."""
 
@@ -95,7 +96,8 @@ def column_chart(
     totals = [sum(max(0, figures.get(one.key, 0)) for one in series) for _, figures in points]
     top = nice_top(max(totals, default=0))
     slot = 100 / max(1, len(points))
-    columns = tuple(_column(n, at, figures, series, slot, top) for n, (at, figures) in enumerate(points))
+    form = "%H:%M" if step_ms < DAY_MS else "%m-%d"
+    columns = tuple(_column(n, _time(at, form), figures, series, slot, top) for n, (at, figures) in enumerate(points))
     sums = ", ".join(f"{sum(figures.get(one.key, 0) for _, figures in points)} {one.label}" for one in series)
     length = f"in {span(step_ms * len(points))}, one column for {span(step_ms)}"
     return ColumnChart(
@@ -103,7 +105,7 @@ def column_chart(
         description=f"{sums} {length}; most in one: {max(totals, default=0)}.",
         series=tuple(series),
         columns=columns,
-        x_ticks=_time_ticks([at for at, _ in points], slot),
+        x_ticks=_time_ticks([_time(at, form) for at, _ in points], slot),
         y_ticks=tuple(Tick(HEIGHT - HEIGHT * share, f"{top * share:g}", "end") for share in (0.0, 0.5, 1.0)),
         rows=tuple(
             (clock_time(at), *(str(figures.get(one.key, 0)) for one in series)) for at, figures in reversed(points)
@@ -111,7 +113,7 @@ def column_chart(
     )
 
 
-def _column(n: int, at: int, figures: Mapping[str, int], series: Sequence[Series], slot: float, top: float) -> Column:
+def _column(n: int, time: str, figures: Mapping[str, int], series: Sequence[Series], slot: float, top: float) -> Column:
     x, width = n * slot + slot * 0.12, slot * 0.76
     parts: list[Rect] = []
     floor = float(HEIGHT)
@@ -122,7 +124,7 @@ def _column(n: int, at: int, figures: Mapping[str, int], series: Sequence[Series
             floor -= height
             parts.append(Rect(round(x, 3), round(width, 3), round(floor, 2), round(height, 2), one.tone))
     told = ", ".join(f"{figures.get(one.key, 0)} {one.label}" for one in series)
-    return Column(round(n * slot, 3), round(slot, 3), f"{_hour(at)}: {told}", tuple(parts))
+    return Column(round(n * slot, 3), round(slot, 3), f"{time}: {told}", tuple(parts))
 
 
 def nice_top(most: float) -> float:
@@ -133,15 +135,13 @@ def nice_top(most: float) -> float:
     return next(size * step for step in STEPS if size * step >= most and size * step % 2 == 0)
 
 
-def _time_ticks(moments: Sequence[int], slot: float, most: int = 6) -> tuple[Tick, ...]:
-    every = max(1, math.ceil(len(moments) / most))
-    return tuple(
-        Tick(round(n * slot + slot / 2, 3), _hour(at)) for n, at in enumerate(moments) if n % every == every // 2
-    )
+def _time_ticks(times: Sequence[str], slot: float, most: int = 6) -> tuple[Tick, ...]:
+    every = max(1, math.ceil(len(times) / most))
+    return tuple(Tick(round(n * slot + slot / 2, 3), time) for n, time in enumerate(times) if n % every == every // 2)
 
 
-def _hour(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%H:%M")
+def _time(at: int, form: str) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime(form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ Every template gets, besides the variables in its route's docstring:
 ``settings``    `settings.Settings`
 ``here``        path and query of this view, for a form to come back to
 ``url(name, query=None, **path)``, ``static(path)``    links that hold under any mount point: ``url("job", {"id": x})``
-filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``compact``,
-                ``pretty``, ``ticked``
+filters         ``iso``, ``clock_time``, ``span``, ``ago`` (epoch milliseconds, seen from ``now``), ``percent``,
+                ``compact``, ``pretty``, ``ticked``
 ``charts``      the module `jobclaim.dashboard.charts`
 """
 
@@ -62,7 +62,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(iso=humane.iso, clock_time=humane.clock_time, span=humane.span, compact=compact)
-    made.filters["ago"] = humane.relative
+    made.filters.update(ago=humane.relative, percent=humane.percent)
     made.filters.update(pretty=pretty, ticked=ticked)
     made.globals["charts"] = charts
     return made

@@ -55,7 +55,7 @@ class Shared:
         with slot.lock:
             now = self._clock()
             if slot.read_at and 0 <= now - slot.read_at < fresh_ms:
-                if (meter := current()) is not None:
+                if fresh_ms == FRESH_MS and (meter := current()) is not None:  # others say themselves how old they are
                     meter.shared_ms = max(meter.shared_ms or 0, now - slot.read_at)
                 return cast("T", slot.value)
             slot.value = read()

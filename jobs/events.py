@@ -518,6 +518,9 @@ alert.not_evaluated | recovery | warning | reason
 counts.not_written | jobs | warning | reason
     Counts could not be written.
     Counts for alerts are lower than they should be. Of several failures in a row only the first is logged.
+statistics.not_written | jobs | warning | reason
+    Statistics of runs could not be written.
+    Runs of the last minutes are missing in `jobclaim tasks`. Of several failures in a row only the first is logged.
 failure.classifier_failed | jobs | warning | exception error reason kind
     A failure classifier raised, or did not return a kind.
     The failure was classified without it. See `failure_kinds`, `register_kind` and an exception's own `failure_kind`.

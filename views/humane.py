@@ -23,6 +23,16 @@ def clock_time(at: int) -> str:
     return _moment(at).strftime("%Y-%m-%d %H:%M:%SZ") if at else "-"
 
 
+def clock_minute(at: int) -> str:
+    """Write the time of day of a moment in UTC, to the minute."""
+    return _moment(at).strftime("%H:%M")
+
+
+def percent(share: float) -> str:
+    """Write a share in percent, below ten with a digit after the point: ``0.4 %``, ``12 %``."""
+    return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
+
+
 def _moment(at: int) -> datetime:
     """Convert epoch milliseconds; clamp times beyond the year 9999 to its end."""
     return datetime.fromtimestamp(min(at, LAST_MS) / 1000, UTC)

@@ -231,11 +231,39 @@ AUDIT: Final = record(
     },
     "An entry of the audit trail.",
 )
+SHARE: Final = maybe(NUMBER) | {"description": "From 0 to 1."}
+FIGURES: Final[Schema] = {
+    "runs": COUNT | {"description": "Attempts that completed or failed."},
+    "completed": COUNT,
+    "failed": COUNT | {"description": "Runs that ended their job as FAILED."},
+    "retried": COUNT | {"description": "Failed runs that another attempt follows."},
+    "cancelled": COUNT,
+    "failure_rate": SHARE,
+    **{
+        f"{what}{share}_ms": maybe(COUNT) | {"description": "At most 17 % off."}
+        for what in ("", "wait_")
+        for share in ("p50", "p95")
+    },
+    "retry_success": SHARE | {"description": "Of the jobs that failed at least once, the share that completed."},
+    "healed": COUNT | {"description": "Dead letters that completed by an automatic retry."},
+    "failed_again": COUNT,
+}
+STEP_OF_RUNS: Final = record({"at": STRING, "at_ms": INTEGER, **FIGURES}, "Runs of an hour or a day, in UTC.")
+TASK: Final = record(
+    {
+        "task": STRING,
+        **FIGURES,
+        "unusual": many(STRING) | {"description": "What is unusual about its last runs against its week before."},
+    },
+    "A task's last 24 hours.",
+)
 SCHEMAS: Final[dict[str, Schema]] = {
     "Job": JOB,
     "Group": GROUP,
     "Worker": WORKER,
     "Queue": QUEUE,
     "Audit": AUDIT,
+    "Task": TASK,
+    "RunsOfTime": STEP_OF_RUNS,
 }
 """Top-level records by name."""

@@ -46,7 +46,7 @@ def command(
 
     quiet_logs()
     snapshot = gather(session.settings, actor=actor, listens_on=[session.settings.queue(name).name for name in queues])
-    snapshot = _with_workers(session, snapshot)
+    snapshot = _with_unusual(session, _with_workers(session, snapshot))
     if look_at_tasks:
         snapshot = _with_tasks(session, snapshot)
     findings = diagnose(snapshot, session.settings)
@@ -69,6 +69,24 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
     except StoreUnavailable as error:
         return replace(snapshot, refused={**snapshot.refused, "settings of live workers": str(error)})
     return replace(snapshot, workers={each.worker_id: each.digest for each in live})
+
+
+def _with_unusual(session: Session, snapshot: Snapshot) -> Snapshot:
+    """Add the tasks whose last runs differ from their week before, if the job table can be read."""
+    from botocore.exceptions import ClientError
+
+    from jobclaim.fleet.statistics import read_tasks
+    from jobclaim.jobs import StoreUnavailable
+    from jobclaim.views.unusual import unusual
+
+    if snapshot.unreachable or not snapshot.tables.get(session.settings.job_table):
+        return snapshot
+    now = session.now()
+    try:
+        found = [one for task in read_tasks(session.repo.table, now).tasks for one in unusual(task, now)]
+    except (StoreUnavailable, ClientError) as error:
+        return replace(snapshot, refused={**snapshot.refused, "statistics of tasks": str(error)})
+    return replace(snapshot, unusual=[(one.task, one.text) for one in found])
 
 
 def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:

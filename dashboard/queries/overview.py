@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobclaim.dashboard import charts
 from jobclaim.dashboard.meter import Budget, Meter
-from jobclaim.dashboard.queries import ended, fleet, queues
+from jobclaim.dashboard.queries import ended, fleet, queues, tasks
 from jobclaim.dashboard.queries.ended import Lately
 from jobclaim.dashboard.queries.fleet import Fleet
 from jobclaim.dashboard.queries.queues import QueuesView
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.statistics import TaskRuns
 from jobclaim.jobs import JobStatus
+from jobclaim.jobs.storage.statistics import HOUR_MS
 from jobclaim.settings import Settings
 from jobclaim.views.humane import relative, span
+from jobclaim.views.unusual import Unusual
 
 WINDOW_MS: Final = 300_000
-HOUR_MS: Final = 3_600_000
 ENDED: Final = (
     charts.Series("COMPLETED", "completed", "ok"),
     charts.Series("FAILED", "failed", "bad"),
@@ -73,7 +75,9 @@ class Overview:
     needs : list of Need
         Worst first; empty if nothing needs attention.
     ended, submitted : charts.ColumnChart
-        Recently ended jobs, and jobs submitted in the last hour by callers that count them.
+        Recently ended jobs, and the jobs submitted in the last hour.
+    runs : charts.ColumnChart
+        How runs of the last 24 hours ended.
     queues : QueuesView
     notes : list of str
         What the figures do not include.
@@ -83,14 +87,15 @@ class Overview:
     needs: list[Need]
     ended: charts.ColumnChart
     submitted: charts.ColumnChart
+    runs: charts.ColumnChart
     queues: QueuesView
     fleet: Fleet
     notes: list[str]
 
 
 def budget(settings: Settings) -> Budget:
-    """Return the budget: the queues' page, which includes the fleet, and the newest ended jobs."""
-    parts = (queues.budget(settings), ended.budget(settings))
+    """Return the budget: the queues' page, which includes the fleet, the newest ended jobs, and the tasks."""
+    parts = (queues.budget(settings), ended.budget(settings), tasks.BUDGET)
     return Budget(sum(part.requests for part in parts), sum(part.read_units for part in parts))
 
 
@@ -98,10 +103,13 @@ def read(services: Services, meter: Meter) -> Overview:
     """Read the overview. Raises `StoreUnavailable`."""
     seen = queues.read(services, meter)
     lately = services.shared.get("ended", lambda: ended.read(services))
-    return view(seen, fleet.read(services), lately, services.clock(), services.settings)
+    now, settings, known = services.clock(), services.settings, fleet.read(services)
+    found = view(seen, known, lately, tasks.everything(services), now, settings)
+    unusual = [_unusual(one) for one in tasks.unusual_tasks(services)]
+    return replace(found, needs=sorted([*found.needs, *unusual], key=lambda need: need.tone != "bad"))
 
 
-def view(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Settings) -> Overview:
+def view(seen: QueuesView, known: Fleet, lately: Lately, together: TaskRuns, now: int, settings: Settings) -> Overview:
     """Build the overview from what was read. Pure."""
     steps = [(at, figures) for at, figures in lately.ended.steps]
     notes = []
@@ -112,6 +120,7 @@ def view(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Set
         needs=needs(seen, known, lately, now, settings),
         ended=charts.column_chart("Jobs that ended", _listed(settings), steps, step_ms=lately.ended.step_ms),
         submitted=charts.column_chart("Submissions", SUBMITTED, _submissions(known, now), step_ms=WINDOW_MS),
+        runs=tasks.outcomes("Runs in the last 24 hours", together.by_hour(now), HOUR_MS),
         queues=seen,
         fleet=known,
         notes=notes,
@@ -230,6 +239,11 @@ def needs(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Se
         text = f"{lately.waiting}{'+' * lately.waiting_more} dead letters wait for a person."
         found.append(Need(tone="warn", text=text, advice="Retry, resolve or abandon them.", page="dead", query={}))
     return sorted(found, key=lambda need: need.tone != "bad")
+
+
+def _unusual(one: Unusual) -> Need:
+    advice = "Look at its failures and at what changed." if one.what == "failures" else "Look at what it waits for."
+    return Need(tone="warn", text=f"Task {one.task}: {one.text}.", advice=advice, page="task", query={"name": one.task})
 
 
 def _page(alert: str) -> str:

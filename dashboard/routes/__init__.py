@@ -18,8 +18,9 @@ from jobclaim.dashboard.routes import (
     queues,
     reconcile,
     schedules,
+    tasks,
     workers,
 )
 
-MODULES: Final = (overview, jobs, job, dead, queues, workers, schedules, reconcile, audit, actions, api, ops)
+MODULES: Final = (overview, jobs, job, dead, tasks, queues, workers, schedules, reconcile, audit, actions, api, ops)
 ROUTES: Final[list[BaseRoute]] = [route for module in MODULES for route in module.ROUTES]

@@ -17,7 +17,7 @@ from jobclaim.dashboard.person import Person, person_of
 from jobclaim.dashboard.queries import audit, dead, fleet, job, jobs, queues
 from jobclaim.dashboard.queries.queues import QueueView
 from jobclaim.dashboard.queries.walk import HEAVIEST
-from jobclaim.dashboard.routes import actions
+from jobclaim.dashboard.routes import actions, task_calls
 from jobclaim.dashboard.services import Services
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
@@ -212,6 +212,7 @@ CALLS: Final = (
         handler=list_workers,
         budget=lambda _: fleet.BUDGET,
     ),
+    *task_calls.CALLS,
     Call(
         path="/audit",
         method="GET",

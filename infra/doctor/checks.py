@@ -41,6 +41,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
         *_schedules(snapshot),
         *_limits(settings),
         *_fleet(snapshot, settings),
+        *_unusual(snapshot),
         *_permissions(snapshot),
     ]
 
@@ -261,3 +262,8 @@ def _fleet(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     found = compare(snapshot.workers, settings.digest, asker="this command")
     subject = "settings of live workers"
     yield warn(subject, found.text, REMEDY) if found.differs else ok(subject, found.text)
+
+
+def _unusual(snapshot: Snapshot) -> Iterator[Finding]:
+    for task, text in snapshot.unusual:
+        yield warn(f"task {task}", text, f"see `jobclaim tasks {task}` and `jobclaim list --task {task}`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -90,6 +90,8 @@ class Snapshot:
         Name of the task by schedule of the app's beat.
     permissions : tuple
         Of the tested actor.
+    unusual : sequence of (str, str)
+        Tasks whose last runs differ from their week before, and how.
     workers : mapping of str to str, optional
         Digest of the settings by live worker, empty if its record has none; ``None`` if they were not read.
     """
@@ -105,3 +107,4 @@ class Snapshot:
     schedules: Mapping[str, str] = field(default_factory=dict)
     permissions: tuple[Permission, ...] = ()
     workers: Mapping[str, str] | None = None
+    unusual: Sequence[tuple[str, str]] = ()

@@ -9,6 +9,7 @@
                SETTLED#<shard>               finished_at       FAILED, resolved or abandoned
                CANCELLED#<shard>             finished_at       CANCELLED
                COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on
+               RUNS                          begin of a day    no jobs: statistics, `jobclaim.jobs.storage.statistics`
 
 A claim changes neither attribute and the index projects keys only: a claim costs one write unit, and none in the index.
 """
@@ -23,6 +24,8 @@ INDEX: Final = "by_state"
 INDEX_HASH: Final = "state_key"
 INDEX_RANGE: Final = "state_at"
 TTL: Final = "expires_at"
+RUNS: Final = "RUNS"
+"""Index partition of the statistics of runs."""
 
 FLEET_KEY: Final = "worker_id"
 FLEET_TTL: Final = "expires_at"

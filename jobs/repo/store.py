@@ -17,6 +17,7 @@ from jobclaim.jobs.storage.connect import PerProcess
 from jobclaim.jobs.storage.counters import Counters
 from jobclaim.jobs.storage.large import Large
 from jobclaim.jobs.storage.pauses import KnownPauses
+from jobclaim.jobs.storage.statistics import Statistics
 from jobclaim.jobs.storage.table import JobTable
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
@@ -60,6 +61,9 @@ class Store:
             index_completed=known.index_completed,
             sleep=sleep,
         )
+        self.statistics = Statistics.of(self)
+        if known.statistics:
+            self.table.on_move = self.statistics.moved
         self.counts = Counters.of(self)
         """What this process adds to the fleet's counts."""
         self.pauses = KnownPauses.of(self)
@@ -93,8 +97,9 @@ class Store:
         getattr(import_module(module), name)(self.settings, job, delay)
 
     def flush(self) -> None:
-        """Write this process's pending counts, with one short try: for a process that is about to end."""
+        """Write this process's pending counts and statistics, with one short try each: before the process ends."""
         self.counts.flush(last=True)
+        self.statistics.flush(last=True)
 
     def count_submission(self, *, created: bool) -> None:
         """Count a submission for the fleet, in memory; a duplicate found an equal job that exists already."""

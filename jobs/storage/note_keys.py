@@ -22,6 +22,7 @@ class Kind(StrEnum):
     PAYLOAD = "payload"
     SENT = "sent"
     EDITED = "edited"
+    RUNS = "runs"
 
 
 def key(kind: Kind, name: str) -> Item:

@@ -92,6 +92,8 @@ class JobTable:
         self._clock = clock
         self.sleep = sleep
         self.payloads = PayloadItems(client, name, clock=clock, sleep=sleep)
+        self.on_move: Callable[[Move, Job, Job], object] | None = None
+        """Called with each move that was made, the job before it and the job after it."""
 
     def apply(
         self,
@@ -120,6 +122,20 @@ class JobTable:
         """
         if before is None and not TRANSITIONS[move].creates:
             raise KeyError(f"the move {move} needs a job that was read before")
+        written = self._written(before, move, after, until, beside, along)
+        if self.on_move is not None and before is not None and written.made is not None:
+            self.on_move(move, before, written.made)
+        return written
+
+    def _written(
+        self,
+        before: Job | None,
+        move: Move,
+        after: Job,
+        until: int | None,
+        beside: Sequence[Job],
+        along: Sequence[Write],
+    ) -> Written:
         if before is not None:
             after = self.payloads.outlasting(before, after, until=until)
             if TRANSITIONS[move].signs:

@@ -201,6 +201,19 @@ def test_a_submission_with_a_write_costs_four_units_and_two_for_the_write(atomic
     assert bill.requests == {"TransactWriteItems": 1}
 
 
+def test_the_statistics_of_runs_cost_one_write_for_their_task_and_one_for_all_tasks(atomic_store: Store) -> None:
+    repo = plain(atomic_store)
+    for index in (2, 0):  # an item's first write puts it into the index, once a day
+        for _ in range(3):
+            repo.update_status(claimed(repo).job_id, "COMPLETED")
+
+        with billed(atomic_store) as bill:
+            repo.statistics.flush()
+
+        assert bill.written == [2, index]
+        assert bill.requests == {"UpdateItem": 2}
+
+
 Act = Callable[[JobRepo, Job], object]
 OTHER_MOVES: dict[str, tuple[Act, list[float]]] = {
     "fail": (lambda repo, job: repo.update_status(job.job_id, "FAILED", error="no"), [1, 2]),

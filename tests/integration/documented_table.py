@@ -88,6 +88,12 @@ def paused(**values: Any) -> Shape:
     return both(one("by", "since", **values), unpaused)
 
 
+def ran(world: World) -> None:
+    """Have runs of the task that the lines name, in the statistics."""
+    world.failed("shop.charge")
+    world.repo.flush()
+
+
 def failed_bill(world: World) -> None:
     """Have a failed job of billing."""
     world.failed("billing.charge")
@@ -210,6 +216,8 @@ def here(world: World) -> dict[str, str]:
 
 LOOKS_AT_QUEUES = rows("queue", "visible", "in_flight", "waiting", "running", "sla_burn")
 MEASURED = one("jobs_per_second", "requests", "write_units_per_job", "dollars_per_million", jobs=10, deleted=10)
+TASK_FIELDS = ("task", "runs", "failure_rate", "p50_ms", "p95_ms", "wait_p95_ms", "unusual")
+STEP_FIELDS = ("at", "runs", "failure_rate", "p95_ms", "healed", "failed_again")
 WORKER_FIELDS = ("worker_id", "state", "queues", "jobs", "concurrency", "version")
 VERIFIED = "tests/integration/test_verify.py"
 GROUP = ("fingerprint", "count", "kind", "exception", "sample")
@@ -350,6 +358,11 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim unpause schedule nightly -o json": Scenario(
         both(one(name="nightly", active=False), unpaused), all_paused
     ),
+    "jobclaim tasks": Scenario(rows(*TASK_FIELDS), ran, columns=("task", "runs", "failed", "p50", "p95", "wait p95")),
+    "jobclaim tasks shop.charge": Scenario(rows(*STEP_FIELDS, least=24), ran, columns=("hour", "runs", "failed")),
+    "jobclaim tasks shop.charge --by day -o json": Scenario(items(*STEP_FIELDS), ran),
+    "jobclaim tasks --by day": Scenario(rows(*STEP_FIELDS, least=30), ran, columns=("day", "runs", "failed again")),
+    "jobclaim tasks -o jsonl | jq -r 'select(.unusual != []) | .task'": Scenario(lambda world, run: None, ran),
     "jobclaim workers": Scenario(rows(*WORKER_FIELDS), worker, columns=("worker", "state", "seen", "queues", "jobs")),
     "jobclaim workers -o ids": Scenario(values(r"\S+:\S+"), worker),
     "jobclaim workers --jobs --watch": Scenario(says('"worker_id"'), worker, until='"worker_id"'),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -26,10 +28,12 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.model import Failure, Job
+from jobclaim.jobs.protocol.histogram import bucket_of
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.storage.connect import client
 from jobclaim.jobs.storage.counters import PREFIX as TALLY
 from jobclaim.jobs.storage.counters import WINDOW_MS
+from jobclaim.jobs.storage.statistics import Code, requests
 from jobclaim.settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
 from jobclaim.testing.table import in_memory
 from jobclaim.workers.messages.envelope import seal
@@ -79,8 +83,8 @@ class Shop:
         self.settings = settings
         self.chance = random.Random(7)
 
-    def fill(self) -> None:
-        """Write it all."""
+    def fill(self, days: int) -> None:
+        """Write it all, statistics of so many days among it."""
         self.completed()
         self.dead_letters()
         self.waiting()
@@ -89,6 +93,7 @@ class Shop:
         self.workers(self.running())
         self.fleet_records()
         self.ticks()
+        self.statistics(days)
 
     def submit(self, ago: float, task: str, queue: str, **options: Any) -> Job:
         """Submit a job so many milliseconds ago."""
@@ -246,7 +251,40 @@ class Shop:
                 outcome: dict[str, Any] = {"error": TROUBLES[2][3]} if failed else {"result": None}
                 self.end(job, ago - 1500, JobStatus.FAILED if failed else JobStatus.COMPLETED, **outcome)
 
+    def statistics(self, days: int) -> None:
+        """Write days of runs; one task fails unusually often of late, and one got slow."""
+        last = self.now // HOUR
+        numbers: Counter[tuple[int, str, str]] = Counter()
+        for task, an_hour, fails, took, waited in RAN:
+            for hour in range(last - (days - 1) * 24, last + 1):
+                recent, daily = hour > last - 2, 0.6 + 0.4 * math.sin((hour % 24 - 9) * math.pi / 12)
+                runs = round(an_hour * daily * self.chance.uniform(0.9, 1.1))
+                failed = round(runs * fails * (25 if recent and task == "payments.capture" else 1))
+                slower = 4 if recent and task == "reports.customer_export" else 1
+                numbers[hour, task, Code.COMPLETED] += runs - failed
+                numbers[hour, task, Code.RETRIED if hour % 5 else Code.FAILED] += failed
+                numbers[hour, task, Code.RETRY_COMPLETED if hour % 9 else Code.RETRY_FAILED] += failed
+                numbers[hour, task, Code.HEALED] += failed // 3
+                for step, share in enumerate((0.1, 0.5, 0.25, 0.1, 0.05), start=-1):
+                    numbers[hour, task, f"{Code.DURATION}{bucket_of(slower * took) + step}"] += round(runs * share)
+                    numbers[hour, task, f"{Code.WAIT}{bucket_of(waited) + step}"] += round(runs * share)
+        items: dict[str, dict[str, Any]] = {}
+        for request in requests(numbers, self.settings.job_table):
+            values = {name[1:]: value for name, value in request["ExpressionAttributeValues"].items()}
+            names = {schema.TTL: values.pop("ttl"), "state_key": values.pop("hash"), "state_at": values.pop("day")}
+            items.setdefault(request["Key"]["job_id"]["S"], {}).update(request["Key"] | names | values)
+        for item in items.values():
+            self.dynamodb.put_item(TableName=self.settings.job_table, Item=item)
 
+
+RAN: Final = (
+    ("payments.capture", 280, 0.004, 900, 180),
+    ("orders.confirm", 160, 0.004, 240, 90),
+    ("mail.receipt", 30, 0.02, 700, 1_400),
+    ("geo.locate_address", 12, 0.06, 350, 800),
+    ("reports.customer_export", 60, 0.02, 41_000, 9_000),
+)
+"""Task, runs an hour on average, share that fails, and typical duration and wait in milliseconds."""
 WORKERS: Final = (
     "api-7f9c@ip-10-0-3-11",
     "batch-2b1d@ip-10-0-3-40",
@@ -354,7 +392,7 @@ def shop_settings(**overrides: Any) -> Settings:
 
 
 @contextmanager
-def shop(clock: Clock = system_clock, *, filled: bool = True, **overrides: Any) -> Iterator[Services]:
+def shop(clock: Clock = system_clock, *, filled: bool = True, days: int = 9, **overrides: Any) -> Iterator[Services]:
     """Make the shop in memory and give what a dashboard stands on."""
     settings = shop_settings(**overrides)
     with in_memory(settings) as dynamodb:
@@ -362,7 +400,7 @@ def shop(clock: Clock = system_clock, *, filled: bool = True, **overrides: Any) 
         urls = {name: _queue(sqs, settings.physical_name(name)) for name in settings.queue_names}
         dead = {name: _queue(sqs, settings.physical_name(name) + DEAD_LETTER_SUFFIX) for name in settings.queue_names}
         if filled:
-            Shop(settings, dynamodb, clock()).fill()
+            Shop(settings, dynamodb, clock()).fill(days)
             for queue, count in (("reports", 14), ("email", 6), ("high_priority", 2)):
                 for _ in range(count):
                     sqs.send_message(QueueUrl=urls[queue], MessageBody="{}")
@@ -394,7 +432,7 @@ def main() -> None:
     started = system_clock()
     with (
         socket.create_server(("127.0.0.1", asked.port)) as listening,
-        shop(lambda: started, filled=not asked.empty) as services,
+        shop(lambda: started, filled=not asked.empty, days=30) as services,
     ):
         app = create_app(services=services, access=lambda scope: Person("ada@shop.example", Role.OPERATOR))
         print(f"The shop is at http://127.0.0.1:{listening.getsockname()[1]}/", flush=True)  # noqa: T201 - told on purpose

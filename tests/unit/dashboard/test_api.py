@@ -49,6 +49,7 @@ def full(make_board: Callable[..., Board]) -> Board:
     board.failed(error=TimeoutError("later"))
     board.failed(error=ValueError("no"))
     board.repo.cancel_job(board.job().job_id)
+    board.repo.statistics.flush()
     fleet = FleetRecords.of(board.repo)
     fleet.beat(WorkerRecord(worker_id="worker-1", seen_at=board.clock(), queues=("mail",), jobs=(running.job_id,)))
     fleet.beat(WorkerRecord(worker_id="worker-0", seen_at=board.clock() - 10**6))

@@ -12,6 +12,7 @@ SAYS = {
     "": "No worker is alive",
     "jobs": "Nothing is open",
     "dead": "No dead letter waits for a person",
+    "tasks": "No task has run since yesterday",
     "queues": "No breaker has counted a failure",
     "workers": "jobclaim worker run",
     "schedules": "Nothing is scheduled",

@@ -1,0 +1,35 @@
+"""`/tasks` and `/task?name=`: statistics of runs, by task, hour and day."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from jobclaim.dashboard.pages import page, render, services_of
+from jobclaim.dashboard.queries import tasks
+
+
+def show(request: Request) -> Response:
+    """Show the tasks.
+
+    Template ``tasks.html``: ``seen``, a `jobclaim.dashboard.queries.tasks.TasksView`.
+    """
+    return render(request, "tasks.html", {"seen": tasks.read(services_of(request))})
+
+
+def show_one(request: Request) -> Response:
+    """Show one task.
+
+    Template ``task.html``: ``seen``, a `jobclaim.dashboard.queries.tasks.TaskView`.
+    """
+    name = request.query_params.get("name", "")
+    return render(request, "task.html", {"seen": tasks.read_one(services_of(request), name)})
+
+
+ROUTES: Final[list[BaseRoute]] = [
+    page("/tasks", show, name="tasks", budget=lambda _: tasks.BUDGET),
+    page("/task", show_one, name="task", budget=lambda _: tasks.ONE_BUDGET),
+]
