@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobclaim.jobs.clock import Clock
@@ -99,5 +98,9 @@ def with_timeout(client: Any, seconds: float) -> Any:
     """Return a client that tries once, for some seconds, where that is possible."""
     from jobclaim.jobs.storage.lean import LeanClient, lean
 
-    made = lean(client) if isinstance(client, BaseClient) else client  # a caller's own may try for minutes
-    return made.with_timeout(seconds) if isinstance(made, LeanClient) else made
+    if not isinstance(client, LeanClient):
+        from botocore.client import BaseClient  # which this process has loaded if it has such a client
+
+        if isinstance(client, BaseClient):  # a caller's own may try for minutes
+            client = lean(client)
+    return client.with_timeout(seconds) if isinstance(client, LeanClient) else client

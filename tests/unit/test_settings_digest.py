@@ -96,6 +96,7 @@ CHANGED: dict[str, Any] = {
     "log_level": "WARNING",
     "log_format": "console",
     "log_arguments": ("order",),
+    "statistics": False,
     "telemetry": "otlp",
     "telemetry_endpoint": "http://127.0.0.1:4318",
     "metrics_port": 9465,
