@@ -69,7 +69,8 @@ class Counters(Records):
 
     def _report(self, reason: str, *, last: bool) -> None:
         """Log the first of several failures; an ending program is not the place to report that a count is missing."""
-        (log.debug if last or self._failing else log.warning)("counts.not_written", reason=reason)
+        if not last and not self._failing:
+            log.warning("counts.not_written", reason=reason)
         self._failing = True
 
     def _addition(self, counted: Mapping[str, int], notes: Mapping[str, str]) -> dict[str, Any]:

@@ -130,7 +130,8 @@ class Statistics(Records):
                 else:
                     self._ask(lambda request=request: self._client().update_item(**request))  # type: ignore[misc]
         except (StoreUnavailable, ClientError, BotoCoreError, *STALE) as error:
-            (log.debug if last or self._failing else log.warning)("statistics.not_written", reason=str(error))
+            if not last and not self._failing:
+                log.warning("statistics.not_written", reason=str(error))
             self._failing = True
             return False
         self._failing = False
