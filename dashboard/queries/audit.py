@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -18,6 +20,8 @@ LOOKED_AT: Final = 300
 """Entries that one view reads."""
 LONGEST: Final = 300
 """Characters of a filter."""
+JOB_ID: Final = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What looks like a job's id, and is linked."""
 SCOPE: Final = "audit"
 """What a cursor of the trail is sealed with, so that it continues no other list."""
 BUDGET: Final = Budget(requests=2 * (LOOKED_AT // 100 + 1), read_units=LOOKED_AT * 2.0)
@@ -46,6 +50,12 @@ class AuditQuery:
     def parameters(self) -> dict[str, str]:
         """Return the filters for a link."""
         return {"who": self.who, "verb": self.verb, "what": self.what, "since": self.since}
+
+    @property
+    def command(self) -> str:
+        """Return the command that shows the same in a terminal, quoted for its shell."""
+        given = (word for name, value in self.parameters().items() if value for word in (f"--{name}", value))
+        return shlex.join(["jobclaim", "trail", *given])
 
     def filter(self, now: int) -> AuditFilter:
         """Return the filter. Raises `InvalidInput` if ``since`` is not a duration."""

@@ -16,8 +16,8 @@ def show(request: Request) -> Response:
     """Show acts, newest first.
 
     Template ``audit.html``: ``query``, an `dashboard.queries.audit.AuditQuery`; ``entries``, of
-    `jobclaim.fleet.audit.AuditEntry`; ``looked_at``, how many were read; ``more_url``, older ones, or ``None``;
-    ``first_url``, the newest, or ``None`` on the first view.
+    `jobclaim.fleet.audit.AuditEntry`; ``is_job``, whether a text is a job's id; ``looked_at``, how many were read;
+    ``more_url``, older ones, or ``None``; ``first_url``, the newest, or ``None`` on the first view.
     """
     query = audit.AuditQuery.of(request.query_params)
     found = audit.read(services_of(request), query)
@@ -26,6 +26,7 @@ def show(request: Request) -> Response:
     context = {
         "query": query,
         "entries": found.entries,
+        "is_job": audit.JOB_ID.fullmatch,
         "looked_at": found.looked_at,
         "more_url": link(request, "audit", {**kept, "cursor": cursor}) if cursor else None,
         "first_url": link(request, "audit", kept) if query.cursor else None,

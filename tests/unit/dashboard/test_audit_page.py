@@ -47,6 +47,17 @@ def test_it_is_searched_by_who_what_and_when(filled: Board) -> None:
     assert "Nothing among" in filled.browser().get("/audit", params={"who": "nobody"}).text
 
 
+def test_jobs_are_linked_and_the_command_of_a_search_is_safe_to_paste(board: Board) -> None:
+    job = board.job()
+    acted(board.repo, "retry", what=job.job_id, by="ada")
+    acted(board.repo, "pause", what="queue mail", by="ada")
+    page = board.browser().get("/audit", params={"who": "ada", "what": "$(reboot) it's"}).text
+    assert "jobclaim trail --who ada --what &#39;$(reboot) it&#39;&#34;&#39;&#34;&#39;s&#39;" in page
+    page = board.browser().get("/audit").text
+    assert f'href="/job?id={job.job_id}">{job.job_id}</a>' in page
+    assert ">queue mail</span>" in page
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -16,7 +16,7 @@ SAYS = {
     "queues": "No breaker has counted a failure",
     "workers": "jobclaim worker run",
     "schedules": "Nothing is scheduled",
-    "audit": "Nobody has retried",
+    "audit": "No retry, cancel or other change",
     "reconcile": "Table, fleet and queues agree",
 }
 
