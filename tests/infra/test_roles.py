@@ -169,6 +169,7 @@ def test_a_reader_looks_at_everything_and_an_operator_retries_and_cancels(accoun
     assert job.job_id in account.run(reader, "jobclaim", "list", "--status", "PENDING", "-o", "ids")
     account.run(reader, "jobclaim", "show", job.job_id, "-o", "json")
     account.run(reader, "jobclaim", "worker", "monitor", "-o", "jsonl")
+    account.run(reader, "jobclaim", "tasks", "-o", "json")
     operator = account.user("DashboardReadPolicyArn", "DashboardOperatorPolicyArn")
     account.run(operator, "jobclaim", "cancel", job.job_id)
     assert account.repo.get_job(job.job_id).status is JobStatus.CANCELLED
