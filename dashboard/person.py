@@ -15,7 +15,7 @@ class Role(StrEnum):
     VIEWER = "viewer"
     """May view pages."""
     OPERATOR = "operator"
-    """May also retry, cancel, resume, drain, resolve and abandon."""
+    """May also submit, retry, cancel, resume, drain, resolve and abandon."""
     HOLDER = "holder"
     """May resume only the wait whose token the request carries."""
 

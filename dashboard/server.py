@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from jobclaim.dashboard.app import create_app
 from jobclaim.dashboard.security import access_of, check_bind
+from jobclaim.dashboard.services import Services
 from jobclaim.settings import Settings
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -28,6 +29,7 @@ def serve(
     operator: bool = False,
     user: str = "local",
     ready: Callable[[str], None] = lambda _: None,
+    app: Callable[[], Any] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -39,6 +41,8 @@ def serve(
         Whether local users may act when sign-in is not configured, and under which name.
     ready : callable
         Called with the URL to open, once it listens.
+    app : callable, optional
+        Returns the Celery app with the users' tasks, for submissions; default: made from settings.
 
     Raises
     ------
@@ -55,10 +59,11 @@ def serve(
     logs.configure(settings)
     for name in ("uvicorn", "uvicorn.error", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    app = create_app(settings, access=access_of(settings, operator=operator, user=user))
+    services = Services.of(settings, app=app)
+    site = create_app(settings, services=services, access=access_of(settings, operator=operator, user=user))
     with listening(host, port) as open_socket:
         config = uvicorn.Config(
-            app,
+            site,
             log_config=None,
             access_log=False,  # URLs hold job ids and search terms
             proxy_headers=False,  # forwarding headers are not trusted

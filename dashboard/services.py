@@ -41,6 +41,9 @@ class Services:
         Hook for your own rules: masks more of a job after `jobclaim.dashboard.redaction`.
     clock : callable
         Epoch milliseconds.
+    app : callable, optional
+        Returns the Celery app with the users' tasks, for submissions; default: made from settings, and the tasks are
+        imported.
     shared : Shared
         Data that one viewer has just read, shared with the others.
     """
@@ -51,13 +54,14 @@ class Services:
     send: Callable[[Job, float], Any]
     redact: Callable[[Job], Job] = lambda job: job
     clock: Clock = system_clock
+    app: Callable[[], Any] | None = None
     shared: Shared = field(default_factory=Shared)
     pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(PARALLEL, thread_name_prefix="dashboard-read")
     )
 
     @classmethod
-    def of(cls, settings: Settings, *, clock: Clock = system_clock) -> Self:
+    def of(cls, settings: Settings, *, clock: Clock = system_clock, app: Callable[[], Any] | None = None) -> Self:
         """Create clients from settings. Sends no request."""
         from jobclaim.infra.clients import sqs_client
         from jobclaim.jobs.storage.lean import client_of
@@ -68,6 +72,7 @@ class Services:
             sqs=Metered(sqs_client(settings), capacity=False),
             send=_sender(settings),
             clock=clock,
+            app=app,
             shared=Shared(clock),
         )
 
@@ -100,6 +105,17 @@ class Services:
     def breakers(self) -> Breakers:
         """The circuit breakers."""
         return Breakers.of(self.repo)
+
+    @cached_property
+    def app_with_tasks(self) -> Any:
+        """The Celery app with the users' tasks: with the first submission, their modules are imported."""
+        if self.app is not None:
+            return self.app()
+        from jobclaim.workers import create_app
+
+        made = create_app(self.settings)
+        made.loader.import_default_modules()
+        return made
 
     def shown(self, job: Job) -> Job:
         """Return a job redacted for pages and the API."""

@@ -63,7 +63,15 @@ def _serve(session: Session, host: str, port: int, operator: bool) -> None:
 
     try:
         with signals_as_interrupt():
-            serve(session.settings, host=host, port=port, operator=operator, user=whoami(), ready=tell)
+            serve(
+                session.settings,
+                host=host,
+                port=port,
+                operator=operator,
+                user=whoami(),
+                ready=tell,
+                app=lambda: session.app_with_tasks,
+            )
     except (RefusedToServe, CannotListen) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:

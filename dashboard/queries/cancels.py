@@ -19,6 +19,8 @@ from jobclaim.settings import Settings
 from jobclaim.views.humane import iso
 
 CANCEL: Final = "cancel"
+OWN: Final = frozenset({"most", "rate", "reason", "key", "verb"})
+"""Parameters of a cancellation's URLs that are not filters of the list."""
 
 
 def is_possible(query: JobQuery) -> bool:
@@ -49,7 +51,8 @@ class CancelQuery:
     @classmethod
     def of(cls, asked: QueryParams, settings: Settings, now: int) -> Self:
         """Read an address. Raises `InvalidInput`."""
-        query = JobQuery.of(asked, settings)
+        kept = [(name, value) for name, value in asked.multi_items() if name not in OWN]
+        query = JobQuery.of(QueryParams(kept), settings)
         if not is_possible(query):
             raise InvalidInput(
                 "name the open jobs to cancel by task, queue, worker, id or time; to cancel all jobs, use "

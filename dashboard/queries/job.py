@@ -20,6 +20,7 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.edits import Edits
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
 from jobclaim.views.holds import charged_in_words
@@ -104,11 +105,10 @@ class JobView:
 
 
 def budget(_: Settings) -> Budget:
-    """Return the budget: the job, read consistently; its linked jobs; its worker's record, or the fleet if it waits.
-
-    Each item at its largest.
+    """Return the budget: the job and its edited retries, read consistently; its linked jobs; its worker's record, or the
+    fleet if it waits. Each item at its largest.
     """
-    return Budget(2 + fleet.PAGES, (2 + MOST) * HEAVIEST + fleet.BUDGET.read_units)
+    return Budget(3 + fleet.PAGES, (2 + 1 + MOST) * HEAVIEST + fleet.BUDGET.read_units)
 
 
 def read(services: Services, job_id: str) -> tuple[Job, JobView]:
@@ -122,7 +122,7 @@ def read(services: Services, job_id: str) -> tuple[Job, JobView]:
     job = repo.table.get(checks.text(job_id, "id"))
     if job is None or lifecycle.is_gone(job, now):
         raise JobNotFound(job_id)
-    links = links_of(job)
+    links = links_of(job, Edits.of(repo).around(job.job_id))
     running = job.status is JobStatus.PROCESSING and bool(job.worker_id)
     worker = services.fleet.get(job.worker_id) if running else None
     bound = repo.table.get_many(links.job_ids()) if links.job_ids() else {}
@@ -212,6 +212,8 @@ def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
         return _of_cancel(job, seen)
     if asked == "retry":
         return _of_retry(job)
+    if asked in SUBMITTED:
+        return Notice("done" if asked != "existing" else "refused", SUBMITTED[asked])
     if asked == "resume":
         return Notice("requested", "Resumed: its body continues with the payload.")
     if asked in SETTLED:
@@ -221,6 +223,14 @@ def notice(asked: str, job: Job, seen: JobView) -> Notice | None:
     return None
 
 
+SUBMITTED: Final = {
+    "submit": "Submitted.",
+    "edit": "Submitted as a new job, with the edited payload.",
+    "edit-unchecked": "Submitted as a new job. Its task's code is not importable here, so its arguments are unchecked.",
+    "edit-unresolved": "Submitted as a new job. The old one changed meanwhile and was not resolved.",
+    "existing": "Nothing was submitted: this job of an equal call exists already.",
+}
+"""Notices on the page of a job that a form has led to."""
 SETTLED: Final[Mapping[str, str]] = {"resolve": DeadState.RESOLVED, "abandon": DeadState.ABANDONED}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from jobclaim.jobs import Job
+from jobclaim.jobs.storage.edits import Edited
 from jobclaim.workers.messages.envelope import unseal
 
 MOST: Final = 12
@@ -21,8 +22,8 @@ class Link:
     Attributes
     ----------
     relation : str
-        ``root``, ``parent``, ``next`` (next in the chain), ``later`` (further on in the chain), ``callback``,
-        ``on failure``, ``chord`` (runs when all members have ended).
+        ``edited from``, ``edited as``, ``root``, ``parent``, ``next`` (next in the chain), ``later`` (further on in the
+        chain), ``callback``, ``on failure``, ``chord`` (runs when all members have ended).
     job_id : str
         Empty if it gets its id later.
     status : str
@@ -61,16 +62,18 @@ class Links:
         return replace(self, before=tuple(map(known, self.before)), after=tuple(map(known, self.after)))
 
 
-def links_of(job: Job) -> Links:
-    """Read a job's links from its envelope; none if that cannot be read."""
+def links_of(job: Job, edited: Edited = Edited()) -> Links:  # noqa: B008 - a frozen value
+    """Read a job's links from its envelope, none if that cannot be read, and those to its edited retries."""
+    origin = [Link(relation="edited from", job_id=edited.edited_from)] if edited.edited_from else []
+    retries = [Link(relation="edited as", job_id=job_id) for job_id in reversed(edited.edited_as)]
     try:
         options = unseal(job.envelope)
     except (ValueError, TypeError, zlib.error):  # written by hand, or by a newer version
-        return Links()
+        options = {}
     index = options.get("group_index")
     return Links(
-        before=tuple(_before(options, job.job_id)),
-        after=tuple(_after(options)),
+        before=(*origin, *_before(options, job.job_id)),
+        after=(*retries, *_after(options)),
         group_id=str(options.get("group_id") or ""),
         group_index=index if isinstance(index, int) else None,
     )

@@ -18,9 +18,13 @@ from jobclaim.dashboard.routes import (
     queues,
     reconcile,
     schedules,
+    submit,
     tasks,
     workers,
 )
 
-MODULES: Final = (overview, jobs, job, dead, tasks, queues, workers, schedules, reconcile, audit, actions, api, ops)
+MODULES: Final = (
+    *(overview, jobs, job, dead, tasks, queues, workers, schedules, reconcile, audit),
+    *(submit, actions, api, ops),
+)
 ROUTES: Final[list[BaseRoute]] = [route for module in MODULES for route in module.ROUTES]

@@ -49,6 +49,8 @@ def pages(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     yield (
         *PAGES,
         "jobs/cancel?queue=default",
+        "submit",
+        f"job/edit?id={failed.id}",
         *(f"job?id={job_id}" for job_id in wanted),
         act,
         "dead/operation?key=gone",

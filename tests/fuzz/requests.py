@@ -16,7 +16,8 @@ from tests.fuzz.faces import look
 from tests.fuzz.world import World
 
 PATHS = (
-    "/", "/jobs", "/jobs/cancel", "/job", "/dead", "/dead/act", "/dead/operation", "/queues", "/workers",
+    "/", "/jobs", "/jobs/cancel", "/job", "/job/edit", "/submit", "/dead", "/dead/act", "/dead/operation",
+    "/queues", "/workers",
     "/schedules", "/reconcile",
     "/metrics", "/healthz", "/static/app.css", "/api/v1/jobs", "/api/v1/job", "/api/v1/dead", "/api/v1/audit",
     "/audit", "/nothing",
@@ -27,6 +28,8 @@ FORMS = (
     "/drain",
     "/dead/act/start",
     "/jobs/cancel/start",
+    "/submit/start",
+    "/job/edit/start",
     "/dead/operation/stop",
     "/api/v1/act",
     "/api/v1/resume",

@@ -110,6 +110,8 @@ def addresses() -> dict[str, list[str]]:
         "/": ["/"],
         "/jobs": ["/jobs", *(f"/jobs?{asked}" for asked in filters)],
         "/jobs/cancel": ["/jobs/cancel?queue=email&task=shop.*"],
+        "/job/edit": [f"/job/edit?id={FAILED}"],
+        "/submit": ["/submit"],
         "/job": [f"/job?id={FAILED}"],
         "/dead": ["/dead", "/dead?state=SCHEDULED"],
         "/dead/act": [act],

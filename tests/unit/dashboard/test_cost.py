@@ -119,7 +119,7 @@ def fill(board: Board, count: int) -> None:
 def test_every_page_stays_within_its_budget_and_states_it(busy: Board, route: PageRoute) -> None:
     budget = route.budget(busy.settings)
     path = route.path + QUERIES.get(route.path, "")
-    if route.path in ("/job", "/api/v1/job"):
+    if route.path in ("/job", "/job/edit", "/api/v1/job"):
         path += f"?id={busy.job().job_id}"
     if route.path == "/dead/act":
         path += "?verb=retry&kind=PERMANENT"

@@ -52,7 +52,7 @@ NAMES = (
     *("status", "queue", "task", "kind", "worker", "exception", "fingerprint", "state", "id", "since", "after"),
     *("before", "order", "limit", "cursor", "asked", "verb", "key", "until", "reason", "rate"),
 )
-PLACES = (*START, "/job", "/jobs/cancel", "/dead/act", "/dead/operation", "/nowhere")
+PLACES = (*START, "/job", "/jobs/cancel", "/job/edit", "/submit", "/dead/act", "/dead/operation", "/nowhere")
 
 
 def test_no_filter_becomes_markup(board: Board) -> None:
