@@ -105,8 +105,8 @@ class JobView:
 
 
 def budget(_: Settings) -> Budget:
-    """Return the budget: the job and its edited retries, read consistently; its linked jobs; its worker's record, or the
-    fleet if it waits. Each item at its largest.
+    """Return the budget: the job and its edited retries, read consistently; its linked jobs; its worker's record, or
+    the fleet if it waits. Each item at its largest.
     """
     return Budget(3 + fleet.PAGES, (2 + 1 + MOST) * HEAVIEST + fleet.BUDGET.read_units)
 
