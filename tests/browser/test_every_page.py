@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from jobclaim.jobs import JobStatus
+from jobclaim.jobs.storage.statistics import HOUR_MS, Code, requests
 from tests.browser.conftest import Shop
 from tests.support.browser import Theme, Visitor, visiting
 from tests.support.hostile import PROBE, fill
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 LISTS = ("jobs", "jobs?status=COMPLETED", "jobs?status=FAILED")
-PAGES = ("", *LISTS, "dead", "queues", "workers", "schedules", "reconcile", "audit")
+PAGES = ("", *LISTS, "dead", "tasks", "task?name=shop.price", "queues", "workers", "schedules", "reconcile", "audit")
 THEMES: tuple[Theme, ...] = ("light", "dark")
 PHONE = 390
 SPY = "window.xss = () => { window.stolen = true; };"
@@ -44,6 +45,11 @@ def pages(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         return {job_id: job.status for job_id, job in shop.repo.table.get_many(list(wanted)).items()}
 
     wait_until(lambda: states() == wanted, 60, lambda: f"{wanted}, not {states()}")
+    hour, codes = shop.repo.clock() // HOUR_MS, {Code.COMPLETED: 90, Code.RETRIED: 30, f"{Code.DURATION}9": 90}
+    week = {(hour - 30, "shop.price", str(Code.COMPLETED)): 400}
+    numbers = week | {(hour, "shop.price", str(code)): number for code, number in codes.items()}
+    for request in requests(numbers, shop.repo.table.name):
+        shop.repo.table.client().update_item(**request)
     fingerprint = getattr(shop.repo.get_job(failed.id).failure, "fingerprint", "")
     act = f"dead/act?verb=retry&fingerprint={fingerprint}&kind=PERMANENT"
     yield (

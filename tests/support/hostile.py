@@ -33,6 +33,7 @@ def fill(repo: JobRepo) -> list[Job]:
     again = _failed(repo, "-again")
     jobs.append(repo.retry_job(again.job_id, by=PROBE, reason=PROBE))
     jobs += [_waiting(repo, "scheme", task=SCHEME, job_id=SCHEME), _waiting(repo, "keyed")]
+    repo.statistics.flush()
     _fleet(repo)
     trail = Audit.of(repo)
     trail.end(trail.begin("cancel", by=PROBE, why=PROBE, what=PROBE), done=1, refused=1)

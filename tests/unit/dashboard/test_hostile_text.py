@@ -14,7 +14,7 @@ from jobclaim.specs.visible import UNSAFE
 from tests.support.hostile import PROBE, SCHEME, Page, fill
 from tests.unit.dashboard.conftest import Board
 
-START = ("/", "/jobs", "/dead", "/queues", "/workers", "/schedules", "/reconcile", "/audit")
+START = ("/", "/jobs", "/dead", "/tasks", "/queues", "/workers", "/schedules", "/reconcile", "/audit")
 STATES = ("PENDING", "PROCESSING", "FAILED", "CANCELLED", "COMPLETED")
 MOST = 250
 
@@ -50,9 +50,9 @@ def test_no_field_becomes_markup_on_any_page_that_links_lead_to(hostile: Board) 
 
 NAMES = (
     *("status", "queue", "task", "kind", "worker", "exception", "fingerprint", "state", "id", "since", "after"),
-    *("before", "order", "limit", "cursor", "asked", "verb", "key", "until", "reason", "rate"),
+    *("before", "order", "limit", "cursor", "asked", "verb", "key", "until", "reason", "rate", "name"),
 )
-PLACES = (*START, "/job", "/jobs/cancel", "/job/edit", "/submit", "/dead/act", "/dead/operation", "/nowhere")
+PLACES = (*START, "/job", "/task", "/jobs/cancel", "/job/edit", "/submit", "/dead/act", "/dead/operation", "/nowhere")
 
 
 def test_no_filter_becomes_markup(board: Board) -> None:
