@@ -63,6 +63,7 @@ def run(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.C
     return warm.run([*CLI, *arguments], env=env, cwd=cwd)
 
 
+@pytest.mark.timeout(240)
 def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path: Path) -> None:
     letter = tmp_path / "letter.txt"
     letter.write_text("to be or not to be")
@@ -86,6 +87,16 @@ def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path:
 
     shown = run(environment, "show", record["job_id"], "-o", "table", cwd=tmp_path)
     assert "attempt 1 claimed" in shown.stdout
+
+    # a worker that is drained is started again, and nothing is lost
+    seen = len(dev.log())
+    drained = run(environment, "worker", "stop", "--id", record["worker_id"], cwd=tmp_path)
+    assert drained.returncode == 0, drained.stderr
+    dev.wait_for_line("worker was stopped; starting it again", 30, after=seen)
+    dev.wait_for_line(r"worker@\S+ ready", 60, after=seen)
+    assert run(environment, "show", record["job_id"], cwd=tmp_path).returncode == 0
+    again = run(environment, "submit", "examples.plain_count_words", "--kwargs", by_hand, "--wait", cwd=tmp_path)
+    assert json.loads(again.stdout)["result"] == {"words": 6}, again.stderr + dev.describe()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

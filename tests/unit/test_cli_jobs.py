@@ -16,6 +16,7 @@ from celery import shared_task
 from click.testing import CliRunner, Result
 
 from jobclaim.cli import bulk
+from jobclaim.cli.commands.submit.following import follow
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
@@ -24,6 +25,7 @@ from jobclaim.infra import LocalAws, local_aws, provision
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import JobTask, create_app
+from jobclaim.workers.submission import by_name
 from tests.support.endpoints import unique_name
 
 MODULE = "cli_test_tasks"
@@ -280,6 +282,31 @@ def test_retry_of_some_goes_on_and_exits_with_partial(session: Session) -> None:
 
 def test_retry_of_an_unknown_job_exits_with_not_found(session: Session) -> None:
     assert run(session, "retry", "nobody").exit_code == ExitCode.NOT_FOUND
+
+
+def test_an_interrupted_wait_names_the_job_that_runs_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follow, "__kwdefaults__", {**(follow.__kwdefaults__ or {}), "sleep": press})
+    result = run(session, "submit", "shop.charge", "--args", "[7]", "--wait")
+    assert result.exit_code == ExitCode.INTERRUPTED
+    [job] = session.repo.list_jobs("PENDING").jobs
+    assert f"Interrupted: job {job.job_id} runs on" in result.stderr
+    assert json.loads(result.stdout)["job_id"] == job.job_id
+
+
+def test_a_submission_whose_message_is_not_sent_is_in_the_trail(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(by_name, "publish_if_due", die)
+    run(session, "submit", "shop.charge", "--args", "[7]")
+    [job] = session.repo.list_jobs("PENDING").jobs
+    [entry] = Audit.of(session.repo).entries()
+    assert (entry.verb, entry.what) == ("submit", f"shop.charge {job.job_id}")
 
 
 def test_retry_with_another_payload_makes_a_new_job_and_resolves_the_old_one(session: Session) -> None:

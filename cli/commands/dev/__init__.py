@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Run a local AWS with your tables and queues, a worker, a worker for recovery, beat, and the dashboard.
 
-    Ctrl-C ends all of them.
+    Ctrl-C ends all of them. A worker that is drained or stopped is started again.
 
     Prints the environment that points other terminals here. Waits for task modules that do not exist yet.
     Nothing is persisted: the next run starts empty.

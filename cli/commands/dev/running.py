@@ -49,7 +49,7 @@ def run(
     dashboard_port: int | None = None,
     with_dashboard: bool = True,
 ) -> ExitCode:
-    """Run until an interrupt (`ExitCode.OK`) or until one of the processes ends by itself (`ExitCode.ERROR`)."""
+    """Run until an interrupt (`ExitCode.OK`) or until one of the processes fails (`ExitCode.ERROR`)."""
     with (
         signals_as_interrupt() as check,
         local_aws(settings, port=port) as aws,
@@ -63,11 +63,15 @@ def run(
             named = commands(settings, queues=queues, concurrency=concurrency, scratch=Path(scratch))
             if with_dashboard and _has_dashboard():
                 named["dashboard"] = dashboard(settings, dashboard_port)
-            for name, argv in named.items():
-                colour = COLOURS[len(children) % len(COLOURS)]
+            printers = {name: Printer(name, COLOURS[n % len(COLOURS)]) for n, name in enumerate(named)}
+
+            def start(name: str) -> None:
                 own = {"JOBCLAIM_RUN_DIR": str(Path(scratch) / name)}  # none of them is a worker of this machine
-                start_child(children, name, argv, env=environment(aws) | own, output=Printer(name, colour))
-            return _watch(children, check)
+                start_child(children, name, named[name], env=environment(aws) | own, output=printers[name])
+
+            for name in named:
+                start(name)
+            return _watch(children, check, start)
         except KeyboardInterrupt:
             remark("\nStopping; running jobs get a few seconds. Ctrl-C again to kill.")
             return ExitCode.OK
@@ -173,12 +177,18 @@ def wait_for_modules(names: Sequence[str], *, sleep: Callable[[float], None] = t
         invalidate_caches()
 
 
-def _watch(children: Sequence[Child], check: Callable[[], None]) -> ExitCode:
+def _watch(children: list[Child], check: Callable[[], None], start: Callable[[str], None]) -> ExitCode:
+    """Watch the processes. One that ended as it was asked to, a drained worker, is started again: all data stays."""
     while True:
         check()
-        for child in children:
+        for child in tuple(children):
             status = child.exit_status()
-            if status is not None:
+            if status == 0:
+                remark(f"{child.name} was stopped; starting it again. Ctrl-C here ends all.")
+                children.remove(child)
+                child.kill()
+                start(child.name)
+            elif status is not None:
                 remark(f"{child.name} ended with {status}; its last lines above say why. Stopping the others.")
                 return ExitCode.ERROR
         time.sleep(POLL_SECONDS * 4)

@@ -87,7 +87,7 @@ def command(
     """Write a job for TASK, send its message, and print the job.
 
     With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout has passed
-    and the job has not ended.
+    and the job has not ended. Ctrl-C ends the waiting, with 130; the job runs on.
     """
     from jobclaim.fleet.acting import acted
     from jobclaim.workers.submission.by_name import submit
@@ -130,7 +130,11 @@ def _is_sure(yes: bool, called: str) -> bool:
 def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]:
     from jobclaim.cli.commands.submit.following import follow
 
-    job = follow(session.repo, job, timeout_ms=timeout_ms)
+    try:
+        job = follow(session.repo, job, timeout_ms=timeout_ms)
+    except KeyboardInterrupt:
+        remark(f"\nInterrupted: job {job.job_id} runs on. `jobclaim show {job.job_id} --watch` shows its progress.")
+        return job, ExitCode.INTERRUPTED
     if job.status.is_open:
         remark(f"Still {job.status}; `jobclaim show {job.job_id}` shows its progress.")
         return job, ExitCode.PARTIAL
