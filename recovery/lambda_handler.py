@@ -31,4 +31,5 @@ def handler(_event: Any, _context: Any) -> dict[str, int]:
     report = sweep(app.jobclaim.repo, send=send)
     log_report(report)
     evaluate(app.jobclaim.repo)
+    app.jobclaim.repo.flush()  # Lambda may end the process at any time after this
     return report.counts()

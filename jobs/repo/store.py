@@ -97,7 +97,10 @@ class Store:
         getattr(import_module(module), name)(self.settings, job, delay)
 
     def flush(self) -> None:
-        """Write this process's pending counts and statistics, with one short try each: before the process ends."""
+        """Write this process's pending counts and statistics, with one short try each.
+
+        Only needed where a process does not end as usual: at the end of a Lambda handler, or before ``os._exit``.
+        """
         self.counts.flush(last=True)
         self.statistics.flush(last=True)
 
