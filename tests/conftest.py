@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -70,6 +71,12 @@ FIRST = ("adoption", "browser", "infra", "integration")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow folders first; the order within a file stays."""
     items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in FIRST)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what collecting made out of every later garbage collection: it is most of the heap, and stays."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -200,15 +207,16 @@ def required(serve: Callable[[Path], AbstractContextManager[T]], log_dir: Path) 
         server.__exit__(None, None, None)
 
 
-@pytest.fixture(autouse=True)
-def modelled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def modelled(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep the harness's tables in the model that the contract holds to DynamoDB Local: its requests cost far less.
 
     Modules marked ``embedded`` keep moto, which is what the harness's users get.
     """
-    if "jobclaim" not in request.fixturenames or request.node.get_closest_marker("embedded"):
-        return
     from jobclaim.testing import harness
     from tests.simulation.client import in_model
 
-    monkeypatch.setattr(harness, "in_memory", in_model)
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.node.get_closest_marker("embedded"):
+            patch.setattr(harness, "in_memory", in_model)
+        yield

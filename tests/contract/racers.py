@@ -26,7 +26,8 @@ def race(settings: Settings, job_ids: list[str], celery_task_id: str, barrier: A
 
 def run_race(settings: Settings, job_ids: list[str], racers: int, seconds: float) -> list[list[tuple[str, str]]]:
     """Let fresh processes race; give what each of them won. They are ended by their handles whatever happens."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # imports once what all of them need
+    context.set_forkserver_preload([__name__])
     barrier, results = context.Barrier(racers), context.Queue()
     processes: list[BaseProcess] = [
         context.Process(target=race, args=(settings, job_ids, "the-same-delivery", barrier, results), daemon=True)

@@ -12,13 +12,13 @@ from jobclaim.recovery import sweep
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.workers import apps
 from tests.support.clock import ManualClock
-from tests.support.recovery import MOTO_AND_REAL, Bench, before, bench_settings, failing, store
+from tests.support.recovery import MODEL_AND_REAL, Bench, before, bench_settings, failing, store
 
 LEASE = 1800 + 60  # seconds: hard limit and grace of the default queue
 QUEUES = (QueueSpec(name="default"), QueueSpec(name="slow"))
 
 
-@pytest.fixture(params=MOTO_AND_REAL)
+@pytest.fixture(params=MODEL_AND_REAL)
 def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
     with store(request.param, request) as client:
         yield Bench(client, bench_settings(queues=QUEUES, index_shards=2), clock)

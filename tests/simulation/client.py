@@ -36,6 +36,10 @@ class ModelClient:
         """Make a table of a caller's, as boto3's."""
         self.make_table(TableName, KeySchema[0]["AttributeName"])
 
+    def delete_table(self, *, TableName: str) -> None:  # noqa: N803
+        """Delete a table, as boto3's."""
+        self._database.drop_table(TableName)
+
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         return partial(self._ask, operation)
 

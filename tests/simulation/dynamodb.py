@@ -73,6 +73,10 @@ class Database:
         """Make an empty table."""
         self._tables[name] = Table(name, key, index)
 
+    def drop_table(self, name: str) -> None:
+        """Delete a table and all in it."""
+        del self._tables[name]
+
     def items(self, table: str) -> dict[str, Item]:
         """Give all items as they are now."""
         return self._tables[table].items

@@ -230,9 +230,6 @@ class _Failing:
 
 
 REAL = [pytest.param("dynamodb-local", marks=pytest.mark.real), *(["model"] if os.environ.get(IN_MODEL) else [])]
-MOTO_AND_REAL = ["moto", *REAL]
-"""Stores that one thread at a time may be tested on; moto's conditional writes race, so never two."""
-
 MODEL_AND_REAL = ["model", REAL[0]]
 """The simulation's model, whose requests cost far less than moto's, and what holds it to the truth."""
 
