@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus
@@ -240,9 +238,5 @@ def store(name: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     if name == "dynamodb-local":
         yield request.getfixturevalue("dynamodb_local").client()
         return
-    if name == "model":
-        yield ModelClient(system_clock)
-        return
-    with mock_aws():
-        session: Any = boto3.session.Session()
-        yield session.client("dynamodb", region_name="us-east-1")
+    assert name == "model"
+    yield ModelClient(system_clock)
