@@ -134,7 +134,7 @@ class Parser:
         if token.startswith(":"):
             return lambda item, names, values: values[token]
         parts = token.split(".")
-        return lambda item, names, values: look_up(item, [names.get(part, part) for part in parts])
+        return lambda item, names, values: look_up(item, named(parts, names))
 
     def _call(self) -> list[Operand]:
         self._tokens.pop(0)
@@ -164,7 +164,7 @@ class Parser:
         value = self._new_value(clause, parts)
 
         def assign(old: Item, new: Item, names: Names, values: Values) -> None:
-            store(new, [names.get(part, part) for part in parts], value and value(old, names, values))
+            store(new, named(parts, names), value and value(old, names, values))
 
         return assign
 
@@ -173,9 +173,7 @@ class Parser:
             return None
         if clause == "ADD":
             more = self._operand()
-            return lambda item, names, values: added(
-                look_up(item, [names.get(part, part) for part in parts]), more(item, names, values)
-            )
+            return lambda item, names, values: added(look_up(item, named(parts, names)), more(item, names, values))
         self.expect("=")
         first = self._operand()
         if not self._take("+"):
@@ -215,6 +213,11 @@ def added(left: Value | None, right: Value | None) -> Value:
     ((kind, more),) = right.items()
     held = left.get(kind, []) if left else []
     return {kind: [*held, *(one for one in more if one not in held)]}
+
+
+def named(path: list[str], names: Names) -> list[str]:
+    """Put names in the place of their placeholders; one that the request does not define is refused, as there."""
+    return [names[part] if part.startswith("#") else part for part in path]
 
 
 def look_up(item: Item, path: list[str]) -> Value | None:

@@ -306,7 +306,7 @@ def test_a_body_whose_lease_ended_while_its_breaker_was_asked_does_not_start(
 
     job = jobclaim.job(result)
     assert (job.status, job.charged, job.history[-1].outcome) == (JobStatus.PENDING, 0, "release")
-    assert "its lease ended before its breaker" in str(job.failure)
+    assert "its lease ended before its breaker" in str(job.released)
 
 
 @pytest.mark.parametrize("task", [stoppable, stoppable_too])

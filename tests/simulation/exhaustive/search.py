@@ -15,7 +15,7 @@ import structlog
 from tests.simulation.exhaustive.play import Play, SeenBefore, Small
 from tests.simulation.world import Broken
 
-PROGRESS: Final = 20_000
+PROGRESS: Final = 5_000
 """Schedules between two lines of progress."""
 
 

@@ -1,0 +1,128 @@
+"""What a pass counts, says and gives back, act by act."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobclaim.jobs import FailureKind, Job, JobError, JobRepo, JobStatus, StoreUnavailable
+from jobclaim.jobs.model import DeadState
+from jobclaim.recovery import handling
+from jobclaim.recovery.decide import Figures
+from jobclaim.recovery.handling import SEND_FAILURES, JobHandler, Messages
+from jobclaim.settings import Settings
+from tests.simulation.client import ModelClient
+from tests.support.clock import ManualClock
+
+SETTINGS = Settings(_env_file=None, max_dispatches=1, dead_letters={"TRANSIENT": {"retries": 1, "after_seconds": 1}})
+
+
+class Line:
+    """A queue that fails while it is told to."""
+
+    def __init__(self) -> None:
+        self.fails, self.sent = False, list[str]()
+
+    def __call__(self, job: Job, _: float) -> None:
+        if self.fails:
+            raise ConnectionError
+        self.sent.append(job.job_id)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def repo(clock: ManualClock) -> JobRepo:
+    client = ModelClient(clock)
+    client.make_tables(SETTINGS.job_table, SETTINGS.fleet_table)
+    return JobRepo(client, settings=SETTINGS, clock=clock, sleep=clock.advance)
+
+
+def handler(repo: JobRepo, line: Line) -> JobHandler:
+    return JobHandler(repo, Messages(line, lambda _: 0, 10), Figures(SETTINGS))
+
+
+def test_only_failures_in_a_row_stop_a_pass_from_sending(repo: JobRepo) -> None:
+    line = Line()
+    messages, job = Messages(line, lambda _: 0, 10), repo.create_job("t", job_id="j")
+    for _ in range(2):
+        line.fails = True
+        assert not any(messages.send(job, 0) for _ in range(SEND_FAILURES - 1))
+        line.fails = False
+        assert messages.may_send()
+        assert messages.send(job, 0)
+
+
+def test_an_orphan_leaves_a_trace_of_its_kind(repo: JobRepo, clock: ManualClock) -> None:
+    repo.create_job("t", job_id="j")
+    claim = repo.claim_job("j")
+    assert claim is not None
+    clock.advance(claim.lease_ms / 1000 + 1)
+
+    with patch.object(handling.traces, "crashed") as crashed:
+        assert handler(repo, Line()).handle(repo.get_job("j"))
+
+    assert crashed.call_args.args[1:] == (claim, "orphan")
+    assert crashed.call_args.kwargs == {"at": clock(), "kind": "ORPHANED", "exception": "Orphaned"}
+
+
+def test_an_orphan_without_a_time_of_its_claim_says_so(repo: JobRepo, clock: ManualClock) -> None:
+    job = Job(job_id="j", task="t", queue="default", status=JobStatus.PROCESSING, lease_expires_at=1)
+
+    found: Any = handling.decide(job, clock(), Figures(SETTINGS))
+
+    assert "claimed at an unknown time" in found.failure.message
+
+
+def test_a_job_that_is_given_up_or_revived_is_done_with_and_counted_once(repo: JobRepo, clock: ManualClock) -> None:
+    repo.create_job("t", job_id="late")
+    clock.advance(100_000)
+    one = handler(repo, Line())
+    assert one.handle(repo.get_job("late"))
+    assert repo.get_job("late").status is JobStatus.FAILED
+
+    repo.create_job("t", job_id="dead")
+    repo.claim_job("dead")
+    repo.update_status("dead", "FAILED", error="no", kind=FailureKind.TRANSIENT)
+    assert repo.get_job("dead").dead_state == DeadState.SCHEDULED
+    clock.advance(10)
+    assert one.handle(repo.get_job("dead"))
+
+    assert (one.counts["given_up"], one.counts["revived"], one.counts["examined"]) == (1, 1, 2)
+
+
+def test_a_retry_by_its_rule_waits_for_a_queue_that_answers(repo: JobRepo, clock: ManualClock) -> None:
+    line = Line()
+    messages = Messages(line, lambda _: 0, 10)
+    one = JobHandler(repo, messages, Figures(SETTINGS))
+    repo.create_job("t", job_id="dead")
+    repo.claim_job("dead")
+    repo.update_status("dead", "FAILED", error="no", kind=FailureKind.TRANSIENT)
+    clock.advance(10)
+    line.fails = True
+    for _ in range(SEND_FAILURES):
+        messages.send(repo.get_job("dead"), 0)
+
+    assert one.handle(repo.get_job("dead")) is False, "it must be read again"
+    assert (one.counts["held"], repo.get_job("dead").status) == (1, JobStatus.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(StoreUnavailable("the store is silent"), "the store is silent"), (ValueError("secret"), "")]
+)
+def test_a_job_that_cannot_be_settled_is_read_again_and_only_our_own_errors_are_quoted(
+    repo: JobRepo, clock: ManualClock, error: JobError, reason: str
+) -> None:
+    repo.create_job("t", job_id="j")
+    one = handler(repo, Line())
+    with patch.object(handling, "decide", side_effect=error), capture_logs() as logs:
+        assert one.handle(repo.get_job("j")) is False
+
+    assert one.counts["failed"] == 1
+    assert [(line["error"], line["reason"]) for line in logs] == [(type(error).__name__, reason)]
