@@ -11,12 +11,14 @@ from structlog.testing import capture_logs
 
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobRepo, JobStatus
 from jobclaim.jobs.protocol import lifecycle
-from jobclaim.jobs.repo import rescue
+from jobclaim.jobs.repo import delivery, rescue
 from jobclaim.jobs.repo.claiming import EARLY_MS, early
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, TRIES, is_transient, persistently
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
+from tests.simulation.actors.worker import PlainDelivery
 from tests.simulation.client import ModelClient
+from tests.simulation.queues import Message
 from tests.support.clock import ManualClock
 
 NOW = 4_000_000_000_000
@@ -190,3 +192,24 @@ def test_a_job_that_is_written_beside_a_completion_is_there(repo: JobRepo) -> No
     assert repo.table.apply(claim, Move.COMPLETE_WITH_EFFECTS, done, beside=[beside]).applied
 
     assert repo.get_job("next").status is JobStatus.PENDING
+
+
+@pytest.mark.parametrize(("named", "due_in_ms"), [(5, 0), (0, EARLY_MS + 1_000)])
+def test_in_a_plain_tasks_body_its_message_says_which_attempt_and_the_job_says_when(
+    repo: JobRepo, clock: ManualClock, named: int, due_in_ms: int
+) -> None:
+    repo.create_job("t", job_id="j", available_at=clock() + due_in_ms)
+    delivery.enter(PlainDelivery("w", Message("j", named, 0, "t")))
+    try:
+        assert repo.claim_job("j") is None
+        assert repo.claim_job("j", attempt=0, when_due=False) is not None
+    finally:
+        delivery.enter(delivery.NOWHERE)
+
+
+def test_the_end_of_a_claim_knows_the_steps_that_were_recorded_under_it(repo: JobRepo) -> None:
+    repo.create_job("t", job_id="j")
+    repo.claim_job("j")
+    repo.running("j").step("one", lambda: 1)
+
+    assert [step.name for step in repo.update_status("j", "COMPLETED").steps] == ["one"]
