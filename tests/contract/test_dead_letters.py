@@ -204,7 +204,7 @@ def test_a_failed_job_is_listed_wherever_it_stands(bench: Bench) -> None:
 
 
 def test_a_job_is_kept_beyond_its_last_automatic_retry(clock: ManualClock) -> None:
-    with store("moto", None) as client:  # type: ignore[arg-type]
+    with store("model", None) as client:  # type: ignore[arg-type]
         bench = Bench(client, bench_settings(dead_retention_days=0.01), clock)
         submitted(bench)
         job = fail(bench, "j", "EXTERNAL")

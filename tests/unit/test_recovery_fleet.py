@@ -17,7 +17,7 @@ from tests.support.recovery import Bench, bench_settings, failing, store
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
-    with store("moto", request) as client:
+    with store("model", request) as client:
         yield Bench(client, bench_settings(), clock)
 
 

@@ -85,7 +85,7 @@ def test_the_time_that_a_pass_takes_is_part_of_its_interval() -> None:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
-    with store("moto", request) as client:
+    with store("model", request) as client:
         yield Bench(client, bench_settings(), clock)
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from jobclaim.jobs import Failure, FailureKind, Job, JobRepo, JobStatus
 from jobclaim.jobs.repo import rescue
 from tests.support.clock import ManualClock
-from tests.support.recovery import Bench, Requests, bench_settings, store
+from tests.support.recovery import Bench, Requests, bench_settings
 
 LOST = Failure(kind=FailureKind.ORPHANED, message="lost", at=1)
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Bench]:
-    with store("moto", request) as client:
-        yield Bench(client, bench_settings(), clock)
+def bench(clock: ManualClock) -> Iterator[Bench]:
+    with mock_aws():  # a client of boto3's, whose requests are counted
+        yield Bench(boto3.client("dynamodb"), bench_settings(), clock)
 
 
 def orphan_fail(repo: JobRepo, job: Job) -> Job | None:
