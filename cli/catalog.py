@@ -56,6 +56,7 @@ SECTIONS = (
             "pause": "Pause a queue, a task or a schedule, or list what is paused.",
             "unpause": "End a pause.",
             "tasks": "Show runs, failure rate, durations and waits of each task.",
+            "purge": "Cancel all waiting jobs of a queue.",
             "workers": "Show all workers: their state, running jobs and version.",
             "worker": "Run, start, stop, restart, monitor and check workers.",
             "verify": "Test the guarantees under injected faults, from outside.",
@@ -67,7 +68,7 @@ SECTIONS = (
     Section(
         "Check and help",
         {
-            "schedule": "Check or list the beat schedule, or show the next ticks.",
+            "schedule": "Check or list the beat schedule, show the next ticks, or run a schedule now.",
             "audit": "Find problems in task definitions; compare table and queues.",
             "completion": "Print the completion script of bash, zsh or fish.",
         },

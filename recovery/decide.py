@@ -42,6 +42,8 @@ pass reads it there, even with eventual consistency and clocks that differ.
 
 MESSAGES_KEPT_MS: Final = SQS_RETENTION * 1000
 """A queue that was paused for less still has its messages; those of a longer pause are sent again at once."""
+LEARNT_AFTER: Final = 1.5
+"""Heartbeats after which all workers know that a pause has ended; until then they refuse the messages of its task."""
 EARLY_DISPATCHES: Final = 3
 """Up to this many messages of a job that expires, recovery waits less than for other jobs."""
 LEAST_LEFT_MS: Final = 2_000
@@ -188,12 +190,12 @@ def _decide_waiting(job: Job, now: int, figures: Figures) -> Action:
         return Expire()
     if job.dispatches == 0:
         return Dispatch(again=False) if job.available_at - now <= LOOK_AHEAD_MS else None
-    pauses = figures.pauses
-    if pauses.holding(job, now) is not None:
+    pauses, settled = figures.pauses, 0
+    if ended := pauses.ended_at(PauseKind.TASK, job.task, now):
+        settled = ended + round(figures.settings.heartbeat_seconds * 1000 * LEARNT_AFTER)
+    if pauses.holding(job, now) is not None or now < settled:
         return None
-    if _waited_since(job) < pauses.ended_at(PauseKind.TASK, job.task, now):
-        return Dispatch(again=False)
-    return _decide_unclaimed(job, now, figures)
+    return Dispatch(again=False) if _waited_since(job) < settled else _decide_unclaimed(job, now, figures)
 
 
 def _decide_unclaimed(job: Job, now: int, figures: Figures) -> Action:

@@ -257,12 +257,28 @@ TASK: Final = record(
     },
     "A task's last 24 hours.",
 )
+PAUSE: Final = record(
+    {
+        "kind": {"enum": ["queue", "task", "schedule"]},
+        "name": STRING,
+        "active": BOOLEAN,
+        "by": STRING,
+        "reason": STRING,
+        "since": STRING,
+        "since_ms": INTEGER,
+        "until": maybe(STRING) | {"description": "When it ends by itself, or has ended."},
+        "until_ms": maybe(INTEGER),
+        "ended_by": maybe(STRING),
+    },
+    "A pause of a queue, a task or a schedule.",
+)
 SCHEMAS: Final[dict[str, Schema]] = {
     "Job": JOB,
     "Group": GROUP,
     "Worker": WORKER,
     "Queue": QUEUE,
     "Audit": AUDIT,
+    "Pause": PAUSE,
     "Task": TASK,
     "RunsOfTime": STEP_OF_RUNS,
 }

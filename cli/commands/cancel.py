@@ -86,7 +86,7 @@ def command(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> No
     if job_ids:
         _by_ids(session, job_ids, options)
     else:
-        click.get_current_context().exit(_by_filter(session, options))
+        click.get_current_context().exit(by_filter(session, options))
 
 
 def _by_ids(session: Session, job_ids: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -106,9 +106,10 @@ def _by_ids(session: Session, job_ids: tuple[str, ...], options: dict[str, Any])
         for_each(job_ids, act, clock=repo.clock, out=Output(output))
 
 
-def _by_filter(session: Session, options: dict[str, Any]) -> int:
+def by_filter(session: Session, options: dict[str, Any], verb: str = "cancel") -> int:
+    """Preview, confirm, cancel and report; ``verb`` names the act in the report and in the audit trail."""
     from jobclaim.cli.bulk import print_progress
-    from jobclaim.fleet.acting import recorded_elsewhere
+    from jobclaim.fleet.acting import acting, recorded_elsewhere
     from jobclaim.recovery.cancels import CancelReport, Cancels
 
     recorded_elsewhere()  # by the cancellation itself, if there is one
@@ -120,26 +121,27 @@ def _by_filter(session: Session, options: dict[str, Any]) -> int:
             for _, job in zip(range(options["limit"] or found.count), cancels.find(wanted), strict=False):
                 say(job.job_id)
             return ExitCode.OK
-        return _report(CancelReport(matched=found.count), wanted, out, dry_run=True)
+        return _report(CancelReport(matched=found.count), wanted, out, verb, dry_run=True)
     if found.complete and not found.count:
-        return _report(report, wanted, out)
+        return _report(report, wanted, out, verb)
     if not options["yes"]:
         click.confirm("Cancel them?", abort=True, err=True)
     try:
-        cancels.act(
-            wanted,
-            reason=options["reason"],
-            limit=options["limit"],
-            rate=options["rate"],
-            progress=print_progress("cancel"),
-            on_done=say if out.format == "ids" else None,
-            report=report,
-        )
+        with acting(session.repo, verb, what=wanted.what, why=options["reason"]):
+            cancels.act(
+                wanted,
+                reason=options["reason"],
+                limit=options["limit"],
+                rate=options["rate"],
+                progress=print_progress(verb),
+                on_done=say if out.format == "ids" else None,
+                report=report,
+            )
     except KeyboardInterrupt:
-        _report(report, wanted, out)
+        _report(report, wanted, out, verb)
         remark(f"Interrupted; what is cancelled stays so. Continue with: {_again(options, wanted)}")
         return ExitCode.INTERRUPTED
-    return _report(report, wanted, out)
+    return _report(report, wanted, out, verb)
 
 
 def _selection(session: Session, options: dict[str, Any]) -> OpenJobs:
@@ -182,12 +184,12 @@ def _show(found: Preview, limit: int | None) -> None:
         remark(f"  such as {', '.join(found.sample)}")
 
 
-def _report(report: CancelReport, wanted: OpenJobs, out: Output, *, dry_run: bool = False) -> int:
+def _report(report: CancelReport, wanted: OpenJobs, out: Output, verb: str, *, dry_run: bool = False) -> int:
     from jobclaim.cli.bulk import exit_code
     from jobclaim.views.humane import iso
 
     record = {
-        "verb": "cancel",
+        "verb": verb,
         "dry_run": dry_run,
         "matched": report.matched,
         "done": report.done,
@@ -199,7 +201,7 @@ def _report(report: CancelReport, wanted: OpenJobs, out: Output, *, dry_run: boo
     asked = f", {report.requested} of them requested from their workers" if report.requested else ""
     words = "nothing was changed" if dry_run else f"{report.done} of {report.matched} done{asked}"
     if out.format != "ids":
-        out.fact(record, f"cancel: {words}")
+        out.fact(record, f"{verb}: {words}")
     for job_id, reason in report.refused:
         remark(f"refused: {job_id}: {reason}")
     return exit_code(report.done, [ExitCode.ERROR] * len(report.refused))

@@ -39,10 +39,11 @@ Examples:
   jobclaim schedule validate --app shop.celery:app --check-duplicates --check-hotspots
   jobclaim schedule list
   jobclaim schedule next -n 5
+  jobclaim schedule run nightly --reason "the file came late"
 """
 )
 def command() -> None:
-    """Check and show the beat schedule."""
+    """Check and show the beat schedule, or run a schedule now."""
 
 
 def _app_option(function: click.decorators.FC) -> click.decorators.FC:
@@ -188,6 +189,34 @@ def next_(session: Session, app: str | None, count: int, output: Format | None) 
     later.sort(key=_at)
     rows = sorted([*first, *later[: max(0, count - len(first))]], key=_at)
     Output(output, id_field="name").many(rows, NEXT, empty="Nothing is scheduled.")
+
+
+@command.command(
+    "run",
+    epilog="""\b
+Examples:
+  jobclaim schedule run nightly --reason "the file came late"
+  jobclaim schedule run nightly -o json
+""",
+)
+@click.argument("name")
+@_app_option
+@click.option("--reason", default="", help="Why; stored in the audit trail.")
+@click.option("--by", default="", help="Who runs it; default: the user of this machine.")
+@output_option
+@pass_session
+def run_(session: Session, name: str, app: str | None, reason: str, by: str, output: Format | None) -> None:
+    """Run a schedule now, once: a tick of its own, which neither replaces nor delays a regular one.
+
+    Its job has the schedule's task, arguments and options. A paused schedule can be run; a paused task or queue still
+    holds the job.
+    """
+    from jobclaim.cli.findings import find_app
+    from jobclaim.fleet.person import whoami
+    from jobclaim.workers.schedule.by_hand import run_now
+
+    job_id = run_now(find_app(app) if app else session.app_with_tasks, name, by=by or whoami(), reason=reason)
+    Output(output).fact({"schedule": name, "job_id": job_id}, f"{name} runs as job {job_id}")
 
 
 def _at(row: Mapping[str, Any]) -> str:

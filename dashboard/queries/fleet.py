@@ -7,7 +7,7 @@ share one read per second.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -16,10 +16,12 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet import alerts, breaker
 from jobclaim.fleet.alerts import published_in
 from jobclaim.fleet.breaker import BreakerState, state_in
+from jobclaim.fleet.by_hand import RunByHand, runs_in
 from jobclaim.fleet.tally import Window, windows_in
 from jobclaim.fleet.workers import WorkerRecord, workers_in
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import Item
+from jobclaim.jobs.storage.pauses import Pauses, pauses_in
 from jobclaim.settings import Settings
 from jobclaim.specs.agreement import compare
 
@@ -53,6 +55,9 @@ class Fleet:
         When recovery last evaluated the alerts, epoch milliseconds; 0 for never.
     more : bool
         Whether the table is larger than one view reads.
+    pauses : Pauses
+    by_hand : mapping of str to RunByHand
+        The last run by hand, by schedule.
     """
 
     workers: tuple[WorkerRecord, ...] = ()
@@ -61,6 +66,8 @@ class Fleet:
     alerts: tuple[Alert, ...] = ()
     evaluated_at: int = 0
     more: bool = False
+    pauses: Pauses = field(default_factory=Pauses)
+    by_hand: Mapping[str, RunByHand] = field(default_factory=dict)
 
     def alive(self, now: int, dead_after_seconds: int) -> tuple[WorkerRecord, ...]:
         """Return the live workers: those with a recent heartbeat."""
@@ -102,6 +109,8 @@ def of_items(items: list[Item], now: int, *, more: bool = False) -> Fleet:
         alerts=tuple(sorted(alerted, key=lambda one: one.since)),
         evaluated_at=evaluated_at,
         more=more,
+        pauses=pauses_in(items),
+        by_hand=runs_in(items),
     )
 
 

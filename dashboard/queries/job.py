@@ -21,12 +21,13 @@ from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.edits import Edits
+from jobclaim.jobs.storage.pauses import Pause, Pauses
 from jobclaim.recovery.dead import state_of
 from jobclaim.settings import Settings
 from jobclaim.views.holds import charged_in_words
 from jobclaim.views.lasting import SLEEP, progress_in_words
 from jobclaim.views.records import job_record
-from jobclaim.views.timeline import TimelineEntry, is_overdue, timeline, waiting_reason
+from jobclaim.views.timeline import NOTHING_PAUSED, TimelineEntry, is_overdue, timeline, waiting_reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,8 @@ class JobView:
         Its progress as text; empty if it reported none.
     waits : list of str
         Names under which it can be resumed.
+    pause : Pause, optional
+        The pause that holds it.
     """
 
     record: dict[str, Any]
@@ -102,6 +105,7 @@ class JobView:
     cli: str
     progress: str
     waits: list[str]
+    pause: Pause | None
 
 
 def budget(_: Settings) -> Budget:
@@ -126,9 +130,9 @@ def read(services: Services, job_id: str) -> tuple[Job, JobView]:
     running = job.status is JobStatus.PROCESSING and bool(job.worker_id)
     worker = services.fleet.get(job.worker_id) if running else None
     bound = repo.table.get_many(links.job_ids()) if links.job_ids() else {}
-    dead_after = settings.worker_dead_after_seconds
-    live = fleet.read(services).alive(now, dead_after) if is_overdue(job, now) else None
-    return job, view(job, services.shown(job), worker, links.with_states(bound), now, settings, live)
+    known = fleet.read(services) if job.status is JobStatus.PENDING else fleet.Fleet()
+    live = known.alive(now, settings.worker_dead_after_seconds) if is_overdue(job, now) else None
+    return job, view(job, services.shown(job), worker, links.with_states(bound), now, settings, live, known.pauses)
 
 
 def view(
@@ -139,6 +143,7 @@ def view(
     now: int,
     settings: Settings,
     live: Sequence[WorkerRecord] | None = None,
+    pauses: Pauses = NOTHING_PAUSED,
 ) -> JobView:
     """Build the page's data from what was read; ``shown`` is the redacted job."""
     cancel_requested = worker is not None and worker.commands.get(job.job_id) == CANCEL
@@ -148,7 +153,7 @@ def view(
         result=codec.plain(shown.result),
         payload_in_s3=is_mark(job.payload),
         result_in_s3=is_mark(job.result),
-        next=waiting_reason(shown, now, settings, live=live),
+        next=waiting_reason(shown, now, settings, pauses, live),
         attempts=attempts(shown, now),
         timeline=timeline(shown),
         links=links,
@@ -159,6 +164,7 @@ def view(
         cli=shlex.join(["jobclaim", "show", job.job_id]),
         progress=progress_in_words(shown.progress, now, bar=False) if shown.progress else "",
         waits=resumable(job),
+        pause=pauses.holding(job, now) if job.status is JobStatus.PENDING else None,
     )
 
 

@@ -14,9 +14,11 @@ from jobclaim.dashboard.queries.queues import QueuesView
 from jobclaim.dashboard.services import Services
 from jobclaim.fleet.statistics import TaskRuns
 from jobclaim.jobs import JobStatus
+from jobclaim.jobs.storage.pauses import PauseKind
 from jobclaim.jobs.storage.statistics import HOUR_MS
 from jobclaim.settings import Settings
 from jobclaim.views.humane import relative, span
+from jobclaim.views.pauses import pause_in_words
 from jobclaim.views.unusual import Unusual
 
 WINDOW_MS: Final = 300_000
@@ -232,6 +234,7 @@ def needs(seen: QueuesView, known: Fleet, lately: Lately, now: int, settings: Se
             )
             for one in known.alerts
         ),
+        *_of_pauses(seen, now),
         *_of_queues(seen, known),
         *_of_fleet(known, now, settings),
     ]
@@ -250,6 +253,19 @@ def _page(alert: str) -> str:
     if alert.startswith("sla:"):
         return "queues"
     return {"waiting": "dead", "critical": "dead", "duplicates": "jobs"}.get(alert, "workers")
+
+
+def _of_pauses(seen: QueuesView, now: int) -> list[Need]:
+    return [
+        Need(
+            tone="warn",
+            text=f"{pause_in_words(one, now)}.",
+            advice=f"To end it: jobclaim unpause {one.subject}",
+            page="schedules" if one.kind == PauseKind.SCHEDULE else "queues",
+            query={},
+        )
+        for one in seen.pauses
+    ]
 
 
 def _of_queues(seen: QueuesView, known: Fleet) -> list[Need]:

@@ -17,6 +17,7 @@ from jobclaim.fleet.breaker import BreakerState
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.failures.aws_errors import trouble_of
+from jobclaim.jobs.storage.pauses import Pause, PauseKind
 from jobclaim.jobs.storage.table import IndexEntry
 from jobclaim.settings import QueueSpec, Settings
 from jobclaim.views.humane import span
@@ -59,8 +60,10 @@ class QueueView:
         The longest-waiting job.
     workers, slots : int
         Live workers that listen, and the jobs that they can run concurrently.
+    pause : Pause, optional
+        The pause that holds its jobs.
     state : str
-        ``ok``, ``at risk``, ``late``, ``no worker`` or ``missing``.
+        ``paused``, ``ok``, ``at risk``, ``late``, ``no worker`` or ``missing``.
     advice : str
         What to do; empty if nothing.
     """
@@ -81,15 +84,17 @@ class QueueView:
     state: str
     tone: str
     advice: str
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueuesView:
-    """All queues, most important first, and the breakers."""
+    """All queues, most important first, the breakers, and all pauses that hold, of tasks and schedules too."""
 
     queues: tuple[QueueView, ...]
     breakers: tuple[BreakerState, ...]
     fleet_more: bool
+    pauses: tuple[Pause, ...] = ()
 
     @property
     def late(self) -> int:
@@ -128,8 +133,11 @@ def _read(services: Services, meter: Meter) -> QueuesView:
     names = [spec.name for spec in specs]
     depths = dict(zip(names, services.together([_depth_of(services, name) for name in names]), strict=True))
     jobs = opened.look(services, meter, names, waiting_first(running, now))
-    rows = tuple(view(spec, depths[spec.name], jobs[spec.name], alive, now) for spec in specs)
-    return QueuesView(rows, seen.breakers, seen.more)
+    rows = tuple(
+        view(spec, depths[spec.name], jobs[spec.name], alive, now, seen.pauses.of(PauseKind.QUEUE, spec.name, now))
+        for spec in specs
+    )
+    return QueuesView(rows, seen.breakers, seen.more, tuple(seen.pauses.active(now)))
 
 
 def waiting_first(running: frozenset[str], now: int) -> opened.Choose:
@@ -141,7 +149,9 @@ def waiting_first(running: frozenset[str], now: int) -> opened.Choose:
     return choose
 
 
-def view(spec: QueueSpec, depth: Depth, jobs: Opened, alive: Sequence[WorkerRecord], now: int) -> QueueView:
+def view(
+    spec: QueueSpec, depth: Depth, jobs: Opened, alive: Sequence[WorkerRecord], now: int, pause: Pause | None = None
+) -> QueueView:
     """Build a queue's view from what was read. Pure."""
     listening = [worker for worker in alive if spec.name in worker.queues and not worker.drain]
     running = frozenset(job_id for worker in alive for job_id in worker.jobs)
@@ -150,7 +160,7 @@ def view(spec: QueueSpec, depth: Depth, jobs: Opened, alive: Sequence[WorkerReco
     oldest = min(waits, key=lambda job: job.available_at, default=None)
     oldest_ms = now - oldest.available_at if oldest else 0
     share = oldest_ms / 1000 / spec.sla_seconds
-    state, tone = _state(depth, share, bool(listening), bool(waits))
+    state, tone = ("paused", "warn") if pause else _state(depth, share, bool(listening), bool(waits))
     return QueueView(
         name=spec.name,
         priority=spec.priority,
@@ -168,6 +178,7 @@ def view(spec: QueueSpec, depth: Depth, jobs: Opened, alive: Sequence[WorkerReco
         state=state,
         tone=tone,
         advice=_advice(spec.name, state, depth),
+        pause=pause,
     )
 
 

@@ -17,11 +17,13 @@ from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries import fleet, opened
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.services import Services
+from jobclaim.fleet.by_hand import RunByHand
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.governance.schedule_rules import World, validate
 from jobclaim.governance.schedules import Entry, entry_of, next_fires
 from jobclaim.jobs import Job
 from jobclaim.jobs.protocol import lifecycle
+from jobclaim.jobs.storage.pauses import Pause, PauseKind
 from jobclaim.settings import Settings
 from jobclaim.specs.cron import Cron
 from jobclaim.specs.finding import Finding
@@ -68,6 +70,9 @@ class ScheduleView:
         Epoch milliseconds.
     last : tuple of Tick
         Newest first.
+    pause : Pause, optional
+    by_hand : RunByHand, optional
+        The last run by hand.
     unread : bool
         Whether the ticks were not read because there are more schedules than one view reads.
     """
@@ -81,6 +86,8 @@ class ScheduleView:
     last: tuple[Tick, ...]
     unread: bool
     findings: int
+    pause: Pause | None
+    by_hand: RunByHand | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +114,8 @@ def read(services: Services, meter: Meter) -> SchedulesView:
 def _read(services: Services, meter: Meter) -> SchedulesView:
     settings, now = services.settings, services.clock()
     entries = services.shared.get("schedule entries", lambda: entries_of(settings), fresh_ms=KEPT_MS)
-    alive = fleet.read(services).alive(now, settings.worker_dead_after_seconds)
+    known = fleet.read(services)
+    alive = known.alive(now, settings.worker_dead_after_seconds)
     moment = datetime.fromtimestamp(now / 1000, UTC)
     ticks = {entry.name: last_ticks(entry, moment, TICKS) for entry in entries[:MOST]}
     jobs = opened.read(services, meter, [tick.job_id for found in ticks.values() for tick in found])
@@ -115,7 +123,7 @@ def _read(services: Services, meter: Meter) -> SchedulesView:
     found = services.shared.get(
         ("schedule findings", heard := _heard(alive)), lambda: findings(entries, settings, heard), fresh_ms=KEPT_MS
     )
-    return view(entries, ticks, jobs, found, settings, now)
+    return view(entries, ticks, jobs, found, settings, now, known)
 
 
 def _heard(alive: Sequence[WorkerRecord]) -> frozenset[str]:
@@ -168,6 +176,7 @@ def view(
     found: Sequence[Finding],
     settings: Settings,
     now: int,
+    known: fleet.Fleet,
 ) -> SchedulesView:
     """Build the page's data from what was read. Pure."""
     rows = [
@@ -181,6 +190,8 @@ def view(
             last=tuple(replace(tick, job=jobs.get(tick.job_id)) for tick in ticks.get(entry.name, ())),
             unread=entry.name not in ticks,
             findings=sum(one.subject == entry.name for one in found),
+            pause=known.pauses.of(PauseKind.SCHEDULE, entry.name, now),
+            by_hand=known.by_hand.get(entry.name),
         )
         for entry in entries
     ]

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from jobclaim.dashboard import acts
+from jobclaim.dashboard import acts, pausing
 from jobclaim.dashboard.forms import refuse_unknown_names
 from jobclaim.dashboard.meter import Budget, Meter, current
 from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
@@ -22,6 +22,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo.keeping import MAX_NAME
+from jobclaim.views.pauses import pause_record
 from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 
@@ -102,6 +103,32 @@ def drain(services: Services, fields: Any, person: Person) -> dict[str, Any]:
     return {"state": done.state, "text": done.text}
 
 
+def list_pauses(services: Services, _: Any, __: Person) -> dict[str, Any]:
+    """Return the pauses that hold, oldest first."""
+    now = services.clock()
+    return {"items": [pause_record(one, now) for one in fleet.read(services).pauses.active(now)]}
+
+
+def pause(services: Services, fields: Any, person: Person) -> dict[str, Any]:
+    """Pause a queue, a task or a schedule."""
+    kind, name, reason = (fields.get(field, "") for field in ("kind", "name", "reason"))
+    done = pausing.pause(services, kind, name, person, reason, fields.get("lasts", ""))
+    return {"state": done.state, "text": done.text}
+
+
+def unpause(services: Services, fields: Any, person: Person) -> dict[str, Any]:
+    """End a pause."""
+    kind, name, reason = (fields.get(field, "") for field in ("kind", "name", "reason"))
+    done = pausing.unpause(services, kind, name, person, reason)
+    return {"state": done.state, "text": done.text}
+
+
+def run_schedule(services: Services, fields: Any, person: Person) -> dict[str, Any]:
+    """Run a schedule now."""
+    job_id, done = pausing.run_schedule(services, fields.get("id", ""), person, fields.get("reason", ""))
+    return {"state": done.state, "text": done.text, "job_id": job_id}
+
+
 def _queue(queue: QueueView) -> dict[str, Any]:
     depth = queue.depth
     return {
@@ -132,6 +159,8 @@ STATE: Final = Parameter(
 )
 ID: Final = _text("id", "Id of the job.", required=True)
 REASON: Final = Parameter(name="reason", says="Kept in the audit trail.", schema={**STRING, "maxLength": 200})
+PAUSED: Final = Parameter(name="kind", says="What is paused.", schema=one_of(pausing.KINDS), required=True)
+PAUSED_NAME: Final = _text("name", "Its name.", required=True)
 DONE: Final = {"state": one_of(("requested", "done")), "text": STRING}
 CALLS: Final = (
     Call(
@@ -268,6 +297,52 @@ CALLS: Final = (
         parameters=(_text("id", "Id of the worker.", required=True), REASON),
         answer=record(DONE, "What has become of it."),
         handler=drain,
+        budget=lambda _: actions.BUDGET,
+    ),
+    Call(
+        path="/pauses",
+        method="GET",
+        name="listPauses",
+        summary="What is paused: queues, tasks and schedules.",
+        answer=listing("Pause"),
+        handler=list_pauses,
+        budget=lambda _: fleet.BUDGET,
+    ),
+    Call(
+        path="/pause",
+        method="POST",
+        name="pause",
+        summary="Pause a queue, a task or a schedule. Needs an operator.",
+        parameters=(
+            PAUSED,
+            PAUSED_NAME,
+            Parameter(name="reason", says="Why.", schema={**STRING, "maxLength": 200}, required=True),
+            Parameter(name="lasts", says="How long: 30m, 2h, 1d; default: until it is unpaused.", schema=STRING),
+        ),
+        answer=record(DONE, "What has become of it."),
+        handler=pause,
+        budget=lambda _: actions.BUDGET,
+        refusals=(409,),
+    ),
+    Call(
+        path="/unpause",
+        method="POST",
+        name="unpause",
+        summary="End a pause. Needs an operator.",
+        parameters=(PAUSED, PAUSED_NAME, REASON),
+        answer=record(DONE, "What has become of it."),
+        handler=unpause,
+        budget=lambda _: actions.BUDGET,
+        refusals=(409,),
+    ),
+    Call(
+        path="/schedule/run",
+        method="POST",
+        name="runSchedule",
+        summary="Run a schedule of the settings now, beside its regular ticks. Needs an operator.",
+        parameters=(_text("id", "Name of the schedule.", required=True), REASON),
+        answer=record({**DONE, "job_id": STRING}, "What has become of it, and the id of the job."),
+        handler=run_schedule,
         budget=lambda _: actions.BUDGET,
     ),
 )

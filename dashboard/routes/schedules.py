@@ -16,11 +16,13 @@ from jobclaim.dashboard.queries import schedules
 def show(request: Request) -> Response:
     """Show the schedules.
 
-    Template ``schedules.html``: ``seen``, a `jobclaim.dashboard.queries.schedules.SchedulesView`.
+    Template ``schedules.html``: ``seen``, a `jobclaim.dashboard.queries.schedules.SchedulesView`, and ``asked``, the
+    name of the schedule that was just run by hand, or "".
     """
     meter = current()
     assert meter is not None
-    return render(request, "schedules.html", {"seen": schedules.read(services_of(request), meter)})
+    asked = request.query_params.get("asked", "")[:300]
+    return render(request, "schedules.html", {"seen": schedules.read(services_of(request), meter), "asked": asked})
 
 
 ROUTES: Final[list[BaseRoute]] = [page("/schedules", show, name="schedules", budget=schedules.budget)]

@@ -161,6 +161,7 @@ class KnownPauses(Records):
         self._fresh_ms = fresh_ms
         self._asked_at: int | None = None
         self._known: Pauses | None = None
+        self._failing = False
         self.shared: Callable[[], Pauses | None] = lambda: None
         """Returns what a worker's main process has read for all of its processes; ``None`` outside of a worker."""
 
@@ -191,12 +192,14 @@ class KnownPauses(Records):
         if self._asked_at is None or not 0 <= now - self._asked_at < self._fresh_ms:
             self._asked_at = now
             try:
-                self._known = self.read()
+                self._known, self._failing = self.read(), False
             except StoreUnavailable as error:
                 if needed and self._known is None:
                     self._asked_at = None
                     raise
-                log.warning("pauses.unavailable", reason=str(error))
+                if not self._failing:
+                    log.warning("pauses.unavailable", reason=str(error))
+                self._failing = True
         return self._known or Pauses()
 
 

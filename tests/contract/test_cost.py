@@ -16,6 +16,7 @@ from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.schema import INDEX
 from jobclaim.jobs.repo import rescue
 from jobclaim.jobs.storage.lean import LeanClient
+from jobclaim.jobs.storage.pauses import Pauses
 from jobclaim.recovery import SweepReport, sweep
 from tests.contract.stores import Store, entry
 from tests.support.clock import ManualClock
@@ -72,8 +73,10 @@ def billed(store: Store) -> Iterator[Bill]:
 
 
 def plain(store: Store) -> JobRepo:
-    """A repo on boto3's own client, whose hooks tell the cost."""
-    return store.repo(store.client)
+    """A repo on boto3's own client, whose hooks tell the cost; it knows the pauses, as in a worker."""
+    repo = store.repo(store.client)
+    repo.pauses.shared = Pauses
+    return repo
 
 
 def listing(store: Store) -> JobRepo:
@@ -105,6 +108,17 @@ def test_a_claim_costs_one_write_unit_and_none_in_the_index(atomic_store: Store)
 
     assert bill.written == [1, 0]
     assert bill.requests == {"UpdateItem": 1}
+
+
+def test_a_program_outside_a_worker_reads_the_pauses_with_its_first_claim_in_a_heartbeat(atomic_store: Store) -> None:
+    repo = atomic_store.repo(atomic_store.client)
+    jobs = [repo.create_job("tasks.work", {"n": n}) for n in range(3)]
+
+    with billed(atomic_store) as bill:
+        for job in jobs:
+            assert repo.claim_job(job.job_id) is not None
+
+    assert bill.requests == {"UpdateItem": 3, "GetItem": 1}
 
 
 def test_completing_a_job_costs_two_write_units(atomic_store: Store) -> None:

@@ -143,10 +143,22 @@ def test_a_paused_tasks_jobs_are_sent_again_by_the_first_pass_after_it_and_once(
     assert bench.new_repo().claim_job("j") is None
     resume(bench, TASK)
     bench.clock.advance(HEARTBEAT)
+    assert bench.sweep().scheduled == 0  # a worker that has not read it yet would drop the message
+    bench.clock.advance(HEARTBEAT)
     assert bench.sweep().scheduled == 1
     assert bench.sweep().scheduled == 0
     assert bench.sent.messages == [("j", 0, 0.0)]
     assert bench.new_repo().claim_job("j", attempt=0) is not None
+
+
+def test_a_message_that_a_worker_refused_just_after_the_pause_is_sent_again_too(bench: Bench) -> None:
+    stop(bench, TASK)
+    bench.clock.advance(HOUR)
+    resume(bench, TASK)
+    bench.clock.advance(HEARTBEAT / 2)
+    submit(bench, "j")  # and its message meets a worker that reads the pauses in five seconds
+    bench.clock.advance(HOUR / 60)
+    assert bench.sweep().scheduled == 1
 
 
 def test_a_queues_messages_outlast_its_pause_and_are_not_doubled_at_its_end(bench: Bench) -> None:

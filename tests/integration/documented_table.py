@@ -363,6 +363,9 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim tasks shop.charge --by day -o json": Scenario(items(*STEP_FIELDS), ran),
     "jobclaim tasks --by day": Scenario(rows(*STEP_FIELDS, least=30), ran, columns=("day", "runs", "failed again")),
     "jobclaim tasks -o jsonl | jq -r 'select(.unusual != []) | .task'": Scenario(lambda world, run: None, ran),
+    "jobclaim purge reports --dry-run": Scenario(one(verb="purge", dry_run=True)),
+    'jobclaim purge reports --reason "sent twice" --yes': Scenario(one(verb="purge", dry_run=False)),
+    "jobclaim purge reports --rate 50 -o json --yes": Scenario(one(verb="purge", refused=[])),
     "jobclaim workers": Scenario(rows(*WORKER_FIELDS), worker, columns=("worker", "state", "seen", "queues", "jobs")),
     "jobclaim workers -o ids": Scenario(values(r"\S+:\S+"), worker),
     "jobclaim workers --jobs --watch": Scenario(says('"worker_id"'), worker, until='"worker_id"'),
@@ -422,6 +425,8 @@ SCENARIOS: dict[str, Scenario] = {
         rows("name", "task", "when", "queue", "expires_seconds", "next"), columns=("name", "task", "when", "next")
     ),
     "jobclaim schedule next": Scenario(rows(*TICK), columns=TICK),
+    'jobclaim schedule run nightly --reason "the file came late"': Scenario(one("job_id", schedule="nightly")),
+    "jobclaim schedule run nightly -o json": Scenario(one("job_id", schedule="nightly")),
     "jobclaim schedule next -n 5": Scenario(rows(*TICK, least=5)),
     # --- tasks
     "jobclaim audit": Scenario(FOUND, exit=4, columns=("check", "where", "what", "fix")),

@@ -9,8 +9,10 @@ from celery.schedules import crontab
 
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.session import Session
+from jobclaim.fleet.by_hand import runs_in
 from jobclaim.fleet.registered import RegisteredTasks, digest_of
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
+from jobclaim.jobs import JobStatus
 from jobclaim.views.humane import clock_time
 from tests.unit.test_cli_jobs import aws, records, run, session
 
@@ -101,3 +103,67 @@ def test_a_name_that_no_worker_knows_yet_may_be_paused_on_demand(session: Sessio
         WorkerRecord(worker_id="w1", seen_at=session.now(), tasks=digest_of(["shop.charge"]))
     )
     assert records(run(session, "pause", "task", "shop.coming", *WHY, "--unknown"))[0]["name"] == "shop.coming"
+
+
+# --- purge
+def test_a_purged_queues_waiting_jobs_are_cancelled_and_no_others(session: Session) -> None:
+    repo = session.repo
+    waiting, later = (
+        repo.create_job("shop.charge", queue="mail"),
+        repo.create_job("shop.charge", queue="mail", available_at=session.now() + 3_600_000),
+    )
+    running, other = repo.create_job("shop.charge", queue="mail"), repo.create_job("shop.charge")
+    repo.claim_job(running.job_id)
+    session.settings.queue("mail")
+
+    planned = run(session, "purge", "mail", "--dry-run", "-o", "json")
+    assert json.loads(planned.stdout)["matched"] == 2
+    assert {repo.get_job(job.job_id).status for job in (waiting, later)} == {JobStatus.PENDING}
+    assert run(session, "purge", "mail").exit_code == 1  # nobody confirmed
+
+    done = json.loads(run(session, "purge", "mail", "--reason", "sent twice", "--yes", "-o", "json").stdout)
+    assert (done["verb"], done["done"], done["refused"]) == ("purge", 2, [])
+    for job in (waiting, later):
+        after = repo.get_job(job.job_id)
+        assert (after.status, after.failure and after.failure.message) == (JobStatus.CANCELLED, "sent twice")
+        assert repo.claim_job(job.job_id, attempt=0) is None  # its message, which is still in SQS
+    assert [repo.get_job(job.job_id).status for job in (running, other)] == [JobStatus.PROCESSING, JobStatus.PENDING]
+    (entry,) = [row for row in records(run(session, "trail")) if row["verb"] == "purge"]
+    assert (entry["what"], entry["why"], entry["done"]) == ("queue=mail state=PENDING", "sent twice", 2)
+
+
+def test_a_queue_that_does_not_exist_is_not_purged(session: Session) -> None:
+    refused = run(session, "purge", "mial", "--yes")
+    assert refused.exit_code == ExitCode.ERROR
+    assert "did you mean 'mail'" in refused.stderr
+
+
+# --- schedule run
+def test_a_schedule_is_run_now_with_its_own_arguments_as_a_tick_of_its_own(session: Session) -> None:
+    session.app.conf.beat_schedule = {
+        "nightly": {
+            "task": "shop.charge",
+            "schedule": crontab(minute="0", hour="3"),
+            "args": (7,),
+            "options": {"queue": "mail", "expires": 60.0},
+        }
+    }
+    ids = [records(run(session, "schedule", "run", "nightly", "--by", "ann"))[0]["job_id"] for _ in range(2)]
+    assert len(set(ids)) == 2
+    job = session.repo.get_job(ids[0])
+    assert (job.task, job.queue, job.payload["args"], job.status) == ("shop.charge", "mail", [7], JobStatus.PENDING)
+    assert job.start_by - job.created_at == pytest.approx(60_000, abs=5_000)
+    assert ids[0].startswith("nightly@")
+    assert ids[0].endswith("-by-hand")
+    told = [(row["verb"], row["what"], row["by"]) for row in records(run(session, "trail"))]
+    assert told == [("schedule run", f"nightly {job_id}", "ann") for job_id in reversed(ids)]
+    items = session.repo.table.client().scan(TableName=session.settings.fleet_table)["Items"]
+    assert (runs_in(items)["nightly"].job_id, runs_in(items)["nightly"].by) == (ids[1], "ann")
+
+
+@pytest.mark.parametrize(("name", "says"), [("nightyl", "did you mean 'nightly'"), ("jobclaim-recovery", "recover")])
+def test_a_schedule_that_cannot_be_run_by_hand_is_refused(session: Session, name: str, says: str) -> None:
+    session.app.conf.beat_schedule = {**session.app.conf.beat_schedule, "nightly": {"task": "x", "schedule": 60.0}}
+    refused = run(session, "schedule", "run", name)
+    assert refused.exit_code == ExitCode.ERROR
+    assert says in refused.stderr

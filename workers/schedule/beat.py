@@ -168,8 +168,8 @@ class JobScheduler(Scheduler):
         tick = tick_id(entry.name, due)
         call = TickCall(
             entry.task,
-            _evaluated(entry.args or ()),
-            _evaluated(entry.kwargs or {}),
+            evaluated(entry.args or ()),
+            evaluated(entry.kwargs or {}),
             {**entry.options, "expires": until, "task_id": tick},
         )
         try:
@@ -269,7 +269,7 @@ def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinf
     return None if until is None else datetime.fromtimestamp(until / 1000, UTC)
 
 
-def _evaluated(values: Any) -> Any:
+def evaluated(values: Any) -> Any:
     """Evaluate Celery's lazy arguments (`BeatLazyFunc`)."""
     if isinstance(values, Mapping):
         return {name: value() if isinstance(value, BeatLazyFunc) else value for name, value in values.items()}

@@ -18,10 +18,14 @@ from jobclaim.dashboard import describe
 from jobclaim.dashboard.openapi import Call, document
 from jobclaim.dashboard.redaction import shown
 from jobclaim.dashboard.routes.api import CALLS
+from jobclaim.fleet.pauses import Subject, pause
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import Job
+from jobclaim.jobs.storage.pauses import PauseKind
+from jobclaim.settings import ScheduleSpec
 from jobclaim.views.records import job_record
 from jobclaim.views.schemas import SCHEMAS
+from jobclaim.workers.schedule.sender import Sender
 from tests.unit.dashboard.conftest import Board
 from tests.unit.jobs_strategies import jobs
 
@@ -37,7 +41,8 @@ def checker(schema: dict[str, Any]) -> Draft202012Validator:
 @pytest.fixture
 def full(make_board: Callable[..., Board]) -> Board:
     """A dashboard with something of everything."""
-    board = make_board(index_completed=True, dashboard_results=True)
+    nightly = ScheduleSpec(task="shop.charge", cron="0 3 * * *")
+    board = make_board(index_completed=True, dashboard_results=True, schedules={"nightly": nightly})
     board.job(queue="mail", start_by=board.clock() + 10_000)
     running = board.job(idempotency_key="k")
     board.repo.claim_job(running.job_id, worker_id="worker-1", celery_task_id="c")
@@ -53,6 +58,7 @@ def full(make_board: Callable[..., Board]) -> Board:
     fleet = FleetRecords.of(board.repo)
     fleet.beat(WorkerRecord(worker_id="worker-1", seen_at=board.clock(), queues=("mail",), jobs=(running.job_id,)))
     fleet.beat(WorkerRecord(worker_id="worker-0", seen_at=board.clock() - 10**6))
+    pause(board.repo, Subject(PauseKind.TASK, "shop.refund"), by="ada", reason="no refunds today")
     return board
 
 
@@ -94,11 +100,15 @@ def test_every_list_answers_what_the_document_says(full: Board, call: Call) -> N
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call.method == "POST"], ids=lambda call: call.name)
-def test_every_act_answers_what_the_document_says(full: Board, call: Call) -> None:
+def test_every_act_answers_what_the_document_says(full: Board, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sender, "send", lambda *_: (None, True))  # beat's, for a schedule that is run now
     fields = {
         "/drain": lambda: {"id": "worker-1"},
         "/resume": lambda: {"id": full.job().job_id, "name": "approval"},
         "/act": lambda: {"id": full.failed().job_id, "verb": "resolve"},
+        "/pause": lambda: {"kind": "queue", "name": "mail", "reason": "the provider is down"},
+        "/unpause": lambda: {"kind": "task", "name": "shop.refund"},
+        "/schedule/run": lambda: {"id": "nightly"},
     }[call.path]()
     answer = ask(full.browser(), call, **fields)
     assert answer.status_code == 200, answer.text

@@ -1,0 +1,47 @@
+"""`jobclaim purge`: cancel all waiting jobs of a queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from jobclaim.cli.commands.cancel import by_filter
+from jobclaim.cli.output import output_option, remark
+from jobclaim.cli.session import Session, pass_session
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  jobclaim purge reports --dry-run
+  jobclaim purge reports --reason "sent twice" --yes
+  jobclaim purge reports --rate 50 -o json --yes
+"""
+)
+@click.argument("queue")
+@click.option("--dry-run", is_flag=True, help="Show what would be cancelled, and change nothing.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Maximum number of jobs.")
+@click.option("--rate", type=click.FloatRange(min=0.01), help="Maximum jobs per second.")
+@click.option("--reason", default="its queue was purged by a person", show_default=True, help="Stored with each job.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@output_option
+@pass_session
+def command(session: Session, /, queue: str, **options: Any) -> None:
+    """Cancel all jobs of QUEUE that wait now, also those that are due later or wait for a resume. None is lost: they
+    are CANCELLED, with the reason, and `jobclaim submit` or their program submits them again.
+
+    Running jobs go on; jobs that are submitted meanwhile are kept: `jobclaim pause queue` holds them.
+
+    Messages stay in SQS, on purpose: those of cancelled jobs are refused by the claim and deleted when a worker comes
+    to them. SQS's own purge would also delete the messages of jobs that are submitted meanwhile, which recovery would
+    have to send again, and those of plain Celery tasks, which nothing else remembers.
+
+    Exits with 5 when only some jobs could be cancelled, and with 130 when it was interrupted.
+    """
+    given: dict[str, Any] = {"task": "", "worker_id": "", "id_pattern": "", "since": None, "submitted_after": None}
+    given |= {"submitted_before": None, "states": ("PENDING",), "everything": False, "queue": queue}
+    code = by_filter(session, {**given, **options}, verb="purge")
+    if not options["dry_run"]:
+        remark(f"Messages of queue {queue} stay in SQS until workers drop them; `jobclaim queues` counts them.")
+    click.get_current_context().exit(code)
