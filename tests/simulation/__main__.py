@@ -6,7 +6,7 @@ Examples::
     python -m tests.simulation --seed 4711
     python -m tests.simulation --seed 4711 --workers 1 --without crash,lag
     python -m tests.simulation --mutants
-    python -m tests.simulation --exhaustive --faults 2
+    python -m tests.simulation --exhaustive --faults 2 --copies 1 --people 0
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def search(first: int, count: int, processes: int) -> int:
     return len(failures)
 
 
-def explore_all(faults: int) -> int:
-    """Explore the small world; give the number of promises that were broken."""
+def explore_all(faults: int, copies: int, *, person: bool) -> int:
+    """Explore a small world; give the number of promises that were broken."""
     from tests.simulation.exhaustive.play import Small
     from tests.simulation.exhaustive.search import explore
 
-    found = explore(Small(faults=faults))
+    found = explore(Small(faults=faults, copies=copies, person=person))
     for broken in found.broken:
         click.echo(broken)
     figures = f"{found.schedules:,} schedules, {found.states:,} states, {found.steps:,} steps"
@@ -88,6 +88,7 @@ def explore_all(faults: int) -> int:
 @click.option("--mutants", is_flag=True, help="Break the code in every way of the list; each must be caught.")
 @click.option("--exhaustive", is_flag=True, help="Every order of events of one job, two workers, a pass and a person.")
 @click.option("--faults", type=int, default=2, show_default=True, help="With --exhaustive: at most so many in one run.")
+@click.option("--copies", type=int, default=2, show_default=True, help="With --exhaustive: deliveries of its message.")
 @click.option("--submitters", type=int)
 @click.option("--workers", type=int)
 @click.option("--sweepers", type=int)
@@ -101,11 +102,12 @@ def main(
     mutants: bool,
     exhaustive: bool,
     faults: int,
+    copies: int,
     **counts: int | None,
 ) -> None:
     """Run what the command line asks for."""
     if exhaustive:
-        sys.exit(4 if explore_all(faults) else 0)
+        sys.exit(4 if explore_all(faults, copies, person=counts["people"] != 0) else 0)
     if mutants:
         from tests.simulation.mutants import hunt_all
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobclaim.jobs.transitions import Move
 from tests.simulation.exhaustive.play import Small
 from tests.simulation.exhaustive.search import explore
 from tests.simulation.mutants import _Dropping
 
 SMALL = Small(faults=0, person=False)
+FAULTY = Small(faults=1, copies=1, person=False)
 
 
-def test_no_order_of_events_of_the_small_world_breaks_a_promise() -> None:
-    found = explore(SMALL)
+@pytest.mark.parametrize(("small", "states"), [(SMALL, 100), (FAULTY, 500)])
+def test_no_order_of_events_of_a_small_world_breaks_a_promise(small: Small, states: int) -> None:
+    found = explore(small)
 
     assert found.complete
     assert not found.broken
-    assert found.states > 100
+    assert found.states > states
 
 
 def test_a_fence_that_is_missing_is_found() -> None:
