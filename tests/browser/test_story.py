@@ -112,6 +112,55 @@ def test_a_third_follows_a_chain_from_its_first_job_to_its_last(shop: Shop, brow
         assert eve.violations() == []
 
 
+def test_an_operator_submits_then_corrects_and_cancels_many(shop: Shop, browser: Browser, tmp_path: Path) -> None:
+    shelf = tmp_path / "shelf"
+    with visiting(browser, shop.url) as ann:
+        page = ann.open("jobs")
+        page.get_by_text("Submit a job…").click()
+        page.wait_for_url("**/submit")
+        page.fill("input[name=task]", "shop.pick")
+        page.fill("textarea[name=args]", f'["{shelf}"]')
+        page.locator("form button.primary").click()
+        page.get_by_text("do not fit task").wait_for(timeout=LIVE_MS)
+        ann.complaints.clear()  # the browser tells the answer 400 of what was refused
+        page.fill("textarea[name=args]", f'["{shelf}", "figs"]')
+        page.locator("form button.primary").click()
+        page.wait_for_url("**/job?**asked=submit**")
+        page.locator("#badge").get_by_text("FAILED").wait_for(timeout=LIVE_MS)
+        old = page.url.partition("id=")[2].partition("&")[0]
+
+        shelf.touch()
+        page.get_by_text("Edit and retry…").click()
+        page.wait_for_url("**/job/edit?**")
+        payload = page.locator("textarea[name=payload]")
+        assert "figs" in payload.input_value()
+        payload.fill(payload.input_value().replace("figs", "dates"))
+        page.check("input[name=resolve]")
+        page.locator("form button.primary").click()
+        page.wait_for_url("**/job?**asked=edit**")
+        page.locator("#badge").get_by_text("COMPLETED").wait_for(timeout=LIVE_MS)
+        page.locator("main").get_by_text("picked dates").first.wait_for(timeout=LIVE_MS)
+        page.locator(f"main a[href*='{old}']").first.click()
+        page.get_by_text("edited as").wait_for(timeout=LIVE_MS)
+        page.locator("#badge").get_by_text("RESOLVED").wait_for(timeout=LIVE_MS)
+
+        waiting = [price.apply_async((cents,), countdown=600).id for cents in range(3)]
+        page.goto(f"{shop.url}jobs?task=shop.price&status=PENDING")
+        page.get_by_text("Cancel these…").click()
+        page.wait_for_url("**/jobs/cancel?**")
+        page.get_by_text("Cancel 3 jobs").wait_for(timeout=LIVE_MS)
+        page.fill("input[name=reason]", "wrong prices")
+        page.locator("form[action$='/jobs/cancel/start'] button").first.click()
+        page.wait_for_url("**/dead/operation?**")
+        page.locator("#badge").get_by_text("done").wait_for(timeout=LIVE_MS)
+        assert ann.complaints == []
+        assert ann.violations() == []
+    assert {str(shop.repo.get_job(job_id).status) for job_id in waiting} == {"CANCELLED"}
+    trail = [(entry.verb, entry.face, entry.why) for entry in Audit.of(shop.repo).entries()]
+    assert ("cancel", "dashboard", "wrong prices") in trail
+    assert {"submit", "retry"} <= {verb for verb, _, _ in trail}
+
+
 def test_reading_needs_no_javascript(shop: Shop, browser: Browser) -> None:
     result = price.delay(5)
     wait_until(lambda: shop.repo.get_job(result.id).status is JobStatus.COMPLETED, 60, "it completes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -62,6 +63,17 @@ def test_the_jobs_of_a_list_are_cancelled_after_a_preview(board: Board) -> None:
     [entry] = Audit.of(board.repo).entries()
     assert (entry.verb, entry.by, entry.face, entry.done, entry.why) == ("cancel", "ada", "dashboard", 3, "sent twice")
     assert "queue=mail" in entry.what
+
+
+def test_an_operation_that_has_not_reported_yet_is_shown(board: Board) -> None:
+    board.job(queue="mail")
+    _, fields = preview(board)
+    go = threading.Event()
+    board.services.cancels._sleep = lambda _: go.wait(10)  # type: ignore[assignment]
+    location = board.browser().post("/jobs/cancel/start", data=fields).headers["location"]
+    assert board.browser().get(location).status_code == 200
+    go.set()
+    assert "are CANCELLED" in finished(board, location)
 
 
 def test_an_unknown_operation_leads_back_to_its_preview(board: Board) -> None:
