@@ -103,20 +103,20 @@ class Statistics(Records):
 
     def moved(self, move: Move, before: Job, after: Job) -> None:
         """Count the end of a run; other moves are none."""
-        if move not in ENDS:
+        if (codes := ENDS.get(move)) is None:
             return
-        now = self._clock()
-        code, retried, dead = ENDS[move]
-        counted: list[str] = [code]
+        hour, task = self._clock() // HOUR_MS, before.task
+        code, retried, dead = codes
+        counted = {(hour, task, code.value): 1}  # a member's own hash takes longer than its value's
         if dead is not None and before.dead_retries:
-            counted.append(dead)
+            counted[hour, task, dead.value] = 1
         if retried is not None and (before.charged > 1 or before.dead_retries):
-            counted.append(retried)
+            counted[hour, task, retried.value] = 1
         if before.claimed_at:
-            counted.append(_WAITS[bucket_of(before.wait_ms)])
+            counted[hour, task, _WAITS[bucket_of(before.wait_ms)]] = 1
         if code is Code.COMPLETED:
-            counted.append(_DURATIONS[bucket_of(after.finished_at - before.claimed_at)])
-        self._pending.add({(now // HOUR_MS, before.task, name): 1 for name in counted})
+            counted[hour, task, _DURATIONS[bucket_of(after.finished_at - before.claimed_at)]] = 1
+        self._pending.add(counted)
 
     def flush(self, *, last: bool = False) -> None:
         """Write the pending runs; ``last`` makes one short try, for a process that is about to end."""
