@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from celery import chain, shared_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, Retry
 
 from jobclaim.jobs import JobStatus
 from jobclaim.testing import Harness
@@ -88,3 +88,37 @@ def test_what_follows_a_body_that_ignores_is_revoked(jobclaim: Harness) -> None:
     result = chain(says.s("PROGRESS", {"rows": 4}), takes.s()).apply_async()
     jobclaim.drain()
     assert (result.parent.state, result.state) == ("REVOKED", "REVOKED")
+
+
+@shared_task(base=JobTask, bind=True, name="unit.retried_by_hand", max_retries=1)
+def retried_by_hand(self: Any, error: str, when: Any) -> None:
+    raise Retry("later", exc=ValueError(error) if error else None, when=when)
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [("why", ("ValueError", "why")), ("", ("celery.exceptions.MaxRetriesExceededError", "its last"))],
+)
+def test_a_retry_raised_by_hand_keeps_its_time_its_error_and_its_limit(
+    jobclaim: Harness, error: str, failed: tuple[str, str]
+) -> None:
+    result = retried_by_hand.delay(error, 60)
+    jobclaim.drain()
+    waiting = jobclaim.job(result)
+    assert (waiting.status, waiting.attempt) == (JobStatus.PENDING, 1)
+    assert 59_000 < waiting.available_at - jobclaim.clock() <= 60_000
+    jobclaim.travel(61)
+    jobclaim.drain()
+    ended = jobclaim.job(result)
+    assert (ended.status, ended.attempt) == (JobStatus.FAILED, 2)
+    assert ended.failure is not None
+    assert ended.failure.exception == failed[0]
+    assert failed[1] in ended.failure.message
+
+
+def test_a_retry_at_a_time_that_is_none_fails_its_job(jobclaim: Harness) -> None:
+    result = retried_by_hand.delay("why", "soon")
+    jobclaim.drain()
+    failure = jobclaim.job(result).failure
+    assert failure is not None
+    assert "'soon'" in failure.message

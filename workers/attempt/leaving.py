@@ -5,7 +5,8 @@
     an exception, also SystemExit and the like   FAILED with it
     Reject(requeue=False)                        FAILED with its reason
     Reject(requeue=True), an open breaker        PENDING, uncharged, its message sent again
-    Retry that was raised by hand                PENDING, charged, its message sent again
+    Retry that was raised by hand                PENDING at its `when`, charged, its message sent again;
+                                                 FAILED with its error if no attempts are left
     update_state("FAILURE"), then Ignore         FAILED with that state
     update_state("SUCCESS"), then Ignore         COMPLETED with that state
     Ignore                                       CANCELLED
@@ -23,11 +24,12 @@ from typing import Any, cast
 
 from billiard import common
 from celery import Celery, states
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
 
 from jobclaim.jobs import (
     ClaimLost,
     FailureKind,
+    InvalidInput,
     InvalidPayload,
     Job,
     JobCancelled,
@@ -43,6 +45,7 @@ from jobclaim.jobs.transitions import Move
 from jobclaim.workers.attempt import outcome
 from jobclaim.workers.attempt.original import cause_of
 from jobclaim.workers.guarded import BreakerOpen
+from jobclaim.workers.submission import timing
 from jobclaim.workers.submission.dispatch import publish_if_due
 from jobclaim.workers.telemetry import traces
 
@@ -59,6 +62,8 @@ class End:
         The result, the error, or the reason.
     at : int, optional
         When the job may start again, epoch milliseconds.
+    when : float or datetime, optional
+        The same as the body says it: seconds from now, or a time.
     held : Held
         What releases the job, with a release.
     """
@@ -67,6 +72,7 @@ class End:
     value: Any = None
     at: int | None = None
     held: Held = Held.CALLER
+    when: Any = None
 
 
 def process_is_ending() -> bool:
@@ -87,7 +93,7 @@ def end_of(left: BaseException, told: tuple[str, Any] | None = None) -> End:
         State and meta of the body's last ``update_state``.
     """
     if isinstance(left, Retry):
-        return End(Move.RETRY, cause_of(left))
+        return End(Move.RETRY, cause_of(left), when=left.when)
     if isinstance(left, BreakerOpen):
         return End(Move.RELEASE, str(left), left.until, Held.BREAKER)
     if isinstance(left, Reject):
@@ -162,8 +168,22 @@ def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
             release = partial(repo.release, reason=end.value, available_at=end.at, held=end.held)
             return _send_back(app, repo, claim, release, Move.RELEASE)
         case _:  # Move.RETRY
-            kind = outcome.kind_of(end.value) if end.value is not None else None
-            return _send_back(app, repo, claim, partial(repo.reschedule, error=end.value, kind=kind), Move.RETRY)
+            return _try_again(app, repo, claim, end)
+
+
+def _try_again(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
+    """Schedule another attempt at the body's own time, which is now if it is none; or fail the job after its last."""
+    if not claim.attempts_left:
+        error = end.value or MaxRetriesExceededError(f"its task raised Retry in attempt {claim.attempt}, its last")
+        return outcome.record_failure(repo, claim.job_id, claim.claim_token, error)
+    is_delay = isinstance(end.when, (int, float))
+    try:
+        due = timing.due_at(end.when if is_delay else None, None if is_delay else end.when, repo.clock(), app.timezone)
+    except InvalidInput as refused:
+        return outcome.record_failure(repo, claim.job_id, claim.claim_token, refused)
+    kind = outcome.kind_of(end.value) if end.value is not None else None
+    write = partial(repo.reschedule, available_at=due, error=end.value, kind=kind)
+    return _send_back(app, repo, claim, write, Move.RETRY)
 
 
 def _send_back(app: Celery, repo: JobRepo, claim: Job, write: Any, move: Move) -> Job | None:
