@@ -89,7 +89,7 @@ PEERS: Final = (
         OURS,
         "**jobclaim**",
         slow_jobs=300,
-        note="As it comes. By default a killed worker's job runs again, or fails, after a minute.",
+        note="With its extra `fast`. By default a killed worker's job runs again, or fails, after a minute.",
     ),
     _ours(
         "jobclaim-bulk",

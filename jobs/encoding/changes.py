@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final
 
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, ENCODERS, is_absent, place, stored_value
@@ -31,7 +32,9 @@ Change = str | int | float | PlusAttribute | Increment | None
 def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
     """Return what an update must set and remove to turn ``before`` into ``after``; ``status`` is part of the move."""
     difference: dict[str, Change] = {}
-    for name in _CHANGEABLE:
+    for name, now, then in zip(_CHANGEABLE, _values(after), _values(before), strict=True):
+        if now is then and name != "payload":  # whose mark may have changed
+            continue
         value, old = stored_value(after, name), stored_value(before, name)
         if value is not old and not _same(name, value, old):
             difference[name] = _stored(name, value)
@@ -45,6 +48,7 @@ def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> d
 
 _NOT_CHANGED: Final = ("job_id", "status", "payload_mark", "created")
 _CHANGEABLE: Final = tuple(field.name for field in fields(Job) if field.name not in _NOT_CHANGED)
+_values: Final = attrgetter(*_CHANGEABLE)
 
 
 def _same(name: str, value: Any, old: Any) -> bool:

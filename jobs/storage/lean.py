@@ -10,7 +10,6 @@ greenlets share the process, because libcurl's sockets would block them.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from jobclaim.jobs.clock import wait
 from jobclaim.jobs.storage import access, connect
 from jobclaim.jobs.storage.access import Access
+from jobclaim.jobs.storage.bodies import from_json, to_json
 from jobclaim.jobs.storage.inherited import leave_to_parent
 from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.jobs.storage.signing import CONTENT_TYPE, Signer
@@ -155,8 +155,7 @@ class LeanClient:
         contains binary values, which have another form in JSON.
         """
         try:
-            body = json.dumps(request, separators=(",", ":")).encode()
-            return self._ask(operation, body)
+            return self._ask(operation, to_json(request))
         except TypeError:
             pass
         except ClientError as error:
@@ -236,7 +235,7 @@ class LeanClient:
 
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body or b"{}")
+        answer = from_json(body or b"{}")
     except ValueError:  # a load balancer's page instead of an answer
         return {}
     return answer if isinstance(answer, dict) else {}
