@@ -13,9 +13,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobclaim.cli.commands.doctor import _with_unusual
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
 from jobclaim.fleet.statistics import MOST_TASKS, Figures, TaskRuns, read_task, read_tasks
+from jobclaim.infra.doctor import Level, Snapshot, diagnose
+from jobclaim.infra.doctor.snapshot import DeployedTable
 from jobclaim.jobs import FailureKind, Job, JobRepo
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.protocol.histogram import EDGES, LAST, bucket_of, percentile
@@ -274,3 +277,20 @@ def test_the_command_lists_tasks_and_shows_one_by_hour_and_day(repo: JobRepo, mo
     assert len(command(repo, "--by", "day", "-o", "jsonl").splitlines()) == 30
     assert "50 %" in command(repo, TASK, "-o", "table")
     assert "Task 'none' has not run" in command(repo, "none", "-o", "table")
+
+
+def test_the_doctor_names_a_task_that_is_unusual(repo: JobRepo, clock: ManualClock) -> None:
+    session, hour = Session(), clock() // HOUR_MS
+    session.__dict__.update(settings=repo.settings, repo=repo)
+    numbers = {
+        (hour - 30, TASK, str(Code.COMPLETED)): 1000,
+        (hour, TASK, str(Code.COMPLETED)): 80,
+        (hour, TASK, str(Code.RETRIED)): 20,
+    }
+    for request in requests(numbers, repo.table.name):
+        repo.table.client().update_item(**request)
+    seen = _with_unusual(session, Snapshot(tables={repo.settings.job_table: DeployedTable(key=("job_id",))}))
+    (found,) = [finding for finding in diagnose(seen, repo.settings) if finding.subject == f"task {TASK}"]
+    assert found.level is Level.WARN
+    assert found.problem.startswith("fails 20 % of its 100 runs since ")
+    assert _with_unusual(session, Snapshot()).unusual == ()
