@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from jobclaim.jobs import FailureKind, Job, JobError, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.model import DeadState
 from jobclaim.recovery import handling
-from jobclaim.recovery.decide import Figures
+from jobclaim.recovery.decide import Figures, decide
 from jobclaim.recovery.handling import SEND_FAILURES, JobHandler, Messages
 from jobclaim.settings import Settings
+from jobclaim.workers.telemetry import traces
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 
@@ -65,7 +66,7 @@ def test_an_orphan_leaves_a_trace_of_its_kind(repo: JobRepo, clock: ManualClock)
     assert claim is not None
     clock.advance(claim.lease_ms / 1000 + 1)
 
-    with patch.object(handling.traces, "crashed") as crashed:
+    with patch.object(traces, "crashed") as crashed:
         assert handler(repo, Line()).handle(repo.get_job("j"))
 
     assert crashed.call_args.args[1:] == (claim, "orphan")
@@ -75,7 +76,7 @@ def test_an_orphan_leaves_a_trace_of_its_kind(repo: JobRepo, clock: ManualClock)
 def test_an_orphan_without_a_time_of_its_claim_says_so(repo: JobRepo, clock: ManualClock) -> None:
     job = Job(job_id="j", task="t", queue="default", status=JobStatus.PROCESSING, lease_expires_at=1)
 
-    found: Any = handling.decide(job, clock(), Figures(SETTINGS))
+    found: Any = decide(job, clock(), Figures(SETTINGS))
 
     assert "claimed at an unknown time" in found.failure.message
 
