@@ -58,17 +58,21 @@ def command(
 
 
 def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
-    """Add the settings that the live workers run with, if there is a fleet table and it can be read."""
+    """Add the settings that the live workers run with, and what is paused, if the fleet table can be read."""
+    from jobclaim.fleet.pauses import PauseRecords
     from jobclaim.fleet.workers import FleetRecords
     from jobclaim.jobs import StoreUnavailable
+    from jobclaim.views.pauses import pause_in_words
 
     if snapshot.unreachable or not snapshot.tables.get(session.settings.fleet_table):
         return snapshot
     try:
         live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
+        paused = PauseRecords.of(session.repo).read().active(session.now())
     except StoreUnavailable as error:
         return replace(snapshot, refused={**snapshot.refused, "settings of live workers": str(error)})
-    return replace(snapshot, workers={each.worker_id: each.digest for each in live})
+    pauses = [(one.subject, pause_in_words(one, session.now())) for one in paused]
+    return replace(snapshot, workers={each.worker_id: each.digest for each in live}, pauses=pauses)
 
 
 def _with_unusual(session: Session, snapshot: Snapshot) -> Snapshot:

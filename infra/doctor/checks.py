@@ -41,6 +41,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
         *_schedules(snapshot),
         *_limits(settings),
         *_fleet(snapshot, settings),
+        *_pauses(snapshot),
         *_unusual(snapshot),
         *_permissions(snapshot),
     ]
@@ -262,6 +263,11 @@ def _fleet(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
     found = compare(snapshot.workers, settings.digest, asker="this command")
     subject = "settings of live workers"
     yield warn(subject, found.text, REMEDY) if found.differs else ok(subject, found.text)
+
+
+def _pauses(snapshot: Snapshot) -> Iterator[Finding]:
+    for subject, words in snapshot.pauses:
+        yield warn(subject, words, f"end it with `jobclaim unpause {subject}` when its reason is gone")
 
 
 def _unusual(snapshot: Snapshot) -> Iterator[Finding]:

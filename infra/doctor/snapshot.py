@@ -92,6 +92,8 @@ class Snapshot:
         Of the tested actor.
     unusual : sequence of (str, str)
         Tasks whose last runs differ from their week before, and how.
+    pauses : sequence of (str, str)
+        What is paused, and by whom, until when and why.
     workers : mapping of str to str, optional
         Digest of the settings by live worker, empty if its record has none; ``None`` if they were not read.
     """
@@ -108,3 +110,4 @@ class Snapshot:
     permissions: tuple[Permission, ...] = ()
     workers: Mapping[str, str] | None = None
     unusual: Sequence[tuple[str, str]] = ()
+    pauses: Sequence[tuple[str, str]] = ()

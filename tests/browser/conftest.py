@@ -30,6 +30,7 @@ SHOP = {
     "JOBCLAIM_WORKER_DEAD_AFTER_SECONDS": "20",
     "JOBCLAIM_CANCEL_GRACE_SECONDS": "1",
     "JOBCLAIM_INDEX_COMPLETED": "true",
+    "JOBCLAIM_SCHEDULES": '{"stocktaking": {"task": "shop.price", "cron": "0 3 1 1 *", "args": [3]}}',
 }
 
 

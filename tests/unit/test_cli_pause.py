@@ -62,6 +62,14 @@ def test_a_paused_schedule_is_marked_where_schedules_are_listed(session: Session
     assert "nightly (paused)" in run(session, "schedule", "list", "-o", "table").stdout
 
 
+def test_the_doctor_names_what_is_paused(session: Session) -> None:
+    run(session, "pause", "queue", "mail", *WHY)
+    rows = [json.loads(line) for line in run(session, "doctor", "-o", "jsonl").stdout.splitlines()]
+    (found,) = [row for row in rows if row["subject"] == "queue mail" and "paused" in row["problem"]]
+    assert (found["level"], "ann" in found["problem"]) == ("WARN", True)
+    assert "jobclaim unpause queue mail" in found["fix"]
+
+
 def test_a_pause_and_its_end_are_in_the_trail_once_each(session: Session) -> None:
     run(session, "pause", "queue", "mail", *WHY)
     run(session, "unpause", "queue", "mail", "--by", "bob", "--reason", "it is back")
