@@ -9,7 +9,7 @@ from itertools import islice, pairwise, takewhile
 from typing import Any, Final
 
 from jobclaim.specs.cron import Cron
-from jobclaim.specs.ticks import ticks_after
+from jobclaim.specs.ticks import ticks_after, ticks_before
 
 MINUTES_OF_A_WEEK: Final = 7 * 24 * 60
 MINUTE: Final = timedelta(minutes=1)
@@ -95,6 +95,16 @@ def next_fires(entry: Entry, after: datetime, count: int) -> list[datetime]:
         return []
     first = (after.timestamp() // entry.when + 1) * entry.when
     return [datetime.fromtimestamp(first + n * entry.when, zone) for n in range(count)]
+
+
+def last_fires(entry: Entry, before: datetime, count: int) -> list[datetime]:
+    """Return the last times at which an entry fired, newest first; only those within forty years."""
+    if isinstance(entry.when, Cron):
+        return list(islice(ticks_before(entry.when, before, entry.zone or UTC), count))
+    if not entry.when:
+        return []
+    first = before.timestamp() // entry.when * entry.when
+    return [datetime.fromtimestamp(first - n * entry.when, UTC) for n in range(count)]
 
 
 def clock_changes(zone: tzinfo, year: int) -> list[tuple[datetime, str]]:

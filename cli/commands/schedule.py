@@ -145,14 +145,23 @@ Examples:
 @output_option
 @pass_session
 def list_(session: Session, app: str | None, output: Format | None) -> None:
-    """Show every entry: task, schedule, queue, expiry, next tick, and whether it is paused."""
+    """Show every entry: task, schedule, queue, expiry, next tick, the job of its last tick, and whether it is paused.
+
+    A last tick without a job was not submitted, or its job is past its retention; ticks of plain tasks make no jobs.
+    Reads one job for each entry.
+    """
     from jobclaim.jobs.storage.pauses import PauseKind
     from jobclaim.views.pauses import active_record
 
     entries, world = _known(session, app, live=False, hotspot=5)
     pauses, now = session.repo.pauses.current(), session.now()
+    last = _last_ticks(session, entries)
     rows = [
-        {**_record(entry, world, 1), "paused": active_record(pauses, PauseKind.SCHEDULE, entry.name, now)}
+        {
+            **_record(entry, world, 1),
+            "last": last.get(entry.name),
+            "paused": active_record(pauses, PauseKind.SCHEDULE, entry.name, now),
+        }
         for entry in entries
     ]
     Output(output, id_field="name").many(rows, LIST, empty="Nothing is scheduled.")
@@ -219,6 +228,33 @@ def run_(session: Session, name: str, app: str | None, reason: str, by: str, out
     Output(output).fact({"schedule": name, "job_id": job_id}, f"{name} runs as job {job_id}")
 
 
+def _last_ticks(session: Session, entries: list[Entry]) -> dict[str, dict[str, Any]]:
+    """Return the last tick of each entry that had one, with the status of its job."""
+    from jobclaim.governance.schedules import last_fires
+    from jobclaim.jobs.protocol.lifecycle import is_gone
+    from jobclaim.workers.schedule.beat import tick_id
+
+    now = session.now()
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    due = {entry.name: at for entry in entries for at in last_fires(entry, moment, 1)}
+    jobs = session.repo.table.get_many([tick_id(name, at) for name, at in due.items()])
+    ticks = {}
+    for name, at in due.items():
+        job = jobs.get(job_id := tick_id(name, at))
+        known = job is not None and not is_gone(job, now)
+        ticks[name] = {"at": _utc(at), "job_id": job_id, "status": str(job.status) if job and known else None}
+    return ticks
+
+
+def _utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _last_in_words(row: Mapping[str, Any]) -> str:
+    last = row["last"]
+    return f"{last['at']} {last['status'] or 'no job'}" if last else "-"
+
+
 def _at(row: Mapping[str, Any]) -> str:
     return str(row["at"])
 
@@ -251,7 +287,7 @@ def _record(entry: Entry, world: World, count: int) -> dict[str, Any]:
         "when": times(entry),
         "queue": entry.queue or world.queue_of.get(entry.task) or world.default_queue,
         "expires_seconds": entry.expires,
-        "next": [at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") for at in coming],
+        "next": [_utc(at) for at in coming],
         "place": f"{entry.file}:{entry.line}" if entry.file else "",
     }
 
@@ -338,6 +374,7 @@ LIST = [
     Column(
         "expires", lambda row: f"{row['expires_seconds']:g} s" if row["expires_seconds"] else "-", fold=False, rank=3
     ),
+    Column("last tick", _last_in_words, rank=1),
     Column("next", lambda row: (row["next"] or ["never"])[0], fold=False),
 ]
 NEXT = [

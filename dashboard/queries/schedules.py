@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Final
 
 from jobclaim.dashboard import charts
@@ -20,14 +19,13 @@ from jobclaim.dashboard.services import Services
 from jobclaim.fleet.by_hand import RunByHand
 from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.governance.schedule_rules import World, validate
-from jobclaim.governance.schedules import Entry, entry_of, next_fires
+from jobclaim.governance.schedules import Entry, entry_of, last_fires, next_fires
 from jobclaim.jobs import Job
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.pauses import Pause, PauseKind
 from jobclaim.settings import Settings
 from jobclaim.specs.cron import Cron
 from jobclaim.specs.finding import Finding
-from jobclaim.specs.ticks import ticks_before
 from jobclaim.views.humane import span
 
 TICKS: Final = 5
@@ -157,16 +155,6 @@ def last_ticks(entry: Entry, before: datetime, count: int) -> list[Tick]:
     return [
         Tick(round(at.timestamp() * 1000), tick_id(entry.name, at), None) for at in last_fires(entry, before, count)
     ]
-
-
-def last_fires(entry: Entry, before: datetime, count: int) -> list[datetime]:
-    """Return the last times at which an entry fired, newest first; only those within forty years."""
-    if isinstance(entry.when, Cron):
-        return list(islice(ticks_before(entry.when, before, entry.zone or UTC), count))
-    if not entry.when:
-        return []
-    first = before.timestamp() // entry.when * entry.when
-    return [datetime.fromtimestamp(first - n * entry.when, UTC) for n in range(count)]
 
 
 def view(

@@ -56,6 +56,7 @@ def a_row() -> dict[str, Any]:
         "expires_seconds": 90.0,
         "next": ["2026-11-28T12:05:00Z"],
         "paused": None,
+        "last": None,
         "worker_id": WORKER,
         "state": "alive",
         "silence_ms": 900,

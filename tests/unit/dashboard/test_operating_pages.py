@@ -14,7 +14,7 @@ from jobclaim.dashboard.meter import Meter, metered
 from jobclaim.dashboard.queries import fleet, queues, reconcile, schedules, workers
 from jobclaim.dashboard.services import Services
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
-from jobclaim.governance.schedules import NEVER, Entry
+from jobclaim.governance.schedules import NEVER, Entry, last_fires
 from jobclaim.jobs import Job
 from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
 from jobclaim.specs.cron import Cron
@@ -158,18 +158,18 @@ EVERY_20 = Cron(minutes=frozenset({0, 20, 40}), hours=frozenset(range(6, 21)))
 
 
 def test_last_fires_of_an_interval_are_counted_from_the_epoch() -> None:
-    found = schedules.last_fires(Entry("a", "t", 900.0), MONDAY, 2)
+    found = last_fires(Entry("a", "t", 900.0), MONDAY, 2)
     assert [f"{at:%H:%M}" for at in found] == ["12:00", "11:45"]
 
 
 def test_last_fires_of_a_crontab_go_back_over_midnight() -> None:
-    found = schedules.last_fires(Entry("a", "t", EVERY_20), MONDAY.replace(hour=6, minute=20), 3)
+    found = last_fires(Entry("a", "t", EVERY_20), MONDAY.replace(hour=6, minute=20), 3)
     assert [f"{at:%d %H:%M}" for at in found] == ["23 06:20", "23 06:00", "22 20:40"]
 
 
 def test_what_never_fires_has_no_last_tick() -> None:
-    assert schedules.last_fires(Entry("a", "t", NEVER), MONDAY, 3) == []
-    assert schedules.last_fires(Entry("a", "t", None), MONDAY, 3) == []
+    assert last_fires(Entry("a", "t", NEVER), MONDAY, 3) == []
+    assert last_fires(Entry("a", "t", None), MONDAY, 3) == []
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_schedule_of_another_zone_says_so(make_board: Callable[..., Board]) ->
     html = make_board(schedules={"leap": spec}).browser().get("/schedules").text
     assert "0 12 29 2 * (Europe/Berlin)" in html
     [entry] = [one for one in schedules.entries_of(Settings(schedules={"leap": spec})) if one.name == "leap"]
-    assert schedules.last_fires(entry, MONDAY, 1) == [datetime(2024, 2, 29, 11, tzinfo=UTC)]
+    assert last_fires(entry, MONDAY, 1) == [datetime(2024, 2, 29, 11, tzinfo=UTC)]
 
 
 def test_more_schedules_than_one_view_reads_are_shown_without_their_ticks(make_board: Callable[..., Board]) -> None:
