@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from jobclaim.cli import completing
 from jobclaim.cli.commands.dead import columns as dead
-from jobclaim.cli.commands.schedule import LIST
+from jobclaim.cli.commands.schedule.rows import LIST
 from jobclaim.cli.commands.workers import COLUMNS as WORKERS
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.job_columns import columns as job_columns

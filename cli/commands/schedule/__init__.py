@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from jobclaim.cli.commands.schedule.checked import entries_of_app, of_app, of_source
+from jobclaim.cli.commands.schedule.rows import LIST, NEXT, last_ticks, record, times
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Column, Format, Output, output_option, remark
+from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
-
-if TYPE_CHECKING:
-    from jobclaim.governance.schedule_rules import World
-    from jobclaim.governance.schedules import Entry
 
 CHECKS = (
     "duplicates",
@@ -117,7 +113,7 @@ def validate(
     from jobclaim.governance.schedule_rules import validate as check
 
     chosen = [name for name in CHECKS if flags[f"check_{name.replace('-', '_')}"]]
-    looked = _static(roots, chosen, hotspot, known) if roots else _of_app(session, app, live, hotspot, known)
+    looked = of_source(roots, chosen, hotspot, known) if roots else of_app(session, app, live, hotspot, known)
     entries, world = looked.entries, looked.world
     if verbose:
         for entry in entries:
@@ -153,12 +149,12 @@ def list_(session: Session, app: str | None, output: Format | None) -> None:
     from jobclaim.jobs.storage.pauses import PauseKind
     from jobclaim.views.pauses import active_record
 
-    entries, world = _known(session, app, live=False, hotspot=5)
+    entries, world = entries_of_app(session, app, live=False, hotspot=5)
     pauses, now = session.repo.pauses.current(), session.now()
-    last = _last_ticks(session, entries)
+    last = last_ticks(session, entries)
     rows = [
         {
-            **_record(entry, world, 1),
+            **record(entry, world, 1),
             "last": last.get(entry.name),
             "paused": active_record(pauses, PauseKind.SCHEDULE, entry.name, now),
         }
@@ -187,11 +183,11 @@ Examples:
 @pass_session
 def next_(session: Session, app: str | None, count: int, output: Format | None) -> None:
     """Show the next ticks in order of time: at least one of each entry, and the soonest others up to -n."""
-    entries, world = _known(session, app, live=False, hotspot=5)
+    entries, world = entries_of_app(session, app, live=False, hotspot=5)
     first: list[dict[str, Any]] = []
     later: list[dict[str, Any]] = []
     for entry in entries:
-        ticks = _record(entry, world, count)["next"] or ["never"]
+        ticks = record(entry, world, count)["next"] or ["never"]
         rows = [{"at": at, "name": entry.name, "task": entry.task} for at in ticks]
         first += rows[:1]
         later += rows[1:]
@@ -228,132 +224,8 @@ def run_(session: Session, name: str, app: str | None, reason: str, by: str, out
     Output(output).fact({"schedule": name, "job_id": job_id}, f"{name} runs as job {job_id}")
 
 
-def _last_ticks(session: Session, entries: list[Entry]) -> dict[str, dict[str, Any]]:
-    """Return the last tick of each entry that had one, with the status of its job."""
-    from jobclaim.governance.schedules import last_fires
-    from jobclaim.jobs.protocol.lifecycle import is_gone
-    from jobclaim.workers.schedule.beat import tick_id
-
-    now = session.now()
-    moment = datetime.fromtimestamp(now / 1000, UTC)
-    due = {entry.name: at for entry in entries for at in last_fires(entry, moment, 1)}
-    jobs = session.repo.table.get_many([tick_id(name, at) for name, at in due.items()])
-    ticks = {}
-    for name, at in due.items():
-        job = jobs.get(job_id := tick_id(name, at))
-        known = job is not None and not is_gone(job, now)
-        ticks[name] = {"at": _utc(at), "job_id": job_id, "status": str(job.status) if job and known else None}
-    return ticks
-
-
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _last_in_words(row: Mapping[str, Any]) -> str:
-    last = row["last"]
-    return f"{last['at']} {last['status'] or 'no job'}" if last else "-"
-
-
 def _at(row: Mapping[str, Any]) -> str:
     return str(row["at"])
-
-
-def times(entry: Entry) -> str:
-    """Describe when an entry fires, in the notation of crontab(5)."""
-    from jobclaim.specs.cron import Cron
-
-    if not isinstance(entry.when, Cron):
-        return f"every {entry.when:g} s" if entry.when else "not understood"
-    cron = entry.when
-    sets = (
-        (cron.minutes, range(60)),
-        (cron.hours, range(24)),
-        (cron.days, range(1, 32)),
-        (cron.months, range(1, 13)),
-        (cron.weekdays, range(7)),
-    )
-    fields = ("*" if len(given) == len(full) else ",".join(map(str, sorted(given))) for given, full in sets)
-    return " ".join([*fields, *([f"({entry.zone})"] if entry.zone and str(entry.zone) != "UTC" else [])])
-
-
-def _record(entry: Entry, world: World, count: int) -> dict[str, Any]:
-    from jobclaim.governance.schedules import next_fires
-
-    coming = next_fires(entry, datetime.now(world.zone), count)
-    return {
-        "name": entry.name,
-        "task": entry.task,
-        "when": times(entry),
-        "queue": entry.queue or world.queue_of.get(entry.task) or world.default_queue,
-        "expires_seconds": entry.expires,
-        "next": [_utc(at) for at in coming],
-        "place": f"{entry.file}:{entry.line}" if entry.file else "",
-    }
-
-
-def _known(session: Session, app: str | None, live: bool, hotspot: int) -> tuple[list[Entry], World]:
-    from jobclaim.cli.findings import find_app
-    from jobclaim.governance.inspection import world_of
-    from jobclaim.governance.schedules import entries_of
-    from jobclaim.governance.source import read
-
-    known = find_app(app) if app else session.app_with_tasks
-    places = read([Path.cwd()]).texts if known.conf.beat_schedule and (Path.cwd() / "pyproject.toml").exists() else {}
-    return entries_of(known, places), world_of(known, live_queues=_live(session) if live else None, hotspot=hotspot)
-
-
-def _live(session: Session) -> frozenset[str]:
-    from jobclaim.fleet.workers import FleetRecords
-
-    live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
-    return frozenset(queue for record in live for queue in record.queues)
-
-
-@dataclass(frozen=True)
-class Checkable:
-    """What is checked, and which parts of it could not be read."""
-
-    entries: list[Entry]
-    world: World
-    what: str
-    incomplete: tuple[str, ...] = ()
-
-
-def _of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> Checkable:
-    entries, world = _known(session, app, live, hotspot)
-    return Checkable(entries, replace(world, known=known), f"{len(entries)} schedule entries")
-
-
-def _static(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> Checkable:
-    from jobclaim.governance.project_files import schedules_of_project
-    from jobclaim.governance.source import read
-    from jobclaim.governance.static_schedules import static_entries
-    from jobclaim.governance.static_world import static_world
-
-    source = read(roots)
-    entries, unread = static_entries(source)
-    entries += schedules_of_project(roots)
-    world = static_world(source, hotspot=hotspot, entries=entries, known=known)
-    if "queues" in chosen and world.queues is None:
-        raise click.UsageError(
-            "--check-queues found no queue names written out in the source; leave --static out "
-            "and name the app by --app MODULE:NAME"
-        )
-    return Checkable(
-        entries,
-        world,
-        f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",
-        (
-            *(f"{place}: the schedule is computed at run time" for place in unread),
-            *(
-                f"{one.file}:{one.line}: the task of {one.name!r} is computed at run time"
-                for one in entries
-                if not one.task_known
-            ),
-            *(f"{file}: not Python that this version reads" for file in source.unread),
-        ),
-    )
 
 
 def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCode:
@@ -364,21 +236,3 @@ def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCod
     for place in incomplete:
         remark(f"  {place}")
     return ExitCode.ERROR if asked and code is ExitCode.OK else code
-
-
-LIST = [
-    Column("name", lambda row: str(row["name"]) + (" (paused)" if row["paused"] else "")),
-    Column("task", lambda row: str(row["task"])),
-    Column("when", lambda row: str(row["when"])),
-    Column("queue", lambda row: str(row["queue"]), fold=False, rank=2),
-    Column(
-        "expires", lambda row: f"{row['expires_seconds']:g} s" if row["expires_seconds"] else "-", fold=False, rank=3
-    ),
-    Column("last tick", _last_in_words, rank=1),
-    Column("next", lambda row: (row["next"] or ["never"])[0], fold=False),
-]
-NEXT = [
-    Column("at", lambda row: str(row["at"]), fold=False),
-    Column("name", lambda row: str(row["name"])),
-    Column("task", lambda row: str(row["task"])),
-]
