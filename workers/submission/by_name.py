@@ -110,7 +110,7 @@ def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         task.__header__(*args, **kwargs)
     except TypeError as error:
         raise InvalidInput(
-            f"the arguments do not fit task {task.name!r}: {error}; correct --args or --kwargs"
+            f"the arguments do not fit task {task.name!r}: {error}; correct the arguments"
         ) from None
 
 
