@@ -19,9 +19,11 @@ from jobclaim.dashboard.services import Services
 from jobclaim.dashboard.sharing import Shared
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo
+from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.storage.connect import client
 from jobclaim.settings import QueueSpec, Settings
 from tests.conftest import FAKE_AWS
+from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
 
@@ -69,10 +71,16 @@ class Cloud:
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    """One AWS in memory for all tests of a file; each board has tables and queues of its own."""
+def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """One AWS in memory for all tests of a file; each board has tables and queues of its own.
+
+    The tables are the simulation's, which reports no read units; modules marked ``embedded`` have moto's.
+    """
     with mock.patch.dict(os.environ, FAKE_AWS), mock_aws():
-        yield Cloud(client(Settings(), "dynamodb"), client(Settings(), "sqs"))
+        embedded = request.node.get_closest_marker("embedded")
+        yield Cloud(
+            client(Settings(), "dynamodb") if embedded else ModelClient(system_clock), client(Settings(), "sqs")
+        )
 
 
 @contextmanager
@@ -87,8 +95,11 @@ def in_process(cloud: Cloud, clock: ManualClock, **fields: Any) -> Iterator[Boar
         queue_prefix=f"{name}-",
         **fields,
     )
-    for spec in table_specs(settings):
-        list(ensure_table(cloud.dynamodb, spec, 10))
+    if isinstance(cloud.dynamodb, ModelClient):
+        cloud.dynamodb.make_tables(settings.job_table, settings.fleet_table)
+    else:
+        for spec in table_specs(settings):
+            list(ensure_table(cloud.dynamodb, spec, 10))
     for queue in settings.queue_names:
         cloud.sqs.create_queue(QueueName=settings.physical_name(queue))
     sent: list[str] = []

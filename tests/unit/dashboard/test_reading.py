@@ -11,6 +11,8 @@ from jobclaim.jobs.storage.lean import LeanClient, lean
 from tests.support.hostile import fill
 from tests.unit.dashboard.conftest import Board
 
+pytestmark = pytest.mark.embedded
+
 
 @pytest.fixture
 def both(board: Board) -> tuple[Any, Any]:

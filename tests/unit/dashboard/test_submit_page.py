@@ -18,6 +18,8 @@ from jobclaim.jobs import Job, JobStatus
 from jobclaim.workers import JobTask
 from tests.unit.dashboard.conftest import Board
 
+pytestmark = pytest.mark.embedded
+
 TASK = "board.charge"
 
 
