@@ -38,7 +38,7 @@ def made(effects: str) -> tuple[int, list[Made]]:
     """Return the number of the effects of a job, and the first of them; none if an older release wrote them."""
     head, _, shown = effects.partition(" ")
     number = head.partition(":")[0]
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit()):
         return 0, []
     try:
         return int(number), [Made(*map(str, one)) for one in json.loads(shown or "[]")]

@@ -210,6 +210,10 @@ def test_a_job_keeps_kind_table_and_key_of_its_first_writes() -> None:
     assert made(without_keys(kept, "-")) == (2, [("put", "ledger", "-"), ("update", "stock", "-")])
 
 
+def test_effects_of_a_text_that_is_not_ours_are_none() -> None:
+    assert [made(text) for text in ("", "written once", "²", "²: []")] == [(0, [])] * 4
+
+
 def test_what_a_job_keeps_of_its_writes_is_bounded() -> None:
     long = [make("Put", {"TableName": "t" * 200, "Item": {"id": "x" * 900, "n": n}}) for n in range(99)]
     kept = evidence(long)

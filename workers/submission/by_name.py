@@ -109,9 +109,7 @@ def check_arguments(task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     try:
         task.__header__(*args, **kwargs)
     except TypeError as error:
-        raise InvalidInput(
-            f"the arguments do not fit task {task.name!r}: {error}; correct the arguments"
-        ) from None
+        raise InvalidInput(f"the arguments do not fit task {task.name!r}: {error}; correct the arguments") from None
 
 
 def _check_claims(task: Any, is_sure: Callable[[str], bool] | None) -> None:
