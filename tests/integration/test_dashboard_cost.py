@@ -116,6 +116,8 @@ def addresses() -> dict[str, list[str]]:
         "/dead": ["/dead", "/dead?state=SCHEDULED"],
         "/dead/act": [act],
         "/dead/operation": ["/dead/operation?key=none"],
+        "/tasks": ["/tasks"],
+        "/task": ["/task?name=shop.pay"],
         "/queues": ["/queues"],
         "/workers": ["/workers"],
         "/schedules": ["/schedules"],
