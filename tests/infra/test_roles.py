@@ -176,6 +176,8 @@ def test_a_reader_looks_at_everything_and_an_operator_retries_and_cancels(accoun
     failed = account.repo.create_job("tests.note", {"args": [1]}, queue="email")
     account.repo.claim_job(failed.job_id)
     account.repo.update_status(failed.job_id, "FAILED", error="no")
+    account.run(operator, "jobclaim", "retry", failed.job_id, "--payload", '{"args": [2], "kwargs": {}}')
+    account.run(operator, "jobclaim", "cancel", "--queue", "email", "--yes")
     account.run(operator, "jobclaim", "retry", failed.job_id)
     account.run(operator, "jobclaim", "pause", "queue", "email", "--reason", "the provider is down")
     account.run(operator, "jobclaim", "unpause", "queue", "email")
