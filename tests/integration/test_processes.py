@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.clock import ManualClock
 from tests.support.processes import ManagedProcess, ProcessDied
 from tests.support.waiting import wait_until
@@ -98,3 +101,44 @@ def test_no_test_sees_the_callers_aws_account() -> None:
     assert os.environ["AWS_ACCESS_KEY_ID"] == "jobclaimtest"
     assert os.environ["AWS_EC2_METADATA_DISABLED"] == "true"
     assert "AWS_PROFILE" not in os.environ
+
+
+WHAT_IT_IS = """
+import json, os, signal, sys
+print(json.dumps({
+    "arguments": sys.argv, "environment": dict(os.environ), "folder": os.getcwd(), "path": sys.path,
+    "name": __name__, "parent": os.getppid(), "leads": os.getsid(0) == os.getpid() == os.getpgid(0),
+    "input": sys.stdin.read(), "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    "tests": [name for name in sys.modules if name.split(".")[0] == "tests"],
+}))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["-c", WHAT_IT_IS], ["-m", "what_it_is"], ["what_it_is.py"]], ids=["-c", "-m", "file"]
+)
+def test_a_forked_program_is_what_an_interpreter_would_start(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "what_it_is.py").write_text(WHAT_IT_IS)
+    argv = [sys.executable, *words, "one", "two"]
+    env = {"LC_CTYPE": "C.UTF-8", "PATH": os.environ["PATH"], "PYTHONPATH": "/a:/b"}
+    started = subprocess.run(
+        argv, env=env, cwd=tmp_path, input="typed", text=True, capture_output=True, check=True, start_new_session=True
+    )
+    forked = warm.run(argv, env=env, cwd=tmp_path, answer="typed")
+    assert (forked.returncode, forked.stderr) == (0, "")
+    assert json.loads(forked.stdout) == json.loads(started.stdout)
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [("pass", 0), ("raise SystemExit(3)", 3), ("1 / 0", 1), ("import os; os.kill(os.getpid(), 9)", -9)],
+)
+def test_a_forked_program_ends_as_it_would(program: str, code: int) -> None:
+    ended = warm.run([sys.executable, "-c", program])
+    assert (ended.returncode, "ZeroDivisionError" in ended.stderr) == (code, program == "1 / 0")
+
+
+def test_a_forked_command_that_goes_on_too_long_is_killed() -> None:
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
+        warm.run([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"], timeout=2)
+    assert str(caught.value.stdout) == "up\n"
