@@ -296,9 +296,12 @@ class Job:
 class Page:
     """A page of jobs; ``cursor`` continues after it, ``None`` at the end.
 
-    ``unreadable`` holds the ids of jobs on it whose items this version cannot read.
+    ``unreadable`` holds the ids of jobs on it whose items this version cannot read. ``looked_at`` entries of the
+    index were read for it, from time ``span[0]`` to ``span[1]`` of the list's order, epoch milliseconds.
     """
 
     jobs: tuple[Job, ...]
     cursor: str | None = None
     unreadable: tuple[str, ...] = ()
+    looked_at: int = 0
+    span: tuple[int, int] | None = None

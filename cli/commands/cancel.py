@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobclaim.cli.exits import ExitCode
-from jobclaim.cli.output import Output, output_option, remark, say
+from jobclaim.cli.output import Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
 from jobclaim.cli.times import Duration, Past
 
@@ -117,9 +117,9 @@ def by_filter(session: Session, options: dict[str, Any], verb: str = "cancel") -
     wanted = cancels.ending(_selection(session, options))
     _show(found := cancels.preview(wanted), options["limit"])
     if options["dry_run"]:
-        if out.format == "ids":
+        if out.is_ids:
             for _, job in zip(range(options["limit"] or found.count), cancels.find(wanted), strict=False):
-                say(job.job_id)
+                out.id(job.job_id)
             return ExitCode.OK
         return _report(CancelReport(matched=found.count), wanted, out, verb, dry_run=True)
     if found.complete and not found.count:
@@ -134,7 +134,7 @@ def by_filter(session: Session, options: dict[str, Any], verb: str = "cancel") -
                 limit=options["limit"],
                 rate=options["rate"],
                 progress=print_progress(verb),
-                on_done=say if out.format == "ids" else None,
+                on_done=out.id if out.is_ids else None,
                 report=report,
             )
     except KeyboardInterrupt:
@@ -200,7 +200,7 @@ def _report(report: CancelReport, wanted: OpenJobs, out: Output, verb: str, *, d
     }
     asked = f", {report.requested} of them requested from their workers" if report.requested else ""
     words = "nothing was changed" if dry_run else f"{report.done} of {report.matched} done{asked}"
-    if out.format != "ids":
+    if not out.is_ids:
         out.fact(record, f"{verb}: {words}")
     for job_id, reason in report.refused:
         remark(f"refused: {job_id}: {reason}")

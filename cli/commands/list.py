@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
-from jobclaim.cli.times import Duration
+from jobclaim.cli.times import Past
 from jobclaim.cli.watching import repeat, watch_option
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ Examples:
   jobclaim list -s failed -0 | xargs -0 jobclaim retry
   jobclaim list -s PENDING -q documents -o json | jq '.items[].job_id'
   jobclaim list -s FAILED --task 'billing.*' --kind TRANSIENT --since 2h
+  jobclaim list -s FAILED --error 'connection reset' --since yesterday
+  jobclaim list --tag customer:42 --argument '"invoice": 7'
+  jobclaim list -s FAILED --id 'nightly@*'          runs of a schedule
+  jobclaim list -s FAILED --worker w-1 --key 'invoice-*'
   jobclaim list --watch 5s
 """
 )
@@ -38,8 +42,14 @@ Examples:
 @click.option("-q", "--queue", help="Only jobs of this queue.")
 @click.option("-t", "--task", help="Only jobs of this task; * matches anything.")
 @click.option("-k", "--kind", help="Only jobs with this kind of failure: TRANSIENT, PERMANENT, TIMEOUT ...")
-@click.option("--worker", "worker_id", help="Only jobs that this worker claimed last.")
-@click.option("--since", type=Duration(), help="Only jobs submitted within this time: 90, 10m, 2h, 1d.")
+@click.option("--tag", "tags", multiple=True, help="Only jobs with this tag; may be repeated.")
+@click.option("--argument", help="Only jobs with this text in their arguments, as JSON; case does not matter.")
+@click.option("--error", help="Only jobs with this text in a failure's exception, message or place.")
+@click.option("--id", "id_pattern", help="Only jobs with this id; * matches anything.")
+@click.option("--key", help="Only jobs with this idempotency key; * matches anything.")
+@click.option("--worker", "worker_id", help="Only jobs that this worker claimed.")
+@click.option("--since", type=Past(), help="Only jobs submitted since then: 10m, 2h ago, yesterday, 14:30; UTC.")
+@click.option("--until", type=Past(), help="Only jobs submitted until then.")
 @click.option(
     "-n",
     "--limit",
@@ -55,22 +65,23 @@ Examples:
 @pass_session
 def command(
     session: Session,
+    /,
     status: str | None,
     queue: str | None,
-    task: str | None,
-    kind: str | None,
-    worker_id: str | None,
     since: int | None,
+    until: int | None,
+    id_pattern: str | None,
     limit: int,
     cursor: str | None,
     payload: bool,
     watch: int | None,
     output: Format | None,
+    **criteria: Any,
 ) -> None:
     """List jobs by state: open ones by their due time, ended ones newest first.
 
-    Reads a bounded number of index pages, never the whole table: a filter that matches few jobs returns a short list
-    and a cursor. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
+    A filter looks through at most 2,000 jobs of each state, never the whole table, and says which; a cursor continues
+    there. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
     """
     from jobclaim.jobs import InvalidInput
     from jobclaim.views.job_filter import JobFilter
@@ -82,7 +93,7 @@ def command(
     if queue is not None:
         session.settings.queue(queue)
     try:
-        wanted = JobFilter.of(task=task, kind=kind, worker_id=worker_id, since_ms=since)
+        wanted = JobFilter.of(**criteria, job_id=id_pattern, submitted_after=since, submitted_before=until)
     except InvalidInput as error:
         raise click.BadParameter(str(error), param_hint="--kind") from None
     states, out = _states(status), Output(output)
@@ -104,22 +115,26 @@ def _show(
     out: Output,
 ) -> None:
     from jobclaim.cli.job_columns import columns
-    from jobclaim.views.job_filter import filtered_page
+    from jobclaim.views.job_filter import filtered_page, looked_through
     from jobclaim.views.records import job_record
 
     repo, now = session.repo, session.now()
     pages = [filtered_page(repo, state, wanted, now=now, queue=queue, limit=limit, cursor=cursor) for state in states]
     cursors = {state: page.cursor for state, page in zip(states, pages, strict=True) if page.cursor}
+    looked_at = {state: page.looked_at for state, page in zip(states, pages, strict=True)}
     unreadable = [job_id for page in pages for job_id in page.unreadable]
     out.many(
         [job_record(job, payload=payload) for page in pages for job in page.jobs],
         columns(now, payload=payload),
         empty=f"No job is {' or '.join(states)}{f' in queue {queue!r}' if queue else ''}{wanted.words()}.",
-        extra={"cursors": cursors} | ({"unreadable": unreadable} if unreadable else {}),
+        extra={"cursors": cursors, "looked_at": looked_at} | ({"unreadable": unreadable} if unreadable else {}),
     )
     if out.format != "json":
-        for state, more in cursors.items():
-            remark(f"More {state} jobs: --status {state} --cursor {more}")
+        for state, page in zip(states, pages, strict=True):
+            looked = "" if wanted.is_empty else f"{looked_through(page.looked_at, page.span, [state])}."
+            more = f"More {state} jobs: --status {state} --cursor {page.cursor}" if page.cursor else ""
+            if looked or more:
+                remark(f"{looked} {more}".strip())
         for job_id in unreadable:
             remark(f"Unreadable, written by another version or by hand: {job_id}")
 

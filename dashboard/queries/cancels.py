@@ -24,9 +24,18 @@ OWN: Final = frozenset({"most", "rate", "reason", "key", "verb"})
 
 
 def is_possible(query: JobQuery) -> bool:
-    """Return whether a list has a filter and open jobs only, so that "these" are named."""
+    """Return whether a list has a filter and open jobs only, so that "these" are named.
+
+    Text in arguments or errors names none: it is searched for as it is shown, and cancelling reads what is hidden.
+    """
     narrowed = query.parameters().keys() - {"status", "order", "limit"}
-    return bool(narrowed) and all(status.is_open for status in query.status)
+    return bool(narrowed) and not narrowed & {"argument", "error"} and all(status.is_open for status in query.status)
+
+
+OWN: Final = ("most", "rate", "reason")
+"""Parameters beside those of the list."""
+BEYOND_COMMAND: Final = frozenset({"kind", "exception", "fingerprint", "state", "tag", "idempotency_key"})
+"""Filters that `jobclaim cancel` lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +64,7 @@ class CancelQuery:
         query = JobQuery.of(QueryParams(kept), settings)
         if not is_possible(query):
             raise InvalidInput(
-                "name the open jobs to cancel by task, queue, worker, id or time; to cancel all jobs, use "
+                "name the open jobs to cancel by task, queue, worker, id, key, tag or time; to cancel all jobs, use "
                 "`jobclaim cancel --all`"
             )
         fits = query.filter(now)
@@ -71,7 +80,7 @@ class CancelQuery:
     @classmethod
     def of_form(cls, fields: Mapping[str, str], settings: Settings, now: int) -> Self:
         """Read a form, which holds the filter in one field. Raises `InvalidInput`."""
-        own = [(name, fields.get(name, "")) for name in ("most", "rate", "reason")]
+        own = [(name, fields.get(name, "")) for name in OWN]
         return cls.of(QueryParams([*QueryParams(fields.get("filter", "")).multi_items(), *own]), settings, now)
 
     def filter_text(self) -> str:
@@ -98,7 +107,7 @@ class CancelQuery:
     def cli(self) -> str:
         """Return the equivalent command; empty if the command lacks one of the filters, and would mean more jobs."""
         query, words = self.query, ["jobclaim", "cancel"]
-        if len(query.queue) > 1 or query.parameters().keys() & {"kind", "exception", "fingerprint", "state"}:
+        if len(query.queue) > 1 or query.parameters().keys() & BEYOND_COMMAND:
             return ""
         for option, value in (
             *(("--queue", name) for name in query.queue[:1]),

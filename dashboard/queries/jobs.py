@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Self, TypeAlias
 
@@ -12,7 +12,7 @@ from jobclaim.dashboard.forms import refuse_unknown_names
 from jobclaim.dashboard.meter import Budget, Meter
 from jobclaim.dashboard.queries.walk import BATCH, HEAVIEST, LOOKED_AT, Found, Walk, find
 from jobclaim.dashboard.services import Services
-from jobclaim.jobs import InvalidInput, Job, JobStatus
+from jobclaim.jobs import InvalidInput, Job, JobStatus, checks
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.settings import Settings
@@ -24,7 +24,7 @@ Order: TypeAlias = Literal["oldest", "newest"]
 OPEN: Final = (JobStatus.PROCESSING, JobStatus.PENDING)
 PER_PAGE: Final = 50
 MOST_PER_PAGE: Final = 200
-TEXTS: Final = ("task", "worker", "exception", "fingerprint", "id")
+TEXTS: Final = ("task", "worker", "exception", "fingerprint", "id", "idempotency_key", "argument", "error")
 LONGEST: Final = 300
 """Longest filter, characters."""
 
@@ -43,11 +43,15 @@ class JobQuery:
     kind, exception, fingerprint, state : str
         Of the failure: its kind, its exception's type or the last part of it, its fingerprint, its dead-letter state.
     worker : str
-        Worker that claimed it last.
-    since : str
-        Submitted within this duration: ``90``, ``10m``, ``2h``, ``1d``.
-    after, before : str
-        Submitted between these moments, ISO 8601.
+        Worker that claimed it.
+    idempotency_key : str
+        ``*`` matches any characters.
+    tag : tuple of str
+        All of them.
+    argument, error : str
+        Text in its arguments as they are shown, or in a failure's exception, message or place.
+    since, after, before : str
+        Submitted between these times, as people write them: ``10m``, ``2h ago``, ``yesterday``, ``14:30``; UTC.
     order : str
         By due time, or end: ``oldest`` or ``newest`` first; default oldest first for open jobs, newest first for
         ended ones.
@@ -62,6 +66,10 @@ class JobQuery:
     fingerprint: str = ""
     state: str = ""
     id: str = ""
+    idempotency_key: str = ""
+    tag: tuple[str, ...] = ()
+    argument: str = ""
+    error: str = ""
     since: str = ""
     after: str = ""
     before: str = ""
@@ -87,6 +95,7 @@ class JobQuery:
         return cls(
             status=known or OPEN,
             queue=queues,
+            tag=checks.tags(name.strip() for name in asked.getlist("tag") if name.strip()),
             kind=known_kind(asked.get("kind", "").strip() or None) or "",
             state=known_dead_state(asked.get("state", "").strip() or None) or "",
             order=_order(asked.get("order", "")),
@@ -96,8 +105,7 @@ class JobQuery:
 
     def filter(self, now: int) -> JobFilter:
         """Return the filters that the index cannot apply. Raises `InvalidInput` for an invalid time."""
-        after = _time(humane.moment, "after", self.after)
-        since = _time(humane.duration, "since", self.since)
+        since, after, before = (_past(name, getattr(self, name), now) for name in ("since", "after", "before"))
         return JobFilter(
             task=self.task or None,
             kind=self.kind or None,
@@ -106,8 +114,12 @@ class JobQuery:
             exception=self.exception or None,
             fingerprint=self.fingerprint or None,
             dead_state=self.state or None,
-            submitted_after=max((at for at in (after, since and now - since) if at), default=None),
-            submitted_before=_time(humane.moment, "before", self.before),
+            submitted_after=max((at for at in (after, since) if at), default=None),
+            submitted_before=before,
+            key=self.idempotency_key or None,
+            tags=self.tag,
+            argument=self.argument or None,
+            error=self.error or None,
         )
 
     @property
@@ -125,6 +137,9 @@ class JobQuery:
             "fingerprint",
             "state",
             "id",
+            "idempotency_key",
+            "argument",
+            "error",
             "since",
             "after",
             "before",
@@ -135,6 +150,8 @@ class JobQuery:
             given["status"] = [str(status) for status in self.status]
         if self.queue:
             given["queue"] = list(self.queue)
+        if self.tag:
+            given["tag"] = list(self.tag)
         if self.limit != PER_PAGE:
             given["limit"] = self.limit
         return given
@@ -177,7 +194,8 @@ def read(services: Services, query: JobQuery, meter: Meter) -> JobList:
         )
     if not listed:
         return JobList([], Found(()), notes)
-    found = find(services, _walk(query, listed, wanted, settings, now), meter)
+    shown = services.shown if wanted.argument or wanted.error else None
+    found = find(services, _walk(query, listed, wanted, settings, now, shown), meter)
     rows = [record(services, job, now) for job in found.jobs]
     return JobList(rows, found, notes)
 
@@ -190,7 +208,15 @@ def record(services: Services, job: Job, now: int) -> dict[str, Any]:
     return {**made, "remark": remark_on(made, now)}
 
 
-def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, settings: Settings, now: int) -> Walk:
+def _walk(
+    query: JobQuery,
+    listed: Sequence[JobStatus],
+    wanted: JobFilter,
+    settings: Settings,
+    now: int,
+    shown: Callable[[Job], Job] | None,
+) -> Walk:
+    """Return what to list; a search for text sees jobs as they are ``shown``, or it would tell what is hidden."""
     queues = list(query.queue or settings.queue_names)
     partitions = dict.fromkeys(key for status in listed for key in state_keys(status, queues, settings.index_shards))
     closed = not any(status.is_open for status in listed)
@@ -200,7 +226,7 @@ def _walk(query: JobQuery, listed: Sequence[JobStatus], wanted: JobFilter, setti
             job.status in listed
             and (not query.queue or job.queue in query.queue)
             and not lifecycle.is_gone(job, now)
-            and wanted.fits(job, now)
+            and wanted.fits(shown(job) if shown else job, now)
         )
 
     # a job ends after it was submitted, so what ended before a moment was submitted before it
@@ -254,14 +280,11 @@ def _limit(word: str) -> int:
     return int(word)
 
 
-def _time(read_as: Any, name: str, text: str) -> int | None:
-    if not text:
-        return None
+def _past(name: str, text: str, now: int) -> int | None:
     try:
-        found: int = read_as(text)
-    except (ValueError, OverflowError) as error:
+        return humane.past(text, now) if text else None
+    except ValueError as error:
         raise InvalidInput(f"{name}: {error}") from None
-    return found
 
 
 def command_line(query: JobQuery) -> str:
@@ -271,7 +294,17 @@ def command_line(query: JobQuery) -> str:
     words = ["jobclaim", "list"]
     if len(query.status) == 1:
         words += ["--status", str(query.status[0])]
-    pairs = (("-q", query.queue[0] if len(query.queue) == 1 else ""), ("--task", query.task), ("--kind", query.kind))
-    for option, value in (*pairs, ("--worker", query.worker), ("--since", query.since)):
+    pairs = [
+        *(("-q", query.queue[0] if len(query.queue) == 1 else ""), ("--task", query.task), ("--kind", query.kind)),
+        *(
+            ("--worker", query.worker),
+            ("--id", query.id),
+            ("--key", query.idempotency_key),
+            ("--argument", query.argument),
+        ),
+        *(("--error", query.error), ("--since", query.since or query.after), ("--until", query.before)),
+        *(("--tag", tag) for tag in query.tag),
+    ]
+    for option, value in pairs:
         words += [option, value] if value else []
     return shlex.join(words)

@@ -44,12 +44,15 @@ class Found:
         Jobs that were read for it.
     stopped : str
         Why the page ends before it is full; empty if it is full or the last.
+    span : tuple of int, optional
+        Earliest and latest time in the index of the jobs that were read, epoch milliseconds.
     """
 
     jobs: tuple[Job, ...]
     cursor: str | None = None
     looked_at: int = 0
     stopped: str = ""
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +178,9 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
     streams.rows.update({key: [] for key in streams.ended})
     jobs: list[Job] = []
     unreadable: list[str] = []
-    looked_at = 0
+    times: list[int] = []
     while len(jobs) < walk.limit:
-        taken = streams.next(_batch_size(walk, looked_at, len(jobs), meter))
+        taken = streams.next(_batch_size(walk, len(times), len(jobs), meter))
         rows = taken[: _affordable(meter)]  # reading the index has used some of the budget
         if not rows:
             break
@@ -187,18 +190,19 @@ def find(services: Services, walk: Walk, meter: Meter) -> Found:
             if len(jobs) >= walk.limit:
                 break  # read but not used: it starts the next page
             streams.passed(key, entry)
-            looked_at += 1
+            times.append(entry.at)
             job = found.get(entry.job_id)
             if job is not None and walk.keep(job):
                 jobs.append(job)
         if len(rows) < len(taken):
             break
     cursor = streams.cursor()
-    stopped = f"Stopped after {looked_at} jobs; continue, or narrow the filter."
+    stopped = f"Stopped after {len(times)} jobs; continue, or narrow the filter."
     notes = [stopped] if cursor and len(jobs) < walk.limit else []
     if unreadable:
         notes.append(f"Unreadable, written by another version or by hand: {', '.join(unreadable)}.")
-    return Found(tuple(jobs), cursor, looked_at, " ".join(notes))
+    span = (min(times), max(times)) if times else None
+    return Found(tuple(jobs), cursor, len(times), " ".join(notes), span)
 
 
 def _batch_size(walk: Walk, looked_at: int, kept: int, meter: Meter) -> int:

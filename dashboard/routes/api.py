@@ -22,6 +22,7 @@ from jobclaim.dashboard.services import Services
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo.keeping import MAX_NAME
+from jobclaim.views.humane import iso
 from jobclaim.views.pauses import pause_record
 from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
@@ -46,6 +47,8 @@ def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
         "items": [{name: value for name, value in row.items() if name not in SHOWN} for row in listed.rows],
         "cursor": listed.found.cursor,
         "looked_at": listed.found.looked_at,
+        "looked_from": listed.found.span and iso(listed.found.span[0]),
+        "looked_to": listed.found.span and iso(listed.found.span[1]),
         "notes": listed.notes,
     }
 
@@ -161,6 +164,7 @@ ID: Final = _text("id", "Id of the job.", required=True)
 REASON: Final = Parameter(name="reason", says="Kept in the audit trail.", schema={**STRING, "maxLength": 200})
 PAUSED: Final = Parameter(name="kind", says="What is paused.", schema=one_of(pausing.KINDS), required=True)
 PAUSED_NAME: Final = _text("name", "Its name.", required=True)
+LOOKED: Final = {"looked_at": COUNT, "looked_from": maybe(STRING), "looked_to": maybe(STRING)}
 DONE: Final = {"state": one_of(("requested", "done")), "text": STRING}
 CALLS: Final = (
     Call(
@@ -173,14 +177,18 @@ CALLS: Final = (
             Parameter(name="queue", says="May be repeated.", schema=many(STRING)),
             _text("task", "Name of the task; * stands for anything."),
             _text("id", "Id of the job; * stands for anything."),
-            _text("worker", "Worker that claimed it last."),
+            _text("worker", "Worker that claimed it."),
+            _text("idempotency_key", "Its idempotency key; * stands for anything."),
+            Parameter(name="tag", says="Has this tag; may be repeated.", schema=many(STRING)),
+            _text("argument", "Text in its arguments, as they are shown; case does not matter."),
+            _text("error", "Text in the exception, message or place of a failure; case does not matter."),
             KIND,
             _text("exception", "Type of the exception; its last name is enough."),
             _text("fingerprint", "Same kind, exception and place."),
             Parameter(name="state", says="Dead state of a failed job.", schema=one_of(DeadState)),
-            _text("since", "Submitted within this time: 90, 10m, 2h, 1d."),
-            _text("after", "Submitted since then, ISO 8601 with its zone."),
-            _text("before", "Submitted until then, ISO 8601 with its zone."),
+            _text("since", "Submitted since then: 10m, 2h ago, yesterday, 14:30, 2030-01-31; UTC."),
+            _text("after", "Submitted since then, as since."),
+            _text("before", "Submitted until then, as since."),
             Parameter(name="order", says="By due time, or time of its end.", schema=one_of(("oldest", "newest"))),
             Parameter(
                 name="limit",
@@ -189,7 +197,7 @@ CALLS: Final = (
             ),
             CURSOR,
         ),
-        answer=listing("Job", cursor=maybe(STRING), looked_at=COUNT, notes=many(STRING)),
+        answer=listing("Job", cursor=maybe(STRING), notes=many(STRING), **LOOKED),
         handler=list_jobs,
         budget=jobs.budget,
     ),

@@ -18,6 +18,7 @@ from jobclaim.dashboard.queries.dead import MOST_AT_ONCE, number
 from jobclaim.fleet.acting import recorded_elsewhere
 from jobclaim.recovery.cancels import Cancels, OpenJobs
 from jobclaim.recovery.dead import ActReport
+from jobclaim.views.job_filter import looked_through
 
 SHOWN: Final = 20
 """Jobs that a preview names."""
@@ -33,7 +34,7 @@ def show(request: Request) -> Response:
     ``choices``     by filter name, the choices: status, queue, kind, state, order
     ``notes``       list of str
     ``stopped``     why the page ends before it is full, or ""
-    ``looked_at``   jobs that were read for it
+    ``looked``      which jobs were read for it, in words; of interest if ``is_search``
     ``next_url``    continues the list, or ``None`` at its end
     ``first_url``   the list's first page, or ``None`` on it
     ``cli``         the equivalent command
@@ -51,7 +52,8 @@ def show(request: Request) -> Response:
         "choices": jobs.choices(services.settings),
         "notes": listed.notes,
         "stopped": listed.found.stopped,
-        "looked_at": listed.found.looked_at,
+        "looked": looked_through(listed.found.looked_at, listed.found.span, query.status),
+        "is_search": not query.filter(services.clock()).is_empty,
         "next_url": link(request, "jobs", {**kept, "cursor": listed.found.cursor}) if listed.found.cursor else None,
         "first_url": link(request, "jobs", kept) if query.cursor else None,
         "cli": jobs.command_line(query),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jobclaim.jobs import checks
+from jobclaim.jobs.encoding.item import UNSENT_EARLIER_MS
 from jobclaim.jobs.errors import (
     InvalidInput,
     JobNotFound,
@@ -35,12 +38,27 @@ class Reading(Store):
         return self.large.readable(job) if large else job
 
     def list_jobs(
-        self, status: str | JobStatus, *, queue: str | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        status: str | JobStatus,
+        *,
+        queue: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        where: Callable[[Job], bool] | None = None,
+        since: int | None = None,
     ) -> Page:
         """List jobs by state: open ones by their due time, ended ones newest first. Bounded requests, never a scan.
 
         A page may be short before the end when many jobs do not match; ``page.cursor`` is ``None`` only at the end.
         Large payloads are not read: their marks stand in for them, and `get_job` reads them.
+
+        Parameters
+        ----------
+        where : callable, optional
+            List only jobs for which it is true. A page then looks through at most 2,000 jobs; ``page.looked_at`` and
+            ``page.span`` say which.
+        since : int, optional
+            Leave out jobs that were submitted earlier, epoch milliseconds, without reading them where the index tells.
 
         Raises
         ------
@@ -60,8 +78,16 @@ class Reading(Store):
             self.table,
             state_keys(wanted, [queue] if queue else list(self.settings.queue_names), self.table.shards),
             scope=f"{wanted} in {queue or 'all queues'}",
-            keep=lambda job: job.status is wanted and queue in (None, job.queue) and not lifecycle.is_gone(job, now),
+            keep=lambda job: (
+                job.status is wanted
+                and queue in (None, job.queue)
+                and not lifecycle.is_gone(job, now)
+                and (since is None or job.created_at >= since)
+                and (where is None or where(job))
+            ),
             limit=limit,
             newest_first=not wanted.is_open,
             cursor=cursor,
+            searching=where is not None or since is not None,
+            since=None if since is None else max(0, since - UNSENT_EARLIER_MS),
         )

@@ -18,6 +18,9 @@ from jobclaim.jobs.storage.table import IndexEntry, JobTable
 ROUNDS: Final = 10
 """Index pages per shard and call: a filter with few matches gives a short page and a cursor instead of a long wait."""
 
+SEARCHED: Final = 100
+SEARCH_ROUNDS: Final = 20
+"""A search looks through at most 2,000 jobs per page: at most 20 index pages per shard, and 20 batches of items."""
 SEAL_BYTES: Final = 8
 LATEST: Final = 10**15
 """Latest time of an index entry, epoch milliseconds: the year 33658."""
@@ -53,31 +56,60 @@ def list_page(
     limit: int,
     newest_first: bool,
     cursor: str | None,
+    searching: bool = False,
+    since: int | None = None,
 ) -> Page:
     """Read the next page of the jobs in some partitions of the index, in the order of their times.
 
-    ``scope`` describes the list; a cursor continues only the list that it came from.
+    Parameters
+    ----------
+    scope : str
+        Describes the list; a cursor continues only the list that it came from.
+    searching : bool
+        Few jobs may fit: read `SEARCHED` at a time, at most `SEARCH_ROUNDS` times, instead of as many as are missing.
+    since : int, optional
+        Read no earlier entries of the index, epoch milliseconds.
     """
     positions = decode_cursor(cursor, scope, state_keys)
     jobs: list[Job] = []
     unreadable: list[str] = []
-    for _ in range(ROUNDS):
-        rows = _merged(table, positions, limit - len(jobs), newest_first)
+    times: list[int] = []
+    for _ in range(SEARCH_ROUNDS if searching else ROUNDS):
+        before, size = dict(positions), SEARCHED if searching else limit - len(jobs)
+        rows = _merged(table, positions, size, newest_first, since)
         found = table.get_many([entry.job_id for _, entry in rows])
-        jobs += [job for _, entry in rows if (job := found.get(entry.job_id)) is not None and keep(job)]
         unreadable += found.unreadable
+        for used, (_, entry) in enumerate(rows, 1):
+            times.append(entry.at)
+            if (job := found.get(entry.job_id)) is not None and keep(job):
+                jobs.append(job)
+            if len(jobs) == limit and used < len(rows):
+                positions |= _after(before, rows[:used])
+                break
         if len(jobs) >= limit or all(position.done for position in positions.values()):
             break
     exhausted = all(position.done for position in positions.values())
-    return Page(tuple(jobs), None if exhausted else encode_cursor(positions, scope), tuple(unreadable))
+    return Page(
+        tuple(jobs),
+        None if exhausted else encode_cursor(positions, scope),
+        tuple(unreadable),
+        len(times),
+        (min(times), max(times)) if times else None,
+    )
+
+
+def _after(before: dict[str, Position], used: list[tuple[str, IndexEntry]]) -> dict[str, Position]:
+    """Return the positions after the entries that were used: others that were read start the next page."""
+    return {**before, **{key: Position(entry) for key, entry in used}}
 
 
 def _merged(
-    table: JobTable, positions: dict[str, Position], limit: int, newest_first: bool
+    table: JobTable, positions: dict[str, Position], limit: int, newest_first: bool, since: int | None
 ) -> list[tuple[str, IndexEntry]]:
     """Take the next ``limit`` entries over all partitions and move the positions past them."""
+    bounds = {} if since is None else {"since": since, "up_to": LATEST}
     pages = {
-        key: table.entries(key, limit=limit, newest_first=newest_first, after=position.entry)
+        key: table.entries(key, limit=limit, newest_first=newest_first, after=position.entry, **bounds)
         for key, position in positions.items()
         if not position.done
     }

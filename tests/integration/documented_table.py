@@ -258,6 +258,10 @@ SCENARIOS: dict[str, Scenario] = {
     "jobclaim list -s PENDING -q documents -o json | jq '.items[].job_id'": Scenario(
         values(f'"{UUID}"'), waiting_document
     ),
+    "jobclaim list -s FAILED --error 'connection reset' --since yesterday": Scenario(says("^$|job_id")),
+    "jobclaim list --tag customer:42 --argument '\"invoice\": 7'": Scenario(says("^$|job_id")),
+    "jobclaim list -s FAILED --id 'nightly@*'": Scenario(says("^$|job_id")),
+    "jobclaim list -s FAILED --worker w-1 --key 'invoice-*'": Scenario(says("^$|job_id")),
     "jobclaim list -s failed -0 | xargs -0 jobclaim retry": Scenario(rows(*JOB), failed),
     "jobclaim list --status FAILED -o ids | xargs jobclaim retry": Scenario(rows(*JOB), failed),
     "jobclaim list --status PENDING -q reports -o ids | xargs jobclaim cancel": Scenario(rows(*JOB), waiting),

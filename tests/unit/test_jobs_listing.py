@@ -33,12 +33,12 @@ class Partitions:
         self.asked = 0
 
     def entries(
-        self, key: str, *, limit: int, newest_first: bool = False, after: IndexEntry | None = None
+        self, key: str, *, limit: int, newest_first: bool = False, after: IndexEntry | None = None, **bounds: int
     ) -> list[IndexEntry]:
         self.asked += 1
         rows = list(reversed(self.rows[key])) if newest_first else self.rows[key]
         start = rows.index(after) + 1 if after else 0
-        return rows[start : start + limit]
+        return [row for row in rows[start:] if row.at >= bounds.get("since", 0)][:limit]
 
     def get_many(self, job_ids: list[str]) -> Jobs:
         found = Jobs()
@@ -104,6 +104,48 @@ def test_pages_of_any_length_give_every_entry_once_in_order(
     assert cursor is None
     assert sorted(listed) == sorted(at)
     assert [at[job_id] for job_id in listed] == sorted(at.values(), reverse=newest_first)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(0, 300), max_size=250), min_size=1),
+    st.integers(1, 40),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_a_search_finds_every_job_once_in_order_and_counts_what_it_looked_through(
+    rows: dict[str, list[int]], limit: int, each: int, newest_first: bool
+) -> None:
+    partitions, cursor, found, looked_at = Partitions(rows), None, [], 0
+    at = {entry.job_id: entry.at for entries in partitions.rows.values() for entry in entries}
+    wanted = {job_id for n, job_id in enumerate(sorted(at)) if n % each == 0}
+    for _ in range(1000):
+        answer = page(
+            partitions,
+            limit=limit,
+            newest_first=newest_first,
+            cursor=cursor,
+            searching=True,
+            keep=lambda job: job.job_id in wanted,
+        )
+        assert len(answer.jobs) <= limit
+        found += [job.job_id for job in answer.jobs]
+        looked_at += answer.looked_at
+        if answer.jobs:
+            assert answer.span[0] <= min(at[job.job_id] for job in answer.jobs)
+        cursor = answer.cursor
+        if cursor is None:
+            break
+    assert (cursor, looked_at) == (None, len(at))
+    assert sorted(found) == sorted(wanted)
+    assert [at[job_id] for job_id in found] == sorted((at[job_id] for job_id in wanted), reverse=newest_first)
+
+
+def test_a_search_looks_through_two_thousand_jobs_and_says_from_when_to_when() -> None:
+    partitions = Partitions({"a": list(range(5000))})
+    answer = page(partitions, limit=5, keep=lambda job: False, searching=True)
+    assert (answer.looked_at, answer.span, partitions.asked) == (2000, (0, 1999), 20)
+    later = page(partitions, limit=5, keep=lambda job: False, searching=True, cursor=answer.cursor, since=4900)
+    assert (later.looked_at, later.span, later.cursor) == (100, (4900, 4999), None)
 
 
 def test_a_list_in_which_little_matches_costs_a_bounded_number_of_requests_and_goes_on_by_its_cursor() -> None:
