@@ -32,8 +32,6 @@ def is_possible(query: JobQuery) -> bool:
     return bool(narrowed) and not narrowed & {"argument", "error"} and all(status.is_open for status in query.status)
 
 
-OWN: Final = ("most", "rate", "reason")
-"""Parameters beside those of the list."""
 BEYOND_COMMAND: Final = frozenset({"kind", "exception", "fingerprint", "state", "tag", "idempotency_key"})
 """Filters that `jobclaim cancel` lacks."""
 
@@ -80,7 +78,7 @@ class CancelQuery:
     @classmethod
     def of_form(cls, fields: Mapping[str, str], settings: Settings, now: int) -> Self:
         """Read a form, which holds the filter in one field. Raises `InvalidInput`."""
-        own = [(name, fields.get(name, "")) for name in OWN]
+        own = [(name, fields.get(name, "")) for name in ("most", "rate", "reason")]
         return cls.of(QueryParams([*QueryParams(fields.get("filter", "")).multi_items(), *own]), settings, now)
 
     def filter_text(self) -> str:
