@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.scale import idle
 from bench.scale.paper import Load, cost_table, limits_table, shards_table
 from bench.scale.passes import CASES, passed, scaled_settings
 from jobclaim.infra.cost import HOURS, READ_UNIT, WRITE_UNIT
+from jobclaim.settings import Settings
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 JOBS: Final = 100_000_000
@@ -46,6 +48,7 @@ def tables() -> dict[str, str]:
         "shards": shards_table(),
         "cost": cost_table(LOAD),
         "passes": passes_table(),
+        "idle": idle.table(Settings()),
     }
 
 

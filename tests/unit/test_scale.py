@@ -9,6 +9,7 @@ import pytest
 
 from bench.scale.__main__ import DOCUMENT, JOBS, filled, tables
 from bench.scale.crowd import Clock, Crowd, CrowdedTable
+from bench.scale.idle import polls_per_hour
 from bench.scale.paper import (
     INDEX_WRITES_PER_JOB,
     TABLE_WRITES_PER_JOB,
@@ -18,9 +19,10 @@ from bench.scale.paper import (
     partitions,
 )
 from bench.scale.passes import CASES, JOB, Case, passed, scaled_settings
-from jobclaim.infra.cost import WRITE_UNITS_PER_JOB
+from jobclaim.infra.cost import EMPTY_POLLS_PER_HOUR, WRITE_UNITS_PER_JOB
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.jobs.encoding.schema import open_key
+from jobclaim.settings import Settings
 
 BY_NAME = {case.name: case for case in CASES}
 ENDED = BY_NAME["ended; the fleet is busy"]
@@ -53,6 +55,11 @@ def test_long_bodies_fill_the_queue_s_flight_only_with_late_acknowledgement() ->
 
     assert in_flight(short, acks_late=False) == in_flight(long, acks_late=False) < 120_000
     assert in_flight(long, acks_late=True) > 120_000
+
+
+@pytest.mark.parametrize(("queues", "processes"), [(1, 1), (2, 4), (4, 8), (8, 16)])
+def test_an_idle_worker_polls_as_often_as_the_prices_say(queues: int, processes: int) -> None:
+    assert polls_per_hour(queues, processes, Settings()) / queues == pytest.approx(EMPTY_POLLS_PER_HOUR, rel=0.03)
 
 
 # --- the crowded table
