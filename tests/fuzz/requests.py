@@ -20,7 +20,7 @@ PATHS = (
     "/queues", "/workers",
     "/schedules", "/reconcile",
     "/metrics", "/healthz", "/static/app.css", "/api/v1/jobs", "/api/v1/job", "/api/v1/dead", "/api/v1/audit",
-    "/audit", "/nothing",
+    "/audit", "/tasks", "/task", "/nothing",
 )  # fmt: skip
 FORMS = (
     "/act",
