@@ -60,6 +60,11 @@ def test_a_start_begins_when_the_burst_before_it_is_over() -> None:
     assert found.at(Seen(spent=NOW + 3 * SECOND)) == NOW
 
 
+@pytest.mark.parametrize(("ahead", "starts"), [(122, False), (124, True)])
+def test_starts_beyond_what_any_clock_can_have_used_are_ignored(ahead: int, starts: bool) -> None:
+    assert step(Seen(spent=NOW + ahead * SECOND), Asks(holder=True)).starts is starts
+
+
 def test_turns_that_a_clock_half_a_minute_ahead_has_promised_count() -> None:
     found = step(Seen(spent=NOW + 10 * SECOND, tat=NOW + 20 * SECOND, since=NOW + 30 * SECOND))
 
@@ -127,8 +132,8 @@ class Counted:
         return getattr(self._client, operation)
 
 
-def test_one_failure_may_be_enough() -> None:
-    assert Breaker(name="bank", failures=1).failures == 1
+def test_one_failure_may_be_enough_and_half_a_second_is_a_time() -> None:
+    assert Breaker(name="bank", failures=1, open_seconds=0.5).failures == 1
 
 
 def test_a_process_learns_of_an_opening_when_what_it_read_is_old(client: ModelClient, clock: ManualClock) -> None:
