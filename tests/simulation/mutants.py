@@ -62,10 +62,11 @@ CAUGHT_BY: Final[Mapping[str, int]] = {
     "claim without claim_token": 335,
     "claim without start_by": 63,
     "claims go on while heartbeats fail": 817,
-    "complete without claim_token": 57,
+    "complete without claim_token": 462,
+    "complete-with-effects without claim_token": 690,
     "complete without status": 138,
     "dispatch without dispatches": 66,
-    "fail without claim_token": 74,
+    "fail without claim_token": 501,
     "forget without status and submission": 104,
     "forget without submission": 51,
     "orphan-fail without claim_token": 358,
@@ -83,7 +84,7 @@ CAUGHT_BY: Final[Mapping[str, int]] = {
     "submit without submission": 150,
     "retry without claim_token": 371,
     "retry without status": 93,
-    "stop without claim_token": 100,
+    "stop without claim_token": 865,
     "stop without status": 368,
 }
 """Seeds that once caught what is rarely met: tried first, so that the list takes seconds, and no more than a hint."""
