@@ -164,7 +164,7 @@ def test_an_operation_of_a_process_that_is_gone_can_be_begun_again(board: Board)
 
 def begin_again(board: Board, page: str) -> str:
     """Follow an operation's page to the preview of what is left."""
-    found = re.search(r'href="(/dead/act\?[^"]*)">Go on with the rest', board.browser().get(page).text)
+    found = re.search(r'href="(/dead/act\?[^"]*)">Continue with the rest', board.browser().get(page).text)
     assert found is not None
     return str(board.browser().get(html.unescape(found[1])).text)
 
@@ -194,7 +194,7 @@ def test_no_link_leads_to_a_button_that_acts_before_what_it_does_is_shown(board:
     assert f'name="until" value="{board.clock()}"' in preview, "what fails later is not meant, whatever the link says"
     assert "PermanentError" in preview or "No exception" in preview
     board.person = Person("eve", Role.VIEWER)
-    assert "Go on with the rest" not in board.browser().get(lure).text
+    assert "Continue with the rest" not in board.browser().get(lure).text
     assert {board.repo.get_job(job.job_id).status for job in jobs} == {JobStatus.FAILED}
 
 

@@ -45,11 +45,11 @@ def browser(board: Board) -> Iterator[TestClient]:
     [
         ("403", "You are eve, viewer. Retry, cancel, drain, resolve and abandon need the role operator"),
         ("404", "A job is gone once its retention is over: 7 days after it completed, 30 after it failed."),
-        ("409", "Somebody, or recovery, was faster. Nothing was written."),
+        ("409", "Somebody else, or recovery, acted first. Nothing was written."),
         ("400", "must be a number"),
         ("413", "Act on a group instead of on a list of ids"),
-        ("500", "This is a fault of the dashboard, not of your jobs; nothing was changed."),
-        ("503", "Nothing was changed, and jobs go on: workers do not need the dashboard."),
+        ("500", "This is an error of the dashboard, not of your jobs; nothing was changed."),
+        ("503", "Nothing was changed, and jobs continue to run: workers do not need the dashboard."),
     ],
 )
 def test_an_error_page_says_what_to_do(browser: TestClient, status: str, says: str) -> None:

@@ -131,7 +131,7 @@ def test_a_request_to_drain_is_told_as_requested_and_then_as_done(board: Board) 
     assert "Requested" in browser.get(answer.headers["location"]).text
     FleetRecords.of(board.repo).remove("w-1")
     board.services.shared.forget()
-    assert "has stopped and said farewell" in browser.get(answer.headers["location"]).text
+    assert "has stopped and deregistered" in browser.get(answer.headers["location"]).text
 
 
 def test_the_fleet_page_tells_when_settings_differ_and_only_then(board: Board) -> None:
@@ -304,7 +304,7 @@ def test_dynamodb_that_does_not_answer_says_what_to_do(board: Board, monkeypatch
 def test_a_page_that_does_not_exist_leads_back(board: Board) -> None:
     answer = board.browser().get("/nowhere")
     assert answer.status_code == 404
-    assert "Look through the jobs" in answer.text
+    assert "Browse the jobs" in answer.text
 
 
 def test_queues_of_a_setting_without_jobs_cost_no_items(board: Board) -> None:
