@@ -52,6 +52,16 @@ def test_every_call_gets_a_job_and_a_message(jobclaim: Harness) -> None:
     assert ran == [1, 2, 3]
 
 
+def test_jobclaim_is_asked_for_before_the_connection(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the default app of a program without one of its own, asking installs it: else it connects to RabbitMQ."""
+    order: list[str] = []
+    connect, handle = note.app.connection_for_write, note.jobclaim
+    monkeypatch.setattr(note.app, "connection_for_write", lambda: order.append("connection") or connect())
+    monkeypatch.setattr(note.__class__, "jobclaim", property(lambda _: order.append("jobclaim") or handle))
+    note.submit_many([1], threads=1)
+    assert order[0] == "jobclaim"
+
+
 def test_calls_that_are_refused_are_named_and_the_others_go_on(jobclaim: Harness) -> None:
     report = note.submit_many([1, (1, 2, 3, 4), {1}, 4], threads=1)
     assert (report.submitted, report.failed, report.ok) == (2, 2, False)
