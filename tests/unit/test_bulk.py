@@ -56,8 +56,17 @@ def test_jobclaim_is_asked_for_before_the_connection(jobclaim: Harness, monkeypa
     """On the default app of a program without one of its own, asking installs it: else it connects to RabbitMQ."""
     order: list[str] = []
     connect, handle = note.app.connection_for_write, note.jobclaim
-    monkeypatch.setattr(note.app, "connection_for_write", lambda: order.append("connection") or connect())
-    monkeypatch.setattr(note.__class__, "jobclaim", property(lambda _: order.append("jobclaim") or handle))
+
+    def connecting() -> Any:
+        order.append("connection")
+        return connect()
+
+    def asked(_: Any) -> Any:
+        order.append("jobclaim")
+        return handle
+
+    monkeypatch.setattr(note.app, "connection_for_write", connecting)
+    monkeypatch.setattr(note.__class__, "jobclaim", property(asked))
     note.submit_many([1], threads=1)
     assert order[0] == "jobclaim"
 
