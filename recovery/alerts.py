@@ -172,13 +172,17 @@ def gather(repo: JobRepo, *, silent_ms: int = 0) -> Facts:
 
 
 def _late(repo: JobRepo, queue: str) -> int:
-    now = repo.clock()
+    """Return for how long the oldest job has waited, if that is beyond the SLA; a job that a pause holds does not
+    count.
+    """
+    pauses, now = repo.pauses.current(), repo.clock()
     up_to = now - round(repo.settings.queue(queue).sla_seconds * 1000)
     oldest = now
     for shard in range(repo.table.shards):
         entries = repo.table.entries(schema.open_key(queue, shard), limit=LOOKED_AT, up_to=up_to)
         jobs = repo.table.get_many([entry.job_id for entry in entries])
-        waiting = [job.available_at for job in jobs.values() if job.status is JobStatus.PENDING]
+        free = [job for job in jobs.values() if pauses.holding(job, now) is None]
+        waiting = [job.available_at for job in free if job.status is JobStatus.PENDING]
         oldest = min([oldest, *(at for at in waiting if at <= up_to)])
     return now - oldest
 

@@ -11,6 +11,7 @@ from jobclaim.fleet.audit import Audit
 from jobclaim.fleet.pauses import MOST, PauseRecords, Subject, pause, unpause
 from jobclaim.jobs import IllegalTransition, InvalidInput, JobStatus, StoreUnavailable
 from jobclaim.jobs.storage.pauses import RECORD, PauseKind, Pauses
+from jobclaim.recovery.alerts import gather
 from jobclaim.recovery.fleet import FleetView
 from jobclaim.settings import QueueSpec
 from jobclaim.specs.quotas import SQS_RETENTION
@@ -205,6 +206,16 @@ def test_a_pass_that_cannot_read_the_pauses_gives_nothing_up(bench: Bench, monke
     assert bench.sweep().given_up == 0
     monkeypatch.undo()
     assert bench.sweep().given_up == 1
+
+
+@pytest.mark.parametrize(("subject", "queue"), [(TASK, "default"), (MAIL, "mail")])
+def test_no_alert_is_raised_about_jobs_that_wait_because_of_a_pause(bench: Bench, subject: Subject, queue: str) -> None:
+    submit(bench, "j", queue=queue)
+    stop(bench, subject)
+    bench.clock.advance(HOUR)
+    assert gather(bench.new_repo()).late == {}
+    resume(bench, subject)
+    assert gather(bench.new_repo()).late == {queue: HOUR * 1000}
 
 
 # --- people

@@ -152,5 +152,9 @@ def test_giving_back_makes_messages_visible_at_once() -> None:
             return {}
 
     client = Client()
-    release(lambda: client)("url", [{"Id": "0", "ReceiptHandle": "r"}])
-    assert client.request == {"QueueUrl": "url", "Entries": [{"Id": "0", "ReceiptHandle": "r", "VisibilityTimeout": 0}]}
+    entry = {"Id": "0", "ReceiptHandle": "r"}
+    release(lambda: client)("url", [entry])
+    assert client.request == {"QueueUrl": "url", "Entries": [{**entry, "VisibilityTimeout": 0}]}
+
+    release(lambda: client, after_seconds=25)("url", [entry])  # those of a queue that was just paused
+    assert client.request == {"QueueUrl": "url", "Entries": [{**entry, "VisibilityTimeout": 25}]}
