@@ -169,12 +169,15 @@ def test_every_name_is_a_placeholder_so_that_no_reserved_word_can_break_a_reques
 
 
 def test_nothing_but_the_table_module_writes_jobs() -> None:
-    """Notes lie in the job table under keys that no job can have, limits in the fleet table: neither has a status.
+    """Notes and statistics lie in the job table under keys that no job can have, limits in the fleet table: none has a
+    status.
 
     Pruning deletes jobs, on the condition that their retention, which only an ended job has, is still the one it read.
     """
     pruning = "jobs/repo/pruning.py"
-    no_jobs = {f"jobs/storage/{name}.py" for name in ("counters", "members", "notes", "payload_items")} | {pruning}
+    no_jobs = {
+        f"jobs/storage/{name}.py" for name in ("counters", "members", "notes", "payload_items", "statistics")
+    } | {pruning}
     writes = {"batch_write_item", "transact_write_items", "execute_statement"}
     writes |= {"put_item", "update_item", "delete_item"}
     writers = {path for path, node in _nodes("jobs") if writes & {_name(node)}}
