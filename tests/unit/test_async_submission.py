@@ -17,7 +17,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 
 import jobclaim
 from jobclaim.jobs import JobStatus
-from jobclaim.jobs.storage import connect
+from jobclaim.jobs.storage import lean
 from jobclaim.settings import Settings
 from jobclaim.testing import Harness
 from jobclaim.workers import IdempotentTask, JobTask
@@ -88,7 +88,7 @@ def test_the_loop_runs_on_while_a_first_call_makes_clients_and_waits_for_answers
     server: FakeAws, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     makers: list[threading.Thread] = []
-    make = connect.client
+    make = lean.client_of
 
     async def submit() -> Loop:
         loop = Loop()
@@ -99,8 +99,8 @@ def test_the_loop_runs_on_while_a_first_call_makes_clients_and_waits_for_answers
             loop.wait_for_a_turn()
             return make(*args)
 
-        for module in (connect, channel):
-            monkeypatch.setattr(module, "client", slow)
+        for module in (lean, channel):
+            monkeypatch.setattr(module, "client_of", slow)
         result = await asyncio.wait_for(task.adelay(), 60)
         assert server.requests[0][1]["Item"]["job_id"]["S"] == result.id
         return loop
