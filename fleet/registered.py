@@ -15,7 +15,7 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from jobclaim.fleet.workers import KEPT_SECONDS, FleetRecords
+from jobclaim.fleet.workers import KEPT_SECONDS, FleetRecords, WorkerRecord
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
@@ -76,6 +76,19 @@ def of_live_workers(repo: HasTable) -> list[str]:
     live = FleetRecords.of(repo).live(repo.settings.worker_dead_after_seconds)
     sets, tasks = {record.tasks for record in live if record.tasks}, RegisteredTasks.of(repo)
     return sorted({name for digest in sets for name in tasks.read(digest) or ()})
+
+
+def tasks_of(repo: HasTable, workers: Iterable[WorkerRecord]) -> frozenset[str] | None:
+    """Return the tasks that these workers have registered: a read for each set; ``None`` unless all are known.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    digests, tasks = {record.tasks for record in workers}, RegisteredTasks.of(repo)
+    sets = [tasks.read(digest) if digest else None for digest in digests]
+    known = [names for names in sets if names is not None]
+    return frozenset(name for names in known for name in names) if known and len(known) == len(sets) else None
 
 
 class Announcement:

@@ -60,6 +60,7 @@ def command(
 def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
     """Add the settings that the live workers run with, and what is paused, if the fleet table can be read."""
     from jobclaim.fleet.pauses import PauseRecords
+    from jobclaim.fleet.registered import tasks_of
     from jobclaim.fleet.workers import FleetRecords
     from jobclaim.jobs import StoreUnavailable
     from jobclaim.views.pauses import pause_in_words
@@ -68,11 +69,13 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
         return snapshot
     try:
         live = FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
+        living = tasks_of(session.repo, live)
         paused = PauseRecords.of(session.repo).read().active(session.now())
     except StoreUnavailable as error:
         return replace(snapshot, refused={**snapshot.refused, "settings of live workers": str(error)})
     pauses = [(one.subject, pause_in_words(one, session.now())) for one in paused]
-    return replace(snapshot, workers={each.worker_id: each.digest for each in live}, pauses=pauses)
+    workers = {each.worker_id: each.digest for each in live}
+    return replace(snapshot, workers=workers, pauses=pauses, living=living)
 
 
 def _with_unusual(session: Session, snapshot: Snapshot) -> Snapshot:

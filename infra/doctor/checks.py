@@ -39,6 +39,7 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
         *_queues(snapshot, settings),
         *_tasks(snapshot, settings),
         *_schedules(snapshot),
+        *_living(snapshot, settings),
         *_limits(settings),
         *_fleet(snapshot, settings),
         *_pauses(snapshot),
@@ -226,6 +227,22 @@ def _schedules(snapshot: Snapshot) -> Iterator[Finding]:
         yield fail(f"schedule {name}", f"its task {task!r} is not registered, so every tick fails in a worker", remedy)
     if not orphaned:
         yield ok("schedules", f"{len(snapshot.schedules)}, each with a registered task")
+
+
+def _living(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
+    """Compare schedules and routes with what live workers have registered: this machine may have other code."""
+    if snapshot.living is None:
+        return
+    missing = {name: task for name, task in snapshot.schedules.items() if task not in snapshot.living}
+    for name, task in missing.items():
+        what = f"no live worker has registered its task {task!r}, so its ticks are not run"
+        yield warn(f"schedule {name}", what, "deploy workers that have the task, or remove the schedule")
+    for pattern in settings.tasks:
+        if not any(fnmatchcase(name, pattern) for name in snapshot.living):
+            what = f"tasks[{pattern!r}] routes no task that a live worker has registered"
+            yield warn("tasks of live workers", what, "deploy workers that have it, or remove the route")
+    if not missing:
+        yield ok("tasks of live workers", f"{len(snapshot.living)} registered, those of all schedules among them")
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:

@@ -94,6 +94,8 @@ class Snapshot:
         Tasks whose last runs differ from their week before, and how.
     pauses : sequence of (str, str)
         What is paused, and by whom, until when and why.
+    living : frozenset of str, optional
+        Names of the tasks that live workers have registered; ``None`` if there are none, or they are not all known.
     workers : mapping of str to str, optional
         Digest of the settings by live worker, empty if its record has none; ``None`` if they were not read.
     """
@@ -109,5 +111,6 @@ class Snapshot:
     schedules: Mapping[str, str] = field(default_factory=dict)
     permissions: tuple[Permission, ...] = ()
     workers: Mapping[str, str] | None = None
+    living: frozenset[str] | None = None
     unusual: Sequence[tuple[str, str]] = ()
     pauses: Sequence[tuple[str, str]] = ()

@@ -10,6 +10,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from jobclaim.fleet.registered import RegisteredTasks, digest_of, tasks_of
+from jobclaim.fleet.workers import WorkerRecord
 from jobclaim.infra.attributes import TLS_ONLY
 from jobclaim.infra.doctor import Finding, Level, Snapshot, TaskView, diagnose, gathering
 from jobclaim.infra.doctor.snapshot import DeployedQueue, DeployedTable, Permission
@@ -17,6 +19,7 @@ from jobclaim.infra.tables import table_specs
 from jobclaim.jobs import JobRepo
 from jobclaim.recovery.sweeping import AwayFromHome, sweep
 from jobclaim.settings import QueueSpec, Settings, TaskSpec
+from jobclaim.testing import Harness
 from jobclaim.workers.process.startup import refuse_away_from_home
 
 SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300),))
@@ -69,6 +72,29 @@ def queue(**changes: str) -> Snapshot:
 
 def test_nothing_is_wrong_where_everything_is_as_the_settings_say() -> None:
     assert {each.level for each in diagnose(WELL, SETTINGS)} == {Level.OK}
+
+
+def test_what_live_workers_have_registered_is_compared_with_schedules_and_routes() -> None:
+    routes = Settings(tasks={"shop.*": TaskSpec(queue="default")})
+    seen = replace(WELL, schedules={"nightly": "shop.close", "hourly": "mail.send"}, living=frozenset({"mail.send"}))
+    found = [(each.subject, each.problem) for each in diagnose(seen, routes) if each.level is Level.WARN]
+    assert (
+        "schedule nightly",
+        "no live worker has registered its task 'shop.close', so its ticks are not run",
+    ) in found
+    assert ("tasks of live workers", "tasks['shop.*'] routes no task that a live worker has registered") in found
+    assert not any(subject == "schedule hourly" for subject, _ in found)
+    well = diagnose(replace(seen, living=frozenset({"mail.send", "shop.close"})), routes)
+    assert [each.level for each in well if each.subject == "tasks of live workers"] == [Level.OK]
+
+
+def test_the_tasks_of_live_workers_are_known_only_if_each_has_published_them(jobclaim: Harness) -> None:
+    repo = jobclaim.repo
+    RegisteredTasks.of(repo).write(["mail.send", "shop.close"])
+    worker = WorkerRecord(worker_id="w", seen_at=0, tasks=digest_of(["mail.send", "shop.close"]))
+    assert tasks_of(repo, [worker, worker]) == frozenset({"mail.send", "shop.close"})
+    assert tasks_of(repo, [worker, WorkerRecord(worker_id="older release", seen_at=0)]) is None
+    assert tasks_of(repo, []) is None
 
 
 FAILS = [
