@@ -22,6 +22,7 @@ WERE_BROKEN = {
     21405: "a read of a breaker from before it opened let a second call through",
     21432: "the judge counted an attempt whose claim was over, because its worker had stood still",
     1280: "an attempt that was taken for lost freed the concurrency slot of the one that followed it",
+    31310: "the judge took the time of a claim's answer for that of its request",
     3355: "the model deleted jobs sooner than a process stands still",
 }
 
