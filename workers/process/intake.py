@@ -7,6 +7,7 @@ distributes them between the queues (`jobclaim.workers.transport.plan`).
 
 from __future__ import annotations
 
+import heapq
 import time
 from functools import partial
 from typing import Any, Final
@@ -29,6 +30,8 @@ log = get_logger("jobclaim.worker")
 MAX_WAIT_SECONDS: Final = 1.0
 """How long a message that was fetched ahead of a free process may wait for one; then it is released."""
 CLOSE_SECONDS: Final = 5.0
+MANY_TIMERS: Final = 1_000
+"""Timers of the event loop from which on cancelled ones are looked for."""
 
 
 class Intake(bootsteps.StartStopStep):
@@ -81,6 +84,7 @@ class Intake(bootsteps.StartStopStep):
 
     def _look_for_waiting(self, consumer: Any, channel: Any) -> None:
         """Release requests that have waited too long for a process: the jobs before them got longer."""
+        drop_cancelled(consumer.timer)
         semaphore, now = consumer.controller.semaphore, time.monotonic()
         waiting = [entry[1][0] for entry in list(semaphore._waiting)] if semaphore is not None else []
         self._waiting = {request: self._waiting.get(request, now) for request in waiting}
@@ -94,6 +98,18 @@ class Intake(bootsteps.StartStopStep):
             state.task_ready(request)
             channel.release(request.message.delivery_tag)
         log.info("messages.released_unserved", count=len(late))
+
+
+def drop_cancelled(timer: Any) -> None:
+    """Drop cancelled timers.
+
+    Celery sets one for each job's time limit and cancels it when the job ends, but kombu keeps it until it would have
+    been due: of a busy worker, hundreds of thousands.
+    """
+    queue: Any = getattr(timer, "_queue", ())
+    if len(queue) > MANY_TIMERS:
+        queue[:] = [scheduled for scheduled in queue if not scheduled.entry.canceled]
+        heapq.heapify(queue)
 
 
 def _started() -> int:

@@ -98,6 +98,7 @@ READ: Final = {
     "kombu.message:Message": ("_state", "delivery_info", "ack_log_error", "reject_log_error"),
     "kombu.asynchronous.hub:Hub": ("on_tick", "on_close", "timer"),
     "kombu.asynchronous.semaphore:LaxBoundedSemaphore": ("_waiting",),
+    "kombu.asynchronous.timer:Timer": ("_queue",),
     "kombu.asynchronous.http.curl:CurlClient": (
         "_curls",
         "_free_list",
