@@ -17,6 +17,7 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.idempotency import IdempotencyService
 from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS
+from jobclaim.jobs.storage import listing
 from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
 
 __all__ = ["aws", "session"]  # fixtures
@@ -203,7 +204,11 @@ def test_list_filters_by_task_kind_worker_and_time(session: Session) -> None:
     assert "did you mean TRANSIENT" in run(session, "list", "--kind", "TRANSINT").stderr
 
 
-def test_a_filtered_list_reads_a_bounded_number_of_pages_and_loses_nothing(session: Session) -> None:
+def test_a_filtered_list_reads_a_bounded_number_of_pages_and_loses_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "SEARCHED", 2)
+    monkeypatch.setattr(listing, "SEARCH_ROUNDS", 10)
     for number in range(30):
         session.repo.create_job("rare.one" if number == 29 else "shop.charge", available_at=session.now() + number)
     first = json.loads(run(session, "list", "-s", "PENDING", "--task", "rare.*", "-n", "2", "-o", "json").stdout)

@@ -127,7 +127,7 @@ def test_an_endpoint_that_refuses_a_visibility_timeout_is_not_accepted(settings:
 
 
 def test_a_missing_permission_is_an_error_and_no_attribute_that_was_left(settings: Settings, sqs: Any) -> None:
-    with pytest.raises(ProvisionError, match=r"AWS us-east-1 refused CreateQueue: AccessDenied: .* again"):
+    with pytest.raises(ProvisionError, match=r"AWS us-east-1 refused CreateQueue with AccessDenied: .* again"):
         provision(settings, sqs=refusing(sqs, "SqsManagedSseEnabled", code="AccessDenied"))
 
 
