@@ -22,6 +22,7 @@ from jobclaim.workers.attempt.closing import answering, closing
 from jobclaim.workers.scope import Tracer, contained
 
 LIBRARIES: Final = ("celery.", "jobclaim.")
+"""Prefixes of the modules whose classes are not the user's."""
 REMEDIES: Final = {
     "backend": "a job's state and result are stored in the job table, and with another result backend jobs would "
     "never end; remove it",

@@ -10,145 +10,20 @@ from starlette.routing import BaseRoute
 
 from jobclaim.dashboard import acts, pausing
 from jobclaim.dashboard.forms import refuse_unknown_names
-from jobclaim.dashboard.meter import Budget, Meter, current
+from jobclaim.dashboard.meter import Budget
 from jobclaim.dashboard.openapi import Call, Parameter, listing, reference
 from jobclaim.dashboard.pages import METER_KEY, VisibleJSON, form, page, services_of
-from jobclaim.dashboard.person import Person, person_of
+from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.queries import audit, dead, fleet, job, jobs, queues
-from jobclaim.dashboard.queries.queues import QueueView
 from jobclaim.dashboard.queries.walk import HEAVIEST
 from jobclaim.dashboard.routes import actions, task_calls
-from jobclaim.dashboard.services import Services
+from jobclaim.dashboard.routes import api_answers as answers
 from jobclaim.jobs import FailureKind, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo.keeping import MAX_NAME
-from jobclaim.views.humane import iso
-from jobclaim.views.pauses import pause_record
-from jobclaim.views.records import audit_record, job_record, worker_record
 from jobclaim.views.schemas import BOOLEAN, COUNT, INTEGER, STRING, many, maybe, one_of, record
 
 STATES: Final = one_of(JobStatus)
-SHOWN: Final = frozenset({"remark"})
-"""Fields of a page's row that are not part of the record."""
-
-
-def _meter() -> Meter:
-    meter = current()
-    assert meter is not None
-    return meter
-
-
-def list_jobs(services: Services, asked: Any, _: Person) -> dict[str, Any]:
-    """Return one page of jobs."""
-    query = jobs.JobQuery.of(asked, services.settings)
-    meter = _meter()
-    listed = services.shared.get(("jobs", query), lambda: jobs.read(services, query, meter))
-    return {
-        "items": [{name: value for name, value in row.items() if name not in SHOWN} for row in listed.rows],
-        "cursor": listed.found.cursor,
-        "looked_at": listed.found.looked_at,
-        "looked_from": listed.found.span and iso(listed.found.span[0]),
-        "looked_to": listed.found.span and iso(listed.found.span[1]),
-        "notes": listed.notes,
-    }
-
-
-def show_job(services: Services, asked: Any, _: Person) -> dict[str, Any]:
-    """Return one job."""
-    return job.read(services, asked.get("id", ""))[1].record
-
-
-def list_groups(services: Services, asked: Any, _: Person) -> dict[str, Any]:
-    """Return groups of dead letters."""
-    query = dead.DeadQuery.of(asked)
-    meter = _meter()
-    groups = services.shared.get(("dead", query), lambda: dead.read(services, query, meter))
-    return {"items": groups.rows, "cursor": groups.found.cursor, "looked_at": groups.found.looked_at}
-
-
-def list_queues(services: Services, _: Any, __: Person) -> dict[str, Any]:
-    """Return all queues."""
-    return {"items": [_queue(queue) for queue in queues.read(services, _meter()).queues]}
-
-
-def list_workers(services: Services, _: Any, __: Person) -> dict[str, Any]:
-    """Return the fleet."""
-    now, after = services.clock(), services.settings.worker_dead_after_seconds
-    seen = fleet.read(services)
-    return {"items": [worker_record(worker, now, after) for worker in seen.workers], "more": seen.more}
-
-
-def list_audit(services: Services, asked: Any, __: Person) -> dict[str, Any]:
-    """Return the audit trail, newest first."""
-    query = audit.AuditQuery.of(asked)
-    found = services.shared.get(("audit", query), lambda: audit.read(services, query))
-    items = [audit_record(entry) for entry in found.entries]
-    return {"items": items, "cursor": audit.cursor_of(found), "looked_at": found.looked_at}
-
-
-def act(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Retry, cancel, resolve or abandon a job."""
-    job_id = fields.get("id", "")
-    done = acts.act_on_job(services, fields.get("verb", ""), job_id, person, fields.get("reason", ""))
-    after = services.shown(services.repo.get_job(job_id))
-    return {"state": done.state, "text": done.text, "job": job_record(after, payload=True)}
-
-
-def resume(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Deliver the value that a job waits for."""
-    done = acts.resume(services, fields.get("id", ""), fields.get("name", ""), fields.get("payload", ""), person)
-    return {"state": done.state, "text": done.text}
-
-
-def drain(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Request a worker to stop."""
-    done = acts.drain(services, fields.get("id", ""), person, fields.get("reason", ""))
-    return {"state": done.state, "text": done.text}
-
-
-def list_pauses(services: Services, _: Any, __: Person) -> dict[str, Any]:
-    """Return the pauses that hold, oldest first."""
-    now = services.clock()
-    return {"items": [pause_record(one, now) for one in fleet.read(services).pauses.active(now)]}
-
-
-def pause(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Pause a queue, a task or a schedule."""
-    kind, name, reason = (fields.get(field, "") for field in ("kind", "name", "reason"))
-    done = pausing.pause(services, kind, name, person, reason, fields.get("lasts", ""))
-    return {"state": done.state, "text": done.text}
-
-
-def unpause(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """End a pause."""
-    kind, name, reason = (fields.get(field, "") for field in ("kind", "name", "reason"))
-    done = pausing.unpause(services, kind, name, person, reason)
-    return {"state": done.state, "text": done.text}
-
-
-def run_schedule(services: Services, fields: Any, person: Person) -> dict[str, Any]:
-    """Run a schedule now."""
-    job_id, done = pausing.run_schedule(services, fields.get("id", ""), person, fields.get("reason", ""))
-    return {"state": done.state, "text": done.text, "job_id": job_id}
-
-
-def _queue(queue: QueueView) -> dict[str, Any]:
-    depth = queue.depth
-    return {
-        "queue": queue.name,
-        "priority": queue.priority,
-        "sla_seconds": queue.sla_seconds,
-        "visible": depth.visible,
-        "in_flight": depth.in_flight,
-        "delayed": depth.delayed,
-        "dead_letters": depth.dead_letters,
-        "waiting": queue.waiting,
-        "running": queue.running,
-        "later": queue.later,
-        "more": queue.more,
-        "oldest_waiting_seconds": round(queue.oldest_ms / 1000, 3),
-        "sla_burn": round(queue.oldest_ms / 1000 / queue.sla_seconds, 3),
-    }
 
 
 def _text(name: str, says: str, **more: Any) -> Parameter:
@@ -198,7 +73,7 @@ CALLS: Final = (
             CURSOR,
         ),
         answer=listing("Job", cursor=maybe(STRING), notes=many(STRING), **LOOKED),
-        handler=list_jobs,
+        handler=answers.list_jobs,
         budget=jobs.budget,
     ),
     Call(
@@ -208,7 +83,7 @@ CALLS: Final = (
         summary="Show one job.",
         parameters=(ID,),
         answer=reference("Job"),
-        handler=show_job,
+        handler=answers.show_job,
         budget=job.budget,
         refusals=(404,),
     ),
@@ -228,7 +103,7 @@ CALLS: Final = (
             CURSOR,
         ),
         answer=listing("Group", cursor=maybe(STRING), looked_at=COUNT),
-        handler=list_groups,
+        handler=answers.list_groups,
         budget=dead.budget,
     ),
     Call(
@@ -237,7 +112,7 @@ CALLS: Final = (
         name="listQueues",
         summary="Show every queue: depth, the oldest that waits, its share of the SLA.",
         answer=listing("Queue"),
-        handler=list_queues,
+        handler=answers.list_queues,
         budget=queues.budget,
     ),
     Call(
@@ -246,7 +121,7 @@ CALLS: Final = (
         name="listWorkers",
         summary="Show the fleet.",
         answer=listing("Worker", more=BOOLEAN),
-        handler=list_workers,
+        handler=answers.list_workers,
         budget=lambda _: fleet.BUDGET,
     ),
     *task_calls.CALLS,
@@ -263,7 +138,7 @@ CALLS: Final = (
             CURSOR,
         ),
         answer=listing("Audit", cursor=maybe(STRING), looked_at=COUNT),
-        handler=list_audit,
+        handler=answers.list_audit,
         budget=lambda _: audit.BUDGET,
     ),
     Call(
@@ -277,7 +152,7 @@ CALLS: Final = (
             REASON,
         ),
         answer=record({**DONE, "job": reference("Job")}, "What has become of it, and the job as it is then."),
-        handler=act,
+        handler=answers.act,
         budget=lambda _: Budget(actions.BUDGET.requests + 1, actions.BUDGET.read_units + 2 * HEAVIEST),
         refusals=(404, 409),
     ),
@@ -293,7 +168,7 @@ CALLS: Final = (
             Parameter(name="payload", says="What its body gets, as JSON text; default null.", schema=STRING),
         ),
         answer=record(DONE, "What has become of it."),
-        handler=resume,
+        handler=answers.resume,
         budget=lambda _: actions.BUDGET,
         refusals=(404, 409),
     ),
@@ -304,7 +179,7 @@ CALLS: Final = (
         summary="Ask a worker to stop as on SIGTERM. Needs an operator.",
         parameters=(_text("id", "Id of the worker.", required=True), REASON),
         answer=record(DONE, "What has become of it."),
-        handler=drain,
+        handler=answers.drain,
         budget=lambda _: actions.BUDGET,
     ),
     Call(
@@ -313,7 +188,7 @@ CALLS: Final = (
         name="listPauses",
         summary="What is paused: queues, tasks and schedules.",
         answer=listing("Pause"),
-        handler=list_pauses,
+        handler=answers.list_pauses,
         budget=lambda _: fleet.BUDGET,
     ),
     Call(
@@ -328,7 +203,7 @@ CALLS: Final = (
             Parameter(name="lasts", says="How long: 30m, 2h, 1d; default: until it is unpaused.", schema=STRING),
         ),
         answer=record(DONE, "What has become of it."),
-        handler=pause,
+        handler=answers.pause,
         budget=lambda _: actions.BUDGET,
         refusals=(409,),
     ),
@@ -339,7 +214,7 @@ CALLS: Final = (
         summary="End a pause. Needs an operator.",
         parameters=(PAUSED, PAUSED_NAME, REASON),
         answer=record(DONE, "What has become of it."),
-        handler=unpause,
+        handler=answers.unpause,
         budget=lambda _: actions.BUDGET,
         refusals=(409,),
     ),
@@ -350,7 +225,7 @@ CALLS: Final = (
         summary="Run a schedule of the settings now, beside its regular ticks. Needs an operator.",
         parameters=(_text("id", "Name of the schedule.", required=True), REASON),
         answer=record({**DONE, "job_id": STRING}, "What has become of it, and the id of the job."),
-        handler=run_schedule,
+        handler=answers.run_schedule,
         budget=lambda _: actions.BUDGET,
     ),
 )

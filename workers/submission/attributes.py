@@ -19,7 +19,7 @@ from jobclaim.fleet.rates import RateLimit
 from jobclaim.jobs import InvalidInput, checks
 from jobclaim.jobs.checks import MAX_COUNT
 from jobclaim.specs.refusals import did_you_mean
-from jobclaim.workers.sealed import hides
+from jobclaim.workers.sealed import LIBRARIES, hides
 from jobclaim.workers.submission.idempotency import OWNERS
 from jobclaim.workers.submission.options import REFUSED
 
@@ -44,7 +44,6 @@ AGAINST_THE_CLAIM: Final[Mapping[str, tuple[Any, str]]] = {
     "retry_on_worker_lost": (False, ORPHANS),
 }
 """Attributes with the only value that they may have, and why others are refused."""
-LIBRARIES: Final = ("celery.", "jobclaim.")
 CLOSE: Final = 0.85
 """Similarity from which a name counts as a misspelling; users' own attributes are less similar."""
 RETRY_OPTIONS: Final = frozenset({"args", "countdown", "eta", "kwargs", "max_retries", "queue", "throw"})
