@@ -13,6 +13,7 @@ import click
 from jobclaim.cli.errors import Refused
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Column, Output, Record, remark
+from jobclaim.specs.plurals import counted
 
 if TYPE_CHECKING:
     from jobclaim.specs.finding import Finding
@@ -52,13 +53,13 @@ def conclude(
         if baseline is None:
             raise click.UsageError("--write-baseline needs --baseline FILE, the file to write")
         write_baseline(baseline, findings)
-        remark(f"{len(findings)} findings were written to {baseline}")
+        remark(f"{counted(len(findings), 'finding')} written to {baseline}")
         return ExitCode.OK
     known = _known(baseline, read_baseline)
     unknown = [one for one in findings if one.fingerprint not in known]
     new = grouped(unknown)
     accepted = f", {len(findings) - len(unknown)} known from {baseline}" if baseline else ""
-    summary = f"{len(new)} {'finding' if len(new) == 1 else 'findings'} in {checked}{accepted}."
+    summary = f"{counted(len(new), 'finding')} in {checked}{accepted}."
     show(new, out, empty=summary)
     if new or out.format != "table":  # the empty table has its own message
         remark(summary)

@@ -8,15 +8,17 @@ from jobclaim.governance.audit_rules import InspectedApp
 from jobclaim.governance.finding import grouped
 from jobclaim.governance.source import Source
 from jobclaim.specs.finding import Finding
+from jobclaim.specs.plurals import counted
 
 
 def report(source: Source, fleet: InspectedApp | None, findings: Sequence[Finding]) -> str:
     """Write the report. It has no timestamp, so that it changes only when the code does."""
     shown = grouped(findings)
+    tasks = counted(len(source.tasks), "task")
     lines = [
         "# Tasks",
         "",
-        f"{len(source.tasks)} tasks in {source.files} files ({source.shared_share}), {len(shown)} findings.",
+        f"{tasks} in {counted(source.files, 'file')} ({source.shared_share}), {counted(len(shown), 'finding')}.",
         "",
         "## Findings",
         "",

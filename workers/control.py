@@ -30,7 +30,8 @@ log = get_logger("jobclaim.cancel")
 EVENTS: Final = "workers send no events on SQS; use `jobclaim dashboard`, `jobclaim workers` and docs/observability.md"
 POOL: Final = "a worker's processes are fixed when it starts: `jobclaim worker restart`, or more workers"
 QUEUES: Final = (
-    "a worker's queues are fixed when it starts: `jobclaim worker start NAME -q QUEUE`, or your service's command"
+    "a worker's queues are fixed when it starts: `jobclaim worker start NAME -q QUEUE`, or your service's command; "
+    "`jobclaim pause queue QUEUE` holds a queue on all of them"
 )
 MEMORY: Final = (
     "workers cannot be asked on SQS; measure the process on its host (`jobclaim workers` shows host and pid)"
@@ -52,7 +53,8 @@ REFUSED: Final[Mapping[str, str]] = {
     "pool_grow": POOL,
     "pool_restart": POOL,
     "pool_shrink": POOL,
-    "rate_limit": "rate_limit holds for the whole fleet: change the attribute and deploy; see docs/tasks.md",
+    "rate_limit": "rate_limit holds for the whole fleet: change the attribute and deploy; "
+    "`jobclaim pause task TASK` holds a task meanwhile; see docs/tasks.md",
     "reserved": "a worker holds only jobs that it runs; `jobclaim queues` shows what waits",
     "revoke_by_stamped_headers": "stamps are not indexed; cancel by id: `jobclaim list -o ids`, then `jobclaim cancel`",
     "scheduled": "jobs wait in the table until they are due; `jobclaim list --status pending` shows when that is",

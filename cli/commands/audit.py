@@ -9,6 +9,7 @@ import click
 from jobclaim.cli.errors import Refused
 from jobclaim.cli.output import Format, Output, output_option, remark
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.specs.plurals import counted
 
 REPORT = "tasks.md"
 """File name of the report when a folder is given."""
@@ -80,7 +81,7 @@ def command(
         _write_report(report_to, report(source, fleet, found))
     for file in source.unread:
         remark(f"not read, because it is not valid Python of this version: {file}")
-    checked = f"{len(source.tasks)} tasks of {source.files} files ({source.shared_share})"
+    checked = f"{counted(len(source.tasks), 'task')} of {counted(source.files, 'file')} ({source.shared_share})"
     click.get_current_context().exit(conclude(found, out, checked=checked, baseline=baseline, write=write_baseline))
 
 
@@ -104,4 +105,4 @@ def _reconcile(session: Session, out: Output) -> int:
     from jobclaim.infra.clients import sqs_client
 
     found, looked = reconcile(session.repo, sqs_client(session.settings), session.settings)
-    return conclude(found, out, checked=f"{looked.jobs} open jobs and {looked.messages} messages")
+    return conclude(found, out, checked=f"{counted(looked.jobs, 'open job')} and {counted(looked.messages, 'message')}")

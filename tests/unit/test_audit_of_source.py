@@ -203,7 +203,7 @@ def test_one_cause_is_one_finding_with_its_number_and_places(tmp_path: Path) -> 
     result = run("audit", "--static", str(tmp_path))
     [row] = [json.loads(line) for line in result.stdout.splitlines()]
     assert (row["check"], row["count"], len(row["places"])) == ("unlimited", 94, 94)
-    assert "1 finding in 94 tasks of 1 files (94 by @shared_task, 100 %)." in result.stderr
+    assert "1 finding in 94 tasks of 1 file (94 by @shared_task, 100 %)." in result.stderr
 
 
 def test_a_baseline_knows_each_task_of_a_cause_by_itself(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_baseline_knows_each_task_of_a_cause_by_itself(tmp_path: Path) -> None
 def test_nothing_found_says_so_with_the_number_of_tasks(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("@shared_task(time_limit=5)\ndef a(): ...\n")
     result = run("audit", "--static", str(tmp_path))
-    assert (result.exit_code, "0 findings in 1 tasks" in result.stderr) == (ExitCode.OK, True)
+    assert (result.exit_code, "0 findings in 1 task of 1 file " in result.stderr) == (ExitCode.OK, True)
 
 
 def test_a_report_goes_into_a_folder_and_a_place_that_cannot_be_is_an_error(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_report_goes_into_a_folder_and_a_place_that_cannot_be_is_an_error(tmp_
     reports = tmp_path / "reports"
     reports.mkdir()
     assert run("audit", "--static", "--generate-report", str(reports), str(tmp_path)).exit_code == ExitCode.CHECK_FAILED
-    assert (reports / "tasks.md").read_text().startswith("# Tasks\n\n2 tasks in 1 files (2 by @shared_task, 100 %)")
+    assert (reports / "tasks.md").read_text().startswith("# Tasks\n\n2 tasks in 1 file (2 by @shared_task, 100 %)")
     (tmp_path / "file").touch()
     result = run("audit", "--static", "--generate-report", str(tmp_path / "file" / "r.md"), str(tmp_path))
     assert (result.exit_code, "file/r.md" in result.stderr, "bug" in result.stderr) == (ExitCode.ERROR, True, False)

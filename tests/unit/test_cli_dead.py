@@ -203,7 +203,7 @@ def test_messages_that_never_became_a_job_are_seen_sent_again_and_deleted(sessio
     (moved,) = rows(run(session, "queue", "redrive", "default", seen["shop.charge"], "--yes"))
     assert moved == {"verb": "redrive", "queue": "default", "done": 1, "missing": 0}
     assert "j1" in sqs.receive_message(QueueUrl=home)["Messages"][0]["Body"]
-    assert "discard: 1 messages" in run(session, "queue", "discard", "default", "--yes", "-o", "table").stdout
+    assert "discard: 1 message\n" in run(session, "queue", "discard", "default", "--yes", "-o", "table").stdout
     run(session, "queue", "discard", "default", "--yes", "-o", "ids", code=ExitCode.USAGE)
     assert rows(run(session, "queue", "inspect", "default")) == []
     assert [entry["verb"] for entry in rows(run(session, "audit"))] == ["discard", "redrive"]

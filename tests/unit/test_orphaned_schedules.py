@@ -269,4 +269,4 @@ def test_validate_schedules_is_the_same_command(tmp_path: Path) -> None:
 
 def test_nothing_found_says_in_how_much(tmp_path: Path) -> None:
     write(tmp_path, {"tasks.py": "@shared_task(name='a.b')\ndef b(): ...", "conf.py": scheduled("a.b")})
-    assert "0 findings in 1 schedule entries and 1 tasks of 2 files." in check(tmp_path).stderr
+    assert "0 findings in 1 schedule entry and 1 task of 2 files." in check(tmp_path).stderr

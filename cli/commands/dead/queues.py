@@ -10,6 +10,7 @@ import click
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.output import Column, Format, Output, output_option, remark, report_option
 from jobclaim.cli.session import Session, pass_session
+from jobclaim.specs.plurals import counted
 from jobclaim.views.humane import iso, relative
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], o
 
     queues = DeadQueues(session.settings)
     if not options["yes"]:
-        what = f"{len(message_ids)} messages" if message_ids else "all messages"
+        what = counted(len(message_ids), "message") if message_ids else "all messages"
         click.confirm(f"{verb.capitalize()} {what} of the dead-letter queue of {name!r}?", abort=True, err=True)
     what = f"dead-letter queue of {name}: {' '.join(message_ids) or 'all'}"
     move = queues.redrive if verb == "redrive" else queues.discard
@@ -117,7 +118,7 @@ def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], o
         act.done, act.refused = report.done, max(0, len(message_ids) - report.done)
     missing = act.refused
     record = {"verb": verb, "queue": name, "done": report.done, "missing": missing}
-    Output(options["output"]).fact(record, f"{verb}: {report.done} messages")
+    Output(options["output"]).fact(record, f"{verb}: {counted(report.done, 'message')}")
     if missing:
         remark(
             f"{missing} of the named messages were not found; another command may be reading them: try again in two "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobclaim.cli.session import Session
+from jobclaim.specs.plurals import counted
 
 if TYPE_CHECKING:
     from jobclaim.governance.schedule_rules import World
@@ -28,7 +29,11 @@ class Checkable:
 def of_app(session: Session, app: str | None, live: bool, hotspot: int, known: tuple[str, ...]) -> Checkable:
     """Read the schedule of an app."""
     entries, world = entries_of_app(session, app, live, hotspot)
-    return Checkable(entries, replace(world, known=known), f"{len(entries)} schedule entries")
+    return Checkable(entries, replace(world, known=known), _entries(entries))
+
+
+def _entries(entries: list[Entry]) -> str:
+    return counted(len(entries), "schedule entry", "schedule entries")
 
 
 def of_source(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: tuple[str, ...]) -> Checkable:
@@ -50,7 +55,7 @@ def of_source(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: t
     return Checkable(
         entries,
         world,
-        f"{len(entries)} schedule entries and {len(source.tasks)} tasks of {source.files} files",
+        f"{_entries(entries)} and {counted(len(source.tasks), 'task')} of {counted(source.files, 'file')}",
         (
             *(f"{place}: the schedule is computed at run time" for place in unread),
             *(
