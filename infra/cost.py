@@ -95,8 +95,12 @@ def _fleet(size: Size) -> float:
     scan, one cursor, two queries for each of a queue's four index partitions."""
     seconds = size.tasks * HOURS * 3600
     beats = ((size.tasks + 1) * HOURS * 360 + min(size.jobs, seconds)) * WRITE_UNIT
-    passes = HOURS * 360 * (WRITE_UNIT + READ_UNIT * (1 + size.tasks / 16 + size.queues * 4))
-    return beats + passes
+    return beats + HOURS * 360 * pass_of_recovery(size.tasks, size.queues)
+
+
+def pass_of_recovery(workers: float, queues: int, shards: int = 4) -> float:
+    """Return dollars of one pass that finds nothing to do: writes its cursor, scans the fleet table, queries queues."""
+    return WRITE_UNIT + READ_UNIT * (1 + workers / 16 + queues * shards)
 
 
 def _stored(size: Size) -> float:

@@ -38,6 +38,9 @@ def command(
 ) -> None:
     """Compare tables, queues, clock, tasks and the workers' settings with the settings here. Changes nothing.
 
+    Also shows the oldest waiting and running job of each queue and the oldest dead letter, from the oldest 100 open
+    jobs of each queue and index shard, and what the live workers cost while there are no jobs.
+
     Exits with 4 when a check FAILs: a guarantee is broken, and workers may refuse to start. With --actor, missing read
     permission for a check is a WARN: the actor does not need it for its work.
     """
@@ -46,7 +49,7 @@ def command(
 
     quiet_logs()
     snapshot = gather(session.settings, actor=actor, listens_on=[session.settings.queue(name).name for name in queues])
-    snapshot = _with_unusual(session, _with_workers(session, snapshot))
+    snapshot = _with_jobs(session, _with_workers(session, snapshot))
     if look_at_tasks:
         snapshot = _with_tasks(session, snapshot)
     findings = diagnose(snapshot, session.settings)
@@ -58,11 +61,14 @@ def command(
 
 
 def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
-    """Add the settings that the live workers run with, and what is paused, if the fleet table can be read."""
+    """Add the settings that the live workers run with, what they cost at rest, and what is paused, if the fleet table
+    can be read.
+    """
     from jobclaim.fleet.pauses import PauseRecords
     from jobclaim.fleet.registered import tasks_of
     from jobclaim.fleet.workers import FleetRecords
     from jobclaim.jobs import StoreUnavailable
+    from jobclaim.views.at_rest import at_rest
     from jobclaim.views.pauses import pause_in_words
 
     if snapshot.unreachable or not snapshot.tables.get(session.settings.fleet_table):
@@ -75,25 +81,33 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
         return replace(snapshot, refused={**snapshot.refused, "settings of live workers": str(error)})
     pauses = [(one.subject, pause_in_words(one, session.now())) for one in paused]
     workers = {each.worker_id: each.digest for each in live}
-    return replace(snapshot, workers=workers, pauses=pauses, living=living)
+    return replace(snapshot, workers=workers, pauses=pauses, living=living, at_rest=at_rest(live, session.settings))
 
 
-def _with_unusual(session: Session, snapshot: Snapshot) -> Snapshot:
-    """Add the tasks whose last runs differ from their week before, if the job table can be read."""
+def _with_jobs(session: Session, snapshot: Snapshot) -> Snapshot:
+    """Add what is oldest, and the tasks whose last runs differ from their week before, if the job table can be read."""
     from botocore.exceptions import ClientError
 
     from jobclaim.fleet.statistics import read_tasks
     from jobclaim.jobs import StoreUnavailable
+    from jobclaim.views.oldest import aged, dead_messages
     from jobclaim.views.unusual import unusual
 
     if snapshot.unreachable or not snapshot.tables.get(session.settings.job_table):
         return snapshot
     now = session.now()
     try:
-        found = [one for task in read_tasks(session.repo.table, now).tasks for one in unusual(task, now)]
+        tasks = read_tasks(session.repo.table, now).tasks
+        old = aged(session.repo, session.settings, tasks)
     except (StoreUnavailable, ClientError) as error:
-        return replace(snapshot, refused={**snapshot.refused, "statistics of tasks": str(error)})
-    return replace(snapshot, unusual=[(one.task, one.text) for one in found])
+        return replace(snapshot, refused={**snapshot.refused, "jobs and statistics": str(error)})
+    dead = {name: queue.dead_letters or {} for name, queue in snapshot.queues.items()}
+    messages = {name: int(attributes.get("ApproximateNumberOfMessages", 0)) for name, attributes in dead.items()}
+    return replace(
+        snapshot,
+        aged=[*old, *(dead_messages(name, number) for name, number in messages.items() if number)],
+        unusual=[(one.task, one.text) for task in tasks for one in unusual(task, now)],
+    )
 
 
 def _with_tasks(session: Session, snapshot: Snapshot) -> Snapshot:

@@ -44,6 +44,8 @@ def diagnose(snapshot: Snapshot, settings: Settings) -> list[Finding]:
         *_fleet(snapshot, settings),
         *_pauses(snapshot),
         *_unusual(snapshot),
+        *snapshot.aged,
+        *([ok("cost at rest", snapshot.at_rest)] if snapshot.at_rest else []),
         *_permissions(snapshot),
     ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from jobclaim.specs.finding import Finding
+
 
 @dataclass(frozen=True, slots=True)
 class DeployedTable:
@@ -92,6 +94,10 @@ class Snapshot:
         Of the tested actor.
     unusual : sequence of (str, str)
         Tasks whose last runs differ from their week before, and how.
+    aged : sequence of Finding
+        The age of what is oldest, by queue, and of dead letters.
+    at_rest : str
+        What the live workers cost without jobs; empty if there are none, or they were not read.
     pauses : sequence of (str, str)
         What is paused, and by whom, until when and why.
     living : frozenset of str, optional
@@ -114,3 +120,5 @@ class Snapshot:
     living: frozenset[str] | None = None
     unusual: Sequence[tuple[str, str]] = ()
     pauses: Sequence[tuple[str, str]] = ()
+    aged: Sequence[Finding] = ()
+    at_rest: str = ""

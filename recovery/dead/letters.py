@@ -102,6 +102,12 @@ class DeadLetters:
                 break
         return total
 
+    def oldest(self) -> IndexEntry | None:
+        """Return the index entry of the job that has awaited a person longest: one small request a shard."""
+        keys = [schema.closed_key(JobStatus.FAILED, shard) for shard in range(self._repo.table.shards)]
+        firsts = [entry for key in keys for entry in self._repo.table.entries(key, limit=1)]
+        return min(firsts, key=lambda entry: entry.at, default=None)
+
     def groups(self, wanted: Filter) -> list[Group]:
         """Group them by their fingerprints, the largest group first. Memory grows with the groups, not the jobs."""
         return grouped(self.find(wanted))

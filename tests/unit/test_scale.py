@@ -9,7 +9,6 @@ import pytest
 
 from bench.scale.__main__ import DOCUMENT, JOBS, filled, tables
 from bench.scale.crowd import Clock, Crowd, CrowdedTable
-from bench.scale.idle import polls_per_hour
 from bench.scale.paper import (
     INDEX_WRITES_PER_JOB,
     TABLE_WRITES_PER_JOB,
@@ -23,6 +22,7 @@ from jobclaim.infra.cost import EMPTY_POLLS_PER_HOUR, WRITE_UNITS_PER_JOB
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.jobs.encoding.schema import open_key
 from jobclaim.settings import Settings
+from jobclaim.workers.transport.idle import polls_per_hour
 
 BY_NAME = {case.name: case for case in CASES}
 ENDED = BY_NAME["ended; the fleet is busy"]

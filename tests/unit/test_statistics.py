@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobclaim.cli.commands.doctor import _with_unusual
+from jobclaim.cli.commands.doctor import _with_jobs
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
 from jobclaim.fleet.statistics import MOST_TASKS, Figures, TaskRuns, read_task, read_tasks
@@ -289,8 +289,8 @@ def test_the_doctor_names_a_task_that_is_unusual(repo: JobRepo, clock: ManualClo
     }
     for request in requests(numbers, repo.table.name):
         repo.table.client().update_item(**request)
-    seen = _with_unusual(session, Snapshot(tables={repo.settings.job_table: DeployedTable(key=("job_id",))}))
+    seen = _with_jobs(session, Snapshot(tables={repo.settings.job_table: DeployedTable(key=("job_id",))}))
     (found,) = [finding for finding in diagnose(seen, repo.settings) if finding.subject == f"task {TASK}"]
     assert found.level is Level.WARN
     assert found.problem.startswith("fails 20 % of its 100 runs since ")
-    assert _with_unusual(session, Snapshot()).unusual == ()
+    assert _with_jobs(session, Snapshot()).unusual == ()

@@ -1,0 +1,37 @@
+"""How often a worker without jobs polls: counted by driving its own `Poller` with empty answers, without requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from jobclaim.settings import Settings
+from jobclaim.workers.transport.plan import Policy, Poll
+from jobclaim.workers.transport.poller import Poller
+
+SECONDS: Final = 900
+STEP_SECONDS: Final = 0.1
+
+
+def polls_per_hour(queues: int, processes: int, settings: Settings) -> int:
+    """Return the requests of an idle worker, all queues together."""
+    now, made = 0.0, 0
+    waiting: list[tuple[float, Callable[[Any], None]]] = []
+
+    def ask(poll: Poll, done: Callable[[Any], None]) -> None:
+        nonlocal made
+        made += 1
+        waiting.append((now + max(poll.wait, STEP_SECONDS), done))
+
+    policy = Policy(settings.wait_time_seconds, settings.polling_interval_seconds, settings.strict_priority)
+    poller = Poller(policy, ask, lambda *_: None, lambda: now)
+    poller.processes = lambda: processes
+    for number in range(queues):
+        poller.add(f"queue-{number}", 5)
+    for step in range(round(SECONDS / STEP_SECONDS)):
+        now = step * STEP_SECONDS
+        for due in [one for one in waiting if one[0] <= now]:
+            waiting.remove(due)
+            due[1]({})
+        poller.tick()
+    return round(made * 3_600 / SECONDS)
