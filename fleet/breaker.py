@@ -158,16 +158,21 @@ class Breakers(Records):
         return self._keep(breaker, _view(answer.get("Item"), self._clock()))
 
     def _count(self, breaker: Breaker, now: int) -> View:
+        one = {":one": attribute(1)}
         since = {
             ":since": attribute(now - round(breaker.window_seconds * 1000)),
             ":ahead": attribute(now + BELIEVED_AHEAD_MS),
-            ":one": attribute(1),
         }
-        condition = "streak_at BETWEEN :since AND :ahead"
-        applied, view = self._update(breaker, "ADD streak :one", condition, since, now=now)
+        counting = "streak_at BETWEEN :since AND :ahead"
+        first = {":now": attribute(now)}
+        applied, view = self._update(breaker, "ADD streak :one", counting, since | one, now=now)
         if not applied:
-            first = {":one": attribute(1), ":now": attribute(now)}
-            _, view = self._update(breaker, "SET streak = :one, streak_at = :now", "", first, now=now)
+            idle = f"attribute_not_exists(streak_at) OR NOT {counting}"
+            applied, view = self._update(
+                breaker, "SET streak = :one, streak_at = :now", idle, since | one | first, now=now
+            )
+        if not applied:  # another process has just written the first failure: this is the next one
+            _, view = self._update(breaker, "ADD streak :one", "", one, now=now)
         return self._keep(breaker, view)
 
     def _open(self, breaker: Breaker, view: View, now: int) -> int:

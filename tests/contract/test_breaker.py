@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -44,6 +46,21 @@ def test_failures_in_a_row_of_any_process_open_it_for_all(bench: Bench) -> None:
     assert (one.failed(BANK), other.failed(BANK)) == (0, 0)
     assert one.failed(BANK) == bench.clock() + 30_000
     assert process(bench).ask(BANK) == bench.clock() + 30_000
+
+
+def test_first_failures_of_two_processes_at_one_moment_are_two(bench: Bench) -> None:
+    one, other = process(bench), process(bench)
+    write, first = one._write, [other]
+
+    def late(verb: str, **request: Any) -> Any:
+        applied = write(verb, **request)
+        while first:  # the other process writes its failure after this one found no count
+            first.pop().failed(BANK)
+        return applied
+
+    with mock.patch.object(one, "_write", late):
+        one.failed(BANK)
+    assert one.failed(BANK) == bench.clock() + 30_000
 
 
 def test_a_success_in_between_starts_the_count_anew_and_so_does_time(bench: Bench) -> None:
