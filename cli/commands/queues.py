@@ -44,7 +44,7 @@ def command(session: Session, watch: int | None, capacity: bool, output: Format 
         watch,
         lambda: out.many(
             _rows(session, queue_statuses(session.repo, sqs, session.settings), capacity),
-            [*(replace(column, rank=at) for at, column in enumerate(COLUMNS)), *CAPACITY] if capacity else COLUMNS,
+            WITH_CAPACITY if capacity else COLUMNS,
             empty="No queues are configured.",
         ),
         clear=out.format == "table",
@@ -105,3 +105,4 @@ COLUMNS = [
     Column("oldest waits", lambda row: span(round(row["oldest_waiting_seconds"] * 1000)), fold=False),
     Column("of SLA", lambda row: f"{row['sla_burn']:.0%} of {row['sla_seconds']:g} s", _burn_style, fold=False),
 ]
+WITH_CAPACITY = [*(replace(column, rank=at) for at, column in enumerate(COLUMNS)), *CAPACITY]

@@ -12,9 +12,15 @@ from click.testing import CliRunner
 
 from jobclaim.cli import completing
 from jobclaim.cli.commands.dead import columns as dead
+from jobclaim.cli.commands.dead.columns import AUDIT_COLUMNS
+from jobclaim.cli.commands.pause import COLUMNS as PAUSES
+from jobclaim.cli.commands.queues import WITH_CAPACITY as QUEUES_WITH_CAPACITY
 from jobclaim.cli.commands.schedule.rows import LIST
+from jobclaim.cli.commands.tasks import TASK_COLUMNS
+from jobclaim.cli.commands.worker.machine import COLUMNS as MACHINE
 from jobclaim.cli.commands.workers import COLUMNS as WORKERS
 from jobclaim.cli.exits import ExitCode
+from jobclaim.cli.findings import COLUMNS as FINDINGS
 from jobclaim.cli.job_columns import columns as job_columns
 from jobclaim.cli.main import command_line
 from jobclaim.cli.output import Column, Output
@@ -32,6 +38,53 @@ TASK = "warehouse.nightly.reconciliation.match_all_deliveries"
 EXCEPTION = "warehouse.errors.reconciliation.DeliveryNeverArrivedAtTheDock"
 WORKER = "jobclaim-ip-10-0-113-207.eu-central-1.compute.internal-4711"
 
+QUEUE = "reconciliation-with-high-priority"
+PERSON = "grace.hopper@operations.warehouse.example"
+DOWN = "theproviderisdown"
+OTHER_LISTS: dict[str, Any] = {
+    "visible": 123456,
+    "in_flight": 1200,
+    "delayed": 300,
+    "dead_letters": 12,
+    "waiting": 100,
+    "running": 8,
+    "later": 3,
+    "more": True,
+    "oldest_waiting_seconds": 200.0,
+    "sla_burn": 3.33,
+    "sla_seconds": 60.0,
+    "capacity": {"processes": 8, "busy": 7, "recommended": 16, "why": "7 of 8 work"},
+    "at_ms": NOW,
+    "by": PERSON,
+    "arn": f"arn:aws:sts::123456789012:assumed-role/operators/{PERSON}",
+    "verb": "dead queue redrive",
+    "done": 12,
+    "refused": 0,
+    "what": JOB,
+    "why": DOWN,
+    "pid": 4_194_304,
+    "runs": 123456,
+    "failure_rate": 0.12,
+    "p50_ms": 12_500,
+    "p95_ms": 200_000,
+    "wait_p50_ms": 850,
+    "wait_p95_ms": 12_000,
+    "unusual": [],
+    "kind": "schedule",
+    "active": True,
+    "since_ms": NOW,
+    "until_ms": NOW + 3_600_000,
+    "ended_by": None,
+    "reason": DOWN,
+    "level": "WARN",
+    "check": "duplicate-names",
+    "count": 3,
+    "place": "warehouse/nightly/reconciliation/tasks.py:1204",
+    "subject": TASK,
+    "problem": "has no time limit",
+    "fix": DOWN,
+}
+
 
 def a_row() -> dict[str, Any]:
     failure = Failure(
@@ -40,7 +93,7 @@ def a_row() -> dict[str, Any]:
     job = Job(
         job_id=JOB,
         task=TASK,
-        queue="reconciliation-with-high-priority",
+        queue=QUEUE,
         status=JobStatus.FAILED,
         attempt=3,
         max_attempts=4,
@@ -64,6 +117,8 @@ def a_row() -> dict[str, Any]:
         "jobs": [],
         "version": "9.9.9",
         "concurrency": 8,
+        **OTHER_LISTS,
+        "worker": WORKER,
     }
 
 
@@ -74,6 +129,12 @@ def a_row() -> dict[str, Any]:
         (dead.COLUMNS(NOW), {"job": JOB, "task": TASK, "exception": EXCEPTION}),
         (LIST, {"name": TASK, "task": TASK, "next": "2026-11-28T12:05:00Z"}),
         (WORKERS, {"worker": WORKER, "state": "alive"}),
+        (QUEUES_WITH_CAPACITY, {"queue": QUEUE, "recommended": "16 instead of 8", "why": "7 of 8 work"}),
+        (AUDIT_COLUMNS, {"when": "12:00:00", "by": PERSON, "verb": "dead queue redrive", "what": JOB, "why": DOWN}),
+        (MACHINE, {"worker": WORKER, "state": "alive", "why": DOWN}),
+        (TASK_COLUMNS, {"task": TASK, "runs": "123456", "failed": "12 %"}),
+        (PAUSES, {"kind": "schedule", "name": TASK, "by": PERSON, "reason": DOWN}),
+        (FINDINGS, {"check": "duplicate-names", "what": TASK, "fix": DOWN}),
     ],
 )
 def test_a_table_at_80_columns_keeps_what_matters_whole(
