@@ -58,8 +58,6 @@ def explain(error: Exception) -> Refused:
         return Refused("\n".join(_setting(row) for row in error.errors()))  # type: ignore[attr-defined]
     if _is_a(error, "pydantic_settings", "SettingsError"):
         return Refused(f"settings: {text}: {_one_line(str(error.__cause__))}; lists and tables are given as JSON")
-    if isinstance(error, PermissionError):  # of the run folder: its message says what to do
-        return Refused(text)
     if isinstance(error, ImportError):
         return Refused(
             f"cannot import: {text}; run where your task modules are importable, and check JOBCLAIM_TASK_MODULES and "
