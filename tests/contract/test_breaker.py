@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -98,6 +99,15 @@ def test_one_probe_at_a_time_and_its_success_closes(bench: Bench) -> None:
     bench.clock.advance(TRUSTED)
     assert (one.ask(BANK), other.ask(BANK)) == (0, 0)
     assert one.failed(BANK) == 0, "the count begins anew"
+
+
+def test_a_probe_may_take_long_without_a_second_one_beside_it(bench: Bench) -> None:
+    slow = replace(BANK, probe_seconds=600)
+    one, other = process(bench), process(bench)
+    assert [one.failed(slow) for _ in range(3)][2] > bench.clock()
+    bench.clock.advance(30)
+    assert one.ask(slow) == 0
+    assert other.ask(slow) > bench.clock()
 
 
 def test_a_probe_that_fails_opens_it_again_at_once(bench: Bench) -> None:

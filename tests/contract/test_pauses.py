@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from jobclaim.fleet.audit import Audit
 from jobclaim.fleet.pauses import MOST, PauseRecords, Subject, pause, unpause
@@ -61,6 +62,21 @@ def test_a_job_of_what_is_paused_is_not_claimed_and_keeps_its_attempts(
     job = bench.repo.get_job("j")
     assert (job.status, job.attempt, job.charged, job.history) == (JobStatus.PENDING, 0, 0, ())
     assert [one.job_id for one in told] == ["j"]
+
+
+def test_a_refusal_names_the_pause_only_where_the_job_would_start_without_it(bench: Bench) -> None:
+    for job_id in ("waiting", "cancelled"):
+        submit(bench, job_id)
+    bench.repo.cancel_job("cancelled")
+    stop(bench, TASK)
+
+    with capture_logs() as lines:
+        assert [bench.new_repo().claim_job(job_id) for job_id in ("waiting", "cancelled")] == [None, None]
+
+    assert [(line["event"], line.get("paused")) for line in lines] == [
+        ("claim.held", "task tasks.work"),
+        ("claim.refused", None),
+    ]
 
 
 def test_jobs_of_other_tasks_and_queues_are_claimed_meanwhile(bench: Bench) -> None:

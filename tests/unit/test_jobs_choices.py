@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from structlog.testing import capture_logs
 
-from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job, JobRepo, JobStatus
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, Job, JobRepo, JobStatus
+from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import delivery, rescue
 from jobclaim.jobs.repo.claiming import EARLY_MS, early
@@ -146,6 +147,16 @@ def test_an_equal_id_with_another_payload_is_refused_unless_the_caller_says_that
     with pytest.raises(IdempotencyMismatch):
         repo.create_job("t", {"n": 2}, job_id="j")
     assert repo.create_job("t", {"n": 2}, job_id="j", must_match=False).payload == {"n": 1}
+
+
+def test_a_checkpoint_that_looks_like_a_mark_is_refused_where_it_is_given(repo: JobRepo) -> None:
+    """With a bucket nothing else is checked before the checkpoint is written, which may be much later."""
+    owner = JobRepo(repo.table.client(), settings=Settings(_env_file=None, bucket="large"), clock=repo.clock)
+    assert owner.claim_job(owner.create_job("t", job_id="j").job_id) is not None
+    owner.progress("j", 1)
+
+    with pytest.raises(InvalidPayload, match="checkpoint is a map whose only key"):
+        owner.progress("j", 2, checkpoint={LARGE_MARK: {"key": "x", "bytes": 1}})
 
 
 def test_a_resume_names_a_job(repo: JobRepo) -> None:
