@@ -65,6 +65,10 @@ def test_a_resume_starts_the_job_at_once_and_its_body_gets_the_payload(store: St
 
     assert (resumed.status, resumed.available_at, resumed.dispatches) == (JobStatus.PENDING, store.clock(), 1)
     assert resumed.waiting is None
+    known, before = resumed.wait_named("approval"), job.waiting
+    assert known is not None
+    assert before is not None
+    assert (known.since, known.until) == (before.since, before.until)
     assert [sent.job_id for sent in store.sent] == [job.job_id]
     owner, claim = next_attempt(store, job)
     wait = owner.wait_for(job.job_id, "approval")
