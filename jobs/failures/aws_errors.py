@@ -132,7 +132,8 @@ def explain_aws(error: BaseException, service: str = "AWS") -> str:
         details: Any = getattr(error, "response", {})
         message = " ".join(str(details.get("Error", {}).get("Message")).split())
         return f"{service} refused {getattr(error, 'operation_name', 'a request')} with {code}: {message}; {words}"
-    return f"{service} did not answer: {' '.join(str(error).split())}; {words}"
+    outcome = "did not answer" if trouble_of(error) is UNREACHABLE else "could not be asked"
+    return f"{service} {outcome}: {' '.join(str(error).split())}; {words}"
 
 
 def _names(error: BaseException) -> Iterator[str]:

@@ -216,7 +216,7 @@ def test_a_claim_that_had_no_answer_is_told_and_its_job_is_given_back(
     after = world.repo.get_job(job.job_id)
     assert messages == [after]
     assert (after.status, after.attempt, after.charged) == (JobStatus.PENDING, int(arrives), 0)
-    assert [entry.failure and entry.failure.message for entry in after.history] == [NEVER_STARTED] * arrives
+    assert [entry.reason for entry in after.history] == [NEVER_STARTED] * arrives
 
 
 def test_a_claim_that_was_refused_is_no_news(world: World) -> None:

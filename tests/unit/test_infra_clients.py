@@ -58,7 +58,10 @@ def test_each_service_has_its_own_endpoint() -> None:
 
 
 def test_fake_credentials_never_go_to_aws(no_credentials: None) -> None:
-    with pytest.raises(ProvisionError, match=r"no AWS credentials for AWS us-east-1; set AWS_PROFILE .*`jobclaim dev`"):
+    with pytest.raises(
+        ProvisionError,
+        match=r"AWS us-east-1 could not be asked: .*no usable credentials: set AWS_PROFILE.* `jobclaim dev`",
+    ):
         resolve_queue_urls(Settings())
 
 

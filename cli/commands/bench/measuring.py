@@ -128,7 +128,8 @@ def measure(
         A permission is missing or a service does not answer; what was created is deleted as far as possible.
     """
     table, sqs = CountedClient(lean(client(settings, "dynamodb"))), CountedClient(lean(client(settings, "sqs")))
-    own = settings.model_copy(update={"queues": (*settings.queues, QueueSpec.model_construct(name=QUEUE))})
+    queues = (*settings.queues, QueueSpec.model_construct(name=QUEUE))
+    own = settings.model_copy(update={"queues": queues, "statistics": False})  # its runs are nobody's
     repo = JobRepo.from_settings(own, client=table)
     found = Measured(jobs, threads)
     written: list[str] = []
