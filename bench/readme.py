@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bench import picture
 from bench.peers import figures, report
-from bench.peers.catalog import OURS
+from bench.peers.catalog import LISTED, OURS
+from bench.peers.figures import Row
 from bench.sections import replaced, write_or_compare
 from bench.stub import ROOT
 
@@ -35,16 +36,26 @@ def section(result: Mapping[str, Any]) -> str:
         )
     if ours.numbers:
         latency, speed = about["latency_ms"], ours.numbers["per_second_with_latency"]
-        lines.append(
-            f"- **Price**: {ours.numbers['requests']:.2f} requests and {ours.numbers['write_units']:.2f} write units a "
-            f"job, ${ours.numbers['dollars']:.2f} per million jobs at list prices."
-        )
+        lines.append(_price(rows))
         lines.append(
             f"- **Speed**: {speed:.0f} jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms (SQS/DynamoDB) with "
             f"{about['processes']} processes on {about['cores']} cores."
         )
     lines += ["", report.features_table()]
     return "\n".join([*lines, "", "[All tables, the setting, and how to run it](bench/results/peers.md)."])
+
+
+def _price(rows: Sequence[Row]) -> str:
+    """Write the price by default, and that without the list of completed jobs, which the table compares."""
+    numbers = {row.key: row.numbers for row in rows}
+    without, by_default = numbers[OURS] or {}, numbers.get(LISTED)
+    less = f"{without['write_units']:.2f} write units and ${without['dollars']:.2f} where completed jobs are not listed"
+    if by_default is None:
+        return f"- **Price**: {without['requests']:.2f} requests, {less}."
+    return (
+        f"- **Price**: {by_default['requests']:.2f} requests and {by_default['write_units']:.2f} write units a job, "
+        f"${by_default['dollars']:.2f} per million jobs at list prices; {less}, as in the picture."
+    )
 
 
 def written(text: str, result: Mapping[str, Any]) -> str:

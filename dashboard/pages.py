@@ -35,6 +35,7 @@ from jobclaim.dashboard.meter import Budget, Meter, metered
 from jobclaim.dashboard.person import person_of
 from jobclaim.dashboard.recorded import recorded
 from jobclaim.dashboard.services import Services
+from jobclaim.jobs import JobStatus
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible, visible_json
 from jobclaim.views import humane
@@ -65,6 +66,7 @@ def environment() -> Environment:
     made.filters.update(ago=humane.relative, percent=humane.percent)
     made.filters.update(pretty=pretty, ticked=ticked)
     made.globals["charts"] = charts
+    made.globals["every_status"] = [str(status) for status in JobStatus]
     return made
 
 

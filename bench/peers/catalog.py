@@ -10,6 +10,7 @@ from typing import Final
 HERE: Final = Path(__file__).parent
 APPS: Final = HERE / "apps"
 OURS: Final = "jobclaim"
+LISTED: Final = "jobclaim-listed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,25 +85,29 @@ def _ours(key: str, title: str, **more: object) -> Peer:
     )
 
 
+UNLISTED: Final = {"JOBCLAIM_INDEX_COMPLETED": "false"}
 PEERS: Final = (
     _ours(
         OURS,
         "**jobclaim**",
+        settings=UNLISTED,
         slow_jobs=300,
-        note="With its extra `fast`. By default a killed worker's job runs again, or fails, after a minute.",
+        note="With its extra `fast` and `JOBCLAIM_INDEX_COMPLETED=false`: completed jobs are not listed. By default a "
+        "killed worker's job runs again, or fails, after a minute.",
     ),
     _ours(
         "jobclaim-bulk",
         "**jobclaim**, `submit_many`",
+        settings=UNLISTED,
         behaves_as=OURS,
-        note="One call submits all jobs; the worker is the same.",
+        note="One call submits all jobs; the worker is the same, completed jobs are not listed.",
     ),
     _ours(
-        "jobclaim-listed",
+        LISTED,
         "**jobclaim**, completed jobs listed",
         settings={"JOBCLAIM_INDEX_COMPLETED": "true"},
         behaves_as=OURS,
-        note="`index_completed` keeps completed jobs in the index, for one write unit more.",
+        note="The default: `index_completed` keeps completed jobs in the index, for one write unit more.",
     ),
     _celery(
         "celery",

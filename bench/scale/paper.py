@@ -25,8 +25,10 @@ IN_FLIGHT: Final = 120_000
 """Most messages of a standard queue that are received and not deleted (AWS, "Quotas related to queues")."""
 COUNT_SECONDS: Final = FLUSH_SECONDS
 TABLE_WRITES_PER_JOB: Final = 3
-INDEX_WRITES_PER_JOB: Final = 2
-"""Create 1 + 1, claim 1 + 0, end 1 + 1, at 1 KB. An end that stays listed costs one more, in a separate partition."""
+OPEN_WRITES_PER_JOB: Final = 2
+LISTED_WRITES_PER_JOB: Final = 1
+"""Create 1 + 1, claim 1 + 0, end 1 + 2, at 1 KB. The index has the entry of an ended job in a partition that all queues
+share; without ``index_completed`` a completed job has none."""
 SHARDS: Final = (4, 16, 32, 64)
 PROVISIONED_WRITE_MONTH: Final = 0.00065 * cost.HOURS
 """Dollars per provisioned write unit per second, at list price."""
@@ -68,7 +70,7 @@ class Load:
     @property
     def index_writes(self) -> int:
         """Return the write units in the index."""
-        return self.jobs * INDEX_WRITES_PER_JOB
+        return self.jobs * (OPEN_WRITES_PER_JOB + LISTED_WRITES_PER_JOB)
 
     @property
     def processes(self) -> int:
@@ -93,7 +95,7 @@ def partitions(writes: float) -> int:
 
 def most_jobs(shards: int, fill: float = FILL) -> int:
     """Return the jobs per second that one queue's index keys allow."""
-    return int(shards * PARTITION_WRITES * fill / INDEX_WRITES_PER_JOB)
+    return int(shards * PARTITION_WRITES * fill / OPEN_WRITES_PER_JOB)
 
 
 def in_flight(load: Load, *, acks_late: bool) -> int:
@@ -140,7 +142,7 @@ def cost_table(load: Load) -> str:
 
 
 def _limits(load: Load) -> Iterator[tuple[str, ...]]:
-    per_key = load.index_writes / load.shards
+    open_key, ended_key = (load.jobs * units / load.shards for units in (OPEN_WRITES_PER_JOB, LISTED_WRITES_PER_JOB))
     idle, busy = beats(load)
     yield _row("write units/s, table", load.table_writes, f"{TABLE_QUOTA:,} by default", "within the quota")
     yield _row("write units/s, index", load.index_writes, f"{TABLE_QUOTA:,} by default", "within the quota")
@@ -149,7 +151,7 @@ def _limits(load: Load) -> Iterator[tuple[str, ...]]:
     yield _row("partitions of the table", partitions(load.table_writes), "none", "job ids are random: even")
     yield _row(
         "partitions of the index", partitions(load.index_writes), f"{PARTITION_WRITES:,} units/s each",
-        f"`index_shards={load.shards}`: {per_key:,.0f} units/s per key",
+        f"`index_shards={load.shards}`: {open_key:,.0f} units/s per open key, {ended_key:,.0f} per completed one",
     )  # fmt: skip
     yield _row("processes", load.processes, "", f"{load.busy:.0%} busy with bodies of {load.body_seconds:g} s")
     yield _row("heartbeats/s, nothing starts", idle, f"{PARTITION_WRITES:,} per partition", "a record per worker")

@@ -81,7 +81,7 @@ def command(
     """List jobs by state: open ones by their due time, ended ones newest first.
 
     A filter looks through at most 2,000 jobs of each state, never the whole table, and says which; a cursor continues
-    there. Completed jobs are listed only by tables with JOBCLAIM_INDEX_COMPLETED=true.
+    there. Completed jobs are listed unless JOBCLAIM_INDEX_COMPLETED=false.
     """
     from jobclaim.jobs import InvalidInput
     from jobclaim.views.job_filter import JobFilter

@@ -8,7 +8,7 @@
                RETRY#<shard>                 retry_at          FAILED, and recovery retries it automatically
                SETTLED#<shard>               finished_at       FAILED, resolved or abandoned
                CANCELLED#<shard>             finished_at       CANCELLED
-               COMPLETED#<shard>             finished_at       COMPLETED, only while `index_completed` is on
+               COMPLETED#<shard>             finished_at       COMPLETED, unless `index_completed` is off
                RUNS                          begin of a day    no jobs: statistics, `jobclaim.jobs.storage.statistics`
 
 A claim changes neither attribute and the index projects keys only: a claim costs one write unit, and none in the index.

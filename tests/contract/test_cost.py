@@ -73,15 +73,15 @@ def billed(store: Store) -> Iterator[Bill]:
 
 
 def plain(store: Store) -> JobRepo:
-    """A repo on boto3's own client, whose hooks tell the cost; it knows the pauses, as in a worker."""
-    repo = store.repo(store.client)
+    """A repo on boto3's client, whose hooks tell the cost; it knows the pauses, as in a worker, and lists no completed jobs."""
+    return paying(store, listed=False)
+
+
+def paying(store: Store, *, listed: bool) -> JobRepo:
+    """The same, with or without a list of completed jobs."""
+    repo = store.repo(store.client, store.settings.model_copy(update={"index_completed": listed}))
     repo.pauses.shared = Pauses
     return repo
-
-
-def listing(store: Store) -> JobRepo:
-    """A repo whose table lists completed jobs."""
-    return store.repo(store.client, store.settings.model_copy(update={"index_completed": True}))
 
 
 def claimed(repo: JobRepo) -> Job:
@@ -121,32 +121,31 @@ def test_a_program_outside_a_worker_reads_the_pauses_with_its_first_claim_in_a_h
     assert bill.requests == {"UpdateItem": 3, "GetItem": 1}
 
 
-def test_completing_a_job_costs_two_write_units(atomic_store: Store) -> None:
-    repo = plain(atomic_store)
-    job = claimed(repo)
-
-    with billed(atomic_store) as bill:
-        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
-
-    assert bill.written == [1, 1]
-    assert bill.requests == {"UpdateItem": 1}
-
-
-def test_completing_a_job_costs_three_write_units_where_completed_jobs_are_listed(atomic_store: Store) -> None:
-    repo = listing(atomic_store)
-    job = claimed(repo)
-
-    with billed(atomic_store) as bill:
-        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
-
-    assert bill.written == [1, 2]
-    assert bill.requests == {"UpdateItem": 1}
-
-
-def test_a_job_of_one_kilobyte_costs_three_requests_five_write_units_and_no_read_in_its_whole_life(
-    atomic_store: Store,
+@pytest.mark.parametrize(("listed", "index"), [(True, 2), (False, 1)])
+def test_completing_a_job_costs_three_write_units_and_two_where_completed_jobs_are_not_listed(
+    atomic_store: Store, listed: bool, index: int
 ) -> None:
-    repo = plain(atomic_store)
+    repo = paying(atomic_store, listed=listed)
+    job = claimed(repo)
+
+    with billed(atomic_store) as bill:
+        repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
+
+    assert bill.written == [1, index]
+    assert bill.requests == {"UpdateItem": 1}
+
+
+def test_completed_jobs_are_listed_by_default(atomic_store: Store) -> None:
+    done = atomic_store.completed(1)
+
+    assert atomic_store.repo().list_jobs("COMPLETED").jobs == (done,)
+
+
+@pytest.mark.parametrize(("listed", "index"), [(True, 3), (False, 2)])
+def test_a_job_of_one_kilobyte_costs_three_requests_six_write_units_and_no_read_in_its_whole_life(
+    atomic_store: Store, listed: bool, index: int
+) -> None:
+    repo = paying(atomic_store, listed=listed)
     with billed(atomic_store) as bill:
         job = repo.create_job("tasks.work", {"text": "x" * 300}, idempotency_key="order-4711")
         claim = repo.claim_job(job.job_id, celery_task_id=job.job_id, worker_id="host:1:abcd", attempt=0)
@@ -154,7 +153,7 @@ def test_a_job_of_one_kilobyte_costs_three_requests_five_write_units_and_no_read
         repo.update_status(job.job_id, "COMPLETED", result={"rows": 3})
 
     assert bill.requests == {"PutItem": 1, "UpdateItem": 2}
-    assert bill.written == [3, 2]
+    assert bill.written == [3, index]
     item = atomic_store.item(job.job_id)
     assert item is not None
     assert KILOBYTE * 0.8 < _size(item) <= KILOBYTE, "the figures are those of a full kilobyte"
@@ -168,15 +167,18 @@ def entries(count: int = 1) -> list[dict[str, Any]]:
     return [entry(name=f"entry-{number}") for number in range(count)]
 
 
-def test_a_completion_with_an_effect_costs_twice_its_units_and_two_for_the_effect(atomic_store: Store) -> None:
+@pytest.mark.parametrize(("listed", "index"), [(True, 4), (False, 2)])
+def test_a_completion_with_an_effect_costs_twice_its_units_and_two_for_the_effect(
+    atomic_store: Store, listed: bool, index: int
+) -> None:
     """DynamoDB Local counts one item a table of a transaction; AWS counts each, so one is what is measured here."""
-    repo = plain(atomic_store)
+    repo = paying(atomic_store, listed=listed)
     job = claimed(repo)
 
     with billed(atomic_store) as bill:
         repo.update_status(job.job_id, "COMPLETED", result={"rows": 3}, effects=entries())
 
-    assert bill.written == [2 + 2, 2]
+    assert bill.written == [2 + 2, index]
     assert bill.requests == {"TransactWriteItems": 1}
 
 

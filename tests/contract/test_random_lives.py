@@ -174,7 +174,9 @@ class Lives(RuleBasedStateMachine):
             job = self.store.repo().table.get(job_id)
             assert job == self.jobs[job_id]
             assert job is not None
-            spot = place(job, shards=self.store.settings.index_shards, index_completed=False)
+            spot = place(
+                job, shards=self.store.settings.index_shards, index_completed=self.store.settings.index_completed
+            )
             assert {name: next(iter(item[name].values())) for name in item.keys() - DECODERS.keys()} == {
                 name: str(value) for name, value in spot.items()
             }

@@ -186,7 +186,7 @@ def test_completed_jobs_that_the_table_does_not_list_are_no_silent_gap(make_boar
 
 
 def test_completed_jobs_are_listed_where_the_table_has_them(make_board: Callable[..., Board]) -> None:
-    board = make_board(index_completed=True)
+    board = make_board()
     job = board.job()
     board.repo.claim_job(job.job_id)
     board.repo.update_status(job.job_id, "COMPLETED", result=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -114,6 +115,19 @@ def test_the_page_compares_jobs_and_messages_and_says_where_they_differ(filled: 
     html = browser.get("/reconcile").text
     assert "runs in batch-5e77@ip-10-0-3-62, which is lost or deregistered" in html
     assert "jobclaim audit --reconcile" in html
+
+
+def test_schedules_workers_queues_and_keys_lead_to_all_their_jobs(filled: Services, browser: TestClient) -> None:
+    keyed = next(job for job in filled.repo.list_jobs("COMPLETED", limit=1000).jobs if job.idempotency_key)
+    pages = {"schedules": "id=", "workers": "worker=", "queues": "queue=", f"jobs/{keyed.job_id}": "idempotency_key="}
+    every = "&".join(f"status={status}" for status in JobStatus)
+    for page, criterion in pages.items():
+        text = html.unescape(browser.get(f"/{page}").text)
+        links = [link for link in re.findall(r'href="(/jobs\?[^"]+)"', text) if criterion in link and every in link]
+        assert links, page
+        found = [browser.get(link) for link in links]
+        assert {answer.status_code for answer in found} == {200}
+        assert any('href="/job?id=' in answer.text for answer in found), f"no job behind a link of {page}"
 
 
 def test_looking_changes_nothing(filled: Services, browser: TestClient) -> None:
