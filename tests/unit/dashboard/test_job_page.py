@@ -261,6 +261,14 @@ def test_no_such_job_is_said_plainly(board: Board, job_id: str, status: int) -> 
     assert board.browser().get("/job", params={"id": job_id}).status_code == status
 
 
+def test_a_key_leads_to_all_jobs_that_had_it(board: Board) -> None:
+    job = board.job(idempotency_key="order-4711")
+    text = html.unescape(board.browser().get("/job", params={"id": job.job_id}).text)
+    link = re.search(r'href="(/jobs\?idempotency_key=order-4711[^"]*status=COMPLETED[^"]*)"', text)
+    assert link is not None
+    assert job.job_id in board.browser().get(link[1]).text
+
+
 def test_a_hook_masks_what_settings_would_show(make_board: Callable[..., Board]) -> None:
     board = make_board(dashboard_arguments=("*",), dashboard_results=True)
     job = board.failed(payload={"args": [], "kwargs": {"iban": "DE89"}}, error=ValueError("DE89"))

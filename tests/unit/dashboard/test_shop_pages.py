@@ -117,9 +117,8 @@ def test_the_page_compares_jobs_and_messages_and_says_where_they_differ(filled: 
     assert "jobclaim audit --reconcile" in html
 
 
-def test_schedules_workers_queues_and_keys_lead_to_all_their_jobs(filled: Services, browser: TestClient) -> None:
-    keyed = next(job for job in filled.repo.list_jobs("COMPLETED", limit=1000).jobs if job.idempotency_key)
-    pages = {"schedules": "id=", "workers": "worker=", "queues": "queue=", f"jobs/{keyed.job_id}": "idempotency_key="}
+def test_schedules_workers_and_queues_lead_to_all_their_jobs(browser: TestClient) -> None:
+    pages = {"schedules": "id=", "workers": "worker=", "queues": "queue="}
     every = "&".join(f"status={status}" for status in JobStatus)
     for page, criterion in pages.items():
         text = html.unescape(browser.get(f"/{page}").text)
