@@ -73,7 +73,7 @@ def billed(store: Store) -> Iterator[Bill]:
 
 
 def plain(store: Store) -> JobRepo:
-    """A repo on boto3's client, whose hooks tell the cost: as in a worker, it knows the pauses. It lists no completed jobs."""
+    """A repo on boto3's client, whose hooks tell the cost. It knows the pauses, as in a worker, and lists nothing completed."""
     return paying(store, listed=False)
 
 
