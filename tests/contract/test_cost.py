@@ -73,7 +73,7 @@ def billed(store: Store) -> Iterator[Bill]:
 
 
 def plain(store: Store) -> JobRepo:
-    """A repo on boto3's client, whose hooks tell the cost. It knows the pauses, as in a worker, and lists nothing completed."""
+    """A repo on boto3's client, whose hooks tell the cost; it knows the pauses. Completed jobs are not listed."""
     return paying(store, listed=False)
 
 
