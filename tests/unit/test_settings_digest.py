@@ -76,7 +76,7 @@ CHANGED: dict[str, Any] = {
     "bucket": "their-bucket",
     "bucket_prefix": "their's/",
     "index_shards": 8,
-    "index_completed": True,
+    "index_completed": False,
     "completed_retention_days": 0.5,
     "dead_retention_days": 14,
     "dead_letters": {"EXTERNAL": {"retries": 1}},
