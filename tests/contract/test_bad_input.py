@@ -145,7 +145,6 @@ BAD_CALLS: dict[str, tuple[Call, list[Any], type[JobError]]] = {
         InvalidInput,
     ),
     "list queue": (lambda repo, bad: repo.list_jobs("PENDING", queue=bad), [*NO_TEXT, "", SURROGATE], InvalidInput),
-    "list completed": (lambda repo, bad: repo.list_jobs(bad), ["COMPLETED"], InvalidInput),
 }
 
 

@@ -180,3 +180,11 @@ def test_a_page_of_the_index_that_ends_at_a_megabyte_is_read_to_its_end(atomic_s
     page = repo.list_jobs("PENDING", limit=1000)
 
     assert (len(page.jobs), page.cursor) == (950, None)
+
+
+def test_a_table_that_does_not_list_completed_jobs_says_so_and_what_lists_them(store: Store) -> None:
+    store.completed(1)
+    repo = store.repo(settings=store.settings.model_copy(update={"index_completed": False}))
+
+    with pytest.raises(InvalidInput, match="JOBCLAIM_INDEX_COMPLETED=true"):
+        repo.list_jobs("COMPLETED")
