@@ -63,7 +63,6 @@ class Shutdown:
             systemd.notify(systemd.STOPPING)  # the event loop no longer touches anything: no watchdog from here on
             seconds = self._seconds_for_jobs()
             self._release_at = now + seconds
-            self._idle_since = now
             log.info("worker.stopping", running=len(active), seconds_left=round(seconds, 1))
         elif self._release_at <= now:
             if self.threads is not None:
