@@ -301,6 +301,8 @@ def test_a_release_is_stored_apart_from_failures_and_ends_with_the_next_attempt(
 
     read = store.repo().get_job(job.job_id)
     assert read == held
+    assert read.released is not None
+    assert read.released.attempt == read.attempt, "a hold of an attempt before this one holds no longer"
     assert releases.current(read) == Release(
         held="rate-limit", reason="the rate limit of 1/m is used up", at=store.clock(), attempt=2
     )

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from structlog.testing import capture_logs
 
-from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, Job, JobRepo, JobStatus
+from jobclaim.jobs import IdempotencyMismatch, InvalidInput, InvalidPayload, Job, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.encoding.schema import LARGE_MARK
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import delivery, rescue
@@ -17,6 +17,7 @@ from jobclaim.jobs.repo.claiming import EARLY_MS, early
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, TRIES, is_transient, persistently
 from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
+from tests.contract.stores import LossyClient
 from tests.simulation.actors.worker import PlainDelivery
 from tests.simulation.client import ModelClient
 from tests.simulation.queues import Message
@@ -181,6 +182,30 @@ class Unanswered:
             return answer
 
         return asked
+
+
+def test_a_claim_without_an_answer_is_looked_for_by_a_consistent_read(
+    repo: JobRepo, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older view would show the job unclaimed, and the claim would be forgotten until its lease ends."""
+    for job_id in ("j", "other"):
+        repo.create_job("t", job_id=job_id)
+    line = LossyClient(repo.table.client(), times=TRIES)
+    program = JobRepo(line, settings=SETTINGS, clock=clock, sleep=clock.advance)
+    with pytest.raises(StoreUnavailable):
+        program.claim_job("j")
+    asked: list[bool] = []
+    read = program.table.get_many
+
+    def noted(job_ids: list[str], *, consistent: bool = False) -> dict[str, Job]:
+        asked.append(consistent)
+        return read(job_ids, consistent=consistent)
+
+    monkeypatch.setattr(program.table, "get_many", noted)
+
+    assert program.claim_job("other") is not None
+
+    assert (asked, repo.get_job("j").status) == ([True], JobStatus.PENDING)
 
 
 def test_a_message_that_was_counted_without_an_answer_is_counted_once(repo: JobRepo, clock: ManualClock) -> None:
