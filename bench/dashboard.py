@@ -33,6 +33,7 @@ from jobclaim.fleet.workers import FleetRecords
 from jobclaim.infra import provision
 from jobclaim.jobs import JobRepo, JobStatus
 from jobclaim.settings import Settings
+from tests.support.dashboard_data import Shop
 from tests.support.endpoints import dynamodb_local, elasticmq
 from tests.support.processes import ManagedProcess
 
@@ -48,9 +49,12 @@ PAGES: Final = {
     "jobs": "/jobs",
     "failed jobs": "/jobs?status=FAILED",
     "jobs, a filter that nothing fits": "/jobs?status=FAILED&task=none",
+    "jobs, a search in errors": "/jobs?status=FAILED&error=none",
     "completed jobs": "/jobs?status=COMPLETED",
     "job": f"/job?id={many_jobs.job_id(42)}",
     "dead letters": "/dead",
+    "tasks": "/tasks",
+    "one task": "/task?name=payments.capture",
     "queues": "/queues",
     "workers": "/workers",
     "schedules": "/schedules",
@@ -106,8 +110,10 @@ def main() -> int:
         _say(f"Loading {asked.jobs:,} jobs ...")
         loading = many_jobs.load(known, asked.jobs, now)
         _say(f"{loading:.0f} s, {asked.jobs / loading:,.0f} a second.")
+        repo = JobRepo.from_settings(known)
+        Shop(known, repo.table.client(), now).statistics(30)
         for record in many_jobs.workers(now):
-            FleetRecords.of(JobRepo.from_settings(known)).beat(record)
+            FleetRecords.of(repo).beat(record)
         seen, drained = _measure(known, logs, asked)
     table = report(asked, loading, seen, drained)
     _say(table)
