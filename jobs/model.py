@@ -95,6 +95,8 @@ class Attempt:
         Epoch milliseconds.
     held, reason : str
         What released it uncharged, see `jobclaim.jobs.kept.Release`; empty for any other end.
+    nonce : str
+        Random value of the end, if recovery wrote it: another pass may write the same end in the same millisecond.
     """
 
     attempt: int
@@ -107,6 +109,7 @@ class Attempt:
     failure: Failure | None = None
     held: str = ""
     reason: str = ""
+    nonce: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

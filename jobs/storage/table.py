@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
@@ -22,7 +22,7 @@ from jobclaim.jobs.storage.expressions import NOTHING_BARRED, Barred, update_req
 from jobclaim.jobs.storage.payload_items import PayloadItems
 from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
 from jobclaim.jobs.storage.together import Planned, write_together
-from jobclaim.jobs.storage.written import Written, judged
+from jobclaim.jobs.storage.written import Written, judged, signed
 from jobclaim.jobs.transitions import TRANSITIONS, Move, as_read
 
 log = get_logger("jobclaim.jobs")
@@ -139,7 +139,7 @@ class JobTable:
         if before is not None:
             after = self.payloads.outlasting(before, after, until=until)
             if TRANSITIONS[move].signs:
-                after = replace(after, nonce=secrets.token_hex(4))
+                after = signed(before, after, secrets.token_hex(4))
         if along or beside:
             planned = [Planned(before, move, after), *(Planned(None, Move.SUBMIT_WITH_WRITES, job) for job in beside)]
             return write_together(self, planned, along, until=until)[0]

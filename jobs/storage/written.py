@@ -33,6 +33,13 @@ class Written:
         return self.job if self.applied else None
 
 
+def signed(before: Job, after: Job, nonce: str) -> Job:
+    """Mark a move with a random value, in the job and in the attempt that the move ended, if any."""
+    if after.history == before.history:
+        return replace(after, nonce=nonce)
+    return replace(after, nonce=nonce, history=(*after.history[:-1], replace(after.history[-1], nonce=nonce)))
+
+
 def judged(written: Written, move: Move, after: Job) -> Written:
     """Count a refused write as made if the stored job shows that an earlier try was applied."""
     row, stored = TRANSITIONS[move], written.job

@@ -21,6 +21,7 @@ WERE_BROKEN = {
     21496: "two passes of recovery counted the same message in one millisecond",
     21405: "a read of a breaker from before it opened let a second call through",
     21432: "the judge counted an attempt whose claim was over, because its worker had stood still",
+    62875: "a pass took the end that another one wrote in that millisecond for its own, once the job had moved on",
     1280: "an attempt that was taken for lost freed the concurrency slot of the one that followed it",
     31310: "the judge took the time of a claim's answer for that of its request",
     3355: "the model deleted jobs sooner than a process stands still",

@@ -140,7 +140,13 @@ ROWS: list[tuple[Recognition, Job, list[dict[str, Any]], list[dict[str, Any]]]] 
         by.same_rescue,
         JOB,
         [{"history": (ENDED, LATER)}, {"status": JobStatus.FAILED}, {**OTHER_NONCE, **NEXT_ATTEMPT}],
-        [{"history": ()}, history(ended_at=10), history(failure=replace(WHY, at=6)), OTHER_NONCE],
+        [
+            {"history": ()},
+            history(ended_at=10),
+            history(failure=replace(WHY, at=6)),
+            history(nonce="another"),
+            {**history(nonce="another"), **NEXT_ATTEMPT},
+        ],
     ),
     (
         by.same_call_off,
