@@ -27,13 +27,10 @@ from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage.listing import state_keys
-from jobclaim.jobs.storage.table import IndexEntry
-from jobclaim.recovery.dead import ActReport
 from jobclaim.recovery.handling import Send
+from jobclaim.recovery.many import PAGE, ActReport, act_on_each, pages
 from jobclaim.workers.cancel import BY_A_PERSON, Answer, cancel, cancelled_by
 
-PAGE: Final = 100
-"""Index entries and items per read."""
 COUNTED: Final = 10_000
 """Jobs that a preview looks at."""
 SAMPLE: Final = 5
@@ -176,22 +173,21 @@ class Cancels:
         StoreUnavailable
             Cancellations before that stay, and a repetition continues with the rest.
         """
-        made, started, records = report or CancelReport(), self._timer(), FleetRecords.of(self._repo)
+        made, records = report or CancelReport(), FleetRecords.of(self._repo)
         stored = cancelled_by(by, reason) if by else reason or BY_A_PERSON
         with acting(self._repo, "cancel", what=wanted.what, why=reason, by=by) as act:
             try:
-                for job in self.find(wanted):
-                    if limit is not None and made.matched >= limit:
-                        made.limited = True
-                        break
-                    made.matched += 1
-                    if rate is not None:
-                        self._sleep(max(0.0, started + (made.matched - 1) / rate - self._timer()))
-                    self._one(job, wanted, stored, records, made)
-                    if on_done is not None and not (made.refused and made.refused[-1][0] == job.job_id):
-                        on_done(job.job_id)
-                    if progress is not None:
-                        progress(made)
+                act_on_each(
+                    ((job.job_id, job) for job in self.find(wanted)),
+                    lambda _, job: self._one(job, wanted, stored, records, made),
+                    made,
+                    limit=limit,
+                    rate=rate,
+                    sleep=self._sleep,
+                    timer=self._timer,
+                    progress=progress,
+                    on_done=on_done,
+                )
             finally:
                 act.count(done=made.done, refused=len(made.refused))
         return made
@@ -222,18 +218,10 @@ class Cancels:
         keys = state_keys(JobStatus.PENDING, queues, repo.table.shards)
         ends = {key: repo.table.entries(key, limit=1, newest_first=True) for key in keys}
         for key, last in ends.items():
-            for entries in self._entries(key, last[0].at) if last else ():
+            for entries in pages(repo.table, key, last[0].at) if last else ():
                 found = repo.table.get_many([entry.job_id for entry in entries])
                 jobs = [job for entry in entries if (job := found.get(entry.job_id)) is not None]
                 yield [job for job in jobs if self._fits(job, wanted, now)]
-
-    def _entries(self, key: str, up_to: int) -> Iterator[list[IndexEntry]]:
-        after: IndexEntry | None = None
-        while page := self._repo.table.entries(key, limit=PAGE, after=after, up_to=up_to):
-            yield page
-            if len(page) < PAGE:
-                return
-            after = page[-1]
 
     @staticmethod
     def _fits(job: Job, wanted: OpenJobs, now: int) -> bool:

@@ -16,7 +16,8 @@ from __future__ import annotations
 from jobclaim.recovery.dead.decisions import VERBS, Verb, resolve_edited, retry, settle, state_of
 from jobclaim.recovery.dead.filter import OPEN_STATES, Filter
 from jobclaim.recovery.dead.groups import Group, grouped
-from jobclaim.recovery.dead.letters import ActReport, DeadLetters
+from jobclaim.recovery.dead.letters import DeadLetters
+from jobclaim.recovery.many import ActReport
 
 __all__ = [
     "OPEN_STATES",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from jobclaim.fleet.acting import acting
@@ -21,36 +21,12 @@ from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_o
 from jobclaim.recovery.dead.filter import Filter
 from jobclaim.recovery.dead.groups import Group, grouped
 from jobclaim.recovery.handling import Send
+from jobclaim.recovery.many import ActReport, act_on_each, pages
 
 log = get_logger("jobclaim.recovery")
 
-PAGE: Final = 100
-"""Index entries and items per read."""
 NO_SUCH_JOB: Final = "the job does not exist"
 """Reason for refusing an unknown id."""
-
-
-@dataclass(slots=True)
-class ActReport:
-    """The report of an action on many jobs.
-
-    Attributes
-    ----------
-    matched : int
-        Jobs that matched.
-    refused : list
-        Job id and reason of each that was not acted on.
-    unsent : int
-        Jobs that are PENDING again without a message yet; recovery sends it.
-    limited : bool
-        Whether ``limit`` left some out.
-    """
-
-    matched: int = 0
-    done: int = 0
-    unsent: int = 0
-    limited: bool = False
-    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 class DeadLetters:
@@ -80,7 +56,7 @@ class DeadLetters:
     def find(self, wanted: Filter) -> Iterator[Job]:
         """Return the jobs that match, each shard oldest first, a page at a time."""
         for partition, by_failure in self._partitions(wanted.states):
-            for page in self._pages(partition, wanted.until if by_failure else 0):
+            for page in pages(self._repo.table, partition, (wanted.until or None) if by_failure else None):
                 found = self._repo.table.get_many([entry.job_id for entry in page])
                 now = self._repo.clock()
                 for entry in page:
@@ -168,22 +144,20 @@ class DeadLetters:
         if at is not None and verb != "retry":
             raise InvalidInput(f"at={at} is for retry only, {verb} takes effect at once; leave it out")
         start = 0 if at is None else checks.moment(at, "at", self._repo.clock())
-        report, started = ActReport(), self._timer()
+        report = ActReport()
         with acting(self._repo, verb, what=_words(wanted), why=reason, by=by) as act:
             try:
-                for job_id, job in self._meant(wanted):
-                    if limit is not None and report.matched >= limit:
-                        report.limited = True
-                        break
-                    report.matched += 1
-                    if rate is not None:
-                        self._sleep(max(0.0, started + (report.matched - 1) / rate - self._timer()))
-                    done_before = report.done
-                    self._one(verb, job_id, job, by, reason, start, report)
-                    if on_done is not None and report.done > done_before:
-                        on_done(job_id)
-                    if progress is not None:
-                        progress(report)
+                act_on_each(
+                    self._meant(wanted),
+                    lambda job_id, job: self._one(verb, job_id, job, by, reason, start, report),
+                    report,
+                    limit=limit,
+                    rate=rate,
+                    sleep=self._sleep,
+                    timer=self._timer,
+                    progress=progress,
+                    on_done=on_done,
+                )
             finally:
                 act.count(done=report.done, refused=len(report.refused))
         return report
@@ -255,16 +229,6 @@ class DeadLetters:
         if wanted & {DeadState.RESOLVED, DeadState.ABANDONED}:
             keys += [(schema.concluded_key(shard), True) for shard in shards]
         return keys
-
-    def _pages(self, partition: str, up_to: int) -> Iterator[list[IndexEntry]]:
-        after: IndexEntry | None = None
-        while True:
-            page = self._repo.table.entries(partition, limit=PAGE, after=after, up_to=up_to or None)
-            if page:
-                yield page
-            if len(page) < PAGE:
-                return
-            after = page[-1]
 
 
 def _was_decided(job: Job, *, since: int) -> bool:
