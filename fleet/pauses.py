@@ -16,6 +16,7 @@ from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.storage.pauses import PAUSES_KEY, KnownPauses, Pause, PauseKind, Pauses
 from jobclaim.settings import Settings
 from jobclaim.specs.refusals import not_among
+from jobclaim.specs.tasks import OWN_TASKS, RECOVERY_SCHEDULE
 
 ROUNDS: Final = 10
 """Attempts to change the record while others change it."""
@@ -25,8 +26,6 @@ KEPT_MS: Final = 7 * 86_400_000
 """How long an ended pause is kept, so that recovery finds the jobs that it held."""
 LONGEST_REASON: Final = 200
 MAX_AHEAD_MS: Final = 10 * 366 * 86_400_000
-OWN: Final = "jobclaim."
-OWN_SCHEDULE: Final = "jobclaim-recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +135,8 @@ def check(settings: Settings, subject: Subject) -> None:
     checks.text(subject.name, f"name of the {subject.kind}")
     if subject.kind is PauseKind.QUEUE and subject.name not in settings.queue_names:
         raise InvalidInput(f"queue {subject.name!r} {not_among(subject.name, settings.queue_names)}")
-    own = {PauseKind.QUEUE: settings.recovery_queue, PauseKind.SCHEDULE: OWN_SCHEDULE}.get(subject.kind)
-    if subject.name == own or (subject.kind is PauseKind.TASK and subject.name.startswith(OWN)):
+    own = {PauseKind.QUEUE: settings.recovery_queue, PauseKind.SCHEDULE: RECOVERY_SCHEDULE}.get(subject.kind)
+    if subject.name == own or (subject.kind is PauseKind.TASK and subject.name.startswith(OWN_TASKS)):
         raise InvalidInput(
             f"{subject} belongs to recovery, without which lost jobs stay lost; pause the queue or task that floods it"
         )

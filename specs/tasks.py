@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,11 @@ from jobclaim.specs.base import Seconds, Spec
 from jobclaim.specs.cron import parse_cron
 from jobclaim.specs.dead_letters import DeadLetterRule, FailureKindName
 from jobclaim.specs.zones import zone_of
+
+OWN_TASKS: Final = "jobclaim."
+"""Prefix of the names of jobclaim's own tasks."""
+RECOVERY_SCHEDULE: Final = "jobclaim-recovery"
+"""Name of the schedule by which beat runs recovery."""
 
 
 class TaskSpec(Spec):

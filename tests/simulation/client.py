@@ -9,10 +9,12 @@ from typing import Any
 
 from moto import mock_aws
 
+from jobclaim.jobs import JobRepo
 from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
 from tests.simulation.dynamodb import Database, Index
+from tests.support.clock import ManualClock
 
 BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)
 
@@ -61,6 +63,13 @@ class Pages:
     def paginate(self, **request: Any) -> Iterator[Any]:
         """As boto3's."""
         yield self._ask(**request)
+
+
+def model_repo(settings: Settings, clock: ManualClock) -> JobRepo:
+    """Make a repo on tables of its own; its waits move the clock."""
+    client = ModelClient(clock)
+    client.make_tables(settings.job_table, settings.fleet_table)
+    return JobRepo(client, settings=settings, clock=clock, sleep=clock.advance)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.encoding.item import attribute
 from jobclaim.settings import Settings
 from tests.unit.dashboard.conftest import Board, board, cloud, make_board
-from tests.unit.test_cli_jobs import aws, failed, run, session
+from tests.unit.test_cli_jobs import aws, failed, make_session, run, session
 
-__all__ = ["aws", "board", "cloud", "make_board", "session"]  # fixtures
+__all__ = ["aws", "board", "cloud", "make_board", "make_session", "session"]  # fixtures
 
 Counts = tuple[str, int | None, int | None]
 

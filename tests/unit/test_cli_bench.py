@@ -13,9 +13,9 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
 from jobclaim.infra.clients import sqs_client
-from tests.unit.test_cli_jobs import aws, run, session
+from tests.unit.test_cli_jobs import aws, make_session, run, session
 
-__all__ = ["aws", "session"]  # fixtures
+__all__ = ["aws", "make_session", "session"]  # fixtures
 
 
 def items(session: Session) -> list[Any]:

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +58,32 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Session:
-    """A session on an app with its own tables, two queues and the task above, in a folder without any source."""
+def make_session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Session]:
+    """Make a session on an app with its own tables, two queues and the task above, in a folder without any source."""
     monkeypatch.chdir(tmp_path)  # commands that read the project's source would read all of this repository
-    name = unique_name("cli")
     monkeypatch.setitem(sys.modules, MODULE, types.ModuleType(MODULE))
-    settings = Settings(
-        endpoint_url=aws.endpoint_url,
-        job_table=name,
-        fleet_table=f"{name}-fleet",
-        queue_prefix=f"{name}-",
-        queues=(QueueSpec(name="default"), QueueSpec(name="mail")),
-        task_modules=(MODULE,),
-    )
-    provision(settings)
-    return Session(app=create_app(settings))
+
+    def make(**fields: Any) -> Session:
+        name = unique_name("cli")
+        settings = Settings(
+            endpoint_url=aws.endpoint_url,
+            job_table=name,
+            fleet_table=f"{name}-fleet",
+            queue_prefix=f"{name}-",
+            queues=(QueueSpec(name="default"), QueueSpec(name="mail")),
+            task_modules=(MODULE,),
+            **fields,
+        )
+        provision(settings)
+        return Session(app=create_app(settings))
+
+    return make
+
+
+@pytest.fixture
+def session(make_session: Callable[..., Session]) -> Session:
+    """A session on the default settings."""
+    return make_session()
 
 
 def run(session: Session, *arguments: str) -> Result:

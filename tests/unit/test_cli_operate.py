@@ -18,9 +18,9 @@ from jobclaim.jobs.encoding.item import attribute
 from jobclaim.jobs.idempotency import IdempotencyService
 from jobclaim.jobs.protocol.lifecycle import UNSURE_AFTER_MS
 from jobclaim.jobs.storage import listing
-from tests.unit.test_cli_jobs import aws, failed, records, run, session, waiting_messages
+from tests.unit.test_cli_jobs import aws, failed, make_session, records, run, session, waiting_messages
 
-__all__ = ["aws", "session"]  # fixtures
+__all__ = ["aws", "make_session", "session"]  # fixtures
 
 
 # --- queues

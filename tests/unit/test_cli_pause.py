@@ -14,9 +14,9 @@ from jobclaim.fleet.registered import RegisteredTasks, digest_of
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
 from jobclaim.jobs import JobStatus
 from jobclaim.views.humane import clock_time
-from tests.unit.test_cli_jobs import aws, records, run, session
+from tests.unit.test_cli_jobs import aws, make_session, records, run, session
 
-__all__ = ["aws", "session"]  # fixtures
+__all__ = ["aws", "make_session", "session"]  # fixtures
 
 WHY = ("--reason", "the provider is down", "--by", "ann")
 

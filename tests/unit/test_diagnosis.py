@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
-import types
 from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
@@ -18,18 +16,15 @@ from starlette.testclient import TestClient
 from jobclaim.cli.session import Session
 from jobclaim.dashboard import Person, Role, create_app
 from jobclaim.fleet.workers import FleetRecords, WorkerRecord
-from jobclaim.infra import LocalAws, provision
 from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.jobs.failures.description import describe
 from jobclaim.jobs.protocol.releases import Held
 from jobclaim.jobs.repo import rescue
-from jobclaim.settings import QueueSpec, ScheduleSpec, Settings
-from jobclaim.workers import create_app as celery_app
+from jobclaim.settings import ScheduleSpec
 from tests.support.dashboard_data import MINUTE, SECOND, Shop
-from tests.support.endpoints import unique_name
-from tests.unit.test_cli_jobs import MODULE, aws, run
+from tests.unit.test_cli_jobs import aws, make_session, run
 
-__all__ = ["aws"]  # a fixture
+__all__ = ["aws", "make_session"]  # fixtures
 
 PAGE: Final = Path("docs/diagnosis.md")
 WORKER: Final = "worker-1@ip-10-0-3-17"
@@ -154,25 +149,11 @@ PATHS: Final = {row[1].replace(" ", "_"): row for row in ROW.finditer(PAGE.read_
 
 
 @pytest.fixture
-def system(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Prepared:
+def system(make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch) -> Prepared:
     """Tables and queues of its own, without a job."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, MODULE, types.ModuleType(MODULE))
     monkeypatch.setenv("COLUMNS", "160")
-    name = unique_name("diagnosis")
-    settings = Settings(
-        endpoint_url=aws.endpoint_url,
-        job_table=name,
-        fleet_table=f"{name}-fleet",
-        queue_prefix=f"{name}-",
-        queues=(QueueSpec(name="default"), QueueSpec(name="mail")),
-        task_modules=(MODULE,),
-        index_completed=True,
-        dashboard_results=True,
-        schedules={"nightly": ScheduleSpec(task="shop.charge", every=600)},
-    )
-    provision(settings)
-    return Prepared(Session(app=celery_app(settings)))
+    nightly = ScheduleSpec(task="shop.charge", every=600)
+    return Prepared(make_session(index_completed=True, dashboard_results=True, schedules={"nightly": nightly}))
 
 
 def test_every_row_of_the_page_has_its_situation() -> None:

@@ -17,9 +17,9 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
 from tests.support.documented import Documented, documented, of_page
-from tests.unit.test_cli_jobs import aws, failed, run, session
+from tests.unit.test_cli_jobs import aws, failed, make_session, run, session
 
-__all__ = ["aws", "session"]  # fixtures
+__all__ = ["aws", "make_session", "session"]  # fixtures
 PAGE = """
 `jobclaim show ID` tells more; `os.fork` does not.
 

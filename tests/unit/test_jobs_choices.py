@@ -19,7 +19,7 @@ from jobclaim.jobs.transitions import Move
 from jobclaim.settings import Settings
 from tests.contract.stores import LossyClient
 from tests.simulation.actors.worker import PlainDelivery
-from tests.simulation.client import ModelClient
+from tests.simulation.client import ModelClient, model_repo
 from tests.simulation.queues import Message
 from tests.support.clock import ManualClock
 
@@ -30,15 +30,8 @@ SETTINGS = Settings(_env_file=None)
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
-    client = ModelClient(clock)
-    client.make_tables(SETTINGS.job_table, SETTINGS.fleet_table)
-    return JobRepo(client, settings=SETTINGS, clock=clock, sleep=clock.advance)
+    return model_repo(SETTINGS, clock)
 
 
 def test_a_job_is_early_beyond_what_clocks_may_differ_by_and_while_it_waits() -> None:

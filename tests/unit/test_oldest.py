@@ -16,9 +16,9 @@ from jobclaim.settings import QueueSpec, Settings
 from jobclaim.specs.finding import Level
 from jobclaim.views.at_rest import at_rest
 from jobclaim.views.oldest import of_queue
-from tests.unit.test_cli_jobs import aws, failed, records, run, session
+from tests.unit.test_cli_jobs import aws, failed, make_session, records, run, session
 
-__all__ = ["aws", "session"]  # fixtures
+__all__ = ["aws", "make_session", "session"]  # fixtures
 
 NOW = 1_800_000_000_000
 SETTINGS = Settings(queues=(QueueSpec(name="default", sla_seconds=60),))

@@ -15,7 +15,7 @@ from jobclaim.jobs.storage import pending
 from jobclaim.jobs.storage.counters import Counters
 from jobclaim.jobs.storage.pending import Pending, write_all
 from jobclaim.settings import Settings
-from tests.simulation.client import ModelClient
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 from tests.support.waiting import wait_until
 
@@ -134,12 +134,9 @@ def test_counts_that_cannot_be_written_are_reported_once_and_not_at_the_end(capl
 
 
 @pytest.fixture
-def repo() -> JobRepo:
+def repo(clock: ManualClock) -> JobRepo:
     """A repo on a table of its own."""
-    clock = ManualClock()
-    client, settings = ModelClient(clock), Settings()
-    client.make_tables(settings.job_table, settings.fleet_table)
-    return JobRepo(client, settings=settings, clock=clock, sleep=clock.advance)
+    return model_repo(Settings(), clock)
 
 
 def counted(repo: JobRepo) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from jobclaim.recovery.decide import Figures, decide
 from jobclaim.recovery.handling import SEND_FAILURES, JobHandler, Messages
 from jobclaim.settings import Settings
 from jobclaim.workers.telemetry import traces
-from tests.simulation.client import ModelClient
+from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
 
 SETTINGS = Settings(_env_file=None, max_dispatches=1, dead_letters={"TRANSIENT": {"retries": 1, "after_seconds": 1}})
@@ -34,15 +34,8 @@ class Line:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def repo(clock: ManualClock) -> JobRepo:
-    client = ModelClient(clock)
-    client.make_tables(SETTINGS.job_table, SETTINGS.fleet_table)
-    return JobRepo(client, settings=SETTINGS, clock=clock, sleep=clock.advance)
+    return model_repo(SETTINGS, clock)
 
 
 def handler(repo: JobRepo, line: Line) -> JobHandler:

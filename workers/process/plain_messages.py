@@ -15,14 +15,13 @@ still gets the messages of its jobs, whose only argument is the job's id.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from jobclaim.settings import Settings
+from jobclaim.specs.tasks import OWN_TASKS
 from jobclaim.workers import builtins, time_limits
 from jobclaim.workers.handle import Handle
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
-
-OWN: Final = "jobclaim."
 
 
 def refusal(task: Any, handle: Handle, queue: str) -> str:
@@ -38,7 +37,7 @@ def refusal(task: Any, handle: Handle, queue: str) -> str:
         return "" if queue in ("", settings.recovery_queue) else _elsewhere(name, settings.recovery_queue, queue)
     if name.startswith(builtins.PREFIX):
         return ""  # whether its sender wrote a note is seen before its body
-    if name.startswith(OWN):
+    if name.startswith(OWN_TASKS):
         return f"task {name!r} is jobclaim's own and runs only as a job"
     routed = time_limits.named_queue(task, handle)
     if queue and routed and routed != queue:

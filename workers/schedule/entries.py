@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from jobclaim.settings import ScheduleSpec, Settings
 from jobclaim.specs.cron import parse_cron
+from jobclaim.specs.tasks import OWN_TASKS, RECOVERY_SCHEDULE
 from jobclaim.specs.zones import zone_of
 from jobclaim.workers.schedule.rhythm import CronTicks
 
 RECOVERY_TASK: Final = "jobclaim.recovery.sweep"
-OWN: Final = ("celery.", "jobclaim.")
+OWN: Final = ("celery.", OWN_TASKS)
 """Prefixes of tasks that are registered without any user module."""
 
 
@@ -23,7 +24,7 @@ def beat_schedule(settings: Settings) -> dict[str, Any]:
     if not settings.recovery_by_beat:
         return own
     return own | {
-        "jobclaim-recovery": {
+        RECOVERY_SCHEDULE: {
             "task": RECOVERY_TASK,
             "schedule": float(settings.recovery_interval_seconds),
             "options": {"queue": settings.recovery_queue, "expires": float(settings.recovery_interval_seconds)},

@@ -12,6 +12,7 @@ from celery import Task
 from jobclaim.jobs import IdempotencyMismatch, InvalidInput, Job
 from jobclaim.jobs.encoding.canonical import canonical
 from jobclaim.jobs.encoding.marks import is_mark
+from jobclaim.specs.tasks import OWN_TASKS
 from jobclaim.workers.messages import call
 from jobclaim.workers.submission import attributes, options
 from jobclaim.workers.submission.idempotency import bind, named
@@ -20,7 +21,6 @@ ENDLESS: Final = 1_000_000
 """Attempts of a task with ``max_retries=None``."""
 OF_A_CANVAS: Final = frozenset({"chain", "chord", "group_id", "parent_id", "root_id"})
 """Options of calls that a canvas makes. An interrupted attempt may have made them before, with another result."""
-OWN: Final = "jobclaim."
 
 
 class CheckedTask(Task):
@@ -87,7 +87,8 @@ class CheckedTask(Task):
         ------
         IdempotencyMismatch
         """
-        if OF_A_CANVAS & {name for name, value in asked.items() if value is not None} or self.name.startswith(OWN):
+        given = {name for name, value in asked.items() if value is not None}
+        if OF_A_CANVAS & given or self.name.startswith(OWN_TASKS):
             return
         if is_mark(job.payload):  # S3 does not answer: nothing can be compared
             return

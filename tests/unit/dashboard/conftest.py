@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from moto import mock_aws
@@ -26,6 +27,7 @@ from tests.conftest import FAKE_AWS
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
 from tests.support.endpoints import unique_name
+from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -50,6 +52,17 @@ class Board:
         app = create_app(self.settings, services=self.services, access=lambda scope: self.person)
         own_page = {"sec-fetch-site": "same-origin"}
         return TestClient(app, base_url="http://127.0.0.1:8484", follow_redirects=False, headers=own_page, **options)
+
+    def finished(self, location: str) -> str:
+        """Wait for an operation to end; give its page."""
+        key = dict(parse_qsl(urlsplit(location).query))["key"]
+
+        def ended() -> bool:
+            found = self.services.operations.get(key)
+            return found is not None and found.state != "running"
+
+        wait_until(ended, 10, lambda: "the operation ends")
+        return str(self.browser().get(location).text)
 
     def job(self, task: str = "shop.charge", **options: Any) -> Job:
         """Submit a job."""

@@ -9,9 +9,9 @@ import pytest
 
 from jobclaim.fleet.acting import acted
 from tests.unit.dashboard.conftest import Board
-from tests.unit.test_cli_jobs import aws, run, session
+from tests.unit.test_cli_jobs import aws, make_session, run, session
 
-__all__ = ["aws", "session"]  # fixtures
+__all__ = ["aws", "make_session", "session"]  # fixtures
 API = "/api/v1/audit"
 
 

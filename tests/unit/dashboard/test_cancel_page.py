@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import threading
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -13,7 +12,6 @@ from jobclaim.cli.commands import cancel
 from jobclaim.dashboard import Person, Role
 from jobclaim.fleet.audit import Audit
 from jobclaim.jobs import JobStatus
-from tests.support.waiting import wait_until
 from tests.unit.dashboard.conftest import Board
 
 LIST = {"queue": "mail", "task": "shop.*", "since": "1h"}
@@ -26,18 +24,6 @@ def preview(board: Board, **asked: str) -> tuple[str, dict[str, str]]:
     form = answer.text.partition("/jobs/cancel/start")[2]
     fields = dict(re.findall(r'name="(\w+)"[^>]*?value="([^"]*)"', form))
     return html.unescape(answer.text), {name: html.unescape(value) for name, value in fields.items()}
-
-
-def finished(board: Board, location: str) -> str:
-    """Wait for an operation to end; give its page."""
-    key = dict(parse_qsl(urlsplit(location).query))["key"]
-
-    def ended() -> bool:
-        found = board.services.operations.get(key)
-        return found is not None and found.state != "running"
-
-    wait_until(ended, 10, lambda: "the operation ends")
-    return html.unescape(str(board.browser().get(location).text))
 
 
 def test_the_jobs_of_a_list_are_cancelled_after_a_preview(board: Board) -> None:
@@ -54,7 +40,7 @@ def test_the_jobs_of_a_list_are_cancelled_after_a_preview(board: Board) -> None:
     answer = board.browser().post("/jobs/cancel/start", data={**fields, "reason": "sent twice"})
 
     assert answer.status_code == 303, answer.text
-    shown = finished(board, answer.headers["location"])
+    shown = html.unescape(board.finished(answer.headers["location"]))
     assert "are CANCELLED" in shown
     after = [board.repo.get_job(job.job_id) for job in jobs]
     assert {job.status for job in after} == {JobStatus.CANCELLED}
@@ -73,14 +59,14 @@ def test_an_operation_that_has_not_reported_yet_is_shown(board: Board) -> None:
     location = board.browser().post("/jobs/cancel/start", data=fields).headers["location"]
     assert board.browser().get(location).status_code == 200
     go.set()
-    assert "are CANCELLED" in finished(board, location)
+    assert "are CANCELLED" in html.unescape(board.finished(location))
 
 
 def test_an_unknown_operation_leads_back_to_its_preview(board: Board) -> None:
     board.job(queue="mail")
     _, fields = preview(board)
     location = board.browser().post("/jobs/cancel/start", data=fields).headers["location"]
-    finished(board, location)
+    html.unescape(board.finished(location))
     lost = re.sub(r"key=\w+", "key=0", location)
     shown = html.unescape(board.browser().get(lost).text)
     [again] = re.findall(r'href="(/jobs/cancel\?[^"]*)"', shown)

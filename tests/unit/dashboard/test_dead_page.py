@@ -26,18 +26,6 @@ def group_of(board: Board) -> str:
     return board.services.letters.groups(Filter())[0].fingerprint
 
 
-def finished(board: Board, location: str) -> str:
-    """Wait for an operation to end; give its page."""
-    key = dict(parse_qsl(urlsplit(location).query))["key"]
-
-    def ended() -> bool:
-        found = board.services.operations.get(key)
-        return found is not None and found.state != "running"
-
-    wait_until(ended, 10, lambda: "the operation ends")
-    return str(board.browser().get(location).text)
-
-
 def until(event: threading.Event) -> Callable[[float], None]:
     """Stand for the pause between two jobs, which lasts until the test has seen enough."""
 
@@ -63,7 +51,7 @@ def test_a_group_is_retried_after_a_preview(board: Board) -> None:
     fields = dict(re.findall(r'name="(\w+)"\s+value="([^"]*)"', preview.text))
     answer = browser.post("/dead/act/start", data={**fields, "rate": "500", "reason": "the bank is back"})
     assert answer.status_code == 303
-    page = finished(board, answer.headers["location"])
+    page = board.finished(answer.headers["location"])
     assert "3" in page
     assert sorted(board.sent) == sorted(job.job_id for job in jobs)
     after = [board.repo.get_job(job.job_id) for job in jobs]
@@ -90,7 +78,7 @@ def test_every_refusal_is_listed_with_its_reason(board: Board) -> None:
         yield from found
 
     board.services.letters.find = find  # type: ignore[method-assign]
-    page = finished(board, start(board, fingerprint=mark))
+    page = board.finished(start(board, fingerprint=mark))
     assert jobs[1].job_id in page
     assert jobs[1].job_id in page
     assert "it changed meanwhile; look at it again" in page
@@ -99,7 +87,7 @@ def test_every_refusal_is_listed_with_its_reason(board: Board) -> None:
 
 def test_a_limit_leaves_the_rest_alone(board: Board) -> None:
     jobs = [board.failed() for _ in range(5)]
-    finished(board, start(board, limit="2"))
+    board.finished(start(board, limit="2"))
     states = [board.repo.get_job(job.job_id).status for job in jobs]
     assert states.count(JobStatus.PENDING) == 2
 
@@ -119,11 +107,11 @@ def test_an_operation_can_be_stopped_and_goes_on_with_the_rest(board: Board) -> 
     wait_until(lambda: bool(slept), 10, lambda: "the operation is at its first job")
     assert board.browser().post("/dead/operation/stop", data={"key": key}).status_code == 303
     go.set()
-    assert "stopped" in finished(board, page)
+    assert "stopped" in board.finished(page)
     done = [job for job in jobs if board.repo.get_job(job.job_id).status is JobStatus.PENDING]
     assert len(done) == 1
     again = dict(parse_qsl(urlsplit(page).query))
-    finished(board, start(board, until=again["until"]))
+    board.finished(start(board, until=again["until"]))
     assert {board.repo.get_job(job.job_id).status for job in jobs} == {JobStatus.PENDING}
 
 
@@ -135,7 +123,7 @@ def test_the_same_act_begun_twice_is_one_operation(board: Board) -> None:
     second = start(board, until=str(board.clock()))
     go.set()
     assert first == second
-    finished(board, first)
+    board.finished(first)
 
 
 def test_a_third_operation_at_once_is_refused(board: Board) -> None:
@@ -148,14 +136,14 @@ def test_a_third_operation_at_once_is_refused(board: Board) -> None:
     go.set()
     assert answer.status_code == 409
     for page in pages:
-        finished(board, page)
+        board.finished(page)
 
 
 def test_an_operation_of_a_process_that_is_gone_can_be_begun_again(board: Board) -> None:
     jobs = [board.failed() for _ in range(2)]
     mark = group_of(board)
     page = start(board, limit="1")
-    finished(board, page)
+    board.finished(page)
     assert len(board.sent) == 1 < len(jobs)
     preview = begin_again(board, page.replace("key=", "key=0"))
     assert mark in preview
@@ -173,7 +161,7 @@ def test_what_is_begun_again_is_what_was_begun_with_its_reason(board: Board) -> 
     board.failed()
     mark = group_of(board)
     page = start(board, verb="abandon", limit="7", rate="99", reason="it's over & done", until=str(board.clock()))
-    finished(board, page)
+    board.finished(page)
     board.failed()
     preview = begin_again(board, page.replace("key=", "key=0"))
     fields = {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)"[^>]*value="([^"]*)"', preview)}
@@ -203,7 +191,7 @@ def test_what_fails_after_the_preview_is_not_taken_for_the_group(board: Board) -
     until = str(board.clock())
     board.clock.advance(1)
     later = board.failed()
-    finished(board, start(board, until=until))
+    board.finished(start(board, until=until))
     assert board.repo.get_job(later.job_id).status is JobStatus.FAILED
 
 
@@ -305,7 +293,7 @@ def test_an_operation_that_fails_says_so_and_can_be_begun_again(
 
     monkeypatch.setattr(board.services.letters, "find", find)
     page = start(board, fingerprint=mark)
-    text = finished(board, page)
+    text = board.finished(page)
     assert "start it again" in text
     assert "a bug" not in text
     assert 'action="/dead/act/start"' not in text
