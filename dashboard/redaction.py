@@ -15,9 +15,9 @@ from jobclaim.jobs.effects.evidence import without_keys
 from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.kept import Progress, Release
 from jobclaim.jobs.protocol.releases import Held
+from jobclaim.jobs.redaction import HIDDEN
 from jobclaim.settings import Settings
 
-HIDDEN: Final = "[hidden]"
 OURS: Final = frozenset({FailureKind.ORPHANED, FailureKind.CANCELLED})
 """Kinds of failures whose messages, if there is no exception, come from the framework or an operator."""
 USERS: Final = frozenset({Held.SNOOZE, Held.REQUEUE, Held.CALLER})

@@ -27,6 +27,8 @@ from structlog.contextvars import get_contextvars
 from jobclaim.jobs.events import CONTEXT, FIELDS
 
 MASK: Final = "[masked]"
+HIDDEN: Final = "[hidden]"
+"""What stands for a value that the dashboard does not show."""
 FREE_TEXT: Final = frozenset({"reason", "why", "error"})
 OURS: Final = "jobclaim."
 SHORTENED: Final = (OURS, "celery.", "kombu.", "uvicorn.")

@@ -16,7 +16,7 @@ from jobclaim.jobs.encoding import codec
 from jobclaim.jobs.encoding.marks import is_mark
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol.submission import id_for_key
-from jobclaim.jobs.redaction import MASK
+from jobclaim.jobs.redaction import HIDDEN, MASK
 from jobclaim.jobs.storage.edits import Edits
 from jobclaim.workers.messages import call
 from jobclaim.workers.submission import by_name
@@ -25,7 +25,7 @@ from jobclaim.workers.submission.submitted import SubmittedTask
 
 log = get_logger("jobclaim.dispatch")
 
-MASKS: Final = (MASK, "[hidden]")
+MASKS: Final = (MASK, HIDDEN)
 """What stands for a hidden value in logs and on the dashboard."""
 
 
