@@ -12,6 +12,7 @@ from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.failures.dead import seal_policy
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.repo.rescue import revive
+from jobclaim.recovery import many
 from jobclaim.recovery.dead import DeadLetters, Filter, letters
 from jobclaim.recovery.dead.healing import Healing, healing
 from tests.support.clock import ManualClock
@@ -304,7 +305,7 @@ class FailingAgain:
 def test_a_retry_of_everything_ends_although_jobs_fail_again_at_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str, behind_ms: int
 ) -> None:
-    monkeypatch.setattr(letters, "PAGE", 2)
+    monkeypatch.setattr(many, "PAGE", 2)
     for number in range(6):
         submitted(bench, f"j{number}")
         fail(bench, f"j{number}", kind)
