@@ -8,7 +8,7 @@ from typing import Final
 
 from jobclaim.infra.environment import as_file, own_to_stack
 from jobclaim.infra.fragment import fill
-from jobclaim.infra.sums import instance_drain, instance_size
+from jobclaim.infra.sums import Sum, instance_drain, instance_size
 from jobclaim.settings import Settings, WorkerGroup
 
 USER_DATA_BYTES: Final = 15_000
@@ -54,6 +54,7 @@ class Instances:
 def instances(settings: Settings, urls: Mapping[str, str], these: Instances, *, without: Collection[str] = ()) -> str:
     """Return the resources of one group of instances."""
     group, size = these.group, instance_size([these.group])
+    drain = instance_drain(settings, these.queues) if these.queues else None
     values: dict[str, object] = {
         "group": these.name,
         "Group": these.logical,
@@ -67,30 +68,28 @@ def instances(settings: Settings, urls: Mapping[str, str], these: Instances, *, 
         "on_demand": "!Ref OnDemandPercent" if group.spot else 100,
         "requirements": fill("requirements", size.values),
         "size_sum": size.why,
-        "user_data": _user_data(settings, urls, these, without),
+        "user_data": _user_data(urls, these, as_file(settings, urls, without=without), drain),
         "heartbeat": "",
         "heartbeat_sum": "",
     }
-    if these.queues:
-        drain = instance_drain(settings, these.queues)
+    if drain is not None:
         values["heartbeat"] = drain.value + HOOK_SLACK
         values["heartbeat_sum"] = f"{drain.value} for the worker ({drain.why}) + {HOOK_SLACK} for the rest"
     return fill("instances", values)
 
 
-def _user_data(settings: Settings, urls: Mapping[str, str], these: Instances, without: Collection[str]) -> str:
+def _user_data(urls: Mapping[str, str], these: Instances, environment: str, drain: Sum | None) -> str:
     values: dict[str, object] = {
         "group": these.name,
         "Group": these.logical,
-        "environment": as_file(settings, urls, without=without),
+        "environment": environment,
         "command": these.command,
         "units": these.units,
         "within": "",
         "stop": "",
         "stop_sum": "",
     }
-    if these.queues:
-        drain = instance_drain(settings, these.queues)
+    if drain is not None:
         values["within"], values["stop"] = drain.value, drain.value + STOP_SLACK
         values["stop_sum"] = f"{drain.value} for the worker ({drain.why}) + {STOP_SLACK}"
     text = fill("user_data", values)

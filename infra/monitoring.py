@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from jobclaim.infra.fragment import fill
+from jobclaim.infra.references import logical_id
 from jobclaim.infra.signals import SIGNALS
 from jobclaim.settings import Settings
 
 
-def monitoring(settings: Settings, logical: Callable[[str], str]) -> str:
-    """Return metric filters, alarms and the dashboard.
-
-    Parameters
-    ----------
-    logical : callable
-        CloudFormation's name of each queue and group.
-    """
-    queues = [f"${{{logical(name)}Queue.QueueName}}" for name in settings.queue_names]
-    dead = [f"${{{logical(name)}DeadLetterQueue.QueueName}}" for name in settings.queue_names]
-    services = [f"${{{logical(name)}Service.Name}}" for name in settings.groups]
-    groups = [f"${{{logical(name)}Instances}}" for name in settings.groups]
+def monitoring(settings: Settings) -> str:
+    """Return metric filters, alarms and the dashboard."""
+    queues = [f"${{{logical_id(name)}Queue.QueueName}}" for name in settings.queue_names]
+    dead = [f"${{{logical_id(name)}DeadLetterQueue.QueueName}}" for name in settings.queue_names]
+    services = [f"${{{logical_id(name)}Service.Name}}" for name in settings.groups]
+    groups = [f"${{{logical_id(name)}Instances}}" for name in settings.groups]
     return fill(
         "signals",
         {

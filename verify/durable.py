@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from jobclaim import EffectRefused, JobNotFound, JobRepo, JobStatus, ResumeRefused
 from jobclaim.verify.evidence import bodies
+from jobclaim.verify.faults import ANSWER_LOST, COPIED
 from jobclaim.verify.promises import PROBED, Rule
-from jobclaim.verify.proxy import ANSWER_LOST, COPIED
 from jobclaim.verify.stage import Stage
 from jobclaim.verify.waiting import wait_until
 from jobclaim.verify.weather import Weather

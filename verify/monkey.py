@@ -13,8 +13,9 @@ from typing import Final
 from jobclaim.verify import crew as crews
 from jobclaim.verify.busy import Busy
 from jobclaim.verify.crew import Crew, Member, Role
+from jobclaim.verify.faults import Fault
 from jobclaim.verify.plan import OUTAGES, Kind, Strike
-from jobclaim.verify.proxy import Fault, FaultyProxy
+from jobclaim.verify.proxy import FaultyProxy
 from jobclaim.verify.weather import QUEUE, TABLE, Weather
 
 TICK_SECONDS: Final = 0.1

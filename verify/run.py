@@ -19,10 +19,10 @@ from jobclaim.verify import durable, probes, weather
 from jobclaim.verify import evidence as records
 from jobclaim.verify.busy import Busy
 from jobclaim.verify.crew import Crew
+from jobclaim.verify.faults import ANSWER_LOST, ASTRAY, COPIED, EARLY, MISADDRESSED, OLD
 from jobclaim.verify.monkey import Monkey
 from jobclaim.verify.plan import Plan, Scale
 from jobclaim.verify.promises import NEVER, Evidence, Promise, Rule
-from jobclaim.verify.proxy import ANSWER_LOST, ASTRAY, COPIED, EARLY, MISADDRESSED, OLD
 from jobclaim.verify.report import Figures
 from jobclaim.verify.stage import TICK_SECONDS, Stage
 from jobclaim.verify.submitters import Submitters

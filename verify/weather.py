@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from jobclaim.verify.plan import Kind
-from jobclaim.verify.proxy import (
+from jobclaim.verify.faults import (
     ANSWER_LOST,
     ASTRAY,
     BLACK_HOLE,
@@ -22,6 +21,7 @@ from jobclaim.verify.proxy import (
     Fault,
     error,
 )
+from jobclaim.verify.plan import Kind
 
 TABLE: Final[Mapping[Kind, Fault]] = {
     Kind.TABLE_ERRORS: error(500),

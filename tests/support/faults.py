@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from jobclaim.verify.proxy import (
+from jobclaim.verify.faults import (
     ANSWER_LOST,
     ASTRAY,
     BLACK_HOLE,
@@ -16,10 +16,9 @@ from jobclaim.verify.proxy import (
     TABLE_THROTTLE,
     THROTTLE,
     Fault,
-    FaultyProxy,
     error,
-    proxied,
 )
+from jobclaim.verify.proxy import FaultyProxy, proxied
 from tests.support.endpoints import Endpoint
 
 __all__ = [

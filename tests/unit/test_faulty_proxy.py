@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobclaim.verify.proxy import OLD
+from jobclaim.verify.faults import OLD
 from tests.support.faults import ANSWER_LOST, ASTRAY, COPIED, RESET, Fault, FaultyProxy, error
 
 QUEUE = "http://queues/default"

@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from jobclaim.cli.commands.template import command
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.session import Session
+from jobclaim.infra.errors import TemplateError
 from jobclaim.infra.fragment import FragmentError, fill
-from jobclaim.infra.render import TemplateError, logical_id, render
+from jobclaim.infra.references import logical_id
+from jobclaim.infra.render import render
 from jobclaim.infra.signals import SIGNALS
 from jobclaim.infra.sums import backlog_target, visibility_timeout
 from jobclaim.jobs import events

@@ -1,0 +1,71 @@
+"""The faults that a request to SQS or DynamoDB may meet on its way; `verify.proxy` makes them happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from jobclaim.verify import forging
+
+SENDS: Final = ("SendMessage", "SendMessageBatch")
+"""Operations that faults of messages happen to."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the proxy does with a request instead of passing it on, or beside that.
+
+    Attributes
+    ----------
+    status : int
+        Answers with this status, where it is not 0.
+    body : bytes
+    resets : bool
+        Cuts the connection with a TCP reset.
+    silent : bool
+        Takes the request and never answers.
+    answer_lost : bool
+        Passes the request on, so that it takes effect, and resets the connection instead of answering.
+    copied_within : int
+        Passes messages on twice; the copy may be delayed by up to so many seconds.
+    astray : bool
+        Sends messages to `FaultyProxy.limbo` instead of their queue, and answers as if all were well.
+    adds : callable, optional
+        Makes one message more of a message and of one that was sent before; ``None`` where it cannot.
+    """
+
+    name: str
+    status: int = 0
+    body: bytes = b""
+    resets: bool = False
+    silent: bool = False
+    answer_lost: bool = False
+    copied_within: int = 0
+    astray: bool = False
+    adds: forging.Forge | None = None
+
+    @property
+    def is_of_messages(self) -> bool:
+        """Whether it happens to messages, and so to nothing but sends."""
+        return self.astray or bool(self.copied_within) or self.adds is not None
+
+
+def error(status: int) -> Fault:
+    """An error page, as a load balancer sends it."""
+    return Fault(f"HTTP {status}", status, b"<html><body>sorry</body></html>")
+
+
+THROTTLE: Final = Fault("throttling", 400, b'{"__type":"com.amazonaws.sqs#RequestThrottled","message":"Rate exceeded"}')
+RESET: Final = Fault("reset", resets=True)
+BLACK_HOLE: Final = Fault("black hole", silent=True)
+TABLE_THROTTLE: Final = Fault(
+    "throttling",
+    400,
+    b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"Slow down"}',
+)
+ANSWER_LOST: Final = Fault("answer lost", answer_lost=True)
+COPIED: Final = Fault("message copied", copied_within=10)
+ASTRAY: Final = Fault("message lost", astray=True)
+OLD: Final = Fault("old message sent again", adds=forging.old)
+MISADDRESSED: Final = Fault("message of another task forged", adds=forging.misaddressed)
+EARLY: Final = Fault("message long before its time forged", adds=forging.early)
