@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from jobclaim.jobs import JobStatus
 from jobclaim.testing import Harness
 from jobclaim.workers import JobTask
-from jobclaim.workers.config import preferred, required
+from jobclaim.workers.config_values import preferred, required
 from jobclaim.workers.control import NoRemoteControl
 from jobclaim.workers.process.startup import override_options
 from tests.support.celery_page import section
