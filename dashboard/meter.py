@@ -38,6 +38,9 @@ class Budget:
     requests: int
     read_units: float = 0
 
+    def __add__(self, other: Budget) -> Budget:
+        return Budget(self.requests + other.requests, self.read_units + other.read_units)
+
 
 class OverBudget(JobError):
     """A page view would exceed its budget."""

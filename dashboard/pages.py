@@ -122,7 +122,7 @@ def form(path: str, handler: Handler, *, name: str, budget: BudgetOf) -> PageRou
 
     def budget_of(settings: Settings) -> Budget:
         own = budget(settings)
-        return Budget(own.requests + RECORDED, own.read_units)
+        return own + Budget(RECORDED)
 
     def answer(request: Request, fields: dict[str, str]) -> Response:
         with metered(budget_of(services_of(request).settings)) as meter:

@@ -40,8 +40,7 @@ class Gauge:
 
 def budget(settings: Settings) -> Budget:
     """Return the budget: the page of queues, and the waiting dead letters of each index shard."""
-    of_queues, shards = queues.budget(settings), settings.index_shards
-    return Budget(of_queues.requests + shards, of_queues.read_units + shards * COUNTED_UNITS)
+    return queues.budget(settings) + Budget(settings.index_shards, settings.index_shards * COUNTED_UNITS)
 
 
 def read(services: Services, meter: Meter) -> str:

@@ -78,8 +78,7 @@ class Overview:
 
 def budget(settings: Settings) -> Budget:
     """Return the budget: the queues' page, which includes the fleet, the newest ended jobs, and the tasks."""
-    parts = (queues.budget(settings), ended.budget(settings), tasks.BUDGET)
-    return Budget(sum(part.requests for part in parts), sum(part.read_units for part in parts))
+    return queues.budget(settings) + ended.budget(settings) + tasks.BUDGET
 
 
 def read(services: Services, meter: Meter) -> Overview:

@@ -115,8 +115,7 @@ class QueuesView:
 def budget(settings: Settings) -> Budget:
     """Return the budget: the fleet table, the oldest open jobs, and URL and counts of queues and dead-letter queues."""
     count = len(settings.queues)
-    jobs = opened.budget(settings, count)
-    return Budget(fleet.BUDGET.requests + jobs.requests + 4 * count, fleet.BUDGET.read_units + jobs.read_units)
+    return fleet.BUDGET + opened.budget(settings, count) + Budget(4 * count)
 
 
 def read(services: Services, meter: Meter) -> QueuesView:

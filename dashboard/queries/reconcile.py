@@ -79,8 +79,7 @@ CHECKS: Final[Mapping[str, str]] = {
 
 def budget(settings: Settings) -> Budget:
     """Return the budget: the page of queues, and a second set of items, the oldest jobs whether they wait or run."""
-    first, second = queues.budget(settings), opened.budget(settings, len(settings.queues))
-    return Budget(first.requests + second.requests, first.read_units + second.read_units)
+    return queues.budget(settings) + opened.budget(settings, len(settings.queues))
 
 
 def read(services: Services, meter: Meter) -> ReconcileView:

@@ -101,7 +101,7 @@ class SchedulesView:
 def budget(settings: Settings) -> Budget:
     """Return the budget: the fleet table, and the last ticks' jobs in batches."""
     batches = min(MOST, len(settings.schedules) + 1) * TICKS // opened.BATCH + 4
-    return Budget(fleet.BUDGET.requests + batches, fleet.BUDGET.read_units + (opened.BATCH + 1) * HEAVIEST)
+    return fleet.BUDGET + Budget(batches, (opened.BATCH + 1) * HEAVIEST)
 
 
 def read(services: Services, meter: Meter) -> SchedulesView:

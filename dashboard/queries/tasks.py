@@ -32,7 +32,7 @@ ITEM_UNITS: Final = 3.5
 ENTRY_UNITS: Final = 0.2
 ONE_BUDGET: Final = Budget(1, MONTH_DAYS * ITEM_UNITS)
 LIST_BUDGET: Final = Budget(LIST_REQUESTS, MOST_ENTRIES * ENTRY_UNITS + MOST_TASKS * LIST_DAYS * ITEM_UNITS)
-BUDGET: Final = Budget(ONE_BUDGET.requests + LIST_BUDGET.requests, ONE_BUDGET.read_units + LIST_BUDGET.read_units)
+BUDGET: Final = ONE_BUDGET + LIST_BUDGET
 OUTCOMES: Final = (
     charts.Series("completed", "completed", "ok"),
     charts.Series("retried", "failed and retried", "warn"),

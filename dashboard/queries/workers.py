@@ -99,7 +99,7 @@ class WorkersView:
 def budget(_: Settings) -> Budget:
     """Return the budget: the fleet table, and some of the running jobs."""
     batches = READ // opened.BATCH + 4
-    return Budget(fleet.BUDGET.requests + batches, fleet.BUDGET.read_units + (opened.BATCH + 1) * HEAVIEST)
+    return fleet.BUDGET + Budget(batches, (opened.BATCH + 1) * HEAVIEST)
 
 
 def read(services: Services, meter: Meter) -> WorkersView:

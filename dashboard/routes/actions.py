@@ -66,6 +66,8 @@ def run_schedule(request: Request, fields: dict[str, str]) -> Response:
 def _back(request: Request, fields: dict[str, str]) -> Response:
     if fields.get("job"):
         return RedirectResponse(link(request, "job", {"id": fields["job"]}), status_code=303)
+    if fields.get("kind") == PauseKind.TASK:
+        return RedirectResponse(link(request, "task", {"name": fields.get("name", "")}), status_code=303)
     page = "schedules" if fields.get("kind") == PauseKind.SCHEDULE else "queues"
     return RedirectResponse(link(request, page), status_code=303)
 

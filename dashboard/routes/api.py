@@ -153,7 +153,7 @@ CALLS: Final = (
         ),
         answer=record({**DONE, "job": reference("Job")}, "What has become of it, and the job as it is then."),
         handler=answers.act,
-        budget=lambda _: Budget(actions.BUDGET.requests + 1, actions.BUDGET.read_units + 2 * HEAVIEST),
+        budget=lambda _: actions.BUDGET + Budget(1, 2 * HEAVIEST),
         refusals=(404, 409),
     ),
     Call(

@@ -133,13 +133,13 @@ def _to(request: Request, job: Job, asked: str) -> Response:
 
 
 def _budget(_: Settings) -> Budget:
-    return Budget(fleet.BUDGET.requests + SETS, fleet.BUDGET.read_units + SETS * HEAVIEST)
+    return fleet.BUDGET + Budget(SETS, SETS * HEAVIEST)
 
 
 def _with_form(settings: Settings) -> Budget:
     """Return the budget of an act whose form may be shown again."""
     own = queries.budget(settings)
-    return Budget(_budget(settings).requests + own.requests + 20, _budget(settings).read_units + own.read_units)
+    return _budget(settings) + own + Budget(20)
 
 
 ROUTES: Final[list[BaseRoute]] = [

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from jobclaim.dashboard.pages import page, render, services_of
-from jobclaim.dashboard.queries import tasks
+from jobclaim.dashboard.queries import fleet, tasks
+from jobclaim.jobs.storage.pauses import PauseKind
 
 
 def show(request: Request) -> Response:
@@ -23,13 +24,15 @@ def show(request: Request) -> Response:
 def show_one(request: Request) -> Response:
     """Show one task.
 
-    Template ``task.html``: ``seen``, a `jobclaim.dashboard.queries.tasks.TaskView`.
+    Template ``task.html``: ``seen``, a `jobclaim.dashboard.queries.tasks.TaskView`, and ``pause``, that of the task.
     """
-    name = request.query_params.get("name", "")
-    return render(request, "task.html", {"seen": tasks.read_one(services_of(request), name)})
+    services, name = services_of(request), request.query_params.get("name", "")
+    seen = tasks.read_one(services, name)
+    pause = fleet.read(services).pauses.of(PauseKind.TASK, name, services.clock())
+    return render(request, "task.html", {"seen": seen, "pause": pause})
 
 
 ROUTES: Final[list[BaseRoute]] = [
     page("/tasks", show, name="tasks", budget=lambda _: tasks.BUDGET),
-    page("/task", show_one, name="task", budget=lambda _: tasks.ONE_BUDGET),
+    page("/task", show_one, name="task", budget=lambda _: tasks.ONE_BUDGET + fleet.BUDGET),
 ]

@@ -35,7 +35,11 @@ def text(board: Board, page: str) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "name", "page"),
-    [("queue", "default", "/queues"), ("task", "shop.charge", "/queues"), ("schedule", "nightly", "/schedules")],
+    [
+        ("queue", "default", "/queues"),
+        ("task", "shop.charge", "/task?name=shop.charge"),
+        ("schedule", "nightly", "/schedules"),
+    ],
 )
 def test_an_operator_pauses_and_resumes(board: Board, kind: str, name: str, page: str) -> None:
     sent = board.browser().post("/pause", data={"kind": kind, "name": name, "reason": WHY, "lasts": "2h"})
@@ -61,6 +65,26 @@ def test_a_task_is_paused_on_the_page_of_its_job_and_leads_back_there(board: Boa
     page = text(board, sent.headers["location"])
     assert f"Held: task shop.charge is paused by ada until it is unpaused: {WHY}" in page
     assert "Resume task…" in page
+
+
+def test_a_task_is_paused_on_its_own_page(board: Board) -> None:
+    assert "Pause task…" in text(board, "/task?name=shop.charge")
+    stop(board, PauseKind.TASK, "shop.charge")
+    board.services.shared.forget()
+    page = text(board, "/task?name=shop.charge")
+    assert "Resume task…" in page
+    assert WHY in page
+    board.person = Person("vic", Role.VIEWER)
+    assert "Resume task…" not in text(board, "/task?name=shop.charge")
+
+
+def test_a_queue_is_purged_by_cancelling_its_waiting_jobs(board: Board) -> None:
+    waiting = board.job()
+    page = text(board, "/queues")
+    assert 'href="/jobs/cancel?queue=default&status=PENDING">Purge…' in page
+    assert waiting.job_id in text(board, "/jobs/cancel?queue=default&status=PENDING")
+    board.person = Person("vic", Role.VIEWER)
+    assert "Purge…" not in text(board, "/queues")
 
 
 def test_a_pause_is_shown_on_overview_queues_and_schedules(board: Board) -> None:
