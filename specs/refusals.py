@@ -10,9 +10,9 @@ class UnknownQueue(ValueError):
     """The settings have no queue of that name."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the closest known name; empty if none is close."""
-    close = get_close_matches(name, list(known), n=1)
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Suggest the closest known name; empty if none is as similar as `cutoff` (0 to 1, see `difflib`)."""
+    close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

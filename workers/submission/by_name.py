@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from jobclaim.jobs import InvalidInput, Job, JobRepo
 from jobclaim.jobs.failures.dead import seal_policy
+from jobclaim.specs.refusals import did_you_mean
 from jobclaim.workers.submission.claiming import claims
 from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.submitted import SubmittedTask
 from jobclaim.workers.time_limits import adopt_plain
+
+ALIKE: Final = 0.5
+"""Similarity from which a name is suggested: low enough for `process` to find `documents.process`."""
 
 
 def submit(
@@ -88,9 +91,9 @@ def find_task(app: Any, name: str) -> Any:
     if name in app.tasks:
         return app.tasks[name]
     modules = ", ".join(app.conf.imports) or "none"
+    meant = did_you_mean(name, users_tasks(app), ALIKE) or "."
     raise InvalidInput(
-        f"task {name!r} is not registered{_did_you_mean(name, users_tasks(app))} Imported task modules: {modules}; "
-        "add yours to JOBCLAIM_TASK_MODULES"
+        f"task {name!r} is not registered{meant} Imported task modules: {modules}; add yours to JOBCLAIM_TASK_MODULES"
     )
 
 
@@ -171,8 +174,3 @@ def _write_plain(
         failure_policy=seal_policy(getattr(task, "dead_letters", None), critical=getattr(task, "critical", False)),
         tags=(*getattr(task, "tags", ()), *tags),
     )
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else "."
