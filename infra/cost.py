@@ -30,8 +30,7 @@ LOG_BYTES_PER_JOB: Final = 900
 """Three lines: submitted, claimed, completed."""
 ITEM_KB: Final = 1.0
 EMPTY_POLLS_PER_HOUR: Final = 360
-"""Of one queue by one worker with two processes a queue or more: a long poll of ten seconds. The table of docs/scale.md
-has the polls of workers with fewer."""
+"""Of one queue by one quiet worker, whatever its processes: a long poll of ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)

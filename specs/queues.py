@@ -42,7 +42,7 @@ class QueueSpec(Spec):
     """Processes of a worker that consumes only this queue; each runs one job at a time."""
     max_receive_count: Count = 5
     """Deliveries before SQS moves a message to the dead-letter queue. With 1, a message that a stopping worker releases
-    becomes a dead letter."""
+    becomes a dead letter. Below 4, an idle worker with fewer than two processes a queue polls ten times as often."""
     adopt_plain_messages: bool | None = None
     """Whether its workers take messages that name no job, as plain Celery sends them; default
     `Settings.adopt_plain_messages`. Where it is off, they go to the dead-letter queue."""

@@ -172,6 +172,24 @@ def test_each_of_more_queues_than_processes_is_heard_within_two_seconds(
             assert job.claimed_at - job.available_at < 2000, f"queue {name}"
 
 
+def test_a_burst_over_more_queues_than_processes_leaves_what_cannot_start_to_other_workers(
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+) -> None:
+    names = ["a", "b", "c", "default"]
+    queues = tuple(QueueSpec(name=name) for name in names)
+    with deployment(dynamodb_local, elasticmq, tmp_path, queues=queues, wait_time_seconds=5) as deploy:
+        go = tmp_path / "go"
+        deploy.stack.worker("worker", "-c", "1", "-Q", ",".join(names))
+        wait_until(lambda: deploy.proxy.asked == len(names), 30, "every queue has a long poll")
+        jobs = [deploy.submit(str(go), task="tests.wait_for_file", queue=name) for name in names]
+        wait_until(lambda: len(deploy.stack.bodies()) == 1, 20, "one body runs")
+        wait_until(lambda: sum(deploy.depth(name)[0] for name in names) == 3, 10, "the others are visible again")
+
+        go.touch()
+        deploy.stack.wait_for(jobs, JobStatus.COMPLETED, 30)
+        assert set(deploy.stack.bodies().values()) == {1}
+
+
 def test_a_poll_under_way_at_the_stop_swallows_no_message(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:

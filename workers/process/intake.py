@@ -24,6 +24,7 @@ from jobclaim.workers.process.poison import PoisonHandler
 from jobclaim.workers.state import worker
 from jobclaim.workers.transport.channel import sqs_client
 from jobclaim.workers.transport.compatibility import ensure_supported
+from jobclaim.workers.transport.plan import KEPT_RECEIVES, receives_of
 
 log = get_logger("jobclaim.worker")
 
@@ -87,7 +88,7 @@ class Intake(bootsteps.StartStopStep):
         drop_cancelled(consumer.timer)
         semaphore, now = consumer.controller.semaphore, time.monotonic()
         waiting = [entry[1][0] for entry in list(semaphore._waiting)] if semaphore is not None else []
-        self._waiting = {request: self._waiting.get(request, now) for request in waiting}
+        self._waiting = {request: self._waiting.get(request, now) for request in filter(_is_releasable, waiting)}
         late = {request for request, since in self._waiting.items() if now - since > MAX_WAIT_SECONDS}
         if not late:
             return
@@ -110,6 +111,11 @@ def drop_cancelled(timer: Any) -> None:
     if len(queue) > MANY_TIMERS:
         queue[:] = [scheduled for scheduled in queue if not scheduled.entry.canceled]
         heapq.heapify(queue)
+
+
+def _is_releasable(request: Any) -> bool:
+    """Return whether a message that waits here may be released; one that was received too often is kept."""
+    return receives_of(request.message.delivery_info.get("sqs_message", {})) < KEPT_RECEIVES
 
 
 def _started() -> int:

@@ -18,7 +18,7 @@ from jobclaim.settings import Settings
 from jobclaim.workers.transport import batches
 from jobclaim.workers.transport.http import MARGIN_SECONDS, Answer, PatientClient, PollConnection
 from jobclaim.workers.transport.inspect import Poison, bounded, build_message, read_envelope
-from jobclaim.workers.transport.plan import Policy, Poll
+from jobclaim.workers.transport.plan import KEPT_RECEIVES, Policy, Poll, Unserved
 from jobclaim.workers.transport.poller import Poller
 
 log = get_logger("jobclaim.transport")
@@ -111,6 +111,7 @@ class Channel(SQS.Channel):
             known = self.settings
             policy = Policy(known.wait_time_seconds, known.polling_interval_seconds, known.strict_priority)
             self._pollers.append(Poller(policy, self._ask, self._deliver))
+            self._pollers[0].release = self._release_unserved
             self._web = PatientClient(self.hub, known.wait_time_seconds + MARGIN_SECONDS)
             self._connection_for_polls = PollConnection(requests_of(self.sqs()), self._web)
             self.hub.on_tick.add(self._tick)
@@ -136,10 +137,11 @@ class Channel(SQS.Channel):
     def _schedule_queue(self, queue: str) -> None:
         """Start polling a queue; kombu calls this in the event loop when the queue gets a consumer."""
         if queue in self._queue_callbacks:
-            self.poller.add(queue, self._priority(queue))
-
-    def _priority(self, queue: str) -> int:
-        return self.settings.queue(queue).priority if queue in self.settings.queue_names else 0
+            known = self.settings.queue(queue) if queue in self.settings.queue_names else None
+            if known is None:
+                self.poller.add(queue, 0, releasable=False)
+            else:
+                self.poller.add(queue, known.priority, releasable=known.max_receive_count > KEPT_RECEIVES)
 
     def _tick(self) -> None:
         """Make due requests; the event loop calls this in each round, after the timers and before it waits."""
@@ -156,7 +158,7 @@ class Channel(SQS.Channel):
     # --- the messages of a poll
     def _deliver(self, queue: str, messages: list[dict[str, Any]]) -> None:
         url, callback = self._queue_cache[queue] if self.connection else "", self._queue_callbacks.get(queue)
-        if callback is None or (self._web is not None and self._web.leaving):
+        if callback is None or self._is_leaving():
             self._release_all((url, message.get("ReceiptHandle", "")) for message in messages)
             return
         if self.poller.is_paused(queue):
@@ -165,6 +167,15 @@ class Channel(SQS.Channel):
             return
         for message in messages:
             self._deliver_one(queue, url, message, callback)
+
+    def _release_unserved(self, queue: str, message: dict[str, Any], fate: Unserved) -> None:
+        """Release a message that a spare poll brought while no process was free."""
+        if self.connection:
+            later = fate is Unserved.POSTPONE and not self._is_leaving()
+            (self.postponed if later else self.returns).put(self._queue_cache[queue], message.get("ReceiptHandle", ""))
+
+    def _is_leaving(self) -> bool:
+        return self._web is not None and self._web.leaving
 
     def _deliver_one(self, queue: str, url: str, raw: dict[str, Any], callback: Callable[[Any], None]) -> None:
         receipt = raw["ReceiptHandle"]

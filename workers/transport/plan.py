@@ -21,6 +21,10 @@ The requests, in this order:
    remaining slots stay free for the first that answers. A worker on one queue long-polls for all its slots at once.
 3. With fewer slots than queues, the higher queues keep bells of their own, and the last slot rotates among the others,
    a second each. Between two rotations rule 1 checks all of them.
+4. In a quiet worker (for a minute it had no message, and a free process) with fewer than two slots a queue, every queue
+   gets a long *spare* poll for one message, for which no slot is reserved. So a queue costs one request per long poll
+   whatever the number of processes, and its first message comes at once. A message of a spare poll that finds no free
+   process is released, by the rule of `unserved`.
 
 Queues of equal priority take turns. Strict priority starves by design: as long as a higher queue has a backlog, a lower
 one waits. To avoid that, ``strict_priority=False`` lets a queue rise by one priority for each second that it was not
@@ -29,9 +33,10 @@ asked, and no queue waits for the answer of another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from enum import Enum
+from typing import Any, Final
 
 MAX_MESSAGES: Final = 10
 """Messages that one ReceiveMessage can bring (AWS, "Amazon SQS API reference")."""
@@ -45,6 +50,11 @@ LONGEST_AHEAD_SECONDS: Final = 0.5
 """Ahead of a free process, a message waits here and is hidden elsewhere: at most this long, however slow the line."""
 ROUND_TRIPS_AHEAD: Final = 2
 """A busy worker asks when half of what it has ahead is finished, and the answer comes a round trip later."""
+QUIET_SECONDS: Final = 60.0
+"""Without a message and with a free process for so long, a worker is quiet. Less would make spare polls that are left
+over from the quiet, and whose messages are released, more frequent while jobs come now and then."""
+KEPT_RECEIVES: Final = 3
+"""A message that finds no free process is kept from this receive on: spare polls never raise its count further."""
 NEVER: Final = float("-inf")
 
 
@@ -63,10 +73,14 @@ class QueueState:
 
     Attributes
     ----------
+    releasable : bool
+        Whether its redrive policy allows the receives of spare polls.
     asked : int
         Messages that the request in progress may return; 0 if there is none.
     listening : bool
         Whether the request in progress is a long poll.
+    spare : bool
+        Whether no slot is reserved for the request in progress.
     backlog : bool
         Whether the last answer had messages.
     found_empty : int
@@ -77,8 +91,10 @@ class QueueState:
 
     name: str
     priority: int = 5
+    releasable: bool = True
     asked: int = 0
     listening: bool = False
+    spare: bool = False
     backlog: bool = False
     found_empty: int = 0
     empty_at: float = NEVER
@@ -89,11 +105,44 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One ReceiveMessage: ``count`` messages at most, answered after ``wait`` seconds at the latest."""
+    """One ReceiveMessage: ``count`` messages at most, answered after ``wait`` seconds at the latest.
+
+    No slot is reserved for a ``spare`` one.
+    """
 
     queue: str
     count: int
     wait: int
+    spare: bool = False
+
+
+class Unserved(Enum):
+    """What becomes of a message of a spare poll for which no process is free."""
+
+    RELEASE = "visible at once"
+    POSTPONE = "visible when the polls of other workers that are in progress now have ended"
+    KEEP = "waits here for a process"
+
+
+def receives_of(message: Mapping[str, Any]) -> int:
+    """Return how often SQS has handed out a message; once where it does not say."""
+    try:
+        return int(message["Attributes"]["ApproximateReceiveCount"])
+    except (KeyError, TypeError, ValueError):
+        return 1
+
+
+def unserved(message: Mapping[str, Any]) -> Unserved:
+    """Decide what becomes of a message by how often it was received.
+
+    At first another worker may have a free process. If that one had none either, many spare polls may be left over from
+    the quiet before a burst; they end. The third time the message is kept, so that SQS's redrive policy, which counts
+    receives, never moves it away for this.
+    """
+    receives = receives_of(message)
+    if receives >= KEPT_RECEIVES:
+        return Unserved.KEEP
+    return Unserved.RELEASE if receives <= 1 else Unserved.POSTPONE
 
 
 def ahead_of(processes: int, finished_per_second: float, round_trip: float = 0.0) -> int:
@@ -121,7 +170,7 @@ def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:
     return max(free, 0)
 
 
-def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) -> list[Poll]:
+def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy, *, quiet: bool = False) -> list[Poll]:
     """Spend the free slots, by the rules in the module's docstring."""
     askable = [queue for queue in queues if not queue.asked and queue.blocked_until <= now]
     if free <= 0 or not askable:
@@ -129,11 +178,13 @@ def plan(queues: Sequence[QueueState], free: int, now: float, policy: Policy) ->
     if len(queues) == 1 and policy.wait_seconds:
         return [Poll(askable[0].name, min(free, MAX_MESSAGES), policy.wait_seconds)]
     askable = in_order(askable, now, policy)
-    due = [queue for queue in askable if _is_due(queue, now, policy)]
+    due = [queue for queue in askable if _is_due(queue, now, policy, quiet=quiet)]
     if due or not policy.wait_seconds:
         return _look(due, queues, free, policy)
     if any(queue.asked and not queue.listening for queue in queues):
         return []  # its answer decides how the slots are used
+    if quiet and _is_scarce(queues, free) and all(queue.releasable for queue in queues):
+        return [Poll(queue.name, 1, policy.wait_seconds, spare=True) for queue in askable]
     return _listen(askable, free, policy)
 
 
@@ -147,9 +198,16 @@ def in_order(queues: Iterable[QueueState], now: float, policy: Policy) -> list[Q
     return sorted(queues, key=rank)
 
 
-def _is_due(queue: QueueState, now: float, policy: Policy) -> bool:
+def _is_due(queue: QueueState, now: float, policy: Policy, *, quiet: bool) -> bool:
     pause = min(policy.recheck_seconds * 2.0 ** min(queue.found_empty, 10), LONGEST_RECHECK_SECONDS)
+    if quiet:  # a long poll is as fast, and on a slow line the last queue's answer comes after the first one's pause
+        pause = max(pause, policy.wait_seconds)
     return queue.backlog or now - queue.empty_at >= pause
+
+
+def _is_scarce(queues: Sequence[QueueState], free: int) -> bool:
+    """Return whether there are fewer than two slots a queue, counting those that are reserved for long polls."""
+    return free + sum(queue.asked for queue in queues if queue.listening and not queue.spare) < 2 * len(queues)
 
 
 def _look(due: Sequence[QueueState], queues: Sequence[QueueState], free: int, policy: Policy) -> list[Poll]:

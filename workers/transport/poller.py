@@ -13,12 +13,15 @@ from jobclaim.workers.transport.outage import Outage
 from jobclaim.workers.transport.plan import (
     LONGEST_AHEAD_SECONDS,
     NEVER,
+    QUIET_SECONDS,
     Policy,
     Poll,
     QueueState,
+    Unserved,
     ahead_of,
     plan,
     slots,
+    unserved,
 )
 
 log = get_logger("jobclaim.transport")
@@ -84,6 +87,8 @@ class Poller:
         self._pace = PollPace()
         self._round_trip = 0.0
         self._delivered = self._finished = 0
+        self._stirred_at = NEVER
+        self.release: Callable[[str, dict[str, Any], Unserved], None] = lambda *_: None
         self.processes: Callable[[], int] = lambda: 1
         self.held: Callable[[], int] = lambda: 0
         self.paused: Callable[[], bool] = lambda: False
@@ -99,9 +104,9 @@ class Poller:
         """Messages that the requests in progress may return."""
         return sum(queue.asked for queue in self._queues.values())
 
-    def add(self, name: str, priority: int) -> None:
-        """Poll a queue from now on."""
-        self._queues.setdefault(name, QueueState(name, priority))
+    def add(self, name: str, priority: int, *, releasable: bool = True) -> None:
+        """Poll a queue from now on; see `QueueState` for the parameters."""
+        self._queues.setdefault(name, QueueState(name, priority, releasable))
         self._outages.setdefault(name, Outage("polling SQS", self._clock, queue=name))
 
     def remove(self, name: str) -> None:
@@ -114,7 +119,8 @@ class Poller:
             now = self._clock()
             # a paused queue whose last request is in progress still counts, but is not asked again
             queues = [queue for queue in self._queues.values() if queue.asked or not self.is_paused(queue.name)]
-            for poll in plan(queues, self._free(now), now, self._policy):
+            free = self._free(now)
+            for poll in plan(queues, free, now, self._policy, quiet=now - self._stirred_at >= QUIET_SECONDS):
                 self._start(poll, now)
 
     def _free(self, now: float) -> int:
@@ -122,12 +128,14 @@ class Poller:
         finished = self._delivered - held
         self._pace.finished(finished - self._finished, now)
         self._finished = finished
+        if held >= processes:
+            self._stirred_at = now
         ahead = ahead_of(processes, self._pace.per_second(now), self._round_trip)
-        return slots(processes, held, self.asked, ahead)
+        return slots(processes, held, sum(queue.asked for queue in self._queues.values() if not queue.spare), ahead)
 
     def _start(self, poll: Poll, now: float) -> None:
         queue = self._queues[poll.queue]
-        queue.asked, queue.listening, queue.asked_at = poll.count, poll.wait > 0, now
+        queue.asked, queue.listening, queue.spare, queue.asked_at = poll.count, poll.wait > 0, poll.spare, now
         if poll.wait:
             queue.listened_at = now
         try:
@@ -137,7 +145,7 @@ class Poller:
 
     def _answered(self, queue: QueueState, poll: Poll, answer: Answer) -> None:
         now = self._clock()
-        queue.asked, queue.listening = 0, False
+        queue.asked, queue.listening, queue.spare = 0, False, False
         if isinstance(answer, Failed):
             queue.backlog, queue.empty_at = False, NEVER
             queue.blocked_until = now + self._outages[queue.name].failed(answer.reason)
@@ -149,8 +157,24 @@ class Poller:
             self._round_trip += NEWEST_SHARE * (took - self._round_trip)
         self._note(queue, poll, bool(messages), now)
         if messages:
+            self._stirred_at = now
+            if poll.spare and not self._is_process_free():
+                messages = [message for message in messages if not self._is_released(queue.name, message)]
+        if messages:
             self._delivered += len(messages)
             self._deliver(queue.name, messages)
+
+    def _is_process_free(self) -> bool:
+        """Return whether a process is free that no short poll in progress may fill."""
+        looks = sum(queue.asked for queue in self._queues.values() if not queue.listening)
+        return slots(self.processes(), self.held(), looks) > 0
+
+    def _is_released(self, queue: str, message: dict[str, Any]) -> bool:
+        """Release a message for which no process is free, unless it must be kept."""
+        fate = unserved(message)
+        if fate is not Unserved.KEEP:
+            self.release(queue, message, fate)
+        return fate is not Unserved.KEEP
 
     @staticmethod
     def _note(queue: QueueState, poll: Poll, brought: bool, now: float) -> None:
