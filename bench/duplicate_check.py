@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.peers.endpoints import redis_server
+from bench.peers.servers import redis_server
 from bench.peers.venvs import packages_of
 from bench.stub import ROOT
 from tests.support.endpoints import dynamodb_local, unique_name

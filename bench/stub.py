@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -24,11 +26,13 @@ class RunningStub:
 
     url: str
     pid: int
+    certificate: Path | None = None
 
     def control(self, **command: Any) -> dict[str, Any]:
         """Change the stub and read its meter; see `bench.stub_aws.server.Stub.control`."""
         request = urllib.request.Request(f"{self.url}/control", json.dumps(command).encode())  # noqa: S310 - loopback
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        trusted = ssl.create_default_context(cafile=self.certificate) if self.certificate else None
+        with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:  # noqa: S310
             return json.load(answer)  # type: ignore[no-any-return]
 
     def settings(self, **more: str) -> dict[str, str]:
@@ -38,19 +42,31 @@ class RunningStub:
 
 
 @contextmanager
-def running_stub() -> Iterator[RunningStub]:
-    """Serve on a free port of loopback until the block ends."""
+def running_stub(certificate: Path | None = None) -> Iterator[RunningStub]:
+    """Serve on a free port of loopback until the block ends, with TLS if there is a certificate."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "bench.stub_aws.server", str(port)], cwd=ROOT)
+    argv = [sys.executable, "-m", "bench.stub_aws.server", str(port), *([str(certificate)] if certificate else [])]
+    process = subprocess.Popen(argv, cwd=ROOT)
     try:
-        stub = RunningStub(f"http://127.0.0.1:{port}", process.pid)
+        stub = RunningStub(f"{'https' if certificate else 'http'}://127.0.0.1:{port}", process.pid, certificate)
         _wait_until_it_answers(stub, process)
         yield stub
     finally:
         process.terminate()
         process.wait()
+
+
+def make_certificate(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 and its key, in one PEM file, by openssl."""
+    path = folder / "certificate.pem"
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(path))
+    name = ("-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1")
+    argv = [shutil.which("openssl") or "openssl", "req", "-x509", "-days", "2", *key, *name]
+    certificate = subprocess.run(argv, check=True, capture_output=True).stdout
+    path.write_bytes(path.read_bytes() + certificate)
+    return path
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """``python -m bench.peers``: the table of the README, as JSON and Markdown.
 
-Speed, requests and units on the metering stub, in alternating rounds; behaviour under three faults on DynamoDB Local
-and ElasticMQ. Needs Java, redis-server and, the first time, a package index for the peers' virtual environments.
+Speed, requests and units on the metering stub, in alternating rounds, those of peers on Redis or PostgreSQL on a server
+of their own; behaviour under three faults on DynamoDB Local and ElasticMQ. Needs redis-server, PostgreSQL, openssl, for
+the faults Java and, the first time, a package index for the peers' virtual environments.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -23,15 +26,17 @@ from typing import Any
 
 from bench import readme
 from bench.peers import faults, report, speed
+from bench.peers.brokers import running_broker
 from bench.peers.catalog import BY_KEY, PEERS, Peer
-from bench.peers.endpoints import Endpoints, redis_server
+from bench.peers.endpoints import Endpoints
+from bench.peers.servers import redis_server
 from bench.peers.venvs import python_of
-from bench.stub import ROOT, running_stub
+from bench.stub import ROOT, make_certificate
 from tests.support.endpoints import dynamodb_local, elasticmq
 from tests.support.processes import ProcessDied
 
-PROBLEMS = (TimeoutError, RuntimeError, ProcessDied)
-"""Failures of a peer that are tolerated: not ending, failing to submit, crashing."""
+PROBLEMS = (OSError, RuntimeError, subprocess.SubprocessError, ProcessDied)
+"""Failures of a peer that are tolerated: not ending (`TimeoutError`), failing to submit, crashing."""
 RESULTS = ROOT / "bench" / "results"
 AT_ONCE = 3
 """Peers tested under faults concurrently: they wait more than they compute, and share only the servers."""
@@ -47,45 +52,50 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, redis_server() as redis:
         rounds = {} if arguments.faults_only else _speed(peers, arguments, Path(folder), redis)
         verdicts = {} if arguments.speed_only else _faults(peers, Path(folder), redis)
-    faulty = {name: {fault: asdict(one) for fault, one in seen.items()} for name, seen in verdicts.items()}
-    if arguments.speed_only:
-        faulty = _known_faults()
-    result: dict[str, Any] = {
-        "about": {
-            "date": datetime.now(UTC).date().isoformat(),
-            "jobs": arguments.jobs,
-            "rounds": arguments.rounds,
-            "processes": arguments.processes,
-            "latency_ms": speed.LATENCY_MS,
-            "slow_line_ms": speed.SLOW_LINE_MS,
-            "python": platform.python_version(),
-            "cores": os.cpu_count(),
-            "load_before": round(load, 1),
-            "seconds": round(time.monotonic() - began),
-        },
+    about = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "jobs": arguments.jobs,
+        "rounds": max(map(len, rounds.values()), default=0),
+        "processes": arguments.processes,
+        "latency_ms": speed.LATENCY_MS,
+        "slow_line_ms": speed.SLOW_LINE_MS,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load_before": round(load, 1),
+        "seconds": round(time.monotonic() - began),
+    }
+    known = json.loads((RESULTS / "peers.json").read_text())
+    partial_run = arguments.only or arguments.faults_only
+    result = {
+        "about": known["about"] if partial_run and arguments.write else about,
         "peers": {
-            peer.key: {
-                "title": peer.title,
-                "note": peer.note,
-                "redis": peer.redis,
-                "rounds": [asdict(one) for one in rounds.get(peer.key, [])],
-                "faults": faulty.get(peer.behaves_as or peer.key, {}),
-            }
-            for peer in peers
+            peer.key: _as_result(peer, rounds, verdicts, known["peers"] if arguments.write else {}) for peer in PEERS
         },
     }
     _say(report.markdown(result))
     if arguments.write:
-        RESULTS.mkdir(exist_ok=True)
         (RESULTS / "peers.json").write_text(json.dumps(result, indent=1) + "\n")
         return readme.main()
     return 0
 
 
-def _known_faults() -> dict[str, Any]:
-    """Return the verdicts of the last run that had faults: they do not depend on the machine's speed."""
-    known = json.loads((RESULTS / "peers.json").read_text())
-    return {key: peer["faults"] for key, peer in known["peers"].items()}
+def _as_result(
+    peer: Peer,
+    rounds: Mapping[str, list[speed.Round]],
+    verdicts: Mapping[str, Mapping[str, faults.Verdict]],
+    known: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a peer's row; what was not measured now is kept as it is known."""
+    before = known.get(peer.key, {"rounds": [], "faults": {}})
+    seen = {name: asdict(one) for name, one in verdicts.get(peer.behaves_as or peer.key, {}).items()}
+    return {
+        "title": peer.title,
+        "note": peer.note,
+        "beside": peer.beside,
+        "broker": peer.broker,
+        "rounds": [asdict(one) for one in rounds.get(peer.key, [])] or before["rounds"],
+        "faults": seen or known.get(peer.behaves_as or peer.key, before)["faults"],
+    }
 
 
 def _arguments() -> argparse.Namespace:
@@ -95,11 +105,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=400)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="begin no later round that would not end by then")
     parser.add_argument("--only", nargs="*", choices=BY_KEY, metavar="PEER", help=f"some of {', '.join(BY_KEY)}")
     parser.add_argument("--speed-only", action="store_true", help="keep the faults of the last result")
-    parser.add_argument("--faults-only", action="store_true")
+    parser.add_argument("--faults-only", action="store_true", help="keep the figures of the last result")
     parser.add_argument(
-        "--write", action="store_true", help="write bench/results/peers.json, its report, README and picture"
+        "--write",
+        action="store_true",
+        help="write bench/results/peers.json, its report, README and picture; peers that were not chosen keep theirs",
     )
     return parser.parse_args()
 
@@ -107,19 +120,26 @@ def _arguments() -> argparse.Namespace:
 def _speed(peers: list[Peer], arguments: argparse.Namespace, folder: Path, redis: str) -> dict[str, list[speed.Round]]:
     """Measure each peer once per round, a different one first in each."""
     rounds: dict[str, list[speed.Round]] = {peer.key: [] for peer in peers}
+    certificate, began = make_certificate(folder), time.monotonic()
+    measure = partial(speed.measure, jobs=arguments.jobs, processes=arguments.processes)
     for number in range(arguments.rounds):
+        spent = time.monotonic() - began
+        if number and spent * (number + 1) / number > 60 * arguments.minutes:
+            _say(f"no round {number + 1}: {number} took {spent / 60:.1f} of {arguments.minutes:g} minutes")
+            break
         shift = number * len(peers) // arguments.rounds
         for peer in [*peers[shift:], *peers[:shift]]:
+            begun = time.monotonic()
             try:
-                with running_stub() as stub:
-                    endpoints = Endpoints(stub.url, stub.url, redis, folder)
+                with running_broker(peer, certificate) as broker:
+                    endpoints = Endpoints(broker.url, broker.url, redis, folder, certificate)
                     endpoints.prepare(peer)
-                    done = speed.measure(stub, endpoints, peer, arguments.jobs, arguments.processes)
+                    done = measure(broker, endpoints, peer, singly=not rounds[peer.key])
             except PROBLEMS as error:  # the others continue; its row shows what is missing
                 _say(f"round {number + 1}, {peer.key}: {error}")
                 continue
             rounds[peer.key].append(done)
-            _say(f"round {number + 1}, {peer.key}: {_in_short(done)}")
+            _say(f"round {number + 1}, {peer.key}, {time.monotonic() - begun:.0f} s: {_in_short(done)}")
     return rounds
 
 
@@ -137,7 +157,7 @@ def _faults(peers: list[Peer], folder: Path, redis: str) -> dict[str, dict[str, 
         dynamodb = exits.enter_context(dynamodb_local(folder))
         sqs = exits.enter_context(elasticmq(folder))
         endpoints = Endpoints(sqs.endpoint_url, dynamodb.endpoint_url, redis, folder)
-        judged = [peer for peer in peers if peer.behaves_as is None]
+        judged = [peer for peer in peers if peer.behaves_as is None and peer.broker == "sqs"]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return dict(zip((peer.key for peer in judged), pool.map(partial(_judged, endpoints), judged), strict=True))
 

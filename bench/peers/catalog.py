@@ -33,13 +33,22 @@ class Peer:
         Its DynamoDB table, and the attribute that is its key.
     ends : mapping
         Number of requests by which an ended job is recognized, besides the deletion of its message.
-    redis : bool
+    broker : str
+        ``sqs``, ``redis`` or ``postgresql``.
+    left : str
+        SQL that counts its jobs that have not ended, in PostgreSQL.
+    setup : tuple of str
+        Arguments that create its tables there, with ``{url}``.
+    tls : bool
+        Whether SQS and DynamoDB speak TLS, with a local certificate.
+    beside : str
+        A server that it needs besides SQS and DynamoDB, which is billed by the hour.
     settings : mapping
         Additional environment variables.
     behaves_as : str, optional
         Key of the peer that has the same faults; those are not run twice.
     slow_jobs : int
-        How many jobs it works on over a slow line, as many as it does in about ten seconds; 0 where the figure would be
+        How many jobs it works on over a slow line, as many as it does in about six seconds; 0 where the figure would be
         that of another row.
     note : str
         Remarks on its setup.
@@ -53,7 +62,11 @@ class Peer:
     ready: str
     table: tuple[str, str] | None = None
     ends: Mapping[str, int] = field(default_factory=dict)
-    redis: bool = False
+    broker: str = "sqs"
+    left: str = ""
+    setup: tuple[str, ...] = ()
+    tls: bool = False
+    beside: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     behaves_as: str | None = None
     slow_jobs: int = 0
@@ -91,7 +104,7 @@ PEERS: Final = (
         OURS,
         "**jobclaim**",
         settings=UNLISTED,
-        slow_jobs=300,
+        slow_jobs=200,
         note="With its extra `fast` and `JOBCLAIM_INDEX_COMPLETED=false`: completed jobs are not listed. By default a "
         "killed worker's job runs again, or fails, after a minute.",
     ),
@@ -112,7 +125,7 @@ PEERS: Final = (
     _celery(
         "celery",
         "Celery",
-        slow_jobs=50,
+        slow_jobs=40,
         note="5.7, its defaults: `task_acks_late=False`, prefetch multiplier 4, polling interval 1 s, results ignored.",
     ),
     _celery(
@@ -120,7 +133,7 @@ PEERS: Final = (
         "Celery, tuned",
         settings={"BENCH_POLLING": "0.1", "BENCH_PREFETCH": "10"},
         behaves_as="celery",
-        slow_jobs=50,
+        slow_jobs=40,
         note="A polling interval of 0.1 s and a prefetch multiplier of 10, which holds up to 80 messages that no other "
         "worker can start.",
     ),
@@ -144,8 +157,14 @@ PEERS: Final = (
         ends={"PutItem powertools": 1, "UpdateItem powertools": 1},
         note="`@idempotent_function` of Powertools for AWS around the body, keyed by the arguments.",
     ),
-    _celery("celery-once", "celery-once", redis=True, note="On Redis."),
-    _celery("celery-singleton", "celery-singleton", redis=True, note="On Redis."),
+    _celery("celery-once", "celery-once", beside="Redis", note="Its locks are in Redis."),
+    _celery("celery-singleton", "celery-singleton", beside="Redis", note="Its locks are in Redis."),
+    _celery(
+        "celery-native-delay",
+        "celery-sqs-native-delay",
+        behaves_as="celery",
+        note="Celery with a transport that leaves delays to SQS and EventBridge Scheduler; these jobs have none.",
+    ),
     Peer(
         key="dramatiq",
         title="dramatiq-sqs",
@@ -163,7 +182,7 @@ PEERS: Final = (
         venv="taskiq",
         worker=("-m", "taskiq", "worker", "taskiq_app:broker", "-w", "{pool}", "--max-async-tasks", "{each}"),
         ready=r"Listening started",
-        slow_jobs=300,
+        slow_jobs=200,
         note="Two processes of four coroutines; ten messages per poll instead of its default of one. A killed worker's "
         "job runs again after the queue's visibility timeout.",
     ),
@@ -175,8 +194,53 @@ PEERS: Final = (
         worker=("-m", "taskiq", "worker", "taskiq_app:broker", "-w", "{pool}", "--max-async-tasks", "{each}"),
         ready=r"Listening started",
         behaves_as="taskiq",
-        slow_jobs=300,
+        slow_jobs=200,
         note="As above, with uvloop installed.",
+    ),
+    _ours(
+        "jobclaim-tls",
+        "**jobclaim**, TLS",
+        settings=UNLISTED,
+        behaves_as=OURS,
+        tls=True,
+        note="As the first row, over TLS with a local certificate.",
+    ),
+    _celery("celery-tls", "Celery, TLS", behaves_as="celery", tls=True, note="Its defaults, over TLS as well."),
+    _celery(
+        "celery-redis",
+        "Celery on Redis",
+        broker="redis",
+        beside="Redis",
+        note="Its defaults, with Redis instead of SQS; a message is removed when its body starts.",
+    ),
+    Peer(
+        key="procrastinate",
+        title="procrastinate",
+        module="procrastinate_app",
+        venv="procrastinate",
+        worker=(
+            *("several.py", "{pool}", "-m", "procrastinate", "-v", "-a", "procrastinate_app.app", "worker"),
+            *("-q", "{queue}", "-c", "{each}"),
+        ),
+        ready=r"Starting worker",
+        broker="postgresql",
+        left="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
+        setup=("-m", "procrastinate", "-a", "procrastinate_app.app", "schema", "--apply"),
+        beside="PostgreSQL",
+        note="On PostgreSQL, two processes of four coroutines, its other settings at their defaults.",
+    ),
+    Peer(
+        key="awa",
+        title="awa",
+        module="awa_app",
+        venv="awa",
+        worker=("several.py", "{pool}", "awa_app.py", "{each}"),
+        ready=r"awa is ready",
+        broker="postgresql",
+        left="SELECT count(*) FROM awa.jobs WHERE state IN ('available', 'running', 'scheduled', 'retryable')",
+        setup=("-m", "awa", "--database-url", "{url}", "migrate"),
+        beside="PostgreSQL",
+        note="awa-pg, in Rust with Python bodies, on PostgreSQL: two processes of four coroutines, defaults otherwise.",
     ),
 )
 """In the order of the table, ours first."""

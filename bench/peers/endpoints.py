@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,7 @@ from bench.peers.venvs import python_of
 from bench.stub import ROOT
 from jobclaim.infra import provision
 from jobclaim.settings import Settings
-from tests.support.endpoints import free_port
 from tests.support.processes import ManagedProcess
-from tests.support.waiting import wait_until
 
 FAKE = {
     "AWS_ACCESS_KEY_ID": "stub",
@@ -38,12 +33,13 @@ READY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where SQS, DynamoDB and Redis listen, and the folder for logs and evidence."""
+    """Where SQS or another broker, DynamoDB and Redis listen, the folder for logs and evidence, and whom to trust."""
 
     sqs: str
     dynamodb: str
     redis: str
     folder: Path
+    certificate: Path | None = None
 
     def client(self, service: str) -> Any:
         """Build a boto3 client."""
@@ -51,7 +47,9 @@ class Endpoints:
         session: Any = boto3.session.Session  # typed per service name; here the name is a variable
         keys = {name.lower(): FAKE[name] for name in KEYS}
         config = Config(retries={"total_max_attempts": 3})
-        return session(**keys, region_name="us-east-1").client(service, endpoint_url=url, config=config)
+        made = session(**keys, region_name="us-east-1")
+        trusted = str(self.certificate) if self.certificate else None
+        return made.client(service, endpoint_url=url, config=config, verify=trusted)
 
     def environment(self, peer: Peer, **more: str) -> dict[str, str]:
         """Return the environment of a peer's process."""
@@ -68,10 +66,11 @@ class Endpoints:
             "PYTHONPATH": path,
             "BENCH_PEER": peer.key,
             "BENCH_QUEUE": queue_of(peer)[0],
-            "BENCH_SQS": self.sqs,
+            "BENCH_BROKER": self.sqs,
             "BENCH_DYNAMODB": self.dynamodb,
             "BENCH_REDIS": self.redis,
             "BENCH_EVIDENCE": str(self.evidence(peer)),
+            **({"AWS_CA_BUNDLE": str(self.certificate)} if peer.tls else {}),
             **peer.settings,
             **more,
         }
@@ -84,7 +83,15 @@ class Endpoints:
         """Create a peer's queue and table."""
         if peer.venv is None:
             settings = {**settings, "dynamodb_endpoint_url": self.dynamodb, "sqs_endpoint_url": self.sqs}
-            provision(Settings(**settings))
+            if peer.tls:
+                os.environ["AWS_CA_BUNDLE"] = str(self.certificate)
+            try:
+                provision(Settings(**settings))
+            finally:
+                os.environ.pop("AWS_CA_BUNDLE", None)
+            return
+        if peer.broker != "sqs":
+            self._set_up(peer)
             return
         name = queue_of(peer)[1]
         self.client("sqs").create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(visibility)})
@@ -102,11 +109,16 @@ class Endpoints:
             if error.response["Error"]["Code"] != "ResourceInUseException":
                 raise
 
+    def _set_up(self, peer: Peer) -> None:
+        if peer.setup:
+            argv = [python_of(peer), *(part.format(url=self.sqs) for part in peer.setup)]
+            self._run(peer, argv)
+
     def worker(self, peer: Peer, processes: int, name: str = "worker", **more: str) -> ManagedProcess:
         """Start a peer's worker and wait until it listens."""
-        pool = min(2, processes)
-        shares = {"processes": processes, "pool": pool, "each": processes // pool, "queue": queue_of(peer)[0]}
-        argv = [python_of(peer), *(part.format(**shares) for part in peer.worker)]
+        pool, (queue, _) = min(2, processes), queue_of(peer)
+        shares = {"processes": processes, "pool": pool, "each": processes // pool, "queue": queue}
+        argv = [python_of(peer), *(_argument(part, shares) for part in peer.worker)]
         started = ManagedProcess(
             f"{peer.key}-{name}", argv, log_dir=self.folder, env=self.environment(peer, **more), cwd=self.folder
         ).start()
@@ -120,34 +132,17 @@ class Endpoints:
     def submit(self, peer: Peer, *arguments: str, **more: str) -> Any:
         """Run a peer's submitter; return its result."""
         argv = [python_of(peer), str(APPS / "submit.py"), peer.module, *arguments]
+        return json.loads(self._run(peer, argv, **more).splitlines()[-1])
+
+    def _run(self, peer: Peer, argv: list[str], **more: str) -> str:
         ran = subprocess.run(
             argv, env=self.environment(peer, **more), cwd=self.folder, capture_output=True, text=True, check=False
         )
         if ran.returncode:
-            raise RuntimeError(f"the submitter of {peer.key} failed:\n{ran.stderr[-3000:]}")
-        return json.loads(ran.stdout.splitlines()[-1])
+            raise RuntimeError(f"{argv[1:4]} of {peer.key} failed:\n{ran.stderr[-3000:]}")
+        return ran.stdout
 
 
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """Run redis-server on loopback until the block ends; provide its URL."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is not installed; on Debian: apt-get install redis-server")
-    port = free_port()
-    argv = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-    try:
-        import redis
-
-        def answers() -> bool:
-            try:
-                return bool(redis.Redis(port=port).ping())
-            except redis.ConnectionError:
-                return False
-
-        wait_until(answers, 10, "redis-server answers")
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait(10)
+def _argument(part: str, shares: dict[str, Any]) -> str:
+    """Fill in an argument; a program is one of ours."""
+    return str(APPS / part) if part.endswith(".py") else part.format(**shares)

@@ -29,7 +29,7 @@ MEDIANS: Final = (
     "worker_cpu_ms_with_latency",
 )
 SINCE_LATER: Final = ("per_second_slow_line", "first_job_seconds", "start_cpu_seconds", "child_mb", "all_mb")
-"""Figures that results of earlier versions lack."""
+"""Figures that not every row has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Row:
     Attributes
     ----------
     numbers : dict or None
-        By the names of `MEDIANS`, and ``requests`` and ``dollars`` (per million jobs, Redis not in it).
+        By the names of `MEDIANS`, and ``requests``, ``dollars`` and, where it was counted, ``dollars_singly`` (per
+        million jobs, what is billed beside SQS and DynamoDB not in it).
     spread : dict
         By name, the least and the greatest of the rounds.
     faults : dict
@@ -49,7 +50,8 @@ class Row:
     key: str
     title: str
     note: str
-    redis: bool
+    beside: str
+    broker: str
     numbers: dict[str, float] | None
     spread: dict[str, tuple[float, float]]
     faults: dict[str, tuple[bool, str]]
@@ -74,8 +76,9 @@ def _row(key: str, peer: Mapping[str, Any]) -> Row:
         spread = {name: (min(values), max(values)) for name, values in each.items()}
         numbers["requests"] = statistics.median(sum(one["requests"].values()) for one in measured)
         numbers["dollars"] = statistics.median(dollars(one) for one in measured)
+        numbers["dollars_singly"] = next((dollars(one["singly"]) for one in measured if one.get("singly")), 0.0)
     faults = {name: (one["passed"], one["what"]) for name, one in peer["faults"].items()}
-    return Row(key, peer["title"], peer["note"], peer["redis"], numbers, spread, faults)
+    return Row(key, peer["title"], peer["note"], peer["beside"], peer["broker"], numbers, spread, faults)
 
 
 def dollars(one: Mapping[str, Any]) -> float:

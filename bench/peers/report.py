@@ -15,13 +15,17 @@ FAULT_TITLES = {
     "crash": "kill -9 while a body runs",
     "equal": "two equal submissions",
 }
-NUMBERS = (
+Column = tuple[str, str, str]
+COST: Sequence[Column] = (
     ("requests/job", "requests", "{:.2f}"),
     ("write units", "write_units", "{:.2f}"),
     ("$/million", "dollars", "{:.2f}"),
+    ("$/million, one at a time", "dollars_singly", "{:.2f}"),
     ("jobs/s", "per_second", "{:.0f}"),
     ("jobs/s, {latency}", "per_second_with_latency", "{:.0f}"),
     ("jobs/s, {slow}", "per_second_slow_line", "{:.0f}"),
+)
+RESOURCES: Sequence[Column] = (
     ("CPU ms, submit", "submit_cpu_ms", "{:.2f}"),
     ("CPU ms, worker", "worker_cpu_ms", "{:.2f}"),
     ("CPU ms, worker, {latency}", "worker_cpu_ms_with_latency", "{:.2f}"),
@@ -30,11 +34,16 @@ NUMBERS = (
     ("MB, a process", "child_mb", "{:.0f}"),
     ("MB, all", "all_mb", "{:.0f}"),
 )
-
+OF_AWS = ("requests", "write_units", "dollars", "dollars_singly")
+"""Figures of SQS and DynamoDB, which a peer on another server lacks."""
 READING = (
-    "Medians, in parentheses the least and the greatest of the rounds. First job: from the start of the worker's "
-    "process to the end of a job that waits for it. MB: resident memory of the largest process but the first, and the "
-    "proportional memory of all, after the jobs."
+    "Medians, in parentheses the least and the greatest of the rounds. A backlog is drained, ten messages a poll; one "
+    "at a time is the price of jobs that come singly to a worker that waits. Redis and PostgreSQL are billed by the "
+    "hour; their answers take 1 ms longer where those of SQS and DynamoDB take {latency}."
+)
+READING_RESOURCES = (
+    "First job: from the start of the worker's process to the end of a job that waits for it. MB: resident memory of "
+    "the largest process but the first, and the proportional memory of all, after the jobs."
 )
 ARITHMETIC = (
     "What cannot run here, by its list prices in us-east-1 and no measurement: a job of 1 KB whose body takes 10 ms in "
@@ -69,7 +78,10 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts = ["# jobclaim beside its peers", "", setting(result), "", "## Faults", "", faults_table(rows), ""]
     parts += ["## Durable work", "", "As shipped and documented; not measured.", "", features_table(), ""]
     if any(row.numbers for row in rows):
-        parts += ["## Cost and speed", "", numbers_table(result, rows), "", READING, "", figures.PRICES, ""]
+        reading = READING.format(latency=_latency(result["about"]))
+        parts += ["## Cost and speed", "", numbers_table(result, rows, COST), "", reading, "", figures.PRICES, ""]
+        resources = numbers_table(result, rows, RESOURCES)
+        parts += ["## CPU, start and memory", "", resources, "", READING_RESOURCES, ""]
         parts += [
             "## By list price alone",
             "",
@@ -98,8 +110,8 @@ def setting(result: Mapping[str, Any]) -> str:
         f"`python -m bench.peers`, {about['date']}: {about['jobs']:,} no-op jobs, concurrency {about['processes']}, "
         f"{about['rounds']} rounds by turns, medians; Python {about['python']}, {about['cores']} cores, load "
         f"{about['load_before']} before. Speed and cost on the metering stub of `bench/stub_aws`, without and with "
-        f"{_latency(about)} added to each answer; faults on DynamoDB Local and ElasticMQ, judged by the starts "
-        "and ends that bodies note in a file."
+        f"{_latency(about)} added to each answer, those of Redis and PostgreSQL on their "
+        "own servers; faults on DynamoDB Local and ElasticMQ, judged by the starts and ends that bodies note in a file."
     )
 
 
@@ -118,18 +130,16 @@ def features_table() -> str:
     return table(["", *WHO], FEATURES)
 
 
-def numbers_table(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Build the table of figures, with one row per measured peer."""
+def numbers_table(result: Mapping[str, Any], rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """Build a table of figures, with one row per measured peer."""
     about = result["about"]
     slow = _shown(about.get("slow_line_ms", about["latency_ms"]))
-    titles = [title.format(latency=_latency(about), slow=slow) for title, _, _ in NUMBERS]
+    titles = [title.format(latency=_latency(about), slow=slow) for title, _, _ in columns]
     shown = []
     for row in rows:
         if row.numbers is None:
             continue
-        cells = [_cell(row, name, form) for _, name, form in NUMBERS]
-        cells[2] += " + Redis" if row.redis else ""
-        shown.append([row.title, *cells])
+        shown.append([row.title, *(_cell(row, name, form) for _, name, form in columns)])
     return table(["", *titles], shown)
 
 
@@ -168,8 +178,12 @@ def _fault(row: Row, name: str) -> str:
 def _cell(row: Row, name: str, form: str) -> str:
     """Write a median and, where the rounds differ, their spread; nothing for what was not measured."""
     value = (row.numbers or {}).get(name, 0.0)
-    if name in figures.SINCE_LATER and not value:
+    if name in OF_AWS and row.broker != "sqs":
+        return row.beside if name == "dollars" else ""
+    if name in (*figures.SINCE_LATER, "dollars_singly") and not value:
         return ""
+    if name == "dollars" and row.beside:
+        return f"{form.format(value)} + {row.beside}"
     least, most = (form.format(end) for end in row.spread.get(name, (value, value)))
     return form.format(value) + (f" ({least} to {most})" if least != most else "")
 

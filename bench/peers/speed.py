@@ -1,20 +1,24 @@
-"""Cost and speed of no-op jobs on the metering stub: one round of one peer."""
+"""Cost and speed of no-op jobs: one round of one peer on its broker."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from bench import cpu
-from bench.peers.catalog import Peer, queue_of
+from bench.peers.brokers import NO_LATENCY_MS, Broker, Meter
+from bench.peers.catalog import Peer
 from bench.peers.endpoints import Endpoints
-from bench.stub import RunningStub
+from tests.support.processes import ManagedProcess
 
-LATENCY_MS: Final = {"sqs": 10.0, "dynamodb": 5.0}
+LATENCY_MS: Final = {"sqs": 10.0, "dynamodb": 5.0, "server": 1.0}
+"""Added to each answer; ``server`` is Redis or PostgreSQL."""
 SLOW_LINE_MS: Final = {"sqs": 200.0, "dynamodb": 100.0}
-NO_LATENCY_MS: Final = {"sqs": 0.0, "dynamodb": 0.0}
-MESSAGE_ENDS: Final = ("DeleteMessage", "DeleteMessageBatch")
+SINGLE_JOBS: Final = 40
+SINGLE_SECONDS: Final = 0.05
 DONE_SECONDS: Final = 60
 STEP_SECONDS: Final = 0.02
 
@@ -44,6 +48,8 @@ class Round:
         CPU of the worker and its children up to then.
     child_mb, all_mb : float
         Resident memory of its largest process but the first, and the proportional memory of all, after the jobs.
+    singly : dict, optional
+        Requests and units, as above, of jobs that come one at a time; counted in one round.
     """
 
     per_second: float
@@ -61,89 +67,112 @@ class Round:
     start_cpu_seconds: float = 0.0
     child_mb: float = 0.0
     all_mb: float = 0.0
+    singly: dict[str, Any] | None = None
 
 
-def measure(stub: RunningStub, endpoints: Endpoints, peer: Peer, jobs: int, processes: int) -> Round:
-    """Start a worker, warm it up, and have it drain held-back backlogs: without latency, with it, over a slow line."""
-    stub.control(latency_ms=NO_LATENCY_MS, hold=False, reset=True)
+def measure(broker: Broker, endpoints: Endpoints, peer: Peer, jobs: int, processes: int, *, singly: bool) -> Round:
+    """Start a worker, warm it up, and have it drain held-back backlogs: without latency, with it, over a slow line.
+
+    With `singly` it then works on jobs that come one at a time.
+    """
+    broker.reset()
     endpoints.submit(peer, "fill", "1")
     began = time.monotonic()
     worker = endpoints.worker(peer, processes)
     try:
-        _wait(stub, peer, 1)
+        _wait(broker, peer, 1)
         first_job, start_cpu = time.monotonic() - began, _cpu(worker.pid)
         warm_up = 10 * processes
-        stub.control(reset=True)
+        broker.reset()
         endpoints.submit(peer, "fill", str(warm_up))
-        _wait(stub, peer, warm_up)
-        fast, submitted, worker_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, NO_LATENCY_MS)
-        slow, _, slow_cpu = _backlog(stub, endpoints, peer, worker.pid, jobs, LATENCY_MS)
+        _wait(broker, peer, warm_up)
+        backlog = partial(_backlog, broker, endpoints, peer, worker)
+        fast, slow = backlog(jobs, NO_LATENCY_MS), backlog(jobs, LATENCY_MS)
         memory = [cpu.megabytes(pid) for pid in (worker.pid, *cpu.children(worker.pid))]
-        slowest = 0.0
-        if peer.slow_jobs:
-            far, _, _ = _backlog(stub, endpoints, peer, worker.pid, peer.slow_jobs, SLOW_LINE_MS)
-            slowest = peer.slow_jobs / _seconds(far, peer)
+        slowest = backlog(peer.slow_jobs, SLOW_LINE_MS).per_second if peer.slow_jobs else 0.0
+        alone = _singly(broker, endpoints, peer) if singly and peer.broker == "sqs" else None
     except BaseException:
         print(worker.describe())  # noqa: T201 - reason why a long run ended
         raise
     finally:
-        stub.control(latency_ms=NO_LATENCY_MS, hold=False)
-        worker.stop(60)
-    units = {
-        f"{table} {part}": count / jobs
-        for table, parts in slow["units"].items()
-        for part, count in sorted(parts.items())
-    }
-    measured = max(1, submitted["measured"])
+        broker.reset()
+        worker.resume()
+        worker.stop(20)
+    measured = max(1, fast.submitted["measured"])
     return Round(
-        per_second=jobs / _seconds(fast, peer),
-        per_second_with_latency=jobs / _seconds(slow, peer),
-        requests={name: count / jobs for name, count in sorted(slow["requests"].items())},
-        units=units,
-        write_units=sum(count for name, count in units.items() if " write " in name),
-        read_units=sum(count for name, count in units.items() if " read " in name),
-        submit_ms=1000 * submitted["seconds"] / measured,
-        submit_cpu_ms=1000 * submitted["cpu_seconds"] / measured,
-        worker_cpu_ms=1000 * worker_cpu / jobs,
-        worker_cpu_ms_with_latency=1000 * slow_cpu / jobs,
+        per_second=fast.per_second,
+        per_second_with_latency=slow.per_second,
+        **_per_job(slow.meter, jobs),
+        submit_ms=1000 * fast.submitted["seconds"] / measured,
+        submit_cpu_ms=1000 * fast.submitted["cpu_seconds"] / measured,
+        worker_cpu_ms=fast.cpu_ms,
+        worker_cpu_ms_with_latency=slow.cpu_ms,
         per_second_slow_line=slowest,
         first_job_seconds=first_job,
         start_cpu_seconds=start_cpu,
         child_mb=max(resident for resident, _ in memory[1:] or memory),
         all_mb=sum(proportional for _, proportional in memory),
+        singly=alone,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Drained:
+    """What draining a backlog came to: the meter, the submitter's figures, the worker's CPU per job."""
+
+    meter: Meter
+    submitted: dict[str, float]
+    per_second: float
+    cpu_ms: float
+
+
 def _backlog(
-    stub: RunningStub, endpoints: Endpoints, peer: Peer, worker: int, jobs: int, latency_ms: dict[str, float]
-) -> tuple[dict[str, Any], dict[str, float], float]:
-    """Submit while messages are held back, release them, wait; return meter, submitter's figures and worker's CPU."""
-    stub.control(hold=True, reset=True)
+    broker: Broker,
+    endpoints: Endpoints,
+    peer: Peer,
+    worker: ManagedProcess,
+    jobs: int,
+    latency_ms: Mapping[str, float],
+) -> _Drained:
+    """Submit while messages are held back, release them, and wait."""
+    broker.reset(hold=True, worker=worker)
     submitted = endpoints.submit(peer, "fill", str(jobs))
-    before = _cpu(worker)
-    released = stub.control(hold=False, latency_ms=latency_ms)["now"]
-    meter = _wait(stub, peer, jobs)
-    spent = _cpu(worker) - before
-    stub.control(latency_ms=NO_LATENCY_MS)
-    return {**meter, "released": released}, submitted, spent
+    before = _cpu(worker.pid)
+    released = broker.release(latency_ms)
+    meter = _wait(broker, peer, jobs)
+    return _Drained(meter, submitted, jobs / (meter["last"] - released), 1000 * (_cpu(worker.pid) - before) / jobs)
+
+
+def _singly(broker: Broker, endpoints: Endpoints, peer: Peer) -> dict[str, Any]:
+    """Count what jobs cost that come one at a time, without a backlog."""
+    broker.reset()
+    endpoints.submit(peer, "fill", str(SINGLE_JOBS), str(SINGLE_SECONDS))
+    return _per_job(_wait(broker, peer, SINGLE_JOBS), SINGLE_JOBS)
+
+
+def _per_job(meter: Meter, jobs: int) -> dict[str, Any]:
+    units = {
+        f"{table} {part}": count / jobs
+        for table, parts in meter["units"].items()
+        for part, count in sorted(parts.items())
+    }
+    return {
+        "requests": {name: count / jobs for name, count in sorted(meter["requests"].items())},
+        "units": units,
+        "write_units": sum(count for name, count in units.items() if " write " in name),
+        "read_units": sum(count for name, count in units.items() if " read " in name),
+    }
 
 
 def _cpu(worker: int) -> float:
     return cpu.seconds(worker) + cpu.seconds_of_children(worker)
 
 
-def _seconds(meter: dict[str, Any], peer: Peer) -> float:
-    last = max(at for name, at in meter["last_at"].items() if name in (*MESSAGE_ENDS, *peer.ends))
-    return float(last - meter["released"])
-
-
-def _wait(stub: RunningStub, peer: Peer, jobs: int) -> dict[str, Any]:
+def _wait(broker: Broker, peer: Peer, jobs: int) -> Meter:
     deadline = time.monotonic() + DONE_SECONDS
-    queue = queue_of(peer)[1]
     while time.monotonic() < deadline:
-        meter = stub.control()
-        empty = all(count == "0" for count in meter["depth"][queue].values())
-        if empty and all(meter["requests"].get(name, 0) >= times * jobs for name, times in peer.ends.items()):
+        meter = broker.meter(peer, jobs)
+        if meter is not None:
             return meter
         time.sleep(STEP_SECONDS)
-    raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {DONE_SECONDS} s: {stub.control()}")
+    raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {DONE_SECONDS} s")

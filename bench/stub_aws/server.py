@@ -1,8 +1,12 @@
-"""The stub's server: ``python -m bench.stub_aws.server PORT``; ``POST /control`` sets it up and reads its meter."""
+"""The stub's server: ``python -m bench.stub_aws.server PORT [CERTIFICATE]``; ``POST /control`` sets it up.
+
+Its answer is the meter. With a certificate, a PEM file with its key, it speaks TLS.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 import time
 import traceback
@@ -208,11 +212,15 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
     return name.strip().lower(), value.strip()
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, certificate: str | None = None) -> None:
     """Serve on loopback until the process ends."""
     loop = asyncio.get_running_loop()
-    stub = Stub(f"http://127.0.0.1:{port}")
-    server = await loop.create_server(lambda: Connection(stub), "127.0.0.1", port)
+    stub = Stub(f"{'https' if certificate else 'http'}://127.0.0.1:{port}")
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await loop.create_server(lambda: Connection(stub), "127.0.0.1", port, ssl=context)
     async with server:
         while True:
             await asyncio.sleep(0.25)
@@ -221,4 +229,4 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1]), *sys.argv[2:]))

@@ -32,10 +32,10 @@ def measured(**changes: Any) -> dict[str, Any]:
     }
 
 
-def peer(title: str, rounds: list[dict[str, Any]], *passed: bool, redis: bool = False) -> dict[str, Any]:
+def peer(title: str, rounds: list[dict[str, Any]], *passed: bool) -> dict[str, Any]:
     """One peer of a result."""
     faults = {name: {"passed": ok, "what": "w", "seen": {}} for name, ok in zip(figures.FAULTS, passed, strict=False)}
-    return {"title": title, "note": "", "redis": redis, "rounds": rounds, "faults": faults}
+    return {"title": title, "note": "", "beside": "", "broker": "sqs", "rounds": rounds, "faults": faults}
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ class TestFigures:
     def test_a_peer_that_did_not_run_has_a_row_without_numbers(self, result: dict[str, Any]) -> None:
         result["peers"]["celery"]["rounds"] = []
         assert figures.rows(result)[1].numbers is None
-        assert "Celery" not in report.numbers_table(result, figures.rows(result))
+        assert "Celery" not in report.numbers_table(result, figures.rows(result), report.COST)
         assert report.markdown(result)
 
 

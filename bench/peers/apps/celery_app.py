@@ -11,26 +11,43 @@ from celery import Celery, Task
 
 PEER = os.environ["BENCH_PEER"]
 QUEUE = os.environ["BENCH_QUEUE"]
-SQS = os.environ["BENCH_SQS"]
+BROKER = os.environ["BENCH_BROKER"]
 DYNAMODB = os.environ["BENCH_DYNAMODB"]
 REDIS = os.environ.get("BENCH_REDIS", "")
 
-app = Celery("peer", set_as_current=True)
-app.conf.update(
-    broker_url=f"sqs://stub:stub@{urlsplit(SQS).netloc}",
-    broker_transport_options={
-        "is_secure": False,
+
+def _on_sqs() -> dict[str, Any]:
+    address = urlsplit(BROKER)
+    if PEER == "celery-tls":
+        import botocore.httpsession
+
+        # kombu's polls trust the authorities that botocore brings; boto3's clients read AWS_CA_BUNDLE
+        botocore.httpsession.where = lambda: os.environ["AWS_CA_BUNDLE"]
+    options = {
+        "is_secure": address.scheme == "https",
         "region": "us-east-1",
-        "predefined_queues": {QUEUE: {"url": f"{SQS}/000000000000/{QUEUE}"}},
+        "predefined_queues": {QUEUE: {"url": f"{BROKER}/000000000000/{QUEUE}"}},
         "polling_interval": float(os.environ.get("BENCH_POLLING", "1")),
         "wait_time_seconds": 10,
-    },
+    }
+    if PEER == "celery-native-delay":
+        options["eventbridge_role_arn"] = "arn:aws:iam::000000000000:role/scheduler"
+        app.conf.broker_transport = "celery_sqs_native_delay:Transport"
+    return {
+        "broker_url": f"sqs://stub:stub@{address.netloc}",
+        "broker_transport_options": options,
+        "worker_enable_remote_control": False,
+    }
+
+
+app = Celery("peer", set_as_current=True)
+app.conf.update(
+    **({"broker_url": BROKER} if BROKER.startswith("redis:") else _on_sqs()),
     task_default_queue=QUEUE,
     worker_prefetch_multiplier=int(os.environ.get("BENCH_PREFETCH", "4")),
     task_ignore_result=PEER != "celery-results",
     task_serializer="json",
     accept_content=["json"],
-    worker_enable_remote_control=False,
     broker_connection_retry_on_startup=True,
 )
 

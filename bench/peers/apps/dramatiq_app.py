@@ -11,7 +11,7 @@ from dramatiq_sqs import SQSBroker
 
 VISIBILITY = os.environ.get("BENCH_VISIBILITY")
 broker = SQSBroker(
-    endpoint_url=os.environ["BENCH_SQS"],
+    endpoint_url=os.environ["BENCH_BROKER"],
     middleware=[AgeLimit(), TimeLimit(), Callbacks(), Pipelines(), Retries(min_backoff=1000, max_backoff=900_000)],
     **({"visibility_timeout": int(VISIBILITY)} if VISIBILITY else {}),
 )

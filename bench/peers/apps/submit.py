@@ -1,4 +1,4 @@
-"""``python submit.py MODULE fill COUNT`` or ``call NAME SECONDS COPIES``: JSON on the last line of standard output."""
+"""``python submit.py MODULE fill COUNT [PAUSE]`` or ``call NAME SECONDS COPIES``: JSON as the last line of output."""
 
 from __future__ import annotations
 
@@ -16,13 +16,25 @@ WARM_UP = 50
 
 async def run(app: Any, command: str, rest: list[str]) -> Any:
     """Submit and return the figures; functions of a peer without coroutines are called directly."""
-    if hasattr(app, "broker") and inspect.iscoroutinefunction(app.fill):
-        await app.broker.startup()
-        try:
-            return await (_fill(app, int(rest[0])) if command == "fill" else _call(app, rest))
-        finally:
-            await app.broker.shutdown()
-    return await (_fill(app, int(rest[0])) if command == "fill" else _call(app, rest))
+    await _done(getattr(app, "startup", _nothing)())
+    try:
+        if command == "call":
+            return await _call(app, rest)
+        return await (_trickle(app, int(rest[0]), float(rest[1])) if rest[1:] else _fill(app, int(rest[0])))
+    finally:
+        await _done(getattr(app, "shutdown", _nothing)())
+
+
+def _nothing() -> None:
+    """Stand for what a peer does not need."""
+
+
+async def _trickle(app: Any, count: int, pause: float) -> None:
+    """Submit different calls, one at a time with a pause after each."""
+    first = time.time_ns() // 10_000
+    for number in range(first, first + count):
+        await _done(app.fill(range(number, number + 1)))
+        await asyncio.sleep(pause)
 
 
 async def _fill(app: Any, count: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ from taskiq_aio_sqs import SQSBroker
 
 broker = SQSBroker(
     os.environ["BENCH_QUEUE"],
-    endpoint_url=os.environ["BENCH_SQS"],
+    endpoint_url=os.environ["BENCH_BROKER"],
     region_name="us-east-1",
     aws_access_key_id="stub",
     aws_secret_access_key="stub",  # noqa: S106 - for the stub
@@ -27,6 +27,9 @@ async def nothing(number: int) -> None:
 async def work(name: str, seconds: float) -> str:
     """Leave evidence."""
     return await asyncio.to_thread(bodies.work, name, seconds)
+
+
+startup, shutdown = broker.startup, broker.shutdown
 
 
 async def fill(numbers: range) -> None:
