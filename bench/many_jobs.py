@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -151,23 +151,33 @@ class Target:
     shards: int
 
 
-def load(known: Settings, count: int, now: int, *, start: int = 0, processes: int = 2) -> float:
+def load(
+    known: Settings,
+    count: int,
+    now: int,
+    *,
+    start: int = 0,
+    processes: int = 2,
+    make: Callable[[int, int], Job] = job,
+) -> float:
     """Write jobs ``start`` to ``count``; return the seconds it took. Needs a server that does not check signatures."""
     begin = time.perf_counter()
     target = Target(known.endpoint("dynamodb") or "", known.job_table, known.index_shards)
     chunks = [range(first, min(first + CHUNK, count)) for first in range(start, count, CHUNK)]
     with ProcessPoolExecutor(processes) as pool:
-        for _ in pool.map(partial(_write, target, now), chunks):
+        for _ in pool.map(partial(_write, target, now, make), chunks):
             pass
     return time.perf_counter() - begin
 
 
-def _write(target: Target, now: int, numbers: Sequence[int]) -> None:
+def _write(target: Target, now: int, make: Callable[[int, int], Job], numbers: Sequence[int]) -> None:
     address = urlsplit(target.url)
     line = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
     try:
         for first in range(0, len(numbers), BATCH):
-            rows = [{"PutRequest": {"Item": _item(target, number, now)}} for number in numbers[first : first + BATCH]]
+            rows = [
+                {"PutRequest": {"Item": _item(target, make(number, now))}} for number in numbers[first : first + BATCH]
+            ]
             while rows:
                 answer = _post(line, {"RequestItems": {target.table: rows}})
                 rows = answer.get("UnprocessedItems", {}).get(target.table, [])
@@ -175,8 +185,7 @@ def _write(target: Target, now: int, numbers: Sequence[int]) -> None:
         line.close()
 
 
-def _item(target: Target, number: int, now: int) -> dict[str, dict[str, str]]:
-    made = job(number, now)
+def _item(target: Target, made: Job) -> dict[str, dict[str, str]]:
     stored = to_attributes(made) | place(made, shards=target.shards, index_completed=True)
     return {name: attribute(value) for name, value in stored.items()}
 

@@ -80,13 +80,13 @@ def measure(broker: Broker, endpoints: Endpoints, peer: Peer, jobs: int, process
     began = time.monotonic()
     worker = endpoints.worker(peer, processes)
     try:
-        _wait(broker, peer, 1)
+        wait(broker, peer, 1)
         first_job, start_cpu = time.monotonic() - began, _cpu(worker.pid)
         warm_up = 10 * processes
         broker.reset()
         endpoints.submit(peer, "fill", str(warm_up))
-        _wait(broker, peer, warm_up)
-        backlog = partial(_backlog, broker, endpoints, peer, worker)
+        wait(broker, peer, warm_up)
+        backlog = partial(drained, broker, endpoints, peer, worker)
         fast, slow = backlog(jobs, NO_LATENCY_MS), backlog(jobs, LATENCY_MS)
         memory = [cpu.megabytes(pid) for pid in (worker.pid, *cpu.children(worker.pid))]
         slowest = backlog(peer.slow_jobs, SLOW_LINE_MS).per_second if peer.slow_jobs else 0.0
@@ -117,37 +117,49 @@ def measure(broker: Broker, endpoints: Endpoints, peer: Peer, jobs: int, process
 
 
 @dataclass(frozen=True, slots=True)
-class _Drained:
-    """What draining a backlog came to: the meter, the submitter's figures, the worker's CPU per job."""
+class Drained:
+    """What draining a backlog came to.
+
+    Attributes
+    ----------
+    meter : dict
+    submitted : dict
+        The submitter's figures.
+    per_second : float
+    cpu_ms, parent_cpu_ms : float
+        CPU per job of the worker with its children, and of its main process alone.
+    """
 
     meter: Meter
     submitted: dict[str, float]
     per_second: float
     cpu_ms: float
+    parent_cpu_ms: float
 
 
-def _backlog(
+def drained(
     broker: Broker,
     endpoints: Endpoints,
     peer: Peer,
     worker: ManagedProcess,
     jobs: int,
     latency_ms: Mapping[str, float],
-) -> _Drained:
+) -> Drained:
     """Submit while messages are held back, release them, and wait."""
     broker.reset(hold=True, worker=worker)
     submitted = endpoints.submit(peer, "fill", str(jobs))
-    before = _cpu(worker.pid)
+    before, parent = _cpu(worker.pid), cpu.seconds(worker.pid)
     released = broker.release(latency_ms)
-    meter = _wait(broker, peer, jobs)
-    return _Drained(meter, submitted, jobs / (meter["last"] - released), 1000 * (_cpu(worker.pid) - before) / jobs)
+    meter = wait(broker, peer, jobs)
+    spent = (_cpu(worker.pid) - before, cpu.seconds(worker.pid) - parent)
+    return Drained(meter, submitted, jobs / (meter["last"] - released), *(1000 * one / jobs for one in spent))
 
 
 def _singly(broker: Broker, endpoints: Endpoints, peer: Peer) -> dict[str, Any]:
     """Count what jobs cost that come one at a time, without a backlog."""
     broker.reset()
     endpoints.submit(peer, "fill", str(SINGLE_JOBS), str(SINGLE_SECONDS))
-    return _per_job(_wait(broker, peer, SINGLE_JOBS), SINGLE_JOBS)
+    return _per_job(wait(broker, peer, SINGLE_JOBS), SINGLE_JOBS)
 
 
 def _per_job(meter: Meter, jobs: int) -> dict[str, Any]:
@@ -168,11 +180,12 @@ def _cpu(worker: int) -> float:
     return cpu.seconds(worker) + cpu.seconds_of_children(worker)
 
 
-def _wait(broker: Broker, peer: Peer, jobs: int) -> Meter:
-    deadline = time.monotonic() + DONE_SECONDS
+def wait(broker: Broker, peer: Peer, jobs: int, seconds: float = DONE_SECONDS) -> Meter:
+    """Wait until jobs have ended; return the meter."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         meter = broker.meter(peer, jobs)
         if meter is not None:
             return meter
         time.sleep(STEP_SECONDS)
-    raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {DONE_SECONDS} s")
+    raise TimeoutError(f"{peer.key} did not finish {jobs} jobs in {seconds:g} s")
