@@ -35,12 +35,7 @@ def section(result: Mapping[str, Any]) -> str:
             f"{passed} of 3; of {len(others)} peers on SQS, {passing} pass all."
         )
     if ours.numbers:
-        latency, speed = about["latency_ms"], ours.numbers["per_second_with_latency"]
-        lines.append(_price(rows))
-        lines.append(
-            f"- **Speed**: {speed:.0f} jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms (SQS/DynamoDB) with "
-            f"{about['processes']} processes on {about['cores']} cores."
-        )
+        lines += [_price(rows), _speed(rows, about)]
     lines += ["", report.features_table()]
     return "\n".join([*lines, "", "[All tables, the setting, and how to run it](bench/results/peers.md)."])
 
@@ -56,6 +51,21 @@ def _price(rows: Sequence[Row]) -> str:
         f"- **Price**: {by_default['requests']:.2f} requests and {by_default['write_units']:.2f} write units a job, "
         f"${by_default['dollars']:.2f} per million jobs at list prices; {less}, as in the picture."
     )
+
+
+def _speed(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
+    """Write the speed with latency beside plain Celery's and the fastest peer's."""
+    latency, numbers = about["latency_ms"], {row.key: row.numbers for row in rows}
+    ours, plain, best = numbers[OURS] or {}, numbers.get(figures.PLAIN), figures.fastest_peer(rows)
+    shown = (
+        f"- **Speed**: {ours['per_second_with_latency']:.0f} jobs/s at {latency['sqs']:g}/{latency['dynamodb']:g} ms"
+    )
+    shown += f" (SQS/DynamoDB) with {about['processes']} processes on {about['cores']} cores"
+    if plain is not None:
+        shown += f"; Celery {plain['per_second_with_latency']:.0f}"
+    if best is not None and best.numbers is not None and best.key != figures.PLAIN:
+        shown += f", the fastest peer on SQS, {best.title}, {best.numbers['per_second_with_latency']:.0f}"
+    return f"{shown}."
 
 
 def written(text: str, result: Mapping[str, Any]) -> str:

@@ -41,7 +41,15 @@ def peer(title: str, rounds: list[dict[str, Any]], *passed: bool) -> dict[str, A
 @pytest.fixture
 def result() -> dict[str, Any]:
     """Ours and a plain one, two rounds each."""
-    slow = measured(per_second_with_latency=50.0, write_units=0.0, read_units=0.0, units={}, submit_cpu_ms=2.0)
+    slow = measured(
+        per_second_with_latency=30.0,
+        write_units=0.0,
+        read_units=0.0,
+        units={},
+        submit_cpu_ms=2.0,
+        worker_cpu_ms=4.0,
+        worker_cpu_ms_with_latency=4.0,
+    )
     latency = {"sqs": 10.0, "dynamodb": 5.0}
     about = {"date": "2026-01-01", "jobs": 600, "rounds": 2, "processes": 8, "latency_ms": latency, "python": "3.11"}
     return {
@@ -73,15 +81,20 @@ class TestFigures:
         assert all(met.values())
         worse = copy.deepcopy(result)
         for one in worse["peers"][OURS]["rounds"]:
-            one.update(per_second_with_latency=200.0, submit_cpu_ms=2.5, write_units=8.0)
+            one.update(per_second_with_latency=20.0, submit_cpu_ms=2.5, write_units=8.0)
+            one.update(per_second_slow_line=10.0, child_mb=90.0)
+        worse["about"]["slow_line_ms"] = {"sqs": 200.0, "dynamodb": 100.0}
         worse["peers"]["celery"]["faults"] = worse["peers"][OURS]["faults"]
         missed = {aim.what for aim in figures.aims(worse) if not aim.met}
         assert missed == {
             "no peer does",
             "write units per job, 5 when completed jobs are not listed",
             "dollars per million jobs, completed jobs not listed ≤ 4",
-            "jobs/s with latency at least 5 times plain Celery's",
-            "submit CPU per job at most 1.2 times plain Celery's",
+            "jobs/s with latency at least 8 times plain Celery's",
+            "submit CPU per job at most 0.7 times plain Celery's",
+            "jobs/s with latency: first of all on SQS",
+            "jobs/s over the slow line at least 80% of what two requests a job allow",
+            "resident memory of a process ≤ 60 MB",
         }
 
     def test_a_peer_that_did_not_run_has_a_row_without_numbers(self, result: dict[str, Any]) -> None:
@@ -146,7 +159,7 @@ class TestPicture:
     def test_the_longest_bar_is_the_largest_figure(self, result: dict[str, Any]) -> None:
         drawn = picture.draw(result)
         assert f'width="{picture.SPEED_WIDTH}" height="14"' in drawn
-        assert f'width="{round(picture.SPEED_WIDTH * 50 / 300)}" height="14"' in drawn
+        assert f'width="{round(picture.SPEED_WIDTH * 30 / 300)}" height="14"' in drawn
 
 
 class TestReadme:
@@ -157,6 +170,7 @@ class TestReadme:
         assert made.endswith(f"{readme.END}\nafter\n")
         assert "old" not in made
         assert "**Faults**" in made
+        assert "300 jobs/s at 10/5 ms (SQS/DynamoDB) with 8 processes on 2 cores; Celery 30." in made
         assert readme.written(made, result) == made
 
     def test_a_readme_without_markers_is_refused(self, result: dict[str, Any]) -> None:
