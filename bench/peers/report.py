@@ -57,6 +57,12 @@ PRICED = (
         "aws.amazon.com/lambda/pricing",
     ),
     (
+        "Lambda durable functions, one step",
+        f"${2 * 8 + 2 * 0.25 + 0.20 + 1.25e3 * 16.67e-6:.2f}",
+        "2 durable operations, start and step, at $8.00 a million, 2 GB written at $0.25, one Lambda invocation",
+        "aws.amazon.com/lambda/pricing",
+    ),
+    (
         "Step Functions, standard",
         f"${2 * 25 + 0.20 + 1.25e3 * 16.67e-6:.2f}",
         "2 state transitions at $0.025 a thousand, one Lambda invocation",
