@@ -43,8 +43,12 @@ STYLE: Final = """
 
 
 def draw(result: Mapping[str, Any]) -> str:
-    """Draw the picture of a result of ``python -m bench.peers``; a peer without figures or faults is left out."""
-    rows = [row for row in figures.rows(result) if row.numbers and row.faults and not row.key.startswith(f"{OURS}-")]
+    """Draw the picture of a result of ``python -m bench.peers``.
+
+    A peer without figures or faults is left out, and one whose figures are about those of another, which are the ones
+    that were not measured over a slow line.
+    """
+    rows = [row for row in figures.rows(result) if row.numbers and row.faults and (row.judged or _differs(row))]
     height = TOP + LINE * len(rows) + 40
     return "\n".join(
         [
@@ -58,6 +62,10 @@ def draw(result: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _differs(row: Row) -> bool:
+    return bool(row.numbers and row.numbers["per_second_slow_line"])
 
 
 def _title(rows: Sequence[Row]) -> str:

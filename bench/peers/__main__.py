@@ -93,6 +93,7 @@ def _as_result(
         "note": peer.note,
         "beside": peer.beside,
         "broker": peer.broker,
+        "behaves_as": peer.behaves_as,
         "rounds": [asdict(one) for one in rounds.get(peer.key, [])] or before["rounds"],
         "faults": seen or known.get(peer.behaves_as or peer.key, before)["faults"],
     }

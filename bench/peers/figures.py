@@ -45,6 +45,8 @@ class Row:
         By name, the least and the greatest of the rounds.
     faults : dict
         By fault, whether it passed and what happened.
+    judged : bool
+        Whether the faults were tried with this peer, not with one that behaves the same.
     """
 
     key: str
@@ -55,6 +57,7 @@ class Row:
     numbers: dict[str, float] | None
     spread: dict[str, tuple[float, float]]
     faults: dict[str, tuple[bool, str]]
+    judged: bool
 
     @property
     def passes(self) -> bool:
@@ -78,7 +81,8 @@ def _row(key: str, peer: Mapping[str, Any]) -> Row:
         numbers["dollars"] = statistics.median(dollars(one) for one in measured)
         numbers["dollars_singly"] = next((dollars(one["singly"]) for one in measured if one.get("singly")), 0.0)
     faults = {name: (one["passed"], one["what"]) for name, one in peer["faults"].items()}
-    return Row(key, peer["title"], peer["note"], peer["beside"], peer["broker"], numbers, spread, faults)
+    judged = bool(faults) and peer["behaves_as"] is None
+    return Row(key, peer["title"], peer["note"], peer["beside"], peer["broker"], numbers, spread, faults, judged)
 
 
 def dollars(one: Mapping[str, Any]) -> float:

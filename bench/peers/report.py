@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.peers import figures
-from bench.peers.catalog import LISTED, OURS
+from bench.peers.catalog import OURS
 from bench.peers.features import FEATURES, WHO
 from bench.peers.figures import Row
 
@@ -126,7 +126,7 @@ def faults_table(rows: Sequence[Row]) -> str:
     shown = [
         [row.title, *(_fault(row, name) for name in FAULT_TITLES), "**yes**" if row.passes else "no"]
         for row in rows
-        if row.faults and row.key not in ("jobclaim-bulk", LISTED)
+        if row.judged
     ]
     return table(["", *FAULT_TITLES.values(), "all three"], shown)
 

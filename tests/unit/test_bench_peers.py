@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 
 from bench import picture, readme
 from bench.peers import figures, report
+from bench.peers.brokers import OnServer
 from bench.peers.catalog import APPS, HERE, OURS, PEERS, queue_of
 from bench.peers.faults import crash_verdict, equal_verdict
 
@@ -35,7 +37,15 @@ def measured(**changes: Any) -> dict[str, Any]:
 def peer(title: str, rounds: list[dict[str, Any]], *passed: bool) -> dict[str, Any]:
     """One peer of a result."""
     faults = {name: {"passed": ok, "what": "w", "seen": {}} for name, ok in zip(figures.FAULTS, passed, strict=False)}
-    return {"title": title, "note": "", "beside": "", "broker": "sqs", "rounds": rounds, "faults": faults}
+    return {
+        "title": title,
+        "note": "",
+        "beside": "",
+        "broker": "sqs",
+        "behaves_as": None,
+        "rounds": rounds,
+        "faults": faults,
+    }
 
 
 @pytest.fixture
@@ -144,6 +154,31 @@ class TestCatalog:
         assert len({queue_of(one)[1] for one in others}) == len(others)
         tables = [one.table for one in others if one.table]
         assert len(set(tables)) == len(tables)
+
+
+class TestServer:
+    def test_jobs_are_held_back_by_stopping_the_worker_and_ended_when_none_is_left(self) -> None:
+        done: list[Any] = []
+        worker: Any = SimpleNamespace(pause=lambda: done.append("pause"), resume=lambda: done.append("resume"))
+        line: Any = SimpleNamespace(delay=done.append)
+        left = [2, 0]
+        broker = OnServer("redis://", line, lambda: left.pop(0))
+
+        broker.reset(hold=True, worker=worker)
+        released = broker.release({"server": 1.0})
+
+        assert done == [0, "pause", 1.0, "resume"]
+        assert broker.meter(PEERS[0], 1) is None
+        ended = broker.meter(PEERS[0], 1)
+        assert ended is not None
+        assert ended["last"] >= released
+
+    def test_rows_of_servers_have_no_price_per_request(self, result: dict[str, Any]) -> None:
+        result["peers"]["celery"].update(broker="redis", beside="Redis", title="Celery on Redis")
+
+        table = report.numbers_table(result, figures.rows(result), report.COST)
+
+        assert "| Celery on Redis |  |  | Redis |  | 400 |" in table
 
 
 class TestPicture:
