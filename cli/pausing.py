@@ -46,7 +46,7 @@ def check_known(session: Session, subject: Subject) -> None:
 
         near = did_you_mean(subject.name, known)
         raise click.UsageError(
-            f"{where} know no {subject.kind} {subject.name!r}{near}; correct the name, or pass --unknown"
+            f"{where} have no {subject.kind} {subject.name!r}{near}; correct the name, or pass --unknown"
         )
 
 

@@ -103,7 +103,7 @@ def drain(services: Services, worker_id: str, person: Person, reason: str = "") 
         if services.fleet.ask_to_drain(worker_id) is None:
             raise InvalidInput(
                 f"worker {worker_id!r} has no record in the fleet table: it has stopped, or never ran here; choose "
-                "one of the workers page"
+                "one from the workers page"
             )
     return Done("requested", f"{worker_id} stops after its next heartbeat, within about ten seconds.")
 

@@ -46,4 +46,4 @@ def refuse_unknown_names(asked: Iterable[str], known: Iterable[str]) -> None:
     names = sorted(known)
     for name in asked:
         if name not in names:
-            raise InvalidInput(f"unknown parameter {name[:40]!r}{did_you_mean(name, names)}; there are {names}")
+            raise InvalidInput(f"unknown parameter {name[:40]!r}{did_you_mean(name, names)}; use one of {names}")

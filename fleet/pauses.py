@@ -91,7 +91,9 @@ def pause(repo: JobRepo, subject: Subject, *, by: str, reason: str, until: int =
     reason = checks.text(" ".join(reason.split()), "reason", LONGEST_REASON)
     now = repo.clock()
     if until and not now < until <= now + MAX_AHEAD_MS:
-        raise InvalidInput(f"until={until!r} is not in the future, or more than ten years ahead; choose a time between")
+        raise InvalidInput(
+            f"until={until!r} is in the past, or more than ten years ahead; choose a time within the next ten years"
+        )
 
     def decide(known: Pauses) -> Pause:
         before = known.of(subject.kind, subject.name, now)

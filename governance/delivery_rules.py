@@ -54,8 +54,8 @@ def reject_on_worker_lost(source: Source, _: InspectedApp | None) -> Iterator[Fi
             name,
             file,
             line,
-            "reject_on_worker_lost=True requeues the message of a lost worker: it has an effect with acks_late "
-            "only, and the body runs again from its start",
+            "reject_on_worker_lost=True requeues the message of a lost worker: it has an effect only with acks_late, "
+            "and the body runs again from its start",
             "remove it; recovery finds the jobs of lost workers, and on_orphan= says what happens to them",
             cause="reject_on_worker_lost=True",
         )
@@ -70,8 +70,9 @@ def visibility_timeouts(source: Source, _: InspectedApp | None) -> Iterator[Find
                 one.name,
                 one.file,
                 one.line,
-                f"visibility_timeout={one.value} is set by hand, and nothing reports it when a time limit changes",
-                "remove it; it is derived from the queue's time limits, and `jobclaim doctor` compares the deployed",
+                f"visibility_timeout={one.value} is set by hand, and nothing warns when a changed time limit makes "
+                "it too low",
+                "remove it; it is derived from the queue's time limits, and `jobclaim doctor` checks the deployed one",
             )
 
 

@@ -98,7 +98,9 @@ class Metadata:
     def _new_token(self) -> str:
         status, body = self._ask("PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)})
         if status != 200:
-            raise MetadataError(f"{self._url} gave no IMDSv2 token but {status}; enable the metadata service")
+            raise MetadataError(
+                f"{self._url} answered {status} instead of giving an IMDSv2 token; enable the metadata service"
+            )
         self._token = body
         return body
 

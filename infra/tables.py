@@ -218,9 +218,9 @@ def _expires_as_wanted(client: DynamoDBClient, spec: TableSpec) -> bool:
     now = _expires_by(client, spec)
     if now not in (None, spec.ttl):
         raise TableMismatch(
-            f"table {spec.name!r} expires its items by {now!r}, but jobclaim needs {spec.ttl!r}; the table was not "
-            "changed. Switch that off (DynamoDB takes up to an hour) and run `jobclaim up` again, or name another "
-            f"table in {spec.setting}"
+            f"table {spec.name!r} expires its items by attribute {now!r}, but jobclaim needs {spec.ttl!r}; the table "
+            "was not changed. Switch that off (DynamoDB takes up to an hour) and run `jobclaim up` again, or name "
+            f"another table in {spec.setting}"
         )
     return now is not None
 

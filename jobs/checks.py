@@ -61,7 +61,7 @@ def tags(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise InvalidInput(f"tags={value!r} must be a list of texts; write tags=[{value!r}]")
+        raise InvalidInput(f"tags={value!r} must be a list of strings; write tags=[{value!r}]")
     words = tuple(value)
     for tag in words:
         if not isinstance(tag, str) or not _TAG.fullmatch(tag) or len(tag) > MAX_TAG:

@@ -29,15 +29,15 @@ FIELDS: Final = {
     "task": "registered name of the job's task",
     "queue": "logical name of the job's queue",
     "attempt": "number of claims so far, including this one",
-    "ahead_seconds": "seconds by which a stored time is ahead of the clock",
-    "alert": "name of the alert rule and of its subject",
-    "answer": "result of a request to cancel",
+    "ahead_seconds": "how far a stored time is ahead of the clock, seconds",
+    "alert": "name of the alert rule, and of what it concerns",
+    "answer": "what a request to cancel did",
     "arguments": "arguments that `log_arguments` allows, by name",
-    "asked": "the task that the message runs",
+    "asked": "the task that the message names",
     "available_at": "earliest start of the job, epoch milliseconds",
-    "batch": "id of a bulk submission; submitting it again completes it",
+    "batch": "id of a bulk submission; submitting the same batch again completes it",
     "by": "the person who decided",
-    "breaker": "name of a circuit breaker: an external service",
+    "breaker": "name of a circuit breaker, usually of the external service it protects",
     "claims": "whether the worker still claims jobs",
     "count": "number of items",
     "dead_workers": "lost workers whose jobs were all handled",
@@ -55,7 +55,7 @@ FIELDS: Final = {
     "given_up": "number of jobs that FAILED because their messages were never claimed",
     "grace_seconds": "seconds that the body has to end by itself",
     "group_id": "id of the group that the chord belongs to",
-    "held": "number of jobs left to a later pass",
+    "held": "number of messages not sent in this pass, because of a backlog or because sends fail",
     "http_status": "HTTP status of the response",
     "job_status": "state of the job",
     "kept_in": "dead-letter queue that keeps the message",
@@ -153,13 +153,13 @@ claim.acquired | worker | info | JOB arguments wait_seconds sla_missed
     The body starts.
 claim.refused | jobs | info | JOB status job_status
     The claim was refused.
-    Another delivery has claimed the job, or the job has ended. Normal on SQS, which delivers twice.
+    Another delivery has claimed the job, or the job has ended. This is normal: SQS may deliver a message twice.
 claim.held | jobs | info | JOB status paused by
     The job's task or queue is paused, so the claim was refused.
     The job stays PENDING and no attempt is used up. Recovery sends its message again when the pause has ended.
 claim.task_mismatch | jobs | error | JOB asked
-    The message runs another task than its job has, so the claim was refused.
-    The job is left alone and the message becomes a dead letter.
+    The message names a different task than its job, so the claim was refused.
+    The job is not changed and the message becomes a dead letter.
 claim.too_early | jobs | warning | JOB available_at
     The message arrived long before its job is due, so the claim was refused.
     The job waits and its message is sent again in time.
@@ -168,7 +168,7 @@ job.completed | jobs | info | JOB duration_seconds
     The result is stored.
 job.failed | jobs | error | JOB duration_seconds kind exception
     The job failed.
-    FAILED is stored; no attempt follows.
+    FAILED is stored; no further attempt follows.
 job.cancelled | jobs | warning | JOB duration_seconds
     The job was cancelled.
     CANCELLED is stored; the body was ended.
@@ -189,7 +189,7 @@ limits.unavailable | worker | error | JOB reason
     DynamoDB did not answer.
 job.released | worker | info | JOB
     The job was released uncharged.
-    The worker is stopping, or its claim was answered too late; the job is PENDING again.
+    The worker is stopping, or DynamoDB answered its claim too late; the job is PENDING again.
 job.release_refused | worker | warning | JOB reason
     The claim had ended, so the job was not released.
     Recovery or another claim has changed the job.
@@ -198,10 +198,10 @@ job.interrupted | worker | warning | JOB exception
     A child was lost or killed; another attempt follows.
 limits.slot_not_released | worker | warning | JOB reason
     A concurrency slot could not be released.
-    The next job that needs the slot frees it.
+    The next job that needs a slot frees it.
 job.expired | jobs recovery | warning | JOB status start_by
-    The job did not start before it expired and was cancelled.
-    Ended CANCELLED because of `expires`.
+    The job expired before it started, so it was cancelled.
+    It ended CANCELLED because its `expires` had passed.
 claim.lost | worker jobs | warning | JOB outcome reason
     The claim was lost, so the outcome of the attempt was dropped.
     The fence refused the outcome, because recovery had already ended the attempt.
@@ -212,7 +212,7 @@ progress.not_written | jobs | warning | JOB reason
     The job's progress could not be written.
     The body continues; the next report is written when it is due.
 checkpoint.not_written | jobs | warning | JOB reason
-    The attempt ended and its last checkpoint could not be stored.
+    The attempt ended, but its last checkpoint could not be stored.
     The next attempt gets the previous checkpoint.
 wait.begun | jobs | info | JOB wait until
     The attempt ended and the job waits without a worker.
@@ -224,69 +224,69 @@ wait.timed_out | jobs | warning | JOB wait
     The deadline of a wait has passed.
     `WaitTimeout` is raised in the body; a later resume is refused.
 job.outcome_not_recorded | worker jobs | error | JOB outcome reason
-    The outcome could not be written, so recovery handles the job.
+    The outcome could not be written, so recovery will handle the job.
     DynamoDB did not answer before the lease ended.
 claim.not_tracked | worker | error | job_id count
     The worker cannot track this claim, so only its lease bounds it.
     The body holds too many claims at once, or the job's id is too long.
 worker.outcomes_not_recorded | worker | error exception | waiting
-    The main process could not record outcomes, so recovery handles the jobs.
-    DynamoDB did not answer the main process.
+    The main process could not record outcomes, so recovery will handle the jobs.
+    DynamoDB did not answer.
 job.outcome_already_recorded | worker | info | JOB reason
-    The child process had recorded the outcome itself.
+    The child process had already recorded the outcome.
     The main process has nothing to record.
 payload.unavailable | jobs | warning | JOB reason
     A large payload or result could not be read.
     Its item is missing, or S3 did not return the object.
 payload.extension_refused | jobs | warning | JOB reason
     The retention of a payload's item could not be extended.
-    The item is missing, or another process has just extended it further.
+    The item is missing, or another process has already extended its retention further.
 aws.failing | jobs | error | reason
     Requests to AWS fail and are retried until the lease ends.
-    Resolve what the reason names before the lease ends; otherwise the finished work is lost.
+    Fix the cause named in `reason` before the lease ends; otherwise the finished work is lost.
 claim.answered_late | jobs | warning | JOB status
-    The claim was answered after its lease had ended, so the body is not started.
+    DynamoDB answered the claim after its lease had ended, so the body is not started.
     The job is released or becomes an orphan.
 
 # before the claim
 claim.unavailable | worker | error | job_id task reason
-    The job could not be claimed and recovery sends it again.
+    The job could not be claimed; recovery will send its message again.
     DynamoDB did not answer.
 claim.no_such_job | worker | warning | job_id task
-    A message names a job that does not exist, and is dropped.
+    A message names a job that does not exist, so the message was dropped.
     The job was never created in this table, or its retention has passed.
 claim.paused | worker jobs | error | job_id task
     The worker's heartbeats fail, so it does not claim jobs.
     Recovery sends the job's message again.
 job.resent | worker | warning | JOB dispatches
-    A child died before its claim, so the message was sent again.
+    A child process died before it claimed the job, so the message was sent again.
     No attempt was charged.
 message.refused | worker | error | job_id task reason
     The plain Celery message cannot become a job and was moved to the dead-letter queue.
-    Its arguments, task or form do not allow a job.
+    Its task, its arguments or its format do not allow it.
 message.kept | worker | error | job_id task reason
     The plain Celery message could not become a job yet.
     SQS delivers it again when its visibility timeout ends.
 message.released | worker | error | job_id task
     The worker's heartbeats fail, so it released a plain Celery message.
-    Other workers receive it at once.
+    Another worker can receive it at once.
 
 # sending
 message.not_sent | dispatch jobs recovery worker | warning | JOB error
-    The job's message could not be sent, so recovery sends it.
-    SQS did not accept it; the job waits.
+    The job's message could not be sent, so recovery will send it.
+    SQS did not accept it; the job stays PENDING.
 job.duplicate_resent | dispatch | info | JOB
-    An equal job was never claimed, so its message is sent again.
-    Its first submission may have failed between write and send; a second message does not start it twice.
+    An equal job has not been claimed yet, so its message is sent again.
+    The first submission may have failed between write and send; a second message does not start the job twice.
 edit.not_linked | dispatch | warning | JOB reason edited_from
     A job with an edited payload was submitted, but not linked to the job that it was made from.
-    DynamoDB did not answer; the job runs, and only `show` and its page do not name the other one.
+    DynamoDB did not answer. The job runs; only `jobclaim show` and the job's page do not name the other job.
 message.not_built | bulk | warning | JOB error
-    The job's message could not be built, so recovery sends it.
-    As `message.not_sent`, within a bulk submission.
+    The job's message could not be built, so recovery will send it.
+    It is part of a bulk submission; the job stays PENDING.
 messages.not_sent | bulk | warning | count error
-    A batch of messages could not be sent, so recovery sends them.
-    As `message.not_sent`, for a batch.
+    A batch of messages could not be sent, so recovery will send them.
+    SQS did not accept them; the jobs stay PENDING.
 
 # schedules
 tick.not_written | beat | warning | schedule reason due
@@ -294,10 +294,10 @@ tick.not_written | beat | warning | schedule reason due
     DynamoDB did not answer.
 tick.expired | beat | error | schedule due
     The tick expired before it could be submitted.
-    It is past its `expires` and is not submitted.
+    Its `expires` has passed, so it is not submitted.
 schedule.unknown_task | beat | error | schedule task
     The schedule names a task that is not registered.
-    Logged when beat starts. Each tick will be a dead letter.
+    Logged when beat starts. Each tick will end as a dead letter.
 tick.refused | beat | exception | schedule due
     The schedule's task does not accept the call.
     The tick is not sent.
@@ -315,7 +315,7 @@ schedule.clock_reset | beat | warning | ahead_seconds count
     Ticks that are due now are submitted; ticks that ran are not repeated.
 schedule.overdue | beat | error | schedules
     Schedules are overdue.
-    No tick was submitted for two minutes longer than the schedule allows; the health check fails.
+    None of their ticks was submitted for two minutes longer than their interval; the health check fails.
 schedule.recovered | beat | info | schedules
     No schedule is overdue any more.
     The health check passes again.
@@ -325,7 +325,7 @@ beat.orphaned | beat | error |
 
 # canvas
 chord.not_notified | chords worker | warning | JOB group_id error
-    The chord could not be notified and polls its members.
+    A member could not notify the chord, so the chord polls its members.
     It continues later than usual.
 chord.repaired | chords | info | JOB
     All members of a failed chord have succeeded, so it continues.
@@ -335,7 +335,7 @@ links.not_sent | chords recovery | error | JOB reason
     Recovery or the next try sends them.
 links.refused | chords | error | job_id task error
     A follow-up can never be submitted and was recorded as failed.
-    Its result and errback get the reason.
+    Its result holds the reason, and its errback is called.
 links.unavailable | worker | error | JOB reason
     The job's follow-ups could not be read, so it was released.
     S3 did not answer.
@@ -343,13 +343,13 @@ links.lost | worker | error | JOB reason
     The job's follow-ups no longer exist in S3.
     The callbacks are not sent.
 links.delayed | cancel | warning | JOB error
-    The callbacks of a cancelled job are sent by recovery.
-    They could not be sent at once.
+    The callbacks of a cancelled job could not be sent, so recovery will send them.
+    DynamoDB or SQS did not answer.
 
 # cancelling and stopping
 cancel.requested | cancel | info | JOB answer
-    The cancellation of a job was requested.
-    By a person or a program.
+    A person or a program requested that the job be cancelled.
+    `answer` says what the request did.
 cancel.refused | cancel | warning | JOB reason
     The job is running outside a worker and cannot be cancelled.
     No worker can end it.
@@ -360,7 +360,7 @@ cancel.delayed | worker | warning | job_id reason
     The cancellation could not be carried out yet.
     DynamoDB did not answer; the request is repeated.
 cancel.too_late | worker | info | job_id reason
-    The job had ended before its cancellation.
+    The job ended before it could be cancelled.
     Nothing was changed.
 cancel.cooperative | worker | warning | job_id
     The job cannot be stopped and must check for cancellation itself.
@@ -369,11 +369,11 @@ worker.drain_requested | worker | warning |
     The worker was asked to drain.
     A drain command came with a heartbeat.
 worker.threads_abandoned | worker | warning | count
-    Bodies still run in threads while the worker stops, and its process ends under them.
-    A thread cannot be ended: the jobs were released or failed before.
+    The worker's process ended while bodies still ran in threads.
+    A thread cannot be killed. The jobs of these bodies had been released or failed before.
 job.hard_limit_exceeded | worker | warning | job_id task
-    The job exceeds its hard time limit, which a thread cannot enforce.
-    Its worker's heartbeat keeps the claim past its lease. Cancel the job, or bound what its body waits for.
+    The job exceeded its hard time limit, which cannot be enforced in a thread.
+    The worker's heartbeat keeps the claim past its lease. Cancel the job, or add timeouts to what its body waits for.
 worker.stopping | worker | info | running seconds_left
     The worker accepts no more jobs and is stopping.
     Running jobs have `seconds_left` to end.
@@ -382,7 +382,7 @@ worker.children_killed | worker | warning | count running
     They were idle, or the stop timeout had passed.
 messages.released | worker | info | count
     Prefetched messages were released.
-    Other workers receive them at once.
+    Other workers can receive them at once.
 messages.released_unserved | worker | info | count
     Prefetched messages were released, because no process became free.
     They had waited too long for a free process.
@@ -404,42 +404,42 @@ heartbeat.recovered | heartbeat | info | missed
     Heartbeats are written again.
     The worker claims jobs again.
 commands.failed | heartbeat | exception |
-    Commands could not be carried out and are retried.
-    They return with the next heartbeat.
+    Commands to this worker could not be carried out and are retried.
+    The next heartbeat returns them again.
 supervisor.failed | worker | exception |
-    The supervisor raised an error and continues.
+    An error occurred in the supervisor, which continues.
     A bug: please report it.
 protection.changed | ecs | info | on
     Scale-in protection was changed.
-    ECS knows whether this task may be stopped.
+    With protection on, ECS does not stop this ECS task to scale in.
 protection.not_changed | ecs | warning | wanted reason
     Scale-in protection could not be changed and is retried.
     ECS refused the request.
 protection.failed | ecs | exception |
-    Scale-in protection raised an error and continues.
+    An error occurred while scale-in protection was updated; updates continue.
     A bug: please report it.
 queue.visibility_unknown | startup | warning | queue error
     The queue's visibility timeout could not be read.
-    SQS did not answer; the worker starts without this check.
+    SQS did not answer; the worker starts without checking it.
 queue.visibility_too_low | startup | warning | problems
     Visibility timeouts are too low and the worker starts anyway.
     `allow_low_visibility` is set; a waiting message may be delivered twice.
 config.overridden | worker | warning | app overridden
     Values of the Celery configuration were overridden.
-    They contradict the claim rule; `overridden` holds each key, both values and the reason.
+    They contradict what claims require; `overridden` holds each key, both values and the reason.
 
 pause.started | worker | warning | paused by reason until
     The worker learned of a pause.
     It does not poll a paused queue, and claims no job of a paused task.
 pause.ended | worker | warning | paused by
     The worker learned that a pause has ended.
-    `by` is empty where it ended by itself.
+    `by` is empty if the pause reached its end time.
 pauses.unavailable | jobs | warning | reason
     The pauses could not be read, so those that were read last apply.
     DynamoDB did not answer, or the role may not read the fleet table.
 pauses.unreadable | jobs | error | error
     The record of the pauses cannot be read, so nothing is paused.
-    A newer version or a person wrote it: `jobclaim pause list` shows the same.
+    A newer version or a person wrote it; `jobclaim pause list` reports the same error.
 
 # transport
 sqs.failing | transport | warning | request reason queue
@@ -458,11 +458,11 @@ message.intake_failed | transport | exception | queue
     The message could not be handled and was released.
     A bug in message handling: please report it.
 poison.left_to_redrive | transport | error | queue reason
-    The message cannot be run and is left to the redrive policy.
-    SQS moves it to the dead-letter queue.
+    The message cannot be run, so it stays in its queue until SQS moves it.
+    SQS moves it to the dead-letter queue after `max_receive_count` deliveries.
 poison.moved | poison | error | queue reason kept_in job_id
     A poison message was moved to the dead-letter queue.
-    It cannot be run; the reason is kept with it.
+    It cannot be run; `reason` is stored with it.
 task.unregistered | poison | warning | JOB reason delay_seconds
     The task is not registered in this worker, so its messages are sent again.
     Logged once for each task: another worker may have it, for example during a deployment.
@@ -473,11 +473,11 @@ message.dropped_copy | poison | info | JOB
     A copy of a message was dropped.
     Its task is not registered in this worker, and the job's next message is still delayed.
 poison.not_moved | poison | error | queue reason error
-    A poison message could not be moved and is left to SQS.
-    SQS or DynamoDB did not answer.
+    A poison message could not be moved to the dead-letter queue, so it stays in its queue.
+    SQS or DynamoDB did not answer. SQS moves it after `max_receive_count` deliveries.
 poison.claim_lost | poison | warning | job_id
-    The job changed before the failure of its message was written.
-    The job is left alone.
+    The job changed before its message's failure was written.
+    The job is not changed.
 
 # dead letters and circuit breakers
 dead_letter.decided | recovery | info | JOB verb
@@ -508,7 +508,7 @@ alert.firing | recovery | error | alert state why since
     `state` says whether it was raised now or continues.
 alert.cleared | recovery | info | alert why since
     An alert was cleared.
-    Its rule has not fired for a while.
+    The condition of its rule has not held for a while.
 alert.not_published | recovery | error | alert error
     The alert could not be published and is retried.
     SNS did not accept it.
@@ -517,12 +517,12 @@ alert.not_evaluated | recovery | warning | reason
     DynamoDB did not answer; the next pass tries again.
 counts.not_written | jobs | warning | reason
     Counts could not be written.
-    Counts for alerts are lower than they should be. Of several failures in a row only the first is logged.
+    The counts that alerts use are too low. Of several consecutive failures, only the first is logged.
 statistics.not_written | jobs | warning | reason
     Statistics of runs could not be written.
-    Runs of the last minutes are missing in `jobclaim tasks`. Of several failures in a row only the first is logged.
+    `jobclaim tasks` lacks the runs of the last minutes. Of several consecutive failures, only the first is logged.
 failure.classifier_failed | jobs | warning | exception error reason kind
-    A failure classifier raised, or did not return a kind.
+    A failure classifier raised an exception, or did not return a kind.
     The failure was classified without it. See `failure_kinds`, `register_kind` and an exception's own `failure_kind`.
 hook.failed | jobs worker | warning | JOB error
     A hook raised an exception.
@@ -534,34 +534,34 @@ request.refused | dashboard | warning | rule http_status
     `rule` names the check that refused it.
 operation.failed | dashboard | exception | error
     An operation on a group of dead letters ended early.
-    Dead letters that were not reached are unchanged.
+    Dead letters that it had not reached are unchanged.
 
 # recovery
 recovery.pass_completed | recovery | info | examined orphaned retried redispatched scheduled given_up expired \
 revived refused held unsent failed dead_workers truncated
     A recovery pass has ended.
-    Its fields count the jobs for each action.
+    The fields count its jobs by action.
 recovery.pass_failed | recovery | exception | error
     A recovery pass failed.
-    The next pass runs as planned.
+    The next pass runs at its usual time.
 job.orphaned | recovery | warning | JOB job_status worker_id why
     The job lost its worker or outran its lease.
     It fails or is retried, according to `on_orphan`.
 job.dispatched | recovery | info | JOB dispatches
     The job's message was sent.
-    It is the first message of the attempt, or a repeated one.
+    It is the attempt's first message, or a repetition of one that was not claimed.
 job.dispatch_limit_reached | recovery | error | JOB why
-    The job's messages were never claimed, so it failed.
-    It is FAILED with kind CONFIGURATION: no worker claims its messages.
+    None of the job's messages was claimed, so the job failed.
+    It is FAILED with kind CONFIGURATION. Check that a worker listens to its queue and knows its task.
 recovery.job_failed | recovery | error | JOB error reason
     Recovery could not handle a job and tries again in a later pass.
     The other jobs were handled. If it happens again, inspect the job.
 queue.backlog_unknown | recovery | warning | queue error
-    The queue's backlog could not be read, so no message is sent again.
+    The queue's backlog could not be read, so this pass sends none of its messages again.
     SQS did not answer.
 lost_worker.recovered | recovery | warning | worker_id removed
     The jobs of a lost worker were handled.
-    All its jobs were examined.
+    `removed` says whether its record was removed as well.
 lost_worker.jobs_unavailable | recovery | error | worker_id reason
     The jobs of a lost worker could not be read.
     The next pass reads them.
@@ -569,8 +569,8 @@ lost_worker.not_removed | recovery | error | worker_id reason
     The record of a lost worker could not be removed.
     The next pass removes it.
 fleet.unavailable | recovery | warning | reason
-    The fleet table could not be read, so only leases count.
-    Lost workers are found by a later pass.
+    The fleet table could not be read, so this pass judges claims by their leases only.
+    A later pass finds lost workers.
 recovery.cursor_not_saved | recovery | error | reason
     The position of the pass could not be saved.
     The next pass repeats some work.

@@ -124,8 +124,8 @@ def _known(word: str | None, words: Iterable[str], what: str) -> str | None:
     if word is None or word.upper() in known:
         return word and word.upper()
     close = get_close_matches(word.upper(), known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-    raise InvalidInput(f"{word!r} is no {what}; {hint}")
+    hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+    raise InvalidInput(f"{word!r} is not a {what}; {hint}")
 
 
 def filtered_page(

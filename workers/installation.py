@@ -63,7 +63,7 @@ def install(app: Celery, settings: Settings | None = None) -> Handle:
     if (known := installed_on(app)) is not None:
         if settings is not None and settings != known.settings:
             raise ValueError(
-                f"jobclaim is installed on the app {app.main!r} with other settings; install it once, or make a "
+                f"jobclaim is installed on the app {app.main!r} with different settings; install it once, or make a "
                 "Celery app for each set of settings"
             )
         return known

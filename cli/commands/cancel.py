@@ -80,9 +80,9 @@ def command(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> No
     """
     narrowed = any(options[name] not in ("", None) for name in FILTERS)
     if bool(job_ids) + (narrowed or options["everything"]) != 1:
-        raise click.UsageError("name the jobs to cancel by their ids, by a filter, or by --all, and only one of these")
+        raise click.UsageError("name the jobs to cancel in exactly one way: by their ids, by a filter, or by --all")
     if narrowed and options["everything"]:
-        raise click.UsageError("--all means every job; leave it or the filter out")
+        raise click.UsageError("--all means every job; leave out either --all or the filter")
     if job_ids:
         _by_ids(session, job_ids, options)
     else:

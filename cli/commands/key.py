@@ -96,7 +96,7 @@ def clear(session: Session, task: str, key: str | None, values: str | None, outp
 
 def _scope(key: str | None, values: str | None) -> Any:
     if (key is None) == (values is None):
-        raise click.UsageError("name the key or give --values, and only one of them")
+        raise click.UsageError("give either the key or --values, not both")
     if values is None:
         return key
     try:

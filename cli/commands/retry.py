@@ -57,11 +57,11 @@ def command(
     """
     if edit or payload is not None:
         if len(job_ids) != 1 or clear_steps or (edit and payload is not None):
-            raise click.UsageError("--edit or --payload, one of them, runs one job; leave --clear-steps out")
+            raise click.UsageError("--edit and --payload exclude each other, take one job, and refuse --clear-steps")
         _with_payload(session, job_ids[0], payload, key, reason, Output(output), resolve=resolve)
         return
     if resolve or key or reason:
-        raise click.UsageError("--resolve, --key and --reason are for --edit and --payload")
+        raise click.UsageError("--resolve, --key and --reason can only be used with --edit or --payload")
     _again(session, job_ids, Output(output), clear_steps=clear_steps)
 
 

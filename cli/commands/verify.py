@@ -99,7 +99,7 @@ def _endpoints(dynamodb: str | None, sqs: str | None) -> Endpoints | None:
     for url in (dynamodb, sqs):
         if not url.startswith("http://"):
             raise click.UsageError(
-                f"{url!r} is not a plain HTTP address: a proxy stands before it, and a request signed for AWS's "
-                "own host cannot go through one. Name an emulator, as http://127.0.0.1:8000."
+                f"{url!r} is not a plain HTTP address. `verify` reaches it through a proxy, and a request signed for "
+                "AWS's own host cannot go through one. Give the address of an emulator, such as http://127.0.0.1:8000."
             )
     return Endpoints(dynamodb, sqs)

@@ -44,7 +44,7 @@ class AuditQuery:
         found = {name: str(asked.get(name) or "").strip() for name in ("who", "verb", "what", "since", "cursor")}
         for name, value in found.items():
             if len(value) > (LONGEST * 4 if name == "cursor" else LONGEST):
-                raise InvalidInput(f"{name} has {len(value)} characters; {LONGEST} are the most")
+                raise InvalidInput(f"{name} has {len(value)} characters; at most {LONGEST} are allowed")
         return cls(**found)
 
     def parameters(self) -> dict[str, str]:

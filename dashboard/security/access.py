@@ -132,7 +132,7 @@ def check_bind(host: str, settings: Settings, *, operator: bool = False) -> None
     signs_in = bool(settings.dashboard_users or settings.dashboard_alb)
     if operator and signs_in:
         raise RefusedToServe(
-            "--operator is for a dashboard without sign-in; with one, name the operators in JOBCLAIM_DASHBOARD_USERS "
+            "--operator is for a dashboard without sign-in; with sign-in, name operators in JOBCLAIM_DASHBOARD_USERS "
             "or JOBCLAIM_DASHBOARD_ALB"
         )
     if is_loopback(host):

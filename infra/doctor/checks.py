@@ -119,7 +119,9 @@ def _replication(subject: str, view: DeployedTable, settings: Settings) -> Itera
     subject = f"{subject} replication"
     if view.consistency == "STRONG":
         found = f"is a global table with strong consistency ({where}), which has neither expiry nor transactions"
-        yield fail(subject, found, "use a table of one region, or a global table with eventual consistency as a spare")
+        yield fail(
+            subject, found, "use a table of one region, or replicate to a spare region with eventual consistency"
+        )
     elif settings.home_region is None:
         found = f"is a global table ({where}): of two writes in two regions the last one wins, so a job could run twice"
         yield fail(subject, found, "name the one region that claims in JOBCLAIM_HOME_REGION of every process")

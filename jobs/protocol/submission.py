@@ -180,9 +180,9 @@ def _envelope(text: Any, payload: int, limit: int) -> str:
     size = len(text.encode("utf-8", "replace"))
     if size > MAX_ENVELOPE and size - MAX_ENVELOPE + payload > limit:
         raise PayloadTooLarge(
-            f"what follows the job (links, chain, chord) takes {size} bytes and its payload {payload}; together they "
-            f"may take max_payload_bytes={limit} plus {MAX_ENVELOPE}. Pass smaller arguments (references) to the "
-            "linked tasks, or set JOBCLAIM_BUCKET"
+            f"what follows the job (links, chain, chord) takes {size} bytes and its payload takes {payload}; "
+            f"together they may take max_payload_bytes={limit} plus {MAX_ENVELOPE}. Pass smaller arguments "
+            "(references) to the linked tasks, or set JOBCLAIM_BUCKET"
         )
     return text.encode("utf-8", "replace").decode()
 

@@ -161,7 +161,7 @@ def _position(row: Any) -> Position:
         return Position()
     at, key = row
     if type(at) is not int or not 0 <= at <= LATEST or type(key) is not str or not 0 < len(key.encode()) <= KEY_BYTES:
-        raise ValueError("it is no place in a list")
+        raise ValueError("it does not mark a place in a list")
     return Position(IndexEntry(key, at))
 
 

@@ -289,7 +289,7 @@ def test_ended_pauses_are_dropped_after_a_week(bench: Bench) -> None:
         (TASK, {"reason": "  "}, "reason is empty"),
         (TASK, {"reason": "x" * 300}, "at most 200"),
         (TASK, {"by": ""}, "by is empty"),
-        (TASK, {"until": 1}, "not in the future"),
+        (TASK, {"until": 1}, "in the past"),
         (Subject(PauseKind.TASK, "a\x1bb"), {}, "control character"),
     ],
 )

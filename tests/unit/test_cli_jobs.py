@@ -131,7 +131,7 @@ def test_submit_of_a_task_that_claims_by_hand_sends_the_jobs_id_alone(session: S
     assert waiting_messages(session) == 1
     refused = run(session, "submit", "shop.by_hand", "--args", "[1]")
     assert (refused.exit_code, waiting_messages(session)) == (ExitCode.ERROR, 1)
-    assert "use --kwargs" in refused.stderr
+    assert "with --kwargs" in refused.stderr
 
 
 def test_submit_refuses_a_task_that_does_not_claim_and_says_what_it_would_call(session: Session) -> None:

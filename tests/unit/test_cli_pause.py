@@ -88,7 +88,7 @@ def test_a_pause_and_its_end_are_in_the_trail_once_each(session: Session) -> Non
         (("schedule", "nightyl", *WHY), "did you mean 'nightly'"),
         (("queue", "mail"), "Missing option '--reason'"),
         (("queue", "mail", *WHY, "--for", "1h", "--until", "2100-01-01T00:00:00Z"), "give one of them"),
-        (("queue", "mail", *WHY, "--until", "2000-01-01T00:00:00Z"), "not in the future"),
+        (("queue", "mail", *WHY, "--until", "2000-01-01T00:00:00Z"), "in the past"),
         (("queue", "recovery", *WHY), "belongs to recovery"),
     ],
 )

@@ -78,7 +78,7 @@ def test_values_that_json_lacks_are_kept(jobclaim: Harness) -> None:
         (to_payload([{"number": 2}], {"colour": 1}), "colour"),
         (to_payload([{"number": 2}], {"note": "[masked]"}), "placeholder of a hidden value"),
         (to_payload([{"number": 2}], {"note": ["a", {"b": "[hidden]"}]}), r"payload\['kwargs'\]\['note'\]\[1\]\['b'\]"),
-        (to_payload([{"number": 1}], {"note": "first"}), "runs it again unchanged"),
+        (to_payload([{"number": 1}], {"note": "first"}), "to run it unchanged"),
     ],
 )
 def test_a_payload_that_does_not_fit_is_refused_before_anything_is_written(

@@ -327,7 +327,7 @@ def test_installing_twice_gives_the_same_handle() -> None:
 
 def test_installing_with_other_settings_is_refused() -> None:
     app = installed()
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match="different settings"):
         jobclaim.install(app, Settings(job_table="another-table"))
 
 

@@ -72,7 +72,7 @@ def test_every_way_to_submit_takes_tags(jobclaim: Harness) -> None:
     ("given", "says"),
     [
         ("vip", r"write tags=\['vip'\]"),
-        (7, "must be a list of texts"),
+        (7, "must be a list of strings"),
         ([""], "1 to 64 ASCII"),
         (["two words"], "write it like customer:42"),
         (["\u202eevil"], "ASCII"),

@@ -160,7 +160,9 @@ def _write_plain(
 ) -> Job:
     """Write the job of a task that claims in its own body: it receives the job's id and reads kwargs as payload."""
     if args:
-        raise InvalidInput(f"task {task.name!r} claims its job itself and reads the payload as a map; use --kwargs")
+        raise InvalidInput(
+            f"task {task.name!r} claims its job itself and reads the payload as a map, so pass arguments with --kwargs"
+        )
     adopt_plain(task, app.jobclaim)
     return repo.create_job(
         task.name,

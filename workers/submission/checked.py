@@ -94,7 +94,7 @@ class CheckedTask(Task):
             return
         if self._by_name(*call.from_payload(job.payload)) != self._by_name(args, kwargs):
             raise IdempotencyMismatch(
-                f"task_id {job.job_id!r} of task {self.name!r} belongs to a job with other arguments; use another "
+                f"task_id {job.job_id!r} of task {self.name!r} belongs to a job with different arguments; use another "
                 "task_id, or another batch name in submit_many"
             )
 

@@ -93,7 +93,9 @@ def _check_payload(old: Job, payload: Any) -> None:
                 "where its arguments are shown: `jobclaim retry ID --edit`"
             )
     if codec.encode(payload) == codec.encode(old.payload):
-        raise InvalidInput(f"the payload is that of job {old.job_id!r}; `jobclaim retry` runs it again unchanged")
+        raise InvalidInput(
+            f"the payload is the same as that of job {old.job_id!r}; to run it unchanged, use `jobclaim retry`"
+        )
 
 
 def _masks(place: str, value: Any) -> Iterator[str]:

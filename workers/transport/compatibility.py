@@ -143,8 +143,8 @@ def ensure_supported() -> None:
     if found:
         versions = " and ".join(f"{name} {_any_of(series)}" for name, series in SUPPORTED.items())
         raise ImproperlyConfigured(
-            f"this jobclaim supports {versions}; here {'; '.join(found)}. Install supported versions, or a jobclaim "
-            "that knows these"
+            f"this jobclaim supports {versions}; here {'; '.join(found)}. Install supported versions, or a release "
+            "of jobclaim that supports these"
         )
 
 

@@ -273,7 +273,7 @@ def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bo
     narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
     narrowed = narrowed or bool(options["states"] and not options["everything"])
     if bool(job_ids) + narrowed + options["everything"] != 1 or (job_ids and options["states"]):
-        raise click.UsageError(f"name the jobs to {verb} by their ids, by a filter, or by --all, and only one of these")
+        raise click.UsageError(f"name the jobs to {verb} in exactly one way: by their ids, by a filter, or by --all")
     return bool(job_ids)
 
 

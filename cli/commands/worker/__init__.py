@@ -134,7 +134,7 @@ def stop(session: Session, name: str | None, worker_id: str | None, within: int 
     """
     if worker_id is not None:
         if within is not None:
-            raise click.UsageError("--within is for a worker of this machine; --id stops in the stop timeout")
+            raise click.UsageError("--within is for a worker on this machine; with --id, leave it out")
         _ask_to_stop(session, worker_id, _out(output))
         return
     from jobclaim.cli.commands.worker.local import LocalWorker

@@ -125,7 +125,7 @@ def _stop(worker: LocalWorker, command: tuple[str, ...], notice: Notice, within:
         except OSError as error:
             raise Refused(f"{command[0]!r} cannot be run ({error.strerror}), so the worker still runs") from None
         if code:
-            raise Refused(f"{' '.join(command)!r} ended with {code}: the worker may still run, see its log")
+            raise Refused(f"{' '.join(command)!r} ended with {code}: the worker may still be running; see its log")
     else:
         worker.stop(left, by=until)
     out.fact({"state": "stopped", "worker": worker.name}, f"worker {worker.name!r} has stopped")
@@ -144,5 +144,7 @@ def _let_go(session: Session, instance_id: str, group: str, hook: str, out: Outp
             LifecycleActionResult="CONTINUE",
         )
     except (BotoCoreError, ClientError) as error:
-        raise Refused(f"group {group!r} waits until its hook {hook!r} times out: {error}") from error
+        raise Refused(
+            f"hook {hook!r} was not completed, so group {group!r} waits until it times out: {error}"
+        ) from error
     out.fact({"state": "released", "instance": instance_id}, f"group {group!r} may end instance {instance_id}")

@@ -130,7 +130,7 @@ class LocalWorker:
             if process.poll() is not None:
                 raise Refused(f"worker {self.name!r} ended with {process.returncode}:\n{self._log_tail()}")
             if time.monotonic() > deadline:
-                raise Refused(f"worker {self.name!r} was not ready in {timeout:g} s:\n{self._log_tail()}")
+                raise Refused(f"worker {self.name!r} was not ready within {timeout:g} s:\n{self._log_tail()}")
             time.sleep(POLL_SECONDS)
         return process.pid
 
@@ -165,7 +165,7 @@ class LocalWorker:
         while _is_worker(pid):
             if time.monotonic() > deadline:
                 raise Refused(
-                    f"worker {self.name!r} (process {pid}) still drains after {timeout:g} s; wait, or see "
+                    f"worker {self.name!r} (process {pid}) is still draining after {timeout:g} s; wait, or see "
                     f"{self.file('log')}"
                 )
             time.sleep(POLL_SECONDS)

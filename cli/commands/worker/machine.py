@@ -148,7 +148,7 @@ def members(settings: Settings) -> Iterator[Member]:
 
     wanted = {name: (group.queues, group.concurrency) for name, group in settings.groups.items()}
     if taken := {settings.recovery_queue, BEAT} & set(wanted):
-        raise Refused(f"worker group {min(taken)!r} has the name of recovery's worker or beat; rename it")
+        raise Refused(f"worker group {min(taken)!r} has the name of the recovery worker or of beat; rename it")
     if settings.recovery_by_beat:
         wanted[settings.recovery_queue] = ((settings.recovery_queue,), None)
     for name, (queues, concurrency) in wanted.items():
