@@ -59,11 +59,11 @@ def command(
     reconcile: bool,
     output: Format | None,
 ) -> None:
-    """Find duplicate names, mixed decorators, odd names, tasks without route or limit, late acknowledgement, far ETAs,
+    """Find duplicate names, mixed decorators, odd names, tasks without route or limit, late acknowledgment, far ETAs,
     writes without a claim, and unused queues.
 
-    Without --static the app is imported too: only the app knows routes, limits and queues. Exits with 4 when there are
-    findings.
+    Without --static, the app is imported too, because only the app has the routes, limits and queues. Exits with 4 when
+    there are findings.
     """
     from jobclaim.cli.findings import conclude, find_app
     from jobclaim.governance.audit_rules import audit

@@ -73,8 +73,8 @@ def command(session: Session, /, job_ids: tuple[str, ...], **options: Any) -> No
     reads the request with its next heartbeat, notifies the task, and stops it after a grace period
     (JOBCLAIM_CANCEL_GRACE_SECONDS). If the worker is lost first, recovery ends the job as cancelled.
 
-    A filter shows first how many jobs match and asks; it never matches what is submitted later. An interrupted command
-    says how far it came and how to continue.
+    With a filter, the command shows how many jobs match and asks for confirmation; it never cancels a job that is
+    submitted later. An interrupted command says how far it got and how to continue.
 
     Exits with 5 when only some jobs could be cancelled, and with 130 when it was interrupted.
     """

@@ -41,8 +41,8 @@ def command(
     Also shows the oldest waiting and running job of each queue and the oldest dead letter, from the oldest 100 open
     jobs of each queue and index shard, and what the live workers cost while there are no jobs.
 
-    Exits with 4 when a check FAILs: a guarantee is broken, and workers may refuse to start. With --actor, missing read
-    permission for a check is a WARN: the actor does not need it for its work.
+    Exits with 4 when a check FAILs: a guarantee is broken, and workers may refuse to start. With --actor, a missing
+    permission to read what a check needs is only a WARN, because the actor works without it.
     """
     from jobclaim.cli.findings import show
     from jobclaim.infra.doctor import Level, diagnose, gather

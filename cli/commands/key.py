@@ -52,7 +52,7 @@ Examples:
 @output_option
 @pass_session
 def show(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
-    """Show the job under a key, its result, and whether it still answers duplicate submissions."""
+    """Show the job that holds a key, its result, and whether duplicate submissions still return it."""
     from jobclaim.jobs.protocol import lifecycle
     from jobclaim.views.records import job_record
 
@@ -72,7 +72,7 @@ Examples:
 @output_option
 @pass_session
 def clear(session: Session, task: str, key: str | None, values: str | None, output: Format | None) -> None:
-    """Clear a key, so that the next submission with it runs. A completed job no longer answers; a waiting one is
+    """Clear a key, so that the next submission with it runs. A completed job gives up the key; a waiting one is
     cancelled.
 
     A running job is refused: cancel it first. A crashed job never holds its key forever, so this is for results that

@@ -44,7 +44,7 @@ Examples:
 @click.option("-k", "--kind", help="Only jobs with this kind of failure: TRANSIENT, PERMANENT, TIMEOUT ...")
 @click.option("--tag", "tags", multiple=True, help="Only jobs with this tag; may be repeated.")
 @click.option("--argument", help="Only jobs with this text in their arguments, as JSON; case does not matter.")
-@click.option("--error", help="Only jobs with this text in a failure's exception, message or place.")
+@click.option("--error", help="Only jobs with this text in a failure's exception, message or place in the code.")
 @click.option("--id", "id_pattern", help="Only jobs with this id; * matches anything.")
 @click.option("--key", help="Only jobs with this idempotency key; * matches anything.")
 @click.option("--worker", "worker_id", help="Only jobs that this worker claimed.")
@@ -80,8 +80,8 @@ def command(
 ) -> None:
     """List jobs by state: open ones by their due time, ended ones newest first.
 
-    A filter looks through at most 2,000 jobs of each state, never the whole table, and says which; a cursor continues
-    there. Completed jobs are listed unless JOBCLAIM_INDEX_COMPLETED=false.
+    A filter reads at most 2,000 jobs of each state, never the whole table. The output says where it stopped, and
+    --cursor continues there. Completed jobs are listed unless JOBCLAIM_INDEX_COMPLETED=false.
     """
     from jobclaim.jobs import InvalidInput
     from jobclaim.views.job_filter import JobFilter

@@ -25,9 +25,9 @@ LINES = {
 def command() -> None:
     """Pause a queue, a task or a schedule, or list what is paused.
 
-    The whole fleet honours a pause within one heartbeat (JOBCLAIM_HEARTBEAT_SECONDS). Running jobs go on. Jobs of a
+    The whole fleet honors a pause within one heartbeat (JOBCLAIM_HEARTBEAT_SECONDS). Running jobs continue. Jobs of a
     paused queue or task are still accepted; they stay PENDING, use up no attempt, and start when the pause ends, unless
-    their `expires` has passed by then. A paused schedule's ticks are skipped, not made up for.
+    their `expires` has passed by then. A paused schedule's ticks are skipped and not submitted later.
     """
 
 
@@ -70,7 +70,7 @@ def _pause(kind: str, text: str) -> None:
 
 
 _pause("queue", "Pause a queue: workers do not receive its messages, and its jobs stay PENDING.")
-_pause("task", "Pause a task on every queue: its jobs stay PENDING, also those of task code that claims by itself.")
+_pause("task", "Pause a task on every queue: its jobs stay PENDING, even if task code claims them.")
 _pause("schedule", "Pause a schedule: beat skips its ticks.")
 
 

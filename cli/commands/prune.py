@@ -29,7 +29,7 @@ def command(session: Session, dry_run: bool, limit: int | None, rate: float, out
     """Delete ended jobs that are past their retention, in tables without a TTL.
 
     DynamoDB deletes them by itself where TTL is on (`jobclaim up` turns it on). This command reads the whole table, so
-    run it rarely. Open jobs are never touched. Exits with 5 when --limit left some.
+    run it rarely. Open jobs are never touched. Exits with 5 when --limit left some of them.
     """
     from jobclaim.jobs.repo.pruning import prune
 

@@ -28,14 +28,14 @@ Examples:
 @output_option
 @pass_session
 def command(session: Session, /, queue: str, **options: Any) -> None:
-    """Cancel all jobs of QUEUE that wait now, also those that are due later or wait for a resume. None is lost: they
-    are CANCELLED, with the reason, and `jobclaim submit` or their program submits them again.
+    """Cancel all jobs of QUEUE that wait now, including those that are due later or wait for a resume. They stay in the
+    table as CANCELLED, with the reason; to run one after all, submit it again.
 
-    Running jobs go on; jobs that are submitted meanwhile are kept: `jobclaim pause queue` holds them.
+    Running jobs continue. Jobs submitted during the purge are kept; `jobclaim pause queue` makes them wait.
 
-    Messages stay in SQS, on purpose: those of cancelled jobs are refused by the claim and deleted when a worker comes
-    to them. SQS's own purge would also delete the messages of jobs that are submitted meanwhile, which recovery would
-    have to send again, and those of plain Celery tasks, which nothing else remembers.
+    Messages stay in SQS on purpose: when a worker receives one of a cancelled job, the claim is refused and the message
+    deleted. SQS's own purge would also delete the messages of jobs submitted during the purge, which recovery would
+    have to send again, and those of plain Celery tasks, which are stored nowhere else.
 
     Exits with 5 when only some jobs could be cancelled, and with 130 when it was interrupted.
     """

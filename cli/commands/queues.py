@@ -32,9 +32,9 @@ Examples:
 def command(session: Session, watch: int | None, capacity: bool, output: Format | None) -> None:
     """Show every queue: messages in SQS, jobs in DynamoDB, the oldest waiting job, and how much of the SLA it has used.
 
-    Reads at most the oldest 100 open jobs of each queue and index shard; a + marks counts that are higher. More than
-    100 % means that the SLA is missed now. --capacity also reads the fleet, and recommends processes from the wait of
-    the oldest job and from how busy the workers are.
+    Reads at most the oldest 100 open jobs of each queue and index shard; a + after a count means "or more". More than
+    100 % means that the SLA is missed now. --capacity also reads the workers' records, and recommends a number of
+    processes for each queue from the wait of its oldest job and from how busy its workers are.
     """
     from jobclaim.infra.clients import sqs_client
     from jobclaim.views.queue_status import queue_statuses

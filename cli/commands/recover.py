@@ -37,8 +37,8 @@ Examples:
 def command(session: Session, every: int | None, output: Format | None) -> None:
     """Find orphans and lost messages: fail or retry the orphans, and send the messages again.
 
-    Safe to run beside the scheduled recovery and beside itself: every write is conditional on what was read. A single
-    pass exits with 5 when something could not be read, written or sent; the next pass tries it again.
+    Safe to run alongside scheduled recovery and other copies of this command: every write is conditional on what was
+    read. A single pass exits with 5 when it could not read, write or send something; the next pass tries it again.
     """
     if every is not None and every < MIN_EVERY_MS:
         raise click.BadParameter(f"{every} ms is too short; the minimum is {MIN_EVERY_MS} ms", param_hint="--every")

@@ -25,8 +25,8 @@ Examples:
 def command(session: Session, job_id: str, name: str, payload: str, output: Format | None) -> None:
     """Deliver the value that a job waits for under NAME, and start the job again at once.
 
-    A value that arrives before the body waits is kept for it. The first value of a name counts; repeating the same
-    value succeeds.
+    A value that arrives before the body waits is kept for it. Only the first value for a name counts: sending the same
+    value again succeeds, and a different one is refused.
     """
     from jobclaim.cli.job_columns import columns
     from jobclaim.cli.output import table

@@ -31,9 +31,9 @@ Examples:
 )
 @click.option("--edit", is_flag=True, help="Edit the payload in $EDITOR, and run it as a new job.")
 @click.option("--payload", metavar="JSON", help="Run this payload as a new job: JSON, @file, or - for standard input.")
-@click.option("--resolve", is_flag=True, help="With another payload: mark the old dead letter as RESOLVED.")
-@click.option("--key", help="With another payload: idempotency key of the new job.")
-@click.option("--reason", default="", help="With another payload: in the audit trail.")
+@click.option("--resolve", is_flag=True, help="With --edit or --payload: mark the old dead letter as RESOLVED.")
+@click.option("--key", help="With --edit or --payload: idempotency key of the new job.")
+@click.option("--reason", default="", help="With --edit or --payload: why; stored in the audit trail.")
 @output_option
 @pass_session
 def command(
@@ -49,9 +49,9 @@ def command(
 ) -> None:
     """Start FAILED jobs again, with their full number of attempts. Completed steps are not run again.
 
-    With --edit or --payload an ended job stays as it is, and a new job runs its task with another payload: checked
-    against the task where its code is importable, linked to the old one in `jobclaim show`. What followed the old job
-    in a chain or chord does not follow the new one.
+    With --edit or --payload, the ended job stays as it is, and a new job runs the same task with a different payload.
+    The payload is checked against the task if its code can be imported, and `jobclaim show` links the two jobs. What
+    followed the old job in a chain or chord does not follow the new one.
 
     Exits with 5 when only some jobs could be started.
     """

@@ -25,7 +25,7 @@ Examples:
 @pass_session
 def command(session: Session, job_id: str, payload: bool, watch: int | None, output: Format | None) -> None:
     """Show one job: its state, its progress, what it waits for, and every attempt: who claimed it, until when, how it
-    ended. A waiting job that is held by a pause says whose, until when and why.
+    ended. If a pause holds the job, also who paused it, until when and why.
     """
     from jobclaim.cli.job_view import show_job
     from jobclaim.jobs.storage.edits import Edits

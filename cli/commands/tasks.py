@@ -30,9 +30,9 @@ Examples:
 def command(session: Session, task: str, by: str | None, output: Format | None) -> None:
     """Show what ran in the last 24 hours, by task: runs, failure rate, p50 and p95 of duration and wait.
 
-    With the name of a TASK: the same by hour. A run is an attempt that completed or failed; a retried one failed.
-    Durations are those of completed runs. A task is marked if it fails or lasts unusually against its week before.
-    Reads at most ten requests, 100 tasks.
+    With the name of a TASK: the same by hour. A run is an attempt that completed or failed; one that is retried has
+    failed. Durations are those of completed runs. A task is marked if it failed unusually often or ran unusually long
+    compared with the week before. Makes at most ten requests, and shows at most 100 tasks.
     """
     if not session.settings.statistics:
         remark("Statistics are off: JOBCLAIM_STATISTICS=true counts runs from now on.")

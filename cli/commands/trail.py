@@ -21,8 +21,8 @@ Examples:
 @click.option("--who", default="", help="Part of the name, of the AWS identity's ARN, or its AWS user id.")
 @click.option("--verb", default="", help="What was done: retry, cancel, dead queue redrive, ...")
 @click.option("--what", default="", help="Part of what it was done to, such as a job id.")
-@click.option("--since", type=Past(), help="Only acts since then: 2h, 7d, yesterday, 14:30; UTC.")
-@click.option("--until", type=Past(), help="Only acts before that time.")
+@click.option("--since", type=Past(), help="Only actions since then: 2h, 7d, yesterday, 14:30; UTC.")
+@click.option("--until", type=Past(), help="Only actions before that time.")
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @output_option
 @pass_session
@@ -36,9 +36,9 @@ def command(
     limit: int,
     output: Format | None,
 ) -> None:
-    """Show the audit trail, newest first: acts by command line, dashboard, API and Python.
+    """Show the audit trail, newest first: actions by command line, dashboard, API and Python.
 
-    "by" is the name that was given; "aws" is the identity whose credentials did it, as AWS names it. At most 1,000
+    "by" is the name that the person gave; "aws" is the AWS identity whose credentials were used. At most 1,000
     entries are read; the last line says when there may be more.
     """
     from jobclaim.cli.commands.dead.columns import AUDIT_COLUMNS

@@ -24,10 +24,10 @@ Examples:
 @report_option
 @pass_session
 def command(session: Session, kind: str, name: str, reason: str, by: str, output: Format | None) -> None:
-    """End a pause: workers go on within one heartbeat.
+    """End a pause: workers continue within one heartbeat.
 
-    The messages of a paused queue are still there, unless it was paused for longer than SQS keeps them (4 days). Those,
-    and the messages of a paused task, are sent again by the next recovery pass.
+    The messages of a paused queue are still there, unless it was paused for longer than SQS keeps them (4 days). The
+    next recovery pass sends expired messages, and those of a paused task, again.
     """
     from jobclaim.fleet.pauses import unpause
     from jobclaim.fleet.person import whoami

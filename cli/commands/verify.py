@@ -57,10 +57,10 @@ def command(
 ) -> None:
     """Run real workers under random faults, and report how often each guarantee was tested and whether it held.
 
-    Workers and their children are killed, frozen and replaced, messages are copied, lost, sent again and forged,
-    connections reset and responses lost, by proxies in front of DynamoDB and SQS. The run uses an embedded AWS, or your
-    emulators, with temporary tables and queues that are deleted again. Your deployment is not touched, and your
-    settings do not apply. Exits with 4 when a guarantee is broken or was never tested.
+    Workers and their child processes are killed, frozen and replaced. Proxies in front of DynamoDB and SQS copy, lose,
+    repeat and forge messages, reset connections and lose responses. The run uses an embedded AWS, or your emulators,
+    with temporary tables and queues that are deleted again. Your deployment is not touched, and your settings do not
+    apply. Exits with 4 when a guarantee is broken or was never tested.
     """
     from jobclaim.verify import report as reports
     from jobclaim.verify.trial import try_promises

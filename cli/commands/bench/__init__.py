@@ -31,9 +31,9 @@ Examples:
 def command(session: Session, jobs: int, threads: int, yes: bool, output: Format | None) -> None:
     """Run empty jobs through the job table and a temporary queue, and report their latency and cost.
 
-    They are submitted, claimed and ended from this machine, as tasks and workers do it, and deleted again with their
-    queue: no worker sees them, and nothing else is touched. Units are those that DynamoDB reports; dollars are list
-    prices of us-east-1 (100 jobs cost less than a tenth of a cent). Needs permission to create and delete a queue.
+    This machine submits, claims and ends the jobs as tasks and workers would, then deletes them and the queue: no
+    worker sees them, and nothing else is touched. Units are those that DynamoDB reports; dollars are list prices of
+    us-east-1 (100 jobs cost less than a tenth of a cent). Needs permission to create and delete a queue.
     """
     from jobclaim.cli.commands.bench.measuring import measure
 

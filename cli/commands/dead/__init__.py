@@ -151,8 +151,8 @@ Examples:
 def stats(session: Session, /, window: int, output: Format | None, **asked: Any) -> None:
     """Count dead letters by state, kind, task, queue and time of failure.
 
-    Rows of "automatic retries" count those of the last day, of all tasks, whatever the filter: how many completed, how
-    many failed again, and the percentage that completed.
+    The rows "automatic retries" ignore the filter. They count the automatic retries of all tasks in the last day: how
+    many completed, how many failed again, and the percentage that completed.
     """
     from jobclaim.cli.commands.dead.columns import STAT_COLUMNS
     from jobclaim.recovery.dead.healing import healing
@@ -220,7 +220,7 @@ def _act(verb: Verb, text: str, states: Sequence[str], examples: str) -> None:
         "--all",
         "everything",
         is_flag=True,
-        help="All dead letters that are open, or in --state; instead of job ids or a filter.",
+        help="All dead letters in --state, instead of job ids or a filter.",
     )
     @click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing.")
     @click.option("-n", "--limit", type=click.IntRange(min=1), help="Maximum number of jobs.")
@@ -277,8 +277,8 @@ def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bo
     return bool(job_ids)
 
 
-_act("retry", "Retry dead letters, with all their attempts.", STATES, RETRY)
-_act("resolve", "Mark dead letters as done, by hand or elsewhere.", OPEN, RESOLVE)
+_act("retry", "Retry dead letters, with their full number of attempts.", STATES, RETRY)
+_act("resolve", "Mark dead letters as resolved, because their work was done by hand or elsewhere.", OPEN, RESOLVE)
 _act("abandon", "Mark dead letters as no longer wanted.", OPEN, ABANDON)
 
 

@@ -127,5 +127,5 @@ def _run(session: Session, verb: str, name: str, message_ids: tuple[str, ...], o
         click.get_current_context().exit(ExitCode.PARTIAL if report.done else ExitCode.NOT_FOUND)
 
 
-_mover("redrive", "Send messages to their queue again.", REDRIVE)
-_mover("discard", "Delete messages.", DISCARD)
+_mover("redrive", "Send messages of a dead-letter queue to their queue again: those named, otherwise all.", REDRIVE)
+_mover("discard", "Delete messages of a dead-letter queue: those named, otherwise all.", DISCARD)

@@ -22,7 +22,7 @@ Examples:
     type=click.IntRange(1),
     default=2,
     show_default=True,
-    help="Number of the worker's processes.",
+    help="Number of worker processes.",
 )
 @click.option("-q", "--queue", "queues", multiple=True, help="Queue of the worker; may be repeated. Default: all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local AWS. Default: a free one.")

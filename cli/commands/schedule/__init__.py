@@ -68,14 +68,20 @@ Examples:
 """
 )
 @_app_option
-@click.option("--static", "roots", multiple=True, type=click.Path(exists=True, path_type=Path), help="Read source.")
+@click.option(
+    "--static",
+    "roots",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Read source files only; import nothing.",
+)
 @click.option("--live", is_flag=True, help="Read from the fleet table which queues workers listen to.")
 @click.option(
     "--hotspot",
     type=click.IntRange(min=2),
     default=5,
     show_default=True,
-    help="Number of entries in one minute that is reported.",
+    help="Report a minute in which at least this many entries fire.",
 )
 @click.option("--baseline", type=click.Path(path_type=Path), help="File of known findings, which are not reported.")
 @click.option("--write-baseline", is_flag=True, help="Write the current findings to --baseline.")
@@ -104,8 +110,8 @@ def validate(
     output: Format | None,
     **flags: bool,
 ) -> None:
-    """Find duplicates, hotspots, missing idempotency, orphaned tasks, expires, queues without a consumer, crontabs that
-    never fire, and clock changes.
+    """Find duplicates, hotspots, missing idempotency, orphaned tasks, risky `expires`, queues without a consumer,
+    crontabs that never fire, and ticks that a clock change skips or repeats.
 
     Exits with 4 when there are findings, and with 1 when a requested check could not be made.
     """

@@ -57,10 +57,10 @@ Examples:
 )
 @click.option("-q", "--queue", help="Queue of the job; default: the task's own, otherwise its route.")
 @click.option("--key", help="Idempotency key: equal keys of one task are one job.")
-@click.option("--ttl", type=Duration(), help="How long the key answers after the job completed; default: by settings.")
+@click.option("--ttl", type=Duration(), help="How long a completed job keeps its key; default: from the settings.")
 @click.option("--at", "at", type=Moment(), help="Earliest start, ISO 8601 with a zone.")
 @click.option("--in", "delay", type=Duration(), help="Delay until the earliest start: 90, 10s, 5m, 2h, 1d.")
-@click.option("--tag", "tags", multiple=True, help="Word by which people find the job: customer:42; may be repeated.")
+@click.option("--tag", "tags", multiple=True, help="Tag to find the job by, such as customer:42; may be repeated.")
 @click.option("--plain", is_flag=True, help="Declare that TASK claims its job itself, if its code does not show it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --plain.")
 @click.option("--wait", is_flag=True, help="Follow the job to its end.")
@@ -87,7 +87,7 @@ def command(
     """Write a job for TASK, send its message, and print the job.
 
     With --wait the exit code is 0 only for COMPLETED, 1 for FAILED or CANCELLED, and 5 when --timeout has passed
-    and the job has not ended. Ctrl-C ends the waiting, with 130; the job runs on.
+    and the job has not ended. Ctrl-C stops waiting and exits with 130; the job continues.
     """
     from jobclaim.fleet.acting import acted
     from jobclaim.workers.submission.by_name import submit

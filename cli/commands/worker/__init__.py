@@ -54,7 +54,10 @@ def _options(function: click.decorators.FC) -> click.decorators.FC:
     for option in (
         click.argument("further", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]"),
         click.option(
-            "-c", "--concurrency", type=click.IntRange(min=1), help="Number of processes; default: that of the queues."
+            "-c",
+            "--concurrency",
+            type=click.IntRange(min=1),
+            help="Number of processes; default: the largest of its queues.",
         ),
         click.option(
             "-q", "--queue", "queues", multiple=True, help="Queue to listen to; may be repeated. Default: all."
@@ -124,13 +127,13 @@ Examples:
 )
 @click.argument("name", required=False)
 @click.option("--id", "worker_id", help="Stop any worker of the fleet, by the id that `monitor` shows.")
-@click.option("--within", type=Duration(), help="Time for it to end, jobs included; default the stop timeout.")
+@click.option("--within", type=Duration(), help="Time for the worker and its jobs to end; default: the stop timeout.")
 @output_option
 @pass_session
 def stop(session: Session, name: str | None, worker_id: str | None, within: int | None, output: Format | None) -> None:
-    """Stop a worker of this machine and wait until it has ended, or request a worker of the fleet to stop.
+    """Stop a worker on this machine and wait until it has ended, or ask any worker of the fleet to stop (--id).
 
-    Running jobs may continue until shortly before the end of its time; what still runs then is released or failed.
+    Running jobs may continue until shortly before the time is up; jobs that still run then are released or fail.
     """
     if worker_id is not None:
         if within is not None:
@@ -155,7 +158,7 @@ Examples:
 @output_option
 @pass_session
 def restart(session: Session, name: str | None, output: Format | None) -> None:
-    """Stop a worker of this machine, and start it again with the same command line."""
+    """Stop a worker on this machine, and start it again with the same command line."""
     from jobclaim.cli.commands.worker.local import LocalWorker
 
     worker = LocalWorker.of(session.settings, name)
@@ -181,7 +184,7 @@ Examples:
 @output_option
 @pass_session
 def health(session: Session, name: str | None, max_silence: int, output: Format | None) -> None:
-    """Check the health of a worker of this machine, for containers and monitors.
+    """Check the health of a worker on this machine, for containers and monitors.
 
     Reads the file that the worker's event loop touches, and calls neither AWS nor the worker. Exits with 4 when the
     worker is stuck or not running.

@@ -43,11 +43,13 @@ Examples:
 )
 @click.argument("name", required=False)
 @click.argument("stop_command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND]")
-@click.option("--every", type=Duration(), default="2s", show_default=True, help="Time between two looks.")
-@click.option("--within", type=Duration(), help="Time for jobs where a group scales in; default the stop timeout.")
-@click.option("--group", "group_name", help="Auto Scaling group to tell when the worker has ended; needs --hook.")
+@click.option("--every", type=Duration(), default="2s", show_default=True, help="Time between two checks.")
+@click.option(
+    "--within", type=Duration(), help="Time for jobs to end when a group scales in; default: the stop timeout."
+)
+@click.option("--group", "group_name", help="Auto Scaling group to notify when the worker has ended; needs --hook.")
 @click.option("--hook", help="The group's lifecycle hook.")
-@click.option("--metadata-url", help="The instance's metadata service; default EC2's own.")
+@click.option("--metadata-url", help="URL of the instance's metadata service; default: EC2's own.")
 @report_option
 @pass_session
 def watch_interruption(
@@ -61,11 +63,12 @@ def watch_interruption(
     metadata_url: str | None,
     output: Format | None,
 ) -> None:
-    """Wait until EC2 says that this instance is going to end, then stop the worker in the time that is left.
+    """Wait until EC2 announces that this instance will end, then stop the worker in the time that is left.
 
-    Two notices count: a spot interruption, two minutes ahead, and a group that scales in or replaces the instance. The
-    worker is sent SIGTERM, or COMMAND is run and must wait for its end; where systemd restarts the worker, COMMAND is
-    `systemctl stop`. Then the group, which waits for its lifecycle hook, is told to go on, and this command ends.
+    EC2 announces a spot interruption two minutes ahead, and that an Auto Scaling group scales in or replaces the
+    instance. The worker gets SIGTERM; or COMMAND is run, which must return only when the worker has ended (where
+    systemd restarts the worker, use `systemctl stop`). Then this command completes the group's lifecycle hook, for
+    which the group waits, and ends.
     """
     from jobclaim.cli.commands.worker.local import LocalWorker, stop_seconds
     from jobclaim.infra.metadata import METADATA_URL, Metadata

@@ -87,7 +87,9 @@ Examples:
   jobclaim worker all stop --within 5m
 """
 )
-@click.option("--within", type=Duration(), help="Time for them to end, jobs included; default the stop timeout.")
+@click.option(
+    "--within", type=Duration(), help="Time for the workers and their jobs to end; default: the stop timeout."
+)
 @output_option
 @pass_session
 def stop(session: Session, within: int | None, output: Format | None) -> None:
