@@ -15,7 +15,7 @@ def existing_file(path: str) -> Path:
     Raises
     ------
     FileNotFoundError
-        With the absolute path: a worker's working directory is often not where the caller was.
+        The message has the absolute path, because a worker's working directory often differs from the caller's.
     """
     found = Path(path)
     if not found.is_file():

@@ -18,7 +18,7 @@ def delete_older_than(
 ) -> dict[str, Any]:
     """Delete the files directly in a directory that were last changed more than ``days`` ago.
 
-    Links and directories are left alone. A file that is deleted by another process meanwhile is not an error.
+    Links and directories are not deleted. It is not an error if another process deletes a file first.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def delete_older_than(
     Raises
     ------
     ValueError, NotADirectoryError
-        Nothing was deleted.
+        The arguments are invalid; nothing was deleted.
     """
     if not days > 0:
         raise ValueError(f"days={days!r} must be above 0: it would delete files that are in use")

@@ -18,7 +18,7 @@ def append_notification(outbox: Path, recipient: str, message: str) -> dict[str,
     Raises
     ------
     ValueError
-        No recipient.
+        The recipient is empty.
     """
     if not recipient.strip():
         raise ValueError(f"recipient={recipient!r} is empty; name who is to be notified")
@@ -31,7 +31,7 @@ def append_notification(outbox: Path, recipient: str, message: str) -> dict[str,
     return {"outbox": str(outbox), "to": recipient}
 
 
-# It is unknown whether a killed attempt had already sent: an orphan stays FAILED until a person decides.
+# It is unknown whether a killed attempt had already sent the message, so an orphan stays FAILED until a person decides.
 @shared_task(base=JobTask, bind=True, name="examples.send_notification", on_orphan="fail")
 def send_notification(self: JobTask, recipient: str, message: str, outbox: str = "outbox.jsonl") -> dict[str, Any]:
     """Queue ``message`` for ``recipient`` in the outbox file."""

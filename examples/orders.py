@@ -1,7 +1,7 @@
 """An order that is charged once, although its worker is killed three times.
 
 The order and its job are written in one transaction, and so are the charge, the ledger entry and the job's completion:
-no crash, lost response, second delivery or zombie writes only some of them, or any of them twice. To run it:
+whatever crashes, is lost or is delivered twice, all of them are written once or none is. To run it:
 ``python -m examples.orders`` starts a local AWS and a worker, kills the worker's process at three places, and shows the
 account.
 """

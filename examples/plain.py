@@ -1,7 +1,7 @@
-"""The plain way: ordinary Celery tasks that claim their jobs themselves. `JobTask` does the same for you.
+"""Ordinary Celery tasks that claim their jobs themselves. `JobTask` does the same for you.
 
 The message holds the job's id and nothing else. The delivery that wins the conditional write PENDING -> PROCESSING runs
-the body; every other one (a second delivery, a message sent again) skips it.
+the body; every other delivery (a duplicate, a message sent again) skips it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ repo = JobRepo.from_settings(Settings())  # connects on first use, separately in
 
 @shared_task(bind=True, name="examples.plain_count_words")
 def plain_count_words(self: Task, job_id: str) -> dict[str, Any]:
-    """Claim the job with the function names that code bases which write the status themselves commonly use."""
+    """Claim the job with the method names that projects with a status column of their own commonly use."""
     claimed, job = repo.conditional_update_status_to_processing(
         job_id=job_id, celery_task_id=self.request.id, expected_status="PENDING"
     )

@@ -32,7 +32,7 @@ def totals(rows: Iterable[Mapping[str, str]], *, group_by: str, value: str) -> d
     for count, row in enumerate(rows, start=1):
         for column in (group_by, value):
             if row.get(column) is None:
-                raise ValueError(f"row {count} has no column {column!r}; there are {sorted(row)}")
+                raise ValueError(f"row {count} has no column {column!r}; its columns are {sorted(row)}")
         sums[row[group_by]] = sums.get(row[group_by], Decimal(0)) + _number(row[value], count, value)
     ordered = sorted(sums.items(), key=lambda pair: (-pair[1], pair[0]))
     return {
@@ -59,5 +59,5 @@ def _number(text: str, row: int, column: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise ValueError(f"row {row}: {column}={text!r} is no number; correct the file")
+        raise ValueError(f"row {row}: {column}={text!r} is not a number; correct the file")
     return number

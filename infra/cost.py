@@ -83,7 +83,7 @@ def table() -> str:
     columns = [monthly(size) for size in SIZES]
     lines = [f"| | {' | '.join(size.name for size in SIZES)} |", "|---|" + "---:|" * len(SIZES)]
     lines += [f"| {name} | {' | '.join(_dollars(column[name]) for column in columns)} |" for name in columns[0]]
-    lines.append(f"| **together** | {' | '.join(f'**{_dollars(sum(column.values()))}**' for column in columns)} |")
+    lines.append(f"| **total** | {' | '.join(f'**{_dollars(sum(column.values()))}**' for column in columns)} |")
     per_million = [sum(column.values()) / size.jobs * 1e6 for column, size in zip(columns, SIZES, strict=True)]
     lines.append(f"| per million jobs | {' | '.join(map(_dollars, per_million))} |")
     return "\n".join(lines)

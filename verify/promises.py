@@ -194,8 +194,8 @@ class Evidence:
 
 PROBED: Final[Mapping[str, str]] = {
     "bad-input": "Bad input is refused before anything is written",
-    "decisions": "What follows an end rests on that end",
-    "cancel": "A cancelled job that waits never starts, one that runs is stopped",
+    "decisions": "A decision about an ended job applies to the end it was made for",
+    "cancel": "A cancelled pending job never starts; a running one is stopped",
     "costs": "Requests per job are known",
     "effects": "Effects are made exactly once",
     "steps": "A finished step is not run again",
@@ -243,7 +243,9 @@ def old_message(evidence: Evidence) -> Rule:
             for earlier, later in pairwise(spans)
             if later[1] < earlier[2]
         ]
-    return Rule("old-message", "An old message starts nothing later", evidence.hit("old message sent again"), offenders)
+    return Rule(
+        "old-message", "An old message cannot start a later attempt", evidence.hit("old message sent again"), offenders
+    )
 
 
 def misaddressed_message(evidence: Evidence) -> Rule:
@@ -260,7 +262,10 @@ def misaddressed_message(evidence: Evidence) -> Rule:
         if (promise := evidence.by_id.get(start.job_id)) is not None and promise.task in NEVER
     ]
     return Rule(
-        "misaddressed-message", "A message says which job; the job says what runs, and when", tries, offenders + early
+        "misaddressed-message",
+        "A message only names a job; the stored job decides what runs, and when",
+        tries,
+        offenders + early,
     )
 
 
@@ -294,7 +299,9 @@ def lost_answer(evidence: Evidence) -> Rule:
         and (job.status, job.attempt) == (JobStatus.COMPLETED, attempt)
     ]
     tries = evidence.hits.get("DynamoDB answer lost", 0)
-    return Rule("lost-answer", "Who wrote is told so, although the answer was lost", tries, offenders)
+    return Rule(
+        "lost-answer", "A writer learns that its write was applied, even if the response was lost", tries, offenders
+    )
 
 
 def nothing_lost(evidence: Evidence) -> Rule:
@@ -320,7 +327,10 @@ def every_job_ends(evidence: Evidence) -> Rule:
     others = [f"{job_id} is open" for job_id in evidence.left_open]
     offenders = [text for job in evidence.jobs.values() for text in _accounts(job)]
     return Rule(
-        "every-job-ends", "Every job ends, within its attempts", len(evidence.jobs), still + due + others + offenders
+        "every-job-ends",
+        "Every job ends, within its maximum of attempts",
+        len(evidence.jobs),
+        still + due + others + offenders,
     )
 
 
@@ -358,7 +368,7 @@ def orphans(evidence: Evidence) -> Rule:
             offenders.append(f"{job.job_id} was tried again")
         if job.failure and job.failure.kind is FailureKind.ORPHANED and not (cut_off and job.failure.message):
             offenders.append(f"{job.job_id} does not say why it failed")
-    return Rule("orphan", "An orphan is not tried again unless its task says so", tries, offenders)
+    return Rule("orphan", "An orphan is not retried unless its task allows it", tries, offenders)
 
 
 def lost_worker(evidence: Evidence) -> Rule:
@@ -371,7 +381,7 @@ def lost_worker(evidence: Evidence) -> Rule:
                 tries += 1
                 if past.ended_at - killed_at > LOST_WORKER_MS:
                     offenders.append(f"{job.job_id} after {(past.ended_at - killed_at) / 1000:.0f} s")
-    return Rule("lost-worker", "A lost worker's jobs are settled within 70 s", tries, offenders)
+    return Rule("lost-worker", "A lost worker's jobs are failed or retried within 70 s", tries, offenders)
 
 
 def healthy_attempt(evidence: Evidence) -> Rule:
@@ -385,7 +395,7 @@ def healthy_attempt(evidence: Evidence) -> Rule:
         and not 0 < evidence.workers.get(_main_process(past.worker_id), (0, 0))[0] <= past.ended_at
         and not _in_trouble(evidence, past.ended_at)
     ]
-    return Rule("healthy-attempt", "No orphan is made of a healthy attempt", len(evidence.ends), offenders)
+    return Rule("healthy-attempt", "A healthy attempt is not treated as an orphan", len(evidence.ends), offenders)
 
 
 def in_time(evidence: Evidence) -> Rule:
@@ -401,14 +411,17 @@ def in_time(evidence: Evidence) -> Rule:
         late_ms = job.claimed_at - job.created_at - promise.expires * 1000
         if promise.expires and job.attempt == 1 and job.claimed_at and late_ms > 0:
             offenders.append(f"{job.job_id} was claimed {late_ms / 1000:.1f} s after it expired")
-    return Rule("in-time", "A job starts neither before its time nor after it expired", tries, offenders)
+    return Rule("in-time", "A job does not start before its time, or after it expired", tries, offenders)
 
 
 def deploys(evidence: Evidence) -> Rule:
     """Who is asked to end ends in time and in good order; what becomes of its jobs the other promises tell."""
     tries = sum(count for kind, count in evidence.struck.items() if "deploy" in kind)
     return Rule(
-        "deploy", "A deploy loses and doubles nothing", tries, [text for text in evidence.died if "asked" in text]
+        "deploy",
+        "A deploy neither loses nor duplicates jobs",
+        tries,
+        [text for text in evidence.died if "asked" in text],
     )
 
 
@@ -430,7 +443,7 @@ def results(evidence: Evidence) -> Rule:
         for _, job in evidence.completed
         if job.expires_at < job.finished_at / 1000 + least - 1
     ]
-    return Rule("results", "A result is there until its retention is over", len(evidence.completed), offenders)
+    return Rule("results", "A result is available until its retention has passed", len(evidence.completed), offenders)
 
 
 def canvas(evidence: Evidence) -> Rule:
@@ -463,7 +476,9 @@ def unsent(evidence: Evidence) -> Rule:
         for _, job in evidence.known
         if job.failure and job.failure.kind is FailureKind.CONFIGURATION
     ]
-    return Rule("unsent", "A job that exists is sent", evidence.hit("message lost"), offenders)
+    return Rule(
+        "unsent", "A stored job is dispatched while it can still start", evidence.hit("message lost"), offenders
+    )
 
 
 def limits(evidence: Evidence) -> Rule:
@@ -486,12 +501,12 @@ def limits(evidence: Evidence) -> Rule:
         running += change
         if running > TOGETHER:
             offenders.append(f"{running} at once when {job_id} started")
-    return Rule("limits", "Concurrency holds for the fleet", len(bodies), offenders)
+    return Rule("limits", "A concurrency limit holds for the whole fleet", len(bodies), offenders)
 
 
 def no_arguments_in_logs(evidence: Evidence) -> Rule:
     """No line of any process shows the argument that every call has."""
-    return Rule("no-arguments-in-logs", "No argument in a log line", evidence.log_lines, list(evidence.secrets))
+    return Rule("no-arguments-in-logs", "Log lines contain no arguments", evidence.log_lines, list(evidence.secrets))
 
 
 def explained_ends(evidence: Evidence) -> Rule:
@@ -524,8 +539,8 @@ def processes_survive(evidence: Evidence) -> Rule:
 
 
 def audit(evidence: Evidence) -> Rule:
-    """Table and queues agree."""
-    return Rule("audit", "Table and queues agree", len(evidence.jobs), list(evidence.findings))
+    """The job table and the queues are consistent."""
+    return Rule("audit", "The job table and the queues are consistent", len(evidence.jobs), list(evidence.findings))
 
 
 def faults(evidence: Evidence) -> Rule:

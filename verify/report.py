@@ -57,11 +57,11 @@ class Section:
 def sections(evidence: Evidence, figures: Figures) -> list[Section]:
     """Put the run's figures into tables."""
     return [
-        Section("Jobs by end", _ends(evidence)),
+        Section("Jobs by outcome", _ends(evidence)),
         Section("Attempts", _attempts(evidence)),
         Section("What was refused and recovered", _settled(evidence, figures.told)),
-        Section("Strikes", [*_counts(evidence.struck), ("found nobody to hit", f"{figures.missed:,}")]),
-        Section("Requests that met a fault", _counts(figures.hits)),
+        Section("Strikes", [*_counts(evidence.struck), ("found no target", f"{figures.missed:,}")]),
+        Section("Requests with an injected fault", _counts(figures.hits)),
         Section("Requests", [*_counts(figures.requests), _per_job(evidence, figures.requests)]),
     ]
 
@@ -70,11 +70,11 @@ def summary(evidence: Evidence, figures: Figures, rules: Sequence[Rule]) -> str:
     """Tell the run in one line."""
     broken = sum(rule.state == "broken" for rule in rules)
     untested = sum(rule.state == "untested" for rule in rules)
-    end = f"{len(rules) - broken - untested} promises held, {broken} broken, {untested} not put to the test."
+    end = f"{len(rules) - broken - untested} promises held, {broken} broken, {untested} not tested."
     return (
         f"Seed {figures.seed}: {len(evidence.by_id):,} jobs in {figures.minutes:.1f} minutes of chaos, "
-        f"{sum(evidence.struck.values()):,} strikes, {sum(figures.hits.values()):,} requests that met a fault; all was "
-        f"drained {figures.drained_in:.0f} s after the last fault. {end}"
+        f"{sum(evidence.struck.values()):,} strikes, {sum(figures.hits.values()):,} requests with an injected fault; "
+        f"everything was drained {figures.drained_in:.0f} s after the last fault. {end}"
     )
 
 
@@ -113,7 +113,7 @@ def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rul
 def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: str) -> str:
     """Give the same as a page."""
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores."
-    lines = ["# The guarantees, put to the test from outside", "", f"`{command}`", ""]
+    lines = ["# The guarantees, tested from outside", "", f"`{command}`", ""]
     lines += [f"{summary(evidence, figures, rules)} {machine}", ""]
     lines += ["| promise | check | times tested | | broken by |", "|---|---|---:|---|---|"]
     lines += [f"| {rule.name} | `{rule.code}` | {rule.tries:,} | {rule.state} | {rule.finding()} |" for rule in rules]

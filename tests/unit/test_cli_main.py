@@ -94,7 +94,7 @@ def test_every_command_that_reports_something_takes_o_json(path: str) -> None:
 
 def test_the_docs_name_the_commands_that_report_nothing() -> None:
     text = " ".join((ROOT / "docs" / "operations.md").read_text().split())
-    [named] = re.findall(r"accepts `-o json`. The exceptions are (.*?), which print text", text)
+    [named] = re.findall(r"accepts `-o json`, except (.*?), which print text", text)
     assert set(re.findall(r"`(.*?)`", named)) == REPORTS_NOTHING
     assert all("-o" not in option.opts for path in REPORTS_NOTHING for option in tree()[path].params)
 

@@ -172,8 +172,8 @@ def test_no_rows_total_nothing() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"shop": "a", "sum": "many"}, "row 1: sum='many' is no number"),
-        ({"shop": "a", "sum": "inf"}, "row 1: sum='inf' is no number"),
+        ({"shop": "a", "sum": "many"}, "row 1: sum='many' is not a number"),
+        ({"shop": "a", "sum": "inf"}, "row 1: sum='inf' is not a number"),
         ({"shop": "a"}, "row 1 has no column 'sum'; there are \\['shop'\\]"),
     ],
 )
