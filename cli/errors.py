@@ -69,7 +69,7 @@ def explain(error: Exception) -> Refused:
 
 
 def _of_the_surroundings(error: Exception, text: str) -> Refused | None:
-    """Explain what AWS, a file or a name refused, for which nobody needs to write a bug report."""
+    """Explain a refusal by AWS, a file or a name: these are not bugs, so they need no bug report."""
     from jobclaim.jobs.failures.aws_errors import aws_error_in, explain_aws
 
     if (of_aws := aws_error_in(error)) is not None:

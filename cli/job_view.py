@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def show_job(
     console: Console, job: Job, session: Session, *, payload: bool = False, edited: Edited | None = None
 ) -> None:
-    """Draw a job and, for one that is due, why nobody has claimed it."""
+    """Draw a job and, for one that is due, why no worker has claimed it."""
     now = session.now()
     live = _live_workers(session) if is_overdue(job, now) else None
     then = waiting_reason(job, now, session.settings, session.repo.pauses.current(), live)
@@ -51,7 +51,7 @@ def draw_job(
 
 
 def _live_workers(session: Session) -> list[WorkerRecord] | None:
-    """Read the live workers; not everybody who may read a job may read the fleet table."""
+    """Read the live workers; a person who may read jobs may not always read the fleet table."""
     try:
         return FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
     except (StoreUnavailable, ClientError):

@@ -121,7 +121,7 @@ class Output:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Build rich's console. It honours ``NO_COLOR`` and writes no control characters other than rich's own."""
+    """Build rich's console. It honors ``NO_COLOR`` and writes no control characters other than rich's own."""
     from jobclaim.cli.console import VisibleConsole
 
     return VisibleConsole(stderr=stderr, highlight=False, soft_wrap=False)
@@ -168,7 +168,7 @@ def cell(text: str, style: str = "") -> Text:
 
 
 def say(text: str, *, err: bool = False, prefix: str = "") -> None:
-    """Write a line, on standard output unless ``err``; escape control characters except in our own coloured prefix."""
+    """Write a line, on standard output unless ``err``; escape control characters except in our own colored prefix."""
     click.echo(f"{prefix}{visible(text)}", err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 

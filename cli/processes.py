@@ -105,7 +105,9 @@ class Child:
 
 
 def start_child(children: list[Child], name: str, argv: Sequence[str], **options: Any) -> Child:
-    """Start a process among others; an interrupt comes once it is among them, so that whoever ends them ends it too."""
+    """Start a process and add it to ``others``; an interrupt is delayed until then, so the code that ends them ends it
+    too.
+    """
     with _uninterrupted():
         child = Child(name, argv, **options)
         children.append(child)
@@ -129,8 +131,8 @@ def end_all(children: Iterable[Child], timeout: float = STOP_SECONDS) -> None:
 def signals_as_interrupt() -> Iterator[Callable[[], None]]:
     """Treat SIGTERM and a closed terminal as Ctrl-C, so that every ``finally`` still ends its processes.
 
-    Gives a check for loops and steps. Python drops an exception that is raised within a destructor; the check raises
-    the interrupt that came there.
+    Yields a check for loops and steps to call. Python drops an exception that is raised within a destructor; the check
+    raises an interrupt that was dropped that way.
     """
     came = False
 

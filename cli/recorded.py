@@ -1,8 +1,8 @@
-"""Every command that changes something is in the audit trail: the frame around commands, for `jobclaim.fleet.acting`.
+"""Record every command that changes something in the audit trail, through `jobclaim.fleet.acting`.
 
-A command that is not listed in `READS` or `UNRECORDED` is recorded, so a new verb is in the trail without doing
-anything. What it was done to is taken from its arguments and options; values that may hold a job's arguments or a
-secret are left out.
+A command that is not listed in `READS` or `UNRECORDED` is recorded, so a new command is recorded without further code.
+What it acted on is taken from its arguments and options; values that may hold a job's arguments or a secret are left
+out.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _MARK: Final = "jobclaim_recorded"
 
 
 def record_acts(command: click.Command, path: str) -> None:
-    """Frame a command and all of its subcommands, but those that read."""
+    """Record a command and all of its subcommands, except those that only read."""
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             record_acts(below, f"{path} {name}")

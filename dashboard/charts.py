@@ -25,7 +25,7 @@ STEPS: Final = (1, 2, 4, 6, 8, 10)
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One data series: its key, its label, and its colour's name in the stylesheet."""
+    """One data series: its key, its label, and its color's name in the stylesheet."""
 
     key: str
     label: str

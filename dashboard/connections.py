@@ -63,7 +63,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read more of a request; once its head is complete, another time applies."""
+        """Read more of a request; once its head is complete, another time limit applies."""
         super().data_received(data)
         if self.waits_since is not None and self._serves():
             self._serve()

@@ -45,14 +45,14 @@ TITLES: Final = {
 def refused(request: Request, error: Exception) -> Response:
     """Respond to an error that our own code raised.
 
-    Template ``error.html``: ``status`` (int), ``title`` and ``message`` (str; the message says what to do).
+    Renders ``error.html`` with ``status`` (int), ``title`` and ``message`` (str; the message says what to do).
     """
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     return answer(request, status, str(error))
 
 
 def http(request: Request, error: Exception) -> Response:
-    """Respond to an error of Starlette's: unknown page, or method not allowed. Template as `refused`."""
+    """Respond to an error of Starlette's: unknown page, or method not allowed. Renders the template of `refused`."""
     assert isinstance(error, HTTPException)
     return answer(request, error.status_code, str(error.detail), headers=error.headers)
 
@@ -60,7 +60,7 @@ def http(request: Request, error: Exception) -> Response:
 def unexpected(request: Request, error: Exception) -> Response:
     """Respond to an error of AWS with what to do, and to a bug with its name; the log has the traceback.
 
-    Template as `refused`.
+    Renders the template of `refused`.
     """
     if (of_aws := aws_error_in(error)) is not None:
         return answer(request, 503, explain_aws(of_aws))

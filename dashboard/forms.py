@@ -36,7 +36,7 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def refuse_unknown_names(asked: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a name that would be ignored: a misspelt filter must not list everything.
+    """Refuse a name that would be ignored: a misspelled filter must not list everything.
 
     Raises
     ------

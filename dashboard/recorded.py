@@ -1,4 +1,4 @@
-"""Every form and POST is in the audit trail: the frame around them, for `jobclaim.fleet.acting`."""
+"""Record every form and POST in the audit trail, through `jobclaim.fleet.acting`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWN: Final = frozenset({"verb", "reason", "expected", "id", "back"})
 def recorded(
     services: Services, name: str, fields: Mapping[str, str], person: Person, face: str, act: Callable[[], T]
 ) -> T:
-    """Carry out an act in its frame: what is not recorded in it is recorded when it has succeeded."""
+    """Carry out an action; one that does not record itself is recorded when it has succeeded."""
     verb, why = fields.get("verb") or name.replace("_", " "), fields.get("reason", "")
     with framed(lambda: services.repo, verb, by=person.name, face=face, what=_what(fields), why=why):
         return act()

@@ -98,7 +98,7 @@ class Services:
 
     @cached_property
     def operations(self) -> Operations:
-        """Actions on many jobs that run, or ran, in this process."""
+        """Return the actions on many jobs that are running, or have run, in this process."""
         return Operations(self.clock)
 
     @cached_property

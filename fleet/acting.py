@@ -1,18 +1,19 @@
-"""The one hook by which acts of people reach the audit trail, from every face: command line, dashboard, API, Python.
+"""Record actions of people in the audit trail, from every interface: command line, dashboard, API and Python.
 
-An act is recorded where it is carried out::
+An action is recorded where it is carried out::
 
     with acting(repo, "pause", what=f"queue {name}", why=reason, by=person) as act:
         limits.pause(name)          # an exception makes it "refused 1"; a normal end "done 1"
         act.done, act.refused = 3, 1        # only where it concerns several
 
-The entry is written before the act begins and completed when it ends, so a killed act leaves a trace. Within another
-act nothing more is written: the outermost one has the entry, and counts set by the inner one are kept in it.
+The entry is written before the action begins and completed when it ends, so a killed action leaves a trace. An action
+inside another one writes no entry: the outer entry stands for both, and keeps the counts that the inner one set.
 
-The faces need no call of their own. `jobclaim.cli.recorded` and `jobclaim.dashboard.recorded` open a `Frame` around
-every command that is not listed as reading, and every form and POST. It supplies the name and the face; if the code in
-it recorded nothing by `acting`, one entry is written when it has succeeded, with the command's or form's own words. So
-a new verb is in the trail without doing anything, and with `acting` it is there before it acts, in its own words.
+The interfaces need no call of their own. `jobclaim.cli.recorded` and `jobclaim.dashboard.recorded` open a `Frame`
+around every command that is not listed as reading, and around every form and POST. The frame has the person's name and
+the interface. If the code inside has recorded nothing by `acting`, one entry is written when it has succeeded,
+described by the arguments of the command or form. So a new command is recorded without further code; with `acting` its
+entry is written before the action, in the action's own words.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from jobclaim.jobs.repo import JobRepo
 
 @dataclass(slots=True)
 class Act:
-    """An act under way; ``None`` counts are filled by how it ends: 1 done, or 1 refused after an exception."""
+    """An action in progress; counts left at ``None`` follow from its end: 1 done, or 1 refused after an exception."""
 
     done: int | None = None
     refused: int | None = None
 
     def count(self, *, done: int = 0, refused: int = 0) -> None:
-        """Add to what was done and refused, where an act concerns several objects."""
+        """Add to what was done and refused, for an action on several objects."""
         self.done, self.refused = (self.done or 0) + done, (self.refused or 0) + refused
 
     def result(self, *, done: int, refused: int) -> dict[str, int]:
@@ -48,7 +49,7 @@ class Act:
 
 @dataclass(slots=True)
 class Frame:
-    """What a face knows of an act before it begins.
+    """What an interface knows of an action before it begins.
 
     Attributes
     ----------
@@ -59,7 +60,7 @@ class Frame:
     recorded : bool
         Whether an entry was written, or another thread writes it.
     act : Act
-        Counts of an act that records nothing itself.
+        Counts of an action that records nothing itself.
     """
 
     by: str
@@ -76,12 +77,12 @@ _act: ContextVar[Act | None] = ContextVar("jobclaim_act", default=None)
 
 @contextmanager
 def acting(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str = "") -> Iterator[Act]:
-    """Record an act of a person while it is carried out; see the module for its use.
+    """Record an action of a person while it is carried out; see the module for its use.
 
     Parameters
     ----------
     verb : str
-        What is done, as people say it: ``pause``, ``dead retry``.
+        What is done, in the words of the command line: ``pause``, ``dead retry``.
     what : str
         Ids, names, or the filter as text; never an argument or a payload of a job.
     by : str, optional
@@ -113,12 +114,13 @@ def acting(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str =
 
 
 def acted(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str = "") -> None:
-    """Record an act that has just succeeded, in one write: for what need not leave a trace when it is killed halfway.
+    """Record an action that has just succeeded, in one write: for one that need not leave a trace if it is killed
+    halfway.
 
     Raises
     ------
     StoreUnavailable
-        The trail cannot be written; the act was done.
+        The trail cannot be written; the action was done.
     """
     if _act.get() is not None:
         return
@@ -131,7 +133,7 @@ def acted(repo: JobRepo, verb: str, *, what: str = "", why: str = "", by: str = 
 def framed(
     repo: Callable[[], JobRepo], verb: str, *, by: str, face: str, what: str = "", why: str = ""
 ) -> Iterator[Frame]:
-    """Open a face's frame around code that may act; only for the faces.
+    """Open an interface's frame around code that may act; only for command line and dashboard.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ def framed(
 
 @contextmanager
 def on_behalf(by: str, face: str) -> Iterator[Frame]:
-    """Say who acts, and where, for all of `acting` inside: for work of a face that runs in a thread of its own."""
+    """Set who acts, and where, for every `acting` inside: for work of an interface that runs in a thread of its own."""
     frame = Frame(by, face, False, Act())
     token = _frame.set(frame)
     try:
@@ -157,13 +159,13 @@ def on_behalf(by: str, face: str) -> Iterator[Frame]:
 
 
 def current_act() -> Act:
-    """Return the act under way, for code that counts what several objects came to."""
+    """Return the action in progress, for code that counts its results on several objects."""
     frame = _frame.get()
     return _act.get() or (frame.act if frame is not None else Act())
 
 
 def recorded_elsewhere() -> None:
-    """Say that this command or request only starts or shows something: what acts records itself, or nothing acts."""
+    """Mark that this command or request needs no entry: it changes nothing, or what it starts records itself."""
     frame = _frame.get()
     if frame is not None:
         frame.recorded = True

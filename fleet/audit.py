@@ -1,13 +1,14 @@
-"""Who did what: one item of the job table per act of a person, listed newest first within its retention.
+"""Who did what: one item of the job table per action of a person, listed newest first within its retention.
 
-Acts are recorded through `jobclaim.fleet.acting`, whichever face they came from. Decisions about a job are stored with
-the job too (`Job.decisions`); the trail also has the acts that concern no job, such as those on SQS's own dead-letter
-queues.
+Actions from all interfaces are recorded through `jobclaim.fleet.acting`. Decisions about a job are stored with
+the job too (`Job.decisions`); the trail also has the actions that concern no job, such as those on SQS's own
+dead-letter queues.
 
-An entry's key is ``jobclaim-audit``, the AWS user id of its writer, its time and a random part. It holds a unit
-separator, as a note's does, so no call takes it for a job. The managed policies of `template.yaml` allow everyone to
-write entries under their own user id only, and deny changing and deleting any: whose entry it is cannot be forged, and
-another person's entry cannot be rewritten. Its index partition, ``AUDIT``, is its own and is not read by anything else.
+An entry's key is ``jobclaim-audit``, the AWS user id of its writer, its time and a random part. Like the key of a note,
+it contains a unit separator, so no call mistakes it for a job. The managed policies of `template.yaml` allow everyone
+to write entries under their own user id only, and deny changing and deleting any: whose entry it is cannot be forged,
+and another person's entry cannot be rewritten. Its index partition, ``AUDIT``, is its own and is not read by anything
+else.
 """
 
 from __future__ import annotations
@@ -45,24 +46,24 @@ PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One act.
+    """One action.
 
     Attributes
     ----------
     at : int
         When it began, in epoch milliseconds.
     by : str
-        Who says to have done it: the name that was given, or the user of the machine.
+        The name that the person gave, or the user of the machine; not verified.
     what : str
         The job ids, or the filter as text.
     done, refused : int or None
-        ``None`` for an act that did not finish; its jobs show what it did.
+        ``None`` for an action that did not finish; its jobs show what it did.
     face : str
         Where it was done: ``cli``, ``dashboard``, ``api`` or ``python``.
     arn : str
-        The AWS identity whose credentials did it, as STS named it; empty if it could not be asked.
+        The AWS identity whose credentials were used, from STS; empty if STS did not answer.
     user_id : str
-        AWS's unique id of that identity, from the entry's key, which the policies hold to the truth.
+        AWS's unique id of that identity, from the entry's key, which the policies protect from forgery.
     """
 
     at: int
@@ -85,7 +86,7 @@ class AuditFilter:
     Attributes
     ----------
     who : str
-        Part of the claimed name, of the ARN or of the user id.
+        Part of the name, of the ARN or of the user id.
     verb : str
         The verb, or its last word: ``retry`` finds ``dead retry``.
     what : str
@@ -111,7 +112,9 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Entries that were found, newest first, of ``looked_at`` read; ``after`` continues, ``None`` at the end."""
+    """Matching entries, newest first, among the ``looked_at`` that were read; ``after`` continues, ``None`` at the
+    end.
+    """
 
     entries: tuple[AuditEntry, ...]
     looked_at: int
@@ -135,31 +138,31 @@ class Audit:
         return cls(repo.table, clock=repo.clock, keep_ms=repo.retention.dead, identity=lambda: caller(repo.settings))
 
     def begin(self, verb: str, *, by: str, why: str = "", what: str = "", face: str = "") -> AuditEntry:
-        """Record that an act begins, before it does anything, so that a killed one leaves a trace."""
+        """Record that an action begins, before it does anything, so that a killed one leaves a trace."""
         entry = self._entry(verb, by, why, what, face)
         self._put(entry)
         return entry
 
     def end(self, entry: AuditEntry, *, done: int, refused: int) -> None:
-        """Record the result of an act."""
+        """Record the result of an action."""
         self._put(replace(entry, done=done, refused=refused))
 
     def record(
         self, verb: str, *, by: str, why: str = "", what: str = "", face: str = "", done: int = 1, refused: int = 0
     ) -> AuditEntry:
-        """Record an act that has ended, in one write."""
+        """Record an action that has ended, in one write."""
         entry = replace(self._entry(verb, by, why, what, face), done=done, refused=refused)
         self._put(entry)
         return entry
 
     def entries(self, *, limit: int = 50) -> list[AuditEntry]:
-        """Return the latest acts, newest first."""
+        """Return the latest entries, newest first."""
         return list(self.find(AuditFilter(), limit=limit).entries)
 
     def find(
         self, wanted: AuditFilter, *, limit: int = 50, at_most: int = LOOKED_AT, after: IndexEntry | None = None
     ) -> AuditPage:
-        """Return the latest acts that are wanted, newest first, reading at most ``at_most`` entries of that time.
+        """Return the latest matching entries, newest first, reading at most ``at_most`` entries of that time.
 
         Requests: one Query and one BatchGetItem per 100 entries read.
         """

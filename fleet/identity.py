@@ -45,8 +45,8 @@ _lock = threading.Lock()
 def caller(settings: Settings) -> Identity:
     """Return the identity of this process; `UNKNOWN` if STS could not be asked.
 
-    Never raises: an act must not fail because STS does not answer. A local DynamoDB without a general
-    ``endpoint_url`` has no STS beside it and is not asked.
+    Never raises: an action must not fail because STS does not answer. A local DynamoDB without a general
+    ``endpoint_url`` has no STS beside it, so no request is made.
     """
     if settings.endpoint_url is None and is_loopback(settings.endpoint("dynamodb")):
         return UNKNOWN

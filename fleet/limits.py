@@ -1,7 +1,7 @@
 """Limits that the whole fleet keeps: how often a task may start, and how many jobs of one key may run at once.
 
 Rates are in `fleet.rates`. The jobs running under a key are a map of job ids to claim tokens, one small record per key
-in the fleet table, changed only by conditional writes. A holder that crashed is recognised by its job, which is no
+in the fleet table, changed only by conditional writes. A holder that crashed is recognized by its job, which is no
 longer PROCESSING: the job table is the truth, so no slot leaks and no lease has to run out. All holders of a key are
 checked in one request, at most once a second per process.
 """
@@ -73,7 +73,7 @@ class FleetLimits(Rates):
         """Take a slot for a claimed job under a key, unless ``limit`` other jobs hold one.
 
         Usually one request; a refusal takes two at most, and one more if a slot that its holder left behind is taken by
-        another job at the same moment. A slot that the job's lost attempt left behind takes two more.
+        another job at the same moment. Taking over a slot that the job's own lost attempt left behind takes two more.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""Pause queues, tasks and schedules, and end their pauses: what people do, for every face.
+"""Pause queues, tasks and schedules, and end their pauses, for command line, dashboard and API.
 
-All pauses are one record, so whoever must know them reads one item. It is changed by conditional writes on its version:
+All pauses are one record, so reading them takes one item. It is changed by conditional writes on its version:
 two people who pause at the same moment do not overwrite each other. Only operators may write it (`template.yaml`).
 """
 

@@ -34,7 +34,7 @@ Together = Callable[[Sequence[Callable[[], Any]]], list[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What runs of some hours came to.
+    """Totals of the runs of some hours.
 
     Attributes
     ----------

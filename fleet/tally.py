@@ -25,7 +25,7 @@ class Counts:
     healed, failed_again : int
         Automatic retries of dead letters that completed, and those that failed.
     last_task, last_job : str
-        Task and id of the most recent one.
+        Task and job id of the most recent failure of a critical task.
     """
 
     submitted: int = 0

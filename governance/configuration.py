@@ -86,7 +86,7 @@ def _plain(written: str) -> tuple[str, bool]:
 
 
 def _of_class(node: ast.ClassDef, module: Module) -> Iterator[Setting]:
-    """Find the attributes of a task class that enable late acknowledgement."""
+    """Find the attributes of a task class that enable late acknowledgment."""
     for statement in node.body:
         for name, value in assigned_pairs(statement):
             if (

@@ -1,4 +1,4 @@
-"""Rules for tasks and settings that work against the claim: acknowledgement, redelivery, hidden methods."""
+"""Rules for tasks and settings that work against the claim: acknowledgment, redelivery, hidden methods."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def is_claimed(task: TaskSource) -> bool:
 
 
 def acks_late(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
-    """Find late acknowledgement: a body longer than the visibility timeout is delivered again while it runs."""
+    """Find late acknowledgment: a body longer than the visibility timeout is delivered again while it runs."""
     late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
     settings = [one for one in source.settings if one.kind == "acks-late"]
     if not settings:  # otherwise one setting explains them all
         late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
     places = {task.name: (task.file, task.line) for task in source.tasks}
     of_tasks = [(name, *places.get(name, ("", 0)), "tasks with acks_late=True") for name in sorted(late)]
-    of_settings = [(one.name, one.file, one.line, "settings of late acknowledgement") for one in settings]
+    of_settings = [(one.name, one.file, one.line, "settings of late acknowledgment") for one in settings]
     for name, file, line, cause in [*of_tasks, *of_settings]:
         yield Finding(
             "acks-late",

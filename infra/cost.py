@@ -35,20 +35,20 @@ EMPTY_POLLS_PER_HOUR: Final = 360
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """One deployment.
+    """The size of a deployment.
 
     Attributes
     ----------
     jobs : float
-        Per month.
+        Jobs per month.
     tasks : float
-        Fargate tasks of workers, on average.
+        Average number of Fargate tasks that run workers.
     cpu, memory : float
-        vCPU and GB of each.
+        vCPUs and GB of memory of each Fargate task.
     queues : int
-        Recovery's among them.
+        Number of queues, including recovery's.
     kept_days : float
-        Retention of finished jobs.
+        Retention of finished jobs, days.
     """
 
     name: str

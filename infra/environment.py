@@ -1,6 +1,6 @@
 """The settings as a container's environment, as they were when the template was rendered.
 
-A container needs nothing else, neither a ``pyproject.toml`` nor a ``.env``: from these variables alone come settings of
+A container needs nothing else, neither a ``pyproject.toml`` nor a ``.env``: these variables alone produce settings with
 the same `Settings.digest`.
 """
 
@@ -75,7 +75,7 @@ def as_file(settings: Settings, urls: Mapping[str, str], *, without: Collection[
 
 
 def own_to_stack(urls: Mapping[str, str]) -> str:
-    """Return the lines of such a file that only the stack knows, without any settings."""
+    """Return the lines of an ``EnvironmentFile`` whose values only the stack knows; they are not settings."""
     return _file(_of_stack(urls))
 
 

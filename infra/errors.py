@@ -19,7 +19,7 @@ class ProvisionError(InfraError):
 
 
 class TableMismatch(ProvisionError):
-    """A table of that name exists, but its key or index is another one. Nothing was changed or deleted."""
+    """A table of that name exists with a different key or index. Nothing was changed or deleted."""
 
 
 class QueueNotFound(InfraError, LookupError):

@@ -1,6 +1,6 @@
 """Read the notices of an EC2 instance's end from its metadata service (IMDSv2).
 
-Two sources say that it is going to end: ``spot/instance-action``, two minutes before EC2 takes a spot instance back;
+Two sources announce the end: ``spot/instance-action``, two minutes before EC2 takes a spot instance back;
 and ``autoscaling/target-lifecycle-state``, when its group scales in or replaces it and waits for a lifecycle hook.
 """
 
@@ -35,7 +35,7 @@ class MetadataError(InfraError):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """The instance is going to end.
+    """The notice that the instance will end.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Metadata:
         self._open = build_opener(ProxyHandler({})).open  # the address is link-local: no proxy can reach it
 
     def notice(self) -> Notice | None:
-        """Return the notice that stands, a spot interruption before anything else; ``None`` if there is none.
+        """Return the current notice, a spot interruption before any other; ``None`` if there is none.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class Metadata:
 def spot_notice(text: str) -> Notice:
     """Read ``{"action": "terminate", "time": "2026-01-31T08:02:00Z"}``; ``stop`` and ``hibernate`` end it as well.
 
-    A notice whose time cannot be read is one all the same: its time is unknown then.
+    A notice whose time cannot be read still counts; its time is unknown.
     """
     try:
         at = datetime.fromisoformat(str(json.loads(text)["time"]))
@@ -129,7 +129,7 @@ def spot_notice(text: str) -> Notice:
 
 
 def wait_for_notice(look: Callable[[], Notice | None], pause: Callable[[], bool]) -> Notice | None:
-    """Look until there is a notice; ``None`` when ``pause`` says that it was asked to end."""
+    """Poll until there is a notice; ``None`` when ``pause`` says that it was asked to end."""
     while (found := look()) is None:
         if pause():
             return None

@@ -62,7 +62,7 @@ def backlog_target(settings: Settings, queue: str, concurrency: int) -> Sum:
 def instance_drain(settings: Settings, queues: Iterable[str]) -> Sum:
     """How long a worker on EC2 may finish its jobs when its group scales in or is replaced, seconds.
 
-    Nothing hurries there, unlike at a spot interruption: as long as the longest job, so that none is cut short.
+    Unlike a spot interruption, this has no deadline, so it is as long as the longest job, and no job is cut short.
     """
     hard = max(settings.longest_hard_limit(queue) for queue in queues)
     wanted = max(settings.stop_timeout_seconds, hard + DRAIN_SLACK)

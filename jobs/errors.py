@@ -129,7 +129,7 @@ class IdempotencyMismatch(JobError):
 
 
 class CancelUnderWay(JobError):
-    """The job that would answer an equal call is about to be cancelled: the call would get no result."""
+    """The job that an equal call would return is being cancelled, so the call would get no result."""
 
 
 class JobCancelled(JobError):

@@ -317,7 +317,7 @@ schedule.overdue | beat | error | schedules
     Schedules are overdue.
     None of their ticks was submitted for two minutes longer than their interval; the health check fails.
 schedule.recovered | beat | info | schedules
-    No schedule is overdue any more.
+    No schedule is overdue anymore.
     The health check passes again.
 beat.orphaned | beat | error |
     The worker of this beat was killed, so the beat ends.

@@ -5,8 +5,8 @@ Two calls are equal if their task, scope and identifying values have the same ca
 - Maps are equal regardless of the order of their keys; lists and tuples are the same thing, and their order counts.
 - Numbers are equal if their values are: ``1``, ``1.0`` and ``10e-1`` are one number, ``-0.0`` is ``0``. JSON has one
 kind of number, and passing a call through another language must not change it. ``True`` is not a number.
-- Text is compared by code points, without normalisation: two spellings of "é" are two file names, two keys in S3, two
-passwords. Callers who want them to be equal must normalise them first.
+- Text is compared by code points, without normalization: two spellings of "é" are two file names, two keys in S3, two
+passwords. Callers who want them to be equal must normalize them first.
 - ``None`` is a value; a map with a key whose value is ``None`` differs from one without the key.
 - Dates, times, decimals, UUIDs and bytes are compared as they are stored: ``Decimal("1.0")`` is not ``1``, and one
   moment in two time zones is two values. NaN equals NaN. Keys are compared as text: ``{1: "a"}`` equals ``{"1": "a"}``.
@@ -162,9 +162,9 @@ class IdempotencyService:
         return name, key, job
 
     def clear_idempotency_key(self, task: Any, scope: Any) -> bool:
-        """Let the next equal submission run: a completed job no longer answers, a waiting one is cancelled.
+        """Let the next equal submission run: a completed job is no longer returned, a waiting one is cancelled.
 
-        A crashed job never holds its key for ever, so this is only needed for results that turned out to be wrong.
+        A crashed job never holds its key forever, so this is only needed for results that turned out to be wrong.
 
         Returns
         -------

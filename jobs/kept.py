@@ -60,7 +60,7 @@ class Wait:
     by : str
         Who resumed it.
     nonce : str
-        Random value of the resume, by which its writer recognises it.
+        Random value of the resume, by which its writer recognizes it.
     timed_out : bool
         Whether `WaitTimeout` was raised in the body: that is final.
     announced : bool

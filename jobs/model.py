@@ -40,7 +40,7 @@ class DeadState(StrEnum):
     RESOLVED = "RESOLVED"
     """Its retry completed, or a person declared its work done."""
     ABANDONED = "ABANDONED"
-    """A person declared that its work is not wanted any more."""
+    """A person declared that its work is not wanted anymore."""
 
 
 class FailureKind(StrEnum):

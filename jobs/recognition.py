@@ -1,4 +1,4 @@
-"""How each move recognises that a refused write had been applied before, by a try whose answer was lost.
+"""How each move recognizes that a refused write had been applied before, by a try whose answer was lost.
 
 A recognition compares the job as stored with the job that the move was to write. It belongs to one row of the table in
 `jobclaim.jobs.transitions`, and must hold even if the job has changed since: claimed again, decided on, run anew.
@@ -18,21 +18,21 @@ Recognition: TypeAlias = Callable[[Job, Job], bool]
 
 
 def same_claim(stored: Job, after: Job) -> bool:
-    """Recognise a claim by its token, which is unique to it."""
+    """Recognize a claim by its token, which is unique to it."""
     return stored.status is JobStatus.PROCESSING and stored.claim_token == after.claim_token
 
 
 def same_result(stored: Job, after: Job) -> bool:
-    """Recognise a completion by its claim, its effects and its result: a different one of the same attempt is refused.
+    """Recognize a completion by its claim, its effects and its result: a different one of the same attempt is refused.
 
-    Effects are recognised by their digest: a completion without them must not pass for one with them.
+    Effects are recognized by their digest: a completion without them must not pass for one with them.
     """
     mine = stored.status is JobStatus.COMPLETED and stored.claim_token == after.claim_token
     return mine and stored.effects == after.effects and codec.encode(stored.result) == codec.encode(after.result)
 
 
 def same_end(stored: Job, after: Job) -> bool:
-    """Recognise an end that its owner wrote, at any time: the caller may repeat it in a later call.
+    """Recognize an end that its owner wrote, at any time: the caller may repeat it in a later call.
 
     Recovery leaves the token in place, so the token alone proves nothing. The history records which move was made and
     why: a second, different end of the same attempt is not mistaken for this one.
@@ -41,50 +41,50 @@ def same_end(stored: Job, after: Job) -> bool:
 
 
 def same_step(stored: Job, after: Job) -> bool:
-    """Recognise a step by its record while its claim holds: a step of a claim that has ended counts for the next
+    """Recognize a step by its record while its claim holds: a step of a claim that has ended counts for the next
     attempt, and its writer must learn that the claim has ended."""
     return same_claim(stored, after) and after.steps[-1] in stored.steps
 
 
 def same_progress(stored: Job, after: Job) -> bool:
-    """Recognise the last progress report while the claim holds."""
+    """Recognize the last progress report while the claim holds."""
     told = (stored.progress, codec.encode(stored.checkpoint)) == (after.progress, codec.encode(after.checkpoint))
     return same_claim(stored, after) and told
 
 
 def same_note(stored: Job, after: Job) -> bool:
-    """Recognise the body's writes about its waits while the claim holds."""
+    """Recognize the body's writes about its waits while the claim holds."""
     return same_claim(stored, after) and stored.wait_changes >= after.wait_changes and _has_waits(stored, after)
 
 
 def same_resume(stored: Job, after: Job) -> bool:
-    """Recognise a resume by its random value, whatever has happened to the job since."""
+    """Recognize a resume by its random value, whatever has happened to the job since."""
     return {wait.nonce for wait in after.waits} <= {wait.nonce for wait in stored.waits}
 
 
 def same_rescue(stored: Job, after: Job) -> bool:
-    """Recognise an end that recovery wrote by its entry in the history, which holds the random value of the move."""
+    """Recognize an end that recovery wrote by its entry in the history, which holds the random value of the move."""
     return after.history[-1] in stored.history
 
 
 def same_call_off(stored: Job, after: Job) -> bool:
-    """Recognise the end of a waiting job, which was not claimed and so has no entry in its history."""
+    """Recognize the end of a waiting job, which was not claimed and so has no entry in its history."""
     return _run(stored) == _run(after) and stored.status is after.status and stored.nonce == after.nonce
 
 
 def same_dispatch(stored: Job, after: Job) -> bool:
-    """Recognise a counted message while the job still waits for it."""
+    """Recognize a counted message while the job still waits for it."""
     counted = (stored.dispatches, stored.nonce) == (after.dispatches, after.nonce)
     return _run(stored) == _run(after) and stored.status is after.status and counted
 
 
 def same_submission(stored: Job, after: Job) -> bool:
-    """Recognise a run by its submission id, which is unique to it."""
+    """Recognize a run by its submission id, which is unique to it."""
     return stored.submission == after.submission
 
 
 def same_decision(stored: Job, after: Job) -> bool:
-    """Recognise a decision, even if more were made since."""
+    """Recognize a decision, even if more were made since."""
     return after.decisions[-1] in stored.decisions
 
 

@@ -26,7 +26,7 @@ The ends of a claim are conditional on its token, moves of a waiting job on its 
 submission that it ended: each run has a random submission id, because the times of two ends can be equal.
 
 This table is the only source of condition expressions on ``status``; nothing else writes it. Each row includes the
-check that recognises a write that was applied but whose answer was lost, and
+check that recognizes a write that was applied but whose answer was lost, and
 `jobclaim.jobs.storage.table.JobTable.apply` makes any of them: a new move is a new row.
 """
 
@@ -111,7 +111,7 @@ class Transition:
     creates : bool
         Whether the move may also start without an existing job.
     signs : bool
-        Whether the move writes a new `nonce`, by which it is told from the same move by another process.
+        Whether the move writes a new `nonce`, which distinguishes it from the same move by another process.
     brings : bool
         Whether the mover has not read the job, so that the answer must contain it.
     """

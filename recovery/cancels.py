@@ -84,7 +84,9 @@ class Preview:
 
 @dataclass(slots=True)
 class CancelReport(ActReport):
-    """The report of a cancellation; of the jobs that are ``done``, the workers of ``requested`` ones were asked."""
+    """The report of a cancellation; ``requested`` of the ``done`` jobs are running, and their workers were asked to end
+    them.
+    """
 
     requested: int = 0
 
@@ -95,7 +97,7 @@ class Cancels:
     Parameters
     ----------
     send : callable, optional
-        ``send(job, delay_seconds)`` publishes the message that tells a job's links; default: through an app with the
+        ``send(job, delay_seconds)`` publishes the message that notifies a job's links; default: through an app with the
         repo's settings.
     sleep, timer : callable
         Used to keep the rate.
@@ -166,7 +168,7 @@ class Cancels:
         on_done : callable, optional
             Called with the id of each job as soon as it was acted on.
         report : CancelReport, optional
-            Filled as jobs are acted on, so that a caller that is interrupted knows how far it came.
+            Filled as jobs are acted on, so that a caller that is interrupted knows how far it got.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 ::
 
     PROCESSING   lease over, or its worker lost ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
-                 its living worker vouches for it ▶ nothing    a thread runs on past its lease
+                 its live worker vouches for it ▶ nothing    a thread runs on past its lease
     PENDING      its task or queue is paused ─────▶ nothing    it waits; a first message is sent, and `start_by` holds
                  its task's pause has ended ──────▶ Dispatch   its message was refused meanwhile
                  no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
@@ -126,7 +126,7 @@ class Figures:
     dead : mapping of str to LostWorker
         By worker id.
     vouched : frozenset of str
-        Tokens of the claims that living workers vouch for.
+        Tokens of the claims that live workers vouch for.
     pauses : Pauses
         What people have paused, and what was paused until lately.
     known : bool

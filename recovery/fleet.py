@@ -33,7 +33,7 @@ class FleetView:
     dead : mapping of str to LostWorker
         By worker id.
     vouched : frozenset of str
-        Tokens of the claims that living workers vouch for.
+        Tokens of the claims that live workers vouch for.
     cursor : Cursor
     pauses : Pauses
     known : bool

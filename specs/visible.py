@@ -33,7 +33,7 @@ def visible_json(text: str) -> str:
 def visible_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Escape control characters in a log event's names and texts; a structlog processor that runs before the renderer.
 
-    The renderer's colours stay, and it writes values that are not text with ``repr``. A JSON renderer escapes by
+    The renderer's colors stay, and it writes values that are not text with ``repr``. A JSON renderer escapes by
     itself.
     """
     shown = {visible(name): visible(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -123,7 +123,7 @@ class Harness:
 
     # --- time
     def clock(self) -> int:
-        """Return the current time, epoch milliseconds: the machine's time plus the time travelled."""
+        """Return the current time, epoch milliseconds: the machine's time plus the time traveled."""
         return system_clock() + self._ahead_ms
 
     def travel(self, seconds: float) -> None:

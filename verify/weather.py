@@ -85,7 +85,7 @@ class Weather:
         self._storms.pop(number, None)
 
     def clear(self) -> None:
-        """No fault any more, of whatever kind."""
+        """No fault anymore, of whatever kind."""
         self._storms.clear()
         self._always.clear()
 

@@ -28,14 +28,14 @@ IN_S3: Final = "(in S3: jobclaim show ID --payload)"
 
 @dataclass(frozen=True)
 class Fleet:
-    """The living workers, by Celery's names; a worker whose name is not unique is keyed by its id."""
+    """The live workers, by Celery's names; a worker whose name is not unique is keyed by its id."""
 
     app: Celery
     nodes: Mapping[str, WorkerRecord]
 
     @classmethod
     def of(cls, app: Celery) -> Fleet:
-        """Read the living workers."""
+        """Read the live workers."""
         repo = app.jobclaim.repo
         living = FleetRecords.of(repo).live(repo.settings.worker_dead_after_seconds)
         names = [record.node for record in living]

@@ -71,7 +71,7 @@ class NoRemoteControl(JobError):
 
 
 class NoReceiver:
-    """Replaces the receiver of events and is refused on SQS, because `celery events` and Flower would wait for ever."""
+    """Replaces the receiver of events and is refused on SQS, because `celery events` and Flower would wait forever."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise NoRemoteControl(EVENTS)
@@ -116,7 +116,7 @@ class JobControl(Control):
         Raises
         ------
         NoRemoteControl
-            The command is not possible on SQS, or there is no living worker of that name.
+            The command is not possible on SQS, or there is no live worker of that name.
         """
         given = {name: value for name, value in {**(arguments or {}), **further}.items() if value is not None}
         if command in ("revoke", "terminate"):

@@ -72,7 +72,7 @@ class Sealed(Task):
 
 
 def traced(tracer: Tracer, task: Any) -> Tracer:
-    """Make the tracer of a `JobTask` from Celery's."""
+    """Make the tracer of a `JobTask` from Celery's tracer."""
     return contained(answering(closing(tracer, task)), task)
 
 

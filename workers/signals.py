@@ -92,5 +92,5 @@ def _watch_beat(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
         try:
             beat_alive.watch(sender, handle.settings.run_folder)
-        except PermissionError as error:  # Celery would log it and go on, and the health check would fail for ever
+        except PermissionError as error:  # Celery would log it and go on, and the health check would fail forever
             raise SystemExit(f"jobclaim: beat cannot start: {error}") from None

@@ -1,7 +1,7 @@
 """``python -m bench.peers``: the table of the README, as JSON and Markdown.
 
 Speed, requests and units on the metering stub, in alternating rounds, those of peers on Redis or PostgreSQL on a server
-of their own; behaviour under three faults on DynamoDB Local and ElasticMQ. Needs redis-server, PostgreSQL, openssl, for
+of their own; behavior under three faults on DynamoDB Local and ElasticMQ. Needs redis-server, PostgreSQL, openssl, for
 the faults Java and, the first time, a package index for the peers' virtual environments.
 """
 

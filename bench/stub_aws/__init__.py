@@ -2,5 +2,5 @@
 
 It answers the requests that Celery and jobclaim make, counts them, meters write and read units by AWS's published
 rules, and adds a latency to each. It does not check signatures or throttle, and keeps everything in memory: it is a
-meter, not an emulator for testing behaviour.
+meter, not an emulator for testing behavior.
 """

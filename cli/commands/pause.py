@@ -66,7 +66,7 @@ def _pause(kind: str, text: str) -> None:
         made = pause(session.repo, subject, by=by or whoami(), reason=reason, until=end)
         words = pause_in_words(made, now)
         Output(output).fact(pause_record(made, now), words[0].upper() + words[1:])
-        remark(f"The fleet honours it within {session.settings.heartbeat_seconds:g} s; `jobclaim unpause` ends it.")
+        remark(f"The fleet honors it within {session.settings.heartbeat_seconds:g} s; `jobclaim unpause` ends it.")
 
 
 _pause("queue", "Pause a queue: workers do not receive its messages, and its jobs stay PENDING.")

@@ -1,4 +1,4 @@
-"""`jobclaim trail`: who did what, from whichever face."""
+"""`jobclaim trail`: who did what, by command line, dashboard, API or Python."""
 
 from __future__ import annotations
 

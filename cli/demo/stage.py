@@ -50,16 +50,16 @@ ENVIRONMENT: Final = {
 
 @dataclass
 class Stage:
-    """Where the demo plays.
+    """The demo's environment: an embedded AWS, processes, and a directory for the evidence.
 
     Attributes
     ----------
     directory : Path
-        Logs of all processes, and the file that bodies sign.
+        Holds the logs of all processes, and the file to which bodies append.
     settings : Settings
-        Those of the workers.
+        Settings of the workers.
     app : Celery
-        Submits and publishes as a user's own process would.
+        App that submits and publishes as a user's own process would.
     """
 
     directory: Path
@@ -77,7 +77,7 @@ class Stage:
 
     @property
     def signatures(self) -> Path:
-        """File that every body signs before it does anything."""
+        """Return the file to which every body appends a line before it does anything."""
         return self.directory / "bodies.txt"
 
     @property
@@ -112,7 +112,7 @@ class Stage:
 def stage(directory: Path) -> Iterator[Stage]:
     """Set the stage in a directory, and end all processes at the end; logs and evidence stay.
 
-    The caller's own jobclaim settings are put aside meanwhile: environment, ``.env`` and ``pyproject.toml``.
+    In the meantime the caller's own jobclaim settings are ignored: environment, ``.env`` and ``pyproject.toml``.
     """
     with contextlib.ExitStack() as stack:
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Acts of the audit trail by who, what and when, in bounded requests."""
+"""Entries of the audit trail by who, what and when, in bounded requests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class AuditQuery:
 
 
 def read(services: Services, query: AuditQuery) -> AuditPage:
-    """Read the acts that fit, newest first."""
+    """Read the matching entries, newest first."""
     after = decode_cursor(query.cursor, SCOPE, [PARTITION])[PARTITION].entry if query.cursor else None
     return Audit.of(services.repo).find(query.filter(services.clock()), limit=SHOWN, at_most=LOOKED_AT, after=after)
 

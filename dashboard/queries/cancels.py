@@ -1,4 +1,4 @@
-"""Cancelling the open jobs of a list: which are meant, and how fast."""
+"""Cancel the open jobs of a list: which jobs, and how fast."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ OWN: Final = frozenset({"most", "rate", "reason", "key", "verb"})
 
 
 def is_possible(query: JobQuery) -> bool:
-    """Return whether a list has a filter and open jobs only, so that "these" are named.
+    """Return whether a list has a filter and open jobs only, so that "Cancel these" is well defined.
 
-    Text in arguments or errors names none: it is searched for as it is shown, and cancelling reads what is hidden.
+    Text in arguments or errors is not such a filter: the list searches the values as shown, a cancellation would search
+    hidden values too.
     """
     narrowed = query.parameters().keys() - {"status", "order", "limit"}
     return bool(narrowed) and not narrowed & {"argument", "error"} and all(status.is_open for status in query.status)
@@ -43,7 +44,7 @@ class CancelQuery:
     Attributes
     ----------
     query : JobQuery
-        With a fixed end: jobs that are submitted after its preview are left alone.
+        With a fixed end: jobs that are submitted after its preview are not cancelled.
     most : int
         Most jobs.
     rate : float
@@ -103,7 +104,7 @@ class CancelQuery:
         )
 
     def cli(self) -> str:
-        """Return the equivalent command; empty if the command lacks one of the filters, and would mean more jobs."""
+        """Return the equivalent command; empty if the command lacks one of the filters, and would match more jobs."""
         query, words = self.query, ["jobclaim", "cancel"]
         if len(query.queue) > 1 or query.parameters().keys() & BEYOND_COMMAND:
             return ""

@@ -1,4 +1,6 @@
-"""The tasks: runs, failure rate, durations and waits, and what is unusual about a task against its own week before."""
+"""The tasks: runs, failure rate, durations and waits, and what is unusual about a task compared with its week
+before.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ class TaskView:
 
 
 def everything(services: Services) -> TaskRuns:
-    """Read all tasks together, at most a minute old. Raises `StoreUnavailable`."""
+    """Read the totals of all tasks, at most a minute old. Raises `StoreUnavailable`."""
     return one(services, ALL)
 
 

@@ -13,9 +13,9 @@ from jobclaim.dashboard.queries import audit
 
 
 def show(request: Request) -> Response:
-    """Show acts, newest first.
+    """Show entries, newest first.
 
-    Template ``audit.html``: ``query``, an `dashboard.queries.audit.AuditQuery`; ``entries``, of
+    Renders ``audit.html`` with ``query``, an `dashboard.queries.audit.AuditQuery`; ``entries``, of
     `jobclaim.fleet.audit.AuditEntry`; ``is_job``, whether a text is a job's id; ``looked_at``, how many were read;
     ``more_url``, older ones, or ``None``; ``first_url``, the newest, or ``None`` on the first view.
     """

@@ -24,7 +24,7 @@ from jobclaim.recovery.dead import VERBS, ActReport, DeadLetters, Filter, Verb
 def show(request: Request) -> Response:
     """Show groups of dead letters.
 
-    Template ``dead.html``:
+    Renders ``dead.html`` with:
 
     ``groups``      list of records (`views.records.group_record`: fingerprint, count, kind, exception, where, task,
                     first_at_ms, last_at_ms, sample, message), each with ``jobs_url``, ``sample_url`` and ``acts``: by
@@ -58,7 +58,7 @@ def show(request: Request) -> Response:
 def preview(request: Request) -> Response:
     """Preview an action on a group.
 
-    Template ``dead_act.html``:
+    Renders ``dead_act.html`` with:
 
     ``act``       `jobclaim.dashboard.queries.dead.Act`: verb, query, limit, rate, reason
     ``groups``, ``count``, ``looked_at``     as on the page of groups, for the selected jobs
@@ -128,7 +128,7 @@ def _acting(letters: DeadLetters, verb: Verb, wanted: Filter, made: Operation, p
 def operation(request: Request) -> Response:
     """Show the progress of an action on many jobs.
 
-    Template ``operation.html``:
+    Renders ``operation.html`` with:
 
     ``operation``   `dashboard.operations.Operation` (state, share, report.matched, .done, .unsent, .refused, ...), or
                     ``None`` if this process does not know it: it was restarted, and the action can be started again

@@ -15,7 +15,7 @@ from jobclaim.dashboard.queries import job as queries
 def show(request: Request) -> Response:
     """Show one job.
 
-    Template ``job.html``:
+    Renders ``job.html`` with:
 
     ``job``      `jobclaim.dashboard.queries.job.JobView`: record, payload, result, next, attempts (`Held`), timeline
                  (`views.timeline.TimelineEntry`: at, what, detail), links (`Links`: before, after, group_id), actions,

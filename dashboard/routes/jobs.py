@@ -27,7 +27,7 @@ SHOWN: Final = 20
 def show(request: Request) -> Response:
     """List jobs.
 
-    Template ``jobs.html``:
+    Renders ``jobs.html`` with:
 
     ``rows``        list of records (`views.records.job_record`) with ``remark``; times as ``created_at_ms`` and so on
     ``query``       `jobclaim.dashboard.queries.jobs.JobQuery`: the requested filters
@@ -65,7 +65,7 @@ def show(request: Request) -> Response:
 def preview(request: Request) -> Response:
     """Preview the cancellation of the open jobs that match a filter.
 
-    Template ``jobs_cancel.html``:
+    Renders ``jobs_cancel.html`` with:
 
     ``act``       `jobclaim.dashboard.queries.cancels.CancelQuery`: query, most, rate, reason
     ``rows``      the first of the jobs, as in the list; ``count`` is how many match among those read

@@ -16,9 +16,9 @@ from jobclaim.dashboard.queries import overview
 def show(request: Request) -> Response:
     """Show the overview.
 
-    Template ``overview.html``: ``seen``, a `dashboard.queries.overview.Overview`: ``figures`` and ``needs`` (each with
-    ``page`` and ``query``, for ``url(page, query)``), the charts ``ended`` and ``submitted``, ``queues``, ``fleet``,
-    ``notes``.
+    Renders ``overview.html`` with ``seen``, an `jobclaim.dashboard.queries.overview.Overview`: ``figures`` and
+    ``needs`` (each with ``page`` and ``query``, for ``url(page, query)``), the charts ``ended`` and ``submitted``,
+    ``queues``, ``fleet``, ``notes``.
     """
     meter = current()
     assert meter is not None

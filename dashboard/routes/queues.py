@@ -16,7 +16,7 @@ from jobclaim.dashboard.queries import queues
 def show(request: Request) -> Response:
     """Show the queues.
 
-    Template ``queues.html``: ``seen``, a `jobclaim.dashboard.queries.queues.QueuesView`.
+    Renders ``queues.html`` with ``seen``, a `jobclaim.dashboard.queries.queues.QueuesView`.
     """
     meter = current()
     assert meter is not None

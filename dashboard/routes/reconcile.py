@@ -16,7 +16,7 @@ from jobclaim.dashboard.queries import reconcile
 def show(request: Request) -> Response:
     """Show inconsistencies.
 
-    Template ``reconcile.html``: ``seen``, a `jobclaim.dashboard.queries.reconcile.ReconcileView`.
+    Renders ``reconcile.html`` with ``seen``, a `jobclaim.dashboard.queries.reconcile.ReconcileView`.
     """
     meter = current()
     assert meter is not None

@@ -16,7 +16,7 @@ from jobclaim.dashboard.queries import schedules
 def show(request: Request) -> Response:
     """Show the schedules.
 
-    Template ``schedules.html``: ``seen``, a `jobclaim.dashboard.queries.schedules.SchedulesView`, and ``asked``, the
+    Renders ``schedules.html`` with ``seen``, a `jobclaim.dashboard.queries.schedules.SchedulesView`, and ``asked``, the
     name of the schedule that was just run by hand, or "".
     """
     meter = current()

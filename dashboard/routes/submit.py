@@ -33,9 +33,9 @@ REFUSALS: Final = (InvalidInput, InvalidPayload, IllegalTransition, ImportError,
 def show(request: Request) -> Response:
     """Show the form of a new job.
 
-    Template ``submit.html``:
+    Renders ``submit.html`` with:
 
-    ``tasks``    names that living workers have registered
+    ``tasks``    names that live workers have registered
     ``queues``   names of the queues
     ``typed``    what was typed, by field: task, args, kwargs, queue, delay, key
     ``error``    why it was refused; empty at first
@@ -59,7 +59,7 @@ def start(request: Request, fields: dict[str, str]) -> Response:
 def show_edit(request: Request) -> Response:
     """Show the form of an edited retry.
 
-    Template ``job_edit.html``:
+    Renders ``job_edit.html`` with:
 
     ``job``      its record; ``payload`` is what the text area holds
     ``typed``    what was typed, by field: payload, key, reason, resolve
@@ -82,7 +82,7 @@ def start_edit(request: Request, fields: dict[str, str]) -> Response:
 
 
 def tasks_of(services: Services) -> list[str]:
-    """Return the tasks that living workers have registered: the fleet's one read, and one for each set of tasks."""
+    """Return the tasks that live workers have registered: the fleet's one read, and one for each set of tasks."""
     alive = fleet.read(services).alive(services.clock(), services.settings.worker_dead_after_seconds)
     digests = sorted({one.tasks for one in alive if one.tasks})[:SETS]
     records = RegisteredTasks.of(services.repo)

@@ -16,7 +16,7 @@ from jobclaim.jobs.storage.pauses import PauseKind
 def show(request: Request) -> Response:
     """Show the tasks.
 
-    Template ``tasks.html``: ``seen``, a `jobclaim.dashboard.queries.tasks.TasksView`.
+    Renders ``tasks.html`` with ``seen``, a `jobclaim.dashboard.queries.tasks.TasksView`.
     """
     return render(request, "tasks.html", {"seen": tasks.read(services_of(request))})
 
@@ -24,7 +24,7 @@ def show(request: Request) -> Response:
 def show_one(request: Request) -> Response:
     """Show one task.
 
-    Template ``task.html``: ``seen``, a `jobclaim.dashboard.queries.tasks.TaskView`, and ``pause``, that of the task.
+    Renders ``task.html`` with ``seen``, a `jobclaim.dashboard.queries.tasks.TaskView`, and ``pause``, the task's pause.
     """
     services, name = services_of(request), request.query_params.get("name", "")
     seen = tasks.read_one(services, name)

@@ -16,8 +16,8 @@ from jobclaim.dashboard.queries import workers
 def show(request: Request) -> Response:
     """Show the workers.
 
-    Template ``workers.html``: ``seen``, a `dashboard.queries.workers.WorkersView`, and ``asked``, the id of the worker
-    that was just requested to drain, or "".
+    Renders ``workers.html`` with ``seen``, a `jobclaim.dashboard.queries.workers.WorkersView`, and ``asked``, the id of
+    the worker that was just requested to drain, or "".
 
     Draining is a form ``POST`` to ``url("drain")`` with the fields ``id`` and ``reason``; it leads back here with
     ``?asked=<id>``.

@@ -1,9 +1,10 @@
 """Passwords: hashed with scrypt, checked once per process and user, and rate limited against guessing.
 
 A check takes a tenth of a second by design. A correct password is remembered as a keyed digest, so that page views need
-no check. Wrong passwords are counted per name and client; after ten in a minute that name must wait there, whether it
-exists or not, so that responses do not reveal which names exist; after fifty from anywhere it must wait everywhere.
-Users who signed in before are not affected. Checks come one at a time, in fair turns: `dashboard.security.turns`.
+no check. Wrong passwords are counted per name and client; after ten in a minute that name is blocked for that client
+for a while, whether it exists or not, so that responses do not reveal which names exist; after fifty from all clients
+it is blocked for all. Users who signed in before are not affected. Checks come one at a time, in fair turns:
+`dashboard.security.turns`.
 """
 
 from __future__ import annotations

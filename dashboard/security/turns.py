@@ -1,7 +1,8 @@
-"""Turns for checks that must come one at a time, given fairly: nobody who waits is shut out by those who ask often.
+"""Turns for checks that must come one at a time, given fairly: a client that asks often cannot shut out others that
+wait.
 
 The next turn goes to the client that was served longest ago, and among its waiting names to the one served longest ago.
-Where all places are taken, whoever has most of them loses the newest.
+If all places are taken, the client with the most places loses its newest one.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class Waiter:
 
 
 class Turns:
-    """Thread-safe.
+    """Grants the turns; thread-safe.
 
     Parameters
     ----------
     places : int
         Requests that may wait at once.
     seconds : float
-        Longest wait of one.
+        Longest time that a request waits.
     """
 
     def __init__(self, places: int = PLACES, seconds: float = WAIT_SECONDS) -> None:
@@ -53,7 +54,7 @@ class Turns:
 
     @contextmanager
     def turn(self, client: str, name: str) -> Iterator[bool]:
-        """Wait for a turn, and hold it; gives whether there is one."""
+        """Wait for a turn, and hold it; yields whether there is one."""
         me = Waiter(client, name)
         if not self._enter(me):
             yield False

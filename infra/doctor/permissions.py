@@ -1,7 +1,7 @@
 """Test an actor's permissions with requests that AWS refuses for another reason.
 
 A write has an impossible condition, a message has no body, a receipt is invalid. Without the permission AWS answers
-that access is denied; with it, what else is wrong. Any other answer counts as unknown.
+that access is denied; with it, AWS names the other fault. Any other answer counts as unknown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tokens of waits: a token authorises resuming that job's wait of that name, and nothing else.
+"""Tokens of waits: a token authorizes resuming that job's wait of that name, and nothing else.
 
 A token is an HMAC of job and name with a secret of the run, which is stored only in the job's item. A body therefore
 gets the same token in every attempt, and only those who may read the table, or were given the token, know it.

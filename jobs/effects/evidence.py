@@ -1,4 +1,4 @@
-"""What a completed job keeps of its effects: their number and digest, and of the first ones kind, table and key."""
+"""What a completed job keeps of its effects: their number and digest, and the kind, table and key of the first ones."""
 
 from __future__ import annotations
 

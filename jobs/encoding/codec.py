@@ -60,7 +60,8 @@ def check_size(size: int, what: str, limit: int) -> None:
 def cut(text: str, limit: int, *, from_end: bool = False) -> str:
     """Shorten text until it takes at most ``limit`` bytes as JSON; keep its beginning, or its end.
 
-    A lone surrogate, which UTF-8 cannot carry, becomes a question mark: a byte of a command line that is not UTF-8.
+    A lone surrogate, which UTF-8 cannot carry, becomes a question mark; it stands, for example, for a byte of a command
+    line that is not UTF-8.
     """
     text = text.encode("utf-8", "replace").decode()
     kept = text[-limit:] if from_end else text[:limit]  # a character takes one byte at least

@@ -14,9 +14,9 @@ TABLE: Final = "table"
 
 
 def table_mark(key: str, size: int, until: int) -> dict[str, Any]:
-    """Create the mark of a payload that has an item of its own, kept until ``until``, in epoch seconds.
+    """Create the mark of a payload with an item of its own, which is kept until ``until``, in epoch seconds.
 
-    The first release reads it as the mark of a value in S3 and fails the job instead of running it with a wrong
+    The first release reads this mark as that of a value in S3 and fails the job instead of running it with a wrong
     payload.
     """
     return {LARGE_MARK: {"key": key, "bytes": size, "in": TABLE, "until": until}}
@@ -39,7 +39,7 @@ def table_mark_of(job: Job) -> dict[str, Any] | None:
 
 
 def refuse_mark(value: Any, what: str) -> None:
-    """Refuse a caller's value that looks like a mark: it would be read from a place where it is not.
+    """Refuse a caller's value that looks like a mark: jobclaim would look for the value elsewhere.
 
     Raises
     ------

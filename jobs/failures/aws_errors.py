@@ -1,6 +1,6 @@
-"""What an AWS error is and what to do about it: the one table from which every face explains it.
+"""What an AWS error is and what to do about it: the one table from which every interface explains it.
 
-Imports no AWS library: an error is recognised by the names of its classes and by its code.
+Imports no AWS library: an error is recognized by the names of its classes and by its code.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Failure kinds of the exceptions of well-known libraries: tables by class name, so that nothing optional is imported.
 
 How to choose a kind: TRANSIENT passes by itself within minutes (a lost connection, a deadlock, throttling); EXTERNAL is
-a failing service of another party, which may take hours; CONFIGURATION passes when we fix the deployment; PERMANENT is
+a failing third-party service, which may take hours; CONFIGURATION passes when we fix the deployment; PERMANENT is
 caused by the input or the code, so the same call fails again.
 """
 

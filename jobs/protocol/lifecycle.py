@@ -192,7 +192,7 @@ def _waits_of_next_run(job: Job) -> tuple[Wait, ...]:
 
 
 def late(job: Job, now: int, retention: Retention) -> Job:
-    """Cancel a job that was not started before its ``start_by``: its body must not run any more."""
+    """Cancel a job that was not started before its ``start_by``: its body must not run anymore."""
     limit = datetime.fromtimestamp(job.start_by / 1000, UTC).isoformat(timespec="milliseconds")
     message = f"it had not started by {limit}, its `expires`; submit it again if it is still wanted"
     failure = Failure(kind=FailureKind.CANCELLED, message=message, at=now)
@@ -253,7 +253,7 @@ def forgotten(job: Job) -> Job:
 
 
 def dropped(job: Job, now: int) -> Job:
-    """Expire a completed job whose result is not needed any more, as if it were past its retention."""
+    """Expire a completed job whose result is not needed anymore, as if it were past its retention."""
     return replace(forgotten(job), result=None, expires_at=now // 1000)
 
 

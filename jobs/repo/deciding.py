@@ -29,7 +29,7 @@ class Deciding(Reading):
     ) -> Job:
         """Start a FAILED job again with a new set of attempts. The caller sends its message; otherwise recovery does.
 
-        What the job kept remains: finished steps are not run again, and its checkpoint and resumes are available.
+        Stored state is kept: finished steps are not run again, and the checkpoint and resumes are available.
 
         Parameters
         ----------

@@ -47,7 +47,7 @@ class Keeping:
     def with_last_report(self, after: Job) -> Job:
         """Add the body's last report to a job whose attempt ends: it costs no write of its own."""
         with self._lock:
-            kept = after.status is not JobStatus.COMPLETED  # otherwise nothing reads the checkpoint any more
+            kept = after.status is not JobStatus.COMPLETED  # otherwise nothing reads the checkpoint anymore
             try:
                 return self._with_reports(after, checkpoint=kept)
             except (PayloadTooLarge, StoreUnavailable) as error:

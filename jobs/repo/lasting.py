@@ -122,5 +122,5 @@ class Lasting(Owning):
         return self.running(job_id).wake_at(when, name=name)
 
     def wait_token(self, job_id: str, name: str) -> str:
-        """Return the token that authorises `resume` of that wait of a claimed job; it is the same in each attempt."""
+        """Return the token that authorizes `resume` of that wait of a claimed job; it is the same in each attempt."""
         return self.running(job_id).wait_token(name)

@@ -156,7 +156,7 @@ class Owning(Reading):
         """Release the job without charging the attempt: a shutdown, a snooze, a limit. The caller sends its message.
 
         A job whose body ran and that was released often waits longer than it asked for: otherwise a body that always
-        releases its job at once would loop for ever (`lifecycle.RELEASE_PACES`).
+        releases its job at once would loop forever (`lifecycle.RELEASE_PACES`).
 
         Parameters
         ----------

@@ -33,7 +33,7 @@ def orphan_fail(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
 def orphan_retry(repo: JobRepo, job: Job, failure: Failure) -> Job | None:
     """End an orphaned attempt and start the next one at once: PROCESSING to PENDING. The caller sends its message.
 
-    The lost attempt stays charged: a job that kills its worker must not be retried for ever. Returns as `orphan_fail`.
+    The lost attempt stays charged: a job that kills its worker must not be retried forever. Returns as `orphan_fail`.
     """
     now = repo.clock()
     after = lifecycle.pending_again(job, Move.ORPHAN_RETRY, failure, now, now, charge=True)

@@ -35,9 +35,9 @@ class Resuming(Reading):
     ) -> Job:
         """Send a job the payload it waits for and start it again at once: two requests, and its message.
 
-        A resume that arrives before the body waits is kept: under any name while the job runs or has not begun; while
-        it waits for another name, under a name that the body waited for before or issued a token for. The first resume
-        of a name counts. An equal second one succeeds and starts nothing.
+        A resume that arrives before the body waits is kept. While the job runs or has not begun, any name is accepted;
+        while it waits for another name, only names that the body waited for before or issued a token for. The first
+        resume of a name counts. An equal second one succeeds and starts nothing.
 
         Parameters
         ----------

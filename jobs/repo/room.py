@@ -1,4 +1,6 @@
-"""Size limits on what a job keeps over its attempts: one for steps, waits and checkpoint together, S3 beyond it."""
+"""Size limits on what a job keeps over its attempts: one limit for steps, waits and checkpoint together; larger values
+go to S3.
+"""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class Running(Stepping):
                     return None
 
     def wait_token(self, name: str) -> str:
-        """Return the token that authorises a resume of this wait through the API: see `JobTask.wait_token`."""
+        """Return the token that authorizes a resume of this wait through the API: see `JobTask.wait_token`."""
         wait_name(name)
         with self._lock:
             while True:

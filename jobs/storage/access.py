@@ -1,8 +1,8 @@
-"""What a request to AWS needs to know: where to send it, who signs it, which certificates to trust.
+"""What a request to AWS needs: where to send it, who signs it, which certificates to trust.
 
-A boto3 client knows this too, but making one loads the service's whole model: 50 ms and 10 MB in every process that
-only claims jobs. What botocore's session tells without it is enough, unless the configuration says something about
-endpoints or signatures that only a client resolves: `of_settings` then returns nothing.
+A boto3 client has this too, but creating one loads the service's whole model: 50 ms and 10 MB in every process that
+only claims jobs. botocore's session provides it without a client, unless the configuration sets endpoints or signatures
+that only a client resolves: then `of_settings` returns ``None``.
 """
 
 from __future__ import annotations

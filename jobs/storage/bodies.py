@@ -1,6 +1,6 @@
 """JSON of requests and answers: by orjson where it is installed, four times as fast as Python's own.
 
-Only what DynamoDB's and SQS's protocol adds around values: payloads and results are text in it, made elsewhere.
+This is the JSON of DynamoDB's and SQS's protocol; payloads and results are text values in it, encoded elsewhere.
 """
 
 from __future__ import annotations

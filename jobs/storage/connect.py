@@ -68,7 +68,7 @@ class PerProcess:
     def get(self) -> Any:
         """Return this process's own object."""
         if self._pid != os.getpid():
-            # a lock per process: one that another thread held at the fork would stay locked in the child for ever
+            # a lock per process: one that another thread held at the fork would stay locked in the child forever
             with self._locks.setdefault(os.getpid(), threading.Lock()):
                 if self._pid != os.getpid():
                     if self._thing is not None:

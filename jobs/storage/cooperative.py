@@ -10,7 +10,9 @@ PATCHERS: Final = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is
 
 
 def sockets_are_patched() -> bool:
-    """Check whether gevent or eventlet has replaced Python's sockets: libcurl's would block every greenlet."""
+    """Check whether gevent or eventlet has replaced Python's sockets: then libcurl, whose own sockets would block every
+    greenlet, is not used.
+    """
     return any(
         getattr(sys.modules[module], tells)("socket") for module, tells in PATCHERS.items() if module in sys.modules
     )

@@ -3,9 +3,9 @@
 botocore builds each request from its service model: it validates, serializes, resolves an endpoint and calls some
 twenty hooks, which takes 0.9 ms. A job makes four such requests and most workers do little else, so they are built by
 hand here and signed by `jobclaim.jobs.storage.signing`; credentials, endpoint and exceptions are those that
-`jobclaim.jobs.storage.access` gets from botocore. Every other request than the methods here goes to a boto3 client,
-which is made for the first of them; so do these behind a proxy, with another signature than version 4, and where
-greenlets share the process, because libcurl's sockets would block them.
+`jobclaim.jobs.storage.access` gets from botocore. All other requests go to a boto3 client, which is created for the
+first of them. So do these behind a proxy, with a signature other than version 4, and in a process with greenlets, which
+libcurl's sockets would block.
 """
 
 from __future__ import annotations

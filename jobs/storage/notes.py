@@ -1,8 +1,8 @@
 """Notes: items of the job table that are not jobs: plain results, results of a group, chord members, ticks, payloads.
 
-A note's key contains a unit separator, which `jobs.checks` refuses in job ids: no call can take a note for a job, or
-hide one behind the other. A note has no place in the index, so lists and recovery never see it. It expires at its own
-``expires_at``, which is honoured even before DynamoDB deletes the item.
+A note's key contains a unit separator, which `jobs.checks` refuses in job ids: no call can mistake a note for a job, or
+give a job the key of a note. A note has no place in the index, so lists and recovery never see it. It expires at its
+own ``expires_at``, which is honored even before DynamoDB deletes the item.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@
                                         ├──▶ recovery: held jobs are not dispatched again until the pause has ended
                                         └──▶ any other program that claims, at most once per heartbeat interval
 
-Whoever reads the record does so consistently, so a pause holds everywhere one heartbeat interval after it was written.
-A pause with an ``until`` ends by itself, by the clock of whoever looks. An ended one is kept for a week: recovery then
-dispatches the jobs whose messages were refused during the pause.
+Every read of the record is consistent, so a pause holds everywhere one heartbeat interval after it was written. A pause
+with an ``until`` ends by itself, by the reader's clock. An ended one is kept for a week: recovery then dispatches the
+jobs whose messages were refused during the pause.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """AWS Signature Version 4 of the one kind of request that the lean client makes: POST / with a JSON body.
 
-botocore's `SigV4Auth` canonicalises any request, which takes 25 times as long. A property test holds this signature to
+botocore's `SigV4Auth` canonicalizes any request, which takes 25 times as long. A property test holds this signature to
 botocore's. The algorithm: AWS, "Create a signed AWS API request".
 """
 

@@ -102,7 +102,7 @@ class Statistics(Records):
         return cls(repo.table.client, repo.table.name, clock=repo.clock, sleep=repo.table.sleep)
 
     def moved(self, move: Move, before: Job, after: Job) -> None:
-        """Count the end of a run; other moves are none."""
+        """Count the end of a run; moves that do not end a run are ignored."""
         if (codes := ENDS.get(move)) is None:
             return
         hour, task = self._clock() // HOUR_MS, before.task

@@ -159,7 +159,7 @@ class JobTable:
         barred: Barred = NOTHING_BARRED,
         until: int | None = None,
     ) -> Written:
-        """Make a move on a job that was not read: ``after`` holds the known values, by which the move is recognised.
+        """Make a move on a job that was not read: ``after`` holds the known values, by which the move is recognized.
 
         Other moves go through `apply`.
         """

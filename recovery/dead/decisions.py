@@ -20,7 +20,7 @@ def state_of(job: Job) -> str:
 
 
 def retry(repo: JobRepo, job: Job, *, by: str, why: str = "", at: int = 0) -> Job | None:
-    """Retry a failed job as it was read; ``None`` where it has changed since. The caller sends its message.
+    """Retry a failed job, or return ``None`` if it has changed since it was read. The caller sends its message.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def retry(repo: JobRepo, job: Job, *, by: str, why: str = "", at: int = 0) -> Jo
 
 
 def settle(repo: JobRepo, job: Job, verb: Verb, *, by: str, why: str = "") -> Job | None:
-    """Resolve or abandon a failed job as it was read; ``None`` where it has changed since."""
+    """Resolve or abandon a failed job, or return ``None`` if it has changed since it was read."""
     move = {"resolve": Move.RESOLVE, "abandon": Move.ABANDON}[verb]
     after = lifecycle.concluded(job, move, repo.clock(), repo.retention, by=by, why=why)
     return repo.table.apply(job, move, after).made

@@ -79,7 +79,7 @@ def test_the_clocks_are_those_of_the_simulation_and_of_the_settings() -> None:
 
     assert f"wrong by up to {SKEW_MS // 1000} s" in TEXT
     assert f"a grace of {simulated.lease_grace_seconds} s" in TEXT
-    assert f"dead after {simulated.worker_dead_after_seconds} s" in TEXT
+    assert f"lost after {simulated.worker_dead_after_seconds} s" in TEXT
     assert f"`lease_grace_seconds` ({real.lease_grace_seconds})" in TEXT
 
 

@@ -57,7 +57,7 @@ class ThreadStop:
             return self._ends_at
 
     def available_at(self, now: int) -> int:
-        """Return when a released job may start, epoch milliseconds: when no thread of this process runs any more."""
+        """Return when a released job may start, epoch milliseconds: when no thread of this process runs anymore."""
         return now + round((self.plan() + 2 * SLACK_SECONDS - time.monotonic()) * 1000)
 
     def supervise(self, active: Collection[Any], is_written: Callable[[], bool]) -> None:

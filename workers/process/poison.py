@@ -7,7 +7,7 @@ A job whose task is not registered here may be known to another worker: while a 
 meets tasks that only the new one has. So its message is sent again, later each time, and the job fails when it has had
 `Settings.max_dispatches` messages.
 
-Either way the message leaves the queue, so it cannot be redelivered for ever. Where SQS or DynamoDB is unavailable it
+Either way the message leaves the queue, so it cannot be redelivered forever. Where SQS or DynamoDB is unavailable it
 is left alone: it is redelivered after its visibility timeout, and SQS's redrive policy moves it away after
 `max_receive_count` deliveries.
 """

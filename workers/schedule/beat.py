@@ -205,7 +205,7 @@ class JobScheduler(Scheduler):
 
 
 def _end_without_worker() -> None:
-    """End the beat of a worker (``-B``) whose main process was killed: it would go on for ever, with old schedules."""
+    """End the beat of a worker (``-B``) whose main process was killed: it would go on forever, with old schedules."""
     parent = current_process()._parent_pid
     if parent is not None and os.getppid() != parent:
         log.error("beat.orphaned")

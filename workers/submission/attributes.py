@@ -1,7 +1,7 @@
 """Check a task's own attributes, before its first job is written and before a worker starts.
 
-A misspelt attribute has no visible effect: the task runs without its limit. So names that are nearly one of jobclaim's
-are refused, and arguments that an attribute names must be arguments of the body.
+A misspelled attribute has no visible effect: the task runs without its limit. So names that are nearly one of
+jobclaim's names are refused, and arguments that an attribute names must be arguments of the body.
 """
 
 from __future__ import annotations

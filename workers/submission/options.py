@@ -1,8 +1,8 @@
-"""The options of a call. Every option is honoured or refused; none is dropped silently.
+"""The options of a call. Every option is honored or refused; none is dropped silently.
 
 ::
 
-    option of a call ──▶ jobclaim's, stored with the job, or of one send     honoured
+    option of a call ──▶ jobclaim's, stored with the job, or of one send     honored
                     ──▶ needs another broker, or contradicts the claim rule  refused, with the reason
                     ──▶ any other name                                       refused, with the nearest name there is
 

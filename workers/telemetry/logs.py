@@ -164,8 +164,8 @@ def _handler(settings: Settings, file: str | None, stream: Any = None) -> loggin
     handler = WatchedFileHandler(file, encoding="utf-8") if file else logging.StreamHandler(stream)
     renderers: list[Any] = [structlog.processors.JSONRenderer()]
     if settings.log_format == "console":
-        colours = not file and stream is not None and stream.isatty()
-        renderers = [visible_event, structlog.dev.ConsoleRenderer(colors=colours)]
+        colors = not file and stream is not None and stream.isatty()
+        renderers = [visible_event, structlog.dev.ConsoleRenderer(colors=colors)]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_shared(), structlog.stdlib.ExtraAdder(allow=())],

@@ -33,7 +33,7 @@ OF_CELERY: Final = {OF_BILLIARD: ENDED, "celery.worker.request": HARD_LIMIT}
 
 
 def adopt() -> None:
-    """Filter what Sentry is about to send from this process; installed once, whenever Sentry is initialised."""
+    """Filter what Sentry is about to send from this process; installed once, whenever Sentry is initialized."""
     scope: Any = sys.modules.get("sentry_sdk.scope")
     if scope is not None and process not in scope.global_event_processors:
         scope.add_global_event_processor(process)

@@ -72,7 +72,7 @@ class Measured:
     seconds : float
         From the first claim to the last deleted message.
     milliseconds : dict
-        Of each submission, claim and end: all their durations.
+        Durations of every submission, claim and end.
     requests : dict
         By operation, all jobs together.
     write_units, read_units : float

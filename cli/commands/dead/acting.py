@@ -51,7 +51,7 @@ def print_plan(
 
 
 def print_report(verb: Verb, report: ActReport, out: Output) -> int:
-    """Write the report and return the exit code. The ids of ``-o ids`` were written before, each when it was done."""
+    """Write the report and return the exit code. With ``-o ids``, each id was already written when its job was done."""
     from jobclaim.recovery.dead.letters import NO_SUCH_JOB
 
     if not out.is_ids:

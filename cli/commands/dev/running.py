@@ -137,8 +137,8 @@ def environment(aws: LocalAws, parent: Mapping[str, str] | None = None) -> dict[
 class Printer:
     """Writes lines one at a time, each prefixed with the name of its process."""
 
-    def __init__(self, name: str, colour: str) -> None:
-        self._prefix = click.style(f"{name:<9} |", fg=colour)
+    def __init__(self, name: str, color: str) -> None:
+        self._prefix = click.style(f"{name:<9} |", fg=color)
 
     def __call__(self, line: str) -> None:
         """Write one line."""

@@ -1,4 +1,4 @@
-"""`jobclaim worker watch-interruption`: stop the worker in time when its EC2 instance is going to end."""
+"""`jobclaim worker watch-interruption`: stop the worker in time when its EC2 instance is about to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class CommandAfterDashes(click.Command):
-    """Keep what follows ``--`` for the last argument: it is never the worker's name, which may be left out."""
+    """Pass what follows ``--`` to the last argument, so that it is never read as the worker's name, which may be left
+    out.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse what is before the first ``--``, and append the rest to the last argument."""

@@ -144,7 +144,7 @@ def members(settings: Settings) -> Iterator[Member]:
     Raises
     ------
     Refused
-        A group is called like recovery or beat.
+        A group has the name of recovery or beat.
     """
     from jobclaim.cli.commands.worker.local import LocalWorker, celery_argv
 

@@ -97,7 +97,7 @@ def test_the_tasks_of_living_workers_can_be_chosen(board: Board) -> None:
     shown = board.browser().get("/submit").text
     assert re.findall(r'<option value="([^"]+)">', shown) == names
     board.clock.advance(3600)
-    assert "No living worker" in board.browser().get("/submit").text
+    assert "No live worker" in board.browser().get("/submit").text
 
 
 def test_only_operators_submit_and_edit(board: Board) -> None:
