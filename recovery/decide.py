@@ -2,19 +2,19 @@
 
 ::
 
-    PROCESSING   lease over, or its worker lost ──▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
-                 its live worker vouches for it ▶ nothing    a thread runs on past its lease
-    PENDING      its task or queue is paused ─────▶ nothing    it waits; a first message is sent, and `start_by` holds
-                 its task's pause has ended ──────▶ Dispatch   its message was refused meanwhile
-                 no message yet, due soon ────────▶ Dispatch   the first message; SQS keeps it back until the job is due
-                 due, message unclaimed too long ─▶ Dispatch   again, each time after a longer wait
+    PROCESSING   lease over, or its worker lost ─▶ Orphan     FAILED, or PENDING by `on_orphan` while attempts are left
+                 its live worker vouches for it ─▶ nothing    a thread runs on past its lease
+    PENDING      its task or queue is paused ────▶ nothing    it waits; a first message is sent, and `start_by` holds
+                 its task's pause has ended ─────▶ Dispatch   its message was refused meanwhile
+                 no message yet, due soon ───────▶ Dispatch   the first message; SQS keeps it back until the job is due
+                 due, message unclaimed too long ▶ Dispatch   again, each time after a longer wait
                  written in a transaction ───────▶ Dispatch   again, after seconds: its submitter may have died
-                 half of its time to start used ──▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
+                 half of its time to start used ─▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
                  sent by a clock an hour ahead ──▶ Dispatch   again: that time does not show how long it waits
                  so, and `max_dispatches` reached ▶ GiveUp     FAILED: a missing message is not the cause
-                 too late to start (`start_by`) ──▶ Expire     CANCELLED: it has expired
-    FAILED       `retry_at` is past ──────────────▶ Revive     PENDING: its dead-letter rule has a retry left
-    otherwise ────────────────────────────────────▶ nothing
+                 too late to start (`start_by`) ─▶ Expire     CANCELLED: it has expired
+    FAILED       `retry_at` is past ─────────────▶ Revive     PENDING: its dead-letter rule has a retry left
+    otherwise ───────────────────────────────────▶ nothing
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Fail a job that none of its messages brought to a claim."""
+    """Fail a job none of whose messages led to a claim."""
 
     failure: Failure
 
@@ -128,7 +128,7 @@ class Figures:
     vouched : frozenset of str
         Tokens of the claims that live workers vouch for.
     pauses : Pauses
-        What people have paused, and what was paused until lately.
+        What people have paused, and what was paused until recently.
     known : bool
         ``False`` where the fleet table could not be read: no job is given up, because it may be paused.
     """

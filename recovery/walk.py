@@ -24,9 +24,9 @@ class PassBudget:
     Attributes
     ----------
     until : int
-        Epoch milliseconds.
+        When the pass must end, epoch milliseconds.
     read_failures : int
-        In a row.
+        Consecutive failed reads after which the pass ends.
     """
 
     def __init__(self, clock: Clock, until: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Level(StrEnum):
-    """Severity: FAIL breaks a promise, WARN costs something or will, OK is as it should be."""
+    """Severity. FAIL: a promise is broken. WARN: works, but costs something or will break. OK: as it should be."""
 
     OK = "OK"
     WARN = "WARN"

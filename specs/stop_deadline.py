@@ -1,7 +1,7 @@
 """The deadline of one stop, for a stop that has more or less time than ``stop_timeout_seconds``.
 
-Whoever stops a worker of this machine writes it into a file beside the worker's pid file, then sends SIGTERM; the
-worker reads it once, when it begins to stop. A worker that starts removes what an earlier stop has left.
+The command that stops a worker of this machine writes the deadline into a file beside the worker's pid file, then sends
+SIGTERM; the worker reads it once, when it begins to stop. A worker that starts removes what an earlier stop has left.
 """
 
 from __future__ import annotations

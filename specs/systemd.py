@@ -19,7 +19,7 @@ def notify(state: str) -> bool:
     """Send one state to the service manager; return whether one listens.
 
     Without ``NOTIFY_SOCKET``, that is outside a unit of ``Type=notify``, nothing is sent. A manager that cannot be
-    reached does not end the process: it would be restarted by its watchdog.
+    reached raises no error: if it stays unreachable, the unit's watchdog restarts the process.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:

@@ -13,9 +13,9 @@ from jobclaim.workers.transport.idle import polls_per_hour
 
 
 def at_rest(workers: Iterable[WorkerRecord], settings: Settings) -> str:
-    """Describe the requests an hour and the dollars a month of live workers and one recovery; empty without workers.
+    """Describe the requests per hour and dollars per month of the live workers and one recovery; empty without workers.
 
-    Nothing is requested: polls are counted by driving the poller itself, once for each size of worker.
+    Makes no request: polls are counted by running the poller's own code, once for each size of worker.
     """
     sizes = Counter((len(worker.queues), worker.concurrency) for worker in workers if worker.queues)
     if not sizes:

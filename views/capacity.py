@@ -1,7 +1,8 @@
 """How many processes a queue needs: from the wait of its oldest job and from how busy its workers are.
 
-The rule is that of common autoscalers: the number of processes is multiplied by what was measured over what is wanted.
-No duration of jobs is needed, so it holds from the first minute; after a change, look again when the wait has settled.
+The rule is that of common autoscalers: the number of processes is multiplied by the ratio of the measured value to the
+wanted one. No duration of jobs is needed, so it holds from the first minute; after a change, look again when the wait
+has settled.
 """
 
 from __future__ import annotations

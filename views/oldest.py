@@ -1,7 +1,7 @@
-"""The age of what is oldest: waiting and running jobs of each queue, dead letters, messages that never became a job.
+"""The oldest waiting and running job of each queue, the oldest dead letter and dead message, and whether it is late.
 
-Jobs are late by the thresholds that the settings have already: a queue's SLA, a claim's lease and its grace, and half
-of the time for which a dead letter is kept; a run is long past twice the 95th percentile of its task's last day.
+The thresholds follow from the settings: a queue's SLA, a claim's lease and its grace, and half of the time for which a
+dead letter is kept. A run is too long past twice the 95th percentile of its task's last day.
 """
 
 from __future__ import annotations

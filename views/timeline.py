@@ -46,7 +46,7 @@ def timeline(job: Job) -> list[TimelineEntry]:
 
 
 def is_overdue(job: Job, now: int) -> bool:
-    """Check whether a job could have been claimed by now: then the live workers tell why it was not."""
+    """Check whether a job could have been claimed by now: then the records of the live workers show why it was not."""
     return job.status is JobStatus.PENDING and job.available_at <= now
 
 

@@ -1,6 +1,6 @@
 """Answers to `celery inspect` for each worker: from its record and its jobs, in the format of Celery's own answers.
 
-A record is at most a heartbeat old; a job that has started is in it within about a second. It has jobs, not plain
+A record is at most a heartbeat old; a job that has started is in it within about a second. It lists jobs, not plain
 tasks.
 """
 
@@ -94,7 +94,7 @@ def active(fleet: Fleet, node: str, **_: Any) -> Any:
 
 
 def query_task(fleet: Fleet, node: str, ids: Any = ()) -> Any:
-    """Describe those of these jobs that run here."""
+    """Describe those of the given jobs that run on this worker."""
     wanted = {ids} if isinstance(ids, str) else set(ids)
     return {told["id"]: ["active", told] for told in fleet.running(node) if told["id"] in wanted}
 

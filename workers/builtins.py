@@ -1,9 +1,9 @@
 """Celery's own tasks (``celery.map``, ``celery.starmap``, ...) run only where a program of this fleet sent them.
 
-They call the bodies of other tasks without a claim, so a message of one, sent by whoever may send to a queue, would run
-anything with any arguments. Sending one writes a note to the job table: its id, and a digest of task and arguments. A
-worker runs it only if that note exists; otherwise the message goes to the dead-letter queue. So it takes the permission
-to write to the table as well. Costs one write per call of ``map``, ``starmap`` or ``chunks``, and one read to run it.
+They call the bodies of other tasks without a claim, so anyone who may send to a queue could run any task with any
+arguments through them. Sending one writes a note to the job table: its id, and a digest of task and arguments. A worker
+runs it only if that note exists; otherwise the message goes to the dead-letter queue. So it takes the permission to
+write to the table as well. Costs one write per call of ``map``, ``starmap`` or ``chunks``, and one read to run it.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def cancel(
     read : Job, optional
         The job as the caller has read it, which saves a read.
     only : collection of JobStatus
-        States in which it is cancelled; in any other the caller did not mean it.
+        States in which the job is cancelled; in any other state the call is refused.
 
     Raises
     ------

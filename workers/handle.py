@@ -101,7 +101,7 @@ class Handle:
 
     @property
     def counts(self) -> Tally:
-        """The counts behind the fleet's alerts, to be read; the repo counts."""
+        """The counts behind the fleet's alerts, for reading; the repo writes them."""
         return self._own().counts
 
     @property
@@ -185,7 +185,7 @@ def handle_of(app: Any) -> Handle:
     Raises
     ------
     NotInstalled
-        Jobclaim is not installed on the app; the message names the app and says what to add.
+        jobclaim is not installed on the app; the message names the app and says what to add.
     """
     if (found := installed_on(app)) is not None:
         return found

@@ -1,4 +1,4 @@
-"""Jobclaim's own tasks, registered on each app that it is installed on."""
+"""jobclaim's own tasks, registered on each app that it is installed on."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def prepare_tasks(app: Celery) -> None:
 
 
 def contain(app: Celery) -> None:
-    """End what a body's claims set in a child's context with the task, as for a `JobTask`."""
+    """Discard what a body's claims set in a child's context when the task ends, as for a `JobTask`."""
     for task in app.tasks.values():
         if not isinstance(task, JobTask) and task.__trace__ is not None:
             task.__trace__ = contained(answering(task.__trace__), task)

@@ -2,8 +2,8 @@
 
 The answer is pickled, and an exception that cannot be unpickled in the main process would end its event loop and with
 it the whole worker: its class may come from a module that only the child imported, or do anything in ``__reduce__``.
-The job's outcome is recorded by then. So only Celery's own exceptions are passed, rebuilt from plain values, and for
-all others a wrapper with their name and text.
+The job's outcome is recorded by then. So Celery's own exceptions are rebuilt from plain values, and every other one is
+replaced by a wrapper with its name and text.
 """
 
 from __future__ import annotations

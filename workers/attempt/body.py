@@ -138,7 +138,7 @@ class BodyDelivery(place.Delivery):
         return True
 
     def writing(self) -> AbstractContextManager[None]:
-        """Suppress the soft time limit: the body has its outcome."""
+        """Suppress the soft time limit while the body's outcome is written."""
         return soft_limit.passes_by()
 
     def ended(self, repo: Store, claim: Job, after: Job) -> None:

@@ -1,7 +1,7 @@
-"""``check_cancelled()`` tells a body that it is to end, where nothing can interrupt it.
+"""``check_cancelled()`` lets a body find out that it must end, where nothing can interrupt it.
 
 In a pool of threads this is the only effect of the soft time limit and of a cancel. In a prefork pool the limit is
-raised by itself, and a body that never checks is stopped after `Settings.cancel_grace_seconds`.
+raised without a check, and a body that never checks is stopped after `Settings.cancel_grace_seconds`.
 """
 
 from __future__ import annotations

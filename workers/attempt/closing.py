@@ -55,8 +55,8 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
 def answering(tracer: Tracer) -> Tracer:
     """Make a tracer whose answer the main process can read: `jobclaim.workers.attempt.answer`.
 
-    An exception that the tracer does not catch ends a child of a prefork pool, or is its answer. From a thread it would
-    be lost.
+    An exception that the tracer does not catch ends a child of a prefork pool, or becomes the child's answer; in a
+    thread it would be lost.
     """
 
     def trace(*args: Any, **kwargs: Any) -> Any:

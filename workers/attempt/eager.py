@@ -40,7 +40,7 @@ class JobContext(Context):
 
 
 class EagerTask(TypedTask):
-    """A task that behaves in a test without a worker as it does in one."""
+    """A task that behaves in a test without a worker as it does in a worker."""
 
     abstract = True
 

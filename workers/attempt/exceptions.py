@@ -20,7 +20,7 @@ class JobFailed(JobError):
 def exception_of(failure: Failure) -> Exception:
     """Make an exception that prints like the recorded one, of its own class if this process knows it.
 
-    Never one that would end the process or the task of the caller that waits for the result, as ``SystemExit`` or
+    Never one that would end the process or the task of the caller that waits for the result, such as ``SystemExit`` or
     ``Ignore``.
     """
     if not failure.exception:

@@ -3,8 +3,8 @@
 The write of a result is fenced by DynamoDB itself. What Celery sends before that write, callbacks and the next step of
 a chain, is not: a zombie would start the next step although another attempt has the job. So a job that has followers
 checks first the clock, which costs nothing, then the job, in one consistent read. The moment between this check and the
-sending remains. A step that a zombie sends in it has the id that the job's next attempt would give it, so it runs once;
-only its argument may be the zombie's.
+send remains. If a zombie sends a step in that moment, the step has the id that the job's next attempt would give it, so
+it runs once; only its argument may be the zombie's.
 """
 
 from __future__ import annotations

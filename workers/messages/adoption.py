@@ -1,4 +1,5 @@
-"""Exceptions by which a child tells its main process that a message did not become a job, or a claim had no answer.
+"""Exceptions with which a child reports to its main process that a message did not become a job, or a claim had no
+answer.
 
 Until the job of a plain Celery message is written, the message is the only record of its work. So the main process
 deletes it only when the child has answered, and not at all if the child is lost: a redelivered copy finds the job, and
@@ -11,10 +12,10 @@ from celery.exceptions import Ignore, Reject
 
 
 class NotAdopted(Reject):
-    """No job was made, and there may be none: the message is redelivered.
+    """No job was made yet: the message is redelivered.
 
-    With ``requeue`` at once, for other workers; else when its visibility timeout ends, and SQS's redrive policy ends it
-    after ``max_receive_count`` times.
+    With ``requeue`` it is redelivered at once, to other workers; otherwise when its visibility timeout ends. After
+    ``max_receive_count`` deliveries SQS's redrive policy moves it to the dead-letter queue.
     """
 
 

@@ -1,7 +1,7 @@
 """The links of a job to others: callbacks, error callbacks, the rest of its chain, its chord, group, root and parent.
 
-They are written with the job, in its envelope (`workers.submission.envelope`), so that every message has them, and so
-that a process that ends a job in its worker's place can notify them.
+They are written with the job, in its envelope (`jobclaim.workers.messages.envelope`), so that every message has them,
+and so that a process that ends a job in its worker's place can notify them.
 
 Callbacks get their ids when the job is written. An attempt that was cut off after it had sent them, and the attempt
 that follows it, therefore submit the same jobs, and each exists once.

@@ -30,7 +30,7 @@ def headers(job: Job) -> dict[str, Any]:
 
 
 def address(request: Any) -> Address | None:
-    """Read the address of a request or of a message's headers; ``None`` if it names none that there can be."""
+    """Read the address of a request or of a message's headers; ``None`` if it names no possible job."""
     raw = request.get(HEADER)
     if not isinstance(raw, Mapping):
         return None

@@ -1,4 +1,4 @@
-"""The liveness file, and systemd's watchdog: both hear from the event loop, and no longer when the loop hangs."""
+"""The liveness file, and systemd's watchdog: the event loop updates both, and no longer when it hangs."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def drop_cancelled(timer: Any) -> None:
     """Drop cancelled timers.
 
     Celery sets one for each job's time limit and cancels it when the job ends, but kombu keeps it until it would have
-    been due: of a busy worker, hundreds of thousands.
+    been due: in a busy worker these are hundreds of thousands.
     """
     queue: Any = getattr(timer, "_queue", ())
     if len(queue) > MANY_TIMERS:

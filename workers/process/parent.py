@@ -44,7 +44,7 @@ TICK_SECONDS: Final = 0.2
 
 
 class Parent:
-    """One per worker, in its main process.
+    """The threads and records of a worker's main process; one object per worker.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 ::
 
     JobRequest      a `JobTask`'s: the claim has the token that the request drew
-    PlainRequest    any other task's: its body may claim, and leaves a note of each claim (`workers.process.held`)
+    PlainRequest    any other task's: its body may claim, and leaves a note of each claim (`workers.state.held`)
 
 For both, the decisions about a lost child are the same.
 """
@@ -79,7 +79,7 @@ class OwnedRequest(Request):
         return [HeldAttempt(claim.job_id, NOTED, claim.token) for claim in worker.current().claims_of(self.token)]
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether it has run longer than its hard limit at a ``time.time()``."""
+        """Return whether it has run longer than its hard limit at a given ``time.time()``."""
         limit = self.time_limits[0] or self.task.time_limit
         return bool(limit and self.time_start and now - self.time_start > limit)
 

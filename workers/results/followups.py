@@ -38,7 +38,9 @@ _refused: ContextVar[list[BaseException] | None] = ContextVar("refused", default
 
 @contextmanager
 def submitting() -> Iterator[list[BaseException]]:
-    """Make jobs that are finally refused in this block fail under their own ids; return the list of their errors."""
+    """Make jobs that are permanently refused in this block fail under their own ids; return the list of their
+    errors.
+    """
     errors: list[BaseException] = []
     token = _refused.set(errors)
     try:

@@ -43,7 +43,7 @@ def successor_of(meta: Mapping[str, Any]) -> str | None:
 
 
 def successor_of_result(result: Any) -> str | None:
-    """Return the replacement's id from a job's own result, as `successor_of`."""
+    """Return the id of a job's replacement, read from the job's own result; ``None`` if it was not replaced."""
     return str(result[REPLACED_BY]) if isinstance(result, dict) and result.keys() == {REPLACED_BY} else None
 
 

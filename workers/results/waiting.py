@@ -62,7 +62,7 @@ def lost(
     announced : bool
         Whether the submitter reached its last member.
     submitter : Job or None
-        The job whose body, or whose end, submits the chord; ``None`` if it is no job, or gone.
+        The job whose body, or whose end, submits the chord; ``None`` if it is not a job, or no longer exists.
     begun_at : int
         When the chord's job was written, epoch milliseconds.
     """

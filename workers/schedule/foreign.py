@@ -1,8 +1,8 @@
 """Check foreign schedulers, which beat may use beside `jobclaim.workers.schedule.beat.JobScheduler`.
 
 A scheduler that keeps its schedules elsewhere, as django-celery-beat does in a database, gives each tick a random id:
-two beats run it twice. It would also keep recovery's tick as of its first start, whatever the settings say later. So it
-may only serve the ticks of plain tasks, while recovery and the settings' schedules run without it.
+two beats run it twice. It would also keep recovery's entry as it was at its first start, whatever the settings say
+later. So it may only serve the ticks of plain tasks, while recovery and the settings' schedules run without it.
 """
 
 from __future__ import annotations

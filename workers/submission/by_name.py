@@ -42,7 +42,7 @@ def submit(
     at : int, optional
         Earliest start, epoch milliseconds.
     tags : sequence of str
-        Beside those of the task.
+        Tags in addition to those of the task.
     is_sure : callable, optional
         Called to confirm a task that is not known to claim its job, with the call that would be made; by default such a
         task is refused.

@@ -10,7 +10,7 @@ from jobclaim.jobs import InvalidInput
 
 
 def window(countdown: Any, eta: Any, expires: Any, now: int, zone: tzinfo) -> tuple[int | None, int | None]:
-    """Return when a call may start and by when it must. Raises as `due_at`, and if it could never start."""
+    """Return when a call may start and by when it must. Raises as `due_at`, and also if the call could never start."""
     due, until = due_at(countdown, eta, now, zone), start_by(expires, now, zone)
     if due is not None and until is not None and now < due >= until:
         asked = f"countdown={countdown!r}" if countdown is not None else f"eta={eta!r}"

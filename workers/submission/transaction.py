@@ -41,7 +41,8 @@ class SubmittingTransaction(Transaction):
 
         The handle's job exists when the block has ended.
 
-        Raises as `JobTask.apply_async`, but for an equal job, which the end of the block refuses: `AlreadySubmitted`.
+        Raises as `JobTask.apply_async`, except that an equal job is refused at the end of the block, with
+        `AlreadySubmitted`.
         """
         return self.apply_async(task, args, kwargs)
 

@@ -1,9 +1,9 @@
 """Log lines of jobclaim written without a record of standard logging, where only jobclaim's own handler would get it.
 
 A line that takes structlog's processors, a logger, a record, a handler and a formatter costs as much CPU as a quarter
-of a claim, and a job writes two. So a line is rendered here and given to the handler's stream, with the fields, the
-masks and the order of the formatter's; whenever another handler, a filter or a library could see its record, it goes
-the long way.
+of a claim, and a job writes two. So a line is rendered here and given to the handler's stream, with the formatter's
+fields, masks and order. Whenever another handler, a filter or a library could see its record, the line goes through
+standard logging.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often a worker without jobs polls: counted by driving its own `Poller` with empty answers, without requests."""
+"""How often a worker without jobs polls: counted by running its own `Poller` with empty answers, without requests."""
 
 from __future__ import annotations
 

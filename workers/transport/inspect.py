@@ -1,4 +1,4 @@
-"""Check whether Celery can run a message before anything is made of it: no message can harm a worker."""
+"""Check whether Celery can run a message before it is passed on, so that no message can harm a worker."""
 
 from __future__ import annotations
 
