@@ -1,15 +1,15 @@
-"""The guarantees of `docs/guarantees.md`, put to the test from outside: what ``jobclaim verify`` runs.
+"""Test the guarantees of `docs/guarantees.md` from outside: what ``jobclaim verify`` runs.
 
 ::
 
     plan  ──▶ calls ───▶ submitters ─┐                         ┌─▶ DynamoDB   (embedded, or any plain HTTP endpoint)
-      │                              ├─▶ proxies with weather ─┤
+      │                              ├─▶ proxies with faults ──┤
       │        workers, recovery ────┘                         └─▶ SQS
       └─────▶ strikes ─▶ monkey: kills, freezes, deploys, outages, storms, messages copied, lost, old and forged
 
-    at the end: faults stop, all drains, probes in calm; evidence ─▶ promises ─▶ table and exit code
+    at the end: faults stop, all jobs end, probes run without faults; evidence ─▶ promises ─▶ table and exit code
 
-It is an outsider: real worker processes of the installed package, the command line, `JobRepo` and what the bodies write
-down themselves; no module of jobclaim's inside (held by import-linter). A seed gives the same calls and the same
-strikes, not the same run: real processes and the kernel's scheduler have a say too.
+It uses only what users have: real worker processes of the installed package, the command line, `JobRepo`, and what the
+bodies record themselves. It imports no internal module of jobclaim (import-linter checks that). A seed repeats the
+calls and the strikes, but not the run, which also depends on real processes and the kernel's scheduler.
 """

@@ -1,4 +1,4 @@
-"""Who is in the middle of a body now: those are worth killing and freezing."""
+"""Find the child processes that run a body now: these are the ones to kill and freeze."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TAIL_BYTES: Final = 50_000
 
 
 class Busy:
-    """Looks into the table, past the proxies, and into the evidence.
+    """Reads the job table, bypassing the proxies, and the evidence.
 
     Parameters
     ----------
     evidence : Path
-        The bodies' own lines, which name their processes.
+        File with the bodies' own lines, which name their processes.
     """
 
     def __init__(self, repo: JobRepo, evidence: Path) -> None:
@@ -26,9 +26,9 @@ class Busy:
         self._evidence = evidence
 
     def children(self, *, prefer_fragile: bool = False) -> dict[int, int]:
-        """Give, by the main process of a worker, a child of it that runs a body of some length; both by their ids.
+        """Return, by the process id of a worker's main process, that of a child which runs a body of some length.
 
-        ``prefer_fragile``: of those whose orphans fail, where there are any.
+        With ``prefer_fragile``, prefer children that run a body whose orphan fails.
         """
         started, found, fragile = self._started(), dict[int, int](), dict[int, int]()
         for job in self._repo.list_jobs(JobStatus.PROCESSING, queue="default", limit=100).jobs:

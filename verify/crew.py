@@ -29,9 +29,9 @@ class Member:
     Attributes
     ----------
     told_to : str
-        "end" or "die" once the monkey asked for it; empty for one that is to live.
+        "end" or "die" once the monkey has requested it; empty for a process that should keep running.
     frozen : bool
-        Whether the monkey holds it, or a child of it.
+        Whether the monkey has frozen it, or a child of it.
     struck_at, killed_at : int
         When it was first struck in any way, and when its main process was killed: epoch milliseconds.
     """
@@ -45,13 +45,13 @@ class Member:
     killed_at: int = 0
 
     def is_ready(self) -> bool:
-        """Whether it has come up; known once it was seen."""
+        """Whether its log has shown that it is ready."""
         if not self.ready:
             self.ready = re.search(READY, self.process.log()) is not None
         return self.ready
 
     def child(self) -> int | None:
-        """Id of any child of it; ``None`` where there is none now."""
+        """Process id of any of its children; ``None`` if it has none now."""
         pid = self.process.pid
         with contextlib.suppress(OSError):
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -60,7 +60,7 @@ class Member:
 
 
 class Crew:
-    """All that were ever started."""
+    """All processes that were started in the run."""
 
     def __init__(self, stage: Stage, scale: Scale) -> None:
         self._stage = stage
@@ -69,7 +69,7 @@ class Crew:
         self.died: list[str] = []
 
     def start(self, role: Role) -> Member:
-        """Start one more, without waiting for it."""
+        """Start one more process, without waiting until it is ready."""
         name = f"{role}-{sum(member.role == role for member in self.members) + 1}"
         queues = {
             "worker": ["-Q", "default", "-c", str(self._scale.processes)],
@@ -82,7 +82,7 @@ class Crew:
         return member
 
     def start_all(self) -> None:
-        """Start as many as the scale says, and wait until they are ready."""
+        """Start as many processes as the scale requires, and wait until they are ready."""
         for _ in range(self._scale.workers):
             self.start("worker")
         self.start("recovery")
@@ -90,12 +90,12 @@ class Crew:
             member.process.wait_for_line(READY, START_SECONDS)
 
     def pick(self, role: Role, draw: float, among: Container[int] | None = None) -> Member | None:
-        """Pick one that lives, is ready and left alone so far; ``None`` where there is none now.
+        """Pick a running, ready process that no strike has hit yet; ``None`` if there is none now.
 
         Parameters
         ----------
         among : container of int, optional
-            Ids of the main processes that will do; default any.
+            Ids of the main processes to choose from; default: all.
         """
         free = [
             member
@@ -109,7 +109,7 @@ class Crew:
         return free[int(draw * len(free))] if free else None
 
     def kill(self, member: Member) -> None:
-        """kill -9 of its main process; another one takes its place."""
+        """Send SIGKILL to its main process, and start another worker in its place."""
         member.told_to = "die"
         member.killed_at = now_ms()
         member.process.send(signal.SIGKILL)
@@ -122,7 +122,7 @@ class Crew:
         member.process.send(signal.SIGTERM)
 
     def replace_the_dead(self) -> None:
-        """Notice who ended without having been told to, and start another one."""
+        """Record processes that ended without a request, and start replacements."""
         for member in list(self.members):
             if not member.told_to and not member.process.running:
                 member.told_to = "die"
@@ -130,7 +130,7 @@ class Crew:
                 self.start(member.role)
 
     def stop_all(self) -> None:
-        """Ask all that live to end, and wait; who was asked to end must do so in time, and with 0."""
+        """Ask all running processes to end, and wait; each must end in time, with exit code 0."""
         self.replace_the_dead()
         self._end_orphans()
         for member in self.members:
@@ -168,22 +168,22 @@ class Crew:
 
 
 def now_ms() -> int:
-    """Give the time, epoch milliseconds."""
+    """Return the time, epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def kill_process(pid: int) -> None:
-    """kill -9 of one process, which may have ended by itself."""
+    """Send SIGKILL to one process, which may have ended by itself."""
     _signal(pid, signal.SIGKILL)
 
 
 def freeze(pid: int) -> None:
-    """Stop one process."""
+    """Freeze one process (SIGSTOP)."""
     _signal(pid, signal.SIGSTOP)
 
 
 def thaw(pid: int) -> None:
-    """Let it go on."""
+    """Resume a frozen process."""
     _signal(pid, signal.SIGCONT)
 
 

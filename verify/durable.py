@@ -1,4 +1,4 @@
-"""Durable work put to the test, amid copies and lost answers: effects, steps, progress, waits and transactions."""
+"""Test durable work while messages are copied and responses lost: effects, steps, progress, waits and transactions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST, SECOND = "the first answer", "the second answer"
 
 
 def durable(stage: Stage, app: Any) -> list[Rule]:
-    """Run jobs that fail once after a step, wait for an answer that is given twice, and count by an effect."""
+    """Run jobs that fail once after a step, wait for a resume that is sent twice, and add to a counter by an effect."""
     stage.queue.weather = Weather(1, {COPIED: 0.5})
     stage.table.weather = Weather(2, {ANSWER_LOST: 0.1})
     try:
@@ -58,7 +58,7 @@ def _run(stage: Stage, app: Any) -> list[Rule]:
 
 
 def transactions(stage: Stage, make: Callable[[], JobRepo]) -> Rule:
-    """Write jobs with rows of ours: both, or neither where a row is refused."""
+    """Write jobs together with rows of this program's table: both are written, or neither if a row is refused."""
     offenders = []
     for n in range(JOBS):
         for row_is_there in (False, True):

@@ -1,4 +1,4 @@
-"""Reads what a run left: lines of the bodies, and log lines of the workers."""
+"""Read the evidence of a run: lines of the bodies, and log lines of the workers."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ FIELDS: Final = 7
 
 @dataclass
 class Logs:
-    """What all log lines tell.
+    """What the log lines of all processes show.
 
     Attributes
     ----------
     lines : int
     told : Counter
-        By what they mean.
+        Number of lines by what they report.
     lost_claims : list of pair
-        Job and attempt of each claim that somebody was told is over.
+        Job and attempt of each claim whose owner received `ClaimLost`.
     secrets : list of str
-        Beginnings of the lines that show what none may show.
+        Beginnings of the lines that contain the secret argument.
     """
 
     lines: int = 0
@@ -52,7 +52,7 @@ class Logs:
 
 
 def bodies(path: Path, what: str) -> list[Start]:
-    """Read the bodies' own lines, of those that started (``start``) or that ended by themselves (``end``)."""
+    """Read the bodies' own lines: those written at the start (``start``) or at a normal end (``end``)."""
     rows = (line.split() for line in path.read_text().splitlines()) if path.exists() else iter(())
     return [
         Start(row[2], int(row[3]), row[4], int(row[1]), row[6]) for row in rows if len(row) == FIELDS and row[0] == what

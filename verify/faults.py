@@ -13,25 +13,25 @@ SENDS: Final = ("SendMessage", "SendMessageBatch")
 
 @dataclass(frozen=True)
 class Fault:
-    """What the proxy does with a request instead of passing it on, or beside that.
+    """What the proxy does with a request instead of, or in addition to, passing it on.
 
     Attributes
     ----------
     status : int
-        Answers with this status, where it is not 0.
+        Answers with this status, if it is not 0.
     body : bytes
     resets : bool
         Cuts the connection with a TCP reset.
     silent : bool
-        Takes the request and never answers.
+        Accepts the request and never answers.
     answer_lost : bool
         Passes the request on, so that it takes effect, and resets the connection instead of answering.
     copied_within : int
         Passes messages on twice; the copy may be delayed by up to so many seconds.
     astray : bool
-        Sends messages to `FaultyProxy.limbo` instead of their queue, and answers as if all were well.
+        Sends messages to `FaultyProxy.limbo` instead of their queue, and reports success.
     adds : callable, optional
-        Makes one message more of a message and of one that was sent before; ``None`` where it cannot.
+        Returns an additional message, made from a message and an earlier one; ``None`` if it cannot.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Fault:
 
     @property
     def is_of_messages(self) -> bool:
-        """Whether it happens to messages, and so to nothing but sends."""
+        """Whether it concerns messages, and therefore only sends."""
         return self.astray or bool(self.copied_within) or self.adds is not None
 
 

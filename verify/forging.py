@@ -1,6 +1,7 @@
-"""Messages that a queue should never bring: old ones, those of another task, those that come long before their time.
+"""Forge messages that a queue should never deliver: old ones, ones for another task, and ones long before their time.
 
-A message of Celery on SQS is base64 of JSON with ``headers`` and ``body``. What cannot be read is left alone.
+A message of Celery on SQS is base64 of JSON with ``headers`` and ``body``. A message that cannot be read is not
+changed.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ EARLY_SECONDS: Final = 180
 
 
 def old(_request: Request, before: Request | None) -> Request | None:
-    """Send a message once more that has arrived before."""
+    """Send a message that was delivered before once more."""
     return {**before, "DelaySeconds": 0} if before else None
 
 
 def misaddressed(request: Request, _before: Request | None) -> Request | None:
-    """Name another task, of the same job."""
+    """Change the task that the message names, but not the job."""
     message = _read(request)
     if message is None or message["headers"].get("task") not in CLAIMED_BEFORE:
         return None
@@ -41,7 +42,7 @@ def misaddressed(request: Request, _before: Request | None) -> Request | None:
 
 
 def early(request: Request, _before: Request | None) -> Request | None:
-    """Let a message come at once that is kept back for minutes."""
+    """Deliver a message at once that SQS should delay for minutes."""
     message = _read(request) if int(request.get("DelaySeconds") or 0) > EARLY_SECONDS else None
     is_ours = message is not None and message["headers"].get("task") in WAITS
     return {**request, "DelaySeconds": 0} if is_ours else None

@@ -24,22 +24,22 @@ PATIENCE_SECONDS: Final = 20.0
 WAIT_FOR_WORK_SECONDS: Final = 10.0
 ROLES: Final[dict[Kind, Role]] = {Kind.KILL_RECOVERY: "recovery", Kind.DEPLOY_RECOVERY: "recovery"}
 AT_WORK: Final = (Kind.KILL_CHILD, Kind.KILL_WORKER, Kind.FREEZE_CHILD, Kind.FREEZE_WORKER, Kind.MAKE_ZOMBIE)
-"""Strikes that wait for somebody who is in the middle of a body: others are hit between two jobs as a rule.
+"""Strikes that wait for a process that is running a body; otherwise they would mostly hit processes between two jobs.
 
-Where nobody is for a while, anybody will do."""
+If no process runs a body for a while, the strike hits any process."""
 End = Callable[[], None]
 
 
 class Monkey:
-    """Strikes.
+    """Carries out the strikes.
 
     Attributes
     ----------
     struck, missed : Counter
-        Strikes by kind: those that hit, and those that found nobody to hit.
+        Strikes by kind: those that hit a process, and those that found no target.
     trouble : list of pair
-        When any heartbeat may have failed for no fault of its worker, from and until, epoch milliseconds: while faults
-        were over the table, and while this process itself stood still because the machine did.
+        Periods in which heartbeats may have failed although their workers were healthy, epoch milliseconds: while
+        requests to the table had faults, and while this process itself stood still because the machine did.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Monkey:
         self.missed: Counter[Kind] = Counter()
 
     def run(self, strikes: Iterable[Strike], seconds: float, each_tick: Callable[[float], None], stop: Event) -> None:
-        """Carry out all strikes within so many seconds; whatever lasts longer is ended then.
+        """Carry out all strikes within so many seconds; faults that last longer are ended then.
 
-        A strike that finds nobody to hit waits for somebody, a while beyond the end if need be.
+        A strike without a target waits for one, for a while beyond the end if necessary.
         """
         began = time.monotonic()
         waiting = sorted(strikes, key=lambda strike: strike.at)
@@ -85,7 +85,7 @@ class Monkey:
             self._over_queue.clear()
 
     def _begin(self, strike: Strike, now: float, ends: list[tuple[float, int, End]]) -> bool:
-        """Begin a strike and note what ends it; ``False`` where there is nobody to hit now."""
+        """Begin a strike and note what ends it; ``False`` if there is no target now."""
         end = self._strike(strike, now - strike.at)
         if end is None:
             return False

@@ -1,6 +1,6 @@
-"""What a run will do: its calls and its strikes, drawn from a seed. Pure.
+"""The plan of a run: its calls and its strikes, drawn from a seed by pure functions.
 
-Strikes come in rounds. A round has every kind once, in an order of its own, so that the shortest run meets them all.
+Strikes come in rounds. A round has every kind once, in random order, so that even the shortest run has all kinds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """What may strike."""
+    """Kinds of faults."""
 
     KILL_CHILD = "kill -9 of a child"
     KILL_WORKER = "kill -9 of a worker"
@@ -60,8 +60,8 @@ class Scale:
     hard_limit, grace : int
         A lease is as long as both together.
     heartbeat, dead_after : int
-        Silence after which a worker is taken for dead: less than the hard limit, so that a job whose worker wakes up
-        after that has another attempt by then, and its body goes on.
+        Silence after which a worker counts as lost. It is less than the hard limit: when a frozen worker wakes up after
+        it, its body continues although the job has another attempt by then.
     redispatch : int
         Wait before an unclaimed message is sent again.
     longest_storm : float
@@ -130,9 +130,9 @@ class Strike:
     at, seconds : float
         When it begins, from the start, and how long it lasts; 0 for a moment.
     share : float
-        Of the requests that it hits.
+        Share of the requests that it hits.
     draw : float
-        From 0 to 1: which of those that it may hit.
+        From 0 to 1: selects one of the possible targets.
     """
 
     at: float
@@ -181,12 +181,12 @@ JOBS: Final = {"chain": 2, "chord": 3, "batch": BATCH}
 
 
 def draw(seed: int, *, seconds: float, jobs: int, scale: Scale, every: float | None = None) -> Plan:
-    """Draw a plan.
+    """Draw a plan at random.
 
     Parameters
     ----------
     seconds : float
-        For which calls are made and strikes fall.
+        Duration of the calls and strikes.
     jobs : int
         Jobs that the calls make, equal calls counted once.
     every : float, optional

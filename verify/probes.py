@@ -1,4 +1,4 @@
-"""Promises that are put to the test by doing something, in calm, and looking at what becomes of it."""
+"""Promises that are tested after the faults have stopped, by an action and a check of its result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BAD: Final[dict[str, dict[str, Any]]] = {
 
 
 def bad_input(repo: JobRepo) -> Rule:
-    """Submit what cannot be a job: refused, and nothing is written."""
+    """Submit invalid jobs: each must be refused, and nothing written."""
     offenders = []
     for n, (what, asked) in enumerate(BAD.items()):
         job_id = f"bad-{n}"
@@ -47,7 +47,7 @@ def bad_input(repo: JobRepo) -> Rule:
 
 
 def decisions(make: Callable[[], JobRepo]) -> Rule:
-    """Let two people retry the same failed job at once: one of them does."""
+    """Let two people retry the same failed job at once: exactly one must succeed."""
     offenders = []
     for n in range(ROUNDS):
         owner, job_id = make(), f"decide-{n}"
@@ -62,14 +62,14 @@ def decisions(make: Callable[[], JobRepo]) -> Rule:
 
 
 def cancelling(stage: Stage, app: Any, waiting: list[str], seconds: float) -> Rule:
-    """Cancel jobs that wait for a time far ahead, and one that runs: none completes.
+    """Cancel jobs that are due far in the future, and a running one: none may complete.
 
     Parameters
     ----------
     waiting : list of str
         Jobs that are due long after the run.
     seconds : float
-        How long the body takes that is cancelled while it runs.
+        Duration of the body that is cancelled while it runs.
     """
     left = [job_id for job_id in waiting if not _cancelled(stage, job_id)]
     offenders = [f"{job_id} was not cancelled" for job_id in left]
@@ -93,7 +93,7 @@ def _cancelled(stage: Stage, job_id: str) -> bool:
 
 
 def lost_worker(stage: Stage, app: Any, crew: Crew, seconds: float) -> Rule:
-    """Kill the worker that runs a job: another attempt of it follows in time, whoever is to find that out."""
+    """Kill the worker that runs a job: another attempt must follow in time."""
     job_id = app.tasks["verify.slow"].apply_async(kwargs={"number": 1, "seconds": seconds}).id
     try:
         wait_until(
@@ -108,9 +108,9 @@ def lost_worker(stage: Stage, app: Any, crew: Crew, seconds: float) -> Rule:
 
 
 class Zombies:
-    """Claims whose owner says nothing until recovery has given them up, and then wants to complete.
+    """Claims whose owner is silent until recovery has ended them, and then tries to complete them.
 
-    Outside a worker a claim is bounded by its lease alone, so these need no process to be frozen at the right moment.
+    Outside a worker only the lease bounds a claim, so no process has to be frozen at the right moment.
     """
 
     def __init__(self, make: Callable[[], JobRepo]) -> None:
@@ -124,7 +124,9 @@ class Zombies:
         wait_until(lambda: not self._owner.get_job(job_id).status.is_open, patience, f"{job_id} is given up")
 
     def rise(self, patience: float) -> list[Rule]:
-        """Wait until all are given up, then let all complete: each must be refused, and change nothing."""
+        """Wait until recovery has ended all of them, then try to complete each: it must be refused, and change
+        nothing.
+        """
         offenders = []
         for job_id in self._ids:
             try:
@@ -140,7 +142,7 @@ class Zombies:
 
 
 def costs(stage: Stage) -> Rule:
-    """Count the requests of jobs that are submitted, claimed and completed, through a proxy of their own."""
+    """Count the requests of jobs that are submitted, claimed and completed, through a separate proxy."""
     settings = stage.direct.settings
     with proxied(str(settings.dynamodb_endpoint_url)) as (proxy, url):
         repo = JobRepo.from_settings(settings.model_copy(update={"dynamodb_endpoint_url": url}))

@@ -24,20 +24,20 @@ class ProcessDied(AssertionError):
 
 
 class Leader(Protocol):
-    """What is needed of a `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that is used here."""
 
     pid: int
     returncode: int | None
 
     def wait(self) -> int:
-        """Wait for its end and give its exit code."""
+        """Wait until it ends and return its exit code."""
 
 
 class ManagedProcess:
     """A child process with its output in a file; as a context manager it never outlives its block.
 
-    The leader is not reaped before `stop`, so its process group keeps its number and a late signal cannot
-    reach a stranger.
+    The leader is not reaped before `stop`, so its process group keeps its number and a late signal cannot reach another
+    process.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class ManagedProcess:
     argv : sequence of str
         The program and its arguments; no shell.
     log_dir : Path
-        Gets ``<name>.log`` with standard output and error, in the order written.
+        Folder for ``<name>.log``, with standard output and error in the order written.
     env : mapping, optional
         The whole environment; ``None`` inherits this process's.
     cwd : Path, optional
         Working directory.
     stop_seconds : float
-        How long the end of the block waits between asking and killing; 0 for what may be cut off.
+        Seconds between SIGTERM and SIGKILL at the end of the block; 0 for a process that may be killed at once.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ManagedProcess:
         return self._exit_status() is None
 
     def wait_for_exit(self, timeout: float) -> int:
-        """Wait until the leader ends; give its exit code, or minus the signal that ended it."""
+        """Wait until the leader ends; return its exit code, or minus the signal that ended it."""
         wait_until(lambda: not self.running, timeout, lambda: f"{self.name} ends\n{self.describe()}")
         status = self._exit_status()
         assert status is not None
@@ -136,12 +136,12 @@ class ManagedProcess:
         return wait_until(find, timeout, lambda: f"{self.name} writes /{pattern}/\n{self.describe()}") or ""
 
     def send(self, number: signal.Signals) -> None:
-        """Signal the leader alone: ``SIGKILL`` is the crash that nobody can handle."""
+        """Send a signal to the leader alone: ``SIGKILL`` is a crash that it cannot handle."""
         if self.running:
             os.kill(self.pid, number)
 
     def send_group(self, number: signal.Signals) -> None:
-        """Signal the leader and all its children."""
+        """Send a signal to the leader and all its children."""
         if self._started().returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
@@ -151,11 +151,11 @@ class ManagedProcess:
         self.send_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let a frozen group go on."""
+        """Resume a frozen group."""
         self.send_group(signal.SIGCONT)
 
     def stop(self, timeout: float = STOP_SECONDS) -> int:
-        """Ask the leader to end, after `timeout` seconds kill what is left of the group; give the exit code."""
+        """Ask the leader to end, after `timeout` seconds kill what is left of the group; return the exit code."""
         process = self._started()
         if process.returncode is None:
             self.resume()

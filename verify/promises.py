@@ -1,6 +1,7 @@
-"""The promises, each a check of the evidence that holds, is broken, or was never put to the test. Pure.
+"""The promises: each is a pure check of the evidence, with the result held, broken or untested.
 
-Each row of ``docs/guarantees.md`` names its check by its code; `jobclaim.verify.probes` has those that act.
+Each row of ``docs/guarantees.md`` names its check by its code; checks that need an action are in
+`jobclaim.verify.probes`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from jobclaim.verify.values import value_of
 SHOWN: Final = 5
 """Offenders that a broken promise names."""
 CUT_OFF: Final = frozenset({FailureKind.ORPHANED, FailureKind.TIMEOUT})
-"""How a job may fail to which chaos happened: its worker was lost, or it was held up past its limit."""
+"""Kinds of failure that faults may cause: the job's worker was lost, or the job was delayed past its limit."""
 LOST_WORKER_MS: Final = 70_000
-"""Within which a lost worker's jobs are settled."""
+"""Time within which a lost worker's jobs are failed or retried."""
 TOGETHER: Final = 2
 """Bodies of the limited task that may run at once."""
 FOLLOWERS: Final = ("then", "all")
@@ -38,11 +39,11 @@ class Promise:
     number : int
         Argument of its call, or of the first step's.
     after : tuple of str
-        Jobs that it follows; it is made only when all of them complete.
+        Jobs that it follows; it is created only when all of them complete.
     countdown, expires : float
         Seconds from its submission before which, and after which, it must not start; 0 for none.
     called_at : int
-        When its first call was made, epoch milliseconds: it may have been written then.
+        When its first call was made, epoch milliseconds: the job may have been written from then on.
     """
 
     job_id: str
@@ -56,7 +57,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A body that started, or ended, as it says itself.
+    """A body's own record of its start or its end.
 
     Attributes
     ----------
@@ -75,12 +76,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A promise, how often it was put to the test, and what broke it.
+    """A promise, how often it was tested, and what broke it.
 
     Attributes
     ----------
     code : str
-        As the row of the guarantees names it.
+        Name of the check in the table of guarantees.
     """
 
     code: str
@@ -90,7 +91,7 @@ class Rule:
 
     @property
     def held(self) -> bool:
-        """Whether nothing broke it, and something might have."""
+        """Whether it was tested and nothing broke it."""
         return self.tries > 0 and not self.offenders
 
     @property
@@ -99,11 +100,11 @@ class Rule:
         return "broken" if self.offenders else "held" if self.tries else "untested"
 
     def beside(self, other: Rule) -> Rule:
-        """Add what another look at the same promise found."""
+        """Add the result of another check of the same promise."""
         return replace(self, tries=self.tries + other.tries, offenders=[*self.offenders, *other.offenders])
 
     def finding(self) -> str:
-        """Tell in a line what was found."""
+        """Describe in one line what broke it."""
         more = len(self.offenders) - SHOWN
         named = "; ".join(self.offenders[:SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
         return f"{len(self.offenders):,} times: {named}" if self.offenders else ""
@@ -111,38 +112,38 @@ class Rule:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a run leaves.
+    """All evidence of a run.
 
     Attributes
     ----------
     planned : int
         Jobs that the plan's calls make.
     jobs : mapping
-        As they are at the end, by id.
+        The jobs at the end of the run, by id.
     starts, ends : sequence of Start
-        Bodies that started, and that ended by themselves.
+        Records of bodies that started, and of bodies that ended normally.
     unfinished : sequence of str
         Calls that were never accepted.
     died : sequence of str
-        Processes that ended although nobody had killed them, or that did not end well when they were asked to.
+        Processes that ended without being killed, or that did not end properly when they were asked to.
     findings : sequence of str
-        Of ``jobclaim audit --reconcile``.
+        Findings of ``jobclaim audit --reconcile``.
     left_open : sequence of str
         Open jobs that are listed.
     processes : int
         Workers and recoveries that were started.
     struck, hits : mapping
-        How often each kind of fault happened; requests that met each fault, by service and fault.
+        How often each kind of fault happened; requests with an injected fault, by service and fault.
     workers : mapping
         By the process id of each worker that was struck: when it was struck first, and killed (0 for not), epoch ms.
     trouble : sequence of pair
-        When heartbeats may have failed for no fault of their workers, epoch milliseconds.
+        Periods in which heartbeats may have failed although their workers were healthy, epoch milliseconds.
     lost_claims : sequence of pair
-        Job and attempt of whoever was told, as the logs say, that its claim is over.
+        Job and attempt of each claim that was lost according to the logs.
     log_lines, secrets : int, sequence of str
         Lines of all logs, and those that show an argument.
     seconds : float
-        From the first tick of the schedule that may have been to the last.
+        From the first possible tick of the schedule to the last.
     tick_seconds : float
     completed_days : float
         Retention of completed jobs.
@@ -179,7 +180,7 @@ class Evidence:
 
     @property
     def known(self) -> Iterator[tuple[Promise, Job]]:
-        """The promised jobs that there are."""
+        """The promised jobs that exist."""
         return ((promise, self.jobs[job_id]) for job_id, promise in self.by_id.items() if job_id in self.jobs)
 
     @property
@@ -188,7 +189,7 @@ class Evidence:
         return [(promise, job) for promise, job in self.known if job.status is JobStatus.COMPLETED]
 
     def hit(self, name: str) -> int:
-        """Count the requests of any service that met a fault."""
+        """Count the requests to any service that a fault hit."""
         return sum(count for fault, count in self.hits.items() if fault.endswith(name))
 
 
@@ -204,13 +205,13 @@ PROBED: Final[Mapping[str, str]] = {
     "transactions": "A job and the caller's writes are written together",
     "pass-costs": "Recovery's cost does not grow with finished jobs",
 }
-"""Promises that `jobclaim.verify.probes` puts to the test, by code."""
+"""Promises that `jobclaim.verify.probes` tests, by code."""
 
 Check: TypeAlias = Callable[[Evidence], Rule]
 
 
 def judge(evidence: Evidence) -> list[Rule]:
-    """Check every promise; what the probes found comes with the evidence, and counts beside it."""
+    """Check every promise by the evidence, and add the results of the probes."""
     looked = [*(check(evidence) for check in CHECKS), *(Rule(code, name, 0, ()) for code, name in PROBED.items())]
     for found in evidence.probes:
         looked = [rule.beside(found) if rule.code == found.code else rule for rule in looked]
@@ -218,7 +219,7 @@ def judge(evidence: Evidence) -> list[Rule]:
 
 
 def one_body(evidence: Evidence) -> Rule:
-    """An attempt's body starts at most once, and never without a claim."""
+    """Check that an attempt's body starts at most once, and never without a claim."""
     times = Counter((start.job_id, start.attempt) for start in evidence.starts)
     twice = [f"{job_id} attempt {attempt}: {count} times" for (job_id, attempt), count in times.items() if count > 1]
     promised = evidence.by_id
@@ -232,7 +233,7 @@ def one_body(evidence: Evidence) -> Rule:
 
 
 def old_message(evidence: Evidence) -> Rule:
-    """No attempt was claimed before the one before it had ended, whatever old messages came."""
+    """Check that no attempt was claimed before the previous one had ended, although old messages were delivered."""
     offenders = []
     for job in evidence.jobs.values():
         spans = [(past.attempt, past.claimed_at, past.ended_at) for past in job.history]
@@ -249,7 +250,7 @@ def old_message(evidence: Evidence) -> Rule:
 
 
 def misaddressed_message(evidence: Evidence) -> Rule:
-    """A message decides neither what runs nor when."""
+    """Check that a message decides neither what runs nor when."""
     tries = evidence.hit("message of another task forged") + evidence.hit("message long before its time forged")
     offenders = [
         f"{start.task} ran job {start.job_id} of {evidence.jobs[start.job_id].task}"
@@ -270,7 +271,7 @@ def misaddressed_message(evidence: Evidence) -> Rule:
 
 
 def one_end(evidence: Evidence) -> Rule:
-    """A completed job has the value of its arguments, written by its last attempt, whose body is known to have run."""
+    """Check that a completed job has the right result, written by its last attempt, whose body recorded its start."""
     started = {(start.job_id, start.attempt): start.token for start in evidence.starts}
     offenders = []
     for promise, job in evidence.completed:
@@ -291,7 +292,7 @@ def one_end(evidence: Evidence) -> Rule:
 
 
 def lost_answer(evidence: Evidence) -> Rule:
-    """Nobody whose result stands was told that its claim is over."""
+    """Check that no attempt whose result was stored received `ClaimLost`."""
     offenders = [
         f"{job_id} attempt {attempt} was told that its claim is over, and its result stands"
         for job_id, attempt in evidence.lost_claims
@@ -305,7 +306,7 @@ def lost_answer(evidence: Evidence) -> Rule:
 
 
 def nothing_lost(evidence: Evidence) -> Rule:
-    """Every accepted job is in the table; what follows others need not be, where one of those failed."""
+    """Check that every accepted job is in the table, except a job that follows others of which one failed."""
 
     def may_be_missing(promise: Promise) -> bool:
         return any(_failed(evidence.jobs.get(before)) for before in promise.after)
@@ -321,7 +322,7 @@ def nothing_lost(evidence: Evidence) -> Rule:
 
 
 def every_job_ends(evidence: Evidence) -> Rule:
-    """Every job has ended, no retry of it is still to come, and each of its attempts is accounted for."""
+    """Check that every job has ended, has no retry ahead, and that each of its attempts is accounted for."""
     still = [f"{job.job_id} is {job.status}" for job in evidence.jobs.values() if job.status.is_open]
     due = [f"{job.job_id} is to be started again" for job in evidence.jobs.values() if job.retry_at]
     others = [f"{job_id} is open" for job_id in evidence.left_open]
@@ -335,7 +336,7 @@ def every_job_ends(evidence: Evidence) -> Rule:
 
 
 def _accounts(job: Job) -> Iterator[str]:
-    """Each attempt but the last ended once, and as the job's history says; none is charged over the maximum."""
+    """Find attempts before the last that did not end exactly once as the history says, and jobs charged too often."""
     ended = Counter(attempt.attempt for attempt in job.history)
     yield from (f"{job.job_id} attempt {number} ended {n} times" for number, n in ended.items() if n > 1)
     if job.status is JobStatus.COMPLETED and job.attempt in ended:
@@ -346,7 +347,7 @@ def _accounts(job: Job) -> Iterator[str]:
 
 
 def _untold(job: Job, ended: Mapping[int, int]) -> Iterator[int]:
-    """Attempts that the history should tell of; it keeps ten, and of several releases in a row the last."""
+    """Return attempts that the history should contain; it keeps ten, and of several releases in a row the last."""
     released = {attempt.attempt for attempt in job.history if attempt.outcome == "release"}
     if not ended:
         yield from range(1, job.attempt)
@@ -359,7 +360,7 @@ def _untold(job: Job, ended: Mapping[int, int]) -> Iterator[int]:
 
 
 def orphans(evidence: Evidence) -> Rule:
-    """An orphan ends where its task does not say that it may run again, and says who held it."""
+    """Check that an orphan ends FAILED unless its task allows a retry, and that its failure names the worker."""
     tries, offenders = 0, []
     for job in evidence.jobs.values():
         cut_off = [past for past in job.history if past.failure and past.failure.kind is FailureKind.ORPHANED]
@@ -372,7 +373,7 @@ def orphans(evidence: Evidence) -> Rule:
 
 
 def lost_worker(evidence: Evidence) -> Rule:
-    """The jobs of a worker that was killed are settled in time."""
+    """Check that the jobs of a killed worker are failed or retried in time."""
     tries, offenders = 0, []
     for job in evidence.jobs.values():
         for past in job.history:
@@ -385,7 +386,7 @@ def lost_worker(evidence: Evidence) -> Rule:
 
 
 def healthy_attempt(evidence: Evidence) -> Rule:
-    """No attempt is given up whose worker nobody had struck, in fair weather."""
+    """Check that recovery ends no attempt whose worker was not struck, except while heartbeats may have failed."""
     offenders = [
         f"{job.job_id} attempt {past.attempt} of {past.worker_id}"
         for job in evidence.jobs.values()
@@ -399,7 +400,7 @@ def healthy_attempt(evidence: Evidence) -> Rule:
 
 
 def in_time(evidence: Evidence) -> Rule:
-    """No body before its time, and no claim after it expired."""
+    """Check that no body starts before its time, and that no job is claimed after it expired."""
     first = {start.job_id: start.at for start in reversed(evidence.starts)}
     tries, offenders = 0, []
     for promise, job in evidence.known:
@@ -415,7 +416,7 @@ def in_time(evidence: Evidence) -> Rule:
 
 
 def deploys(evidence: Evidence) -> Rule:
-    """Who is asked to end ends in time and in good order; what becomes of its jobs the other promises tell."""
+    """Check that workers that are asked to end do so in time and properly; other promises cover their jobs."""
     tries = sum(count for kind, count in evidence.struck.items() if "deploy" in kind)
     return Rule(
         "deploy",
@@ -426,7 +427,7 @@ def deploys(evidence: Evidence) -> Rule:
 
 
 def equal_submissions(evidence: Evidence) -> Rule:
-    """Equal calls are one job, which completes once."""
+    """Check that equal calls are one job, which completes once."""
     ids: dict[int, set[str]] = {}
     calls = [promise for promise in evidence.promises if promise.task == "once"]
     for promise in calls:
@@ -436,7 +437,7 @@ def equal_submissions(evidence: Evidence) -> Rule:
 
 
 def results(evidence: Evidence) -> Rule:
-    """What completed is kept as long as it should be."""
+    """Check that completed jobs are kept for their retention."""
     least = evidence.completed_days * 86_400
     offenders = [
         f"{job.job_id} is kept for {(job.expires_at - job.finished_at / 1000) / 86_400:.1f} days"
@@ -447,7 +448,7 @@ def results(evidence: Evidence) -> Rule:
 
 
 def canvas(evidence: Evidence) -> Rule:
-    """What follows others ran, where those completed, and with their values."""
+    """Check that follow-ups ran if the jobs before them completed, and with their results."""
     tries, offenders = 0, []
     for job_id, promise in evidence.by_id.items():
         before = [evidence.jobs.get(name) for name in promise.after]
@@ -462,7 +463,7 @@ def canvas(evidence: Evidence) -> Rule:
 
 
 def ticks(evidence: Evidence) -> Rule:
-    """No tick is two jobs, with two beats while one is deployed."""
+    """Check that no tick became two jobs, although two beats run while one is deployed."""
     made = {start.job_id for start in evidence.starts if start.task == "verify.tick"}
     most = evidence.seconds / evidence.tick_seconds + 2
     offenders = [f"{len(made)} jobs of at most {most:.0f} ticks"] if len(made) > most else []
@@ -470,7 +471,7 @@ def ticks(evidence: Evidence) -> Rule:
 
 
 def unsent(evidence: Evidence) -> Rule:
-    """A job whose message was lost is sent again, and none is given up."""
+    """Check that a job whose message was lost is sent again, and that no job is given up."""
     offenders = [
         f"{job.job_id}: {job.failure.message}"
         for _, job in evidence.known
@@ -482,7 +483,7 @@ def unsent(evidence: Evidence) -> Rule:
 
 
 def limits(evidence: Evidence) -> Rule:
-    """No more bodies of the limited task at once than may be; those that were given up may meet others."""
+    """Check that the limited task never has too many bodies at once, not counting attempts that recovery has ended."""
     given_up = {
         (job.job_id, past.attempt)
         for job in evidence.jobs.values()
@@ -505,12 +506,12 @@ def limits(evidence: Evidence) -> Rule:
 
 
 def no_arguments_in_logs(evidence: Evidence) -> Rule:
-    """No line of any process shows the argument that every call has."""
+    """Check that no log line shows the secret argument of the calls."""
     return Rule("no-arguments-in-logs", "Log lines contain no arguments", evidence.log_lines, list(evidence.secrets))
 
 
 def explained_ends(evidence: Evidence) -> Rule:
-    """A job fails only where chaos cut it off, or where its body always fails; only what must be is cancelled."""
+    """Check that jobs fail only because of a fault or a body that always fails, and are cancelled only as planned."""
     ended = [(promise, job) for promise, job in evidence.known if not job.status.is_open]
     unexplained = [text for pair in ended if (text := _unexplained(*pair, evidence))]
     return Rule("explained-ends", "Every end is explained", len(ended), unexplained)
@@ -533,18 +534,18 @@ def _unexplained(promise: Promise, job: Job, evidence: Evidence) -> str:
 
 
 def processes_survive(evidence: Evidence) -> Rule:
-    """No fault of a service ends a process."""
+    """Check that no fault of a service ended a process."""
     offenders = [text for text in evidence.died if "asked" not in text]
     return Rule("processes-survive", "Workers survive every fault of a service", evidence.processes, offenders)
 
 
 def audit(evidence: Evidence) -> Rule:
-    """The job table and the queues are consistent."""
+    """Check that the job table and the queues are consistent."""
     return Rule("audit", "The job table and the queues are consistent", len(evidence.jobs), list(evidence.findings))
 
 
 def faults(evidence: Evidence) -> Rule:
-    """Every kind of fault happened, else the run shows nothing."""
+    """Check that every kind of fault happened; otherwise the run proves nothing."""
     missing = [kind for kind, n in evidence.struck.items() if not n]
     return Rule("faults", "Every kind of fault happened", sum(evidence.struck.values()), missing)
 
@@ -577,7 +578,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 
 
 def expected_value(promise: Promise) -> int:
-    """Give the value that a job must have."""
+    """Return the result that a job must have."""
     own = value_of(promise.number)
     return value_of(own * len(promise.after)) if promise.after else own
 

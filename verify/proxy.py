@@ -1,4 +1,4 @@
-"""A small HTTP proxy in front of SQS or DynamoDB that fails on demand, and counts what passes it."""
+"""A small HTTP proxy in front of SQS or DynamoDB that fails on demand, and counts requests."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class FaultyProxy:
     fault : Fault or None
         What happens to requests from now on.
     weather : callable
-        Asked for the fault of each request, by its operation, while `fault` is ``None``.
+        Returns the fault for a request's operation; called for each request while `fault` is ``None``.
     limbo : str
-        URL of the queue to which messages go that a fault sends astray.
+        URL of the queue that receives messages which a fault sends astray.
     requests, failed : Counter
-        Requests by operation: those that were passed on; by fault: those that met one.
+        Requests that were passed on, by operation; requests that a fault hit, by fault.
     by_table : Counter
         Requests by operation and table.
     asked : int
-        Messages that ReceiveMessage requests under way may bring.
+        Messages that ReceiveMessage requests in progress may return.
     most_asked : int
     """
 
@@ -78,11 +78,11 @@ class FaultyProxy:
         self._loop.close()
 
     def accept(self) -> None:
-        """Take connections (again)."""
+        """Accept connections (again)."""
         self._call(self._accept())
 
     def refuse(self) -> None:
-        """Cut every connection and refuse new ones, as a host does whose process is gone."""
+        """Cut every connection and refuse new ones, like a host whose process has ended."""
         self._call(self._refuse())
 
     def _call(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -186,7 +186,7 @@ class FaultyProxy:
 
 @contextmanager
 def proxied(url: str) -> Iterator[tuple[FaultyProxy, str]]:
-    """Put a proxy in front of a server until the block ends; gives the proxy and the URL that leads through it."""
+    """Put a proxy in front of a server until the block ends; yields the proxy and the URL that leads through it."""
     proxy = FaultyProxy(url)
     proxy.start()
     try:
@@ -196,7 +196,7 @@ def proxied(url: str) -> Iterator[tuple[FaultyProxy, str]]:
 
 
 def free_port() -> int:
-    """Find a port on loopback on which nobody listens now."""
+    """Find a free port on loopback."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

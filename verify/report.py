@@ -1,4 +1,4 @@
-"""The table of a run, on a terminal and as Markdown. Pure but for printing."""
+"""The report of a run, on a terminal and as Markdown. Its functions are pure, except `show`, which prints."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SHOWN_AS: Final = {"held": "[green]held[/]", "broken": "[bold red]BROKEN[/]", "u
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a run counted beside the evidence.
+    """Figures of a run in addition to the evidence.
 
     Attributes
     ----------
     missed : int
-        Strikes that found nobody to hit: all were struck already.
+        Strikes that found no target, because all processes had been struck already.
     hits : mapping
-        Requests that met a fault, by service and fault; those that found nobody listening are not counted.
+        Requests with an injected fault, by service and fault; refused connections are not counted.
     told : mapping
-        Log lines, by what they tell.
+        Log lines, by what they report.
     requests : mapping
         Requests that were passed on, by service and operation.
     """
@@ -67,7 +67,7 @@ def sections(evidence: Evidence, figures: Figures) -> list[Section]:
 
 
 def summary(evidence: Evidence, figures: Figures, rules: Sequence[Rule]) -> str:
-    """Tell the run in one line."""
+    """Summarize the run in one line."""
     broken = sum(rule.state == "broken" for rule in rules)
     untested = sum(rule.state == "untested" for rule in rules)
     end = f"{len(rules) - broken - untested} promises held, {broken} broken, {untested} not tested."
@@ -79,7 +79,7 @@ def summary(evidence: Evidence, figures: Figures, rules: Sequence[Rule]) -> str:
 
 
 def records(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    """Give the promises as programs read them."""
+    """Return the promises as JSON records."""
     return [
         {
             "check": rule.code,
@@ -93,7 +93,7 @@ def records(rules: Iterable[Rule]) -> list[dict[str, Any]]:
 
 
 def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rule], *, verbose: bool = False) -> None:
-    """Print the promises; with ``verbose`` what else was counted, before."""
+    """Print the promises; with ``verbose``, all other figures first."""
     for section in sections(evidence, figures) if verbose else ():
         table = Table(title=section.title, title_justify="left", show_header=False)
         table.add_column(min_width=44)
@@ -111,7 +111,7 @@ def show(console: Console, evidence: Evidence, figures: Figures, rules: list[Rul
 
 
 def markdown(evidence: Evidence, figures: Figures, rules: list[Rule], command: str) -> str:
-    """Give the same as a page."""
+    """Return the report as a Markdown page."""
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores."
     lines = ["# The guarantees, tested from outside", "", f"`{command}`", ""]
     lines += [f"{summary(evidence, figures, rules)} {machine}", ""]

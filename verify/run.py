@@ -1,4 +1,4 @@
-"""One run: processes, submitters and monkey; then the drain, the probes, the evidence and what it shows."""
+"""One run: processes, submitters and strikes; then the drain, the probes, the evidence and the verdict."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who acts in a run."""
+    """The actors of a run."""
 
     app: Any
     crew: Crew
@@ -46,7 +46,7 @@ class Cast:
 
 
 def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tuple[Evidence, Figures]:
-    """Carry a plan out, and give what is to be judged."""
+    """Carry out a plan, and return the evidence to judge."""
     say("starting workers, recovery and beat")
     empty = probes.reads_of_a_pass(stage, "recover-empty")
     began = time.monotonic()
@@ -143,7 +143,7 @@ def _probe(stage: Stage, cast: Cast, scale: Scale, say: Say) -> list[Rule]:
 def drain(
     repo: JobRepo, promises: Sequence[Promise], timeout: float, each_look: Callable[[], object]
 ) -> dict[str, Job]:
-    """Wait until all jobs have ended and none is to be started again, or until the time is over; give them all."""
+    """Wait until all jobs have ended and none has a retry ahead, or until the time is up; return all jobs."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if not _open_jobs(repo) and not _due_again(repo):

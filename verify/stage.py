@@ -1,4 +1,4 @@
-"""What a run takes place on: tables and queues of its own behind two proxies, and the processes on them."""
+"""The deployment of a run: temporary tables and queues behind two proxies, and the processes that use them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ QUEUES: Final = ("default", "recovery")
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where DynamoDB and SQS listen, plain HTTP: a request that is signed for AWS's host cannot go through a proxy."""
+    """URLs of DynamoDB and SQS, plain HTTP: a request that is signed for AWS's host cannot go through a proxy."""
 
     dynamodb: str
     sqs: str
@@ -39,16 +39,16 @@ class Endpoints:
 
 @dataclass
 class Stage:
-    """A deployment of its own.
+    """A temporary deployment.
 
     Attributes
     ----------
     settings, environment
-        Lead through the proxies.
+        Settings and environment variables whose requests go through the proxies.
     direct : JobRepo
-        Leads past them, as do ``sqs`` and ``dynamodb``.
+        A repo that bypasses the proxies, as ``sqs`` and ``dynamodb`` do.
     notes_table : str
-        A table of the caller's own, with the key ``name``.
+        A table for the caller's own writes, with the key ``name``.
     evidence : Path
         File to which bodies append their lines.
     """
@@ -66,14 +66,14 @@ class Stage:
     exits: ExitStack = field(default_factory=ExitStack)
 
     def celery(self, name: str, *arguments: str, env: Mapping[str, str]) -> ManagedProcess:
-        """Start a ``celery -A jobclaim`` command; at the stage's end it is killed: nobody asks what it left."""
+        """Start a ``celery -A jobclaim`` command; it is killed at the end of the run, whatever it is doing."""
         argv = [sys.executable, "-m", "celery", "-A", "jobclaim", *arguments]
         own = {**self.environment, **env}
         process = ManagedProcess(name, argv, log_dir=self.folder, env=own, cwd=self.folder, stop_seconds=0)
         return self.exits.enter_context(process)
 
     def jobclaim(self, name: str, *arguments: str, timeout: float = 120.0) -> tuple[int, str]:
-        """Run a command of ``jobclaim`` to its end; give its exit code and its output."""
+        """Run a command of ``jobclaim`` to its end; return its exit code and its output."""
         argv = [sys.executable, "-m", "jobclaim", *arguments]
         with ManagedProcess(name, argv, log_dir=self.folder, env=self.environment, cwd=self.folder) as process:
             return process.wait_for_exit(timeout), process.log()
@@ -83,14 +83,14 @@ class Stage:
 def staged(
     endpoints: Endpoints, folder: Path, scale: Scale, *, environment: Mapping[str, str], modules: Sequence[str] = ()
 ) -> Iterator[Stage]:
-    """Deploy behind two proxies, with limits that fit the scale; tables and queues are deleted at the end.
+    """Create the deployment behind two proxies, with limits that fit the scale; delete tables and queues at the end.
 
     Parameters
     ----------
     environment : mapping
-        What processes need to be let in by the endpoints.
+        Environment variables that processes need to access the endpoints.
     modules : sequence of str
-        Imported by workers beside the bodies.
+        Further modules that workers import, besides the bodies.
     """
     prefix = f"verify-{secrets.token_hex(3)}-"
     with proxied(endpoints.dynamodb) as (table, to_table), proxied(endpoints.sqs) as (queue, to_queue):
@@ -127,7 +127,7 @@ def staged(
 
 
 def limits(scale: Scale, modules: Sequence[str]) -> dict[str, Any]:
-    """Give the fields of `Settings` in which a run differs from a deployment: everything happens sooner."""
+    """Return the fields of `Settings` that make a run faster than a normal deployment."""
     soft, hard = scale.hard_limit - 1, scale.hard_limit
     return {
         "queues": (
@@ -153,7 +153,7 @@ def limits(scale: Scale, modules: Sequence[str]) -> dict[str, Any]:
 
 
 def variables(settings: Settings) -> dict[str, str]:
-    """Give the settings as a child process reads them."""
+    """Return the settings as environment variables of a child process."""
     fields = settings.model_dump(mode="json", exclude_unset=True)
     return {
         f"JOBCLAIM_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
@@ -163,7 +163,7 @@ def variables(settings: Settings) -> dict[str, str]:
 
 
 def outside_environment() -> dict[str, str]:
-    """Give this process's environment without settings of jobclaim: a run has settings of its own."""
+    """Return this process's environment without settings of jobclaim: a run has its own."""
     return {name: value for name, value in os.environ.items() if not name.startswith("JOBCLAIM_")}
 
 

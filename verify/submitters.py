@@ -1,4 +1,4 @@
-"""Threads that make the calls at their times, each again until it is accepted: a job is promised from then on."""
+"""Threads that make the calls at their times and repeat each until it is accepted: from then on its job is promised."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Submitters:
     Attributes
     ----------
     promises : list of Promise
-        One for each accepted call; a chain gives two, a batch ten.
+        One for each accepted call; a chain adds two, a batch ten.
     secret : str
         An argument of every call that no log line may show.
     refused : int
-        Calls that met an error and were made again.
+        Calls that failed with an error and were repeated.
     """
 
     def __init__(self, app: Any, calls: Sequence[Call], name: str, secret: str) -> None:
@@ -51,15 +51,16 @@ class Submitters:
         self.broken: list[str] = []
 
     def start(self) -> None:
-        """Begin; the calls' times count from now."""
+        """Begin; the times of the calls count from now."""
         self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
 
     def join(self, patience: float) -> bool:
-        """Wait until all calls are accepted; ``False`` where none was for so long, and no more are made.
+        """Wait until all calls are accepted; ``False`` if no call was accepted for so many seconds; then no more are
+        made.
 
-        Only standing still is a failure: a slow machine accepts them late.
+        Only a standstill is a failure: a slow machine may accept calls late.
         """
         accepted, deadline = -1, 0.0
         while alive := [thread for thread in self._threads if thread.is_alive()]:

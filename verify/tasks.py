@@ -1,6 +1,6 @@
-"""The bodies: each writes down that it started and that it ended, and gives a result that only its arguments decide.
+"""The tasks of a run. Each body records its start and its end, and returns a result that depends only on its arguments.
 
-A result names its attempt too: one that another attempt wrote is told from the current one's.
+A result also contains its attempt, so a result that another attempt wrote is recognized.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Result = dict[str, int]
 
 
 class ServiceDown(Exception):
-    """What a body raises when it fails by itself."""
+    """Raised by a body that is meant to fail."""
 
 
 def leave(what: str, task: str, job: Job) -> None:
@@ -36,7 +36,7 @@ def leave(what: str, task: str, job: Job) -> None:
 
 
 def work(task: str, job: Job, number: int, seconds: float) -> Result:
-    """Do what a body of a task does."""
+    """Do the work of a body: record its start, take some time, record its end, and return its result."""
     leave("start", task, job)
     time.sleep(seconds)
     leave("end", task, job)
@@ -45,25 +45,25 @@ def work(task: str, job: Job, number: int, seconds: float) -> Result:
 
 @shared_task(base=JobTask, bind=True, name="verify.quick")
 def quick(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """A blink. An orphan fails."""
+    """Run for an instant. An orphan fails."""
     return work(self.name, self.request.job, number, seconds)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.fragile", on_orphan="fail")
 def fragile(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Long enough to be cut off. An orphan fails."""
+    """Run long enough to be interrupted. An orphan fails."""
     return work(self.name, self.request.job, number, seconds)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.slow", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
 def slow(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Long enough to be cut off. An orphan is run again."""
+    """Run long enough to be interrupted. An orphan is retried."""
     return work(self.name, self.request.job, number, seconds)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.flaky", on_orphan="retry", retry_policy=AT_ONCE)
 def flaky(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Fails by itself first."""
+    """Fail in the first attempts."""
     result = work(self.name, self.request.job, number, seconds)
     if self.request.job.charged <= fails:
         raise ServiceDown(f"attempt {self.request.job.attempt}")
@@ -80,14 +80,14 @@ def flaky(self: Any, number: int, seconds: float, fails: int = 0, secret: str = 
     dead_letters={"EXTERNAL": {"retries": 1, "after_seconds": 3, "factor": 1}},
 )
 def doomed(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Fails whatever is done: both its attempts, and the one that the dead-letter rule adds."""
+    """Always fail: in both attempts, and in the one that the dead-letter rule adds."""
     work(self.name, self.request.job, number, seconds)
     raise ServiceDown(f"attempt {self.request.job.attempt}")
 
 
 @shared_task(base=IdempotentTask, bind=True, name="verify.once", on_orphan="retry", retry_policy=AT_ONCE)
 def once(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Equal calls are one job."""
+    """Run once for all equal calls, which are one job."""
     return work(self.name, self.request.job, number, seconds)
 
 
@@ -101,31 +101,31 @@ def once(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "
     concurrency_limit=TOGETHER,
 )
 def limited(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Few of these run at once, in the whole fleet."""
+    """Run under a concurrency limit of the whole fleet."""
     return work(self.name, self.request.job, number, seconds)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.first", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
 def first(self: Any, number: int, seconds: float) -> Result:
-    """The first step of a chain."""
+    """Run as the first step of a chain."""
     return work(self.name, self.request.job, number, seconds)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.then", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
 def then(self: Any, before: Result) -> Result:
-    """The second step: its value is made of the first one's."""
+    """Run as the second step of a chain; the result is computed from that of the first."""
     return work(self.name, self.request.job, before["value"], 0)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.all", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
 def gather(self: Any, before: list[Result]) -> Result:
-    """The body of a chord: its value is made of those of all members."""
+    """Run as the body of a chord; the result is computed from those of all members."""
     return work(self.name, self.request.job, sum(one["value"] for one in before), 0)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.durable", on_orphan="retry", retry_policy=AT_ONCE)
 def durable(self: Any, number: int, table: str) -> dict[str, Any]:
-    """Has a step, fails once, waits for an answer, and counts with its completion."""
+    """Run a step, fail once, wait for a resume, and add to a counter with the completion."""
     job = self.request.job
     self.step("once", lambda: leave("step", self.name, job))
     self.progress(job.charged, 2, flush=True)
@@ -143,19 +143,19 @@ def durable(self: Any, number: int, table: str) -> dict[str, Any]:
 
 @shared_task(base=JobTask, bind=True, name="verify.tick")
 def tick(self: Any) -> Result:
-    """What the schedule runs."""
+    """Run by the schedule."""
     return work(self.name, self.request.job, 0, 0)
 
 
 @shared_task(base=JobTask, bind=True, name="verify.trap")
 def trap(self: Any, *_args: Any, **_kwargs: Any) -> Result:
-    """What only a forged message names."""
+    """Run only if a forged message could choose the task of a job, which must not happen."""
     return work(self.name, self.request.job, 0, 0)
 
 
 @shared_task(name="verify.plain")
 def plain(job_id: str) -> Any:
-    """Plain task code that claims: the other path."""
+    """Claim in plain task code: the other of the two paths."""
     repo = current_app.jobclaim.repo
     with repo.claimed(job_id) as claim:
         if claim is None:

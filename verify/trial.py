@@ -1,4 +1,4 @@
-"""From minutes and a seed to a verdict: what the command runs."""
+"""Run a trial from minutes and a seed to a verdict; the command ``jobclaim verify`` calls it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobclaim.verify.stage import Endpoints, outside_environment, staged
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run shows."""
+    """The verdict of a run."""
 
     evidence: Evidence
     figures: Figures
@@ -27,7 +27,7 @@ class Verdict:
 
     @property
     def held(self) -> bool:
-        """Whether every promise was put to the test and held."""
+        """Whether every promise was tested and held."""
         return all(rule.held for rule in self.rules)
 
 
@@ -43,20 +43,20 @@ def try_promises(
     modules: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Run workers under faults for so many minutes, and judge what they leave.
+    """Run workers under faults for so many minutes, and judge the evidence.
 
     Parameters
     ----------
     folder : Path
-        Gets logs and evidence.
+        Folder for logs and evidence.
     endpoints : Endpoints, optional
         Default: an embedded AWS.
     plan : Plan, optional
         Default: drawn from the seed.
     modules : sequence of str
-        Imported by workers beside the bodies.
+        Further modules that workers import, besides the bodies.
     environment : mapping, optional
-        For the processes, beside this one's own.
+        Environment variables for the processes, in addition to this process's own.
     """
     seconds, scale = 60 * minutes, LONG if minutes >= 2 else SHORT
     plan = plan or draw(seed, seconds=seconds, jobs=jobs, scale=scale)

@@ -1,4 +1,4 @@
-"""What the bodies compute, and what the verdict expects; imported by both, so by no worker's weight."""
+"""The results that the bodies compute and the verdict expects; a small module, because both import it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ MOST_ATTEMPTS: Final = 6
 
 
 def value_of(number: int) -> int:
-    """Give the result of a body."""
+    """Return the result of a body."""
     return 3 * number + 1

@@ -1,4 +1,4 @@
-"""Waiting for an event with a bound: the only way a test waits."""
+"""Wait for an event, for a bounded time: the only way in which tests wait."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ def wait_until(
     *,
     poll: float = POLL_SECONDS,
 ) -> T:
-    """Call `predicate` until it answers something true, and return that.
+    """Call `predicate` until it returns a true value, and return that value.
 
     Parameters
     ----------
     predicate : callable
-        Asked again every `poll` seconds; its first true answer ends the wait.
+        Called every `poll` seconds; its first true value ends the wait.
     timeout : float
-        Seconds. The predicate is asked once more after the last pause, so a slow machine gets its full time.
+        Seconds. The predicate is called once more after the last pause, so a slow machine gets its full time.
     describe : str or callable
-        What was waited for, as in "the job is COMPLETED". A callable is asked at the end, for the last state.
+        What was waited for, as in "the job is COMPLETED". A callable is called at the end, to describe the
+        last state.
 
     Raises
     ------
     TimeoutError
-        Nothing true within `timeout`.
+        The predicate returned no true value within `timeout`.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -1,4 +1,4 @@
-"""Which requests meet which fault now: asked by a proxy for each of them, set by the monkey."""
+"""Decides which fault hits a request now: set by the monkey, and called by a proxy for each request."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Weather:
     Parameters
     ----------
     always : mapping
-        Shares of faults that there are between strikes too.
+        Shares of faults that also occur between strikes.
     """
 
     def __init__(self, seed: int, always: Mapping[Fault, float]) -> None:
@@ -77,21 +77,21 @@ class Weather:
         return None
 
     def begin(self, number: int, fault: Fault, share: float) -> None:
-        """A storm comes up, known by a number."""
+        """Begin a storm, identified by a number."""
         self._storms[number] = (fault, share)
 
     def end(self, number: int) -> None:
-        """It is over."""
+        """End a storm."""
         self._storms.pop(number, None)
 
     def clear(self) -> None:
-        """No fault anymore, of whatever kind."""
+        """End all faults."""
         self._storms.clear()
         self._always.clear()
 
 
 def of(faults: Iterable[Fault]) -> dict[Fault, float]:
-    """Give the shares in fair weather of those faults that a service has."""
+    """Return the shares of the faults of a service that occur between strikes."""
     known = set(faults)
     return {fault: share for fault, share in ALWAYS.items() if fault in known}
 
