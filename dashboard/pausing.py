@@ -39,7 +39,7 @@ def unpause(services: Services, kind: str, name: str, person: Person, reason: st
     """End a pause. Raises `IllegalTransition` if it is not paused, as well as `InvalidInput` and `StoreUnavailable`."""
     ended = pauses.unpause(services.repo, _subject(kind, name), by=person.name, reason=checks_reason(reason))
     services.shared.forget()
-    return Done("requested", f"{ended.subject} is no longer paused; the fleet goes on within a heartbeat.")
+    return Done("requested", f"{ended.subject} is no longer paused; the fleet resumes within a heartbeat.")
 
 
 def run_schedule(services: Services, name: str, person: Person, reason: str = "") -> tuple[str, Done]:

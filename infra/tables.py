@@ -75,7 +75,7 @@ def ensure_table(client: DynamoDBClient, spec: TableSpec, wait_seconds: float) -
     if created:
         yield ProvisionRow(spec.name, "table", "created", f"key {spec.key}, on demand")
     elif billing != "PAY_PER_REQUEST":
-        detail = "has provisioned capacity; switch to on demand if that is not meant"
+        detail = "has provisioned capacity; switch to on demand if that is not intended"
         yield ProvisionRow(spec.name, "table", "left", detail)
     else:
         yield ProvisionRow(spec.name, "table", "unchanged")

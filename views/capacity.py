@@ -65,12 +65,15 @@ def _decided(status: QueueStatus, processes: int, busy: int) -> tuple[int, str]:
     use = busy / processes
     if status.sla_burn > 1 and use >= BUSY:
         wanted = math.ceil(processes * min(status.sla_burn, MOST))
-        return wanted, f"the oldest job waits {status.sla_burn:g} times the SLA, and {use:.0%} of the processes work"
+        return (
+            wanted,
+            f"the oldest job waits {status.sla_burn:g} times the SLA, and {use:.0%} of the processes are busy",
+        )
     if status.sla_burn > 1:
         return processes, (
-            f"the oldest job waits {status.sla_burn:g} times the SLA though only {use:.0%} of the processes work: "
+            f"the oldest job waits {status.sla_burn:g} times the SLA though only {use:.0%} of the processes are busy: "
             "not a lack of processes; see `jobclaim show` for why it waits"
         )
     if use < IDLE and not status.waiting and processes > 1:
-        return max(1, math.ceil(busy / WANTED)), f"nothing waits, and {use:.0%} of the processes work"
-    return processes, f"the SLA holds, and {use:.0%} of the processes work"
+        return max(1, math.ceil(busy / WANTED)), f"nothing waits, and {use:.0%} of the processes are busy"
+    return processes, f"the SLA holds, and {use:.0%} of the processes are busy"

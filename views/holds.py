@@ -31,7 +31,7 @@ WORDS: Final = {
         "It starts when they answer again; `jobclaim doctor` checks them.",
     ),
     "late": ("released because its start came too late", "Its body did not run; the next attempt does."),
-    "caller": ("released by a program", "The program that claimed it gave it back."),
+    "caller": ("released by a program", "The program that claimed it released it."),
 }
 """By `jobclaim.jobs.protocol.releases.Held`: what holds a job, and what to do; a test checks that none is missing."""
 RELEASED: Final = ("released uncharged", "")

@@ -220,10 +220,11 @@ AUDIT: Final = record(
         "at": STRING,
         "at_ms": INTEGER,
         "verb": STRING,
-        "by": STRING | {"description": "Who says to have done it."},
+        "by": STRING | {"description": "Name that the person gave; not verified."},
         "face": maybe(STRING) | {"description": "cli, dashboard, api or python."},
-        "arn": maybe(STRING) | {"description": "The AWS identity that did it, as STS named it."},
-        "user_id": maybe(STRING) | {"description": "AWS's unique id of that identity; policies hold it to the truth."},
+        "arn": maybe(STRING) | {"description": "AWS identity whose credentials were used, from STS."},
+        "user_id": maybe(STRING)
+        | {"description": "AWS's unique id of that identity; policies protect it from forgery."},
         "why": STRING,
         "what": STRING,
         "done": maybe(COUNT),
@@ -253,7 +254,7 @@ TASK: Final = record(
     {
         "task": STRING,
         **FIGURES,
-        "unusual": many(STRING) | {"description": "What is unusual about its last runs against its week before."},
+        "unusual": many(STRING) | {"description": "What is unusual about its last runs compared with its week before."},
     },
     "A task's last 24 hours.",
 )

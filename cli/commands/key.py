@@ -90,7 +90,7 @@ def clear(session: Session, task: str, key: str | None, values: str | None, outp
         {"job_id": job.job_id, "task": task, "cleared": cleared},
         f"Cleared: the next equal submission of {task!r} runs. Job {job.job_id} held the key."
         if cleared
-        else f"Nothing to clear: job {job.job_id} is {job.status} and no longer answers submissions.",
+        else f"Nothing to clear: job {job.job_id} is {job.status} and no longer holds the key.",
     )
 
 

@@ -55,7 +55,7 @@ def _tasks(session: Session, out: Output) -> None:
             for text in row["unusual"]:
                 remark(f"{row['task']}: {text}.")
     if found.more:
-        remark(f"These are the {MOST_TASKS} tasks that ran last; name another one to see it.")
+        remark(f"These are the {MOST_TASKS} tasks that ran last; to see another task, name it.")
 
 
 def _steps(session: Session, task: str, by: str, out: Output) -> None:

@@ -48,9 +48,11 @@ def command(
     wanted = AuditFilter(who=who, verb=verb, what=what, since=since or 0, until=until or 0)
     found = Audit.of(session.repo).find(wanted, limit=limit)
     Output(output, id_field="what").many(
-        [audit_record(entry) for entry in found.entries], AUDIT_COLUMNS, empty="No such act is in the audit trail."
+        [audit_record(entry) for entry in found.entries],
+        AUDIT_COLUMNS,
+        empty="No matching entry is in the audit trail.",
     )
     if found.after is not None and found.looked_at >= LOOKED_AT:
-        remark(f"Looked through {found.looked_at} entries; older ones may fit too: narrow --since and --until")
+        remark(f"Looked through {found.looked_at} entries; older ones may match too: narrow --since and --until")
     elif found.after is not None:
         remark(f"There are more than {limit}: raise --limit, or narrow the search")

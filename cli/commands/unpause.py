@@ -35,4 +35,4 @@ def command(session: Session, kind: str, name: str, reason: str, by: str, output
 
     ended = unpause(session.repo, subject_of(kind, name), by=by or whoami(), reason=reason)
     Output(output).fact(pause_record(ended, session.now()), f"{ended.subject} is no longer paused")
-    remark(f"The fleet goes on within {session.settings.heartbeat_seconds:g} s.")
+    remark(f"The fleet resumes within {session.settings.heartbeat_seconds:g} s.")

@@ -55,7 +55,7 @@ def _perform(directory: Path) -> dict[str, Any]:
         evidence = story.evidence()
     claims = judge(evidence)
     if stuck:
-        claims.append(Verified("The story came to its end", False, stuck))
+        claims.append(Verified("The scenario is complete", False, stuck))
     return {
         "ok": all(claim.held for claim in claims),
         "seconds": round(time.monotonic() - began, 1),
@@ -79,7 +79,7 @@ class _Progress:
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
         self._console = console(stderr=True)
-        self._status = self._console.status("The stage is set: a local AWS, tables and queues")
+        self._status = self._console.status("A local AWS with tables and queues is running")
         self._began = time.monotonic()
 
     def __enter__(self) -> _Progress:

@@ -119,7 +119,7 @@ class Story:
 
     def _kill(self, victim: Child) -> None:
         """Kill the worker while both of its processes run a report; start another one, as a supervisor would."""
-        self._until("the workers are at work", lambda: len(self._signed()) >= EARLY)
+        self._until("the workers run jobs", lambda: len(self._signed()) >= EARLY)
         self.tell("Two long reports are submitted")
         reports = [self._submit(task, [str(self.stage.signatures)]) for task in (RETRIED_REPORT, FAILED_REPORT)]
         ids = {job.job_id for job in reports}
@@ -147,7 +147,7 @@ class Story:
         publish(self.stage.app, self.stage.repo.retry_job(failed))
 
     def _settle(self) -> None:
-        self.tell("Every job ends, every message is taken")
+        self.tell("Every job ends, and every message is received")
         still_open = [job.job_id for job in self.submitted]
 
         def all_over() -> bool:

@@ -93,7 +93,7 @@ def _of_queues(seen: QueuesView, known: Fleet) -> list[Need]:
         Need(
             tone="warn",
             text=f"Breaker {one.name} is {one.state}: its service counts as down.",
-            advice="Jobs that need it go back uncharged until it answers.",
+            advice="Its jobs are released, uncharged, until the service answers.",
             page="queues",
             query={},
         )
@@ -118,7 +118,7 @@ def _of_fleet(known: Fleet, now: int, settings: Settings) -> list[Need]:
     if dead:
         names = ", ".join(one.worker_id for one in dead[:3]) + " ..." * (len(dead) > 3)
         text = f"{len(dead)} {'worker is' if len(dead) == 1 else 'workers are'} dead: {names}."
-        found.append(Need(tone="bad", text=text, advice="Recovery settles their jobs.", page="workers", query={}))
+        found.append(Need(tone="bad", text=text, advice="Recovery fails or retries their jobs.", page="workers", query={}))
     if not alive:
         advice = "Start one: jobclaim worker run"
         found.append(Need(tone="warn", text="No worker is alive.", advice=advice, page="workers", query={}))
@@ -134,6 +134,6 @@ def _of_fleet(known: Fleet, now: int, settings: Settings) -> list[Need]:
         advice = "That is normal only during a deployment."
         found.append(Need(tone="warn", text=text, advice=advice, page="workers", query={}))
     if fleet.differing(alive, settings):
-        text, advice = "Living workers have different settings.", "That is normal only during a deployment."
+        text, advice = "Live workers have different settings.", "That is normal only during a deployment."
         found.append(Need(tone="warn", text=text, advice=advice, page="workers", query={}))
     return found

@@ -30,11 +30,11 @@ def _text(name: str, says: str, **more: Any) -> Parameter:
     return Parameter(name=name, says=says, schema={**STRING, "maxLength": jobs.LONGEST}, **more)
 
 
-CURSOR: Final = Parameter(name="cursor", says="Continues the list behind an earlier answer.", schema=STRING)
-KIND: Final = Parameter(name="kind", says="Kind of the failure.", schema=one_of(FailureKind))
-STATE: Final = Parameter(
-    name="state", says="What is decided about the dead letters; default WAITING.", schema=one_of(dead.STATES)
+CURSOR: Final = Parameter(
+    name="cursor", says="Cursor of an earlier response, after which the list continues.", schema=STRING
 )
+KIND: Final = Parameter(name="kind", says="Kind of the failure.", schema=one_of(FailureKind))
+STATE: Final = Parameter(name="state", says="State of the dead letters; default WAITING.", schema=one_of(dead.STATES))
 ID: Final = _text("id", "Id of the job.", required=True)
 REASON: Final = Parameter(name="reason", says="Kept in the audit trail.", schema={**STRING, "maxLength": 200})
 PAUSED: Final = Parameter(name="kind", says="What is paused.", schema=one_of(pausing.KINDS), required=True)
@@ -151,7 +151,7 @@ CALLS: Final = (
             ID,
             REASON,
         ),
-        answer=record({**DONE, "job": reference("Job")}, "What has become of it, and the job as it is then."),
+        answer=record({**DONE, "job": reference("Job")}, "The result of the action, and the job after it."),
         handler=answers.act,
         budget=lambda _: actions.BUDGET + Budget(1, 2 * HEAVIEST),
         refusals=(404, 409),
@@ -165,9 +165,9 @@ CALLS: Final = (
         parameters=(
             ID,
             Parameter(name="name", says="What it waits for.", schema={**STRING, "maxLength": MAX_NAME}, required=True),
-            Parameter(name="payload", says="What its body gets, as JSON text; default null.", schema=STRING),
+            Parameter(name="payload", says="Payload for the body, as JSON text; default null.", schema=STRING),
         ),
-        answer=record(DONE, "What has become of it."),
+        answer=record(DONE, "The result of the action."),
         handler=answers.resume,
         budget=lambda _: actions.BUDGET,
         refusals=(404, 409),
@@ -178,7 +178,7 @@ CALLS: Final = (
         name="drain",
         summary="Ask a worker to stop as on SIGTERM. Needs an operator.",
         parameters=(_text("id", "Id of the worker.", required=True), REASON),
-        answer=record(DONE, "What has become of it."),
+        answer=record(DONE, "The result of the action."),
         handler=answers.drain,
         budget=lambda _: actions.BUDGET,
     ),
@@ -202,7 +202,7 @@ CALLS: Final = (
             Parameter(name="reason", says="Why.", schema={**STRING, "maxLength": 200}, required=True),
             Parameter(name="lasts", says="How long: 30m, 2h, 1d; default: until it is unpaused.", schema=STRING),
         ),
-        answer=record(DONE, "What has become of it."),
+        answer=record(DONE, "The result of the action."),
         handler=answers.pause,
         budget=lambda _: actions.BUDGET,
         refusals=(409,),
@@ -213,7 +213,7 @@ CALLS: Final = (
         name="unpause",
         summary="End a pause. Needs an operator.",
         parameters=(PAUSED, PAUSED_NAME, REASON),
-        answer=record(DONE, "What has become of it."),
+        answer=record(DONE, "The result of the action."),
         handler=answers.unpause,
         budget=lambda _: actions.BUDGET,
         refusals=(409,),
@@ -224,7 +224,7 @@ CALLS: Final = (
         name="runSchedule",
         summary="Run a schedule of the settings now, beside its regular ticks. Needs an operator.",
         parameters=(_text("id", "Name of the schedule.", required=True), REASON),
-        answer=record({**DONE, "job_id": STRING}, "What has become of it, and the id of the job."),
+        answer=record({**DONE, "job_id": STRING}, "The result of the action, and the id of the job."),
         handler=answers.run_schedule,
         budget=lambda _: actions.BUDGET,
     ),

@@ -62,7 +62,7 @@ NAMELESS: Final = Refusal(
     "your sign-in does not have the claim that names the user; correct user_claim in JOBCLAIM_DASHBOARD_ALB",
 )
 UNPROVEN: Final = Refusal(
-    403, "token", "your identity provider has not verified your e-mail address; verify it there, then sign in again"
+    403, "token", "your identity provider has not verified your email address; verify it there, then sign in again"
 )
 
 

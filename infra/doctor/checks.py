@@ -68,7 +68,9 @@ def _clock(snapshot: Snapshot, settings: Settings) -> Iterator[Finding]:
         return
     what = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} DynamoDB's"
     if abs(skew) >= settings.lease_grace_seconds / 2:
-        remedy = f"synchronize it (chrony, NTP): leases tolerate {settings.lease_grace_seconds} s in all"
+        remedy = (
+            f"synchronize it (chrony, NTP): leases tolerate a difference of {settings.lease_grace_seconds} s in all"
+        )
         yield fail("clock of this machine", what, remedy)
     elif abs(skew) >= SKEW_WARN_SECONDS:
         yield warn("clock of this machine", what, "synchronize it (chrony, NTP)")

@@ -31,7 +31,7 @@ class Trouble:
 THROTTLED: Final = Trouble(
     THROTTLES,
     "AWS throttles the requests",
-    "it passes when the load falls; if it lasts, raise the table's throughput or the account's quota, or run fewer "
+    "it ends when the load falls; if it persists, raise the table's throughput or the account's quota, or run fewer "
     "workers",
 )
 EXPIRED: Final = Trouble(

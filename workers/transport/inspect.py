@@ -120,9 +120,9 @@ def check_headers(headers: Mapping[str, Any]) -> None:
     """
     for name in ("task", "id"):
         value = headers.get(name)
-        _must(isinstance(value, str) and value != "", f"header {name!r} is no text", value)
+        _must(isinstance(value, str) and value != "", f"header {name!r} is not text", value)
     for name in ("root_id", "parent_id", "group", "shadow", "eta", "expires"):
-        _must(_is_optional(headers.get(name), str), f"header {name!r} is no text", headers.get(name))
+        _must(_is_optional(headers.get(name), str), f"header {name!r} is not text", headers.get(name))
     for name in ("eta", "expires"):
         _must(_is_time(headers.get(name)), f"header {name!r} is not a time in ISO 8601", headers.get(name))
     for name in ("retries", "replaced_task_nesting", "group_index"):

@@ -40,7 +40,7 @@ def print_plan(
 
     matched = count if limit is None else min(count, limit)
     if not isinstance(wanted, Filter):
-        remark(f"{matched} named jobs would be asked to {verb}.")
+        remark(f"{matched} named jobs would be selected to {verb}.")
     if out.is_ids:
         meant = (job.job_id for job in dead.find(wanted)) if isinstance(wanted, Filter) else iter(wanted)
         for job_id in islice(meant, matched):

@@ -133,7 +133,7 @@ def _follow(session: Session, job: Job, timeout_ms: int) -> tuple[Job, ExitCode]
     try:
         job = follow(session.repo, job, timeout_ms=timeout_ms)
     except KeyboardInterrupt:
-        remark(f"\nInterrupted: job {job.job_id} runs on. `jobclaim show {job.job_id} --watch` shows its progress.")
+        remark(f"\nInterrupted: job {job.job_id} continues. `jobclaim show {job.job_id} --watch` shows its progress.")
         return job, ExitCode.INTERRUPTED
     if job.status.is_open:
         remark(f"Still {job.status}; `jobclaim show {job.job_id}` shows its progress.")

@@ -96,7 +96,9 @@ def stop(session: Session, within: int | None, output: Format | None) -> None:
     """Stop beat, then all workers at once, and wait until they have drained."""
     stopped = _stop_all(session.settings, within)
     rows = [{"worker": name, "state": "stopped"} for name in stopped]
-    Output(output, id_field="worker").many(rows, COLUMNS[:2], empty="nothing of the settings runs on this machine")
+    Output(output, id_field="worker").many(
+        rows, COLUMNS[:2], empty="no worker or beat of the settings runs on this machine"
+    )
 
 
 @all_groups.command(

@@ -80,4 +80,4 @@ def test_the_command_line_searches_it_too(session: Any) -> None:
     assert [(row["what"], row["by"], row["face"]) for row in rows] == [("job-1", "ada", "python")]
     assert "arn:aws:sts" in rows[0]["arn"]
     assert "There are more than 2" in run(session, "trail", "-n", "2").stderr
-    assert "No such act" in run(session, "trail", "--who", "eve", "-o", "table").output
+    assert "No matching entry" in run(session, "trail", "--who", "eve", "-o", "table").output

@@ -45,7 +45,7 @@ def browser(board: Board) -> Iterator[TestClient]:
     [
         ("403", "You are eve, viewer. Retry, cancel, drain, resolve and abandon need the role operator"),
         ("404", "A job is gone once its retention is over: 7 days after it completed, 30 after it failed."),
-        ("409", "Somebody else, or recovery, acted first. Nothing was written."),
+        ("409", "Another person, or recovery, acted first. Nothing was written."),
         ("400", "must be a number"),
         ("413", "Act on a group instead of on a list of ids"),
         ("500", "This is an error of the dashboard, not of your jobs; nothing was changed."),
