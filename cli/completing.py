@@ -1,6 +1,6 @@
 """Shell completion of queues, tasks, jobs and workers: bounded, and silent when something is missing or fails.
 
-One page of jobs or one read of the fleet is made, and not waited for longer than `PATIENCE_SECONDS`.
+It reads one page of jobs, or the fleet table once, and waits for that at most `PATIENCE_SECONDS`.
 """
 
 from __future__ import annotations

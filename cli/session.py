@@ -74,7 +74,7 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
 def quiet_logs(level: int = 30, file: TextIO | None = None) -> None:
-    """Hide log lines below a level (30 is WARNING): commands report themselves what happened.
+    """Hide log lines below a level (30 is WARNING): commands report their results themselves.
 
     Parameters
     ----------

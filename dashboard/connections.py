@@ -49,7 +49,7 @@ class BoundedProtocol(H11Protocol):
         return self.client[0] if self.client else ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Admit a connection, in place of an idle one where there are too many."""
+        """Admit a connection; if there are too many, close an idle one."""
         super().connection_made(transport)
         self._wait()
         others = [each for each in self.connections if each is not self and isinstance(each, BoundedProtocol)]

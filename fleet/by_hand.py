@@ -27,7 +27,7 @@ class RunsByHand(Records):
     """Requests on the records of runs by hand; they raise `StoreUnavailable`."""
 
     def note(self, schedule: str, run: RunByHand) -> None:
-        """Store a run as the schedule's last."""
+        """Store a run as the schedule's last manual run."""
         item = {"at": attribute(run.at), "by": attribute(run.by), "run": attribute(run.job_id)}
         expires = attribute(run.at // 1000 + KEPT_SECONDS)
         self._write(

@@ -82,7 +82,8 @@ class Coming:
     holder : bool
         Whether it was promised a turn before.
     late : bool
-        Whether its message waited long in its queue: other messages then do too, and it need not leave starts to them.
+        Whether its message waited long in its queue. Then other messages wait too, so the job may take a start before
+        them.
     """
 
     patience_ms: int = 0

@@ -34,7 +34,7 @@ class World:
     known : tuple of str
         Shell patterns of names that the user declares to exist.
     registry : str
-        Source of the names, for messages: what a listed task is.
+        Where the names come from, in words, for messages.
     idempotent : frozenset of str, optional
         Tasks for which two equal ticks are one run.
     queues : frozenset of str, optional

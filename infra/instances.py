@@ -34,7 +34,7 @@ class Instances:
     units : str
         Units to start.
     rights : str
-        Statements of its worker.
+        IAM statements of its worker.
     managed_policies : str
         Line with the managed policies of the actors that it runs.
     command : str

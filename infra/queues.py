@@ -53,7 +53,8 @@ class QueuePlan:
 def ensure_queues(settings: Settings, client: SQSClient) -> Iterator[ProvisionRow]:
     """Create or update every queue of the settings, each after its dead-letter queue.
 
-    A queue whose URL is given in ``queue_urls`` has another owner (a CloudFormation stack, another team) and is left.
+    A queue whose URL is given in ``queue_urls`` has another owner (a CloudFormation stack, another team) and is not
+    changed.
     """
     for queue in settings.queues:
         if queue.name in settings.queue_urls:

@@ -28,7 +28,7 @@ class Sum:
 
 
 def visibility_timeout(settings: Settings, queue: str) -> Sum:
-    """How long a message may stay with a worker, seconds; the number itself is `Settings.visibility_timeout`."""
+    """Return how long a message may stay with a worker, seconds; the number itself is `Settings.visibility_timeout`."""
     spec, hard = settings.queue(queue), settings.longest_hard_limit(queue)
     value = settings.visibility_timeout(queue)
     factor = f"{spec.visibility_factor:g} x {hard} longest hard limit"
@@ -48,7 +48,7 @@ def age_alarm(settings: Settings, queue: str) -> Sum:
 
 
 def backlog_target(settings: Settings, queue: str, concurrency: int) -> Sum:
-    """Messages that one ECS task may have waiting: what its processes start within the SLA.
+    """Return how many messages may wait per ECS task: as many as its processes can start within the SLA.
 
     Every job is assumed to last its whole soft limit; if yours are much shorter, the services scale out earlier than
     necessary.
@@ -60,7 +60,7 @@ def backlog_target(settings: Settings, queue: str, concurrency: int) -> Sum:
 
 
 def instance_drain(settings: Settings, queues: Iterable[str]) -> Sum:
-    """How long a worker on EC2 may finish its jobs when its group scales in or is replaced, seconds.
+    """Return how long a worker on EC2 may take to finish its jobs when its group scales in or replaces it, seconds.
 
     Unlike a spot interruption, this has no deadline, so it is as long as the longest job, and no job is cut short.
     """

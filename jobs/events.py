@@ -444,10 +444,10 @@ pauses.unreadable | jobs | error | error
 # transport
 sqs.failing | transport | warning | request reason queue
     Requests to SQS fail and are retried until they succeed.
-    The first of consecutive failures.
+    This is the first of consecutive failures; the others are not logged.
 sqs.recovered | transport | info | request failures outage_seconds queue
     Requests to SQS succeed again.
-    The first success after consecutive failures.
+    This is the first success after consecutive failures.
 sqs.request_abandoned | transport | warning | request messages reason
     A request to SQS was abandoned, so SQS delivers its messages again.
     Its messages were not deleted.

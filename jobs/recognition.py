@@ -89,7 +89,7 @@ def same_decision(stored: Job, after: Job) -> bool:
 
 
 def run_is_over(stored: Job, after: Job) -> bool:
-    """Treat a run that another one has replaced as forgotten; while it stands, forgetting it again is not refused."""
+    """Count a run that another one has replaced as forgotten; a run that was not replaced can be forgotten again."""
     return stored.submission != after.submission
 
 

@@ -31,7 +31,8 @@ class Messages:
     Parameters
     ----------
     cap : int
-        Repeated messages for a queue with a backlog in one pass: its messages are more likely waiting than lost.
+        Maximum of repeated messages in one pass for a queue with a backlog, whose messages are more likely waiting than
+        lost.
     """
 
     def __init__(self, send: Send, backlog: Backlog, cap: int) -> None:

@@ -11,7 +11,7 @@ from jobclaim.specs.tasks import Limits, ScheduleSpec, TaskSpec
 
 
 class Configuration(Protocol):
-    """The part of `Settings` that is read here; each name means the same as there."""
+    """The part of `Settings` that this layer reads; each name means the same as in `Settings`."""
 
     @property
     def default_queue(self) -> str: ...

@@ -55,4 +55,6 @@ def refuse_misplaced(given: Collection[str]) -> None:
     """
     for name in (CONFIG, APP):
         if name.removeprefix(PREFIX).lower() in given:
-            raise ValueError(f"{name} is not a setting: set it in the environment, not in .env or a file")
+            raise ValueError(
+                f"{name} is read from the environment only; set it there, not in .env or a configuration file"
+            )

@@ -17,7 +17,8 @@ def show(request: Request) -> Response:
 
     Renders ``audit.html`` with ``query``, an `dashboard.queries.audit.AuditQuery`; ``entries``, of
     `jobclaim.fleet.audit.AuditEntry`; ``is_job``, whether a text is a job's id; ``looked_at``, how many were read;
-    ``more_url``, older ones, or ``None``; ``first_url``, the newest, or ``None`` on the first view.
+    ``more_url``, the URL of older entries, or ``None``; ``first_url``, that of the newest, or ``None`` on the first
+    view.
     """
     query = audit.AuditQuery.of(request.query_params)
     found = audit.read(services_of(request), query)

@@ -25,7 +25,7 @@ def bucket_of(milliseconds: float) -> int:
 
 
 def percentile(counts: Mapping[int, int], share: float) -> int | None:
-    """Return the duration in milliseconds that a share of the counted ones does not exceed; ``None`` without any."""
+    """Return a percentile of the counted durations in milliseconds; ``None`` if none was counted."""
     total = sum(counts.values())
     rank = max(1, math.ceil(share * total))
     seen = 0

@@ -48,7 +48,9 @@ class Retention:
 
 
 def first_dispatches(available_at: int, now: int) -> int:
-    """Return the messages to send at once for a job due at ``available_at``: 1, or 0 if it is too far ahead for SQS."""
+    """Return how many messages to send at once for a job due at ``available_at``: 1, or 0 if that is too far ahead for
+    SQS.
+    """
     return 1 if available_at - now <= SQS_LOOKAHEAD_MS else 0
 
 

@@ -1,4 +1,4 @@
-"""What the bodies under this process's claims keep, one entry per claim."""
+"""State of the bodies that run under this process's claims, one entry per claim."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Runs(Generic[Run]):
         self._lock = threading.Lock()
 
     def get(self, token: str) -> Run | None:
-        """Return what a body keeps; ``None`` if it keeps nothing."""
+        """Return the state of a body; ``None`` if it has none."""
         return self._runs.get(token)
 
     def keep(self, token: str, run: Run) -> Run:

@@ -127,7 +127,7 @@ class LeanClient:
 
     @classmethod
     def of(cls, client: Any, sleep: Callable[[float], None] = wait) -> Self:
-        """Make one that shares the access of a boto3 client, which must be direct."""
+        """Create a client with the access of a boto3 client, which must be direct."""
         made = cls(access.of_client(client), lambda: client, sleep)
         made._boto3s.get()
         return made

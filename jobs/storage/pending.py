@@ -95,7 +95,7 @@ def writes_by_itself(clock: Clock) -> bool:
 
 
 def write_all() -> None:
-    """Write everything that this process has pending, as it ends; the first failure ends it, with the rest dropped."""
+    """Write everything that this process has pending, as it ends; at the first failure the rest is dropped."""
     for pending in list(_by_process.pop(os.getpid(), ())):
         if not pending.flush(last=True):
             return

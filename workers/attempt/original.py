@@ -1,7 +1,8 @@
 """Find the exception that was raised, where Celery passes on another one.
 
-Celery passes an exception that can be pickled to hooks, backends and its own `Retry`: if the raised one cannot, it is
-one of its base classes, or a wrapper. The kind, the retry rule and the traceback come from the raised one.
+Celery passes only exceptions that can be pickled to hooks, backends and its own `Retry`. If the raised one cannot be
+pickled, Celery passes one of its base classes, or a wrapper, instead. The kind, the retry rule and the traceback come
+from the raised one.
 """
 
 from __future__ import annotations

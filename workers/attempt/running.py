@@ -20,14 +20,14 @@ WRITING_MS: Final = 60_000
 
 @dataclass(slots=True)
 class ThreadAttempt:
-    """An attempt in a thread.
+    """An attempt that runs in a thread.
 
     Attributes
     ----------
     soft_at : float, optional
         When its soft limit is reached, by ``time.monotonic()``; ``None`` for never.
     soft_limit : float, optional
-        Seconds.
+        The soft limit, seconds.
     """
 
     soft_at: float | None = None

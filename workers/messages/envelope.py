@@ -112,7 +112,7 @@ def carried(envelope: str) -> dict[str, Any]:
 
 
 def restored(envelope: str, large: Large) -> dict[str, Any]:
-    """Read everything that was sealed, from S3 too.
+    """Read everything that was sealed, including what is in S3.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def restored(envelope: str, large: Large) -> dict[str, Any]:
 
 
 def names(envelope: str) -> set[str]:
-    """Return the names of the options that were sealed, of those in S3 too."""
+    """Return the names of the options that were sealed, including those in S3."""
     options = unseal(envelope)
     return {*options, *options.get(AWAY, {}).get("names", ())}
 

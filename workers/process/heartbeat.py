@@ -57,7 +57,7 @@ class Heartbeat:
     vouched : callable
         Returns the tokens of claims that recovery is to leave alone while the worker is alive.
     learn : callable
-        Learns what must be known before a claim is made: the pauses. If it raises, the heartbeat has failed.
+        Reads the pauses, which must be known before a claim is made. If it raises, the heartbeat has failed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which messages that name no job a worker takes: anyone who may send to a queue can write one.
+"""Decide which messages without a job a worker accepts: anyone who may send to a queue can write one.
 
 ::
 
@@ -25,7 +25,7 @@ from jobclaim.workers.schedule.entries import RECOVERY_TASK
 
 
 def refusal(task: Any, handle: Handle, queue: str) -> str:
-    """Say why a message without a job is not taken from a queue; empty where it is.
+    """Return why a message without a job is refused; empty if it is accepted.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def refusal(task: Any, handle: Handle, queue: str) -> str:
 def misused(
     task: Any, settings: Settings, queue: str, job_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str:
-    """Say why a plain task's message that names a job is not taken from a queue; empty where it is.
+    """Return why a plain task's message that names a job is refused; empty if it is accepted.
 
     Where plain messages are refused, naming a job must not be a way to call the body with other arguments.
     """
@@ -66,7 +66,7 @@ def misused(
 
 
 def adopts(settings: Settings, queue: str) -> bool:
-    """Return whether a queue takes messages that name no job; an unknown queue as most do."""
+    """Return whether a queue accepts messages that name no job; an unknown queue counts as the settings' default."""
     own = settings.queue(queue).adopt_plain_messages if queue in settings.queue_names else None
     return settings.adopt_plain_messages if own is None else own
 

@@ -209,7 +209,7 @@ class JobBackend(StoredResults):
             chords.wake(self.app, request.group)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Refuse, as most of Celery's backends do.
+        """Refuse to add a member to a running chord, as most of Celery's backends do.
 
         Raises
         ------

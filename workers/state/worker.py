@@ -35,7 +35,9 @@ def now() -> float:
 
 
 class Owner(Protocol):
-    """Interface for what happens to requests in the main process: `jobclaim.workers.process.parent.Parent`."""
+    """Interface that handles events of requests in the main process; `jobclaim.workers.process.parent.Parent`
+    implements it.
+    """
 
     def started(self) -> None:
         """Handle that a child has accepted a job."""

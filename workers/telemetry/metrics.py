@@ -150,7 +150,7 @@ class OtlpSink:
         self._made: dict[str, Any] = {}
 
     def add(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        """Count, or record."""
+        """Add to the counter, or record the value in the histogram."""
         made: Any = self._made.get(metric.name)
         if made is None:
             make: Any = self._meter.create_histogram if metric.histogram else self._meter.create_counter
@@ -171,7 +171,7 @@ class PrometheusSink:
         self._made: dict[str, Any] = {}
 
     def add(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-        """Count, or observe."""
+        """Add to the counter, or observe the value in the histogram."""
         made = self._made.get(metric.name)
         if made is None:
             made = self._made[metric.name] = self._make(metric)

@@ -1,4 +1,4 @@
-"""What `jobclaim schedule` reads: the entries of an app, or those that the source names, and the world around them."""
+"""What `jobclaim schedule` reads: the entries of an app or of source code, and what else the rules need."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def of_source(roots: tuple[Path, ...], chosen: list[str], hotspot: int, known: t
 
 
 def entries_of_app(session: Session, app: str | None, live: bool, hotspot: int) -> tuple[list[Entry], World]:
-    """Return the entries of an app, by default jobclaim's own, and what surrounds them."""
+    """Return the entries of an app, by default jobclaim's own, and what else the rules need."""
     from jobclaim.cli.findings import find_app
     from jobclaim.governance.inspection import world_of
     from jobclaim.governance.schedules import entries_of

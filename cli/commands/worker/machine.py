@@ -32,7 +32,7 @@ class Member:
     Attributes
     ----------
     queues : tuple of str
-        Of a worker; empty for beat.
+        Queues of a worker; empty for beat.
     """
 
     worker: LocalWorker
