@@ -30,7 +30,7 @@ class Budget:
     Attributes
     ----------
     requests : int
-        To DynamoDB and SQS together.
+        Requests to DynamoDB and SQS together.
     read_units : float
         Read units as DynamoDB reports them.
     """

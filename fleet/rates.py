@@ -59,7 +59,7 @@ class RateLimit:
         Raises
         ------
         InvalidInput
-            Any other value, or a rate of zero.
+            The value is not a rate, or is zero.
         """
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*", str(rate))
         per_second = float(found[1]) / _UNITS[found[2] or "s"] if found else 0.0
@@ -144,7 +144,7 @@ def next_step(seen: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWri
     Parameters
     ----------
     now : int
-        Epoch microseconds.
+        The current time, epoch microseconds.
     """
     sure = _believed(seen, limit, now)
     free = max(now, sure.spent - (limit.burst - 1) * limit.interval_us)

@@ -141,7 +141,7 @@ class FleetRecords(Records):
         Raises
         ------
         StoreUnavailable
-            As all methods below.
+            DynamoDB did not answer. Applies to all methods below.
         """
         _, item = self._write("delete_item", Key=_key(worker_id), ReturnValues="ALL_OLD")
         return record_of(item) if item else None

@@ -31,7 +31,7 @@ class Entry:
     queue : str
         Its queue, empty for the default.
     expires : float, optional
-        Seconds.
+        Seconds after its time for which a tick may start; ``None`` if it does not expire.
     expires_given : bool
         Whether there is an expiry, including one that cannot be evaluated: a time, or a name in source code.
     zone : tzinfo, optional

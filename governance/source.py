@@ -42,7 +42,7 @@ class TaskSource:
     decorator : str
         ``shared_task``, ``app.task`` (whatever the app's name), or ``class``.
     options : mapping
-        Those of the decorator that are constants; ``base`` is the class's name.
+        Options of the decorator that are constants; ``base`` is the class's name.
     bases : tuple of str
         Names of the base class and of its own base classes, as far as the source shows.
     wraps : tuple of str

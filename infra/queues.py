@@ -39,7 +39,7 @@ class QueuePlan:
         Physical name.
     kind : str
     attributes : dict
-        With SQS's names.
+        Attributes under SQS's names.
     local : bool
         The endpoint is plain HTTP on loopback.
     """

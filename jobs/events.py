@@ -179,7 +179,7 @@ job.not_retried | worker | info | JOB why
     The retry policy does not retry this failure.
     The job ends with this failure.
 job.retry_dropped | worker | warning | JOB reason
-    The claim had ended, so its retry was dropped.
+    The claim had ended, so the attempt's retry was dropped.
     Nothing was written.
 job.held | worker | info | JOB why available_at
     A limit makes the job wait.

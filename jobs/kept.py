@@ -28,7 +28,7 @@ class Step:
     arguments : str
         Hash of its arguments.
     result : JSON value
-        As stored: a mark if the result is in S3.
+        The result as it is stored: a mark if the result is in S3.
     attempt : int
         The attempt that ran it.
     at, took_ms : int

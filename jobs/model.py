@@ -153,7 +153,7 @@ class Job:
     dispatches : int
         Messages sent for the current attempt; 0 while it waits for a time too far ahead for SQS.
     idempotency_ttl : float
-        Seconds after its end for which a completed job answers equal submissions.
+        Seconds after its end for which equal submissions get a completed job instead of a new run.
     start_by : int
         Epoch milliseconds after which its body may not start; 0 if there is no limit, and once it has started.
     releases : int

@@ -49,7 +49,7 @@ class Facts:
     waiting : int
         Dead letters that wait for a person, up to one more than the limit.
     late : mapping of str to int
-        By queue, how many milliseconds its oldest waiting job is overdue.
+        For each queue, how many milliseconds its oldest waiting job is overdue.
     silent_ms : int
         Milliseconds since the previous evaluation; 0 for the first one.
     """

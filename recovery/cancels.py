@@ -71,7 +71,7 @@ class Preview:
     complete : bool
         Whether all open jobs of the queues were looked at.
     groups : Counter
-        By task, queue and status.
+        Numbers of jobs by task, queue and status.
     sample : tuple of str
         Ids of some of them.
     """
@@ -158,7 +158,7 @@ class Cancels:
         Parameters
         ----------
         by, reason : str
-            In the audit trail; the reason, after the name if one is given, is also stored with each job.
+            Stored in the audit trail; the reason, after the name if one is given, is also stored with each job.
         limit : int, optional
             Jobs at most.
         rate : float, optional

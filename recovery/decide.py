@@ -59,7 +59,7 @@ class LostWorker:
     seen_at : int
         Its last heartbeat, epoch milliseconds.
     dead_at : int
-        From then on it counts as lost, epoch milliseconds. A claim made then or later shows that it is alive.
+        When it began to count as lost, epoch milliseconds. A claim made then or later shows that it is alive.
     queues : tuple of str
         Logical queues that it consumed; empty where the record does not say, which means all of them.
     job_ids : tuple of str
@@ -124,7 +124,7 @@ class Figures:
     ----------
     settings : Settings
     dead : mapping of str to LostWorker
-        By worker id.
+        The lost workers, by id.
     vouched : frozenset of str
         Tokens of the claims that live workers vouch for.
     pauses : Pauses

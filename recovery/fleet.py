@@ -31,7 +31,7 @@ class FleetView:
     at : int
         When it was read, epoch milliseconds: all workers that were lost by then are in ``dead``.
     dead : mapping of str to LostWorker
-        By worker id.
+        The lost workers, by id.
     vouched : frozenset of str
         Tokens of the claims that live workers vouch for.
     cursor : Cursor

@@ -84,7 +84,7 @@ class JobHandler:
     Attributes
     ----------
     counts : Counter
-        By the names of `jobclaim.recovery.report.SweepReport`'s fields.
+        Numbers by the names of `jobclaim.recovery.report.SweepReport`'s fields.
     """
 
     def __init__(self, repo: JobRepo, messages: Messages, figures: Figures) -> None:

@@ -18,7 +18,7 @@ class SweepReport:
     orphaned : int
         Orphans whose outcome was recorded: FAILED, or PENDING again.
     retried : int
-        Those of them that became PENDING again.
+        Orphans among ``orphaned`` that became PENDING again.
     redispatched : int
         PENDING jobs whose message was sent again.
     scheduled : int

@@ -103,7 +103,7 @@ class _Pass:
     ----------
     counts : Counter
     marks : dict of str to Mark
-        By partition, as of the end of this pass.
+        State of each partition at the end of this pass.
     """
 
     def __init__(self, repo: JobRepo, handler: JobHandler, view: FleetView) -> None:

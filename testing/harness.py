@@ -36,7 +36,7 @@ class Message:
     Attributes
     ----------
     due : int
-        Epoch milliseconds until which SQS would delay it.
+        When SQS would deliver it, epoch milliseconds.
     options : mapping
         Other options of the call: links, headers, limits.
     """

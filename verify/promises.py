@@ -143,7 +143,7 @@ class Evidence:
     log_lines, secrets : int, sequence of str
         Lines of all logs, and those that show an argument.
     seconds : float
-        From the first possible tick of the schedule to the last.
+        Seconds from the first possible tick of the schedule to the last.
     tick_seconds : float
     completed_days : float
         Retention of completed jobs.

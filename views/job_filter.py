@@ -33,7 +33,7 @@ class JobFilter:
     submitted_after, submitted_before : int, optional
         Epoch milliseconds, both inclusive.
     tags : tuple of str
-        All of them.
+        Tags that a job must all have.
     key : str, optional
         Idempotency key; ``*`` matches any characters.
     argument, error : str, optional

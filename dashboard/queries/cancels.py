@@ -44,7 +44,7 @@ class CancelQuery:
     Attributes
     ----------
     query : JobQuery
-        With a fixed end: jobs that are submitted after its preview are not cancelled.
+        Filter with a fixed end: jobs that are submitted after its preview are not cancelled.
     most : int
         Most jobs.
     rate : float

@@ -33,7 +33,7 @@ class Ended:
         Epoch milliseconds; every job that ended from then on is counted.
     step_ms : int
     counts : mapping of str to int
-        By status.
+        Number of jobs by status.
     steps : list of (int, mapping of str to int)
         Start of each step, epoch milliseconds, oldest first, and the jobs that ended in it by status.
     """

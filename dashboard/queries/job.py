@@ -76,7 +76,7 @@ class JobView:
     next : str
         What happens next, or why nothing does.
     worker_state : str
-        Of a running job's worker: ``alive``, ``stopping``, ``dead`` or ``gone``; else empty.
+        State of a running job's worker: ``alive``, ``stopping``, ``dead`` or ``gone``; else empty.
     cancel_requested : bool
         Whether its worker has a request to cancel that it has not read yet.
     hidden : list of str

@@ -41,13 +41,13 @@ class JobQuery:
     task, id : str
         ``*`` matches any characters.
     kind, exception, fingerprint, state : str
-        Of the failure: its kind, its exception's type or the last part of it, its fingerprint, its dead-letter state.
+        Filters on the failure: its kind, its exception's type or the last part of it, its fingerprint, its dead state.
     worker : str
         Worker that claimed it.
     idempotency_key : str
         ``*`` matches any characters.
     tag : tuple of str
-        All of them.
+        Tags that a job must all have.
     argument, error : str
         Text in its arguments as they are shown, or in a failure's exception, message or place.
     since, after, before : str

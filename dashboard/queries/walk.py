@@ -89,7 +89,7 @@ class _Streams:
     Attributes
     ----------
     positions : dict
-        By partition, the entry after which the list continues.
+        For each partition, the entry after which the list continues.
     rows : dict
         Entries that were read and not taken yet.
     ended : set of str

@@ -17,7 +17,7 @@ class DeployedTable:
     key, index_key : tuple of str
         Attribute names, hash key first; the index's are empty where it does not exist.
     projection : str
-        Of the index: KEYS_ONLY, INCLUDE or ALL.
+        Projection of the index: KEYS_ONLY, INCLUDE or ALL.
     index_status : str
     ttl : str, optional
         Attribute by which items expire.
@@ -26,9 +26,9 @@ class DeployedTable:
     replicas : tuple of str
         Regions of its replicas, where it is a global table.
     consistency : str
-        Of a global table: EVENTUAL or STRONG.
+        Consistency of a global table: EVENTUAL or STRONG.
     protected : bool
-        Against deletion.
+        Whether it is protected against deletion.
     """
 
     key: tuple[str, ...]
@@ -75,11 +75,11 @@ class Snapshot:
     Attributes
     ----------
     unreachable : mapping
-        By endpoint, why it did not answer.
+        For each endpoint that did not answer, the reason.
     refused : mapping
-        By table or queue, why the tested actor may not read it.
+        For each table or queue that the tested actor may not read, the reason.
     tables, queues : mapping
-        By name, queues by their logical name; what could not be read is left out.
+        What was read, by name (queues by their logical name); what could not be read is left out.
     skew_seconds : float, optional
         This machine's clock against DynamoDB's; positive is ahead.
     tasks : tuple, optional
@@ -91,7 +91,7 @@ class Snapshot:
     schedules : mapping of str to str
         Name of the task by schedule of the app's beat.
     permissions : tuple
-        Of the tested actor.
+        The tested actor's permissions.
     unusual : sequence of (str, str)
         Tasks whose last runs differ from their week before, and how.
     aged : sequence of Finding

@@ -26,7 +26,7 @@ class Reports:
     progress : Progress or None
         Reported and not written yet; ``None`` if there is nothing to write.
     checkpoint
-        Likewise; ``...`` if there is nothing to write.
+        Checkpoint that is reported and not written yet; ``...`` if there is nothing to write.
     written_at : int
         When a write was last tried, in epoch milliseconds.
     """

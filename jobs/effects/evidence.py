@@ -47,7 +47,7 @@ def made(effects: str) -> tuple[int, list[Made]]:
 
 
 def without_keys(effects: str, instead: str) -> str:
-    """Return the evidence with other text in the place of the keys, which may name persons."""
+    """Return the evidence with the keys, which may name persons, replaced by other text."""
     _, first = made(effects)
     shown = [(one.kind, one.table, instead) for one in first]
     return f"{effects.partition(' ')[0]} {json.dumps(shown)}" if first else effects

@@ -37,7 +37,7 @@ def seal_policy(rules: Mapping[Any, Any] | None, *, critical: bool = False) -> s
     Parameters
     ----------
     rules : mapping, optional
-        From failure kind to `settings.DeadLetterRule`, or to its fields as a map.
+        Rules by failure kind: each a `settings.DeadLetterRule`, or its fields as a map.
     critical : bool
         Whether any failure raises an alert.
 

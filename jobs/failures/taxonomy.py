@@ -40,7 +40,7 @@ def register_kind(exception: type[BaseException] | str, kind: KindRule | str, *,
         The kind, or a function that takes the exception and returns a kind, or ``None`` to leave the decision to other
         rules. A function that raises, or returns anything else, is logged and skipped.
     task : str
-        Only in this task; default: in all tasks.
+        Task to which the kind applies; default: all tasks.
 
     Raises
     ------

@@ -81,7 +81,7 @@ class Lasting(Owning):
         Parameters
         ----------
         done, total : float, optional
-            In units of the caller's choice.
+            How much is done and how much there is, in any unit.
         checkpoint : JSON value, optional
             What the next attempt needs to continue from here; it finds it as `Job.checkpoint`.
         flush : bool

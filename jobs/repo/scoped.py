@@ -99,7 +99,7 @@ class Scoped(Claiming):
         A return completes the job with the result that was set and the effects that were collected; a refused effect
         fails it with `EffectRefused`. An exception fails it, with its kind and its traceback, and propagates. Celery's
         ``Retry`` schedules another attempt; in a worker, so does ``Reject`` with ``requeue``, and ``Ignore`` cancels
-        the job. An outcome that the block recorded itself stands. A wait (``job.wait_for``, ``job.sleep``) leaves the
+        the job. An outcome that the block recorded itself is kept. A wait (``job.wait_for``, ``job.sleep``) leaves the
         block without an exception: the code after the block runs, and the block runs again from its beginning when the
         wait ends. Parameters and errors are those of `claim_job`; the end of the block raises as `update_status`.
 

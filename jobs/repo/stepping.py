@@ -126,7 +126,7 @@ def step_name(name: Any) -> str:
 
 
 def completed_now(result: Any, name: str) -> Any:
-    """Run the coroutine that an asynchronous function returned to its end."""
+    """Run to its end the coroutine that an asynchronous function has returned."""
     if not inspect.isawaitable(result):
         return result
     try:

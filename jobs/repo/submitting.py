@@ -57,7 +57,7 @@ class Submitting(Store):
             Equal keys of one task are one job while it is open and for ``ttl`` seconds after it completed. A failed or
             cancelled job is run anew.
         ttl : float, optional
-            Seconds; default `Settings.idempotency_ttl_seconds`.
+            Window of the key, seconds; default `Settings.idempotency_ttl_seconds`.
         available_at : int or datetime, optional
             Earliest start: epoch milliseconds, or an aware datetime. Default: now.
         max_attempts, on_orphan : optional

@@ -44,7 +44,7 @@ class Access:
     Attributes
     ----------
     service, region : str
-        As in the scope of a signature.
+        AWS's names of the service and the region, as in the scope of a signature.
     url : str
         Its endpoint, with a slash at the end.
     credentials

@@ -83,7 +83,7 @@ class Pauses:
     Attributes
     ----------
     version : int
-        Of the record: each change counts one up; 0 for none.
+        Version of the record, which each change increases by one; 0 if there is no record.
     """
 
     known: tuple[Pause, ...] = ()

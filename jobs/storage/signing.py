@@ -25,7 +25,7 @@ class Signer:
     url : str
         The endpoint; requests go to its root.
     service, region : str
-        As in the scope of the signature: ``"dynamodb"``, ``"eu-west-1"``.
+        AWS's names, as in the scope of the signature: ``"dynamodb"``, ``"eu-west-1"``.
     clock : callable
         Returns the time in epoch seconds.
     """

@@ -17,7 +17,7 @@ class Healing:
     Attributes
     ----------
     healed, failed_again : int
-        Those that completed, and those that failed.
+        Automatic retries that completed, and those that failed.
     """
 
     healed: int = 0

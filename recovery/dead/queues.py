@@ -44,7 +44,7 @@ class DeadMessage:
     received : int
         Deliveries so far.
     task, job_id : str
-        From its headers; empty where they cannot be read.
+        Task and job id from its headers; empty if they cannot be read.
     bytes : int
         Length of its body.
     reason : str

@@ -127,7 +127,7 @@ def test_a_dotenv_that_the_caller_names_or_leaves_out_is_the_callers(project: Pa
 def test_a_variable_of_the_environment_alone_is_refused_in_dotenv(project: Path, name: str) -> None:
     Path(".env").write_text(f"{name}=shop")
 
-    with pytest.raises(ValidationError, match=f"{name} is not a setting: set it in the environment"):
+    with pytest.raises(ValidationError, match=f"{name} is read from the environment only"):
         Settings()
 
 

@@ -82,7 +82,7 @@ class LastingTask(Task):
         Parameters
         ----------
         done, total : float, optional
-            In any unit.
+            How much is done and how much there is, in any unit.
         checkpoint : JSON value, optional
             What the next attempt needs to continue from here: ``self.request.job.checkpoint``.
         flush : bool

@@ -31,9 +31,10 @@ def run_now(app: Celery, name: str, *, by: str, reason: str = "", repo: JobRepo 
     Parameters
     ----------
     app : celery.Celery
-        With jobclaim installed. A task that it does not know is sent as a message, from which its worker makes the job.
+        An app with jobclaim installed. A task that it does not know is sent as a message, from which its worker makes
+        the job.
     repo : JobRepo, optional
-        Whose clock, audit trail and fleet table are used; default: the app's.
+        Repo whose clock, audit trail and fleet table are used; default: the app's.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def _entry(app: Celery, name: str) -> Any:
         )
     entry = JobScheduler(app, lazy=True)._maybe_entry(name, known[name])
     if entry.task == RECOVERY_TASK:
-        raise InvalidInput(f"schedule {name!r} is recovery's own; `jobclaim recover` makes a pass now")
+        raise InvalidInput(f"schedule {name!r} is recovery's own; use `jobclaim recover` to run a pass now")
     return entry
 
 

@@ -72,12 +72,12 @@ class AwaitableTask(Task):
         Parameters
         ----------
         options
-            Those of ``apply_async``.
+            The options of ``apply_async``.
 
         Raises
         ------
         TypeError, jobs.JobError
-            As `apply_async`.
+            The same errors as `apply_async`.
         """
         return await off_loop(partial(self.apply_async, args, kwargs, task_id, **options))
 

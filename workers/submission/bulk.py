@@ -112,7 +112,7 @@ def submit_many(
     threads : int
         Concurrent puts.
     options
-        As for `JobTask.apply_async`, for all calls.
+        Options of `JobTask.apply_async`, for all calls.
 
     Raises
     ------

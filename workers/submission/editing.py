@@ -43,7 +43,7 @@ def retry_edited(app: Any, repo: JobRepo, job_id: str, payload: Any, *, key: str
     Parameters
     ----------
     payload
-        As `jobclaim show --payload` shows it: for a `JobTask` a map of ``args`` and ``kwargs``.
+        The payload as `jobclaim show --payload` shows it: for a `JobTask` a map of ``args`` and ``kwargs``.
     key : str, optional
         Idempotency key of the new job; default: that of the task's rules, if it has any.
 

@@ -42,7 +42,7 @@ class Identity:
     Attributes
     ----------
     key : str
-        As the job stores it.
+        The key as the job stores it.
     fingerprint : str
         Hash of the values that identify the call: the same key with another fingerprint is a mistake.
     """

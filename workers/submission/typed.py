@@ -52,7 +52,7 @@ class Plan:
     signature : inspect.Signature
         The body's signature, without ``self``.
     adapters : mapping of str to TypeAdapter
-        By parameter; empty for a task whose arguments are not checked.
+        Pydantic's checks by parameter; empty for a task whose arguments are not checked.
     """
 
     task: str

@@ -32,7 +32,7 @@ class Metric:
     field : str
         Field of the event that holds the value; empty counts events.
     labels : tuple of str
-        Among `LABELS`; ``outcome`` is the event's code after the dot.
+        Names among `LABELS`; ``outcome`` is the event's code after the dot.
     """
 
     name: str

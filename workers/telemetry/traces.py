@@ -112,13 +112,13 @@ def ended(settings: Settings, job: Job, outcome: str, *, at: int, kind: str = ""
     Parameters
     ----------
     job : Job
-        With the claim that has ended: its attempt, worker and times.
+        The job with the claim that has ended: its attempt, worker and times.
     outcome : str
         ``completed``, ``failed``, ``cancelled``, ``retry``, ``release``, ``orphan``.
     at : int
         Epoch milliseconds.
     kind, exception : str
-        Of the failure; never its message.
+        Kind and exception type of the failure; never its message.
     """
     if not is_on(settings) or not job.claimed_at:
         return

@@ -80,7 +80,7 @@ class Batcher:
                 self._changed.notify()
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Send the waiting receipts, for at most so many seconds."""
+        """Send the waiting receipts; give up after so many seconds."""
         if os.getpid() != self._pid or self._thread is None:
             return
         with self._changed:

@@ -42,7 +42,7 @@ class Poisoned:
     queue : str
         Logical name.
     body : str
-        As received, not decoded.
+        The body as received, not decoded.
     headers : dict
         Celery's; empty where they could not be read.
     unregistered : bool

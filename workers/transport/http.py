@@ -45,7 +45,7 @@ class PollConnection:
     ----------
     requests : SignedRequests
     web : PatientClient
-        Its requests end in the event loop.
+        Client whose requests end in the event loop.
     """
 
     def __init__(self, requests: SignedRequests, web: PatientClient) -> None:

@@ -68,7 +68,7 @@ class Poller:
     deliver : callable
         Called with the messages of a queue.
     clock : callable
-        Seconds of a monotonic clock.
+        Returns seconds of a monotonic clock.
     """
 
     def __init__(

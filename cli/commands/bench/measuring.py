@@ -70,13 +70,13 @@ class Measured:
     Attributes
     ----------
     seconds : float
-        From the first claim to the last deleted message.
+        Time from the first claim to the last deleted message.
     milliseconds : dict
         Durations of every submission, claim and end.
     requests : dict
-        By operation, all jobs together.
+        Number of requests of all jobs, by operation.
     write_units, read_units : float
-        As DynamoDB reported them, all jobs together.
+        Units of all jobs, as DynamoDB reported them.
     """
 
     jobs: int

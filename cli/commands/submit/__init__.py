@@ -21,7 +21,7 @@ else:
 
 
 class JsonValue(AnyValue):
-    """A JSON value of one type."""
+    """Parameter type: a JSON value of one given type."""
 
     name = "json"
 
