@@ -392,7 +392,7 @@ class Settings(BaseSettings):
 
     @property
     def away_from_home(self) -> str:
-        """Why nothing may act on jobs in this region; empty where it may."""
+        """Why nothing may act on jobs in this region; empty if it may."""
         if self.home_region in (None, self.region):
             return ""
         return (

@@ -50,7 +50,7 @@ class Window:
 
 
 class Tally(Counters):
-    """The counters of the fleet, which it also reads."""
+    """Adds to the fleet's counters, and reads them."""
 
     def read(self) -> Counts:
         """Return the counts of the current window and the one before. Raises `StoreUnavailable`."""

@@ -19,7 +19,7 @@ class Change:
     ----------
     name : str
     old : str, optional
-        ``None`` where the queue has no value.
+        ``None`` if the queue has no value.
     new : str
     """
 

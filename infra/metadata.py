@@ -42,7 +42,7 @@ class Notice:
     by : {"spot", "autoscaling"}
         Who ends it.
     at : float, optional
-        When, epoch seconds; ``None`` where the group waits for its lifecycle hook.
+        When, epoch seconds; ``None`` if the group waits for its lifecycle hook.
     """
 
     by: Literal["spot", "autoscaling"]

@@ -408,7 +408,7 @@ commands.failed | heartbeat | exception |
     The next heartbeat returns them again.
 supervisor.failed | worker | exception |
     An error occurred in the supervisor, which continues.
-    A bug: please report it.
+    This is a bug; please report it.
 protection.changed | ecs | info | on
     Scale-in protection was changed.
     With protection on, ECS does not stop this ECS task to scale in.
@@ -417,7 +417,7 @@ protection.not_changed | ecs | warning | wanted reason
     ECS refused the request.
 protection.failed | ecs | exception |
     An error occurred while scale-in protection was updated; updates continue.
-    A bug: please report it.
+    This is a bug; please report it.
 queue.visibility_unknown | startup | warning | queue error
     The queue's visibility timeout could not be read.
     SQS did not answer; the worker starts without checking it.
@@ -456,7 +456,7 @@ sqs.requests_skipped | transport | warning | request left
     `left` counts them.
 message.intake_failed | transport | exception | queue
     The message could not be handled and was released.
-    A bug in message handling: please report it.
+    This is a bug in message handling; please report it.
 poison.left_to_redrive | transport | error | queue reason
     The message cannot be run, so it stays in its queue until SQS moves it.
     SQS moves it to the dead-letter queue after `max_receive_count` deliveries.
@@ -533,8 +533,8 @@ request.refused | dashboard | warning | rule http_status
     The dashboard refused a request.
     `rule` names the check that refused it.
 operation.failed | dashboard | exception | error
-    An operation on a group of dead letters ended early.
-    Dead letters that it had not reached are unchanged.
+    An action on many jobs ended early.
+    Jobs that it had not reached are unchanged.
 
 # recovery
 recovery.pass_completed | recovery | info | examined orphaned retried redispatched scheduled given_up expired \

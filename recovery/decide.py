@@ -61,7 +61,7 @@ class LostWorker:
     dead_at : int
         When it began to count as lost, epoch milliseconds. A claim made then or later shows that it is alive.
     queues : tuple of str
-        Logical queues that it consumed; empty where the record does not say, which means all of them.
+        Logical queues that it consumed; empty if the record does not say, which means all of them.
     job_ids : tuple of str
         Jobs that it ran at its last heartbeat.
     cancelled : frozenset of str
@@ -130,7 +130,7 @@ class Figures:
     pauses : Pauses
         What people have paused, and what was paused until recently.
     known : bool
-        ``False`` where the fleet table could not be read: no job is given up, because it may be paused.
+        ``False`` if the fleet table could not be read: no job is given up, because it may be paused.
     """
 
     settings: Settings

@@ -37,7 +37,7 @@ class FleetView:
     cursor : Cursor
     pauses : Pauses
     known : bool
-        ``False`` where the fleet table could not be read: nothing may be concluded, and nothing is written back.
+        ``False`` if the fleet table could not be read: nothing may be concluded, and nothing is written back.
     """
 
     at: int

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 Request = dict[str, Any]
 """A SendMessage request."""
 Forge: TypeAlias = Callable[[Request, Request | None], Request | None]
-"""Makes one more request of a request and of one whose message may have arrived; ``None`` where it cannot."""
+"""Makes one more request of a request and of one whose message may have arrived; ``None`` if it cannot."""
 
 TRAP: Final = "verify.trap"
 """A task that no call names: its body must never run."""

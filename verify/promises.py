@@ -588,7 +588,7 @@ def _failed(job: Job | None) -> bool:
 
 
 def _main_process(worker_id: str) -> int:
-    """Read the process id in the id of a worker, ``host:pid:...``; 0 where there is none."""
+    """Read the process id in the id of a worker, ``host:pid:...``; 0 if there is none."""
     parts = worker_id.split(":")
     return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
 

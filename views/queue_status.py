@@ -26,7 +26,7 @@ class QueueStatus:
     Attributes
     ----------
     visible, in_flight, delayed, dead_letters : int, optional
-        Messages in SQS, as it approximates them; ``None`` where the queue does not exist.
+        Messages in SQS, as it approximates them; ``None`` if the queue does not exist.
     waiting, running : int
         Jobs due and not claimed, and claimed, among those read.
     later : int

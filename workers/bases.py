@@ -76,7 +76,7 @@ class Idempotent(JobTask):
         return id_for_key(self.name, identity.key)
 
     def get_cached_result(self, task_id: str) -> Any:
-        """Return the result that an equal call would get now, ``None`` where it would run.
+        """Return the result that an equal call would get now, ``None`` if it would run.
 
         A result that is ``None`` itself looks the same; `jobs.IdempotencyService` distinguishes them.
 

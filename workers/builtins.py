@@ -48,7 +48,7 @@ def _send_known(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, *
 
 
 def before_start(task: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse a message that no program of this fleet wrote a note for.
+    """Refuse a message without a note from a program of this fleet.
 
     Raises
     ------

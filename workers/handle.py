@@ -171,7 +171,7 @@ def is_made_up(app: Any) -> bool:
 
 
 def installed_on(app: Any) -> Handle | None:
-    """Return the handle of an app, or ``None`` where jobclaim is not installed on it."""
+    """Return the handle of an app, or ``None`` if jobclaim is not installed on it."""
     found = vars(app).get("jobclaim")
     return found if isinstance(found, Handle) else None
 

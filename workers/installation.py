@@ -92,7 +92,7 @@ class InstalledTasks:
     """The tasks of all apps that jobclaim is installed on, looked up by task name alone."""
 
     def registered(self, name: str) -> Any:
-        """Return the `JobTask` of that name; ``None`` where no app has it."""
+        """Return the `JobTask` of that name; ``None`` if no app has it."""
         for app in _state._get_active_apps():
             if installed_on(app) is not None and isinstance(task := app.tasks.get(name), JobTask):
                 return task

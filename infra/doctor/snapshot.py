@@ -15,7 +15,7 @@ class DeployedTable:
     Attributes
     ----------
     key, index_key : tuple of str
-        Attribute names, hash key first; the index's are empty where it does not exist.
+        Attribute names, hash key first; the index's are empty if it does not exist.
     projection : str
         Projection of the index: KEYS_ONLY, INCLUDE or ALL.
     index_status : str
@@ -44,7 +44,7 @@ class DeployedTable:
 
 @dataclass(frozen=True, slots=True)
 class DeployedQueue:
-    """A queue and its dead-letter queue, attributes as SQS spells them; ``None`` where it does not exist."""
+    """A queue and its dead-letter queue, attributes as SQS spells them; ``None`` if it does not exist."""
 
     attributes: Mapping[str, str] | None
     dead_letters: Mapping[str, str] | None

@@ -39,7 +39,7 @@ class Delivery:
         return True
 
     def pauses(self) -> Pauses | None:
-        """Return the pauses that the worker knows; ``None`` where the repo must read them itself."""
+        """Return the pauses that the worker knows; ``None`` if the repo must read them itself."""
         return None
 
     def attempt_of(self, job_id: str) -> int | None:

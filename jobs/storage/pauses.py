@@ -102,7 +102,7 @@ class Pauses:
         return self.of(PauseKind.TASK, job.task, now) or self.of(PauseKind.QUEUE, job.queue, now)
 
     def ended_at(self, kind: PauseKind, name: str, now: int) -> int:
-        """Return when the last pause of a name ended; 0 where none is known."""
+        """Return when the last pause of a name ended; 0 if none is known."""
         ended = (one.until for one in self.known if (one.kind, one.name) == (kind, name) and not one.is_active(now))
         return next(ended, 0)
 

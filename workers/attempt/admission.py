@@ -102,7 +102,7 @@ def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
 
 
 def concurrency_name(task: Any, values: Callable[[], dict[str, Any]]) -> str:
-    """Return the name whose slots a job takes; empty where its task has no concurrency key, or the call no value for
+    """Return the name whose slots a job takes; empty if its task has no concurrency key, or the call no value for
     it.
     """
     key = task.concurrency_key

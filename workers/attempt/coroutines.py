@@ -222,7 +222,7 @@ def complete(coroutine: Coroutine[Any, Any, Any], task: Any) -> Any:
 
 
 def interrupt(key: str) -> bool:
-    """Cancel the async body of a delivery that runs in a thread of this process; ``False`` where there is none."""
+    """Cancel the async body of a delivery that runs in a thread of this process; ``False`` if there is none."""
     body = _bodies.get(key)
     if body is not None:
         body.interrupt()

@@ -150,7 +150,7 @@ def reported_failure(meta: Any, left: Ignore) -> BaseException | Failure:
 
 
 def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
-    """Record the outcome of an attempt; ``None`` where the claim has ended or nothing could be written, which is
+    """Record the outcome of an attempt; ``None`` if the claim has ended or nothing could be written, which is
     logged.
     """
     job_id, token = claim.job_id, claim.claim_token

@@ -28,7 +28,7 @@ def record_success(
     effects: Effects | tuple[()] = (),
     beside: Sequence[Job] = (),
 ) -> Job | None:
-    """Write COMPLETED with the result; ``None`` where the claim has ended and the result is dropped.
+    """Write COMPLETED with the result; ``None`` if the claim has ended and the result is dropped.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def record_success(
 def record_failure(
     repo: JobRepo, job_id: str, token: str, error: BaseException | Failure, *, again: bool = False
 ) -> Job | None:
-    """Write FAILED with the error; ``None`` where the claim has ended.
+    """Write FAILED with the error; ``None`` if the claim has ended.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def record_failure(
 def record_cancelled(
     repo: JobRepo, job_id: str, token: str, reason: BaseException | str, *, again: bool = False
 ) -> Job | None:
-    """Write CANCELLED; ``None`` where the claim has ended. ``again`` as with `record_failure`."""
+    """Write CANCELLED; ``None`` if the claim has ended. ``again`` as with `record_failure`."""
     return _write(repo, job_id, token, JobStatus.CANCELLED, again=again, error=reason, kind=FailureKind.CANCELLED)
 
 
 def record_fault(repo: JobRepo, job_id: str, token: str, reason: str) -> Job | None:
-    """Write FAILED for a fault of the program or its configuration; ``None`` where the claim has ended."""
+    """Write FAILED for a fault of the program or its configuration; ``None`` if the claim has ended."""
     return _write(repo, job_id, token, JobStatus.FAILED, error=reason, kind=FailureKind.CONFIGURATION)
 
 

@@ -100,7 +100,7 @@ def has_consequences(job: Job) -> bool:
 
 
 def announcement(repo: JobRepo, job: Job) -> Job | None:
-    """Write the small job that notifies a job's links of its outcome, once per outcome; ``None`` where there are none.
+    """Write the small job that notifies a job's links of its outcome, once per outcome; ``None`` if there are none.
 
     For callers that end a job in its worker's place: recovery, users, a worker's main process. The caller sends its
     message.

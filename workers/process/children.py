@@ -22,7 +22,7 @@ class Children:
         self._pool = pool
 
     def freeze(self, pid: int | None) -> bool:
-        """Freeze a child, so that what is recorded about its job stays true; ``False`` where there is none."""
+        """Freeze a child, so that what is recorded about its job stays true; ``False`` if there is none."""
         return self._is_child(pid) and self._signal(pid, signal.SIGSTOP)
 
     def thaw(self, pid: int | None) -> None:

@@ -30,7 +30,7 @@ def refusal(task: Any, handle: Handle, queue: str) -> str:
     Parameters
     ----------
     queue : str
-        Logical name of the queue that it was received from; empty where that is unknown.
+        Logical name of the queue that it was received from; empty if that is unknown.
     """
     settings, name = handle.settings, str(task.name)
     if name == RECOVERY_TASK:

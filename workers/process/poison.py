@@ -88,7 +88,7 @@ class PoisonHandler:
             log.error("poison.moved", queue=poisoned.queue, reason=poisoned.reason, kept_in=kept, job_id=job_id)
 
     def _end(self, poisoned: Poisoned, where: Address | None) -> str:
-        """Return where the message is kept now; empty where it was sent again, for a worker that knows its task.
+        """Return where the message is kept now; empty if it was sent again, for a worker that knows its task.
 
         A message that cannot be read, or that names another job than its queue and task have, is kept and its job is
         left alone: anyone who may send to the queue can write one, and recovery sends the job's own message again.
@@ -141,7 +141,7 @@ class PoisonHandler:
     def _fail(self, where: Address, task: str, reason: str) -> bool:
         """Fail the attempt that the message is for, and log it.
 
-        ``False`` where there is no such job, or it is another task's or not due: it is left alone.
+        ``False`` if there is no such job, or it is another task's or not due: it is left alone.
         """
         repo, seen = self._app.jobclaim.repo, list[Job]()
         try:

@@ -103,7 +103,7 @@ def unanswered(app: Celery, attempt: HeldAttempt) -> None:
 
 
 def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = None) -> bool:
-    """Release or fail the job of an attempt that has not ended when the worker stops; ``False`` where it had ended.
+    """Release or fail the job of an attempt that has not ended when the worker stops; ``False`` if it had ended.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def unfinished(app: Celery, attempt: HeldAttempt, *, available_at: int | None = 
 
 
 def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
-    """End the attempt as CANCELLED; ``False`` where it had ended otherwise."""
+    """End the attempt as CANCELLED; ``False`` if it had ended otherwise."""
     job = _read(app, attempt)
     if _is_mine(job, attempt, JobStatus.CANCELLED):
         after: Job | None = job  # an earlier try wrote it, but did not finish
@@ -158,7 +158,7 @@ def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
 def persist(record: Callable[[], Any], *, until: float) -> Any:
     """Record the outcome in spite of an outage: retry with growing pauses until a time of ``time.monotonic``.
 
-    Return the result of ``record``; ``False`` where the claim is lost, so the job has another outcome; ``None`` where
+    Return the result of ``record``; ``False`` if the claim is lost, so the job has another outcome; ``None`` where
     time ran out.
     """
     pause = 0.1

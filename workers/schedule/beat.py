@@ -249,7 +249,7 @@ def _own_tick(known: Any, last_run_at: datetime, now: datetime) -> datetime:
 
 
 def _gap(known: Any, now: datetime) -> float | None:
-    """Return the seconds between the ticks before and after now; ``None`` where they are not known."""
+    """Return the seconds between the ticks before and after now; ``None`` if they are not known."""
     if not isinstance(known, Fixed):
         return None
     previous, following = known.previous(now), known.following(now)

@@ -21,7 +21,7 @@ EXTENSIONS: Final = "celery.beat_schedulers"
 
 
 def problem(scheduler: Any, settings: Settings) -> str | None:
-    """Return why beat cannot work with a scheduler, a class or its name, and what to do; ``None`` where it can."""
+    """Return why beat cannot work with a scheduler, given as a class or a name, and what to do; ``None`` if it can."""
     chosen = symbol_by_name(scheduler, aliases=dict(load_extension_class_names(EXTENSIONS)))
     if issubclass(chosen, JobScheduler):
         return None

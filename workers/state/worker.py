@@ -102,7 +102,7 @@ class Worker:
 
     # --- cancels
     def mark_cancelled(self, token: str) -> bool:
-        """Mark the attempt with this claim as cancelled; ``False`` where it cannot be marked."""
+        """Mark the attempt with this claim as cancelled; ``False`` if it cannot be marked."""
         return self._board is not None and self._board.mark(token)
 
     def unmark(self, token: str) -> None:

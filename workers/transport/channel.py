@@ -44,7 +44,7 @@ class Poisoned:
     body : str
         The body as received, not decoded.
     headers : dict
-        Celery's; empty where they could not be read.
+        Celery's; empty if they could not be read.
     unregistered : bool
         Whether only its task is unknown to this worker.
     """
