@@ -117,8 +117,10 @@ def _of_fleet(known: Fleet, now: int, settings: Settings) -> list[Need]:
     dead = [one for one in known.workers if one not in alive]
     if dead:
         names = ", ".join(one.worker_id for one in dead[:3]) + " ..." * (len(dead) > 3)
-        text = f"{len(dead)} {'worker is' if len(dead) == 1 else 'workers are'} dead: {names}."
-        found.append(Need(tone="bad", text=text, advice="Recovery fails or retries their jobs.", page="workers", query={}))
+        text = f"{len(dead)} {'worker is' if len(dead) == 1 else 'workers are'} lost: {names}."
+        found.append(
+            Need(tone="bad", text=text, advice="Recovery fails or retries their jobs.", page="workers", query={})
+        )
     if not alive:
         advice = "Start one: jobclaim worker run"
         found.append(Need(tone="warn", text="No worker is alive.", advice=advice, page="workers", query={}))
