@@ -78,7 +78,7 @@ def test_a_queue_without_a_worker_and_a_dead_worker_need_a_person(board: Board) 
     board.clock.advance(board.settings.worker_dead_after_seconds + 1)
     told = texts(board)
     assert "No worker listens on queue default." in told
-    assert "1 worker is dead: worker-1." in told
+    assert "1 worker is lost: worker-1." in told
     assert "No worker is alive." in told
 
 
