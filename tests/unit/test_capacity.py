@@ -21,12 +21,12 @@ def worker(busy: int, *queues: str) -> WorkerRecord:
 @pytest.mark.parametrize(
     ("burn", "waiting", "busy", "recommended", "says"),
     [
-        (2.0, 9, (4, 4), 16, "waits 2 times the SLA, and 100% of the processes work"),
+        (2.0, 9, (4, 4), 16, "waits 2 times the SLA, and 100% of the processes are busy"),
         (1.2, 9, (4, 3), 10, "waits 1.2 times the SLA"),
         (50.0, 9, (4, 4), 32, "waits 50 times the SLA"),
         (2.0, 9, (1, 0), 8, "not a lack of processes"),
         (0.9, 9, (4, 4), 8, "the SLA holds"),
-        (0.0, 0, (2, 0), 3, "nothing waits, and 25% of the processes work"),
+        (0.0, 0, (2, 0), 3, "nothing waits, and 25% of the processes are busy"),
         (0.0, 0, (0, 0), 1, "nothing waits"),
         (0.1, 1, (0, 0), 8, "the SLA holds"),
         (0.0, 0, (3, 2), 8, "the SLA holds"),

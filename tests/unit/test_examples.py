@@ -174,7 +174,7 @@ def test_no_rows_total_nothing() -> None:
     [
         ({"shop": "a", "sum": "many"}, "row 1: sum='many' is not a number"),
         ({"shop": "a", "sum": "inf"}, "row 1: sum='inf' is not a number"),
-        ({"shop": "a"}, "row 1 has no column 'sum'; there are \\['shop'\\]"),
+        ({"shop": "a"}, "row 1 has no column 'sum'; its columns are \\['shop'\\]"),
     ],
 )
 def test_a_bad_row_is_named(row: dict[str, str], message: str) -> None:

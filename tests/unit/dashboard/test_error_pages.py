@@ -44,7 +44,7 @@ def browser(board: Board) -> Iterator[TestClient]:
     ("status", "says"),
     [
         ("403", "You are eve, viewer. Retry, cancel, drain, resolve and abandon need the role operator"),
-        ("404", "A job is gone once its retention is over: 7 days after it completed, 30 after it failed."),
+        ("404", "A job is deleted when its retention has passed: 7 days after it completed, 30 after it failed."),
         ("409", "Another person, or recovery, acted first. Nothing was written."),
         ("400", "must be a number"),
         ("413", "Act on a group instead of on a list of ids"),
