@@ -72,11 +72,11 @@ release: $(STAMP) ## Pack what EC2 instances install: wheels, units, installer; 
 	@tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C .cache/release -czf dist/release.tar.gz .
 	@sha256sum dist/release.tar.gz
 
-format: $(STAMP) ## Format the code and mend what ruff can
+format: $(STAMP) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-lint: $(STAMP) ## Look for mistakes and unformatted code
+lint: $(STAMP) ## Check for mistakes and unformatted code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 

@@ -100,7 +100,9 @@ class Settings(BaseSettings):
     """The one region whose workers and recovery may act, where the job table is a global table; elsewhere they refuse
     to start. Without it, two regions that claim from replicas may both run a job."""
     endpoint_url: EndpointUrl = None
-    """One endpoint for all services, for local AWS. Left set in production, jobs go where no worker reads them."""
+    """One endpoint for all services, for local AWS. If it is left set in production, jobs are written where no worker
+    reads them.
+    """
     dynamodb_endpoint_url: EndpointUrl = None
     """Overrides ``endpoint_url`` for DynamoDB."""
     sqs_endpoint_url: EndpointUrl = None
@@ -116,7 +118,7 @@ class Settings(BaseSettings):
     job_table: TableName = "jobclaim-jobs"
     """Table that holds all jobs. Two processes that name different tables never see each other's jobs."""
     fleet_table: TableName = "jobclaim-fleet"
-    """Table of workers' records. Recovery that reads a different one takes live workers for lost."""
+    """Table of workers' records. Recovery that reads a different one treats live workers as lost."""
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "jobclaim-"
     """Prefix of each logical name in SQS. Two stacks of an account with one prefix consume each other's messages."""
     queue_urls: FromJson[dict[str, str]] = {}
@@ -132,9 +134,11 @@ class Settings(BaseSettings):
     queues: FromJson[tuple[QueueSpec, ...]] = Field(default_factory=lambda: (QueueSpec(name="default"),))
     """All queues. No worker listens to a queue that is removed while it still holds messages."""
     adopt_plain_messages: bool = True
-    """Whether workers take messages that name no job, as plain Celery sends them: they make a job of a `JobTask`'s, and
-    run any other task. While it is on, whoever may send to a queue can call the tasks of that queue with any arguments.
-    Off, such messages go to the dead-letter queue with the reason; a `QueueSpec` may differ."""
+    """Whether workers accept messages that name no job, as plain Celery sends them: a message for a `JobTask` becomes a
+    job, and any other task is run. While it is on, anyone who may send to a queue can call the tasks of that queue with
+    any arguments. If it is off, such messages go to the dead-letter queue with the reason. A `QueueSpec` may override
+    it.
+    """
     tasks: FromJson[dict[str, TaskSpec]] = {}
     """Per task name or pattern, overrides of the queue's values. The first matching pattern applies."""
     schedules: FromJson[dict[str, ScheduleSpec]] = {}
@@ -158,7 +162,7 @@ class Settings(BaseSettings):
     """Time from SIGTERM to SIGKILL, as set in ECS or systemd. If it is longer here than there, running jobs are killed
     instead of released."""
     visibility_slack_seconds: Annotated[int, Field(ge=0)] = 30
-    """Added to the visibility timeout for the delete of the message. Too short, and the message is redelivered."""
+    """Added to the visibility timeout for the delete of the message. If it is too short, the message is redelivered."""
     max_tasks_per_child: Count | None = 1000
     """Jobs after which a process is replaced, against memory leaks; ``None`` (``null`` as text) means never."""
     heartbeat_seconds: Seconds = 10
@@ -188,7 +192,9 @@ class Settings(BaseSettings):
     on_orphan: Literal["fail", "retry"] = "fail"
     """What recovery does with an orphan. ``retry`` may repeat the side effects of the lost attempt."""
     idempotency_ttl_seconds: Seconds = 3600
-    """How long an equal submission gets the stored result instead of a run; a task's ``idempotency_ttl`` wins."""
+    """How long an equal submission gets the stored result instead of a run; a task's own ``idempotency_ttl`` takes
+    precedence.
+    """
     max_payload_bytes: Count = 200_000
     """Largest payload in the table; larger ones go to ``bucket`` or are refused. Each KB costs one write unit, once."""
     inline_payload_bytes: Count = 3_072
@@ -210,8 +216,10 @@ class Settings(BaseSettings):
     shards. Each shard costs one query per pass."""
     index_completed: bool = True
     """Whether completed jobs can be listed: one more write unit per job, $0.625 per million jobs in us-east-1; their
-    deletion costs nothing. Off, a completed job is found by its id only. All queues share the index's shards here,
-    which take 1,000 completions a second each: raise ``index_shards`` or switch it off for more (docs/scale.md)."""
+    deletion costs nothing. If it is off, a completed job is found by its id only. All queues share the index's shards
+    here, which take 1,000 completions a second each: raise ``index_shards`` or switch it off for more
+    (docs/scale.md).
+    """
     completed_retention_days: Annotated[float, Field(gt=0)] = 7
     """Time until DynamoDB deletes a completed job together with its result."""
     dead_retention_days: Annotated[float, Field(gt=0)] = 30
@@ -227,7 +235,9 @@ class Settings(BaseSettings):
     alert_repeat_seconds: Seconds = 3600
     """Time until an alert that still holds is raised again."""
     alert_clear_seconds: Seconds = 300
-    """How long the cause must be gone before an alert is cleared. Too short, and an intermittent cause floods."""
+    """How long the cause must be gone before an alert is cleared. If it is too short, an intermittent cause raises a
+    flood of alerts.
+    """
     alert_duplicate_rate: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of duplicate submissions that raises an alert."""
     alert_waiting: Count = 50
@@ -259,7 +269,7 @@ class Settings(BaseSettings):
     """Keyword arguments whose values may appear in log lines; all others are masked."""
     statistics: bool = True
     """Whether runs are counted by task and hour, for `jobclaim tasks` and the dashboard: about one write request per
-    process, task and five minutes. Off, both show nothing, and unusual failure rates are not reported."""
+    process, task and five minutes. If it is off, both show nothing, and unusual failure rates are not reported."""
     telemetry: Literal["off", "otlp", "prometheus"] = "off"
     """Traces and metrics over OTLP (extra `otel`), or metrics only, for scraping (extra `prometheus`)."""
     telemetry_endpoint: EndpointUrl = None

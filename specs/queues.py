@@ -44,7 +44,7 @@ class QueueSpec(Spec):
     """Deliveries before SQS moves a message to the dead-letter queue. With 1, a message that a stopping worker releases
     becomes a dead letter. Below 4, an idle worker with fewer than two processes a queue polls ten times as often."""
     adopt_plain_messages: bool | None = None
-    """Whether its workers take messages that name no job, as plain Celery sends them; default
+    """Whether its workers accept messages that name no job, as plain Celery sends them; default
     `Settings.adopt_plain_messages`. Where it is off, they go to the dead-letter queue."""
 
     @field_validator("name")
