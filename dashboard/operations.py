@@ -49,7 +49,7 @@ class Operation:
     expected : int
         Jobs that the preview counted; 0 if it did not count all.
     rate : float
-        Jobs per second at most.
+        Maximum number of jobs per second.
     report : ActReport
         Its result so far: matched, done, unsent, refused (job id and reason of each).
     state : str

@@ -41,7 +41,7 @@ class Act:
         self.done, self.refused = (self.done or 0) + done, (self.refused or 0) + refused
 
     def result(self, *, done: int, refused: int) -> dict[str, int]:
-        """Return the counts for its entry: those that were set, else how it ended."""
+        """Return the counts for its entry: those that were set, else the given ones, which say how it ended."""
         if self.done is None and self.refused is None:
             return {"done": done, "refused": refused}
         return {"done": self.done or 0, "refused": self.refused or 0}

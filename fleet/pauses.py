@@ -128,7 +128,7 @@ def unpause(repo: JobRepo, subject: Subject, *, by: str, reason: str = "") -> Pa
 
 
 def check(settings: Settings, subject: Subject) -> None:
-    """Refuse what must not be paused, because recovery would stop with it, and a queue that is not configured.
+    """Refuse a subject that recovery needs, and a queue that is not configured.
 
     Raises
     ------

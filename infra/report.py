@@ -24,7 +24,7 @@ class ProvisionRow:
         ``created``; ``changed`` (``detail`` says old -> new); ``unchanged``; ``left``: not as wanted, and not ours to
         change or not known to this endpoint (``detail`` says why).
     detail : str
-        For people.
+        Details in words, for people.
     """
 
     resource: str

@@ -299,8 +299,8 @@ class Job:
 class Page:
     """A page of jobs; ``cursor`` continues after it, ``None`` at the end.
 
-    ``unreadable`` holds the ids of jobs on it whose items this version cannot read. ``looked_at`` entries of the
-    index were read for it, from time ``span[0]`` to ``span[1]`` of the list's order, epoch milliseconds.
+    ``unreadable`` holds the ids of jobs on it whose items this version cannot read. ``looked_at`` is how many entries
+    of the index were read for it, and ``span`` their earliest and latest time in the list's order, epoch milliseconds.
     """
 
     jobs: tuple[Job, ...]

@@ -52,7 +52,7 @@ class OpenJobs:
     submitted_before : int
         Epoch milliseconds, inclusive; 0 for the time at which the cancellation begins.
     fits : callable
-        Checks the rest.
+        Returns whether a job matches all other criteria.
     """
 
     what: str
@@ -160,9 +160,9 @@ class Cancels:
         by, reason : str
             Stored in the audit trail; the reason, after the name if one is given, is also stored with each job.
         limit : int, optional
-            Jobs at most.
+            Maximum number of jobs.
         rate : float, optional
-            Jobs per second at most.
+            Maximum number of jobs per second.
         progress : callable, optional
             Called with the report so far after each job; what it raises ends the cancellation.
         on_done : callable, optional

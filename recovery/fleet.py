@@ -63,7 +63,7 @@ class RecoveryFleet(FleetRecords):
 
     @classmethod
     def of(cls, repo: HasTable) -> Self:
-        """Make one for the fleet table in the repo's settings, with the repo's own client."""
+        """Create the view of the fleet table in the repo's settings, with the repo's own client."""
         return cls(
             repo.table.client,
             repo.settings.fleet_table,

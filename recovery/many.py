@@ -66,9 +66,9 @@ def act_on_each(
     Parameters
     ----------
     limit : int, optional
-        Jobs at most.
+        Maximum number of jobs.
     rate : float, optional
-        Jobs per second at most.
+        Maximum number of jobs per second.
     progress : callable, optional
         Called with the report so far after each job; what it raises ends the loop.
     on_done : callable, optional

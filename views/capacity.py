@@ -34,7 +34,7 @@ class Capacity:
     processes, busy : int
         Processes of live workers that listen to the queue, and those of them that hold a job, of any queue.
     recommended : int
-        Processes to have.
+        Recommended number of processes.
     why : str
     """
 

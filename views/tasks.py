@@ -27,7 +27,7 @@ def step_record(at: int, figures: Figures) -> dict[str, Any]:
 
 
 def figures_record(figures: Figures) -> dict[str, Any]:
-    """Build the fields of some hours."""
+    """Build the fields that describe the runs of some hours."""
     codes, rate = figures.codes, figures.failure_rate
     return {
         "runs": figures.runs,

@@ -57,7 +57,7 @@ def command(
     """
     if edit or payload is not None:
         if len(job_ids) != 1 or clear_steps or (edit and payload is not None):
-            raise click.UsageError("--edit and --payload exclude each other, take one job, and refuse --clear-steps")
+            raise click.UsageError("use either --edit or --payload, for one job, and without --clear-steps")
         _with_payload(session, job_ids[0], payload, key, reason, Output(output), resolve=resolve)
         return
     if resolve or key or reason:

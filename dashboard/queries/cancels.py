@@ -46,9 +46,9 @@ class CancelQuery:
     query : JobQuery
         Filter with a fixed end: jobs that are submitted after its preview are not cancelled.
     most : int
-        Most jobs.
+        Maximum number of jobs.
     rate : float
-        Most jobs per second.
+        Maximum number of jobs per second.
     """
 
     query: JobQuery
@@ -58,7 +58,7 @@ class CancelQuery:
 
     @classmethod
     def of(cls, asked: QueryParams, settings: Settings, now: int) -> Self:
-        """Read an address. Raises `InvalidInput`."""
+        """Read a URL. Raises `InvalidInput`."""
         kept = [(name, value) for name, value in asked.multi_items() if name not in OWN]
         query = JobQuery.of(QueryParams(kept), settings)
         if not is_possible(query):

@@ -56,7 +56,7 @@ class DeadQuery:
 
     @classmethod
     def of(cls, asked: QueryParams | dict[str, str]) -> Self:
-        """Read an address or a form. Raises `InvalidInput`."""
+        """Read a URL or a form. Raises `InvalidInput`."""
         texts = {name: asked.get(name, "").strip()[:300] for name in TEXTS}
         state = known_dead_state(asked.get("state", "").strip() or None) or "WAITING"
         if state not in STATES:
@@ -111,9 +111,9 @@ class Act:
     Attributes
     ----------
     limit : int
-        Most jobs.
+        Maximum number of jobs.
     rate : float
-        Most jobs per second.
+        Maximum number of jobs per second.
     """
 
     verb: Verb
@@ -124,7 +124,7 @@ class Act:
 
     @classmethod
     def of(cls, asked: QueryParams | dict[str, str]) -> Self:
-        """Read an address or a form. Raises `InvalidInput`."""
+        """Read a URL or a form. Raises `InvalidInput`."""
         verb = asked.get("verb", "")
         if verb not in VERBS:
             raise InvalidInput(f"verb={verb[:40]!r} is not a verb; use one of {', '.join(VERBS)}")

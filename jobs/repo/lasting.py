@@ -85,7 +85,7 @@ class Lasting(Owning):
         checkpoint : JSON value, optional
             What the next attempt needs to continue from here; it finds it as `Job.checkpoint`.
         flush : bool
-            Write it now.
+            Write the report now, even if no write is due.
 
         Raises
         ------

@@ -122,9 +122,9 @@ class DeadLetters:
         by, reason : str
             Stored with each job and in the audit trail.
         limit : int, optional
-            Jobs at most.
+            Maximum number of jobs.
         rate : float, optional
-            Jobs per second at most.
+            Maximum number of jobs per second.
         at : int, optional
             With ``retry`` only: earliest start of the jobs, epoch milliseconds; default: at once.
         progress : callable, optional

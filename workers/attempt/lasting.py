@@ -86,7 +86,7 @@ class LastingTask(Task):
         checkpoint : JSON value, optional
             What the next attempt needs to continue from here: ``self.request.job.checkpoint``.
         flush : bool
-            Write it now.
+            Write the report now, even if no write is due.
 
         Raises
         ------

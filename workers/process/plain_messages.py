@@ -3,10 +3,10 @@
 ::
 
     names no job, and its task is
-        one of Celery's own (``celery.starmap``)   taken only with the note that its sender wrote: `builtins`
+        one of Celery's own (``celery.starmap``)   accepted only with its sender's note: `builtins`
         jobclaim's own                             recovery's, on recovery's queue; no other
         routed to another queue                    refused
-        any other                                  taken, unless ``adopt_plain_messages`` is off for the queue
+        any other                                  accepted, unless ``adopt_plain_messages`` is off
 
 What is refused goes to the queue's dead-letter queue, with the reason. With ``adopt_plain_messages`` off, a plain task
 still gets the messages of its jobs, whose only argument is the job's id.

@@ -92,7 +92,7 @@ def _send_one(app: Celery, given: Any, result: Any, options: Mapping[str, Any]) 
 
 
 def fail(app: Celery, given: Any, error: BaseException, *, chain: Any = None) -> None:
-    """Fail a canvas that cannot be started: every result that a caller may wait for, and their links.
+    """Fail a canvas that cannot be started: fail every result that a caller may wait for, and notify their links.
 
     Parameters
     ----------

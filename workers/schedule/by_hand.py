@@ -50,7 +50,7 @@ def run_now(app: Celery, name: str, *, by: str, reason: str = "", repo: JobRepo 
     with acting(repo, "schedule run", what=f"{name} {run.job_id}", why=reason, by=by):
         _, sent = Sender(app).send(_call(entry, run.job_id, now))
         if not sent and entry.task not in app.tasks:
-            raise StoreUnavailable(f"SQS did not take the message of schedule {name!r}; try again")
+            raise StoreUnavailable(f"SQS did not accept the message of schedule {name!r}; try again")
         RunsByHand.of(repo).note(name, run)
     return run.job_id
 

@@ -81,7 +81,7 @@ def orphaned(tasks: Mapping[str, str], registered: Collection[str], known: Colle
     Parameters
     ----------
     tasks : mapping of str to str
-        Task by schedule.
+        Name of the task, by schedule.
     registered : collection of str
         Names of the app's tasks. If they are only Celery's and jobclaim's, the beat does not import task modules, and
         nothing can be concluded.

@@ -63,7 +63,7 @@ class BulkReport:
     sent, unsent : int
         Messages; recovery sends those that could not be sent.
     failures : list of NotSubmitted
-        The first `MOST_FAILURES`.
+        The first failures, at most `MOST_FAILURES`.
     """
 
     batch: str
@@ -110,7 +110,7 @@ def submit_many(
     each : callable, optional
         Called with position and job of every call that has one, in order.
     threads : int
-        Concurrent puts.
+        Number of concurrent puts.
     options
         Options of `JobTask.apply_async`, for all calls.
 

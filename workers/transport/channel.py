@@ -40,11 +40,11 @@ class Poisoned:
     Attributes
     ----------
     queue : str
-        Logical name.
+        Logical name of its queue.
     body : str
         The body as received, not decoded.
     headers : dict
-        Celery's; empty if they could not be read.
+        Celery's headers; empty if they could not be read.
     unregistered : bool
         Whether only its task is unknown to this worker.
     """
