@@ -16,7 +16,7 @@ else:
 
 
 class Duration(Milliseconds):
-    """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``; a bare number is seconds. To milliseconds."""
+    """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``, or a number of seconds. Converts to milliseconds."""
 
     name = "duration"
 
@@ -46,7 +46,7 @@ class Moment(Milliseconds):
 
 
 class Past(Milliseconds):
-    """A time up to now as people write it, ``2h ago``, ``yesterday``, ``14:30``; UTC. To epoch milliseconds."""
+    """A past time in UTC: ``2h ago``, ``yesterday`` or ``14:30``. Converts to epoch milliseconds."""
 
     name = "time"
 

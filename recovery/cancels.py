@@ -7,7 +7,7 @@
 
 The jobs are those that were submitted by the time at which this begins, and the index is read up to the last entry that
 it has then, a hundred jobs in two requests. Each cancellation is one conditional write on what was read. What was
-cancelled is not found again, so a cancellation that was killed can be repeated with the same end: it continues with the
+cancelled is not found again, so a cancellation that was killed can be repeated: it continues with the
 rest.
 """
 

@@ -67,7 +67,7 @@ class QueueSpec(Spec):
         if self.lease_seconds is not None and self.lease_seconds <= self.hard_limit:
             raise ValueError(
                 f"queue {self.name!r}: lease_seconds={self.lease_seconds} must be above hard_limit={self.hard_limit}, "
-                "otherwise running jobs are taken for orphans; raise lease_seconds or leave it out"
+                "otherwise running jobs are treated as orphans; raise lease_seconds or leave it out"
             )
         return self
 

@@ -303,7 +303,7 @@ def test_an_interrupted_wait_names_the_job_that_runs_on(session: Session, monkey
     result = run(session, "submit", "shop.charge", "--args", "[7]", "--wait")
     assert result.exit_code == ExitCode.INTERRUPTED
     [job] = session.repo.list_jobs("PENDING").jobs
-    assert f"Interrupted: job {job.job_id} runs on" in result.stderr
+    assert f"Interrupted: job {job.job_id} continues" in result.stderr
     assert json.loads(result.stdout)["job_id"] == job.job_id
 
 

@@ -93,7 +93,7 @@ class PlainRequest(OwnedRequest):
         return self._as_celery(super().on_failure, exc_info, send_failed_event, return_ok)
 
     def on_retry(self, exc_info: Any) -> None:
-        """Handle jobs that the child has rescheduled; where one was to be cancelled, that takes effect now."""
+        """Handle jobs that the child has rescheduled; cancel those whose cancellation was requested."""
         super().on_retry(exc_info)
         self._retried()
 

@@ -186,7 +186,7 @@ class JobRequest(OwnedRequest):
         return None
 
     def on_retry(self, exc_info: Any) -> None:
-        """Handle a job that the child has rescheduled; where it was to be cancelled, that takes effect now."""
+        """Handle a job that the child has rescheduled; cancel it if that was requested."""
         self._answered()
         super().on_retry(exc_info)
         self._retried()
