@@ -16,7 +16,7 @@ else:
 
 
 class Duration(Milliseconds):
-    """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``, or a number of seconds. Converts to milliseconds."""
+    """A duration such as ``90``, ``10s``, ``5m``, ``2h`` or ``1d``, or plain seconds. Converts to milliseconds."""
 
     name = "duration"
 
