@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ import hypothesis
 import pytest
 import structlog
 
-from tests.support import cheap_clients, endpoints
+from tests.support import cheap_clients, cheap_moto, endpoints
 from tests.support.artifacts import Unavailable
 from tests.support.clock import ManualClock
 from tests.support.endpoints import Endpoint
@@ -38,6 +39,7 @@ TEST_SWITCHES = {"JOBCLAIM_REQUIRE_REAL", "JOBCLAIM_CACHE"}
 
 
 cheap_clients.install()
+cheap_moto.install()
 
 # no test depends on the machine's speed
 hypothesis.settings.register_profile("jobclaim", deadline=None)
@@ -52,7 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # A child does not cache a test's throwaway modules: written twice in a second, the second would not be seen.
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    # The processes of a run are no such children: each would compile all tests again.
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     own_pid = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -64,13 +68,35 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-FIRST = ("adoption", "browser", "infra", "integration")
-"""Folders whose files take long: started last, one of them would be waited for while the other processes idle."""
+TESTS = Path(__file__).parent
+WAITING = ("adoption", "browser", "infra", "integration")
+"""Folders whose tests mostly wait, for processes of their own."""
+COMPUTING_FOR_EACH = 2
+"""Files of the other folders between two of these."""
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Have each process of a whole run import its share of the modules first, and so compile it for the others too."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or TESTS not in (session.config.rootpath / argument for argument in session.config.args):
+        return
+    modules = sorted(path for path in TESTS.rglob("test_*.py") if "hosts" not in path.parts)
+    for path in modules[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        with suppress(Exception):  # collecting it tells
+            import_module(".".join(path.relative_to(TESTS.parent).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow folders first; the order within a file stays."""
-    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in FIRST)
+    """Mix files that wait with files that compute, so that the cores are busy all the time; the short ones end the run.
+
+    The order within a file stays.
+    """
+    files = dict.fromkeys(item.path for item in items)
+    waiting = [path for path in files if path.relative_to(TESTS).parts[0] in WAITING]
+    computing = [path for path in files if path not in set(waiting)]
+    place = {path: float(number) for number, path in enumerate(waiting)}
+    place |= {path: number / COMPUTING_FOR_EACH for number, path in enumerate(computing)}
+    items.sort(key=lambda item: place[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -18,6 +18,7 @@ from jobclaim.workers import create_app
 from tests.conftest import FAKE_AWS, required
 from tests.support.browser import chromium
 from tests.support.processes import ManagedProcess
+from tests.support.warm import WarmProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -73,7 +74,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     argv = [sys.executable, "-m", "jobclaim", "dev", "--dashboard-port", "0", "--concurrency", "2"]
     env = {**clean, **FAKE_AWS, **SHOP, "PYTHONPATH": str(ROOT)}
     with (
-        ManagedProcess("dev", argv, log_dir=folder, env=env, cwd=folder) as process,
+        WarmProcess("dev", argv, log_dir=folder, env=env, cwd=folder) as process,
         pytest.MonkeyPatch.context() as patch,
     ):
         line = process.wait_for_line(r"The dashboard is at http", 60)

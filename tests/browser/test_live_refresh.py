@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser.conftest import ROOT
 from tests.support.browser import Visitor, visiting
-from tests.support.processes import ManagedProcess
+from tests.support.warm import WarmProcess
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Route
@@ -29,7 +29,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     argv = [sys.executable, "-m", "tests.support.dashboard_data"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     folder: Path = tmp_path_factory.mktemp("data")
-    with ManagedProcess("data", argv, log_dir=folder, env=env, cwd=ROOT) as process:
+    with WarmProcess("data", argv, log_dir=folder, env=env, cwd=ROOT) as process:
         yield re.findall(r"http://\S+/", process.wait_for_line(r"The shop is at", 90))[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,9 +14,12 @@ from jobclaim.jobs import JobRepo
 from jobclaim.jobs.clock import Clock, system_clock
 from jobclaim.jobs.encoding import schema
 from jobclaim.settings import Settings
-from tests.simulation.dynamodb import Database, Index
+from tests.simulation.dynamodb import Database, Index, size
 from tests.support.clock import ManualClock
 
+READS = ("batch_get_item", "get_item", "query", "scan")
+READ_UNIT = 4096
+"""Bytes that one unit reads, or two of an eventually consistent read."""
 BY_STATE = Index(schema.INDEX, schema.INDEX_HASH, schema.INDEX_RANGE)
 
 
@@ -47,6 +51,8 @@ class ModelClient:
 
     def _ask(self, operation: str, **request: Any) -> Any:
         answer, _ = getattr(self._database, operation)(request)
+        if "ReturnConsumedCapacity" in request and operation in READS:
+            return {**answer, "ConsumedCapacity": {"CapacityUnits": _read_units(answer, request)}}
         return answer
 
     def get_paginator(self, operation: str) -> Pages:
@@ -70,6 +76,18 @@ def model_repo(settings: Settings, clock: ManualClock) -> JobRepo:
     client = ModelClient(clock)
     client.make_tables(settings.job_table, settings.fleet_table)
     return JobRepo(client, settings=settings, clock=clock, sleep=clock.advance)
+
+
+def _read_units(answer: dict[str, Any], request: dict[str, Any]) -> float:
+    """Sum the units of a read, of which an item that is not there costs as much as a small one."""
+    asked = request.get("RequestItems", {})
+    if asked:  # each item of a batch is rounded up for itself
+        sizes = [size(item) for items in answer["Responses"].values() for item in items]
+        sizes += [0] * (sum(len(each["Keys"]) for each in asked.values()) - len(sizes))
+    else:
+        sizes = [sum(map(size, answer.get("Items", [answer.get("Item")])))]
+    consistent = request.get("ConsistentRead") or any(each.get("ConsistentRead") for each in asked.values())
+    return sum(max(1, math.ceil(octets / READ_UNIT)) for octets in sizes) / (1 if consistent else 2)
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import random
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from unittest import mock
 
 from jobclaim.dashboard.meter import Metered
 from jobclaim.dashboard.services import Services
@@ -35,8 +37,9 @@ from jobclaim.jobs.storage.counters import PREFIX as TALLY
 from jobclaim.jobs.storage.counters import WINDOW_MS
 from jobclaim.jobs.storage.statistics import Code, requests
 from jobclaim.settings import DEAD_LETTER_SUFFIX, ScheduleSpec, Settings
-from jobclaim.testing.table import in_memory
+from jobclaim.testing.table import FAKE
 from jobclaim.workers.messages.envelope import seal
+from tests.simulation.client import in_model
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
@@ -395,7 +398,7 @@ def shop_settings(**overrides: Any) -> Settings:
 def shop(clock: Clock = system_clock, *, filled: bool = True, days: int = 9, **overrides: Any) -> Iterator[Services]:
     """Make the shop in memory and give what a dashboard stands on."""
     settings = shop_settings(**overrides)
-    with in_memory(settings) as dynamodb:
+    with mock.patch.dict(os.environ, FAKE), in_model(settings) as dynamodb:
         sqs = client(settings, "sqs")
         urls = {name: _queue(sqs, settings.physical_name(name)) for name in settings.queue_names}
         dead = {name: _queue(sqs, settings.physical_name(name) + DEAD_LETTER_SUFFIX) for name in settings.queue_names}

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 
 import boto3
 
-from tests.support import cheap_clients
+from tests.support import cheap_clients, cheap_moto
 from tests.support.processes import ManagedProcess
 
 ROOT = Path(__file__).parents[2]
@@ -180,6 +180,7 @@ def _prepare() -> None:
     for name in (*MODULES, *(f"jobclaim.cli.commands.{command}" for command in COMMANDS)):
         import_module(name)
     cheap_clients.install()
+    cheap_moto.install()
     for service in ("dynamodb", "sqs"):
         session: Any = boto3.session.Session("none", "none", region_name="us-east-1")
         session.client(service)

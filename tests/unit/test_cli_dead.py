@@ -11,14 +11,14 @@ from click.testing import CliRunner, Result
 from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
-from jobclaim.infra import LocalAws, local_aws, provision
+from jobclaim.infra import LocalAws, local_aws
 from jobclaim.jobs import FailureKind, Job, JobStatus
 from jobclaim.jobs.model import DeadState
 from jobclaim.jobs.storage.counters import Counters
-from jobclaim.settings import QueueSpec, Settings
+from jobclaim.settings import QueueSpec
 from jobclaim.views.humane import iso
 from jobclaim.workers import create_app
-from tests.support.endpoints import unique_name
+from tests.support.lent import lender
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +28,9 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def session(aws: LocalAws) -> Session:
-    name = unique_name("dead")
-    settings = Settings(
-        endpoint_url=aws.endpoint_url,
-        job_table=name,
-        fleet_table=f"{name}-fleet",
-        queue_prefix=f"{name}-",
-        queues=(QueueSpec(name="default"),),
-    )
-    provision(settings)
-    return Session(app=create_app(settings))
+def session(aws: LocalAws) -> Iterator[Session]:
+    with lender(aws, "dead") as lend:
+        yield Session(app=create_app(lend(queues=(QueueSpec(name="default"),))))
 
 
 def run(session: Session, *arguments: str, code: int = ExitCode.OK) -> Result:

@@ -21,12 +21,12 @@ from jobclaim.cli.exits import ExitCode
 from jobclaim.cli.main import command_line
 from jobclaim.cli.session import Session
 from jobclaim.fleet.audit import Audit
-from jobclaim.infra import LocalAws, local_aws, provision
+from jobclaim.infra import LocalAws, local_aws
 from jobclaim.jobs import Job, JobStatus
-from jobclaim.settings import QueueSpec, Settings
+from jobclaim.settings import QueueSpec
 from jobclaim.workers import JobTask, create_app
 from jobclaim.workers.submission import by_name
-from tests.support.endpoints import unique_name
+from tests.support.lent import lender
 
 MODULE = "cli_test_tasks"
 
@@ -58,26 +58,13 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def make_session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Session]:
+def make_session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Session]]:
     """Make a session on an app with its own tables, two queues and the task above, in a folder without any source."""
     monkeypatch.chdir(tmp_path)  # commands that read the project's source would read all of this repository
     monkeypatch.setitem(sys.modules, MODULE, types.ModuleType(MODULE))
-
-    def make(**fields: Any) -> Session:
-        name = unique_name("cli")
-        settings = Settings(
-            endpoint_url=aws.endpoint_url,
-            job_table=name,
-            fleet_table=f"{name}-fleet",
-            queue_prefix=f"{name}-",
-            queues=(QueueSpec(name="default"), QueueSpec(name="mail")),
-            task_modules=(MODULE,),
-            **fields,
-        )
-        provision(settings)
-        return Session(app=create_app(settings))
-
-    return make
+    queues = (QueueSpec(name="default"), QueueSpec(name="mail"))
+    with lender(aws, "cli") as lend:
+        yield lambda **fields: Session(app=create_app(lend(**{"queues": queues, "task_modules": (MODULE,), **fields})))
 
 
 @pytest.fixture

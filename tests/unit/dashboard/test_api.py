@@ -29,8 +29,6 @@ from jobclaim.workers.schedule.sender import Sender
 from tests.unit.dashboard.conftest import Board
 from tests.unit.jobs_strategies import jobs
 
-pytestmark = pytest.mark.embedded
-
 FILE = Path(__file__).parents[3] / "docs" / "openapi.json"
 DOCUMENT = document(CALLS)
 

@@ -16,8 +16,6 @@ from jobclaim.dashboard.sharing import MOST, Shared
 from tests.support.clock import ManualClock
 from tests.unit.dashboard.conftest import Board, Cloud, in_process
 
-pytestmark = pytest.mark.embedded
-
 PAGES = [
     route
     for route in ROUTES

@@ -17,8 +17,6 @@ from jobclaim.jobs import JobStatus
 from jobclaim.jobs.storage.listing import state_keys
 from tests.unit.dashboard.conftest import Board
 
-pytestmark = pytest.mark.embedded
-
 WIDE = Budget(1_000, 100_000)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 from starlette.testclient import TestClient
 
@@ -14,8 +13,6 @@ from jobclaim.dashboard.queries import metrics
 from jobclaim.dashboard.queries.metrics import Gauge, text
 from jobclaim.fleet.workers import WorkerRecord
 from tests.unit.dashboard.conftest import Board
-
-pytestmark = pytest.mark.embedded
 
 
 def values(browser: TestClient) -> dict[tuple[Any, ...], float]:
