@@ -14,6 +14,7 @@ from botocore.exceptions import ConnectionClosedError
 from jobclaim.infra.clients import dynamodb_client
 from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import JobRepo
+from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.jobs.storage.members import ONE_NOTE
 from jobclaim.jobs.storage.notes import Notes
 from jobclaim.settings import Settings
@@ -25,14 +26,14 @@ MEMBERS = 40
 
 @pytest.fixture
 def repo(dynamodb_local: Endpoint) -> JobRepo:
-    """Jobs in a table of their own."""
+    """Jobs in a table of their own, asked by the lean client, as deployed repos are."""
     name = unique_name("notes")
     settings = Settings(
         dynamodb_endpoint_url=dynamodb_local.endpoint_url, job_table=f"{name}-jobs", fleet_table=f"{name}-fleet"
     )
     for spec in table_specs(settings):
         list(ensure_table(dynamodb_client(settings), spec, 30))
-    return JobRepo(dynamodb_client(settings), settings=settings)
+    return JobRepo(LeanClient.of(dynamodb_client(settings)), settings=settings)
 
 
 @pytest.fixture
@@ -91,8 +92,10 @@ def names(members: int) -> list[str]:
 
 @pytest.mark.parametrize("members", [100, 2_000])
 def test_a_member_costs_less_than_two_write_units_however_many_there_are(repo: JobRepo, members: int) -> None:
-    notes, coming = Notes.of(repo), names(members)
-    with billed(repo) as units:
+    coming = names(members)
+    boto3s = JobRepo(repo.table.client().boto3s, settings=repo.settings)  # which tells its requests
+    notes = Notes.of(boto3s)
+    with billed(boto3s) as units:
         notes.plan("chord", coming, seconds=60)
         seen = [notes.arrive("chord", member, seconds=60).complete for member in coming]
     assert seen.index(True) == members - 1, "the last one, and no other"

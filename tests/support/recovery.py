@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from botocore.exceptions import ClientError
@@ -17,12 +17,13 @@ from jobclaim.infra.tables import ensure_table, table_specs
 from jobclaim.jobs import Job, JobRepo, JobStatus
 from jobclaim.jobs.clock import system_clock
 from jobclaim.jobs.encoding.item import attribute, place, to_attributes
+from jobclaim.jobs.storage.lean import LeanClient
 from jobclaim.recovery import RecoveryFleet, SweepReport, sweep
 from jobclaim.settings import Settings
 from tests.mutation.scope import IN_MODEL
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
-from tests.support.endpoints import unique_name
+from tests.support.endpoints import LOOPBACK, unique_name
 
 
 def no_wait(_: float) -> None:
@@ -66,6 +67,8 @@ class Bench:
 
     Attributes
     ----------
+    line
+        What repos ask: of a boto3 client, the lean one, as deployed ones do.
     repo : JobRepo
         Recovery's own.
     waiting : dict
@@ -75,21 +78,25 @@ class Bench:
     client: Any
     settings: Settings
     clock: ManualClock
+    line: Any = field(init=False)
     repo: JobRepo = field(init=False)
     sent: Sent = field(default_factory=Sent)
     waiting: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.line = self.client
         if isinstance(self.client, ModelClient):
             self.client.make_tables(self.settings.job_table, self.settings.fleet_table)
         else:
+            if LOOPBACK in self.client.meta.endpoint_url:  # moto would not see it
+                self.line = Line(self.client)
             for spec in table_specs(self.settings):
                 list(ensure_table(self.client, spec, 30))
         self.repo = self.new_repo()
 
     def new_repo(self, client: Any = None) -> JobRepo:
         """Give a repo of its own memory of claims, as another process has."""
-        return JobRepo(client or self.client, settings=self.settings, clock=self.clock, sleep=no_wait)
+        return JobRepo(client or self.line, settings=self.settings, clock=self.clock, sleep=no_wait)
 
     @property
     def fleet(self) -> RecoveryFleet:
@@ -162,11 +169,25 @@ def bench_settings(**values: Any) -> Settings:
     return Settings(**{"index_shards": 1, **names, **values})
 
 
+class Line:
+    """The lean client in the place of a boto3 client, whose requests cost far more; itself while they are counted."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lean = LeanClient.of(client)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client if self._client in Requests.counting else self._lean, name)
+
+
 class Requests:
     """Counts a client's requests by operation, and makes chosen ones fail, by botocore's own events."""
 
+    counting: ClassVar[list[Any]] = []
+
     def __init__(self, client: Any) -> None:
         self.counts: Counter[str] = Counter()
+        self.counting.append(client)
         self._client = client
         self._events = client.meta.events
         self._name = unique_name("requests")
@@ -176,6 +197,7 @@ class Requests:
         self.counts[model.name] += 1
 
     def stop(self) -> None:
+        self.counting.remove(self._client)
         self._events.unregister("before-parameter-build.dynamodb.*", unique_id=self._name)
 
     def __enter__(self) -> Requests:
