@@ -24,7 +24,7 @@ demo: $(STAMP) ## Watch real workers claim 100 jobs exactly once, on this machin
 test: $(STAMP) endpoints tools compiled ## Run all tests
 	@$(CACHING) $(BIN)/python -m pytest $(PYTEST_ARGS) --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 # Most tests of processes wait: more of them than cores run at a time.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 5
 # Where the environment forbids bytecode files, each of the many processes would compile everything again.
 CACHING := env -u PYTHONDONTWRITEBYTECODE
 compiled: $(STAMP)
