@@ -135,6 +135,11 @@ def add_app(app: NamedApp) -> None:
     _apps.add(app)
 
 
+def speak_for(app: NamedApp) -> None:
+    """Attribute the log lines of the rest of this context to an app, if the process has several."""
+    _app.set(app)
+
+
 @contextmanager
 def speaking_for(app: NamedApp) -> Iterator[None]:
     """Attribute the block's log lines to an app, if the process has several."""

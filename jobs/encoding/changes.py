@@ -32,9 +32,11 @@ Change = str | int | float | PlusAttribute | Increment | None
 def changes(before: Job, after: Job, *, shards: int, index_completed: bool) -> dict[str, Change]:
     """Return what an update must set and remove to turn ``before`` into ``after``; ``status`` is part of the move."""
     difference: dict[str, Change] = {}
-    for name, now, then in zip(_CHANGEABLE, _values(after), _values(before), strict=True):
-        if now is then and name != "payload":  # whose mark may have changed
-            continue
+    pairs = zip(_CHANGEABLE, _values(after), _values(before), strict=True)
+    others = [name for name, now, then in pairs if now is not then]
+    if after.payload_mark is not before.payload_mark and "payload" not in others:
+        others.append("payload")
+    for name in others:
         value, old = stored_value(after, name), stored_value(before, name)
         if value is not old and not _same(name, value, old):
             difference[name] = _stored(name, value)

@@ -16,6 +16,9 @@ from jobclaim.jobs.errors import InvalidPayload, PayloadTooLarge
 from jobclaim.jobs.model import Attempt, Decision, Failure, FailureKind
 
 MAX_DEPTH: Final = 100
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=tag).encode
+_decode: Final = json.JSONDecoder(object_hook=untag).decode
+"""Made once: `json.dumps` and `json.loads` with these options make one per call."""
 
 
 def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> str:
@@ -39,7 +42,7 @@ def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> st
     """
     _refuse_alien(value, what, depth=0)
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=tag)
+        text = _encode(value)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"{what} cannot be written as JSON: {error}; pass plain JSON values") from error
@@ -73,7 +76,7 @@ def cut(text: str, limit: int, *, from_end: bool = False) -> str:
 
 def decode(text: str) -> Any:
     """Read a value that `encode` wrote."""
-    return json.loads(text, object_hook=untag)
+    return _decode(text)
 
 
 def plain(value: Any) -> Any:

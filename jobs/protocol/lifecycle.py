@@ -54,11 +54,15 @@ def first_dispatches(available_at: int, now: int) -> int:
     return 1 if available_at - now <= SQS_LOOKAHEAD_MS else 0
 
 
-def completed(job: Job, result: Any, now: int, retention: Retention) -> Job:
-    """Complete the job. An idempotent one is kept at least as long as it answers equal submissions."""
-    kept = max(retention.completed, int(job.idempotency_ttl * 1000))
+def completed(job: Job, result: Any, now: int, retention: Retention, *, window: float | None = None) -> Job:
+    """Complete the job. An idempotent one is kept at least as long as it answers equal submissions: for ``window``
+    seconds, by default as it was submitted.
+    """
+    window = job.idempotency_ttl if window is None else window
+    kept = max(retention.completed, int(window * 1000))
     return replace(
         job,
+        idempotency_ttl=window,
         status=JobStatus.COMPLETED,
         result=result,
         failure=None,

@@ -55,7 +55,8 @@ class Keeping:
                 return self._with_reports(after, checkpoint=False)
 
     def _with_reports(self, job: Job, *, checkpoint: bool = True) -> Job:
-        job = replace(job, progress=self.reports.progress or job.progress)
+        if self.reports.progress is not None:
+            job = replace(job, progress=self.reports.progress)
         if checkpoint and self.reports.checkpoint is not ...:
             value = self.reports.checkpoint
             stored = None if value is None else self._fitting(value, "checkpoint", without=True)

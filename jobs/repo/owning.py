@@ -91,8 +91,8 @@ class Owning(Reading):
         if wanted is JobStatus.COMPLETED:
             limit, until = self.settings.max_result_bytes, delivery.current().write_until(claim, now)
             result = self.large.fitting(result, "result", limit, until=until)
-            window = claim.idempotency_ttl if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
-            done = lifecycle.completed(replace(claim, idempotency_ttl=window), result, now, self.retention)
+            window = None if ttl is None else checks.positive(ttl, "ttl", checks.MAX_WINDOW_SECONDS)
+            done = lifecycle.completed(claim, result, now, self.retention, window=window)
             collected = Effects.of(effects, self.own_tables)
             if not (len(collected) or beside):
                 return self._announced(self._end(claim, move, done))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from importlib import import_module
 from typing import Any, Final, Self
 
@@ -75,7 +76,7 @@ class Store:
         """Create a repo with the table, endpoint and queues of the settings."""
         return cls(client, settings=settings, clock=clock)
 
-    @property
+    @cached_property
     def own_tables(self) -> frozenset[str]:
         """Names of the tables that only jobclaim writes to."""
         return frozenset({self.table.name, self.settings.job_table, self.settings.fleet_table})

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, attribute
-from jobclaim.jobs.transitions import TRANSITIONS, Move
+from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
 
 Barred: TypeAlias = Mapping[str, tuple[str, ...]]
 """By attribute, the values with which a move is refused; at most a hundred each, as ``IN`` takes them."""
@@ -26,22 +26,27 @@ def update_request(
     """
     transition = TRANSITIONS[move]
     guards = transition.expected(expected)
-    shape = tuple((name, _kind(change)) for name, change in changes.items())
+    parts = [(name, *_part(change)) for name, change in changes.items()]
+    shape = tuple([(name, kind) for name, kind, _ in parts])
     deadline = transition.deadline if "now" in expected else ""
     absent = tuple(name for name, value in guards.items() if not value and name not in ALWAYS_STORED)
     fresh = tuple(name for name in transition.fresh if name in changes)
     not_before = transition.not_before if "due" in expected else ""
     bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name))
     expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, not_before, bars, fresh)
-    values = {":status": attribute(str(transition.target))}
-    values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
-    values |= {f":if_{name}": attribute(value) for name, value in guards.items() if name not in absent}
+    values = {**_STATES[move]}
+    for name, value in guards.items():
+        if name not in absent:
+            values[f":if_{name}"] = attribute(value)
     if deadline:
         values[":now"] = attribute(expected["now"])
     if not_before:
         values[":due"] = attribute(expected["due"])
-    values |= {f":bar_{name}{n}": attribute(value) for name, _ in bars for n, value in enumerate(barred[name])}
-    values |= {f":{name}": _operand(change) for name, change in changes.items() if change is not None}
+    for name, _ in bars:
+        values |= {f":bar_{name}{n}": attribute(value) for n, value in enumerate(barred[name])}
+    for name, _, operand in parts:
+        if operand is not None:
+            values[f":{name}"] = operand
     return {
         "UpdateExpression": expression,
         "ConditionExpression": condition,
@@ -94,19 +99,21 @@ def _holds(name: str, absent: bool) -> str:
     return f"attribute_not_exists(#{name})" if absent else f"#{name} = :if_{name}"
 
 
-def _kind(change: Change) -> str:
-    """Return ``set``, ``add``, ``remove``, or the attribute that a sum refers to."""
+def _part(change: Change) -> tuple[str, dict[str, str] | None]:
+    """Return ``set``, ``add``, ``remove``, or the attribute that a sum refers to; and the value, if there is one."""
     if change is None:
-        return "remove"
+        return "remove", None
     if isinstance(change, Increment):
-        return "add"
-    return change.attribute if isinstance(change, PlusAttribute) else "set"
-
-
-def _operand(change: Change) -> dict[str, str]:
-    if isinstance(change, Increment):
-        return attribute(change.by)
+        return "add", attribute(change.by)
     if isinstance(change, PlusAttribute):
-        return attribute(change.value)
-    assert change is not None
-    return attribute(change)
+        return change.attribute, attribute(change.value)
+    return "set", attribute(change)
+
+
+def _states(row: Transition) -> dict[str, dict[str, str]]:
+    """Return the values of the states that a move leaves and enters."""
+    sources = {f":source{n}": attribute(str(source)) for n, source in enumerate(row.sources)}
+    return {":status": attribute(str(row.target)), **sources}
+
+
+_STATES: Final = {move: _states(row) for move, row in TRANSITIONS.items()}

@@ -109,6 +109,8 @@ class Pauses:
     def barred(self, now: int, *, queues: bool = True) -> dict[str, tuple[str, ...]]:
         """Return the values of a job's attributes with which it may not be claimed; empty while nothing is paused."""
         found: dict[str, tuple[str, ...]] = {}
+        if not self.known:
+            return found
         for kind in (PauseKind.QUEUE, PauseKind.TASK) if queues else (PauseKind.TASK,):
             if names := sorted(one.name for one in self.known if one.kind == kind and one.is_active(now)):
                 found[str(kind)] = tuple(names)

@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
+SIGNED: Final = "content-type;host;x-amz-date;x-amz-target"
+SIGNED_OF_SESSION: Final = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
+"""The signed headers, without a session's token and with it."""
 
 
 class Signer:
@@ -31,7 +34,7 @@ class Signer:
     """
 
     def __init__(self, url: str, service: str, region: str, clock: Callable[[], float] = time.time) -> None:
-        self._host = _host_of(url)
+        self._fixed = f"content-type:{CONTENT_TYPE}\nhost:{_host_of(url)}\n"
         self._scope = f"{region}/{service}/aws4_request"
         self._clock = clock
         self._moment = (-1, "")
@@ -46,21 +49,19 @@ class Signer:
         target : str
             The operation: ``"DynamoDB_20120810.UpdateItem"``.
         """
-        stamp = self._stamp()
-        signed = {"content-type": CONTENT_TYPE, "host": self._host, "x-amz-date": stamp}
-        if credentials.token:
-            signed["x-amz-security-token"] = " ".join(credentials.token.split())
-        signed["x-amz-target"] = target
-        names = ";".join(signed)
-        lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
+        stamp, token = self._stamp(), " ".join(credentials.token.split()) if credentials.token else ""
+        names, token_line = (SIGNED_OF_SESSION, f"x-amz-security-token:{token}\n") if token else (SIGNED, "")
+        lines = f"{self._fixed}x-amz-date:{stamp}\n{token_line}x-amz-target:{target}\n"
         canonical = f"POST\n/\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{self._scope}"
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self._key_of(credentials.secret_key, stamp[:8]), text.encode(), "sha256").hex()
-        del signed["host"]  # curl adds it
         granted = f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-        return [
-            *(f"{name.title()}: {value}" for name, value in signed.items()),
+        return [  # curl adds the host
+            f"Content-Type: {CONTENT_TYPE}",
+            f"X-Amz-Date: {stamp}",
+            f"X-Amz-Target: {target}",
+            *([f"X-Amz-Security-Token: {token}"] if token else ()),
             f"Authorization: {ALGORITHM} {granted}",
         ]
 

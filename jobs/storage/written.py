@@ -43,8 +43,10 @@ def signed(before: Job, after: Job, nonce: str) -> Job:
 def judged(written: Written, move: Move, after: Job) -> Written:
     """Count a refused write as made if the stored job shows that an earlier try was applied."""
     row, stored = TRANSITIONS[move], written.job
-    if written.applied or stored is None:
-        return replace(written, job=stored or (after if written.applied else None))
+    if written.applied:
+        return written if stored is not None else Written(True, after, written.tries)
+    if stored is None:
+        return written
     if not (written.tries > 1 or row.is_repeatable) or not row.recognises(stored, after):
         return written
     return Written(True, stored if row.brings or is_same_state(stored, after) else after, written.tries)
