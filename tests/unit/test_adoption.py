@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, cast
+from unittest.mock import ANY
 
 import boto3
 import pytest
@@ -191,6 +192,7 @@ def test_a_jobs_message_is_deleted_when_a_child_has_it(world: World) -> None:
     job = world.repo.create_job(adopted.name, {"args": [1], "kwargs": {}})
     world.deliver(adopted, headers={"jobclaim": {"job_id": job.job_id, "attempt": 0}})
     assert world.channel.fates == [DELETED]
+    assert world.pool.args[3:] == ([[1], {}, ANY], None, None), "the child need not decode it again"
     world.pool.run()
     world.pool.lose()
     assert world.channel.fates == [DELETED]

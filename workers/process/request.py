@@ -22,7 +22,7 @@ from celery.worker.strategy import default
 
 from jobclaim.jobs.protocol.claims import new_token
 from jobclaim.workers.messages.adoption import NotAdopted, Unadoptable, Unanswered
-from jobclaim.workers.messages.message import DELIVERY, TOKEN, address, delivery_of
+from jobclaim.workers.messages.message import DELIVERY, HEADER, TOKEN, address, delivery_of
 from jobclaim.workers.process.unreported import HeldAttempt
 from jobclaim.workers.state import worker
 
@@ -121,8 +121,10 @@ class OwnedRequest(Request):
 class JobRequest(OwnedRequest):
     """A delivery of the message of a `JobTask`'s job."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, message: Any, **options: Any) -> None:
+        if HEADER in message.headers:  # decoded and checked already; the child need not do it again
+            options |= {"body": message.payload, "decoded": True}
+        super().__init__(message, **options)
         self._awaits_job = False
 
     @property
