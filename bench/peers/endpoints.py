@@ -18,6 +18,7 @@ from bench.peers.venvs import python_of
 from bench.stub import ROOT
 from jobclaim.infra import provision
 from jobclaim.settings import Settings
+from tests.support.artifacts import cache_dir
 from tests.support.processes import ManagedProcess
 
 FAKE = {
@@ -27,6 +28,8 @@ FAKE = {
     "AWS_LAMBDA_FUNCTION_NAME": "bench",
 }
 """The last is what Powertools' records are named after."""
+COMPILED = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cache_dir() / "bytecode")}
+"""Modules are compiled once, as an installation does: else each start of ours would compile a checkout anew."""
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 READY_SECONDS = 60
 
@@ -63,6 +66,7 @@ class Endpoints:
             **{name: value for name, value in os.environ.items() if not name.startswith(("JOBCLAIM_", "AWS_"))},
             **FAKE,
             **(ours if peer.venv is None else {}),
+            **COMPILED,
             "PYTHONPATH": path,
             "BENCH_PEER": peer.key,
             "BENCH_QUEUE": queue_of(peer)[0],
