@@ -42,7 +42,7 @@ def contained(tracer: Tracer, task: Any) -> Tracer:
     """Make a tracer whose context ends with it, and whose log lines belong to the task's app."""
 
     def trace(*args: Any, **kwargs: Any) -> Any:
-        with log.speaking_for(handle_of(task.app)):
-            return tracer(*args, **kwargs)
+        log.speak_for(handle_of(task.app))
+        return tracer(*args, **kwargs)
 
     return lambda *args, **kwargs: copy_context().run(trace, *args, **kwargs)

@@ -130,10 +130,11 @@ class JobTask(
         workers.messages.adoption.NotAdopted
             The message of plain Celery has no job yet: it is kept.
         """
-        if self.request.called_directly or self.request.is_eager:
+        request, handle = self.request, self.jobclaim
+        if request.called_directly or request.is_eager:
             return
-        where = address(self.request)
-        if is_misaddressed(self.request):
+        where = address(request)
+        if where is None and is_misaddressed(request):
             raise Unadoptable(MISADDRESSED)
         if not worker.current().may_claim():
             self._refuse(task_id, is_job=where is not None)
@@ -148,14 +149,14 @@ class JobTask(
         if job is None:
             raise Ignore("already claimed")
         bind_contextvars(**job.log_context())
-        traces.enter(self.jobclaim.settings, job)
-        self.request.job = job
-        opened(self.request)
+        traces.enter(handle.settings, job)
+        request.job = job
+        opened(request)
         self._begin_effects()
-        self.request.update(links.of_claim(job))
-        self.request.argsrepr = self.request.kwargsrepr = MASK  # shown by Celery's own log lines
+        request.update(links.of_claim(job))
+        request.argsrepr = request.kwargsrepr = MASK  # shown by Celery's own log lines
         self.restore_links(job)
-        self.request.retries = job.charged - 1
+        request.retries = job.charged - 1
         args[:], given = call.from_payload(job.payload)
         kwargs.clear()
         kwargs.update(given)

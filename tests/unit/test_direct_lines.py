@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import structlog
+from celery import Celery, Task
 
 from jobclaim.jobs import log
 from jobclaim.settings import Settings
+from jobclaim.workers import JobTask
 from jobclaim.workers.telemetry import logs
 
 SECRET = "hunter2"
@@ -42,6 +44,10 @@ def out(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     log.write_directly(None)
     structlog.reset_defaults()
     root.handlers[:], root.level = before, level
+
+
+def nothing() -> None:
+    """The body of a task."""
 
 
 def say() -> None:
@@ -103,6 +109,21 @@ def test_a_program_that_configures_structlog_itself_gets_them(out: io.StringIO) 
     structlog.configure(processors=[take])
     LINES.info("job.completed", job_id="j")
     assert (events, out.getvalue()) == (["job.completed"], "")
+
+
+@pytest.mark.usefixtures("out")
+@pytest.mark.parametrize(
+    ("names", "are_made"), [(("shop.job", "celery.other"), False), (("shop.job", "shop.plain"), True)]
+)
+def test_celerys_lines_about_attempts_are_made_only_where_a_task_is_plain(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], are_made: bool
+) -> None:
+    app, trace = Celery(set_as_current=False), logging.getLogger("celery.app.trace")
+    monkeypatch.setattr(trace, "level", logging.NOTSET)
+    bases = {"shop.job": JobTask}
+    tasks = [app.task(name=name, base=bases.get(name, Task))(nothing) for name in names]
+    logs.skip_lines_of_jobs(tasks)
+    assert (trace.level == logging.NOTSET) is are_made
 
 
 def test_a_level_that_is_off_writes_nothing(out: io.StringIO) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from jobclaim.settings import QueueSpec, Settings
+from jobclaim.testing import Harness
+from jobclaim.workers import plain, signals
+from jobclaim.workers.process import startup
 from jobclaim.workers.process.startup import live_visibility, low_visibility
 
 SETTINGS = Settings(queues=(QueueSpec(name="default", soft_limit=250, hard_limit=300), QueueSpec(name="email")))
@@ -47,3 +53,18 @@ def test_one_second_less_is_a_problem_with_both_values_and_two_remedies() -> Non
 def test_a_queue_that_does_not_answer_keeps_no_worker_from_starting(failure: Exception) -> None:
     found = live_visibility(Sqs({"u1": failure, "u2": 5}), {"default": "u1", "email": "u2"}, ["default", "email"])
     assert found == {"email": 5}
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """Whatever the test freezes is collected again."""
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+def test_a_worker_freezes_what_its_children_are_to_share(jobclaim: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "refuse_low_visibility", lambda *_: None)
+    monkeypatch.setattr(plain, "prepare_tasks", lambda _: None)
+    signals._refuse_wrong_tasks(SimpleNamespace(app=jobclaim.app))
+    assert gc.get_freeze_count() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -181,3 +182,22 @@ def test_an_annotation_that_cannot_be_checked_is_named() -> None:
     body.__annotations__["thing"] = Thing
     with pytest.raises(InvalidInput, match=r"parameter 'thing' of task 'typed\.body'"):
         plan("typed.body", body, everything=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda: None,
+        lambda a, b: None,
+        lambda a, b=1, /, c=2: None,
+        lambda a, *rest: None,
+        lambda a, *, key: None,
+        lambda a, *, key=1, **more: None,
+    ],
+)
+def test_a_call_by_position_that_is_taken_to_fit_does(body: Callable[..., None]) -> None:
+    made = plan("typed.body", body, everything=False)
+    assert made.by_position or "key" in made.signature.parameters
+    for count in made.by_position:
+        assert made.fits([0] * count, {})
+        made.bind([0] * count, {})

@@ -48,10 +48,11 @@ class BodyDelivery(place.Delivery):
     """
 
     def __init__(self, task: Any, key: str) -> None:
+        request = task.request
         self.worker_id = worker.current().worker_id
-        self.celery_task_id = task.request.id
-        self._task, self._key, self._request = task, key, task.request
-        self._address, self._is_plain = address(task.request), bool(task.request.get(DELIVERY))
+        self.celery_task_id = request.id
+        self._task, self._key, self._request = task, key, request
+        self._address, self._is_plain = address(request), bool(request.get(DELIVERY))
         self._asked: set[str] = set()
         self._claims: dict[str, tuple[JobRepo, Job]] = {}
         self._lock = threading.Lock()
@@ -210,8 +211,10 @@ class BodyDelivery(place.Delivery):
         """End the claims that the body left open."""
         if leaving.process_is_ending():
             return
-        if state == states.SUCCESS and self._is_plain and not self._asked:
-            ending.end_unclaimed(self._task, self._address)
+        if not self._asked:
+            if state == states.SUCCESS and self._is_plain:
+                ending.end_unclaimed(self._task, self._address)
+            return
         for repo, claim in self.open_claims():
             self._forget(claim)
             try:
@@ -266,7 +269,7 @@ class BodyDelivery(place.Delivery):
 def begin(task: Any, **_: Any) -> None:
     """Handle ``task_prerun``: tie claims to the message."""
     key = _key(task)
-    if task.request.is_eager:
+    if not key and task.request.is_eager:
         coroutines.prepare_instance(task)  # the app may not be finalized yet, so its tasks may not have been prepared
     place.enter(BodyDelivery(task, key) if key else place.current())
 
@@ -274,7 +277,7 @@ def begin(task: Any, **_: Any) -> None:
 def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """Handle ``task_postrun``, which is sent however a task ends."""
     current = place.current()
-    if _key(task) and isinstance(current, BodyDelivery):
+    if isinstance(current, BodyDelivery) and _key(task):
         place.enter(place.NOWHERE)
         current.close(state, retval)
 
@@ -282,6 +285,6 @@ def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> No
 def _key(task: Any) -> str:
     """Return the key of the delivery that a worker runs; empty for eager and direct calls, part of another one."""
     request = task.request
-    if installed_on(task.app) is None or request.called_directly or request.is_eager:
+    if request.called_directly or request.is_eager or installed_on(task.app) is None:
         return ""
     return delivery_of(request)

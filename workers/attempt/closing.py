@@ -85,7 +85,7 @@ def _close(task: Any, end: End | None) -> None:
     A body that returned (``None``) is completed by the tracer only: if that was not written, recovery decides.
     """
     request = _claimed.get()
-    if request is None or leaving.process_is_ending():
+    if request is None or (end is None and not getattr(request, "takes_place", "")) or leaving.process_is_ending():
         return
     task.request_stack.push(request)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from billiard.pool import SIG_SOFT_TIMEOUT, soft_timeout_sighandler
@@ -20,11 +20,9 @@ Handler = Callable[..., Any]
 _of_body: Handler | None = None
 
 
-@contextmanager
-def passes_by() -> Iterator[None]:
+def passes_by() -> AbstractContextManager[None]:
     """Drop the signal inside the block; do nothing outside a child of the pool."""
-    with _replaced(signal.SIG_IGN):
-        yield
+    return _Replaced(signal.SIG_IGN)
 
 
 @contextmanager
@@ -33,20 +31,25 @@ def handled_by(handler: Handler) -> Iterator[None]:
     global _of_body  # noqa: PLW0603 - a child runs one body at a time, in its main thread
     before, _of_body = _of_body, handler
     try:
-        with _replaced(handler):
+        with _Replaced(handler):
             yield
     finally:
         _of_body = before
 
 
-@contextmanager
-def _replaced(handler: Any) -> Iterator[None]:
-    known = signal.getsignal(SIG_SOFT_TIMEOUT) if threading.current_thread() is threading.main_thread() else None
-    if known is None or (known is not soft_timeout_sighandler and known is not _of_body):
-        yield
-        return
-    signal.signal(SIG_SOFT_TIMEOUT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(SIG_SOFT_TIMEOUT, known)
+class _Replaced(AbstractContextManager[None]):
+    """Another handler of the signal inside the block."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        self._known: Any = None
+
+    def __enter__(self) -> None:
+        known = signal.getsignal(SIG_SOFT_TIMEOUT) if threading.current_thread() is threading.main_thread() else None
+        if known is not None and (known is soft_timeout_sighandler or known is _of_body):
+            self._known = known
+            signal.signal(SIG_SOFT_TIMEOUT, self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        if self._known is not None:
+            signal.signal(SIG_SOFT_TIMEOUT, self._known)

@@ -20,7 +20,7 @@ from celery.canvas import maybe_signature
 from jobclaim.jobs import Job, JobRepo
 from jobclaim.jobs.storage.large import Large
 from jobclaim.workers.messages.call import to_payload
-from jobclaim.workers.messages.envelope import is_left_out, names, restored, unseal
+from jobclaim.workers.messages.envelope import names, restored, unseal
 
 FIELDS: Final[Mapping[str, str]] = {
     "link": "callbacks",
@@ -34,6 +34,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "replaced_task_nesting": "replaced_task_nesting",
 }
 """Options of a call, and their names in Celery's request."""
+NO_LINKS: Final[Mapping[str, Any]] = {**dict.fromkeys(FIELDS.values()), "replaced_task_nesting": 0}
 TELL_TASK: Final = "jobclaim.tell_links"  # stored in jobs of every release
 CHORD_TASK: Final = "jobclaim.chord"
 REPLACED: Final = ".replaced"
@@ -59,7 +60,7 @@ def prepare(app: Celery, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_job(job: Job) -> dict[str, Any]:
     """Read a job's links, except those in S3, by their names in Celery's request."""
-    return _as_fields(unseal(job.envelope))
+    return {} if not job.envelope else _as_fields(unseal(job.envelope))
 
 
 def _as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,8 +69,7 @@ def _as_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_claim(job: Job) -> dict[str, Any]:
     """Return all links of the request that runs a job, read from the job and never from the message."""
-    none: dict[str, Any] = dict.fromkeys(FIELDS.values())
-    return {**none, "replaced_task_nesting": 0, "root_id": job.job_id, **of_job(job)}
+    return {**NO_LINKS, "root_id": job.job_id, **of_job(job)}
 
 
 def restore(request: Any, job: Job, large: Large) -> None:
@@ -79,8 +79,7 @@ def restore(request: Any, job: Job, large: Large) -> None:
     ------
     OffloadLost, StoreUnavailable
     """
-    if is_left_out(job.envelope):
-        request.update(_as_fields(restored(job.envelope, large)))
+    request.update(_as_fields(restored(job.envelope, large)))
 
 
 def context(job: Job, large: Large) -> Context:

@@ -254,6 +254,8 @@ def _is_of_job(request: Any) -> bool:
 
 def _claim(request: Any) -> tuple[str | None, str]:
     """Return the job that a request holds, and the claim's token; ``None`` for a plain task."""
+    if (claimed := getattr(request, "job", None)) is not None:
+        return claimed.job_id, claimed.claim_token
     where = address(request) if request else None
     token = request.get(TOKEN) if where else None
     return (where.job_id, token) if where and token else (None, "")

@@ -19,6 +19,7 @@ from jobclaim.workers.attempt.coroutines import refuse_awaitable
 from jobclaim.workers.attempt.effects import EffectfulTask
 from jobclaim.workers.attempt.outcome import record_success
 from jobclaim.workers.messages import links
+from jobclaim.workers.messages.envelope import is_left_out
 from jobclaim.workers.results import followups
 from jobclaim.workers.results.meta import replaced_by
 from jobclaim.workers.submission.dispatch import publish_if_due
@@ -74,6 +75,8 @@ class LinkedTask(EffectfulTask):
 
     def restore_links(self, job: Job) -> None:
         """Put the links that did not fit the message into the request; where S3 does not answer, release the job."""
+        if not is_left_out(job.envelope):
+            return
         try:
             links.restore(self.request, job, self.jobclaim.repo.large)
         except StoreUnavailable as error:

@@ -20,6 +20,7 @@ import structlog
 from jobclaim.jobs.events import EVENTS
 from jobclaim.workers.state import worker
 
+LEVELS: Final = {number: name.lower() for name, number in logging.getLevelNamesMapping().items()}
 _encode: Final = json.JSONEncoder(default=repr).encode
 
 
@@ -56,10 +57,10 @@ class DirectLines:
             **fields,
             "event": event,
             "logger": logger.name,
-            "level": logging.getLevelName(level).lower(),
+            "level": LEVELS[level],
         }
         line.setdefault("worker", worker.current().worker_id)
-        line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line["timestamp"] = f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"
         try:
             self._write(_encode(line) + self._handler.terminator)
         except Exception:  # noqa: BLE001 - a full disk must not end a job

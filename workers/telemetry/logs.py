@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from logging.handlers import WatchedFileHandler
 from typing import Any, ClassVar, Final
 
@@ -19,6 +20,7 @@ from jobclaim.jobs import log, redaction
 from jobclaim.settings import Settings
 from jobclaim.specs.visible import visible_event
 from jobclaim.workers.messages.adoption import NotAdopted
+from jobclaim.workers.sealed import LIBRARIES
 from jobclaim.workers.state import worker
 from jobclaim.workers.task import JobTask
 from jobclaim.workers.telemetry import metrics
@@ -186,6 +188,16 @@ def _quieten(settings: Settings) -> None:
     trace = logging.getLogger("celery.app.trace")
     if _is_of_no_job not in trace.filters:
         trace.addFilter(_is_of_no_job)
+
+
+def skip_lines_of_jobs(tasks: Iterable[Any]) -> None:
+    """Have Celery make no line of an attempt's success in jobclaim's log, which drops those of jobs, where no task is
+    plain.
+    """
+    trace = logging.getLogger("celery.app.trace")
+    all_jobs = all(isinstance(task, JobTask) or task.name.startswith(LIBRARIES) for task in tasks)
+    if all_jobs and _is_of_no_job in trace.filters and trace.level == logging.NOTSET:
+        trace.setLevel(logging.WARNING)
 
 
 def _is_of_no_job(record: logging.LogRecord) -> bool:
