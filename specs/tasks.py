@@ -80,9 +80,13 @@ class Limits(Spec):
     hard: int
 
 
+NOTHING_SAID: Final = TaskSpec()
+"""Of a task that the settings do not name."""
+
+
 def spec_of(task: str, tasks: Mapping[str, TaskSpec]) -> TaskSpec:
     """Return what is configured for a task: by its name, else by the first matching pattern (``"reports.*"``)."""
     exact = tasks.get(task)
     if exact is not None:
         return exact
-    return next((spec for name, spec in tasks.items() if fnmatchcase(task, name)), TaskSpec())
+    return next((spec for name, spec in tasks.items() if fnmatchcase(task, name)), NOTHING_SAID)

@@ -69,6 +69,8 @@ class Handle:
         """Why the app's configuration could not be merged; raised whenever the handle is used."""
         self._host_routes: list[Any] = []
         self._inherited: list[Parts] = []
+        self.templates: dict[tuple[Any, ...], Any] = {}
+        """Messages that are made once: `jobclaim.workers.submission.prebuilt`."""
         self._locks: dict[int, threading.Lock] = {}
         log.add_app(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from jobclaim.jobs.encoding import codec, kept, schema
@@ -67,6 +68,10 @@ ENCODERS: Final[Mapping[str, Callable[[Any], str]]] = {
 LISTS: Final = frozenset({"history", "decisions", "tags", "steps", "waits"})
 
 
+STORED_IF_EMPTY: Final = ALWAYS_STORED | (ENCODERS.keys() - LISTS)
+_fields: Final = attrgetter(*DECODERS)
+
+
 def attribute(value: str | int | float) -> dict[str, str]:
     """Return one value in DynamoDB's low-level form."""
     return {"S": value} if isinstance(value, str) else {"N": repr(value)}
@@ -91,13 +96,13 @@ def stored_value(job: Job, name: str) -> Any:
 def to_attributes(job: Job) -> dict[str, str | int | float]:
     """Return a job's stored attributes as plain text and numbers, without its place in the index."""
     attributes: dict[str, str | int | float] = {}
-    for name in DECODERS:
-        value = stored_value(job, name)
-        if name in ENCODERS:
-            if not is_absent(name, value):
-                attributes[name] = ENCODERS[name](value)
-        elif value or name in ALWAYS_STORED:
-            attributes[name] = str(value) if isinstance(value, str) else value
+    for name, value in zip(DECODERS, _fields(job), strict=True):
+        if value or name in STORED_IF_EMPTY:
+            stored = stored_value(job, name) if name == "payload" else value
+            if name not in ENCODERS:
+                attributes[name] = str(value) if isinstance(value, str) else value
+            elif stored is not None:
+                attributes[name] = ENCODERS[name](stored)
     return attributes
 
 

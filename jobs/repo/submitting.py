@@ -123,7 +123,7 @@ class Submitting(Store):
         written = self._submit(job)
         self.count_submission(created=written.created)
         if written.created:
-            return replace(written, payload=payload)
+            return written if written.payload is payload else replace(written, payload=payload)
         existing = self.large.readable(written)
         check(existing)
         return existing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -13,6 +14,7 @@ from celery import Celery
 
 from jobclaim.jobs import Job
 from jobclaim.jobs.log import get_logger
+from jobclaim.workers.submission import prebuilt
 from jobclaim.workers.submission.dispatch import publish
 from jobclaim.workers.transport.channel import sqs_client
 
@@ -33,16 +35,6 @@ class SentCounts(Protocol):
     unsent: int
 
 
-class _Catcher:
-    """Stands in for the SQS client of one channel, and collects the messages to be sent."""
-
-    def __init__(self) -> None:
-        self.caught: list[dict[str, Any]] = []
-
-    def send_message(self, **request: Any) -> None:
-        self.caught.append(request)
-
-
 class BatchMessages:
     """Collects messages and sends them by tens; a context manager that sends the rest at its end.
 
@@ -61,15 +53,10 @@ class BatchMessages:
         self._waiting: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._bytes: dict[str, int] = defaultdict(int)
         self._under_way: deque[tuple[int, Future[int]]] = deque()
-        self._catcher = _Catcher()
         self._exits = ExitStack()
-        self._producer: Any = None
 
     def __enter__(self) -> Self:
-        connection = self._exits.enter_context(self._app.connection_for_write())
-        channel = connection.channel()
-        channel.sqs = lambda *_, **__: self._catcher
-        self._producer = self._app.amqp.Producer(channel, auto_declare=False)
+        self._producer, self._catcher = self._exits.enter_context(prebuilt.catching(self._app))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,16 +72,22 @@ class BatchMessages:
         """Add the message of a job, unless the job is due too far ahead for SQS."""
         if not job.dispatches:
             return
+        for request in self._requests(job):
+            self._take(request)
+
+    def _requests(self, job: Job) -> list[dict[str, Any]]:
         delay = max(0, job.available_at - self._app.jobclaim.repo.clock()) / 1000
         try:
+            request = prebuilt.request_of(self._app, job, math.ceil(delay))
+            if request is not None:
+                return [request]
             publish(self._app, job, delay, producer=self._producer)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
             self._tally.unsent += 1
             log.warning("message.not_built", error=type(error).__name__, **job.log_context())
-            return
-        for request in self._catcher.caught:
-            self._take(request)
-        self._catcher.caught.clear()
+            return []
+        caught, self._catcher.caught = self._catcher.caught, []
+        return caught
 
     def _take(self, request: dict[str, Any]) -> None:
         url, size = request.pop("QueueUrl"), len(request["MessageBody"])

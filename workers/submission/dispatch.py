@@ -12,7 +12,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import rescue
 from jobclaim.workers.messages.envelope import carried
-from jobclaim.workers.messages.message import headers
+from jobclaim.workers.submission import prebuilt
 
 log = get_logger("jobclaim.dispatch")
 
@@ -30,20 +30,13 @@ def publish(app: Celery, job: Job, delay_seconds: float = 0.0, **options: Any) -
     kombu.exceptions.OperationalError, botocore.exceptions.ClientError
         The message was not sent, or its answer was lost.
     """
+    seconds = math.ceil(delay_seconds) if delay_seconds > 0 else 0
+    if not options and prebuilt.is_sent(app, job, seconds):
+        return app.AsyncResult(job.job_id)
     options = {**carried(job.envelope), **options}
-    if delay_seconds > 0:
-        options["DelaySeconds"] = math.ceil(delay_seconds)
-    return app.send_task(
-        job.task,
-        args=[job.job_id],
-        kwargs={},
-        task_id=job.job_id,
-        queue=job.queue,
-        retries=job.charged,
-        expires=None,  # the job has the expiry: a message that Celery drops by itself would leave the job waiting
-        headers={**options.pop("headers", {}), **headers(job)},
-        **options,
-    )
+    if seconds:
+        options["DelaySeconds"] = seconds
+    return prebuilt.send(app, job, **options)
 
 
 def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
