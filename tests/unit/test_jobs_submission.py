@@ -174,7 +174,7 @@ def test_an_envelope_shares_what_is_left_of_the_payloads_bound(clock: ManualCloc
     room = MAX_ENVELOPE + SETTINGS.max_payload_bytes - len('"p"')
     asked = {"payload": "p", "envelope": "e" * (room + beyond)}
     if beyond:
-        with pytest.raises(PayloadTooLarge, match=rf"takes {room + 1} bytes and its payload 3"):
+        with pytest.raises(PayloadTooLarge, match=rf"takes {room + 1} bytes and its payload takes 3"):
             job_of(clock, **asked)
     else:
         assert len(job_of(clock, **asked).envelope) == room
