@@ -74,7 +74,7 @@ class VisibleJSON(JSONResponse):
     """JSON with control characters escaped: a program reads them unchanged, a terminal shows the escapes."""
 
     def render(self, content: Any) -> bytes:
-        """Write the body."""
+        """Serialize the body."""
         return visible_json(super().render(content).decode("utf-8", "surrogatepass")).encode()
 
 

@@ -210,7 +210,7 @@ class FleetRecords(Records):
 
 
 def is_cancel_under_way(repo: HasTable, job: Job) -> bool:
-    """Check whether a running job's cancellation was requested and is not yet done; one read of the fleet table."""
+    """Check whether a running job's cancellation was requested and is not yet done. Costs one read."""
     if job.status is not JobStatus.PROCESSING or not job.worker_id:
         return False
     record = FleetRecords.of(repo).get(job.worker_id)

@@ -65,7 +65,7 @@ def as_list(settings: Settings, urls: Mapping[str, str], *, without: Collection[
 
 
 def as_mapping(settings: Settings, urls: Mapping[str, str]) -> str:
-    """Return lines of YAML, a Lambda function's ``Variables``."""
+    """Return the YAML lines of a Lambda function's ``Variables``."""
     return "\n".join(f"{name}: {value.yaml}" for name, value in _in_container(settings, urls, ()))
 
 

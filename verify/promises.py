@@ -386,7 +386,7 @@ def lost_worker(evidence: Evidence) -> Rule:
 
 
 def healthy_attempt(evidence: Evidence) -> Rule:
-    """Check that recovery ends no attempt whose worker was not struck, except while heartbeats may have failed."""
+    """Check that recovery ended no attempt of a worker that no fault hit, except while heartbeats may have failed."""
     offenders = [
         f"{job.job_id} attempt {past.attempt} of {past.worker_id}"
         for job in evidence.jobs.values()

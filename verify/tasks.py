@@ -51,7 +51,7 @@ def quick(self: Any, number: int, seconds: float, fails: int = 0, secret: str = 
 
 @shared_task(base=JobTask, bind=True, name="verify.fragile", on_orphan="fail")
 def fragile(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Run long enough to be interrupted. An orphan fails."""
+    """Run long enough to be interrupted. An orphaned job of this task fails."""
     return work(self.name, self.request.job, number, seconds)
 
 

@@ -23,7 +23,10 @@ DAY_MS: Final = 86_400_000
 
 
 def aged(repo: JobRepo, settings: Settings, tasks: Iterable[TaskRuns]) -> list[Finding]:
-    """Read and judge what is oldest: for each queue and shard two requests, and one a shard for dead letters."""
+    """Read and judge what is oldest.
+
+    Makes two requests for each queue and shard, and one for each shard of the dead letters.
+    """
     now, usual = repo.clock(), usual_durations(tasks, repo.clock())
     found = [
         finding
@@ -47,7 +50,7 @@ def usual_durations(tasks: Iterable[TaskRuns], now: int) -> dict[str, int]:
 def of_queue(
     queue: str, jobs: Iterable[Job], settings: Settings, usual: Mapping[str, int], now: int
 ) -> Iterator[Finding]:
-    """Judge a queue's longest-waiting job, and its running job that is latest past its lease, or runs longest."""
+    """Judge a queue's longest-waiting job, and its running job that is furthest past its lease or has run longest."""
     jobs = list(jobs)
     waiting = [job for job in jobs if job.status is JobStatus.PENDING and job.available_at <= now]
     running = [job for job in jobs if job.status is JobStatus.PROCESSING]

@@ -30,7 +30,7 @@ KEPT_SECONDS: Final = SQS_MAX_RETENTION
 
 
 def guard(app: Celery) -> None:
-    """Guard Celery's tasks of an app; a second time changes nothing."""
+    """Guard Celery's own tasks in an app; a second call changes nothing."""
     for name, task in app.tasks.items():
         if name.startswith(PREFIX) and not isinstance(vars(task).get("apply_async"), partial):
             type(task).before_start = before_start  # Celery's tracer looks for it in the class

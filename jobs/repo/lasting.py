@@ -96,7 +96,7 @@ class Lasting(Owning):
         self.running(job_id).progress(done, total, message, checkpoint=checkpoint, flush=flush)
 
     def wait_for(self, job_id: str, name: str, *, timeout: float | None = None) -> Wait | None:
-        """Suspend a claimed job, without a worker, until it is resumed, unless it was resumed already: one request.
+        """Suspend a claimed job until it is resumed, or return at once if it was resumed already. Costs one request.
 
         Returns
         -------

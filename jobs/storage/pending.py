@@ -47,7 +47,7 @@ class Pending:
         self._states: dict[int, _State] = {}
 
     def add(self, numbers: Mapping[Any, int]) -> None:
-        """Add numbers; no request, a few microseconds."""
+        """Add numbers in memory, within a few microseconds and without a request."""
         state = self._state()
         with state.lock:
             for key, number in numbers.items():

@@ -2,7 +2,7 @@
 
 ::
 
-    concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: try again later, each time after longer
+    concurrency_key    "tenant_id", limit 2 ──▶ two jobs of this tenant run: try again later, after growing delays
     rate_limit         "100/m" ──────────────▶ 100 a minute have started: a turn at 12:00:07 is reserved
 
 Either way the job is released without charging an attempt. A reserved turn is stored in the job, and gives it

@@ -17,9 +17,7 @@ OWN: Final = ("celery.", OWN_TASKS)
 
 
 def beat_schedule(settings: Settings) -> dict[str, Any]:
-    """Return the settings' schedules and recovery's; a pass that waits longer than its interval is left to the next
-    one.
-    """
+    """Return the settings' schedules and recovery's own. A pass that waits longer than its interval expires."""
     own = entries(settings)
     if not settings.recovery_by_beat:
         return own

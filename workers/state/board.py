@@ -28,7 +28,7 @@ _OPEN_UNTIL: Final = struct.Struct("=d")
 
 
 class Board:
-    """The shared page; written by the main process only, and read by all processes without a lock."""
+    """The memory that a worker's processes share; the main process writes it, and all read it without a lock."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SIZE)

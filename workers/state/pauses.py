@@ -5,7 +5,7 @@
     0         8        16
     | version | length | JSON ... |
 
-The main process writes it and marks it as unfinished meanwhile. A child that finds it so keeps what it knew.
+The main process marks the page as unfinished while it writes. A child that reads it then keeps the pauses it read before.
 """
 
 from __future__ import annotations

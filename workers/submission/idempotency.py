@@ -134,7 +134,7 @@ def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = 
 
 
 def key_of(task: Any, given: Mapping[str, Any]) -> str:
-    """Return the key under which a task's call stands, from the arguments by name that identify it.
+    """Return the idempotency key of a task's call, given its identifying arguments by name.
 
     Its scope, its defaults and its types count, as at a submission. Arguments that do not identify a call may be left
     out.

@@ -20,7 +20,7 @@ INFLATED: Final = frozenset({"application/x-gzip", "gzip", "zlib"})
 
 
 class Poison(Exception):
-    """A message that no worker can run; its text has the reason."""
+    """A message that no worker can run; the text of the exception says why."""
 
 
 def read_envelope(body: Any) -> dict[str, Any]:
