@@ -402,7 +402,7 @@ class Settings(BaseSettings):
 
     @property
     def away_from_home(self) -> str:
-        """Why nothing may act on jobs in this region; empty if it may."""
+        """Reason why jobs must not be acted on in this region; empty if they may be."""
         if self.home_region in (None, self.region):
             return ""
         return (

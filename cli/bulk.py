@@ -57,7 +57,7 @@ def print_progress(verb: str) -> Callable[[ActReport], None]:
 
 
 def exit_code(done: int, refusals: Sequence[int]) -> int:
-    """Choose the exit code: refusals of one kind keep that kind's code; mixed results are an error or partial."""
+    """Choose the exit code: refusals of one kind keep that kind's code; mixed ones give ``ERROR`` or ``PARTIAL``."""
     if not refusals:
         return ExitCode.OK
     if done:

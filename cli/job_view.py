@@ -40,7 +40,8 @@ def show_job(
 def draw_job(
     console: Console, job: Job, then: str, *, now: int, payload: bool = False, edited: Edited | None = None
 ) -> None:
-    """Print the job's fields, what happens ``then``, its timeline and, for a failure, the traceback.
+    """Print the job's fields, the text ``then`` about what happens next, its timeline and, for a failure, the
+    traceback.
 
     ``edited`` names its edited retries.
     """

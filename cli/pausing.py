@@ -31,7 +31,8 @@ def end_of(until: int | None, duration: int | None, now: int) -> int:
 
 
 def check_known(session: Session, subject: Subject) -> None:
-    """Refuse a task that no live worker has, and a schedule that the app does not have: a typo holds nothing.
+    """Refuse a task that no live worker has, and a schedule that the app does not have, because a typo would pause
+    nothing.
 
     Raises
     ------

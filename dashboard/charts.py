@@ -193,7 +193,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class LaneChart:
-    """Rows of spans over the same time. ``now_at`` is percent, negative where now is outside."""
+    """Rows of spans over the same time. ``now_at`` is a percentage, negative if the current time is outside."""
 
     title: str
     description: str

@@ -67,7 +67,7 @@ class RegisteredTasks(Records):
 
 
 def of_live_workers(repo: HasTable) -> list[str]:
-    """Return all tasks that live workers have registered, sorted: a scan of the fleet table, a read for each set.
+    """Return all tasks that live workers have registered, sorted. Scans the fleet table, and reads each set of tasks.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def of_live_workers(repo: HasTable) -> list[str]:
 
 
 def tasks_of(repo: HasTable, workers: Iterable[WorkerRecord]) -> frozenset[str] | None:
-    """Return the tasks that these workers have registered: a read for each set; ``None`` unless all are known.
+    """Return the tasks that these workers have registered, with one read per set; ``None`` unless all are known.
 
     Raises
     ------

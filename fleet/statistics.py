@@ -90,7 +90,7 @@ class TaskRuns:
     hours: Mapping[int, Figures]
 
     def between(self, first: int, end: int) -> Figures:
-        """Add up the hours from ``first`` up to, and without, ``end``."""
+        """Add up the hours from ``first`` up to, but not including, ``end``."""
         return total(figures for hour, figures in self.hours.items() if first <= hour < end)
 
     def last_day(self, now: int) -> Figures:
@@ -129,7 +129,7 @@ def total(parts: Iterable[Figures]) -> Figures:
 
 
 def read_task(table: JobTable, task: str, now: int) -> TaskRuns:
-    """Read 30 days of one task, of all together if the name is empty: one request.
+    """Read 30 days of one task, or of all tasks together if the name is empty, in one request.
 
     Raises
     ------

@@ -46,7 +46,7 @@ MAX_DEPTH: Final = 6
 def refused_types(node: ast.AST, module: Module, modules: Modules, *, typed: bool) -> Iterator[tuple[str, str, str]]:
     """Find annotations that a job cannot carry: the parameter or "return", the type, what to pass instead.
 
-    A function as an argument that has a default is for direct calls, and left out.
+    An argument that is a function and has a default is left out, because it is meant for direct calls.
 
     Parameters
     ----------

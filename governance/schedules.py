@@ -124,7 +124,7 @@ def clock_changes(zone: tzinfo, year: int) -> list[tuple[datetime, str]]:
 
 
 def entries_of(app: Any, places: Mapping[str, tuple[str, int]] | None = None) -> list[Entry]:
-    """Read the beat schedule of a Celery app; ``places`` says in which file and line an entry's name stands."""
+    """Read the beat schedule of a Celery app; ``places`` gives the file and line of an entry's name."""
     known, zone = places or {}, app.timezone
     return [
         entry_of(name, row, *known.get(name, ("", 0)), zone=zone)

@@ -58,7 +58,7 @@ class Value:
 
 
 def as_list(settings: Settings, urls: Mapping[str, str], *, without: Collection[str] = ()) -> str:
-    """Return lines of YAML, an ECS container's ``Environment``."""
+    """Return the YAML lines of an ECS container's ``Environment``."""
     return "\n".join(
         f"- {{ Name: {name}, Value: {value.yaml} }}" for name, value in _in_container(settings, urls, without)
     )

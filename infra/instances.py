@@ -99,7 +99,7 @@ def _user_data(urls: Mapping[str, str], these: Instances, environment: str, drai
 
 
 def container_instances(settings: Settings) -> str:
-    """Return the EC2 capacity of the ECS cluster: instances that any of the groups' tasks fit on."""
+    """Return the EC2 capacity of the ECS cluster: instances that are large enough for a task of any group."""
     groups = list(settings.groups.values())
     size = instance_size(groups)
     return fill(

@@ -137,9 +137,9 @@ def wait_for_notice(look: Callable[[], Notice | None], pause: Callable[[], bool]
 
 
 def stop_deadline(notice: Notice, now: float, within: float) -> float:
-    """Return by when the worker must have ended, epoch seconds: what the notice leaves, or ``within``.
+    """Return when the worker must have ended, in epoch seconds: by the notice's time, or ``within`` seconds from now.
 
-    A spot instance whose notice has no readable time is taken to end in two minutes.
+    A spot instance whose notice has no readable time is assumed to end in two minutes.
     """
     if notice.by == "autoscaling":
         return now + within

@@ -76,7 +76,7 @@ def instance_drain(settings: Settings, queues: Iterable[str]) -> Sum:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What an instance must have: values of the fragment ``requirements``, and how they were calculated."""
+    """The size that an instance must have: values for the fragment ``requirements``, and how they were calculated."""
 
     values: dict[str, object]
     why: str

@@ -91,7 +91,7 @@ class Release:
     at : int
         Epoch milliseconds.
     attempt : int
-        The job's ``attempt`` then: after the next claim the release is past.
+        The job's ``attempt`` at that time; after the next claim the release no longer applies.
     """
 
     held: str

@@ -180,8 +180,8 @@ class Job:
         Number, digest and a bounded description of the caller's writes that were made with its completion, see
         `jobclaim.jobs.effects.evidence`; empty for none.
     nonce : str
-        Random value of the last move that recovery, or who cancelled it, made: two processes may write the same in the
-        same millisecond, and only one of them has made the move.
+        Random value of the last move that was made by recovery or by a cancellation: two processes may write the same
+        in the same millisecond, and only one of them has made the move.
     unsent : int
         1 if it was written in a transaction whose submitter still has to send its message; if the submitter dies before
         that, recovery sends it within seconds.

@@ -7,8 +7,7 @@
 
 The jobs are those that were submitted by the time at which this begins, and the index is read up to the last entry that
 it has then, a hundred jobs in two requests. Each cancellation is one conditional write on what was read. What was
-cancelled is not found again, so a cancellation that was killed can be repeated: it continues with the
-rest.
+cancelled is not found again, so a cancellation that was killed can be repeated, and continues with the rest.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class Cancels:
         self._timer = timer
 
     def ending(self, wanted: OpenJobs) -> OpenJobs:
-        """Return the selection with a fixed end: a cancellation that is repeated with it means the same jobs."""
+        """Return the selection with a fixed end: a cancellation that is repeated with it selects the same jobs."""
         now = self._repo.clock()
         return replace(wanted, submitted_before=min(wanted.submitted_before or now, now))
 

@@ -11,7 +11,7 @@
                  written in a transaction ───────▶ Dispatch   again, after seconds: its submitter may have died
                  half of its time to start used ─▶ Dispatch   again, twice at most: `start_by` is nearer than the wait
                  sent by a clock an hour ahead ──▶ Dispatch   again: that time does not show how long it waits
-                 so, and `max_dispatches` reached ▶ GiveUp     FAILED: a missing message is not the cause
+                 `max_dispatches` already sent ──▶ GiveUp     FAILED: a missing message is not the cause
                  too late to start (`start_by`) ─▶ Expire     CANCELLED: it has expired
     FAILED       `retry_at` is past ─────────────▶ Revive     PENDING: its dead-letter rule has a retry left
     otherwise ───────────────────────────────────▶ nothing
@@ -157,8 +157,8 @@ def delay_seconds(job: Job, now: int) -> int:
 
 
 def worth_reading_after_ms(settings: Settings, queue: str) -> int:
-    """Return how many milliseconds after its due time a job of a queue may first need an action, lost workers' jobs
-    apart.
+    """Return how many milliseconds after its due time a job of a queue may first need an action, except jobs of lost
+    workers.
 
     The shorter of the first re-dispatch delay and the shortest lease: the queue's fixed one, else the grace, because
     every other lease is longer than that. A job that expires is in the index `jobs.encoding.item.EXPIRES_EARLIER_MS`

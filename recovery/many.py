@@ -61,7 +61,7 @@ def act_on_each(
     progress: Callable[[R], None] | None,
     on_done: Callable[[str], object] | None,
 ) -> None:
-    """Call ``act`` with each job id and what belongs to it; it adds to the report what became of the job.
+    """Call ``act`` with each job id and its data; ``act`` adds the result to the report.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def work(task: str, job: Job, number: int, seconds: float) -> Result:
 
 @shared_task(base=JobTask, bind=True, name="verify.quick")
 def quick(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Run for an instant. An orphan fails."""
+    """Run for an instant. An orphaned job of this task fails."""
     return work(self.name, self.request.job, number, seconds)
 
 
@@ -57,7 +57,7 @@ def fragile(self: Any, number: int, seconds: float, fails: int = 0, secret: str 
 
 @shared_task(base=JobTask, bind=True, name="verify.slow", on_orphan="retry", max_retries=MOST_ATTEMPTS - 1)
 def slow(self: Any, number: int, seconds: float, fails: int = 0, secret: str = "") -> Result:
-    """Run long enough to be interrupted. An orphan is retried."""
+    """Run long enough to be interrupted. An orphaned job of this task is retried."""
     return work(self.name, self.request.job, number, seconds)
 
 

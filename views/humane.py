@@ -91,7 +91,7 @@ def moment(text: str) -> int:
 
 
 def past(text: str, now: int) -> int:
-    """Read a time up to now as people write it; without an offset it is UTC. Returns epoch milliseconds.
+    """Read a past time as people write it; without an offset it is UTC. Returns epoch milliseconds.
 
     ``90``, ``10m``, ``2h ago``, ``now``, ``today``, ``yesterday``, ``yesterday 14:30``, ``14:30`` (the latest one),
     ``2030-01-31``, or ISO 8601.

@@ -65,7 +65,9 @@ def of_queue(
 
 
 def dead_messages(queue: str, messages: int) -> Finding:
-    """Report messages of a dead-letter queue; ages, which would take a receive, are for `dead queue inspect`."""
+    """Report how many messages a dead-letter queue holds. `dead queue inspect` receives them and so can show their
+    ages.
+    """
     found = f"its dead-letter queue holds {counted(messages, 'message')}; SQS deletes them 14 days after they were sent"
     return warn(f"queue {queue}", found, f"`jobclaim dead queue inspect {queue}`, then redrive or discard them")
 

@@ -53,7 +53,7 @@ class Unusual:
 
 
 def unusual(task: TaskRuns, now: int) -> list[Unusual]:
-    """Return what is unusual about a task's last runs; nothing where these, or those of the week, are too few."""
+    """Return what is unusual about a task's last runs; nothing if there are too few of these, or in the week before."""
     first = now // HOUR_MS + 1 - RECENT_HOURS
     recent = task.between(first, first + RECENT_HOURS)
     week = task.between(first - WEEK_DAYS * DAY_HOURS, first)

@@ -32,7 +32,7 @@ class WrongConfiguration(JobError):
 
 
 def merge(handle: Handle) -> None:
-    """Merge jobclaim's values into the configuration of a handle's app; a second time changes nothing.
+    """Merge jobclaim's values into the configuration of a handle's app; a second call changes nothing.
 
     Raises
     ------

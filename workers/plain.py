@@ -31,7 +31,7 @@ log = get_logger("jobclaim.worker")
 
 
 def prepare_tasks(app: Celery) -> None:
-    """Prepare the tasks of a worker that is about to start; a second time changes nothing."""
+    """Prepare the tasks of a worker that is about to start; a second call changes nothing."""
     builtins.guard(app)
     for task in app.tasks.values():
         if not isinstance(task, JobTask) and not isinstance(vars(task).get("retry"), partial):

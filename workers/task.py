@@ -77,7 +77,7 @@ class JobTask(
     critical : bool
         Whether any failure raises an alert.
     tags : sequence of str
-        Tags of every job of the task; a call's own are added: `jobs.JobRepo.create_job`.
+        Tags of every job of the task; those of a call are added. See `jobs.JobRepo.create_job`.
     failure_kinds : mapping, optional
         Kinds of this task's exceptions: from class, or dotted name, to `jobs.FailureKind` or a function.
     """

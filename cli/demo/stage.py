@@ -110,7 +110,7 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(directory: Path) -> Iterator[Stage]:
-    """Set the stage in a directory, and end all processes at the end; logs and evidence stay.
+    """Prepare the demo in a directory, and end all processes when the block ends; logs and evidence stay.
 
     In the meantime the caller's own jobclaim settings are ignored: environment, ``.env`` and ``pyproject.toml``.
     """

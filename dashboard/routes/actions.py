@@ -57,7 +57,7 @@ def unpause(request: Request, fields: dict[str, str]) -> Response:
 
 
 def run_schedule(request: Request, fields: dict[str, str]) -> Response:
-    """Run a schedule now: fields ``id``, its name, and ``reason``. Redirects to the schedules."""
+    """Run a schedule now: fields ``id`` (the schedule's name) and ``reason``. Redirects to the schedules."""
     name = fields.get("id", "")
     pausing.run_schedule(services_of(request), name, person_of(request), fields.get("reason", ""))
     return RedirectResponse(link(request, "schedules", {"asked": name}), status_code=303)

@@ -82,7 +82,9 @@ def start_edit(request: Request, fields: dict[str, str]) -> Response:
 
 
 def tasks_of(services: Services) -> list[str]:
-    """Return the tasks that live workers have registered: the fleet's one read, and one for each set of tasks."""
+    """Return the tasks that live workers have registered. Reads the fleet table once, and once more per set of
+    tasks.
+    """
     alive = fleet.read(services).alive(services.clock(), services.settings.worker_dead_after_seconds)
     digests = sorted({one.tasks for one in alive if one.tasks})[:SETS]
     records = RegisteredTasks.of(services.repo)

@@ -69,7 +69,7 @@ class RetryPolicy:
     ceiling : float
         Maximum delay in seconds.
     full_jitter : bool
-        Draw each delay between 0 and its figure.
+        Draw each delay at random between 0 and the computed delay.
     rules : tuple of RetryRule
         Exceptions with their own figures.
 

@@ -11,9 +11,8 @@ log = get_logger("jobclaim.jobs")
 
 
 def announce_failure(repo: Store, job: Job) -> None:
-    """Call the user's hooks for a failed job, and count it for the fleet where that is wanted.
-
-    A failure of a critical task is counted, and one that ends an automatic retry: one write then.
+    """Call the user's hooks for a failed job, and count some failures for the fleet. Counted are failures of critical
+    tasks and those that end an automatic retry, with one write.
     """
     if job.status is not JobStatus.FAILED:
         return

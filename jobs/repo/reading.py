@@ -58,7 +58,7 @@ class Reading(Store):
             List only jobs for which it is true. A page then looks through at most 2,000 jobs; ``page.looked_at`` and
             ``page.span`` say which.
         since : int, optional
-            Leave out jobs that were submitted earlier, epoch milliseconds, without reading them where the index tells.
+            Leave out jobs that were submitted earlier, epoch milliseconds, without reading them if the index shows it.
 
         Raises
         ------

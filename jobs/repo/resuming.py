@@ -33,7 +33,7 @@ class Resuming(Reading):
     def resume(
         self, job_id: str, name: str, payload: Any = None, *, token: str | None = None, by: str = "a program"
     ) -> Job:
-        """Send a job the payload it waits for and start it again at once: two requests, and its message.
+        """Send a job the payload it waits for and start it again at once. Costs two requests and the job's message.
 
         A resume that arrives before the body waits is kept. While the job runs or has not begun, any name is accepted;
         while it waits for another name, only names that the body waited for before or issued a token for. The first

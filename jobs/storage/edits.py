@@ -32,12 +32,12 @@ class Edits(Notes):
     """Requests on the notes about edited retries; all of them raise `StoreUnavailable`."""
 
     def around(self, job_id: str) -> Edited:
-        """Return what is known of a job: one read."""
+        """Return the edited retries around a job, with one read."""
         known = json.loads(self.get(Kind.EDITED, job_id) or "{}")
         return Edited(str(known.get("edited_from", "")), tuple(known.get("edited_as", ())))
 
     def link(self, old: str, new: str, *, seconds: float) -> None:
-        """Note that a job was made from another one: two reads and two writes."""
+        """Note that a job was made from another one, with two reads and two writes."""
         before, after = self.around(old), self.around(new)
         known = [one for one in before.edited_as if one != new]
         self._note(new, replace(after, edited_from=old), seconds)

@@ -4,8 +4,8 @@ botocore builds each request from its service model: it validates, serializes, r
 twenty hooks, which takes 0.9 ms. A job makes four such requests and most workers do little else, so they are built by
 hand here and signed by `jobclaim.jobs.storage.signing`; credentials, endpoint and exceptions are those that
 `jobclaim.jobs.storage.access` gets from botocore. All other requests go to a boto3 client, which is created for the
-first of them. So do these behind a proxy, with a signature other than version 4, and in a process with greenlets, which
-libcurl's sockets would block.
+first of them. The frequent requests use it too behind a proxy, with a signature other than version 4, and in a process
+with greenlets, which libcurl's sockets would block.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def lean(client: Any) -> Any:
 
 
 def requests_of(client: Any) -> SignedRequests:
-    """Return what signs requests as a client does, lean or not."""
+    """Return an object that signs requests like a client, whether that is lean or not."""
     known = client.access if isinstance(client, LeanClient) else access.of_client(client)
     return SignedRequests(known)
 

@@ -141,8 +141,8 @@ def pauses_in(items: Iterable[Item]) -> Pauses:
 class KnownPauses(Records):
     """The pauses as a process that claims or submits ticks knows them.
 
-    At most one consistent read of one small record per heartbeat interval: one read unit per 4 KB. If it fails, the
-    last answer stands; a program that has never had one claims as if nothing were paused.
+    Makes at most one consistent read of one small record per heartbeat interval: one read unit per 4 KB. If it fails,
+    the last answer stands; a program that has never had one claims as if nothing were paused.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ class DeadLetters:
         return total
 
     def oldest(self) -> IndexEntry | None:
-        """Return the index entry of the job that has awaited a person longest: one small request a shard."""
+        """Return the index entry of the job that has awaited a person longest, with one small request per shard."""
         keys = [schema.closed_key(JobStatus.FAILED, shard) for shard in range(self._repo.table.shards)]
         firsts = [entry for key in keys for entry in self._repo.table.entries(key, limit=1)]
         return min(firsts, key=lambda entry: entry.at, default=None)

@@ -7,7 +7,7 @@
 
 Either way the job is released without charging an attempt. A reserved turn is stored in the job, and gives it
 precedence over newcomers. The job may miss its turn because its message waited: then it starts as soon as the rate
-allows, and waits for that for some seconds in its process, longer each time.
+allows, and waits some seconds for it in its process, longer each time.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _claimed: Final[ContextVar[Any]] = ContextVar("claimed", default=None)
 
 
 def opened(request: Any) -> None:
-    """Register the attempt of a request, which holds its claimed job, to end with its tracer."""
+    """Register a request with its claimed job, so that its attempt ends when its tracer does."""
     _claimed.set(request)
 
 

@@ -42,7 +42,7 @@ def address(request: Any) -> Address | None:
 
 
 def is_misaddressed(request: Any) -> bool:
-    """Return whether a request, or a message's headers, names a job in a way in which no job can be named."""
+    """Return whether a request, or a message's headers, names a job by an id or attempt that no job can have."""
     return request.get(HEADER) is not None and address(request) is None
 
 

@@ -122,7 +122,7 @@ class Cancels:
             self._following.discard(job_id)
 
     def cancel_wherever(self, job_id: str) -> bool:
-        """Cancel a job that waits again, or runs elsewhere by now: the answer to the request was "requested".
+        """Cancel a job that meanwhile waits again or runs elsewhere, because the answer was "requested".
 
         Return whether the job has ended; call this again while it is only requested or DynamoDB does not answer.
         """

@@ -2,7 +2,7 @@
 
 ::
 
-    JobRequest      a `JobTask`'s: the claim has the token that the request drew
+    JobRequest      a `JobTask`'s: the claim has the token that the request created
     PlainRequest    any other task's: its body may claim, and leaves a note of each claim (`workers.state.held`)
 
 For both, the decisions about a lost child are the same.

@@ -3,7 +3,7 @@
 ::
 
     JobTask     the job itself: state, result, failure
-    plain task  the host's own result backend; where there is none, a note under ``result``, as long as a job's
+    plain task  the host's own result backend; where there is none, a note under ``result``, kept like a job
     group       a note under ``group``, only if `GroupResult.save` is called
     chord       a note under ``chord`` that counts finished members; `jobclaim.workers.results.joining` runs the body
 

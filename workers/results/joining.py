@@ -31,7 +31,7 @@ def run_chord(
     Parameters
     ----------
     results : list, optional
-        Results of the header; default: they are in ``sheets`` notes.
+        Results of the header; default: read from ``sheets`` notes.
     plain : sequence of str, or bool
         Members that may be plain tasks; ``True`` for all.
 

@@ -42,7 +42,7 @@ def problem(scheduler: Any, settings: Settings) -> str | None:
 
 
 def refuse(scheduler: Any, settings: Settings) -> None:
-    """Stop a beat that cannot work with its scheduler, before that writes its schedules anywhere.
+    """Stop a beat that cannot work with its scheduler, before the scheduler writes its schedules anywhere.
 
     Raises
     ------
@@ -57,6 +57,6 @@ class JobBeat(Beat):
     """Celery's beat program; it checks its scheduler before creating it."""
 
     def start_scheduler(self) -> None:
-        """Start, or refuse to."""
+        """Start the scheduler, or refuse it."""
         refuse(self.scheduler_cls, self.app.jobclaim.settings)
         super().start_scheduler()

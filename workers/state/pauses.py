@@ -5,7 +5,8 @@
     0         8        16
     | version | length | JSON ... |
 
-The main process marks the page as unfinished while it writes. A child that reads it then keeps the pauses it read before.
+The main process marks the page as unfinished while it writes. A child that reads an unfinished page keeps the pauses
+that it read before.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ UNFINISHED: Final = -1
 
 
 class PausePage:
-    """The shared page; written by the main process only, and read by all processes without a lock."""
+    """The memory with the pauses; the main process writes it, and all read it without a lock."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SIZE)

@@ -1,4 +1,4 @@
-"""Submit many calls: one conditional put each, ten messages per request, and only calls in progress in memory.
+"""Submit many calls: one conditional put per call, ten messages per request; only calls in progress are in memory.
 
 ::
 

@@ -136,7 +136,7 @@ def identify(task: str, values: dict[str, Any], rules: Rules, key: str | None = 
 def key_of(task: Any, given: Mapping[str, Any]) -> str:
     """Return the idempotency key of a task's call, given its identifying arguments by name.
 
-    Its scope, its defaults and its types count, as at a submission. Arguments that do not identify a call may be left
+    The task's scope, defaults and types apply, as at a submission. Arguments that do not identify a call may be left
     out.
 
     Raises

@@ -73,16 +73,15 @@ class SubmittedTask(Task):
         idempotency_ttl : float or str, optional
             Seconds, or a category of `jobclaim.jobs.idempotency.WINDOWS`, for which the completed job answers.
         tags : iterable of str, optional
-            Words by which people find the job, beside those of the task: `jobs.JobRepo.create_job`.
+            Words by which people find the job, in addition to those of the task; see `jobs.JobRepo.create_job`.
 
         Raises
         ------
         TypeError
             The arguments do not fit the task.
         jobs.JobError
-            The job was refused; nothing was written or sent. `jobs.IdempotencyMismatch` where ``task_id`` belongs to a
-            job with other arguments. `jobs.CancelUnderWay`
-            where an equal job is being cancelled.
+            The job was refused; nothing was written or sent. `jobs.IdempotencyMismatch` if ``task_id`` belongs to a job
+            with other arguments, `jobs.CancelUnderWay` if an equal job is being cancelled.
         """
         queue = getattr(queue, "name", queue)
         if self.app.conf.task_always_eager:

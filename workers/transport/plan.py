@@ -135,9 +135,9 @@ def receives_of(message: Mapping[str, Any]) -> int:
 def unserved(message: Mapping[str, Any]) -> Unserved:
     """Decide what becomes of a message by how often it was received.
 
-    At first another worker may have a free process. If that one had none either, many spare polls may be left over from
-    the quiet before a burst; they end. The third time the message is kept, so that SQS's redrive policy, which counts
-    receives, never moves it away for this.
+    The first time it is released, because another worker may have a free process. The second time it is postponed: many
+    spare polls may be left over from the quiet before a burst, and they end meanwhile. The third time it is kept, so
+    that SQS's redrive policy, which counts receives, never moves it away for this.
     """
     receives = receives_of(message)
     if receives >= KEPT_RECEIVES:
@@ -146,7 +146,7 @@ def unserved(message: Mapping[str, Any]) -> Unserved:
 
 
 def ahead_of(processes: int, finished_per_second: float, round_trip: float = 0.0) -> int:
-    """Return how many messages to request ahead of free processes: at most two a process.
+    """Return how many messages to request ahead of free processes: at most two per process.
 
     Parameters
     ----------

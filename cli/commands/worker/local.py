@@ -58,7 +58,7 @@ class LocalWorker:
 
     @classmethod
     def of(cls, settings: Settings, name: str | None = None) -> LocalWorker:
-        """Return the worker of that name; default the name in the settings."""
+        """Return the worker of that name; default: the name in the settings."""
         return cls(name or settings.worker_name, settings.run_folder)
 
     def file(self, kind: str) -> Path:
