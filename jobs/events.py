@@ -482,7 +482,7 @@ poison.claim_lost | poison | warning | job_id
 # dead letters and circuit breakers
 dead_letter.decided | recovery | info | JOB verb
     A dead letter was retried, resolved or abandoned.
-    A person decided it.
+    A person made the decision.
 audit.identity_unknown | audit | info | error
     The AWS identity for the audit trail is unknown.
     STS did not answer or there are no credentials; entries name the person without it.

@@ -127,7 +127,7 @@ def coming_of(job: Job, limit: RateLimit, now: int, most_ms: int) -> Coming:
     Parameters
     ----------
     most_ms : int
-        Limit of its wait.
+        Maximum wait in the process, in milliseconds.
     """
     holder = job.slot > 0
     late = not has_turn(job, now) if holder else job.wait_ms > TURN_GRACE_MS
