@@ -59,7 +59,7 @@ class JobScheduler(Scheduler):
     Attributes
     ----------
     clock : callable
-        Returns the time, aware.
+        Returns the time as an aware datetime.
     monotonic : callable
         Returns seconds that setting the clock does not change.
     """
