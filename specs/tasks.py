@@ -81,7 +81,7 @@ class Limits(Spec):
 
 
 NOTHING_SAID: Final = TaskSpec()
-"""Of a task that the settings do not name."""
+"""The spec of a task that the settings do not name."""
 
 
 def spec_of(task: str, tasks: Mapping[str, TaskSpec]) -> TaskSpec:

@@ -92,7 +92,7 @@ def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:
 
 
 def _keep_memory_shared() -> None:
-    """Keep the collector away from everything that exists before the pool forks.
+    """Exclude everything that exists before the pool forks from garbage collection.
 
     A child's collections would write to each of these objects, and so copy their pages: 20 MB per child.
     """

@@ -26,8 +26,8 @@ OWN: Final = frozenset({"most", "rate", "reason", "key", "verb"})
 def is_possible(query: JobQuery) -> bool:
     """Return whether a list has a filter and open jobs only, so that "Cancel these" is well defined.
 
-    Text in arguments or errors is not such a filter: the list searches the values as shown, but a cancellation would search
-    hidden values too.
+    Text in arguments or errors is not such a filter: the list searches the values as shown, but a cancellation would
+    search hidden values too.
     """
     narrowed = query.parameters().keys() - {"status", "order", "limit"}
     return bool(narrowed) and not narrowed & {"argument", "error"} and all(status.is_open for status in query.status)

@@ -18,7 +18,7 @@ from jobclaim.jobs.model import Attempt, Decision, Failure, FailureKind
 MAX_DEPTH: Final = 100
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=tag).encode
 _decode: Final = json.JSONDecoder(object_hook=untag).decode
-"""Made once: `json.dumps` and `json.loads` with these options make one per call."""
+"""Created once, because `json.dumps` and `json.loads` would create one per call with these options."""
 
 
 def encode(value: Any, *, what: str = "payload", limit: int | None = None) -> str:

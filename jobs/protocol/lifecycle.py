@@ -55,8 +55,9 @@ def first_dispatches(available_at: int, now: int) -> int:
 
 
 def completed(job: Job, result: Any, now: int, retention: Retention, *, window: float | None = None) -> Job:
-    """Complete the job. An idempotent one is kept at least as long as it answers equal submissions: for ``window``
-    seconds, by default as it was submitted.
+    """Complete the job. An idempotent one is kept at least as long as it answers equal submissions.
+
+    That is ``window`` seconds; default: as it was submitted.
     """
     window = job.idempotency_ttl if window is None else window
     kept = max(retention.completed, int(window * 1000))

@@ -100,7 +100,7 @@ def _holds(name: str, absent: bool) -> str:
 
 
 def _part(change: Change) -> tuple[str, dict[str, str] | None]:
-    """Return ``set``, ``add``, ``remove``, or the attribute that a sum refers to; and the value, if there is one."""
+    """Return ``set``, ``add``, ``remove`` or the attribute that a sum refers to, and the change's value, if any."""
     if change is None:
         return "remove", None
     if isinstance(change, Increment):

@@ -1,9 +1,10 @@
-"""Messages without Celery's and kombu's work for each: a message of theirs is the template of the next ones.
+"""Build messages from a template instead of having Celery and kombu build each one.
 
 Two messages of one task on one queue differ only in the job's id, a random tag and the sending thread. So Celery builds
-the first, which is caught before it is sent, and the others are made of its text. Celery sends by itself whatever
-somebody may watch or change on the way: while signals of publishing are connected, a library has replaced a function on
-the way (as tracers do), the call has options, or it is made in a task's body, whose message names its parent.
+the first, which is intercepted before it is sent, and the others are made from its text. Celery builds and sends a
+message itself if something may observe or change it on its way: a handler of Celery's publishing signals is connected,
+a library has replaced a function that builds or sends messages (as tracers do), the call has options, or it is made in
+a task's body, so that its message names its parent.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ MOST_TEMPLATES: Final = 1_000
 
 
 class Catcher:
-    """Stands in for the SQS client of one channel, and collects the messages to be sent."""
+    """Replaces the SQS client of one channel, and collects the messages to be sent."""
 
     def __init__(self) -> None:
         self.caught: list[dict[str, Any]] = []
@@ -55,7 +56,7 @@ class Catcher:
 
 @contextmanager
 def catching(app: Celery) -> Iterator[tuple[Any, Catcher]]:
-    """Return a producer whose messages are caught, and what catches them."""
+    """Provide a producer whose messages are intercepted, and the object that collects them."""
     catcher = Catcher()
     with app.connection_for_write() as connection:
         channel = connection.channel()
@@ -65,14 +66,14 @@ def catching(app: Celery) -> Iterator[tuple[Any, Catcher]]:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The text of a message, without what differs.
+    """The text of a message, with placeholders for the parts that differ between messages.
 
     Attributes
     ----------
     made_for : tuple
         The task, the settings and the process that it was made for.
     envelope, call : str
-        kombu's envelope and Celery's call, as JSON; empty where Celery must send the messages.
+        kombu's envelope and Celery's call, as JSON; empty if Celery must send the messages.
     tag, thread : str
         The random tag and the thread's id in the envelope.
     """
@@ -85,7 +86,7 @@ class Template:
     thread: str = ""
 
     def fits(self, made_for: tuple[Any, Any, int]) -> bool:
-        """Check whether it was made for these."""
+        """Check whether it was made for this task, these settings and this process."""
         (task, settings, process), (known_task, known_settings, known_process) = made_for, self.made_for
         return task is known_task and settings is known_settings and process == known_process
 
@@ -96,7 +97,7 @@ class Template:
 
 
 def request_of(app: Any, job: Job, delay_seconds: int = 0) -> dict[str, Any] | None:
-    """Return the SendMessage request of a job's next message; ``None`` where Celery must send it."""
+    """Return the SendMessage request of a job's next message; ``None`` if Celery must send it."""
     if job.envelope or not PLAIN_ID.fullmatch(job.job_id) or not is_direct(app):
         return None
     template = _template_of(app, job)
@@ -107,9 +108,8 @@ def request_of(app: Any, job: Job, delay_seconds: int = 0) -> dict[str, Any] | N
 
 
 def is_sent(app: Any, job: Job, delay_seconds: int) -> bool:
-    """Send a job's next message; ``False`` where Celery must send it, also after an error of SQS.
-
-    Celery repeats it as often as the app's configuration says.
+    """Send a job's next message; ``False`` if Celery must send it, also after an error of SQS: Celery retries as often
+    as the app's configuration says.
     """
     request = request_of(app, job, delay_seconds)
     if request is None:
@@ -123,7 +123,9 @@ def is_sent(app: Any, job: Job, delay_seconds: int) -> bool:
 
 
 def is_direct(app: Any) -> bool:
-    """Check that nothing watches or changes messages on their way through Celery and kombu, and no body sends them."""
+    """Check that nothing observes or changes messages on their way through Celery and kombu, and that no body sends
+    them.
+    """
     return (
         not any(signal.receivers for signal in WATCHED)
         and all(_is_original(vars(owner).get(name), file) for owner, name, file in ON_THE_WAY)
@@ -149,7 +151,7 @@ def _template_of(app: Any, job: Job) -> Template:
 
 
 def _made(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
-    """Let Celery make a message, and take out what differs; an empty template where it is none of the usual kind."""
+    """Let Celery build a message and replace the parts that differ; return an empty template for an unusual message."""
     from jobclaim.workers.transport.channel import Channel  # it loads boto3 and pycurl, which a first send does too
 
     try:
@@ -171,7 +173,7 @@ def _made(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
 
 
 def send(app: Any, job: Job, **options: Any) -> Any:
-    """Let Celery send the message of a job's next attempt; return its result handle."""
+    """Have Celery send the message of a job's next attempt; return its result handle."""
     return app.send_task(
         job.task,
         args=[job.job_id],

@@ -80,7 +80,7 @@ class Plan:
         return self._apart(bound, len(args))
 
     def fits(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Return whether a call by position alone certainly fits: `bind` takes twenty times as long."""
+        """Return whether a call with positional arguments alone certainly fits; `bind` takes twenty times as long."""
         return not kwargs and len(args) in self.by_position
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:

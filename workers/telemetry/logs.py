@@ -191,8 +191,9 @@ def _quieten(settings: Settings) -> None:
 
 
 def skip_lines_of_jobs(tasks: Iterable[Any]) -> None:
-    """Have Celery make no line of an attempt's success in jobclaim's log, which drops those of jobs, where no task is
-    plain.
+    """Keep Celery from building its lines about successful attempts in an app without plain tasks.
+
+    jobclaim's log would drop these lines.
     """
     trace = logging.getLogger("celery.app.trace")
     all_jobs = all(isinstance(task, JobTask) or task.name.startswith(LIBRARIES) for task in tasks)
