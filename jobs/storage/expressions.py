@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from jobclaim.jobs.encoding.changes import Change, Increment, PlusAttribute
 from jobclaim.jobs.encoding.item import ALWAYS_STORED, attribute
-from jobclaim.jobs.transitions import TRANSITIONS, Move, Transition
+from jobclaim.jobs.transitions import TRANSITIONS, Move
 
 Barred: TypeAlias = Mapping[str, tuple[str, ...]]
 """By attribute, the values with which a move is refused; at most a hundred each, as ``IN`` takes them."""
@@ -34,7 +34,8 @@ def update_request(
     not_before = transition.not_before if "due" in expected else ""
     bars = tuple((name, len(barred[name])) for name in transition.barred if barred.get(name))
     expression, condition, names = _expressions(move, tuple(guards), absent, shape, deadline, not_before, bars, fresh)
-    values = {**_STATES[move]}
+    values = {":status": attribute(str(transition.target))}
+    values |= {f":source{n}": attribute(str(source)) for n, source in enumerate(transition.sources)}
     for name, value in guards.items():
         if name not in absent:
             values[f":if_{name}"] = attribute(value)
@@ -108,12 +109,3 @@ def _part(change: Change) -> tuple[str, dict[str, str] | None]:
     if isinstance(change, PlusAttribute):
         return change.attribute, attribute(change.value)
     return "set", attribute(change)
-
-
-def _states(row: Transition) -> dict[str, dict[str, str]]:
-    """Return the values of the states that a move leaves and enters."""
-    sources = {f":source{n}": attribute(str(source)) for n, source in enumerate(row.sources)}
-    return {":status": attribute(str(row.target)), **sources}
-
-
-_STATES: Final = {move: _states(row) for move, row in TRANSITIONS.items()}
