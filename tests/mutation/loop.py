@@ -106,7 +106,7 @@ class Loop:
     def _noticed_by(self, items: dict[str, pytest.Item], names: list[str]) -> str:
         chosen = [items[name] for name in names if name in items]
         began = time.process_time()
-        for item, after in zip(chosen, [*chosen[1:], None], strict=True):
+        for item, after in zip(chosen, [*chosen[1:], None], strict=False):
             if self._most and time.process_time() - began > FAST_SECONDS:
                 return ""
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)

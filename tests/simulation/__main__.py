@@ -75,7 +75,9 @@ def explore_all(faults: int, copies: int, *, person: bool) -> int:
     for broken in found.broken:
         click.echo(broken)
     figures = f"{found.schedules:,} schedules, {found.states:,} states, {found.steps:,} steps"
-    click.echo(f"{figures}, at most {faults} faults each, in {found.seconds:.0f} s: {len(found.broken)} violations")
+    click.echo(
+        f"{figures}, at most {faults} faults each, in {found.seconds:.0f} s of CPU: {len(found.broken)} violations"
+    )
     return len(found.broken)
 
 

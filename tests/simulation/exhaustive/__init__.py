@@ -6,7 +6,8 @@
     who goes on, what goes wrong, time passes   one choice at each stop                      (play)
     search                                      all choices, depth first, by running again   (search)
     equivalence                                 a state that was seen before is not left twice: store, queue, clock,
-                                                faults, what the judge has seen, and all answers that each actor had
+                                                late requests, the judge, what each actor asks and what it was answered,
+                                                as far as it remembers                       (equal)
 
 The code is deterministic between two requests, so the answers that an actor had, and when, are its state. Requests that
 only recovery makes on records that nobody else touches are no choice.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
 from botocore.exceptions import ReadTimeoutError
@@ -21,7 +20,9 @@ from jobclaim.jobs.storage.resilience import is_transient
 from jobclaim.recovery import sweep
 from tests.simulation.client import BY_STATE
 from tests.simulation.dynamodb import Database, refusal
+from tests.simulation.exhaustive.equal import is_void
 from tests.simulation.faults import Faults
+from tests.simulation.judge.facts import Facts
 from tests.simulation.judge.oracle import Oracle
 from tests.simulation.line import ENDPOINT, Line, Process, Shared
 from tests.simulation.queues import TASK, Message
@@ -31,6 +32,9 @@ from tests.simulation.world import Crash, World
 LATER_MS: Final = 31_000
 """Time passes once, by more than a lease and more than the wait before a message is sent again."""
 JOB: Final = "job"
+FAULTS: Final = ("crash", "throttled", "answer lost", "late")
+"""What may go wrong with a write. At most two in a run: the third try of a request (`TRIES`) is always answered."""
+UNANSWERED: Final = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,32 @@ class Actor:
     process: Process
     run: greenlet
     wants: str = "start"
+    request: str = ""
     heard: list[str] = field(default_factory=list)
     over: bool = False
 
+    def state(self) -> tuple[object, ...]:
+        """Give what its next steps follow from."""
+        if self.over:
+            return (self.process.name,)
+        return self.process.name, self.wants, self.request, self.heard, self.process.token
 
-Chooser = Callable[[Callable[[], str], list[str]], int]
+
+class Option(NamedTuple):
+    """What may happen next.
+
+    Attributes
+    ----------
+    fault : bool
+        Whether it is something that goes wrong.
+    """
+
+    name: str
+    take: Callable[[], None]
+    fault: bool = False
+
+
+Chooser = Callable[[Callable[[], str], list[Option]], int]
 """Gets what gives the state, and its options; gives the number of the one that is taken."""
 
 
@@ -121,36 +146,43 @@ class Play:
                         actor.process.kind != "recovery"
                     ):  # which looks at the clock: to begin changes nothing for others
                         self._resume(actor, "")
-                while options := self._options():
-                    names = list(options)
-                    number = self._choose(self._state, names) if len(names) > 1 else 0
-                    self.choices.append(names[number])
-                    options[names[number]]()
+                while True:
+                    options = self.options()
+                    number = self._choose(self.state, options)
+                    if not options:
+                        break
+                    self.choices.append(options[number].name)
+                    self.struck += options[number].fault
+                    options[number].take()
                 self._conclude()
             finally:
                 for actor in self.actors:
                     actor.run.throw(GreenletExit)
 
-    def _options(self) -> dict[str, Callable[[], None]]:
-        found: dict[str, Callable[[], None]] = {}
+    def options(self) -> list[Option]:
+        """Give what may happen next, first what is no fault."""
+        self.late = [late for late in self.late if not is_void(late[2], self.stored(), self.oracle)]
+        found, faults = [], []
         for actor in self.actors:
-            if actor.over or (actor.wants == "receive" and not self.messages):
-                continue
             name = f"{actor.process.name} {actor.wants}"
-            found[name] = partial(self._resume, actor, "")
-            for fault in self._faults(actor):
-                found[f"{name}: {fault}"] = partial(self._strike, actor, fault)
-        for number in range(len(self.late)):
-            found[f"late request {number} arrives"] = partial(self._arrive, number)
-        if not self.passed and found:
-            found["time passes"] = self._pass_time
-        return found
+            if actor.over:
+                continue
+            if actor.wants == "receive":
+                messages = sorted(set(self.messages), key=str)
+                found += [Option(f"{name} {one}", partial(self._receive, actor, one)) for one in messages]
+                continue
+            found.append(Option(name, partial(self._resume, actor, "")))
+            if actor.wants == "update_item" and self.struck < self.small.faults:
+                # what is read again is read later, which is a choice as it is
+                faults += [Option(f"{name}: {one}", partial(self._strike, actor, one), fault=True) for one in FAULTS]
+        arrivals = [Option(f"late request {n} arrives", partial(self._arrive, n)) for n in range(len(self.late))]
+        passing = [] if self.passed or not found + arrivals else [Option("time passes", self._pass_time)]
+        return [*found, *arrivals, *passing, *faults]
 
-    def _faults(self, actor: Actor) -> tuple[str, ...]:
-        """Give what may go wrong with an actor's next request."""
-        if self.struck >= self.small.faults or actor.wants != "update_item":
-            return ()  # what is read again is read later, which is a choice as it is
-        return ("crash", "throttled", "answer lost", "late")
+    def _receive(self, actor: Actor, message: tuple[str, int | None]) -> None:
+        self.messages.remove(message)
+        actor.process.attempt = message[1]
+        self._resume(actor, "")
 
     def _resume(self, actor: Actor, fault: str) -> None:
         self.steps += 1
@@ -159,7 +191,6 @@ class Play:
             actor.over = True
 
     def _strike(self, actor: Actor, fault: str) -> None:
-        self.struck += 1
         actor.process.disturbed_at = self.world.now
         self._resume(actor, fault)
 
@@ -173,7 +204,12 @@ class Play:
         for actor in self.actors:
             actor.process.disturbed_at = self.world.now
 
-    def _state(self) -> str:
+    def stored(self) -> Facts:
+        """Give the job as it is stored."""
+        return Facts(self.database.items(self.settings.job_table)[JOB])
+
+    def state(self) -> str:
+        """Give what everything that may follow depends on, but for the number of faults that are left."""
         items = {table: self.database.items(table) for table in (self.settings.job_table, self.settings.fleet_table)}
         judge = self.oracle
         seen = [
@@ -182,13 +218,11 @@ class Play:
             sorted(map(str, judge.charged.items())),
             sorted(map(str, judge.messages.items())),
         ]
-        actors = [
-            (actor.process.name, actor.wants, actor.heard, actor.over, actor.process.token) for actor in self.actors
-        ]
+        actors = [actor.state() for actor in self.actors]
         late = [(operation, request) for _, operation, request, _ in self.late]
-        whole = [items, seen, actors, sorted(map(str, self.messages)), late, self.struck, self.passed]
-        text = json.dumps(whole, sort_keys=True)
-        return hashlib.blake2b(min(text, _swapped(text)).encode(), digest_size=16).hexdigest()
+        late.sort(key=str)
+        whole = [items, seen, actors, sorted(map(str, self.messages)), late, self.passed]
+        return json.dumps(whole, sort_keys=True)
 
     # --- actors
     def _add(self, name: str, kind: str, live: Callable[[Actor], None]) -> None:
@@ -203,9 +237,9 @@ class Play:
         actor = Actor(process, greenlet(run, parent=self._hub))
         self.actors.append(actor)
 
-    def stop(self, actor: Actor, wants: str) -> str:
+    def stop(self, actor: Actor, wants: str, request: str = "") -> str:
         """Let others go on; gives what goes wrong with what it wants."""
-        actor.wants = wants
+        actor.wants, actor.request = wants, request
         fault = str(self._hub.switch())
         if fault == "crash":
             raise Crash
@@ -233,17 +267,14 @@ class Play:
         for number in range(2):
             actor.heard = [f"after {number} messages"]  # and a child of its own for each: it remembers nothing
             self.stop(actor, "receive")
-            repo = self.repo(actor)
-            job_id, attempt = self.messages.pop(0)
-            actor.heard.append(f"message {attempt}")
-            actor.process.attempt = attempt
+            repo, attempt = self.repo(actor), actor.process.attempt
             try:
-                job = repo.claim_job(job_id, worker_id=actor.process.name, attempt=attempt, task=TASK, when_due=True)
+                job = repo.claim_job(JOB, worker_id=actor.process.name, attempt=attempt, task=TASK, when_due=True)
             except JobError as error:
                 actor.heard.append(type(error).__name__)
                 continue
             if job is not None:
-                self.oracle.rightful(job, Message(job_id, attempt, 0), self.world.now)
+                self.oracle.rightful(job, Message(JOB, attempt, 0), self.world.now)
                 self._body(actor, repo, job)
 
     def _body(self, actor: Actor, repo: JobRepo, job: Job) -> None:
@@ -267,6 +298,7 @@ class Play:
         repo = self.repo(actor)
         try:
             job = repo.get_job(JOB)
+            actor.heard = [str(job.status)]  # what follows rests on this, and on what it reads next
             if job.status is JobStatus.PENDING:
                 repo.cancel_job(JOB)
             elif job.status is JobStatus.FAILED:
@@ -310,12 +342,6 @@ class Play:
             yield
 
 
-def _swapped(text: str) -> str:
-    """Give a state with the workers' names exchanged: which of the two is which is no difference."""
-    renamed = text.replace("worker0", "worker-").replace("worker1", "worker0").replace("worker-", "worker1")
-    return json.dumps(json.loads(renamed), sort_keys=True)
-
-
 class SteppedLine(Line):
     """A client that stops before each request on a job.
 
@@ -331,7 +357,7 @@ class SteppedLine(Line):
         play, actor = self._play, self._actor
         if operation == "query" or request.get("TableName") == play.settings.fleet_table:
             return self._carry_out(operation, request, self._writer(request))[0]
-        fault = play.stop(actor, operation)
+        fault = play.stop(actor, operation, json.dumps(request, sort_keys=True))
         writer = self._writer(request)
         if fault == "throttled":
             return self._failed(refusal("ThrottlingException", "slow down"))
@@ -352,7 +378,14 @@ class SteppedLine(Line):
         return answer
 
     def _failed(self, error: Exception) -> Any:
-        """Raise what the actor hears. Errors that pass by themselves are one: the code tries again after each."""
-        told = "nothing" if is_transient(error) else f"{type(error).__name__} {getattr(error, 'response', '')}"
-        self._actor.heard.append(f"{self._play.passed} {told}")
+        """Raise what the actor hears.
+
+        After an error that passes the code makes the same request again. What it remembers of the error is only that
+        there was one, and workers not even that: what they write they may write twice (`Transition.is_repeatable`).
+        """
+        heard = self._actor.heard
+        if not is_transient(error):
+            heard.append(f"{self._play.passed} {type(error).__name__} {getattr(error, 'response', '')}")
+        elif self._actor.process.kind != "worker" and UNANSWERED not in heard[-1:]:
+            heard.append(UNANSWERED)
         raise error

@@ -12,9 +12,14 @@ from typing import Final
 import click
 import structlog
 
-from tests.simulation.exhaustive.play import Play, SeenBefore, Small
+from tests.simulation.exhaustive.equal import digest
+from tests.simulation.exhaustive.play import Option, Play, SeenBefore, Small
 from tests.simulation.world import Broken
 
+Due = list[list[list[int]]]
+"""Choices to follow, by the number of faults in them, the fewest first.
+
+So a state that is reached again has been left with as many faults still to come, or with more."""
 PROGRESS: Final = 5_000
 """Schedules between two lines of progress."""
 
@@ -28,11 +33,13 @@ class Found:
     schedules : int
         Runs: orders of events that differ in more than the order of what cannot be told apart.
     states : int
-        Points of choice that differ.
+        Points of choice, and ends, that differ.
     broken : list of str
         Promises that were broken, each with the choices that lead there.
     complete : bool
         Whether everything was explored.
+    seconds : float
+        Of the processor's time.
     """
 
     schedules: int = 0
@@ -43,41 +50,47 @@ class Found:
     seconds: float = 0.0
 
 
-def explore(small: Small, *, seconds: float | None = None, most_broken: int = 3) -> Found:
+def explore(small: Small, *, seconds: float | None = None, most_broken: int = 3, kind: type[Play] = Play) -> Found:
     """Explore a small world, for so many seconds at most."""
     gc.freeze()
-    found, seen, due, began = Found(), set[str](), [list[int]()], time.monotonic()
+    found, seen, began = Found(), set[bytes](), time.monotonic()
+    used = time.process_time()
+    due: Due = [[[]], *([] for _ in range(small.faults))]
     logging_before = structlog.get_config()
     silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=silent, processors=[], cache_logger_on_first_use=False)
     try:
-        while due and len(found.broken) < most_broken:
+        while any(due) and len(found.broken) < most_broken:
             if seconds is not None and time.monotonic() - began > seconds:
                 found.complete = False
                 break
-            _follow(small, due.pop(), seen, due, found)
+            _follow(kind, small, next(filter(None, due)).pop(), seen, due, found)
+            if found.schedules % PROGRESS == 0:
+                left = sum(map(len, due))
+                click.echo(f"{found.schedules:,} schedules, {len(seen):,} states, {left:,} to follow", err=True)
     finally:
         structlog.configure(**logging_before)
-    found.states, found.seconds = len(seen), time.monotonic() - began
+    found.states, found.seconds = len(seen), time.process_time() - used
     return found
 
 
-def _follow(small: Small, path: list[int], seen: set[str], due: list[list[int]], found: Found) -> None:
+def _follow(kind: type[Play], small: Small, path: list[int], seen: set[bytes], due: Due, found: Found) -> None:
     taken: list[int] = []
 
-    def choose(state: Callable[[], str], options: list[str]) -> int:
+    def choose(state: Callable[[], str], options: list[Option]) -> int:
         at = len(taken)
         if at < len(path):
             taken.append(path[at])
             return path[at]
-        if (reached := state()) in seen:
+        if (reached := digest(state())) in seen:
             raise SeenBefore
         seen.add(reached)
-        due.extend([*taken, number] for number in range(len(options) - 1, 0, -1))
+        for number in range(len(options) - 1, 0, -1):
+            due[play.struck + options[number].fault].append([*taken, number])
         taken.append(0)
         return 0
 
-    play = Play(small, choose)
+    play = kind(small, choose)
     try:
         play.run()
     except SeenBefore:
@@ -88,6 +101,3 @@ def _follow(small: Small, path: list[int], seen: set[str], due: list[list[int]],
         found.broken.append(f"{error!r}\n  " + "\n  ".join(play.choices))
     found.schedules += 1
     found.steps += play.steps
-    if found.schedules % PROGRESS == 0:
-        figures = f"{found.schedules:,} schedules, {len(seen):,} states, {len(due):,} to follow"
-        click.echo(figures, err=True)
