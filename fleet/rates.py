@@ -61,7 +61,7 @@ class RateLimit:
         InvalidInput
             The value is not a rate, or is zero.
         """
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*([smh]))?\s*", str(rate))
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e-\d+)?)\s*(?:/\s*([smh]))?\s*", str(rate))
         per_second = float(found[1]) / _UNITS[found[2] or "s"] if found else 0.0
         if not 1e-5 <= per_second <= 1000 or isinstance(burst, bool) or not 1 <= burst <= 100_000:
             raise InvalidInput(
@@ -162,7 +162,6 @@ def _believed(seen: Seen, limit: RateLimit, now: int) -> Seen:
         spent=seen.spent if seen.spent <= _latest_spent(limit, now) else 0,
         tat=seen.tat if seen.since <= now + BELIEVED_AHEAD_MS * 1000 else 0,
         again=seen.again if seen.again <= _latest_again(limit, now) else 0,
-        since=seen.since,
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from tests.simulation.expressions import Item, condition, number, plain, update
+from tests.simulation.expressions import Item, condition, number, plain, unused, update
 
 ITEM_LIMIT: Final = 400 * 1024
 WRITE_UNIT: Final = 1024
+EXPRESSIONS: Final = [f"{kind}Expression" for kind in ("Condition", "KeyCondition", "Update", "Projection", "Filter")]
 BATCH_LIMIT: Final = 100
 TRANSACTION_LIMIT: Final = 100
 TOKEN_MS: Final = 600_000
@@ -172,6 +173,10 @@ class Database:
         name = request["TableName"]
         if name not in self._tables:
             raise refusal("ResourceNotFoundException", f"table {name} does not exist")
+        given = (*request.get("ExpressionAttributeNames", ()), *request.get("ExpressionAttributeValues", ()))
+        texts = tuple(request[kind] for kind in EXPRESSIONS if kind in request) if given else ()
+        if spare := unused(texts, given):
+            raise refusal("ValidationException", f"Value provided in ExpressionAttributeValues unused: {spare}")
         return self._tables[name]
 
     def _checked(self, table: Table, key: str, request: Request) -> Item | None:

@@ -17,6 +17,7 @@ Update = Callable[[Item, Item, Names, Values], None]
 """Gets the item as it was and the new one, which it changes."""
 
 TOKENS: Final = re.compile(r"\s*(<>|<=|>=|[()=<>,+-]|[#:\w][#:\w.]*)")
+PLACEHOLDERS: Final = re.compile(r"[#:]\w+")
 COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": lambda left, right: bool(left < right),
     "<=": lambda left, right: bool(left <= right),
@@ -38,6 +39,13 @@ def condition(text: str) -> Condition:
 def update(text: str) -> tuple[Update, ...]:
     """Parse an update expression into its assignments."""
     return Parser(text).assignments()
+
+
+@lru_cache(maxsize=2048)
+def unused(texts: tuple[str, ...], given: tuple[str, ...]) -> list[str]:
+    """Give the names and values that no expression uses: DynamoDB refuses them."""
+    used = set(PLACEHOLDERS.findall(" ".join(texts)))
+    return [name for name in given if name not in used]
 
 
 def plain(value: Value) -> Any:

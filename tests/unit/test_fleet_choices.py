@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobclaim.fleet.breaker import TRUSTED_MS, Breaker, Breakers
 from jobclaim.fleet.rates import Coming as Asks
 from jobclaim.fleet.rates import RateLimit, Seen, Turn, next_step
 from jobclaim.jobs import InvalidInput, Job, JobStatus
+from jobclaim.jobs.protocol.releases import Held
 from jobclaim.workers.attempt import admission
 from tests.simulation.client import ModelClient
 from tests.support.clock import ManualClock
@@ -180,3 +182,145 @@ def test_only_a_probe_that_succeeds_says_that_it_closed(client: ModelClient, clo
         one.succeeded(BANK)  # nothing was open
 
     assert [line["event"] for line in logs] == ["breaker.closed"]
+
+
+def test_a_breaker_that_opens_for_long_stays_open_for_that_long(client: ModelClient, clock: ManualClock) -> None:
+    slow = replace(BANK, open_seconds=3_600)
+    one, other = breakers(client, clock), breakers(client, clock)
+    assert [one.failed(slow), one.failed(slow)] == [0, clock() + 3_600_000]
+
+    clock.advance(3_599)
+    assert one.ask(slow) == other.ask(slow) == clock() + 1_000
+
+
+def test_a_call_may_be_made_where_another_process_has_closed_the_breaker(
+    client: ModelClient, clock: ManualClock
+) -> None:
+    one = opened(client, clock)
+    clock.advance(30 - TRUSTED_MS / 2000)
+    other = breakers(client, clock)
+    assert other.ask(BANK) > 0
+    clock.advance(TRUSTED_MS / 2000)
+    assert one.ask(BANK) == 0
+    one.succeeded(BANK)
+
+    counted = Counted(client)
+    other._client = lambda: counted
+    assert other.ask(BANK) == 0, "what it read is young, so it asks to be the probe, and is told"
+    assert other.ask(BANK) == 0, "and remembers"
+    assert counted.asked == ["update_item"]
+
+
+def test_who_may_not_probe_is_told_until_when_another_process_has_opened_it_again(
+    client: ModelClient, clock: ManualClock
+) -> None:
+    one = opened(client, clock)
+    clock.advance(30 - TRUSTED_MS / 2000)
+    other = breakers(client, clock)
+    assert other.ask(BANK) > 0
+    clock.advance(TRUSTED_MS / 2000)
+    assert one.ask(BANK) == 0
+    until = one.failed(BANK)
+
+    assert other.ask(BANK) == until == clock() + 30_000
+
+
+# --- limits at a start
+class Asked:
+    """The limits of a fleet: what was asked of them, and what they say."""
+
+    def __init__(self, turn: Turn, *, room: bool = True, now: int = 10**12) -> None:
+        self.asked: list[Any] = []
+        self.turn, self.room, self.at = turn, room, now
+        self.longest_patience_ms = 60_000
+
+    def enter(self, name: str, limit: int, job: Job) -> bool:
+        self.asked.append(("enter", name, limit))
+        return self.room
+
+    def leave(self, name: str, job: Job) -> None:
+        self.asked.append(("leave", name))
+
+    def reserve(self, name: str, limit: RateLimit, coming: Asks) -> Turn:
+        self.asked.append(coming)
+        return self.turn
+
+    def wait_until(self, at: int) -> None:
+        self.asked.append(("wait", at))
+        self.at = max(self.at, at)
+
+    def now(self) -> int:
+        return self.at
+
+
+PENDING = Job(job_id="j", task="t", queue="q", status=JobStatus.PROCESSING, attempt=3, lease_expires_at=10**12 + 500)
+START = Turn(10**12 + 400, reserved=True, starts=True)
+
+
+def asked(limits: Asked, job: Job = PENDING, name: str = "t/1", **task: Any) -> Any:
+    usual = {"name": "t", "rate_limit": "1/m", "rate_burst": 1, "soft_time_limit": 600, "time_limit": 900}
+    made: Any = limits
+    return admission.ask(SimpleNamespace(concurrency_limit=2, **{**usual, **task}), job, name, made, now=10**12)
+
+
+def test_a_start_is_waited_for_and_keeps_its_slot() -> None:
+    limits = Asked(START)
+
+    assert asked(limits) is None
+    assert limits.asked == [("enter", "t/1", 2), Asks(), ("wait", START.at)]
+
+
+@pytest.mark.parametrize(("name", "left"), [("t/1", [("leave", "t/1")]), ("", [])])
+@pytest.mark.parametrize("rate", ["1/m", None])
+def test_a_start_that_comes_when_the_lease_is_over_is_none_and_frees_the_slot(
+    name: str, left: list[Any], rate: str | None
+) -> None:
+    job = replace(PENDING, lease_expires_at=10**12 + 400)
+    limits = Asked(START, now=10**12 + 400 * (not rate))
+
+    hold = asked(limits, job, name, rate_limit=rate)
+
+    assert (hold.until, hold.slot, hold.held) == (10**12 + 400, 0, Held.LATE)
+    assert [one for one in limits.asked if one == ("leave", "t/1")] == left
+
+
+@pytest.mark.parametrize("reserved", [True, False])
+def test_a_job_that_waits_for_its_turn_frees_its_slot_and_keeps_the_turn_that_is_its_own(reserved: bool) -> None:
+    limits = Asked(Turn(10**12 + 9_000, reserved=reserved))
+
+    hold = asked(limits)
+
+    assert (hold.until, hold.slot, hold.held) == (10**12 + 9_000, (10**12 + 9_000) * reserved, Held.RATE_LIMIT)
+    assert limits.asked[-1] == ("leave", "t/1")
+
+
+def test_a_job_without_a_slot_asks_for_no_start_and_waits_longer_each_time() -> None:
+    limits = Asked(START, room=False)
+
+    hold = asked(limits, replace(PENDING, charged=1))
+
+    assert limits.asked == [("enter", "t/1", 2)]
+    assert (hold.slot, hold.held) == (0, Held.CONCURRENCY_LIMIT)
+    assert 1_000 <= hold.until - 10**12 <= 2_000
+    waits = [admission.backoff_ms(times, draw=lambda: 1.0) for times in (0, 1, 2, 3, 6, 40)]
+    assert waits == [1_000, 1_000, 2_000, 4_000, 30_000, 30_000]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, Asks()),
+        ({"claimed_at": 5_001}, Asks()),
+        ({"claimed_at": 5_002}, Asks(8_000, holder=False, late=True)),
+        ({"slot": 10**12 + 1_000}, Asks(8_000, holder=True)),
+        ({"slot": 10**12 + 1_001}, Asks(8_000, holder=True, late=True)),
+        ({"slot": 10**12 - 5_000}, Asks(8_000, holder=True)),
+        ({"slot": 10**12 - 5_001}, Asks(8_000, holder=True, late=True)),
+        ({"slot": 10**12, "attempt": 2}, Asks(40_000, holder=True)),
+        ({"slot": 10**12, "attempt": 2, "charged": 1}, Asks(8_000, holder=True)),
+    ],
+)
+def test_how_a_job_asks_follows_from_its_turn_and_its_message(values: dict[str, Any], expected: Asks) -> None:
+    job = replace(PENDING, **{"attempt": 1, "available_at": 1, **values})
+
+    assert admission.coming_of(job, RateLimit.parse("0.5/s"), 10**12, 60_000) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from jobclaim.jobs import FailureKind, Job, JobError, JobRepo, JobStatus, StoreUnavailable
 from jobclaim.jobs.model import DeadState
+from jobclaim.jobs.transitions import Move
 from jobclaim.recovery import handling
 from jobclaim.recovery.decide import Figures, decide
 from jobclaim.recovery.handling import SEND_FAILURES, JobHandler, Messages
@@ -120,3 +122,85 @@ def test_a_job_that_cannot_be_settled_is_read_again_and_only_our_own_errors_are_
 
     assert one.counts["failed"] == 1
     assert [(line["error"], line["reason"]) for line in logs] == [(type(error).__name__, reason)]
+
+
+def orphan(repo: JobRepo, clock: ManualClock, **how: Any) -> Job:
+    """A job whose claim is over."""
+    repo.create_job("t", job_id="j", **how)
+    claim = repo.claim_job("j")
+    assert claim is not None
+    clock.advance(claim.lease_ms / 1000 + 1)
+    return repo.get_job("j")
+
+
+def lost(repo: JobRepo, clock: ManualClock) -> Job:
+    """A job whose message was lost."""
+    job = repo.create_job("t", job_id="j")
+    repo.table.apply(job, Move.DISPATCH, replace(job, dispatches=0))
+    return repo.get_job("j")
+
+
+def unclaimed(repo: JobRepo, clock: ManualClock) -> Job:
+    """A job whose only message led to no claim."""
+    job = repo.create_job("t", job_id="j")
+    clock.advance(100_000)
+    return job
+
+
+def too_late(repo: JobRepo, clock: ManualClock) -> Job:
+    """A job that is not to start any more."""
+    job = repo.create_job("t", job_id="j", start_by=clock() + 10_000)
+    clock.advance(11)
+    return job
+
+
+def due_again(repo: JobRepo, clock: ManualClock) -> Job:
+    """A failed job whose rule starts it again."""
+    repo.create_job("t", job_id="j")
+    repo.claim_job("j")
+    repo.update_status("j", "FAILED", error="no", kind=FailureKind.TRANSIENT)
+    clock.advance(10)
+    return repo.get_job("j")
+
+
+CASES = [orphan, lost, unclaimed, too_late, due_again]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_another_pass_has_done_is_done_with_and_counted_as_refused(
+    repo: JobRepo, clock: ManualClock, case: Any
+) -> None:
+    line, job = Line(), case(repo, clock)
+    assert handler(repo, line).handle(job) is True
+    sent, one = list(line.sent), handler(repo, line)
+
+    assert one.handle(job) is True
+    assert dict(one.counts) == {"examined": 1, "refused": 1}
+    assert line.sent == sent
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_pass_has_done_need_not_be_read_again(repo: JobRepo, clock: ManualClock, case: Any) -> None:
+    one = handler(repo, Line())
+    assert one.handle(case(repo, clock)) is True
+    assert one.counts["refused"] == one.counts["failed"] == one.counts["unsent"] == 0
+
+
+def test_a_queue_that_fails_is_left_alone_after_so_many_failures_in_a_row(repo: JobRepo, clock: ManualClock) -> None:
+    line, job = Line(), orphan(repo, clock, on_orphan="retry", max_attempts=2)
+    line.fails = True
+    messages = Messages(line, lambda _: 0, 10)
+    sends = [messages.may_send() and messages.send(job, 0) for _ in range(SEND_FAILURES + 2)]
+    assert (sends, messages.may_send()) == ([False] * (SEND_FAILURES + 2), False)
+    line.fails = False
+
+    one = JobHandler(repo, messages, Figures(SETTINGS))
+    assert one.handle(job) is True
+    assert (one.counts["unsent"], line.sent) == (1, []), "the attempt is ended, its message comes with a later pass"
+
+
+@pytest.mark.parametrize(("backlog", "sent"), [(0, 9), (1, 3)])
+def test_a_queue_with_a_backlog_gets_as_many_repeated_messages_as_its_cap(backlog: int, sent: int) -> None:
+    messages = Messages(Line(), lambda _: backlog, 3)
+
+    assert sum(messages.may_send_again("q") for _ in range(9)) == sent
