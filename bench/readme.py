@@ -44,7 +44,7 @@ def _price(rows: Sequence[Row]) -> str:
     """Write the price by default, and that without the list of completed jobs, which the table compares."""
     numbers = {row.key: row.numbers for row in rows}
     without, by_default = numbers[OURS] or {}, numbers.get(LISTED)
-    less = f"{without['write_units']:.2f} write units and ${without['dollars']:.2f} where completed jobs are not listed"
+    less = f"{without['write_units']:.2f} write units and ${without['dollars']:.2f} if completed jobs are not listed"
     if by_default is None:
         return f"- **Price**: {without['requests']:.2f} requests, {less}."
     return (
@@ -62,9 +62,9 @@ def _speed(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
     )
     shown += f" (SQS/DynamoDB) with {about['processes']} processes on {about['cores']} cores"
     if plain is not None:
-        shown += f"; Celery {plain['per_second_with_latency']:.0f}"
+        shown += f"; Celery: {plain['per_second_with_latency']:.0f}"
     if best is not None and best.numbers is not None and best.key != figures.PLAIN:
-        shown += f", the fastest peer on SQS, {best.title}, {best.numbers['per_second_with_latency']:.0f}"
+        shown += f"; the fastest peer on SQS, {best.title}: {best.numbers['per_second_with_latency']:.0f}"
     return f"{shown}."
 
 

@@ -133,7 +133,7 @@ def cost_table(load: Load) -> str:
     """Return dollars per month, as a Markdown table."""
     by_service = dollars(load)
     rows = [(name, *_both(amount, load)) for name, amount in by_service.items()]
-    rows.append(("**together**", *_both(sum(by_service.values()), load)))
+    rows.append(("**total**", *_both(sum(by_service.values()), load)))
     units = load.table_writes + load.index_writes
     provisioned = units / FILL * PROVISIONED_WRITE_MONTH
     rows.append(("DynamoDB's job writes, on demand", *_both(units * cost.HOURS * 3_600 * cost.WRITE_UNIT, load)))

@@ -205,7 +205,7 @@ class TestReadme:
         assert made.endswith(f"{readme.END}\nafter\n")
         assert "old" not in made
         assert "**Faults**" in made
-        assert "300 jobs/s at 10/5 ms (SQS/DynamoDB) with 8 processes on 2 cores; Celery 30." in made
+        assert "300 jobs/s at 10/5 ms (SQS/DynamoDB) with 8 processes on 2 cores; Celery: 30." in made
         assert readme.written(made, result) == made
 
     def test_a_readme_without_markers_is_refused(self, result: dict[str, Any]) -> None:
