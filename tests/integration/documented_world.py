@@ -125,6 +125,7 @@ def documented_world(folder: Path) -> Iterator[World]:
         wait_time_seconds=1,
         polling_interval_seconds=0.1,
         heartbeat_seconds=1,
+        index_shards=1,  # each list reads a page of each shard of each queue
     )
     with ExitStack() as exits:
         aws = exits.enter_context(local_aws(base))

@@ -63,8 +63,19 @@ def run(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.C
     return warm.run([*CLI, *arguments], env=env, cwd=cwd)
 
 
+def ends_all(dev: ManagedProcess, number: signal.Signals) -> None:
+    """Send one signal, as a terminal does, which ends everything."""
+    children = children_of(dev.pid)
+    assert len(children) == 4
+    dev.send(number)
+    assert dev.wait_for_exit(30) == 0
+    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
+
+
 @pytest.mark.timeout(240)
-def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path: Path) -> None:
+def test_jobs_submitted_from_another_terminal_run_until_one_sigint_ends_all(
+    dev: ManagedProcess, tmp_path: Path
+) -> None:
     letter = tmp_path / "letter.txt"
     letter.write_text("to be or not to be")
     environment = printed_environment(dev)
@@ -97,15 +108,7 @@ def test_jobs_submitted_from_another_terminal_run(dev: ManagedProcess, tmp_path:
     assert run(environment, "show", record["job_id"], cwd=tmp_path).returncode == 0
     again = run(environment, "submit", "examples.plain_count_words", "--kwargs", by_hand, "--wait", cwd=tmp_path)
     assert json.loads(again.stdout)["result"] == {"words": 6}, again.stderr + dev.describe()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_ends_all_processes(dev: ManagedProcess, number: signal.Signals) -> None:
-    children = children_of(dev.pid)
-    assert len(children) == 4
-    dev.send(number)
-    assert dev.wait_for_exit(30) == 0
-    wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
+    ends_all(dev, signal.SIGINT)
 
 
 def test_a_part_that_dies_ends_the_others_and_says_so(dev: ManagedProcess) -> None:
@@ -116,10 +119,10 @@ def test_a_part_that_dies_ends_the_others_and_says_so(dev: ManagedProcess) -> No
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "no child is left")
 
 
-def test_tasks_written_after_the_start_run_and_the_printed_environment_names_them(tmp_path: Path) -> None:
-    """The README's order: `jobclaim dev`, then tasks.py."""
+def test_tasks_written_after_the_start_run_until_one_sigterm_ends_all(tmp_path: Path) -> None:
+    """The README's order: `jobclaim dev`, then tasks.py; the printed environment names them."""
     tasks = TASKS | {"PYTHONPATH": "", "JOBCLAIM_TASK_MODULES": '["late_tasks.letters"]'}
-    argv = [*CLI, "dev", "--no-dashboard", "--concurrency", "1"]
+    argv = [*CLI, "dev", "--dashboard-port", "0", "--concurrency", "1"]
     with ManagedProcess("late", argv, log_dir=tmp_path, env=os.environ | tasks, cwd=tmp_path) as late:
         late.wait_for_line(r"Waiting for 'late_tasks.letters', of JOBCLAIM_TASK_MODULES", 30)
         (tmp_path / "making").mkdir()
@@ -134,3 +137,4 @@ def test_tasks_written_after_the_start_run_and_the_printed_environment_names_the
         done = warm.run(argv, env=env | printed_environment(late), cwd=tmp_path)
         assert done.returncode == 0, done.stderr + late.describe()
         assert json.loads(done.stdout)["result"] == 42
+        ends_all(late, signal.SIGTERM)

@@ -64,7 +64,9 @@ def make_session(aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setitem(sys.modules, MODULE, types.ModuleType(MODULE))
     queues = (QueueSpec(name="default"), QueueSpec(name="mail"))
     with lender(aws, "cli") as lend:
-        yield lambda **fields: Session(app=create_app(lend(**{"queues": queues, "task_modules": (MODULE,), **fields})))
+        yield lambda **fields: Session(
+            app=create_app(lend(**{"queues": queues, "task_modules": (MODULE,), "index_shards": 2, **fields}))
+        )
 
 
 @pytest.fixture

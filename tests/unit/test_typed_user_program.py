@@ -63,7 +63,16 @@ def mypy(interpreter: Path, folder: Path, plugins: str) -> str:
     (folder / "program.py").write_text(PROGRAM)
     (folder / "mypy.ini").write_text(f"[mypy]\nstrict = true\n{plugins}")
     run = subprocess.run(
-        [sys.executable, "-m", "mypy", "--python-executable", str(interpreter), "program.py"],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--cache-dir",
+            os.devnull,
+            "--python-executable",
+            str(interpreter),
+            "program.py",
+        ],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name not in ("MYPYPATH", "PYTHONPATH")},
         capture_output=True,
