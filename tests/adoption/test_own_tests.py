@@ -20,6 +20,7 @@ def environment(venv_python: Path) -> dict[str, str]:
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("host", GUIDES)
 def test_an_adopted_projects_own_tests_pass(host: str, command: str, venv_python: Path, tmp_path: Path) -> None:
+    """Takes up to 25 s: the project's own tests run in an environment into which the wheel was installed."""
     program, *words = COMMANDS[command]
     copy = copy_host(host, tmp_path, adopted=True)
     said = run([venv_python.parent / program, *words], cwd=copy, env=environment(venv_python))

@@ -85,6 +85,7 @@ def checked(folder: Path, python: Path, program: str) -> str:
 
 
 def test_a_users_program_passes_mypy_strict(folder: Path, venv_python: Path) -> None:
+    """Takes 15 s: mypy reads jobclaim and Celery from the beginning, as it does for a user the first time."""
     assert "no issues found" in checked(folder, venv_python, PROGRAM)
 
 

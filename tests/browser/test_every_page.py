@@ -78,6 +78,7 @@ def faults(visitor: Visitor) -> list[str]:
 def test_nothing_serious_is_found_on_any_page_in_either_theme(
     shop: Shop, browser: Browser, pages: tuple[str, ...]
 ) -> None:
+    """Takes 25 s: axe-core goes through every page twice."""
     wrong: dict[tuple[str, str], list[str]] = {}
     with visiting(browser, shop.url) as visitor:
         for path in pages:
@@ -138,6 +139,7 @@ def test_the_keyboard_is_enough(shop: Shop, browser: Browser) -> None:
 
 
 def test_markup_in_jobs_workers_and_breakers_does_nothing_in_a_browser(shop: Shop, browser: Browser) -> None:
+    """Takes 15 s: every page, and one of each job that holds markup, is loaded by a browser."""
     jobs = fill(shop.repo)
     with visiting(browser, shop.url) as visitor:
         visitor.page.add_init_script(SPY)

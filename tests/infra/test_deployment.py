@@ -123,6 +123,7 @@ def test_a_worker_runs_jobs_on_the_tables_and_queues_of_the_stack(aws: str, tmp_
 
 
 def test_beat_and_the_recovery_service_send_a_lost_message_again(aws: str, tmp_path: Path) -> None:
+    """Takes 15 s: a lost message is sent again once the job is late for its queue's SLA; both containers start cold."""
     built = settings(
         QueueSpec(name="default", soft_limit=20, hard_limit=30, sla_seconds=1),
         recovery_interval_seconds=1,
@@ -232,6 +233,7 @@ def start_with(stack: DeployedStack, built: Settings, folder: Path) -> str:
 def test_an_update_with_a_queue_more_and_one_less_loses_no_message_and_stops_no_worker(
     aws: str, tmp_path: Path
 ) -> None:
+    """Takes 15 s: the stack is deployed twice, and workers of both start cold."""
     limits = {"soft_limit": 20, "hard_limit": 30}
     old, new = QueueSpec(name="old", **limits), QueueSpec(name="new", **limits)
     default = QueueSpec(name="default", **limits)

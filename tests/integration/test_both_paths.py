@@ -171,6 +171,7 @@ def test_a_message_delivered_five_times_starts_one_body(stack: Stack, submit: Ca
 def test_a_stop_gives_back_what_may_run_again_and_fails_the_rest(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
+    """Takes 20 s: the stop waits out its timeout, since a body sleeps for longer."""
     with deployed(
         dynamodb_local,
         elasticmq,
@@ -221,6 +222,7 @@ def test_a_hard_limit_is_recorded_at_once(dynamodb_local: Endpoint, elasticmq: E
 def test_an_outage_during_the_last_write_costs_time_and_nothing_else(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
+    """Takes 15 s: the outage has to outlast the tries of one request."""
     with (
         faulty(dynamodb_local) as (proxy, through),
         deployed(through, elasticmq, tmp_path, task_modules=MODULES, run_dir=str(tmp_path)) as stack,

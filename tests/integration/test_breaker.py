@@ -70,6 +70,7 @@ def stack(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Iter
 
 
 def test_a_service_that_is_down_is_left_alone_and_every_job_completes_uncharged(stack: Stack, service: Service) -> None:
+    """Takes 35 s: the service is down for 30, in which the breaker tries it again several times."""
     stack.environment["FAKE_SERVICE_URL"] = service.url
     stack.worker("worker", "-c", str(PROCESSES))
     from jobclaim.workers import create_app

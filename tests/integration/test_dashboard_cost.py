@@ -153,6 +153,7 @@ def test_a_page_far_into_a_list_costs_as_the_first(watched: Watched) -> None:
 
 
 def test_every_page_costs_the_same_on_a_table_of_twice_the_size_and_more(watched: Watched) -> None:
+    """Takes 20 s: thousands of jobs are written for the pages to read."""
     for record in many_jobs.workers(watched.now):
         FleetRecords.of(watched.services.repo).beat(record)
     asked = [address for several in addresses().values() for address in several]

@@ -35,6 +35,7 @@ def processes_in(directory: Path) -> list[int]:
 
 @pytest.mark.timeout(LIMIT_SECONDS + 60)
 def test_the_demo_holds_every_promise_and_leaves_no_process(tmp_path: Path) -> None:
+    """Takes 20 s: a worker is killed, and recovery settles its jobs once it is taken for dead."""
     stage = tmp_path / "stage"
     run = subprocess.run(
         [*DEMO, "-o", "json", "--keep", str(stage)],

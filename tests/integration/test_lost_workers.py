@@ -101,7 +101,10 @@ def test_children_are_replaced_after_so_many_jobs(stack: Stack, submit: Callable
 
 
 def test_all_jobs_of_a_killed_worker_are_settled_in_time(stack: Stack, submit: Callable[..., str]) -> None:
-    """With default settings: hard limits of 30 min, so a lease that would end in 31."""
+    """With default settings: hard limits of 30 min, so a lease that would end in 31.
+
+    Takes 60 s: after as long without a heartbeat a worker is taken for dead.
+    """
     worker = stack.worker("worker", "-c", "4", "-Q", "default")
     failing = [submit("tests.sleep", 900) for _ in range(2)]
     again = [submit("tests.sleep_or_again", 900, on_orphan="retry") for _ in range(2)]

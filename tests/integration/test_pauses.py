@@ -58,6 +58,7 @@ def said(process: ManagedProcess, event: str, count: int = 1) -> None:
 
 @pytest.mark.timeout(240)
 def test_pauses_a_run_by_hand_and_a_purge_from_the_command_line(stack: Stack) -> None:
+    """Takes 20 s: each pause, and the end of each, has to reach a worker."""
     submit, repo = stack.submitter(), stack.repo
     worker = stack.worker("worker", "-Q", "default,mail", "-c", "2")
     beat = stack.celery("beat", "beat", "--pidfile", "")

@@ -76,6 +76,7 @@ def deploy(dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path) -> Ite
 
 
 def test_plain_messages_that_arrive_while_dynamodb_is_away_all_run_once_it_is_back(deploy: Deployment) -> None:
+    """Takes 15 s: a message that was tried in vain comes back after its visibility timeout."""
     worker = deploy.worker(2)
     deploy.proxy.refuse()
     sent = [deploy.send() for _ in range(MESSAGES)]
@@ -85,6 +86,7 @@ def test_plain_messages_that_arrive_while_dynamodb_is_away_all_run_once_it_is_ba
 
 
 def test_a_plain_message_outlives_the_child_that_was_to_make_a_job_of_it(deploy: Deployment) -> None:
+    """Takes 15 s: the message of the killed child comes back after its visibility timeout."""
     deploy.worker(1)
     child = int(deploy.stack.evidence.read_text().split()[2])
     deploy.proxy.weather = lambda operation: BLACK_HOLE if "Put" in operation or "Transact" in operation else None

@@ -166,6 +166,7 @@ def test_even_a_cold_stop_gives_running_jobs_back(deploy: Deploy) -> None:
 
 # --- cancels
 def test_a_running_job_that_sleeps_is_stopped_within_fifteen_seconds(deploy: Deploy, tmp_path: Path) -> None:
+    """Takes 15 s: the cancel waits for a heartbeat, and then for the body's grace."""
     with deploy() as here:
         stack, gate = here.stack, tmp_path / "gate"
         worker = stack.worker("worker", "-c", "3", "-Q", "default")

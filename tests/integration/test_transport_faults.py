@@ -80,6 +80,7 @@ def lines(worker: ManagedProcess, event: str, request: str = "polling SQS") -> i
 def test_a_thousand_jobs_survive_a_minute_of_faults(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
+    """Takes 70 s: the waits are the faults, one after another."""
     settings = {"queues": (SHORT_LIVED,), "stop_timeout_seconds": 2, "visibility_slack_seconds": 1}
     with deployment(dynamodb_local, elasticmq, tmp_path, **settings) as deploy:
         worker = deploy.stack.worker("worker", "-c", "4", "-Q", "default")

@@ -24,7 +24,10 @@ SEED = 20261121
 def test_no_promise_breaks_while_everything_else_does(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
-    """The short run, for every change; from a terminal it runs as long as one likes."""
+    """The short run, for every change; from a terminal it runs as long as one likes.
+
+    Takes 70 s: faults strike for half a minute, and what they struck has to be settled by recovery.
+    """
     urls = ["--dynamodb-url", dynamodb_local.endpoint_url, "--sqs-url", elasticmq.endpoint_url]
     asked = ["--minutes", "0.45", "--jobs", "260", "--seed", str(SEED), "--keep", str(tmp_path), "-o", "json"]
     ran = subprocess.run(
@@ -44,7 +47,10 @@ def test_no_promise_breaks_while_everything_else_does(
 def test_a_build_that_lets_copies_of_a_message_claim_again_is_found_out(
     dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
 ) -> None:
-    """The mutant is in `tests.support.broken_build`: its claim does not ask whether the job is PENDING."""
+    """The mutant is in `tests.support.broken_build`: its claim does not ask whether the job is PENDING.
+
+    Takes 35 s: the judge looks once everything has come to rest.
+    """
     calls = tuple(Call(0.02 * n, "quick", n) for n in range(30))
     plan = Plan(SEED, calls, (Strike(0.0, Kind.COPY_MESSAGES, 4.0, 1.0),), jobs=len(calls))
     endpoints = Endpoints(dynamodb_local.endpoint_url, elasticmq.endpoint_url)
