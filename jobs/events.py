@@ -280,7 +280,7 @@ job.duplicate_resent | dispatch | info | JOB
     The first submission may have failed between write and send; a second message does not start the job twice.
 edit.not_linked | dispatch | warning | JOB reason edited_from
     A job with an edited payload was submitted, but not linked to the job that it was made from.
-    DynamoDB did not answer. The job runs; only `jobclaim show` and the job's page do not name the other job.
+    DynamoDB did not answer. The job runs; but `show` and the job's page do not name the other job.
 message.not_built | bulk | warning | JOB error
     The job's message could not be built, so recovery will send it.
     It is part of a bulk submission; the job stays PENDING.

@@ -479,6 +479,7 @@ SCENARIOS: dict[str, Scenario] = {
     "export JOBCLAIM_TELEMETRY_ENDPOINT=http://localhost:4318": Scenario(UP),
 }
 
+CURVES = ("scaling", "sweep", "memory")
 ELSEWHERE: dict[str, str] = {
     "JOBCLAIM_TASK_MODULES='[\"tasks\"]' jobclaim dev": "tests/integration/test_dev.py",
     "jobclaim --app proj dev": "tests/unit/test_cli_development.py",
@@ -512,6 +513,7 @@ ELSEWHERE: dict[str, str] = {
     ),
     "jobclaim worker run -q websites -c 100 -- -P threads": "tests/integration/test_thread_workers.py",
     "python -m bench.scale --write": "tests/unit/test_scale.py",
+    **{f"python -m bench.curves {name} --write": "tests/unit/test_bench_curves.py" for name in CURVES},
     "python -m tests.fuzz --minutes 60": "tests/unit/test_fuzz.py",
     "python -m bench.verified": "tests/unit/test_guarantees.py",
     "python -m bench.readme": "tests/unit/test_bench_peers.py",
