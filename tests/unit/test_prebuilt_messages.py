@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -203,3 +204,14 @@ def test_nothing_is_sent_for_a_template_on_another_transport(sent: Sent) -> None
     assert not prebuilt._made(app, JOB, (None, None, 0)).envelope
     with app.connection_for_write() as connection:
         assert connection.SimpleQueue("default").qsize() == 0
+
+
+def test_a_template_that_cannot_be_made_now_is_made_later(
+    app: Celery, sent: Sent, by_celery: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as outage:
+        outage.setattr("base64.b64decode", Mock(side_effect=ValueError))
+        dispatch.publish(app, JOB)
+    dispatch.publish(app, JOB)
+    assert by_celery == [JOB.job_id]
+    assert len(sent.requests) == 2

@@ -44,15 +44,16 @@ def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
 
     If the send failed, ``handle.unsent`` is true, for callers that can try again sooner.
     """
-    handle = app.AsyncResult(job.job_id)
-    if job.dispatches:
-        wait = max(0, job.available_at - app.jobclaim.repo.clock()) / 1000
-        try:
-            return publish(app, job, wait, **options)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
-            log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
-            handle.unsent = True
-    return handle
+    if not job.dispatches:
+        return app.AsyncResult(job.job_id)
+    wait = max(0, job.available_at - app.jobclaim.repo.clock()) / 1000
+    try:
+        return publish(app, job, wait, **options)
+    except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+        log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
+        handle = app.AsyncResult(job.job_id)
+        handle.unsent = True
+        return handle
 
 
 def publish_if_unsent(app: Celery, job: Job, **options: Any) -> bool:

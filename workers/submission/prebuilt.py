@@ -100,7 +100,10 @@ def request_of(app: Any, job: Job, delay_seconds: int = 0) -> dict[str, Any] | N
     """Return the SendMessage request of a job's next message; ``None`` if Celery must send it."""
     if job.envelope or not PLAIN_ID.fullmatch(job.job_id) or not is_direct(app):
         return None
-    template = _template_of(app, job)
+    try:
+        template = _template_of(app, job)
+    except Exception:  # noqa: BLE001 - Celery's own way of sending raises it again, or does not fail
+        return None
     if not template.envelope:
         return None
     request = {"QueueUrl": template.url, "MessageBody": template.body(job.job_id, app.thread_oid)}
@@ -154,22 +157,18 @@ def _made(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
     """Let Celery build a message and replace the parts that differ; return an empty template for an unusual message."""
     from jobclaim.workers.transport.channel import Channel  # it loads boto3 and pycurl, which a first send does too
 
-    try:
-        with catching(app) as (producer, catcher):
-            if not isinstance(producer.channel, Channel):
-                return Template(made_for)
-            send(app, replace(job, job_id=MARK), producer=producer)
-        [request] = catcher.caught
-        envelope = base64.b64decode(request["MessageBody"], validate=True).decode()
-        properties = json.loads(envelope)["properties"]
-        body, tag = json.loads(envelope)["body"], properties["delivery_tag"]
-        call = base64.b64decode(body, validate=True).decode()
-    except Exception:  # noqa: BLE001 - Celery's own way of sending raises it again, or does not fail
-        return Template(made_for)
-    usual = properties.get("body_encoding") == "base64" and request.keys() == {"QueueUrl", "MessageBody"}
+    with catching(app) as (producer, catcher):
+        if not isinstance(producer.channel, Channel):
+            return Template(made_for)
+        send(app, replace(job, job_id=MARK), producer=producer)
+    [request] = catcher.caught
+    envelope = base64.b64decode(request["MessageBody"], validate=True).decode()
+    body, properties = (json.loads(envelope)[name] for name in ("body", "properties"))
+    call, tag, thread = base64.b64decode(body).decode(), properties["delivery_tag"], properties["reply_to"]
+    usual = properties["body_encoding"] == "base64" and request.keys() == {"QueueUrl", "MessageBody"} and thread
     if not usual or app.conf.task_send_sent_event or json.loads(call)[0] != [MARK]:
         return Template(made_for)
-    return Template(made_for, request["QueueUrl"], envelope.replace(body, BODY), call, tag, properties["reply_to"])
+    return Template(made_for, request["QueueUrl"], envelope.replace(body, BODY), call, tag, thread)
 
 
 def send(app: Any, job: Job, **options: Any) -> Any:
