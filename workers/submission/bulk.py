@@ -119,10 +119,7 @@ def submit_many(
     InvalidInput
         ``batch`` or ``threads`` is invalid; nothing was submitted. Refusals of single calls are in the report.
     """
-    if threads < 1 or (batch is not None and not 0 < len(batch) <= 200):
-        raise InvalidInput(
-            f"threads={threads!r} must be at least 1, and batch={batch!r} must be text of 1 to 200 characters"
-        )
+    _check(batch, threads)
     repeated, report = batch is not None, BulkReport(batch or uuid.uuid4().hex)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
@@ -141,6 +138,13 @@ def submit_many(
         progress(report)
     log.info("bulk.submitted", task=task.name, batch=report.batch, submitted=report.submitted, failed=report.failed)
     return report
+
+
+def _check(batch: str | None, threads: int) -> None:
+    if threads < 1:
+        raise InvalidInput(f"threads={threads!r} must be at least 1")
+    if batch is not None and not 0 < len(batch) <= 200:
+        raise InvalidInput(f"batch={batch!r} must be text of 1 to 200 characters")
 
 
 def as_call(item: Any) -> tuple[list[Any], dict[str, Any]]:
