@@ -129,9 +129,9 @@ def test_a_batch_tells_its_progress(jobclaim: Harness) -> None:
 
 
 def test_nonsense_is_refused_before_anything_is_written(jobclaim: Harness) -> None:
-    with pytest.raises(InvalidInput, match="^threads=0 must be at least 1$"):
+    with pytest.raises(InvalidInput, match=r"^threads=0 must be at least 1$"):
         note.submit_many([1], threads=0)
-    with pytest.raises(InvalidInput, match="^batch='' must be text"):
+    with pytest.raises(InvalidInput, match=r"^batch='' must be text"):
         note.submit_many([1], batch="")
     assert jobclaim.submitted == []
 
