@@ -105,6 +105,9 @@ def _answer(response: Any) -> Answer:
 class PatientClient(CurlClient):
     """A curl client that waits for its last answers: an aborted poll would leave a message hidden for hours."""
 
+    leaving = False
+    _timer: Any = None  # curl asks for one while `__init__` runs
+
     def __init__(self, hub: Any, patience_seconds: float) -> None:
         super().__init__(hub, max_clients=MAX_HANDLES)
         for handle in (self._multi, *self._curls):
@@ -112,7 +115,6 @@ class PatientClient(CurlClient):
         self._patience = patience_seconds
         self._thread: threading.Thread | None = None
         self._ended = False
-        self.leaving = False
         hub.on_close.add(self._end_with_the_loop)  # kombu does so since 5.7; it iterates, so nothing may be removed
 
     def under_way(self) -> int:
@@ -173,6 +175,17 @@ class PatientClient(CurlClient):
             self._process(curl)
         for curl, number, reason in failed:
             self._process(curl, number, reason)
+
+    def _set_timeout(self, milliseconds: int) -> None:
+        """Keep the one timer that curl asks for; below 0 it asks for none.
+
+        kombu sets one more each time and takes milliseconds for seconds: a busy worker has ten thousands, for hours.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if milliseconds >= 0 and not self.leaving:
+            self._timer = self.hub.call_later(milliseconds / 1000, self._timeout_check)
 
     def _timeout_check(self, *args: Any, **kwargs: Any) -> None:
         if not self.leaving:
