@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -25,6 +26,14 @@ def children(pid: int) -> list[int]:
     return [number for number in numbers if _fields(number)[0] == pid]
 
 
+def busy_share(over_seconds: float = 2.0) -> float:
+    """Return the share of all cores that is busy with anything, while this process sleeps."""
+    total, idle = _spent()
+    time.sleep(over_seconds)
+    total_after, idle_after = _spent()
+    return 1 - (idle_after - idle) / (total_after - total)
+
+
 def megabytes(pid: int) -> tuple[float, float]:
     """Return resident memory, and the proportional part of it: a page that n processes share counts 1/n."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -40,3 +49,9 @@ def _fields(pid: int) -> tuple[int, float]:
         return 0, 0.0
     after_name = text.rpartition(")")[2].split()
     return int(after_name[1]), (int(after_name[11]) + int(after_name[12])) / TICKS_PER_SECOND
+
+
+def _spent() -> tuple[int, int]:
+    """Read the ticks of all cores so far, and those of them that were idle or waited for a disk."""
+    ticks = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return sum(ticks[:8]), ticks[3] + ticks[4]

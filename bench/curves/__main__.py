@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from bench import cpu
 from bench.curves import page
 
 
@@ -19,13 +20,13 @@ def main() -> int:
     arguments = _arguments()
     if arguments.curve == "draw":
         return page.draw()
-    began, load = time.monotonic(), os.getloadavg()[0]
+    busy, began = cpu.busy_share(), time.monotonic()
     measured = _measured(arguments)
     measured["about"] = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        "load_before": round(load, 1),
+        "busy_before": round(busy, 2),
         "seconds": round(time.monotonic() - began),
     }
     sys.stdout.write(page.CURVES[arguments.curve][1](measured) + "\n")

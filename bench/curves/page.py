@@ -16,6 +16,8 @@ from bench.stub import ROOT
 
 RESULT: Final = ROOT / "bench" / "results" / "curves.json"
 PAGE: Final = ROOT / "docs" / "scale.md"
+BUSY: Final = 0.25
+"""Share of the cores at work before a measurement from which on its times mean little."""
 PICTURES: Final = ROOT / "docs" / "img"
 
 
@@ -135,5 +137,5 @@ def _spread(values: list[float]) -> str:
 
 def _setting(result: Mapping[str, Any], what: str) -> str:
     about = result["about"]
-    loaded = ", **on a machine that had other work**" if about["load_before"] > about["cores"] / 2 else ""
+    loaded = ", **on a machine that had other work**" if about["busy_before"] > BUSY else ""
     return f"{about['date']}, Python {about['python']}, {about['cores']} cores{loaded}: {what}."

@@ -11,7 +11,7 @@ import pytest
 from bench.curves import page
 from bench.curves.chart import Chart
 
-ABOUT = {"date": "2026-01-01", "python": "3.11", "cores": 2, "load_before": 0.1, "seconds": 1}
+ABOUT = {"date": "2026-01-01", "python": "3.11", "cores": 2, "busy_before": 0.1, "seconds": 1}
 RESULTS: dict[str, Any] = {
     "scaling": {
         "about": ABOUT,
@@ -22,7 +22,7 @@ RESULTS: dict[str, Any] = {
         ],
     },
     "sweep": {
-        "about": {**ABOUT, "load_before": 9.0},
+        "about": {**ABOUT, "busy_before": 0.9},
         "points": [
             {"jobs": 1_000, "requests": 60, "seconds": 0.5, "examined": 1_000},
             {"jobs": 100_000, "requests": 111, "seconds": 1.5, "examined": 4_000},
