@@ -8,6 +8,7 @@ what it imports, starts an interpreter: `ManagedProcess`.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import gc
@@ -19,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -226,7 +228,22 @@ def _become(asked: dict[str, Any], files: list[int]) -> None:
     found = [*own, *sys.path[2:]]  # behind the forker's working directory and its own PYTHONPATH
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]  # a project may have its own
-    _run(asked["argv"], found)
+    try:
+        _run(asked["argv"], found)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        _end(ended.code or 0)
+    _end(0)
+
+
+def _end(code: int) -> None:
+    """End as an interpreter does, but leave the modules where they are: to free them copies most of the memory."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _run(argv: list[str], found: list[str]) -> None:
