@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from jobclaim.verify import stage as stage_module
 from jobclaim.verify.plan import SHORT, Call, Kind, Plan, Strike
 from jobclaim.verify.promises import judge
 from jobclaim.verify.run import run
 from jobclaim.verify.stage import Endpoints, staged
 from tests.support.endpoints import Endpoint
 from tests.support.stack import ROOT
+from tests.support.warm import WarmProcess
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 SEED = 20261121
@@ -45,12 +47,13 @@ def test_no_promise_breaks_while_everything_else_does(
 
 
 def test_a_build_that_lets_copies_of_a_message_claim_again_is_found_out(
-    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path
+    dynamodb_local: Endpoint, elasticmq: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mutant is in `tests.support.broken_build`: its claim does not ask whether the job is PENDING.
 
     Takes 35 s: the judge looks once everything has come to rest.
     """
+    monkeypatch.setattr(stage_module, "ManagedProcess", WarmProcess)
     calls = tuple(Call(0.02 * n, "quick", n) for n in range(30))
     plan = Plan(SEED, calls, (Strike(0.0, Kind.COPY_MESSAGES, 4.0, 1.0),), jobs=len(calls))
     endpoints = Endpoints(dynamodb_local.endpoint_url, elasticmq.endpoint_url)
