@@ -225,7 +225,7 @@ def test_expiry_by_another_attribute_is_refused_and_left_alone(stack: Stack) -> 
         TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "gone_at"}
     )
 
-    with pytest.raises(TableMismatch, match="by 'gone_at', but jobclaim needs 'expires_at'"):
+    with pytest.raises(TableMismatch, match="by attribute 'gone_at', but jobclaim needs 'expires_at'"):
         run(stack)
 
     expiry = stack.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
