@@ -153,6 +153,8 @@ class Database:
             at = (number(start[index.range]["N"]), start[table.key]["S"])
             forward = request.get("ScanIndexForward", True)
             rows = [row for row in rows if (row[:2] > at if forward else row[:2] < at)]
+        if request.get("Limit", 1) < 1:
+            raise refusal("ValidationException", f"Limit {request['Limit']} must be at least 1")
         limit = min(request.get("Limit", len(rows) + 1), self._cut(len(rows) + 1))
         page = [
             {table.key: {"S": key}, index.hash: {"S": partition}, index.range: {"N": str(at)}}

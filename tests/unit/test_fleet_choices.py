@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobclaim.fleet.breaker import TRUSTED_MS, Breaker, Breakers
+from jobclaim.fleet.breaker import KEPT_SECONDS, PREFIX, TRUSTED_MS, Breaker, Breakers, BreakerState, state_in
 from jobclaim.fleet.rates import Coming as Asks
 from jobclaim.fleet.rates import RateLimit, Seen, Turn, next_step
 from jobclaim.jobs import InvalidInput, Job, JobStatus
@@ -187,7 +187,9 @@ def test_only_a_probe_that_succeeds_says_that_it_closed(client: ModelClient, clo
 def test_a_breaker_that_opens_for_long_stays_open_for_that_long(client: ModelClient, clock: ManualClock) -> None:
     slow = replace(BANK, open_seconds=3_600)
     one, other = breakers(client, clock), breakers(client, clock)
-    assert [one.failed(slow), one.failed(slow)] == [0, clock() + 3_600_000]
+    until = clock() + 3_600_000
+    assert [one.failed(slow), one.failed(slow)] == [0, until]
+    assert one.ask(slow) == other.ask(slow) == until
 
     clock.advance(3_599)
     assert one.ask(slow) == other.ask(slow) == clock() + 1_000
@@ -223,6 +225,37 @@ def test_who_may_not_probe_is_told_until_when_another_process_has_opened_it_agai
     until = one.failed(BANK)
 
     assert other.ask(BANK) == until == clock() + 30_000
+
+
+@pytest.mark.parametrize(
+    ("item", "state"),
+    [({}, "closed"), ({"streak": 1}, "closed"), ({"open_until": 11}, "open"), ({"open_until": 10}, "half open")],
+)
+def test_a_breaker_is_open_until_its_time_and_then_half_open(item: dict[str, int], state: str) -> None:
+    stored = {name: {"N": str(value)} for name, value in item.items()}
+
+    shown = state_in("bank", stored, now=10)
+
+    assert shown == BreakerState("bank", state, item.get("streak", 0), item.get("open_until", 0))
+
+
+def test_an_opening_is_logged_once_and_its_record_outlasts_it(client: ModelClient, clock: ManualClock) -> None:
+    with capture_logs() as logs:
+        opened(client, clock)
+
+    assert [line["event"] for line in logs] == ["breaker.opened"]
+    item = client.get_item(TableName="fleet", Key={"worker_id": {"S": f"{PREFIX}bank"}})["Item"]
+    assert int(item["expires_at"]["N"]) == clock() // 1000 + KEPT_SECONDS
+
+
+def test_a_success_of_a_service_that_was_never_asked_about_costs_nothing(
+    client: ModelClient, clock: ManualClock
+) -> None:
+    counted = Counted(client)
+
+    breakers(counted, clock).succeeded(BANK)  # type: ignore[arg-type]
+
+    assert counted.asked == []
 
 
 # --- limits at a start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from jobclaim.jobs import Job, JobStatus
 from jobclaim.jobs.protocol.claims import ClaimBook, new_token
@@ -30,6 +31,16 @@ def test_a_later_claim_takes_the_place_of_an_earlier_one_and_survives_its_end() 
     book.forget("a", "old")
 
     assert book.get("a") == claimed("a", "new")
+
+
+def test_the_claims_of_a_task_are_those_of_its_jobs() -> None:
+    book, other = ClaimBook(), replace(claimed("b"), task="other")
+    for job in (claimed("a"), other, claimed("c")):
+        book.remember(job)
+
+    assert book.of_task("t") == [claimed("a"), claimed("c")]
+    assert book.of_task("other") == [other]
+    assert book.of_task("none") == []
 
 
 def test_the_book_is_bounded_and_forgets_the_oldest_claim_first() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobclaim.fleet.rates import LONGEST_PATIENCE_MS, UNUSED_MS, Coming, RateLimit
-from jobclaim.fleet.starts import Rates
+from jobclaim.fleet.rates import HORIZON_MS, LONGEST_PATIENCE_MS, UNUSED_MS, Coming, RateLimit
+from jobclaim.fleet.starts import KEPT_SECONDS, Rates
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.errors import InvalidInput
 from tests.simulation.client import ModelClient
@@ -140,6 +140,22 @@ def test_a_holder_that_starts_leaves_an_interval_to_the_next_one(clock: ManualCl
     assert not record.rates.reserve("r", record.limit, holder).starts
     clock.advance(STEP / 1_000_000)
     assert record.rates.reserve("r", record.limit, holder).starts
+
+
+def test_a_record_is_kept_for_days_after_its_last_use(clock: ManualClock) -> None:
+    record = Record(clock, 1)
+    record.rates.reserve("r", record.limit)
+
+    item = record.client.get_item(TableName="fleet", Key={"worker_id": {"S": "#rate/r"}})["Item"]
+    assert int(item["expires_at"]["N"]) == clock() // 1000 + KEPT_SECONDS
+
+
+def test_no_turn_is_given_beyond_the_horizon(clock: ManualClock) -> None:
+    record = Record(clock, 1, spent=STEP, tat=HORIZON_MS * 1000 + 1, since=0)
+
+    turn = record.rates.reserve("r", record.limit)
+
+    assert (turn.at, turn.reserved) == (clock() + HORIZON_MS, False)
 
 
 def test_the_wait_for_a_start_ends_with_it_and_one_that_is_past_is_not_waited_for(clock: ManualClock) -> None:
