@@ -81,9 +81,10 @@ class Loop:
         os.set_blocking(reading, False)  # what the child had started may hold the other end
         with os.fdopen(reading, "rb", buffering=0) as told:
             by = (told.read() or b"").decode() if status == NOTICED else ""
-        if status in (SURVIVED, NOT_MADE):
-            return "" if status == SURVIVED else None
-        return by or ("it does not end" if status is None or status < 0 else "it does not run")
+        if status == NOT_MADE:
+            return None
+        endless = status is None or status < 0
+        return by or ("it does not end" if endless else "")  # where the tool itself fails, nothing has noticed
 
     def _be_child(
         self, change: Change, path: str, items: dict[str, pytest.Item], names: list[str], writing: int

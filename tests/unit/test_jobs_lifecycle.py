@@ -84,6 +84,12 @@ def test_a_completed_job_is_kept_for_the_longer_of_retention_and_window() -> Non
     assert idempotent.expires_at * 1000 == NOW + 20_000
 
 
+def test_a_window_that_is_given_at_the_end_replaces_the_one_of_the_submission() -> None:
+    done = lifecycle.completed(claimed(idempotency_ttl=20.0), None, NOW, RETENTION, window=30.0)
+
+    assert (done.idempotency_ttl, done.expires_at) == (30.0, (NOW + 30_000) // 1000)
+
+
 @given(st.integers(NOW, NOW + 10_000), st.floats(0.001, 1e6))
 def test_a_job_is_there_for_as_long_as_it_answers_equal_submissions(now: int, window: float) -> None:
     done = lifecycle.completed(claimed(idempotency_ttl=window), None, now, Retention(completed=1, dead=1))
