@@ -74,8 +74,8 @@ def _batch_in_one_answer(self: JobTable, keys: list[Any], consistent: bool) -> l
     return found
 
 
-def _kept_for_its_retention(job: Any, result: Any, now: int, retention: Any) -> Any:
-    done = COMPLETED(job, result, now, retention)
+def _kept_for_its_retention(job: Any, result: Any, now: int, retention: Any, **window: Any) -> Any:
+    done = COMPLETED(job, result, now, retention, **window)
     return replace(done, expires_at=-(-(now + retention.completed) // 1000))
 
 

@@ -30,7 +30,7 @@ def refusal(code: str, operation: str = "Query") -> ClientError:
 
 
 CASES = [
-    (refusal("ProvisionedThroughputExceededException"), "AWS throttles the requests: it passes when the load falls"),
+    (refusal("ProvisionedThroughputExceededException"), "AWS throttles the requests: it ends when the load falls"),
     (refusal("ExpiredTokenException"), "the credentials have expired: sign in again"),
     (UnauthorizedSSOTokenError(), "the credentials have expired: sign in again"),
     (refusal("AccessDeniedException"), "this identity may not do that: give its role the actions of its policy"),

@@ -246,7 +246,7 @@ def test_a_group_that_cannot_be_told_is_an_error(session: Session, imds: Metadat
     autoscaling.add_client_error("complete_lifecycle_action", "AccessDenied")
     result = watch(session, imds, "--group", "web", "--hook", "drain")
     assert result.exit_code == ExitCode.ERROR
-    assert "group 'web' waits until its hook 'drain' times out" in result.stderr
+    assert "hook 'drain' was not completed, so group 'web' waits until it times out" in result.stderr
 
 
 # --- systemd
