@@ -497,7 +497,6 @@ ELSEWHERE: dict[str, str] = {
     "jobclaim verify --dynamodb-url http://127.0.0.1:8000 --sqs-url http://127.0.0.1:9324": VERIFIED,
     "jobclaim verify -o json | jq '.promises[] | select(.state != \"held\")'": VERIFIED,
     "python -m tests.mutation": "tests/mutation/test_mutation.py",
-    "python -m tests.simulation --exhaustive --faults 2 --copies 1 --people 0": "tests/simulation/test_exhaustive.py",
     "python -m tests.simulation --exhaustive --faults 1 --copies 2": "tests/simulation/test_exhaustive.py",
     "python -m tests.simulation.flows 5000": "tests/simulation/test_flows.py",
     "python -m tests.simulation.lasting 20000": "tests/simulation/test_lasting.py",
