@@ -81,10 +81,10 @@ def test_a_task_is_paused_on_its_own_page(board: Board) -> None:
 def test_a_queue_is_purged_by_cancelling_its_waiting_jobs(board: Board) -> None:
     waiting = board.job()
     page = text(board, "/queues")
-    assert 'href="/jobs/cancel?queue=default&status=PENDING">Purge…' in page
+    assert 'href="/jobs/cancel?queue=default&status=PENDING">purge…' in page
     assert waiting.job_id in text(board, "/jobs/cancel?queue=default&status=PENDING")
     board.person = Person("vic", Role.VIEWER)
-    assert "Purge…" not in text(board, "/queues")
+    assert "purge…" not in text(board, "/queues")
 
 
 def test_a_pause_is_shown_on_overview_queues_and_schedules(board: Board) -> None:
