@@ -15,7 +15,7 @@ from unittest.mock import patch
 import structlog
 
 from jobclaim.jobs.encoding import schema
-from tests.simulation.actors.main_process import simulated_time
+from tests.simulation.actors.main_process import simulated
 from tests.simulation.actors.person import meddle
 from tests.simulation.actors.recovery import recover
 from tests.simulation.actors.releases import plant
@@ -57,7 +57,7 @@ class Outcome:
 def run(scenario: Scenario, *, traced: bool = False) -> Outcome:
     """Run one scenario: faults first, then calm until every job has ended."""
     world = World(scenario.seed, traced=traced)
-    with _determined(world), simulated_time(world):
+    with _determined(world), simulated(world):
         stage = _stage(world, scenario)
         rule = what = ""
         try:

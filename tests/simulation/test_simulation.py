@@ -24,6 +24,7 @@ WERE_BROKEN = {
     62875: "a pass took the end that another one wrote in that millisecond for its own, once the job had moved on",
     1280: "an attempt that was taken for lost freed the concurrency slot of the one that followed it",
     31310: "the judge took the time of a claim's answer for that of its request",
+    139068: "two workers that recorded lost children at once took each other's substitute for sending",
     3355: "the model deleted jobs sooner than a process stands still",
 }
 

@@ -36,28 +36,30 @@ class MainProcess:
         self._process.note(f"{job.job_id[:12]}: child lost")
         stage, process = self._stage, self._process
 
-        def publish(_: Any, after: Job, **__: Any) -> None:
-            stage.publish(process, after)
-
-        app: Any = SimpleNamespace(jobclaim=SimpleNamespace(repo=self._repo, settings=self._repo.settings))
+        app: Any = SimpleNamespace(
+            jobclaim=SimpleNamespace(repo=self._repo, settings=self._repo.settings),
+            publish=lambda after: stage.publish(process, after),
+        )
         attempt = HeldAttempt(job.job_id, job.attempt - 1, job.claim_token)
         gone = WorkerLostError("the child is gone")
         until = process.shared.world.now / 1000 + INSISTS_SECONDS
-        with patch.object(unreported, "publish_if_due", publish):
 
-            def record() -> bool:
-                unreported.lost(app, attempt, gone)
-                return True
+        def record() -> bool:
+            unreported.lost(app, attempt, gone)
+            return True
 
-            done = unreported.persist(record, until=until)
+        done = unreported.persist(record, until=until)
         stage.oracle.recorded(process, job, given_up=done is None)
 
 
 @contextmanager
-def simulated_time(world: World) -> Iterator[None]:
-    """Let the recorder wait in the world's time."""
+def simulated(world: World) -> Iterator[None]:
+    """Let all recorders wait in the world's time, and send by their apps."""
     time = SimpleNamespace(
         monotonic=lambda: world.now / 1000, sleep=lambda seconds: world.pause(max(1, round(seconds * 1000)))
     )
-    with patch.object(unreported, "time", time):
+    with (
+        patch.object(unreported, "time", time),
+        patch.object(unreported, "publish_if_due", lambda app, after: app.publish(after)),
+    ):
         yield
