@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from jobclaim.fleet.acting import acting
 from jobclaim.fleet.workers import FleetRecords
 from jobclaim.jobs.errors import JobError, StoreUnavailable
 from jobclaim.jobs.model import Job, JobStatus
@@ -27,7 +26,7 @@ from jobclaim.jobs.protocol import lifecycle
 from jobclaim.jobs.repo import JobRepo
 from jobclaim.jobs.storage.listing import state_keys
 from jobclaim.recovery.handling import Send
-from jobclaim.recovery.many import PAGE, ActReport, act_on_each, pages
+from jobclaim.recovery.many import PAGE, ActReport, act_on_each, pages, recorded
 from jobclaim.workers.cancel import BY_A_PERSON, Answer, cancel, cancelled_by
 
 COUNTED: Final = 10_000
@@ -176,21 +175,18 @@ class Cancels:
         """
         made, records = report or CancelReport(), FleetRecords.of(self._repo)
         stored = cancelled_by(by, reason) if by else reason or BY_A_PERSON
-        with acting(self._repo, "cancel", what=wanted.what, why=reason, by=by) as act:
-            try:
-                act_on_each(
-                    ((job.job_id, job) for job in self.find(wanted)),
-                    lambda _, job: self._one(job, wanted, stored, records, made),
-                    made,
-                    limit=limit,
-                    rate=rate,
-                    sleep=self._sleep,
-                    timer=self._timer,
-                    progress=progress,
-                    on_done=on_done,
-                )
-            finally:
-                act.count(done=made.done, refused=len(made.refused))
+        with recorded(self._repo, "cancel", made, what=wanted.what, why=reason, by=by):
+            act_on_each(
+                ((job.job_id, job) for job in self.find(wanted)),
+                lambda _, job: self._one(job, wanted, stored, records, made),
+                made,
+                limit=limit,
+                rate=rate,
+                sleep=self._sleep,
+                timer=self._timer,
+                progress=progress,
+                on_done=on_done,
+            )
         return made
 
     def _one(self, job: Job, wanted: OpenJobs, reason: str, records: FleetRecords, report: CancelReport) -> None:

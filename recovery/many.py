@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from jobclaim.fleet.acting import acting
+from jobclaim.jobs import JobRepo
 from jobclaim.jobs.storage.table import IndexEntry, JobTable
 
 PAGE: Final = 100
@@ -47,6 +50,16 @@ def pages(table: JobTable, partition: str, up_to: int | None = None) -> Iterator
         if len(page) < PAGE:
             return
         after = page[-1]
+
+
+@contextmanager
+def recorded(repo: JobRepo, verb: str, report: ActReport, *, what: str, why: str, by: str) -> Iterator[None]:
+    """Record an action on many jobs in the audit trail, with the report's counts, also when it is interrupted."""
+    with acting(repo, verb, what=what, why=why, by=by) as act:
+        try:
+            yield
+        finally:
+            act.count(done=report.done, refused=len(report.refused))
 
 
 def act_on_each(

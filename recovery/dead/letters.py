@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from jobclaim.fleet.acting import acting
 from jobclaim.jobs import checks
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import InvalidInput, JobError, JobUnreadable
@@ -21,7 +20,7 @@ from jobclaim.recovery.dead.decisions import VERBS, Verb, retry, settle, state_o
 from jobclaim.recovery.dead.filter import Filter
 from jobclaim.recovery.dead.groups import Group, grouped
 from jobclaim.recovery.handling import Send
-from jobclaim.recovery.many import ActReport, act_on_each, pages
+from jobclaim.recovery.many import ActReport, act_on_each, pages, recorded
 
 log = get_logger("jobclaim.recovery")
 
@@ -145,21 +144,18 @@ class DeadLetters:
             raise InvalidInput(f"at={at} is for retry only, {verb} takes effect at once; leave it out")
         start = 0 if at is None else checks.moment(at, "at", self._repo.clock())
         report = ActReport()
-        with acting(self._repo, verb, what=_words(wanted), why=reason, by=by) as act:
-            try:
-                act_on_each(
-                    self._meant(wanted),
-                    lambda job_id, job: self._one(verb, job_id, job, by, reason, start, report),
-                    report,
-                    limit=limit,
-                    rate=rate,
-                    sleep=self._sleep,
-                    timer=self._timer,
-                    progress=progress,
-                    on_done=on_done,
-                )
-            finally:
-                act.count(done=report.done, refused=len(report.refused))
+        with recorded(self._repo, verb, report, what=_words(wanted), why=reason, by=by):
+            act_on_each(
+                self._meant(wanted),
+                lambda job_id, job: self._one(verb, job_id, job, by, reason, start, report),
+                report,
+                limit=limit,
+                rate=rate,
+                sleep=self._sleep,
+                timer=self._timer,
+                progress=progress,
+                on_done=on_done,
+            )
         return report
 
     def _meant(self, wanted: Filter | Sequence[str]) -> Iterator[tuple[str, Job | None]]:

@@ -195,15 +195,21 @@ def test_a_breaker_that_opens_for_long_stays_open_for_that_long(client: ModelCli
     assert one.ask(slow) == other.ask(slow) == clock() + 1_000
 
 
-def test_a_call_may_be_made_where_another_process_has_closed_the_breaker(
-    client: ModelClient, clock: ManualClock
-) -> None:
+def probing(client: ModelClient, clock: ManualClock) -> tuple[Breakers, Breakers]:
+    """Give a process that probes, and one that read shortly before that the breaker was open."""
     one = opened(client, clock)
     clock.advance(30 - TRUSTED_MS / 2000)
     other = breakers(client, clock)
     assert other.ask(BANK) > 0
     clock.advance(TRUSTED_MS / 2000)
     assert one.ask(BANK) == 0
+    return one, other
+
+
+def test_a_call_may_be_made_where_another_process_has_closed_the_breaker(
+    client: ModelClient, clock: ManualClock
+) -> None:
+    one, other = probing(client, clock)
     one.succeeded(BANK)
 
     counted = Counted(client)
@@ -216,12 +222,7 @@ def test_a_call_may_be_made_where_another_process_has_closed_the_breaker(
 def test_who_may_not_probe_is_told_until_when_another_process_has_opened_it_again(
     client: ModelClient, clock: ManualClock
 ) -> None:
-    one = opened(client, clock)
-    clock.advance(30 - TRUSTED_MS / 2000)
-    other = breakers(client, clock)
-    assert other.ask(BANK) > 0
-    clock.advance(TRUSTED_MS / 2000)
-    assert one.ask(BANK) == 0
+    one, other = probing(client, clock)
     until = one.failed(BANK)
 
     assert other.ask(BANK) == until == clock() + 30_000
