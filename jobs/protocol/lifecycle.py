@@ -117,8 +117,8 @@ def pending_again(
 ) -> Job:
     """End the attempt and allow another one; an uncharged attempt does not count against ``max_attempts``.
 
-    A job whose body was not ``started`` may still expire before its start. One that was ``released`` has not failed,
-    and keeps the failure of an attempt before.
+    A job whose body was not ``started`` may still expire before its start, and keeps its turn. One that was
+    ``released`` has not failed, and keeps the failure of an attempt before.
     """
     return replace(
         job,
@@ -129,7 +129,7 @@ def pending_again(
         released=released,
         history=_with_attempt(job, move, failure, now, released),
         start_by=0 if started else job.start_by,
-        slot=slot,
+        slot=slot if started else slot or job.slot,
         releases=job.releases + (move is Move.RELEASE and started),
         unsent=0,
         available_at=available_at,

@@ -229,8 +229,7 @@ def test_a_rate_is_kept_by_the_fleet_and_each_job_waits_for_its_turn_once(layer:
     jobs = [layer.stack.repo.get_job(call.id) for call in calls]
     assert {job.charged for job in jobs} == {1}
     assert sorted(job.attempt for job in jobs)[0] == 1
-    # a slow machine may let one of them miss its turn; tests/unit/test_rates.py counts in virtual time
-    assert sum(job.attempt for job in jobs) <= 3 * len(jobs)
+    assert sorted(job.attempt for job in jobs)[-1] <= 3
 
 
 def test_a_worker_does_not_start_with_a_task_that_its_queue_cannot_hold(layer: Layer) -> None:

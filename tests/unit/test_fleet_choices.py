@@ -350,7 +350,7 @@ def test_a_job_without_a_slot_asks_for_no_start_and_waits_longer_each_time() -> 
         ({"slot": 10**12 + 1_001}, Asks(8_000, holder=True, late=True)),
         ({"slot": 10**12 - 5_000}, Asks(8_000, holder=True)),
         ({"slot": 10**12 - 5_001}, Asks(8_000, holder=True, late=True)),
-        ({"slot": 10**12, "attempt": 2}, Asks(40_000, holder=True)),
+        ({"slot": 10**12, "attempt": 2}, Asks(60_000, holder=True)),
         ({"slot": 10**12, "attempt": 2, "charged": 1}, Asks(8_000, holder=True)),
     ],
 )

@@ -251,6 +251,15 @@ MOVES: dict[str, tuple[Job, Callable[[Job], Job], dict[str, Any]]] = {
         again(Move.RELEASE, started=False, slot=NOW + 3),
         {**AGAIN, "charged": 2, "slot": NOW + 3, "history": (PAST, entry("release", SHORT))},
     ),
+    "released before its body, with a turn from before": (
+        JOB,
+        again(Move.RELEASE, started=False),
+        {
+            **{name: value for name, value in AGAIN.items() if name != "slot"},
+            "charged": 2,
+            "history": (PAST, entry("release", SHORT)),
+        },
+    ),
     "released again": (
         replace(JOB, charged=0, history=(PAST, entry("release", None))),
         again(Move.RELEASE, available_at=NOW + SQS_LOOKAHEAD_MS + 1),

@@ -159,8 +159,8 @@ def test_a_limited_task_starts_at_its_rate_however_long_its_messages_wait(name: 
     left = round(per_window * (1 + 1.2 * longest / 60)) + burst
     assert fleet.fewest_in_any_window(warm * 1000, left) >= 0.9 * per_window
     claims = sorted(fleet.claims.values())
-    assert sum(claims) <= 3 * count
-    assert claims[round(0.98 * count) - 1] <= 3
+    # where some dozen late jobs are more than a minute's starts, one of them may have to come again
+    assert claims[-1 if limit.interval_us <= 1_000_000 else round(0.98 * count) - 1] <= 3
 
 
 def test_twenty_jobs_behind_a_queue_of_six_seconds_start_in_half_a_minute() -> None:

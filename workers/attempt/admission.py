@@ -7,7 +7,7 @@
 
 Either way the job is released without charging an attempt. A reserved turn is stored in the job, and gives it
 precedence over newcomers. The job may miss its turn because its message waited: then it starts as soon as the rate
-allows, and waits some seconds for it in its process, longer each time.
+allows, and waits for it in its process: some seconds first, and on its third claim up to a minute.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ TURN_GRACE_MS: Final = 5_000
 """How late a job may be for its turn and still count as in time."""
 TURN_EARLY_MS: Final = 1_000
 """How early it may be, because the turn was reserved by another machine's clock."""
-PATIENCE: Final = ((4, 5_000, 20_000), (20, 15_000, 60_000))
-"""How long a job waits in its process for its start, on its first turn and on later ones: intervals of the rate, within
-a minimum and a maximum in milliseconds.
+FIRST_PATIENCE: Final = (4, 5_000, 20_000)
+"""How long a job waits in its process for its start when it comes for its first turn: intervals of the rate, within a
+minimum and a maximum in milliseconds. On a later turn it waits as long as its time limit and a stop allow, so that its
+third claim is its last.
 """
 PATIENCE_SHARE: Final = 10
 """A soft time limit is at least this many times the wait, which counts against it."""
@@ -133,9 +134,10 @@ def coming_of(job: Job, limit: RateLimit, now: int, most_ms: int) -> Coming:
     late = not has_turn(job, now) if holder else job.wait_ms > TURN_GRACE_MS
     if not holder and not late:
         return Coming()
-    intervals, least, most = PATIENCE[job.attempt - job.charged > 1]
-    patience = max(least, min(most, intervals * limit.interval_us // 1000))
-    return Coming(min(most_ms, patience), holder, late)
+    if job.attempt - job.charged > 1:
+        return Coming(most_ms, holder, late)
+    intervals, least, most = FIRST_PATIENCE
+    return Coming(min(most_ms, max(least, min(most, intervals * limit.interval_us // 1000))), holder, late)
 
 
 def backoff_ms(given_back: int, *, draw: Callable[[], float] = random.random) -> int:
