@@ -17,9 +17,10 @@ from typing import Any, Final
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jobclaim.dashboard.security.asgi import HEALTH, App, Receive, Refusal, Scope, Send, refuse
+from jobclaim.dashboard.security.turns import PLACES
 
-MOST: Final = 200
-"""Connections at once."""
+MOST: Final = PLACES
+"""Connections at once: each may hold a request that waits for its check."""
 PER_CLIENT: Final = 64
 """Connections of one address at once; a proxy in front is one client and keeps fewer open."""
 RESERVE: Final = 16

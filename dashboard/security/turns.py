@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 PLACES: Final = 200
-"""Requests that may wait at once: as many as the dashboard's server has connections."""
+"""Requests that may wait at once, and with them the connections of the dashboard's server."""
 WAIT_SECONDS: Final = 30.0
 REMEMBERED: Final = 1_000
 """Clients and names of which it is remembered when they were served."""
