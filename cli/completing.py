@@ -36,7 +36,7 @@ def add_completion(command: click.Command) -> None:
     for param in command.params:
         known = "queue" if param.metavar == "QUEUE" else param.name
         if known in _WORDS:
-            setattr(param, "shell_complete", _completer(_WORDS[known]))  # noqa: B010 - it is a method of click's
+            setattr(param, "shell_complete", _completer(_WORDS[known]))  # noqa: B010 - mypy refuses to assign a method
 
 
 def _completer(words: Callable[[Session, str], Words]) -> Callable[[click.Context, str], list[CompletionItem]]:

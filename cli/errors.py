@@ -89,7 +89,7 @@ def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None
 
 
 def _is_a(error: Exception, module: str, name: str) -> bool:
-    """Check against a class without importing its module: if that is not imported, the error cannot be one."""
+    """Check whether an error is of a class without importing it: only an imported module can have raised one."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(error, kind)
 

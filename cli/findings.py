@@ -22,7 +22,7 @@ STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 
 
 def _where(row: Record) -> str:
-    """Return the place, or the first of several; ``-o json`` has all of them."""
+    """Return the first place of a finding and the number of others; ``-o json`` lists them all."""
     more = f" and {row['count'] - 1} more" if row["count"] > 1 else ""
     return f"{row['place'] or 'the running system'}{more}"
 
@@ -61,7 +61,7 @@ def conclude(
     accepted = f", {len(findings) - len(unknown)} known from {baseline}" if baseline else ""
     summary = f"{counted(len(new), 'finding')} in {checked}{accepted}."
     show(new, out, empty=summary)
-    if new or out.format != "table":  # the empty table has its own message
+    if new or out.format != "table":  # otherwise the empty table has shown it
         remark(summary)
     return ExitCode.CHECK_FAILED if new else ExitCode.OK
 

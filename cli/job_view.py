@@ -52,7 +52,7 @@ def draw_job(
 
 
 def _live_workers(session: Session) -> list[WorkerRecord] | None:
-    """Read the live workers; a person who may read jobs may not always read the fleet table."""
+    """Read the live workers; ``None`` for a user who may not read the fleet table."""
     try:
         return FleetRecords.of(session.repo).live(session.settings.worker_dead_after_seconds)
     except (StoreUnavailable, ClientError):

@@ -156,7 +156,9 @@ def signals_as_interrupt() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C, SIGTERM and SIGHUP to the end of a block. In other threads they interrupt nothing."""
+    """Delay Ctrl-C, SIGTERM and SIGHUP until the block ends. Other threads need no protection: signals interrupt the
+    main thread only.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -189,7 +191,7 @@ def beat(schedule: Path) -> list[str]:
 
 def importable() -> str:
     """Return ``PYTHONPATH`` for children: the folder that this code was imported from comes first."""
-    root = str(Path(jobclaim.__file__).parents[1])  # never a folder of ours: a host may have its own `jobs`
+    root = str(Path(jobclaim.__file__).parents[1])  # not the package's own folder: a host app may have its own `jobs`
     return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 

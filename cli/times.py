@@ -12,7 +12,7 @@ from jobclaim.views.humane import duration, moment, past
 if TYPE_CHECKING:
     Milliseconds = click.ParamType[int]
 else:
-    Milliseconds = click.ParamType  # older releases of click do not type it
+    Milliseconds = click.ParamType  # `ParamType` is not generic in older releases of click
 
 
 class Duration(Milliseconds):

@@ -73,7 +73,7 @@ def resume(services: Services, job_id: str, name: str, payload: str, person: Per
     services.shared.forget()
     services.repo.sender = lambda job: services.send(job, 0.0)
     by_token = person.role is Role.HOLDER
-    if by_token:  # in the trail when it is done: whoever guesses tokens cannot fill it
+    if by_token:  # recorded only when it succeeds, so that guessing tokens cannot fill the audit trail
         try:
             services.repo.resume(job_id, name, value, token=person.token, by=person.name)
         except JobNotFound:

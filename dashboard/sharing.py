@@ -55,7 +55,7 @@ class Shared:
         with slot.lock:
             now = self._clock()
             if slot.read_at and 0 <= now - slot.read_at < fresh_ms:
-                if fresh_ms == FRESH_MS and (meter := current()) is not None:  # others say themselves how old they are
+                if fresh_ms == FRESH_MS and (meter := current()) is not None:  # data kept longer shows its own age
                     meter.shared_ms = max(meter.shared_ms or 0, now - slot.read_at)
                 return cast("T", slot.value)
             slot.value = read()
@@ -73,7 +73,7 @@ class Shared:
         with self._lock:
             slot = self._slots.pop(key, None) or _Slot()
             self._drop_old()
-            self._slots[key] = slot  # the most recently used one is dropped last
+            self._slots[key] = slot  # re-inserted at the end: the least recently used is dropped first
             while len(self._slots) > MOST:
                 self._slots.pop(next(iter(self._slots)))
             return slot

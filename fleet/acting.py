@@ -177,7 +177,9 @@ def named(name: str, value: object) -> str:
 
 
 def _actor(by: str) -> tuple[str, str]:
-    """Return who acts, and where: the given name, else the frame's person, else the user of this machine."""
+    """Return who acts and through which interface: the given name, else the person of the current frame, else the user
+    of this machine.
+    """
     frame = _frame.get()
     if frame is None:
         return by or whoami(), "python"

@@ -221,7 +221,9 @@ _STORED: Final = frozenset(field.name for field in fields(AuditEntry)) - {"key",
 
 
 def _entry_of(item: Item) -> AuditEntry | None:
-    """Read an entry; ``None`` for an item that is none. Whose it is, its key says and not its text."""
+    """Read an entry; ``None`` if the item is not an entry. The user comes from its key, which IAM can restrict, not
+    from its text.
+    """
     key = item[schema.KEY]["S"]
     try:
         row = json.loads(item["entry"]["S"])

@@ -119,7 +119,8 @@ class Breakers(Records):
         now = self._clock()
         view = self._views.get(breaker.name)
         if view is not None and _is_open(breaker, view, now):
-            return view.open_until  # no probe can have closed it yet, and a read may show what was before it opened
+            # no probe was due, so it is still open; a read could return the record from before it opened
+            return view.open_until
         if view is None or now - view.read_at >= TRUSTED_MS:
             view = self._read(breaker)
         if not view.open_until:
@@ -152,7 +153,7 @@ class Breakers(Records):
         if applied and view.open_until:
             log.warning("breaker.closed", breaker=breaker.name)
 
-    # --- the record
+    # --- requests
     def _read(self, breaker: Breaker) -> View:
         answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=_key(breaker)))
         return self._keep(breaker, _view(answer.get("Item"), self._clock()))
@@ -231,7 +232,7 @@ class Breakers(Records):
 
 
 def _is_open(breaker: Breaker, view: View, now: int) -> bool:
-    """Check whether the breaker blocks calls until a time that a plausible clock can have written."""
+    """Check whether the breaker blocks calls. A time further ahead than any plausible clock writes is ignored."""
     return now < view.open_until <= now + round(breaker.open_seconds * 1000) + BELIEVED_AHEAD_MS
 
 

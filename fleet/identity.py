@@ -70,7 +70,7 @@ def _ask(settings: Settings) -> Identity:
     try:
         answer: dict[str, Any] = _client(settings).get_caller_identity()
         return Identity(str(answer["Arn"]), str(answer["UserId"]))
-    except Exception as error:  # noqa: BLE001 - whatever STS or the credentials lack, the act goes on without it
+    except Exception as error:  # noqa: BLE001 - an action is not refused because STS failed
         log.info("audit.identity_unknown", error=type(error).__name__)
         return UNKNOWN
 

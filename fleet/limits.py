@@ -84,7 +84,7 @@ class FleetLimits(Rates):
             if applied or (holders is None and self._open(name, job)):
                 return True
             if holders is not None and job.job_id in holders:
-                return self._succeed(name, job, holders[job.job_id])
+                return self._take_over(name, job, holders[job.job_id])
             if holders is not None:
                 stale = self._stale_holders(name, holders)
                 return bool(stale) and self._evict(name, stale, joins=job, limit=limit)
@@ -105,9 +105,9 @@ class FleetLimits(Rates):
         )
         return applied, _holders(item) if item else None
 
-    def _succeed(self, name: str, job: Job, left: str) -> bool:
-        """Take the slot of the job's earlier attempt, unless this attempt is the earlier one, and was taken for lost:
-        it would give the slot away under the attempt that follows it.
+    def _take_over(self, name: str, job: Job, left: str) -> bool:
+        """Take over the slot that an earlier attempt of the job left behind. Refused unless this attempt has the job's
+        current claim: a lost attempt that runs on would take the slot from its successor.
         """
         if self._read_tokens([job.job_id]).get(job.job_id) != job.claim_token:
             return False
@@ -130,10 +130,10 @@ class FleetLimits(Rates):
         )[0]
 
     def _stale_holders(self, name: str, holders: dict[str, str]) -> dict[str, str]:
-        """Find holders whose jobs no longer run.
+        """Return the holders whose jobs no longer run; empty if they were checked a moment ago.
 
-        A job that runs under another token keeps the slot: it is the job's, and a late request of an attempt that was
-        lost may have written its own token over that of the current attempt.
+        A job that runs under another token keeps its slot: a late request of a lost attempt may have replaced the
+        current attempt's token.
         """
         now = self._clock()
         if 0 <= now - self._looked.get(name, -LOOK_AGAIN_MS) < LOOK_AGAIN_MS:
@@ -145,7 +145,9 @@ class FleetLimits(Rates):
         return {job_id: token for job_id, token in holders.items() if not found.get(job_id, token)}
 
     def _evict(self, name: str, holders: dict[str, str], *, joins: Job | None = None, limit: int = 0) -> bool:
-        """Remove holders if they are unchanged, and let a job take their slot; return whether that was done."""
+        """Remove the given holders if they are unchanged, and let job ``joins`` take a slot; return whether that was
+        done.
+        """
         rows = list(enumerate(holders.items()))
         conditions = [f"#holders.#job{n} = :token{n}" for n, _ in rows]
         names = {"#holders": "holders", **{f"#job{n}": job_id for n, (job_id, _) in rows}}

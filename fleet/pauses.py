@@ -66,7 +66,7 @@ class PauseRecords(KnownPauses):
             ExpressionAttributeValues=values,
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-        # a refused write whose answer was lost had been applied
+        # refused although the record is as written: an earlier try was applied and its answer lost
         return applied or stored.get("pauses") == values[":pauses"]
 
 
@@ -145,7 +145,7 @@ def check(settings: Settings, subject: Subject) -> None:
 
 
 def _kept(known: list[Pause], now: int) -> list[Pause]:
-    """Return the pauses that hold, and the last ones that have ended."""
+    """Return the pauses that hold, and the last few that ended recently."""
     ended = [one for one in known if not one.is_active(now) and one.until >= now - KEPT_MS]
     last = sorted(ended, key=lambda one: one.until)[-MOST:]
     return [one for one in known if one.is_active(now)] + last

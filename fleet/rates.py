@@ -174,7 +174,7 @@ def _latest_again(limit: RateLimit, now: int) -> int:
 
 
 def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
-    """Start based only on what has started, whatever was promised."""
+    """Start a job, ignoring the turns promised to others: only the bucket of actual starts limits it."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if sure.spent < now:
         return RateWrite(
@@ -194,7 +194,7 @@ def _start(sure: Seen, limit: RateLimit, now: int, coming: Coming) -> RateWrite:
 
 
 def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Start if no promised turn comes first; both buckets move forward."""
+    """Start a job at once if no promised turn comes first; this moves both buckets forward."""
     step = limit.interval_us
     if max(sure.spent, sure.tat) < now:
         return RateWrite(
@@ -216,7 +216,7 @@ def _start_in_turn(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
 
 
 def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite | None:
-    """Promise the turn after all those already promised."""
+    """Promise a waiting job the turn after all those already promised; ``None`` beyond the horizon."""
     step, before = limit.interval_us, (limit.burst - 1) * limit.interval_us
     if late:
         step = max(1, round(step / MORE_TURNS))
@@ -242,7 +242,9 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
 
 
 def _ask_later(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Promise a job that found no turn left another one soon, not after all those already promised."""
+    """Promise another turn soon to a job that came for its turn and found no start left, instead of after all the
+    others.
+    """
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:
         return RateWrite(

@@ -85,7 +85,7 @@ class WorkerRecord:
 class FleetRecords(Records):
     """Requests on the fleet table; they raise `StoreUnavailable` unless they say otherwise."""
 
-    # --- the worker itself
+    # --- by the worker itself
     def beat(self, record: WorkerRecord, done: Sequence[str] = ()) -> WorkerRecord:
         """Write a heartbeat, once, and return the record with its commands; ``done`` are commands to remove.
 
@@ -99,7 +99,8 @@ class FleetRecords(Records):
                 return self._beat(record, done)
             except ClientError as error:
                 if not condition_failed(error):
-                    raise  # otherwise the worker was taken for lost, and the record was removed with its commands
+                    raise
+        # without commands, or the record was removed with them because the worker was taken for lost
         return self._beat(record, ())
 
     def _beat(self, record: WorkerRecord, done: Sequence[str]) -> WorkerRecord:
@@ -107,7 +108,7 @@ class FleetRecords(Records):
         names = {f"#{name}": name for name in fields} | {"#commands": "commands"}
         values = {f":{name}": value for name, value in fields.items()}
         sets = [f"#{name} = :{name}" for name in fields]
-        # a delayed heartbeat that was given up must not move the time back: a healthy worker would look lost
+        # a heartbeat delayed in the network must not move the time back: a healthy worker would look lost
         condition = "(attribute_not_exists(#seen_at) OR #seen_at <= :seen_at)"
         if done:
             names |= {f"#done{n}": job_id for n, job_id in enumerate(done)}
@@ -155,7 +156,7 @@ class FleetRecords(Records):
             ExpressionAttributeValues={":seen_at": attribute(seen_at)},
         )[0]
 
-    # --- people
+    # --- by people
     def ask(self, worker_id: str, job_id: str, command: str) -> WorkerRecord | None:
         """Leave a command for a worker; ``None`` if the worker has no record and would never read it."""
         return self._request(

@@ -24,7 +24,7 @@ def acks_late(source: Source, fleet: InspectedApp | None) -> Iterator[Finding]:
     """Find late acknowledgment: a body longer than the visibility timeout is delivered again while it runs."""
     late = {task.name for task in source.tasks if task.options.get("acks_late") is True}
     settings = [one for one in source.settings if one.kind == "acks-late"]
-    if not settings:  # otherwise one setting explains them all
+    if not settings:  # a finding about the setting covers all tasks
         late |= {task.name for task in (fleet.tasks.values() if fleet else ()) if task.acks_late}
     places = {task.name: (task.file, task.line) for task in source.tasks}
     of_tasks = [(name, *places.get(name, ("", 0)), "tasks with acks_late=True") for name in sorted(late)]

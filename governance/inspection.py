@@ -82,7 +82,9 @@ def _is_claimed(task: Any) -> bool:
 
 
 def _is_idempotent(task: Any) -> bool:
-    """Return whether equal ticks are one job, as those of a `JobTask`; judge other base classes by their names."""
+    """Return whether equal ticks become one job, as those of a `JobTask` do; other base classes are judged by their
+    names.
+    """
     if task.name.startswith(OWN) or _is_claimed(task):
         return True
     return any(word in kind.__name__.lower() for kind in type(task).__mro__ for word in ONCE)

@@ -84,7 +84,7 @@ class Module:
                 found.setdefault(node.name, node)
         for name, what in _defined(self.tree.body, ""):
             if not (isinstance(what, ast.expr) and isinstance(found.get(name), FUNCTIONS)):
-                found[name] = what  # a function that is wrapped and assigned to its own name is still that function
+                found[name] = what  # keep the function if it is wrapped and assigned to its own name
         return found
 
     def _origin(self, node: ast.ImportFrom) -> str:

@@ -79,7 +79,7 @@ def _hides(statement: ast.stmt, name: str) -> bool:
 
 @cache
 def _refused() -> frozenset[str]:
-    """Return what a worker refuses, by the worker's own list; read only when needed, because it imports Celery."""
+    """Return the names that a worker refuses to see overridden, imported only when needed: that imports Celery."""
     from jobclaim.workers.bases import IdempotentTask
     from jobclaim.workers.sealed import own_names
 

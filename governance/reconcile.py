@@ -53,7 +53,7 @@ def _of_queue(
     repo: JobRepo, queue: str, open_jobs: dict[str, Job], seen: Counter[str], hidden: int, began: int
 ) -> Iterator[Finding]:
     for job in open_jobs.values():
-        # written and sent while the messages were read, or about to be sent: nothing is missing yet
+        # jobs sent while messages were being read, or just before, are not judged
         sent_before = max(job.available_at, job.dispatched_at) <= began - UNSURE_AFTER_MS
         waits = job.status is JobStatus.PENDING and job.dispatches and sent_before
         if waits and job.job_id not in seen and not hidden:

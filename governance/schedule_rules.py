@@ -88,7 +88,8 @@ def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     for same in calls.values():
         for n, entry in enumerate(same):
             minutes = set(_minutes(entry, world))
-            for earlier in (other for other in same[:n] if other.name != entry.name):  # else one replaces the other
+            # of one name, the later replaces the earlier
+            for earlier in (other for other in same[:n] if other.name != entry.name):
                 if minutes & set(_minutes(earlier, world)) or (entry.when == earlier.when and entry.when):
                     yield _found(
                         "duplicates",

@@ -71,7 +71,7 @@ def _of_assignment(node: ast.AST, module: Module, modules: Modules) -> Iterator[
 
 
 def _is_setting(target: ast.expr) -> bool:
-    """Return whether it is ``app.conf["beat_schedule"]``."""
+    """Return whether an expression is a schedule setting, such as ``app.conf["beat_schedule"]``."""
     return (
         isinstance(target, ast.Subscript)
         and isinstance(target.slice, ast.Constant)
@@ -135,7 +135,7 @@ def _specs(value: ast.expr, module: Module) -> Table:
 
 
 def _spec(value: ast.expr) -> ast.expr:
-    """Convert a ``ScheduleSpec`` to Celery's form; its ticks expire by themselves."""
+    """Convert a ``ScheduleSpec`` to Celery's form, in which each tick expires at the next one."""
     given = dict(_pairs(value))
     when = given.pop("every", None)
     if cron := given.pop("cron", None):
@@ -157,7 +157,7 @@ def _pairs(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _periodic(call: ast.Call, module: Module) -> Row:
-    """Convert ``add_periodic_task(schedule, task.s(1), name="x", expires=60)``."""
+    """Convert ``add_periodic_task(schedule, task.s(1), name="x", expires=60)`` to a row."""
     given = {word.arg: word.value for word in call.keywords if word.arg}
     schedule, signature = [*call.args[:2], given.pop("schedule", None), given.pop("sig", None)][:2]
     if schedule is None or signature is None:

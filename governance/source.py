@@ -273,7 +273,7 @@ def _queues(call: ast.Call, module: Module, modules: Modules) -> Iterator[Text]:
 
 
 def _errbacks(call: ast.Call) -> Iterator[str]:
-    """Name the functions that are called when another task fails."""
+    """Yield the names of functions that are called when another task fails."""
     given = [word.value for word in call.keywords if word.arg == "link_error"]
     if isinstance(call.func, ast.Attribute) and call.func.attr in ("on_error", "link_error"):
         given += call.args

@@ -66,7 +66,7 @@ class TaskNames:
         found = self._source.modules.follow(row.module, dotted)
         if found and isinstance(found[1], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = found[1].name
-            return self._at.get((found[0].file, name), f"{found[0].name}.{name}")  # else a function, not a task
+            return self._at.get((found[0].file, name), f"{found[0].name}.{name}")  # not a known task: name the function
         return self._unique.get(dotted.split(".")[-1])
 
 

@@ -53,12 +53,14 @@ def static_world(source: Source, *, hotspot: int, entries: Sequence[Entry] = (),
 
 
 def _own_names(source: Source) -> Iterable[str]:
-    """Match names that the app generates by the function's name, the only part that the source shows."""
+    """Yield patterns of generated task names: the source shows only the function's name, their last part."""
     return [rf".*\b{task.function}" for task in source.tasks if source.names_are_own and not task.given_name]
 
 
 def _is_idempotent(task: TaskSource) -> bool:
-    """Return whether equal ticks are one job, as those of a claimed task; judge other bases and decorators by names."""
+    """Return whether equal ticks become one job, as those of a claimed task do; others are judged by bases and
+    decorators.
+    """
     named = [name.lower() for name in (*task.bases, *task.wraps)]
     return is_claimed(task) or task.claims or any(word in name for name in named for word in ONCE)
 

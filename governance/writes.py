@@ -123,7 +123,7 @@ def _saves_other_state(receiver: ast.expr, body: Sequence[ast.AST], module: Modu
 
 
 def _assigned(on: str, body: Sequence[ast.AST]) -> Iterator[ast.expr]:
-    """Find the value that a name has in a body."""
+    """Yield the values that a body assigns to a name."""
     for node in body:
         match node:
             case ast.Assign(targets=targets, value=value):
@@ -138,7 +138,7 @@ def _assigned(on: str, body: Sequence[ast.AST]) -> Iterator[ast.expr]:
 
 
 def _changes(on: str, body: Sequence[ast.AST]) -> Iterator[bool]:
-    """Return, for each attribute that is set on an object, whether a repetition sets another value."""
+    """Yield for each attribute that is set on an object whether a second run of the body sets another value."""
     for node in body:
         match node:
             case ast.AugAssign(target=ast.Attribute(value=owner)) if ast.unparse(owner) == on:

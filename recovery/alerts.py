@@ -149,7 +149,7 @@ def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[Al
     after, messages = without_flapping(said, firing(facts, repo.settings), now, repo.settings)
     for message in messages:
         if not _say(message, publish):
-            continue  # not sent: it is sent again
+            continue  # the stored state still lacks it, so the next evaluation sends it again
         if message.state == "cleared":
             del after[message.alert]
         else:
@@ -172,8 +172,8 @@ def gather(repo: JobRepo, *, silent_ms: int = 0) -> Facts:
 
 
 def _late(repo: JobRepo, queue: str) -> int:
-    """Return for how long the oldest job has waited, if that is beyond the SLA; a job that a pause holds does not
-    count.
+    """Return how many milliseconds the queue's oldest job has waited, 0 while that is within the SLA. Paused jobs do
+    not count.
     """
     pauses, now = repo.pauses.current(), repo.clock()
     up_to = now - round(repo.settings.queue(queue).sla_seconds * 1000)
@@ -194,7 +194,7 @@ def _say(message: AlertMessage, publish: Callable[[AlertMessage], None]) -> bool
         log.error("alert.firing", alert=message.alert, state=message.state, why=message.text, since=message.since)
     try:
         publish(message)
-    except Exception as error:  # noqa: BLE001 - whatever the channel raises, the next evaluation tries again
+    except Exception as error:  # noqa: BLE001 - after any error the next evaluation sends it again
         log.error("alert.not_published", alert=message.alert, error=type(error).__name__)
         return False
     return True
@@ -206,7 +206,7 @@ def _publisher(settings: Settings) -> Callable[[AlertMessage], None]:
         return lambda _: None
 
     def publish(message: AlertMessage) -> None:
-        sns = client(settings, "sns")  # made only when there is something to send, which is rare
+        sns = client(settings, "sns")  # created only when needed, because alerts are rare
         subject = f"jobclaim: {message.alert} {message.state}"[:100]
         sns.publish(TopicArn=topic, Subject=subject, Message=json.dumps(asdict(message), ensure_ascii=False))
 

@@ -209,7 +209,9 @@ class Cancels:
         report.requested += answer is Answer.REQUESTED
 
     def _pages(self, wanted: OpenJobs) -> Iterator[list[Job]]:
-        """Read a page of index entries and their jobs at a time, up to the last entry that a partition has now."""
+        """Yield the matching jobs, a page at a time, up to the entry that is each partition's last at the start: jobs
+        created meanwhile cannot prolong the walk.
+        """
         repo, now = self._repo, self._repo.clock()
         queues = list(wanted.queues or repo.settings.queue_names)
         keys = state_keys(JobStatus.PENDING, queues, repo.table.shards)

@@ -174,7 +174,8 @@ def _decide_running(job: Job, now: int, figures: Figures) -> Action:
     if worker is not None and job.claimed_at < worker.lost_at:
         cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and counts as lost"
     elif job.claim_token in figures.vouched:
-        return None  # a thread cannot be ended at its limit: it keeps running, and its worker vouches for it
+        # a thread cannot be killed at its time limit: as long as its worker's heartbeat names the claim, it runs
+        return None
     elif job.lease_expires_at <= now:
         holder = f"worker {job.worker_id!r}" if job.worker_id else "its worker"
         cause = f"{holder} did not end it before its lease ended at {_text(job.lease_expires_at)}"
@@ -221,12 +222,16 @@ def _waited_since(job: Job) -> int:
 
 
 def _sent_in_the_future(job: Job, now: int) -> bool:
-    """Check whether a clock that was ahead set a job's message time; then the next message is timed from now."""
+    """Check whether a clock that was ahead wrote the time of the job's last message. Waiting from that time could take
+    hours, so the job is dispatched again, with a time from this machine's clock.
+    """
     return job.dispatched_at > now + BELIEVED_AHEAD_MS and job.available_at - now <= LOOK_AHEAD_MS
 
 
 def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:
-    """Check whether an expiring job has used half of the time that it had when its last message was sent."""
+    """Check whether half of the time between a job's last message and its expiry has passed: its message may be lost,
+    and the usual redispatch delay would let the job expire.
+    """
     if not job.start_by or job.dispatches >= EARLY_DISPATCHES or job.start_by - now < LEAST_LEFT_MS:
         return False
     return now - waited_since > (job.start_by - waited_since) / 2

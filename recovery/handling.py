@@ -70,7 +70,7 @@ class Messages:
         """
         try:
             self._send(job, float(delay))
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and a later pass sends it
+        except Exception as error:  # noqa: BLE001 - after any error the job is PENDING, and a later pass sends it
             self._failures += 1
             log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
             return False
@@ -98,7 +98,7 @@ class JobHandler:
         self.counts["examined"] += 1
         try:
             return self._act(job, decide(job, self._repo.clock(), self._figures))
-        except Exception as error:  # noqa: BLE001 - one job that cannot be settled must not keep the others waiting
+        except Exception as error:  # noqa: BLE001 - one job that cannot be handled must not keep the others waiting
             self.counts["failed"] += 1
             reason = str(error) if isinstance(error, JobError) else ""
             log.error(
@@ -111,7 +111,8 @@ class JobHandler:
 
     def _act(self, job: Job, action: Action) -> bool:
         if isinstance(action, GiveUp) and self._messages.is_backlogged(job.queue):
-            action = Dispatch(again=True)  # its messages are not lost, they wait
+            # the queue has a backlog: the job's messages most likely wait in it and are not lost
+            action = Dispatch(again=True)
         match action:
             case Orphan():
                 return self._end_orphan(job, action)
@@ -151,7 +152,8 @@ class JobHandler:
         return True
 
     def _dispatch_again(self, job: Job) -> bool:
-        may_wait = not self._repo.table.payloads.ends_soon(job)  # the write that counts the message extends it
+        # dispatching also extends a payload item that expires soon
+        may_wait = not self._repo.table.payloads.ends_soon(job)
         if not self._messages.may_send() or (not self._messages.may_send_again(job.queue) and may_wait):
             self.counts["held"] += 1
             return True
@@ -160,7 +162,7 @@ class JobHandler:
     def _dispatch_first(self, job: Job) -> bool:
         if not self._messages.may_send():
             self.counts["held"] += 1
-            return False  # nothing else would send it in time
+            return False  # not handled: unless the next pass reads this job again, its message is sent late
         return self._dispatch(job, "scheduled")
 
     def _dispatch(self, job: Job, counted_as: str) -> bool:
@@ -204,7 +206,9 @@ class JobHandler:
         return True
 
     def _notify_links(self, job: Job) -> None:
-        """Let a worker notify the job's chord, its chain and its error callbacks: recovery does not run tasks."""
+        """Send a message by which a worker notifies the job's chord, chain and error callbacks: recovery does not run
+        tasks.
+        """
         from jobclaim.workers.messages.links import announcement
 
         try:

@@ -47,7 +47,8 @@ def run_every(
             succeeded += 1
         except Exception as error:
             log.exception("recovery.pass_failed", error=type(error).__name__)
-        systemd.notify(systemd.ALIVE)  # also after a failed pass: a restart does not end an outage of AWS
+        # also after a failed pass: restarting this process would not end an outage of AWS
+        systemd.notify(systemd.ALIVE)
         stop.wait(max(0.0, seconds - (time.monotonic() - started)))
     return succeeded
 

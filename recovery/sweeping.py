@@ -138,7 +138,9 @@ class _Pass:
             look()
 
     def handled_workers(self) -> list[LostWorker]:
-        """Lost workers of which no job can be left: every partition was read completely since they were lost."""
+        """Return the lost workers that cannot have left a job: all partitions of their queues were read since they were
+        lost.
+        """
         return [
             worker
             for worker in self.dead.values()
@@ -151,7 +153,9 @@ class _Pass:
         ]
 
     def _partitions(self) -> Iterator[tuple[str, str]]:
-        """Return queue and name of all partitions, rotated in each pass, so that none is always the last."""
+        """Yield queue and name of all partitions, starting at another one in each pass, so that none is always the
+        last.
+        """
         pairs = [(q, schema.open_key(q, shard)) for q in self._settings.queue_names for shard in range(self._shards)]
         yield from self._in_turn(pairs)
 
@@ -172,7 +176,7 @@ class _Pass:
             self._unread.add(worker.worker_id)
 
     def _send_due_soon(self, partition: str) -> None:
-        """Send the messages of jobs that are due soon; entries that were read before are not read again."""
+        """Send the messages of jobs that are due soon, from where the last pass stopped."""
         mark = self.marks.get(partition, Mark())
         ahead = mark.ahead if mark.ahead and mark.ahead.at > self.started else None
         stretch = self._walker.walk(

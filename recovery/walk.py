@@ -71,7 +71,7 @@ class Walker:
 
     Parameters
     ----------
-    settle : callable
+    handle : callable
         Called with each job; ``False`` means that the job must be read again.
     page_size : int
     """

@@ -102,7 +102,7 @@ class Harness:
             handle.use(settings, made.repo)
             app.backend._cache.clear()
             current = current_app._get_current_object()
-            app.set_current()  # shared tasks belong to the app that was made last
+            app.set_current()  # `shared_task` resolves to the current app, otherwise the one created last
             try:
                 yield made
             finally:

@@ -43,7 +43,7 @@ class Busy:
         return (fragile or found) if prefer_fragile else found
 
     def _started(self) -> dict[tuple[str, str], int]:
-        """The last bodies that started, and their processes."""
+        """Return the process of each body that started lately, by job id and attempt."""
         if not self._evidence.exists():
             return {}
         with self._evidence.open("rb") as lines:

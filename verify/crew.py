@@ -142,15 +142,15 @@ class Crew:
                 self._await_end(member)
 
     def _end_orphans(self) -> None:
-        """End what the killed left behind, as a service manager does: the process of an embedded beat goes on without
-        its worker, and would add ticks while table and queues are compared.
+        """Kill what killed workers left behind, as a service manager does: an embedded beat outlives its worker, and
+        its ticks would come while table and queues are compared.
         """
         for member in self.members:
             if member.told_to == "die":
                 member.process.send_group(signal.SIGKILL)
 
     def _came_up(self, member: Member) -> bool:
-        """Wait until it is ready: before that a SIGTERM just kills."""
+        """Wait until the process is ready; before that, SIGTERM would kill it instead of draining it."""
         try:
             return wait_until(member.is_ready, START_SECONDS, f"{member.process.name} is ready")
         except TimeoutError as error:

@@ -63,7 +63,7 @@ def transactions(stage: Stage, make: Callable[[], JobRepo]) -> Rule:
     for n in range(JOBS):
         for row_is_there in (False, True):
             job_id, row = f"with-{n}-{row_is_there}", f"row-{n}"
-            # Refused where the row is there; what was written is checked below.
+            # Refused if the row exists; what was written is checked below.
             with suppress(EffectRefused), make().transaction() as tx:
                 tx.put(
                     TableName=stage.notes_table,

@@ -86,5 +86,5 @@ def _event(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line) if line.startswith("{") else None
     except ValueError:
-        return None  # cut off by a kill
+        return None  # half a line of a killed process
     return event if isinstance(event, dict) else None

@@ -85,7 +85,7 @@ class Monkey:
             self._over_queue.clear()
 
     def _begin(self, strike: Strike, now: float, ends: list[tuple[float, int, End]]) -> bool:
-        """Begin a strike and note what ends it; ``False`` if there is no target now."""
+        """Begin a strike and schedule its end; return ``False`` if there is no target now."""
         end = self._strike(strike, now - strike.at)
         if end is None:
             return False
@@ -96,7 +96,7 @@ class Monkey:
         return True
 
     def _note_trouble(self, seconds: float) -> None:
-        """Note trouble that has lasted for so many seconds, or, where negative, will last for as many."""
+        """Record a period of trouble: the last ``seconds``, or the coming ones if negative."""
         now, there = crews.now_ms(), crews.now_ms() - round(1000 * seconds)
         self.trouble.append((min(now, there), max(now, there)))
 
@@ -123,7 +123,9 @@ class Monkey:
         return lambda: weather.end(number)
 
     def _outage(self, proxy: FaultyProxy) -> End | None:
-        """Nobody listens; a second outage of the same service waits for the end of the first."""
+        """Refuse connections to a service; ``None`` while an earlier outage of it lasts, so that this one comes after
+        it.
+        """
         if self._gone[id(proxy)]:
             return None
         self._gone[id(proxy)] = 1
@@ -163,10 +165,10 @@ class Monkey:
 
 
 def _split(strikes: list[Strike], now: float) -> tuple[list[Strike], list[Strike]]:
-    """Those that are due, and the others."""
+    """Split strikes into those that are due and the others."""
     due = sum(strike.at <= now for strike in strikes)
     return strikes[:due], strikes[due:]
 
 
 def _nothing() -> None:
-    """What ends a strike that was over at once."""
+    """Do nothing: the strike had no duration, so there is nothing to end."""

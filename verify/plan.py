@@ -227,7 +227,7 @@ def _calls(dice: random.Random, seconds: float, jobs: int, kinds: Mapping[str, i
 
 
 def _equal_calls(dice: random.Random, at: float, number: int, seconds: float) -> Iterator[Call]:
-    """The same call several times: at once, while it runs, and long after."""
+    """Yield the same call several times: at once, while its job runs, and long after."""
     body = round(dice.uniform(0, 0.5), 3)
     for wait in (
         0.0,
@@ -242,7 +242,8 @@ def _strikes(dice: random.Random, seconds: float, gap: float, scale: Scale) -> I
         deck = list(Kind)
         dice.shuffle(deck)
         if at == gap:
-            deck.sort(key=lambda kind: kind not in FREEZES)  # they last long, and the shortest run must see their end
+            # freezes first: they last long, and a short run must see their end, too
+            deck.sort(key=lambda kind: kind not in FREEZES)
         for kind in deck:
             if at < seconds:
                 yield Strike(round(at, 3), kind, *_force(dice, kind, scale), draw=dice.random())
@@ -250,7 +251,7 @@ def _strikes(dice: random.Random, seconds: float, gap: float, scale: Scale) -> I
 
 
 def _force(dice: random.Random, kind: Kind, scale: Scale) -> tuple[float, float]:
-    """How long a strike lasts, and which share of the requests it hits."""
+    """Return how long a strike lasts, and which share of the requests it hits."""
     if kind in MOMENTARY:
         return 0.0, 0.0
     if kind is Kind.MAKE_ZOMBIE:
@@ -258,9 +259,10 @@ def _force(dice: random.Random, kind: Kind, scale: Scale) -> tuple[float, float]
     if kind in FREEZES:
         return scale.lease + dice.uniform(1, 3), 0.0
     if kind is Kind.EARLY_MESSAGES:
-        return 4 * scale.longest_storm, 1.0  # few messages are kept back for long
+        return 4 * scale.longest_storm, 1.0  # only the few delayed messages can come early
     if kind in OF_MESSAGES:
-        return 2 * scale.longest_storm, dice.uniform(0.5, 1.0)  # there are fewer of them than of requests
+        # longer than other faults: there are fewer messages than requests
+        return 2 * scale.longest_storm, dice.uniform(0.5, 1.0)
     seconds = dice.uniform(0.4, 1.0) * scale.longest_storm
     if kind in OUTAGES:
         return seconds, 1.0

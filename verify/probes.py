@@ -180,7 +180,7 @@ def _rule(code: str, tries: int, offenders: list[str]) -> Rule:
 
 
 def _at_once(repos: list[JobRepo], act: Callable[[JobRepo], Any]) -> int:
-    """Let all act at the same time; give how many succeeded."""
+    """Let all repos act at the same time; return how many succeeded."""
     gate, done = threading.Barrier(len(repos)), list[bool]()
 
     def one(repo: JobRepo) -> None:

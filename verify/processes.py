@@ -127,7 +127,7 @@ class ManagedProcess:
         compiled = re.compile(pattern)
 
         def find() -> str | None:
-            ended = not self.running  # asked before the log is read, so the last words still count
+            ended = not self.running  # before the log is read, so that a process's last lines count
             found = next((line for line in self.log()[after:].splitlines() if compiled.search(line)), None)
             if found is None and ended:
                 raise ProcessDied(f"{self.name} ended before it wrote /{pattern}/\n{self.describe()}")

@@ -336,7 +336,9 @@ def every_job_ends(evidence: Evidence) -> Rule:
 
 
 def _accounts(job: Job) -> Iterator[str]:
-    """Find attempts before the last that did not end exactly once as the history says, and jobs charged too often."""
+    """Yield contradictions between a job and its history: earlier attempts that ended twice or never, and jobs charged
+    too often.
+    """
     ended = Counter(attempt.attempt for attempt in job.history)
     yield from (f"{job.job_id} attempt {number} ended {n} times" for number, n in ended.items() if n > 1)
     if job.status is JobStatus.COMPLETED and job.attempt in ended:
@@ -347,7 +349,7 @@ def _accounts(job: Job) -> Iterator[str]:
 
 
 def _untold(job: Job, ended: Mapping[int, int]) -> Iterator[int]:
-    """Return attempts that the history should contain; it keeps ten, and of several releases in a row the last."""
+    """Yield earlier attempts that the history lacks. It keeps ten, and only the last of consecutive releases."""
     released = {attempt.attempt for attempt in job.history if attempt.outcome == "release"}
     if not ended:
         yield from range(1, job.attempt)
@@ -498,7 +500,7 @@ def limits(evidence: Evidence) -> Rule:
         if mine in ended and mine not in given_up:
             moments += [(start.at, 1, start.job_id), (ended[mine], -1, start.job_id)]
     running, offenders = 0, []
-    for _, change, job_id in sorted(moments):  # at one moment ends come first
+    for _, change, job_id in sorted(moments):  # at the same moment, ends are counted before starts
         running += change
         if running > TOGETHER:
             offenders.append(f"{running} at once when {job_id} started")
@@ -529,7 +531,7 @@ def _unexplained(promise: Promise, job: Job, evidence: Evidence) -> str:
         may_go_on = job.on_orphan == "retry" and job.charged < job.max_attempts and kind is FailureKind.ORPHANED
         return f"{told}; attempts were left" if may_go_on else ""
     if any(_failed(evidence.jobs.get(before)) for before in promise.after) and not job.attempt:
-        return ""  # told that what it follows failed
+        return ""  # failed without an attempt, because a job that it follows failed
     return "" if promise.task == "doomed" and kind is FailureKind.EXTERNAL else told
 
 

@@ -98,7 +98,7 @@ class FaultyProxy:
             _reset(writer)
 
     async def _end(self) -> None:
-        """End what still serves a connection, so that nothing is left to be ended without a loop."""
+        """Cancel the tasks of open connections, before their event loop is closed."""
         serving = asyncio.all_tasks() - {asyncio.current_task()}
         for one in serving:
             one.cancel()
@@ -148,7 +148,7 @@ class FaultyProxy:
         await writer.drain()
 
     def _as_sent(self, fault: Fault | None, operation: str, head: bytes, body: bytes) -> list[bytes]:
-        """The requests that are made of one; the last one's answer is the client's."""
+        """Return the requests to make instead of one; the client gets the response to the last."""
         if operation not in SENDS:
             return [head + body]
         if operation == "SendMessage":
@@ -164,7 +164,9 @@ class FaultyProxy:
         return [head + body]
 
     def _remember(self, request: dict[str, Any]) -> None:
-        """Keep a message with the moment from which it may have arrived: no queue brings it again before that."""
+        """Remember a message and the earliest time at which it can arrive: a copy of an old message must not come
+        before that.
+        """
         self._sent.append((time.monotonic() + int(request.get("DelaySeconds") or 0), request))
 
     def _added(self, fault: Fault, adds: forging.Forge, head: bytes, body: bytes) -> list[bytes]:
@@ -203,7 +205,7 @@ def free_port() -> int:
 
 
 def _delayed(request: dict[str, Any], seconds: int) -> dict[str, Any]:
-    """The same messages, some seconds later than they were to be."""
+    """Return the request with its messages delayed by some more seconds."""
     parts = request.get("Entries", [request])
     later = [{**part, "DelaySeconds": min(900, int(part.get("DelaySeconds", 0)) + seconds)} for part in parts]
     return {**request, "Entries": later} if "Entries" in request else later[0]
@@ -235,7 +237,7 @@ async def _read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
-    """Read a chunked body as it is, with its lengths."""
+    """Read a chunked body unchanged, with the lengths of its chunks."""
     parts = []
     while True:
         line = await reader.readline()

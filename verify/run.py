@@ -62,7 +62,7 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
     jobs = drain(stage.direct, cast.submitters.promises, scale.drain, cast.crew.replace_the_dead)
     drained_in = time.monotonic() - calm
     cast.crew.stop_all()
-    cast.app.jobclaim.flush()  # while there is somebody to count for
+    cast.app.jobclaim.flush()  # while the endpoints still answer
     beats_for = time.monotonic() - began
     say("everything has ended, looking at what is left")
     acted.append(probes.pass_costs(empty, probes.reads_of_a_pass(stage, "recover-full"), len(jobs)))
@@ -108,7 +108,7 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
 
 
 def _cast(stage: Stage, plan: Plan, scale: Scale) -> Cast:
-    """Start the processes in calm, then put the weather over the services."""
+    """Start the processes without faults, then begin to inject them."""
     crew = Crew(stage, scale)
     app = Celery("jobclaim-verify", set_as_current=False)
     jobclaim.install(app, stage.settings)
@@ -125,7 +125,7 @@ def _cast(stage: Stage, plan: Plan, scale: Scale) -> Cast:
 
 
 def _probe(stage: Stage, cast: Cast, scale: Scale, say: Say) -> list[Rule]:
-    """Act in calm, while workers live."""
+    """Run the probes that need live workers and no faults."""
     say("acting in calm: bad input, decisions, costs, durable work, cancels, a kill")
     again = partial(JobRepo.from_settings, stage.direct.settings)
     waiting = [promise.job_id for promise in cast.submitters.promises if promise.task in NEVER]
@@ -168,7 +168,7 @@ def _read(repo: JobRepo, promises: Sequence[Promise]) -> dict[str, Job]:
 
 
 def _open_jobs(repo: JobRepo) -> list[Job]:
-    """List what is open, ticks apart, which go on coming; a chord waits as a job of its own."""
+    """List the open jobs except ticks, which never stop coming. A chord is open as a job of its own."""
     found = [job for status in JobStatus if status.is_open for job in repo.list_jobs(status, limit=100).jobs]
     return [job for job in found if job.task != "verify.tick"]
 

@@ -148,7 +148,7 @@ def limits(scale: Scale, modules: Sequence[str]) -> dict[str, Any]:
         "read_timeout_seconds": 2.0,
         "connect_timeout_seconds": 1.0,
         "max_attempts": 6,
-        "dead_letters": {"TRANSIENT": {"retries": 0}},  # a failure that is not the body's own must not be mended unseen
+        "dead_letters": {"TRANSIENT": {"retries": 0}},  # a retry would hide a failure that the body did not cause
     }
 
 

@@ -81,7 +81,7 @@ class Submitters:
             self._stopped.wait(max(0.0, self._began + call.at - time.monotonic()))
             try:
                 self._insist(call)
-            except Exception as error:  # noqa: BLE001 - the verdict tells of it
+            except Exception as error:  # noqa: BLE001 - reported with the verdict
                 self.broken.append(f"{call}: {error!r}")
 
     def _insist(self, call: Call) -> None:
@@ -123,7 +123,9 @@ class Submitters:
         return [Promise(first, "first", call.number), Promise(then, "then", call.number, after=(first,))]
 
     def _submit_chord(self, call: Call, job_id: str) -> list[Promise]:
-        """Under the same ids at each try, the group's too: what was submitted by half is completed."""
+        """Submit a chord, with the same ids for its group and jobs at each try: a try completes what earlier ones
+        began.
+        """
         tasks, members, body = self._app.tasks, (f"{job_id}-a", f"{job_id}-b"), f"{job_id}-all"
         header = [tasks["verify.first"].s(call.number, call.seconds).set(task_id=member) for member in members]
         chord(header, app=self._app, task_id=f"{job_id}-group")(tasks["verify.all"].s().set(task_id=body))
@@ -131,7 +133,9 @@ class Submitters:
         return [*made, Promise(body, "all", call.number, after=members)]
 
     def _submit_plain(self, call: Call, job_id: str) -> list[Promise]:
-        """As host code does: write the job, then call the task with its id. Where that fails, recovery sends it."""
+        """Write a job, then call its task with the id, as host code does. If the call fails, recovery sends the
+        message.
+        """
         payload = {"number": call.number, "seconds": call.seconds, "secret": self.secret}
         self._app.jobclaim.repo.create_job(
             "verify.plain", payload, job_id=job_id, queue="default", on_orphan="retry", max_attempts=MOST_ATTEMPTS
@@ -141,7 +145,7 @@ class Submitters:
         return [Promise(job_id, "plain", call.number)]
 
     def _submit_batch(self, call: Call, name: str) -> list[Promise]:
-        """Under the same name each time: what was written is found again."""
+        """Submit a batch under the same name at each try, so that jobs written before are found again."""
         made: list[Promise] = []
         calls = [(call.number + n, call.seconds) for n in range(BATCH)]
         report = self._app.tasks["verify.quick"].submit_many(

@@ -80,7 +80,7 @@ def _reachable(endpoints: Endpoints | None) -> Iterator[tuple[Endpoints, dict[st
 
 @contextmanager
 def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Let this process have another environment for the length of the block."""
+    """Replace this process's environment during the block."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(wanted)
@@ -93,7 +93,7 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the lines of this process's own submissions, which meet every fault, off the terminal."""
+    """Silence this process's log: its submissions meet every fault and would fill the terminal."""
     log = logging.getLogger("jobclaim")
     before = log.level
     log.setLevel(logging.CRITICAL)

@@ -86,7 +86,7 @@ def command(
 
 
 def _write_report(path: Path, text: str) -> None:
-    """Write the report to a file, or into a folder; a folder that does not exist is made."""
+    """Write the report to a file, or into a folder; missing folders are created."""
     target = path / REPORT if path.is_dir() or not (path.suffix or path.exists()) else path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -112,7 +112,7 @@ def by_filter(session: Session, options: dict[str, Any], verb: str = "cancel") -
     from jobclaim.fleet.acting import acting, recorded_elsewhere
     from jobclaim.recovery.cancels import CancelReport, Cancels
 
-    recorded_elsewhere()  # by the cancellation itself, if there is one
+    recorded_elsewhere()  # the cancellation writes its own audit entry
     cancels, out, report = Cancels(session.repo), Output(options["output"]), CancelReport()
     wanted = cancels.ending(_selection(session, options))
     _show(found := cancels.preview(wanted), options["limit"])
@@ -155,7 +155,8 @@ def _selection(session: Session, options: dict[str, Any]) -> OpenJobs:
         session.settings.queue(queue)
     since = now - options["since"] if options["since"] is not None else 0
     after = max(since, options["submitted_after"] or 0)
-    options["submitted_after"] = after  # as understood: a command that continues this one means the same
+    # the resolved time, because `_again` prints it for the command that continues this one
+    options["submitted_after"] = after
     fits = JobFilter(
         task=options["task"] or None,
         worker_id=options["worker_id"] or None,
@@ -208,7 +209,7 @@ def _report(report: CancelReport, wanted: OpenJobs, out: Output, verb: str, *, d
 
 
 def _again(options: dict[str, Any], wanted: OpenJobs) -> str:
-    """Return the command that continues with the rest: the same selection, with the same end."""
+    """Return the command that continues with the remaining jobs: the same selection, with the same end."""
     from jobclaim.views.humane import iso
 
     words = ["jobclaim", "cancel"]

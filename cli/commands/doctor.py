@@ -85,7 +85,9 @@ def _with_workers(session: Session, snapshot: Snapshot) -> Snapshot:
 
 
 def _with_jobs(session: Session, snapshot: Snapshot) -> Snapshot:
-    """Add what is oldest, and the tasks whose last runs differ from their week before, if the job table can be read."""
+    """Add the oldest jobs and messages, and the tasks whose last runs differ from their week before, if the job table
+    can be read.
+    """
     from botocore.exceptions import ClientError
 
     from jobclaim.fleet.statistics import read_tasks

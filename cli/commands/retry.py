@@ -82,7 +82,9 @@ def _again(session: Session, job_ids: tuple[str, ...], out: Output, *, clear_ste
 def _with_payload(
     session: Session, job_id: str, given: str | None, key: str | None, reason: str, out: Output, *, resolve: bool
 ) -> None:
-    """Submit the new job. A payload that is refused is edited again, so that no edit is lost."""
+    """Submit the new job. If it is refused, an edited payload is opened in the editor again, so that the edit is not
+    lost.
+    """
     from jobclaim.jobs import InvalidInput
 
     text = _edited(session.repo.get_job(job_id)) if given is None else _read(given)

@@ -65,7 +65,8 @@ def command(
     from jobclaim.verify import report as reports
     from jobclaim.verify.trial import try_promises
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything that was started is ended
+    # SIGTERM raises KeyboardInterrupt, so started processes are ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     endpoints = _endpoints(dynamodb_url, sqs_url)
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     jobs = jobs or max(100, round(600 * minutes))

@@ -46,7 +46,7 @@ def play(out: Output, keep: Path | None = None) -> ExitCode:
 
 
 def _perform(directory: Path) -> dict[str, Any]:
-    """Play the story in a directory and judge it; give figures and claims."""
+    """Play the story in a directory and judge it; return figures and claims."""
     began = time.monotonic()
     with signals_as_interrupt() as check, _Progress(check) as tell, stage(directory) as set_up:
         story = Story(set_up, tell)
@@ -74,7 +74,9 @@ def _play(story: Story) -> str:
 
 
 class _Progress:
-    """Shows each step as a permanent line, with a spinner on a terminal; an interrupt ends the story there at last."""
+    """Shows each step as a permanent line, with a spinner on a terminal. After an interrupt, the next step ends the
+    story.
+    """
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check

@@ -123,7 +123,7 @@ def stage(directory: Path) -> Iterator[Stage]:
         provision(aws.settings)
         made = Stage(directory, aws, aws.settings, _app(aws.settings), resolve_queue_urls(aws.settings))
         stack.callback(made.end)
-        stack.callback(made.app.jobclaim.flush)  # while there is still somewhere to write to
+        stack.callback(made.app.jobclaim.flush)  # before `made.end`, while its tables still exist
         yield made
 
 

@@ -109,7 +109,7 @@ class Story:
                 QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
             )
 
-    # --- while they run
+    # --- while workers run
     def _start_workers(self) -> Child:
         self.tell("Two workers start, with beat and a worker for recovery")
         first = self.stage.start_worker("worker-1", queues=(COUNTS, REPORTS))
@@ -139,7 +139,7 @@ class Story:
             self._inject(job_id)
 
     def _retry_what_failed(self) -> None:
-        """Retry failed jobs, as a user does with `jobclaim retry`."""
+        """Retry the failed report, as a user does with `jobclaim retry`."""
         failed = next(job.job_id for job in self.submitted if job.task == FAILED_REPORT)
         self.tell("Recovery looks for the killed worker's jobs")
         self._until("recovery failed the report", lambda: self._status(failed) is JobStatus.FAILED)
@@ -222,7 +222,7 @@ class Story:
 
 
 def _addressed(body: str) -> str:
-    """Return the text of a message that names its job: kombu wraps the JSON in base64."""
+    """Return a message's JSON, which holds the job's id; kombu wraps it in base64."""
     import base64
     import binascii
 

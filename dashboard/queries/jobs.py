@@ -216,7 +216,9 @@ def _walk(
     now: int,
     shown: Callable[[Job], Job] | None,
 ) -> Walk:
-    """Return what to list; a search for text sees jobs as they are ``shown``, or it would tell what is hidden."""
+    """Build the walk of a query. Filters see jobs as they are ``shown``, or a text search would reveal what is
+    redacted.
+    """
     queues = list(query.queue or settings.queue_names)
     partitions = dict.fromkeys(key for status in listed for key in state_keys(status, queues, settings.index_shards))
     closed = not any(status.is_open for status in listed)
@@ -229,7 +231,7 @@ def _walk(
             and wanted.fits(shown(job) if shown else job, now)
         )
 
-    # a job ends after it was submitted, so what ended before a moment was submitted before it
+    # these entries are ordered by the end of a job: one that ended before a time was submitted before it, too
     since = wanted.submitted_after if closed else None
     return Walk(
         partitions=list(partitions),

@@ -115,7 +115,7 @@ class _Streams:
                 self.last[key] = entry
                 self.rows[key].pop(0)
                 if not self.rows[key] and key not in self.ended:
-                    break  # the next entries of this partition may come before those of others
+                    break  # the partition's next entries, not read yet, may come before those of others
             else:
                 break
         return taken
@@ -127,7 +127,9 @@ class _Streams:
         return iter(merged[:count])
 
     def _filled(self) -> bool:
-        """Read each partition's next entry if needed; return whether the budget allowed it."""
+        """Read the next entries of partitions that have none left; return whether there are entries, and the budget
+        allowed it.
+        """
         wanting = [key for key in self.positions if not self.rows.get(key) and key not in self.ended]
         if not wanting:
             return any(self.rows.values())

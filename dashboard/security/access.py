@@ -174,7 +174,7 @@ class AccessGuard:
         return await self._app({**scope, SCOPE_KEY: person}, receive, send)
 
     async def _person(self, scope: Scope) -> Person | Refusal:
-        """Authenticate in threads of its own: requests that wait for the check of a password hold up no page."""
+        """Authenticate in separate threads: requests that wait for a password check must not delay pages."""
         from anyio import CapacityLimiter
         from anyio.to_thread import run_sync
 

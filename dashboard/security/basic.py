@@ -123,7 +123,7 @@ class Passwords:
         return ASK
 
     def _counted(self, text: str) -> bytes:
-        """Return the key of a count: short, however long an invented name is."""
+        """Return a key to count failures by; it is short even if an attacker invents long names."""
         return hmac.digest(self._secret, text.encode(), "sha256")
 
     def _is_locked(self, counted: bytes, most: int) -> bool:
@@ -133,7 +133,7 @@ class Passwords:
 
     def _count(self, counted: bytes, most: int) -> None:
         tries = self._wrong.pop(counted, [])
-        self._wrong[counted] = [*tries, self._clock()][-most:]  # the most recent failure stands last
+        self._wrong[counted] = [*tries, self._clock()][-most:]  # re-inserted at the end: the oldest are dropped first
         while len(self._wrong) > COUNTED:
             self._wrong.pop(next(iter(self._wrong)))
 

@@ -59,7 +59,7 @@ def _is_a_visit(method: str, headers: Headers) -> bool:
 
 
 def _authority(origin: str) -> str | None:
-    """Return host and port of an origin; a load balancer in front may have changed the scheme."""
+    """Return host and port of an origin; the scheme is left out, because a load balancer may have changed it."""
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -29,7 +29,7 @@ ALWAYS: Final = (
     ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
 )
 UNREAD: Final = frozenset({400, 408, 411, 413, 414, 415, 417, 421, 431})
-"""Statuses after which the rest of what a client sent may be no request: the connection ends with the response."""
+"""Statuses after which the rest of what a client sent may not be a request: the connection ends with the response."""
 CLOSE: Final = (b"connection", b"close")
 STATIC: Final = "/static/"
 

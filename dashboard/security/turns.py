@@ -90,13 +90,15 @@ class Turns:
             return True
 
     def _greediest(self) -> Waiter:
-        """Return the newest waiter of the name that has most places, of the client that has most."""
+        """Return the waiter to turn away: the newest of the client that has most waiters, and there of the name that
+        has most.
+        """
         clients = Counter(each.client for each in self._waiting)
         names = Counter((each.client, each.name) for each in self._waiting)
         return max(reversed(self._waiting), key=lambda each: (clients[each.client], names[each.client, each.name]))
 
     def _next(self) -> None:
-        """Admit the next; the lock is held."""
+        """Admit the waiter whose client, then whose name, was served longest ago. The caller holds the lock."""
         if not self._waiting:
             return
         chosen = min(self._waiting, key=self._last_served)

@@ -210,12 +210,12 @@ class DeadLetters:
                 apps.send(self._repo.settings, job, delay)
             else:
                 self._send(job, delay)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is PENDING and recovery sends it
+        except Exception as error:  # noqa: BLE001 - after any error the job is PENDING, and recovery sends it
             report.unsent += 1
             log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
 
     def _partitions(self, states: Iterable[str]) -> list[tuple[str, bool]]:
-        """List the partitions to read, each with whether its order is the one in which jobs failed."""
+        """List the index partitions of these states, each with whether it is ordered by the time of failure."""
         shards, wanted = range(self._repo.table.shards), set(states)
         keys: list[tuple[str, bool]] = []
         if DeadState.WAITING in wanted:

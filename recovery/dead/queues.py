@@ -161,7 +161,7 @@ class DeadQueues:
         return report
 
     def _take(self, url: str, limit: int, enough: Callable[[], bool] | None = None) -> Iterator[dict[str, Any]]:
-        """Receive distinct messages until the queue seems empty; return all of them."""
+        """Yield at most ``limit`` distinct messages, until the queue seems empty or ``enough()`` is true."""
         seen: set[str] = set()
         empty = 0
         while len(seen) < limit and empty < EMPTY_ANSWERS and not (enough and enough()):
@@ -199,7 +199,8 @@ class DeadQueues:
         try:
             if given is None:
                 return str(self._sqs.get_queue_url(QueueName=self._settings.dead_letter_name(queue))["QueueUrl"])
-            self._sqs.get_queue_attributes(QueueUrl=given, AttributeNames=["QueueArn"])  # it may not exist
+            # raises if the queue does not exist
+            self._sqs.get_queue_attributes(QueueUrl=given, AttributeNames=["QueueArn"])
         except self._sqs.exceptions.QueueDoesNotExist:
             return None
         return given
@@ -223,7 +224,7 @@ def summary(queue: str, message: dict[str, Any]) -> DeadMessage:
 
 
 def _headers(body: str) -> dict[str, Any]:
-    """Read Celery's headers of a message, which kombu encodes in base64; empty for any other message."""
+    """Read the Celery headers of a message body, plain or in base64 as kombu sends it; empty if it has none."""
     for text in (body, _decoded(body)):
         try:
             headers = json.loads(text)["headers"]

@@ -107,7 +107,7 @@ class Measured:
         }
 
     def _overhead(self) -> Mapping[str, float]:
-        """Return the time that claim and end add to a body, in milliseconds: a worker's process waits for both."""
+        """Return the milliseconds that claim and end add to a body, because a worker's process waits for both."""
         pairs = zip(self.milliseconds.get("claim", []), self.milliseconds.get("end", []), strict=True)
         return _spread([claim + end for claim, end in pairs])
 
@@ -129,7 +129,8 @@ def measure(
     """
     table, sqs = CountedClient(lean(client(settings, "dynamodb"))), CountedClient(lean(client(settings, "sqs")))
     queues = (*settings.queues, QueueSpec.model_construct(name=QUEUE))
-    own = settings.model_copy(update={"queues": queues, "statistics": False})  # its runs are nobody's
+    # these runs must not count in the deployment's statistics
+    own = settings.model_copy(update={"queues": queues, "statistics": False})
     repo = JobRepo.from_settings(own, client=table)
     found = Measured(jobs, threads)
     written: list[str] = []
@@ -182,7 +183,7 @@ def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str,
         if claimed is not None:  # otherwise SQS delivered the message twice
             repo.update_status(job_id, "COMPLETED")
             ended = time.perf_counter()
-            with pairing:  # one list of pairs: the overhead of a job is the sum of its two
+            with pairing:  # keeps the lists in step: `_overhead` adds up claim and end of the same job
                 claims.append(1000 * (between - began))
                 ends.append(1000 * (ended - between))
             done[job_id] = 1
@@ -205,7 +206,7 @@ def _work(pool: ThreadPoolExecutor, repo: JobRepo, sqs: CountedClient, url: str,
 
 
 def _left_behind(repo: JobRepo) -> Iterator[str]:
-    """Return the ids of open jobs that a killed run left behind."""
+    """Yield the ids of open jobs that a killed run left behind."""
     for shard in range(repo.table.shards):
         old = repo.clock() - LEFT_AFTER_MS
         for entry in repo.table.entries(schema.open_key(QUEUE, shard), limit=1000, up_to=old):

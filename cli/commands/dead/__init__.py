@@ -199,7 +199,7 @@ Examples:
 
 
 def _when(verb: Verb) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the options of a later start, which only a retry has."""
+    """Add ``--at`` and ``--delay`` if the verb is a retry; other verbs have no start."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         if verb != "retry":
@@ -268,7 +268,7 @@ def _run(session: Session, verb: Verb, job_ids: tuple[str, ...], options: dict[s
 
 
 def _by_ids(verb: Verb, job_ids: tuple[str, ...], options: dict[str, Any]) -> bool:
-    """Check whether jobs are given by id; ids and filters exclude each other."""
+    """Return whether the jobs are named by their ids; raise unless they are named in exactly one way."""
     narrowed = any(options[name] for name in ("task", "queue", "kind", "exception", "fingerprint", "since"))
     narrowed = narrowed or options["failed_after"] is not None or options["failed_before"] is not None
     narrowed = narrowed or bool(options["states"] and not options["everything"])

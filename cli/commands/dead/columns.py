@@ -9,7 +9,7 @@ from jobclaim.cli.output import Column
 from jobclaim.views.humane import clock_time, relative
 
 
-def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - columns that depend on the time only
+def COLUMNS(now: int) -> list[Column]:  # noqa: N802 - a constant, except that it depends on the time
     """Return the columns of a list of dead letters."""
     return [
         Column("job", lambda row: str(row["job_id"])),

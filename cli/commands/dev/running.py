@@ -66,7 +66,7 @@ def run(
             printers = {name: Printer(name, COLOURS[n % len(COLOURS)]) for n, name in enumerate(named)}
 
             def start(name: str) -> None:
-                own = {"JOBCLAIM_RUN_DIR": str(Path(scratch) / name)}  # none of them is a worker of this machine
+                own = {"JOBCLAIM_RUN_DIR": str(Path(scratch) / name)}  # so `jobclaim worker` does not manage it
                 start_child(children, name, named[name], env=environment(aws) | own, output=printers[name])
 
             for name in named:
@@ -178,7 +178,9 @@ def wait_for_modules(names: Sequence[str], *, sleep: Callable[[float], None] = t
 
 
 def _watch(children: list[Child], check: Callable[[], None], start: Callable[[str], None]) -> ExitCode:
-    """Watch the processes. One that ended as it was asked to, a drained worker, is started again: all data stays."""
+    """Watch the processes. One that ended with 0, such as a drained worker, is started again, and all data stays; any
+    other exit ends the rest.
+    """
     while True:
         check()
         for child in tuple(children):

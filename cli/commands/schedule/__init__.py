@@ -235,7 +235,7 @@ def _at(row: Mapping[str, Any]) -> str:
 
 
 def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCode:
-    """Report what could not be checked; a requested check that could not be completed does not pass."""
+    """Report the places that could not be checked; they make a check fail that the user asked for."""
     if not incomplete:
         return code
     remark("Not checked for orphaned tasks, because only the running app knows them (--app MODULE:NAME):")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     AnyValue = click.ParamType[Any]
     from jobclaim.jobs import Job
 else:
-    AnyValue = click.ParamType  # older releases of click know no type of it
+    AnyValue = click.ParamType  # `ParamType` is not generic in older releases of click
 
 
 class JsonValue(AnyValue):

@@ -188,7 +188,7 @@ def _stop_all(settings: Settings, within: int | None) -> list[str]:
 
 
 def _show(session: Session, output: Format | None) -> list[dict[str, Any]]:
-    """Print how each of them is, and return the rows."""
+    """Print the state of the workers and of beat, and return the rows."""
     rows = [_row(member) for member in members(session.settings)]
     Output(output, id_field="worker").many(rows, COLUMNS, empty="")
     return rows
