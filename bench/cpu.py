@@ -42,7 +42,7 @@ def megabytes(pid: int) -> tuple[float, float]:
 
 
 def _fields(pid: int) -> tuple[int, float]:
-    """Read parent and CPU seconds; none for a process that has ended meanwhile."""
+    """Read parent and CPU seconds; zeros for a process that has ended meanwhile."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -90,8 +90,9 @@ def table() -> str:
 
 
 def _fleet(size: Size) -> float:
-    """Heartbeats every ten seconds and, at most once a second, when jobs start; recovery's pass every ten seconds: one
-    scan, one cursor, two queries for each of a queue's four index partitions."""
+    """Return the price of heartbeats, every ten seconds and at most once a second when jobs start, and of recovery's
+    passes, every ten seconds.
+    """
     seconds = size.tasks * HOURS * 3600
     beats = ((size.tasks + 1) * HOURS * 360 + min(size.jobs, seconds)) * WRITE_UNIT
     return beats + HOURS * 360 * pass_of_recovery(size.tasks, size.queues)
@@ -103,7 +104,9 @@ def pass_of_recovery(workers: float, queues: int, shards: int = 4) -> float:
 
 
 def _stored(size: Size) -> float:
-    """Finished jobs until they expire, with the point-in-time recovery's copy ($0.20 per GB)."""
+    """Return the price of storing finished jobs until they expire, with their copy for point-in-time recovery ($0.20
+    per GB).
+    """
     return size.jobs / 30 * size.kept_days * ITEM_KB / 1e6 * (STORED_GB + 0.20)
 
 

@@ -105,7 +105,7 @@ def _of_settings(settings: Settings, without: Collection[str]) -> Iterator[tuple
 
 
 def _by_default(name: str) -> bool:
-    """Return whether a field has a value unless it is set to ``null``."""
+    """Return whether a field has a value by default, so that a ``null`` must be written out to unset it."""
     return Settings.model_fields[name].default is not None
 
 

@@ -63,7 +63,8 @@ def instances(settings: Settings, urls: Mapping[str, str], these: Instances, *, 
         "rights": these.rights,
         "min_tasks": group.min_tasks,
         "max_tasks": group.max_tasks,
-        # below MaxSize, or CloudFormation could replace nothing; recovery's one instance is replaced in place
+        # less than MaxSize, or CloudFormation could not take out an instance to replace it; recovery's is replaced in
+        # place
         "min_in_service": min(group.min_tasks, group.max_tasks - 1),
         "on_demand": "!Ref OnDemandPercent" if group.spot else 100,
         "requirements": fill("requirements", size.values),

@@ -101,7 +101,7 @@ class _Handler(WSGIRequestHandler):
         except ConnectionAbortedError:
             self.close_connection = True
             return
-        except Exception:  # noqa: BLE001 - a server answers whatever happened, and logs it
+        except Exception:  # noqa: BLE001 - any error is logged and answered with status 500
             _log.exception("local AWS failed on %s", environ.get("HTTP_X_AMZ_TARGET", self.path))
             status, headers, body = "500 Internal Server Error", [], _internal_error()
         self._answer(status, headers, body)

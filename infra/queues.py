@@ -94,7 +94,7 @@ def resolve_queue_urls(settings: Settings, sqs: SQSClient | None = None) -> dict
     return urls
 
 
-# --- what is wanted
+# --- the wanted queues
 def _plan_queue(settings: Settings, queue: QueueSpec, dead_letter_arn: str) -> QueuePlan:
     attributes = _common(settings) | {
         "VisibilityTimeout": str(settings.visibility_timeout(queue.name)),
@@ -122,7 +122,7 @@ def _is_local(settings: Settings) -> bool:
     return clients.is_loopback(endpoint) and urlsplit(endpoint or "").scheme == "http"
 
 
-# --- how it gets there
+# --- creating and changing them
 def _ensure_queue(client: SQSClient, plan: QueuePlan) -> Iterator[ProvisionRow]:
     url = _find(client, plan.name)
     created = False
@@ -210,7 +210,7 @@ def _apply(client: SQSClient, url: str, plan: QueuePlan, changes: list[Change]) 
 
 
 def _set(client: SQSClient, url: str, changes: list[Change]) -> dict[str, str]:
-    """Set all at once, or one by one if that was refused."""
+    """Set all attributes at once, or one by one if that was refused; return the refused ones with the reasons."""
     if not changes:
         return {}
     try:

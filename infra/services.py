@@ -111,7 +111,9 @@ def _concurrency(settings: Settings, group: WorkerGroup, queues: tuple[str, ...]
 
 
 def _capacity(group: WorkerGroup) -> str:
-    """Return the strategy in flow style, by kind: Fargate's of the group, or the cluster's own instances."""
+    """Return the capacity provider strategy as YAML in flow style: the cluster's own instances, or the
+    group's Fargate.
+    """
     fargate = ", ".join(line.removeprefix("- ") for line in _on_fargate(group).splitlines())
     return f"!If [OnEcsInstances, [{{ CapacityProvider: !Ref ContainerCapacity, Weight: 1 }}], [{fargate}]]"
 

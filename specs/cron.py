@@ -175,7 +175,7 @@ def _range(field: _Field, span: str) -> range:
     low, _, high = span.partition("-")
     first, last = _value(field, low), _value(field, high)
     if field.last == 7 and last == 0 and first > 0:
-        last = 7  # sat-sun
+        last = 7  # as in sat-sun
     if last < first:
         wrapped = f"{low}-{field.last},{field.first}-{high}"
         raise CronError(f"{field.name} {span!r} runs backwards; write {wrapped}")

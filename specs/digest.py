@@ -34,7 +34,7 @@ OWN: Final = frozenset(
         # what the stack decides for single processes
         "worker_groups",
         "recovery_by_beat",
-        # contained in hashed values: in `queues`, and in the names in SQS
+        # hashed already, as parts of `queues` and of the names in SQS
         "queue_preset",
         "queue_prefix",
         "queue_urls",

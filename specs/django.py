@@ -53,7 +53,7 @@ def _given() -> Any:
 
 
 def _is_django() -> bool:
-    """Check whether Django's settings can be read: named, and neither being loaded now nor set by a program."""
+    """Check whether Django's settings can be read: loaded already, or named and not being loaded right now."""
     conf, named = sys.modules.get("django.conf"), os.environ.get(DJANGO)
     if conf is not None and conf.settings.configured:
         return True

@@ -73,19 +73,19 @@ class QueueSpec(Spec):
 
 
 QUEUE_PRESETS: Final[Mapping[str, tuple[QueueSpec, ...]]] = {
-    # kinds of work side by side, each with its own workers
+    # one queue for each kind of work, each with workers of its own
     "documents": (
         QueueSpec(name="documents", priority=5, sla_seconds=60, soft_limit=840, hard_limit=900),
         QueueSpec(name="websites", priority=5, sla_seconds=60, soft_limit=540, hard_limit=600),
         QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60),
     ),
-    # few long jobs on big machines beside many short ones
+    # long jobs with few processes each, beside many short ones
     "service": (
         QueueSpec(name="ai", priority=5, sla_seconds=30, soft_limit=1680, hard_limit=1800, concurrency=4),
         QueueSpec(name="data", priority=4, sla_seconds=120, soft_limit=1680, hard_limit=1800, concurrency=2),
         QueueSpec(name="notifications", priority=8, sla_seconds=5, soft_limit=50, hard_limit=60, concurrency=8),
     ),
-    # priorities, each with its promised wait
+    # one queue for each priority, with an SLA to match
     "priority": (
         QueueSpec(name="critical", priority=10, sla_seconds=2, soft_limit=280, hard_limit=300),
         QueueSpec(name="high_priority", priority=8, sla_seconds=3, soft_limit=280, hard_limit=300),

@@ -82,7 +82,9 @@ def _by_wall_before(cron: Cron, at: datetime, zone: tzinfo) -> Iterator[datetime
 
 
 def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
-    """Return the latest local time whose moment may lie before ``at``: in a repeated hour, some minutes ahead."""
+    """Return the latest local time that can lie before ``at``: in an hour that the clock repeats, one that is still
+    ahead.
+    """
     local = at.astimezone(zone)
     again = local.utcoffset()
     first = local.replace(fold=0).utcoffset()

@@ -17,7 +17,7 @@ def zone_of(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # the last one if a name is that of a directory
+    except (KeyError, ValueError, OSError):  # OSError if the name is that of a directory
         known = {zone.lower(): zone for zone in available_timezones()}
         meant = did_you_mean(name.lower(), known)
         for lower, zone in known.items():

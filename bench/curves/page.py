@@ -127,7 +127,7 @@ def draw() -> int:
 
 
 def _fed(result: Mapping[str, Any]) -> float:
-    """Return the jobs per second that use up one core with the main process, by its cheapest run."""
+    """Return the jobs per second at which a worker's main process uses a whole core, by its cheapest run."""
     return float(1000 / min(one["parent_cpu_ms"] for one in result["points"]))
 
 

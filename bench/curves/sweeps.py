@@ -46,7 +46,7 @@ def waiting(number: int, now: int) -> Job:
 
 
 def _passes(settings: Settings) -> dict[str, Any]:
-    """Sweep some times; return one pass's seconds, requests and jobs that it read."""
+    """Make some passes; return the medians of their seconds, their requests and the jobs that they read."""
     dynamodb = client_of(settings, "dynamodb")
     requests: list[dict[str, Any]] = []
     dynamodb.access.hooks.register("before-send.*.*", lambda **asked: requests.append(asked))

@@ -148,5 +148,5 @@ class Endpoints:
 
 
 def _argument(part: str, shares: dict[str, Any]) -> str:
-    """Fill in an argument; a program is one of ours."""
+    """Fill the placeholders of an argument; a program is one of `APPS`."""
     return str(APPS / part) if part.endswith(".py") else part.format(**shares)

@@ -55,7 +55,7 @@ def is_open(port: int) -> bool:
 
 
 class _Answers:
-    """Copies the bytes of one connection, those of the server after a time."""
+    """Copies the bytes of one connection; those of the server are delayed."""
 
     seconds = 0.0
 
@@ -84,7 +84,7 @@ async def _serve(port: int, server: int) -> None:
         line = os.read(sys.stdin.fileno(), 100).splitlines()
         if line:
             answers.seconds = float(line[-1]) / 1000
-        else:  # who opened the line has ended
+        else:  # end of file: the process that opened the line has ended
             loop.stop()
 
     loop.add_reader(sys.stdin.fileno(), read)

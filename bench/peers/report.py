@@ -182,7 +182,7 @@ def _fault(row: Row, name: str) -> str:
 
 
 def _cell(row: Row, name: str, form: str) -> str:
-    """Write a median and, where the rounds differ, their spread; nothing for what was not measured."""
+    """Write a median and, where the rounds differ, their spread; empty for what was not measured."""
     value = (row.numbers or {}).get(name, 0.0)
     if name in OF_AWS and row.broker != "sqs":
         return row.beside if name == "dollars" else ""

@@ -92,7 +92,7 @@ def measure(broker: Broker, endpoints: Endpoints, peer: Peer, jobs: int, process
         slowest = backlog(peer.slow_jobs, SLOW_LINE_MS).per_second if peer.slow_jobs else 0.0
         alone = _singly(broker, endpoints, peer) if singly and peer.broker == "sqs" else None
     except BaseException:
-        print(worker.describe())  # noqa: T201 - reason why a long run ended
+        print(worker.describe())  # noqa: T201 - shows why a long run ended
         raise
     finally:
         broker.reset()
@@ -156,7 +156,7 @@ def drained(
 
 
 def _singly(broker: Broker, endpoints: Endpoints, peer: Peer) -> dict[str, Any]:
-    """Count what jobs cost that come one at a time, without a backlog."""
+    """Measure the cost of jobs that are submitted one at a time, without a backlog."""
     broker.reset()
     endpoints.submit(peer, "fill", str(SINGLE_JOBS), str(SINGLE_SECONDS))
     return _per_job(wait(broker, peer, SINGLE_JOBS), SINGLE_JOBS)

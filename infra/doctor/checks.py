@@ -114,7 +114,7 @@ def _table_parts(subject: str, view: DeployedTable, spec: TableSpec) -> Iterator
 
 
 def _replication(subject: str, view: DeployedTable, settings: Settings) -> Iterator[Finding]:
-    """Check a global table: its conditional writes are atomic in one region, so one region alone may claim."""
+    """Check a global table: conditional writes are atomic within one region only, so a single region may claim."""
     if not view.consistency:
         return
     where = ", ".join(view.replicas) or "unknown regions"

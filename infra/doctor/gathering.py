@@ -74,7 +74,7 @@ def _noting(unreachable: dict[str, str], where: str) -> Iterator[None]:
 
 @contextmanager
 def _tolerating(actor: Actor | None, refused: dict[str, str], what: str) -> Iterator[None]:
-    """Note a refusal and continue if an actor is tested: its policy need not allow reading the deployment."""
+    """While an actor is tested, note a refusal and continue: its policy need not allow reading the deployment."""
     from botocore.exceptions import ClientError
 
     try:

@@ -64,7 +64,7 @@ def permissions(
     queues : collection of str
         Logical queues that a worker listens on; default all but recovery's.
     """
-    counted = COUNT_OF_NOBODY if actor == "submitter" else NOBODY  # it writes the fleet's counts only
+    counted = COUNT_OF_NOBODY if actor == "submitter" else NOBODY  # a submitter writes only counts in the fleet table
     for table, key, value, actions in (
         (settings.job_table, schema.KEY, NOBODY, _JOBS[actor]),
         (settings.fleet_table, schema.FLEET_KEY, counted, _FLEET[actor]),

@@ -76,7 +76,7 @@ BASE = _base()
 
 
 def _once(body: Any) -> Any:
-    """Put Powertools' idempotency around a body, where it is the peer; its record is keyed by the arguments."""
+    """Wrap a body in Powertools' idempotency if that is the peer; its records are keyed by the arguments."""
     if PEER != "celery-powertools":
         return body
     import boto3
@@ -135,7 +135,7 @@ def call(name: str, seconds: float) -> str:
     """Submit one call that leaves evidence; tell what the caller got."""
     try:
         result = work.delay(name, seconds)
-    except Exception as error:  # noqa: BLE001 - AlreadyQueued and its like are what is looked for
+    except Exception as error:  # noqa: BLE001 - a refusal such as AlreadyQueued is part of the finding
         return f"refused: {type(error).__name__}"
     if PEER == "celery-results":
         return f"handle, {result.state}"
