@@ -33,7 +33,7 @@ _TAG: Final = re.compile(r"[\w.:/=@+-]+", re.ASCII)
 def text(value: Any, what: str, limit: int = MAX_ID) -> str:
     """Require text of 1 to ``limit`` characters, encodable as UTF-8 and without control characters."""
     if type(value) is str and 0 < len(value) <= limit and value.isascii() and value.isprintable() and value.strip():
-        return value  # as nearly all are
+        return value  # the usual case, which needs no further check
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be text, not {type(value).__name__} ({value!r})")
     if not value.strip():
@@ -50,7 +50,7 @@ def text(value: Any, what: str, limit: int = MAX_ID) -> str:
         ) from None
     if _CONTROL.search(value):
         raise InvalidInput(f"{what} holds a control character ({value!r}); remove it")
-    return str.__str__(value)  # plain text of an enum member, or of any other subclass
+    return str.__str__(value)  # a plain str, made of an enum member or another subclass
 
 
 def optional_text(value: Any, what: str, limit: int = MAX_ID) -> str:

@@ -102,7 +102,7 @@ def _is_named(before: str) -> bool:
 
 
 def _address(url: str) -> str:
-    """Return scheme, host and port of a URL, without a user, a path or a query; empty for what is not one."""
+    """Return scheme, host and port of a URL, without a user, a path or a query; empty for any other text."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""

@@ -29,5 +29,6 @@ def token_of(job_id: str, name: str, secret: str) -> str:
 
 def is_token_of(job: Job, name: str, token: str) -> bool:
     """Check whether a token belongs to a wait, in constant time."""
-    secret = job.wait_secret or new_secret()  # a job that issued no token is compared too
+    # compared even if the job issued no token, so that the time reveals nothing
+    secret = job.wait_secret or new_secret()
     return hmac.compare_digest(token_of(job.job_id, name, secret).encode(), token.encode("utf-8", "replace"))

@@ -84,7 +84,7 @@ class Effects:
     def __len__(self) -> int:
         return len(self._writes)
 
-    # --- what the job's write asks
+    # --- for the write of the job
     @classmethod
     def of(cls, effects: Effects | Iterable[Any], refused_tables: Collection[str]) -> Self | Effects:
         """Return as `Effects` what a caller passed as effects."""
@@ -120,7 +120,7 @@ class Effects:
         for write in self._writes:
             write.refuse_table(tables)
 
-    # --- inside
+    # --- helpers
     def _add(self, operation: str, request: Mapping[str, Any]) -> None:
         write = make(operation, request, self._refused_tables, self._name)
         with self._lock:

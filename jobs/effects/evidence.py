@@ -54,7 +54,9 @@ def without_keys(effects: str, instead: str) -> str:
 
 
 def _key(write: Write) -> str:
-    """Return the key; of a put without a condition the first attribute, which most people write first."""
+    """Describe the item of a write by its key. A put without a condition does not show which attribute that is: take
+    the first.
+    """
     shown: dict[str, Any] = write.shown_key() or dict(list(write.request.get("Item", {}).items())[:1])
     return _cut(", ".join(f"{name}={_value(value)}" for name, value in shown.items()))
 

@@ -69,7 +69,7 @@ def cut(text: str, limit: int, *, from_end: bool = False) -> str:
     text = text.encode("utf-8", "replace").decode()
     kept = text[-limit:] if from_end else text[:limit]  # a character takes one byte at least
     while (over := len(json.dumps(kept, ensure_ascii=False).encode()) - 2 - limit) > 0:
-        drop = -(-over // 6)  # and six at most
+        drop = -(-over // 6)  # and at most six
         kept = kept[drop:] if from_end else kept[:-drop]
     return kept
 
@@ -154,7 +154,7 @@ _PLAIN: Final = (str, bool, int, float, type(None))
 
 
 def _refuse_alien(value: Any, path: str, depth: int) -> None:
-    """Find a value that cannot be carried, in order to name its place."""
+    """Raise `InvalidPayload` for a value that JSON cannot represent; the error names its place in the payload."""
     if isinstance(value, (*_PLAIN, *RICH)) or is_lazy_text(value):
         return
     if depth > MAX_DEPTH:

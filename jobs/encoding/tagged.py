@@ -67,7 +67,7 @@ def _tag_bytes(value: bytes) -> dict[str, str]:
 
 
 _WRITERS: Final[Mapping[type, tuple[str, Callable[[Any], Any]]]] = {
-    datetime: ("datetime", datetime.isoformat),  # before date, which a datetime is too
+    datetime: ("datetime", datetime.isoformat),  # before date, because a datetime is a date, too
     date: ("date", date.isoformat),
     time: ("time", time.isoformat),
     Decimal: ("decimal", str),

@@ -55,5 +55,5 @@ def call_hooks(job: Job) -> None:
     for hook in (*_on_failure, *(_on_dead if job.dead_state == DeadState.WAITING else ())):
         try:
             hook(job)
-        except Exception as error:  # noqa: BLE001 - a channel that is down must not fail the job twice
+        except Exception as error:  # noqa: BLE001 - a failing hook must not change the job's outcome
             log.warning("hook.failed", error=type(error).__name__, **job.log_context())

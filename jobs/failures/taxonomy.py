@@ -110,7 +110,9 @@ def _own_kind(error: BaseException) -> FailureKind | None:
 
 
 def _kind_of_group(group: BaseExceptionGroup[BaseException], task: str) -> FailureKind | None:
-    """Return the common kind of a group, else the least hopeful: the whole fails again as long as one of them does."""
+    """Return the kind that all errors of a group share, else the worst: a retry fails as long as one of them
+    persists.
+    """
     kinds = {classify(error, task) for error in group.exceptions}
     order = [FailureKind.PERMANENT, FailureKind.CONFIGURATION, FailureKind.TIMEOUT, FailureKind.EXTERNAL]
     return next((kind for kind in order if kind in kinds), min(kinds))

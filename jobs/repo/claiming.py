@@ -147,7 +147,7 @@ class Claiming(Lasting):
             return written
         if self.clock() >= job.lease_expires_at:
             return Written(False, self._release_late(job))
-        # hooks that run at its end get the payload, not its mark; the checkpoint is written as it is stored
+        # hooks that run at the job's end get the payload itself; the checkpoint must be written back as it is stored
         self._claims.remember(replace(restored, checkpoint=job.checkpoint))
         return Written(True, restored)
 
@@ -191,7 +191,7 @@ class Claiming(Lasting):
         if where.waits if when_due is None else when_due:
             expected["due"] = now + EARLY_MS
         after = Job(job_id=job_id, task="", queue="", status=JobStatus.PROCESSING, claim_token=token)
-        # a worker's polls leave a paused queue alone: what it has received before may start
+        # workers do not poll a paused queue, but a message received before the pause may still start its job
         barred = pauses.barred(now, queues=attempt is None or shared is None)
         with self._reporting(delivery.NOWHERE if detached else where, after, resolves=not known) as tell:
             written = self.table.move(job_id, Move.CLAIM, after, expected=expected, changes=changes, barred=barred)
@@ -245,7 +245,7 @@ class Claiming(Lasting):
         """Release a claim whose answer came after its lease had ended; return the current job, as far as it is known.
 
         The process or its connection was stalled for that long. Recovery may have let the next attempt start, so this
-        one's body must not run beside it; where recovery has not come yet, nothing was executed and no charge is due.
+        one's body must not run beside it. If recovery has not acted yet, nothing was executed, so nothing is charged.
         """
         log.warning("claim.answered_late", status="SKIPPED", **job.log_context())
         try:

@@ -98,6 +98,8 @@ class Keeping:
             self._fitting(checkpoint, "checkpoint", without=True)
 
     def _fitting(self, value: Any, what: str, *, without: bool = False) -> Any:
-        """Return a value as it is stored; ``without`` leaves out the checkpoint, which the value replaces."""
+        """Return a value in the form in which the item stores it; ``without`` its present checkpoint, which the value
+        replaces.
+        """
         job = replace(self.job, checkpoint=None) if without else self.job
         return room.fitting(job, value, what, self._repo.large, self._repo.settings, until=self.job.lease_expires_at)

@@ -35,7 +35,7 @@ log = get_logger("jobclaim.jobs")
 
 
 class Running(Stepping):
-    """What the body under one claim works with; a process has one object per claim. Thread-safe."""
+    """Progress, steps and waits of the body under one claim; a process has one object per claim. Thread-safe."""
 
     # --- progress
     def progress(

@@ -118,7 +118,7 @@ class Scoped(Claiming):
         except Suspended as suspended:
             if not self.holds(job):
                 return
-            self._end_raised(job, suspended)  # another job waits, and its body leaves this block
+            self._end_raised(job, suspended)  # an outer job waits: its body leaves this block
             raise
         except BaseException as error:
             if self.holds(job) and not delivery.current().left(self, job, error):

@@ -69,7 +69,7 @@ class Stepping(Keeping):
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
-        """Make two threads that begin the same step run it once."""
+        """Let one thread at a time run a step; the others find its result."""
         with self._lock_of(name):
             mark = _under_way.set((*_under_way.get(), name))
             try:
@@ -100,10 +100,11 @@ class Stepping(Keeping):
         refuse_mark(plain, what)
         took = round((time.monotonic() - started) * 1000)
         with self._lock:
-            stored = codec.decode(codec.encode(self._fitting(plain, what)))  # as later attempts see it
+            stored = codec.decode(codec.encode(self._fitting(plain, what)))  # the value as later attempts read it
             while True:
                 self._go_on()
-                if (other := self.job.step_named(name)) is not None:  # another process that has the claim's token
+                # recorded meanwhile by another process with the claim's token
+                if (other := self.job.step_named(name)) is not None:
                     calls.check_same_call(other, *call)
                     return self._result(other, function)
                 step = Step(

@@ -87,7 +87,7 @@ class Store:
             return False
         try:
             (self.sender or self._send_by_settings)(job)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+        except Exception as error:  # noqa: BLE001 - after any error the job is written, and recovery sends its message
             log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
             return False
         return True

@@ -181,4 +181,4 @@ class Submitting(Store):
 
 
 def _matches(_: Job) -> None:
-    """Accept any job that has the id: its caller knows better what is equal."""
+    """Accept an existing job with the id without comparing payloads: the caller did not ask for it."""

@@ -114,7 +114,9 @@ def of_settings(settings: Settings, service: Service) -> Access | None:
 
 
 def _is_resolved_by_clients(profile: Mapping[str, Any], *, chosen: bool) -> bool:
-    """Check whether the configuration has a word on endpoints, or, where one is chosen, on signatures."""
+    """Check for settings that only boto3's clients apply: on endpoints and signatures, or on signatures alone if the
+    endpoint is ``chosen``.
+    """
     named = {*(name.upper() for name in profile)}
     named |= {name.removeprefix("AWS_") for name, value in os.environ.items() if name.startswith("AWS_") and value}
     words = RESOLVED_BY_CLIENTS[4:] if chosen else RESOLVED_BY_CLIENTS

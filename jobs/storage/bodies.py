@@ -22,7 +22,7 @@ def to_json(value: Any) -> bytes:
         try:
             return orjson.dumps(value)
         except orjson.JSONEncodeError:
-            pass  # half of a surrogate pair, which DynamoDB refuses in its own words; or a value that json refuses too
+            pass  # a lone surrogate, which json writes and DynamoDB then refuses; or a value that json refuses, too
     return json.dumps(value, separators=(",", ":")).encode()
 
 

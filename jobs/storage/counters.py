@@ -68,7 +68,9 @@ class Counters(Records):
         return self.add(counted, last=last)
 
     def _report(self, reason: str, *, last: bool) -> None:
-        """Log the first of several failures; an ending program is not the place to report that a count is missing."""
+        """Log the first of consecutive failures; nothing at the end of a program, where a missing count is not worth a
+        warning.
+        """
         if not last and not self._failing:
             log.warning("counts.not_written", reason=reason)
         self._failing = True
@@ -100,8 +102,8 @@ def with_timeout(client: Any, seconds: float) -> Any:
     from jobclaim.jobs.storage.lean import LeanClient, lean
 
     if not isinstance(client, LeanClient):
-        from botocore.client import BaseClient  # which this process has loaded if it has such a client
+        from botocore.client import BaseClient  # loaded already if the client is a botocore client
 
-        if isinstance(client, BaseClient):  # a caller's own may try for minutes
+        if isinstance(client, BaseClient):  # a caller's own client may retry for minutes
             client = lean(client)
     return client.with_timeout(seconds) if isinstance(client, LeanClient) else client

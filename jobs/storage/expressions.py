@@ -96,12 +96,16 @@ def _expressions(
 
 
 def _holds(name: str, absent: bool) -> str:
-    """Build the condition that an attribute still has its value; an empty one is not stored."""
+    """Build the condition that an attribute is unchanged; ``absent`` if it is not stored, because its value
+    is empty.
+    """
     return f"attribute_not_exists(#{name})" if absent else f"#{name} = :if_{name}"
 
 
 def _part(change: Change) -> tuple[str, dict[str, str] | None]:
-    """Return ``set``, ``add``, ``remove`` or the attribute that a sum refers to, and the change's value, if any."""
+    """Return the clause of a change (``set``, ``add``, ``remove``, or the attribute to which a sum adds), and its
+    value, if any.
+    """
     if change is None:
         return "remove", None
     if isinstance(change, Increment):

@@ -151,8 +151,8 @@ class LeanClient:
     def _request(self, name: str, operation: str, **request: Any) -> Any:
         """Do the same as boto3's method.
 
-        What SQS refuses is repeated with boto3, which knows both names of its errors; so is a request to DynamoDB that
-        contains binary values, which have another form in JSON.
+        A request that SQS refuses is repeated with boto3, which knows both names of its errors; so is one to DynamoDB
+        with binary values, which this client does not encode.
         """
         try:
             return self._ask(operation, to_json(request))
@@ -164,7 +164,7 @@ class LeanClient:
         return getattr(self.boto3s, name)(**request)
 
     def _ask(self, operation: str, body: bytes) -> Any:
-        """Make a request, as often as the client tries.
+        """Make a request, and repeat it as often as the client retries.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class LeanClient:
             self._idle.append(curl)  # it stays open for the next request of any thread
 
     def _connection(self) -> Any:
-        """Return a connection that is not in use, the most recently used one: others may end unused."""
+        """Return the idle connection that was used last, so that the others can time out; open one if none is idle."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -228,7 +228,7 @@ class LeanClient:
             "Error": {"Code": code, "Message": message},
             "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries},
         }
-        if self._boto3s.is_made:  # its own class, which a caller may know
+        if self._boto3s.is_made:  # the client's own exception class, which a caller may catch
             return self.boto3s.exceptions.from_code(code)(response, operation)  # type: ignore[no-any-return]
         return ClientError(response, operation)
 

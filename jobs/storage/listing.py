@@ -99,7 +99,7 @@ def list_page(
 
 
 def _after(before: dict[str, Position], used: list[tuple[str, IndexEntry]]) -> dict[str, Position]:
-    """Return the positions after the entries that were used: others that were read start the next page."""
+    """Return the positions after the entries that were used; entries read beyond them start the next page."""
     return {**before, **{key: Position(entry) for key, entry in used}}
 
 
@@ -154,7 +154,7 @@ def decode_cursor(cursor: str | None, scope: str, state_keys: list[str]) -> dict
 
 
 def _position(row: Any) -> Position:
-    """Read a position. The seal is no secret, so what DynamoDB would refuse must be refused here."""
+    """Read a position. The seal does not prevent forgery, so values that DynamoDB would refuse are refused here."""
     if row is None:
         return Position(done=True)
     if row == []:

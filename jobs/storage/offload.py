@@ -97,4 +97,4 @@ class Offload:
 
     def _read(self, key: str) -> Any:
         body = self._client().get_object(Bucket=self._bucket, Key=key)["Body"]
-        return body.read(MOST_BYTES + 1)  # one byte too many changes the hash, and bounds the memory
+        return body.read(MOST_BYTES + 1)  # bounds the memory: a longer object fails the check of its hash

@@ -70,14 +70,16 @@ class Pending:
             state.writing.release()
 
     def _state(self) -> _State:
-        """Return this process's numbers: a lock that another thread held at a fork stays locked in the child."""
+        """Return the state of this process. A forked child needs its own, because an inherited lock may never be
+        released.
+        """
         return self._states.get(os.getpid()) or self._states.setdefault(os.getpid(), _State())
 
     def _write_later(self) -> None:
         _write_at_exit(self)
         timer = threading.Timer(self._every, self.flush)
         timer.daemon = True
-        with suppress(RuntimeError):  # no thread starts while the interpreter ends; it is written at its end
+        with suppress(RuntimeError):  # while the interpreter ends, no thread starts; the numbers are written at exit
             timer.start()
 
 

@@ -89,7 +89,7 @@ def persistently(
     """
     started = clock()
     try:
-        return request()  # most succeed at once, and what repeats a request takes longer to build than a request
+        return request()  # the usual case, without building what repeats a request
     except (ClientError, BotoCoreError, *STALE) as error:
         tries: Iterator[Callable[[], T]] = chain([partial(_fail, error)], repeat(request))
     until = _retrying_until.get() if until is None else until

@@ -107,7 +107,7 @@ class Statistics(Records):
             return
         hour, task = self._clock() // HOUR_MS, before.task
         code, retried, dead = codes
-        counted = {(hour, task, code.value): 1}  # a member's own hash takes longer than its value's
+        counted = {(hour, task, code.value): 1}  # `.value` because a member's own hash is slower
         if dead is not None and before.dead_retries:
             counted[hour, task, dead.value] = 1
         if retried is not None and (before.charged > 1 or before.dead_retries):

@@ -126,7 +126,7 @@ def write_together(
 def _ask(
     table: JobsTable, items: list[dict[str, Any]], own: int, until: int | None
 ) -> tuple[TransactionRefusal | None, int]:
-    """Make the request as long as it may succeed; return why it was refused, and how often it was made."""
+    """Make the request, again as long as it may succeed; return why it was refused, and how often it was made."""
     request = {"TransactItems": items, "ClientRequestToken": _request_token(items) if own else uuid.uuid4().hex}
     call, tries = table.client().transact_write_items, 0
 
@@ -155,7 +155,7 @@ def _request_token(items: list[dict[str, Any]]) -> str:
 def _understood(error: ClientError, own: int, own_table: str) -> TransactionRefusal:
     """Return the reasons of a refusal; a transient error is raised as that of a single request.
 
-    A conflict on a job's own item passes whatever else is refused: it may be with an earlier try of this same write.
+    A conflict on a job's own item is transient, whatever else is refused: an earlier try of this write may cause it.
 
     Raises
     ------
