@@ -38,7 +38,7 @@ def guard(app: Celery) -> None:
 
 
 def _send_known(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-    """Send as Celery does, after the note is written."""
+    """Write a note of the message, then send it as Celery does."""
     if installed_on(task.app) is None or task.app.conf.task_always_eager:
         return celerys(args, kwargs, **options)
     task_id = options.pop("task_id", None) or uuid()

@@ -112,7 +112,7 @@ def _notify_links(repo: JobRepo, job: Job, send: Callable[[Job], Any] | None) ->
             from jobclaim.workers import apps
 
             (send or partial(apps.send, repo.settings))(told)
-    except Exception as error:  # noqa: BLE001 - the job is cancelled, whatever becomes of the news
+    except Exception as error:  # noqa: BLE001 - the job is cancelled, even if its links are notified later
         log.warning("links.delayed", error=type(error).__name__, **job.log_context())
 
 

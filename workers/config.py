@@ -204,7 +204,7 @@ def _combine_routes(host: HostValues, handle: Handle) -> None:
 
 
 def _priorities_of_routes(host: HostValues) -> Iterator[dict[str, str]]:
-    """Name the host's routes with a priority, which has no effect; a route that is a function cannot be read."""
+    """Report the host's routes that set a priority, which has no effect; a route that is a function cannot be read."""
     theirs = host.get("task_routes")
     for routes_ in theirs if isinstance(theirs, (list, tuple)) and not _is_pairs(theirs) else [theirs]:
         pairs = routes_.items() if isinstance(routes_, Mapping) else routes_ if _is_pairs(routes_) else ()

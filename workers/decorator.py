@@ -96,7 +96,7 @@ def _convert(app: Celery, decorated: Any, attributes: dict[str, Any]) -> None:
 
 
 def _not_its_own(old: type[Task], app: Celery) -> dict[str, None]:
-    """Return the limits that Celery filled in for a plain task that had none: a job's limits come from its queue."""
+    """Reset the limits that Celery filled in for a plain task that had none: a job's limits come from its queue."""
     if issubclass(old, JobTask):
         return {}
     defaults = {"time_limit": app.conf.task_time_limit, "soft_time_limit": app.conf.task_soft_time_limit}

@@ -110,7 +110,7 @@ class Handle:
     def host_routes(self) -> list[Any]:
         """The host's own ``task_routes``, as Celery's router takes them."""
         if not self.merged:
-            self.app.conf.get("task_routes")  # reading anything loads the configuration, and that is merged then
+            self.app.conf.get("task_routes")  # any read loads the configuration, and loading merges it
         return self._host_routes
 
     @host_routes.setter

@@ -48,7 +48,7 @@ def _all_counted(self: Any, job_id: str) -> bool:
     try:
         return bool(self.app.backend.notes.arrivals(group_id_of(job_id)).complete)
     except StoreUnavailable:
-        return False  # the claim has no answer either, or the chord wakes up by itself
+        return False  # then the claim fails as well, or the chord starts at its next check
 
 
 def _recover(self: Any) -> Any:

@@ -104,6 +104,6 @@ def _send(task: Any, celerys: Any, job: Job, args: Any, kwargs: Any, options: di
         kept["DelaySeconds"] = math.ceil(wait)
     try:
         return celerys(args, kwargs, headers={**(options.get("headers") or {}), **headers(job)}, **kept)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+    except Exception as error:  # noqa: BLE001 - after any error the job is written, and recovery sends its message
         log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
         return task.AsyncResult(job.job_id)

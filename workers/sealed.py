@@ -105,7 +105,7 @@ def hides(task: Any) -> Iterator[str]:
 
 
 def _our_request() -> Any:
-    from jobclaim.workers.process.request import JobRequest  # set in a worker, not in a submitter
+    from jobclaim.workers.process.request import JobRequest  # imported in workers only: submitters do not need it
 
     return JobRequest
 

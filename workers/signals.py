@@ -40,7 +40,7 @@ def _merge_when_read(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender):
         try:
             config.merge(handle)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong, whoever uses the handle is told
+        except Exception as error:  # noqa: BLE001 - whoever uses the handle gets the error
             handle.refusal = error
 
 
@@ -52,12 +52,12 @@ def _merge(sender: Any, **_: Any) -> None:
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
         choice.choose(sender)
-        handle.overridden += startup.override_options(sender, handle.settings)  # its log is set up next
+        handle.overridden += startup.override_options(sender, handle.settings)  # logged when logging is set up, next
         sentry.adopt()
         worker.begin()
         metrics.prepare(handle.settings)
         metrics.serve(handle.settings)
-        handle.repo.table.client()  # children make their own, but share the imports
+        handle.repo.table.client()  # imports boto3 before the fork; children make clients of their own
 
 
 def _after_fork(**_: Any) -> None:
@@ -72,7 +72,7 @@ def _export_the_rest(**_: Any) -> None:
     metrics.flush()
     if handle := installed_on(current_app._get_current_object()):
         handle.flush()
-    write_all()  # a child of the pool skips its exit handlers
+    write_all()  # here, because a child of the pool skips its exit handlers
 
 
 def _refuse_wrong_tasks(instance: Any, **_: Any) -> None:

@@ -200,7 +200,7 @@ class JobTask(
 
     def _claim(self, where: Address) -> Job | None:
         request = self.request
-        with delivery.outside():  # the request tells the main process about this claim
+        with delivery.outside():  # claimed for the request, which tells the main process; not as a claim of the body
             return self.jobclaim.repo.claim_job(
                 where.job_id,
                 attempt=where.attempt,

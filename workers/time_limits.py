@@ -107,7 +107,7 @@ def adopt_plain(task: Any, handle: Handle) -> None:
     if task.time_limit not in (None, merged.get("task_time_limit")):
         return
     soft = task.soft_time_limit if task.soft_time_limit != merged.get("task_soft_time_limit") else None
-    with suppress(ValueError):  # one of the host's own queues
+    with suppress(ValueError):  # raised for one of the host's own queues
         limits = time_limits(soft, None, handle.settings.limits(task.name, queue_of(task, handle)))
         task.soft_time_limit, task.time_limit = limits.soft, limits.hard
 

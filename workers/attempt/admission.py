@@ -93,7 +93,9 @@ def ask(task: Any, job: Job, name: str, limits: FleetLimits, now: int) -> Hold |
 
 
 def _granted(job: Job, name: str, limits: FleetLimits) -> Hold | None:
-    """Grant a start, unless the lease went by while the limits were asked: no body may run beside the next attempt."""
+    """Return ``None`` to start the job; a hold if its lease ended while the limits were asked, because recovery may
+    have started the next attempt.
+    """
     now = limits.now()
     if now < job.lease_expires_at:
         return None

@@ -44,7 +44,7 @@ def readable(error: Any) -> BaseException:
 
 
 def _predicate(error: Any) -> BaseException:
-    """Return Celery's own exception, which tells the main process what to do with the message."""
+    """Return Celery's exception that tells the main process what to do with the message, in a form that it can read."""
     made: BaseException = error
     if type(error).__module__.startswith(OURS):
         return made
@@ -71,7 +71,7 @@ def einfo_of(error: BaseException) -> ExceptionInfo:
     """Return an unraised exception in the form of Celery's tracer; its readers need a traceback."""
     try:
         raise error
-    except BaseException:  # noqa: BLE001 - it is ours
+    except BaseException:  # noqa: BLE001 - raised two lines above
         return ExceptionInfo()
 
 

@@ -224,14 +224,16 @@ class BodyDelivery(place.Delivery):
         self._drop_rest()
 
     def _raised(self, state: str | None, value: Any) -> BaseException | None:
-        """Return the exception that left the body: Celery's tracer knows it, except those that it does not catch."""
+        """Return the exception that the body raised: Celery's tracer passes it on, or it is still being raised, as
+        `SystemExit` is.
+        """
         return value if isinstance(value, BaseException) and state != states.SUCCESS else sys.exc_info()[1]
 
     def _told(self) -> tuple[str, Any] | None:
         """Return the state that the body reported last by ``update_state``, with its meta data."""
         return getattr(self._request, "told", None)
 
-    # --- the notes
+    # --- notes of claims
     def _forget(self, claim: Job) -> bool:
         with self._lock:
             known = self._claims.pop(claim.claim_token, None)
@@ -261,7 +263,9 @@ class BodyDelivery(place.Delivery):
         worker.current().drop(token)
 
     def _drop_rest(self) -> None:
-        """Leave claims of which it is unknown whether they were made to recovery."""
+        """Drop the notes of claims whose requests were not answered: if such a claim was made, recovery ends its
+        attempt.
+        """
         for claim in worker.current().claims_of(self._key):
             self._drop(claim.token)
 
@@ -283,7 +287,9 @@ def end(task: Any, state: str | None = None, retval: Any = None, **_: Any) -> No
 
 
 def _key(task: Any) -> str:
-    """Return the key of the delivery that a worker runs; empty for eager and direct calls, part of another one."""
+    """Return the key of the delivery that a worker runs; empty for eager and direct calls, which run inside another
+    one.
+    """
     request = task.request
     if request.called_directly or request.is_eager or installed_on(task.app) is None:
         return ""

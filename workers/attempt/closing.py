@@ -46,7 +46,8 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
         info, result = traced.info, traced.retval
         _close(task, None if info is None else _end_of(info))
         if info is not None and isinstance(info.retval, Reject) and _claimed.get() is not None:
-            result.exception = Ignore("its job is ended")  # the main process would record a rejected message again
+            # not recorded again by the main process, as a `Reject` would be
+            result.exception = Ignore("its job is ended")
         return traced
 
     return trace
@@ -62,7 +63,7 @@ def answering(tracer: Tracer) -> Tracer:
     def trace(*args: Any, **kwargs: Any) -> Any:
         try:
             traced = tracer(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - it goes on, as the main process can read it
+        except BaseException as error:  # noqa: BLE001 - raised again in a form that the main process can read
             if threading.current_thread() is not threading.main_thread():
                 failed = answer.wrapped(error)
                 return trace_ok_t(answer.einfo_of(failed), TraceInfo(states.FAILURE, failed), 0.0, "")
@@ -82,7 +83,7 @@ def _end_of(info: Any) -> End:
 def _close(task: Any, end: End | None) -> None:
     """End the attempt that was claimed under this tracer, if it is open, and free its slot.
 
-    A body that returned (``None``) is completed by the tracer only: if that was not written, recovery decides.
+    ``end`` is ``None`` after a body that returned: only the tracer completes its job, or recovery ends it.
     """
     request = _claimed.get()
     if request is None or (end is None and not getattr(request, "takes_place", "")) or leaving.process_is_ending():
@@ -114,6 +115,6 @@ def _fail(task: Any, request: Any, error: BaseException | Failure) -> None:
     trace = shown.__traceback__
     try:
         raise shown  # Celery reads the traceback, which an exception that was never raised does not have
-    except BaseException as raised:  # noqa: BLE001 - it is what ended the attempt
+    except BaseException as raised:  # noqa: BLE001 - the exception that ended the attempt
         raised.__traceback__ = trace or raised.__traceback__
         TraceInfo(states.FAILURE, raised).handle_error_state(task, request)

@@ -110,7 +110,7 @@ class AsyncBody:
             raised = None
             try:
                 yield waits_for
-            except BaseException as error:  # noqa: BLE001 - the body's to handle, whatever it is
+            except BaseException as error:  # noqa: BLE001 - thrown into the body, which may handle it
                 raised = self._wanted(error)
 
     def _wanted(self, error: BaseException) -> BaseException:
@@ -187,7 +187,7 @@ def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]
 
 
 def _is_attempt(task: Any, owner: type[Any]) -> bool:
-    """Return whether a worker or an eager call runs the task, not a body, which awaits the tasks that it calls."""
+    """Return whether a worker or an eager call runs the task; a body that calls it awaits its coroutine itself."""
     if not isinstance(task, owner):
         return False
     request = task.request_stack.top
@@ -271,7 +271,9 @@ def _signalled(body: AsyncBody) -> Iterator[None]:
 
 
 def _keep(context: contextvars.Context) -> None:
-    """Copy the context that the body set: its log lines' job, its spans' parent."""
+    """Copy the variables that the body set into this context, such as the job of its log lines and the parent of its
+    spans.
+    """
     for variable, value in context.items():
         if variable is not _inside and variable.get(None) is not value:
             variable.set(value)

@@ -87,7 +87,7 @@ def _make(effects: Effects, result: Any, repo: JobRepo, *, throw: bool) -> None:
 
 
 def _limit(app: Any) -> int | None:
-    """Return the limit of a payload, bytes; none where large ones go to S3, or where a test runs without jobclaim
+    """Return the limit of a payload in bytes; ``None`` where large ones go to S3, or where a test runs without jobclaim
     installed.
     """
     handle = installed_on(app)

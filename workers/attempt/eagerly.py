@@ -25,7 +25,7 @@ from jobclaim.jobs.repo.stepping import completed_now, step_name
 TIMES_OUT: Final = object()
 """Payload that makes a wait time out."""
 
-_resumes: ContextVar[Mapping[str, Any]] = ContextVar("resumes", default={})  # noqa: B039 - never changed
+_resumes: ContextVar[Mapping[str, Any]] = ContextVar("resumes", default={})  # noqa: B039 - the default is never changed
 
 
 @contextmanager

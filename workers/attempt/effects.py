@@ -78,7 +78,9 @@ class EffectfulTask(Task):
         return collected is not None and len(collected) > 0
 
     def _refuse_effects(self, what: str) -> None:
-        """Refuse collected effects if the job does not end by a body's return. Raises `InvalidEffect`."""
+        """Refuse effects that would never be made, because the job does not end by its body's return. Raises
+        `InvalidEffect`.
+        """
         if self._has_effects():
             raise InvalidEffect(
                 f"{what} passes the work of task {self.name!r} on, so this job does not complete and its "

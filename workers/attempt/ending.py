@@ -55,7 +55,7 @@ def end_unclaimed(task: Any, named: Address | None) -> None:
                 attempt=named.attempt,
                 worker_id=worker.current().worker_id,
                 celery_task_id=task.request.id,
-                task=task.name,  # whoever may send a message names any job in it
+                task=task.name,  # a forged message may name the job of another task: its claim is refused
                 when_due=True,
             )
     except JobNotFound:

@@ -48,7 +48,9 @@ def find_exception(name: str) -> type[BaseException] | None:
 
 
 def _make(known: type[Exception], message: str) -> Exception | None:
-    """Make an exception of a class whose constructor may need more than a message, and whose text may be arbitrary."""
+    """Create an exception of a known class that prints a message. If the constructor needs other arguments, skip it; if
+    the text lacks the message, replace the text.
+    """
     printed = type(known.__name__, (known,), {"__str__": lambda _: message, "__module__": known.__module__})
     for make in (known, partial(_bare, known), printed, partial(_bare, printed)):
         with suppress(Exception):

@@ -138,7 +138,7 @@ class LastingTask(Task):
         return bool(self.cancelled)
 
     def _suspended(self, suspended: Suspended) -> NoReturn:
-        """Leave an attempt whose job waits: its outcome is recorded. Raises `celery.exceptions.Ignore`."""
+        """Leave an attempt whose job waits, which is recorded already. Raises `celery.exceptions.Ignore`."""
         self._make_room()
         repo = self.jobclaim.repo
         traces.ended(repo.settings, self.request.job, "release", at=repo.clock())

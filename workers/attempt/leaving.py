@@ -118,10 +118,12 @@ def _end_of_reject(left: Reject) -> End:
 
 
 def _reason(left: Reject) -> BaseException:
-    """Return the error that a message was rejected for, if it is one; it may never have been raised."""
+    """Return the exception that a message was rejected for, with a traceback; the `Reject` itself if its reason is only
+    text.
+    """
     reason = left.reason
     if not isinstance(reason, BaseException):
-        left.args = () if reason is None else (reason,)  # its text
+        left.args = () if reason is None else (reason,)  # printed as that text alone
         return cast(BaseException, left)
     return _with_traceback(reason, left)
 
@@ -172,7 +174,9 @@ def record(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
 
 
 def _try_again(app: Celery, repo: JobRepo, claim: Job, end: End) -> Job | None:
-    """Schedule another attempt at the body's own time, which is now if it is none; or fail the job after its last."""
+    """Schedule another attempt at the time that the body asked for, now if it named none; after its last attempt, fail
+    the job.
+    """
     if not claim.attempts_left:
         error = end.value or MaxRetriesExceededError(f"its task raised Retry in attempt {claim.attempt}, its last")
         return outcome.record_failure(repo, claim.job_id, claim.claim_token, error)

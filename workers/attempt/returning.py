@@ -108,7 +108,7 @@ class ReturningTask(Task):
             until = repo.clock() + admission.LONGEST_WAIT_MS
             hold = admission.Hold(until, 0, "the limits could not be read", Held.STORE)
         if hold is None:
-            self.request.takes_place = name  # a copy: a body may change its arguments
+            self.request.takes_place = name  # kept, because the body may change the arguments that it is derived from
             return
         log.info("job.held", why=hold.reason, available_at=hold.until)
         self._release_claimed(
@@ -173,7 +173,7 @@ class ReturningTask(Task):
             return again(eta=eta, countdown=countdown)
         check_retry(self.name, options)
         if isinstance(cancelled := exc or sys.exc_info()[1], JobCancelled):
-            raise cancelled  # with `autoretry_for` it would wait, only to be cancelled then
+            raise cancelled  # not retried, for example by `autoretry_for`: the next attempt would only be cancelled
         self._count_for_service(exc or sys.exc_info()[1])
         if eta is None and countdown is None and self.retry_policy is not None:
             countdown = self._policy_delay(exc or sys.exc_info()[1])
@@ -209,8 +209,8 @@ class ReturningTask(Task):
         raise Snoozed(reason)
 
     def _policy_delay(self, error: BaseException | None) -> float:
-        """Return the policy's delay before the next attempt; ``max_retries`` limits their number. Raises ``error`` if
-        there is none.
+        """Return the policy's delay before the next attempt, or raise ``error`` if the policy does not retry it.
+        ``max_retries`` limits the attempts.
         """
         assert self.retry_policy is not None
         decision = replace(self.retry_policy, max_attempts=None).decide(error, self._job.charged)

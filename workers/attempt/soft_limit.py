@@ -27,7 +27,9 @@ def passes_by() -> AbstractContextManager[None]:
 
 @contextmanager
 def handled_by(handler: Handler) -> Iterator[None]:
-    """Pass the signal to a body that runs an event loop, inside the block; do nothing outside a child of the pool."""
+    """Let a body that runs an event loop handle the soft limit's signal inside the block; no effect outside a child
+    process.
+    """
     global _of_body  # noqa: PLW0603 - a child runs one body at a time, in its main thread
     before, _of_body = _of_body, handler
     try:

@@ -35,7 +35,7 @@ FIELDS: Final[Mapping[str, str]] = {
 }
 """Options of a call, and their names in Celery's request."""
 NO_LINKS: Final[Mapping[str, Any]] = {**dict.fromkeys(FIELDS.values()), "replaced_task_nesting": 0}
-TELL_TASK: Final = "jobclaim.tell_links"  # stored in jobs of every release
+TELL_TASK: Final = "jobclaim.tell_links"  # stored with jobs, so it must not change
 CHORD_TASK: Final = "jobclaim.chord"
 REPLACED: Final = ".replaced"
 """Follows the id of a replaced job in the id of its replacement."""

@@ -58,9 +58,9 @@ class PoolCall:
         running.enter(self.soft_limit)
         try:
             return partial(self.succeeded, self.target(*self.args, **self.kwargs))
-        except Exception:  # noqa: BLE001 - what Celery's tracer lets through is the request's to judge
+        except Exception:  # noqa: BLE001 - the request handles what Celery's tracer does not catch
             return partial(self.failed, ExceptionInfo())
-        except BaseException as error:  # noqa: BLE001 - in a process it would end the process
+        except BaseException as error:  # noqa: BLE001 - it would end a child process, so it counts as the loss of one
             return partial(self.failed, _lost(error))
         finally:
             running.leave()
@@ -179,7 +179,7 @@ class TaskPool(BasePool):
         self._answers.append((act, is_last))
         if not self._woken:
             self._woken = True
-            with suppress(BlockingIOError):  # if it is full, the loop will wake up anyway
+            with suppress(BlockingIOError):  # a full pipe wakes the loop anyway
                 os.write(self._writer, b"!")
 
 

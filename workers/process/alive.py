@@ -45,7 +45,7 @@ class Alive(bootsteps.StartStopStep):
         """
 
     def _ended(self, **_: Any) -> None:
-        """Remove the file after the drain: a worker that was stopped is not healthy."""
+        """Remove the file after the drain, because a stopped worker must not count as healthy."""
         self._path.unlink(missing_ok=True)
 
 

@@ -52,7 +52,7 @@ class Cancels:
         self._records = records
         self._grace = app.jobclaim.settings.cancel_grace_seconds
         self._due: dict[OwnedRequest, float] = {}
-        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # the marked token, by id of the job to be cancelled
+        self._wanted: dict[OwnedRequest, dict[str, str]] = {}  # by job id, the marked token of its claim
         self._following: set[str] = set()
         self._over: set[str] = set()
 
@@ -114,7 +114,9 @@ class Cancels:
             unreported.persist(lambda: unreported.lost(self._app, attempt, error), until=until)
 
     def _follow(self, job_id: str) -> None:
-        """Cancel a job that does not run here; a new command that results from this is kept."""
+        """Cancel a job that does not run here. Its command stays until the job has ended: the cancel may only have
+        repeated it.
+        """
         try:
             if self.cancel_wherever(job_id):
                 self._over.add(job_id)
@@ -150,7 +152,7 @@ class Cancels:
         try:
             ends = [self.end(attempt, time.monotonic() + SETTLE_SECONDS) for attempt in wanted if request.is_handled]
             ended = any(ends)
-        finally:  # whatever went wrong, nothing else thaws it
+        finally:  # also after an error: only this thaws the child
             if not ended:
                 request.is_handled = False
                 self._children.thaw(pid)

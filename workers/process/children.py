@@ -74,6 +74,7 @@ class Children:
 
 def _has_ended(pid: int) -> bool:
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None  # the pool reaps it
+        # WNOWAIT leaves the child for the pool to reap
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False

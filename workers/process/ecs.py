@@ -91,7 +91,7 @@ class Protection:
         try:
             with urllib.request.urlopen(request, timeout=RETRY_SECONDS) as answer:  # noqa: S310
                 failure = json.load(answer).get("failure")
-        except Exception as error:  # noqa: BLE001 - also half an answer, and one that is no JSON object
+        except Exception as error:  # noqa: BLE001 - an incomplete or unexpected answer is tried again, like an error
             failure = str(error) or type(error).__name__
         if failure:
             self._retry_at = self._clock() + RETRY_SECONDS

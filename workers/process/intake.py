@@ -49,7 +49,8 @@ class Intake(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         """Start distributing the processes; the event loop has not started yet."""
         if isinstance(consumer.pool, TaskPool):
-            plain.contain(consumer.app)  # a child does this itself; Celery has just made the tracers of this process
+            # bodies run in this process, and Celery has just made its tracers; a child does this itself
+            plain.contain(consumer.app)
         channel, controller, pool = consumer.task_consumer.channel, consumer.controller, consumer.pool
         poller = channel.poller
         poller.processes = lambda: controller.max_concurrency or pool.num_processes
@@ -84,7 +85,9 @@ class Intake(bootsteps.StartStopStep):
             self._desk.flush(CLOSE_SECONDS)
 
     def _look_for_waiting(self, consumer: Any, channel: Any) -> None:
-        """Release requests that have waited too long for a process: the jobs before them got longer."""
+        """Release requests that have waited too long for a process, because the jobs before them run longer than
+        expected.
+        """
         drop_cancelled(consumer.timer)
         semaphore, now = consumer.controller.semaphore, time.monotonic()
         waiting = [entry[1][0] for entry in list(semaphore._waiting)] if semaphore is not None else []

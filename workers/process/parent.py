@@ -190,7 +190,9 @@ class Parent:
             self._shutdown.threads.supervise(running, lambda: self._recorder.flush(0))
 
     def _notice_ended_children(self, running: set[OwnedRequest]) -> None:
-        """Notice ended children: Celery checks when a child's pipe closes, a moment too early, then every 5 s."""
+        """Let the pool notice ended children at once: Celery checks when a child's pipe closes, a moment too early,
+        then every 5 s.
+        """
         if self._hub is not None and self._children.have_ended(request.worker_pid for request in running):
             self._hub.call_soon(self._pool.maintain_pool)
 

@@ -36,7 +36,7 @@ def refusal(task: Any, handle: Handle, queue: str) -> str:
     if name == RECOVERY_TASK:
         return "" if queue in ("", settings.recovery_queue) else _elsewhere(name, settings.recovery_queue, queue)
     if name.startswith(builtins.PREFIX):
-        return ""  # whether its sender wrote a note is seen before its body
+        return ""  # checked before its body: its sender must have written a note
     if name.startswith(OWN_TASKS):
         return f"task {name!r} is jobclaim's own and runs only as a job"
     routed = time_limits.named_queue(task, handle)

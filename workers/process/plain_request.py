@@ -33,7 +33,7 @@ class PlainRequest(OwnedRequest):
         self._keep_to_queue()
 
     def _refuse_strange(self) -> None:
-        """Refuse a message that this queue's workers do not take, for the dead-letter queue.
+        """Refuse a message that this queue's workers must not run, so that it goes to the dead-letter queue.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class PlainRequest(OwnedRequest):
             raise InvalidTaskError(why)
 
     def _keep_to_queue(self) -> None:
-        """Lower a limit of the call's own, or of a task sent to another queue, to what the queue's lease allows."""
+        """Lower the time limit of a call, or of a task sent to another queue, to what the queue's lease allows."""
         settings, queue = self.app.jobclaim.settings, self._delivery_info.get("routing_key")
         if queue not in settings.queue_names:
             return

@@ -79,7 +79,7 @@ class PoisonHandler:
         where = address(poisoned.headers)
         try:
             kept = self._end(poisoned, where)
-        except Exception as error:  # noqa: BLE001 - whatever is down, the message stays where it is
+        except Exception as error:  # noqa: BLE001 - after any error the message stays where it is
             log.error("poison.not_moved", queue=poisoned.queue, reason=poisoned.reason, error=f"{error}")
             return
         self._delete(poisoned.queue_url, poisoned.receipt)

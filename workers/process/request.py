@@ -64,7 +64,7 @@ class OwnedRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for stale in (TOKEN, DELIVERY):  # Celery copies the fields of a retry's request into its message
+        for stale in (TOKEN, DELIVERY):  # a retry's message has copies of these fields, from the attempt that retried
             self._request_dict.pop(stale, None)
         self._request_dict[self.key] = new_token()
         self.is_handled = False
@@ -208,12 +208,12 @@ class JobRequest(OwnedRequest):
             super().terminate(pool, signal)
 
     def _answered(self) -> None:
-        """Mark the job as written: its message is no longer needed."""
+        """Delete the message: the job is written and no longer needs it."""
         self._awaits_job = False
         self.acknowledge()
 
     def _leave(self) -> None:
-        """Leave a message of which it is unknown whether it became a job: SQS redelivers it after its visibility
+        """Leave the message in SQS if it is unknown whether it became a job: it is redelivered after its visibility
         timeout.
         """
         if self._awaits_job and not self.acknowledged:

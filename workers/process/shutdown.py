@@ -60,7 +60,8 @@ class Shutdown:
         if state.should_stop is None or state.should_stop is False:
             return
         if self._release_at is None:
-            systemd.notify(systemd.STOPPING)  # the event loop no longer touches anything: no watchdog from here on
+            # turns systemd's watchdog off: the event loop, which notifies it, has ended
+            systemd.notify(systemd.STOPPING)
             seconds = self._seconds_for_jobs()
             self._release_at = now + seconds
             log.info("worker.stopping", running=len(active), seconds_left=round(seconds, 1))
@@ -93,7 +94,7 @@ class Shutdown:
             coroutines.interrupt(request.token)
         finally:
             self.left_over |= None in ends
-            request.is_handled = False not in ends  # it has ended by itself, and is about to report that
+            request.is_handled = False not in ends  # ``False``: the body ended by itself and is about to report that
 
     def _release_of_child(self, request: OwnedRequest) -> None:
         pid = request.worker_pid
@@ -104,7 +105,7 @@ class Shutdown:
             if False in ends:  # it had ended, and its child may still have something to report
                 self._children.thaw(pid)
                 time.sleep(GENTLE_SECONDS)
-        finally:  # the pool waits for a frozen child, whatever went wrong
+        finally:  # also after an error: the pool waits for a frozen child
             self.left_over |= None in ends
             self._children.kill(pid)
 

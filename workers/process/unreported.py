@@ -189,8 +189,8 @@ def _is_unclaimed(job: Job, attempt: HeldAttempt) -> bool:
 
 
 def _send_again(app: Celery, job: Job) -> None:
-    """Send the message again after it was deleted without a claim, up to recovery's limit: beyond it a missing message
-    is not the cause.
+    """Send a job's message again that was deleted without a claim. Stop at recovery's limit: after so many messages,
+    the cause is another one.
     """
     if job.dispatches >= app.jobclaim.settings.max_dispatches:
         return
@@ -225,7 +225,7 @@ def _fail(app: Celery, attempt: HeldAttempt, job: Job, error: BaseException) -> 
     (args, kwargs), einfo = call.from_payload(job.payload), einfo_of(error)
     try:
         task.on_failure(error, attempt.job_id, args, kwargs, einfo)
-    except Exception as raised:  # noqa: BLE001 - the job has failed; its child is still to be ended
+    except Exception as raised:  # noqa: BLE001 - the job has failed, and its child must still be ended
         log.warning("hook.failed", error=type(raised).__name__, **job.log_context())
     signals.task_failure.send(
         sender=task, task_id=attempt.job_id, exception=error, args=args, kwargs=kwargs, traceback=None, einfo=einfo

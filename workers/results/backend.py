@@ -61,7 +61,8 @@ class JobBackend(StoredResults):
             self.cancel_job(request, BY_ITSELF)
         else:
             try:
-                job = getattr(request, "completed", None) or record_success(  # with effects it has been written already
+                # with effects it has been completed already
+                job = getattr(request, "completed", None) or record_success(
                     self.app.jobclaim.repo, job_id, token, result, getattr(request, "result_ttl", None)
                 )
             except InvalidPayload as error:
@@ -70,9 +71,10 @@ class JobBackend(StoredResults):
                 self._count_completed(request, state, result)
 
     def _count_completed(self, request: Any, state: str, result: Any) -> None:
-        """Count a member whose success is stored: an error would have Celery take it for a failure.
+        """Count a chord's member whose success is stored. An error is logged, because Celery would fail the member for
+        it.
 
-        The chord looks at its members by itself, and finds it.
+        The chord also checks its members from time to time, and will find it ended.
         """
         try:
             self.on_chord_part_return(request, state, result)

@@ -70,7 +70,7 @@ def wake(app: Celery, group_id: str) -> None:
             log.info("chord.repaired", **job.log_context())
         if job.status is JobStatus.PENDING:
             publish(app, job)
-    except Exception as error:  # noqa: BLE001 - the member that came last has ended, whatever becomes of the message
+    except Exception as error:  # noqa: BLE001 - an error must not change the outcome of the last member
         log.warning("chord.not_notified", group_id=group_id, error=type(error).__name__)
 
 

@@ -87,7 +87,7 @@ def _send_one(app: Celery, given: Any, result: Any, options: Mapping[str, Any]) 
                 publish(signature.apply_async, (result,), **options)
     except PASSING:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a task's own checks raise of arguments that do not fit it
+    except Exception as error:  # noqa: BLE001 - a task's own checks may raise anything
         fail(app, signature, error, chain=options.get("chain"))
 
 

@@ -62,7 +62,7 @@ def run_chord(
     try:
         with allow_join_result():
             values = header.join(propagate=True)
-    except Exception as error:  # noqa: BLE001 - whatever the member raised
+    except Exception as error:  # noqa: BLE001 - a member may have raised anything
         _fail_body(self.app, callback, _blame(header, error), error)
     _start_body(self.app, callback, values, _last_of(header))
     return str(callback.id)
@@ -81,7 +81,7 @@ def _start_body(app: Celery, callback: Any, values: list[Any], parent_id: str | 
             callback.apply_async((values,), parent_id=parent_id)
     except followups.PASSING:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a task's own checks raise of arguments that do not fit it
+    except Exception as error:  # noqa: BLE001 - a task's own checks may raise anything
         _fail_body(app, callback, f"Callback error: {error!r}", error)
     if refused:  # it has failed under its own id
         raise ChordError(f"Callback error: {refused[0]!r}") from refused[0]

@@ -50,7 +50,8 @@ class LinkedTask(EffectfulTask):
         elif self._has_effects():
             self._complete_with_effects(result)
         elif links.has_followers(request):
-            retry_until(request.job.lease_expires_at)  # retried for as long as the result itself
+            # requests are retried for as long as the one that writes the result
+            retry_until(request.job.lease_expires_at)
             fence.check(self.jobclaim.repo, request.job)
             self._check_result(result)
             followups.send(self.app, request, result)

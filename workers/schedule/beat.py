@@ -184,7 +184,7 @@ class JobScheduler(Scheduler):
         return result
 
     def _is_paused(self, entry: Any, due: datetime) -> bool:
-        """Check whether the tick is to be skipped; recovery's own schedule cannot be paused."""
+        """Return whether a pause of its schedule skips the tick; recovery's own schedule cannot be paused."""
         handle = installed_on(self.app)
         if handle is None or entry.task == RECOVERY_TASK:
             return False

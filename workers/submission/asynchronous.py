@@ -87,7 +87,7 @@ class AwaitableTask(Task):
 
 
 def _pool() -> ThreadPoolExecutor:
-    """Return this process's threads: those of its parent were not forked."""
+    """Return this process's thread pool. A forked child needs its own: the parent's threads do not exist there."""
     pid = os.getpid()
     with _locks.setdefault(pid, threading.Lock()):
         if pid not in _pools:

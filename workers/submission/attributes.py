@@ -103,7 +103,7 @@ def _without_effect(task: Any) -> Iterator[str]:
 
 
 def _arguments(task: Any) -> Iterator[str]:
-    """Attributes that name arguments."""
+    """Describe the attributes that name arguments which the task does not have."""
     parameters = inspect.signature(task.run).parameters
     if any(known.kind is inspect.Parameter.VAR_KEYWORD for known in parameters.values()):
         return

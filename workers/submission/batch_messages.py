@@ -82,7 +82,7 @@ class BatchMessages:
             if request is not None:
                 return [request]
             publish(self._app, job, delay, producer=self._producer)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+        except Exception as error:  # noqa: BLE001 - after any error the job is written, and recovery sends its message
             self._tally.unsent += 1
             log.warning("message.not_built", error=type(error).__name__, **job.log_context())
             return []

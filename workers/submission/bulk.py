@@ -123,7 +123,7 @@ def submit_many(
     repeated, report = batch is not None, BulkReport(batch or uuid.uuid4().hex)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="bulk") as pool,
-        BatchMessages(task.jobclaim.app, pool, report) as messages,  # jobclaim is installed before it connects
+        BatchMessages(task.jobclaim.app, pool, report) as messages,  # installs jobclaim before the app connects
     ):
         for position, done in _in_order(pool, _puts(task, calls, report.batch, options)):
             job = _outcome(report, position, done)

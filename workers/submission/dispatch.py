@@ -49,7 +49,7 @@ def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
     wait = max(0, job.available_at - app.jobclaim.repo.clock()) / 1000
     try:
         return publish(app, job, wait, **options)
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the job is written and recovery sends it
+    except Exception as error:  # noqa: BLE001 - after any error the job is written, and recovery sends its message
         log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
         handle = app.AsyncResult(job.job_id)
         handle.unsent = True

@@ -99,7 +99,7 @@ def _check_payload(old: Job, payload: Any) -> None:
 
 
 def _masks(place: str, value: Any) -> Iterator[str]:
-    """Find placeholders of hidden values; returns their places."""
+    """Yield the places where a payload holds the placeholder of a hidden value."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _masks(f"{place}[{name!r}]", inner)
@@ -123,7 +123,7 @@ def _check_key(task: Any, old: Job, args: list[Any], kwargs: dict[str, Any], key
 
 
 def _copied(app: Any, repo: JobRepo, old: Job, payload: Any, key: str | None, written: Any) -> Job:
-    """Write the job of a task whose code is not here, with the old job's own settings."""
+    """Write the job of a task that is not registered here, with the old job's own settings."""
     if key is not None:
         _check_key(None, old, [], {}, key)
     job = repo.create_job(
@@ -143,10 +143,10 @@ def _copied(app: Any, repo: JobRepo, old: Job, payload: Any, key: str | None, wr
 
 
 def _link(repo: JobRepo, old: Job, new: Job) -> None:
-    """Link the two, unless an equal call had its job before."""
+    """Record that one job was edited from the other, unless an equal call had the new job before."""
     if not new.created:
         return
     try:
         Edits.of(repo).link(old.job_id, new.job_id, seconds=repo.settings.dead_retention_days * 86_400.0)
-    except StoreUnavailable as error:  # an error here would have the person submit it once more
+    except StoreUnavailable as error:  # an error would make the person submit it once more
         log.warning("edit.not_linked", reason=str(error), edited_from=old.job_id, **new.log_context())

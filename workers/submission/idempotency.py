@@ -163,7 +163,7 @@ def key_of(task: Any, given: Mapping[str, Any]) -> str:
 
 def _missing(task: Any, values: Mapping[str, Any], rules: Rules) -> list[str]:
     if rules.key_from is not None and not callable(rules.key_from):
-        return []  # `identify` names them
+        return []  # `identify` reports them
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(task.run).parameters.values()
     return [

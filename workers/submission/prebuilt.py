@@ -102,7 +102,7 @@ def request_of(app: Any, job: Job, delay_seconds: int = 0) -> dict[str, Any] | N
         return None
     try:
         template = _template_of(app, job)
-    except Exception:  # noqa: BLE001 - Celery's own way of sending raises it again, or does not fail
+    except Exception:  # noqa: BLE001 - the caller then lets Celery send, which raises the error again or does not fail
         return None
     if not template.envelope:
         return None

@@ -204,7 +204,7 @@ def skip_lines_of_jobs(tasks: Iterable[Any]) -> None:
 def _is_of_no_job(record: logging.LogRecord) -> bool:
     """Drop Celery's lines about an attempt: jobclaim's have more details, and Celery's show results in clear text.
 
-    And those about a message that was refused, which show a traceback of nothing that failed.
+    Drop those about a refused message, too: they show a traceback although nothing failed.
     """
     refused = record.exc_info is not None and isinstance(record.exc_info[1], NotAdopted)
     return not refused and not isinstance(get_current_task(), JobTask)

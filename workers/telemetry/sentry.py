@@ -61,7 +61,8 @@ def _failure(event: Any, fields: Mapping[str, Any]) -> Any:
         if not isinstance(raised, tuple(getattr(get_current_task(), "throws", ()) or ())):
             import sentry_sdk
 
-            sentry_sdk.capture_exception(raised)  # it drops the exception that Celery's integration has just reported
+            # not sent twice: Sentry drops an exception that Celery's integration has just reported
+            sentry_sdk.capture_exception(raised)
         return None
     module, _, short = name.rpartition(".")
     return {

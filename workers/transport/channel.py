@@ -115,7 +115,7 @@ class Channel(SQS.Channel):
             self._web = PatientClient(self.hub, known.wait_time_seconds + MARGIN_SECONDS)
             self._connection_for_polls = PollConnection(requests_of(self.sqs()), self._web)
             self.hub.on_tick.add(self._tick)
-            # a round at least this often, for what depends on time only
+            # the loop must run at least this often, because some requests become due by time alone
             self._timer = self.hub.call_repeatedly(known.polling_interval_seconds, lambda: None)
         return self._pollers[0]
 
@@ -186,7 +186,7 @@ class Channel(SQS.Channel):
             envelope = bounded(envelope)
             payload = self._envelope_payload(envelope, "", raw, url)
             message = build_message(lambda: self.Message(payload, channel=self))
-            message.delivery_info["routing_key"] = queue  # where it came from, whatever it says
+            message.delivery_info["routing_key"] = queue  # the queue that it came from, whatever its headers name
         except Poison as poison:
             self.on_poison(Poisoned(queue, url, receipt, raw.get("Body") or "", str(poison), headers))
         else:

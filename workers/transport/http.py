@@ -84,7 +84,7 @@ class PollConnection:
 
 
 def _bound(connect_seconds: float, seconds: float, curl: Any) -> None:
-    """Let a request end."""
+    """Set the timeouts of a curl handle, so that each request ends."""
     curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(1000 * connect_seconds))
     curl.setopt(pycurl.TIMEOUT_MS, int(1000 * seconds))
     curl.setopt(pycurl.NOSIGNAL, 1)
@@ -97,7 +97,7 @@ def _answer(response: Any) -> Answer:
         return Failed(response.code, " ".join(f"HTTP {response.code} {response.error or ''} {text}".split())[:300])
     try:
         answer = json.loads(body)
-    except ValueError as error:  # whatever a proxy sends instead of an answer, it is no message
+    except ValueError as error:  # such as a page of a proxy
         return Failed(response.code, f"unreadable answer: {type(error).__name__}")
     return answer if isinstance(answer, dict) else Failed(response.code, "unreadable answer")
 
@@ -115,7 +115,8 @@ class PatientClient(CurlClient):
         self._patience = patience_seconds
         self._thread: threading.Thread | None = None
         self._ended = False
-        hub.on_close.add(self._end_with_the_loop)  # kombu does so since 5.7; it iterates, so nothing may be removed
+        # kombu 5.7 does so itself. Never removed: the hub iterates over these callbacks
+        hub.on_close.add(self._end_with_the_loop)
 
     def under_way(self) -> int:
         """Count requests without an answer."""
@@ -179,7 +180,7 @@ class PatientClient(CurlClient):
     def _set_timeout(self, milliseconds: int) -> None:
         """Keep the one timer that curl asks for; below 0 it asks for none.
 
-        kombu sets one more each time and takes milliseconds for seconds: a busy worker has ten thousands, for hours.
+        kombu sets one more each time and takes milliseconds for seconds: a busy worker would have 10,000s, for hours.
         """
         if self._timer is not None:
             self._timer.cancel()

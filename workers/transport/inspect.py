@@ -158,7 +158,9 @@ def check_call(payload: Any) -> None:
 
 
 def _is_time(text: str | None) -> bool:
-    """Return whether Celery can read a header as a time; it crashes over what `maybe_iso8601` makes ``None`` of."""
+    """Return whether Celery can read a header as a time: it crashes on text that `maybe_iso8601` turns into
+    ``None``.
+    """
     try:
         return text is None or maybe_iso8601(text) is not None
     except (AttributeError, ValueError, TypeError, OverflowError):
@@ -166,7 +168,7 @@ def _is_time(text: str | None) -> bool:
 
 
 def _is_signature(linked: Any) -> bool:
-    """Return whether a link has all that Celery reads of it, also where it only fails what follows."""
+    """Return whether a link has all fields that Celery reads, even if it only fails what follows the job."""
     fields = (("task", str), ("args", list), ("kwargs", dict), ("options", dict))
     return isinstance(linked, dict) and all(isinstance(linked.get(name), kind) for name, kind in fields)
 
@@ -199,7 +201,7 @@ def _without_headers(message: Any) -> str:
     """Return why a message does not name a task: Celery's first protocol names it in the call."""
     try:
         payload = message.payload
-    except Exception:  # noqa: BLE001 - whatever it is, it is no call
+    except Exception:  # noqa: BLE001 - a payload that cannot be decoded is not a call
         payload = None
     if isinstance(payload, dict) and "task" in payload:
         return foreign.of_protocol_one()

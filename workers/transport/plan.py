@@ -200,7 +200,7 @@ def in_order(queues: Iterable[QueueState], now: float, policy: Policy) -> list[Q
 
 def _is_due(queue: QueueState, now: float, policy: Policy, *, quiet: bool) -> bool:
     pause = min(policy.recheck_seconds * 2.0 ** min(queue.found_empty, 10), LONGEST_RECHECK_SECONDS)
-    if quiet:  # a long poll is as fast, and on a slow line the last queue's answer comes after the first one's pause
+    if quiet:  # a long poll is as fast; on a slow line, one queue's pause ends before the last queue is answered
         pause = max(pause, policy.wait_seconds)
     return queue.backlog or now - queue.empty_at >= pause
 
@@ -211,7 +211,7 @@ def _is_scarce(queues: Sequence[QueueState], free: int) -> bool:
 
 
 def _look(due: Sequence[QueueState], queues: Sequence[QueueState], free: int, policy: Policy) -> list[Poll]:
-    """Poll the due queues, in order."""
+    """Return short polls of the due queues, in order."""
     polled = [queue.priority for queue in queues if queue.asked and not queue.listening]
     polls: list[Poll] = []
     for queue in due:

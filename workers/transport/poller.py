@@ -140,7 +140,7 @@ class Poller:
             queue.listened_at = now
         try:
             self._ask(poll, lambda answer: self._answered(queue, poll, answer))
-        except Exception as error:  # noqa: BLE001 - no credentials, no name: it is waited for like an outage
+        except Exception as error:  # noqa: BLE001 - missing credentials or a failed name lookup are an outage, too
             self._answered(queue, poll, Failed(0, f"{type(error).__name__}: {error}"))
 
     def _answered(self, queue: QueueState, poll: Poll, answer: Answer) -> None:
