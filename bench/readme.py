@@ -41,7 +41,7 @@ def section(result: Mapping[str, Any]) -> str:
 
 
 def _price(rows: Sequence[Row]) -> str:
-    """Write the price by default, and that without the list of completed jobs, which the table compares."""
+    """Write the price by default, and that without the list of completed jobs, which is the one in the table."""
     numbers = {row.key: row.numbers for row in rows}
     without, by_default = numbers[OURS] or {}, numbers.get(LISTED)
     less = f"{without['write_units']:.2f} write units and ${without['dollars']:.2f} if completed jobs are not listed"

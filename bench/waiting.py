@@ -100,7 +100,7 @@ def _memory(stub: RunningStub, pool: str, size: int) -> float:
         stub.control(reset=True)
         _submit("wait", size, 5.0)
         _wait_for_changes(stub, size)
-        time.sleep(1)  # the last claims are written, and their bodies wait
+        time.sleep(1)  # until the last claims are written and their bodies wait
         family = [pid, *_children(pid)]
         return sum(_pss_kb(each) for each in family) / 1024
 

@@ -69,7 +69,7 @@ def explain(error: Exception) -> Refused:
 
 
 def _of_the_surroundings(error: Exception, text: str) -> Refused | None:
-    """Explain a refusal by AWS, a file or a name: these are not bugs, so they need no bug report."""
+    """Explain an error of AWS, of a file or of a name: it is not a bug, so no bug report is asked for."""
     from jobclaim.jobs.failures.aws_errors import aws_error_in, explain_aws
 
     if (of_aws := aws_error_in(error)) is not None:

@@ -61,7 +61,7 @@ def conclude(
     accepted = f", {len(findings) - len(unknown)} known from {baseline}" if baseline else ""
     summary = f"{counted(len(new), 'finding')} in {checked}{accepted}."
     show(new, out, empty=summary)
-    if new or out.format != "table":  # otherwise the empty table has shown it
+    if new or out.format != "table":  # an empty table shows the summary itself
         remark(summary)
     return ExitCode.CHECK_FAILED if new else ExitCode.OK
 

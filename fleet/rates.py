@@ -242,8 +242,8 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
 
 
 def _ask_later(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Promise another turn soon to a job that came for its turn and found no start left, instead of after all the
-    others.
+    """Promise a job that came for its turn but found no start left another turn soon, not one after all
+    promised turns.
     """
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:

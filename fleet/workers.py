@@ -244,7 +244,7 @@ def workers_in(items: Iterable[Item]) -> list[WorkerRecord]:
 
 
 def _is_ours(item: Item) -> bool:
-    """Check whether a record is one of the framework's own; no worker's name starts like those."""
+    """Check whether a record is the framework's own: its key starts with ``#``, as no worker's name does."""
     return str(item[schema.FLEET_KEY]["S"]).startswith("#")
 
 

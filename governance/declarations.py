@@ -165,7 +165,9 @@ def _called(node: ast.Call, module: Module, modules: Modules) -> Iterator[Declar
 
 
 def _is_global(target: ast.expr, module: Module) -> bool:
-    """Return whether a name is not a function's parameter: a decorator's own body calls Celery's with a parameter."""
+    """Return whether a name is global. A parameter is not: a decorator's body passes one to Celery's without declaring
+    a task.
+    """
     name = ast.unparse(target).split(".")[0]
     return name in module.definitions or name in module.imports
 

@@ -41,7 +41,7 @@ def eta_calls(call: ast.Call, module: Module, modules: Modules) -> Iterator[EtaC
 
 
 def _ahead(eta: ast.expr, call: ast.Call, module: Module, modules: Modules) -> float | None:
-    """Return how far ahead a time is: the ``timedelta`` in its expression, if any; a computed one is assumed short."""
+    """Return how far ahead a time is, in seconds: the ``timedelta`` in its expression; ``None`` if there is none."""
     values = [eta]
     if isinstance(eta, ast.Name):
         values += [

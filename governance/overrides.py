@@ -79,7 +79,7 @@ def _hides(statement: ast.stmt, name: str) -> bool:
 
 @cache
 def _refused() -> frozenset[str]:
-    """Return the names that a worker refuses to see overridden, imported only when needed: that imports Celery."""
+    """Return the names that a worker refuses to see overridden. Read only when needed, because that imports Celery."""
     from jobclaim.workers.bases import IdempotentTask
     from jobclaim.workers.sealed import own_names
 

@@ -88,7 +88,7 @@ def duplicates(entries: Sequence[Entry], world: World) -> Iterator[Finding]:
     for same in calls.values():
         for n, entry in enumerate(same):
             minutes = set(_minutes(entry, world))
-            # of one name, the later replaces the earlier
+            # an entry replaces an earlier one of its name
             for earlier in (other for other in same[:n] if other.name != entry.name):
                 if minutes & set(_minutes(earlier, world)) or (entry.when == earlier.when and entry.when):
                     yield _found(

@@ -163,7 +163,7 @@ def entry_of(
 
 
 def _tuple(args: Any) -> tuple[Any, ...]:
-    """Return the arguments; those that are computed in source code as their source text."""
+    """Return the arguments as a tuple; arguments that the source computes are their source text."""
     return tuple(args) if isinstance(args, (list, tuple)) else (args,) if args else ()
 
 

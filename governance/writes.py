@@ -63,7 +63,9 @@ def _writes(
 
 
 def _refuses_twins(on: str, module: Module, modules: Modules, given: Collection[str | None] = ()) -> bool:
-    """Return whether the model of ``Model.objects`` refuses an equal second row, by a constraint or a given field."""
+    """Return whether the model of ``Model.objects`` refuses a second equal row: by a constraint, or a unique field that
+    is given.
+    """
     found = modules.follow(module, on.split(".objects", maxsplit=1)[0])
     if found is None or not isinstance(found[1], ast.ClassDef):
         return False
@@ -84,7 +86,7 @@ def _is_unique(field: ast.expr) -> bool:
 
 
 def _is_loaded(on: str, body: Sequence[ast.AST]) -> bool:
-    """Return whether an object is loaded in this body: saving it unchanged most often writes the same."""
+    """Return whether a body loads an object itself: a second run then usually saves the same values."""
     loops = (node for node in body if isinstance(node, ast.For) and ast.unparse(node.target) == on)
     return any(".objects" in ast.unparse(value) for value in (*_assigned(on, body), *(loop.iter for loop in loops)))
 

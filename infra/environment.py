@@ -118,7 +118,7 @@ def _quoted(text: str) -> str:
 
 
 def _for_systemd(text: str) -> str:
-    """Quote a value: nothing is special in single quotes; a text that contains one is put in double quotes."""
+    """Quote a value in single quotes, where nothing needs an escape; in double quotes if it contains a single one."""
     if "'" not in text:
         return f"'{text}'"
     return '"' + re.sub(r'([\\"$`])', r"\\\1", text) + '"'

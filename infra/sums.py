@@ -85,6 +85,6 @@ class Size:
 def instance_size(groups: Sequence[WorkerGroup]) -> Size:
     """Return the smallest instance that has room for one task of the largest group."""
     cpu, memory = max(group.cpu for group in groups), max(group.memory for group in groups)
-    vcpus = max(2, math.ceil(cpu / 1024))  # current generations begin with two
+    vcpus = max(2, math.ceil(cpu / 1024))  # the smallest instances of current generations have two
     values: dict[str, object] = {"vcpus": vcpus, "most_vcpus": 2 * vcpus, "memory": memory + SYSTEM_MIB}
     return Size(values, f"cpu={cpu}, memory={memory} of the group + {SYSTEM_MIB} for the system")

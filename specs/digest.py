@@ -15,7 +15,7 @@ from typing import Any, Final
 DIGITS: Final = 12
 OWN: Final = frozenset(
     {
-        # how this machine reaches AWS; a process that reads a worker's record is in that worker's region and account
+        # how this machine reaches AWS: whoever reads a worker's record is in its region and account anyway
         "region",
         "endpoint_url",
         "dynamodb_endpoint_url",
@@ -31,7 +31,7 @@ OWN: Final = frozenset(
         "telemetry",
         "telemetry_endpoint",
         "metrics_port",
-        # what the stack decides for single processes
+        # set by the template for some processes only
         "worker_groups",
         "recovery_by_beat",
         # hashed already, as parts of `queues` and of the names in SQS

@@ -93,12 +93,14 @@ def _end_of_repeated(at: datetime, zone: tzinfo) -> datetime:
 
 
 def _moment(wall: datetime, zone: tzinfo) -> datetime:
-    """Return the moment of a local time: its first, or, if it is skipped, the first minute that exists."""
+    """Return the moment of a local time: the first if the clock repeats it, the next minute that exists if it
+    skips it.
+    """
     local = wall.replace(tzinfo=zone)
     moment = local.astimezone(UTC)
     if _wall(moment, zone) == wall:
         return moment
-    # a skipped time, read with the offset before the change, is after the change; with the one after it, before
+    # read with the offset before the change, a skipped time is after the change; with the offset after it, before
     low, high = local.replace(fold=1).astimezone(UTC), moment
     while high - low > MINUTE:
         middle = low + (high - low) // MINUTE // 2 * MINUTE

@@ -123,8 +123,8 @@ class Monkey:
         return lambda: weather.end(number)
 
     def _outage(self, proxy: FaultyProxy) -> End | None:
-        """Refuse connections to a service; ``None`` while an earlier outage of it lasts, so that this one comes after
-        it.
+        """Refuse connections to a service; ``None`` during another outage of it, after which this one is
+        tried again.
         """
         if self._gone[id(proxy)]:
             return None

@@ -124,7 +124,7 @@ def _on(day: datetime, clock: str) -> datetime | None:
 
 
 def _earlier(text: str, words: str, now: int) -> int:
-    """Read a duration before now, or ISO 8601."""
+    """Read a duration before now, such as ``5m ago``, or a time in ISO 8601."""
     try:
         return max(0, now - duration(words.removesuffix("ago")))
     except ValueError:

@@ -105,8 +105,9 @@ class HostValues:
         return self._conf[key] if self.says(key) else None
 
     def _is_given(self, key: str) -> bool:
-        """Check whether it is set outside of Celery's defaults; `value_set_for` of Celery 5.6 knows the key only as
-        it is written here, neither with the host's prefix nor by its name of Celery 3."""
+        """Check whether the host sets a key. `value_set_for` of Celery 5.6 does not find it under the host's prefix,
+        nor under its name of Celery 3.
+        """
         conf = self._conf
         conf.finalize()
         names = {*conf._to_keys(key), *(convert(key) for convert in conf._keys or ())}

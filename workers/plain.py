@@ -50,7 +50,7 @@ def contain(app: Celery) -> None:
 
 
 def _retry(task: Any, celerys: Any, *args: Any, **options: Any) -> Any:
-    """Retry as Celery does; if the body holds jobs, they are PENDING before the message is sent."""
+    """Retry as Celery does; jobs that the body holds return to PENDING before the message is sent."""
     body = place.current()
     if not (isinstance(body, BodyDelivery) and body.is_of(task) and body.open_claims()):
         return celerys(*args, **options)

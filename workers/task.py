@@ -98,7 +98,7 @@ class JobTask(
         own = vars(cls)
         for name in CALLABLES:
             if callable(own.get(name)) and not isinstance(own[name], staticmethod):
-                setattr(cls, name, staticmethod(own[name]))  # a function of the arguments, not of the task
+                setattr(cls, name, staticmethod(own[name]))  # called with arguments only, without the task
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         """Make a task whose class cannot remove the claim, whatever it overrides: `attempt.sealed`."""
@@ -200,7 +200,8 @@ class JobTask(
 
     def _claim(self, where: Address) -> Job | None:
         request = self.request
-        with delivery.outside():  # claimed for the request, which tells the main process; not as a claim of the body
+        # the main process knows this claim from the request, so it is not noted as one of the body
+        with delivery.outside():
             return self.jobclaim.repo.claim_job(
                 where.job_id,
                 attempt=where.attempt,

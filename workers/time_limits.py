@@ -39,7 +39,7 @@ def adopt(task: Any, handle: Handle) -> None:
     except ValueError:
         return  # an unknown queue: `problems` reports it before a worker starts, and submissions are refused
     own = vars(declared(task))
-    hard_alone = "time_limit" in own and "soft_time_limit" not in own  # an inherited soft limit is not its own
+    hard_alone = "time_limit" in own and "soft_time_limit" not in own  # then an inherited soft limit does not count
     limits = time_limits(None if hard_alone else task.soft_time_limit, task.time_limit, usual)
     task.soft_time_limit, task.time_limit = limits.soft, limits.hard
 

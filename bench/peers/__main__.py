@@ -85,7 +85,7 @@ def _as_result(
     verdicts: Mapping[str, Mapping[str, faults.Verdict]],
     known: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return a peer's row; what was not measured now is kept as it is known."""
+    """Return a peer's row; what was not measured now is kept from the results that are known."""
     before = known.get(peer.key, {"rounds": [], "faults": {}})
     seen = {name: asdict(one) for name, one in verdicts.get(peer.behaves_as or peer.key, {}).items()}
     return {

@@ -51,7 +51,7 @@ def _perform(directory: Path) -> dict[str, Any]:
     with signals_as_interrupt() as check, _Progress(check) as tell, stage(directory) as set_up:
         story = Story(set_up, tell)
         stuck = _play(story)
-        set_up.end()  # first, so that nothing happens after the evidence is collected
+        set_up.end()  # stopped first, so that nothing happens after the evidence is collected
         evidence = story.evidence()
     claims = judge(evidence)
     if stuck:

@@ -231,7 +231,7 @@ def _walk(
             and wanted.fits(shown(job) if shown else job, now)
         )
 
-    # these entries are ordered by the end of a job: one that ended before a time was submitted before it, too
+    # closed jobs are indexed by their end, and a job that ended before a time was submitted before it
     since = wanted.submitted_after if closed else None
     return Walk(
         partitions=list(partitions),

@@ -127,8 +127,8 @@ class _Streams:
         return iter(merged[:count])
 
     def _filled(self) -> bool:
-        """Read the next entries of partitions that have none left; return whether there are entries, and the budget
-        allowed it.
+        """Read the next entries of partitions that have none left; ``False`` if the budget forbids it or no entry is
+        left.
         """
         wanting = [key for key in self.positions if not self.rows.get(key) and key not in self.ended]
         if not wanting:

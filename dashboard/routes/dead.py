@@ -70,7 +70,7 @@ def preview(request: Request) -> Response:
     The form is sent to ``url("dead_act_start")``.
     """
     services, act = services_of(request), dead.Act.of(request.query_params)
-    now = services.clock()  # not later, whatever the URL says: jobs that fail after the preview are left alone
+    now = services.clock()  # a URL cannot include jobs that fail after the preview
     act = replace(act, query=replace(act.query, until=min(act.query.until or now, now)))
     meter = current()
     assert meter is not None

@@ -51,7 +51,7 @@ def start(request: Request, fields: dict[str, str]) -> Response:
     try:
         job = submitting.submit(services_of(request), fields, person_of(request))
     except REFUSALS as error:
-        recorded_elsewhere()  # nothing was done
+        recorded_elsewhere()  # nothing was done, so there is nothing to record
         return _form(request, fields, error)
     return _to(request, job, "submit" if job.created else "existing")
 
@@ -76,7 +76,7 @@ def start_edit(request: Request, fields: dict[str, str]) -> Response:
     try:
         job, asked = submitting.submit_edited(services_of(request), fields, person_of(request))
     except REFUSALS as error:
-        recorded_elsewhere()  # nothing was done
+        recorded_elsewhere()  # nothing was done, so there is nothing to record
         return _edit_form(request, fields.get("id", ""), fields, error)
     return _to(request, job, asked)
 

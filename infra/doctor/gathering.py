@@ -134,7 +134,9 @@ def _backed_up(client: Any, name: str) -> bool | None:
 
 
 def _skew(client: Any, settings: Settings, clock: Callable[[], float]) -> float | None:
-    """Return this clock minus the ``Date`` of a response: whole seconds, so half a second is added."""
+    """Return this machine's clock minus that of AWS, in seconds. A response's ``Date`` has whole seconds, so half a
+    second is added.
+    """
     before = clock()
     try:
         answer = client.describe_table(TableName=settings.job_table)

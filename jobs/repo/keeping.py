@@ -47,7 +47,7 @@ class Keeping:
     def with_last_report(self, after: Job) -> Job:
         """Add the body's last report to a job whose attempt ends: it costs no write of its own."""
         with self._lock:
-            kept = after.status is not JobStatus.COMPLETED  # otherwise nothing reads the checkpoint anymore
+            kept = after.status is not JobStatus.COMPLETED  # nothing reads the checkpoint of a completed job
             try:
                 return self._with_reports(after, checkpoint=kept)
             except (PayloadTooLarge, StoreUnavailable) as error:
@@ -98,8 +98,8 @@ class Keeping:
             self._fitting(checkpoint, "checkpoint", without=True)
 
     def _fitting(self, value: Any, what: str, *, without: bool = False) -> Any:
-        """Return a value in the form in which the item stores it; ``without`` its present checkpoint, which the value
-        replaces.
+        """Return a value in the form in which it fits the item, ``without`` the present checkpoint if the value
+        replaces that.
         """
         job = replace(self.job, checkpoint=None) if without else self.job
         return room.fitting(job, value, what, self._repo.large, self._repo.settings, until=self.job.lease_expires_at)

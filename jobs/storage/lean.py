@@ -195,7 +195,7 @@ class LeanClient:
         try:
             curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
             curl.setopt(pycurl.POSTFIELDS, body)
-            curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # its last user may have set a shorter one
+            curl.setopt(pycurl.TIMEOUT_MS, self._longest_ms)  # the connection's last request may have set a shorter one
             answer = curl.perform_rb()
             return curl.getinfo(pycurl.RESPONSE_CODE), _parsed(answer)
         finally:

@@ -198,7 +198,7 @@ def _digest(member: str) -> str:
 
 
 def _short(member: str) -> str:
-    """Return eight characters, from other bits than those that choose the part."""
+    """Return eight characters of a member's hash, from other bits than those that choose its part."""
     return base64.b64encode(_hash(member)[8:14]).decode()
 
 

@@ -46,7 +46,7 @@ def closing(tracer: Tracer, task: Any) -> Tracer:
         info, result = traced.info, traced.retval
         _close(task, None if info is None else _end_of(info))
         if info is not None and isinstance(info.retval, Reject) and _claimed.get() is not None:
-            # not recorded again by the main process, as a `Reject` would be
+            # an `Ignore`, because the main process would record a `Reject` again
             result.exception = Ignore("its job is ended")
         return traced
 

@@ -71,7 +71,7 @@ class TaskPool(BasePool):
 
     body_can_be_buffer = True
     signal_safe = False
-    uses_semaphore = True  # so that a message that waits for a thread is known and released like one for a process
+    uses_semaphore = True  # so that a message that waits for a thread is released like one that waits for a process
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -152,7 +152,7 @@ class Heartbeat:
         pause = self._pace.pause(failures=self._failures, news=news, jitter=self._jitter)
         wait = self._last + pause - time.monotonic()
         if wait > 0:
-            # new jobs hasten neither a heartbeat that fails nor one that earlier new jobs have made due within a second
+            # new jobs wake this thread, unless heartbeats fail or the next one is due within a second anyway
             (self._stopped if self._failures or news else self._wake).wait(wait)
         elif not self._stopped.is_set():
             self.beat()

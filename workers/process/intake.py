@@ -117,7 +117,9 @@ def drop_cancelled(timer: Any) -> None:
 
 
 def _is_releasable(request: Any) -> bool:
-    """Return whether a message that waits here may be released; one that was received too often is kept."""
+    """Return whether a waiting message may be released. One received too often is kept, or SQS would move it to the
+    dead-letter queue.
+    """
     return receives_of(request.message.delivery_info.get("sqs_message", {})) < KEPT_RECEIVES
 
 

@@ -112,7 +112,7 @@ class PlainRequest(OwnedRequest):
             super().terminate(pool, signal)
 
     def _as_celery(self, handle: Any, *args: Any) -> Any:
-        """Do what Celery does, but keep a result that cannot be written from ending the event loop."""
+        """Call Celery's handler; log a result that cannot be written, because the error would end the event loop."""
         try:
             return handle(*args)
         except JobError as error:

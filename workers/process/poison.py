@@ -90,8 +90,8 @@ class PoisonHandler:
     def _end(self, poisoned: Poisoned, where: Address | None) -> str:
         """Return where the message is kept now; empty if it was sent again, for a worker that knows its task.
 
-        A message that cannot be read, or that names another job than its queue and task have, is kept and its job is
-        left alone: anyone who may send to the queue can write one, and recovery sends the job's own message again.
+        A message that cannot be read, or whose job has another task or queue, is kept and the job is left alone:
+        anyone who may send to the queue can forge one, and recovery sends the job's own message again.
         """
         job = self._job_of(poisoned, where) if where is not None and poisoned.unregistered else None
         if where is None or job is None:

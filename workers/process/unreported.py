@@ -140,7 +140,7 @@ def cancelled(app: Celery, attempt: HeldAttempt, reason: str) -> bool:
     """End the attempt as CANCELLED; ``False`` if it had ended otherwise."""
     job = _read(app, attempt)
     if _is_mine(job, attempt, JobStatus.CANCELLED):
-        after: Job | None = job  # an earlier try wrote it, but did not finish
+        after: Job | None = job  # an earlier try wrote it, but did not do what follows
     elif _is_mine(job, attempt):
         after = record_cancelled(app.jobclaim.repo, job.job_id, attempt.token, reason, again=True)
     else:

@@ -237,8 +237,8 @@ def _saw_cancel(request: Any) -> bool:
 
 
 def _note(request: Any, task_id: str, state: str, result: Any) -> None:
-    """Keep the state that a body sets for its own task by ``update_state``; if it then raises `Ignore`, that is its
-    outcome.
+    """Keep the state that a body sets for its own task by ``update_state``: it is the outcome if the body then raises
+    `Ignore`.
     """
     if request and request.id == task_id:
         request.told = (state, result)

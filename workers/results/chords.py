@@ -108,10 +108,10 @@ def _plain(body: Any) -> Any:
 
 
 def _queue_of(app: Celery, body: Any) -> str:
-    """Return the queue of the body, which has workers; for a body of several tasks, the first one's."""
+    """Return the queue of the chord's body, because that has workers; for a body of several tasks, the first one's."""
     first = maybe_signature(body, app=app)
     while (tasks := getattr(first, "tasks", None)) is not None:
-        inner = list(getattr(tasks, "tasks", tasks))  # of a chord they are a group, and a group is a dict
+        inner = list(getattr(tasks, "tasks", tasks))  # a chord's tasks are a group, and a group is a dict
         if not inner:
             return str(app.jobclaim.settings.default_queue)
         first = maybe_signature(inner[0], app=app)

@@ -83,7 +83,7 @@ def _start_body(app: Celery, callback: Any, values: list[Any], parent_id: str | 
         raise
     except Exception as error:  # noqa: BLE001 - a task's own checks may raise anything
         _fail_body(app, callback, f"Callback error: {error!r}", error)
-    if refused:  # it has failed under its own id
+    if refused:  # the body has failed under its own id
         raise ChordError(f"Callback error: {refused[0]!r}") from refused[0]
 
 

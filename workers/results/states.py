@@ -42,7 +42,7 @@ def _cancel(app: Any, task_id: str) -> bool:
 
 
 def _run_of(app: Any, task_id: str, request: Any) -> Running | None:
-    """Return the body of a job that this process has claimed; ``None`` if it has not."""
+    """Return the running job with this id if this process has claimed it, else ``None``."""
     where = address(request) if request else None
     token = request.get(TOKEN) if where else None
     if where is not None and where.job_id == task_id and token and getattr(request, "job", None) is not None:

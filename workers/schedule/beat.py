@@ -192,7 +192,7 @@ class JobScheduler(Scheduler):
         pause = handle.repo.pauses.current().of(PauseKind.SCHEDULE, entry.name, now)
         if pause is None:
             return False
-        self._submitted[entry.name] = self.monotonic()  # not overdue
+        self._submitted[entry.name] = self.monotonic()  # or the tick would be reported as overdue
         log.warning(
             "tick.skipped",
             schedule=entry.name,
@@ -257,7 +257,8 @@ def _gap(known: Any, now: datetime) -> float | None:
 
 
 def _expires(wanted: Any, due: datetime, following: datetime | None, zone: tzinfo) -> datetime | None:
-    """Return until when a tick may start: so many seconds after it was due, or the given time, or the next tick.
+    """Return the time by which a tick must start. A number means so many seconds after it is due; by default, the next
+    tick.
 
     A time may be ISO text; without a zone, it is in the app's. Raises `InvalidInput` for anything else.
     """

@@ -166,7 +166,7 @@ def _puts(task: Any, calls: Iterable[Any], batch: str, options: Mapping[str, Any
 
 
 def _in_order(pool: ThreadPoolExecutor, puts: Iterable[Callable[[], Job]]) -> Iterator[tuple[int, Future[Job]]]:
-    """Run the puts, at most `WINDOW` at once, and yield them as they end, in order."""
+    """Run the puts, at most `WINDOW` at once; yield each with its position, in the order of the calls."""
     under_way: deque[Future[Job]] = deque()
     position = 0
     for put in puts:

@@ -99,7 +99,7 @@ class CheckedTask(Task):
             )
 
     def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """Return the arguments by name, as canonical text; after a change of the task, a job's may not fit its
+        """Return the arguments by name, as canonical text; unchanged if they do not fit the task's present
         parameters.
         """
         try:

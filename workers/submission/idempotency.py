@@ -225,7 +225,7 @@ def _digest(text: str) -> str:
 
 def _is_json(value: Any) -> bool:
     try:
-        json.dumps(value)  # without dates and the like: a default such as datetime.now() differs between processes
+        json.dumps(value)  # fails for dates and the like: a default such as datetime.now() differs between processes
         canonical(value)
     except (InvalidPayload, TypeError, ValueError):
         return False

@@ -154,7 +154,7 @@ def _template_of(app: Any, job: Job) -> Template:
 
 
 def _made(app: Any, job: Job, made_for: tuple[Any, Any, int]) -> Template:
-    """Let Celery build a message and replace the parts that differ; return an empty template for an unusual message."""
+    """Let Celery build a message and make a template of it; an empty template if the message is unusual."""
     from jobclaim.workers.transport.channel import Channel  # it loads boto3 and pycurl, which a first send does too
 
     with catching(app) as (producer, catcher):

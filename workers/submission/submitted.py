@@ -116,7 +116,7 @@ class SubmittedTask(Task):
         return self._as_own(publish_if_due(self.app, job, **envelope.of_one_send(options)))
 
     def _as_own(self, handle: Any) -> Any:
-        """Return a result's handle of the task's own class, as `celery.contrib.abortable` has one."""
+        """Return the handle in the task's own result class, for example that of `celery.contrib.abortable`."""
         own = self.AsyncResult(handle.id)
         if type(own) is type(handle):
             return handle

@@ -79,7 +79,7 @@ class DirectLines:
             handler.release()
 
     def _is_alone(self, logger: logging.Logger) -> bool:
-        """Check whether a record of the logger would reach this handler only, and nothing that reads it on the way."""
+        """Check whether the logger's records reach this handler only, and nothing else reads them on the way."""
         root, handler = logging.root, self._handler
         if len(root.handlers) != 1 or root.handlers[0] is not handler or handler.filters or logger.filters:
             return False

@@ -198,7 +198,9 @@ def _from_base64(body: str) -> str:
 
 
 def _without_headers(message: Any) -> str:
-    """Return why a message does not name a task: Celery's first protocol names it in the call."""
+    """Return why a message without the header ``task`` is refused: Celery's first protocol, or another library, sent
+    it.
+    """
     try:
         payload = message.payload
     except Exception:  # noqa: BLE001 - a payload that cannot be decoded is not a call

@@ -99,7 +99,7 @@ def _once(body: Any) -> Any:
 
 
 class _Lazy:
-    """The wrapped body, made in the process that runs it: boto3 clients do not cross a fork."""
+    """Wraps a body in the process that runs it, because boto3 clients do not survive a fork."""
 
     def __init__(self, body: Any) -> None:
         self.body = body

@@ -26,7 +26,7 @@ async def run(app: Any, command: str, rest: list[str]) -> Any:
 
 
 def _nothing() -> None:
-    """Stand for what a peer does not need."""
+    """Do nothing, in place of a step that a peer does not need."""
 
 
 async def _trickle(app: Any, count: int, pause: float) -> None:
@@ -38,7 +38,7 @@ async def _trickle(app: Any, count: int, pause: float) -> None:
 
 
 async def _fill(app: Any, count: int) -> dict[str, float]:
-    """Submit calls that do nothing, all of them different, including those of the warm-up."""
+    """Submit different calls that do nothing; the first ones warm up and are not measured."""
     first = time.time_ns() // 10_000
     warm = min(WARM_UP, count)
     await _done(app.fill(range(first, first + warm)))

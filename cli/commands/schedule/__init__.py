@@ -235,7 +235,7 @@ def _at(row: Mapping[str, Any]) -> str:
 
 
 def _judged(code: ExitCode, incomplete: tuple[str, ...], asked: bool) -> ExitCode:
-    """Report the places that could not be checked; they make a check fail that the user asked for."""
+    """Report the places that could not be checked. If the user asked for the check, they make it fail."""
     if not incomplete:
         return code
     remark("Not checked for orphaned tasks, because only the running app knows them (--app MODULE:NAME):")
