@@ -8,8 +8,8 @@ ones, `plan` spends them, and their sum never exceeds the number of processes:
     messages held + messages asked for + free slots = processes + ahead
 
 ``ahead`` is 0 for all but the shortest tasks: it is how many messages the worker finishes in 50 ms, or on a slow line
-in two of its round trips, so these find a free process when, or soon after, the answer arrives. Without it a worker of
-no-ops spends more time waiting for SQS than working.
+in three of its round trips, so these find a free process when, or soon after, the answer arrives. Without it a worker
+of no-ops spends more time waiting for SQS than working.
 
 The requests, in this order:
 
@@ -44,12 +44,13 @@ SCARCE_WAIT_SECONDS: Final = 1
 """How long a bell may hold a slot that another queue may need."""
 LONGEST_RECHECK_SECONDS: Final = 1.0
 BLINK_SECONDS: Final = 0.05
-SHORT_JOBS_PER_SECOND: Final = 2
-"""Jobs that a process finishes per second before it is worth having the next one ready: longer ones would hide it."""
+SHORT_SECONDS: Final = 0.5
+"""Up to how long jobs take for it to be worth having the next one ready: longer ones would hide it."""
 LONGEST_AHEAD_SECONDS: Final = 0.5
 """Ahead of a free process, a message waits here and is hidden elsewhere: at most this long, however slow the line."""
-ROUND_TRIPS_AHEAD: Final = 2
-"""A busy worker asks when half of what it has ahead is finished, and the answer comes a round trip later."""
+ROUND_TRIPS_AHEAD: Final = 3
+"""A busy worker asks when half of what it has ahead is finished, and the answer comes a round trip later; with two, the
+last message would be taken just then, and any delay leave processes idle."""
 QUIET_SECONDS: Final = 60.0
 """Without a message and with a free process for so long, a worker is quiet. Less would make spare polls that are left
 over from the quiet, and whose messages are released, more frequent while jobs come now and then."""
@@ -145,17 +146,20 @@ def unserved(message: Mapping[str, Any]) -> Unserved:
     return Unserved.RELEASE if receives <= 1 else Unserved.POSTPONE
 
 
-def ahead_of(processes: int, finished_per_second: float, round_trip: float = 0.0) -> int:
-    """Return how many messages to request ahead of free processes: at most two per process.
+def ahead_of(processes: int, finished_per_second: float, seconds_each: float, round_trip: float = 0.0) -> int:
+    """Return how many messages to request ahead of free processes: at most three per process.
 
     Parameters
     ----------
+    seconds_each : float
+        Seconds that a process is busy with a message. The pace alone does not tell short jobs from long ones: it is low
+        as well while processes wait for messages, and would keep them waiting.
     round_trip : float
         Seconds that SQS takes to answer while it has messages.
     """
-    is_short = finished_per_second > SHORT_JOBS_PER_SECOND * processes
+    is_short = seconds_each < SHORT_SECONDS
     seconds = min(max(BLINK_SECONDS, ROUND_TRIPS_AHEAD * round_trip), LONGEST_AHEAD_SECONDS)
-    return min(2 * processes, int(finished_per_second * (seconds if is_short else BLINK_SECONDS)))
+    return min(3 * processes, int(finished_per_second * (seconds if is_short else BLINK_SECONDS)))
 
 
 def slots(processes: int, held: int, asked: int, ahead: int = 0) -> int:

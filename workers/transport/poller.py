@@ -38,23 +38,32 @@ class Ask(Protocol):
 
 
 class PollPace:
-    """The number of finished messages per second, over the last half second."""
+    """What the worker has finished over the last half second, and how long its processes were busy with it."""
 
     def __init__(self) -> None:
-        self._finished: deque[tuple[float, int]] = deque()
-        self._count = 0
+        self._noted: deque[tuple[float, int, float]] = deque()
+        self._count, self._spent = 0, 0.0
+        self._busy, self._at = 0, 0.0
 
-    def finished(self, count: int, now: float) -> None:
-        """Record that so many messages were finished."""
-        if count > 0:
-            self._finished.append((now, count))
-            self._count += count
+    def note(self, finished: int, busy: int, now: float) -> None:
+        """Record how many messages were finished since the last call, and how many processes are busy from now on."""
+        spent = self._busy * (now - self._at)
+        self._busy, self._at = busy, now
+        self._noted.append((now, finished, spent))
+        self._count, self._spent = self._count + finished, self._spent + spent
+        while self._noted[0][0] < now - PACE_SECONDS:
+            _, finished, spent = self._noted.popleft()
+            self._count, self._spent = self._count - finished, self._spent - spent
 
-    def per_second(self, now: float) -> float:
-        """Return the pace."""
-        while self._finished and self._finished[0][0] < now - PACE_SECONDS:
-            self._count -= self._finished.popleft()[1]
+    @property
+    def per_second(self) -> float:
+        """The number of finished messages per second."""
         return self._count / PACE_SECONDS
+
+    @property
+    def seconds_each(self) -> float:
+        """The seconds that a process was busy per finished message; waiting for messages does not count."""
+        return self._spent / self._count if self._count else PACE_SECONDS
 
 
 class Poller:
@@ -126,11 +135,11 @@ class Poller:
     def _free(self, now: float) -> int:
         processes, held = self.processes(), self.held()
         finished = self._delivered - held
-        self._pace.finished(finished - self._finished, now)
+        self._pace.note(max(0, finished - self._finished), min(held, processes), now)
         self._finished = finished
         if held >= processes:
             self._stirred_at = now
-        ahead = ahead_of(processes, self._pace.per_second(now), self._round_trip)
+        ahead = ahead_of(processes, self._pace.per_second, self._pace.seconds_each, self._round_trip)
         return slots(processes, held, sum(queue.asked for queue in self._queues.values() if not queue.spare), ahead)
 
     def _start(self, poll: Poll, now: float) -> None:
