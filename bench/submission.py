@@ -83,7 +83,7 @@ def _provision() -> None:
 
 
 def _round(stub: RunningStub, jobs: int, number: int) -> list[tuple[float, float]]:
-    """Return CPU microseconds and requests per job of each way; every second round measures in reverse."""
+    """Return CPU microseconds and requests per job for each way; every second round takes the ways in reverse."""
     order = range(len(WAYS)) if number % 2 == 0 else reversed(range(len(WAYS)))
     done = {way: _measure(stub, *WAYS[way][1:], jobs) for way in order}
     return [done[way] for way in range(len(WAYS))]

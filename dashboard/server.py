@@ -90,6 +90,6 @@ def listening(host: str, port: int) -> socket.socket:
 def address(host: str, port: int) -> str:
     """Return the URL to open."""
     bare = host.strip("[]")
-    if bare in ("", "0.0.0.0", "::"):  # noqa: S104 - a comparison
+    if bare in ("", "0.0.0.0", "::"):  # noqa: S104 - compared only, not listened on
         bare = socket.gethostname()
     return f"http://[{bare}]:{port}/" if ":" in bare else f"http://{bare}:{port}/"

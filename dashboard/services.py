@@ -141,7 +141,7 @@ class Services:
 
 
 def _sender(settings: Settings) -> Callable[[Job, float], Any]:
-    """Send through a Celery app of these settings, created with the first message: viewing does not need Celery."""
+    """Return a function that sends by a Celery app, created with the first message: viewing does not need Celery."""
     apps: list[Any] = []
 
     def send(job: Job, delay_seconds: float = 0.0) -> Any:

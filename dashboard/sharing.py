@@ -55,7 +55,7 @@ class Shared:
         with slot.lock:
             now = self._clock()
             if slot.read_at and 0 <= now - slot.read_at < fresh_ms:
-                if fresh_ms == FRESH_MS and (meter := current()) is not None:  # data kept longer shows its own age
+                if fresh_ms == FRESH_MS and (meter := current()) is not None:  # longer kept data is shown with its age
                     meter.shared_ms = max(meter.shared_ms or 0, now - slot.read_at)
                 return cast("T", slot.value)
             slot.value = read()

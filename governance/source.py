@@ -223,7 +223,7 @@ def _wraps(node: ast.AST) -> Iterator[str]:
 
 
 def _imports_app(module: Module, modules: Modules) -> bool:
-    """Return whether no Celery app is made in the module: then the one that it uses is imported."""
+    """Return whether a module imports the Celery app that it uses: it makes none itself."""
     return not any(
         isinstance(what, ast.Call) and is_app(ast.Name(name), module, modules)
         for name, what in module.definitions.items()

@@ -262,7 +262,7 @@ def _key_of(task: Any, values: Mapping[str, Any]) -> str:
 
 
 def _is_undecided(task: Any, text: str) -> bool:
-    """Check whether a text without a job may be only part of a key."""
+    """Check whether a text for which no job was found may be only a part of a key."""
     if text == GLOBAL:
         return True
     rules = task.idempotency_rules() if task is not None else None

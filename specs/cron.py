@@ -63,7 +63,7 @@ class CronError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One of the five fields."""
+    """One of the five fields of a crontab."""
 
     name: str
     first: int

@@ -93,7 +93,7 @@ def _upwards(here: Path) -> Project:
 
 
 def _folders(here: Path) -> Iterator[Path]:
-    """Yield the directories from one up to the root of its repository, or of the file system."""
+    """Yield a directory and those above it, up to the root of its repository or of the file system."""
     for folder in (here, *here.parents):
         yield folder
         if any((folder / mark).exists() for mark in REPOSITORY):

@@ -153,7 +153,7 @@ def _next_minute(cron: Cron, at: datetime, zone: tzinfo, step: timedelta) -> dat
 
 
 def _days(cron: Cron, start: date, *, forward: bool) -> Iterator[date]:
-    """Yield the days on which a crontab fires, starting at one."""
+    """Yield the days on which a crontab fires, from a given day on."""
     step = DAY if forward else -DAY
     day = start
     for _ in range(LEAP_CYCLE_DAYS):

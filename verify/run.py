@@ -108,7 +108,7 @@ def run(stage: Stage, plan: Plan, seconds: float, scale: Scale, say: Say) -> tup
 
 
 def _cast(stage: Stage, plan: Plan, scale: Scale) -> Cast:
-    """Start the processes without faults, then begin to inject them."""
+    """Start all processes while nothing fails, then begin to inject faults."""
     crew = Crew(stage, scale)
     app = Celery("jobclaim-verify", set_as_current=False)
     jobclaim.install(app, stage.settings)

@@ -44,7 +44,7 @@ def register(app: Celery) -> None:
 
 
 def _all_counted(self: Any, job_id: str) -> bool:
-    """Check whether all members of a chord have ended: their last one sends the message that starts it early."""
+    """Check whether all members of a chord have ended: the last one sends the chord's message before it is due."""
     try:
         return bool(self.app.backend.notes.arrivals(group_id_of(job_id)).complete)
     except StoreUnavailable:

@@ -76,7 +76,7 @@ def _not_retried(error: Any) -> NoReturn:
 
 
 def _apply_async(task: Any, celerys: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-    """Send as Celery does; a retry of a body that holds jobs releases them first."""
+    """Send as Celery does. If the body retries and holds jobs, write their retry first, and send its message."""
     body = place.current()
     if not (isinstance(body, BodyDelivery) and body.is_retrying):
         return celerys(args, kwargs, **options)

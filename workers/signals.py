@@ -52,7 +52,7 @@ def _merge(sender: Any, **_: Any) -> None:
 def _prepare_to_fork(sender: Any, **_: Any) -> None:
     if handle := installed_on(sender.app):
         choice.choose(sender)
-        handle.overridden += startup.override_options(sender, handle.settings)  # logged when logging is set up, next
+        handle.overridden += startup.override_options(sender, handle.settings)  # logged once logging is set up
         sentry.adopt()
         worker.begin()
         metrics.prepare(handle.settings)

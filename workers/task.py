@@ -214,7 +214,7 @@ class JobTask(
             )
 
     def _refused(self, where: Address, job: Job) -> None:
-        """Raise if the message was refused, rather than the claim.
+        """Raise if the claim was refused because of the message, not because of the job's state.
 
         Raises
         ------
@@ -230,14 +230,16 @@ class JobTask(
         notifying.notify_expired(self.app, job)
 
     def _send_in_time(self, job: Job) -> NoReturn:
-        """Delay a message that came too early in SQS until it is due; recovery sends it if SQS cannot delay so long."""
+        """Replace a message that came too early by one that SQS delays until its job is due; recovery sends it if that
+        is too far ahead.
+        """
         wait = (job.available_at - self.jobclaim.repo.clock()) / 1000
         if job.dispatches and wait <= SQS_MAX_DELAY:
             publish_if_due(self.app, job)
         raise Ignore("its job is not due yet")
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
-        """Make a job of a message without a job id, sent by plain Celery; its task id makes copies of it one job.
+        """Create the job of a message that plain Celery sent. Its id is the task id, so copies of the message are one job.
 
         The main process keeps the message until this process has answered: `jobclaim.workers.messages.adoption`.
         """

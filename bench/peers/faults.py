@@ -166,7 +166,7 @@ def _until_ended(endpoints: Endpoints, peer: Peer, name: str, seconds: float = 4
 def _until_still(endpoints: Endpoints, peer: Peer) -> None:
     """Wait until no message is visible and no body has started or ended for a while.
 
-    A killed worker's message may stay invisible for longer; recovery from that has happened by then.
+    A message that a killed worker had received may stay invisible for longer; its job has been recovered by then.
     """
     before: list[Any] = [None, time.monotonic()]
 

@@ -176,7 +176,7 @@ def _context(request: dict[str, Any], item: Item | None) -> Context:
 
 
 def _partition(request: dict[str, Any], hash_name: str) -> Any:
-    """Find the hash key's value: the placeholder that the key condition compares it with first."""
+    """Return the value of the hash key, with which the key condition must begin."""
     name, _, value = request["KeyConditionExpression"].split()[:3]
     if request.get("ExpressionAttributeNames", {}).get(name, name) != hash_name:
         raise BadExpression(request["KeyConditionExpression"])

@@ -231,7 +231,7 @@ def _walk(
             and wanted.fits(shown(job) if shown else job, now)
         )
 
-    # closed jobs are indexed by their end, and a job that ended before a time was submitted before it
+    # closed jobs are indexed by their end: one that ended before `submitted_after` was submitted before it, too
     since = wanted.submitted_after if closed else None
     return Walk(
         partitions=list(partitions),

@@ -101,7 +101,8 @@ class Passwords:
         name, password = given
         digest = hmac.digest(self._secret, f"{name}:{password}".encode(), "sha256")
         if self._known.get(digest) != name:
-            with self._turns.turn(client, name) as mine:  # guessing uses at most one core and 32 MiB
+            # one check at a time, so guessing uses at most one core and 32 MiB
+            with self._turns.turn(client, name) as mine:
                 refusal = self._check(name, password, digest, client) if mine else BUSY
             if refusal is not None:
                 return refusal

@@ -118,7 +118,7 @@ class FormGuard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Replay the body in one message, then pass on later messages."""
+    """Return a function that receives the body in one message, then the messages that follow it."""
     left = [body]
 
     async def again() -> Message:

@@ -90,9 +90,7 @@ class Turns:
             return True
 
     def _greediest(self) -> Waiter:
-        """Return the waiter to turn away: the newest of the client that has most waiters, and there of the name that
-        has most.
-        """
+        """Return the waiter to turn away: the newest one of the client, and of its user name, that has most waiters."""
         clients = Counter(each.client for each in self._waiting)
         names = Counter((each.client, each.name) for each in self._waiting)
         return max(reversed(self._waiting), key=lambda each: (clients[each.client], names[each.client, each.name]))

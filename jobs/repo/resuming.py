@@ -98,7 +98,7 @@ class Resuming(Reading):
         )
 
     def _again(self, job: Job, known: Wait, payload: Any) -> Job:
-        """Answer a second resume: one that is equal to the first succeeds."""
+        """Answer a second resume, which succeeds only if its payload is that of the first."""
         if codec.encode(self.large.value(known.payload)) == codec.encode(payload):
             return job
         raise ResumeRefused(

@@ -100,7 +100,7 @@ class AsyncBody:
 
     @types.coroutine
     def _drive(self) -> Generator[Any, None, Any]:
-        """Step through the coroutine; turn a cancel of its task into the exception to be thrown."""
+        """Step through the coroutine; if `interrupt` has cancelled its task, throw the exception that it was given."""
         raised: BaseException | None = None
         while True:
             try:
@@ -187,7 +187,9 @@ def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]
 
 
 def _is_attempt(task: Any, owner: type[Any]) -> bool:
-    """Return whether a worker or an eager call runs the task; a body that calls it awaits its coroutine itself."""
+    """Return whether a worker or an eager call runs the task, which is an attempt, rather than a body that
+    awaits it.
+    """
     if not isinstance(task, owner):
         return False
     request = task.request_stack.top

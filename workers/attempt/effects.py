@@ -123,7 +123,7 @@ class EffectfulTask(Task):
 
 
 class _AfterBody:
-    """Stands in for ``run`` in what an attempt does after its body, so that Celery's autoretry wraps it like the body.
+    """Shows Celery's autoretry a task whose ``run`` is the work after the body, so that this is retried like the body.
 
     All other attributes are the task's.
     """

@@ -60,7 +60,7 @@ class PoolCall:
             return partial(self.succeeded, self.target(*self.args, **self.kwargs))
         except Exception:  # noqa: BLE001 - the request handles what Celery's tracer does not catch
             return partial(self.failed, ExceptionInfo())
-        except BaseException as error:  # noqa: BLE001 - it would end a child process, so it counts as the loss of one
+        except BaseException as error:  # noqa: BLE001 - it would end a child process, so it is reported as a lost one
             return partial(self.failed, _lost(error))
         finally:
             running.leave()

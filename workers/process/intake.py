@@ -129,7 +129,7 @@ def _started() -> int:
 
 
 def _run_pending_acks(hub: Any) -> None:
-    """Delete the messages of requests that have just started; the loop does not run again."""
+    """Delete the messages of requests that have just started, because the loop does not run again."""
     for callback in hub._pop_ready():
         if isinstance(getattr(getattr(callback, "fun", None), "__self__", None), Message):
             callback()

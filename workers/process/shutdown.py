@@ -102,7 +102,7 @@ class Shutdown:
         ends: list[bool | None] = [None]
         try:
             ends = [self._end_unfinished(request, attempt) for attempt in request.attempts()]
-            if False in ends:  # it had ended, and its child may still have something to report
+            if False in ends:  # an attempt had ended, and its child may still have something to report
                 self._children.thaw(pid)
                 time.sleep(GENTLE_SECONDS)
         finally:  # also after an error: the pool waits for a frozen child
@@ -110,7 +110,7 @@ class Shutdown:
             self._children.kill(pid)
 
     def _end_unfinished(self, request: OwnedRequest, attempt: HeldAttempt) -> bool | None:
-        """Release, fail or, where requested, cancel; ``None`` where DynamoDB was unavailable for too long."""
+        """Release or fail an attempt, or cancel it if requested; ``None`` if DynamoDB was unavailable for too long."""
         until, wanted = time.monotonic() + self.last_seconds / 2, self._cancels.is_wanted(request, attempt)
         after = None
         if self.threads is not None:

@@ -84,7 +84,7 @@ def _misspelt(task: Any) -> Iterator[str]:
 
 
 def _jobs_own(task: Any) -> type:
-    """Return the nearest base class that belongs to jobclaim; its attributes are known."""
+    """Return the nearest base class of jobclaim's: attributes that it lacks may be misspelt."""
     bases: tuple[type, ...] = task.__class__.__mro__
     ours = (cls for cls in bases if cls.__module__.startswith("jobclaim.") and "run" not in vars(cls))
     return next(cls for cls in ours if hasattr(cls, "idempotency_rules"))

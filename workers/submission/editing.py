@@ -143,7 +143,7 @@ def _copied(app: Any, repo: JobRepo, old: Job, payload: Any, key: str | None, wr
 
 
 def _link(repo: JobRepo, old: Job, new: Job) -> None:
-    """Record that one job was edited from the other, unless an equal call had the new job before."""
+    """Record that the new job was edited from the old one, unless it existed before, for an equal call."""
     if not new.created:
         return
     try:

@@ -89,7 +89,7 @@ class SubmittedTask(Task):
             timing.window(countdown, eta, expires, system_clock(), self.app.timezone)
             self._tags(tags)
             args, kwargs = self.to_json(args, kwargs)
-            codec.encode(call.to_payload(args, kwargs))  # refuses, by name, options that a job cannot carry
+            codec.encode(call.to_payload(args, kwargs))  # raises for arguments that a job cannot carry, and names them
             return super().apply_async(args, kwargs, task_id=task_id, countdown=countdown, eta=eta, **options)
         if getattr(self.request, "is_retrying", False):
             args, kwargs = self.to_json(args, kwargs)

@@ -202,9 +202,9 @@ def skip_lines_of_jobs(tasks: Iterable[Any]) -> None:
 
 
 def _is_of_no_job(record: logging.LogRecord) -> bool:
-    """Drop Celery's lines about an attempt: jobclaim's have more details, and Celery's show results in clear text.
+    """Filter out Celery's lines about an attempt: jobclaim's tell more, and Celery's show results in clear text.
 
-    Drop those about a refused message, too: they show a traceback although nothing failed.
+    Filter out those about a refused message, too: they show a traceback although nothing failed.
     """
     refused = record.exc_info is not None and isinstance(record.exc_info[1], NotAdopted)
     return not refused and not isinstance(get_current_task(), JobTask)

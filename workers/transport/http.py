@@ -115,7 +115,7 @@ class PatientClient(CurlClient):
         self._patience = patience_seconds
         self._thread: threading.Thread | None = None
         self._ended = False
-        # kombu 5.7 does so itself. Never removed: the hub iterates over these callbacks
+        # kombu 5.7 does so itself; never removed, because the hub iterates over its callbacks while it calls them
         hub.on_close.add(self._end_with_the_loop)
 
     def under_way(self) -> int:

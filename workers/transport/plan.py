@@ -204,7 +204,7 @@ def in_order(queues: Iterable[QueueState], now: float, policy: Policy) -> list[Q
 
 def _is_due(queue: QueueState, now: float, policy: Policy, *, quiet: bool) -> bool:
     pause = min(policy.recheck_seconds * 2.0 ** min(queue.found_empty, 10), LONGEST_RECHECK_SECONDS)
-    if quiet:  # a long poll is as fast; on a slow line, one queue's pause ends before the last queue is answered
+    if quiet:  # long polls are as fast, and on a slow line the short polls would leave no time for them
         pause = max(pause, policy.wait_seconds)
     return queue.backlog or now - queue.empty_at >= pause
 

@@ -174,7 +174,7 @@ class Poller:
             self._deliver(queue.name, messages)
 
     def _is_process_free(self) -> bool:
-        """Return whether a process is free that no short poll in progress may fill."""
+        """Return whether a process stays free even if each short poll in progress brings as many messages as it may."""
         looks = sum(queue.asked for queue in self._queues.values() if not queue.listening)
         return slots(self.processes(), self.held(), looks) > 0
 
