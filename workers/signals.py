@@ -35,7 +35,7 @@ def watch(app: Celery) -> None:
 
 def _merge_when_read(sender: Any, **_: Any) -> None:
     """Merge the configuration. Celery would log an error of this handler and continue, so the handle keeps it and
-    raises it.
+    raises it on its next use.
     """
     if handle := installed_on(sender):
         try:

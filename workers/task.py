@@ -239,7 +239,7 @@ class JobTask(
         raise Ignore("its job is not due yet")
 
     def _adopt(self, task_id: str, args: list[Any], kwargs: dict[str, Any]) -> Address:
-        """Create the job of a message that plain Celery sent. Its id is the task id, so copies of the message are one job.
+        """Create the job of a message from plain Celery. Its id is the task id, so copies of the message are one job.
 
         The main process keeps the message until this process has answered: `jobclaim.workers.messages.adoption`.
         """

@@ -103,6 +103,6 @@ def _marks(most: float) -> list[float]:
 
 
 def _step(most: float) -> float:
-    """Return a round distance between four to ten marks."""
+    """Return a round distance between the marks of an axis, of which there are four to ten."""
     power = 10.0 ** math.floor(math.log10(most / 4))
     return power * max(step for step in STEPS if step * power <= most / 4)

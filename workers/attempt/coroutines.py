@@ -187,9 +187,7 @@ def _to_its_end(run: Callable[..., Any], owner: type[Any]) -> Callable[..., Any]
 
 
 def _is_attempt(task: Any, owner: type[Any]) -> bool:
-    """Return whether a worker or an eager call runs the task, which is an attempt, rather than a body that
-    awaits it.
-    """
+    """Return whether a worker or an eager call runs the task. A body that calls it awaits the coroutine itself."""
     if not isinstance(task, owner):
         return False
     request = task.request_stack.top

@@ -189,8 +189,8 @@ def _is_unclaimed(job: Job, attempt: HeldAttempt) -> bool:
 
 
 def _send_again(app: Celery, job: Job) -> None:
-    """Send a job's message again that was deleted without a claim. Stop at recovery's limit: after so many messages,
-    the cause is another one.
+    """Replace a job's message that was deleted without a claim. Not beyond recovery's limit: after so many messages,
+    a missing one is not the cause.
     """
     if job.dispatches >= app.jobclaim.settings.max_dispatches:
         return

@@ -84,8 +84,7 @@ class Channel(SQS.Channel):
         known = self.settings
         self.deletes = batches.Batcher("deleting messages", batches.delete(partial(sqs_client, known)))
         self.returns = batches.Batcher("releasing messages", batches.release(partial(sqs_client, known)))
-        # hides messages of a paused queue until the present polls of other workers end: those would receive them one by
-        # one
+        # hides messages of a paused queue until other workers' polls in progress end, which would get them one by one
         polls_end = known.wait_time_seconds + MARGIN_SECONDS
         self.postponed = batches.Batcher("postponing messages", batches.release(partial(sqs_client, known), polls_end))
 
