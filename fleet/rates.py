@@ -242,9 +242,7 @@ def _promise(sure: Seen, limit: RateLimit, now: int, *, late: bool) -> RateWrite
 
 
 def _ask_later(sure: Seen, limit: RateLimit, now: int) -> RateWrite:
-    """Promise a job that came for its turn but found no start left another turn soon, not one after all
-    promised turns.
-    """
+    """Promise another turn, and soon, because the job came for its turn and found no start left."""
     step, latest = limit.interval_us, _latest_again(limit, now)
     if sure.again < now:
         return RateWrite(

@@ -172,7 +172,7 @@ def _refuse_alien(value: Any, path: str, depth: int) -> None:
             "list, an object to a map, an enum to its value), or give a task typed arguments with validate=True"
         )
     for place, inner in inside:
-        if not isinstance(inner, _PLAIN):  # true of most values, for which no path is built
+        if not isinstance(inner, _PLAIN):  # most values are plain, and need no path
             _refuse_alien(inner, f"{path}[{place!r}]", depth + 1)
 
 

@@ -89,7 +89,7 @@ def persistently(
     """
     started = clock()
     try:
-        return request()  # the usual case, without building what repeats a request
+        return request()  # usually succeeds; what repeats it is built only after a failure
     except (ClientError, BotoCoreError, *STALE) as error:
         tries: Iterator[Callable[[], T]] = chain([partial(_fail, error)], repeat(request))
     until = _retrying_until.get() if until is None else until
