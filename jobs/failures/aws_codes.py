@@ -27,6 +27,13 @@ ACCESS: Final = frozenset(
     }
 )
 """Codes for refused access. They need a fix, but can pass: while a key is rotated, or a policy or role changes."""
+UNFIT: Final = frozenset(
+    {
+        *("Validation", "ConditionalCheckFailed", "TransactionCanceled", "IdempotentParameterMismatch"),
+        *("ItemCollectionSizeLimitExceeded", "EntityTooLarge", "InvalidRequest", "InvalidArgument"),
+    }
+)
+"""Codes that refuse what is in the request: the same request is refused again, whatever is mended outside of it."""
 DEPLOYMENT: Final = ACCESS | {
     *("OptInRequired", "SubscriptionRequired", "NoSuchBucket", "ResourceNotFound", "QueueDoesNotExist"),
     *("AWS.SimpleQueueService.NonExistentQueue", "PermanentRedirect", "AuthorizationHeaderMalformed"),

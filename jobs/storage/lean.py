@@ -178,15 +178,14 @@ class LeanClient:
                 if not tries_left:
                     raise _as_botocore(error, self.access.url) from error
             else:
-                if status == 200:
+                if status == 200 and answer is not None:
                     return answer
-                code = str(answer.get("__type", status)).rpartition("#")[2]
-                if not tries_left or not (status >= 500 or any(word in code for word in TOO_OFTEN)):
-                    raise self._error(operation, status, code, answer, retries=self._tries - 1 - tries_left)
+                if refusal := self._error(operation, status, answer or {}, tries_left):
+                    raise refusal
             self._sleep(random.uniform(0, FIRST_PAUSE_SECONDS))
         raise AssertionError
 
-    def _send(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    def _send(self, operation: str, body: bytes) -> tuple[int, dict[str, Any] | None]:
         lines = self._signed.headers(operation, body)
         hooked = self._hooked(operation, lines, body)
         if hooked is not None:
@@ -221,24 +220,32 @@ class LeanClient:
             name, request=AWSRequest("POST", self.access.url, headers, body).prepare()
         )[1]
 
-    def _error(self, operation: str, status: int, code: str, answer: Mapping[str, Any], *, retries: int) -> Exception:
+    def _error(self, operation: str, status: int, answer: Mapping[str, Any], tries_left: int) -> Exception | None:
+        """Return the error of an answer; ``None`` if the request is to be made again."""
+        if status == 200:  # not from AWS, which may have made the write or not
+            strange = ConnectionClosedError(endpoint_url=self.access.url, error="the answer is not JSON")
+            return None if tries_left else strange
+        code = str(answer.get("__type", status)).rpartition("#")[2]
+        if tries_left and (status >= 500 or any(word in code for word in TOO_OFTEN)):
+            return None
         message = answer.get("message") or answer.get("Message") or ""
         response: Any = {
             **answer,
             "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries},
+            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": self._tries - 1 - tries_left},
         }
         if self._boto3s.is_made:  # the client's own exception class, which a caller may catch
             return self.boto3s.exceptions.from_code(code)(response, operation)  # type: ignore[no-any-return]
         return ClientError(response, operation)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(body: bytes) -> dict[str, Any] | None:
+    """Read an answer; ``None`` for what AWS does not send, such as a load balancer's page."""
     try:
         answer = from_json(body or b"{}")
-    except ValueError:  # a load balancer's page instead of an answer
-        return {}
-    return answer if isinstance(answer, dict) else {}
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _as_botocore(error: Exception, url: str) -> Exception:

@@ -8,7 +8,13 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Any, Final, NoReturn, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    ParamValidationError,
+)
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from tenacity.stop import stop_base
@@ -16,7 +22,7 @@ from tenacity.wait import wait_base
 
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import StoreUnavailable
-from jobclaim.jobs.failures.aws_codes import ACCESS, THROTTLES, spelled
+from jobclaim.jobs.failures.aws_codes import THROTTLES, UNFIT, spelled
 from jobclaim.jobs.failures.aws_errors import explain_aws
 from jobclaim.jobs.log import get_logger
 
@@ -59,8 +65,13 @@ def is_transient(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Check whether the same request may succeed before a lease ends; refused access counts as well."""
-    return is_transient(error) or (isinstance(error, ClientError) and _code(error) in ACCESS)
+    """Check whether the same request may succeed before a lease ends: unless it was refused for what is in it.
+
+    Access, a table, credentials and a proxy that answers in place of AWS can all be mended in that time.
+    """
+    if isinstance(error, ClientError):
+        return _code(error) not in UNFIT
+    return isinstance(error, (BotoCoreError, *STALE)) and not isinstance(error, ParamValidationError)
 
 
 def persistently(
@@ -77,8 +88,8 @@ def persistently(
     ----------
     until : int, optional
         Epoch milliseconds until which to retry: the end of the lease, for a write that ends an attempt. No wait goes
-        past it; the last try is made then. Refused access is retried too, because finished work is at stake. Default:
-        the time set by `retry_until`; three tries in all if there is none or it is in the past.
+        past it; the last try is made then. Whatever may pass is retried then (`may_pass`), because finished work is at
+        stake. Default: the time set by `retry_until`; three tries in all if there is none or it is in the past.
 
     Raises
     ------

@@ -30,6 +30,11 @@ CODES = [
     "LimitExceededException",
     "ThrottlingException",
     "ReplicatedWriteConflictException",
+    "ResourceNotFoundException",
+    "SerializationException",
+    "InvalidToken",
+    "403",  # a page of a proxy, which names no code
+    "429",
 ]
 LOUD = "aws.failing"
 ENDS: dict[str, Callable[[JobRepo, Job], Job]] = {
@@ -120,7 +125,9 @@ def bucket() -> Iterator[Any]:
         yield client
 
 
-@pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "ExpiredToken", "RequestTimeTooSkewed"])
+@pytest.mark.parametrize(
+    "code", ["SlowDown", "AccessDenied", "ExpiredToken", "RequestTimeTooSkewed", "TokenRefreshRequired"]
+)
 def test_a_large_result_outlives_them_too(store: Store, bucket: Any, code: str) -> None:
     store.settings = store.settings.model_copy(update={"bucket": "large", "max_result_bytes": 10})
     _, claim = store.claimed()

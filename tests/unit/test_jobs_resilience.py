@@ -84,19 +84,34 @@ def test_a_request_that_was_throttled_or_met_a_servers_fault_is_made_again(clock
     "error",
     [
         refused("ValidationException"),
-        refused("ResourceNotFoundException"),
-        NoCredentialsError(),
+        refused("IdempotentParameterMismatchException"),
         ParamValidationError(report="x"),
     ],
     ids=str,
 )
-def test_an_error_that_does_not_pass_by_itself_is_told_at_once(clock: ManualClock, error: Exception) -> None:
+def test_a_request_that_is_refused_for_what_is_in_it_is_not_made_again(clock: ManualClock, error: Exception) -> None:
     request = Flaky(error)
 
     with pytest.raises(StoreUnavailable) as told:
         persistently(request, clock=clock, until=clock() + 60_000, sleep=clock.advance)
     assert request.tries == 1
     assert told.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refused("ResourceNotFoundException"), refused("404", 404), refused("Strange"), NoCredentialsError()],
+    ids=str,
+)
+def test_whatever_can_be_mended_before_a_time_is_tried_until_then_and_told_at_once_without_one(
+    clock: ManualClock, error: Exception
+) -> None:
+    request, other = Flaky(*[error] * 9), Flaky(error)
+
+    assert persistently(request, clock=clock, until=clock() + 3_600_000, sleep=clock.advance) == "answer"
+    with pytest.raises(StoreUnavailable) as told:
+        persistently(other, clock=clock, sleep=clock.advance)
+    assert (other.tries, told.value.__cause__) == (1, error)
 
 
 @pytest.mark.parametrize("code", sorted(ACCESS))

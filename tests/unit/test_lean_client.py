@@ -185,9 +185,11 @@ class TestOverHttp:
             (500, b'{"__type":"com.amazonaws.dynamodb.v20120810#InternalServerError"}'),
             (503, b"<html>busy</html>"),
             (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"}'),
+            (200, b"<html>sign in</html>"),
+            (200, b"[]"),
             (0, b""),
         ],
-        ids=["500", "503 of a load balancer", "throttled", "cut off"],
+        ids=["500", "503 of a load balancer", "throttled", "200 of a proxy", "200 with a list", "cut off"],
     )
     def test_what_may_pass_is_tried_once_more(
         self, server: Server, over_http: LeanClient, first: tuple[int, bytes]
