@@ -13,6 +13,7 @@ from jobclaim.jobs.errors import (
     ClaimLost,
     IllegalTransition,
     JobNotFound,
+    JobUnreadable,
     StoreUnavailable,
 )
 from jobclaim.jobs.log import get_logger
@@ -283,6 +284,8 @@ class Claiming(Lasting):
             if resolves:
                 self._claims.add_unanswered(wanted.job_id, wanted.claim_token)
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, JobUnreadable):  # made or refused, what the answer holds was not understood
+                self.table.release_unread(wanted.job_id, wanted.claim_token)
             where.refused(wanted.job_id, wanted.claim_token)
             raise

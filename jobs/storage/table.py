@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -13,8 +14,8 @@ from botocore.exceptions import ClientError
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.effects.write import Write
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.changes import Change, changes
-from jobclaim.jobs.encoding.item import Item, attribute, from_item, key_of, place, to_attributes
+from jobclaim.jobs.encoding.changes import Change, Increment, changes
+from jobclaim.jobs.encoding.item import Item, attribute, from_item, key_of, place, text_in, to_attributes
 from jobclaim.jobs.errors import JobUnreadable, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
@@ -166,6 +167,13 @@ class JobTable:
         request = update_request(move, expected, changes, barred)
         return judged(self._conditional("update_item", {"Key": key_of(job_id), **request}, until), move, after)
 
+    def release_unread(self, job_id: str, token: str) -> None:
+        """Release, uncharged, a job that was claimed by a version that cannot read it: it waits for one that can."""
+        changes: dict[str, Change] = {"charged": Increment(-1), "dispatched_at": self._clock()}
+        request = update_request(Move.RELEASE, {"claim_token": token}, changes)
+        with suppress(JobUnreadable, StoreUnavailable):  # it was not claimed, or its lease ends the claim
+            self._conditional("update_item", {"Key": key_of(job_id), **request})
+
     def get(self, job_id: str) -> Job | None:
         """Read one job consistently."""
         answer = self._ask("get_item", {"Key": key_of(job_id), "ConsistentRead": True})
@@ -205,8 +213,8 @@ class JobTable:
         for key in unread:
             del found[key[schema.KEY]["S"]]
         for item in answer["Responses"].get(self.name, []):
-            runs = item["status"]["S"] == JobStatus.PROCESSING
-            found[item[schema.KEY]["S"]] = item.get("claim_token", {"S": ""})["S"] if runs else ""
+            runs = text_in(item, "status") == JobStatus.PROCESSING
+            found[item[schema.KEY]["S"]] = text_in(item, "claim_token") if runs else ""
         return found
 
     def entries(

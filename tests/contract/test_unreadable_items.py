@@ -20,6 +20,7 @@ BAD: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a failure that is not JSON": lambda item: item | {"failure": {"S": "{"}},
     "a number that is text": lambda item: item | {"attempt": {"S": "many"}},
     "a value of two types": lambda item: item | {"worker_id": {"M": {"a": {"S": "b"}}}, "history": {"S": "[1]"}},
+    "a history of numbers": lambda item: item | {"history": {"S": "[1]"}},
     "no task": lambda item: {name: value for name, value in item.items() if name != "task"},
 }
 
@@ -85,6 +86,25 @@ def test_recovery_goes_on(store: Store, how: str) -> None:
 
     assert (report.orphaned, repo.get_job(orphan).status) == (1, "FAILED")
     assert store.item(bad) == before
+
+
+@pytest.mark.parametrize("how", ["a failure that is not JSON", "a history of numbers"])
+def test_a_claim_of_what_cannot_be_read_is_given_back_uncharged(store: Store, how: str) -> None:
+    job_id = store.pending().job_id
+    before = store.item(spoiled(store, job_id, how))
+    assert before is not None
+
+    with pytest.raises(JobUnreadable):
+        store.repo().claim_job(job_id)
+
+    after = store.item(job_id)
+    assert after is not None
+    assert (after["status"], after["charged"], after["attempt"]) == ({"S": "PENDING"}, {"N": "0"}, {"N": "1"})
+    changed = {"status", "charged", "attempt", "dispatched_at"}
+    claimed = {"claim_token", "claimed_at", "lease_expires_at"}
+    assert {name: after[name] for name in after.keys() - changed - claimed} == {
+        name: before[name] for name in before.keys() - changed
+    }
 
 
 # --- what looks like a mark of ours
