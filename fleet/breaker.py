@@ -26,7 +26,7 @@ from typing import Any, Final
 from jobclaim.jobs import checks
 from jobclaim.jobs.clock import BELIEVED_AHEAD_MS, Clock
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.item import Item, attribute, number_in
 from jobclaim.jobs.errors import InvalidInput
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.records import Records
@@ -121,7 +121,7 @@ class Breakers(Records):
         if view is not None and _is_open(breaker, view, now):
             # no probe was due, so it is still open; a read could return the record from before it opened
             return view.open_until
-        if view is None or now - view.read_at >= TRUSTED_MS:
+        if view is None or not 0 <= now - view.read_at < TRUSTED_MS:  # the clock may have been put back
             view = self._read(breaker)
         if not view.open_until:
             return 0
@@ -248,7 +248,4 @@ def state_in(name: str, item: Item, now: int) -> BreakerState:
 
 
 def _view(item: Mapping[str, Any] | None, now: int) -> View:
-    numbers = (
-        {name: int(item[name]["N"]) for name in ("streak", "open_until", "probe_until") if name in item} if item else {}
-    )
-    return View(now, **numbers)
+    return View(now, **{name: number_in(item or {}, name) for name in ("streak", "open_until", "probe_until")})

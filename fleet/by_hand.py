@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.item import Item, attribute, number_in, text_in
 from jobclaim.jobs.storage.records import Records
 
 PREFIX: Final = "#by-hand#"
@@ -42,7 +42,7 @@ class RunsByHand(Records):
 def runs_in(items: Iterable[Item]) -> dict[str, RunByHand]:
     """Pick the last runs by hand from records of the fleet table, by schedule."""
     return {
-        name.removeprefix(PREFIX): RunByHand(int(item["at"]["N"]), item["by"]["S"], item["run"]["S"])
+        name.removeprefix(PREFIX): RunByHand(number_in(item, "at"), text_in(item, "by"), text_in(item, "run"))
         for item in items
         if (name := str(item[schema.FLEET_KEY]["S"])).startswith(PREFIX)
     }

@@ -164,4 +164,4 @@ class FleetLimits(Rates):
 
 
 def _holders(item: dict[str, Any]) -> dict[str, str]:
-    return {job_id: token["S"] for job_id, token in item.get("holders", {"M": {}})["M"].items()}
+    return {job_id: token.get("S", "") for job_id, token in item.get("holders", {}).get("M", {}).items()}

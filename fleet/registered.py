@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from jobclaim.fleet.workers import KEPT_SECONDS, FleetRecords, WorkerRecord
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import attribute
+from jobclaim.jobs.encoding.item import attribute, text_in
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.storage.records import HasTable, Records
 
@@ -58,12 +58,15 @@ class RegisteredTasks(Records):
         )
 
     def read(self, digest: str) -> list[str] | None:
-        """Return the names, sorted; ``None`` if there is no such item. Raises `StoreUnavailable`."""
+        """Return the names, sorted; ``None`` if there is no such item, or none to read. Raises `StoreUnavailable`."""
         key = {schema.FLEET_KEY: attribute(PREFIX + digest)}
         answer = self._ask(lambda: self._client().get_item(TableName=self._table, Key=key))
         if "Item" not in answer:
             return None
-        return list(json.loads(zlib.decompress(base64.b64decode(answer["Item"]["names"]["S"]))))
+        try:
+            return list(json.loads(zlib.decompress(base64.b64decode(text_in(answer["Item"], "names")))))
+        except (ValueError, TypeError, zlib.error):  # a later release may write it in another form
+            return None
 
 
 def of_live_workers(repo: HasTable) -> list[str]:

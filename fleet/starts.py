@@ -11,7 +11,7 @@ from typing import Any, Final
 from jobclaim.fleet.rates import HORIZON_MS, Coming, RateLimit, Seen, Turn, next_step
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.item import Item, attribute, number_in
 from jobclaim.jobs.storage.records import Records
 
 ROUNDS: Final = 6
@@ -76,5 +76,4 @@ def _numbers(values: dict[str, int]) -> Item:
 
 
 def _seen(item: Item) -> Seen:
-    names = ("spent", "tat", "again", "since")
-    return Seen(**{name: int(item[name]["N"]) for name in names if name in item})
+    return Seen(**{name: number_in(item, name) for name in ("spent", "tat", "again", "since")})

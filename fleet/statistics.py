@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from jobclaim.jobs import checks
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item
+from jobclaim.jobs.encoding.item import Item, number_in
 from jobclaim.jobs.protocol.histogram import percentile
 from jobclaim.jobs.storage.statistics import ALL, DAY_MS, HOUR_MS, Code, key_of, task_of
 from jobclaim.jobs.storage.table import BATCH, JobTable
@@ -173,11 +173,11 @@ def _keys(tasks: Sequence[str], now: int, days: int) -> list[str]:
 def _of_items(task: str, items: Iterable[Item]) -> TaskRuns:
     hours: dict[int, Figures] = {}
     for item in items:
-        first = int(item[schema.INDEX_RANGE]["N"]) // HOUR_MS
-        for name, value in item.items():
+        first = number_in(item, schema.INDEX_RANGE) // HOUR_MS
+        for name in item:
             if (found := _NAME.fullmatch(name)) is not None:
                 at, code, bucket = found.groups()
-                figures, number = hours.setdefault(first + int(at), Figures()), int(value["N"])
+                figures, number = hours.setdefault(first + int(at), Figures()), number_in(item, name)
                 if not bucket:
                     figures.codes[code] += number
                 elif code == Code.DURATION:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item
+from jobclaim.jobs.encoding.item import Item, number_in, text_in
 from jobclaim.jobs.storage.counters import PREFIX, WINDOW_MS, Counters, window_key
 
 COUNTERS: Final = ("submitted", "duplicates", "critical", "healed", "failed_again")
@@ -60,18 +60,19 @@ class Tally(Counters):
         for key in (window_key(now - WINDOW_MS), window_key(now)):
             answer = self._ask(lambda key=key: self._client().get_item(TableName=self._table, Key=key))  # type: ignore[misc]
             item = answer.get("Item", {})
-            totals.update({name: int(item[name]["N"]) for name in COUNTERS if name in item})
-            last.update({name: item[name]["S"] for name in last if name in item})
+            totals.update({name: number_in(item, name) for name in COUNTERS})
+            last.update({name: text for name in last if (text := text_in(item, name))})
         return Counts(**{name: totals[name] for name in COUNTERS}, **last)  # type: ignore[arg-type]
 
 
 def window_in(name: str, item: Item) -> Window:
     """Read the counts of five minutes; the name of the record is the time when they began."""
-    return Window(int(name), **{counter: int(item[counter]["N"]) for counter in COUNTERS if counter in item})
+    return Window(int(name), **{counter: number_in(item, counter) for counter in COUNTERS})
 
 
 def windows_in(items: Iterable[Item]) -> list[Window]:
     """Pick the counts from records of the fleet table, oldest first; they are kept for a day."""
     keyed = {str(item[schema.FLEET_KEY]["S"]): item for item in items}
-    found = [window_in(key.removeprefix(PREFIX), item) for key, item in keyed.items() if key.startswith(PREFIX)]
+    named = {key.removeprefix(PREFIX): item for key, item in keyed.items() if key.startswith(PREFIX)}
+    found = [window_in(name, item) for name, item in named.items() if name.isdecimal()]
     return sorted(found, key=lambda window: window.at)

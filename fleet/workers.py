@@ -17,8 +17,9 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
+from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.item import Item, attribute, number_in, text_in
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.storage.records import HasTable, Records
 from jobclaim.jobs.storage.resilience import condition_failed
@@ -89,27 +90,34 @@ class FleetRecords(Records):
     def beat(self, record: WorkerRecord, done: Sequence[str] = ()) -> WorkerRecord:
         """Write a heartbeat, once, and return the record with its commands; ``done`` are commands to remove.
 
+        A stored heartbeat that is more than a minute ahead was written before this machine's clock was put right, and
+        is replaced in a second request.
+
         Raises
         ------
         botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError
             It was not written, or its answer was lost; the next heartbeat tries again.
         """
-        if done:
-            try:
-                return self._beat(record, done)
-            except ClientError as error:
-                if not condition_failed(error):
-                    raise
-        # without commands, or the record was removed with them because the worker was taken for lost
-        return self._beat(record, ())
+        try:
+            stored = self._beat(record, done)
+        except ClientError as error:
+            if not (done and condition_failed(error)):
+                raise
+            # the record was removed with its commands because the worker was taken for lost
+            stored = self._beat(record, ())
+        if stored.seen_at <= record.seen_at + BELIEVED_AHEAD_MS:
+            return stored
+        return self._beat(record, done, instead_of=stored.seen_at)
 
-    def _beat(self, record: WorkerRecord, done: Sequence[str]) -> WorkerRecord:
+    def _beat(self, record: WorkerRecord, done: Sequence[str], *, instead_of: int = 0) -> WorkerRecord:
         fields = _heartbeat(record)
         names = {f"#{name}": name for name in fields} | {"#commands": "commands"}
         values = {f":{name}": value for name, value in fields.items()}
         sets = [f"#{name} = :{name}" for name in fields]
         # a heartbeat delayed in the network must not move the time back: a healthy worker would look lost
         condition = "(attribute_not_exists(#seen_at) OR #seen_at <= :seen_at)"
+        if instead_of:
+            condition, values[":instead_of"] = "#seen_at = :instead_of", attribute(instead_of)
         if done:
             names |= {f"#done{n}": job_id for n, job_id in enumerate(done)}
             removes = " REMOVE " + ", ".join(f"#commands.#done{n}" for n in range(len(done)))
@@ -254,19 +262,16 @@ def record_of(item: Item) -> WorkerRecord:
 
     read = TypeDeserializer().deserialize
     row: dict[str, Any] = {name: read(value) for name, value in item.items()}  # type: ignore[arg-type]
+    plain: dict[str, Any] = {name: text_in(item, name) for name in ("version", "host", "digest", "node", "tasks")}
+    plain |= {name: number_in(item, name) for name in ("seen_at", "started_at", "pid", "concurrency")}
     return WorkerRecord(
         worker_id=row[schema.FLEET_KEY],
         queues=_names(row.get("queues")),
         jobs=_names(row.get("jobs")),
         claims=_names(row["claims"]) if "claims" in row else None,
-        version=row.get("version", ""),
-        host=row.get("host", ""),
         commands=dict(commands) if isinstance(commands := row.get("commands"), Mapping) else {},
         drain=bool(row.get("drain")),
-        digest=row.get("digest", ""),
-        node=row.get("node", ""),
-        tasks=row.get("tasks", ""),
-        **{name: int(row.get(name, 0)) for name in ("seen_at", "started_at", "pid", "concurrency")},
+        **plain,
     )
 
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobclaim.fleet.alerts import PublishedAlert, PublishedAlerts
 from jobclaim.fleet.tally import Counts, Tally
+from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.encoding import schema
 from jobclaim.jobs.errors import JobError
 from jobclaim.jobs.log import get_logger
@@ -125,6 +126,14 @@ def without_flapping(
     return after, messages
 
 
+def believed(said: Mapping[str, PublishedAlert], now: int) -> dict[str, PublishedAlert]:
+    """Replace times that a clock that was ahead has written: the alert would neither be repeated nor be cleared."""
+    return {
+        alert: replace(one, since=min(one.since, now), fired_at=min(one.fired_at, now), said_at=min(one.said_at, now))
+        for alert, one in said.items()
+    }
+
+
 def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = None) -> list[AlertMessage]:
     """Evaluate the rules if they are due, and send the notifications. Safe in parallel; never raises AWS's errors.
 
@@ -143,10 +152,11 @@ def evaluate(repo: JobRepo, *, publish: Callable[[AlertMessage], None] | None = 
 def _evaluate(repo: JobRepo, publish: Callable[[AlertMessage], None]) -> list[AlertMessage]:
     now, record = repo.clock(), PublishedAlerts.of(repo)
     evaluated_at, said = record.read()
-    if now - evaluated_at < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
+    ago = now - evaluated_at
+    if -BELIEVED_AHEAD_MS <= ago < repo.settings.alert_interval_seconds * 1000 or not record.take(evaluated_at, now):
         return []
-    facts = gather(repo, silent_ms=now - evaluated_at if evaluated_at else 0)
-    after, messages = without_flapping(said, firing(facts, repo.settings), now, repo.settings)
+    facts = gather(repo, silent_ms=max(0, ago) if evaluated_at else 0)
+    after, messages = without_flapping(believed(said, now), firing(facts, repo.settings), now, repo.settings)
     for message in messages:
         if not _say(message, publish):
             continue  # the stored state still lacks it, so the next evaluation sends it again

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobclaim.jobs.clock import BELIEVED_AHEAD_MS
 from jobclaim.jobs.storage.table import IndexEntry
+from jobclaim.recovery.decide import LOOK_AHEAD_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,12 @@ class Mark:
     complete_since: int = 0
     ahead: IndexEntry | None = None
 
+    @property
+    def latest(self) -> int:
+        """The latest of its times."""
+        entries = (entry.at for entry in (self.overdue, self.ahead) if entry)
+        return max(self.round_since, self.complete_since, *entries)
+
 
 NOTHING_KNOWN = Mark()
 
@@ -44,6 +52,11 @@ class Cursor:
     """The marks of all partitions that have one, by index partition."""
 
     marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def believed(self, now: int) -> Cursor:
+        """Drop marks that a clock that was ahead has set: they would count as read what has come since."""
+        latest = now + LOOK_AHEAD_MS + BELIEVED_AHEAD_MS
+        return Cursor({partition: mark for partition, mark in self.marks.items() if mark.latest <= latest})
 
     def trimmed(self, now: int, *, keep_rounds: bool) -> Cursor:
         """Drop obsolete marks: look-ahead that is due by now, and finished rounds unless kept."""

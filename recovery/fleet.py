@@ -84,7 +84,7 @@ class RecoveryFleet(FleetRecords):
                 dead[worker.worker_id] = worker
             else:
                 vouched.update(record.claims or ())
-        return FleetView(now, dead, frozenset(vouched), _cursor(items), pauses_in(items))
+        return FleetView(now, dead, frozenset(vouched), _cursor(items).believed(now), pauses_in(items))
 
     def save(self, cursor: Cursor) -> None:
         """Store the cursor, without a condition: whichever of two passes wrote last, its cursor is valid."""

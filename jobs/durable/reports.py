@@ -63,7 +63,7 @@ class Reports:
 
     def is_due(self, now: int) -> bool:
         """Check whether the last report should be written now: always for the first one of an attempt."""
-        return self.written_at is None or now - self.written_at >= self._every_ms
+        return self.written_at is None or not 0 <= now - self.written_at < self._every_ms  # clocks are put back, too
 
     def written(self, now: int) -> None:
         """Note that a write of any kind included the report."""

@@ -77,6 +77,19 @@ def attribute(value: str | int | float) -> dict[str, str]:
     return {"S": value} if isinstance(value, str) else {"N": repr(value)}
 
 
+def number_in(item: Mapping[str, Mapping[str, Any]], name: str) -> int:
+    """Return a whole number of an item; 0 if it has none, or another type, which a later release may have written."""
+    try:
+        return int(item.get(name, {}).get("N", 0))
+    except ValueError:
+        return 0
+
+
+def text_in(item: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """Return a text of an item; empty if it has none, or another type."""
+    return str(item.get(name, {}).get("S", ""))
+
+
 def key_of(job_id: str) -> Item:
     """Return the key of a job's item."""
     return {schema.KEY: attribute(job_id)}

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from jobclaim.jobs.clock import Clock
 from jobclaim.jobs.encoding import schema
-from jobclaim.jobs.encoding.item import Item, attribute
+from jobclaim.jobs.encoding.item import Item, attribute, number_in
 from jobclaim.jobs.errors import StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job
@@ -122,19 +122,24 @@ class Pauses:
 
     @classmethod
     def decode(cls, text: str, version: int = 0) -> Self:
-        """Read what `encode` wrote; fields that a later release added are ignored, and so is unreadable text."""
+        """Read what `encode` wrote; what a later release added is ignored, and so is a pause that cannot be read."""
+        known: list[Pause] = []
         try:
-            return cls(tuple(_pause(row) for row in json.loads(text)), version)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            for row in json.loads(text):
+                try:
+                    known.append(_pause(row))
+                except (ValueError, TypeError, AttributeError, KeyError) as error:
+                    log.error("pauses.unreadable", error=type(error).__name__)
+        except (ValueError, TypeError) as error:
             log.error("pauses.unreadable", error=type(error).__name__)
-            return cls((), version)
+        return cls(tuple(known), version)
 
 
 def pauses_in(items: Iterable[Item]) -> Pauses:
     """Pick the pauses from records of the fleet table."""
     for item in items:
         if item[schema.FLEET_KEY]["S"] == RECORD:
-            return Pauses.decode(str(item.get("pauses", {}).get("S", "[]")), int(item.get("version", {}).get("N", 0)))
+            return Pauses.decode(str(item.get("pauses", {}).get("S", "[]")), number_in(item, "version"))
     return Pauses()
 
 
@@ -206,4 +211,7 @@ class KnownPauses(Records):
 
 
 def _pause(row: dict[str, Any]) -> Pause:
-    return Pause(**{name: row[name] for name in Pause.__slots__ if name in row})
+    known = {name: row[name] for name in Pause.__slots__ if name in row}
+    if any(not isinstance(value, int if name in ("since", "until") else str) for name, value in known.items()):
+        raise TypeError(f"a pause holds values of other types: {row!r}")
+    return Pause(**known)

@@ -18,6 +18,7 @@ from tests.support.recovery import REAL, Bench, bench_settings, store
 
 SETTINGS = Settings()
 NOW = 1_750_000_000_000
+DAY = 86_400
 
 
 @pytest.fixture
@@ -178,3 +179,38 @@ def test_a_topic_hears_of_an_alert(clock: ManualClock) -> None:
         (heard,) = sqs.receive_message(QueueUrl=queue)["Messages"]
         told = json.loads(json.loads(heard["Body"])["Message"])
         assert (told["alert"], told["state"]) == ("waiting", "raised")
+
+
+def said(bench: Bench) -> list[str]:
+    """Evaluate the alerts; return what was said of those that wait."""
+    heard: list[AlertMessage] = []
+    evaluate(bench.repo, publish=heard.append)
+    return [message.state for message in heard if message.alert == "waiting"]
+
+
+def test_alerts_that_a_clock_a_day_ahead_has_evaluated_are_evaluated_now(bench: Bench, clock: ManualClock) -> None:
+    clock.advance(DAY)
+    assert said(bench) == []
+    clock.put_back(DAY)
+    for number in range(4):
+        failed(bench, f"j{number}")
+
+    assert said(bench) == ["raised"]
+    assert said(bench) == []
+
+
+def test_an_alert_that_a_clock_a_day_ahead_has_raised_is_repeated_and_cleared_in_time(
+    bench: Bench, clock: ManualClock
+) -> None:
+    for number in range(4):
+        failed(bench, f"j{number}")
+    clock.advance(DAY)
+    assert said(bench) == ["raised"]
+    clock.put_back(DAY)
+
+    assert said(bench) == []
+    clock.advance(SETTINGS.alert_repeat_seconds)
+    assert said(bench) == ["continues"]
+    bench.repo.retry_job("j0")
+    clock.advance(SETTINGS.alert_clear_seconds)
+    assert said(bench) == ["cleared"]

@@ -34,3 +34,8 @@ class ManualClock:
             raise ValueError(f"a clock runs forward only, got advance({seconds!r})")
         with self._lock:
             self._now_ms += round(seconds * 1000)
+
+    def put_back(self, seconds: float) -> None:
+        """Set the clock back, as is done to one that was ahead."""
+        with self._lock:
+            self._now_ms -= round(seconds * 1000)

@@ -65,6 +65,9 @@ ODD: dict[str, dict[str, Any]] = {
     "commands are a list": {"commands": {"L": [{"S": "cancel"}]}},
     "jobs are a number": {"jobs": {"N": "7"}},
     "queues are true": {"queues": {"BOOL": True}},
+    "a time is a word": {"started_at": {"S": "yesterday"}},
+    "numbers are lists": {"pid": {"L": []}, "concurrency": {"SS": ["2"]}},
+    "texts are numbers": {"version": {"N": "2"}, "host": {"N": "7"}, "tasks": {"L": []}},
 }
 
 
