@@ -122,7 +122,7 @@ def cents(result: Mapping[str, Any]) -> list[Share]:
         Share("DynamoDB reads", f"{reads:.3f} read units", reads * READ_UNIT * MILLION, "commands to workers")
     )
     for name, buys in (
-        ("SendMessage", "a worker hears of the job at once"),
+        ("SendMessage", "a worker gets the job at once"),
         ("ReceiveMessage", "up to ten jobs a poll"),
         ("DeleteMessageBatch", "up to ten jobs a delete"),
     ):
