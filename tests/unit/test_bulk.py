@@ -106,6 +106,19 @@ def test_a_repeated_batch_sends_messages_that_were_lost(jobclaim: Harness) -> No
     assert ran == [1, 2]
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+def test_equal_calls_of_another_batch_send_messages_that_were_lost(jobclaim: Harness, key: str | None) -> None:
+    task, options = (once, {}) if key is None else (note, {"idempotency_key": key})
+    task.submit_many([1], threads=1, **options)
+    jobclaim.messages.clear()
+    jobclaim.travel(6)
+    reports = [task.submit_many([1], threads=1, **options) for _ in range(2)]
+    assert [report.duplicates for report in reports] == [1, 1]
+    assert len(jobclaim.messages) == 1, "one of them counts it"
+    jobclaim.drain()
+    assert ran == [1]
+
+
 def test_idempotent_calls_are_one_in_a_batch_too(jobclaim: Harness) -> None:
     report = once.submit_many([1, 1, 2], threads=1)
     assert (report.submitted, report.duplicates) == (2, 1)

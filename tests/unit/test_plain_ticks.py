@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from celery import Task, shared_task
 
+from jobclaim.fleet.by_hand import RunsByHand
 from jobclaim.jobs import StoreUnavailable
 from jobclaim.jobs.storage.tick_notes import STALE_MS, TickNotes
 from jobclaim.testing import Harness
 from jobclaim.workers.schedule.beat import JobScheduler
+from jobclaim.workers.schedule.by_hand import run_now
 from jobclaim.workers.schedule.entries import beat_schedule
 
 
@@ -86,6 +88,32 @@ def test_a_tick_that_cannot_be_noted_is_tried_again(jobclaim: Harness, monkeypat
         one.tick()
         one.tick()
     assert len(jobclaim.messages) == 1
+
+
+@pytest.mark.parametrize("task", ["plain.note", "elsewhere.note"])
+def test_a_run_by_hand_that_was_not_sent_is_an_error_and_can_be_repeated(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    beats(jobclaim, 0, schedules={"note": {"task": task, "every": 60}})
+    with monkeypatch.context() as patch:
+        patch.setitem(vars(jobclaim.app), "send_task", broken)
+        patch.setattr(type(note._get_current_object()), "apply_async", broken)
+        with pytest.raises(StoreUnavailable, match="SQS did not accept the message of schedule 'note'"):
+            run_now(jobclaim.app, "note", by="ann")
+    jobclaim.travel(1)
+    run_now(jobclaim.app, "note", by="ann")
+    assert [message.task for message in jobclaim.messages] == [task]
+
+
+def test_a_run_by_hand_that_was_sent_is_no_error_because_its_note_fails(
+    jobclaim: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("DynamoDB is away")
+
+    beats(jobclaim, 0)
+    monkeypatch.setattr(RunsByHand, "note", away)
+    assert run_now(jobclaim.app, "note", by="ann") == jobclaim.messages[0].task_id
 
 
 def test_a_call_that_the_task_does_not_take_does_not_end_beat(jobclaim: Harness) -> None:

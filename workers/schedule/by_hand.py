@@ -9,6 +9,7 @@ where the dashboard finds it; the audit trail has all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from jobclaim.specs.refusals import did_you_mean
 from jobclaim.workers.schedule.beat import JobScheduler, evaluated, tick_id
 from jobclaim.workers.schedule.entries import RECOVERY_TASK
 from jobclaim.workers.schedule.sender import Sender, TickCall
+from jobclaim.workers.task import JobTask
 
 SUFFIX: Final = "-by-hand"
 
@@ -49,9 +51,10 @@ def run_now(app: Celery, name: str, *, by: str, reason: str = "", repo: JobRepo 
     run = RunByHand(repo.clock(), by, tick_id(name, now) + SUFFIX)
     with acting(repo, "schedule run", what=f"{name} {run.job_id}", why=reason, by=by):
         _, sent = Sender(app).send(_call(entry, run.job_id, now))
-        if not sent and entry.task not in app.tasks:
+        if not sent and not isinstance(app.tasks.get(entry.task), JobTask):  # a job is sent by recovery
             raise StoreUnavailable(f"SQS did not accept the message of schedule {name!r}; try again")
-        RunsByHand.of(repo).note(name, run)
+        with suppress(StoreUnavailable):  # the trail has it; an error here would have the person run it once more
+            RunsByHand.of(repo).note(name, run)
     return run.job_id
 
 

@@ -20,9 +20,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus
+from jobclaim.jobs import InvalidInput, Job, JobError, JobStatus, StoreUnavailable
 from jobclaim.jobs.log import get_logger
 from jobclaim.workers.submission.batch_messages import BatchMessages
+from jobclaim.workers.submission.dispatch import count_if_unsent
 
 log = get_logger("jobclaim.bulk")
 
@@ -128,8 +129,8 @@ def submit_many(
         for position, done in _in_order(pool, _puts(task, calls, report.batch, options)):
             job = _outcome(report, position, done)
             if job is not None:
-                if job.created or (repeated and _waits_for_its_first_claim(job)):
-                    messages.add(job)
+                if unsent := _unsent(task.app, job, repeated=repeated):
+                    messages.add(unsent)
                 if each is not None:
                     each(position, job)
             if progress is not None and report.total % 10 == 0:
@@ -192,5 +193,12 @@ def _outcome(report: BulkReport, position: int, done: Future[Job]) -> Job | None
     return job
 
 
-def _waits_for_its_first_claim(job: Job) -> bool:
-    return job.status is JobStatus.PENDING and not job.claimed_at
+def _unsent(app: Any, job: Job, *, repeated: bool) -> Job | None:
+    """Return the job whose message is to be sent: a new one, or a duplicate whose message may not have been sent."""
+    if job.created or (repeated and job.status is JobStatus.PENDING and not job.claimed_at):
+        return job
+    try:
+        return count_if_unsent(app, job)
+    except StoreUnavailable as error:
+        log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
+        return None

@@ -57,19 +57,23 @@ def publish_if_due(app: Celery, job: Job, **options: Any) -> Any:
 
 
 def publish_if_unsent(app: Celery, job: Job, **options: Any) -> bool:
-    """Publish the message of a duplicate that may not have been sent; ``False`` if that failed.
-
-    Of several equal submissions one counts the message, and sends it.
-    """
-    repo = app.jobclaim.repo
-    if not lifecycle.may_be_unsent(job, repo.clock(), repo.settings.max_dispatches):
-        return True
+    """Publish the message of a duplicate that may not have been sent; ``False`` if that failed."""
     try:
-        counted = rescue.dispatch(repo, job)
+        counted = count_if_unsent(app, job)
     except StoreUnavailable as error:
         log.warning("message.not_sent", error=type(error).__name__, **job.log_context())
         return False
-    if counted is None:
-        return True
-    log.info("job.duplicate_resent", **job.log_context())
-    return not getattr(publish_if_due(app, counted, **options), "unsent", False)
+    return counted is None or not getattr(publish_if_due(app, counted, **options), "unsent", False)
+
+
+def count_if_unsent(app: Celery, job: Job) -> Job | None:
+    """Count the message of a duplicate that may not have been sent, for the caller to send; ``None`` for no message.
+
+    Of several equal submissions one counts it. Raises `StoreUnavailable`.
+    """
+    repo = app.jobclaim.repo
+    if not lifecycle.may_be_unsent(job, repo.clock(), repo.settings.max_dispatches):
+        return None
+    if (counted := rescue.dispatch(repo, job)) is not None:
+        log.info("job.duplicate_resent", **job.log_context())
+    return counted

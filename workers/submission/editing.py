@@ -20,7 +20,7 @@ from jobclaim.jobs.redaction import HIDDEN, MASK
 from jobclaim.jobs.storage.edits import Edits
 from jobclaim.workers.messages import call
 from jobclaim.workers.submission import by_name
-from jobclaim.workers.submission.dispatch import publish_if_due
+from jobclaim.workers.submission.dispatch import publish_if_due, publish_if_unsent
 from jobclaim.workers.submission.submitted import SubmittedTask
 
 log = get_logger("jobclaim.dispatch")
@@ -139,6 +139,8 @@ def _copied(app: Any, repo: JobRepo, old: Job, payload: Any, key: str | None, wr
     written(job)
     if job.created:
         publish_if_due(app, job)
+    else:
+        publish_if_unsent(app, job)
     return job
 
 
