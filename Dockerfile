@@ -28,5 +28,5 @@ USER 10001:10001
 # Fargate gives this folder's mode to the task's volume; the rest of the file system is read-only.
 VOLUME ["/tmp"]
 STOPSIGNAL SIGTERM
-# `jobclaim worker run` becomes celery (exec), so that the signal reaches the worker itself.
+# `jobclaim worker run` is the worker itself, so that the signal reaches it.
 CMD ["jobclaim", "worker", "run"]

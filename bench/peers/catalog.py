@@ -22,8 +22,8 @@ class Peer:
     key, title : str
     module : str
         In `APPS`: its tasks, ``fill`` and ``call``.
-    venv : str, optional
-        Requirement file under ``requirements/``; ``None`` runs in this environment.
+    venv : str
+        Requirement file under ``requirements/``.
     worker : tuple of str
         Arguments of its worker after the Python interpreter, with ``{queue}``, ``{processes}`` and, where a process
         works on several jobs at once, ``{pool}`` and ``{each}``.
@@ -57,7 +57,7 @@ class Peer:
     key: str
     title: str
     module: str
-    venv: str | None
+    venv: str
     worker: tuple[str, ...]
     ready: str
     table: tuple[str, str] | None = None
@@ -71,6 +71,11 @@ class Peer:
     behaves_as: str | None = None
     slow_jobs: int = 0
     note: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is jobclaim: its code comes from this repository, its dependencies from the requirement file."""
+        return self.module == "jobclaim_app"
 
 
 def _celery(key: str, title: str, **more: object) -> Peer:
@@ -90,9 +95,9 @@ def _ours(key: str, title: str, **more: object) -> Peer:
         key=key,
         title=title,
         module="jobclaim_app",
-        venv=None,
-        worker=("-m", "celery", "-A", "jobclaim", "worker", "-Q", "{queue}", "-c", "{processes}", "-l", "INFO"),
-        ready=r"celery@\S+ ready",
+        venv="jobclaim",
+        worker=("-m", "jobclaim", "worker", "run", "-q", "{queue}", "-c", "{processes}"),
+        ready=r"\S+@\S+ ready",
         ends={"UpdateItem jobclaim-jobs": 2},
         **more,  # type: ignore[arg-type]
     )
@@ -105,8 +110,8 @@ PEERS: Final = (
         "**jobclaim**",
         settings=UNLISTED,
         slow_jobs=200,
-        note="With its extra `fast` and `JOBCLAIM_INDEX_COMPLETED=false`: completed jobs are not listed. By default a "
-        "killed worker's job runs again, or fails, after a minute.",
+        note="Started by `jobclaim worker run`, with its extra `fast` and `JOBCLAIM_INDEX_COMPLETED=false`: completed "
+        "jobs are not listed. By default a killed worker's job runs again, or fails, after a minute.",
     ),
     _ours(
         "jobclaim-bulk",
@@ -250,6 +255,6 @@ BY_KEY: Final = {peer.key: peer for peer in PEERS}
 
 def queue_of(peer: Peer) -> tuple[str, str]:
     """Return the name of a peer's queue for the peer and for SQS."""
-    if peer.module == "jobclaim_app":
+    if peer.is_ours:
         return "default", "jobclaim-default"
     return f"bench-{peer.key}", f"bench-{peer.key}"

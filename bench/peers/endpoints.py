@@ -59,13 +59,14 @@ class Endpoints:
         ours = {
             "JOBCLAIM_SQS_ENDPOINT_URL": self.sqs,
             "JOBCLAIM_DYNAMODB_ENDPOINT_URL": self.dynamodb,
+            "JOBCLAIM_RUN_DIR": str(self.folder / "run"),
             "JOBCLAIM_TASK_MODULES": json.dumps(["jobclaim_app"]),
         }
-        path = os.pathsep.join([str(APPS), str(ROOT)] if peer.venv is None else [str(APPS)])
+        path = os.pathsep.join([str(APPS), str(ROOT / "src")] if peer.is_ours else [str(APPS)])
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(("JOBCLAIM_", "AWS_"))},
             **FAKE,
-            **(ours if peer.venv is None else {}),
+            **(ours if peer.is_ours else {}),
             **COMPILED,
             "PYTHONPATH": path,
             "BENCH_PEER": peer.key,
@@ -85,7 +86,7 @@ class Endpoints:
 
     def prepare(self, peer: Peer, *, visibility: int = 3600, **settings: Any) -> None:
         """Create a peer's queue and table."""
-        if peer.venv is None:
+        if peer.is_ours:
             settings = {**settings, "dynamodb_endpoint_url": self.dynamodb, "sqs_endpoint_url": self.sqs}
             if peer.tls:
                 os.environ["AWS_CA_BUNDLE"] = str(self.certificate)
@@ -123,8 +124,9 @@ class Endpoints:
         pool, (queue, _) = min(2, processes), queue_of(peer)
         shares = {"processes": processes, "pool": pool, "each": processes // pool, "queue": queue}
         argv = [python_of(peer), *(_argument(part, shares) for part in peer.worker)]
+        environment = self.environment(peer, JOBCLAIM_WORKER_NAME=name, **more)
         started = ManagedProcess(
-            f"{peer.key}-{name}", argv, log_dir=self.folder, env=self.environment(peer, **more), cwd=self.folder
+            f"{peer.key}-{name}", argv, log_dir=self.folder, env=environment, cwd=self.folder
         ).start()
         try:
             started.wait_for_line(peer.ready, READY_SECONDS)

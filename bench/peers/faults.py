@@ -141,7 +141,7 @@ def _call(endpoints: Endpoints, peer: Peer, name: str) -> str:
 def _working(endpoints: Endpoints, peer: Peer, name: str = "worker") -> Iterator[ManagedProcess]:
     """Run a worker until the block ends, and for jobclaim its recovery."""
     with ExitStack() as exits:
-        if peer.venv is None:
+        if peer.is_ours:
             recovery = [sys.executable, "-m", "jobclaim", "recover", "--every", "1"]
             environment = endpoints.environment(peer, **SETTINGS)
             exits.enter_context(

@@ -1,4 +1,4 @@
-"""A virtual environment per requirement file, created once in the cache folder: the peers' pins differ from ours."""
+"""A virtual environment per requirement file, created once in the cache folder, with what a peer needs and no more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.artifacts import cache_dir
 
 def python_of(peer: Peer) -> str:
     """Return the path of the interpreter that runs a peer; create its environment if it does not exist."""
-    return sys.executable if peer.venv is None else str(_home(peer.venv) / "bin" / "python")
+    return str(_home(peer.venv) / "bin" / "python")
 
 
 def packages_of(venv: str) -> str:

@@ -147,10 +147,10 @@ class TestCatalog:
     def test_each_peer_has_its_program_and_its_requirements(self) -> None:
         for one in PEERS:
             assert (APPS / f"{one.module}.py").exists()
-            assert one.venv is None or (HERE / "requirements" / f"{one.venv}.txt").exists()
+            assert (HERE / "requirements" / f"{one.venv}.txt").exists()
 
     def test_peers_do_not_share_a_queue_or_a_table(self) -> None:
-        others = [one for one in PEERS if one.venv is not None]
+        others = [one for one in PEERS if not one.is_ours]
         assert len({queue_of(one)[1] for one in others}) == len(others)
         tables = [one.table for one in others if one.table]
         assert len(set(tables)) == len(tables)

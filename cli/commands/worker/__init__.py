@@ -82,13 +82,17 @@ def run(
     """Run a worker in the foreground. SIGTERM stops it: it finishes the jobs that it has time for, and
     releases the rest.
     """
-    from jobclaim.cli.commands.worker.local import LocalWorker, environment
+    from jobclaim.cli.commands.worker import foreground
+    from jobclaim.cli.commands.worker.local import LocalWorker, celery_argv, environment
     from jobclaim.specs import run_folder
 
-    worker = LocalWorker.of(session.settings, name)
+    if name:
+        os.environ["JOBCLAIM_WORKER_NAME"] = name  # before the app reads its settings
+    worker = LocalWorker.of(session.settings)
     run_folder.claim(worker.folder)
-    argv = _argv(session.settings, worker, queues, concurrency, further)
-    os.execve(argv[0], argv, environment(worker))  # noqa: S606 - our own program
+    argv = celery_argv(worker, *_chosen(session.settings, queues, concurrency, further))
+    os.environ.update(environment(worker))
+    foreground.run(session.app, argv)
 
 
 @command.command(
@@ -111,10 +115,10 @@ def start(
     output: Format | None,
 ) -> None:
     """Start a worker in the background, and wait until it is ready."""
-    from jobclaim.cli.commands.worker.local import LocalWorker
+    from jobclaim.cli.commands.worker.local import LocalWorker, run_argv
 
     worker = LocalWorker.of(session.settings, name)
-    _start(worker, _argv(session.settings, worker, queues, concurrency, further), _out(output))
+    _start(worker, run_argv(worker, *_chosen(session.settings, queues, concurrency, further)), _out(output))
 
 
 @command.command(
@@ -243,24 +247,14 @@ def _row(record: WorkerRecord, now: int, dead_after_seconds: int) -> dict[str, o
     }
 
 
-def _argv(
-    settings: Settings,
-    worker: LocalWorker,
-    queues: tuple[str, ...],
-    concurrency: int | None,
-    further: tuple[str, ...],
-) -> list[str]:
-    from jobclaim.cli.commands.worker.local import celery_argv
-
+def _chosen(
+    settings: Settings, queues: tuple[str, ...], concurrency: int | None, further: tuple[str, ...]
+) -> tuple[list[str], int, tuple[str, ...]]:
+    """Return the queues, the number of processes and Celery's options of a worker, with the defaults filled in."""
     if problem := pools.refusal(pools.asked_for(further) or "prefork"):
         raise Refused(problem)
     chosen = [settings.queue(name) for name in queues or settings.queue_names]
-    return celery_argv(
-        worker,
-        [queue.name for queue in chosen],
-        concurrency or max(queue.concurrency for queue in chosen),
-        further,
-    )
+    return [queue.name for queue in chosen], concurrency or max(queue.concurrency for queue in chosen), further
 
 
 def _out(output: Format | None) -> Output:

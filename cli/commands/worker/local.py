@@ -193,8 +193,17 @@ class LocalWorker:
         return "\n".join(lines[-LOG_TAIL:])
 
 
+def run_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, further: Sequence[str]) -> list[str]:
+    """Return program and arguments of `jobclaim worker run`."""
+    chosen = [word for queue in queues for word in ("-q", queue)]
+    return [
+        *(sys.executable, "-m", "jobclaim", "--app", app_name(), "worker", "run", "--name", worker.name),
+        *(*chosen, "-c", str(concurrency), "--", *further),
+    ]
+
+
 def celery_argv(worker: LocalWorker, queues: Sequence[str], concurrency: int, further: Sequence[str]) -> list[str]:
-    """Return program and arguments of a worker in the foreground."""
+    """Return program and arguments of the same worker as Celery's own command line."""
     return [
         *(sys.executable, "-m", "celery", "-A", app_name(), "worker"),
         *("-n", f"{worker.name}@%h", "-Q", ",".join(queues), "-c", str(concurrency)),
@@ -214,9 +223,9 @@ def environment(worker: LocalWorker) -> dict[str, str]:
 
 
 def _is_worker(pid: int) -> bool:
-    """Check whether a process is alive and a Celery worker: its pid may have been reused."""
+    """Check whether a process is alive and a worker: its pid may have been reused."""
     try:
         status, command = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("stat", "cmdline"))
     except OSError:
         return False
-    return b"celery" in command and status.rpartition(b")")[2].split()[0] != b"Z"
+    return any(word in command for word in (b"celery", b"jobclaim")) and status.rpartition(b")")[2].split()[0] != b"Z"

@@ -148,7 +148,7 @@ def members(settings: Settings) -> Iterator[Member]:
     Refused
         A group has the name of recovery or beat.
     """
-    from jobclaim.cli.commands.worker.local import LocalWorker, celery_argv
+    from jobclaim.cli.commands.worker.local import LocalWorker, run_argv
 
     wanted = {name: (group.queues, group.concurrency) for name, group in settings.groups.items()}
     if taken := {settings.recovery_queue, BEAT} & set(wanted):
@@ -158,7 +158,7 @@ def members(settings: Settings) -> Iterator[Member]:
     for name, (queues, concurrency) in wanted.items():
         worker = LocalWorker.of(settings, name)
         processes = concurrency or max(settings.queue(queue).concurrency for queue in queues)
-        yield Member(worker, queues, tuple(celery_argv(worker, queues, processes, ())))
+        yield Member(worker, queues, tuple(run_argv(worker, queues, processes, ())))
     yield Member(beat := LocalWorker.of(settings, BEAT), (), _beat_argv(beat))
 
 
