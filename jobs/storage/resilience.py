@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
-from itertools import chain, repeat
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -16,9 +15,6 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-from tenacity.stop import stop_base
-from tenacity.wait import wait_base
 
 from jobclaim.jobs.clock import Clock, wait
 from jobclaim.jobs.errors import StoreUnavailable
@@ -36,6 +32,8 @@ TRIES: Final = 3
 """Tries of a request that is not bounded by a lease; boto3 makes two requests per try."""
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 5.0
+MOST_DOUBLINGS: Final = 10
+"""More would exceed the longest wait anyway; a power of a very large number of tries would overflow."""
 LOUD_AFTER_MS: Final = 5_000
 LOUD_EVERY_MS: Final = 60_000
 """How often a request that keeps failing is logged: after some seconds, then every minute."""
@@ -98,31 +96,27 @@ def persistently(
     botocore.exceptions.ClientError
         ``ConditionalCheckFailedException``, unchanged: the caller knows what it means.
     """
-    started = clock()
-    try:
-        return request()  # usually succeeds; what repeats it is built only after a failure
-    except (ClientError, BotoCoreError, *STALE) as error:
-        tries: Iterator[Callable[[], T]] = chain([partial(_fail, error)], repeat(request))
-    until = _retrying_until.get() if until is None else until
-    backoff = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
-    retrying = Retrying(
-        retry=retry_if_exception(is_transient if until is None else may_pass),
-        before_sleep=_Complaint(clock, started, service),
-        wait=backoff if until is None else _wait_within(until, clock, backoff),
-        stop=stop_after_attempt(TRIES) if until is None else _stop_at(until, clock),
-        sleep=sleep,
-        reraise=True,
-    )
+    complaint, attempt = _Complaint(clock, service), 1
+    while True:
+        try:
+            return request()
+        except (ClientError, BotoCoreError, *STALE) as error:
+            if condition_failed(error):
+                raise
+            bound = _retrying_until.get() if until is None else until
+            passes = (is_transient if bound is None else may_pass)(error)
+            if not passes or (attempt >= TRIES and (bound is None or clock() >= bound)):
+                raise StoreUnavailable(explain_aws(error, service)) from error
+            complaint.about(error)
+        sleep(_pause(attempt, bound, clock))
+        attempt += 1
 
-    def next_try() -> T:
-        return next(tries)()
 
-    try:
-        return retrying(next_try)
-    except (ClientError, BotoCoreError, *STALE) as error:
-        if condition_failed(error):
-            raise
-        raise StoreUnavailable(explain_aws(error, service)) from error
+def _pause(attempt: int, until: int | None, clock: Clock) -> float:
+    """Return the seconds to wait after a failed try, counted from 1: with full jitter, and never past `until`."""
+    pause = random.uniform(0, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, MOST_DOUBLINGS)))
+    left = 0.0 if until is None else (until - clock()) / 1000
+    return min(pause, left) if left > 0 else pause
 
 
 def condition_failed(error: BaseException) -> bool:
@@ -134,37 +128,16 @@ def _code(error: ClientError) -> str:
     return spelled(error.response.get("Error", {}).get("Code", ""))
 
 
-def _fail(error: Exception) -> NoReturn:
-    raise error
-
-
 class _Complaint:
     """Logs from time to time that a request still fails."""
 
-    def __init__(self, clock: Clock, started: int, service: str) -> None:
+    def __init__(self, clock: Clock, service: str) -> None:
         self.clock = clock
         self.service = service
-        self.next_at = started + LOUD_AFTER_MS
+        self.next_at = clock() + LOUD_AFTER_MS
 
-    def __call__(self, retry_state: Any) -> None:
+    def about(self, error: BaseException) -> None:
+        """Log the error where it is time to."""
         if self.clock() >= self.next_at:
             self.next_at = self.clock() + LOUD_EVERY_MS
-            reason = explain_aws(retry_state.outcome.exception(), self.service)
-            log.error("aws.failing", reason=reason)
-
-
-class _stop_at(stop_base):  # noqa: N801 - named as tenacity names its own
-    def __init__(self, until: int, clock: Clock) -> None:
-        self.until, self.clock = until, clock
-
-    def __call__(self, retry_state: Any) -> bool:
-        return self.clock() >= self.until and bool(retry_state.attempt_number >= TRIES)
-
-
-class _wait_within(wait_base):  # noqa: N801
-    def __init__(self, until: int, clock: Clock, backoff: wait_base) -> None:
-        self.until, self.clock, self.backoff = until, clock, backoff
-
-    def __call__(self, retry_state: Any) -> float:
-        wait, left = self.backoff(retry_state), (self.until - self.clock()) / 1000
-        return min(wait, left) if left > 0 else wait
+            log.error("aws.failing", reason=explain_aws(error, self.service))
