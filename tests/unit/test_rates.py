@@ -18,6 +18,8 @@ from tests.simulation.client import ModelClient
 
 START = 4_000_000_000_000
 WINDOW = 60_000
+MOST_CLAIMS = 60
+"""Claims after which a job's turns lead nowhere, so that the work would never end."""
 Wait = Callable[[random.Random, int], float]
 """Gives the seconds that a message waits in its queue which is due at a time, milliseconds from the start."""
 
@@ -81,6 +83,7 @@ class Fleet:
         while self._due:
             self.now, job_id, job = heapq.heappop(self._due)
             self.claims[job_id] = self.claims.get(job_id, 0) + 1
+            assert self.claims[job_id] <= MOST_CLAIMS
             claimed = replace(job, attempt=job.attempt + 1, charged=1, claimed_at=START + self.now)
             self.slept = 0.0
             limits = self._random.choice(self._limits)
