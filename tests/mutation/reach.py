@@ -134,7 +134,7 @@ def note(paths: list[str], options: list[str], into: Path, *, beside: bool = Fal
     os.environ[IN_MODEL] = "1"
     recorder = Recorder(files, 0 if beside else SEEDS)
     pytest.main([*options, "-q", "-p", "no:cacheprovider"], plugins=[recorder])
-    into.parent.mkdir(exist_ok=True)
+    into.parent.mkdir(parents=True, exist_ok=True)
     found = recorder.lines()
     for path, lines in (read(into) if beside else {}).items():
         for number, tests in lines.items():
