@@ -112,8 +112,6 @@ class Submitting(Store):
         try:
             job = self.large.beside(new_job(asked, self.settings, self.clock, any_queue=self._any_queue), text)
         except PayloadTooLarge:
-            if not self.large.enabled:
-                raise
             mark = self.large.fitting(payload, "payload", self.settings.max_payload_bytes)
             asked = replace(asked, payload=mark, text=None)
             job = new_job(asked, self.settings, self.clock, any_queue=self._any_queue)

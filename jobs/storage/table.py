@@ -21,7 +21,7 @@ from jobclaim.jobs.log import get_logger
 from jobclaim.jobs.model import Job, JobStatus
 from jobclaim.jobs.storage.expressions import NOTHING_BARRED, Barred, update_request
 from jobclaim.jobs.storage.payload_items import PayloadItems
-from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, condition_failed, persistently
+from jobclaim.jobs.storage.resilience import FIRST_WAIT_SECONDS, persistently
 from jobclaim.jobs.storage.together import Planned, write_together
 from jobclaim.jobs.storage.written import Written, judged, signed
 from jobclaim.jobs.transitions import TRANSITIONS, Move, as_read
@@ -290,9 +290,7 @@ class JobTable:
 
         try:
             answer = self.persist(write, until)
-        except ClientError as error:
-            if not condition_failed(error):
-                raise
+        except ClientError as error:  # `persistently` lets only a refused condition through
             response: Any = error.response
             item = response.get("Item")
             tries += response.get("ResponseMetadata", {}).get("RetryAttempts", 0)  # the client's own retries

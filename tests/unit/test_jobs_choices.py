@@ -124,10 +124,12 @@ def test_a_write_that_ends_an_attempt_is_tried_until_its_lease_ends_and_no_wait_
         ({"when_due": True}, "claim.too_early"),
         ({"when_due": True, "attempt": 0}, "claim.too_early"),
         ({"attempt": 5}, "claim.refused"),
+        ({"attempt": 5, "when_due": True, "due_in_ms": 0}, "claim.refused"),
     ],
 )
 def test_a_refusal_names_its_cause(repo: JobRepo, clock: ManualClock, asked: dict[str, int], event: str) -> None:
-    repo.create_job("t", job_id="j", available_at=clock() + EARLY_MS + 1_000)
+    asked = dict(asked)
+    repo.create_job("t", job_id="j", available_at=clock() + asked.pop("due_in_ms", EARLY_MS + 1_000))
     with capture_logs() as logs:
         assert repo.claim_job("j", **asked) is None  # type: ignore[arg-type]
 
@@ -199,6 +201,31 @@ def test_a_claim_without_an_answer_is_looked_for_by_a_consistent_read(
     assert program.claim_job("other") is not None
 
     assert (asked, repo.get_job("j").status) == ([True], JobStatus.PENDING)
+
+
+def test_a_claim_without_an_answer_that_has_ended_since_is_no_longer_looked_after(
+    repo: JobRepo, clock: ManualClock
+) -> None:
+    for job_id in ("j", "other"):
+        repo.create_job("t", job_id=job_id)
+    line = LossyClient(repo.table.client(), times=TRIES)
+    program = JobRepo(line, settings=SETTINGS, clock=clock, sleep=clock.advance)
+    with pytest.raises(StoreUnavailable):
+        program.claim_job("j")
+    repo.update_status("j", "COMPLETED", token=repo.get_job("j").claim_token)
+    line.writes = 0
+
+    assert program.claim_job("other") is not None
+    assert line.writes == 1
+
+
+def test_a_job_that_its_caller_has_read_is_cancelled_without_another_read(
+    repo: JobRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = repo.create_job("t", job_id="j")
+    monkeypatch.setattr(repo, "get_job", None)
+
+    assert repo.cancel_job("j", read=job).status is JobStatus.CANCELLED
 
 
 def test_a_message_that_was_counted_without_an_answer_is_counted_once(repo: JobRepo, clock: ManualClock) -> None:

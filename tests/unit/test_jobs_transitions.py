@@ -236,3 +236,9 @@ def test_a_claim_names_what_is_barred_and_nothing_where_nothing_is() -> None:
     assert "job_id" not in request["ConditionExpression"]
     assert " IN " not in update_request(Move.CLAIM, {"now": 5000}, {})["ConditionExpression"]
     assert " IN " not in update_request(Move.CANCEL, {"attempt": 1}, {}, barred)["ConditionExpression"]
+
+
+@pytest.mark.parametrize("move", [move for move in Move if move not in (Move.SUBMIT_WITH_WRITES,)])
+def test_only_a_mover_that_has_not_read_the_job_is_given_it(move: Move) -> None:
+    """Any other knows it, and a payload that comes back with each write costs its time."""
+    assert update_request(move, KNOWN, {})["ReturnValues"] == ("ALL_NEW" if move is Move.CLAIM else "NONE")
