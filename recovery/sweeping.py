@@ -182,7 +182,7 @@ class _Pass:
         stretch = self._walker.walk(
             partition,
             after=ahead,
-            since=ahead.at if ahead else self.started + 1,
+            since=self.started + 1,
             up_to=self.started + LOOK_AHEAD_MS,
             pages=self._settings.sweep_pages_per_shard,
         )

@@ -82,7 +82,7 @@ UNIT: Final = (
 )
 IN_MODEL: Final = "TESTS_IN_MODEL"
 """Variable that lets tests which need a server otherwise run on the simulation's model (`tests.support.recovery`)."""
-CHOSEN: Final = ("-m", "not real and not browser", "-k", "not moto and not thousand and not race and not scale")
+CHOSEN: Final = ("-m", "not real and not browser", "-k", "not moto and not thousand and not _race and not scale")
 
 
 def arguments(files: Sequence[str] = ()) -> list[str]:

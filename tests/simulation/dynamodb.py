@@ -150,6 +150,9 @@ class Database:
         rows = sorted(self._rows(table, index, request), reverse=not request.get("ScanIndexForward", True))
         start = request.get("ExclusiveStartKey")
         if start is not None:
+            named = (request.get("ExpressionAttributeNames", {}), request["ExpressionAttributeValues"])
+            if not condition(request["KeyConditionExpression"])(start, *named):
+                raise refusal("ValidationException", "The provided starting key is outside query boundaries")
             at = (number(start[index.range]["N"]), start[table.key]["S"])
             forward = request.get("ScanIndexForward", True)
             rows = [row for row in rows if (row[:2] > at if forward else row[:2] < at)]

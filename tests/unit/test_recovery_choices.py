@@ -16,6 +16,7 @@ from jobclaim.recovery import handling
 from jobclaim.recovery.decide import Figures, decide
 from jobclaim.recovery.handling import SEND_FAILURES, JobHandler, Messages
 from jobclaim.settings import Settings
+from jobclaim.workers.messages import links
 from jobclaim.workers.telemetry import traces
 from tests.simulation.client import model_repo
 from tests.support.clock import ManualClock
@@ -204,3 +205,37 @@ def test_a_queue_with_a_backlog_gets_as_many_repeated_messages_as_its_cap(backlo
     messages = Messages(Line(), lambda _: backlog, 3)
 
     assert sum(messages.may_send_again("q") for _ in range(9)) == sent
+
+
+def test_a_message_that_merely_waits_is_sent_again_and_counted_as_one_that_was(
+    repo: JobRepo, clock: ManualClock
+) -> None:
+    job, line = repo.create_job("t", job_id="j"), Line()
+    other = repo.create_job("t", job_id="other")
+    clock.advance(100_000)
+    one = JobHandler(repo, Messages(line, lambda _: 1, 1), Figures(SETTINGS))
+
+    assert [one.handle(job), one.handle(other)] == [True, True], "none must be read again soon"
+    assert (one.counts["redispatched"], one.counts["held"], line.sent) == (1, 1, ["j"])
+
+
+@pytest.mark.parametrize(
+    ("case", "alerted"), [(orphan, True), (unclaimed, True), (too_late, False), (due_again, False), (lost, False)]
+)
+def test_a_job_that_recovery_has_failed_is_announced(
+    repo: JobRepo, clock: ManualClock, case: Any, alerted: bool
+) -> None:
+    job = case(repo, clock)
+    with patch.object(handling, "announce_failure") as announced:
+        assert handler(repo, Line()).handle(job)
+
+    assert [one.args for one in announced.call_args_list] == [(repo, repo.get_job("j"))] * alerted
+
+
+@pytest.mark.parametrize("case", [orphan, unclaimed, too_late])
+def test_what_follows_a_job_that_recovery_has_ended_is_told_of_it(repo: JobRepo, clock: ManualClock, case: Any) -> None:
+    job, line = case(repo, clock), Line()
+    with patch.object(links, "announcement", lambda _, after: replace(after, job_id=f"told {after.status}")):
+        assert handler(repo, line).handle(job)
+
+    assert line.sent == [f"told {repo.get_job('j').status}"]
