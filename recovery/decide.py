@@ -170,7 +170,7 @@ def worth_reading_after_ms(settings: Settings, queue: str) -> int:
 
 
 def _decide_running(job: Job, now: int, figures: Figures) -> Action:
-    worker = figures.dead.get(job.worker_id) if job.worker_id else None
+    worker = figures.dead.get(job.worker_id)
     if worker is not None and job.claimed_at < worker.lost_at:
         cause = f"worker {worker.worker_id!r} was last seen at {_text(worker.seen_at)} and counts as lost"
     elif job.claim_token in figures.vouched:
@@ -232,7 +232,7 @@ def _expires_unsent(job: Job, waited_since: int, now: int) -> bool:
     """Check whether half of the time between a job's last message and its expiry has passed: its message may be lost,
     and the usual redispatch delay would let the job expire.
     """
-    if not job.start_by or job.dispatches >= EARLY_DISPATCHES or job.start_by - now < LEAST_LEFT_MS:
+    if job.dispatches >= EARLY_DISPATCHES or job.start_by - now < LEAST_LEFT_MS:  # as is a job that never expires
         return False
     return now - waited_since > (job.start_by - waited_since) / 2
 

@@ -155,6 +155,17 @@ def test_a_probe_that_fails_after_a_quiet_time_opens_it_again(client: ModelClien
     assert one.failed(BANK) == clock() + 30_000
 
 
+@pytest.mark.parametrize(("later", "opens"), [(60, True), (60.001, False)])
+def test_failures_count_together_within_a_window_of_the_first(
+    client: ModelClient, clock: ManualClock, later: float, opens: bool
+) -> None:
+    one = breakers(client, clock)
+    one.failed(BANK)
+    clock.advance(later)
+
+    assert (one.failed(BANK) > 0) is opens
+
+
 def test_a_success_costs_a_request_only_after_a_failure(client: ModelClient, clock: ManualClock) -> None:
     counted = Counted(client)
     one = breakers(counted, clock)  # type: ignore[arg-type]

@@ -168,6 +168,15 @@ def test_a_failure_is_the_exception_that_is_being_handled_and_a_cancellation_is_
     assert (cancelled.kind, cancelled.exception) == (FailureKind.CANCELLED, "")
 
 
+def test_an_end_is_written_for_as_long_as_the_claim_lasts(repo: JobRepo, clock: ManualClock) -> None:
+    line = LossyClient(repo.table.client(), arrives=False, times=0)
+    owner = JobRepo(line, settings=SETTINGS, clock=clock, sleep=clock.advance)
+    assert owner.claim_job("j") is not None
+    line.lose_after(0, times=TRIES + 1, arrives=False)
+
+    assert owner.update_status("j", "COMPLETED").status is JobStatus.COMPLETED
+
+
 def test_a_new_payload_that_needs_an_item_of_its_own_is_written_for_as_long_as_the_claim_lasts(
     repo: JobRepo, clock: ManualClock
 ) -> None:

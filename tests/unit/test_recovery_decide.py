@@ -129,6 +129,7 @@ TABLE: list[tuple[str, Job, str]] = [
     ("running, its time to start over", running(start_by=NOW - 1), "nothing"),
     ("completed", replace(running(lease_expires_at=0), status=JobStatus.COMPLETED), "nothing"),
     ("failed", replace(running(lease_expires_at=0), status=JobStatus.FAILED), "nothing"),
+    ("cancelled before its retry", replace(retried(retry_at=1), status=JobStatus.CANCELLED), "nothing"),
     ("cancelled", replace(waiting(dispatches=0), status=JobStatus.CANCELLED), "nothing"),
 ]
 
@@ -163,6 +164,12 @@ def test_a_lease_that_is_over_is_explained() -> None:
         assert part in action.failure.message
 
 
+def test_a_claim_outside_of_workers_names_none() -> None:
+    action = decide(running(lease_expires_at=NOW - 5_000, worker_id=""), NOW, FIGURES)
+    assert isinstance(action, Orphan)
+    assert "its worker did not end it before its lease ended" in action.failure.message
+
+
 def test_a_dead_worker_is_named_with_its_last_heartbeat() -> None:
     action = decide(running(worker_id="dead", on_orphan="retry"), NOW, FIGURES)
     assert isinstance(action, Orphan)
@@ -179,7 +186,7 @@ def test_spent_attempts_are_named() -> None:
 def test_giving_up_names_task_and_queue_and_what_to_check() -> None:
     action = decide(waiting(dispatches=12, available_at=0, dispatched_at=1), NOW, FIGURES)
     assert isinstance(action, GiveUp)
-    assert action.failure.kind is FailureKind.CONFIGURATION
+    assert (action.failure.kind, action.failure.at) == (FailureKind.CONFIGURATION, NOW)
     for part in ("12 messages", "'tasks.work'", "'default'", "worker listens", "register", "retry the job"):
         assert part in action.failure.message
 
@@ -187,6 +194,13 @@ def test_giving_up_names_task_and_queue_and_what_to_check() -> None:
 def test_a_job_on_a_queue_that_settings_do_not_name_is_judged_by_the_default_queue() -> None:
     old = replace(waiting(available_at=NOW - 120_000, dispatched_at=0), queue="gone")
     assert decide(old, NOW, FIGURES) == Dispatch(again=True)
+
+
+def test_a_queue_that_may_wait_longer_is_given_longer() -> None:
+    patient = Figures(Settings(queues=(QueueSpec(name="default"), QueueSpec(name="slow", sla_seconds=600))))
+    late = sent_ago(120_000)
+    assert decide(late, NOW, patient) == Dispatch(again=True)
+    assert decide(replace(late, queue="slow"), NOW, patient) is None
 
 
 @pytest.mark.parametrize(
